@@ -1,0 +1,34 @@
+/**
+ * Conditions of the world that code reacts to.
+ *
+ * `code` is for machines: one table turns it into an errno (`mount/errno.ts`), one into an HTTP status
+ * (`http/status.ts`), one into an exit code (`main.ts`). `message` is for people, in the form
+ * `Cannot <do what>: <what is>, <what should be>`.
+ */
+export type ErrorCode =
+  | "usage" // the command line is wrong: exit code 2
+  | "not-found"
+  | "name-invalid" // not a name a database can have
+  | "read-only-replica"
+  | "no-primary"
+  | "position-mismatch" // a transaction does not follow on the position of the database
+  | "damaged" // bytes on disk or on the wire that fail their own checksum
+  | "unsupported"
+  | "unavailable" // a device, a port, a directory or a peer that is not there or in use
+  | "no-space"
+  | "io"
+
+export class LitefsError extends Error {
+  override readonly name = "LitefsError"
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** What to print of something thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
