@@ -1,0 +1,195 @@
+/**
+ * What clients of the mount do to one database on the primary, turned into transactions.
+ *
+ * Every method is called by the fs thread around the system call it is named after, and throws when the
+ * client's request is to fail. A commit is captured at the request that can still be refused:
+ *
+ *   WAL               the WRITE that completes a commit frame     walWritten()
+ *   DELETE            UNLINK of the journal                       journalEnding()
+ *   TRUNCATE          SETATTR size 0 of the journal               journalEnding()
+ *   PERSIST           WRITE of a zeroed journal header            journalWriting()
+ *
+ * When the method returns, the transaction is durable in the LTX directory.
+ */
+import { LitefsError } from "../lib/errors.ts"
+import type { Logger } from "../lib/log.ts"
+import { type DatabaseHeader, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { allocate, type Region } from "../sys/memory.ts"
+import { FrozenView } from "./frozen-view.ts"
+import type { History } from "./history.ts"
+import { JournalTracker } from "./journal-tracker.ts"
+import { WalTracker } from "./wal-tracker.ts"
+
+const HEADER_SIZE = 100
+const header = allocate(4096)
+
+export interface CaptureOptions {
+  readonly history: History
+  readonly database: BackedFile
+  readonly wal: BackedFile
+  readonly log: Logger
+  onCommit(): void // the position has advanced
+}
+
+export class Capture {
+  readonly history: History
+  readonly #database: BackedFile
+  readonly #log: Logger
+  readonly #onCommit: () => void
+  readonly #walFile: BackedFile
+  readonly #views = new Set<FrozenView>()
+  readonly #whenClean: (() => void)[] = []
+  readonly #journal = new JournalTracker()
+  readonly #wal: WalTracker
+  #isWalMode: boolean
+  #hasComplained = false
+
+  constructor(options: CaptureOptions) {
+    this.history = options.history
+    this.#database = options.database
+    this.#log = options.log
+    this.#onCommit = options.onCommit
+    this.#walFile = options.wal
+    this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
+      pageGoing: (pgno) => {
+        for (const view of this.#views) view.save(pgno)
+      },
+      allGoing: () => {
+        for (const view of this.#views) view.loseWal()
+      },
+    })
+    const found = this.#readHeader()
+    this.#isWalMode = found !== undefined && isWalMode(found)
+  }
+
+  /**
+   * Calls back with the database as of the last transaction, kept as it is until thaw(): at once, or when the
+   * open rollback transaction, which has overwritten pages already, has ended.
+   */
+  freeze(sidePath: string, onFrozen: (view: FrozenView) => void): void {
+    const freeze = () => {
+      const { history } = this
+      const view = new FrozenView(
+        history,
+        this.#wal.frames,
+        this.#database,
+        this.#walFile,
+        sidePath,
+      )
+      this.#views.add(view)
+      onFrozen(view)
+    }
+    if (this.#journal.isDirty) this.#whenClean.push(freeze)
+    else freeze()
+  }
+
+  thaw(view: FrozenView): void {
+    this.#views.delete(view)
+    view.close()
+  }
+
+  databaseWriting(offset: number, size: number): void {
+    if (this.#journal.isActive) {
+      this.#journal.databaseWritten(offset, size, this.history.pageSize)
+    } else if (!this.#isWalMode) {
+      // In WAL mode this is a checkpoint: the page is in a captured transaction already.
+      this.#refuse("a write without a rollback journal")
+    }
+    for (const view of this.#views) view.saveRange(offset, size)
+  }
+
+  databaseTruncating(size: number): void {
+    // In a rollback transaction page 1 tells the new size at the commit.
+    if (!this.#journal.isActive) {
+      const isCheckpoint = this.#isWalMode && size > 0 && size % this.history.pageSize === 0
+      if (!isCheckpoint && size !== this.#database.size()) {
+        this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
+      }
+    }
+    for (const view of this.#views) view.saveRange(size, Number.MAX_SAFE_INTEGER - size)
+  }
+
+  /** The file was removed: the database is dropped, and its name is free for another. */
+  databaseRemoving(): void {
+    if (this.history.appendDrop()) this.#onCommit()
+    this.#isWalMode = false
+    this.#views.clear() // their reader has the file open, and nobody writes to it any more
+    this.#endJournal()
+    this.#wal.reset()
+  }
+
+  journalWriting(offset: number, size: number, bytes: Uint8Array): void {
+    if (this.#journal.isEnd(offset, size, bytes)) this.journalEnding()
+  }
+
+  journalWritten(offset: number, size: number, bytes: Uint8Array): void {
+    this.#journal.journalWritten(offset, size, bytes)
+  }
+
+  /** The journal is about to be removed, emptied or invalidated, which is what commits. */
+  journalEnding(): void {
+    if (this.#journal.isDirty) this.#captureDatabase()
+    this.#endJournal()
+  }
+
+  #endJournal(): void {
+    this.#journal.ended()
+    for (const act of this.#whenClean.splice(0)) act()
+  }
+
+  walWriting(offset: number): void {
+    const before = this.history.pos.txid
+    this.#wal.writing(offset)
+    if (this.history.pos.txid !== before) this.#onCommit()
+  }
+
+  walWritten(offset: number, size: number): void {
+    if (this.#wal.written(offset, size)) this.#onCommit()
+  }
+
+  walTruncating(size: number): void {
+    const before = this.history.pos.txid
+    this.#wal.truncating(size)
+    if (this.history.pos.txid !== before) this.#onCommit()
+  }
+
+  #captureDatabase(): void {
+    const found = this.#readHeader()
+    const size = this.#database.size()
+    if (found === undefined) {
+      if (size === 0 && this.history.commit === 0) return // the database's creation was rolled back
+      throw new LitefsError(
+        "damaged",
+        `Cannot commit to database "${this.history.name}": its file has no SQLite header`,
+      )
+    }
+    const isSizeInHeader = found.pageCount > 0 && found.changeCounter === found.versionValidFor
+    const { pageSize } = found
+    const isNew = this.history.append({
+      pageSize,
+      commit: isSizeInHeader ? found.pageCount : Math.ceil(size / pageSize),
+      pgnos:
+        pageSize === this.history.pageSize
+          ? this.#journal.dirtyPages() // of another page size every page is new
+          : [],
+      readPage: (pgno: number, into: Region) =>
+        this.#database.readPadded(into, pageSize, (pgno - 1) * pageSize),
+    })
+    this.#isWalMode = isWalMode(found)
+    if (isNew) this.#onCommit()
+  }
+
+  #readHeader(): DatabaseHeader | undefined {
+    if (!this.#database.open()) return undefined
+    const n = this.#database.read(header.address, HEADER_SIZE, 0)
+    return n < HEADER_SIZE ? undefined : decodeDatabaseHeader(header.bytes.subarray(0, n))
+  }
+
+  #refuse(what: string): never {
+    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use sqlite3 .restore or VACUUM INTO)`
+    if (!this.#hasComplained) this.#log.error(message)
+    this.#hasComplained = true
+    throw new LitefsError("unsupported", message)
+  }
+}

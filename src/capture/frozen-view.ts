@@ -1,0 +1,116 @@
+/**
+ * The database as it is at one position, kept readable while clients go on writing: copy on write.
+ *
+ * The peer thread reads the pages of a snapshot at its own speed. Before the fs thread lets a client overwrite
+ * a page that has not been read yet, it saves the old content to a side file. No lock is taken and no client
+ * waits; the WAL is not pinned either.
+ *
+ * 1. A page of the frozen state is in the side file if it is marked, else in the WAL frame that held it when the
+ *    view was made, else in the database file.
+ * 2. A checkpoint overwrites the page in the database file, so it saves the page first. When the WAL is
+ *    restarted, every page that was in it has been checkpointed: before the view was made, then the database
+ *    file holds it, or after, then it is marked.
+ */
+import { lockPgno } from "../ltx/checksum.ts"
+import type { Pos } from "../ltx/pos.ts"
+import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import { allocate } from "../sys/memory.ts"
+import { FrozenPages } from "./frozen-pages.ts"
+import type { History } from "./history.ts"
+import type { WalFrames } from "./wal-frames.ts"
+
+/** What the reader needs to know; it can be sent between threads. */
+export interface FrozenState {
+  readonly pos: Pos
+  readonly pageSize: number
+  readonly commit: number
+  readonly timestampMs: number
+  readonly pages: SharedArrayBuffer // FrozenPages
+  readonly walOffsets: ReadonlyMap<number, number> // pgno → offset of its content in the WAL
+  readonly sidePath: string
+}
+
+const page = allocate(65536)
+
+export class FrozenView {
+  readonly state: FrozenState
+  readonly #pages: FrozenPages
+  readonly #database: BackedFile
+  readonly #wal: BackedFile
+  readonly #side: BackedFile
+  #saved = 0
+
+  constructor(
+    history: History,
+    frames: WalFrames,
+    database: BackedFile,
+    wal: BackedFile,
+    sidePath: string,
+  ) {
+    const { pos, pageSize, commit, timestampMs } = history
+    this.#database = database
+    this.#wal = wal
+    this.#side = new BackedFile("snapshot", sidePath)
+    this.#side.create()
+    this.#pages = FrozenPages.create(commit)
+    this.#pages.nextToRead = 1
+    const walOffsets = new Map<number, number>()
+    for (const [pgno, frame] of frames.entries()) {
+      walOffsets.set(pgno, walFrameOffset(frame, pageSize) + WAL_FRAME_HEADER_SIZE)
+    }
+    this.state = {
+      pos,
+      pageSize,
+      commit,
+      timestampMs,
+      pages: this.#pages.memory,
+      walOffsets,
+      sidePath,
+    }
+  }
+
+  /** Before bytes of the database file change. */
+  saveRange(offset: number, size: number): void {
+    const { pageSize, commit } = this.state
+    const first = Math.floor(offset / pageSize) + 1
+    const last = Math.min(Math.floor((offset + size - 1) / pageSize) + 1, commit)
+    for (let pgno = first; pgno <= last; pgno++) this.save(pgno)
+  }
+
+  /** Before the content of a page changes, in the database file or in the WAL. */
+  save(pgno: number): void {
+    const { pageSize, commit } = this.state
+    if (pgno > commit || pgno === lockPgno(pageSize) || pgno < this.#pages.nextToRead) return
+    if (this.#pages.slot(pgno) !== undefined) return
+    if (this.#pages.isBroken) return
+    try {
+      this.#copy(pgno)
+    } catch {
+      // A full disk ends the snapshot, not the client's write.
+      this.#pages.break()
+    }
+  }
+
+  #copy(pgno: number): void {
+    const { pageSize, walOffsets } = this.state
+    const walOffset = this.#pages.isWalGone ? undefined : walOffsets.get(pgno)
+    if (walOffset === undefined) {
+      this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
+    } else {
+      this.#wal.read(page.address, pageSize, walOffset)
+    }
+    this.#side.write(page.address, pageSize, this.#saved * pageSize)
+    this.#pages.save(pgno, this.#saved)
+    this.#saved += 1
+  }
+
+  /** Before the frames of the WAL go. */
+  loseWal(): void {
+    this.#pages.loseWal()
+  }
+
+  close(): void {
+    this.#side.remove().close()
+  }
+}

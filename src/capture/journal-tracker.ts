@@ -1,0 +1,70 @@
+/**
+ * A rollback-journal transaction, followed through the writes to the database file and to its journal.
+ *
+ *            header with the magic number: journalWritten()
+ *     idle ──────────────────────────────────────────────────▶ active
+ *      ▲                                                          │ writes to the database: databaseWritten()
+ *      └──────────────────────────────────────────────────────────┘
+ *            unlink, truncation or zeroed header: ended()
+ *
+ * SQLite leaves the magic number zero until the journal is synced and writes it before it first touches the
+ * database file (pager.c: writeJournalHdr, syncJournal), so a write to the database without an active journal
+ * is one that cannot be rolled back.
+ *
+ * Whether the end is a commit or a rollback makes no difference here: after a rollback every page is what it
+ * was, and History finds nothing to add.
+ */
+import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
+
+const MAGIC = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
+
+/** zeroJournalHdr() writes exactly this many zero bytes; every other write at offset 0 is a sector or 12 bytes. */
+const ZEROED_HEADER_SIZE = 28
+
+export class JournalTracker {
+  #isActive = false
+  readonly #dirty = new Set<number>()
+
+  get isActive(): boolean {
+    return this.#isActive
+  }
+
+  /** Whether the open transaction has written to the database file. */
+  get isDirty(): boolean {
+    return this.#dirty.size > 0
+  }
+
+  /** Pages written in the open transaction, ascending. */
+  dirtyPages(): number[] {
+    return [...this.#dirty].sort((a, b) => a - b)
+  }
+
+  /** Whether a write to the journal is the one that ends the transaction (journal_mode=PERSIST). */
+  isEnd(offset: number, size: number, bytes: Uint8Array): boolean {
+    return offset === 0 && size === ZEROED_HEADER_SIZE && isZero(bytes.subarray(0, size))
+  }
+
+  journalWritten(offset: number, size: number, bytes: Uint8Array): void {
+    if (offset === 0 && size >= MAGIC.length) this.#isActive = hasMagic(bytes)
+  }
+
+  databaseWritten(offset: number, size: number, pageSize: number): void {
+    // Of a database without pages every page is new, and new pages are always part of the transaction.
+    const unit = pageSize === 0 ? MIN_PAGE_SIZE : pageSize
+    const last = Math.floor((offset + size - 1) / unit) + 1
+    for (let pgno = Math.floor(offset / unit) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
+  }
+
+  ended(): void {
+    this.#isActive = false
+    this.#dirty.clear()
+  }
+}
+
+function hasMagic(bytes: Uint8Array): boolean {
+  return MAGIC.every((byte, index) => bytes[index] === byte)
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
+}

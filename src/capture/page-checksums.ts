@@ -1,0 +1,67 @@
+/**
+ * The rolling checksum of one database.
+ *
+ * Every page has a checksum; a database's checksum is the XOR of them all, with the top bit set. One sum per
+ * page is kept, so a transaction costs only the pages it touches: post = pre ⊕ old sums ⊕ new sums.
+ *
+ * 1. The lock page is never summed: its sum stays zero.
+ * 2. Sums of pages beyond `pageCount` are zero, so shrinking needs no special case.
+ *
+ * The sums live in shared memory (8 bytes a page: low word, high word), so that a role change can hand them
+ * from the thread that captures to the thread that applies. One thread uses them at a time.
+ */
+export class PageChecksums {
+  #words: Uint32Array
+  #pageCount: number
+  #hi = 0
+  #lo = 0
+
+  constructor(pageCount = 0) {
+    this.#words = new Uint32Array(new SharedArrayBuffer(Math.max(pageCount, 1024) * 8))
+    this.#pageCount = 0
+    this.resize(pageCount)
+  }
+
+  get pageCount(): number {
+    return this.#pageCount
+  }
+
+  /** The database's checksum. */
+  get total(): bigint {
+    return (BigInt((this.#hi | 0x80000000) >>> 0) << 32n) | BigInt(this.#lo >>> 0)
+  }
+
+  /** High half of a page's sum; 0 for a page that has none. */
+  hi(pgno: number): number {
+    return pgno <= this.#pageCount ? (this.#words[pgno * 2 - 1] as number) : 0
+  }
+
+  lo(pgno: number): number {
+    return pgno <= this.#pageCount ? (this.#words[pgno * 2 - 2] as number) : 0
+  }
+
+  /** Sets a page's sum and the total with it. Callers resize() first when the page is new. */
+  set(pgno: number, hi: number, lo: number): void {
+    const index = pgno * 2 - 2
+    this.#lo ^= (this.#words[index] as number) ^ lo
+    this.#hi ^= (this.#words[index + 1] as number) ^ hi
+    this.#words[index] = lo
+    this.#words[index + 1] = hi
+  }
+
+  /** Pages beyond `pageCount` lose their sums; pages that are new have none until set(). */
+  resize(pageCount: number): void {
+    for (let pgno = pageCount + 1; pgno <= this.#pageCount; pgno++) this.set(pgno, 0, 0)
+    if (pageCount * 2 > this.#words.length) {
+      const size = Math.max(pageCount, Math.ceil(this.#words.length * 0.75)) * 2
+      const grown = new Uint32Array(new SharedArrayBuffer(size * 4))
+      grown.set(this.#words)
+      this.#words = grown
+    }
+    this.#pageCount = pageCount
+  }
+
+  clear(): void {
+    this.resize(0)
+  }
+}

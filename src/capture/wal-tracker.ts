@@ -1,0 +1,269 @@
+/**
+ * The write-ahead log of one database, followed through the writes to it: where transactions end.
+ *
+ *     0        captured              valid                  size of the file
+ *     ├──────────┼─────────────────────┼ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─┤
+ *      frames of   frames whose chain    not yet written, being rewritten,
+ *      captured    of checksums holds,   or left from before the last restart
+ *      commits     no commit yet
+ *
+ * 1. A transaction is captured at the write that makes the chain of salts and checksums hold up to a frame
+ *    with a commit size. Nothing else counts: SQLite may write a page twice and re-checksum the headers after
+ *    the commit frame (walRewriteChecksums), spill before it, and pad after it.
+ * 2. When capture fails, the commit frame is made invalid again before the writer hears of it, so that no
+ *    recovery of the WAL finds a commit that was refused.
+ * 3. A write below `captured` comes from a writer that does not know of those commits: the client that wrote
+ *    them died, or failed, before it published them in the wal-index. They are taken back by a transaction
+ *    that restores what was there, so that the history never disagrees with what clients read.
+ * 4. A header at offset 0 with other salts restarts the log; SQLite writes it only when every frame is in the
+ *    database file.
+ */
+import { assert } from "../lib/assert.ts"
+import type { Logger } from "../lib/log.ts"
+import {
+  decodeWalFrameHeader,
+  decodeWalHeader,
+  verifyWalFrame,
+  WAL_FRAME_HEADER_SIZE,
+  WAL_HEADER_SIZE,
+  WalChecksum,
+  type WalHeader,
+  walFrameOffset,
+  walFrameSize,
+} from "../sqlite/wal.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { allocate, type Region } from "../sys/memory.ts"
+import type { History } from "./history.ts"
+import { WalFrames } from "./wal-frames.ts"
+
+export interface WalListener {
+  /** Before the frame that holds the newest content of the page is overwritten. */
+  pageGoing(pgno: number): void
+  /** Before all frames go: every page is in the database file. */
+  allGoing(): void
+}
+
+const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
+const zeros = allocate(4096)
+const ZEROED_SIZE = WAL_FRAME_HEADER_SIZE
+
+export class WalTracker {
+  readonly frames = new WalFrames() // of captured transactions
+  readonly #history: History
+  readonly #wal: BackedFile
+  readonly #database: BackedFile
+  readonly #log: Logger
+  readonly #on: WalListener
+  #header: WalHeader | undefined
+  #size = 0
+  #valid = 0
+  readonly #pending: number[] = [] // page numbers of the frames between captured and valid
+  readonly #commits: number[] = [] // frames up to the end of each captured transaction
+  readonly #chain = new WalChecksum() // up to `valid`
+
+  constructor(
+    history: History,
+    wal: BackedFile,
+    database: BackedFile,
+    log: Logger,
+    on: WalListener,
+  ) {
+    this.#on = on
+    this.#history = history
+    this.#wal = wal
+    this.#database = database
+    this.#log = log
+  }
+
+  get captured(): number {
+    return this.frames.count
+  }
+
+  /** Where the content of a page is, as of the last captured transaction. */
+  readPage(pgno: number, into: Region): void {
+    const pageSize = this.#history.pageSize
+    const newest = this.frames.newest(pgno)
+    if (newest === undefined) this.#database.readPadded(into, pageSize, (pgno - 1) * pageSize)
+    else this.#wal.read(into.address, pageSize, this.#offset(newest) + WAL_FRAME_HEADER_SIZE)
+  }
+
+  /** Before bytes of the file change. Throws when they may not. */
+  writing(offset: number): void {
+    if (this.#header === undefined) return
+    if (offset < WAL_HEADER_SIZE) return this.#on.allGoing()
+    const first = this.#frameAt(offset)
+    if (first < this.captured) this.#revoke(first)
+  }
+
+  /** After bytes of the file have changed. True when that completed transactions, which are durable now. */
+  written(offset: number, size: number): boolean {
+    this.#size = Math.max(this.#size, offset + size)
+    if (offset < WAL_HEADER_SIZE) {
+      this.#readHeader()
+      return false
+    }
+    if (this.#header === undefined) return false
+    const first = this.#frameAt(offset)
+    if (first < this.#valid) this.#retreat(first)
+    return first === this.#valid && this.#advance()
+  }
+
+  /** Before the file is cut to `size` bytes. */
+  truncating(size: number): void {
+    if (size < WAL_HEADER_SIZE) return this.reset()
+    if (this.#header === undefined) return
+    const whole = this.#frameAt(size)
+    if (whole < this.captured) this.#revoke(whole)
+    if (whole < this.#valid) this.#retreat(whole)
+    this.#size = Math.min(this.#size, size)
+  }
+
+  /** The file is gone or empty: every captured page is in the database file. */
+  reset(): void {
+    this.#on.allGoing()
+    this.#header = undefined
+    this.#size = 0
+    this.#forgetFrames()
+  }
+
+  #readHeader(): void {
+    const n = this.#wal.read(frame.address, WAL_HEADER_SIZE, 0)
+    const header = n < WAL_HEADER_SIZE ? undefined : decodeWalHeader(frame.bytes.subarray(0, n))
+    const known = this.#header
+    this.#header = header
+    if (known?.salt1 === header?.salt1 && known?.salt2 === header?.salt2) return
+    this.#forgetFrames()
+  }
+
+  #forgetFrames(): void {
+    this.frames.clear()
+    this.#commits.length = 0
+    this.#retreat(0)
+  }
+
+  /** Frames from `count` on are no longer known to be valid. */
+  #retreat(count: number): void {
+    assert(count >= this.captured, "captured frames are revoked first")
+    this.#valid = count
+    this.#pending.length = count - this.captured
+    if (this.#header === undefined) return
+    if (count === 0) {
+      this.#chain.set(this.#header.checksum1, this.#header.checksum2)
+    } else {
+      this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
+      const last = decodeWalFrameHeader(frame.bytes)
+      this.#chain.set(last.checksum1, last.checksum2)
+    }
+  }
+
+  /** Verifies the frames that follow the valid ones, as far as the chain holds. */
+  #advance(): boolean {
+    const header = this.#header as WalHeader
+    const size = this.#frameSize
+    let hasCaptured = false
+    while (this.#offset(this.#valid + 1) <= this.#size) {
+      this.#wal.read(frame.address, size, this.#offset(this.#valid))
+      if (!verifyWalFrame(frame.bytes, 0, header, this.#chain)) break
+      const { pgno, commit } = decodeWalFrameHeader(frame.bytes)
+      this.#pending.push(pgno)
+      this.#valid += 1
+      if (commit !== 0) hasCaptured = this.#capture(commit) || hasCaptured
+    }
+    return hasCaptured
+  }
+
+  #capture(commit: number): boolean {
+    const header = this.#header as WalHeader
+    const first = this.captured
+    for (const pgno of this.#pending) this.frames.add(pgno)
+    try {
+      const isNew = this.#history.append({
+        pageSize: header.pageSize,
+        commit,
+        pgnos: ascending(this.#pending),
+        readPage: (pgno, into) => this.readPage(pgno, into),
+        wal: {
+          offset: this.#offset(first),
+          size: (this.#valid - first) * this.#frameSize,
+          salt1: header.salt1,
+          salt2: header.salt2,
+        },
+      })
+      this.#pending.length = 0
+      this.#commits.push(this.#valid)
+      return isNew
+    } catch (error) {
+      this.frames.truncate(first)
+      this.#invalidate(this.#valid - 1)
+      this.#retreat(this.#valid - 1)
+      throw error
+    }
+  }
+
+  /** Makes a frame fail its checksum. The frame exists, so this needs no space on the disk. */
+  #invalidate(index: number): void {
+    try {
+      this.#wal.write(zeros.address, ZEROED_SIZE, this.#offset(index))
+    } catch (error) {
+      // The writer is refused all the same. Only a recovery by SQLite could still find the frame; ours does not
+      // look at the WAL.
+      this.#log.error("cannot invalidate a refused commit in the WAL", {
+        db: this.#history.name,
+        error: String(error),
+      })
+    }
+  }
+
+  /** Takes back the captured transactions that hold frame `index` or a later one. */
+  #revoke(index: number): void {
+    const kept = this.#commits.findLast((end) => end <= index) ?? 0
+    const header = this.#header as WalHeader
+    const revoked: number[] = []
+    for (let at = kept; at < this.captured; at++) revoked.push(this.frames.pgno(at))
+    for (const pgno of revoked) this.#on.pageGoing(pgno)
+    const commit = this.#commitAt(kept)
+    const count = this.captured
+    this.frames.truncate(kept)
+    try {
+      this.#history.append({
+        pageSize: header.pageSize,
+        commit,
+        pgnos: ascending(revoked),
+        readPage: (pgno, into) => this.readPage(pgno, into),
+      })
+    } catch (error) {
+      for (let at = kept; at < count; at++) this.frames.add(revoked[at - kept] as number)
+      throw error
+    }
+    while (this.#commits.length > 0 && (this.#commits.at(-1) as number) > kept) this.#commits.pop()
+    this.#retreat(kept)
+    this.#log.warn("took back transactions that their writer did not publish", {
+      db: this.#history.name,
+      frames: count - kept,
+      txid: this.#history.pos.txid.toString(16),
+    })
+  }
+
+  /** Size of the database, in pages, after the first `count` frames. */
+  #commitAt(count: number): number {
+    if (count === 0) return Math.floor(this.#database.size() / this.#history.pageSize)
+    this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
+    return decodeWalFrameHeader(frame.bytes).commit
+  }
+
+  get #frameSize(): number {
+    return walFrameSize((this.#header as WalHeader).pageSize)
+  }
+
+  #offset(index: number): number {
+    return walFrameOffset(index, (this.#header as WalHeader).pageSize)
+  }
+
+  #frameAt(offset: number): number {
+    return Math.floor((offset - WAL_HEADER_SIZE) / this.#frameSize)
+  }
+}
+
+function ascending(pgnos: readonly number[]): number[] {
+  return [...new Set(pgnos)].sort((a, b) => a - b)
+}

@@ -1,0 +1,199 @@
+/**
+ * Flags, from the command line and from the environment.
+ *
+ * A command declares its flags once, as a table; parsing, the environment and the help text follow
+ * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A
+ * value that starts with a dash must be attached. A boolean takes no word of its own: `--primary` or
+ * `--primary=false`. What follows the first `--` is someone else's and passed on word by word.
+ *
+ * Nothing is guessed: an unknown flag, a missing value, a flag given twice and a stray word are
+ * errors. citty's own parser lets all four pass, so it never sees a flag.
+ */
+import { LitefsError } from "../lib/errors.ts"
+import { nearest } from "./nearest.ts"
+
+export type Flag =
+  | { readonly kind: "boolean"; readonly help: string }
+  | {
+      readonly kind: "text"
+      /** What stands for the value in the help text: `DIR`. */
+      readonly placeholder: string
+      readonly default?: string
+      readonly help: string
+    }
+  | {
+      readonly kind: "choice"
+      readonly choices: readonly string[]
+      readonly default: string
+      readonly help: string
+    }
+
+export type FlagTable = Readonly<Record<string, Flag>>
+
+export type FlagValues<T extends FlagTable> = { readonly [Name in keyof T]: FlagValue<T[Name]> }
+
+type FlagValue<F extends Flag> = F extends { kind: "boolean" }
+  ? boolean
+  : F extends { choices: readonly (infer Choice)[] }
+    ? Choice
+    : F extends { default: string }
+      ? string
+      : string | undefined
+
+export interface CommandSyntax<T extends FlagTable> {
+  readonly name: string
+  readonly flags: T
+  /** Whether `-- COMMAND ARGS…` may follow the flags. */
+  readonly takesCommand: boolean
+}
+
+export interface ParsedArgs<T extends FlagTable> {
+  readonly values: FlagValues<T>
+  /** The words after `--`, exactly as they were given; undefined when there was no `--`. */
+  readonly command: readonly string[] | undefined
+  /** How a flag was given, for messages: `--primary`, or `LITEFS_PRIMARY`. */
+  spelling(name: keyof T & string): string
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+interface Given {
+  readonly text: string
+  readonly spelling: string
+}
+
+export function parseArgs<T extends FlagTable>(
+  syntax: CommandSyntax<T>,
+  args: readonly string[],
+  env: Environment,
+): ParsedArgs<T> {
+  const [words, command] = splitAtDoubleDash(args)
+  if (command !== undefined) checkCommand(syntax, command)
+
+  // Flags come last, so they win.
+  const given = new Map([...environmentFlags(syntax.flags, env), ...wordFlags(syntax, words)])
+  const values = Object.entries(syntax.flags).map(([name, flag]) => [
+    name,
+    flagValue(syntax.name, flag, given.get(name)),
+  ])
+  return {
+    values: Object.fromEntries(values) as FlagValues<T>,
+    command,
+    spelling: (name) => given.get(name)?.spelling ?? `--${name}`,
+  }
+}
+
+/** The words of this program, and those of the command after the first `--`. */
+export function splitAtDoubleDash(
+  args: readonly string[],
+): [words: readonly string[], command: readonly string[] | undefined] {
+  const index = args.indexOf("--")
+  return index < 0 ? [args, undefined] : [args.slice(0, index), args.slice(index + 1)]
+}
+
+/** `--fuse-dir` is `LITEFS_FUSE_DIR` in the environment. */
+export function environmentName(flagName: string): string {
+  return `LITEFS_${flagName.toUpperCase().replaceAll("-", "_")}`
+}
+
+export function usageError(commandName: string, problem: string): LitefsError {
+  return new LitefsError("usage", `Cannot run litefs ${commandName}: ${problem}`)
+}
+
+function checkCommand(syntax: CommandSyntax<FlagTable>, command: readonly string[]): void {
+  if (!syntax.takesCommand) {
+    throw usageError(syntax.name, '"--" is given, but it runs no command')
+  }
+  if (!command[0]) {
+    throw usageError(syntax.name, 'no command follows "--", write the command or leave "--" out')
+  }
+}
+
+/** An empty variable counts as not set: that is how compose files and shells say "default". */
+function environmentFlags(flags: FlagTable, env: Environment): Map<string, Given> {
+  const given = new Map<string, Given>()
+  for (const name of Object.keys(flags)) {
+    const spelling = environmentName(name)
+    const text = env[spelling]
+    if (text) given.set(name, { text, spelling })
+  }
+  return given
+}
+
+function wordFlags(syntax: CommandSyntax<FlagTable>, words: readonly string[]): Map<string, Given> {
+  const { name: commandName, flags } = syntax
+  const given = new Map<string, Given>()
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] ?? ""
+    const { name, attached } = splitWord(syntax, word)
+    const spelling = `--${name}`
+    if (given.has(name)) {
+      throw usageError(commandName, `${spelling} is given twice, give it once`)
+    }
+    let text = attached
+    if (text === undefined && flags[name]?.kind === "boolean") text = "true"
+    if (text === undefined) {
+      text = words[++index]
+      // Or a forgotten value would eat the next flag.
+      if (text === undefined || text.startsWith("-")) {
+        throw usageError(commandName, `${spelling} has no value, write ${spelling}=VALUE`)
+      }
+    }
+    given.set(name, { text, spelling })
+  }
+  return given
+}
+
+/** `--http-addr=:80` into the flag's name and what is attached to it. */
+function splitWord(
+  syntax: CommandSyntax<FlagTable>,
+  word: string,
+): { name: string; attached: string | undefined } {
+  const match = /^--?(?<name>[^-=][^=]*)(?:=(?<attached>.*))?$/s.exec(word)
+  if (match === null) {
+    const advice = syntax.takesCommand ? ', write a command to run after "--"' : ""
+    throw usageError(syntax.name, `"${word}" is not a flag${advice}`)
+  }
+  const { name = "", attached } = match.groups ?? {}
+  if (Object.hasOwn(syntax.flags, name)) return { name, attached }
+
+  const guess = nearest(name, Object.keys(syntax.flags))
+  const advice = guess ? `did you mean --${guess}?` : `see litefs ${syntax.name} --help`
+  throw usageError(syntax.name, `there is no flag --${name}, ${advice}`)
+}
+
+function flagValue(
+  commandName: string,
+  flag: Flag,
+  given: Given | undefined,
+): string | boolean | undefined {
+  if (given === undefined) return flag.kind === "boolean" ? false : flag.default
+
+  const { text, spelling } = given
+  switch (flag.kind) {
+    case "boolean":
+      return booleanValue(commandName, text, spelling)
+    case "choice":
+      if (flag.choices.includes(text)) return text
+      throw usageError(
+        commandName,
+        `${spelling} is "${text}", it should be one of ${flag.choices.join(", ")}`,
+      )
+    case "text":
+      if (text !== "") return text
+      throw usageError(commandName, `${spelling} is empty, it should be ${flag.placeholder}`)
+  }
+}
+
+function booleanValue(commandName: string, text: string, spelling: string): boolean {
+  switch (text.toLowerCase()) {
+    case "1":
+    case "true":
+      return true
+    case "0":
+    case "false":
+      return false
+    default:
+      throw usageError(commandName, `${spelling} is "${text}", it should be true or false`)
+  }
+}

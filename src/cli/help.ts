@@ -1,0 +1,57 @@
+/** Help texts: laid out like the original's, with the flags taken from the table that is parsed. */
+import { environmentName, type Flag, type FlagTable } from "./argv.ts"
+
+export interface HelpParts {
+  readonly about: string
+  readonly usage: string
+  readonly flags: FlagTable
+  readonly notes?: string
+  /** Commands a shell script can copy, each under a comment that says what it is for. */
+  readonly examples: string
+}
+
+export function helpText(parts: HelpParts): string {
+  const sections = [parts.about, `Usage:\n\n${indented(parts.usage)}`]
+  const [example] = Object.keys(parts.flags)
+  if (example !== undefined) {
+    sections.push(`Flags:\n\n${flagLines(parts.flags)}`)
+    sections.push(
+      `Every flag can be set in the environment too: --${example} is ` +
+        `${environmentName(example)}.\nA flag on the command line wins.`,
+    )
+  }
+  if (parts.notes !== undefined) sections.push(parts.notes)
+  sections.push(`Examples:\n\n${indented(parts.examples)}`)
+  return `${sections.join("\n\n")}\n`
+}
+
+export function indented(text: string): string {
+  return text.replace(/^(?=.)/gm, "\t")
+}
+
+/** Two columns. */
+export function columns(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return rows.map(([left, right]) => `\t${left.padEnd(width)}  ${right}`).join("\n")
+}
+
+function flagLines(flags: FlagTable): string {
+  return columns(Object.entries(flags).map(([name, flag]) => [usageOf(name, flag), aboutOf(flag)]))
+}
+
+function usageOf(name: string, flag: Flag): string {
+  switch (flag.kind) {
+    case "boolean":
+      return `--${name}`
+    case "choice":
+      return `--${name} ${name.split("-").at(-1)?.toUpperCase()}`
+    case "text":
+      return `--${name} ${flag.placeholder}`
+  }
+}
+
+function aboutOf(flag: Flag): string {
+  const choices = flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
+  const fallback = flag.kind === "boolean" ? undefined : flag.default
+  return `${flag.help}${choices}${fallback === undefined ? "" : ` (default ${fallback})`}`
+}

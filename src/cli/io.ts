@@ -1,0 +1,25 @@
+/** What a command may use of the world. `main.ts` passes the real one, tests a fake. */
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import type { Environment } from "./argv.ts"
+import type { ProcessEvents } from "./process-events.ts"
+import type { SupervisedNode } from "./supervisor.ts"
+
+export interface CliIo {
+  readonly env: Environment
+  stdout(text: string): void
+  stderr(text: string): void
+  readonly clock: Clock
+  readonly events: ProcessEvents
+  openNode(options: LiteFSOptions): Promise<SupervisedNode>
+  /** Detaches what an earlier process, now dead, has left mounted at `dir`. */
+  recoverStaleMount(dir: string): Promise<void>
+}
+
+/** One line for a condition of the world; a bug is told in full. */
+export function reportError(io: CliIo, error: unknown): void {
+  io.stderr(`ERROR: ${messageOf(error)}\n`)
+  if (error instanceof LitefsError || !(error instanceof Error)) return
+  io.stderr(`${error.stack}\n`)
+}

@@ -1,0 +1,102 @@
+/**
+ * The command line: which command is meant, its help, and what to say and return when it fails.
+ *
+ * Exit codes: 0, 1 for a failure, 2 for a command line that is wrong, and what a command returns.
+ */
+import { type CommandDef, runCommand } from "citty"
+import { assert } from "../lib/assert.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { splitAtDoubleDash } from "./argv.ts"
+import { columns, indented } from "./help.ts"
+import { type CliIo, reportError } from "./io.ts"
+import { mountCommand } from "./mount.ts"
+import { MOUNT_HELP } from "./mount-flags.ts"
+import { nearest } from "./nearest.ts"
+import { VERSION_HELP, versionCommand } from "./version.ts"
+
+interface Command {
+  readonly about: string
+  readonly help: string
+  readonly define: (io: CliIo) => CommandDef
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  mount: {
+    about: "mount the file system and run a command next to it",
+    help: MOUNT_HELP,
+    define: mountCommand,
+  },
+  version: { about: "print the version", help: VERSION_HELP, define: versionCommand },
+}
+
+const EXAMPLES = `# one primary
+litefs mount --primary --http-addr :20202 -- node server.js
+
+# any number of replicas of it
+litefs mount --primary-url http://10.0.0.1:20202 -- node server.js`
+
+export const MAIN_HELP = `LiteFS replicates SQLite databases live from one primary to many replicas.
+
+Usage:
+
+	litefs <command> [arguments]
+
+The commands are:
+
+${columns(Object.entries(COMMANDS).map(([name, { about }]) => [name, about]))}
+
+Use "litefs help <command>" for the flags of a command.
+
+Examples:
+
+${indented(EXAMPLES)}
+`
+
+/** Runs one command line and returns the exit code. It does not throw. */
+export async function run(args: readonly string[], io: CliIo): Promise<number> {
+  try {
+    return await dispatch(args, io)
+  } catch (error) {
+    reportError(io, error)
+    return error instanceof LitefsError && error.code === "usage" ? 2 : 1
+  }
+}
+
+async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
+  const [name, ...rest] = args
+  if (name === undefined) {
+    io.stderr(MAIN_HELP)
+    return 2
+  }
+  if (name === "help" || isHelpFlag(name)) {
+    io.stdout(helpOf(rest))
+    return 0
+  }
+  if (name === "--version" || name === "-version") return dispatch(["version", ...rest], io)
+
+  const command = find(name)
+  if (splitAtDoubleDash(rest)[0].some(isHelpFlag)) {
+    io.stdout(command.help)
+    return 0
+  }
+  const { result } = await runCommand(command.define(io), { rawArgs: rest })
+  assert(typeof result === "number", `litefs ${name} returns an exit code`)
+  return result
+}
+
+function helpOf([name, stray]: readonly string[]): string {
+  if (name === undefined) return MAIN_HELP
+  if (stray === undefined) return find(name).help
+  throw new LitefsError("usage", `Cannot show help: "${stray}" is one word too many`)
+}
+
+function find(name: string): Command {
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
+  const guess = nearest(name, Object.keys(COMMANDS))
+  const advice = guess === undefined ? "see litefs help" : `did you mean ${guess}?`
+  throw new LitefsError("usage", `Cannot run litefs ${name}: there is no such command, ${advice}`)
+}
+
+function isHelpFlag(word: string): boolean {
+  return word === "--help" || word === "-help" || word === "-h"
+}

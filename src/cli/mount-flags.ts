@@ -1,0 +1,92 @@
+/** The flags of `litefs mount`, and its help text. */
+import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
+import type { CommandSyntax, FlagTable } from "./argv.ts"
+import { helpText } from "./help.ts"
+
+export const MOUNT_FLAGS = {
+  "fuse-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/litefs",
+    help: "mount here; an empty directory",
+  },
+  "data-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/var/lib/litefs",
+    help: "keep the databases and their history here",
+  },
+  primary: {
+    kind: "boolean",
+    help: "be the primary: the one node that takes writes",
+  },
+  "primary-url": {
+    kind: "text",
+    placeholder: "URL",
+    help: "be a replica of the node at this URL",
+  },
+  hostname: {
+    kind: "text",
+    placeholder: "NAME",
+    help: "this node's name for other nodes (default: the host's)",
+  },
+  "advertise-url": {
+    kind: "text",
+    placeholder: "URL",
+    help: "where other nodes reach this node's API",
+  },
+  "http-addr": {
+    kind: "text",
+    placeholder: "ADDR",
+    default: "127.0.0.1:20202",
+    help: "serve the API here; :20202 is every interface",
+  },
+  "log-level": {
+    kind: "choice",
+    choices: LOG_LEVELS,
+    default: "info",
+    help: "how much to log",
+  },
+  "log-format": {
+    kind: "choice",
+    choices: LOG_FORMATS,
+    default: "text",
+    help: "how to log it",
+  },
+  "fuse-debug": {
+    kind: "boolean",
+    help: "log every request of the kernel",
+  },
+} as const satisfies FlagTable
+
+export type MountFlags = typeof MOUNT_FLAGS
+
+export const MOUNT_SYNTAX: CommandSyntax<MountFlags> = {
+  name: "mount",
+  flags: MOUNT_FLAGS,
+  takesCommand: true,
+}
+
+export const MOUNT_HELP = helpText({
+  about: `The mount command will mount a directory via FUSE, replicate the SQLite
+databases in it, and run a command next to it. One node is the primary, which
+takes the writes; every other node is a replica of it, which serves reads.`,
+  usage: "litefs mount [flags] [-- COMMAND ARGS...]",
+  flags: MOUNT_FLAGS,
+  notes: `Exactly one of --primary and --primary-url is required.
+
+COMMAND is started when the mount is ready, which on a replica means that it
+has caught up with the primary. Its arguments are passed on as they are,
+without a shell. Signals are forwarded to it, and when it ends, LiteFS
+unmounts and exits with its exit code. Without a command LiteFS runs until it
+is told to stop.`,
+  examples: `# the primary, and a program that uses /litefs/app.db
+litefs mount --primary --http-addr :20202 -- node server.js
+
+# a replica of it, on another machine
+litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
+
+# the same in a script that prepares the directories
+mkdir -p /litefs /var/lib/litefs
+exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
+})

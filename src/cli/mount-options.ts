@@ -1,0 +1,97 @@
+/**
+ * From the flags of `litefs mount` to the options of a node: everything that can be checked by
+ * looking at the words alone, before anything is touched. What depends on the machine is checked in
+ * `preflight.ts`.
+ */
+import { hostname as hostnameOfMachine } from "node:os"
+import { isAbsolute, relative, resolve } from "node:path"
+import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-options.ts"
+import { type ParsedArgs, usageError } from "./argv.ts"
+import type { MountFlags } from "./mount-flags.ts"
+
+type MountArgs = ParsedArgs<MountFlags>
+
+export function mountOptions(args: MountArgs): LiteFSOptions {
+  const { values } = args
+  const advertiseUrl = values["advertise-url"]
+  return {
+    ...directories(args),
+    role: role(args),
+    hostname: hostname(args),
+    ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
+    httpAddr: listenAddress(args),
+    fuseDebug: values["fuse-debug"],
+    log: { level: values["log-level"], format: values["log-format"] },
+  }
+}
+
+function directories(args: MountArgs): Pick<LiteFSOptions, "fuseDir" | "dataDir"> {
+  const fuseDir = resolve(args.values["fuse-dir"])
+  const dataDir = resolve(args.values["data-dir"])
+  const advice = "give each a directory of its own"
+  if (fuseDir === dataDir) {
+    throw problem(`--fuse-dir and --data-dir are both "${fuseDir}", ${advice}`)
+  }
+  if (isInside(dataDir, fuseDir)) {
+    throw problem(`--data-dir "${dataDir}" is inside --fuse-dir "${fuseDir}", ${advice}`)
+  }
+  if (isInside(fuseDir, dataDir)) {
+    throw problem(`--fuse-dir "${fuseDir}" is inside --data-dir "${dataDir}", ${advice}`)
+  }
+  return { fuseDir, dataDir }
+}
+
+/** Both absolute. */
+export function isInside(path: string, dir: string): boolean {
+  const way = relative(dir, path)
+  return way !== "" && way !== ".." && !way.startsWith("../") && !isAbsolute(way)
+}
+
+function role(args: MountArgs): RoleOptions {
+  const primaryUrl = args.values["primary-url"]
+  if (args.values.primary && primaryUrl !== undefined) {
+    const both = `${args.spelling("primary")} and ${args.spelling("primary-url")}`
+    throw problem(`both ${both} are given, a node is either the primary or a replica`)
+  }
+  if (args.values.primary) return { kind: "primary" }
+  if (primaryUrl !== undefined) return { kind: "replica", primaryUrl: nodeUrl(args, "primary-url") }
+  throw problem("neither --primary nor --primary-url URL is given, give one of them")
+}
+
+/** It ends up in `.primary`, a file of one line. */
+function hostname(args: MountArgs): string {
+  const name = args.values.hostname ?? hostnameOfMachine()
+  if (/^[^\s\p{Cc}]+$/u.test(name)) return name
+  throw problem(`${args.spelling("hostname")} is "${name}", it should be one word`)
+}
+
+/** The origin of a node: scheme, host and port. */
+function nodeUrl(args: MountArgs, flag: "primary-url" | "advertise-url"): string {
+  const text = args.values[flag] ?? ""
+  const fault = (what: string) =>
+    problem(`${args.spelling(flag)} is "${text}", it should ${what}, like http://10.0.0.1:20202`)
+
+  if (!URL.canParse(text)) throw fault("be a URL")
+  const url = new URL(text)
+  if (!/^https?:\/\//i.test(text) || url.hostname === "")
+    throw fault("start with http:// or https://")
+  if (url.username !== "" || url.password !== "") throw fault("have no user name and password")
+  if (url.pathname !== "/" || /[?#]/.test(text)) throw fault("end after the host and the port")
+  return url.origin
+}
+
+/** `127.0.0.1:20202`, `[::1]:20202`, `localhost:20202`, or `:20202` for every interface. */
+function listenAddress(args: MountArgs): ListenAddress {
+  const text = args.values["http-addr"]
+  const match = /^(?:\[(?<ipv6>[0-9a-fA-F:.]+)\]|(?<host>[^\s:/[\]]*)):(?<port>\d{1,5})$/.exec(text)
+  const port = Number(match?.groups?.port)
+  if (match === null || port > 65_535) {
+    const shape = "HOST:PORT or :PORT, like 127.0.0.1:20202"
+    throw problem(`${args.spelling("http-addr")} is "${text}", it should be ${shape}`)
+  }
+  return { host: match.groups?.ipv6 ?? match.groups?.host ?? "", port }
+}
+
+function problem(text: string) {
+  return usageError("mount", text)
+}

@@ -1,0 +1,153 @@
+/**
+ * What the protocol server asks of a file system. One method per request that needs an answer of
+ * its own; everything the kernel can be told without asking (extended attributes, links, …) stays
+ * in `operations.ts`.
+ *
+ * 1. Methods run on the fs thread, one at a time, and never wait. What cannot be answered yet is
+ *    answered later: the method returns a `Deferred` and somebody calls `done()` or `fail()` on it.
+ * 2. Errors are thrown: `FuseError` for a plain errno, anything else goes through the server's
+ *    `errnoOf`. ENOSYS is never passed on: the kernel takes it to mean "do not ask again for the
+ *    life of the mount".
+ * 3. Objects and regions passed in are the server's, used again for the next request. Copy what
+ *    must outlive the call. `Entry` objects handed out may likewise be one object, filled anew each
+ *    time: the server is done with it when it next calls a method.
+ * 4. Names are decoded, free of NUL and "/", and none of "", "." and "..". Offsets and sizes are
+ *    safe integers, and so is their sum.
+ */
+import type { Region } from "../sys/memory.ts"
+import type { Deferred } from "./deferred.ts"
+
+/** The node id of the mounted directory. It is never looked up and never forgotten. */
+export const ROOT_ID = 1
+
+export interface FileSystem {
+  /**
+   * The entry of that name; undefined when there is none, which the kernel will remember (throw
+   * ENOENT to have it ask again). Each entry returned, here or by `create`, counts as one reference
+   * of the kernel to the node, given back by `forget`.
+   */
+  lookup(parentId: number, name: string): Entry | undefined
+  /** The kernel drops `count` of its references to the node. */
+  forget(nodeId: number, count: number): void
+
+  getAttributes(nodeId: number, into: Attributes): void
+  /** On a `Deferred`, the server asks for the attributes when it is done, by `getAttributes`. */
+  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined
+
+  /** `flags` are those of open(2). O_TRUNC is not among them: it is a `setAttributes` before. */
+  open(nodeId: number, flags: number, caller: Caller, opened: Opened): void
+  /**
+   * `mode` includes S_IFREG, and has the caller's umask applied. The file may exist, when it was
+   * not made through the mount: then it is opened, unless O_EXCL is set.
+   */
+  create(
+    parentId: number,
+    name: string,
+    flags: number,
+    mode: number,
+    caller: Caller,
+    opened: Opened,
+  ): Entry
+  /** Puts `size` bytes at the start of `into`, fewer only at the end of the file. Says how many. */
+  read(nodeId: number, handle: number, offset: number, size: number, into: Region): number
+  /**
+   * Writes the first `size` bytes of `from`, and returns how many were written. A `Deferred` that
+   * is done has written all of them; `from` is gone by then.
+   */
+  write(
+    nodeId: number,
+    handle: number,
+    offset: number,
+    size: number,
+    from: Region,
+    caller: Caller,
+  ): number | Deferred
+  /** A descriptor was closed; others of the handle may remain. close(2) returns the error. */
+  flush(nodeId: number, handle: number, owner: LockOwner): Deferred | undefined
+  /** The last descriptor is gone. `flockOwner` is given when flock(2) was ever called on it. */
+  release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void
+  sync(nodeId: number, handle: number, dataOnly: boolean): Deferred | undefined
+  /** flock(2). Without `wait`, a lock that is held by others is EWOULDBLOCK (EAGAIN). */
+  flock(
+    nodeId: number,
+    handle: number,
+    owner: LockOwner,
+    kind: FlockKind,
+    wait: boolean,
+  ): Deferred | undefined
+
+  unlink(parentId: number, name: string): Deferred | undefined
+  /** `flags` are those of renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
+  rename(parentId: number, name: string, newParentId: number, newName: string, flags: number): void
+  /** All entries, without "." and "..", in any order. */
+  list(nodeId: number): Iterable<DirectoryEntry>
+  syncDirectory(nodeId: number): void
+  statfs(into: Statfs): void
+}
+
+/** A name that was found. */
+export interface Entry {
+  nodeId: number
+  generation: number // tells apart two nodes that had the same id one after the other
+  attributes: Attributes
+  entryTimeout: number // seconds for which the kernel may believe that the name means this node
+}
+
+export interface Attributes {
+  nodeId: number // st_ino
+  size: number
+  blocks: number // of 512 bytes
+  mode: number // type and permissions
+  nlink: number
+  uid: number
+  gid: number
+  mtimeMs: number
+  atimeMs: number
+  ctimeMs: number
+  blockSize: number // preferred for I/O; st_blksize
+  timeout: number // seconds for which the kernel may believe all this, without asking again
+}
+
+/** What to change; undefined is to stay. To change times is granted, and ignored. */
+export interface AttributeChange {
+  size: number | undefined
+  handle: number | undefined // the open file it is made through: ftruncate(2), not truncate(2)
+  mode: number | undefined
+  uid: number | undefined
+  gid: number | undefined
+}
+
+/** Who asks. In a pid namespace the kernel cannot see into, `pid` is 0. */
+export interface Caller {
+  pid: number
+  uid: number
+  gid: number
+}
+
+/** What the kernel is told of a file that was opened. */
+export interface Opened {
+  handle: number // comes back in every request on the open file
+  flags: number // FOPEN_*
+  backingId: number // with FOPEN_PASSTHROUGH: what FUSE_DEV_IOC_BACKING_OPEN returned
+}
+
+export interface DirectoryEntry {
+  name: string
+  nodeId: number // d_ino
+  kind: "file" | "directory"
+}
+
+export interface Statfs {
+  blocks: number // of `blockSize`, as are the next two
+  blocksFree: number
+  blocksAvailable: number // to those who are not root
+  files: number
+  filesFree: number
+  blockSize: number
+  nameLengthMax: number // bytes
+}
+
+/** The kernel's name for who holds locks: 64 opaque bits, used again once the owner is gone. */
+export type LockOwner = bigint
+
+export type FlockKind = "shared" | "exclusive" | "unlock"

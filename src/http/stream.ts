@@ -1,0 +1,269 @@
+/**
+ * `POST /stream`: a replica says where its databases are and gets all that follows, for as long as it listens.
+ *
+ *   catch up: every database, as LTX files or a snapshot ─▶ Ready ─▶ live: whatever changes, and a heartbeat
+ *
+ * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
+ * another checksum, is another history, and is answered with a snapshot.
+ */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import { open } from "node:fs/promises"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { Gate } from "../lib/gate.ts"
+import { logger } from "../lib/log.ts"
+import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
+import { formatPos, type Pos, posEquals, ZERO_POS } from "../ltx/pos.ts"
+import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import type { Positions } from "../store/positions.ts"
+import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
+import { encodeFrame, type Frame } from "../wire/frame.ts"
+import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
+import { readBody } from "./body.ts"
+
+const log = logger("stream")
+
+const HEARTBEAT_MS = 1000
+
+/** Files up to this size are read at once and sent in one write. */
+const SMALL_SIZE_MAX = 256 * 1024
+
+export interface SnapshotSource {
+  /** The database as one LTX file, and the position it is at. Undefined when it is gone. */
+  snapshot(database: string): Promise<Snapshot | undefined>
+}
+
+export interface Snapshot {
+  readonly pos: Pos
+  readonly parts: AsyncIterable<Uint8Array>
+}
+
+export interface StreamContext {
+  readonly positions: Positions
+  readonly dataDir: DataDir
+  readonly snapshots: SnapshotSource
+  readonly clock: Clock
+  /** Calls back whenever positions have changed, until the returned function is called. */
+  onChange(listener: () => void): () => void
+}
+
+export async function handleStream(
+  context: StreamContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const known = decodePositionMap(await readBody(request, MAX_POSITION_MAP_SIZE))
+  response.writeHead(200, { "Content-Type": "application/octet-stream" })
+  response.flushHeaders()
+  const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
+  log.info("replica connected", { replica, databases: known.size })
+  const stream = new ReplicaStream(context, response, known)
+  try {
+    await stream.run()
+  } finally {
+    stream.close()
+    log.info("replica disconnected", { replica })
+  }
+}
+
+class ReplicaStream {
+  readonly #context: StreamContext
+  readonly #response: ServerResponse
+  readonly #known: Map<string, Pos>
+  readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
+  readonly #unsubscribe: () => void
+  #isClosed = false
+
+  constructor(context: StreamContext, response: ServerResponse, known: Map<string, Pos>) {
+    this.#context = context
+    this.#response = response
+    this.#known = known
+    this.#unsubscribe = context.onChange(() => this.#news.open())
+    response.on("drain", () => this.#news.open())
+    response.on("close", () => {
+      this.#isClosed = true
+      this.#news.open()
+    })
+  }
+
+  close(): void {
+    this.#unsubscribe()
+  }
+
+  async run(): Promise<void> {
+    const { positions, clock } = this.#context
+    let isReady = false
+    let lastSentMs = 0
+    for (;;) {
+      const seen = positions.changeCount
+      let hasSent = false
+      for (const name of this.#names()) hasSent = (await this.#sendDatabase(name)) || hasSent
+      if (this.#isClosed) return
+      if (!isReady) await this.#send({ type: "ready" })
+      if (hasSent) lastSentMs = clock.monotonicMs()
+      if (!isReady || clock.monotonicMs() - lastSentMs >= HEARTBEAT_MS) {
+        await this.#send({ type: "heartbeat", timestampMs: clock.wallMs() })
+        lastSentMs = clock.monotonicMs()
+      }
+      isReady = true
+      if (positions.changeCount !== seen) continue
+      const cancel = clock.after(HEARTBEAT_MS, () => this.#news.open())
+      await this.#news.wait()
+      cancel()
+    }
+  }
+
+  /** Databases that either side has. */
+  #names(): Set<string> {
+    const names = new Set(this.#known.keys())
+    const { positions } = this.#context
+    for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
+    return names
+  }
+
+  /** Sends what the replica lacks of a database. True when that was something. */
+  async #sendDatabase(name: string): Promise<boolean> {
+    const { positions } = this.#context
+    const slot = positions.find(name)
+    if (slot === undefined) {
+      this.#known.delete(name)
+      await this.#send({ type: "dropDb", database: name })
+      return true
+    }
+    let hasSent = false
+    for (;;) {
+      const { pos } = positions.read(slot)
+      const known = this.#known.get(name) ?? ZERO_POS
+      if (this.#isClosed || posEquals(known, pos)) return hasSent
+      const isBehind = known.txid > 0n && known.txid < pos.txid
+      const sent =
+        (isBehind ? await this.#sendFile(name, known) : undefined) ??
+        (await this.#sendSnapshot(name))
+      if (sent === undefined) return hasSent
+      this.#known.set(name, sent)
+      hasSent = true
+    }
+  }
+
+  /** Sends the transaction that follows on `known`. Undefined when there is no such file. */
+  async #sendFile(name: string, known: Pos): Promise<Pos | undefined> {
+    const txid = known.txid + 1n
+    const path = new LtxDirectory(this.#context.dataDir.ltxDir(name)).filePath(txid, txid)
+    const file = openFollowing(path, known)
+    if (file === undefined) return undefined
+    const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
+    if (file.bytes !== undefined) {
+      await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
+      return file.pos
+    }
+    await this.#write(frame)
+    const chunks = new ChunkWriter((bytes) => this.#write(bytes))
+    const handle = await open(path)
+    try {
+      for await (const part of handle.createReadStream({ autoClose: false })) {
+        await chunks.write(part as Uint8Array)
+      }
+    } finally {
+      await handle.close()
+    }
+    await chunks.end()
+    return file.pos
+  }
+
+  async #sendSnapshot(name: string): Promise<Pos | undefined> {
+    const snapshot = await this.#context.snapshots.snapshot(name)
+    if (snapshot === undefined) return undefined
+    log.info("sending snapshot", { db: name, pos: formatPos(snapshot.pos) })
+    await this.#write(encodeFrame({ type: "ltx", size: 0n, database: name }))
+    const chunks = new ChunkWriter((bytes) => this.#write(bytes))
+    for await (const part of snapshot.parts) {
+      await chunks.write(part)
+      if (this.#isClosed) return undefined
+    }
+    await chunks.end()
+    return snapshot.pos
+  }
+
+  async #send(frame: Frame): Promise<void> {
+    await this.#write(encodeFrame(frame))
+  }
+
+  /** Waits when the replica is slower than we are: what it has not taken stays on the disk. */
+  async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#isClosed) return
+    this.#response.write(bytes)
+    while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
+  }
+}
+
+/** Chunk framing around parts, each sent before the next is asked for. */
+class ChunkWriter {
+  readonly #send: (bytes: Uint8Array) => Promise<void>
+  readonly #encoder: ChunkEncoder
+  #framed: Uint8Array[] = []
+
+  constructor(send: (bytes: Uint8Array) => Promise<void>) {
+    this.#send = send
+    this.#encoder = new ChunkEncoder((bytes) => this.#framed.push(bytes.slice()))
+  }
+
+  async write(part: Uint8Array): Promise<void> {
+    this.#encoder.write(part)
+    await this.#flush()
+  }
+
+  async end(): Promise<void> {
+    this.#encoder.end()
+    await this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = Buffer.concat(this.#framed)
+    this.#framed = []
+    await this.#send(bytes)
+  }
+}
+
+interface FollowingFile {
+  readonly pos: Pos // after it
+  readonly bytes: Uint8Array | undefined // of a small file
+}
+
+/** The LTX file at `path`, when it is there and begins where `known` ends. */
+function openFollowing(path: string, known: Pos): FollowingFile | undefined {
+  let fd: number
+  try {
+    fd = openSync(path, "r")
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined
+    throw error
+  }
+  try {
+    const { size } = fstatSync(fd)
+    const isSmall = size <= SMALL_SIZE_MAX
+    const head = readPart(fd, 0, isSmall ? size : LTX_HEADER_SIZE)
+    const tail = isSmall
+      ? head.subarray(size - LTX_TRAILER_SIZE)
+      : readPart(fd, size - LTX_TRAILER_SIZE, LTX_TRAILER_SIZE)
+    const header = decodeLtxHeader(head.subarray(0, LTX_HEADER_SIZE))
+    if (header.preApplyChecksum !== known.checksum) return undefined
+    const { postApplyChecksum } = decodeLtxTrailer(tail)
+    return {
+      pos: { txid: header.maxTxid, checksum: postApplyChecksum },
+      bytes: isSmall ? head : undefined,
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function readPart(fd: number, offset: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size)
+  if (readSync(fd, bytes, 0, size, offset) < size) {
+    throw new LitefsError("damaged", "Cannot read LTX file: it is shorter than it was")
+  }
+  return bytes
+}

@@ -1,0 +1,44 @@
+/**
+ * Time and chance, as a value that comes in from outside, so that a test can own both.
+ *
+ * Nothing else in `src` reads a clock or rolls dice (`test/tidy.test.ts` holds this).
+ */
+export interface Clock {
+  /** Milliseconds since 1970, for what people and other nodes read. It can jump. */
+  wallMs(): number
+  /** Milliseconds since some moment, with fractions, for measuring. It never goes back. */
+  monotonicMs(): number
+  /** A number in [0, 1), for jitter and ids that need not be secret. */
+  random(): number
+  /** Calls back once after `delayMs`, unless the returned function is called before. */
+  after(delayMs: number, callback: () => void): () => void
+}
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  random: () => Math.random(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs)
+    return () => clearTimeout(timer)
+  },
+}
+
+/** Resolves after `delayMs`; rejects with the signal's reason when that is aborted before. */
+export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  if (signal?.aborted) {
+    reject(signal.reason)
+    return promise
+  }
+  const onAbort = () => {
+    cancel()
+    reject(signal?.reason)
+  }
+  const cancel = clock.after(delayMs, () => {
+    signal?.removeEventListener("abort", onAbort)
+    resolve()
+  })
+  signal?.addEventListener("abort", onAbort, { once: true })
+  return promise
+}

@@ -1,0 +1,118 @@
+/**
+ * Logging: one line per change of state, on stderr.
+ *
+ *   text   level=info tag=replica msg="connected to the primary" url=http://10.0.0.1:20202
+ *   json   {"time":"…","level":"info","tag":"replica","msg":"connected to the primary","url":"…"}
+ *
+ * Lines are written synchronously, so they keep their order across threads and none is lost when
+ * the process ends. Every Worker has its own copy of this module, and calls `configureLog` with the
+ * options it was started with. A line that cannot be written is dropped: a log must never stop the
+ * file system.
+ */
+import { writeSync } from "node:fs"
+import { createConsola, type LogObject } from "consola/core"
+
+export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const
+export const LOG_FORMATS = ["text", "json"] as const
+
+export type LogLevel = (typeof LOG_LEVELS)[number]
+export type LogFormat = (typeof LOG_FORMATS)[number]
+
+export interface LogOptions {
+  readonly level: LogLevel
+  readonly format: LogFormat
+}
+
+/** What a line says beside its sentence. The names of the line's own parts are taken. */
+export type LogFields = Record<string, unknown> & {
+  time?: never
+  level?: never
+  tag?: never
+  msg?: never
+}
+
+export type LogMethod = (msg: string, fields?: LogFields) => void
+export type Logger = Readonly<Record<LogLevel, LogMethod>>
+
+const CONSOLA_LEVELS = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 } as const
+
+const sink = { format: "text" as LogFormat, write: writeToStderr }
+
+const consola = createConsola({
+  level: CONSOLA_LEVELS.info,
+  throttle: 0, // or lines that repeat within a second are folded into one
+  reporters: [{ log: (entry) => sink.write(`${render(entry)}\n`) }],
+})
+
+/** Until this is called, `info` and above are written as text. */
+export function configureLog(options: LogOptions, write: (line: string) => void = writeToStderr) {
+  consola.level = CONSOLA_LEVELS[options.level]
+  sink.format = options.format
+  sink.write = write
+}
+
+/** A logger may be made before the log is configured: at the top of a module. */
+export function logger(tag: string): Logger {
+  const at =
+    (level: LogLevel): LogMethod =>
+    (msg, fields) =>
+      consola[level]({ tag, args: [msg, fields] })
+  return {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    trace: at("trace"),
+  }
+}
+
+function render(entry: LogObject): string {
+  const [msg, fields] = entry.args as [string, LogFields | undefined]
+  const parts: [string, unknown][] = [
+    ["level", entry.type],
+    ["tag", entry.tag],
+    ["msg", msg],
+  ]
+  for (const [key, value] of Object.entries(fields ?? {})) {
+    if (value !== undefined) parts.push([key, plain(value)])
+  }
+  switch (sink.format) {
+    case "text":
+      return parts.map(([key, value]) => `${key}=${quoted(value)}`).join(" ")
+    case "json":
+      return JSON.stringify({ time: entry.date.toISOString(), ...Object.fromEntries(parts) })
+  }
+}
+
+function plain(value: unknown): string | number | boolean | null {
+  if (value === null || typeof value === "number" || typeof value === "boolean") return value
+  return value instanceof Error ? errorText(value) : String(value)
+}
+
+/** An error with a code is a condition of the world: its message is enough. Others are bugs. */
+function errorText(error: Error): string {
+  return "code" in error ? error.message : (error.stack ?? error.message)
+}
+
+function quoted(value: unknown): string {
+  const text = String(value)
+  return /^[^\s"=\p{Cc}]+$/u.test(text) ? text : JSON.stringify(text)
+}
+
+const WRITE_ATTEMPTS = 50
+
+/**
+ * A program that shares our stderr may have made the pipe non-blocking, so a full pipe is an
+ * error (EAGAIN) here: wait for its reader, but not for ever.
+ */
+function writeToStderr(line: string): void {
+  let rest = Buffer.from(line)
+  for (let attempt = 0; rest.length > 0 && attempt < WRITE_ATTEMPTS; attempt++) {
+    try {
+      rest = rest.subarray(writeSync(2, rest))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}

@@ -1,0 +1,30 @@
+/** Everything a node is started with: what the command line makes, and what tests make by hand. */
+import type { LogOptions } from "./lib/log.ts"
+
+export interface LiteFSOptions {
+  /** The directory to mount, absolute. It exists and is empty. */
+  readonly fuseDir: string
+  /** Where databases and their LTX files are kept, absolute. Created when it is not there. */
+  readonly dataDir: string
+  readonly role: RoleOptions
+  /** This node's name among the others: what replicas find in `.primary`. */
+  readonly hostname: string
+  /** The URL at which other nodes reach this node's API, without a path. */
+  readonly advertiseUrl?: string
+  readonly httpAddr: ListenAddress
+  /** Print every FUSE request and its reply. */
+  readonly fuseDebug: boolean
+  readonly log: LogOptions
+}
+
+export type RoleOptions =
+  | { readonly kind: "primary" }
+  /** `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
+  | { readonly kind: "replica"; readonly primaryUrl: string }
+
+export interface ListenAddress {
+  /** A host name or an IP address without brackets. Empty: every interface, IPv6 and IPv4. */
+  readonly host: string
+  /** 0 lets the system choose a free one. */
+  readonly port: number
+}

@@ -1,0 +1,221 @@
+/**
+ * A whole node: the only place that knows every part and says `new` across layers.
+ *
+ * Three threads: this one never blocks and never touches the mount; the fs thread answers the mount and captures
+ * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
+ *
+ *   open():  data directory ─▶ API port ─▶ fs thread ─▶ peer thread ─▶ mount ─▶ replication
+ *   close(): the reverse
+ */
+import { randomBytes } from "node:crypto"
+import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
+import { Replica } from "./cluster/replica.ts"
+import { ApiServer } from "./http/server.ts"
+import { handleStream, type Snapshot, type SnapshotSource } from "./http/stream.ts"
+import { systemClock } from "./lib/clock.ts"
+import { LitefsError } from "./lib/errors.ts"
+import { logger } from "./lib/log.ts"
+import type { LiteFSOptions } from "./litefs-options.ts"
+import type { Pos } from "./ltx/pos.ts"
+import { FsWorker } from "./mount/fs-worker.ts"
+import { PeerWorker } from "./peer/peer-worker.ts"
+import { DataDir } from "./store/data-dir.ts"
+import { Positions } from "./store/positions.ts"
+import { SharedFlags } from "./store/shared-flags.ts"
+import { closeFile } from "./sys/file.ts"
+import { mountFuse, unmount } from "./sys/mount.ts"
+
+const log = logger("litefs")
+
+export class LiteFS {
+  readonly #options: LiteFSOptions
+  readonly #closing = new AsyncDisposableStack()
+  readonly #failed = Promise.withResolvers<Error>()
+  readonly #positions = Positions.create()
+  readonly #flags = SharedFlags.create()
+  readonly #listeners = new Set<() => void>()
+  #clusterId: string | undefined
+  #replica: Replica | undefined
+
+  static async open(options: LiteFSOptions): Promise<LiteFS> {
+    const node = new LiteFS(options)
+    try {
+      await node.#open()
+      return node
+    } catch (error) {
+      await node.close()
+      throw error
+    }
+  }
+
+  private constructor(options: LiteFSOptions) {
+    this.#options = options
+  }
+
+  /** Resolves when it cannot go on. */
+  get failed(): Promise<Error> {
+    return this.#failed.promise
+  }
+
+  /** Resolves when the mount is there and, on a replica, holds what the primary had. */
+  async ready(signal?: AbortSignal): Promise<void> {
+    if (this.#replica === undefined) return
+    const aborted = Promise.withResolvers<never>()
+    const abort = () => aborted.reject(signal?.reason)
+    signal?.addEventListener("abort", abort, { once: true })
+    if (signal?.aborted) abort()
+    try {
+      await Promise.race([this.#replica.ready, aborted.promise])
+    } finally {
+      signal?.removeEventListener("abort", abort)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#closing.disposeAsync()
+  }
+
+  async #open(): Promise<void> {
+    const { fuseDir, role, httpAddr, log: logOptions, fuseDebug, hostname } = this.#options
+    const isPrimary = role.kind === "primary"
+    const nodeId = randomBytes(8).readBigUInt64BE()
+
+    const dataDir = new DataDir(this.#options.dataDir)
+    dataDir.create()
+    this.#closing.adopt(dataDir.lock(), closeFile)
+    this.#clusterId = readClusterId(dataDir.clusterIdPath)
+    if (this.#clusterId === undefined && isPrimary) {
+      this.#keepClusterId(
+        dataDir,
+        makeClusterId(() => randomBytes(8).readBigUInt64BE()),
+      )
+    }
+
+    const headers = {
+      "Litefs-Id": nodeId.toString(16).toUpperCase().padStart(16, "0"),
+      "Litefs-Hostname": hostname,
+      ...(this.#clusterId === undefined ? {} : { "Litefs-Cluster-Id": this.#clusterId }),
+    }
+    const onChange = () => this.#announceChange()
+    const fail = (error: Error) => this.#failed.resolve(error)
+    const fs = new FsWorker(newWorker("./mount/thread.ts"), onChange, fail)
+    const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
+
+    const stream = {
+      positions: this.#positions,
+      dataDir,
+      clock: systemClock,
+      snapshots: snapshotsOf(fs, peer),
+      onChange: (listener: () => void) => this.#subscribe(listener),
+    }
+    const server = new ApiServer(
+      {
+        "/stream": {
+          POST: (request, response) => {
+            if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
+            return handleStream(stream, request, response)
+          },
+        },
+      },
+      headers,
+    )
+    const port = await server.listen(httpAddr)
+    this.#closing.defer(() => server.close())
+
+    const shared = {
+      dataDir: dataDir.root,
+      positions: this.#positions.memory,
+      flags: this.#flags.memory,
+      isPrimary,
+      nodeId,
+      log: logOptions,
+    }
+    await fs.start({ ...shared, fuseDebug })
+    await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })
+
+    const device = mountFuse(fuseDir)
+    fs.serve(device)
+    peer.mounted(device)
+    this.#closing.defer(async () => {
+      await peer.detach()
+      unmount(fuseDir)
+      await Promise.race([fs.stopped, systemSleep(UNMOUNT_MS_MAX)])
+    })
+    log.info("mounted", { dir: fuseDir, role: role.kind, http: `${httpAddr.host}:${port}` })
+
+    if (role.kind === "primary") return
+    this.#replica = new Replica({
+      primaryUrl: role.primaryUrl,
+      headers,
+      clock: systemClock,
+      sink: peer,
+      positions: () => this.#currentPositions(),
+      onPrimary: (name) => peer.setPrimary(name),
+      onClusterId: (id) => this.#checkClusterId(dataDir, id),
+    })
+    this.#closing.defer(() => this.#replica?.close())
+  }
+
+  #currentPositions(): Map<string, Pos> {
+    const positions = new Map<string, Pos>()
+    for (let slot = 0; slot < this.#positions.count; slot++) {
+      positions.set(this.#positions.name(slot), this.#positions.read(slot).pos)
+    }
+    return positions
+  }
+
+  #checkClusterId(dataDir: DataDir, id: string): void {
+    if (this.#clusterId === undefined) this.#keepClusterId(dataDir, id)
+    if (this.#clusterId === id) return
+    throw new LitefsError(
+      "unavailable",
+      `it belongs to cluster ${id}, this node to ${this.#clusterId}, see ${dataDir.clusterIdPath}`,
+    )
+  }
+
+  #keepClusterId(dataDir: DataDir, id: string): void {
+    writeClusterId(dataDir.clusterIdPath, id)
+    this.#clusterId = id
+  }
+
+  #announceChange(): void {
+    this.#flags.lowerChanged()
+    for (const listener of this.#listeners) listener()
+  }
+
+  #subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}
+
+/** Files that clients still have open keep the fs thread busy; it ends with the process. */
+const UNMOUNT_MS_MAX = 1000
+
+function systemSleep(ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  systemClock.after(ms, resolve)
+  return promise
+}
+
+function newWorker(path: string): Worker {
+  return new Worker(new URL(path, import.meta.url).href)
+}
+
+function snapshotsOf(fs: FsWorker, peer: PeerWorker): SnapshotSource {
+  return {
+    async snapshot(database): Promise<Snapshot | undefined> {
+      const frozen = await fs.freeze(database)
+      if (frozen === undefined) return undefined
+      const { snapshot, state, thaw } = frozen
+      async function* parts(): AsyncGenerator<Uint8Array> {
+        try {
+          yield* peer.snapshot(snapshot, database, state)
+        } finally {
+          thaw()
+        }
+      }
+      return { pos: state.pos, parts: parts() }
+    },
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * A file of the mount. There is one class per kind of file; each says what its requests mean.
+ *
+ * `Directory` keeps the names and counts the kernel's references. Methods throw what the client is to get.
+ */
+import type { Attributes } from "../fuse/filesystem.ts"
+import { Fopen } from "../fuse/flags.ts"
+import { FuseError } from "../fuse/fuse-error.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { Errno } from "../sys/errno.ts"
+import { emptyStatus, statusOf } from "../sys/file.ts"
+import type { Region } from "../sys/memory.ts"
+
+export interface FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  /** FOPEN_* bits that an open of the file is answered with. */
+  readonly openFlags: number
+  /** Seconds that the kernel may believe the name. */
+  readonly nameTimeout: number
+  readAttributes(into: Attributes): void
+  read(offset: number, size: number, into: Region): number
+  write(offset: number, size: number, from: Region): void
+  truncate(size: number): void
+  sync(): void
+  /** Before the name goes. Throws when the file must stay. */
+  removing(): void
+  /** The kernel knows the file no longer. */
+  close(): void
+}
+
+const S_IFREG = 0o100000
+export const FOREVER = 365 * 24 * 3600
+
+/**
+ * A file with a file of the data directory behind it. Only clients change it, through the kernel, or the
+ * daemon, which then tells the kernel: so what the kernel caches stays true.
+ */
+export abstract class BackedEntry implements FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  readonly openFlags = Fopen.KEEP_CACHE
+  readonly nameTimeout = FOREVER
+  protected file: BackedFile
+  #isRemoved = false
+  readonly #status = emptyStatus()
+
+  constructor(nodeId: number, name: string, file: BackedFile) {
+    this.nodeId = nodeId
+    this.name = name
+    this.file = file
+  }
+
+  protected get permissions(): number {
+    return 0o666
+  }
+
+  readAttributes(into: Attributes): void {
+    const status = this.#status
+    statusOf(`${this.file.kind}:stat`, this.file.fd, status)
+    into.size = status.size
+    into.blocks = status.blocks
+    into.blockSize = status.blockSize
+    into.mode = S_IFREG | this.permissions
+    into.nlink = this.#isRemoved ? 0 : 1
+    into.mtimeMs = status.modifiedMs
+    into.atimeMs = status.accessedMs
+    into.ctimeMs = status.changedMs
+    into.timeout = FOREVER
+  }
+
+  read(offset: number, size: number, into: Region): number {
+    return this.file.read(into.address, size, offset)
+  }
+
+  write(offset: number, size: number, from: Region): void {
+    this.file.write(from.address, size, offset)
+  }
+
+  truncate(size: number): void {
+    this.file.truncate(size)
+  }
+
+  sync(): void {
+    this.file.sync()
+  }
+
+  removing(): void {
+    this.file = this.file.remove()
+    this.#isRemoved = true
+  }
+
+  close(): void {
+    if (this.#isRemoved) this.file.close()
+  }
+}
+
+/** A small file whose content we make up when it is read: it cannot be written, and nothing of it is cached. */
+export abstract class MadeUpEntry implements FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  readonly openFlags = Fopen.DIRECT_IO
+  readonly nameTimeout = 0
+  readonly #encoder = new TextEncoder()
+
+  constructor(nodeId: number, name: string) {
+    this.nodeId = nodeId
+    this.name = name
+  }
+
+  protected abstract content(): string
+  protected abstract modifiedMs(): number
+
+  readAttributes(into: Attributes): void {
+    const ms = this.modifiedMs()
+    into.size = this.#encoder.encode(this.content()).length
+    into.blocks = 0
+    into.blockSize = 4096
+    into.mode = S_IFREG | 0o444
+    into.nlink = 1
+    into.mtimeMs = ms
+    into.atimeMs = ms
+    into.ctimeMs = ms
+    into.timeout = 0
+  }
+
+  read(offset: number, size: number, into: Region): number {
+    const bytes = this.#encoder.encode(this.content()).subarray(offset, offset + size)
+    into.bytes.set(bytes)
+    return bytes.length
+  }
+
+  write(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  truncate(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  sync(): void {}
+
+  removing(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  close(): void {}
+}

@@ -1,0 +1,91 @@
+/** The fs thread as the main thread sees it. */
+import type { FrozenState } from "../capture/frozen-view.ts"
+import { unreachable } from "../lib/assert.ts"
+import type { Fd } from "../sys/file.ts"
+import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
+import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+
+export class FsWorker {
+  /** The write end of the thread's mailbox, for the peer thread. */
+  readonly mailboxFd: Fd
+  readonly #worker: Worker
+  readonly #readFd: Fd
+  readonly #mailbox: MailboxSender<FsMessage>
+  readonly #ready = Promise.withResolvers<void>()
+  readonly #stopped = Promise.withResolvers<void>()
+  readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
+  readonly #onChange: () => void
+  readonly #failed: (error: Error) => void
+  #nextSnapshot = 1
+
+  constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
+    const { readFd, writeFd } = createMailbox()
+    this.mailboxFd = writeFd
+    this.#readFd = readFd
+    this.#mailbox = new MailboxSender(writeFd)
+    this.#worker = worker
+    this.#onChange = onChange
+    this.#failed = failed
+    worker.onmessage = ({ data }: MessageEvent<FsEvent>) => this.#handle(data)
+    worker.onerror = (event) => this.#fail(event.message)
+  }
+
+  /** Recovers the databases, on a primary. */
+  async start(options: Omit<FsThreadOptions, "mailboxFd">): Promise<void> {
+    this.#tell({ type: "start", options: { ...options, mailboxFd: this.#readFd } })
+    await this.#ready.promise
+  }
+
+  /** Answers the mount from now on, until it is taken away. */
+  serve(device: Fd): void {
+    this.#tell({ type: "serve", device })
+  }
+
+  /** Resolves when the mount is gone and nothing of it is left to be answered. */
+  get stopped(): Promise<void> {
+    return this.#stopped.promise
+  }
+
+  /** The database as it is now, kept until thaw(). */
+  async freeze(
+    database: string,
+  ): Promise<{ snapshot: number; state: FrozenState; thaw: () => void } | undefined> {
+    const snapshot = this.#nextSnapshot++
+    const { promise, resolve } = Promise.withResolvers<FrozenState | undefined>()
+    this.#frozen.set(snapshot, resolve)
+    this.#mailbox.send({ type: "freeze", snapshot, database })
+    const state = await promise
+    if (state === undefined) return undefined
+    return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
+  }
+
+  #tell(command: FsCommand): void {
+    this.#worker.postMessage(command)
+  }
+
+  #handle(event: FsEvent): void {
+    switch (event.type) {
+      case "ready":
+        return this.#ready.resolve()
+      case "changed":
+        return this.#onChange()
+      case "frozen":
+        this.#frozen.get(event.snapshot)?.(event.state)
+        this.#frozen.delete(event.snapshot)
+        return
+      case "stopped":
+        return this.#stopped.resolve()
+      case "failed":
+        return this.#fail(event.message)
+      default:
+        unreachable(event)
+    }
+  }
+
+  #fail(message: string): void {
+    const error = new Error(message)
+    this.#ready.reject(error)
+    this.#stopped.resolve()
+    this.#failed(error)
+  }
+}

@@ -1,0 +1,39 @@
+import { FuseError } from "../fuse/fuse-error.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { Errno } from "../sys/errno.ts"
+import type { Region } from "../sys/memory.ts"
+import { BackedEntry } from "./entry.ts"
+import type { MountedDatabase } from "./mounted-database.ts"
+
+/** `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none. */
+export class JournalEntry extends BackedEntry {
+  readonly #database: MountedDatabase
+
+  constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
+    super(nodeId, name, file)
+    this.#database = database
+  }
+
+  override write(offset: number, size: number, from: Region): void {
+    const capture = this.#capture
+    capture.journalWriting(offset, size, from.bytes)
+    super.write(offset, size, from)
+    capture.journalWritten(offset, size, from.bytes)
+  }
+
+  override truncate(size: number): void {
+    if (size === 0) this.#capture.journalEnding()
+    super.truncate(size)
+  }
+
+  override removing(): void {
+    this.#capture.journalEnding()
+    super.removing()
+  }
+
+  get #capture() {
+    const { capture } = this.#database
+    if (capture === undefined) throw FuseError.of(Errno.EACCES)
+    return capture
+  }
+}

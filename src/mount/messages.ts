@@ -1,0 +1,37 @@
+/** What the other threads and the fs thread tell each other. */
+import type { FrozenState } from "../capture/frozen-view.ts"
+import type { LogOptions } from "../lib/log.ts"
+import type { Fd } from "../sys/file.ts"
+
+export interface FsThreadOptions {
+  readonly dataDir: string
+  readonly positions: SharedArrayBuffer
+  readonly flags: SharedArrayBuffer
+  readonly isPrimary: boolean
+  readonly nodeId: bigint
+  readonly mailboxFd: Fd
+  readonly fuseDebug: boolean
+  readonly log: LogOptions
+}
+
+/** From the main thread, before it serves. */
+export type FsCommand =
+  | { readonly type: "start"; readonly options: FsThreadOptions }
+  | { readonly type: "serve"; readonly device: Fd }
+
+/** Through the mailbox, while it serves. */
+export type FsMessage =
+  | { readonly type: "primary"; readonly name: string | undefined }
+  | { readonly type: "dropped"; readonly database: string }
+  /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
+  | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
+  | { readonly type: "thaw"; readonly snapshot: number }
+
+/** To the main thread. */
+export type FsEvent =
+  | { readonly type: "ready" }
+  | { readonly type: "changed" } // positions have; look at Positions
+  /** Undefined: there is no such database. */
+  | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
+  | { readonly type: "stopped" }
+  | { readonly type: "failed"; readonly message: string }

@@ -1,0 +1,81 @@
+/**
+ * One database as the mount shows it: its files, and on the primary what captures its transactions.
+ */
+import { Capture } from "../capture/capture.ts"
+import { History, type HistoryState } from "../capture/history.ts"
+import type { Clock } from "../lib/clock.ts"
+import { logger } from "../lib/log.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import type { Positions, Slot } from "../store/positions.ts"
+import type { Role } from "./role.ts"
+
+const log = logger("mount")
+
+export interface MountedDatabaseContext {
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly role: Role
+  readonly nodeId: bigint
+  readonly clock: Clock
+  onCommit(slot: Slot): void
+}
+
+export class MountedDatabase {
+  readonly name: string
+  readonly slot: Slot
+  readonly database: BackedFile
+  readonly journal: BackedFile
+  readonly wal: BackedFile
+  readonly shm: BackedFile
+  readonly role: Role
+  readonly #context: MountedDatabaseContext
+  readonly #capture: Capture | undefined
+  #hasComplained = false
+
+  /** `state` is what recovery found; on a replica there is none, since the peer thread keeps it. */
+  constructor(name: string, context: MountedDatabaseContext, state: HistoryState | undefined) {
+    const { dataDir } = context
+    this.name = name
+    this.role = context.role
+    this.#context = context
+    this.database = new BackedFile("database", dataDir.path(name, "database"))
+    this.journal = new BackedFile("journal", dataDir.path(name, "journal"))
+    this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
+    this.slot = context.positions.add(name)
+    if (state === undefined) return
+    const ltx = new LtxDirectory(dataDir.ltxDir(name))
+    const history = new History(name, ltx, state, context.nodeId, context.clock)
+    this.#capture = new Capture({
+      history,
+      database: this.database,
+      wal: this.wal,
+      log,
+      onCommit: () => this.#publish(),
+    })
+  }
+
+  /** What captures transactions, or undefined on a replica, where clients cannot write. */
+  get capture(): Capture | undefined {
+    return this.#capture
+  }
+
+  /** Says once in the log what a user can do about a write that a replica refuses. */
+  complainAboutWrite(): void {
+    if (this.#hasComplained) return
+    this.#hasComplained = true
+    const primary = this.role.primaryName ?? "unknown"
+    log.warn("refused a write: this node is a replica, write on the primary", {
+      db: this.name,
+      primary,
+    })
+  }
+
+  #publish(): void {
+    const { history } = this.#capture as Capture
+    this.#context.positions.write(this.slot, history)
+    this.#context.onCommit(this.slot)
+  }
+}

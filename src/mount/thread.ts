@@ -1,0 +1,124 @@
+/**
+ * The fs thread: a Worker that answers the mount.
+ *
+ *   new Worker ── start: recover the databases ──▶ ready ── serve: a descriptor ──▶ serving ── unmounted ──▶ stopped
+ *
+ * While it serves it has no event loop. It is told things through its mailbox, and tells the main thread
+ * things with postMessage(). It never touches its own mount and never waits for another thread.
+ */
+import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
+import { sendReply, serve } from "../fuse/session.ts"
+import { unreachable } from "../lib/assert.ts"
+import { systemClock } from "../lib/clock.ts"
+import { messageOf } from "../lib/errors.ts"
+import { configureLog, logger } from "../lib/log.ts"
+import { recoverDatabases } from "../recovery/recover.ts"
+import { DataDir } from "../store/data-dir.ts"
+import { Positions } from "../store/positions.ts"
+import { SharedFlags } from "../store/shared-flags.ts"
+import type { Fd } from "../sys/file.ts"
+import { MailboxReceiver } from "../sys/mailbox.ts"
+import { allocate } from "../sys/memory.ts"
+import { Directory } from "./directory.ts"
+import { FOREVER } from "./entry.ts"
+import { errnoOf } from "./errno.ts"
+import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { Role } from "./role.ts"
+
+declare const self: Worker
+
+const log = logger("fs")
+
+let directory: Directory
+let options: FsThreadOptions
+let role: Role
+
+function start(given: FsThreadOptions): void {
+  options = given
+  configureLog(options.log)
+  role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
+  const dataDir = new DataDir(options.dataDir)
+  const positions = new Positions(options.positions)
+  const flags = new SharedFlags(options.flags)
+  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
+  directory = new Directory(
+    {
+      dataDir,
+      positions,
+      role,
+      nodeId: options.nodeId,
+      clock: systemClock,
+      onCommit: () => {
+        if (flags.raiseChanged()) tell({ type: "changed" })
+      },
+    },
+    states,
+    () => flags.peerThreadId,
+  )
+  tell({ type: "ready" })
+}
+
+function serveDevice(device: Fd): void {
+  const request = allocate(REQUEST_SIZE)
+  const reply = allocate(REPLY_SIZE)
+  const server = new FuseServer({
+    fileSystem: directory,
+    errnoOf,
+    negativeTimeout: FOREVER,
+    request,
+    reply,
+    send: (region, length) => sendReply(device, region.address, length),
+    ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
+    onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
+  })
+  const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
+  const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(handleMessage) }
+  serve({ device, server, request, reply, mailbox })
+  tell({ type: "stopped" })
+}
+
+function handleMessage(message: FsMessage): void {
+  switch (message.type) {
+    case "primary":
+      role.primaryName = message.name
+      role.changedMs = systemClock.wallMs()
+      return
+    case "dropped":
+      directory.forgetRemoved(message.database)
+      return
+    case "freeze":
+      return freeze(message.snapshot, message.database)
+    case "thaw":
+      snapshots.get(message.snapshot)?.()
+      snapshots.delete(message.snapshot)
+      return
+    default:
+      unreachable(message)
+  }
+}
+
+/** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
+const snapshots = new Map<number, () => void>()
+
+function freeze(snapshot: number, name: string): void {
+  const capture = directory.database(name)?.capture
+  if (capture === undefined) return tell({ type: "frozen", snapshot, state: undefined })
+  const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
+  capture.freeze(sidePath, (view) => {
+    snapshots.set(snapshot, () => capture.thaw(view))
+    tell({ type: "frozen", snapshot, state: view.state })
+  })
+}
+
+function tell(event: FsEvent): void {
+  self.postMessage(event)
+}
+
+self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
+  try {
+    if (data.type === "start") start(data.options)
+    else serveDevice(data.device)
+  } catch (error) {
+    tell({ type: "failed", message: messageOf(error) })
+  }
+}

@@ -1,0 +1,40 @@
+import { FuseError } from "../fuse/fuse-error.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { Errno } from "../sys/errno.ts"
+import type { Region } from "../sys/memory.ts"
+import { BackedEntry } from "./entry.ts"
+import type { MountedDatabase } from "./mounted-database.ts"
+
+/** `<db>-wal`: the write-ahead log. On a replica clients may make and remove it, not write it. */
+export class WalEntry extends BackedEntry {
+  readonly #database: MountedDatabase
+
+  constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
+    super(nodeId, name, file)
+    this.#database = database
+  }
+
+  override write(offset: number, size: number, from: Region): void {
+    const { capture } = this.#database
+    if (capture === undefined) {
+      this.#database.complainAboutWrite()
+      throw FuseError.of(Errno.EROFS)
+    }
+    capture.walWriting(offset)
+    super.write(offset, size, from)
+    capture.walWritten(offset, size)
+  }
+
+  override truncate(size: number): void {
+    this.#database.capture?.walTruncating(size)
+    super.truncate(size)
+  }
+
+  /** Nothing to do: what the log holds is durable in LTX files. */
+  override sync(): void {}
+
+  override removing(): void {
+    this.#database.capture?.walTruncating(0)
+    super.removing()
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Keeping every SQLite client of our own mount out of a database for the time of a write.
+ *
+ * The daemon takes part in SQLite's locking like one more process, on files of its own mount (SQLite: os_unix.c
+ * unixLock, wal.c "WAL-INDEX LOCKS"). While it has the database open it always holds SHARED on the file and,
+ * in WAL mode, DMS on the wal-index: so no client ever thinks that it is the first or the last, truncates the
+ * wal-index or removes the WAL.
+ *
+ *   rollback modes   PENDING, then EXCLUSIVE over the shared range: waits for readers to finish
+ *   WAL mode         WRITE, CKPT, RECOVER and all read marks: waits for read transactions to finish
+ *
+ * PENDING keeps new readers out while old ones finish. It is only taken when waiting has taken long, so that
+ * a short reader is not turned away for a long one.
+ */
+import {
+  PENDING_BYTE,
+  SHARED_FIRST,
+  SHARED_SIZE,
+  WAL_DMS_LOCK,
+  WAL_READ_LOCK_COUNT,
+  WAL_WRITE_LOCK,
+} from "../sqlite/lock-bytes.ts"
+import type { Fd } from "../sys/file.ts"
+import { tryLock, unlock } from "../sys/locks.ts"
+
+/** WRITE, CKPT, RECOVER and READ0 to READ4 lie side by side. */
+const WAL_LOCK_COUNT = 3 + WAL_READ_LOCK_COUNT
+
+/** What the daemon always holds. False when a client holds EXCLUSIVE at this moment. */
+export function tryShare(database: Fd): boolean {
+  return tryLock(database, "shared", SHARED_FIRST, SHARED_SIZE)
+}
+
+export function tryShareWalIndex(shm: Fd): boolean {
+  return tryLock(shm, "shared", WAL_DMS_LOCK, 1)
+}
+
+/** No client reads or writes in rollback mode, until releaseFile(). */
+export function tryLockFile(database: Fd, keepPending: boolean): boolean {
+  if (!tryLock(database, "exclusive", PENDING_BYTE, 1)) return false
+  if (tryLock(database, "exclusive", SHARED_FIRST, SHARED_SIZE)) return true
+  if (!keepPending) unlock(database, PENDING_BYTE, 1)
+  return false
+}
+
+export function releaseFile(database: Fd): void {
+  tryLock(database, "shared", SHARED_FIRST, SHARED_SIZE) // a downgrade always succeeds
+  unlock(database, PENDING_BYTE, 1)
+}
+
+/** No client is in a transaction in WAL mode, until releaseWalIndex(). */
+export function tryLockWalIndex(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", WAL_WRITE_LOCK, WAL_LOCK_COUNT)
+}
+
+export function releaseWalIndex(shm: Fd): void {
+  unlock(shm, WAL_WRITE_LOCK, WAL_LOCK_COUNT)
+}

@@ -1,0 +1,67 @@
+/** What the main thread and the peer thread tell each other. */
+import type { FrozenState } from "../capture/frozen-view.ts"
+import type { ErrorCode } from "../lib/errors.ts"
+import type { LogOptions } from "../lib/log.ts"
+import type { Fd } from "../sys/file.ts"
+
+export interface PeerThreadOptions {
+  readonly dataDir: string
+  readonly fuseDir: string
+  readonly positions: SharedArrayBuffer
+  readonly flags: SharedArrayBuffer
+  readonly isPrimary: boolean
+  readonly nodeId: bigint
+  readonly mailboxFd: Fd // write end of the fs thread's mailbox
+  readonly log: LogOptions
+}
+
+export type PeerCommand =
+  | { readonly type: "start"; readonly options: PeerThreadOptions }
+  /** The mount answers; its device, for invalidations. */
+  | { readonly type: "mounted"; readonly device: Fd }
+  /** A part of an LTX file that a replica receives. Parts of one file come in order; files do not mix. */
+  | {
+      readonly type: "ltx"
+      readonly file: number // counts files
+      readonly database: string
+      readonly bytes: Uint8Array
+      readonly isLast: boolean
+    }
+  /** The connection broke inside a file. */
+  | { readonly type: "ltx-abort"; readonly file: number }
+  /** The name of the primary that this node follows has changed. */
+  | { readonly type: "primary"; readonly name: string | undefined }
+  /** Read a frozen database and send it as an LTX file. */
+  | {
+      readonly type: "snapshot"
+      readonly snapshot: number
+      readonly database: string
+      readonly state: FrozenState
+    }
+  /** The receiver has taken that many bytes of a snapshot and wants more. */
+  | { readonly type: "snapshot-credit"; readonly snapshot: number; readonly size: number }
+  | { readonly type: "snapshot-cancel"; readonly snapshot: number }
+  /** Close everything that is open in the mount, so that it can be unmounted. */
+  | { readonly type: "detach" }
+
+export type PeerEvent =
+  | { readonly type: "ready" }
+  | { readonly type: "failed"; readonly message: string } // cannot go on
+  | { readonly type: "applied"; readonly file: number; readonly database: string }
+  | {
+      readonly type: "refused" // the LTX file cannot be applied
+      readonly file: number
+      readonly database: string
+      readonly code: ErrorCode
+      readonly message: string
+    }
+  /** So many bytes of LTX files have been taken off the main thread's hands. */
+  | { readonly type: "taken"; readonly size: number }
+  | { readonly type: "changed" }
+  | { readonly type: "snapshot-data"; readonly snapshot: number; readonly bytes: Uint8Array }
+  | {
+      readonly type: "snapshot-end"
+      readonly snapshot: number
+      readonly problem: string | undefined
+    }
+  | { readonly type: "detached" }

@@ -1,0 +1,200 @@
+/**
+ * The peer thread: a Worker that acts on databases as one more SQLite process.
+ *
+ *   new Worker ── start ──▶ ready ── mounted ──▶ serving commands ── detach ──▶ detached
+ *
+ * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
+ * for different databases do not wait for each other.
+ */
+import type { HistoryState } from "../capture/history.ts"
+import { emptyHistoryState } from "../capture/history.ts"
+import { must, unreachable } from "../lib/assert.ts"
+import { systemClock } from "../lib/clock.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { configureLog, logger } from "../lib/log.ts"
+import type { FsMessage } from "../mount/messages.ts"
+import { type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
+import { DataDir } from "../store/data-dir.ts"
+import { Positions } from "../store/positions.ts"
+import { SharedFlags } from "../store/shared-flags.ts"
+import { MailboxSender } from "../sys/mailbox.ts"
+import { threadId } from "../sys/thread.ts"
+import { validateDatabaseName } from "../wire/database-name.ts"
+import { ExclusiveApplier } from "./exclusive-applier.ts"
+import type { IncomingFile } from "./incoming-file.ts"
+import { KernelCache } from "./kernel-cache.ts"
+import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
+import { MountedFiles } from "./mounted-files.ts"
+import { ReplicaDatabase } from "./replica-database.ts"
+import { SnapshotReader } from "./snapshot-reader.ts"
+
+declare const self: Worker
+
+const log = logger("peer")
+
+class PeerThread {
+  readonly #options: PeerThreadOptions
+  readonly #dataDir: DataDir
+  readonly #positions: Positions
+  readonly #flags: SharedFlags
+  readonly #fs: MailboxSender<FsMessage>
+  readonly #recovered: RecoveredDatabases
+  readonly #databases = new Map<string, ReplicaDatabase>()
+  readonly #queues = new Map<string, Promise<void>>()
+  readonly #incoming = new Map<number, IncomingFile>()
+  readonly #snapshots = new Map<number, SnapshotReader>()
+  #cache: KernelCache | undefined
+
+  constructor(options: PeerThreadOptions) {
+    this.#options = options
+    configureLog(options.log)
+    this.#dataDir = new DataDir(options.dataDir)
+    this.#positions = new Positions(options.positions)
+    this.#flags = new SharedFlags(options.flags)
+    this.#flags.peerThreadId = threadId()
+    this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
+    this.#recovered = options.isPrimary
+      ? new Map()
+      : recoverDatabases(this.#dataDir, this.#positions, log)
+  }
+
+  handle(command: Exclude<PeerCommand, { type: "start" }>): void {
+    switch (command.type) {
+      case "mounted":
+        this.#cache = new KernelCache(command.device)
+        return
+      case "ltx":
+        return this.#receive(command)
+      case "ltx-abort":
+        this.#incoming.get(command.file)?.discard()
+        this.#incoming.delete(command.file)
+        return
+      case "primary":
+        this.#fs.send({ type: "primary", name: command.name })
+        this.#cache?.forgetName(".primary")
+        return
+      case "snapshot":
+        return this.#sendSnapshot(command)
+      case "snapshot-credit":
+        this.#snapshots.get(command.snapshot)?.addCredit(command.size)
+        return
+      case "snapshot-cancel":
+        this.#snapshots.get(command.snapshot)?.cancel()
+        return
+      case "detach":
+        for (const database of this.#databases.values()) database.detach()
+        return tell({ type: "detached" })
+      default:
+        unreachable(command)
+    }
+  }
+
+  #receive({ file, database: name, bytes, isLast }: Extract<PeerCommand, { type: "ltx" }>): void {
+    try {
+      const database = this.#database(name)
+      const incoming = this.#incoming.get(file) ?? database.receive()
+      this.#incoming.set(file, incoming)
+      incoming.push(bytes)
+      if (!isLast) return tell({ type: "taken", size: bytes.length })
+      this.#incoming.delete(file)
+      incoming.finish()
+      this.#enqueue(name, async () => {
+        try {
+          await database.accept(incoming)
+          tell({ type: "applied", file, database: name })
+        } catch (error) {
+          incoming.discard()
+          this.#refuse(file, name, error)
+        }
+        tell({ type: "taken", size: bytes.length })
+      })
+    } catch (error) {
+      this.#incoming.delete(file)
+      this.#refuse(file, name, error)
+      tell({ type: "taken", size: bytes.length })
+    }
+  }
+
+  #sendSnapshot({ snapshot, database, state }: Extract<PeerCommand, { type: "snapshot" }>): void {
+    const reader = new SnapshotReader(this.#dataDir, database, state, this.#options.nodeId)
+    this.#snapshots.set(snapshot, reader)
+    const end = (problem: string | undefined) => {
+      this.#snapshots.delete(snapshot)
+      tell({ type: "snapshot-end", snapshot, problem })
+    }
+    reader
+      .send((bytes) => tell({ type: "snapshot-data", snapshot, bytes }))
+      .then(
+        () => end(undefined),
+        (error) => end(messageOf(error)),
+      )
+  }
+
+  #refuse(file: number, database: string, error: unknown): void {
+    const code = error instanceof LitefsError ? error.code : "io"
+    tell({ type: "refused", file, database, code, message: messageOf(error) })
+  }
+
+  #enqueue(name: string, work: () => Promise<void>): void {
+    const before = this.#queues.get(name) ?? Promise.resolve()
+    this.#queues.set(name, before.then(work))
+  }
+
+  #database(name: string): ReplicaDatabase {
+    const known = this.#databases.get(name)
+    if (known !== undefined) return known
+    validateDatabaseName(name)
+    if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
+      throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
+    }
+    this.#dataDir.createDatabase(name)
+    const database = new ReplicaDatabase(
+      name,
+      {
+        dataDir: this.#dataDir,
+        clock: systemClock,
+        log,
+        makeApplier: (_, file) => {
+          const files = new MountedFiles(name, this.#options.fuseDir, systemClock, log)
+          return new ExclusiveApplier(file, files, must(this.#cache, "mount"))
+        },
+        publish: (_, state) => this.#publish(name, state),
+        dropped: () => {
+          this.#fs.send({ type: "dropped", database: name })
+          this.#cache?.forgetName(name)
+        },
+      },
+      this.#recovered.get(name) ?? emptyHistoryState(),
+    )
+    this.#databases.set(name, database)
+    return database
+  }
+
+  #publish(name: string, state: HistoryState): void {
+    const isNew = this.#positions.find(name) === undefined
+    const slot = this.#positions.add(name)
+    const wasDropped = this.#positions.read(slot).commit === 0
+    this.#positions.write(slot, state)
+    if (isNew || wasDropped) this.#cache?.forgetName(name)
+    if (this.#flags.raiseChanged()) tell({ type: "changed" })
+  }
+}
+
+function tell(event: PeerEvent): void {
+  self.postMessage(event)
+}
+
+let thread: PeerThread | undefined
+
+self.onmessage = ({ data }: MessageEvent<PeerCommand>) => {
+  try {
+    if (data.type === "start") {
+      thread = new PeerThread(data.options)
+      tell({ type: "ready" })
+    } else {
+      must(thread, "peer thread").handle(data)
+    }
+  } catch (error) {
+    tell({ type: "failed", message: messageOf(error) })
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * From a data directory as a crash may have left it to databases at a known position.
+ *
+ * The LTX directory is the truth, since a transaction is acknowledged when its LTX file is durable. What is in
+ * the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
+ *
+ *   1. Roll back a hot journal: pages of a transaction that was not captured become what they were.
+ *   2. Forget the WAL and the wal-index: every commit in them is in an LTX file.
+ *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
+ *   4. Sum all pages. When that is the checksum of the last LTX file, done. Otherwise replay the LTX files, oldest
+ *      first, and sum again.
+ *
+ * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
+ * removed and the other databases go on.
+ */
+import type { HistoryState } from "../capture/history.ts"
+import { emptyHistoryState } from "../capture/history.ts"
+import { PageChecksums } from "../capture/page-checksums.ts"
+import { systemClock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import type { Logger } from "../lib/log.ts"
+import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
+import { formatChecksum, formatPos, formatTxid } from "../ltx/pos.ts"
+import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
+import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
+import type { Positions } from "../store/positions.ts"
+import { unlinkFile } from "../sys/file.ts"
+import { allocate } from "../sys/memory.ts"
+import { rollBack } from "./journal-rollback.ts"
+
+/** Databases by name; undefined for one that is damaged and must not be touched. */
+export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
+
+export function recoverDatabases(
+  dataDir: DataDir,
+  positions: Positions,
+  log: Logger,
+): RecoveredDatabases {
+  const states = new Map<string, HistoryState | undefined>()
+  for (const name of dataDir.databaseNames()) {
+    try {
+      const state = recoverDatabase(name, dataDir, log)
+      states.set(name, state)
+      positions.write(positions.add(name), state)
+    } catch (error) {
+      log.error("database is unavailable, its files are left as they are", { db: name, error })
+      states.set(name, undefined)
+    }
+  }
+  return states
+}
+
+const buffer = allocate(1 << 20)
+const sum = new Uint32Array(2)
+
+export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
+  dataDir.createDatabase(name)
+  const ltx = new LtxDirectory(dataDir.ltxDir(name))
+  const last = findLast(name, ltx, log)
+  const database = new BackedFile("database", dataDir.path(name, "database"))
+  try {
+    if (rollBack(dataDir.path(name, "journal"), database)) log.info("rolled back", { db: name })
+    unlinkFile("wal:unlink", dataDir.path(name, "wal"))
+    unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    if (last === undefined) return withoutLog(name, database)
+    if (last.summary.header.commit === 0) {
+      unlinkFile("database:unlink", database.path)
+      return stateAfter(last.summary, new PageChecksums())
+    }
+    database.create()
+    const sums = sumPages(database, last.summary)
+    if (isAt(sums, last.summary)) {
+      cutToSize(database, last.summary)
+      return stateAfter(last.summary, sums)
+    }
+    return replay(name, database, ltx, last, log)
+  } finally {
+    database.close()
+  }
+}
+
+interface LastFile {
+  readonly file: LtxFileInfo
+  readonly summary: LtxSummary
+}
+
+/** The newest whole LTX file. One torn file at the end is what a crash leaves; more is damage. */
+function findLast(name: string, ltx: LtxDirectory, log: Logger): LastFile | undefined {
+  const file = ltx.last()
+  if (file === undefined) return undefined
+  try {
+    return { file, summary: readLtxFile(file.path) }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const kept = setAside(file.path, "torn", systemClock.wallMs())
+    log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
+  }
+  const before = ltx.last()
+  return before === undefined ? undefined : { file: before, summary: readLtxFile(before.path) }
+}
+
+/** A database without LTX files: a new one, or one that somebody put there. */
+function withoutLog(name: string, database: BackedFile): HistoryState {
+  if (database.size() === 0) return emptyHistoryState()
+  const n = database.read(buffer.address, 100, 0)
+  if (decodeDatabaseHeader(buffer.bytes.subarray(0, n)) === undefined) {
+    throw new LitefsError(
+      "damaged",
+      `Cannot open database "${name}": its file is not a SQLite database and it has no LTX files`,
+    )
+  }
+  return emptyHistoryState() // its first transaction will hold every page
+}
+
+function replay(
+  name: string,
+  database: BackedFile,
+  ltx: LtxDirectory,
+  last: LastFile,
+  log: Logger,
+): HistoryState {
+  const chain = chainTo(last.file, ltx.list())
+  for (const file of chain) {
+    let pageSize = 0
+    readLtxFile(file.path, {
+      header: (header) => {
+        pageSize = header.pageSize
+      },
+      page: (pgno, data) => {
+        buffer.bytes.set(data)
+        database.write(buffer.address, pageSize, (pgno - 1) * pageSize)
+      },
+    })
+  }
+  cutToSize(database, last.summary)
+  database.sync()
+  const sums = sumPages(database, last.summary)
+  if (!isAt(sums, last.summary)) {
+    const expected = formatChecksum(last.summary.trailer.postApplyChecksum)
+    throw new LitefsError(
+      "damaged",
+      `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(last.file.maxTxid)}`,
+    )
+  }
+  const state = stateAfter(last.summary, sums)
+  log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
+  return state
+}
+
+/** The files that lead to `last` without a gap, from a snapshot if there is one, oldest first. */
+function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[]): LtxFileInfo[] {
+  const chain = [last]
+  for (let next = last; next.minTxid > 1n; ) {
+    const before = files.find((file) => file.maxTxid === next.minTxid - 1n)
+    if (before === undefined) break
+    chain.unshift(before)
+    next = before
+  }
+  return chain
+}
+
+function sumPages(database: BackedFile, { header }: LtxSummary): PageChecksums {
+  const { pageSize, commit } = header
+  const sums = new PageChecksums(commit)
+  const lock = lockPgno(pageSize)
+  const perRead = buffer.bytes.length / pageSize
+  for (let first = 1; first <= commit; first += perRead) {
+    const count = Math.min(perRead, commit - first + 1)
+    database.readPadded(buffer, count * pageSize, (first - 1) * pageSize)
+    for (let index = 0; index < count; index++) {
+      const pgno = first + index
+      if (pgno === lock) continue
+      const start = index * pageSize
+      writePageChecksum(sum, pgno, buffer.bytes, start, start + pageSize)
+      sums.set(pgno, sum[0] as number, sum[1] as number)
+    }
+  }
+  return sums
+}
+
+function isAt(sums: PageChecksums, { trailer }: LtxSummary): boolean {
+  return sums.total === trailer.postApplyChecksum
+}
+
+function cutToSize(database: BackedFile, { header }: LtxSummary): void {
+  const size = header.commit * header.pageSize
+  if (database.size() !== size) database.truncate(size)
+}
+
+function stateAfter({ header, trailer }: LtxSummary, sums: PageChecksums): HistoryState {
+  return {
+    pos: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+    pageSize: header.pageSize,
+    commit: header.commit,
+    sums,
+    timestampMs: header.timestampMs,
+  }
+}

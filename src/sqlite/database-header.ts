@@ -1,0 +1,78 @@
+/**
+ * The first 100 bytes of a database file, as far as they matter here. Big endian.
+ *
+ *      0  magic "SQLite format 3\0"
+ *     16  u16 page size            1 stands for 65536
+ *     18  u8  write version        1: rollback journal, 2: WAL
+ *     19  u8  read version         the same
+ *     20  u8  reserved bytes at the end of each page
+ *     21  u8  64, u8 32, u8 32     payload fractions, fixed
+ *     24  u32 change counter       changes with each transaction in rollback mode
+ *     28  u32 page count           to be believed only if 92 equals 24
+ *     92  u32 version-valid-for    the change counter when 28 was written
+ *
+ * A WAL-mode database may be larger than its header says: the newer one is in the WAL.
+ */
+
+import { readU16BE, readU32BE } from "../lib/bytes.ts"
+import { isPageSize } from "../lib/page-size.ts"
+
+export const DATABASE_HEADER_SIZE = 100
+
+/** "SQLite format 3\0" */
+export const DATABASE_MAGIC = new TextEncoder().encode("SQLite format 3\0")
+
+/** Offsets of single fields, for whoever looks at a write to page 1. */
+export const WRITE_VERSION_OFFSET = 18
+export const READ_VERSION_OFFSET = 19
+export const CHANGE_COUNTER_OFFSET = 24
+export const PAGE_COUNT_OFFSET = 28
+export const VERSION_VALID_FOR_OFFSET = 92
+
+const WAL_VERSION = 2
+const MIN_USABLE_SIZE = 480
+
+export interface DatabaseHeader {
+  readonly pageSize: number
+  readonly writeVersion: number
+  readonly readVersion: number
+  readonly reservedSize: number
+  readonly changeCounter: number
+  /** As stored. Use `trustedPageCount` for the size of a database that other programs may have written. */
+  readonly pageCount: number
+  readonly versionValidFor: number
+}
+
+/** Undefined unless SQLite would take the bytes for the start of a database. SQLite: lockBtree. */
+export function decodeDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefined {
+  if (bytes.length < DATABASE_HEADER_SIZE) return undefined
+  for (let i = 0; i < DATABASE_MAGIC.length; i++) {
+    if (bytes[i] !== DATABASE_MAGIC[i]) return undefined
+  }
+  const storedPageSize = readU16BE(bytes, 16)
+  const pageSize = storedPageSize === 1 ? 65536 : storedPageSize
+  const reservedSize = bytes[20] as number
+  if (!isPageSize(pageSize) || pageSize - reservedSize < MIN_USABLE_SIZE) return undefined
+  if ((bytes[READ_VERSION_OFFSET] as number) > WAL_VERSION) return undefined
+  if (bytes[21] !== 64 || bytes[22] !== 32 || bytes[23] !== 32) return undefined
+  return {
+    pageSize,
+    writeVersion: bytes[WRITE_VERSION_OFFSET] as number,
+    readVersion: bytes[READ_VERSION_OFFSET] as number,
+    reservedSize,
+    changeCounter: readU32BE(bytes, CHANGE_COUNTER_OFFSET),
+    pageCount: readU32BE(bytes, PAGE_COUNT_OFFSET),
+    versionValidFor: readU32BE(bytes, VERSION_VALID_FOR_OFFSET),
+  }
+}
+
+/** Whether a client opens the database in WAL mode. SQLite decides by the read version. */
+export function isWalMode(header: Pick<DatabaseHeader, "readVersion">): boolean {
+  return header.readVersion === WAL_VERSION
+}
+
+/** The page count in the header if SQLite would believe it, else undefined: then the file's size counts. */
+export function trustedPageCount(header: DatabaseHeader): number | undefined {
+  const { pageCount, changeCounter, versionValidFor } = header
+  return pageCount > 0 && changeCounter === versionValidFor ? pageCount : undefined
+}

@@ -1,0 +1,148 @@
+/**
+ * The hash tables of the wal-index: which frame of the WAL has the newest version of a page.
+ *
+ * The `-shm` file is a row of blocks of 32 KiB. Each covers a run of frames:
+ *
+ *      0      u32[4096]  page number of each of its frames; in block 0 the first 34 of them are
+ *                        the head of the wal-index, so it has only 4062
+ *     16384   u16[8192]  hash slots: 0, or which of its frames, from 1 on
+ *
+ * A page is looked for from slot `pgno * 383 mod 8192` on, up to an empty slot. Frames are added in order,
+ * so of several frames of a page the newest is in the last slot. Readers ignore frames beyond the header
+ * they have read, and so a frame can be added while they look. Frames count from 1, as in SQLite.
+ * SQLite: walHash, walHashGet, walIndexAppend, walFindFrame, walCleanupHash.
+ */
+
+import { assert } from "../lib/assert.ts"
+
+export const WAL_INDEX_BLOCK_SIZE = 32768
+
+const FRAME_COUNT = 4096
+/** The head of the wal-index takes the place of the first page numbers. */
+const FIRST_BLOCK_HEAD_SIZE = 136
+const FIRST_FRAME_COUNT = FRAME_COUNT - FIRST_BLOCK_HEAD_SIZE / 4
+const SLOT_COUNT = 8192
+const SLOTS_OFFSET = FRAME_COUNT * 4
+const HASH_FACTOR = 383
+
+/** The index of the block that a frame is in. SQLite: walFramePage. */
+export function walIndexBlockOf(frame: number): number {
+  return Math.floor((frame + FRAME_COUNT - FIRST_FRAME_COUNT - 1) / FRAME_COUNT)
+}
+
+/** How large the `-shm` file has to be for this many frames. */
+export function walIndexSize(frameCount: number): number {
+  return (walIndexBlockOf(Math.max(1, frameCount)) + 1) * WAL_INDEX_BLOCK_SIZE
+}
+
+/**
+ * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if it is only in the
+ * database file. `block` gives the block with an index. SQLite: walFindFrame.
+ */
+export function findWalFrame(
+  block: (index: number) => WalIndexBlock,
+  pgno: number,
+  lastFrame: number,
+  firstFrame = 1,
+): number {
+  if (lastFrame === 0) return 0
+  for (let i = walIndexBlockOf(lastFrame); i >= walIndexBlockOf(firstFrame); i--) {
+    const frame = block(i).find(pgno, lastFrame, firstFrame)
+    if (frame > 0) return frame
+  }
+  return 0
+}
+
+/** A view of one block; it keeps no state of its own. */
+export class WalIndexBlock {
+  readonly #pgnos: Uint32Array
+  readonly #slots: Uint16Array
+  /** The frame before the first one of this block. SQLite: iZero. */
+  readonly #base: number
+
+  constructor(index: number, bytes: Uint8Array) {
+    assert(bytes.length === WAL_INDEX_BLOCK_SIZE, "A wal-index block is 32 KiB")
+    const headSize = index === 0 ? FIRST_BLOCK_HEAD_SIZE : 0
+    const frameCount = index === 0 ? FIRST_FRAME_COUNT : FRAME_COUNT
+    this.#pgnos = new Uint32Array(bytes.buffer, bytes.byteOffset + headSize, frameCount)
+    this.#slots = new Uint16Array(bytes.buffer, bytes.byteOffset + SLOTS_OFFSET, SLOT_COUNT)
+    this.#base = index === 0 ? 0 : FIRST_FRAME_COUNT + (index - 1) * FRAME_COUNT
+  }
+
+  /** The page that a frame has, or 0 if it was not added. */
+  pgno(frame: number): number {
+    return this.#pgnos[this.#entryOf(frame) - 1] as number
+  }
+
+  /**
+   * Adds a frame. The caller holds the WRITE lock and adds frames in order; the first one of a block
+   * clears it, and what an unfinished transaction has left at or after the frame is removed.
+   */
+  add(frame: number, pgno: number): void {
+    assert(pgno > 0, "Cannot add to wal-index: pgno is 0")
+    const entry = this.#entryOf(frame)
+    if (entry === 1) {
+      this.#pgnos.fill(0)
+      this.#slots.fill(0)
+    } else if (this.#pgnos[entry - 1] !== 0) {
+      this.truncate(frame - 1)
+    }
+    const slot = this.#emptySlot(pgno)
+    Atomics.store(this.#pgnos, entry - 1, pgno)
+    // In one store: half a slot would lead readers to another frame.
+    Atomics.store(this.#slots, slot, entry)
+  }
+
+  /** Forgets the frames after `lastFrame`. SQLite: walCleanupHash. */
+  truncate(lastFrame: number): void {
+    const lastEntry = Math.max(0, lastFrame - this.#base)
+    for (let slot = 0; slot < SLOT_COUNT; slot++) {
+      if ((this.#slots[slot] as number) > lastEntry) this.#slots[slot] = 0
+    }
+    this.#pgnos.fill(0, lastEntry)
+  }
+
+  /** The newest frame of a page in this block, from `firstFrame` to `lastFrame`, or 0. */
+  find(pgno: number, lastFrame: number, firstFrame = 1): number {
+    let found = 0
+    let slot = firstSlot(pgno)
+    for (let tried = 0; tried < SLOT_COUNT; tried++) {
+      const entry = Atomics.load(this.#slots, slot)
+      if (entry === 0) return found
+      const frame = this.#base + entry
+      if (frame <= lastFrame && frame >= firstFrame && this.#pgnos[entry - 1] === pgno)
+        found = frame
+      slot = nextSlot(slot)
+    }
+    throw noEmptySlot()
+  }
+
+  #emptySlot(pgno: number): number {
+    let slot = firstSlot(pgno)
+    for (let tried = 0; tried < SLOT_COUNT; tried++) {
+      if (this.#slots[slot] === 0) return slot
+      slot = nextSlot(slot)
+    }
+    throw noEmptySlot()
+  }
+
+  /** Which frame of the block it is, from 1 on. */
+  #entryOf(frame: number): number {
+    const entry = frame - this.#base
+    assert(0 < entry && entry <= this.#pgnos.length, `Frame ${frame} is in another wal-index block`)
+    return entry
+  }
+}
+
+function firstSlot(pgno: number): number {
+  return Math.imul(pgno, HASH_FACTOR) & (SLOT_COUNT - 1)
+}
+
+function nextSlot(slot: number): number {
+  return (slot + 1) & (SLOT_COUNT - 1)
+}
+
+/** A block is never more than half full: whoever wrote this was not SQLite. */
+function noEmptySlot(): RangeError {
+  return new RangeError("Cannot use wal-index: a hash table has no empty slot")
+}

@@ -1,0 +1,169 @@
+/**
+ * The head of the wal-index, which clients share through the `-shm` file. Native (little) endian.
+ *
+ *      0  WalIndexHdr, 48 bytes                       96  WalCkptInfo, 40 bytes
+ *          0  u32 format 3007000                       96  u32 backfilled: frames that have been copied
+ *          4  u32 unused                                   into the database
+ *          8  u32 change, counts transactions         100  u32[5] read marks: the frame up to which
+ *         12  u8  initialised                              readers with lock READ0…READ4 read, or
+ *         13  u8  big-endian WAL checksum                  ffffffff
+ *         14  u16 page size, 1 stands for 65536       120  u8[8] lock bytes, never written
+ *         16  u32 frame count of the WAL (mxFrame)    128  u32 backfill attempted
+ *         20  u32 page count of the database          132  u32 unused
+ *         24  u32[2] checksum of the last frame
+ *         32  u8[8] salts, as bytes of the WAL        136  page numbers of the first hash block:
+ *         40  u32[2] checksum of bytes 0 to 39             see `wal-index-block.ts`
+ *     48  WalIndexHdr again
+ *
+ * A transaction becomes visible when the header is written. Writers write the second copy first, readers
+ * read the first one first, and believe them only if they are equal and the checksum is right: that is how
+ * readers need no lock. Every word is stored and loaded atomically, which orders them on every CPU.
+ * SQLite: walIndexWriteHdr, walIndexTryHdr.
+ */
+
+import { assert } from "../lib/assert.ts"
+import { readU32BE, writeU32BE } from "../lib/bytes.ts"
+import { wordsOf } from "../lib/words.ts"
+import { WAL_FORMAT, WalChecksum } from "./wal.ts"
+
+/** One copy of it. */
+export const WAL_INDEX_HEADER_SIZE = 48
+export const WAL_INDEX_READ_MARK_COUNT = 5
+export const WAL_INDEX_READ_MARK_UNUSED = 0xffffffff
+
+const SUMMED_SIZE = 40
+const SECOND_COPY_OFFSET = WAL_INDEX_HEADER_SIZE
+const BACKFILL_OFFSET = 96
+const READ_MARKS_OFFSET = 100
+const BACKFILL_ATTEMPTED_OFFSET = 128
+
+export interface WalIndexHeader {
+  /** Goes up by one with each transaction, so that readers see that there was one. */
+  readonly change: number
+  readonly bigEndianChecksum: boolean
+  readonly pageSize: number
+  /** How many frames of the WAL count. SQLite: mxFrame. */
+  readonly frameCount: number
+  /** The size of the database in pages. SQLite: nPage. */
+  readonly pageCount: number
+  /** What the checksum of the next frame goes on from. */
+  readonly frameChecksum1: number
+  readonly frameChecksum2: number
+  readonly salt1: number
+  readonly salt2: number
+}
+
+const checksum = new WalChecksum()
+
+/** One copy. */
+export function encodeWalIndexHeader(h: WalIndexHeader): Uint8Array {
+  const bytes = new Uint8Array(WAL_INDEX_HEADER_SIZE)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, WAL_FORMAT, true)
+  view.setUint32(8, h.change, true)
+  view.setUint8(12, 1)
+  view.setUint8(13, h.bigEndianChecksum ? 1 : 0)
+  view.setUint16(14, h.pageSize === 65536 ? 1 : h.pageSize, true)
+  view.setUint32(16, h.frameCount, true)
+  view.setUint32(20, h.pageCount, true)
+  view.setUint32(24, h.frameChecksum1, true)
+  view.setUint32(28, h.frameChecksum2, true)
+  writeU32BE(bytes, 32, h.salt1)
+  writeU32BE(bytes, 36, h.salt2)
+  checksum.set().update(bytes, 0, SUMMED_SIZE, false)
+  view.setUint32(40, checksum.s0, true)
+  view.setUint32(44, checksum.s1, true)
+  return bytes
+}
+
+/** One copy, or undefined unless it is valid. */
+export function decodeWalIndexHeader(bytes: Uint8Array): WalIndexHeader | undefined {
+  if (bytes.length < WAL_INDEX_HEADER_SIZE) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, WAL_INDEX_HEADER_SIZE)
+  if (view.getUint32(0, true) !== WAL_FORMAT || view.getUint8(12) === 0) return undefined
+  checksum.set().update(bytes, 0, SUMMED_SIZE, false)
+  if (!checksum.equals(view.getUint32(40, true), view.getUint32(44, true))) return undefined
+  const storedPageSize = view.getUint16(14, true)
+  return {
+    change: view.getUint32(8, true),
+    bigEndianChecksum: view.getUint8(13) !== 0,
+    pageSize: storedPageSize === 1 ? 65536 : storedPageSize,
+    frameCount: view.getUint32(16, true),
+    pageCount: view.getUint32(20, true),
+    frameChecksum1: view.getUint32(24, true),
+    frameChecksum2: view.getUint32(28, true),
+    salt1: readU32BE(bytes, 32),
+    salt2: readU32BE(bytes, 36),
+  }
+}
+
+/** What a reader sees. Undefined: a writer is at it, or the index has to be recovered. */
+export function readWalIndexHeader(index: Uint8Array): WalIndexHeader | undefined {
+  const words = wordsOf(index.buffer)
+  const first = wordAt(index, 0)
+  const second = wordAt(index, SECOND_COPY_OFFSET)
+  const copy = new Int32Array(WAL_INDEX_HEADER_SIZE / 4)
+  for (let i = 0; i < copy.length; i++) copy[i] = Atomics.load(words, first + i)
+  for (let i = 0; i < copy.length; i++) {
+    if (Atomics.load(words, second + i) !== copy[i]) return undefined
+  }
+  return decodeWalIndexHeader(new Uint8Array(copy.buffer))
+}
+
+/** Publishes a transaction. The caller holds the WRITE lock. */
+export function writeWalIndexHeader(index: Uint8Array, header: WalIndexHeader): void {
+  const words = wordsOf(index.buffer)
+  const copy = new Int32Array(encodeWalIndexHeader(header).buffer)
+  const first = wordAt(index, 0)
+  const second = wordAt(index, SECOND_COPY_OFFSET)
+  for (let i = 0; i < copy.length; i++) Atomics.store(words, second + i, copy[i] as number)
+  for (let i = 0; i < copy.length; i++) Atomics.store(words, first + i, copy[i] as number)
+}
+
+/** How many frames have been copied into the database file: they are read from there. */
+export function readBackfillCount(index: Uint8Array): number {
+  return load(index, BACKFILL_OFFSET)
+}
+
+/** The caller holds the CKPT lock. */
+export function writeBackfillCount(index: Uint8Array, frameCount: number): void {
+  store(index, BACKFILL_OFFSET, frameCount)
+}
+
+export function readBackfillAttempted(index: Uint8Array): number {
+  return load(index, BACKFILL_ATTEMPTED_OFFSET)
+}
+
+/** Set before a checkpoint writes to the database file: after a crash, up to here it may be newer. */
+export function writeBackfillAttempted(index: Uint8Array, frameCount: number): void {
+  store(index, BACKFILL_ATTEMPTED_OFFSET, frameCount)
+}
+
+export function readReadMark(index: Uint8Array, mark: number): number {
+  return load(index, readMarkOffset(mark))
+}
+
+/** The caller holds the lock READ`mark` exclusively. Mark 0 is always 0: it reads no frames. */
+export function writeReadMark(index: Uint8Array, mark: number, frameCount: number): void {
+  store(index, readMarkOffset(mark), frameCount)
+}
+
+function readMarkOffset(mark: number): number {
+  assert(0 <= mark && mark < WAL_INDEX_READ_MARK_COUNT, `There is no read mark ${mark}`)
+  return READ_MARKS_OFFSET + mark * 4
+}
+
+function load(index: Uint8Array, offset: number): number {
+  return Atomics.load(wordsOf(index.buffer), wordAt(index, offset)) >>> 0
+}
+
+function store(index: Uint8Array, offset: number, value: number): void {
+  Atomics.store(wordsOf(index.buffer), wordAt(index, offset), value)
+}
+
+/** The word in the buffer below `index` that is at this offset. */
+function wordAt(index: Uint8Array, offset: number): number {
+  const address = index.byteOffset + offset
+  assert(address % 4 === 0, "A wal-index starts at a multiple of 4 bytes")
+  return address >>> 2
+}

@@ -1,0 +1,95 @@
+import {
+  closeFile,
+  type Fd,
+  O_CREAT,
+  O_RDWR,
+  openFile,
+  openIfExists,
+  readAt,
+  sizeOf,
+  syncData,
+  truncateFile,
+  unlinkFile,
+  writeAt,
+} from "../sys/file.ts"
+import type { Region } from "../sys/memory.ts"
+
+/**
+ * A file of the data directory that stands behind a file of the mount.
+ *
+ * It is opened once, on first use, and kept open: what was opened before a removal goes on working after it.
+ * `kind` names its system calls in fault tests ("wal:write").
+ */
+export class BackedFile {
+  readonly kind: string
+  readonly path: string
+  #fd: Fd | undefined
+
+  constructor(kind: string, path: string) {
+    this.kind = kind
+    this.path = path
+  }
+
+  /** Opens the file, making it when it is not there. */
+  create(): Fd {
+    this.#fd ??= openFile(`${this.kind}:open`, this.path, O_RDWR | O_CREAT)
+    return this.#fd
+  }
+
+  /** False when there is no such file. */
+  open(): boolean {
+    this.#fd ??= openIfExists(`${this.kind}:open`, this.path, O_RDWR)
+    return this.#fd !== undefined
+  }
+
+  /** The descriptor of the file, which the caller has opened or knows to exist. */
+  get fd(): Fd {
+    this.#fd ??= openFile(`${this.kind}:open`, this.path, O_RDWR)
+    return this.#fd
+  }
+
+  get isOpen(): boolean {
+    return this.#fd !== undefined
+  }
+
+  /** Bytes; 0 when there is no such file. */
+  size(): number {
+    return this.open() ? sizeOf(`${this.kind}:stat`, this.fd) : 0
+  }
+
+  read(address: number, size: number, offset: number): number {
+    return readAt(`${this.kind}:read`, this.fd, address, size, offset)
+  }
+
+  /** Reads all of `size`; what lies beyond the end of the file reads as zeros. */
+  readPadded(into: Region, size: number, offset: number): void {
+    const n = this.open() ? this.read(into.address, size, offset) : 0
+    if (n < size) into.bytes.fill(0, n, size)
+  }
+
+  write(address: number, size: number, offset: number): void {
+    writeAt(`${this.kind}:write`, this.fd, address, size, offset)
+  }
+
+  truncate(size: number): void {
+    truncateFile(`${this.kind}:truncate`, this.fd, size)
+  }
+
+  sync(): void {
+    syncData(`${this.kind}:fsync`, this.fd)
+  }
+
+  /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */
+  remove(): BackedFile {
+    unlinkFile(`${this.kind}:unlink`, this.path)
+    const removed = new BackedFile(this.kind, this.path)
+    removed.#fd = this.#fd
+    this.#fd = undefined
+    return removed
+  }
+
+  close(): void {
+    if (this.#fd !== undefined) closeFile(this.#fd)
+    this.#fd = undefined
+  }
+}

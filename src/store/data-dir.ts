@@ -1,0 +1,97 @@
+/**
+ * Where a node keeps its data. The layout is LiteFS's, so that one binary can be stopped and the other started.
+ *
+ *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
+ *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
+ *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
+ *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
+ *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
+ *   <root>/lock                                        held by the daemon that uses the directory
+ */
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
+import { LitefsError } from "../lib/errors.ts"
+import {
+  closeFile,
+  type Fd,
+  makeDirectory,
+  O_CREAT,
+  O_RDWR,
+  openFile,
+  tryLockFile,
+} from "../sys/file.ts"
+
+export type DatabaseFile = "database" | "journal" | "wal" | "shm"
+
+export class DataDir {
+  readonly root: string
+
+  constructor(root: string) {
+    this.root = root
+  }
+
+  databaseDir(name: string): string {
+    return join(this.root, "dbs", name)
+  }
+
+  path(name: string, file: DatabaseFile): string {
+    return join(this.root, "dbs", name, file)
+  }
+
+  ltxDir(name: string): string {
+    return join(this.root, "dbs", name, "ltx")
+  }
+
+  sidePath(name: string): string {
+    return join(this.root, "side", name)
+  }
+
+  divergedDir(label: string): string {
+    return join(this.root, "diverged", label)
+  }
+
+  get clusterIdPath(): string {
+    return join(this.root, "clusterid")
+  }
+
+  /** Makes what is missing of the directories above. */
+  create(): void {
+    makeParents(this.root)
+    for (const name of ["dbs", "side"]) makeDirectory("data:mkdir", join(this.root, name))
+  }
+
+  createDatabase(name: string): void {
+    makeDirectory("data:mkdir", this.databaseDir(name))
+    makeDirectory("data:mkdir", this.ltxDir(name))
+  }
+
+  /** Names of the databases there is a directory for, sorted. */
+  databaseNames(): string[] {
+    return readdirSync(join(this.root, "dbs"), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name)
+      .sort()
+  }
+
+  sideNames(): string[] {
+    return readdirSync(join(this.root, "side")).sort()
+  }
+
+  /** Two daemons on one directory would destroy it. The lock goes with the process, however it ends. */
+  lock(): Fd {
+    const fd = openFile("data:lock", join(this.root, "lock"), O_RDWR | O_CREAT)
+    if (tryLockFile(fd)) return fd
+    closeFile(fd)
+    throw new LitefsError(
+      "unavailable",
+      `Cannot use data directory "${this.root}": another litefs uses it, stop that one or choose another --data-dir`,
+    )
+  }
+}
+
+function makeParents(path: string): void {
+  const parts = path.split("/")
+  for (let count = 2; count <= parts.length; count++) {
+    makeDirectory("data:mkdir", parts.slice(0, count).join("/"))
+  }
+}

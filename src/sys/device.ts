@@ -1,0 +1,48 @@
+/** Reads, writes and waits on descriptors that answer with an errno which is no failure. */
+import type { Fd } from "./file.ts"
+import { errno, libc } from "./libc.ts"
+import { allocate, type Region } from "./memory.ts"
+
+/** Bytes read, or a negative errno. */
+export function readDevice(fd: Fd, into: Region): number {
+  const n = libc.read(fd, into.address, into.bytes.length)
+  return n < 0 ? -errno() : n
+}
+
+/** Bytes written, or a negative errno. */
+export function writeDevice(fd: Fd, address: number, size: number): number {
+  const n = libc.write(fd, address, size)
+  return n < 0 ? -errno() : n
+}
+
+/** Waits for any of a few descriptors. struct pollfd: fd i32@0, events i16@4, revents i16@6. */
+export class Poller {
+  readonly #set: Region
+  readonly #view: DataView
+  readonly #count: number
+
+  constructor(...fds: readonly Fd[]) {
+    const POLLIN = 1
+    this.#set = allocate(4096)
+    this.#view = new DataView(this.#set.bytes.buffer, this.#set.bytes.byteOffset)
+    this.#count = fds.length
+    for (const [index, fd] of fds.entries()) {
+      this.#view.setInt32(index * 8, fd, true)
+      this.#view.setInt16(index * 8 + 4, POLLIN, true)
+    }
+  }
+
+  /** Returns when one is ready, or when a signal has come. */
+  wait(): void {
+    const n = libc.poll(this.#set.address, this.#count, -1)
+    if (n >= 0) return
+    for (let index = 0; index < this.#count; index++) {
+      this.#view.setInt16(index * 8 + 6, 0, true)
+    }
+  }
+
+  /** Whether the descriptor given as number `index` is readable or broken, as of the last wait(). */
+  isReady(index: number): boolean {
+    return this.#view.getInt16(index * 8 + 6, true) !== 0
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
+ * SysError when the call fails. EINTR is retried here, so callers never see it.
+ */
+import { Errno, SysError } from "./errno.ts"
+import { faults } from "./faults.ts"
+import { errno, libc } from "./libc.ts"
+import { allocate } from "./memory.ts"
+import { pathAddress } from "./path.ts"
+
+export const O_RDONLY = 0
+export const O_RDWR = 2
+export const O_CREAT = 0o100
+export const O_EXCL = 0o200
+export const O_TRUNC = 0o1000
+const O_CLOEXEC = 0o2000000
+
+export type Fd = number
+
+export function openFile(op: string, path: string, flags: number, mode = 0o666): Fd {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
+  for (;;) {
+    const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
+    const error = fd < 0 ? errno() : 0
+    if (error === 0) return fd
+    if (error !== Errno.EINTR) throw new SysError(error, op, `open "${path}"`)
+  }
+}
+
+/** The descriptor, or undefined when there is no such file. */
+export function openIfExists(op: string, path: string, flags: number): Fd | undefined {
+  try {
+    return openFile(op, path, flags)
+  } catch (error) {
+    if (error instanceof SysError && error.errno === Errno.ENOENT) return undefined
+    throw error
+  }
+}
+
+export function closeFile(fd: Fd): void {
+  if (fd >= 0) libc.close(fd)
+}
+
+/** Reads up to `size` bytes at `offset` to `address`; fewer only at the end of the file. */
+export function readAt(op: string, fd: Fd, address: number, size: number, offset: number): number {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `read ${size} bytes at ${offset}`)
+  let done = 0
+  while (done < size) {
+    const n = libc.pread(fd, address + done, size - done, offset + done)
+    const error = n < 0 ? errno() : 0
+    if (error === Errno.EINTR) continue
+    if (error !== 0) throw new SysError(error, op, `read ${size} bytes at ${offset}`)
+    if (n === 0) break
+    done += n
+  }
+  return done
+}
+
+/** Writes all `size` bytes at `address` to `offset`. */
+export function writeAt(op: string, fd: Fd, address: number, size: number, offset: number): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `write ${size} bytes at ${offset}`)
+  let done = 0
+  while (done < size) {
+    const n = libc.pwrite(fd, address + done, size - done, offset + done)
+    const error = n < 0 ? errno() : 0
+    if (error === Errno.EINTR) continue
+    if (error !== 0) throw new SysError(error, op, `write ${size} bytes at ${offset}`)
+    done += n
+  }
+}
+
+const COPY_SIZE = 65536
+const copyBuffer = allocate(COPY_SIZE)
+
+/** writeAt() for bytes of the JavaScript heap: they are copied to memory with an address first. */
+export function writeBytesAt(op: string, fd: Fd, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.length; done += COPY_SIZE) {
+    const part = bytes.subarray(done, done + COPY_SIZE)
+    copyBuffer.bytes.set(part)
+    writeAt(op, fd, copyBuffer.address, part.length, offset + done)
+  }
+}
+
+/** readAt() into bytes of the JavaScript heap. */
+export function readBytesAt(op: string, fd: Fd, into: Uint8Array, offset: number): number {
+  let done = 0
+  while (done < into.length) {
+    const size = Math.min(COPY_SIZE, into.length - done)
+    const n = readAt(op, fd, copyBuffer.address, size, offset + done)
+    into.set(copyBuffer.bytes.subarray(0, n), done)
+    done += n
+    if (n < size) break
+  }
+  return done
+}
+
+/** Data and metadata of the file reach the disk before this returns. */
+export function syncFile(op: string, fd: Fd): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  for (;;) {
+    const error = libc.fsync(fd) < 0 ? errno() : 0
+    if (error === 0) return
+    if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
+  }
+}
+
+/** As syncFile(), less metadata that is not needed to read the data back (times). */
+export function syncData(op: string, fd: Fd): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  for (;;) {
+    const error = libc.fdatasync(fd) < 0 ? errno() : 0
+    if (error === 0) return
+    if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
+  }
+}
+
+export function truncateFile(op: string, fd: Fd, size: number): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `truncate a file to ${size} bytes`)
+  for (;;) {
+    const error = libc.ftruncate(fd, size) < 0 ? errno() : 0
+    if (error === 0) return
+    if (error !== Errno.EINTR) throw new SysError(error, op, `truncate a file to ${size} bytes`)
+  }
+}
+
+/** False when there was no such file. */
+export function unlinkFile(op: string, path: string): boolean {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `remove "${path}"`)
+  const error = libc.unlink(pathAddress(path)) < 0 ? errno() : 0
+  if (error !== 0 && error !== Errno.ENOENT) throw new SysError(error, op, `remove "${path}"`)
+  return error === 0
+}
+
+export function renameFile(op: string, from: string, to: string): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `rename "${from}" to "${to}"`)
+  const error = libc.rename(pathAddress(from, 0), pathAddress(to, 1)) < 0 ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, `rename "${from}" to "${to}"`)
+}
+
+export function makeDirectory(op: string, path: string): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `make directory "${path}"`)
+  const error = libc.mkdir(pathAddress(path), 0o777) < 0 ? errno() : 0
+  if (error !== 0 && error !== Errno.EEXIST) {
+    throw new SysError(error, op, `make directory "${path}"`)
+  }
+}
+
+/** Names made and removed in the directory so far reach the disk before this returns. */
+export function syncDirectory(op: string, path: string): void {
+  const fd = openFile(op, path, O_RDONLY)
+  try {
+    syncFile(op, fd)
+  } finally {
+    closeFile(fd)
+  }
+}
+
+/** What statx(2) tells of an open file. Times in milliseconds since 1970. */
+export interface FileStatus {
+  inode: number
+  size: number
+  blocks: number // of 512 bytes
+  blockSize: number
+  mode: number
+  accessedMs: number
+  modifiedMs: number
+  changedMs: number
+}
+
+const AT_EMPTY_PATH = 0x1000
+const STATX_BASIC_STATS = 0x7ff
+const statxBuffer = allocate(4096)
+const statxWords = new Uint32Array(statxBuffer.bytes.buffer, statxBuffer.bytes.byteOffset, 64)
+const emptyPath = statxBuffer.address + 4095 // a NUL
+
+/** Fills `into`. statx layout: blksize@4 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
+export function statusOf(op: string, fd: Fd, into: FileStatus): void {
+  const failed =
+    libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) < 0
+  const error = failed ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, "read the status of a file")
+  into.blockSize = word(1)
+  into.mode = word(7) & 0xffff
+  into.inode = word(8) + word(9) * 4294967296
+  into.size = word(10) + word(11) * 4294967296
+  into.blocks = word(12) + word(13) * 4294967296
+  into.accessedMs = milliseconds(16)
+  into.changedMs = milliseconds(24)
+  into.modifiedMs = milliseconds(28)
+}
+
+export function emptyStatus(): FileStatus {
+  return {
+    inode: 0,
+    size: 0,
+    blocks: 0,
+    blockSize: 4096,
+    mode: 0,
+    accessedMs: 0,
+    modifiedMs: 0,
+    changedMs: 0,
+  }
+}
+
+export function sizeOf(op: string, fd: Fd): number {
+  const status = emptyStatus()
+  statusOf(op, fd, status)
+  return status.size
+}
+
+function word(index: number): number {
+  return statxWords[index] as number
+}
+
+/** A statx timestamp at word `index`: i64 seconds, u32 nanoseconds. */
+function milliseconds(index: number): number {
+  return (word(index) + word(index + 1) * 4294967296) * 1000 + word(index + 2) / 1e6
+}
+
+/** statfs(2) of a path: sizes in blocks of `blockSize`. */
+export interface FileSystemStatus {
+  blocks: number
+  blocksFree: number
+  blocksAvailable: number
+  files: number
+  filesFree: number
+  blockSize: number
+  nameLength: number
+}
+
+const statfsBuffer = allocate(4096)
+const statfsView = new DataView(statfsBuffer.bytes.buffer, statfsBuffer.bytes.byteOffset, 120)
+
+/** struct statfs: type@0 bsize@8 blocks@16 bfree@24 bavail@32 files@40 ffree@48 fsid@56 namelen@64. */
+export function fileSystemStatus(op: string, path: string): FileSystemStatus {
+  const error = libc.statfs(pathAddress(path), statfsBuffer.address) < 0 ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, `read the status of the file system at "${path}"`)
+  const at = (offset: number) => Number(statfsView.getBigUint64(offset, true))
+  return {
+    blockSize: at(8),
+    blocks: at(16),
+    blocksFree: at(24),
+    blocksAvailable: at(32),
+    files: at(40),
+    filesFree: at(48),
+    nameLength: at(64),
+  }
+}
+
+/** True when this process holds the lock on the open file; false when another has it. flock(2), exclusive. */
+export function tryLockFile(fd: Fd): boolean {
+  const LOCK_EX_NB = 2 | 4
+  const error = libc.flock(fd, LOCK_EX_NB) < 0 ? errno() : 0
+  if (error === 0) return true
+  if (error === Errno.EAGAIN) return false
+  throw new SysError(error, "lock", "lock a file")
+}

@@ -1,0 +1,28 @@
+import { assert } from "../lib/assert.ts"
+import { errno, libc, memoryAt } from "./libc.ts"
+
+/**
+ * Memory with an address: what system calls read from and write to.
+ *
+ * It comes from mmap(2), because a small typed array of the JavaScript heap moves, and a moved array would
+ * have the kernel write somewhere else.
+ */
+export interface Region {
+  readonly address: number
+  readonly bytes: Uint8Array
+}
+
+const PROT_READ_WRITE = 3
+const MAP_PRIVATE_ANONYMOUS = 0x22
+
+/** Zeroed memory that is never moved and never freed: allocate at start, not per request. */
+export function allocate(size: number): Region {
+  const address = libc.mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
+  assert(address !== -1, `mmap of ${size} bytes: errno ${errno()}`)
+  return { address, bytes: new Uint8Array(memoryAt(address, size)) }
+}
+
+/** A part of a region, sharing its memory. */
+export function slice(region: Region, offset: number, size = region.bytes.length - offset): Region {
+  return { address: region.address + offset, bytes: region.bytes.subarray(offset, offset + size) }
+}

@@ -1,0 +1,210 @@
+/**
+ * Mounting: from a directory to a descriptor of /dev/fuse on which the kernel asks, and back.
+ *
+ * Root mounts with mount(2), with no helper and no library. Others go through the setuid program fusermount3,
+ * which hands the descriptor back over a socket.
+ */
+import { spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { LitefsError } from "../lib/errors.ts"
+import { Errno, errnoName, SysError } from "./errno.ts"
+import { closeFile, type Fd, fileSystemStatus, O_RDWR, openFile } from "./file.ts"
+import { errno, libc } from "./libc.ts"
+import { allocate } from "./memory.ts"
+import { pathAddress } from "./path.ts"
+import { userId } from "./thread.ts"
+
+const SOURCE = "litefs" // as the original: what `mount` and `df` show
+const TYPE = "fuse.litefs"
+
+const MS_NOSUID_NODEV = 2 | 4
+const MNT_FORCE = 1
+const MNT_DETACH = 2
+
+/** Mounts on the directory. Requests queue up in the kernel until the descriptor is read. */
+export function mountFuse(directory: string): Fd {
+  return userId() === 0 ? mountAsRoot(directory) : mountByHelper(directory)
+}
+
+function mountAsRoot(directory: string): Fd {
+  const fd = openDevice()
+  const options = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`
+  const strings = allocate(8192)
+  const encoder = new TextEncoder()
+  const put = (text: string, at: number) => {
+    encoder.encodeInto(`${text}\0`, strings.bytes.subarray(at))
+    return strings.address + at
+  }
+  const [source, type, data] = [put(SOURCE, 0), put(TYPE, 64), put(options, 128)]
+  const failed = libc.mount(source, pathAddress(directory), type, MS_NOSUID_NODEV, data) < 0
+  const error = failed ? errno() : 0
+  if (error === 0) return fd
+  closeFile(fd)
+  const hint =
+    error === Errno.EPERM
+      ? ", mounting needs CAP_SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse)"
+      : ""
+  throw new LitefsError(
+    "unavailable",
+    `Cannot mount on "${directory}": mount(2) says ${errnoName(error)}${hint}`,
+  )
+}
+
+function openDevice(): Fd {
+  try {
+    return openFile("fuse:open", "/dev/fuse", O_RDWR)
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error
+    const missing = error.errno === Errno.ENOENT || error.errno === Errno.ENODEV
+    const hint = missing
+      ? "it does not exist, the kernel needs the fuse module (modprobe fuse) and a container --device /dev/fuse"
+      : `it may not be opened (${errnoName(error.errno)}), a container needs --device /dev/fuse`
+    throw new LitefsError("unavailable", `Cannot use /dev/fuse: ${hint}`, { cause: error })
+  }
+}
+
+/** msghdr (x86-64, arm64): iov@16 iovlen@24 control@32 controllen@40. cmsghdr: len@0 level@8 type@12 data@16. */
+function mountByHelper(directory: string): Fd {
+  const memory = allocate(4096)
+  const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 4096)
+  const AF_UNIX = 1
+  const SOCK_STREAM_CLOEXEC = 1 | 0o2000000
+  if (libc.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, memory.address) < 0) {
+    throw new SysError(errno(), "fuse:open", "make a socket pair")
+  }
+  const [ours, theirs] = [view.getInt32(0, true), view.getInt32(4, true)]
+  try {
+    const options = `rw,nosuid,nodev,fsname=${SOURCE},subtype=litefs`
+    const child = spawnSync("fusermount3", ["-o", options, "--", directory], {
+      env: { ...process.env, _FUSE_COMMFD: "3" },
+      stdio: ["ignore", "ignore", "pipe", theirs],
+      encoding: "utf8",
+    })
+    if (child.error !== undefined) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot mount on "${directory}": not root and no fusermount3 in PATH, install fuse3 or run as root`,
+      )
+    }
+    if (child.status !== 0) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot mount on "${directory}": ${child.stderr.trim().replaceAll("\n", "; ")}`,
+      )
+    }
+    return receiveDescriptor(ours, memory.address, view)
+  } finally {
+    closeFile(ours)
+    closeFile(theirs)
+  }
+}
+
+function receiveDescriptor(socket: Fd, address: number, view: DataView): Fd {
+  const [HEADER, IOV, DATA, CONTROL] = [64, 128, 160, 192]
+  for (let offset = HEADER; offset < CONTROL + 64; offset += 8) view.setBigUint64(offset, 0n, true)
+  const pointer = (at: number, to: number) => view.setBigUint64(at, BigInt(address + to), true)
+  pointer(HEADER + 16, IOV)
+  view.setBigUint64(HEADER + 24, 1n, true)
+  pointer(HEADER + 32, CONTROL)
+  view.setBigUint64(HEADER + 40, 64n, true)
+  pointer(IOV, DATA)
+  view.setBigUint64(IOV + 8, 1n, true)
+  const MSG_CMSG_CLOEXEC = 0x40000000
+  const n = libc.recvmsg(socket, address + HEADER, MSG_CMSG_CLOEXEC)
+  const [SOL_SOCKET, SCM_RIGHTS] = [1, 1]
+  const isDescriptor =
+    n >= 0 &&
+    view.getInt32(CONTROL + 8, true) === SOL_SOCKET &&
+    view.getInt32(CONTROL + 12, true) === SCM_RIGHTS
+  if (!isDescriptor) {
+    throw new LitefsError("unavailable", "Cannot mount: fusermount3 sent no descriptor")
+  }
+  return view.getInt32(CONTROL + 16, true)
+}
+
+/**
+ * Takes the mount away. When files in it are still open, the name goes at once and the rest when they are
+ * closed. Must not be called on the thread that answers the mount: the kernel flushes first.
+ */
+export function unmount(directory: string): void {
+  if (userId() !== 0) {
+    spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
+    return
+  }
+  const error = libc.umount2(pathAddress(directory), 0) < 0 ? errno() : 0
+  if (error === 0 || error === Errno.EINVAL) return // EINVAL: somebody else unmounted it
+  libc.umount2(pathAddress(directory), MNT_DETACH)
+}
+
+export interface MountEntry {
+  readonly directory: string
+  readonly type: string
+  readonly device: string // "major:minor"
+}
+
+/** Mounts at exactly this path, the one on top last. /proc/self/mountinfo: proc(5). */
+export function mountsAt(directory: string): MountEntry[] {
+  return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8")).filter(
+    (mount) => mount.directory === directory,
+  )
+}
+
+export function parseMountInfo(text: string): MountEntry[] {
+  const mounts: MountEntry[] = []
+  for (const line of text.split("\n")) {
+    const [left, right] = line.split(" - ")
+    const fields = left?.split(" ") ?? []
+    const directory = fields[4]
+    const device = fields[2]
+    const type = right?.split(" ")[0]
+    if (directory === undefined || device === undefined || type === undefined) continue
+    const plain = directory.replace(/\\([0-7]{3})/g, (_, octal) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    )
+    mounts.push({ directory: plain, type, device })
+  }
+  return mounts
+}
+
+/**
+ * Detaches mounts of ours that a killed daemon has left on the directory, and says how many. A mount that a
+ * living daemon serves is left alone and is an error.
+ *
+ * A dead mount answers every request with ENOTCONN, but stat(2) of its root may still succeed from the
+ * kernel's cache; statfs(2) always asks. The caller holds the lock of the data directory, so the daemon that
+ * made the mount is gone, or serves another data directory here.
+ */
+export function detachStaleMounts(directory: string): number {
+  let count = 0
+  while (mountsAt(directory).at(-1)?.type === TYPE) {
+    if (answers(directory)) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot mount on "${directory}": another litefs serves it, stop that one or choose another --fuse-dir`,
+      )
+    }
+    if (userId() === 0) {
+      // MNT_FORCE aborts the connection: processes that hang in it get an error and go on.
+      libc.umount2(pathAddress(directory), MNT_FORCE | MNT_DETACH)
+    } else {
+      spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
+    }
+    count += 1
+    if (count > 100) break
+  }
+  return count
+}
+
+/** Whether somebody answers requests of the mount. Asks in another process, since a stuck mount never returns. */
+function answers(directory: string): boolean {
+  const probe = spawnSync("stat", ["-f", "--", directory], { stdio: "ignore", timeout: 3000 })
+  if (probe.error === undefined) return probe.status === 0
+  const isMissing = "code" in probe.error && probe.error.code === "ENOENT"
+  if (!isMissing) return false // timed out
+  try {
+    fileSystemStatus("fuse:probe", directory) // FROM scratch: no stat(1)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * The frames of the replication stream: u32 type, then the body of that type. Big endian.
+ *
+ *     1  ltx        u64 size (always written 0), string32 database, then the file in chunk framing
+ *     2  ready      every database has been sent once
+ *     3  end        the primary is closing the stream
+ *     4  dropDb     string32 database: the replica has one that the primary does not
+ *     5  handoff    string32 lease ID: the replica is to become primary
+ *     6  hwm        u64 TXID, string32 database: what is safe in a backup
+ *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
+ *
+ * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node that has
+ * asked for them in a header of its request, since the original fails on a type it does not know.
+ */
+
+import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
+import type { Txid } from "../ltx/pos.ts"
+
+export interface LtxFrame {
+  readonly type: "ltx"
+  readonly size: bigint
+  readonly database: string
+}
+
+export interface ReadyFrame {
+  readonly type: "ready"
+}
+
+export interface EndFrame {
+  readonly type: "end"
+}
+
+export interface DropDbFrame {
+  readonly type: "dropDb"
+  readonly database: string
+}
+
+export interface HandoffFrame {
+  readonly type: "handoff"
+  readonly leaseId: string
+}
+
+export interface HwmFrame {
+  readonly type: "hwm"
+  readonly txid: Txid
+  readonly database: string
+}
+
+export interface HeartbeatFrame {
+  readonly type: "heartbeat"
+  readonly timestampMs: number
+}
+
+export type Frame =
+  | LtxFrame
+  | ReadyFrame
+  | EndFrame
+  | DropDbFrame
+  | HandoffFrame
+  | HwmFrame
+  | HeartbeatFrame
+
+/** How one type of frame is written, without the type itself. */
+interface FrameCodec<F extends Frame> {
+  readonly code: number
+  /** The size of the body up to its text. */
+  readonly fixedSize: number
+  /** Whether the body ends in a string32. */
+  readonly hasText: boolean
+  encode(w: ByteWriter, frame: F): void
+  decode(r: ByteReader): F
+}
+
+/** Enough for a database name and for a lease ID. */
+export const MAX_FRAME_TEXT_SIZE = 255
+
+const TYPE_SIZE = 4
+const TEXT_LENGTH_SIZE = 4
+
+/** A frame without the file that follows an ltx frame is never larger. */
+export const MAX_FRAME_SIZE = TYPE_SIZE + 8 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
+
+const ltx: FrameCodec<LtxFrame> = {
+  code: 1,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.size), f.database),
+  decode: (r) => ({ type: "ltx", size: r.u64(), database: readText(r) }),
+}
+
+const ready: FrameCodec<ReadyFrame> = {
+  code: 2,
+  fixedSize: 0,
+  hasText: false,
+  encode: () => {},
+  decode: () => ({ type: "ready" }),
+}
+
+const end: FrameCodec<EndFrame> = {
+  code: 3,
+  fixedSize: 0,
+  hasText: false,
+  encode: () => {},
+  decode: () => ({ type: "end" }),
+}
+
+const dropDb: FrameCodec<DropDbFrame> = {
+  code: 4,
+  fixedSize: 0,
+  hasText: true,
+  encode: (w, f) => writeText(w, f.database),
+  decode: (r) => ({ type: "dropDb", database: readText(r) }),
+}
+
+const handoff: FrameCodec<HandoffFrame> = {
+  code: 5,
+  fixedSize: 0,
+  hasText: true,
+  encode: (w, f) => writeText(w, f.leaseId),
+  decode: (r) => ({ type: "handoff", leaseId: readText(r) }),
+}
+
+const hwm: FrameCodec<HwmFrame> = {
+  code: 6,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.txid), f.database),
+  decode: (r) => ({ type: "hwm", txid: r.u64(), database: readText(r) }),
+}
+
+const heartbeat: FrameCodec<HeartbeatFrame> = {
+  code: 7,
+  fixedSize: 8,
+  hasText: false,
+  encode: (w, f) => void w.i64(BigInt(f.timestampMs)),
+  decode: (r) => ({ type: "heartbeat", timestampMs: r.safeI64() }),
+}
+
+const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
+  ltx,
+  ready,
+  end,
+  dropDb,
+  handoff,
+  hwm,
+  heartbeat,
+}
+
+const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(
+  Object.values(codecs).map((codec) => [codec.code, codec as FrameCodec<Frame>]),
+)
+
+/** The frame without the file that follows an ltx frame. */
+export function encodeFrame(frame: Frame): Uint8Array {
+  const codec = codecs[frame.type] as FrameCodec<Frame>
+  const w = new ByteWriter(MAX_FRAME_SIZE)
+  w.u32(codec.code)
+  codec.encode(w, frame)
+  return w.finish()
+}
+
+/** The frame that these bytes are, no more and no less. */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  const r = new ByteReader(bytes, "stream frame")
+  const codec = codecOf(r.u32())
+  const frame = codec.decode(r)
+  r.end()
+  return frame
+}
+
+/** How large the frame is of which these are the first bytes, as far as they tell: at least that much. */
+export function leastFrameSize(bytes: Uint8Array): number {
+  if (bytes.length < TYPE_SIZE) return TYPE_SIZE
+  const codec = codecOf(readU32BE(bytes, 0))
+  const textAt = TYPE_SIZE + codec.fixedSize
+  if (!codec.hasText) return textAt
+  if (bytes.length < textAt + TEXT_LENGTH_SIZE) return textAt + TEXT_LENGTH_SIZE
+  const textSize = readU32BE(bytes, textAt)
+  if (textSize > MAX_FRAME_TEXT_SIZE) {
+    const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
+    throw new RangeError(`Cannot decode stream frame: a text of ${textSize} bytes, ${limit}`)
+  }
+  return textAt + TEXT_LENGTH_SIZE + textSize
+}
+
+function codecOf(code: number): FrameCodec<Frame> {
+  const codec = codecByCode.get(code)
+  if (codec !== undefined) return codec
+  throw new RangeError(`Cannot decode stream frame: unknown type 0x${code.toString(16)}`)
+}
+
+function writeText(w: ByteWriter, text: string): void {
+  const size = Buffer.byteLength(text)
+  if (size > MAX_FRAME_TEXT_SIZE) {
+    const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
+    throw new RangeError(`Cannot encode stream frame: a text of ${size} bytes, ${limit}`)
+  }
+  w.string32(text)
+}
+
+function readText(r: ByteReader): string {
+  return r.string32(MAX_FRAME_TEXT_SIZE)
+}

@@ -1,0 +1,160 @@
+import { describe, expect, test } from "bun:test"
+import packageJson from "../../package.json" with { type: "json" }
+import { run } from "../../src/cli/main-command.ts"
+import { FakeIo } from "../support/fake-io.ts"
+
+async function outcome(...args: string[]) {
+  const io = new FakeIo()
+  const code = await run(args, io)
+  return { code, out: io.out, err: io.err }
+}
+
+describe("litefs help", () => {
+  test("shows what there is", async () => {
+    const { code, out, err } = await outcome("help")
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(out).toMatchInlineSnapshot(`
+      "LiteFS replicates SQLite databases live from one primary to many replicas.
+
+      Usage:
+
+      	litefs <command> [arguments]
+
+      The commands are:
+
+      	mount    mount the file system and run a command next to it
+      	version  print the version
+
+      Use "litefs help <command>" for the flags of a command.
+
+      Examples:
+
+      	# one primary
+      	litefs mount --primary --http-addr :20202 -- node server.js
+
+      	# any number of replicas of it
+      	litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
+      "
+    `)
+  })
+
+  test.each([["--help"], ["-help"], ["-h"]])("is also %s", async (flag) => {
+    expect(await outcome(flag)).toEqual(await outcome("help"))
+  })
+
+  test("goes to stderr when no command is given, which is an error", async () => {
+    const { code, out, err } = await outcome()
+    expect({ code, out }).toEqual({ code: 2, out: "" })
+    expect(err).toBe((await outcome("help")).out)
+  })
+
+  test("of mount shows its flags", async () => {
+    const { code, out, err } = await outcome("help", "mount")
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(out).toMatchInlineSnapshot(`
+      "The mount command will mount a directory via FUSE, replicate the SQLite
+      databases in it, and run a command next to it. One node is the primary, which
+      takes the writes; every other node is a replica of it, which serves reads.
+
+      Usage:
+
+      	litefs mount [flags] [-- COMMAND ARGS...]
+
+      Flags:
+
+      	--fuse-dir DIR       mount here; an empty directory (default /litefs)
+      	--data-dir DIR       keep the databases and their history here (default /var/lib/litefs)
+      	--primary            be the primary: the one node that takes writes
+      	--primary-url URL    be a replica of the node at this URL
+      	--hostname NAME      this node's name for other nodes (default: the host's)
+      	--advertise-url URL  where other nodes reach this node's API
+      	--http-addr ADDR     serve the API here; :20202 is every interface (default 127.0.0.1:20202)
+      	--log-level LEVEL    how much to log: error, warn, info, debug, trace (default info)
+      	--log-format FORMAT  how to log it: text, json (default text)
+      	--fuse-debug         log every request of the kernel
+
+      Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
+      A flag on the command line wins.
+
+      Exactly one of --primary and --primary-url is required.
+
+      COMMAND is started when the mount is ready, which on a replica means that it
+      has caught up with the primary. Its arguments are passed on as they are,
+      without a shell. Signals are forwarded to it, and when it ends, LiteFS
+      unmounts and exits with its exit code. Without a command LiteFS runs until it
+      is told to stop.
+
+      Examples:
+
+      	# the primary, and a program that uses /litefs/app.db
+      	litefs mount --primary --http-addr :20202 -- node server.js
+
+      	# a replica of it, on another machine
+      	litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
+
+      	# the same in a script that prepares the directories
+      	mkdir -p /litefs /var/lib/litefs
+      	exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"
+      "
+    `)
+  })
+
+  test.each([
+    [["mount", "--help"]],
+    [["mount", "-h"]],
+    [["mount", "--primary", "-help", "--bogus"]],
+    [["--help", "mount"]],
+  ])("of mount is also %j", async (args) => {
+    expect(await outcome(...args)).toEqual(await outcome("help", "mount"))
+  })
+
+  test("of version", async () => {
+    expect((await outcome("help", "version")).out).toMatchInlineSnapshot(`
+      "The version command will print the version of LiteFS and what it runs on.
+
+      Usage:
+
+      	litefs version
+
+      Examples:
+
+      	litefs version
+      "
+    `)
+  })
+
+  test("is not meant when --help follows --", async () => {
+    const { err } = await outcome("mount", "--", "app", "--help")
+    expect(err).toStartWith("ERROR: Cannot run litefs mount: neither --primary")
+  })
+
+  test.each([
+    [["bogus"], "Cannot run litefs bogus: there is no such command, see litefs help"],
+    [["help", "bogus"], "Cannot run litefs bogus: there is no such command, see litefs help"],
+    [["help", "mount", "x"], 'Cannot show help: "x" is one word too many'],
+    [["moutn"], "Cannot run litefs moutn: there is no such command, did you mean mount?"],
+    [["toString"], "Cannot run litefs toString: there is no such command, see litefs help"],
+    [["--bogus"], "Cannot run litefs --bogus: there is no such command, see litefs help"],
+    [["--", "mount"], "Cannot run litefs --: there is no such command, see litefs help"],
+  ])("is where %j points to", async (args, message) => {
+    expect(await outcome(...args)).toEqual({ code: 2, out: "", err: `ERROR: ${message}\n` })
+  })
+})
+
+describe("litefs version", () => {
+  test("prints one line", async () => {
+    const { code, out, err } = await outcome("version")
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(out).toMatch(/^litefs \d+\.\d+\.\d+ \(bun \d+\.\d+\.\d+, linux-\w+\)\n$/)
+    expect(out).toContain(packageJson.version)
+  })
+
+  test("is also --version", async () => {
+    expect(await outcome("--version")).toEqual(await outcome("version"))
+  })
+
+  test("takes no words", async () => {
+    const err = 'ERROR: Cannot run litefs version: "x" is not a flag\n'
+    expect(await outcome("version", "x")).toEqual({ code: 2, out: "", err })
+  })
+})

@@ -1,0 +1,236 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { hostname, tmpdir } from "node:os"
+import { join } from "node:path"
+import { run } from "../../src/cli/main-command.ts"
+import { LitefsError } from "../../src/lib/errors.ts"
+import { FakeIo } from "../support/fake-io.ts"
+
+let dir: string
+let fuseDir: string
+let dataDir: string
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "litefs-cli-"))
+  fuseDir = join(dir, "mount")
+  dataDir = join(dir, "data")
+  mkdirSync(fuseDir)
+})
+
+afterAll(() => rmSync(dir, { recursive: true }))
+
+/** Mounts with a command that ends at once. */
+async function mount(args: string[], io = new FakeIo()) {
+  const words = ["mount", "--log-level", "error", ...args, "--", "true"]
+  const code = await run(words, io)
+  return { io, code, err: io.err, options: io.opened[0] }
+}
+
+/** What is wrong with the words, which is found before anything is touched. */
+async function usageErrorOf(args: string[], env: Record<string, string> = {}): Promise<string> {
+  const { io, code, err } = await mount(args, new FakeIo(env))
+  expect({ code, effects: io.effects }).toEqual({ code: 2, effects: [] })
+  return err.replace(/^ERROR: Cannot run litefs mount: |\n$/g, "")
+}
+
+function dirs(): string[] {
+  return ["--fuse-dir", fuseDir, "--data-dir", dataDir]
+}
+
+describe("litefs mount opens", () => {
+  test("a primary", async () => {
+    const { code, err, options, io } = await mount(["--primary", ...dirs()])
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(options).toEqual({
+      fuseDir,
+      dataDir,
+      role: { kind: "primary" },
+      hostname: hostname(),
+      httpAddr: { host: "127.0.0.1", port: 20202 },
+      fuseDebug: false,
+      log: { level: "error", format: "text" },
+    })
+    expect(io.effects).toEqual([`recover ${fuseDir}`, "open"])
+  })
+
+  test("a replica, with every flag", async () => {
+    const { options } = await mount([
+      ...["--primary-url", "http://10.0.0.1:20202", ...dirs(), "--hostname", "node-2"],
+      ...["--advertise-url", "http://10.0.0.2:20202", "--http-addr", ":20202"],
+      ...["--log-format", "json", "--fuse-debug"],
+    ])
+    expect(options).toEqual({
+      fuseDir,
+      dataDir,
+      role: { kind: "replica", primaryUrl: "http://10.0.0.1:20202" },
+      hostname: "node-2",
+      advertiseUrl: "http://10.0.0.2:20202",
+      httpAddr: { host: "", port: 20202 },
+      fuseDebug: true,
+      log: { level: "error", format: "json" },
+    })
+  })
+
+  test("what the environment says", async () => {
+    const io = new FakeIo({
+      LITEFS_PRIMARY_URL: "http://a",
+      LITEFS_FUSE_DIR: fuseDir,
+      LITEFS_DATA_DIR: dataDir,
+    })
+    const { options } = await mount([], io)
+    expect(options?.role).toEqual({ kind: "replica", primaryUrl: "http://a" })
+    expect(options?.fuseDir).toBe(fuseDir)
+  })
+
+  test.each([
+    ["http://10.0.0.1:20202", "http://10.0.0.1:20202"],
+    ["http://10.0.0.1:20202/", "http://10.0.0.1:20202"],
+    ["HTTPS://Primary.internal", "https://primary.internal"],
+    ["http://[fd00::1]:20202", "http://[fd00::1]:20202"],
+  ])("a replica of %s", async (url, primaryUrl) => {
+    const { options } = await mount(["--primary-url", url, ...dirs()])
+    expect(options?.role).toEqual({ kind: "replica", primaryUrl })
+  })
+
+  test.each([
+    ["127.0.0.1:0", { host: "127.0.0.1", port: 0 }],
+    [":80", { host: "", port: 80 }],
+    ["[::1]:80", { host: "::1", port: 80 }],
+    ["[::]:80", { host: "::", port: 80 }],
+    ["localhost:65535", { host: "localhost", port: 65535 }],
+  ])("a node that listens on %s", async (address, httpAddr) => {
+    const { options } = await mount(["--primary", "--http-addr", address, ...dirs()])
+    expect(options?.httpAddr).toEqual(httpAddr)
+  })
+})
+
+describe("litefs mount refuses", () => {
+  test("a node without a role", async () => {
+    expect(await usageErrorOf([])).toBe(
+      "neither --primary nor --primary-url URL is given, give one of them",
+    )
+  })
+
+  test("a node with two roles, wherever they come from", async () => {
+    const end = "are given, a node is either the primary or a replica"
+    expect(await usageErrorOf(["--primary", "--primary-url", "http://a"])).toBe(
+      `both --primary and --primary-url ${end}`,
+    )
+    expect(await usageErrorOf(["--primary-url", "http://a"], { LITEFS_PRIMARY: "1" })).toBe(
+      `both LITEFS_PRIMARY and --primary-url ${end}`,
+    )
+  })
+
+  const likeUrl = "like http://10.0.0.1:20202"
+  const likeAddress = "it should be HOST:PORT or :PORT, like 127.0.0.1:20202"
+  test.each([
+    [["--primary-url", "10.0.0.1:20202"], `it should be a URL, ${likeUrl}`],
+    [["--primary-url", "localhost:20202"], `it should start with http:// or https://, ${likeUrl}`],
+    [["--primary-url", "ftp://a"], `it should start with http:// or https://, ${likeUrl}`],
+    [["--primary-url", "http:a"], `it should start with http:// or https://, ${likeUrl}`],
+    [["--primary-url", "http://"], `it should be a URL, ${likeUrl}`],
+    [["--primary-url", "http://me:pw@a"], `it should have no user name and password, ${likeUrl}`],
+    [["--primary-url", "http://a/b"], `it should end after the host and the port, ${likeUrl}`],
+    [["--primary-url", "http://a?b"], `it should end after the host and the port, ${likeUrl}`],
+    [["--primary-url", "http://a#"], `it should end after the host and the port, ${likeUrl}`],
+    [["--primary", "--advertise-url", "a"], `it should be a URL, ${likeUrl}`],
+    [["--primary", "--http-addr", "20202"], likeAddress],
+    [["--primary", "--http-addr", "localhost"], likeAddress],
+    [["--primary", "--http-addr", "::1:20202"], likeAddress],
+    [["--primary", "--http-addr", "a:65536"], likeAddress],
+    [["--primary", "--http-addr", "a:-1"], likeAddress],
+    [["--primary", "--http-addr", "http://a:1"], likeAddress],
+    [["--primary", "--hostname", "two words"], "it should be one word"],
+    [["--primary", "--hostname", "line\n"], "it should be one word"],
+  ])("%j", async (args, problem) => {
+    const [flag, value] = args.slice(-2)
+    expect(await usageErrorOf(args)).toBe(`${flag} is "${value}", ${problem}`)
+  })
+
+  test("an unknown log level", async () => {
+    const io = new FakeIo()
+    expect(await run(["mount", "--primary", "--log-level", "loud"], io)).toBe(2)
+    expect(io.err).toContain('--log-level is "loud", it should be one of error, warn, info')
+  })
+
+  test.each([
+    ["/a", "/a/", '--fuse-dir and --data-dir are both "/a"'],
+    ["/a/b/..", "/a", '--fuse-dir and --data-dir are both "/a"'],
+    ["/a", "/a/b", '--data-dir "/a/b" is inside --fuse-dir "/a"'],
+    ["/a/..b", "/a", '--fuse-dir "/a/..b" is inside --data-dir "/a"'],
+    ["/a", "/", '--fuse-dir "/a" is inside --data-dir "/"'],
+  ])("--fuse-dir %s with --data-dir %s", async (fuse, data, problem) => {
+    expect(await usageErrorOf(["--primary", "--fuse-dir", fuse, "--data-dir", data])).toBe(
+      `${problem}, give each a directory of its own`,
+    )
+  })
+})
+
+describe("litefs mount cannot go on", () => {
+  /** A fault of the machine: found after stale mounts are gone, before a node is opened. */
+  async function faultOf(fuse: string, data = dataDir): Promise<string> {
+    const { code, err, io } = await mount(["--primary", "--fuse-dir", fuse, "--data-dir", data])
+    expect({ code, effects: io.effects }).toEqual({ code: 1, effects: [`recover ${fuse}`] })
+    return err
+  }
+
+  test("without the mount directory", async () => {
+    const none = join(dir, "no ne")
+    expect(await faultOf(none)).toBe(
+      `ERROR: Cannot mount "${none}": it does not exist, create it with: mkdir -p '${none}'\n`,
+    )
+  })
+
+  test("with a mount directory that is not empty", async () => {
+    const full = join(dir, "full")
+    mkdirSync(full)
+    writeFileSync(join(full, "app.db"), "")
+    expect(await faultOf(full)).toBe(
+      `ERROR: Cannot mount "${full}": it is not empty, ` +
+        'move "app.db" out of it or choose another --fuse-dir\n',
+    )
+  })
+
+  test("with a file as mount or data directory", async () => {
+    const file = join(dir, "file")
+    writeFileSync(file, "")
+    expect(await faultOf(file)).toBe(
+      `ERROR: Cannot mount "${file}": it is not a directory, choose another --fuse-dir\n`,
+    )
+    expect(await faultOf(fuseDir, file)).toBe(
+      `ERROR: Cannot use the data directory "${file}": it is not a directory, ` +
+        "choose another --data-dir\n",
+    )
+  })
+
+  test("with a data directory that a link leads into the mount", async () => {
+    const link = join(dir, "link")
+    symlinkSync(fuseDir, link)
+    expect(await faultOf(fuseDir, join(link, "data"))).toContain(
+      `the data directory is really "${fuseDir}/data", give each a directory of its own`,
+    )
+  })
+
+  test("when the node cannot be opened", async () => {
+    const io = new FakeIo()
+    io.openNode = async () => {
+      throw new LitefsError("unavailable", "Cannot listen on 127.0.0.1:20202: it is in use")
+    }
+    const { code, err } = await mount(["--primary", ...dirs()], io)
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: "ERROR: Cannot listen on 127.0.0.1:20202: it is in use\n",
+    })
+  })
+
+  test("when there is a bug, which is told in full", async () => {
+    const io = new FakeIo()
+    io.openNode = async () => {
+      throw new TypeError("x is not a function")
+    }
+    const { code, err } = await mount(["--primary", ...dirs()], io)
+    expect(code).toBe(1)
+    expect(err).toStartWith("ERROR: x is not a function\n")
+    expect(err).toContain("mount.test.ts")
+  })
+})

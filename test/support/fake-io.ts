@@ -1,0 +1,69 @@
+import type { CliIo } from "../../src/cli/io.ts"
+import type { ProcessEvents, Signal, SignalName } from "../../src/cli/process-events.ts"
+import type { LiteFSOptions } from "../../src/litefs-options.ts"
+import { FakeClock } from "./fake-clock.ts"
+import { FakeNode } from "./fake-node.ts"
+
+/** Signals and crashes that the test sends. */
+export class FakeEvents implements ProcessEvents {
+  readonly #signalListeners = new Set<(signal: Signal) => void>()
+  readonly #crashListeners = new Set<(error: Error) => void>()
+
+  onSignal(listener: (signal: Signal) => void): () => void {
+    this.#signalListeners.add(listener)
+    return () => this.#signalListeners.delete(listener)
+  }
+
+  onCrash(listener: (error: Error) => void): () => void {
+    this.#crashListeners.add(listener)
+    return () => this.#crashListeners.delete(listener)
+  }
+
+  get listenerCount(): number {
+    return this.#signalListeners.size + this.#crashListeners.size
+  }
+
+  signal(name: SignalName, fromKeyboard = false): void {
+    for (const listener of this.#signalListeners) listener({ name, fromKeyboard })
+  }
+
+  crash(error: Error): void {
+    for (const listener of this.#crashListeners) listener(error)
+  }
+}
+
+/** The world of a command: what it prints, and the nodes it opens, which are ready at once. */
+export class FakeIo implements CliIo {
+  readonly env: Record<string, string>
+  readonly clock = new FakeClock()
+  readonly events = new FakeEvents()
+  readonly opened: LiteFSOptions[] = []
+  /** What was done to the machine, in order. */
+  readonly effects: string[] = []
+  out = ""
+  err = ""
+
+  constructor(env: Record<string, string> = {}) {
+    this.env = env
+  }
+
+  stdout(text: string): void {
+    this.out += text
+  }
+
+  stderr(text: string): void {
+    this.err += text
+  }
+
+  async recoverStaleMount(dir: string): Promise<void> {
+    this.effects.push(`recover ${dir}`)
+  }
+
+  async openNode(options: LiteFSOptions): Promise<FakeNode> {
+    this.effects.push("open")
+    this.opened.push(options)
+    const node = new FakeNode()
+    node.becomeReady.resolve()
+    return node
+  }
+}

@@ -1,0 +1,189 @@
+/** House rules that neither compiler nor linter holds. Every message says how to mend it. */
+import { describe, expect, test } from "bun:test"
+import { globSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+
+/**
+ * The layers of `src`, from the top. A file imports from its own folder and from layers further
+ * down; neighbours in one layer do not know each other.
+ */
+const LAYERS = [
+  ["main"],
+  ["litefs"],
+  ["cli"],
+  ["proxy"],
+  ["http"],
+  ["cluster"],
+  ["peer"],
+  ["mount"],
+  ["recovery"],
+  ["capture"],
+  ["store"],
+  ["fuse", "wire"],
+  ["ltx"],
+  ["sqlite"],
+  ["sys"],
+  ["litefs-options"], // types only, which any layer may be handed
+  ["lib"],
+]
+
+/** Bytes in, values out: no files, sockets, clocks or libc. */
+const PURE = ["wire", "ltx", "sqlite"]
+
+/** Files outside `sys/` that may use what only Bun has: one for each such API. */
+const BUN_ADAPTERS: readonly string[] = []
+
+interface Source {
+  /** Relative to `src`. */
+  readonly path: string
+  /** Without whole-line comments. */
+  readonly lines: readonly { readonly number: number; readonly text: string }[]
+}
+
+const SRC = join(import.meta.dirname, "../src")
+const SOURCES = globSync("**/*.ts", { cwd: SRC })
+  .filter((path) => !path.endsWith(".d.ts"))
+  .sort()
+  .map(readSource)
+
+function readSource(path: string): Source {
+  const lines = readFileSync(join(SRC, path), "utf8")
+    .split("\n")
+    .map((text, index) => ({ number: index + 1, text }))
+    .filter(({ text }) => !/^\s*(\/\/|\/\*|\*)/.test(text))
+  return { path, lines }
+}
+
+/** Where a pattern occurs, as `src/path:line: what to do`. */
+function offences(pattern: RegExp, advice: string, allowed: (path: string) => boolean): string[] {
+  return SOURCES.filter(({ path }) => !allowed(path)).flatMap(({ path, lines }) =>
+    lines
+      .filter(({ text }) => pattern.test(text))
+      .map(({ number }) => `src/${path}:${number}: ${advice}`),
+  )
+}
+
+/** `store/positions.ts` is in "store", `main.ts` in "main". */
+function folderOf(path: string): string {
+  return path.split("/")[0]?.replace(/\.ts$/, "") ?? ""
+}
+
+function rankOf(folder: string): number {
+  return LAYERS.findIndex((layer) => layer.includes(folder))
+}
+
+interface Import {
+  readonly path: string
+  readonly number: number
+  /** As it is written: `../lib/log.ts`, `node:fs`. */
+  readonly specifier: string
+}
+
+function importsOf({ path, lines }: Source): Import[] {
+  return lines.flatMap(({ number, text }) => {
+    const specifier = /(?:\bfrom|^\s*import|\bimport\()\s*"(?<specifier>[^"]+)"/.exec(text)?.groups
+      ?.specifier
+    return specifier === undefined ? [] : [{ path, number, specifier }]
+  })
+}
+
+const IMPORTS = SOURCES.flatMap(importsOf)
+
+/** What an import of ours leads to, relative to `src`; undefined for a package. */
+function targetOf({ path, specifier }: Import): string | undefined {
+  return specifier.startsWith(".") ? join(path, "..", specifier) : undefined
+}
+
+test("tidy: there is something to look at", () => {
+  expect(SOURCES.length).toBeGreaterThan(10)
+  expect(IMPORTS.length).toBeGreaterThan(20)
+})
+
+describe("tidy: layers", () => {
+  test("every folder of src has its place", () => {
+    const homeless = SOURCES.filter(({ path }) => rankOf(folderOf(path)) < 0).map(
+      ({ path }) => `src/${path}: give its folder a place in LAYERS, in test/tidy.test.ts`,
+    )
+    expect(homeless).toEqual([])
+  })
+
+  test("imports point down", () => {
+    const wrong = IMPORTS.flatMap((each) => {
+      const target = targetOf(each)
+      if (target === undefined || target === "../package.json") return []
+      const [from, to] = [folderOf(each.path), folderOf(target)]
+      if (from === to || rankOf(from) < rankOf(to)) return []
+      return [
+        `src/${each.path}:${each.number}: ${from} may not know ${to}; move what is shared further ` +
+          `down, or declare an interface in ${from} that ${to} implements`,
+      ]
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test("formats are pure", () => {
+    const wrong = IMPORTS.filter(({ path, specifier }) => {
+      return PURE.includes(folderOf(path)) && /^(node|bun):|\.\.\/sys\//.test(specifier)
+    }).map(
+      ({ path, number, specifier }) =>
+        `src/${path}:${number}: a format does not use ${specifier}; take bytes, return values`,
+    )
+    expect(wrong).toEqual([])
+  })
+
+  test("what only Bun has stays in sys/ and in named adapters", () => {
+    const advice = "use node: or Web APIs, or move it to sys/ or a file of BUN_ADAPTERS"
+    const allowed = (path: string) => path.startsWith("sys/") || BUN_ADAPTERS.includes(path)
+    expect(offences(/"bun(:[^"]+)?"|\bBun\./, advice, allowed)).toEqual([])
+  })
+})
+
+describe("tidy: effects have one home", () => {
+  test.each([
+    [
+      /\bprocess\.exit\b/,
+      "throw, or return an exit code; only main.ts ends the process",
+      "main.ts",
+    ],
+    [
+      /\bDate\.now\b|\bnew Date\(\)|\bperformance\.now\b|\bMath\.random\b|\bsetTimeout\b|\bsetInterval\b/,
+      "take a Clock (lib/clock.ts) as a parameter, so that a test can own it",
+      "lib/clock.ts",
+    ],
+    [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
+  ])("%p", (pattern, advice, home) => {
+    expect(offences(pattern, advice, (path) => path === home)).toEqual([])
+  })
+})
+
+describe("tidy: nothing is left over", () => {
+  test("in src", () => {
+    const advice = "finish it, or open an issue and take the mark out"
+    const all = SOURCES.map(({ path }) => path).filter((path) => {
+      return /\b(FIXME|XXX|HACK)\b/.test(readFileSync(join(SRC, path), "utf8"))
+    })
+    expect(all.map((path) => `src/${path}: ${advice}`)).toEqual([])
+  })
+
+  test("in tests", () => {
+    const focused = globSync("**/*.test.ts", { cwd: import.meta.dirname }).filter((path) => {
+      return /\b(test|describe|it)\.only\b/.test(
+        readFileSync(join(import.meta.dirname, path), "utf8"),
+      )
+    })
+    expect(focused.map((path) => `test/${path}: run all tests, take the .only out`)).toEqual([])
+  })
+
+  test("of a registry's name in what is committed", () => {
+    const files = ["package.json", "package-lock.json", ".npmrc"]
+    const root = join(import.meta.dirname, "..")
+    const named = files.filter((file) =>
+      /https?:|registry=/.test(
+        readFileSync(join(root, file), "utf8").replace(/"url": "https?:[^"]*"/g, ""),
+      ),
+    )
+    expect(named.map((file) => `${file}: take the addresses out, npm knows its registry`)).toEqual(
+      [],
+    )
+  })
+})

@@ -1,0 +1,85 @@
+import { describe, expect, test } from "bun:test"
+import {
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  leastFrameSize,
+  MAX_FRAME_SIZE,
+} from "../../src/wire/frame.ts"
+import { hex, unhex } from "../support/bytes.ts"
+
+const frames: [type: string, frame: Frame, bytes: string][] = [
+  [
+    "ltx",
+    { type: "ltx", size: 0n, database: "my.db" },
+    "00000001 0000000000000000 00000005 6d792e6462",
+  ],
+  ["ready", { type: "ready" }, "00000002"],
+  ["end", { type: "end" }, "00000003"],
+  ["dropDb", { type: "dropDb", database: "xx" }, "00000004 00000002 7878"],
+  ["handoff", { type: "handoff", leaseId: "a-b" }, "00000005 00000003 612d62"],
+  [
+    "hwm",
+    { type: "hwm", txid: 258n, database: "my.db" },
+    "00000006 0000000000000102 00000005 6d792e6462",
+  ],
+  ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
+]
+
+describe("encodeFrame", () => {
+  test.each(frames)("encodeFrame writes the frame %s", (_, frame, bytes) => {
+    expect(hex(encodeFrame(frame))).toBe(bytes.replaceAll(" ", ""))
+  })
+
+  test("encodeFrame refuses a text that no decoder would take", () => {
+    const largest = encodeFrame({ type: "hwm", txid: 1n, database: "n".repeat(255) })
+    expect(largest.length).toBe(MAX_FRAME_SIZE)
+    expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(300) })).toThrow(RangeError)
+    expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(256) })).toThrow(RangeError)
+  })
+})
+
+describe("decodeFrame", () => {
+  test.each(frames)("decodeFrame reads the frame %s", (_, frame, bytes) => {
+    expect(decodeFrame(unhex(bytes))).toEqual(frame)
+  })
+
+  test("decodeFrame refuses an unknown type", () => {
+    for (const [type, shown] of [
+      ["00000000", "0x0"],
+      ["00000008", "0x8"],
+      ["00000041", "0x41"],
+    ] as const) {
+      expect(() => decodeFrame(unhex(type))).toThrow(
+        `Cannot decode stream frame: unknown type ${shown}`,
+      )
+    }
+  })
+
+  test("decodeFrame refuses a frame that is cut off or goes on", () => {
+    for (const [, , bytes] of frames) {
+      expect(() => decodeFrame(unhex(bytes).subarray(0, -1))).toThrow(RangeError)
+      expect(() => decodeFrame(unhex(`${bytes}00`))).toThrow("1 bytes after its end")
+    }
+  })
+})
+
+describe("leastFrameSize", () => {
+  test("leastFrameSize is never more than the frame, and in the end all of it", () => {
+    for (const [, , bytes] of frames) {
+      const frame = unhex(bytes)
+      for (let size = 0; size < frame.length; size++) {
+        const least = leastFrameSize(frame.subarray(0, size))
+        expect(least).toBeGreaterThan(size)
+        expect(least).toBeLessThanOrEqual(frame.length)
+      }
+      expect(leastFrameSize(frame)).toBe(frame.length)
+    }
+  })
+
+  test("leastFrameSize refuses a text that is too long as soon as its length is known", () => {
+    expect(() => leastFrameSize(unhex("00000004 00000100"))).toThrow(
+      "a text of 256 bytes, expected at most 255",
+    )
+  })
+})
