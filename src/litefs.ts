@@ -23,7 +23,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
-import { mountFuse, unmount } from "./sys/mount.ts"
+import { detachStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
 
 const log = logger("litefs")
 
@@ -45,6 +45,21 @@ export class LiteFS {
     } catch (error) {
       await node.close()
       throw error
+    }
+  }
+
+  /**
+   * Takes away what a daemon that was killed has left mounted. Holding the lock of the data directory tells that
+   * the daemon is gone: one that serves another data directory here is asked whether it answers.
+   */
+  static recoverMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): void {
+    const dataDir = new DataDir(options.dataDir)
+    const lock = dataDir.exists() ? dataDir.lock() : undefined
+    try {
+      const count = detachStaleMounts(options.fuseDir)
+      if (count > 0) log.info("took away a dead mount", { dir: options.fuseDir })
+    } finally {
+      if (lock !== undefined) closeFile(lock)
     }
   }
 

@@ -12,10 +12,7 @@ const code = await run(process.argv.slice(2), {
   events: processEvents,
   // Loaded when needed, so that `litefs --help` is quick.
   openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options),
-  recoverStaleMount: async (directory) => {
-    const { detachStaleMounts } = await import("./sys/mount.ts")
-    detachStaleMounts(directory)
-  },
+  recoverStaleMount: async (options) => (await import("./litefs.ts")).LiteFS.recoverMount(options),
 })
 process.exit(code)
 

@@ -13,8 +13,8 @@ export interface CliIo {
   readonly clock: Clock
   readonly events: ProcessEvents
   openNode(options: LiteFSOptions): Promise<SupervisedNode>
-  /** Detaches what an earlier process, now dead, has left mounted at `dir`. */
-  recoverStaleMount(dir: string): Promise<void>
+  /** Detaches what an earlier process, now dead, has left mounted. Throws when one that lives serves it. */
+  recoverStaleMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void>
 }
 
 /** One line for a condition of the world; a bug is told in full. */

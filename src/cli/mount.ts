@@ -20,7 +20,7 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const options = mountOptions(args)
 
   configureLog(options.log)
-  await io.recoverStaleMount(options.fuseDir)
+  await io.recoverStaleMount(options)
   await preflight(options)
   return supervise({
     open: () => io.openNode(options),

@@ -114,7 +114,7 @@ export class Replica {
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
-    const { primaryUrl, headers } = this.#options
+    const { primaryUrl, headers, clock } = this.#options
     const body = encodePositionMap(this.#options.positions())
     const url = new URL("/stream", primaryUrl)
     const makeRequest = url.protocol === "https:" ? httpsRequest : httpRequest
@@ -125,13 +125,11 @@ export class Replica {
       signal,
       agent: false,
     })
-    request.setTimeout(SILENCE_MS_MAX, () =>
-      request.destroy(new Error(`no sign of life for ${SILENCE_MS_MAX / 1000} s`)),
-    )
+    const cancel = clock.after(SILENCE_MS_MAX, () => request.destroy(silence()))
     request.on("response", resolve)
     request.on("error", reject)
     request.end(body)
-    const response = await promise
+    const response = await promise.finally(cancel)
     if (response.statusCode === 200) return response
     const text = await readText(response)
     throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
@@ -167,13 +165,9 @@ class Connection {
     let stopWatch = () => {}
     try {
       for (;;) {
-        const silence = Promise.withResolvers<never>()
-        stopWatch = clock.after(SILENCE_MS_MAX, () =>
-          silence.reject(
-            new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`),
-          ),
-        )
-        const next = await Promise.race([iterator.next(), this.#failed.promise, silence.promise])
+        const silent = Promise.withResolvers<never>()
+        stopWatch = clock.after(SILENCE_MS_MAX, () => silent.reject(silence()))
+        const next = await Promise.race([iterator.next(), this.#failed.promise, silent.promise])
         stopWatch()
         if (next.done === true) break
         this.#decoder.push(next.value as Uint8Array)
@@ -241,6 +235,10 @@ class Connection {
       this.#taken.open()
     })
   }
+}
+
+function silence(): LitefsError {
+  return new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`)
 }
 
 const PART_SIZE = 256 * 1024

@@ -1,6 +1,5 @@
 /** The peer thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
-import type { LtxSink } from "../cluster/replica.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
@@ -9,7 +8,7 @@ import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024
 
-export class PeerWorker implements LtxSink {
+export class PeerWorker {
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<void>()
   readonly #detached = Promise.withResolvers<void>()

@@ -8,7 +8,7 @@
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
  */
-import { readdirSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import {
@@ -52,6 +52,10 @@ export class DataDir {
 
   get clusterIdPath(): string {
     return join(this.root, "clusterid")
+  }
+
+  exists(): boolean {
+    return existsSync(this.root)
   }
 
   /** Makes what is missing of the directories above. */

@@ -195,9 +195,15 @@ export function detachStaleMounts(directory: string): number {
   return count
 }
 
+/** A daemon that is alive but busy has this long to show it. */
+const PROBE_MS_MAX = 10_000
+
 /** Whether somebody answers requests of the mount. Asks in another process, since a stuck mount never returns. */
 function answers(directory: string): boolean {
-  const probe = spawnSync("stat", ["-f", "--", directory], { stdio: "ignore", timeout: 3000 })
+  const probe = spawnSync("stat", ["-f", "--", directory], {
+    stdio: "ignore",
+    timeout: PROBE_MS_MAX,
+  })
   if (probe.error === undefined) return probe.status === 0
   const isMissing = "code" in probe.error && probe.error.code === "ENOENT"
   if (!isMissing) return false // timed out

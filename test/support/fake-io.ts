@@ -55,8 +55,8 @@ export class FakeIo implements CliIo {
     this.err += text
   }
 
-  async recoverStaleMount(dir: string): Promise<void> {
-    this.effects.push(`recover ${dir}`)
+  async recoverStaleMount({ fuseDir }: { fuseDir: string }): Promise<void> {
+    this.effects.push(`recover ${fuseDir}`)
   }
 
   async openNode(options: LiteFSOptions): Promise<FakeNode> {

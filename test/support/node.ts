@@ -1,0 +1,188 @@
+/**
+ * Real nodes for mount tests: the program as a process of its own, its mount and data under a temporary
+ * directory.
+ *
+ * 1. The test never touches a mount itself, not even with `existsSync`: a hung mount would hang the test. It
+ *    asks client processes (`client.ts`), which have a time limit.
+ * 2. Whatever a test starts is ended and unmounted when the test is over, also when it has failed.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join, resolve } from "node:path"
+
+const ROOT = resolve(import.meta.dir, "../..")
+
+/** The compiled program when LITEFS_PROGRAM names one, else the sources. */
+const PROGRAM =
+  process.env.LITEFS_PROGRAM === undefined
+    ? [process.execPath, join(ROOT, "src/main.ts")]
+    : [resolve(ROOT, process.env.LITEFS_PROGRAM)]
+
+/** Whether mounts can be made here at all; tests are skipped where not. */
+export const canMount =
+  process.getuid?.() === 0 && spawnSync("sh", ["-c", "exec 3<>/dev/fuse"]).status === 0
+
+export interface NodeOptions {
+  /** The node to follow; without one this is the primary. */
+  readonly follows?: TestNode | { readonly url: string }
+  readonly flags?: readonly string[]
+  readonly env?: Record<string, string>
+  /** A command to run beside it, after `--`. */
+  readonly command?: readonly string[]
+  /** Directory for mount and data; an earlier node's, to start it again on the same data. */
+  readonly directory?: string
+  readonly port?: number
+}
+
+/** Ends what was added to it, last first, when it is disposed: `await using scope = new Scope()`. */
+export class Scope implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack()
+  readonly directory = mkdtempSync(join(tmpdir(), "litefs-test-"))
+
+  constructor() {
+    this.#stack.defer(() => rmSync(this.directory, { recursive: true, force: true }))
+  }
+
+  defer(end: () => void | Promise<void>): void {
+    this.#stack.defer(end)
+  }
+
+  /** Starts a node and waits until it is mounted. */
+  async node(options: NodeOptions = {}): Promise<TestNode> {
+    const node = await this.spawn(options)
+    await node.logged(/msg=mounted/)
+    return node
+  }
+
+  /** Starts a node and does not wait. */
+  async spawn(options: NodeOptions = {}): Promise<TestNode> {
+    const node = new TestNode(
+      options.directory ?? mkdtempSync(join(this.directory, "node-")),
+      options.port ?? (await freePort()),
+      options,
+    )
+    this.#stack.defer(() => node.end())
+    return node
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync()
+  }
+}
+
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export class TestNode {
+  readonly directory: string
+  readonly mount: string
+  readonly data: string
+  readonly port: number
+  readonly exited: Promise<Exit>
+  readonly #child: ChildProcess
+  #output = ""
+  #listeners = new Set<() => void>()
+
+  constructor(directory: string, port: number, options: NodeOptions) {
+    this.directory = directory
+    this.port = port
+    this.mount = join(directory, "mnt")
+    this.data = join(directory, "data")
+    mkdirSync(this.mount, { recursive: true })
+    const { follows } = options
+    const role = follows === undefined ? ["--primary"] : ["--primary-url", follows.url]
+    const args = [
+      "mount",
+      ...role,
+      ...["--fuse-dir", this.mount, "--data-dir", this.data],
+      ...["--http-addr", `127.0.0.1:${port}`, "--hostname", `node-${port}`],
+      ...(options.flags ?? []),
+      ...(options.command === undefined ? [] : ["--", ...options.command]),
+    ]
+    const [program, ...before] = PROGRAM as [string, ...string[]]
+    this.#child = spawn(program, [...before, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...options.env },
+    })
+    const take = (text: Buffer) => {
+      this.#output += text.toString()
+      for (const listener of this.#listeners) listener()
+    }
+    this.#child.stdout?.on("data", take)
+    this.#child.stderr?.on("data", take)
+    this.exited = new Promise((done) => {
+      this.#child.once("exit", (code, signal) => done({ code, signal }))
+    })
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
+  /** Everything it has written so far, log and command alike. */
+  get output(): string {
+    return this.#output
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** Resolves when its output matches; rejects when it ends before, or after 20 s. */
+  async logged(pattern: RegExp): Promise<string> {
+    const deadline = Date.now() + 20_000
+    for (;;) {
+      const match = pattern.exec(this.#output)
+      if (match !== null) return match[0]
+      if (!this.isRunning) throw new Error(`the node ended without ${pattern}:\n${this.#output}`)
+      if (Date.now() > deadline) throw new Error(`no ${pattern} in 20 s:\n${this.#output}`)
+      await new Promise<void>((wake) => {
+        const done = () => {
+          clearTimeout(timer)
+          this.#listeners.delete(done)
+          wake()
+        }
+        const timer = setTimeout(done, 100)
+        this.#listeners.add(done)
+      })
+    }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Exit> {
+    this.signal(signal)
+    return this.exited
+  }
+
+  /** Ends it, however it is, and takes its mount away. */
+  async end(): Promise<void> {
+    if (this.isRunning) {
+      const timer = setTimeout(() => this.signal("SIGKILL"), 8000)
+      await this.stop()
+      clearTimeout(timer)
+    }
+    // Also aborts a connection that a killed daemon has left hanging. umount(8) may block on a stuck mount.
+    spawnSync("umount", ["-f", "-l", this.mount], { stdio: "ignore", timeout: 5000 })
+  }
+}
+
+/** A port nobody listens on, for now. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === "string") throw new Error("no port")
+  return address.port
+}
