@@ -12,6 +12,7 @@ export interface LiteFSOptions {
   /** The URL at which other nodes reach this node's API, without a path. */
   readonly advertiseUrl?: string
   readonly httpAddr: ListenAddress
+  readonly retention: RetentionOptions
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
   readonly log: LogOptions
@@ -21,6 +22,15 @@ export type RoleOptions =
   | { readonly kind: "primary" }
   /** `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
   | { readonly kind: "replica"; readonly primaryUrl: string }
+
+export interface RetentionOptions {
+  /** LTX files are kept for so long, milliseconds. */
+  readonly ageMs: number
+  /** Time between looks, milliseconds. */
+  readonly intervalMs: number
+  /** Bytes of LTX files of one database that are kept beyond their age for replicas that lack them. */
+  readonly sizeMax: number
+}
 
 export interface ListenAddress {
   /** A host name or an IP address without brackets. Empty: every interface, IPv6 and IPv4. */

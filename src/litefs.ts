@@ -10,9 +10,16 @@
 import { randomBytes } from "node:crypto"
 import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
 import { Replica } from "./cluster/replica.ts"
+import { RetentionMonitor } from "./cluster/retention.ts"
 import { ApiServer } from "./http/server.ts"
-import { handleStream, type Snapshot, type SnapshotSource } from "./http/stream.ts"
-import { systemClock } from "./lib/clock.ts"
+import {
+  handleStream,
+  neededTxid,
+  type ReplicaStream,
+  type Snapshot,
+  type SnapshotSource,
+} from "./http/stream.ts"
+import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
@@ -113,14 +120,16 @@ export class LiteFS {
     }
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
-    const fs = new FsWorker(newWorker("./mount/thread.ts"), onChange, fail)
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
+    const onRewrite = (database: string) => peer.rewritten(database)
+    const fs = new FsWorker(newWorker("./mount/thread.ts"), onChange, onRewrite, fail)
 
     const stream = {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
       snapshots: snapshotsOf(fs, peer),
+      streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
     const server = new ApiServer(
@@ -154,9 +163,28 @@ export class LiteFS {
     this.#closing.defer(async () => {
       await peer.detach()
       unmount(fuseDir)
-      await Promise.race([fs.stopped, systemSleep(UNMOUNT_MS_MAX)])
+      const isFree = await Promise.race([
+        fs.unmounted.then(() => true),
+        sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
+      ])
+      if (isFree) await Promise.all([fs.stopped, peer.settle()])
+      else log.warn("files of the mount are still open, the next start takes longer")
     })
     log.info("mounted", { dir: fuseDir, role: role.kind, http: `${httpAddr.host}:${port}` })
+
+    const retention = new RetentionMonitor(this.#options.retention, {
+      clock: systemClock,
+      databases: () => [...this.#currentPositions().keys()],
+      neededTxid: (database) => neededTxid(stream.streams, database),
+      maintain: async (database, needed) =>
+        peer.maintain({
+          database,
+          writtenTxid: isPrimary ? await fs.writtenTxid(database) : undefined,
+          neededTxid: needed,
+          retention: this.#options.retention,
+        }),
+    })
+    this.#closing.defer(() => retention.close())
 
     if (role.kind === "primary") return
     this.#replica = new Replica({
@@ -204,14 +232,8 @@ export class LiteFS {
   }
 }
 
-/** Files that clients still have open keep the fs thread busy; it ends with the process. */
+/** Files that clients still have open keep the fs thread busy; then it ends with the process. */
 const UNMOUNT_MS_MAX = 1000
-
-function systemSleep(ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  systemClock.after(ms, resolve)
-  return promise
-}
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)

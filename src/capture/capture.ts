@@ -13,6 +13,7 @@
  */
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import type { Txid } from "../ltx/pos.ts"
 import { type DatabaseHeader, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
@@ -30,6 +31,7 @@ export interface CaptureOptions {
   readonly wal: BackedFile
   readonly log: Logger
   onCommit(): void // the position has advanced
+  onRewrite(): void // the database file has changed, and the kernel does not know
 }
 
 export class Capture {
@@ -58,6 +60,7 @@ export class Capture {
       allGoing: () => {
         for (const view of this.#views) view.loseWal()
       },
+      databaseRewritten: () => options.onRewrite(),
     })
     const found = this.#readHeader()
     this.#isWalMode = found !== undefined && isWalMode(found)
@@ -84,6 +87,24 @@ export class Capture {
     else freeze()
   }
 
+  /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
+  get writtenTxid(): Txid {
+    return this.#wal.writtenTxid
+  }
+
+  /**
+   * After the last client has gone: puts what is only in the WAL into the database file, durably. False when a
+   * rollback transaction is unfinished; its journal then says what to do at the next start.
+   */
+  settle(): boolean {
+    if (this.#journal.isDirty) return false
+    if (this.history.commit === 0) return true
+    this.#wal.checkpoint()
+    this.#database.truncate(this.history.commit * this.history.pageSize)
+    this.#database.sync()
+    return true
+  }
+
   thaw(view: FrozenView): void {
     this.#views.delete(view)
     view.close()
@@ -93,17 +114,24 @@ export class Capture {
     if (this.#journal.isActive) {
       this.#journal.databaseWritten(offset, size, this.history.pageSize)
     } else if (!this.#isWalMode) {
-      // In WAL mode this is a checkpoint: the page is in a captured transaction already.
       this.#refuse("a write without a rollback journal")
     }
     for (const view of this.#views) view.saveRange(offset, size)
   }
 
+  databaseWritten(offset: number, size: number, bytes: Uint8Array): void {
+    // In WAL mode, without a journal, this is a checkpoint: the page is in a captured transaction.
+    if (!this.#journal.isActive) this.#wal.checkpointed(offset, size, bytes)
+  }
+
   databaseTruncating(size: number): void {
-    // In a rollback transaction page 1 tells the new size at the commit.
+    // In a rollback transaction page 1 tells the new size at the commit. Only after it, when the journal has
+    // ended, SQLite cuts the file to that size (pager.c: pager_end_transaction).
+    const { commit, pageSize } = this.history
     if (!this.#journal.isActive) {
-      const isCheckpoint = this.#isWalMode && size > 0 && size % this.history.pageSize === 0
-      if (!isCheckpoint && size !== this.#database.size()) {
+      const isCheckpoint = this.#isWalMode && size > 0 && size % pageSize === 0
+      const isCommitted = size > 0 && size === commit * pageSize
+      if (!isCheckpoint && !isCommitted && size !== this.#database.size()) {
         this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
       }
     }
@@ -116,7 +144,7 @@ export class Capture {
     this.#isWalMode = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
-    this.#wal.reset()
+    this.#wal.discard()
   }
 
   journalWriting(offset: number, size: number, bytes: Uint8Array): void {

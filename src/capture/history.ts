@@ -47,6 +47,10 @@ export interface HistoryState {
 }
 
 const page = allocate(65536)
+
+/** One for all, since it has large tables. */
+const encoder = new LtxEncoder((bytes) => sink(bytes))
+let sink: (bytes: Uint8Array) => void = () => {}
 const sum = new Uint32Array(2)
 
 export class History {
@@ -100,7 +104,8 @@ export class History {
     const oldCommit = isResized ? 0 : this.#commit
     const txid = this.#pos.txid + 1n
     const file = new LtxFileWriter(this.ltx.filePath(txid, txid))
-    const encoder = new LtxEncoder(file.append)
+    sink = file.append
+    encoder.reset()
     const timestampMs = this.#clock.wallMs()
     const written: number[] = [] // pgno, high and low half of the sum, for each page
     const checksum = new ChecksumAccumulator().reset(

@@ -22,6 +22,21 @@ export class PageChecksums {
     this.resize(pageCount)
   }
 
+  /** From what copyTo() wrote: 8 bytes a page. */
+  static from(bytes: Uint8Array): PageChecksums {
+    const words = new Uint32Array(bytes.slice().buffer)
+    const checksums = new PageChecksums(words.length / 2)
+    for (let index = 0; index < words.length; index += 2) {
+      checksums.set(index / 2 + 1, words[index + 1] as number, words[index] as number)
+    }
+    return checksums
+  }
+
+  copyTo(bytes: Uint8Array): void {
+    const { buffer, byteOffset } = this.#words
+    bytes.set(new Uint8Array(buffer, byteOffset, this.#pageCount * 8))
+  }
+
   get pageCount(): number {
     return this.#pageCount
   }

@@ -20,6 +20,8 @@
  */
 import { assert } from "../lib/assert.ts"
 import type { Logger } from "../lib/log.ts"
+import { writePageChecksum } from "../ltx/checksum.ts"
+import type { Txid } from "../ltx/pos.ts"
 import {
   decodeWalFrameHeader,
   decodeWalHeader,
@@ -34,6 +36,7 @@ import {
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import type { History } from "./history.ts"
+import { UnwrittenPages } from "./unwritten-pages.ts"
 import { WalFrames } from "./wal-frames.ts"
 
 export interface WalListener {
@@ -41,9 +44,13 @@ export interface WalListener {
   pageGoing(pgno: number): void
   /** Before all frames go: every page is in the database file. */
   allGoing(): void
+  /** We have changed the database file, and the kernel does not know. */
+  databaseRewritten(): void
 }
 
 const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
+const page = allocate(65536)
+const sum = new Uint32Array(2)
 const zeros = allocate(4096)
 const ZEROED_SIZE = WAL_FRAME_HEADER_SIZE
 
@@ -54,6 +61,7 @@ export class WalTracker {
   readonly #database: BackedFile
   readonly #log: Logger
   readonly #on: WalListener
+  readonly #unwritten = new UnwrittenPages()
   #header: WalHeader | undefined
   #size = 0
   #valid = 0
@@ -87,10 +95,56 @@ export class WalTracker {
     else this.#wal.read(into.address, pageSize, this.#offset(newest) + WAL_FRAME_HEADER_SIZE)
   }
 
+  /** The database is gone, and what the WAL holds of it with it. */
+  discard(): void {
+    this.#unwritten.clear()
+    this.reset()
+  }
+
+  /** The last transaction of which everything is in the database file. */
+  get writtenTxid(): Txid {
+    return this.#unwritten.writtenTxid(this.#history.pos.txid)
+  }
+
+  /** A client has copied pages into the database file. It may have copied an older version, for a reader's sake. */
+  checkpointed(offset: number, size: number, bytes: Uint8Array): void {
+    const { pageSize } = this.#history
+    if (pageSize === 0 || offset % pageSize !== 0) return
+    for (let done = 0; done + pageSize <= size; done += pageSize) {
+      const pgno = (offset + done) / pageSize + 1
+      if (this.#unwritten.has(pgno) && this.#isNewest(pgno, bytes, done)) {
+        this.#unwritten.delete(pgno)
+      }
+    }
+  }
+
+  /** Copies into the database file what is only in the WAL. True when that was something. */
+  checkpoint(): boolean {
+    const { pageSize } = this.#history
+    let hasWritten = false
+    for (const pgno of [...this.#unwritten.pgnos()]) {
+      const offset = (pgno - 1) * pageSize
+      this.#database.readPadded(page, pageSize, offset)
+      if (!this.#isNewest(pgno, page.bytes, 0)) {
+        this.readPage(pgno, page)
+        this.#database.write(page.address, pageSize, offset)
+        hasWritten = true
+      }
+      this.#unwritten.delete(pgno)
+    }
+    return hasWritten
+  }
+
+  #isNewest(pgno: number, bytes: Uint8Array, start: number): boolean {
+    const { sums, pageSize } = this.#history
+    writePageChecksum(sum, pgno, bytes, start, start + pageSize)
+    return sums.hi(pgno) === sum[0] && sums.lo(pgno) === sum[1]
+  }
+
   /** Before bytes of the file change. Throws when they may not. */
   writing(offset: number): void {
     if (this.#header === undefined) return
-    if (offset < WAL_HEADER_SIZE) return this.#on.allGoing()
+    if (offset < WAL_HEADER_SIZE) return this.#leave()
     const first = this.#frameAt(offset)
     if (first < this.captured) this.#revoke(first)
   }
@@ -120,10 +174,24 @@ export class WalTracker {
 
   /** The file is gone or empty: every captured page is in the database file. */
   reset(): void {
-    this.#on.allGoing()
+    this.#leave()
     this.#header = undefined
     this.#size = 0
     this.#forgetFrames()
+  }
+
+  /**
+   * All frames go. SQLite has checkpointed them; a user who removed the file has not, and then we do, while its
+   * content can still be read.
+   */
+  #leave(): void {
+    this.#on.allGoing()
+    if (this.checkpoint()) {
+      this.#log.warn("saved transactions from a WAL that was removed before its checkpoint", {
+        db: this.#history.name,
+      })
+      this.#on.databaseRewritten()
+    }
   }
 
   #readHeader(): void {
@@ -189,6 +257,10 @@ export class WalTracker {
           salt2: header.salt2,
         },
       })
+      if (isNew) {
+        for (const pgno of this.#pending) this.#unwritten.add(pgno, this.#history.pos.txid)
+        this.#unwritten.truncate(commit)
+      }
       this.#pending.length = 0
       this.#commits.push(this.#valid)
       return isNew
@@ -235,6 +307,8 @@ export class WalTracker {
       for (let at = kept; at < count; at++) this.frames.add(revoked[at - kept] as number)
       throw error
     }
+    for (const pgno of revoked) this.#unwritten.add(pgno, this.#history.pos.txid)
+    this.#unwritten.truncate(commit)
     while (this.#commits.length > 0 && (this.#commits.at(-1) as number) > kept) this.#commits.pop()
     this.#retreat(kept)
     this.#log.warn("took back transactions that their writer did not publish", {

@@ -41,6 +41,24 @@ export const MOUNT_FLAGS = {
     default: "127.0.0.1:20202",
     help: "serve the API here; :20202 is every interface",
   },
+  retention: {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "10m",
+    help: "keep LTX files for this long",
+  },
+  "retention-interval": {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "1m",
+    help: "look for old LTX files this often",
+  },
+  "retention-max-size": {
+    kind: "text",
+    placeholder: "SIZE",
+    default: "1GiB",
+    help: "per database, for replicas that lag behind",
+  },
   "log-level": {
     kind: "choice",
     choices: LOG_LEVELS,

@@ -5,6 +5,8 @@
  */
 import { hostname as hostnameOfMachine } from "node:os"
 import { isAbsolute, relative, resolve } from "node:path"
+import { parseDuration } from "../lib/duration.ts"
+import { parseSize } from "../lib/size.ts"
 import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-options.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
 import type { MountFlags } from "./mount-flags.ts"
@@ -20,6 +22,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     hostname: hostname(args),
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
     httpAddr: listenAddress(args),
+    retention: retention(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
@@ -90,6 +93,35 @@ function listenAddress(args: MountArgs): ListenAddress {
     throw problem(`${args.spelling("http-addr")} is "${text}", it should be ${shape}`)
   }
   return { host: match.groups?.ipv6 ?? match.groups?.host ?? "", port }
+}
+
+function retention(args: MountArgs): LiteFSOptions["retention"] {
+  return {
+    ageMs: duration(args, "retention"),
+    intervalMs: duration(args, "retention-interval"),
+    sizeMax: size(args, "retention-max-size"),
+  }
+}
+
+function duration(args: MountArgs, flag: "retention" | "retention-interval"): number {
+  const text = args.values[flag]
+  try {
+    const ms = parseDuration(text)
+    if (ms > 0) return ms
+  } catch {
+    // Said below.
+  }
+  throw problem(
+    `${args.spelling(flag)} is "${text}", it should be a duration above zero, like 10m or 1h30m`,
+  )
+}
+
+function size(args: MountArgs, flag: "retention-max-size"): number {
+  const bytes = parseSize(args.values[flag])
+  if (bytes !== undefined) return bytes
+  throw problem(
+    `${args.spelling(flag)} is "${args.values[flag]}", it should be a size, like 512MiB or 2GiB`,
+  )
 }
 
 function problem(text: string) {

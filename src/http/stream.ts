@@ -14,7 +14,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
-import { formatPos, type Pos, posEquals, ZERO_POS } from "../ltx/pos.ts"
+import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -46,6 +46,8 @@ export interface StreamContext {
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
+  /** Streams that are up, for neededTxid(). */
+  readonly streams: Set<ReplicaStream>
   /** Calls back whenever positions have changed, until the returned function is called. */
   onChange(listener: () => void): () => void
 }
@@ -61,15 +63,27 @@ export async function handleStream(
   const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
   log.info("replica connected", { replica, databases: known.size })
   const stream = new ReplicaStream(context, response, known)
+  context.streams.add(stream)
   try {
     await stream.run()
   } finally {
+    context.streams.delete(stream)
     stream.close()
     log.info("replica disconnected", { replica })
   }
 }
 
-class ReplicaStream {
+/** The first transaction of a database that one of the replicas lacks; undefined when none lacks any. */
+export function neededTxid(streams: Iterable<ReplicaStream>, database: string): Txid | undefined {
+  let needed: Txid | undefined
+  for (const stream of streams) {
+    const next = stream.nextTxid(database)
+    if (next !== undefined && (needed === undefined || next < needed)) needed = next
+  }
+  return needed
+}
+
+export class ReplicaStream {
   readonly #context: StreamContext
   readonly #response: ServerResponse
   readonly #known: Map<string, Pos>
@@ -91,6 +105,12 @@ class ReplicaStream {
 
   close(): void {
     this.#unsubscribe()
+  }
+
+  /** The transaction that is sent next; undefined while the replica has nothing of the database. */
+  nextTxid(database: string): Txid | undefined {
+    const known = this.#known.get(database)
+    return known === undefined || known.txid === 0n ? undefined : known.txid + 1n
   }
 
   async run(): Promise<void> {

@@ -1,9 +1,9 @@
 /**
  * Integers, byte strings and text in byte arrays.
  *
- * `ByteReader` and `ByteWriter` are for records that are read once, big endian, as the LTX and stream
- * formats have them. The free functions below are for fixed offsets and for hot paths: they allocate
- * nothing and trust the offset, since an index outside the array reads as 0.
+ * `ByteReader` and `ByteWriter` are for records that are read once, big endian, as the LTX and
+ * stream formats have them. The free functions below are for fixed offsets and for hot paths: they
+ * allocate nothing and trust the offset, since an index outside the array reads as 0.
  */
 
 import { assert } from "./assert.ts"
@@ -33,7 +33,9 @@ export function readU32LE(bytes: Uint8Array, offset: number): number {
   return readI32LE(bytes, offset) >>> 0
 }
 
-/** The same four bytes as `readU32LE`, as a signed integer: what 32-bit arithmetic is fastest with. */
+/**
+ * The same four bytes as `readU32LE`, as a signed integer: what 32-bit arithmetic is fastest with.
+ */
 export function readI32LE(bytes: Uint8Array, offset: number): number {
   return (
     (bytes[offset] as number) |
@@ -81,12 +83,6 @@ export function u64(hi: number, lo: number): bigint {
   return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
 }
 
-export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
-}
-
 /** Reads a record from front to back. A record that is too short is a RangeError that names it. */
 export class ByteReader {
   readonly #bytes: Uint8Array
@@ -97,10 +93,6 @@ export class ByteReader {
   constructor(bytes: Uint8Array, what = "record") {
     this.#bytes = bytes
     this.#what = what
-  }
-
-  get offset(): number {
-    return this.#offset
   }
 
   get remaining(): number {

@@ -1,5 +1,6 @@
 /**
- * CRC-64/GO-ISO: polynomial x^64 + x^4 + x^3 + x + 1, reflected, initial value and final XOR all ones.
+ * CRC-64/GO-ISO: polynomial x^64 + x^4 + x^3 + x + 1, reflected, initial value and final XOR all
+ * ones.
  *
  * The polynomial is so sparse that no table is needed. Reflected, the top power of x is bit 0, so a
  * register `r` that has been shifted out whole must be replaced by r·x^64 = r·(x^4 + x^3 + x + 1):
@@ -8,7 +9,8 @@
  *     are powers x^64 and up again: ^ o ^ o>>1 ^ o>>3 ^ o>>4
  *
  * That is one step for eight bytes. For four bytes or one, the bits sit at the top of the register
- * and nothing is pushed out, so the second line falls away. The register is kept as two int32 halves.
+ * and nothing is pushed out, so the second line falls away. The register is kept as two int32
+ * halves.
  */
 
 import { assert } from "./assert.ts"
@@ -25,7 +27,9 @@ export class Crc64 {
     return this
   }
 
-  /** The bytes from `start` to `end`. Fastest where `bytes.byteOffset + start` is a multiple of 4. */
+  /**
+   * The bytes from `start` to `end`. Fastest where `bytes.byteOffset + start` is a multiple of 4.
+   */
   update(bytes: Uint8Array, start = 0, end = bytes.length): this {
     assert(0 <= start && start <= end && end <= bytes.length, "CRC range is outside its bytes")
     const address = bytes.byteOffset + start

@@ -1,20 +1,22 @@
 /**
- * One block of the LZ4 block format: a run of sequences, each some literal bytes and then a match, a
- * copy of bytes that came before.
+ * One block of the LZ4 block format: a run of sequences, each some literal bytes and then a match,
+ * a copy of bytes that came before.
  *
- *     token               high 4 bits: literal size, low 4 bits: match size − 4; 15: more bytes follow
+ *     token               high 4 bits: literal size; low 4 bits: match size − 4;
+ *                         15 in either: more bytes of it follow
  *     [255 … n]           added to the literal size
  *     literals
  *     u16 offset          little endian, how far back the match starts; 0 is not allowed
  *     [255 … n]           added to the match size
  *
- * The last sequence has no match. The format asks that a match starts at least 12 bytes before the end
- * of the content and stops at least 5 bytes before it; the reference decoder refuses a full block that
- * breaks this.
+ * The last sequence has no match. The format asks that a match starts at least 12 bytes before the
+ * end of the content and stops at least 5 bytes before it; the reference decoder refuses a full
+ * block that breaks this.
  *
- * lz4js compresses. It lets a match start 10 bytes before the end, so it is not shown the last two bytes:
- * they are added to the literals of the last sequence afterwards. Its decompressor trusts its input and
- * reads and writes outside of its buffers if that is damaged, so decompression is done here.
+ * lz4js compresses. It lets a match start 10 bytes before the end, so it is not shown the last two
+ * bytes: they are added to the literals of the last sequence afterwards. Its decompressor trusts
+ * its input and reads and writes outside of its buffers if that is damaged, so decompression is
+ * done here.
  */
 
 import { compressBlock } from "lz4js"
@@ -35,7 +37,10 @@ export function maxLz4BlockSize(sourceSize: number): number {
   return sourceSize + Math.ceil(sourceSize / 255) + 16
 }
 
-/** Compresses `source[0, size)` to the start of `target`. Returns the compressed size, 0 if nothing was saved. */
+/**
+ * Compresses `source[0, size)` to the start of `target`. Returns the compressed size, 0 if nothing
+ * was saved.
+ */
 export function compressLz4Block(source: Uint8Array, size: number, target: Uint8Array): number {
   assert(size <= source.length, "LZ4 source is too small")
   assert(maxLz4BlockSize(size) <= target.length, "LZ4 target is too small")
@@ -78,7 +83,10 @@ function lastToken(block: Uint8Array, end: number): number {
   }
 }
 
-/** Writes the last sequence again, now with literals up to `sourceEnd`. Returns the end of the block. */
+/**
+ * Writes the last sequence again, now with literals up to `sourceEnd`. Returns the end of the
+ * block.
+ */
 function writeLastSequence(
   block: Uint8Array,
   tokenAt: number,

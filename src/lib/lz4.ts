@@ -11,8 +11,9 @@
  *     u32 0
  *     [u32 xxh32 of the content]
  *
- * All little endian. We write what LiteFS writes: independent blocks of 64 KiB and a content checksum.
- * We read every frame but those that need a dictionary or the blocks before, which LiteFS never makes.
+ * All little endian. We write what LiteFS writes: independent blocks of 64 KiB and a content
+ * checksum. We read every frame but those that need a dictionary or the blocks before, which LiteFS
+ * never makes.
  */
 
 import { assert, unreachable } from "./assert.ts"
@@ -34,7 +35,9 @@ const FLG_CONTENT_SIZE = 0x08
 const FLG_CONTENT_CHECKSUM = 0x04
 const FLG_DICTIONARY = 0x01
 
-/** Compresses a stream. One frame: from the first `write` to `end`, after which the next one begins. */
+/**
+ * Compresses a stream. One frame: from the first `write` to `end`, after which the next one begins.
+ */
 export class Lz4FrameEncoder {
   readonly #sink: ByteSink
   readonly #content = new Uint8Array(BLOCK_SIZE)

@@ -6,8 +6,8 @@
  *     file      1<<63 | CRC64(header ‖ uncompressed page block ‖ post-apply checksum)
  *
  * The flag tells a checksum of nothing from no checksum. Since XOR undoes itself, the checksum of a
- * database follows a transaction at the cost of the pages it changed: take the old page sums out, put
- * the new ones in. Hot paths work on two u32 halves and allocate nothing.
+ * database follows a transaction at the cost of the pages it changed: take the old page sums out,
+ * put the new ones in. Hot paths work on two u32 halves and allocate nothing.
  */
 
 import { u64 } from "../lib/bytes.ts"
@@ -28,7 +28,10 @@ export function pageChecksum(pgno: number, page: Uint8Array): Checksum {
   return u64(crc.digestHi | FLAG_HI, crc.digestLo)
 }
 
-/** `pageChecksum` of `bytes[start, end)` as two halves: `target[0]` the high one, `target[1]` the low. */
+/**
+ * `pageChecksum` of `bytes[start, end)` as two halves: `target[0]` the high one, `target[1]` the
+ * low.
+ */
 export function writePageChecksum(
   target: Uint32Array,
   pgno: number,
@@ -41,7 +44,9 @@ export function writePageChecksum(
   target[1] = crc.digestLo
 }
 
-/** The page at byte 0x40000000, where SQLite keeps its locks: it is never written and never summed. */
+/**
+ * The page at byte 0x40000000, where SQLite keeps its locks: it is never written and never summed.
+ */
 export function lockPgno(pageSize: number): number {
   return 0x40000000 / pageSize + 1
 }

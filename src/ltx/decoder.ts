@@ -5,12 +5,12 @@
  *     header ─────────────▶ pages ───────▶ trailer ──────────▶ done
  *                           page ▸ pgno ▸ page …
  *
- * Verified are the header, the order of the pages, that a snapshot has all of them and that they sum up
- * to its post-apply checksum, the LZ4 frame, and the checksum of the file. That the file follows on the
- * position of a database is for the caller to check.
+ * Verified are the header, the order of the pages, that a snapshot has all of them and that they
+ * sum up to its post-apply checksum, the LZ4 frame, and the checksum of the file. That the file
+ * follows on the position of a database is for the caller to check.
  *
- * Pages are handed out before the checksum at the end of the file is known: nothing may be done with
- * them that cannot be undone until `trailer` has been called. A damaged file is a RangeError.
+ * Pages are handed out before the checksum at the end of the file is known: nothing may be done
+ * with them that cannot be undone until `trailer` has been called. A damaged file is a RangeError.
  */
 
 import { assert, must } from "../lib/assert.ts"

@@ -5,14 +5,15 @@
  *     header ───────────▶ pages ───────────▶ closed
  *                         page() stays
  *
- * The file is header, page block, trailer. The page block is `u32 pgno ‖ page` for each page, ended by a
- * zero pgno; with LTX_FLAG_COMPRESSED all of it, the zero included, is one LZ4 frame. `reset` makes the
- * encoder ready for another file and keeps its buffers: a commit should not allocate 128 KiB.
+ * The file is header, page block, trailer. The page block is `u32 pgno ‖ page` for each page, ended
+ * by a zero pgno; with LTX_FLAG_COMPRESSED all of it, the zero included, is one LZ4 frame. `reset`
+ * makes the encoder ready for another file and keeps its buffers: a commit should not allocate 128
+ * KiB.
  *
  * Wrong use is an AssertionError. Whether the post-apply checksum is right is left to the caller.
  */
 
-import { assert } from "../lib/assert.ts"
+import { assert, must } from "../lib/assert.ts"
 import { writeU32BE } from "../lib/bytes.ts"
 import { Crc64 } from "../lib/crc64.ts"
 import { type ByteSink, Lz4FrameEncoder } from "../lib/lz4.ts"
@@ -70,7 +71,7 @@ export class LtxEncoder {
     const problem = state.order.end()
     assert(problem === undefined, `Cannot close LTX file: ${problem}`)
     this.#writePgno(0)
-    if (isCompressed(state.header)) this.#lz4?.end()
+    if (isCompressed(state.header)) must(this.#lz4, "LZ4 frame").end()
     const trailer = this.#trailer(postApplyChecksum)
     this.#state = { kind: "closed" }
     this.#sink(encodeLtxTrailer(trailer))

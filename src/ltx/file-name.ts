@@ -1,4 +1,6 @@
-/** The name of an LTX file: `<min TXID>-<max TXID>.ltx`, sixteen lower-case hexadecimal digits each. */
+/**
+ * The name of an LTX file: `<min TXID>-<max TXID>.ltx`, sixteen lower-case hexadecimal digits each.
+ */
 
 import { formatTxid, type Txid } from "./pos.ts"
 

@@ -1,6 +1,6 @@
 /**
- * Where a database is in its history: the number of its last transaction, and the checksum of all its
- * pages after it. Two nodes at the same position hold the same bytes.
+ * Where a database is in its history: the number of its last transaction, and the checksum of all
+ * its pages after it. Two nodes at the same position hold the same bytes.
  *
  * A position is written as two times sixteen lower-case hexadecimal digits, `<txid>/<checksum>`.
  */

@@ -2,7 +2,7 @@
  * The trailer of an LTX file. Big endian, never compressed.
  *
  *      0  u64 post-apply checksum   of the database after the transaction
- *      8  u64 file checksum         of header, uncompressed page block and bytes 0 to 7 of this trailer
+ *      8  u64 file checksum         of header, uncompressed page block, and bytes 0 to 7 of this
  */
 
 import { assert } from "../lib/assert.ts"

@@ -20,6 +20,7 @@ export class DatabaseEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region): void {
     this.#capture.databaseWriting(offset, size)
     super.write(offset, size, from)
+    this.#capture.databaseWritten(offset, size, from.bytes)
   }
 
   override truncate(size: number): void {

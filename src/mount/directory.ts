@@ -28,6 +28,7 @@ import { ROOT_ID } from "../fuse/filesystem.ts"
 import { Fopen } from "../fuse/flags.ts"
 import { FlockTable } from "../fuse/flock-table.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import { logger } from "../lib/log.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
 import { fileSystemStatus, O_EXCL, syncDirectory } from "../sys/file.ts"
@@ -43,6 +44,8 @@ import { PrimaryEntry } from "./primary.ts"
 import { ShmEntry } from "./shm.ts"
 import { SideFileEntry } from "./side-file.ts"
 import { WalEntry } from "./wal.ts"
+
+const log = logger("mount")
 
 const S_IFDIR = 0o040000
 
@@ -88,6 +91,17 @@ export class Directory implements FileSystem {
     // On a replica the peer thread makes databases; their slot appears before anything else of them.
     if (this.#context.role.isPrimary || this.#context.positions.find(name) === undefined) return
     return this.#addDatabase(name, undefined)
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    for (const database of this.#databases.values()) {
+      try {
+        database.settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: database.name, error })
+      }
+    }
   }
 
   lookup(parentId: number, name: string): Entry | undefined {

@@ -1,6 +1,7 @@
 /** The fs thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
 import { unreachable } from "../lib/assert.ts"
+import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
@@ -12,13 +13,23 @@ export class FsWorker {
   readonly #readFd: Fd
   readonly #mailbox: MailboxSender<FsMessage>
   readonly #ready = Promise.withResolvers<void>()
+  readonly #unmounted = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
   readonly #onChange: () => void
   readonly #failed: (error: Error) => void
+  readonly #written = new Map<number, (txid: Txid | undefined) => void>()
+  readonly #onRewrite: (database: string) => void
   #nextSnapshot = 1
+  #nextRequest = 1
 
-  constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
+  constructor(
+    worker: Worker,
+    onChange: () => void,
+    onRewrite: (database: string) => void,
+    failed: (error: Error) => void,
+  ) {
+    this.#onRewrite = onRewrite
     const { readFd, writeFd } = createMailbox()
     this.mailboxFd = writeFd
     this.#readFd = readFd
@@ -41,7 +52,12 @@ export class FsWorker {
     this.#tell({ type: "serve", device })
   }
 
-  /** Resolves when the mount is gone and nothing of it is left to be answered. */
+  /** Resolves when the mount is gone: no client has a file of it open. */
+  get unmounted(): Promise<void> {
+    return this.#unmounted.promise
+  }
+
+  /** Resolves when, after that, the databases are left ready for a quick start. */
   get stopped(): Promise<void> {
     return this.#stopped.promise
   }
@@ -59,6 +75,15 @@ export class FsWorker {
     return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
   }
 
+  /** The last transaction of which everything is in the database file; undefined when there is none. */
+  async writtenTxid(database: string): Promise<Txid | undefined> {
+    const request = this.#nextRequest++
+    const { promise, resolve } = Promise.withResolvers<Txid | undefined>()
+    this.#written.set(request, resolve)
+    this.#mailbox.send({ type: "ask-written", request, database })
+    return promise
+  }
+
   #tell(command: FsCommand): void {
     this.#worker.postMessage(command)
   }
@@ -73,6 +98,14 @@ export class FsWorker {
         this.#frozen.get(event.snapshot)?.(event.state)
         this.#frozen.delete(event.snapshot)
         return
+      case "written":
+        this.#written.get(event.request)?.(event.txid)
+        this.#written.delete(event.request)
+        return
+      case "rewritten":
+        return this.#onRewrite(event.database)
+      case "unmounted":
+        return this.#unmounted.resolve()
       case "stopped":
         return this.#stopped.resolve()
       case "failed":
@@ -85,6 +118,7 @@ export class FsWorker {
   #fail(message: string): void {
     const error = new Error(message)
     this.#ready.reject(error)
+    this.#unmounted.resolve()
     this.#stopped.resolve()
     this.#failed(error)
   }

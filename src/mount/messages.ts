@@ -1,6 +1,7 @@
 /** What the other threads and the fs thread tell each other. */
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { LogOptions } from "../lib/log.ts"
+import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 
 export interface FsThreadOptions {
@@ -26,6 +27,8 @@ export type FsMessage =
   /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
   | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }
+  /** Up to where is everything in the database file? Answered by `written`. */
+  | { readonly type: "ask-written"; readonly request: number; readonly database: string }
 
 /** To the main thread. */
 export type FsEvent =
@@ -33,5 +36,9 @@ export type FsEvent =
   | { readonly type: "changed" } // positions have; look at Positions
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
-  | { readonly type: "stopped" }
+  | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
+  /** The daemon has changed the database file: the kernel must forget what it has of it. */
+  | { readonly type: "rewritten"; readonly database: string }
+  | { readonly type: "unmounted" }
+  | { readonly type: "stopped" } // everything is settled
   | { readonly type: "failed"; readonly message: string }

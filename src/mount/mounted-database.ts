@@ -5,6 +5,7 @@ import { Capture } from "../capture/capture.ts"
 import { History, type HistoryState } from "../capture/history.ts"
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
+import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -20,6 +21,8 @@ export interface MountedDatabaseContext {
   readonly nodeId: bigint
   readonly clock: Clock
   onCommit(slot: Slot): void
+  /** The database file was changed without the kernel's knowledge. */
+  onRewrite(database: string): void
 }
 
 export class MountedDatabase {
@@ -54,12 +57,21 @@ export class MountedDatabase {
       wal: this.wal,
       log,
       onCommit: () => this.#publish(),
+      onRewrite: () => context.onRewrite(name),
     })
   }
 
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  /** After the mount has gone: makes the next start a quick one. */
+  settle(): void {
+    const capture = this.#capture
+    if (capture === undefined || !capture.settle()) return
+    const { dataDir } = this.#context
+    saveCleanState(dataDir, this.name, this.database, capture.history)
   }
 
   /** Says once in the log what a user can do about a write that a replica refuses. */

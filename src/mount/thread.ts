@@ -51,6 +51,7 @@ function start(given: FsThreadOptions): void {
       onCommit: () => {
         if (flags.raiseChanged()) tell({ type: "changed" })
       },
+      onRewrite: (database) => tell({ type: "rewritten", database }),
     },
     states,
     () => flags.peerThreadId,
@@ -74,6 +75,8 @@ function serveDevice(device: Fd): void {
   const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
   const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(handleMessage) }
   serve({ device, server, request, reply, mailbox })
+  tell({ type: "unmounted" })
+  directory.settle()
   tell({ type: "stopped" })
 }
 
@@ -88,6 +91,10 @@ function handleMessage(message: FsMessage): void {
       return
     case "freeze":
       return freeze(message.snapshot, message.database)
+    case "ask-written": {
+      const txid = directory.database(message.database)?.capture?.writtenTxid
+      return tell({ type: "written", request: message.request, txid })
+    }
     case "thaw":
       snapshots.get(message.snapshot)?.()
       snapshots.delete(message.snapshot)

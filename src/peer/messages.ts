@@ -2,7 +2,9 @@
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
+import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
+import type { MaintenanceRequest } from "./maintenance.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
@@ -41,6 +43,17 @@ export type PeerCommand =
   /** The receiver has taken that many bytes of a snapshot and wants more. */
   | { readonly type: "snapshot-credit"; readonly snapshot: number; readonly size: number }
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
+  /** `writtenTxid` is undefined on a replica, where the peer thread knows. Answered by `maintained`. */
+  | {
+      readonly type: "maintain"
+      readonly request: Omit<MaintenanceRequest, "writtenTxid"> & {
+        readonly writtenTxid: Txid | undefined
+      }
+    }
+  /** The daemon has changed the database file: tell the kernel. */
+  | { readonly type: "rewritten"; readonly database: string }
+  /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
+  | { readonly type: "settle" }
   /** Close everything that is open in the mount, so that it can be unmounted. */
   | { readonly type: "detach" }
 
@@ -64,4 +77,6 @@ export type PeerEvent =
       readonly snapshot: number
       readonly problem: string | undefined
     }
+  | { readonly type: "maintained"; readonly database: string; readonly removed: number }
   | { readonly type: "detached" }
+  | { readonly type: "settled" }

@@ -14,11 +14,24 @@ import {
   emptyStatus,
   type Fd,
   O_CREAT,
+  O_RDONLY,
   O_RDWR,
   openFile,
   statusOf,
 } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
+
+/** The kernel's node of a file of the mount. */
+export function nodeIdOf(directory: string, name: string): number {
+  const fd = openFile("mount:open", join(directory, name), O_RDONLY)
+  try {
+    const status = emptyStatus()
+    statusOf("mount:stat", fd, status)
+    return status.inode
+  } finally {
+    closeFile(fd)
+  }
+}
 
 /** From here on new readers are kept out until the old ones are done. */
 const PATIENCE_MS = 100

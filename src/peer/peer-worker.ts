@@ -3,6 +3,8 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
+import type { Txid } from "../ltx/pos.ts"
+import type { MaintenanceRequest } from "./maintenance.ts"
 import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
@@ -11,6 +13,8 @@ const SNAPSHOT_CREDIT = 512 * 1024
 export class PeerWorker {
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<void>()
+  readonly #settled = Promise.withResolvers<void>()
+  readonly #maintained = new Map<string, PromiseWithResolvers<number>>()
   readonly #detached = Promise.withResolvers<void>()
   readonly #failed: (error: Error) => void
   readonly #onChange: () => void
@@ -37,6 +41,26 @@ export class PeerWorker {
 
   setPrimary(name: string | undefined): void {
     this.#tell({ type: "primary", name })
+  }
+
+  /** Syncs a database and removes LTX files nobody needs. Resolves with how many. */
+  async maintain(
+    request: Omit<MaintenanceRequest, "writtenTxid"> & { readonly writtenTxid: Txid | undefined },
+  ): Promise<number> {
+    const outcome = Promise.withResolvers<number>()
+    this.#maintained.set(request.database, outcome)
+    this.#tell({ type: "maintain", request })
+    return outcome.promise
+  }
+
+  rewritten(database: string): void {
+    this.#tell({ type: "rewritten", database })
+  }
+
+  /** After the mount has gone. */
+  async settle(): Promise<void> {
+    this.#tell({ type: "settle" })
+    await this.#settled.promise
   }
 
   /** Closes everything that is open in the mount. */
@@ -122,6 +146,12 @@ export class PeerWorker {
       case "snapshot-end":
         this.#snapshots.get(event.snapshot)?.end(event.problem)
         return
+      case "maintained":
+        this.#maintained.get(event.database)?.resolve(event.removed)
+        this.#maintained.delete(event.database)
+        return
+      case "settled":
+        return this.#settled.resolve()
       case "detached":
         return this.#detached.resolve()
       default:
@@ -139,6 +169,7 @@ export class PeerWorker {
     const error = new Error(message)
     this.#ready.reject(error)
     this.#detached.resolve()
+    this.#settled.resolve()
     this.#failed(error)
   }
 }

@@ -15,6 +15,7 @@ import type { Logger } from "../lib/log.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
 import { isSnapshot } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos } from "../ltx/pos.ts"
+import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -60,6 +61,16 @@ export class ReplicaDatabase {
 
   detach(): void {
     this.#applier.detach()
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    const { dataDir } = this.#context
+    const { commit, pageSize } = this.#state
+    if (commit === 0 || !this.#file.open()) return
+    if (this.#file.size() !== commit * pageSize) return // an apply was cut short; recovery finishes it
+    this.#file.sync()
+    saveCleanState(dataDir, this.name, this.#file, this.#state)
   }
 
   async accept(incoming: IncomingFile): Promise<void> {

@@ -23,8 +23,9 @@ import { validateDatabaseName } from "../wire/database-name.ts"
 import { ExclusiveApplier } from "./exclusive-applier.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import { KernelCache } from "./kernel-cache.ts"
+import { maintain } from "./maintenance.ts"
 import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
-import { MountedFiles } from "./mounted-files.ts"
+import { MountedFiles, nodeIdOf } from "./mounted-files.ts"
 import { ReplicaDatabase } from "./replica-database.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
 
@@ -81,6 +82,14 @@ class PeerThread {
       case "snapshot-cancel":
         this.#snapshots.get(command.snapshot)?.cancel()
         return
+      case "maintain":
+        return this.#maintain(command.request)
+      case "rewritten":
+        this.#cache?.forgetFile(nodeIdOf(this.#options.fuseDir, command.database))
+        return
+      case "settle":
+        this.#settle()
+        return tell({ type: "settled" })
       case "detach":
         for (const database of this.#databases.values()) database.detach()
         return tell({ type: "detached" })
@@ -128,6 +137,29 @@ class PeerThread {
         () => end(undefined),
         (error) => end(messageOf(error)),
       )
+  }
+
+  #maintain(request: Extract<PeerCommand, { type: "maintain" }>["request"]): void {
+    const { database: name } = request
+    const writtenTxid = request.writtenTxid ?? this.#databases.get(name)?.pos.txid ?? 0n
+    let removed = 0
+    try {
+      removed = maintain({ ...request, writtenTxid }, this.#dataDir, systemClock.wallMs(), log)
+    } catch (error) {
+      log.warn("cannot sync a database and remove old LTX files", { db: name, error })
+    }
+    tell({ type: "maintained", database: name, removed })
+  }
+
+  #settle(): void {
+    const healthy = [...this.#recovered].filter(([, state]) => state !== undefined)
+    for (const name of new Set([...healthy.map(([name]) => name), ...this.#databases.keys()])) {
+      try {
+        this.#database(name).settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: name, error })
+      }
+    }
   }
 
   #refuse(file: number, database: string, error: unknown): void {

@@ -7,8 +7,9 @@
  *   1. Roll back a hot journal: pages of a transaction that was not captured become what they were.
  *   2. Forget the WAL and the wal-index: every commit in them is in an LTX file.
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
- *   4. Sum all pages. When that is the checksum of the last LTX file, done. Otherwise replay the LTX files, oldest
- *      first, and sum again.
+ *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
+ *   5. Sum all pages. When that is the checksum of the last LTX file, done. Otherwise replay the LTX files after
+ *      the synced TXID, oldest first, and sum again.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -20,16 +21,25 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
-import { formatChecksum, formatPos, formatTxid } from "../ltx/pos.ts"
+import {
+  formatChecksum,
+  formatPos,
+  formatTxid,
+  type Pos,
+  posEquals,
+  type Txid,
+} from "../ltx/pos.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
 import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
+import { readSynced, writeSynced } from "../store/synced.ts"
 import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { rollBack } from "./journal-rollback.ts"
+import { takeSums } from "./saved-sums.ts"
 
 /** Databases by name; undefined for one that is damaged and must not be touched. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
@@ -65,10 +75,14 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
     if (rollBack(dataDir.path(name, "journal"), database)) log.info("rolled back", { db: name })
     unlinkFile("wal:unlink", dataDir.path(name, "wal"))
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    const saved = takeSums(dataDir.checksumsPath(name), database)
     if (last === undefined) return withoutLog(name, database)
     if (last.summary.header.commit === 0) {
       unlinkFile("database:unlink", database.path)
       return stateAfter(last.summary, new PageChecksums())
+    }
+    if (saved !== undefined && posEquals(saved.pos, posAfter(last.summary))) {
+      return stateAfter(last.summary, saved.sums)
     }
     database.create()
     const sums = sumPages(database, last.summary)
@@ -76,7 +90,9 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
       cutToSize(database, last.summary)
       return stateAfter(last.summary, sums)
     }
-    return replay(name, database, ltx, last, log)
+    const state = replay(name, database, ltx, last, readSynced(dataDir.syncedPath(name)), log)
+    writeSynced(dataDir.syncedPath(name), state.pos.txid)
+    return state
   } finally {
     database.close()
   }
@@ -120,9 +136,10 @@ function replay(
   database: BackedFile,
   ltx: LtxDirectory,
   last: LastFile,
+  synced: Txid,
   log: Logger,
 ): HistoryState {
-  const chain = chainTo(last.file, ltx.list())
+  const chain = chainTo(last.file, ltx.list(), synced)
   for (const file of chain) {
     let pageSize = 0
     readLtxFile(file.path, {
@@ -150,10 +167,10 @@ function replay(
   return state
 }
 
-/** The files that lead to `last` without a gap, from a snapshot if there is one, oldest first. */
-function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[]): LtxFileInfo[] {
+/** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */
+function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[], synced: Txid): LtxFileInfo[] {
   const chain = [last]
-  for (let next = last; next.minTxid > 1n; ) {
+  for (let next = last; next.minTxid > synced + 1n; ) {
     const before = files.find((file) => file.maxTxid === next.minTxid - 1n)
     if (before === undefined) break
     chain.unshift(before)
@@ -192,10 +209,14 @@ function cutToSize(database: BackedFile, { header }: LtxSummary): void {
 
 function stateAfter({ header, trailer }: LtxSummary, sums: PageChecksums): HistoryState {
   return {
-    pos: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+    pos: posAfter({ header, trailer }),
     pageSize: header.pageSize,
     commit: header.commit,
     sums,
     timestampMs: header.timestampMs,
   }
+}
+
+function posAfter({ header, trailer }: LtxSummary): Pos {
+  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

@@ -38,7 +38,10 @@ export interface DatabaseHeader {
   readonly readVersion: number
   readonly reservedSize: number
   readonly changeCounter: number
-  /** As stored. Use `trustedPageCount` for the size of a database that other programs may have written. */
+  /**
+   * As stored. Use `trustedPageCount` for the size of a database that other programs may have
+   * written.
+   */
   readonly pageCount: number
   readonly versionValidFor: number
 }
@@ -71,7 +74,10 @@ export function isWalMode(header: Pick<DatabaseHeader, "readVersion">): boolean 
   return header.readVersion === WAL_VERSION
 }
 
-/** The page count in the header if SQLite would believe it, else undefined: then the file's size counts. */
+/**
+ * The page count in the header if SQLite would believe it, else undefined: then the file's size
+ * counts.
+ */
 export function trustedPageCount(header: DatabaseHeader): number | undefined {
   const { pageCount, changeCounter, versionValidFor } = header
   return pageCount > 0 && changeCounter === versionValidFor ? pageCount : undefined

@@ -11,14 +11,14 @@
  *     20  u32 sector size                             u32 sum of its bytes, magic
  *     24  u32 page size
  *
- * Each sync of the journal ends a segment; the next begins at the next sector. Sector size, page size
- * and database size count only in the first header. The first record that is not whole ends the journal:
- * it was not synced, so the page it saves has not been overwritten yet.
+ * Each sync of the journal ends a segment; the next begins at the next sector. Sector size, page
+ * size and database size count only in the first header. The first record that is not whole ends
+ * the journal: it was not synced, so the page it saves has not been overwritten yet.
  *
- * A journal is hot, and must be played back before the database is read, if the database has a page, no
- * process holds RESERVED, the journal's first byte is not 0, and the super-journal it names, if any, still
- * exists. What of this the journal's bytes do not tell is for the caller to check. SQLite: hasHotJournal,
- * pager_playback.
+ * A journal is hot, and must be played back before the database is read, if the database has a
+ * page, no process holds RESERVED, the journal's first byte is not 0, and the super-journal it
+ * names, if any, still exists. What of this the journal's bytes do not tell is for the caller to
+ * check. SQLite: hasHotJournal, pager_playback.
  */
 
 import type { ByteSource } from "../lib/byte-source.ts"
@@ -72,8 +72,8 @@ export function decodeJournalHeader(bytes: Uint8Array): JournalHeader | undefine
 }
 
 /**
- * The first header, or undefined if there is nothing to play back: SQLite then leaves the database as it
- * is. SQLite: readJournalHdr.
+ * The first header, or undefined if there is nothing to play back: SQLite then leaves the database
+ * as it is. SQLite: readJournalHdr.
  */
 export function readJournalHeader(source: ByteSource): JournalHeader | undefined {
   if (source.size < ASSUMED_SECTOR_SIZE) return undefined
@@ -82,13 +82,18 @@ export function readJournalHeader(source: ByteSource): JournalHeader | undefined
   return isSectorSize(header.sectorSize) ? header : undefined
 }
 
-/** Whether SQLite would look further than the first byte, which ends a journal when it is set to 0. */
+/**
+ * Whether SQLite would look further than the first byte, which ends a journal when it is set to 0.
+ */
 export function isJournalActive(source: ByteSource): boolean {
   const first = new Uint8Array(1)
   return source.readAt(0, first) === 1 && first[0] !== 0
 }
 
-/** The pages to put back, in order, up to the first record that is not valid. SQLite: pager_playback. */
+/**
+ * The pages to put back, in order, up to the first record that is not valid. SQLite:
+ * pager_playback.
+ */
 export function* readJournal(source: ByteSource): Generator<JournalRecord, void, void> {
   const first = readJournalHeader(source)
   if (first === undefined) return
@@ -126,8 +131,8 @@ export function journalChecksum(nonce: number, page: Uint8Array): number {
 }
 
 /**
- * The path of the super-journal of a transaction over several databases. While that file exists none of
- * them has committed. SQLite: readSuperJournal.
+ * The path of the super-journal of a transaction over several databases. While that file exists
+ * none of them has committed. SQLite: readSuperJournal.
  */
 export function readSuperJournalName(source: ByteSource): string | undefined {
   const tailAt = source.size - SUPER_JOURNAL_TAIL_SIZE

@@ -7,10 +7,10 @@
  *                        the head of the wal-index, so it has only 4062
  *     16384   u16[8192]  hash slots: 0, or which of its frames, from 1 on
  *
- * A page is looked for from slot `pgno * 383 mod 8192` on, up to an empty slot. Frames are added in order,
- * so of several frames of a page the newest is in the last slot. Readers ignore frames beyond the header
- * they have read, and so a frame can be added while they look. Frames count from 1, as in SQLite.
- * SQLite: walHash, walHashGet, walIndexAppend, walFindFrame, walCleanupHash.
+ * A page is looked for from slot `pgno * 383 mod 8192` on, up to an empty slot. Frames are added in
+ * order, so of several frames of a page the newest is in the last slot. Readers ignore frames
+ * beyond the header they have read, and so a frame can be added while they look. Frames count from
+ * 1, as in SQLite. SQLite: walHash, walHashGet, walIndexAppend, walFindFrame, walCleanupHash.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -36,8 +36,8 @@ export function walIndexSize(frameCount: number): number {
 }
 
 /**
- * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if it is only in the
- * database file. `block` gives the block with an index. SQLite: walFindFrame.
+ * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if it is only in
+ * the database file. `block` gives the block with an index. SQLite: walFindFrame.
  */
 export function findWalFrame(
   block: (index: number) => WalIndexBlock,
@@ -75,8 +75,8 @@ export class WalIndexBlock {
   }
 
   /**
-   * Adds a frame. The caller holds the WRITE lock and adds frames in order; the first one of a block
-   * clears it, and what an unfinished transaction has left at or after the frame is removed.
+   * Adds a frame. The caller holds the WRITE lock and adds frames in order; the first one of a
+   * block clears it, and what an unfinished transaction has left at or after the frame is removed.
    */
   add(frame: number, pgno: number): void {
     assert(pgno > 0, "Cannot add to wal-index: pgno is 0")

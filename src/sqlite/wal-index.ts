@@ -1,24 +1,31 @@
 /**
  * The head of the wal-index, which clients share through the `-shm` file. Native (little) endian.
  *
- *      0  WalIndexHdr, 48 bytes                       96  WalCkptInfo, 40 bytes
- *          0  u32 format 3007000                       96  u32 backfilled: frames that have been copied
- *          4  u32 unused                                   into the database
- *          8  u32 change, counts transactions         100  u32[5] read marks: the frame up to which
- *         12  u8  initialised                              readers with lock READ0…READ4 read, or
- *         13  u8  big-endian WAL checksum                  ffffffff
- *         14  u16 page size, 1 stands for 65536       120  u8[8] lock bytes, never written
- *         16  u32 frame count of the WAL (mxFrame)    128  u32 backfill attempted
- *         20  u32 page count of the database          132  u32 unused
- *         24  u32[2] checksum of the last frame
- *         32  u8[8] salts, as bytes of the WAL        136  page numbers of the first hash block:
- *         40  u32[2] checksum of bytes 0 to 39             see `wal-index-block.ts`
- *     48  WalIndexHdr again
+ *      0  WalIndexHdr
+ *          0  u32 format 3007000
+ *          4  u32 unused
+ *          8  u32 change               counts transactions
+ *         12  u8  initialised
+ *         13  u8  big-endian checksum  of the WAL
+ *         14  u16 page size            1 stands for 65536
+ *         16  u32 frame count          of the WAL (mxFrame)
+ *         20  u32 page count           of the database
+ *         24  u32[2] checksum          of the last frame
+ *         32  u8[8] salts              as bytes of the WAL
+ *         40  u32[2] checksum          of bytes 0 to 39
+ *     48  WalIndexHdr                  again
+ *     96  WalCkptInfo
+ *         96  u32 backfill             frames that have been copied into the database
+ *        100  u32[5] read marks        up to which frame readers with lock READ0…READ4 read
+ *        120  u8[8] lock bytes         never written
+ *        128  u32 backfill attempted
+ *        132  u32 unused
+ *    136  page numbers of the first hash block: see `wal-index-block.ts`
  *
- * A transaction becomes visible when the header is written. Writers write the second copy first, readers
- * read the first one first, and believe them only if they are equal and the checksum is right: that is how
- * readers need no lock. Every word is stored and loaded atomically, which orders them on every CPU.
- * SQLite: walIndexWriteHdr, walIndexTryHdr.
+ * A transaction becomes visible when the header is written. Writers write the second copy first,
+ * readers read the first one first, and believe them only if they are equal and the checksum is
+ * right: that is how readers need no lock. Every word is stored and loaded atomically, which orders
+ * them on every CPU. SQLite: walIndexWriteHdr, walIndexTryHdr.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -134,7 +141,9 @@ export function readBackfillAttempted(index: Uint8Array): number {
   return load(index, BACKFILL_ATTEMPTED_OFFSET)
 }
 
-/** Set before a checkpoint writes to the database file: after a crash, up to here it may be newer. */
+/**
+ * Set before a checkpoint writes to the database file: after a crash, up to here it may be newer.
+ */
 export function writeBackfillAttempted(index: Uint8Array, frameCount: number): void {
   store(index, BACKFILL_ATTEMPTED_OFFSET, frameCount)
 }

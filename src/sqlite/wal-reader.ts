@@ -1,9 +1,10 @@
 /**
  * Walks the valid frames of a WAL.
  *
- * Every frame it stops at passed salts and checksum. Transaction boundaries it only reports: frames after
- * the last commit frame belong to a transaction that was not finished, and whether to use them is for the
- * caller to decide. It does not look at the wal-index, which may know of fewer frames.
+ * Every frame it stops at passed salts and checksum. Transaction boundaries it only reports: frames
+ * after the last commit frame belong to a transaction that was not finished, and whether to use
+ * them is for the caller to decide. It does not look at the wal-index, which may know of fewer
+ * frames.
  */
 
 import { must } from "../lib/assert.ts"

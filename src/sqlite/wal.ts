@@ -10,10 +10,11 @@
  *     16  salt 1, salt 2                              going on from the frame before, the first
  *     24  checksum of bytes 0 to 23                   one from the header
  *
- * A frame is valid if and only if its salts are those of the header, its page number is not 0, and its
- * checksum is right; one that is not ends the log, whatever follows. A frame counts once a commit frame
- * is valid at or after it. The salts change when the log is begun again from its start, so frames that
- * are left from before stop being valid. SQLite: walDecodeFrame, walIndexRecover.
+ * A frame is valid if and only if its salts are those of the header, its page number is not 0, and
+ * its checksum is right; one that is not ends the log, whatever follows. A frame counts once a
+ * commit frame is valid at or after it. The salts change when the log is begun again from its
+ * start, so frames that are left from before stop being valid. SQLite: walDecodeFrame,
+ * walIndexRecover.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -153,8 +154,8 @@ export function decodeWalHeader(bytes: Uint8Array): WalHeader | undefined {
 }
 
 /**
- * Writes a frame, header and page, at `offset` of `target`. `checksum` stands after the frame before and
- * is moved on.
+ * Writes a frame, header and page, at `offset` of `target`. `checksum` stands after the frame
+ * before and is moved on.
  */
 export function encodeWalFrame(
   target: Uint8Array,
@@ -191,8 +192,8 @@ export function decodeWalFrameHeader(bytes: Uint8Array, offset = 0): WalFrameHea
 }
 
 /**
- * Whether the frame at `offset` of `bytes`, header and page, is valid. `checksum` stands after the frame
- * before; it is moved on only if the frame is valid. SQLite: walDecodeFrame.
+ * Whether the frame at `offset` of `bytes`, header and page, is valid. `checksum` stands after the
+ * frame before; it is moved on only if the frame is valid. SQLite: walDecodeFrame.
  */
 export function verifyWalFrame(
   bytes: Uint8Array,
@@ -216,7 +217,10 @@ export function walFrameSize(pageSize: number): number {
   return WAL_FRAME_HEADER_SIZE + pageSize
 }
 
-/** Where the frame with this index starts. Indexes count from 0; SQLite's frame numbers count from 1. */
+/**
+ * Where the frame with this index starts. Indexes count from 0; SQLite's frame numbers count from
+ * 1.
+ */
 export function walFrameOffset(index: number, pageSize: number): number {
   return WAL_HEADER_SIZE + index * walFrameSize(pageSize)
 }

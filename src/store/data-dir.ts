@@ -4,6 +4,8 @@
  *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
+ *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
+ *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
@@ -40,6 +42,14 @@ export class DataDir {
 
   ltxDir(name: string): string {
     return join(this.root, "dbs", name, "ltx")
+  }
+
+  syncedPath(name: string): string {
+    return join(this.root, "dbs", name, "synced")
+  }
+
+  checksumsPath(name: string): string {
+    return join(this.root, "dbs", name, "checksums")
   }
 
   sidePath(name: string): string {

@@ -1,8 +1,9 @@
 /**
  * Which names a database may have when the name comes from the network or from the command line.
  *
- * The name becomes a directory on the disk and a file in the mount, next to the files that SQLite and we
- * derive from it. Names that would be something else there, or lead out of there, are refused.
+ * The name becomes a directory on the disk and a file in the mount, next to the files that SQLite
+ * and we derive from it. Names that would be something else there, or lead out of there, are
+ * refused.
  */
 
 import { LitefsError } from "../lib/errors.ts"

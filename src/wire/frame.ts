@@ -9,8 +9,9 @@
  *     6  hwm        u64 TXID, string32 database: what is safe in a backup
  *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
  *
- * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node that has
- * asked for them in a header of its request, since the original fails on a type it does not know.
+ * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
+ * that has asked for them in a header of its request, since the original fails on a type it does
+ * not know.
  */
 
 import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
@@ -168,7 +169,10 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return frame
 }
 
-/** How large the frame is of which these are the first bytes, as far as they tell: at least that much. */
+/**
+ * How large the frame is of which these are the first bytes, as far as they tell: at least that
+ * much.
+ */
 export function leastFrameSize(bytes: Uint8Array): number {
   if (bytes.length < TYPE_SIZE) return TYPE_SIZE
   const codec = codecOf(readU32BE(bytes, 0))

@@ -1,5 +1,6 @@
 /**
- * Where a replica stands with each of its databases: the body of its request for a stream. Big endian.
+ * Where a replica stands with each of its databases: the body of its request for a stream. Big
+ * endian.
  *
  *     u32 count
  *     for each database, sorted by the bytes of its name:

@@ -5,8 +5,8 @@
  *       ▲ every other │ ▲            │ chunk terminator
  *       └─────────────┘ └────────────┘
  *
- * The file of an ltx frame is passed on as it arrives, unframed; it is not looked into. Bytes that are no
- * stream are a RangeError, after which the decoder is of no more use.
+ * The file of an ltx frame is passed on as it arrives, unframed; it is not looked into. Bytes that
+ * are no stream are a RangeError, after which the decoder is of no more use.
  */
 
 import { ChunkDecoder } from "./chunk.ts"

@@ -62,16 +62,19 @@ describe("litefs help", () => {
 
       Flags:
 
-      	--fuse-dir DIR       mount here; an empty directory (default /litefs)
-      	--data-dir DIR       keep the databases and their history here (default /var/lib/litefs)
-      	--primary            be the primary: the one node that takes writes
-      	--primary-url URL    be a replica of the node at this URL
-      	--hostname NAME      this node's name for other nodes (default: the host's)
-      	--advertise-url URL  where other nodes reach this node's API
-      	--http-addr ADDR     serve the API here; :20202 is every interface (default 127.0.0.1:20202)
-      	--log-level LEVEL    how much to log: error, warn, info, debug, trace (default info)
-      	--log-format FORMAT  how to log it: text, json (default text)
-      	--fuse-debug         log every request of the kernel
+      	--fuse-dir DIR                 mount here; an empty directory (default /litefs)
+      	--data-dir DIR                 keep the databases and their history here (default /var/lib/litefs)
+      	--primary                      be the primary: the one node that takes writes
+      	--primary-url URL              be a replica of the node at this URL
+      	--hostname NAME                this node's name for other nodes (default: the host's)
+      	--advertise-url URL            where other nodes reach this node's API
+      	--http-addr ADDR               serve the API here; :20202 is every interface (default 127.0.0.1:20202)
+      	--retention DURATION           keep LTX files for this long (default 10m)
+      	--retention-interval DURATION  look for old LTX files this often (default 1m)
+      	--retention-max-size SIZE      per database, for replicas that lag behind (default 1GiB)
+      	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
+      	--log-format FORMAT            how to log it: text, json (default text)
+      	--fuse-debug                   log every request of the kernel
 
       Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
       A flag on the command line wins.

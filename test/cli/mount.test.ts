@@ -47,6 +47,7 @@ describe("litefs mount opens", () => {
       role: { kind: "primary" },
       hostname: hostname(),
       httpAddr: { host: "127.0.0.1", port: 20202 },
+      retention: { ageMs: 600_000, intervalMs: 60_000, sizeMax: 2 ** 30 },
       fuseDebug: false,
       log: { level: "error", format: "text" },
     })
@@ -58,6 +59,7 @@ describe("litefs mount opens", () => {
       ...["--primary-url", "http://10.0.0.1:20202", ...dirs(), "--hostname", "node-2"],
       ...["--advertise-url", "http://10.0.0.2:20202", "--http-addr", ":20202"],
       ...["--log-format", "json", "--fuse-debug"],
+      ...["--retention", "1h", "--retention-interval", "500ms", "--retention-max-size", "2GB"],
     ])
     expect(options).toEqual({
       fuseDir,
@@ -66,6 +68,7 @@ describe("litefs mount opens", () => {
       hostname: "node-2",
       advertiseUrl: "http://10.0.0.2:20202",
       httpAddr: { host: "", port: 20202 },
+      retention: { ageMs: 3_600_000, intervalMs: 500, sizeMax: 2e9 },
       fuseDebug: true,
       log: { level: "error", format: "json" },
     })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { ChecksumAccumulator, EMPTY_CHECKSUM } from "../../src/ltx/checksum.ts"
+import { compactLtxFiles } from "../../src/ltx/compactor.ts"
 import { LtxEncoder } from "../../src/ltx/encoder.ts"
 import { formatLtxFileName, parseLtxFileName } from "../../src/ltx/file-name.ts"
 import { isCompressed } from "../../src/ltx/header.ts"
@@ -147,6 +148,19 @@ describe.skipIf(!hasGolden)("golden LTX files", () => {
       }
       expect(formatPos({ txid, checksum })).toBe(manifest.final.pos)
       expect(Buffer.compare(database.bytes, readGolden(scenario, "database"))).toBe(0)
+    })
+
+    test("files compacted into one give the database", () => {
+      const output = new Collected()
+      const names = ltxNames(scenario)
+      const files = names.map((name) => [readGolden(scenario, "ltx", name)])
+      compactLtxFiles(files, new LtxEncoder(output.sink))
+      const { header, pages, trailer } = decodeLtxFile(output.bytes)
+      const last = decodeLtxFile(readGolden(scenario, "ltx", names.at(-1) ?? ""))
+      expect(header).toMatchObject({ minTxid: 1n, maxTxid: last.header.maxTxid })
+      expect(trailer.postApplyChecksum).toBe(last.trailer.postApplyChecksum)
+      const database = Buffer.concat(pages.map(({ data }) => data))
+      expect(Buffer.compare(database, readGolden(scenario, "database"))).toBe(0)
     })
   })
 })

@@ -111,7 +111,7 @@ describe.skipIf(!hasGolden)("golden databases", () => {
     const database = readGolden(scenario, "database")
     const header = must(decodeDatabaseHeader(database), "database header")
     expect(header.pageCount).toBe(database.length / header.pageSize)
-    // The original overwrites the change counter of what it imports, and then SQLite trusts the size only.
+    // The original sets the change counter of what it imports to 0, so SQLite goes by the size.
     expect(trustedPageCount(header)).toBe(scenario === "import-wal" ? undefined : header.pageCount)
     expect(isWalMode(header)).toBe(/wal/.test(scenario))
   })

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { ByteReader, ByteWriter, bytesEqual, readU64BE, writeU64BE } from "../../src/lib/bytes.ts"
+import { ByteReader, ByteWriter, readU64BE, writeU64BE } from "../../src/lib/bytes.ts"
 import { hex, unhex } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 
@@ -88,13 +88,5 @@ describe("readU64BE", () => {
       writeU64BE(bytes, offset, value)
       expect(readU64BE(bytes, offset)).toBe(value)
     }
-  })
-})
-
-describe("bytesEqual", () => {
-  test("bytesEqual compares size and every byte", () => {
-    expect(bytesEqual(unhex("0102"), unhex("0102"))).toBe(true)
-    expect(bytesEqual(unhex("0102"), unhex("0103"))).toBe(false)
-    expect(bytesEqual(unhex("01"), unhex("0102"))).toBe(false)
   })
 })

@@ -15,11 +15,9 @@ describe("Gather", () => {
   test("Gather.take puts a record together from pieces", () => {
     const gather = new Gather()
     expect(gather.take(unhex("00"), 0, 3)).toBeUndefined()
-    expect(gather.pending).toBe(true)
     expect(gather.take(unhex("01"), 0, 3)).toBeUndefined()
     expect(hex(gather.take(unhex("0203"), 0, 3) ?? unhex(""))).toBe("000102")
     expect(gather.used).toBe(1)
-    expect(gather.pending).toBe(false)
   })
 
   test("Gather.takeU16BE and takeU32BE read integers, split or not", () => {

@@ -44,7 +44,9 @@ describe("walIndexBlockOf", () => {
 })
 
 describe("WalIndexBlock", () => {
-  /** Page numbers of the frames of a WAL of three blocks, and the index that SQLite has made of it. */
+  /**
+   * Page numbers of the frames of a WAL of three blocks, and the index that SQLite has made of it.
+   */
   let pgnos: number[]
   let index: Uint8Array<ArrayBuffer>
 

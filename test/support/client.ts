@@ -1,15 +1,41 @@
 /** Client processes of a mount: sqlite3 and Node with better-sqlite3, each with a time limit. */
-import { spawnSync } from "node:child_process"
-import { resolve } from "node:path"
-import type { TestNode } from "./node.ts"
+import { expect } from "bun:test"
+import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { join, resolve } from "node:path"
+import { ChecksumAccumulator, lockPgno } from "../../src/ltx/checksum.ts"
+import { formatChecksum } from "../../src/ltx/pos.ts"
+import { decodeDatabaseHeader } from "../../src/sqlite/database-header.ts"
+import type { Exit, TestNode } from "./node.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
 const LIMIT_MS = 30_000
 
 /** Runs a command and returns what it prints; throws with its stderr when it fails or hangs. */
 export function run(command: readonly string[], input = "", limitMs = LIMIT_MS): string {
+  const { status, signal, stdout, stderr, error } = ended(command, input, limitMs)
+  if (error !== undefined || status !== 0) {
+    const how = error?.message ?? (signal === null ? `exit code ${status}` : signal)
+    throw new Error(`${command.join(" ").slice(0, 200)}: ${how}\n${stdout}${stderr}`)
+  }
+  return stdout
+}
+
+/** Runs a command that is to fail and returns what it says on stderr. */
+export function failureOf(command: readonly string[], input = ""): string {
+  const { status, stdout, stderr, error } = ended(command, input, LIMIT_MS)
+  if (error !== undefined) throw error
+  if (status !== 0) return stderr
+  throw new Error(`${command.join(" ").slice(0, 200)} did not fail: ${stdout}`)
+}
+
+function ended(
+  command: readonly string[],
+  input: string,
+  limitMs: number,
+): SpawnSyncReturns<string> {
   const [program, ...args] = command as [string, ...string[]]
-  const { status, signal, stdout, stderr, error } = spawnSync(program, args, {
+  return spawnSync(program, args, {
     input,
     encoding: "utf8",
     timeout: limitMs,
@@ -17,28 +43,75 @@ export function run(command: readonly string[], input = "", limitMs = LIMIT_MS):
     cwd: ROOT,
     maxBuffer: 256 * 1024 * 1024,
   })
-  if (error !== undefined || status !== 0) {
-    const how = error?.message ?? (signal === null ? `exit code ${status}` : signal)
-    throw new Error(`${program} ${args.join(" ").slice(0, 200)}: ${how}\n${stdout}${stderr}`)
-  }
-  return stdout
+}
+
+export interface Ended extends Exit {
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A command that runs beside the test. */
+export interface Running {
+  readonly pid: number
+  readonly ended: Promise<Ended>
+  kill(signal: NodeJS.Signals): void
+}
+
+/** Starts a command and does not wait for it. It is killed when it takes too long. */
+export function start(
+  command: readonly string[],
+  { input = "", limitMs = LIMIT_MS, env = {} as Record<string, string> } = {},
+): Running {
+  const [program, ...args] = command as [string, ...string[]]
+  const child = spawn(program, args, { cwd: ROOT, env: { ...process.env, ...env } })
+  const timer = setTimeout(() => child.kill("SIGKILL"), limitMs)
+  let [stdout, stderr] = ["", ""]
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    stdout += text
+  })
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    stderr += text
+  })
+  child.stdin.on("error", () => {}) // it does not read what it is given
+  child.stdin.end(input)
+  const ended = new Promise<Ended>((done, failed) => {
+    child.once("error", failed)
+    child.once("close", (code, signal) => {
+      clearTimeout(timer)
+      done({ code, signal, stdout, stderr })
+    })
+  })
+  return { pid: child.pid as number, ended, kill: (signal) => void child.kill(signal) }
+}
+
+/** What a command that runs beside the test prints; rejects when it fails. */
+export async function output(running: Running): Promise<string> {
+  const { code, signal, stdout, stderr } = await running.ended
+  if (code === 0) return stdout
+  throw new Error(`${signal ?? `exit code ${code}`}\n${stdout}${stderr}`)
 }
 
 /** sqlite3(1) on a database of the node's mount. */
 export function sqlite3(node: TestNode, database: string, sql: string): string {
-  return run(
-    ["sqlite3", "-bail", "-cmd", ".timeout 20000", `${node.mount}/${database}`],
-    sql,
-  ).trim()
+  return run(sqlite3Command(node, database), sql).trim()
+}
+
+/** To be given SQL on stdin. It stops at the first statement that fails. */
+export function sqlite3Command(node: TestNode, database: string): string[] {
+  return ["sqlite3", "-bail", "-cmd", ".timeout 20000", `${node.mount}/${database}`]
 }
 
 /** A Node program in the node's mount: `db(name, options)` opens a database with better-sqlite3. */
 export function nodeProgram(node: TestNode, source: string): string {
+  return run(nodeCommand(node, source)).trim()
+}
+
+export function nodeCommand(node: TestNode, source: string): string[] {
   const prelude = `
     import Database from "better-sqlite3"
     const db = (name, options) => new Database(${JSON.stringify(node.mount)} + "/" + name, { timeout: 20000, ...options })
   `
-  return run(["node", "--input-type=module", "-e", prelude + source]).trim()
+  return ["node", "--input-type=module", "-e", prelude + source]
 }
 
 export function cat(node: TestNode, file: string): string {
@@ -72,4 +145,44 @@ export async function caughtUp(
     }
     await Bun.sleep(5)
   }
+}
+
+/** The database file as the node keeps it, read behind the mount's back. */
+export function backingFile(node: TestNode, database: string): Buffer {
+  return readFileSync(join(node.data, "dbs", database, "database"))
+}
+
+/**
+ * Waits for the replica and compares the two: the position, the bytes of the files (in WAL mode after a
+ * checkpoint), the checksum that the position claims for these bytes, and what SQLite reads through the mounts.
+ * Returns the position.
+ */
+export async function expectSame(
+  primary: TestNode,
+  replica: TestNode,
+  database: string,
+): Promise<string> {
+  const found = sqlite3(primary, database, "pragma wal_checkpoint(truncate)")
+  expect(found).toMatch(/^0\|(-1\|-1|0\|0)$/) // nobody was in its way
+  const position = await caughtUp(primary, replica, database)
+  const [ours, theirs] = [backingFile(primary, database), backingFile(replica, database)]
+  expect(theirs.length).toBe(ours.length)
+  expect(Buffer.compare(ours, theirs)).toBe(0)
+  expect(position.split("/")[1]).toBe(checksumOf(ours))
+  const dump = sqlite3(primary, database, ".dump")
+  if (sqlite3(replica, database, ".dump") !== dump) throw new Error("the dumps differ")
+  expect(sqlite3(replica, database, "pragma integrity_check")).toBe("ok")
+  return position
+}
+
+function checksumOf(file: Buffer): string {
+  const header = decodeDatabaseHeader(file)
+  if (header === undefined) throw new Error("the file has no SQLite header")
+  const { pageSize } = header
+  const sum = new ChecksumAccumulator().reset()
+  for (let pgno = 1; pgno <= file.length / pageSize; pgno++) {
+    if (pgno === lockPgno(pageSize)) continue
+    sum.togglePage(pgno, file, (pgno - 1) * pageSize, pgno * pageSize)
+  }
+  return formatChecksum(sum.checksum)
 }

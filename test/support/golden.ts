@@ -30,7 +30,9 @@ export function listGolden(...path: string[]): string[] {
   return isDirectory ? readdirSync(directory).sort() : []
 }
 
-/** In place of scenarios if the folder is missing, so that tests of them are reported as skipped. */
+/**
+ * In place of scenarios if the folder is missing, so that tests of them are reported as skipped.
+ */
 const MISSING = "no golden folder"
 
 /** Folders that hold the LTX files of one database. */

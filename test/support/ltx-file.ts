@@ -48,7 +48,9 @@ export function ltxHeader(given: Partial<LtxHeader> = {}): LtxHeader {
   }
 }
 
-/** The bytes of an LTX file. Its page size and commit are those of the pages unless they are given. */
+/**
+ * The bytes of an LTX file. Its page size and commit are those of the pages unless they are given.
+ */
 export function ltxFile({
   header: given = {},
   pages = [],

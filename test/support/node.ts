@@ -15,7 +15,7 @@ import { join, resolve } from "node:path"
 const ROOT = resolve(import.meta.dir, "../..")
 
 /** The compiled program when LITEFS_PROGRAM names one, else the sources. */
-const PROGRAM =
+export const PROGRAM: readonly string[] =
   process.env.LITEFS_PROGRAM === undefined
     ? [process.execPath, join(ROOT, "src/main.ts")]
     : [resolve(ROOT, process.env.LITEFS_PROGRAM)]
@@ -103,7 +103,7 @@ export class TestNode {
       ...(options.flags ?? []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]
-    const [program, ...before] = PROGRAM as [string, ...string[]]
+    const [program, ...before] = PROGRAM as readonly [string, ...string[]]
     this.#child = spawn(program, [...before, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...options.env },

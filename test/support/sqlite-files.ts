@@ -3,7 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
-/** A database on disk with its side files, made by the SQLite that is in Bun. Removed when disposed. */
+/**
+ * A database on disk with its side files, made by the SQLite that is in Bun. Removed when disposed.
+ */
 export class SqliteFiles implements Disposable {
   readonly #directory = mkdtempSync(join(tmpdir(), "litefs-sqlite-"))
   readonly path = join(this.#directory, "db")

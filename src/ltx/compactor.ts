@@ -1,0 +1,132 @@
+/**
+ * Makes one LTX file of several that follow on each other: applied, it does what they do in order.
+ *
+ * All are read at once, each from front to back, so memory does not grow with their size. Of a page
+ * that is in several files the last version is taken. A version is left out if a later file made
+ * the database too small for it: should the database grow again, the page begins anew.
+ *
+ * Files that do not follow on each other, or are damaged, are a RangeError. The encoder is then
+ * left open and what it has written is worth nothing.
+ */
+
+import { assert, must } from "../lib/assert.ts"
+import type { LtxEncoder } from "./encoder.ts"
+import { LTX_FLAG_COMPRESSED, type LtxHeader } from "./header.ts"
+import { formatChecksum, formatTxid } from "./pos.ts"
+import { type LtxPage, LtxReader } from "./reader.ts"
+import type { LtxTrailer } from "./trailer.ts"
+
+/** A file that takes part in the merge. */
+interface Input {
+  readonly reader: LtxReader
+  /** The smallest size that the database has after this file or a later one, in pages. */
+  readonly leastCommit: number
+  page: LtxPage | undefined
+}
+
+/**
+ * Compacts files, each given in pieces, from the oldest to the newest. The encoder has just been
+ * made or reset; it is closed with the trailer that is returned.
+ */
+export function compactLtxFiles(
+  files: readonly Iterable<Uint8Array>[],
+  encoder: LtxEncoder,
+  { compress = true }: { compress?: boolean } = {},
+): LtxTrailer {
+  assert(files.length > 0, "Cannot compact LTX files: there are none")
+  const readers = files.map((file) => new LtxReader(file))
+  const headers = readers.map((reader) => reader.header)
+  checkHeaders(headers)
+  const inputs = inputsOf(readers)
+  encoder.header(compactedHeader(headers, compress))
+  mergePages(inputs, encoder)
+  checkChecksums(readers)
+  return encoder.close(trailerOf(must(readers.at(-1), "last file")).postApplyChecksum)
+}
+
+function checkHeaders(headers: readonly LtxHeader[]): void {
+  for (const [i, header] of headers.entries()) {
+    const before = headers[i - 1]
+    if (before === undefined) continue
+    if (header.minTxid !== before.maxTxid + 1n) {
+      const [is, should] = [formatTxid(header.minTxid), formatTxid(before.maxTxid + 1n)]
+      throw mismatch(`a file starts at TXID ${is}, expected ${should}`)
+    }
+    if (header.pageSize !== before.pageSize) {
+      throw mismatch(`their page sizes are ${before.pageSize} and ${header.pageSize}`)
+    }
+  }
+}
+
+/** The trailers are known only after the pages. */
+function checkChecksums(readers: readonly LtxReader[]): void {
+  for (const [i, reader] of readers.entries()) {
+    const before = readers[i - 1]
+    if (before === undefined) continue
+    const expected = trailerOf(before).postApplyChecksum
+    const { minTxid, preApplyChecksum } = reader.header
+    if (preApplyChecksum === expected) continue
+    const [is, should] = [formatChecksum(preApplyChecksum), formatChecksum(expected)]
+    throw mismatch(`TXID ${formatTxid(minTxid)} starts at checksum ${is}, expected ${should}`)
+  }
+}
+
+function compactedHeader(headers: readonly LtxHeader[], compress: boolean): LtxHeader {
+  const first = must(headers[0], "first file")
+  const last = must(headers.at(-1), "last file")
+  return {
+    ...last,
+    flags: compress ? LTX_FLAG_COMPRESSED : 0,
+    minTxid: first.minTxid,
+    preApplyChecksum: first.preApplyChecksum,
+    // It is no longer the image of one stretch of a WAL, nor of one node.
+    walOffset: 0,
+    walSize: 0,
+    walSalt1: 0,
+    walSalt2: 0,
+    nodeId: 0n,
+  }
+}
+
+function inputsOf(readers: readonly LtxReader[]): Input[] {
+  const inputs: Input[] = []
+  let leastCommit = Number.POSITIVE_INFINITY
+  for (const reader of readers.toReversed()) {
+    leastCommit = Math.min(leastCommit, reader.header.commit)
+    inputs.unshift({ reader, leastCommit, page: reader.next() })
+  }
+  return inputs
+}
+
+function mergePages(inputs: readonly Input[], encoder: LtxEncoder): void {
+  for (;;) {
+    const pgno = lowestPgno(inputs)
+    if (pgno === undefined) return
+    let newest: Input | undefined
+    let data: Uint8Array | undefined
+    for (const input of inputs) {
+      if (input.page?.pgno !== pgno) continue
+      newest = input
+      data = input.page.data
+      input.page = input.reader.next()
+    }
+    if (newest === undefined || data === undefined) return
+    if (pgno <= newest.leastCommit) encoder.page(pgno, data)
+  }
+}
+
+function lowestPgno(inputs: readonly Input[]): number | undefined {
+  let lowest: number | undefined
+  for (const { page } of inputs) {
+    if (page !== undefined && (lowest === undefined || page.pgno < lowest)) lowest = page.pgno
+  }
+  return lowest
+}
+
+function trailerOf(reader: LtxReader): LtxTrailer {
+  return must(reader.trailer, "LTX trailer")
+}
+
+function mismatch(problem: string): RangeError {
+  return new RangeError(`Cannot compact LTX files: ${problem}`)
+}

@@ -1,0 +1,71 @@
+/**
+ * What is done to a database now and then, away from the threads that answer: make its file durable, remember
+ * up to where, and remove LTX files that nobody needs.
+ *
+ * An LTX file goes when all of this holds:
+ *
+ * 1. It is older than the retention.
+ * 2. The database file holds its transaction durably: recovery will not ask for it.
+ * 3. It is not the last one, which tells the position.
+ * 4. No connected replica still has to get it, unless the files kept for replicas have grown beyond their limit.
+ */
+import { statSync } from "node:fs"
+import type { Logger } from "../lib/log.ts"
+import type { RetentionOptions } from "../litefs-options.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import { readSynced, writeSynced } from "../store/synced.ts"
+import { unlinkFile } from "../sys/file.ts"
+
+export interface MaintenanceRequest {
+  readonly database: string
+  /** Everything up to here is in the database file, though perhaps not on the disk. */
+  readonly writtenTxid: Txid
+  /** The first transaction that a connected replica lacks. */
+  readonly neededTxid: Txid | undefined
+  readonly retention: RetentionOptions
+}
+
+/** Returns how many LTX files were removed. */
+export function maintain(
+  { database, writtenTxid, neededTxid, retention }: MaintenanceRequest,
+  dataDir: DataDir,
+  nowMs: number,
+  log: Logger,
+): number {
+  const syncedPath = dataDir.syncedPath(database)
+  const known = readSynced(syncedPath)
+  const synced = writtenTxid > known && syncDatabase(dataDir, database) ? writtenTxid : known
+  if (synced > known) writeSynced(syncedPath, synced)
+
+  const files = new LtxDirectory(dataDir.ltxDir(database)).list().map((file) => {
+    const { mtimeMs, size } = statSync(file.path)
+    return { ...file, mtimeMs, size }
+  })
+  let total = files.reduce((sum, { size }) => sum + size, 0)
+  let count = 0
+  for (const file of files.slice(0, -1)) {
+    if (file.mtimeMs > nowMs - retention.ageMs || file.maxTxid > synced) break
+    const isNeeded = neededTxid !== undefined && file.maxTxid >= neededTxid
+    if (isNeeded && total <= retention.sizeMax) break
+    unlinkFile("ltx:reap", file.path)
+    total -= file.size
+    count += 1
+  }
+  if (count > 0) log.debug("removed old LTX files", { db: database, files: count })
+  return count
+}
+
+/** False when there is no file: the database was dropped. */
+function syncDatabase(dataDir: DataDir, name: string): boolean {
+  const database = new BackedFile("database", dataDir.path(name, "database"))
+  if (!database.open()) return false
+  try {
+    database.sync()
+    return true
+  } finally {
+    database.close()
+  }
+}

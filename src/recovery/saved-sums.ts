@@ -1,0 +1,83 @@
+/**
+ * The page checksums of a database that was closed in order: `dbs/<name>/checksums`. Reading them instead of the
+ * whole database makes a clean start independent of the database's size.
+ *
+ *      0  "LFSUM001"
+ *      8  u64 TXID                 of the position they belong to
+ *     16  u64 checksum
+ *     24  u32 page size
+ *     28  u32 commit               pages
+ *     32  u64 size of the database file, bytes
+ *     40  f64 mtime of the database file, milliseconds since 1970
+ *     48  u64 CRC-64 of everything but this field
+ *     56  u32[2] × commit          sums: low and high half
+ *
+ * Numbers are big endian, sums little endian as in memory. The file is removed before the database is used, so
+ * that one that is found was written by the last thing that happened to the database. It is believed only if the
+ * database file has the size and mtime it had then; the pages themselves are summed later, in the background.
+ */
+import { existsSync, readFileSync } from "node:fs"
+import { PageChecksums } from "../capture/page-checksums.ts"
+import { Crc64 } from "../lib/crc64.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { replaceFile } from "../store/synced.ts"
+import { emptyStatus, statusOf, unlinkFile } from "../sys/file.ts"
+
+const MAGIC = 0x4c4653554d303031n // "LFSUM001"
+const HEADER_SIZE = 56
+const CRC_OFFSET = 48
+
+export interface SavedSums {
+  readonly pos: Pos
+  readonly pageSize: number
+  readonly commit: number
+  readonly sums: PageChecksums
+}
+
+/** Saves the sums of a database whose file is complete and synced. */
+export function saveSums(path: string, database: BackedFile, state: SavedSums): void {
+  const bytes = new Uint8Array(HEADER_SIZE + state.commit * 8)
+  const view = new DataView(bytes.buffer)
+  const status = emptyStatus()
+  statusOf("database:stat", database.fd, status)
+  view.setBigUint64(0, MAGIC)
+  view.setBigUint64(8, state.pos.txid)
+  view.setBigUint64(16, state.pos.checksum)
+  view.setUint32(24, state.pageSize)
+  view.setUint32(28, state.commit)
+  view.setBigUint64(32, BigInt(status.size))
+  view.setFloat64(40, status.modifiedMs)
+  state.sums.copyTo(bytes.subarray(HEADER_SIZE))
+  view.setBigUint64(CRC_OFFSET, crcOf(bytes))
+  replaceFile("checksums", path, bytes)
+}
+
+/** The saved sums, when they are those of the database file as it is. The file is gone afterwards. */
+export function takeSums(path: string, database: BackedFile): SavedSums | undefined {
+  if (!existsSync(path)) return undefined
+  const bytes = new Uint8Array(readFileSync(path))
+  unlinkFile("checksums:unlink", path)
+  if (bytes.length < HEADER_SIZE || !database.open()) return undefined
+  const view = new DataView(bytes.buffer)
+  const commit = view.getUint32(28)
+  const isWhole =
+    view.getBigUint64(0) === MAGIC &&
+    bytes.length === HEADER_SIZE + commit * 8 &&
+    view.getBigUint64(CRC_OFFSET) === crcOf(bytes)
+  if (!isWhole) return undefined
+  const status = emptyStatus()
+  statusOf("database:stat", database.fd, status)
+  if (BigInt(status.size) !== view.getBigUint64(32)) return undefined
+  if (status.modifiedMs !== view.getFloat64(40)) return undefined
+  return {
+    pos: { txid: view.getBigUint64(8), checksum: view.getBigUint64(16) },
+    pageSize: view.getUint32(24),
+    commit,
+    sums: PageChecksums.from(bytes.subarray(HEADER_SIZE)),
+  }
+}
+
+function crcOf(bytes: Uint8Array): bigint {
+  return new Crc64().update(bytes, 0, CRC_OFFSET).update(bytes, HEADER_SIZE).digest()
+}

@@ -1,0 +1,46 @@
+/**
+ * Up to where a database file is known to be on the disk: `dbs/<name>/synced`, 16 hexadecimal digits and a
+ * newline, a TXID.
+ *
+ * Recovery replays the LTX files after it, and retention keeps them. The file is replaced, never changed in
+ * place, so a crash leaves the old number or the new one. A number that is too low costs time at the next
+ * recovery; one that is too high would lose data, so it is only raised after an fsync of the database file.
+ */
+import { existsSync, readFileSync } from "node:fs"
+import { dirname } from "node:path"
+import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
+import {
+  closeFile,
+  O_CREAT,
+  O_RDWR,
+  O_TRUNC,
+  openFile,
+  renameFile,
+  syncDirectory,
+  syncFile,
+  writeBytesAt,
+} from "../sys/file.ts"
+
+/** 0 when nothing is known. */
+export function readSynced(path: string): Txid {
+  if (!existsSync(path)) return 0n
+  return parseTxid(readFileSync(path, "utf8").trim()) ?? 0n
+}
+
+export function writeSynced(path: string, txid: Txid): void {
+  replaceFile("synced", path, new TextEncoder().encode(`${formatTxid(txid)}\n`))
+}
+
+/** Writes a file that takes the place of the one at `path` when it is whole and durable. */
+export function replaceFile(kind: string, path: string, bytes: Uint8Array): void {
+  const temporary = `${path}.tmp`
+  const fd = openFile(`${kind}:open`, temporary, O_RDWR | O_CREAT | O_TRUNC)
+  try {
+    writeBytesAt(`${kind}:write`, fd, bytes, 0)
+    syncFile(`${kind}:fsync`, fd)
+  } finally {
+    closeFile(fd)
+  }
+  renameFile(`${kind}:rename`, temporary, path)
+  syncDirectory(`${kind}:sync-dir`, dirname(path))
+}

@@ -1,0 +1,152 @@
+/** Transactions that are large, and those that cannot be captured. */
+import { expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope } from "../support/node.ts"
+
+test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+  "%p mode: blobs of 5 MB in a transaction that outgrows SQLite's cache arrive as one transaction",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(
+      primary,
+      "a.db",
+      `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`,
+    )
+    await caughtUp(primary, replica, "a.db")
+    const watcher = new LongClient(scope, replica, "a.db")
+    expect(await watcher.value("select count(*) from t")).toBe(0)
+    const before = Number.parseInt(pos(primary, "a.db"), 16)
+    sqlite3(
+      primary,
+      "a.db",
+      `pragma journal_mode = ${mode}; pragma cache_size = 10; begin;
+       insert into t(x) values(randomblob(5000000)), (randomblob(5000000));
+       update t set x = zeroblob(5000000) where id = 1; insert into t(x) values('end'); commit;`,
+    )
+    const after = await expectSame(primary, replica, "a.db")
+    expect(Number.parseInt(after, 16)).toBe(before + 1)
+    expect(await watcher.rows("select id, length(x) from t")).toEqual([
+      [1, 5_000_000],
+      [2, 5_000_000],
+      [3, 3],
+    ])
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; delete from t where id < 3; vacuum`)
+    await expectSame(primary, replica, "a.db")
+    expect(await watcher.rows("select x from t")).toEqual([["end"]])
+  },
+  30_000,
+)
+
+test.skipIf(!canMount).each(["memory", "off"])(
+  "%p mode is refused with an error for the client and one line in the log",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    const before = await caughtUp(primary, replica, "a.db")
+    const sql = `pragma journal_mode = ${mode}; insert into t values(2);`
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const command = ["sqlite3", "-bail", `${primary.mount}/a.db`, sql]
+      expect(failureOf(command)).toMatch(/disk I\/O error|unable to|not supported/i)
+    }
+    expect(primary.output.match(/cannot be captured, use journal_mode/g)).toHaveLength(1)
+    expect(sqlite3(primary, "a.db", "select group_concat(x) from t; pragma integrity_check")).toBe(
+      "1\nok",
+    )
+    expect(await expectSame(primary, replica, "a.db")).toBe(before)
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    await expectSame(primary, replica, "a.db")
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "a database made in MEMORY mode is refused and can then be made properly",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    const command = [
+      "sqlite3",
+      "-bail",
+      `${primary.mount}/a.db`,
+      "pragma journal_mode = memory; create table t(x)",
+    ]
+    expect(failureOf(command)).not.toBe("")
+    await primary.logged(/cannot be captured, use journal_mode/)
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    await expectSame(primary, replica, "a.db")
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "a file that is copied into the mount is refused, and nothing is broken",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    const source = join(scope.directory, "source.db")
+    run(["sqlite3", source, "create table t(x); insert into t values(7)"])
+    writeFileSync(join(scope.directory, "notes.txt"), "no database")
+    for (const file of ["source.db", "notes.txt"]) {
+      expect(failureOf(["cp", join(scope.directory, file), `${primary.mount}/${file}`])).toMatch(
+        /Operation not supported|Input\/output error/,
+      )
+      expect(primary.output).toContain(`Cannot write database \\"${file}\\"`)
+    }
+
+    // Over a database that is there: as it was.
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    const before = await expectSame(primary, replica, "a.db")
+    expect(failureOf(["cp", source, `${primary.mount}/a.db`])).not.toBe("")
+    expect(sqlite3(primary, "a.db", "select x from t")).toBe("1")
+    expect(await expectSame(primary, replica, "a.db")).toBe(before)
+
+    // The way that the log line tells.
+    run(["sqlite3", source, `vacuum into '${primary.mount}/into.db'`])
+    await expectSame(primary, replica, "into.db")
+    sqlite3(primary, "restored.db", `.restore ${source}`)
+    await expectSame(primary, replica, "restored.db")
+    expect(sqlite3(replica, "restored.db", "select x from t")).toBe("7")
+    expect(replica.output).not.toMatch(/level=(warn|error)/)
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "names that are ours cannot be made, and other files still can",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "x", "create table t(a)")
+    await caughtUp(primary, replica, "x")
+    for (const node of [primary, replica]) {
+      for (const name of ["x-pos", "x-lock", "y-pos", "y-lock", ".primary", ".lag"]) {
+        const write = ["sh", "-c", 'echo 1 > "$0"', `${node.mount}/${name}`]
+        expect(failureOf(write)).toMatch(/Permission denied/)
+        expect(failureOf(["rm", "-f", "--", `${node.mount}/x-pos`])).toMatch(/Permission denied/)
+      }
+    }
+    for (const command of [
+      ["mkdir", `${primary.mount}/d`],
+      ["mv", `${primary.mount}/x`, `${primary.mount}/y`],
+      ["ln", "-s", "x", `${primary.mount}/l`],
+      ["ln", `${primary.mount}/x`, `${primary.mount}/l`],
+    ]) {
+      expect(failureOf(command)).not.toBe("")
+    }
+    sqlite3(primary, "y", "create table t(a); insert into t values(1)")
+    sqlite3(primary, "x", "insert into t values(1)")
+    await expectSame(primary, replica, "x")
+    await expectSame(primary, replica, "y")
+  },
+  30_000,
+)

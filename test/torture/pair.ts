@@ -1,0 +1,130 @@
+/** A primary and a replica that can be killed and started again, in a directory that a failure leaves behind. */
+import { spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { mountsAt } from "../../src/sys/mount.ts"
+import { freePort, TestNode } from "../support/node.ts"
+import { Client, StuckError, within } from "./client.ts"
+
+const LIMIT_MS = 30_000
+
+export class Pair {
+  readonly directory: string
+  readonly #ports: readonly [number, number]
+  #logs = ""
+  primary: TestNode
+  replica: TestNode
+
+  static async start(name: string): Promise<Pair> {
+    const pair = new Pair(name, [await freePort(), await freePort()])
+    try {
+      await pair.ready()
+      return pair
+    } catch (error) {
+      await pair.close()
+      throw error
+    }
+  }
+
+  private constructor(name: string, ports: readonly [number, number]) {
+    this.directory = mkdtempSync(join(tmpdir(), `litefs-torture-${name}-`))
+    this.#ports = ports
+    this.primary = this.#startPrimary()
+    this.replica = this.#startReplica()
+  }
+
+  async ready(): Promise<void> {
+    await this.primary.logged(/msg=mounted/)
+    await this.replica.logged(/msg=mounted/)
+  }
+
+  /** Kills the daemon, as a crash does. It is started again by restart…(). */
+  async kill(node: TestNode): Promise<void> {
+    node.signal("SIGKILL")
+    if (await within(10_000, node.exited)) return
+    const stuck = new StuckError(`daemon of ${node.directory}`, node.pid)
+    detach(node.mount)
+    if (!(await within(5000, node.exited))) throw stuck
+    throw new Error(`only umount -f has ended it; ${stuck.message}`)
+  }
+
+  restartPrimary(): void {
+    this.#keepLog(this.primary)
+    this.primary = this.#startPrimary()
+  }
+
+  restartReplica(): void {
+    this.#keepLog(this.replica)
+    this.replica = this.#startReplica()
+  }
+
+  /** The log of both nodes, over all restarts. */
+  get logs(): string {
+    return `${this.#logs}--- primary\n${this.primary.output}--- replica\n${this.replica.output}`
+  }
+
+  /** Waits until the replica is where the primary is, and returns that position. */
+  async settled(database: string): Promise<string> {
+    const deadline = Date.now() + LIMIT_MS
+    for (;;) {
+      const ours = await this.position(this.primary, database)
+      const theirs = await this.position(this.replica, database)
+      if (ours === theirs && ours !== "") return ours
+      if (Date.now() > deadline)
+        throw new Error(`the replica is at ${theirs}, the primary at ${ours}`)
+      await Bun.sleep(20)
+    }
+  }
+
+  async position(node: TestNode, database: string): Promise<string> {
+    const client = new Client("cat", ["cat", `${node.mount}/${database}-pos`])
+    try {
+      return (await client.output(10_000)).trim()
+    } catch (error) {
+      if (error instanceof StuckError || !client.stderr.includes("No such file")) throw error
+      return ""
+    }
+  }
+
+  /** Ends both and says whether that left nothing behind. */
+  async close(): Promise<void> {
+    for (const node of [this.replica, this.primary]) {
+      if (node.isRunning) {
+        node.signal("SIGTERM")
+        if (!(await within(15_000, node.exited))) await this.kill(node)
+      }
+      detach(node.mount)
+    }
+  }
+
+  remove(): void {
+    // Never into a mount that would not go away.
+    if (mountsAt(this.primary.mount).length + mountsAt(this.replica.mount).length > 0) return
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  #startPrimary(): TestNode {
+    return new TestNode(this.#directory("primary"), this.#ports[0], {})
+  }
+
+  #startReplica(): TestNode {
+    const url = `http://127.0.0.1:${this.#ports[0]}`
+    return new TestNode(this.#directory("replica"), this.#ports[1], { follows: { url } })
+  }
+
+  #directory(name: string): string {
+    const directory = join(this.directory, name)
+    mkdirSync(directory, { recursive: true })
+    return directory
+  }
+
+  #keepLog(node: TestNode): void {
+    this.#logs += `--- ${node.directory}, until it was killed\n${node.output}`
+  }
+}
+
+function detach(mount: string): void {
+  if (mountsAt(mount).length === 0) return
+  spawnSync("umount", ["-f", "-l", mount], { stdio: "ignore", timeout: 5000 })
+}
