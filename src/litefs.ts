@@ -121,8 +121,12 @@ export class LiteFS {
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
-    const onRewrite = (database: string) => peer.rewritten(database)
-    const fs = new FsWorker(newWorker("./mount/thread.ts"), onChange, onRewrite, fail)
+    const fs = new FsWorker(newWorker("./mount/thread.ts"), {
+      changed: onChange,
+      rewritten: (database) => peer.rewritten(database),
+      publish: (database, last) => peer.publish(database, last),
+      failed: fail,
+    })
 
     const stream = {
       positions: this.#positions,

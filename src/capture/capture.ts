@@ -17,10 +17,11 @@ import type { Txid } from "../ltx/pos.ts"
 import { type DatabaseHeader, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import { processOfThread } from "../sys/process.ts"
 import { FrozenView } from "./frozen-view.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
-import { WalTracker } from "./wal-tracker.ts"
+import { type LastTransaction, WalTracker } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
 const header = allocate(4096)
@@ -45,6 +46,7 @@ export class Capture {
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
   #isWalMode: boolean
+  #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   #hasComplained = false
 
   constructor(options: CaptureOptions) {
@@ -172,8 +174,27 @@ export class Capture {
     if (this.history.pos.txid !== before) this.#onCommit()
   }
 
-  walWritten(offset: number, size: number): void {
-    if (this.#wal.written(offset, size)) this.#onCommit()
+  /** `thread` is the kernel's id of the thread that wrote, 0 if unknown. */
+  walWritten(offset: number, size: number, thread: number): void {
+    if (!this.#wal.written(offset, size)) return
+    this.#unpublishedBy = thread
+    this.#onCommit()
+  }
+
+  /**
+   * A descriptor of the wal-index is closed by a thread. When its process wrote the newest transaction it may
+   * have died before it published it: returns what has to be checked, once.
+   *
+   * A writer that lives publishes by itself. Its process is told by the thread that wrote: that thread is
+   * gone, or belongs to the process that closes the file now.
+   */
+  takeUnpublished(thread: number): LastTransaction | undefined {
+    const writer = this.#unpublishedBy
+    if (writer === 0 || thread === 0) return undefined
+    const process = processOfThread(writer)
+    if (process !== undefined && process !== processOfThread(thread)) return undefined
+    this.#unpublishedBy = 0
+    return this.#wal.lastTransaction()
   }
 
   walTruncating(size: number): void {

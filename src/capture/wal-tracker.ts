@@ -39,6 +39,18 @@ import type { History } from "./history.ts"
 import { UnwrittenPages } from "./unwritten-pages.ts"
 import { WalFrames } from "./wal-frames.ts"
 
+/** What a transaction in the WAL looks like to the wal-index. Frames are counted from 1, as SQLite counts them. */
+export interface LastTransaction {
+  readonly firstFrame: number
+  readonly pgnos: readonly number[] // of its frames, in order
+  readonly pageSize: number
+  readonly commit: number // pages of the database after it
+  readonly salt1: number
+  readonly salt2: number
+  readonly checksum1: number // of its last frame
+  readonly checksum2: number
+}
+
 export interface WalListener {
   /** Before the frame that holds the newest content of the page is overwritten. */
   pageGoing(pgno: number): void
@@ -116,6 +128,20 @@ export class WalTracker {
         this.#unwritten.delete(pgno)
       }
     }
+  }
+
+  /** The newest captured transaction, as the wal-index would have to tell of it. */
+  lastTransaction(): LastTransaction | undefined {
+    const header = this.#header
+    const end = this.#commits.at(-1)
+    if (header === undefined || end === undefined) return undefined
+    const start = this.#commits.at(-2) ?? 0
+    const pgnos: number[] = []
+    for (let index = start; index < end; index++) pgnos.push(this.frames.pgno(index))
+    this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(end - 1))
+    const { commit, checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
+    const { pageSize, salt1, salt2 } = header
+    return { firstFrame: start + 1, pgnos, pageSize, commit, salt1, salt2, checksum1, checksum2 }
   }
 
   /** Copies into the database file what is only in the WAL. True when that was something. */

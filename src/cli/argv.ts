@@ -45,10 +45,14 @@ export interface CommandSyntax<T extends FlagTable> {
   readonly flags: T
   /** Whether `-- COMMAND ARGS…` may follow the flags. */
   readonly takesCommand: boolean
+  /** The words it takes between its flags, such as paths; without this any such word is an error. */
+  readonly words?: { readonly placeholder: string; readonly countMin: number }
 }
 
 export interface ParsedArgs<T extends FlagTable> {
   readonly values: FlagValues<T>
+  /** The words that are neither flags nor their values, in order. */
+  readonly words: readonly string[]
   /** The words after `--`, exactly as they were given; undefined when there was no `--`. */
   readonly command: readonly string[] | undefined
   /** How a flag was given, for messages: `--primary`, or `LITEFS_PRIMARY`. */
@@ -70,14 +74,17 @@ export function parseArgs<T extends FlagTable>(
   const [words, command] = splitAtDoubleDash(args)
   if (command !== undefined) checkCommand(syntax, command)
 
+  const { flags, others } = wordFlags(syntax, words)
+  checkWords(syntax, others)
   // Flags come last, so they win.
-  const given = new Map([...environmentFlags(syntax.flags, env), ...wordFlags(syntax, words)])
+  const given = new Map([...environmentFlags(syntax.flags, env), ...flags])
   const values = Object.entries(syntax.flags).map(([name, flag]) => [
     name,
     flagValue(syntax.name, flag, given.get(name)),
   ])
   return {
     values: Object.fromEntries(values) as FlagValues<T>,
+    words: others,
     command,
     spelling: (name) => given.get(name)?.spelling ?? `--${name}`,
   }
@@ -109,6 +116,11 @@ function checkCommand(syntax: CommandSyntax<FlagTable>, command: readonly string
   }
 }
 
+function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly string[]): void {
+  if (words === undefined || given.length >= words.countMin) return
+  throw usageError(name, `no ${words.placeholder} is given, see litefs ${name} --help`)
+}
+
 /** An empty variable counts as not set: that is how compose files and shells say "default". */
 function environmentFlags(flags: FlagTable, env: Environment): Map<string, Given> {
   const given = new Map<string, Given>()
@@ -120,11 +132,19 @@ function environmentFlags(flags: FlagTable, env: Environment): Map<string, Given
   return given
 }
 
-function wordFlags(syntax: CommandSyntax<FlagTable>, words: readonly string[]): Map<string, Given> {
+function wordFlags(
+  syntax: CommandSyntax<FlagTable>,
+  words: readonly string[],
+): { flags: Map<string, Given>; others: string[] } {
   const { name: commandName, flags } = syntax
   const given = new Map<string, Given>()
+  const others: string[] = []
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? ""
+    if (syntax.words !== undefined && word !== "" && !word.startsWith("-")) {
+      others.push(word)
+      continue
+    }
     const { name, attached } = splitWord(syntax, word)
     const spelling = `--${name}`
     if (given.has(name)) {
@@ -141,7 +161,7 @@ function wordFlags(syntax: CommandSyntax<FlagTable>, words: readonly string[]): 
     }
     given.set(name, { text, spelling })
   }
-  return given
+  return { flags: given, others }
 }
 
 /** `--http-addr=:80` into the flag's name and what is attached to it. */

@@ -63,7 +63,7 @@ export interface FileSystem {
     caller: Caller,
   ): number | Deferred
   /** A descriptor was closed; others of the handle may remain. close(2) returns the error. */
-  flush(nodeId: number, handle: number, owner: LockOwner): Deferred | undefined
+  flush(nodeId: number, handle: number, owner: LockOwner, caller: Caller): Deferred | undefined
   /** The last descriptor is gone. `flockOwner` is given when flock(2) was ever called on it. */
   release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void
   sync(nodeId: number, handle: number, dataOnly: boolean): Deferred | undefined

@@ -188,7 +188,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     handle({ fileSystem, request }) {
       const { handle, ownerLo, ownerHi } = request.flush
       const owner = join64(ownerLo, ownerHi)
-      return empty(fileSystem.flush(request.header.nodeId, handle, owner))
+      return empty(fileSystem.flush(request.header.nodeId, handle, owner, request.caller))
     },
   },
 

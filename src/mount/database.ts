@@ -17,9 +17,9 @@ export class DatabaseEntry extends BackedEntry {
     return this.#database.role.isPrimary ? 0o666 : 0o444
   }
 
-  override write(offset: number, size: number, from: Region): void {
+  override write(offset: number, size: number, from: Region, thread: number): void {
     this.#capture.databaseWriting(offset, size)
-    super.write(offset, size, from)
+    super.write(offset, size, from, thread)
     this.#capture.databaseWritten(offset, size, from.bytes)
   }
 

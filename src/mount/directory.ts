@@ -169,12 +169,21 @@ export class Directory implements FileSystem {
     return this.#entry(nodeId).read(offset, size, into)
   }
 
-  write(nodeId: number, _handle: number, offset: number, size: number, from: Region): number {
-    this.#entry(nodeId).write(offset, size, from)
+  write(
+    nodeId: number,
+    _handle: number,
+    offset: number,
+    size: number,
+    from: Region,
+    caller: Caller,
+  ): number {
+    this.#entry(nodeId).write(offset, size, from, caller.pid)
     return size
   }
 
-  flush(): undefined {}
+  flush(nodeId: number, _handle: number, _owner: LockOwner, caller: Caller): Deferred | undefined {
+    return this.#entry(nodeId).flush(caller.pid)
+  }
 
   release(nodeId: number, _handle: number, flockOwner: LockOwner | undefined): void {
     if (flockOwner !== undefined) this.#flocks.release(nodeId, flockOwner)
@@ -329,7 +338,7 @@ export class Directory implements FileSystem {
       case "wal":
         return new WalEntry(id, name, database, database.wal)
       case "shm":
-        return new ShmEntry(id, name, database.shm)
+        return new ShmEntry(id, name, database)
     }
   }
 

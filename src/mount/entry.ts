@@ -3,6 +3,7 @@
  *
  * `Directory` keeps the names and counts the kernel's references. Methods throw what the client is to get.
  */
+import type { Deferred } from "../fuse/deferred.ts"
 import type { Attributes } from "../fuse/filesystem.ts"
 import { Fopen } from "../fuse/flags.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
@@ -20,7 +21,10 @@ export interface FileEntry {
   readonly nameTimeout: number
   readAttributes(into: Attributes): void
   read(offset: number, size: number, into: Region): number
-  write(offset: number, size: number, from: Region): void
+  /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
+  write(offset: number, size: number, from: Region, thread: number): void
+  /** A descriptor was closed. The answer may have to wait. */
+  flush(thread: number): Deferred | undefined
   truncate(size: number): void
   sync(): void
   /** Before the name goes. Throws when the file must stay. */
@@ -73,8 +77,12 @@ export abstract class BackedEntry implements FileEntry {
     return this.file.read(into.address, size, offset)
   }
 
-  write(offset: number, size: number, from: Region): void {
+  write(offset: number, size: number, from: Region, _thread: number): void {
     this.file.write(from.address, size, offset)
+  }
+
+  flush(_thread: number): Deferred | undefined {
+    return undefined
   }
 
   truncate(size: number): void {
@@ -133,6 +141,8 @@ export abstract class MadeUpEntry implements FileEntry {
   write(): void {
     throw FuseError.of(Errno.EACCES)
   }
+
+  flush(): undefined {}
 
   truncate(): void {
     throw FuseError.of(Errno.EACCES)

@@ -1,10 +1,21 @@
 /** The fs thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+
+export interface FsListener {
+  /** Positions have changed. */
+  changed(): void
+  /** The daemon has changed the database file without the kernel's knowledge. */
+  rewritten(database: string): void
+  /** Somebody died who may not have published this transaction. */
+  publish(database: string, last: LastTransaction): Promise<void>
+  failed(error: Error): void
+}
 
 export class FsWorker {
   /** The write end of the thread's mailbox, for the peer thread. */
@@ -16,27 +27,18 @@ export class FsWorker {
   readonly #unmounted = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
-  readonly #onChange: () => void
-  readonly #failed: (error: Error) => void
   readonly #written = new Map<number, (txid: Txid | undefined) => void>()
-  readonly #onRewrite: (database: string) => void
+  readonly #on: FsListener
   #nextSnapshot = 1
   #nextRequest = 1
 
-  constructor(
-    worker: Worker,
-    onChange: () => void,
-    onRewrite: (database: string) => void,
-    failed: (error: Error) => void,
-  ) {
-    this.#onRewrite = onRewrite
+  constructor(worker: Worker, on: FsListener) {
+    this.#on = on
     const { readFd, writeFd } = createMailbox()
     this.mailboxFd = writeFd
     this.#readFd = readFd
     this.#mailbox = new MailboxSender(writeFd)
     this.#worker = worker
-    this.#onChange = onChange
-    this.#failed = failed
     worker.onmessage = ({ data }: MessageEvent<FsEvent>) => this.#handle(data)
     worker.onerror = (event) => this.#fail(event.message)
   }
@@ -84,6 +86,12 @@ export class FsWorker {
     return promise
   }
 
+  #publish(request: number, database: string, last: LastTransaction): void {
+    // Answered whatever happens, or a process that has died can never be reaped.
+    const done = () => this.#mailbox.send({ type: "published", request })
+    this.#on.publish(database, last).then(done, done)
+  }
+
   #tell(command: FsCommand): void {
     this.#worker.postMessage(command)
   }
@@ -93,7 +101,7 @@ export class FsWorker {
       case "ready":
         return this.#ready.resolve()
       case "changed":
-        return this.#onChange()
+        return this.#on.changed()
       case "frozen":
         this.#frozen.get(event.snapshot)?.(event.state)
         this.#frozen.delete(event.snapshot)
@@ -103,7 +111,10 @@ export class FsWorker {
         this.#written.delete(event.request)
         return
       case "rewritten":
-        return this.#onRewrite(event.database)
+        return this.#on.rewritten(event.database)
+      case "publish":
+        this.#publish(event.request, event.database, event.last)
+        return
       case "unmounted":
         return this.#unmounted.resolve()
       case "stopped":
@@ -120,6 +131,6 @@ export class FsWorker {
     this.#ready.reject(error)
     this.#unmounted.resolve()
     this.#stopped.resolve()
-    this.#failed(error)
+    this.#on.failed(error)
   }
 }

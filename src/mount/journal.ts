@@ -14,10 +14,10 @@ export class JournalEntry extends BackedEntry {
     this.#database = database
   }
 
-  override write(offset: number, size: number, from: Region): void {
+  override write(offset: number, size: number, from: Region, thread: number): void {
     const capture = this.#capture
     capture.journalWriting(offset, size, from.bytes)
-    super.write(offset, size, from)
+    super.write(offset, size, from, thread)
     capture.journalWritten(offset, size, from.bytes)
   }
 

@@ -1,5 +1,6 @@
 /** What the other threads and the fs thread tell each other. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
@@ -27,6 +28,8 @@ export type FsMessage =
   /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
   | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }
+  /** The peer thread has looked at the transaction of a `publish`. */
+  | { readonly type: "published"; readonly request: number }
   /** Up to where is everything in the database file? Answered by `written`. */
   | { readonly type: "ask-written"; readonly request: number; readonly database: string }
 
@@ -39,6 +42,13 @@ export type FsEvent =
   | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** Somebody died who may not have published this transaction. Answered by `published`. */
+  | {
+      readonly type: "publish"
+      readonly request: number
+      readonly database: string
+      readonly last: LastTransaction
+    }
   | { readonly type: "unmounted" }
   | { readonly type: "stopped" } // everything is settled
   | { readonly type: "failed"; readonly message: string }

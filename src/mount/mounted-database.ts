@@ -3,6 +3,8 @@
  */
 import { Capture } from "../capture/capture.ts"
 import { History, type HistoryState } from "../capture/history.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
+import type { Deferred } from "../fuse/deferred.ts"
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
@@ -21,6 +23,8 @@ export interface MountedDatabaseContext {
   readonly nodeId: bigint
   readonly clock: Clock
   onCommit(slot: Slot): void
+  /** Has the peer thread look whether the transaction is published; done when it is. */
+  publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
 }
@@ -64,6 +68,11 @@ export class MountedDatabase {
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  publishBeforeFlush(thread: number): Deferred | undefined {
+    const last = this.#capture?.takeUnpublished(thread)
+    return last === undefined ? undefined : this.#context.publish(this.name, last)
   }
 
   /** After the mount has gone: makes the next start a quick one. */

@@ -1,6 +1,23 @@
+import type { Deferred } from "../fuse/deferred.ts"
 import { BackedEntry } from "./entry.ts"
+import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced. */
 export class ShmEntry extends BackedEntry {
+  readonly #database: MountedDatabase
+
+  constructor(nodeId: number, name: string, database: MountedDatabase) {
+    super(nodeId, name, database.shm)
+    this.#database = database
+  }
+
   override sync(): void {}
+
+  /**
+   * The locks of a process that was killed are kept until its FLUSH is answered. What it has committed but not
+   * published is published before, or the next writer would not know of it.
+   */
+  override flush(thread: number): Deferred | undefined {
+    return this.#database.publishBeforeFlush(thread)
+  }
 }

@@ -6,6 +6,7 @@
  * While it serves it has no event loop. It is told things through its mailbox, and tells the main thread
  * things with postMessage(). It never touches its own mount and never waits for another thread.
  */
+import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { unreachable } from "../lib/assert.ts"
@@ -51,6 +52,13 @@ function start(given: FsThreadOptions): void {
       onCommit: () => {
         if (flags.raiseChanged()) tell({ type: "changed" })
       },
+      publish: (database, last) => {
+        const deferred = new Deferred()
+        const request = nextRequest++
+        publishing.set(request, deferred)
+        tell({ type: "publish", request, database, last })
+        return deferred
+      },
       onRewrite: (database) => tell({ type: "rewritten", database }),
     },
     states,
@@ -91,6 +99,10 @@ function handleMessage(message: FsMessage): void {
       return
     case "freeze":
       return freeze(message.snapshot, message.database)
+    case "published":
+      publishing.get(message.request)?.done()
+      publishing.delete(message.request)
+      return
     case "ask-written": {
       const txid = directory.database(message.database)?.capture?.writtenTxid
       return tell({ type: "written", request: message.request, txid })
@@ -103,6 +115,10 @@ function handleMessage(message: FsMessage): void {
       unreachable(message)
   }
 }
+
+/** FLUSH requests that wait for the peer thread, by number. */
+const publishing = new Map<number, Deferred>()
+let nextRequest = 1
 
 /** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
 const snapshots = new Map<number, () => void>()

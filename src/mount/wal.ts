@@ -14,15 +14,15 @@ export class WalEntry extends BackedEntry {
     this.#database = database
   }
 
-  override write(offset: number, size: number, from: Region): void {
+  override write(offset: number, size: number, from: Region, thread: number): void {
     const { capture } = this.#database
     if (capture === undefined) {
       this.#database.complainAboutWrite()
       throw FuseError.of(Errno.EROFS)
     }
     capture.walWriting(offset)
-    super.write(offset, size, from)
-    capture.walWritten(offset, size)
+    super.write(offset, size, from, thread)
+    capture.walWritten(offset, size, thread)
   }
 
   override truncate(size: number): void {

@@ -8,18 +8,15 @@
  * 3. A crash in the middle leaves a torn database file, and an LTX file from which recovery makes it whole.
  */
 import { decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
-import {
-  readWalIndexHeader,
-  WAL_INDEX_HEADER_SIZE,
-  writeWalIndexHeader,
-} from "../sqlite/wal-index.ts"
+import { readWalIndexHeader, WAL_INDEX_HEADER_SIZE } from "../sqlite/wal-index.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { readLtxFile } from "../store/ltx-file.ts"
-import { type Fd, readAt, writeAt } from "../sys/file.ts"
+import { type Fd, readAt } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import type { Application, Applier } from "./applier.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import type { MountedFiles } from "./mounted-files.ts"
+import { writeHeaders } from "./wal-publisher.ts"
 
 const page = allocate(65536)
 const HEADERS_SIZE = 2 * WAL_INDEX_HEADER_SIZE
@@ -86,18 +83,10 @@ function updateWalIndex(shm: Fd, pageCount: number): void {
   if (n < HEADERS_SIZE) return
   const header = readWalIndexHeader(page.bytes.subarray(0, HEADERS_SIZE))
   if (header === undefined) return
-  writeWalIndexHeader(page.bytes, {
+  writeHeaders(shm, {
     ...header,
     change: (header.change + 1) >>> 0,
     frameCount: 0,
     pageCount,
   })
-  writeAt(
-    "mount:write",
-    shm,
-    page.address + WAL_INDEX_HEADER_SIZE,
-    WAL_INDEX_HEADER_SIZE,
-    WAL_INDEX_HEADER_SIZE,
-  )
-  writeAt("mount:write", shm, page.address, WAL_INDEX_HEADER_SIZE, 0)
 }

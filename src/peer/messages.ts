@@ -1,5 +1,6 @@
 /** What the main thread and the peer thread tell each other. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -52,6 +53,8 @@ export type PeerCommand =
     }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** Publish the transaction if its writer has not. Answered by `published`. */
+  | { readonly type: "publish"; readonly database: string; readonly last: LastTransaction }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
   | { readonly type: "settle" }
   /** Close everything that is open in the mount, so that it can be unmounted. */
@@ -78,5 +81,6 @@ export type PeerEvent =
       readonly problem: string | undefined
     }
   | { readonly type: "maintained"; readonly database: string; readonly removed: number }
+  | { readonly type: "published"; readonly database: string }
   | { readonly type: "detached" }
   | { readonly type: "settled" }

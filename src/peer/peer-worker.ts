@@ -1,5 +1,6 @@
 /** The peer thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
@@ -15,6 +16,7 @@ export class PeerWorker {
   readonly #ready = Promise.withResolvers<void>()
   readonly #settled = Promise.withResolvers<void>()
   readonly #maintained = new Map<string, PromiseWithResolvers<number>>()
+  readonly #publishing: (() => void)[] = [] // answered in order
   readonly #detached = Promise.withResolvers<void>()
   readonly #failed: (error: Error) => void
   readonly #onChange: () => void
@@ -51,6 +53,14 @@ export class PeerWorker {
     this.#maintained.set(request.database, outcome)
     this.#tell({ type: "maintain", request })
     return outcome.promise
+  }
+
+  /** Resolves when the transaction is published, or cannot be. */
+  async publish(database: string, last: LastTransaction): Promise<void> {
+    const outcome = Promise.withResolvers<void>()
+    this.#publishing.push(outcome.resolve)
+    this.#tell({ type: "publish", database, last })
+    await outcome.promise
   }
 
   rewritten(database: string): void {
@@ -150,6 +160,8 @@ export class PeerWorker {
         this.#maintained.get(event.database)?.resolve(event.removed)
         this.#maintained.delete(event.database)
         return
+      case "published":
+        return must(this.#publishing.shift(), "transaction to publish")()
       case "settled":
         return this.#settled.resolve()
       case "detached":

@@ -8,6 +8,7 @@
  */
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
+import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -28,6 +29,7 @@ import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
 import { MountedFiles, nodeIdOf } from "./mounted-files.ts"
 import { ReplicaDatabase } from "./replica-database.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
+import { publish } from "./wal-publisher.ts"
 
 declare const self: Worker
 
@@ -87,6 +89,8 @@ class PeerThread {
       case "rewritten":
         this.#cache?.forgetFile(nodeIdOf(this.#options.fuseDir, command.database))
         return
+      case "publish":
+        return this.#publishLast(command.database, command.last)
       case "settle":
         this.#settle()
         return tell({ type: "settled" })
@@ -149,6 +153,18 @@ class PeerThread {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
     }
     tell({ type: "maintained", database: name, removed })
+  }
+
+  #publishLast(name: string, last: LastTransaction): void {
+    try {
+      if (publish(this.#options.fuseDir, name, last)) {
+        log.info("published the last transaction of a client that died", { db: name })
+      }
+    } catch (error) {
+      // Then the next writer does not know of it, and it is taken back.
+      log.warn("cannot publish the last transaction of a client that died", { db: name, error })
+    }
+    tell({ type: "published", database: name })
   }
 
   #settle(): void {

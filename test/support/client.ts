@@ -147,6 +147,14 @@ export async function caughtUp(
   }
 }
 
+/** Stops the nodes, in this order; none of them may have logged a warning or an error. */
+export async function expectQuiet(...nodes: TestNode[]): Promise<void> {
+  for (const node of nodes) {
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    expect(await node.wholeOutput).not.toMatch(/level=(warn|error)/)
+  }
+}
+
 /** The database file as the node keeps it, read behind the mount's back. */
 export function backingFile(node: TestNode, database: string): Buffer {
   return readFileSync(join(node.data, "dbs", database, "database"))

@@ -7,7 +7,7 @@
  * 2. Whatever a test starts is ended and unmounted when the test is over, also when it has failed.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -31,6 +31,8 @@ export interface NodeOptions {
   readonly env?: Record<string, string>
   /** A command to run beside it, after `--`. */
   readonly command?: readonly string[]
+  /** A command that runs the program: setpriv, unshare. */
+  readonly through?: readonly string[]
   /** Directory for mount and data; an earlier node's, to start it again on the same data. */
   readonly directory?: string
   readonly port?: number
@@ -83,6 +85,8 @@ export class TestNode {
   readonly data: string
   readonly port: number
   readonly exited: Promise<Exit>
+  /** All output, when it has ended and nothing it has started holds its streams. */
+  readonly wholeOutput: Promise<string>
   readonly #child: ChildProcess
   #output = ""
   #listeners = new Set<() => void>()
@@ -103,8 +107,8 @@ export class TestNode {
       ...(options.flags ?? []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]
-    const [program, ...before] = PROGRAM as readonly [string, ...string[]]
-    this.#child = spawn(program, [...before, ...args], {
+    const [program, ...words] = [...(options.through ?? []), ...PROGRAM, ...args]
+    this.#child = spawn(program as string, words, {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...options.env },
     })
@@ -116,6 +120,9 @@ export class TestNode {
     this.#child.stderr?.on("data", take)
     this.exited = new Promise((done) => {
       this.#child.once("exit", (code, signal) => done({ code, signal }))
+    })
+    this.wholeOutput = new Promise((done) => {
+      this.#child.once("close", () => done(this.#output))
     })
   }
 
@@ -175,6 +182,12 @@ export class TestNode {
     // Also aborts a connection that a killed daemon has left hanging. umount(8) may block on a stuck mount.
     spawnSync("umount", ["-f", "-l", this.mount], { stdio: "ignore", timeout: 5000 })
   }
+}
+
+/** Mounts below a directory, as the kernel lists them. */
+export function mountsBelow(directory: string): string[] {
+  const targets = readFileSync("/proc/self/mounts", "utf8").split("\n")
+  return targets.filter((line) => line.split(" ")[1]?.startsWith(`${directory}/`))
 }
 
 /** A port nobody listens on, for now. */

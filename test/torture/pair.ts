@@ -128,3 +128,17 @@ function detach(mount: string): void {
   if (mountsAt(mount).length === 0) return
   spawnSync("umount", ["-f", "-l", mount], { stdio: "ignore", timeout: 5000 })
 }
+
+/** Runs with a pair that ends with the run; its directory is kept when the run fails. */
+export async function inPair(name: string, run: (pair: Pair) => Promise<void>): Promise<void> {
+  const pair = await Pair.start(name)
+  try {
+    await run(pair)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    await pair.close().catch(() => {})
+    throw new Error(`${message}\nkept: ${pair.directory}\n${pair.logs.slice(-6000)}`)
+  }
+  await pair.close()
+  pair.remove()
+}

@@ -1,0 +1,60 @@
+/** Reading what is in the kernel's cache costs the daemon nothing: it is not even asked. */
+import { expect, test } from "bun:test"
+import { caughtUp, sqlite3 } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const READS = 1000
+
+const SETUP = `create table t(id integer primary key, x);
+  insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000)
+  select i, 'row ' || i from n;`
+
+/** Requests of the kernel while the client reads, one autocommit point read after the other. */
+async function requestsOfReads(node: TestNode, client: LongClient): Promise<string[]> {
+  const mark = (name: string) => `process.getBuiltinModule("fs").existsSync("${node.mount}/${name}")`
+  const read = `
+    const get = db.prepare("select x from t where id = ?")
+    for (let n = 0; n < ${READS}; n++) {
+      const id = 1 + n * 7919 % 2000
+      if (get.get(id).x !== "row " + id) throw new Error("wrong row")
+    }
+  `
+  await client.run(read)
+  await client.run(`${mark("begin")}; ${read}; ${mark("end")}`)
+  await node.logged(/LOOKUP n1 "?\\?"end/)
+  const requests = node.output.split("\n").filter((line) => / msg="rx /.test(line))
+  const begin = requests.findIndex((line) => /LOOKUP n1 "?\\?"begin/.test(line))
+  const end = requests.findIndex((line) => /LOOKUP n1 "?\\?"end/.test(line))
+  expect(begin).toBeGreaterThan(0)
+  return requests.slice(begin + 1, end)
+}
+
+test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+  "%p mode: 1,000 point reads of a warm database cause no request on the primary",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node({ flags: ["--fuse-debug", "--log-level", "debug"] })
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec(`pragma journal_mode = ${mode}; ${SETUP}`)
+    expect(await requestsOfReads(primary, client)).toEqual([])
+  },
+  30_000,
+)
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "%p mode: 1,000 point reads of a warm database cause no request on the replica",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({
+      follows: primary,
+      flags: ["--fuse-debug", "--log-level", "debug"],
+    })
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${SETUP}`)
+    await caughtUp(primary, replica, "a.db")
+    const client = new LongClient(scope, replica, "a.db")
+    expect(await requestsOfReads(replica, client)).toEqual([])
+  },
+  30_000,
+)

@@ -1,0 +1,209 @@
+/** Nodes that come late, stop, or are killed, and go on where they were. */
+import { expect, test } from "bun:test"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import {
+  caughtUp,
+  expectSame,
+  nodeCommand,
+  output,
+  pos,
+  run,
+  sqlite3,
+  start,
+} from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const MODES = ["delete", "wal"] as const
+
+function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
+  const { directory, port } = node
+  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
+}
+
+async function snapshotCount(primary: TestNode): Promise<number> {
+  await primary.stop()
+  return [...(await primary.wholeOutput).matchAll(/msg="sending snapshot"/g)].length
+}
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a replica that joins while a writer goes on gets a snapshot and then what follows",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    sqlite3(
+      primary,
+      "a.db",
+      `pragma journal_mode = ${mode}; create table t(id integer primary key, x); create table big(x);
+       insert into big with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)
+       select randomblob(4000) from n`,
+    )
+    const writer = new LongClient(scope, primary, "a.db")
+    const ids: number[] = []
+    let hasJoined = false
+    const writing = (async () => {
+      for (let n = 0; !hasJoined || n < 50; n++) {
+        await writer.run(`
+          rows("insert into t(x) values(?)", ${n})
+          rows("update big set x = randomblob(4000) where rowid in (?, ?)", ${n} * 37 % 5000, 5000 - ${n} % 5000)
+        `)
+        ids.push(n)
+      }
+    })()
+    const replica = await scope.node({ follows: primary })
+    await replica.logged(/msg="connected to the primary"/)
+    while (!run(["ls", replica.mount]).includes("a.db\n")) await Bun.sleep(5)
+    hasJoined = true
+    await writing
+    await writer.close()
+    await expectSame(primary, replica, "a.db")
+    expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(`${ids.length}`)
+    expect(await snapshotCount(primary)).toBe(1)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a replica that was stopped, or killed, goes on without another snapshot",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    let replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    await expectSame(primary, replica, "a.db")
+    let rows = 0
+    for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) {
+      const watcher = new LongClient(scope, replica, "a.db")
+      expect(await watcher.value("select count(*) from t")).toBe(rows)
+      await replica.stop(signal)
+      await watcher.close("SIGKILL")
+      sqlite3(primary, "a.db", "insert into t values(1)")
+      rows += 1
+      replica = await again(scope, replica, primary)
+      if (signal === "SIGKILL") await replica.logged(/msg="took away a dead mount"/)
+      await expectSame(primary, replica, "a.db")
+      expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(`${rows}`)
+    }
+    expect(await snapshotCount(primary)).toBe(1)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a replica that is killed while transactions come in is whole afterwards",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    let replica = await scope.node({ follows: primary })
+    const setup = `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`
+    sqlite3(primary, "a.db", setup)
+    await caughtUp(primary, replica, "a.db")
+    for (let round = 0; round < 3; round++) {
+      const writing = start(
+        nodeCommand(
+          primary,
+          `const a = db("a.db")
+           for (let n = 0; n < 300; n++) a.exec("insert into t(x) values(randomblob(20000))")`,
+        ),
+      )
+      const before = pos(replica, "a.db")
+      while (pos(replica, "a.db") === before) await Bun.sleep(1)
+      await replica.stop("SIGKILL")
+      replica = await again(scope, replica, primary)
+      await output(writing)
+      await expectSame(primary, replica, "a.db")
+    }
+    expect(await snapshotCount(primary)).toBe(1)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a primary that was stopped goes on, and its replica connects again",
+  async (mode) => {
+    await using scope = new Scope()
+    let primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    await expectSame(primary, replica, "a.db")
+    const watcher = new LongClient(scope, replica, "a.db")
+    for (let rows = 1; rows <= 2; rows++) {
+      const before = pos(primary, "a.db")
+      expect(await primary.stop()).toEqual({ code: 0, signal: null })
+      expect(await watcher.value("select count(*) from t")).toBe(rows - 1)
+      primary = await again(scope, primary)
+      expect(pos(primary, "a.db")).toBe(before)
+      sqlite3(primary, "a.db", "insert into t values(1)")
+      await expectSame(primary, replica, "a.db")
+      expect(await watcher.value("select count(*) from t")).toBe(rows)
+    }
+    expect(await snapshotCount(primary)).toBe(0)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+  "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
+  async (mode) => {
+    await using scope = new Scope()
+    let primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`)
+    await caughtUp(primary, replica, "a.db")
+    const acknowledged: number[] = []
+    for (let round = 0; round < 3; round++) {
+      const writer = new LongClient(scope, primary, "a.db")
+      await writer.run(`db.pragma("journal_mode = ${mode}"); db.pragma("cache_size = 5")`)
+      const enough = acknowledged.length + 20
+      const writing = (async () => {
+        for (let id = round * 1_000_000 + 1; ; id++) {
+          await writer.rows("insert into t values(?, randomblob(?))", id, (id % 7) * 6000)
+          acknowledged.push(id)
+        }
+      })().catch(() => {})
+      while (acknowledged.length < enough) await Bun.sleep(1)
+      await primary.stop("SIGKILL")
+      await writing
+      await writer.close("SIGKILL")
+
+      primary = await again(scope, primary)
+      await primary.logged(/msg="took away a dead mount"/)
+      const found = new Set(sqlite3(primary, "a.db", "select id from t").split("\n").map(Number))
+      expect(acknowledged.filter((id) => !found.has(id))).toEqual([])
+      expect(found.size - acknowledged.length).toBeLessThanOrEqual(round + 1)
+      expect(sqlite3(primary, "a.db", "pragma integrity_check")).toBe("ok")
+      await expectSame(primary, replica, "a.db")
+    }
+    expect(await snapshotCount(primary)).toBe(0)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a replica of another cluster is refused, says so once and keeps what it has",
+  async () => {
+    await using scope = new Scope()
+    const ours = await scope.node()
+    const theirs = await scope.node()
+    const first = await scope.node({ follows: ours })
+    sqlite3(ours, "a.db", "create table t(x); insert into t values(1)")
+    sqlite3(theirs, "a.db", "create table t(x); insert into t values(2); insert into t values(3)")
+    const before = await caughtUp(ours, first, "a.db")
+    await first.stop()
+
+    const lost = await again(scope, first, theirs)
+    const id = (node: TestNode) => readFileSync(join(node.data, "clusterid"), "utf8").trim()
+    await lost.logged(RegExp(`belongs to cluster ${id(theirs)}, this node to ${id(ours)}, see `))
+    expect(pos(lost, "a.db")).toBe(before)
+    expect(sqlite3(lost, "a.db", "select x from t")).toBe("1")
+    expect(run(["ls", "-a", lost.mount])).not.toContain(".primary")
+    await lost.stop()
+    expect((await lost.wholeOutput).match(/belongs to cluster/g)).toHaveLength(1)
+
+    const found = await again(scope, lost, ours)
+    sqlite3(ours, "a.db", "insert into t values(9)")
+    await expectSame(ours, found, "a.db")
+  },
+  60_000,
+)

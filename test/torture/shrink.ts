@@ -1,0 +1,62 @@
+/** A database that grows and shrinks by deletes, VACUUM and auto_vacuum, with a reader in another process. */
+import type { Random } from "../support/random.ts"
+import type { Mode } from "./model.ts"
+import { inPair } from "./pair.ts"
+import { DATABASE, Round } from "./round.ts"
+
+const STEP_MS_MAX = 300_000
+const ROW_SIZE = 2000
+
+export interface ShrinkOptions {
+  readonly random: Random
+  readonly mode: Exclude<Mode, "mixed">
+  readonly sizeMiB: number
+  readonly cycles: number
+}
+
+export async function shrink(options: ShrinkOptions): Promise<void> {
+  return inPair(`shrink-${options.mode}`, async (pair) => {
+    const { random, mode, sizeMiB, cycles } = options
+    const round = new Round(pair, random, mode)
+    const path = `${pair.primary.mount}/${DATABASE}`
+    const sql = async (text: string) => {
+      const setup = `PRAGMA busy_timeout = 60000; PRAGMA journal_mode = ${mode};`
+      const cache = `PRAGMA cache_size = ${random.pick([2000, 50])};`
+      return round
+        .client("sqlite3", ["sqlite3", "-bail", path, setup + cache + text])
+        .output(STEP_MS_MAX)
+    }
+    try {
+      await round.setUp()
+      await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
+      await pair.settled(DATABASE)
+      const reader = round.startReader(pair.primary)
+      const replicaReader = round.startReader(pair.replica)
+      for (let cycle = 0; cycle < cycles; cycle++) {
+        const vacuum = random.pick(["none", "full", "incremental"])
+        await sql(`PRAGMA auto_vacuum = ${vacuum}; VACUUM`)
+        const rows = Math.ceil((sizeMiB << 20) / ROW_SIZE / 4)
+        for (let part = 0; part < 4; part++) {
+          await sql(`WITH RECURSIVE s(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM s WHERE k < ${rows})
+            INSERT INTO big (body) SELECT randomblob(${ROW_SIZE - 50}) FROM s`)
+        }
+        await sql(`DELETE FROM big WHERE id % ${random.between(5, 50)} <> 0`)
+        if (vacuum === "incremental") await sql("PRAGMA incremental_vacuum(500)")
+        if (random.below(2) === 0) await sql("UPDATE big SET body = randomblob(100) WHERE id % 2")
+        if (vacuum === "incremental") await sql("PRAGMA incremental_vacuum")
+        if (random.below(3) > 0) await sql("VACUUM")
+        await sql("DELETE FROM big")
+        if (vacuum === "none" || random.below(3) === 0) await sql("VACUUM")
+        for (const each of [reader, replicaReader]) {
+          if (each.hasEnded) throw new Error(`a reader failed: ${each.stderr}`)
+        }
+        await pair.settled(DATABASE)
+        await round.checkContent(pair.primary)
+      }
+      await round.end()
+      await round.check()
+    } finally {
+      await round.end()
+    }
+  })
+}
