@@ -30,7 +30,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
-import { detachStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
+import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
 
 const log = logger("litefs")
 
@@ -56,15 +56,15 @@ export class LiteFS {
   }
 
   /**
-   * Takes away what a daemon that was killed has left mounted. Holding the lock of the data directory tells that
+   * Deals with what a daemon that was killed has left mounted. Holding the lock of the data directory tells that
    * the daemon is gone: one that serves another data directory here is asked whether it answers.
    */
   static recoverMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): void {
     const dataDir = new DataDir(options.dataDir)
     const lock = dataDir.exists() ? dataDir.lock() : undefined
     try {
-      const count = detachStaleMounts(options.fuseDir)
-      if (count > 0) log.info("took away a dead mount", { dir: options.fuseDir })
+      if (abortStaleMounts(options.fuseDir))
+        log.info("found a dead mount", { dir: options.fuseDir })
     } finally {
       if (lock !== undefined) closeFile(lock)
     }
@@ -125,6 +125,7 @@ export class LiteFS {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
       publish: (database, last) => peer.publish(database, last),
+      segmentFull: (segment) => peer.releaseSegment(segment),
       failed: fail,
     })
 

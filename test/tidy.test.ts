@@ -16,6 +16,7 @@ const LAYERS = [
   ["cluster"],
   ["peer"],
   ["mount"],
+  ["doctor"],
   ["recovery"],
   ["capture"],
   ["store"],

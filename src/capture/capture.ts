@@ -168,9 +168,9 @@ export class Capture {
     for (const act of this.#whenClean.splice(0)) act()
   }
 
-  walWriting(offset: number): void {
+  walWriting(offset: number, size: number, bytes: Uint8Array): void {
     const before = this.history.pos.txid
-    this.#wal.writing(offset)
+    this.#wal.writing(offset, size, bytes)
     if (this.history.pos.txid !== before) this.#onCommit()
   }
 

@@ -18,7 +18,8 @@ import {
 import { LtxEncoder } from "../ltx/encoder.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
-import { type LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
+import type { TransactionLog } from "../store/commit-log.ts"
+import type { LtxDirectory } from "../store/ltx-directory.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { PageChecksums } from "./page-checksums.ts"
 
@@ -46,6 +47,14 @@ export interface HistoryState {
   readonly timestampMs: number
 }
 
+export interface HistoryContext {
+  readonly ltx: LtxDirectory
+  /** Where transactions become durable. */
+  readonly log: TransactionLog
+  readonly nodeId: bigint
+  readonly clock: Clock
+}
+
 const page = allocate(65536)
 
 /** One for all, since it has large tables. */
@@ -56,6 +65,7 @@ const sum = new Uint32Array(2)
 export class History {
   readonly name: string
   readonly ltx: LtxDirectory
+  readonly #log: TransactionLog
   readonly #nodeId: bigint
   readonly #clock: Clock
   #pos: Pos
@@ -64,11 +74,12 @@ export class History {
   #timestampMs: number
   readonly #sums: PageChecksums
 
-  constructor(name: string, ltx: LtxDirectory, state: HistoryState, nodeId: bigint, clock: Clock) {
+  constructor(name: string, state: HistoryState, context: HistoryContext) {
     this.name = name
-    this.ltx = ltx
-    this.#nodeId = nodeId
-    this.#clock = clock
+    this.ltx = context.ltx
+    this.#log = context.log
+    this.#nodeId = context.nodeId
+    this.#clock = context.clock
     this.#pos = state.pos
     this.#pageSize = state.pageSize
     this.#commit = state.commit
@@ -103,7 +114,7 @@ export class History {
     const isResized = change.pageSize !== this.#pageSize
     const oldCommit = isResized ? 0 : this.#commit
     const txid = this.#pos.txid + 1n
-    const file = new LtxFileWriter(this.ltx.filePath(txid, txid))
+    const file = this.#log.begin(this.name, txid, this.ltx.filePath(txid, txid))
     sink = file.append
     encoder.reset()
     const timestampMs = this.#clock.wallMs()

@@ -15,8 +15,10 @@
  * 3. A write below `captured` comes from a writer that does not know of those commits: the client that wrote
  *    them died, or failed, before it published them in the wal-index. They are taken back by a transaction
  *    that restores what was there, so that the history never disagrees with what clients read.
- * 4. A header at offset 0 with other salts restarts the log; SQLite writes it only when every frame is in the
- *    database file.
+ * 4. A header at offset 0 restarts the log; SQLite writes it only when every frame it knows of is in the
+ *    database file. What is not there was not known to it, and is taken back as well.
+ * 5. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
+ *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  */
 import { assert } from "../lib/assert.ts"
 import type { Logger } from "../lib/log.ts"
@@ -77,6 +79,8 @@ export class WalTracker {
   #header: WalHeader | undefined
   #size = 0
   #valid = 0
+  #isRepeat = false // the write in progress puts down what is there already
+  #lastTxid = 0n // of the last transaction captured
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
   readonly #commits: number[] = [] // frames up to the end of each captured transaction
   readonly #chain = new WalChecksum() // up to `valid`
@@ -168,11 +172,14 @@ export class WalTracker {
   }
 
   /** Before bytes of the file change. Throws when they may not. */
-  writing(offset: number): void {
+  writing(offset: number, size: number, bytes: Uint8Array): void {
+    this.#isRepeat = false
     if (this.#header === undefined) return
-    if (offset < WAL_HEADER_SIZE) return this.#leave()
+    if (offset < WAL_HEADER_SIZE) return this.#restarting()
     const first = this.#frameAt(offset)
-    if (first < this.captured) this.#revoke(first)
+    if (first >= this.captured) return
+    this.#isRepeat = this.#holds(offset, bytes.subarray(0, size))
+    if (!this.#isRepeat) this.#revoke(first)
   }
 
   /** After bytes of the file have changed. True when that completed transactions, which are durable now. */
@@ -182,15 +189,23 @@ export class WalTracker {
       this.#readHeader()
       return false
     }
-    if (this.#header === undefined) return false
+    if (this.#header === undefined || this.#isRepeat) return false
     const first = this.#frameAt(offset)
     if (first < this.#valid) this.#retreat(first)
-    return first === this.#valid && this.#advance()
+    // Also when the write is further on: what lies between may be whole since commits were taken back.
+    return this.#advance()
   }
 
   /** Before the file is cut to `size` bytes. */
   truncating(size: number): void {
-    if (size < WAL_HEADER_SIZE) return this.reset()
+    if (size < WAL_HEADER_SIZE) {
+      // SQLite does this after a checkpoint (PRAGMA wal_checkpoint(TRUNCATE)), and knows all published commits.
+      const isUnpublished =
+        this.#unwritten.count > 0 &&
+        this.#unwritten.writtenTxid(this.#lastTxid) >= this.#lastTxid - 1n
+      if (isUnpublished) this.#restarting()
+      return this.reset()
+    }
     if (this.#header === undefined) return
     const whole = this.#frameAt(size)
     if (whole < this.captured) this.#revoke(whole)
@@ -198,19 +213,28 @@ export class WalTracker {
     this.#size = Math.min(this.#size, size)
   }
 
-  /** The file is gone or empty: every captured page is in the database file. */
+  /** The file goes, or is emptied. */
   reset(): void {
-    this.#leave()
+    this.#save()
     this.#header = undefined
     this.#size = 0
     this.#forgetFrames()
   }
 
   /**
+   * A client starts the log over. It has checkpointed every commit that it knows of, so one that is not in the
+   * database file is one that was not published, and the client goes on without it.
+   */
+  #restarting(): void {
+    if (this.#unwritten.count > 0 && this.captured > 0) this.#revoke(0)
+    this.#on.allGoing()
+  }
+
+  /**
    * All frames go. SQLite has checkpointed them; a user who removed the file has not, and then we do, while its
    * content can still be read.
    */
-  #leave(): void {
+  #save(): void {
     this.#on.allGoing()
     if (this.checkpoint()) {
       this.#log.warn("saved transactions from a WAL that was removed before its checkpoint", {
@@ -218,6 +242,13 @@ export class WalTracker {
       })
       this.#on.databaseRewritten()
     }
+  }
+
+  /** Whether the bytes of the file at `offset` are these. */
+  #holds(offset: number, bytes: Uint8Array): boolean {
+    if (bytes.length > frame.bytes.length) return false
+    const n = this.#wal.read(frame.address, bytes.length, offset)
+    return n === bytes.length && Buffer.compare(frame.bytes.subarray(0, n), bytes) === 0
   }
 
   #readHeader(): void {
@@ -289,6 +320,7 @@ export class WalTracker {
       }
       this.#pending.length = 0
       this.#commits.push(this.#valid)
+      this.#lastTxid = this.#history.pos.txid
       return isNew
     } catch (error) {
       this.frames.truncate(first)
@@ -321,6 +353,7 @@ export class WalTracker {
     for (const pgno of revoked) this.#on.pageGoing(pgno)
     const commit = this.#commitAt(kept)
     const count = this.captured
+    const revokedCommit = this.#history.commit
     this.frames.truncate(kept)
     try {
       this.#history.append({
@@ -334,6 +367,9 @@ export class WalTracker {
       throw error
     }
     for (const pgno of revoked) this.#unwritten.add(pgno, this.#history.pos.txid)
+    for (const [pgno] of this.frames.entries()) {
+      if (pgno > revokedCommit) this.#unwritten.add(pgno, this.#history.pos.txid) // back again
+    }
     this.#unwritten.truncate(commit)
     while (this.#commits.length > 0 && (this.#commits.at(-1) as number) > kept) this.#commits.pop()
     this.#retreat(kept)

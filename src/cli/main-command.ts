@@ -7,8 +7,10 @@ import { type CommandDef, runCommand } from "citty"
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { splitAtDoubleDash } from "./argv.ts"
+import { DOCTOR_HELP, doctorCommand } from "./doctor.ts"
 import { columns, indented } from "./help.ts"
 import { type CliIo, reportError } from "./io.ts"
+import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
@@ -25,6 +27,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "mount the file system and run a command next to it",
     help: MOUNT_HELP,
     define: mountCommand,
+  },
+  ltx: {
+    about: "list, check, apply and compact LTX files",
+    help: LTX_HELP,
+    define: ltxCommand,
+  },
+  doctor: {
+    about: "examine a data directory, and repair it",
+    help: DOCTOR_HELP,
+    define: doctorCommand,
   },
   version: { about: "print the version", help: VERSION_HELP, define: versionCommand },
 }

@@ -38,6 +38,8 @@ async function checkFuseDir(dir: string): Promise<void> {
   try {
     entries = await readdir(dir)
   } catch (error) {
+    // A mount whose daemon is dead: the new one takes its place.
+    if ((error as NodeJS.ErrnoException).code === "ENOTCONN") return
     throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(dir, error)}`, {
       cause: error,
     })
@@ -60,8 +62,6 @@ function fuseDirFault(dir: string, error: unknown): string {
       return "it is not a directory, choose another --fuse-dir"
     case "EACCES":
       return "it may not be read by this user, run LiteFS as root or choose another --fuse-dir"
-    case "ENOTCONN":
-      return `a dead mount is in its place, remove that with: umount -l ${shellWord(dir)}`
     default:
       return message
   }

@@ -19,12 +19,15 @@ export interface SessionOptions {
   readonly server: FuseServer
   readonly request: Region
   readonly reply: Region
+  /** What can wait until the client has its answer. */
+  afterReply(): void
   /** A descriptor that becomes readable when there are messages, and who takes them. */
   readonly mailbox: { readonly readFd: Fd; take(): void }
 }
 
 /** Answers requests until the directory is unmounted. */
-export function serve({ device, server, request, reply, mailbox }: SessionOptions): void {
+export function serve(options: SessionOptions): void {
+  const { device, server, request, reply, mailbox } = options
   const poller = new Poller(device, mailbox.readFd)
   for (;;) {
     poller.wait()
@@ -37,6 +40,7 @@ export function serve({ device, server, request, reply, mailbox }: SessionOption
     if (length < 0) throw new SysError(-length, "fuse:read", "read a request")
     const replyLength = server.handle(length)
     if (replyLength > 0) sendReply(device, reply.address, replyLength)
+    options.afterReply()
   }
 }
 

@@ -155,7 +155,7 @@ export class ReplicaStream {
     }
     let hasSent = false
     for (;;) {
-      const { pos } = positions.read(slot)
+      const { stored: pos } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
       if (this.#isClosed || posEquals(known, pos)) return hasSent
       const isBehind = known.txid > 0n && known.txid < pos.txid

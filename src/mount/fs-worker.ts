@@ -14,6 +14,8 @@ export interface FsListener {
   rewritten(database: string): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
+  /** A segment of the commit log is full. */
+  segmentFull(segment: number): void
   failed(error: Error): void
 }
 
@@ -115,6 +117,8 @@ export class FsWorker {
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return
+      case "segment-full":
+        return this.#on.segmentFull(event.segment)
       case "unmounted":
         return this.#unmounted.resolve()
       case "stopped":

@@ -49,6 +49,8 @@ export type FsEvent =
       readonly database: string
       readonly last: LastTransaction
     }
+  /** A segment of the commit log is full: it is free when everything is synced. */
+  | { readonly type: "segment-full"; readonly segment: number }
   | { readonly type: "unmounted" }
   | { readonly type: "stopped" } // everything is settled
   | { readonly type: "failed"; readonly message: string }

@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
+import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
@@ -22,6 +23,7 @@ export interface MountedDatabaseContext {
   readonly role: Role
   readonly nodeId: bigint
   readonly clock: Clock
+  readonly log: TransactionLog
   onCommit(slot: Slot): void
   /** Has the peer thread look whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
@@ -54,7 +56,7 @@ export class MountedDatabase {
     this.slot = context.positions.add(name)
     if (state === undefined) return
     const ltx = new LtxDirectory(dataDir.ltxDir(name))
-    const history = new History(name, ltx, state, context.nodeId, context.clock)
+    const history = new History(name, state, { ...context, ltx })
     this.#capture = new Capture({
       history,
       database: this.database,
@@ -96,7 +98,7 @@ export class MountedDatabase {
 
   #publish(): void {
     const { history } = this.#capture as Capture
-    this.#context.positions.write(this.slot, history)
+    this.#context.positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.slot)
   }
 }

@@ -13,9 +13,11 @@ import { unreachable } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
+import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { recoverDatabases } from "../recovery/recover.ts"
+import { type CommitLog, directLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
-import { Positions } from "../store/positions.ts"
+import { Positions, type Slot } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
@@ -33,14 +35,29 @@ const log = logger("fs")
 let directory: Directory
 let options: FsThreadOptions
 let role: Role
+let positions: Positions
+let flags: SharedFlags
+let commitLog: CommitLog | undefined
+
+/** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
+const unstored = new Set<Slot>()
 
 function start(given: FsThreadOptions): void {
   options = given
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
   const dataDir = new DataDir(options.dataDir)
-  const positions = new Positions(options.positions)
-  const flags = new SharedFlags(options.flags)
+  positions = new Positions(options.positions)
+  flags = new SharedFlags(options.flags)
+  if (role.isPrimary) {
+    commitLog = openCommitLog(dataDir, log, {
+      isFree: (segment) => flags.isSegmentFree(segment),
+      onFull: (segment) => {
+        flags.setSegmentFree(segment, false)
+        tell({ type: "segment-full", segment })
+      },
+    })
+  }
   const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
   directory = new Directory(
     {
@@ -49,9 +66,8 @@ function start(given: FsThreadOptions): void {
       role,
       nodeId: options.nodeId,
       clock: systemClock,
-      onCommit: () => {
-        if (flags.raiseChanged()) tell({ type: "changed" })
-      },
+      log: commitLog ?? directLog,
+      onCommit: (slot) => void unstored.add(slot),
       publish: (database, last) => {
         const deferred = new Deferred()
         const request = nextRequest++
@@ -82,10 +98,35 @@ function serveDevice(device: Fd): void {
   })
   const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
   const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(handleMessage) }
-  serve({ device, server, request, reply, mailbox })
+  serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
   tell({ type: "unmounted" })
+  storeCommits()
   directory.settle()
+  closeLog()
   tell({ type: "stopped" })
+}
+
+/** Makes the LTX files of new transactions, after their clients were answered, and says that there are some. */
+function storeCommits(): void {
+  if (unstored.size === 0) return
+  try {
+    commitLog?.materialize()
+  } catch (error) {
+    log.error("cannot make an LTX file, its transaction is safe in the commit log", { error })
+    return
+  }
+  for (const slot of unstored) positions.markStored(slot)
+  unstored.clear()
+  if (flags.raiseChanged()) tell({ type: "changed" })
+}
+
+function closeLog(): void {
+  try {
+    commitLog?.clear()
+  } catch (error) {
+    log.warn("cannot empty the commit log, the next start does", { error })
+  }
+  commitLog?.close()
 }
 
 function handleMessage(message: FsMessage): void {

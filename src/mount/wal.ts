@@ -20,7 +20,7 @@ export class WalEntry extends BackedEntry {
       this.#database.complainAboutWrite()
       throw FuseError.of(Errno.EROFS)
     }
-    capture.walWriting(offset)
+    capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
   }

@@ -5,6 +5,8 @@ export interface Application {
   readonly path: string // of the LTX file, whole and verified
   readonly header: LtxHeader
   readonly pgnos: readonly number[] // the pages in it, ascending
+  /** There is no such database yet, for any client. */
+  readonly isNew: boolean
   /** Called when the content is in place and before any client can see it. */
   publish(): void
 }

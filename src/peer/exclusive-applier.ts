@@ -33,9 +33,9 @@ export class ExclusiveApplier implements Applier {
   }
 
   async apply(application: Application): Promise<void> {
-    if (!this.#database.open()) {
+    this.#database.create()
+    if (application.isNew) {
       // Nobody can have a database open that does not exist: no locks, and the name comes last.
-      this.#database.create()
       this.#writePages(application)
       application.publish()
       return

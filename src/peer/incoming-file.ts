@@ -13,6 +13,7 @@ import { writePageChecksum } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import type { LtxTrailer } from "../ltx/trailer.ts"
+import { directLog, type TransactionLog } from "../store/commit-log.ts"
 import { type LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
 import { renameFile, syncDirectory } from "../sys/file.ts"
 
@@ -27,7 +28,9 @@ const sum = new Uint32Array(2)
 
 export class IncomingFile {
   readonly sums: PageSum[] = [] // of its pages, ascending
+  readonly #database: string
   readonly #ltx: LtxDirectory
+  readonly #log: TransactionLog
   readonly #decoder: LtxDecoder
   readonly #parts: Uint8Array[] = []
   #size = 0
@@ -35,8 +38,10 @@ export class IncomingFile {
   #header: LtxHeader | undefined
   #trailer: LtxTrailer | undefined
 
-  constructor(ltx: LtxDirectory) {
+  constructor(database: string, ltx: LtxDirectory, log: TransactionLog) {
+    this.#database = database
     this.#ltx = ltx
+    this.#log = log
     this.#decoder = new LtxDecoder({
       header: (header) => {
         this.#header = header
@@ -79,9 +84,12 @@ export class IncomingFile {
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
     if (this.#spool === undefined) {
-      const file = new LtxFileWriter(path)
+      // The commit log knows files of one transaction.
+      const log = minTxid === maxTxid ? this.#log : directLog
+      const file = log.begin(this.#database, maxTxid, path)
       for (const part of this.#parts) file.append(part)
       file.commit()
+      log.materialize()
     } else {
       this.#spool.commit()
       renameFile("ltx:rename", this.#spoolPath, path)

@@ -55,6 +55,8 @@ export type PeerCommand =
   | { readonly type: "rewritten"; readonly database: string }
   /** Publish the transaction if its writer has not. Answered by `published`. */
   | { readonly type: "publish"; readonly database: string; readonly last: LastTransaction }
+  /** Sync everything, then set the segment of the commit log free. */
+  | { readonly type: "release-segment"; readonly segment: number }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
   | { readonly type: "settle" }
   /** Close everything that is open in the mount, so that it can be unmounted. */

@@ -63,6 +63,10 @@ export class PeerWorker {
     await outcome.promise
   }
 
+  releaseSegment(segment: number): void {
+    this.#tell({ type: "release-segment", segment })
+  }
+
   rewritten(database: string): void {
     this.#tell({ type: "rewritten", database })
   }

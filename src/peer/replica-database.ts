@@ -17,6 +17,7 @@ import { isSnapshot } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
+import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { renameFile, unlinkFile } from "../sys/file.ts"
@@ -26,6 +27,8 @@ import { IncomingFile } from "./incoming-file.ts"
 export interface ReplicaDatabaseContext {
   readonly dataDir: DataDir
   readonly clock: Clock
+  /** Where what is received becomes durable. */
+  readonly transactions: TransactionLog
   readonly log: Logger
   makeApplier(name: string, file: BackedFile): Applier
   /** The database has the state; clients see it from when this returns. */
@@ -56,7 +59,7 @@ export class ReplicaDatabase {
   }
 
   receive(): IncomingFile {
-    return new IncomingFile(this.#ltx)
+    return new IncomingFile(this.name, this.#ltx, this.#context.transactions)
   }
 
   detach(): void {
@@ -76,7 +79,7 @@ export class ReplicaDatabase {
   async accept(incoming: IncomingFile): Promise<void> {
     const { header, trailer } = incoming
     this.#checkFollowsOn(incoming)
-    if (isSnapshot(header)) this.#keepDiverged()
+    if (isSnapshot(header)) this.#leaveHistory()
     const path = incoming.store()
     const publish = () => {
       this.#advance(incoming)
@@ -86,6 +89,7 @@ export class ReplicaDatabase {
     const application: Application = {
       path,
       header,
+      isNew: this.#state.commit === 0,
       pgnos: incoming.sums.map(({ pgno }) => pgno),
       publish,
     }
@@ -157,8 +161,9 @@ export class ReplicaDatabase {
   }
 
   /** A snapshot replaces the history: what there was of another is kept under a name that says so. */
-  #keepDiverged(): void {
+  #leaveHistory(): void {
     if (this.#state.pos.txid === 0n) return
+    this.#context.transactions.clear()
     const { dataDir, clock, log } = this.#context
     const time = new Date(clock.wallMs()).toISOString().replaceAll(":", "-")
     const { txid, checksum } = this.#state.pos

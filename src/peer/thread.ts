@@ -14,10 +14,13 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
+import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
+import { type CommitLog, directLog, type TransactionLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
+import { syncFileSystem } from "../sys/file.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
@@ -41,6 +44,8 @@ class PeerThread {
   readonly #positions: Positions
   readonly #flags: SharedFlags
   readonly #fs: MailboxSender<FsMessage>
+  readonly #log: TransactionLog
+  readonly #commitLog: CommitLog | undefined
   readonly #recovered: RecoveredDatabases
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
@@ -56,9 +61,20 @@ class PeerThread {
     this.#flags = new SharedFlags(options.flags)
     this.#flags.peerThreadId = threadId()
     this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
-    this.#recovered = options.isPrimary
-      ? new Map()
-      : recoverDatabases(this.#dataDir, this.#positions, log)
+    if (options.isPrimary) {
+      this.#log = directLog
+      this.#recovered = new Map()
+    } else {
+      this.#commitLog = openCommitLog(this.#dataDir, log, {
+        isFree: (segment) => this.#flags.isSegmentFree(segment),
+        onFull: (segment) => {
+          this.#flags.setSegmentFree(segment, false)
+          this.#releaseSegment(segment)
+        },
+      })
+      this.#log = this.#commitLog
+      this.#recovered = recoverDatabases(this.#dataDir, this.#positions, log)
+    }
   }
 
   handle(command: Exclude<PeerCommand, { type: "start" }>): void {
@@ -91,6 +107,8 @@ class PeerThread {
         return
       case "publish":
         return this.#publishLast(command.database, command.last)
+      case "release-segment":
+        return this.#releaseSegment(command.segment)
       case "settle":
         this.#settle()
         return tell({ type: "settled" })
@@ -167,6 +185,16 @@ class PeerThread {
     tell({ type: "published", database: name })
   }
 
+  #releaseSegment(segment: number): void {
+    try {
+      syncFileSystem("log:syncfs", this.#dataDir.root)
+      this.#flags.setSegmentFree(segment, true)
+    } catch (error) {
+      // Until it works, commits are written to LTX files directly.
+      log.error("cannot set a segment of the commit log free", { error })
+    }
+  }
+
   #settle(): void {
     const healthy = [...this.#recovered].filter(([, state]) => state !== undefined)
     for (const name of new Set([...healthy.map(([name]) => name), ...this.#databases.keys()])) {
@@ -176,6 +204,7 @@ class PeerThread {
         log.warn("cannot leave a database ready for a quick start", { db: name, error })
       }
     }
+    closeLog(this.#commitLog)
   }
 
   #refuse(file: number, database: string, error: unknown): void {
@@ -201,6 +230,7 @@ class PeerThread {
       {
         dataDir: this.#dataDir,
         clock: systemClock,
+        transactions: this.#log,
         log,
         makeApplier: (_, file) => {
           const files = new MountedFiles(name, this.#options.fuseDir, systemClock, log)
@@ -222,10 +252,19 @@ class PeerThread {
     const isNew = this.#positions.find(name) === undefined
     const slot = this.#positions.add(name)
     const wasDropped = this.#positions.read(slot).commit === 0
-    this.#positions.write(slot, state)
+    this.#positions.write(slot, state, state.pos)
     if (isNew || wasDropped) this.#cache?.forgetName(name)
     if (this.#flags.raiseChanged()) tell({ type: "changed" })
   }
+}
+
+function closeLog(commitLog: CommitLog | undefined): void {
+  try {
+    commitLog?.clear()
+  } catch (error) {
+    log.warn("cannot empty the commit log, the next start does", { error })
+  }
+  commitLog?.close()
 }
 
 function tell(event: PeerEvent): void {

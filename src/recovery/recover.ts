@@ -54,7 +54,7 @@ export function recoverDatabases(
     try {
       const state = recoverDatabase(name, dataDir, log)
       states.set(name, state)
-      positions.write(positions.add(name), state)
+      positions.write(positions.add(name), state, state.pos)
     } catch (error) {
       log.error("database is unavailable, its files are left as they are", { db: name, error })
       states.set(name, undefined)

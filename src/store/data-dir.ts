@@ -6,6 +6,7 @@
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
+ *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory

@@ -45,15 +45,14 @@ export function inspectLtxFile(path: string): InspectedLtxFile {
     return { ...facts, kind: "whole", ...summary, minTxid: min, maxTxid: max, pageCount }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
-    return { ...facts, kind: "damaged", problem: problemOf(error) }
+    return { ...facts, kind: "damaged", problem: ltxProblemOf(error) }
   }
 }
 
-/** What follows on "Cannot decode LTX file: ". */
-function problemOf(error: RangeError): string {
+/** Why a file is no whole LTX file, without a subject: "it ends inside its pages". */
+export function ltxProblemOf(error: RangeError): string {
   const message = messageOf(error)
-  const problem = message.slice(message.indexOf(": ") + 2)
-  return /^(its?|flags|page|min|max|pre|post|file|WAL|bytes) /.test(problem)
-    ? problem
-    : message.replace(/^Cannot/, "one cannot")
+  const { what = "", problem = message } =
+    /^Cannot \w+ (?<what>[^:]+): (?<problem>.*)$/s.exec(message)?.groups ?? {}
+  return what.startsWith("LTX") ? problem : `its ${what} is damaged: ${problem}`
 }

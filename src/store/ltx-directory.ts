@@ -107,6 +107,12 @@ export class LtxFileWriter {
     this.#end()
   }
 
+  /** The file is whole, but a power cut may still tear it. */
+  finish(): void {
+    this.#flush()
+    this.#end()
+  }
+
   /** Gives up: the name is free again. Does not throw, since it runs when something else has failed. */
   discard(): void {
     const exists = this.#fd !== undefined

@@ -1,6 +1,7 @@
-/** Single words that threads share: who the peer thread is, and whether a change was announced. */
+/** Single words that threads share: who the peer thread is, whether a change was announced, and the commit log. */
 const PEER_THREAD_ID = 0
 const CHANGED = 1
+const FULL_SEGMENTS = 2 // one word each
 
 export class SharedFlags {
   readonly memory: SharedArrayBuffer
@@ -27,6 +28,15 @@ export class SharedFlags {
   /** True for the first call since the main thread looked: only then a message is worth its cost. */
   raiseChanged(): boolean {
     return Atomics.exchange(this.#words, CHANGED, 1) === 0
+  }
+
+  /** Whether a segment of the commit log may be written over. */
+  isSegmentFree(segment: number): boolean {
+    return Atomics.load(this.#words, FULL_SEGMENTS + segment) === 0
+  }
+
+  setSegmentFree(segment: number, isFree: boolean): void {
+    Atomics.store(this.#words, FULL_SEGMENTS + segment, isFree ? 0 : 1)
   }
 
   /** To be called before looking at what changed. */

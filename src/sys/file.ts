@@ -13,6 +13,7 @@ export const O_RDWR = 2
 export const O_CREAT = 0o100
 export const O_EXCL = 0o200
 export const O_TRUNC = 0o1000
+export const O_PATH = 0o10000000
 const O_CLOEXEC = 0o2000000
 
 export type Fd = number
@@ -254,6 +255,14 @@ export function fileSystemStatus(op: string, path: string): FileSystemStatus {
     filesFree: at(48),
     nameLength: at(64),
   }
+}
+
+/** Everything that was written to the file system of `path` reaches the disk before this returns. */
+export function syncFileSystem(op: string, path: string): void {
+  const fd = openFile(op, path, O_RDONLY)
+  const error = libc.syncfs(fd) < 0 ? errno() : 0
+  closeFile(fd)
+  if (error !== 0) throw new SysError(error, op, `sync the file system of "${path}"`)
 }
 
 /** True when this process holds the lock on the open file; false when another has it. flock(2), exclusive. */

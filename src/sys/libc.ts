@@ -21,6 +21,7 @@ const { symbols } = dlopen(LIBC, {
   pwrite: { args: ["i32", "ptr", "u64", FFIType.i64_fast], returns: FFIType.i64_fast },
   fsync: { args: ["i32"], returns: "i32" },
   fdatasync: { args: ["i32"], returns: "i32" },
+  syncfs: { args: ["i32"], returns: "i32" },
   ftruncate: { args: ["i32", FFIType.i64_fast], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   rename: { args: ["ptr", "ptr"], returns: "i32" },
@@ -73,6 +74,7 @@ interface Libc {
   pwrite(fd: number, address: number, size: number, offset: number): number
   fsync(fd: number): number
   fdatasync(fd: number): number
+  syncfs(fd: number): number
   ftruncate(fd: number, size: number): number
   unlink(path: number): number
   rename(from: number, to: number): number

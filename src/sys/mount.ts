@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
-import { closeFile, type Fd, fileSystemStatus, O_RDWR, openFile } from "./file.ts"
+import { closeFile, type Fd, fileSystemStatus, O_PATH, O_RDWR, openFile } from "./file.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
@@ -21,9 +21,22 @@ const MS_NOSUID_NODEV = 2 | 4
 const MNT_FORCE = 1
 const MNT_DETACH = 2
 
-/** Mounts on the directory. Requests queue up in the kernel until the descriptor is read. */
+/**
+ * Mounts on the directory. Requests queue up in the kernel until the descriptor is read.
+ *
+ * A dead mount that is there is covered first and taken away after: at no moment can a program that lives write
+ * into the bare directory below.
+ */
 export function mountFuse(directory: string): Fd {
-  return userId() === 0 ? mountAsRoot(directory) : mountByHelper(directory)
+  if (userId() !== 0) return mountByHelper(directory)
+  const isCovered = mountsAt(directory).at(-1)?.type === TYPE
+  const corpse = isCovered ? openFile("fuse:open", directory, O_PATH) : undefined
+  const device = mountAsRoot(directory)
+  if (corpse !== undefined) {
+    libc.umount2(pathAddress(`/proc/self/fd/${corpse}`), MNT_FORCE | MNT_DETACH)
+    closeFile(corpse)
+  }
+  return device
 }
 
 function mountAsRoot(directory: string): Fd {
@@ -40,14 +53,21 @@ function mountAsRoot(directory: string): Fd {
   const error = failed ? errno() : 0
   if (error === 0) return fd
   closeFile(fd)
-  const hint =
-    error === Errno.EPERM
-      ? ", mounting needs CAP_SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse)"
-      : ""
   throw new LitefsError(
     "unavailable",
-    `Cannot mount on "${directory}": mount(2) says ${errnoName(error)}${hint}`,
+    `Cannot mount on "${directory}": mount(2) says ${errnoName(error)}${mountHint(error)}`,
   )
+}
+
+function mountHint(error: number): string {
+  switch (error) {
+    case Errno.EPERM:
+      return ", mounting needs CAP_SYS_ADMIN (in a container: --cap-add SYS_ADMIN --device /dev/fuse)"
+    case Errno.EINVAL:
+      return ", /dev/fuse is perhaps another device, make it with: mknod -m 666 /dev/fuse c 10 229"
+    default:
+      return ""
+  }
 }
 
 function openDevice(): Fd {
@@ -87,10 +107,12 @@ function mountByHelper(directory: string): Fd {
       )
     }
     if (child.status !== 0) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot mount on "${directory}": ${child.stderr.trim().replaceAll("\n", "; ")}`,
-      )
+      const fault = child.stderr.trim().replaceAll("\n", "; ")
+      // It opens the device with the rights of the user.
+      const hint = fault.includes("/dev/fuse")
+        ? ", run as root or let this user open it: chmod 666 /dev/fuse"
+        : ""
+      throw new LitefsError("unavailable", `Cannot mount on "${directory}": ${fault}${hint}`)
     }
     return receiveDescriptor(ours, memory.address, view)
   } finally {
@@ -167,32 +189,42 @@ export function parseMountInfo(text: string): MountEntry[] {
 }
 
 /**
- * Detaches mounts of ours that a killed daemon has left on the directory, and says how many. A mount that a
+ * Aborts what a killed daemon has left mounted on the directory, so that processes that hang in it get an error
+ * and go on. True when there was something. One dead mount stays, until mountFuse() replaces it. A mount that a
  * living daemon serves is left alone and is an error.
  *
  * A dead mount answers every request with ENOTCONN, but stat(2) of its root may still succeed from the
  * kernel's cache; statfs(2) always asks. The caller holds the lock of the data directory, so the daemon that
  * made the mount is gone, or serves another data directory here.
  */
-export function detachStaleMounts(directory: string): number {
-  let count = 0
-  while (mountsAt(directory).at(-1)?.type === TYPE) {
-    if (answers(directory)) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot mount on "${directory}": another litefs serves it, stop that one or choose another --fuse-dir`,
-      )
-    }
-    if (userId() === 0) {
-      // MNT_FORCE aborts the connection: processes that hang in it get an error and go on.
-      libc.umount2(pathAddress(directory), MNT_FORCE | MNT_DETACH)
-    } else {
-      spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
-    }
-    count += 1
-    if (count > 100) break
+export function abortStaleMounts(directory: string): boolean {
+  const count = mountsAt(directory).length
+  if (mountsAt(directory).at(-1)?.type !== TYPE) return false
+  if (answers(directory)) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot mount on "${directory}": another litefs serves it, stop that one or choose another --fuse-dir`,
+    )
   }
-  return count
+  if (userId() !== 0) {
+    spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
+    return true
+  }
+  for (let left = count; left > 1 && mountsAt(directory).at(-1)?.type === TYPE; left--) {
+    libc.umount2(pathAddress(directory), MNT_FORCE | MNT_DETACH)
+  }
+  abortConnection(directory)
+  return true
+}
+
+/**
+ * umount2(MNT_FORCE) aborts the connection of a FUSE mount before it looks whether the mount is busy, and a
+ * descriptor of ours in it makes it busy: so it is aborted and stays.
+ */
+function abortConnection(directory: string): void {
+  const fd = openFile("fuse:open", directory, O_PATH)
+  libc.umount2(pathAddress(directory), MNT_FORCE)
+  closeFile(fd)
 }
 
 /** A daemon that is alive but busy has this long to show it. */

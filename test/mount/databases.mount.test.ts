@@ -1,6 +1,14 @@
 /** What databases may be: page sizes, names, several at once, gone and made again. */
 import { expect, test } from "bun:test"
-import { caughtUp, expectQuiet, expectSame, failureOf, nodeProgram, run, sqlite3 } from "../support/client.ts"
+import {
+  caughtUp,
+  expectQuiet,
+  expectSame,
+  failureOf,
+  nodeProgram,
+  run,
+  sqlite3,
+} from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 

@@ -2,7 +2,15 @@
 import { expect, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { caughtUp, expectQuiet, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
+import {
+  caughtUp,
+  expectQuiet,
+  expectSame,
+  failureOf,
+  pos,
+  run,
+  sqlite3,
+} from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 

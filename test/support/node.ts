@@ -33,7 +33,7 @@ export interface NodeOptions {
   readonly command?: readonly string[]
   /** A command that runs the program: setpriv, unshare. */
   readonly through?: readonly string[]
-  /** Directory for mount and data; an earlier node's, to start it again on the same data. */
+  /** An earlier node's, to start it again; or another that has a `mnt` in it. */
   readonly directory?: string
   readonly port?: number
 }
@@ -96,7 +96,7 @@ export class TestNode {
     this.port = port
     this.mount = join(directory, "mnt")
     this.data = join(directory, "data")
-    mkdirSync(this.mount, { recursive: true })
+    if (options.directory === undefined) mkdirSync(this.mount)
     const { follows } = options
     const role = follows === undefined ? ["--primary"] : ["--primary-url", follows.url]
     const args = [

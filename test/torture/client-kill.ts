@@ -27,7 +27,7 @@ export async function clientKill(options: ClientKillOptions): Promise<void> {
       const count = mode === "mixed" ? 1 : random.between(1, 3)
       const readsLong = mode !== "mixed" && random.below(2) === 0
       round.mayBeExclusive = count === 1 && !readsLong
-      if (readsLong) await round.startReader(pair.primary).spoken(FIRST_WORD_MS_MAX)
+      if (readsLong) await round.startReader(pair.primary).heard(/^ready/, FIRST_WORD_MS_MAX)
       await pair.settled(DATABASE)
       if (random.below(2) === 0) round.startReader(pair.replica)
 
@@ -35,7 +35,8 @@ export async function clientKill(options: ClientKillOptions): Promise<void> {
       const lane = async () => {
         while (left > 0) {
           left -= 1
-          result.kills += (await killOne(round)) ? 1 : 0
+          const wasKilled = await killOne(round)
+          if (wasKilled) result.kills += 1
         }
       }
       const lanes = await Promise.allSettled(Array.from({ length: count }, lane))
@@ -43,6 +44,7 @@ export async function clientKill(options: ClientKillOptions): Promise<void> {
       if (failed !== undefined) throw failed.reason
       // With a reader that stays, no recovery of the WAL has published what the last writer has left.
       if (readsLong) await round.checkContent(pair.primary)
+      round.checkReaders()
       await round.end()
       await round.check()
       result.acknowledged += round.acknowledgedCount
@@ -56,15 +58,14 @@ export async function clientKill(options: ClientKillOptions): Promise<void> {
 async function killOne(round: Round): Promise<boolean> {
   const { random, mode } = round
   const writer = round.startWriter()
-  if (random.below(10) === 0) {
+  if (random.below(4) === 0) {
     await Bun.sleep(random.below(40))
   } else {
-    await writer.client.spoken(FIRST_WORD_MS_MAX)
-    await Bun.sleep(random.below(random.pick([2, 10, 40, 120])))
+    await writer.client.heard(/^ack/, FIRST_WORD_MS_MAX)
+    await Bun.sleep(random.below(random.pick([1, 5, 20, 80])))
   }
   const wasKilled = await writer.client.kill()
   round.collect(writer)
-  if (!wasKilled && process.env.TORTURE_DEBUG) console.log("ended", writer.id, writer.client.lines.length, writer.client.stderr)
   const problem = wasKilled ? undefined : writer.problem(mode)
   if (problem !== undefined) throw new Error(problem)
   return wasKilled

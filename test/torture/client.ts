@@ -15,18 +15,15 @@ export class Client {
   readonly lines: string[] = []
   readonly exited: Promise<number | null>
   readonly #child: ChildProcess
-  readonly #name: string
+  readonly name: string
   #rest = ""
   #stderr = ""
   #hasEnded = false
-  #spoke: () => void = () => {}
-  readonly #spoken = new Promise<void>((resolve) => {
-    this.#spoke = resolve
-  })
+  readonly #listeners = new Set<() => void>()
 
   constructor(name: string, command: readonly string[], stdin?: string) {
     const [program, ...args] = command as [string, ...string[]]
-    this.#name = name
+    this.name = name
     const input = stdin === undefined ? "ignore" : openSync(stdin, "r")
     this.#child = spawn(program, args, { cwd: ROOT, stdio: [input, "pipe", "pipe"] })
     if (typeof input === "number") closeSync(input)
@@ -34,7 +31,7 @@ export class Client {
       const lines = (this.#rest + bytes).split("\n")
       this.#rest = lines.pop() ?? ""
       this.lines.push(...lines)
-      this.#spoke()
+      for (const listener of this.#listeners) listener()
     })
     this.#child.stderr?.on("data", (bytes: Buffer) => {
       this.#stderr += bytes
@@ -42,7 +39,7 @@ export class Client {
     this.exited = new Promise((done) => {
       const end = (code: number | null) => {
         this.#hasEnded = true
-        this.#spoke()
+        for (const listener of this.#listeners) listener()
         done(code)
       }
       this.#child.once("close", end) // its output is complete
@@ -65,21 +62,26 @@ export class Client {
     return this.#stderr
   }
 
-  /** What it has printed that is not a line yet. */
-  get unfinished(): string {
-    return this.#rest
-  }
-
-  /** Resolves when it has said something, has ended, or the time is over. */
-  async spoken(limitMs: number): Promise<void> {
-    await within(limitMs, this.#spoken)
+  /** Resolves when it has printed a line that matches, has ended, or the time is over. */
+  async heard(pattern: RegExp, limitMs: number): Promise<void> {
+    let seen = 0
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const listener = () => {
+      const isHeard = this.lines.slice(seen).some((line) => pattern.test(line))
+      seen = this.lines.length
+      if (isHeard || this.#hasEnded) resolve()
+    }
+    this.#listeners.add(listener)
+    listener()
+    await within(limitMs, promise)
+    this.#listeners.delete(listener)
   }
 
   /** True when the kill is what ended it. */
   async kill(): Promise<boolean> {
     if (this.#hasEnded) return false
     this.#child.kill("SIGKILL")
-    if (!(await within(DEATH_MS_MAX, this.exited))) throw new StuckError(this.#name, this.pid)
+    if (!(await within(DEATH_MS_MAX, this.exited))) throw new StuckError(this.name, this.pid)
     return this.#child.signalCode === "SIGKILL"
   }
 
@@ -89,9 +91,13 @@ export class Client {
     if (!hasEnded) {
       const where = stacksOf(this.pid)
       await this.kill()
-      throw new Error(`${this.#name} did not end in ${limitMs} ms\n${where}`)
+      throw new Error(`${this.name} did not end in ${limitMs} ms\n${where}`)
     }
-    if (this.#child.exitCode !== 0) throw new Error(`${this.#name} failed: ${this.#stderr}`)
+    const code = await this.exited
+    if (code !== 0) {
+      const how = code ?? this.#child.signalCode
+      throw new Error(`${this.name} failed (${how}): ${this.#stderr}`)
+    }
     return [...this.lines, this.#rest].join("\n")
   }
 }

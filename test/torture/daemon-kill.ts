@@ -46,7 +46,7 @@ async function killOnce(round: Round, result: Result): Promise<void> {
   for (let index = 0; index < count; index++) writers.push(round.startWriter())
   const reader =
     mode !== "mixed" && random.below(3) === 0 ? round.startReader(pair.primary) : undefined
-  await writers[0]?.client.spoken(FIRST_WORD_MS_MAX)
+  await writers[0]?.client.heard(/^ack/, FIRST_WORD_MS_MAX)
   await Bun.sleep(random.below(random.pick([5, 50, 200])))
   const killsReplica = random.below(3) === 0
   const replicaFirst = random.below(2) === 0
@@ -62,7 +62,7 @@ async function killOnce(round: Round, result: Result): Promise<void> {
   await pair.ready()
   if (!waitsForErrors) await endWriters(round, writers, result)
   await reader?.kill()
-  round.forget(reader)
+  round.forget(reader) // it has had errors
   await round.checkContent(pair.primary)
 }
 

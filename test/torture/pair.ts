@@ -30,6 +30,9 @@ export class Pair {
   private constructor(name: string, ports: readonly [number, number]) {
     this.directory = mkdtempSync(join(tmpdir(), `litefs-torture-${name}-`))
     this.#ports = ports
+    for (const node of ["primary", "replica"]) {
+      mkdirSync(join(this.#directory(node), "mnt"), { recursive: true })
+    }
     this.primary = this.#startPrimary()
     this.replica = this.#startReplica()
   }
@@ -105,18 +108,18 @@ export class Pair {
   }
 
   #startPrimary(): TestNode {
-    return new TestNode(this.#directory("primary"), this.#ports[0], {})
+    const directory = this.#directory("primary")
+    return new TestNode(directory, this.#ports[0], { directory })
   }
 
   #startReplica(): TestNode {
+    const directory = this.#directory("replica")
     const url = `http://127.0.0.1:${this.#ports[0]}`
-    return new TestNode(this.#directory("replica"), this.#ports[1], { follows: { url } })
+    return new TestNode(directory, this.#ports[1], { directory, follows: { url } })
   }
 
   #directory(name: string): string {
-    const directory = join(this.directory, name)
-    mkdirSync(directory, { recursive: true })
-    return directory
+    return join(this.directory, name)
   }
 
   #keepLog(node: TestNode): void {
@@ -137,8 +140,12 @@ export async function inPair(name: string, run: (pair: Pair) => Promise<void>): 
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     await pair.close().catch(() => {})
-    throw new Error(`${message}\nkept: ${pair.directory}\n${pair.logs.slice(-6000)}`)
+    throw new Error(`${message}\nkept: ${pair.directory}\n${shorten(pair.logs)}`)
   }
   await pair.close()
   pair.remove()
+}
+
+function shorten(text: string): string {
+  return text.length < 8000 ? text : `${text.slice(0, 4000)}\n…\n${text.slice(-4000)}`
 }

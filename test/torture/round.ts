@@ -1,5 +1,5 @@
 /** What the kinds of torture share: writers and readers of one database, and the check of all invariants. */
-import { mkdirSync, writeFileSync } from "node:fs"
+import { unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { TestNode } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
@@ -45,15 +45,22 @@ export class Round {
     const pageSize = random.pick([4096, 4096, 4096, 512, 1024, 8192, 65536])
     const autoVacuum = random.pick(["none", "none", "full", "incremental"])
     const sql = schemaSql(this.mode, pageSize, autoVacuum)
-    await this.client("setup", ["sqlite3", "-bail", this.#path(this.pair.primary), sql]).output(
-      30_000,
-    )
+    await this.run(sql, 30_000)
   }
 
   client(name: string, command: readonly string[], stdin?: string): Client {
     const client = new Client(name, command, stdin)
     this.#clients.add(client)
     return client
+  }
+
+  /** Runs SQL on the primary in a process of its own. */
+  async run(sql: string, limitMs: number): Promise<string> {
+    const path = this.#path(this.pair.primary)
+    const client = this.client("sqlite3", ["sqlite3", "-bail", path, sql])
+    const output = await client.output(limitMs)
+    this.#clients.delete(client)
+    return output
   }
 
   /** A writer with settings of its own. */
@@ -86,8 +93,7 @@ export class Round {
       const command = program("writer", { path, setup: setup.join(";"), transaction, between })
       return new Writer(id, this.client(`writer ${id}`, command))
     }
-    const script = join(this.pair.directory, "scripts", `${id % 8}.sql`)
-    mkdirSync(join(this.pair.directory, "scripts"), { recursive: true })
+    const script = join(this.pair.directory, `writer-${id}.sql`)
     const lines = [`${setup.join(";\n")};\n`]
     for (let count = 1; count <= SCRIPT_LENGTH; count++) {
       lines.push(`${transaction}SELECT 'ack ' || last_insert_rowid();\n`)
@@ -96,7 +102,9 @@ export class Round {
     writeFileSync(script, lines.join(""))
     // Line by line, or what it prints before the kill would be lost in its buffer.
     const command = ["stdbuf", "-oL", "sqlite3", "-bail", path]
-    return new Writer(id, this.client(`writer ${id}`, command, script))
+    const writer = new Writer(id, this.client(`writer ${id}`, command, script))
+    unlinkSync(script) // it has it open
+    return writer
   }
 
   /** In WAL mode it holds its snapshots for long; in the others that would keep all writers out. */
@@ -172,16 +180,17 @@ export class Round {
     if (client !== undefined) this.#clients.delete(client)
   }
 
-  /** Ends whoever is left, and throws when a reader has found something. */
-  async end(): Promise<void> {
-    const failures: string[] = []
+  /** Readers end only when they find something. */
+  checkReaders(): void {
     for (const client of this.#clients) {
-      const ended = client.hasEnded
-      await client.kill()
-      if (ended && client.stderr !== "") failures.push(client.stderr)
+      if (client.hasEnded) throw new Error(`${client.name} failed: ${client.stderr}`)
     }
+  }
+
+  /** Ends whoever is left. */
+  async end(): Promise<void> {
+    for (const client of this.#clients) await client.kill()
     this.#clients.clear()
-    if (failures.length > 0) throw new Error(failures.join("\n"))
   }
 
   #path(node: TestNode): string {

@@ -18,20 +18,17 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
   return inPair(`shrink-${options.mode}`, async (pair) => {
     const { random, mode, sizeMiB, cycles } = options
     const round = new Round(pair, random, mode)
-    const path = `${pair.primary.mount}/${DATABASE}`
     const sql = async (text: string) => {
       const setup = `PRAGMA busy_timeout = 60000; PRAGMA journal_mode = ${mode};`
       const cache = `PRAGMA cache_size = ${random.pick([2000, 50])};`
-      return round
-        .client("sqlite3", ["sqlite3", "-bail", path, setup + cache + text])
-        .output(STEP_MS_MAX)
+      await round.run(setup + cache + text, STEP_MS_MAX)
     }
     try {
       await round.setUp()
       await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
       await pair.settled(DATABASE)
-      const reader = round.startReader(pair.primary)
-      const replicaReader = round.startReader(pair.replica)
+      round.startReader(pair.primary)
+      round.startReader(pair.replica)
       for (let cycle = 0; cycle < cycles; cycle++) {
         const vacuum = random.pick(["none", "full", "incremental"])
         await sql(`PRAGMA auto_vacuum = ${vacuum}; VACUUM`)
@@ -47,9 +44,7 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
         if (random.below(3) > 0) await sql("VACUUM")
         await sql("DELETE FROM big")
         if (vacuum === "none" || random.below(3) === 0) await sql("VACUUM")
-        for (const each of [reader, replicaReader]) {
-          if (each.hasEnded) throw new Error(`a reader failed: ${each.stderr}`)
-        }
+        round.checkReaders()
         await pair.settled(DATABASE)
         await round.checkContent(pair.primary)
       }

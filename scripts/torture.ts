@@ -1,0 +1,132 @@
+/**
+ * The long form of the kill tests. Run it through `scripts/torture`; test/mount/kill.mount.test.ts is the short
+ * one.
+ *
+ * A job is a kind of torture in one journal mode, with a number of kills to reach. The jobs take turns, a round
+ * each. Round i of a job uses seed + i, so a round that failed is repeated with the seed it prints:
+ * `--seed THAT --only KIND --mode MODE`.
+ */
+import { parseArgs } from "node:util"
+import { Random } from "../test/support/random.ts"
+import { clientKill } from "../test/torture/client-kill.ts"
+import { daemonKill } from "../test/torture/daemon-kill.ts"
+import { MODES, type Mode } from "../test/torture/model.ts"
+import type { Result } from "../test/torture/round.ts"
+import { shrink } from "../test/torture/shrink.ts"
+
+const KINDS = ["client", "daemon", "shrink"] as const
+type Kind = (typeof KINDS)[number]
+
+const CLIENT_KILLS = 2000
+const DAEMON_KILLS = 500
+const SHRINK_ROUNDS = 3
+const FAILURES_MAX = 20
+
+interface Job {
+  readonly kind: Kind
+  readonly mode: Mode
+  readonly goal: number // kills, or rounds where nothing is killed
+  readonly result: Result
+  rounds: number
+  failures: number
+}
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string" },
+    minutes: { type: "string" },
+    only: { type: "string" },
+    mode: { type: "string" },
+    rounds: { type: "string" }, // of each job
+  },
+})
+const seed = values.seed === undefined ? Date.now() >>> 0 : numberOf("seed", values.seed)
+const minutes = values.minutes === undefined ? Infinity : numberOf("minutes", values.minutes)
+const roundsMax = values.rounds === undefined ? Infinity : numberOf("rounds", values.rounds)
+const kinds = values.only === undefined ? KINDS : [oneOf("only", values.only, KINDS)]
+const allModes: readonly Mode[] = [...MODES, "mixed"]
+const modes = values.mode === undefined ? allModes : [oneOf("mode", values.mode, allModes)]
+console.log(`seed ${seed}`)
+
+const jobs: Job[] = kinds.flatMap((kind) =>
+  modes
+    .filter((mode) => kind !== "shrink" || mode !== "mixed")
+    .map((mode) => ({
+      kind,
+      mode,
+      goal: { client: CLIENT_KILLS, daemon: DAEMON_KILLS, shrink: SHRINK_ROUNDS }[kind],
+      result: { kills: 0, acknowledged: 0, unended: 0 },
+      rounds: 0,
+      failures: 0,
+    })),
+)
+
+const startedMs = Date.now()
+let isInterrupted = false
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    isInterrupted = true // after the round, so that nothing stays mounted
+  })
+}
+
+for (;;) {
+  const failures = jobs.reduce((sum, job) => sum + job.failures, 0)
+  if (isInterrupted || failures >= FAILURES_MAX) break
+  if (Date.now() - startedMs > minutes * 60_000) break
+  const open = jobs.filter((job) => progress(job) < 1 && job.rounds < roundsMax)
+  const job = open.sort((a, b) => progress(a) - progress(b))[0]
+  if (job === undefined) break
+  await runRound(job)
+}
+
+for (const job of jobs) console.log(lineOf(job))
+const total = (of: (job: Job) => number) => jobs.reduce((sum, job) => sum + of(job), 0)
+const failures = total((job) => job.failures)
+console.log(
+  `${total((job) => job.rounds)} rounds, ${total((job) => job.result.kills)} kills, ${failures} failures`,
+)
+process.exit(failures > 0 ? 1 : 0)
+
+async function runRound(job: Job): Promise<void> {
+  const roundSeed = (seed + job.rounds) >>> 0
+  const random = new Random(roundSeed)
+  const { kind, mode, result } = job
+  job.rounds += 1
+  const roundStartMs = Date.now()
+  try {
+    if (kind === "client") await clientKill({ random, mode, kills: 50, result })
+    else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
+    else if (mode !== "mixed") await shrink({ random, mode, sizeMiB: 200, cycles: 2 })
+    console.log(`${lineOf(job)}, ${((Date.now() - roundStartMs) / 1000).toFixed(1)} s`)
+  } catch (error) {
+    job.failures += 1
+    const message = error instanceof Error ? error.message : String(error)
+    console.log(`FAILED: --seed ${roundSeed} --only ${kind} --mode ${mode}\n${message}`)
+  }
+}
+
+function progress(job: Job): number {
+  return (job.kind === "shrink" ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
+}
+
+function lineOf({ kind, mode, rounds, result, failures }: Job): string {
+  const { kills, acknowledged, unended } = result
+  const hung = unended > 0 ? `, ${unended} clients outlived their daemon` : ""
+  return `${kind} ${mode}: ${rounds} rounds, ${kills} kills, ${acknowledged} transactions, ${failures} failures${hung}`
+}
+
+function numberOf(name: string, text: string): number {
+  const number = Number(text)
+  if (text !== "" && Number.isFinite(number) && number >= 0) return number
+  return refuse(`--${name} takes a number, not "${text}"`)
+}
+
+function oneOf<T extends string>(name: string, text: string, from: readonly T[]): T {
+  const found = from.find((each) => each === text)
+  return found ?? refuse(`--${name} takes ${from.join(", ")}, not "${text}"`)
+}
+
+function refuse(problem: string): never {
+  console.error(`ERROR: ${problem}`)
+  process.exit(2)
+}

@@ -1,0 +1,36 @@
+/** Columns as wide as their widest cell; those whose title ends in a space are aligned to the right. */
+export function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = titles.map((title, column) => {
+    return Math.max(title.trimEnd().length, ...rows.map((row) => row[column]?.length ?? 0))
+  })
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0
+        return titles[column]?.endsWith(" ") ? cell.padStart(width) : cell.padEnd(width)
+      })
+      .join("  ")
+      .trimEnd()
+  return [titles.map((title) => title.trimEnd()), ...rows].map((row) => `${line(row)}\n`).join("")
+}
+
+/** 512 B, 1.5 KiB, 20 MiB. */
+export function formatSize(size: number): string {
+  let value = size
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (value < 1024 || unit === "GiB") {
+      return `${unit === "B" || value >= 100 ? Math.round(value) : value.toFixed(1)} ${unit}`
+    }
+    value /= 1024
+  }
+  return `${size} B`
+}
+
+export function formatTime(timestampMs: number): string {
+  return new Date(timestampMs).toISOString()
+}
+
+/** 1 page, 2 pages. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : noun.endsWith("x") ? "es" : "s"}`
+}

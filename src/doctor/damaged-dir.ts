@@ -1,0 +1,46 @@
+/**
+ * Where a repair puts what it takes out of the way: `<data>/damaged/<time>-<database>/`, one directory for each
+ * database and run. It is made when it is needed. Nothing in it is ever overwritten or removed.
+ */
+import { existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { syncDirectory } from "../sys/file.ts"
+
+export class DamagedDir {
+  readonly path: string
+
+  constructor(root: string, label: string, nowMs: number) {
+    const time = new Date(nowMs).toISOString().replaceAll(":", "-")
+    this.path = unused(join(root, "damaged", `${time}-${label}`))
+  }
+
+  /** Takes a file or directory away from where it is. Returns where it is now. */
+  move(path: string, name: string): string {
+    const to = this.#place(name)
+    renameSync(path, to)
+    syncDirectory("doctor:sync-dir", dirname(to))
+    syncDirectory("doctor:sync-dir", dirname(path))
+    return to
+  }
+
+  /** A second name for a file that is about to be replaced. */
+  keep(path: string, name: string): string {
+    const to = this.#place(name)
+    linkSync(path, to)
+    syncDirectory("doctor:sync-dir", dirname(to))
+    return to
+  }
+
+  #place(name: string): string {
+    const to = unused(join(this.path, name))
+    mkdirSync(dirname(to), { recursive: true })
+    return to
+  }
+}
+
+function unused(path: string): string {
+  for (let count = 2, candidate = path; ; count++) {
+    if (!existsSync(candidate)) return candidate
+    candidate = `${path}-${count}`
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * From what is on the disk to the content that the log says the database has.
+ *
+ * The log is the truth: its last file tells the checksum of the whole database. Tried are, in this order,
+ *
+ *   1. the database file as it is, with as many commits of the WAL as it takes;
+ *   2. the same after the journal has been played back;
+ *   3. either of them with the pages of the log written over it.
+ *
+ * The first that has the right checksum is the recipe. Nothing is written here.
+ */
+import type { PageChecksums } from "../capture/page-checksums.ts"
+import type { ByteSource } from "../lib/byte-source.ts"
+import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import {
+  comparedWithLog,
+  differingPages,
+  overlaid,
+  rolledBack,
+  sumsOfFile,
+  sumsOfLog,
+  totalAt,
+  type WalCommitSum,
+  walCommits,
+} from "./page-sums.ts"
+
+export interface ImageSources {
+  readonly database: ByteSource | undefined
+  /** Only when it is hot. */
+  readonly journal: ByteSource | undefined
+  readonly wal: ByteSource | undefined
+}
+
+export interface Recipe {
+  readonly rollsBack: boolean
+  /** How many frames of the WAL are written over the file, to the end of a commit. */
+  readonly walFrames: number
+  readonly replays: boolean
+}
+
+export interface DatabaseImage {
+  /** Undefined when nothing that is here has the right checksum. */
+  readonly recipe: Recipe | undefined
+  /** Of the database file alone, cut or padded to its size after the last transaction. */
+  readonly fileTotal: bigint
+  /** Pages of the file that are not as in the log: those that can be told. */
+  readonly differing: readonly number[]
+  /** Pages of them that are in no LTX file, older ones included: newer than the log, or rotten. */
+  readonly unknown: readonly number[]
+  /** By SQLite's change counter the file has transactions that the log does not have. */
+  readonly isNewer: boolean
+  readonly walCommitCount: number
+  /** Commits of the WAL beyond the last transaction of the log; undefined when that cannot be told. */
+  readonly unloggedCommitCount: number | undefined
+  /** Whether the log and the database file make the database without the WAL. */
+  readonly walIsNeeded: boolean
+}
+
+interface Candidate {
+  readonly sums: PageChecksums
+  readonly recipe: Recipe
+}
+
+export function databaseImage(
+  sources: ImageSources,
+  chain: readonly WholeLtxFile[],
+  last: WholeLtxFile,
+): DatabaseImage {
+  const { pageSize, commit } = last.header
+  const target = last.trailer.postApplyChecksum
+  const fileSums = sumsOfFile(sources.database, pageSize, pageCountOf(sources, pageSize, commit))
+  const bases = basesOf(fileSums, sources.journal)
+  const log = sumsOfLog(chain)
+  const walks = bases.map(({ sums, recipe }) => {
+    const { commits, sums: after } = walCommits(sums, sources.wal ?? NO_BYTES, pageSize)
+    const atStart = { frameCount: 0, commit, total: totalAt(sums, commit) }
+    return { sums, recipe, after, states: [atStart, ...commits] }
+  })
+
+  let recipe: Recipe | undefined
+  let unloggedCommitCount: number | undefined
+  for (const { recipe: base, states } of walks) {
+    const index = states.findLastIndex((state) => isAt(state, commit, target))
+    if (index < 0) continue
+    // The file alone is better than the same with frames that it already holds.
+    const walFrames = isAt(states[0], commit, target) ? 0 : (states[index]?.frameCount ?? 0)
+    recipe = { ...base, walFrames }
+    unloggedCommitCount = states.length - 1 - index
+    break
+  }
+  const replayed = (sums: PageChecksums) => overlaid(sums, log).total === target
+  const replayBase = bases.toReversed().find(({ sums }) => replayed(sums))
+  if (recipe === undefined && replayBase !== undefined) {
+    recipe = { ...replayBase.recipe, replays: true }
+  }
+  if (recipe === undefined) {
+    const walk = walks.toReversed().find(({ after }) => replayed(after))
+    const walFrames = walk?.states.at(-1)?.frameCount ?? 0
+    if (walk !== undefined) recipe = { ...walk.recipe, walFrames, replays: true }
+  }
+  const differing = differingPages(fileSums, log, commit)
+  const pageCount = Math.floor((sources.database?.size ?? 0) / pageSize)
+  const { unknown, changeCounter } = comparedWithLog(
+    fileSums,
+    differing.filter((pgno) => pgno <= pageCount),
+    recipe?.replays ? chain : [],
+  )
+  const fileCounter = changeCounterOf(sources.database)
+  return {
+    recipe,
+    fileTotal: totalAt(fileSums, commit),
+    differing,
+    unknown,
+    isNewer:
+      (fileCounter ?? 0) > (changeCounter ?? Number.POSITIVE_INFINITY) && unknown.includes(1),
+    walCommitCount: (walks[0]?.states.length ?? 1) - 1,
+    unloggedCommitCount,
+    walIsNeeded: (recipe?.walFrames ?? 0) > 0 && replayBase === undefined,
+  }
+}
+
+function changeCounterOf(database: ByteSource | undefined): number | undefined {
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  const size = database?.readAt(0, bytes) ?? 0
+  return decodeDatabaseHeader(bytes.subarray(0, size))?.changeCounter
+}
+
+const NO_BYTES: ByteSource = { size: 0, readAt: () => 0 }
+
+function isAt(state: WalCommitSum | undefined, commit: number, target: bigint): boolean {
+  return state !== undefined && state.commit === commit && state.total === target
+}
+
+function pageCountOf({ database }: ImageSources, pageSize: number, commit: number): number {
+  return Math.max(commit, Math.ceil((database?.size ?? 0) / pageSize))
+}
+
+function basesOf(sums: PageChecksums, journal: ByteSource | undefined): Candidate[] {
+  const asIs = { sums, recipe: { rollsBack: false, walFrames: 0, replays: false } }
+  if (journal === undefined) return [asIs]
+  const recipe = { rollsBack: true, walFrames: 0, replays: false }
+  return [asIs, { sums: rolledBack(sums, journal), recipe }]
+}

@@ -1,0 +1,123 @@
+/**
+ * Examines a data directory that no LiteFS uses, and repairs what can be repaired without losing anything.
+ *
+ * Without `repair` nothing is changed. With it every finding's repair is run, and then all is examined again: the
+ * second report tells what is left.
+ */
+import { existsSync, readdirSync } from "node:fs"
+import { join } from "node:path"
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { DataDir } from "../store/data-dir.ts"
+import { closeFile } from "../sys/file.ts"
+import { DamagedDir } from "./damaged-dir.ts"
+import { checkDatabase, type DatabaseReport } from "./database-check.ts"
+import { type Finding, problem } from "./finding.ts"
+
+export interface DoctorOptions {
+  readonly dataDir: string
+  /** All of them when there is no name. */
+  readonly databases: readonly string[]
+  readonly repairs: boolean
+}
+
+export interface DoctorReport {
+  readonly databases: readonly DatabaseReport[]
+  /** Of the data directory itself. */
+  readonly findings: readonly Finding[]
+}
+
+export interface Examination {
+  readonly found: DoctorReport
+  /** After the repairs; undefined when there were none to do. */
+  readonly left: DoctorReport | undefined
+  /** Where what was replaced and moved is kept. */
+  readonly kept: readonly string[]
+}
+
+export function examine(
+  { dataDir: root, databases, repairs }: DoctorOptions,
+  clock: Clock,
+): Examination {
+  const dataDir = new DataDir(root)
+  if (!existsSync(join(root, "dbs"))) {
+    throw new LitefsError(
+      "not-found",
+      `Cannot examine "${root}": it has no "dbs", give the data directory of a node with --data-dir`,
+    )
+  }
+  // A directory that only the original has used has no lock, and without --repair gets none.
+  const lock = repairs || existsSync(join(root, "lock")) ? dataDir.lock() : undefined
+  try {
+    const names = chosenNames(dataDir, databases)
+    const look = () => report(dataDir, names, databases.length === 0, clock)
+    const found = look()
+    const kept = repairs ? repairAll(root, found, clock) : undefined
+    return { found, left: kept && look(), kept: kept ?? [] }
+  } finally {
+    if (lock !== undefined) closeFile(lock)
+  }
+}
+
+/** Whether nothing is wrong, or nothing is left wrong. */
+export function isHealthy({ found, left }: Examination): boolean {
+  return findingsOf(left ?? found).every(({ severity }) => severity === "note")
+}
+
+export function findingsOf({ databases, findings }: DoctorReport): Finding[] {
+  return [...findings, ...databases.flatMap((database) => database.findings)]
+}
+
+function chosenNames(dataDir: DataDir, databases: readonly string[]): string[] {
+  const names = dataDir.databaseNames()
+  const missing = databases.find((name) => !names.includes(name))
+  if (missing === undefined) return databases.length === 0 ? names : [...new Set(databases)]
+  const there = names.length === 0 ? "there is none" : `there are ${names.join(", ")}`
+  throw new LitefsError(
+    "not-found",
+    `Cannot examine database "${missing}": it is not in "${dataDir.root}", ${there}`,
+  )
+}
+
+function report(
+  dataDir: DataDir,
+  names: readonly string[],
+  withDirectory: boolean,
+  clock: Clock,
+): DoctorReport {
+  return {
+    databases: names.map((name) => checkDatabase(dataDir, name, clock.wallMs())),
+    findings: withDirectory ? strayFindings(dataDir) : [],
+  }
+}
+
+/** Undefined when there was nothing to repair. */
+function repairAll(root: string, found: DoctorReport, clock: Clock): string[] | undefined {
+  const groups = [
+    { label: "dbs", findings: found.findings },
+    ...found.databases.map(({ name, findings }) => ({ label: name, findings })),
+  ]
+  if (!groups.some(({ findings }) => findings.some(({ repair }) => repair))) return undefined
+  return groups.flatMap(({ label, findings }) => {
+    const damaged = new DamagedDir(root, label, clock.wallMs())
+    for (const repair of new Set(findings.map(({ repair }) => repair))) repair?.run(damaged)
+    return existsSync(damaged.path) ? [damaged.path] : []
+  })
+}
+
+function strayFindings(dataDir: DataDir): Finding[] {
+  const directory = join(dataDir.root, "dbs")
+  return readdirSync(directory, { withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map(({ name }) => {
+      const path = join(directory, name)
+      const what =
+        "a file where only the directories of databases belong; LiteFS v0.5 does not start because of it"
+      return problem("stray", path, what, {
+        repair: {
+          does: "moves it to damaged/",
+          run: (damaged) => void damaged.move(path, name),
+        },
+      })
+    })
+}

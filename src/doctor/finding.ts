@@ -1,0 +1,61 @@
+/** What the doctor tells of a data directory, and what it can do about it. */
+import type { DamagedDir } from "./damaged-dir.ts"
+
+export type FindingCode =
+  // the log
+  | "ltx-torn" // the last file was being written when the machine or the program stopped
+  | "ltx-damaged"
+  | "ltx-gap"
+  | "ltx-checksum" // a file that starts at another checksum than the one before it ends at
+  | "ltx-unreachable" // whole files that lead nowhere
+  | "ltx-aside" // set aside by an earlier repair or recovery
+  // the database
+  | "journal-hot"
+  | "journal-late" // its transaction is in the log
+  | "database-behind" // the log makes it whole
+  | "database-newer" // it has transactions that the log does not have
+  | "database-damaged" // nothing here makes it whole
+  | "database-unlogged" // no log says what it should be
+  | "database-left" // of a database that was deleted
+  | "not-a-database"
+  | "wal-holds" // the newest pages are in the WAL and in the log
+  | "wal-needed" // … and not in the log any more
+  | "wal-unlogged" // commits that no LTX file has
+  | "wal-foreign"
+  | "synced-ahead"
+  | "integrity"
+  | "integrity-unknown"
+  // the directory
+  | "stray"
+
+export interface Finding {
+  readonly code: FindingCode
+  /** A note is for information: nothing is wrong. */
+  readonly severity: "note" | "problem"
+  readonly path: string
+  /** What is, and what it means: one sentence without a full stop. */
+  readonly what: string
+  /** Undefined when nothing needs to be done, or nothing can be done without losing something. */
+  readonly repair?: Repair
+  /** What a person can do. */
+  readonly options?: readonly string[]
+}
+
+export interface Repair {
+  /** What --repair does: "sets it aside as …". */
+  readonly does: string
+  run(damaged: DamagedDir): void
+}
+
+export function note(code: FindingCode, path: string, what: string): Finding {
+  return { code, severity: "note", path, what }
+}
+
+export function problem(
+  code: FindingCode,
+  path: string,
+  what: string,
+  help: Pick<Finding, "repair" | "options"> = {},
+): Finding {
+  return { code, severity: "problem", path, what, ...help }
+}

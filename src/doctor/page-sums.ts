@@ -1,0 +1,163 @@
+/** The page checksums of a database as it would be: from its file, its journal, its WAL and its log. */
+import { PageChecksums } from "../capture/page-checksums.ts"
+import type { ByteSource } from "../lib/byte-source.ts"
+import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
+import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
+import { WalReader } from "../sqlite/wal-reader.ts"
+import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import { readLtxFile } from "../store/ltx-file.ts"
+
+const CHUNK_SIZE = 1 << 20
+const sum = new Uint32Array(2)
+
+/** Of `pageCount` pages; what lies beyond the end of the file counts as zeros. */
+export function sumsOfFile(
+  file: ByteSource | undefined,
+  pageSize: number,
+  pageCount: number,
+): PageChecksums {
+  const sums = new PageChecksums(pageCount)
+  const chunk = new Uint8Array(CHUNK_SIZE)
+  const lock = lockPgno(pageSize)
+  for (let first = 1; first <= pageCount; first += CHUNK_SIZE / pageSize) {
+    const read = file?.readAt((first - 1) * pageSize, chunk) ?? 0
+    chunk.fill(0, read)
+    const last = Math.min(pageCount, first + CHUNK_SIZE / pageSize - 1)
+    for (let pgno = first; pgno <= last; pgno++) {
+      if (pgno === lock) continue
+      const start = (pgno - first) * pageSize
+      writePageChecksum(sum, pgno, chunk, start, start + pageSize)
+      sums.set(pgno, sum[0] as number, sum[1] as number)
+    }
+  }
+  return sums
+}
+
+export function copyOf(sums: PageChecksums): PageChecksums {
+  const copy = new PageChecksums(sums.pageCount)
+  for (let pgno = 1; pgno <= sums.pageCount; pgno++) copy.set(pgno, sums.hi(pgno), sums.lo(pgno))
+  return copy
+}
+
+/** The checksum of a database of the first `commit` pages. */
+export function totalAt(sums: PageChecksums, commit: number): bigint {
+  const copy = copyOf(sums)
+  copy.resize(commit)
+  return copy.total
+}
+
+/** As after the journal was played back. */
+export function rolledBack(sums: PageChecksums, journal: ByteSource): PageChecksums {
+  const result = copyOf(sums)
+  const header = readJournalHeader(journal)
+  if (header === undefined) return result
+  if (header.initialPageCount > result.pageCount) result.resize(header.initialPageCount)
+  for (const { pgno, page } of readJournal(journal)) setSum(result, pgno, page)
+  result.resize(header.initialPageCount)
+  return result
+}
+
+export interface WalCommitSum {
+  readonly frameCount: number
+  readonly commit: number // pages
+  readonly total: bigint
+}
+
+/** After each commit of a WAL, and the sums after the last one. */
+export function walCommits(
+  base: PageChecksums,
+  wal: ByteSource,
+  pageSize: number,
+): { commits: WalCommitSum[]; sums: PageChecksums } {
+  const sums = copyOf(base)
+  const commits: WalCommitSum[] = []
+  const reader = new WalReader(wal)
+  let pending: [pgno: number, hi: number, lo: number][] = []
+  while (reader.header?.pageSize === pageSize && reader.next()) {
+    writePageChecksum(sum, reader.pgno, reader.page)
+    pending.push([reader.pgno, sum[0] as number, sum[1] as number])
+    const { commit, frameCount } = reader
+    if (commit === 0) continue
+    if (commit > sums.pageCount) sums.resize(commit)
+    for (const [pgno, hi, lo] of pending) if (pgno <= commit) sums.set(pgno, hi, lo)
+    sums.resize(commit)
+    commits.push({ frameCount, commit, total: sums.total })
+    pending = []
+  }
+  return { commits, sums }
+}
+
+/**
+ * The newest version of each page that the files have. A page that none of them has, or that a later one cut
+ * off, has no sum.
+ */
+export function sumsOfLog(files: readonly WholeLtxFile[]): PageChecksums {
+  const sums = new PageChecksums()
+  let pageSize = 0
+  for (const file of files) {
+    const { header } = file
+    if (header.pageSize !== pageSize) sums.clear()
+    pageSize = header.pageSize
+    if (header.commit > sums.pageCount) sums.resize(header.commit)
+    readLtxFile(file.path, { page: (pgno, data) => setSum(sums, pgno, data) })
+    sums.resize(header.commit)
+  }
+  return sums
+}
+
+/** `base` with every page that `log` has from there. */
+export function overlaid(base: PageChecksums, log: PageChecksums): PageChecksums {
+  const result = copyOf(base)
+  result.resize(log.pageCount)
+  for (let pgno = 1; pgno <= log.pageCount; pgno++) {
+    if (log.hi(pgno) !== 0) result.set(pgno, log.hi(pgno), log.lo(pgno))
+  }
+  return result
+}
+
+/** Numbers of the pages up to `commit` that differ from those the log has. */
+export function differingPages(sums: PageChecksums, log: PageChecksums, commit: number): number[] {
+  const differing: number[] = []
+  for (let pgno = 1; pgno <= commit; pgno++) {
+    const isKnown = log.hi(pgno) !== 0
+    if (isKnown && (sums.hi(pgno) !== log.hi(pgno) || sums.lo(pgno) !== log.lo(pgno))) {
+      differing.push(pgno)
+    }
+  }
+  return differing
+}
+
+export interface LogComparison {
+  /** Of `pgnos`, those whose content in the file is in no LTX file at all: newer, or rotten. */
+  readonly unknown: readonly number[]
+  /** SQLite's change counter in the newest page 1 of the log; undefined when that has none. */
+  readonly changeCounter: number | undefined
+}
+
+/** Whether pages that are not the newest of the log are older ones of it. */
+export function comparedWithLog(
+  file: PageChecksums,
+  pgnos: readonly number[],
+  files: readonly WholeLtxFile[],
+): LogComparison {
+  const unknown = new Set(pgnos)
+  let changeCounter: number | undefined
+  for (const { path } of files) {
+    readLtxFile(path, {
+      page(pgno, data) {
+        if (pgno === 1) changeCounter = decodeDatabaseHeader(data)?.changeCounter
+        if (!unknown.has(pgno)) return
+        writePageChecksum(sum, pgno, data)
+        if (file.hi(pgno) === sum[0] && file.lo(pgno) === sum[1]) unknown.delete(pgno)
+      },
+    })
+  }
+  return { unknown: [...unknown], changeCounter }
+}
+
+function setSum(sums: PageChecksums, pgno: number, page: Uint8Array): void {
+  if (pgno > sums.pageCount) return
+  writePageChecksum(sum, pgno, page)
+  sums.set(pgno, sum[0] as number, sum[1] as number)
+}

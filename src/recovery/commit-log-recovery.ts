@@ -1,0 +1,115 @@
+/**
+ * After a crash: makes the LTX files of the transactions that are in the commit log and whose files a power cut
+ * has torn or lost. The other way round, a file that is there and whole is left alone.
+ */
+import { existsSync, readFileSync } from "node:fs"
+import { Crc64 } from "../lib/crc64.ts"
+import type { Logger } from "../lib/log.ts"
+import { LTX_HEADER_SIZE } from "../ltx/header.ts"
+import type { Txid } from "../ltx/pos.ts"
+import {
+  CommitLog,
+  type CommitLogOptions,
+  CRC_START,
+  RECORD_HEADER_SIZE,
+  RECORD_MAGIC,
+  roundUp,
+  SEGMENT_COUNT,
+  SEGMENT_SIZE,
+  segmentPath,
+} from "../store/commit-log.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
+import { readLtxFile } from "../store/ltx-file.ts"
+import { readSynced } from "../store/synced.ts"
+import { syncFileSystem } from "../sys/file.ts"
+
+export interface LogRecord {
+  readonly sequence: bigint
+  readonly database: string
+  readonly txid: Txid
+  readonly ltx: Uint8Array
+}
+
+/** Recovers what a crash has left in the commit log, and opens it for new transactions. */
+export function openCommitLog(
+  dataDir: DataDir,
+  log: Logger,
+  options: Pick<CommitLogOptions, "isFree" | "onFull">,
+): CommitLog {
+  const nextSequence = recoverCommitLog(dataDir, log)
+  // LTX files that were there may not be durable yet, and their records are written over from now on.
+  if (nextSequence > 1n) syncFileSystem("log:syncfs", dataDir.root)
+  return new CommitLog({ root: dataDir.root, nextSequence, ...options })
+}
+
+/** Returns the sequence number for the next record. */
+function recoverCommitLog(dataDir: DataDir, log: Logger): bigint {
+  const records = readCommitLog(dataDir.root)
+  let count = 0
+  for (const record of records) {
+    if (!existsSync(dataDir.ltxDir(record.database))) continue // somebody removed the database
+    const directory = new LtxDirectory(dataDir.ltxDir(record.database))
+    const path = directory.filePath(record.txid, record.txid)
+    const isNeeded = existsSync(path)
+      ? !isWhole(path)
+      : record.txid > readSynced(dataDir.syncedPath(record.database)) // else it was too old to keep
+    if (!isNeeded) continue
+    const file = new LtxFileWriter(path)
+    file.append(record.ltx)
+    file.commit()
+    count += 1
+  }
+  if (count > 0) log.info("made LTX files from the commit log", { files: count })
+  return (records.at(-1)?.sequence ?? 0n) + 1n
+}
+
+/** The records of both segments, oldest first. */
+export function readCommitLog(root: string): LogRecord[] {
+  const segments: LogRecord[][] = []
+  for (let index = 0; index < SEGMENT_COUNT; index++) {
+    const path = segmentPath(root, index)
+    if (existsSync(path)) segments.push(readSegment(readFileSync(path)))
+  }
+  return segments
+    .filter((records) => records.length > 0)
+    .sort((a, b) => Number((a[0] as LogRecord).sequence - (b[0] as LogRecord).sequence))
+    .flat()
+}
+
+/** The records from the start of a segment as far as they follow on each other. */
+export function readSegment(bytes: Uint8Array): LogRecord[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const records: LogRecord[] = []
+  for (let offset = 0; offset + RECORD_HEADER_SIZE <= Math.min(bytes.length, SEGMENT_SIZE); ) {
+    if (view.getUint32(offset, true) !== RECORD_MAGIC) break
+    const size = view.getUint32(offset + 4, true)
+    const nameSize = view.getUint32(offset + 32, true)
+    const start = RECORD_HEADER_SIZE + roundUp(nameSize)
+    if (start + LTX_HEADER_SIZE > size || offset + size > bytes.length) break
+    const crc = new Crc64().update(bytes, offset + CRC_START, offset + size).digest()
+    if (crc !== view.getBigUint64(offset + 16, true)) break
+    const sequence = view.getBigUint64(offset + 8, true)
+    const before = records.at(-1)
+    if (before !== undefined && sequence !== before.sequence + 1n) break
+    const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
+    records.push({
+      sequence,
+      database: new TextDecoder().decode(name),
+      txid: view.getBigUint64(offset + 24, true),
+      ltx: bytes.subarray(offset + start, offset + size),
+    })
+    offset += roundUp(size)
+  }
+  return records
+}
+
+function isWhole(path: string): boolean {
+  try {
+    readLtxFile(path)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}

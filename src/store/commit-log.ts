@@ -1,0 +1,249 @@
+/**
+ * The commit log: where a transaction becomes durable.
+ *
+ * An LTX file per transaction is what replicas, people and the original want, but making a file durable costs
+ * several times a write to space that is already there (measured here: 1100 µs for a new file of 400 bytes with
+ * fsync, 85 µs for the same bytes into a preallocated file with fdatasync). So a commit is one write to this log,
+ * which is acknowledged, and its LTX file follows at once without a sync of its own.
+ *
+ *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ materialize(): the LTX file is there
+ *
+ * Two segments, `<data>/commit-log.0` and `.1`, take turns. A full one is free again when everything on its file
+ * system has been synced (`release`), because then its LTX files are durable by themselves. A record, at any
+ * multiple of 8 bytes from the start of a segment, without a gap to the next:
+ *
+ *      0  u32 magic "LFCL"
+ *      4  u32 size              of the record, these bytes included, before padding
+ *      8  u64 sequence          goes up by one with every record of a node, over both segments
+ *     16  u64 CRC-64            of the bytes from 24 to the end
+ *     24  u64 TXID
+ *     32  u32 size of the name
+ *     36  u32 zero
+ *     40  name of the database, UTF-8, padded to 8 bytes, and the LTX file
+ *
+ * Numbers are little endian. Sequence and CRC tell a record from what an earlier round left behind it. A
+ * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
+ */
+import { join } from "node:path"
+import { assert } from "../lib/assert.ts"
+import { Crc64 } from "../lib/crc64.ts"
+import type { Txid } from "../ltx/pos.ts"
+import {
+  closeFile,
+  type Fd,
+  O_CREAT,
+  O_RDWR,
+  openFile,
+  sizeOf,
+  syncData,
+  syncFile,
+  syncFileSystem,
+  writeAt,
+} from "../sys/file.ts"
+import { allocate } from "../sys/memory.ts"
+import { LtxFileWriter } from "./ltx-directory.ts"
+
+export const SEGMENT_COUNT = 2
+export const SEGMENT_SIZE = 8 * 1024 * 1024
+
+export const RECORD_MAGIC = 0x4c43464c // "LFCL"
+export const RECORD_HEADER_SIZE = 40
+export const CRC_START = 24
+const CRC_OFFSET = 16
+
+/** Larger transactions bypass the log. */
+const RECORD_SIZE_MAX = 1024 * 1024
+
+export function segmentPath(root: string, index: number): string {
+  return join(root, `commit-log.${index}`)
+}
+
+/** Where a transaction is written to. */
+export interface TransactionWriter {
+  readonly append: (bytes: Uint8Array) => void
+  /** Durable when this returns. */
+  commit(): void
+  /** Nothing of it is left. Does not throw. */
+  discard(): void
+}
+
+/** Where transactions go. */
+export interface TransactionLog {
+  /** The LTX file of the last transaction is there for others when this returns. */
+  materialize(): void
+  /** Nothing of the past is needed any more to recover; see CommitLog.clear(). */
+  clear(): void
+  /** `path` is where the LTX file belongs. One transaction at a time. */
+  begin(database: string, txid: Txid, path: string): TransactionWriter
+}
+
+export interface CommitLogOptions {
+  readonly root: string // the data directory
+  /** Follows on the highest that recovery found. */
+  readonly nextSequence: bigint
+  /** Whether a segment's LTX files are durable, so that it may be written over. Read and reset by this class. */
+  readonly isFree: (segment: number) => boolean
+  /** A segment is full, and takes no more records until isFree() says that it may. */
+  readonly onFull: (segment: number) => void
+}
+
+const record = allocate(RECORD_SIZE_MAX + 4096)
+const view = new DataView(record.bytes.buffer, record.bytes.byteOffset, record.bytes.length)
+const crc = new Crc64()
+const encoder = new TextEncoder()
+
+export class CommitLog implements TransactionLog {
+  readonly #options: CommitLogOptions
+  readonly #segments: Fd[] = []
+  #segment = 0
+  #offset = 0
+  #sequence: bigint
+  #pending: { readonly path: string; readonly start: number; readonly size: number } | undefined
+
+  constructor(options: CommitLogOptions) {
+    this.#options = options
+    this.#sequence = options.nextSequence
+    for (let index = 0; index < SEGMENT_COUNT; index++) {
+      this.#segments.push(openSegment(segmentPath(options.root, index)))
+    }
+  }
+
+  begin(database: string, txid: Txid, path: string): TransactionWriter {
+    this.materialize() // its bytes are in the buffer that we need now
+    const nameSize = encoder.encodeInto(database, record.bytes.subarray(RECORD_HEADER_SIZE)).written
+    const start = RECORD_HEADER_SIZE + roundUp(nameSize)
+    record.bytes.fill(0, RECORD_HEADER_SIZE + nameSize, start)
+    let size = start
+    let large: LtxFileWriter | undefined
+
+    const append = (bytes: Uint8Array) => {
+      if (large === undefined && size + bytes.length > RECORD_SIZE_MAX) {
+        large = new LtxFileWriter(path)
+        large.append(record.bytes.subarray(start, size))
+      }
+      if (large !== undefined) return large.append(bytes)
+      record.bytes.set(bytes, size)
+      size += bytes.length
+    }
+    const commit = () => {
+      if (large === undefined && this.#hasRoom(size)) {
+        this.#write(txid, nameSize, size)
+        this.#pending = { path, start, size: size - start }
+        return
+      }
+      if (large === undefined) {
+        large = new LtxFileWriter(path)
+        large.append(record.bytes.subarray(start, size))
+      }
+      large.commit()
+    }
+    return { append, commit, discard: () => large?.discard() }
+  }
+
+  /**
+   * Makes the LTX file of the last transaction, after its client was answered. When that fails the transaction
+   * is safe in the log, and is tried again before the next one, which is refused if it fails again.
+   */
+  materialize(): void {
+    const pending = this.#pending
+    if (pending === undefined) return
+    const { path, start, size } = pending
+    const file = new LtxFileWriter(path)
+    try {
+      file.append(record.bytes.subarray(start, start + size))
+      file.finish()
+    } catch (error) {
+      file.discard()
+      throw error
+    }
+    this.#pending = undefined
+  }
+
+  /**
+   * Makes every LTX file durable by itself and leaves nothing in the log: at a clean stop, and before a history
+   * is replaced by another, whose TXIDs may be the same.
+   */
+  clear(): void {
+    this.materialize()
+    syncFileSystem("log:syncfs", this.#options.root)
+    record.bytes.fill(0, 0, RECORD_HEADER_SIZE)
+    for (const fd of this.#segments) {
+      writeAt("log:clear", fd, record.address, RECORD_HEADER_SIZE, 0)
+      syncData("log:clear-fsync", fd)
+    }
+    this.#offset = 0
+  }
+
+  close(): void {
+    for (const fd of this.#segments) closeFile(fd)
+  }
+
+  /** Whether a record fits, in this segment or, when that is full, in the other. */
+  #hasRoom(size: number): boolean {
+    if (this.#offset + size <= SEGMENT_SIZE) return true
+    const next = (this.#segment + 1) % SEGMENT_COUNT
+    if (!this.#options.isFree(next)) return false
+    this.#options.onFull(this.#segment)
+    this.#segment = next
+    this.#offset = 0
+    return true
+  }
+
+  #write(txid: Txid, nameSize: number, size: number): void {
+    view.setUint32(0, RECORD_MAGIC, true)
+    view.setUint32(4, size, true)
+    view.setBigUint64(8, this.#sequence, true)
+    view.setBigUint64(24, txid, true)
+    view.setUint32(32, nameSize, true)
+    view.setUint32(36, 0, true)
+    view.setBigUint64(CRC_OFFSET, crc.reset().update(record.bytes, CRC_START, size).digest(), true)
+    const fd = this.#segments[this.#segment] as Fd
+    try {
+      writeAt("log:write", fd, record.address, size, this.#offset)
+      syncData("log:fsync", fd)
+    } catch (error) {
+      this.#erase(fd)
+      throw error
+    }
+    this.#offset += roundUp(size)
+    this.#sequence += 1n
+  }
+
+  /** The client is told that it failed: a restart must not find the record. The next record overwrites it anyway. */
+  #erase(fd: Fd): void {
+    record.bytes.fill(0, 0, RECORD_HEADER_SIZE)
+    try {
+      writeAt("log:erase", fd, record.address, RECORD_HEADER_SIZE, this.#offset)
+    } catch {
+      // A disk that takes neither: what a crash would find then is a transaction whose outcome is unknown.
+    }
+  }
+}
+
+/** Every byte of a segment is written once when it is made, so that later writes change no metadata. */
+function openSegment(path: string): Fd {
+  const fd = openFile("log:open", path, O_RDWR | O_CREAT)
+  if (sizeOf("log:stat", fd) === SEGMENT_SIZE) return fd
+  const zeros = allocate(SEGMENT_SIZE / 8)
+  for (let offset = 0; offset < SEGMENT_SIZE; offset += zeros.bytes.length) {
+    writeAt("log:prepare", fd, zeros.address, zeros.bytes.length, offset)
+  }
+  syncFile("log:prepare-fsync", fd)
+  return fd
+}
+
+export function roundUp(size: number): number {
+  return Math.ceil(size / 8) * 8
+}
+
+/** Every transaction straight into its LTX file, with a sync: the log of a node that has no commit log. */
+export const directLog: TransactionLog = {
+  materialize() {},
+  clear() {},
+  begin(_database, _txid, path) {
+    const file = new LtxFileWriter(path)
+    return file
+  },
+}
+
+assert(RECORD_SIZE_MAX <= SEGMENT_SIZE, "a record fits a segment")

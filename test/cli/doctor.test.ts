@@ -1,0 +1,481 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { run } from "../../src/cli/main-command.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { closeFile } from "../../src/sys/file.ts"
+import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
+import { FakeIo } from "../support/fake-io.ts"
+
+let data: DataDirectory
+
+beforeEach(() => {
+  data = new DataDirectory()
+})
+afterEach(() => data[Symbol.dispose]())
+
+async function litefs(...args: string[]) {
+  const io = new FakeIo()
+  const code = await run(["doctor", "--data-dir", data.root, ...args], io)
+  return { code, out: plain(io.out), err: plain(io.err) }
+}
+
+function plain(text: string): string {
+  return text.replaceAll(data.root, "DATA").replace(/\b[89a-f][0-9a-f]{15}\b/g, "CHECKSUM")
+}
+
+interface JsonFinding {
+  readonly code: string
+  readonly severity: "note" | "problem"
+  readonly path: string
+  readonly what: string
+  readonly repair: string | null
+  readonly options: readonly string[]
+}
+
+interface JsonReport {
+  readonly healthy: boolean
+  readonly findings: readonly JsonFinding[]
+  readonly databases: readonly {
+    readonly name: string
+    readonly findings: readonly JsonFinding[]
+  }[]
+  readonly repaired: readonly JsonFinding[]
+  readonly kept: readonly string[]
+}
+
+async function report(...args: string[]): Promise<{ code: number; report: JsonReport }> {
+  const { code, out, err } = await litefs("--json", ...args)
+  expect(err).toBe("")
+  return { code, report: JSON.parse(out) }
+}
+
+function findings({ findings, databases }: JsonReport): JsonFinding[] {
+  return [...findings, ...databases.flatMap((database) => database.findings)]
+}
+
+function problems(given: JsonReport): string[] {
+  return findings(given)
+    .filter(({ severity }) => severity === "problem")
+    .map(({ code }) => code)
+}
+
+/** What is found, that looking changes nothing, that --repair mends it, and that it then is healthy. */
+async function expectRepaired(codes: string[], kept: string[]): Promise<JsonReport> {
+  const before = data.content
+  const found = await report()
+  expect({ code: found.code, codes: problems(found.report) }).toEqual({ code: 1, codes })
+  expect(data.content).toEqual(before)
+
+  const repaired = await report("--repair")
+  expect({ code: repaired.code, codes: problems(repaired.report) }).toEqual({ code: 0, codes: [] })
+  expect(repaired.report.repaired.map(({ code }) => code)).toEqual(codes)
+  const damaged = [...data.content.keys()].filter((path) => path.startsWith("damaged/"))
+  expect(damaged.map((path) => path.split("/").slice(2).join("/"))).toEqual(kept)
+  const lost = [...before.values()].filter((bytes) => ![...data.content.values()].includes(bytes))
+  expect(lost).toEqual([]) // but for the contents that are now under another name
+  const after = data.content
+  const second = await report("--repair")
+  expect({ code: second.code, repaired: second.report.repaired }).toEqual({ code: 0, repaired: [] })
+  expect(data.content).toEqual(after)
+  return found.report
+}
+
+/** Findings that nothing can be done about: --repair leaves everything as it is. */
+async function expectUnrepaired(codes: string[]): Promise<JsonFinding[]> {
+  const before = data.content
+  const { code, report: given } = await report("--repair")
+  expect({ code, codes: problems(given) }).toEqual({ code: 1, codes })
+  expect(given.repaired).toEqual([])
+  expect(data.content).toEqual(before)
+  const found = findings(given).filter(({ severity }) => severity === "problem")
+  expect(found.some(({ options }) => options.length > 0)).toBe(true)
+  return found
+}
+
+/** What SQLite had before the transaction that is now in the middle of being written. */
+function interrupt(app: DatabaseFixture): Uint8Array {
+  const before = app.read("database")
+  app.sqlite.run("PRAGMA cache_size=2")
+  app.sqlite.run("BEGIN")
+  app.sqlite.run("UPDATE t SET a = hex(randomblob(300))")
+  app.save()
+  expect(existsSync(app.path("journal"))).toBe(true)
+  expect(Buffer.compare(app.read("database"), before)).not.toBe(0)
+  return before
+}
+
+describe("litefs doctor", () => {
+  test("finds nothing wrong", async () => {
+    data.database("app.db", 4)
+    data.database("new.db", 0)
+    expect(await litefs()).toEqual({
+      code: 0,
+      out: `app.db  0000000000000004/CHECKSUM  ${size("app.db")} pages of 512 bytes, 4 LTX files: healthy
+new.db  without a position  0 LTX files: healthy
+`,
+      err: "",
+    })
+  })
+
+  test("explains each finding, and what can be done", async () => {
+    const app = data.database("app.db", 4)
+    writeFileSync(app.path("notes.txt"), "")
+    app.flip(600, "database")
+    const { out } = await litefs()
+    expect(out.replace(/\d+ pages/, "N pages")).toMatchInlineSnapshot(`
+      "app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: 2 problems
+        problem with DATA/dbs/app.db/database
+          page 2 is not as in the log at TXID 0000000000000004, and the LTX files have what is missing.
+          --repair replays the LTX files onto the database file, keeps what there was in damaged/.
+        note with DATA/dbs/app.db/database
+          SQLite's integrity_check was left out: the database file alone is not the database now.
+        problem with DATA/dbs/app.db/notes.txt
+          none of the files of a database; LiteFS does not use it.
+          --repair moves it to damaged/.
+
+      Nothing has been changed. Run it again with --repair.
+      "
+    `)
+    const repaired = await litefs("--repair")
+    expect(repaired.out.replace(/\d+ pages/g, "N pages")).toMatchInlineSnapshot(`
+      "app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: 2 problems
+        problem with DATA/dbs/app.db/database
+          page 2 is not as in the log at TXID 0000000000000004, and the LTX files have what is missing.
+          --repair replays the LTX files onto the database file, keeps what there was in damaged/.
+        note with DATA/dbs/app.db/database
+          SQLite's integrity_check was left out: the database file alone is not the database now.
+        problem with DATA/dbs/app.db/notes.txt
+          none of the files of a database; LiteFS does not use it.
+          --repair moves it to damaged/.
+
+      kept in DATA/damaged/1970-01-01T00-00-00.000Z-app.db
+      After the repairs:
+
+      app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: healthy
+      "
+    `)
+  })
+
+  test("examines the databases that are named", async () => {
+    data.database("a.db", 1)
+    data.database("b.db", 1).flip(10, "database")
+    expect((await report("a.db")).code).toBe(0)
+    const { code, report: given } = await report("b.db")
+    expect({ code, names: given.databases.map(({ name }) => name) }).toEqual({
+      code: 1,
+      names: ["b.db"],
+    })
+  })
+
+  test("refuses a data directory that is in use", async () => {
+    const lock = new DataDir(data.root).lock()
+    const { code, err } = await litefs()
+    closeFile(lock)
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: 'ERROR: Cannot use data directory "DATA": another litefs uses it, stop that one or choose another --data-dir\n',
+    })
+  })
+
+  test("refuses a directory that is none of a node, and a database that is not there", async () => {
+    data.database("app.db", 1)
+    expect((await litefs("other.db")).err).toBe(
+      'ERROR: Cannot examine database "other.db": it is not in "DATA", there are app.db\n',
+    )
+    rmSync(join(data.root, "dbs"), { recursive: true })
+    expect((await litefs()).err).toBe(
+      'ERROR: Cannot examine "DATA": it has no "dbs", give the data directory of a node with --data-dir\n',
+    )
+  })
+
+  test("has help", async () => {
+    expect((await litefs("--help")).out).toMatchInlineSnapshot(`
+      "The doctor command will examine the data directory of a node that is not running:
+      whether the LTX files of each database follow on each other, whether the
+      database is what they say it is, what is in its WAL and its journal, and what
+      SQLite itself finds. It explains each finding, and changes nothing unless
+      --repair is given.
+
+      Usage:
+
+      	litefs doctor [flags] [DATABASE...]
+
+      Flags:
+
+      	--data-dir DIR  examine the databases that are kept here (default /var/lib/litefs)
+      	--repair        repair what can be repaired without losing anything
+      	--json          print one JSON document
+
+      Every flag can be set in the environment too: --data-dir is LITEFS_DATA_DIR.
+      A flag on the command line wins.
+
+      Without a DATABASE all of them are examined.
+
+      With --repair it rolls back interrupted transactions, replays LTX files onto
+      database files, and sets aside what is torn or does not belong there. Whatever
+      it replaces or moves is kept in DIR/damaged, in a directory with the time and
+      the name of the database. What it cannot repair without losing something it
+      leaves as it is, and says what can be done.
+
+      The exit code is 0 if everything is healthy or has been repaired, else 1. Stop
+      LiteFS before: a data directory in use is refused.
+
+      Examples:
+
+      	# what is wrong
+      	litefs doctor
+
+      	# one database of another directory
+      	litefs doctor --data-dir /srv/litefs app.db
+
+      	# mend what can be mended, and start only if all is well
+      	litefs doctor --repair && litefs mount --primary -- node server.js
+
+      	# the problems, for a script
+      	litefs doctor --json | jq '.databases[].findings[] | select(.severity == "problem")'
+      "
+    `)
+  })
+})
+
+function size(name: string): number {
+  return readFileSync(join(data.root, "dbs", name, "database")).length / 512
+}
+
+describe("litefs doctor of the log", () => {
+  test("a torn last file, whose transaction the journal takes back", async () => {
+    const app = data.database("app.db", 4)
+    const before = interrupt(app)
+    app.sqlite.run("COMMIT")
+    app.capture()
+    truncateSync(app.ltxPath(5), 180)
+    await expectRepaired(["ltx-torn", "journal-hot"], ["database", "database-journal"])
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+    expect(existsSync(`${app.ltxPath(5)}.torn-0`)).toBe(true)
+  })
+
+  test("a torn last file that a replica has not applied", async () => {
+    const app = data.database("app.db", 4)
+    app.commit("DELETE FROM t WHERE id = 2")
+    truncateSync(app.ltxPath(5), 20)
+    await expectRepaired(["ltx-torn"], [])
+  })
+
+  test("a damaged last file whose transaction the database has", async () => {
+    const app = data.database("app.db", 4)
+    app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
+    await expectUnrepaired(["ltx-damaged", "database-newer"])
+  })
+
+  test("a last file that is missing while the database has its transaction", async () => {
+    const app = data.database("app.db", 4)
+    rmSync(app.ltxPath(4))
+    await expectUnrepaired(["database-newer"])
+  })
+
+  test("two damaged files at the end", async () => {
+    const app = data.database("app.db", 4)
+    for (const txid of [3, 4]) truncateSync(app.ltxPath(txid), 20)
+    await expectUnrepaired(["ltx-damaged", "ltx-damaged", "database-newer"])
+  })
+
+  test.each<[string, string[], (app: DatabaseFixture) => void, string[]]>([
+    ["a gap", ["ltx-gap"], (app) => rmSync(app.ltxPath(2)), ["1"]],
+    [
+      "a damaged file in the middle",
+      ["ltx-damaged"],
+      (app) => app.flip(120, "ltx", "0000000000000002-0000000000000002.ltx"),
+      ["1", "2"],
+    ],
+    [
+      "a break of the checksums",
+      ["ltx-checksum", "ltx-checksum"],
+      (app) => {
+        app.txid = 1n
+        app.capture(new Uint8Array(1024).fill(7)) // another transaction 2
+      },
+      ["1", "2"],
+    ],
+  ])("%s", async (_, codes, damage, moved) => {
+    const app = data.database("app.db", 4)
+    damage(app)
+    const hex = moved.map((txid) => txid.padStart(16, "0"))
+    await expectRepaired(
+      codes,
+      hex.map((txid) => `ltx/${txid}-${txid}.ltx`),
+    )
+  })
+
+  test("a gap, when the files after it do not make the database", async () => {
+    const app = data.database("app.db", 4)
+    app.commit("CREATE TABLE u(b)")
+    app.commit("INSERT INTO u VALUES(1)")
+    app.save()
+    rmSync(app.ltxPath(5))
+    app.flip(600, "database")
+    await expectUnrepaired(["ltx-gap", "database-damaged"])
+  })
+
+  test("files that do not belong there", async () => {
+    const app = data.database("app.db", 1)
+    const names = ["0000000000000002-0000000000000002.ltx.receiving", "a.tmp", "readme"]
+    for (const name of names) writeFileSync(app.path("ltx", name), name)
+    const given = await expectRepaired(
+      ["stray", "stray", "stray"],
+      names.map((name) => `ltx/${name}`),
+    )
+    expect(findings(given).map(({ what }) => what.split(",")[0])).toEqual([
+      "a part of an LTX file",
+      "a part of an LTX file",
+      "no LTX file by its name; LiteFS does not use it",
+    ])
+  })
+})
+
+describe("litefs doctor of the database file", () => {
+  test("a flipped byte that the log has", async () => {
+    const app = data.database("app.db", 4)
+    const before = app.read("database")
+    app.flip(1000, "database")
+    const given = await expectRepaired(["database-behind"], ["database"])
+    expect(findings(given)[0]?.what).toStartWith("page 2 is not as in the log at TXID")
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+  })
+
+  test("a file that is too short, or gone", async () => {
+    const app = data.database("app.db", 4)
+    const before = app.read("database")
+    truncateSync(app.path("database"), 512)
+    await expectRepaired(["database-behind"], ["database"])
+    rmSync(app.path("database"))
+    expect((await report("--repair")).code).toBe(0)
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+  })
+
+  test("a flipped byte of a page that no LTX file has any more", async () => {
+    const app = data.database("app.db", 1)
+    app.commit("CREATE TABLE u(b)")
+    app.commit("INSERT INTO u VALUES(1)")
+    app.save()
+    rmSync(app.ltxPath(1))
+    rmSync(app.ltxPath(2))
+    app.flip(600, "database")
+    const [found] = await expectUnrepaired(["database-damaged"])
+    expect(found?.options).toHaveLength(3)
+  })
+
+  test("a hot journal", async () => {
+    const app = data.database("app.db", 4)
+    const before = interrupt(app)
+    await expectRepaired(["journal-hot"], ["database", "database-journal"])
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+  })
+
+  test("a hot journal of a transaction that is in the log", async () => {
+    const app = data.database("app.db", 4)
+    interrupt(app)
+    app.sqlite.run("COMMIT")
+    app.capture()
+    writeFileSync(app.path("database"), app.sqlite.read())
+    const committed = app.read("database")
+    await expectRepaired(["journal-late"], ["database-journal"])
+    expect(Buffer.compare(app.read("database"), committed)).toBe(0)
+  })
+
+  test("a database that was deleted", async () => {
+    const app = data.database("app.db", 2)
+    app.capture(new Uint8Array(0))
+    await expectRepaired(["database-left"], ["database"])
+  })
+
+  test("a database without a log", async () => {
+    const app = data.database("app.db", 1)
+    rmSync(app.ltxPath(1))
+    const { code, report: given } = await report()
+    expect(code).toBe(0)
+    expect(findings(given).map(({ code }) => code)).toEqual(["database-unlogged"])
+    writeFileSync(app.path("database"), "no database")
+    await expectUnrepaired(["not-a-database"])
+  })
+
+  test("what only SQLite sees", async () => {
+    const app = data.database("app.db", 1)
+    const image = app.read("database")
+    image[39] = 1 // the header says that one page is free, and none is
+    app.capture(image)
+    writeFileSync(app.path("database"), image)
+    const [found] = await expectUnrepaired(["integrity"])
+    expect(found?.what).toStartWith("SQLite's integrity_check says: ")
+  })
+
+  test("a synced TXID beyond the log", async () => {
+    const app = data.database("app.db", 2)
+    writeFileSync(app.path("synced"), "0000000000000009\n")
+    await expectRepaired(["synced-ahead"], ["synced"])
+  })
+})
+
+describe("litefs doctor of the WAL", () => {
+  test("is content when all is in LTX files", async () => {
+    data.database("app.db", 4, "wal")
+    const before = data.content
+    const { code, report: given } = await report("--repair")
+    expect(code).toBe(0)
+    expect(findings(given).map(({ code }) => code)).toEqual(["wal-holds", "integrity-unknown"])
+    expect(data.content).toEqual(before)
+  })
+
+  test("is content with a checkpointed WAL, and with frames that no commit follows", async () => {
+    const app = data.database("app.db", 4, "wal")
+    app.sqlite.run("PRAGMA wal_checkpoint(PASSIVE)")
+    app.save()
+    app.append("a part of a frame", "wal")
+    const { code, report: given } = await report()
+    expect({ code, findings: findings(given) }).toEqual({ code: 0, findings: [] })
+  })
+
+  test("finds commits that no LTX file has, and keeps them where SQLite can open them", async () => {
+    const app = data.database("app.db", 4, "wal")
+    app.sqlite.run("INSERT INTO t(a) VALUES('only in the WAL')")
+    app.save()
+    const given = await expectRepaired(["wal-unlogged"], ["database", "database-wal"])
+    expect(findings(given)[0]?.what).toStartWith(
+      "1 transaction after TXID 0000000000000004 is in the WAL",
+    )
+  })
+
+  test("brings pages into the database file that no LTX file has any more", async () => {
+    const app = data.database("app.db", 4, "wal")
+    for (const txid of [1, 2, 3]) rmSync(app.ltxPath(txid))
+    await expectRepaired(["wal-needed"], ["database", "database-wal"])
+    app.sqlite.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    expect(Buffer.compare(app.read("database"), app.sqlite.read())).toBe(0)
+  })
+
+  test("says so when it is of no use", async () => {
+    const app = data.database("app.db", 1)
+    writeFileSync(app.path("wal"), "no WAL")
+    const { code, report: given } = await report()
+    expect({ code, codes: findings(given).map(({ code }) => code) }).toEqual({
+      code: 0,
+      codes: ["wal-foreign"],
+    })
+  })
+})
+
+describe("litefs doctor of the data directory", () => {
+  test("files that do not belong there", async () => {
+    const app = data.database("app.db", 1)
+    writeFileSync(app.path("snapshot-3"), "old pages")
+    writeFileSync(app.path("checksums.tmp"), "half")
+    writeFileSync(join(data.root, "dbs", "stray.db"), "put here by hand")
+    await expectRepaired(["stray", "stray", "stray"], ["checksums.tmp", "snapshot-3", "stray.db"])
+  })
+
+  test("is content with what LiteFS v0.5 set aside", async () => {
+    const app = data.database("app.db", 1)
+    writeFileSync(app.path("wal.removed"), "old")
+    expect((await report()).code).toBe(0)
+  })
+})

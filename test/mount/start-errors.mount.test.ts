@@ -1,0 +1,162 @@
+/** A node that cannot start says why in one line and what to do, and leaves nothing behind. */
+import { expect, test } from "bun:test"
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import { join } from "node:path"
+import { type Ended, sqlite3, start } from "../support/client.ts"
+import { canMount, freePort, mountsBelow, PROGRAM, Scope } from "../support/node.ts"
+
+function litefs(args: readonly string[], through: readonly string[] = []): Promise<Ended> {
+  return start([...through, ...PROGRAM, ...args]).ended
+}
+
+/** Flags with which a node would start, but for those that are given, and its mount directory. */
+function flagsIn(scope: Scope, given: Record<string, string> = {}) {
+  const directory = mkdtempSync(join(scope.directory, "node-"))
+  const mount = join(directory, "mnt")
+  mkdirSync(mount)
+  const flags = {
+    "--fuse-dir": mount,
+    "--data-dir": join(directory, "data"),
+    "--http-addr": "127.0.0.1:0",
+    ...given,
+  }
+  return { mount, flags: Object.entries(flags).flat() }
+}
+
+function expectError(scope: Scope, ended: Ended, code: number, message: RegExp): void {
+  expect(ended.stderr.replace(/^level=info .*\n/gm, "")).toMatch(message)
+  expect(ended.stderr.match(/ERROR/g)).toHaveLength(1)
+  expect(ended.stderr).toMatch(/^ERROR: Cannot .*\n$(?![\s\S])/m)
+  expect(ended).toMatchObject({ code, signal: null, stdout: "" })
+  expect(mountsBelow(scope.directory)).toEqual([])
+}
+
+test.skipIf(!canMount).each([
+  [
+    ["--primary", "--primary-url", "http://localhost:1"],
+    /both --primary and --primary-url are given/,
+  ],
+  [[], /neither --primary nor --primary-url URL is given, give one of them/],
+  [["--primary", "--fuse-dri", "/mnt"], /--fuse-dri.*did you mean --fuse-dir/],
+  [["--primary", "stray"], /stray/],
+  [["--primary", "--hostname", "two words"], /it should be one word/],
+  [["--primary-url", "localhost:20202"], /should start with http/],
+])("litefs mount %p is a usage error", async (words, message) => {
+  await using scope = new Scope()
+  const { flags } = flagsIn(scope)
+  const { stderr, code, stdout } = await litefs(["mount", ...flags, ...words])
+  expect(stderr).toMatch(message)
+  expect(stderr).toMatch(/^ERROR: [^\n]*\n$/)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+  expect(mountsBelow(scope.directory)).toEqual([])
+})
+
+test.skipIf(!canMount)(
+  "a mount directory that does not exist is told with how to make it",
+  async () => {
+    await using scope = new Scope()
+    const { flags } = flagsIn(scope, { "--fuse-dir": join(scope.directory, "none") })
+    const ended = await litefs(["mount", "--primary", ...flags])
+    expectError(scope, ended, 1, /none": it does not exist, create it with: mkdir -p \/.*\/none$/m)
+  },
+)
+
+test.skipIf(!canMount)(
+  "a mount directory that is not empty is told with what is in it",
+  async () => {
+    await using scope = new Scope()
+    const { flags, mount } = flagsIn(scope)
+    writeFileSync(join(mount, "thesis.txt"), "")
+    const ended = await litefs(["mount", "--primary", ...flags])
+    expectError(scope, ended, 1, /it is not empty, move "thesis.txt" out of it or choose another/)
+  },
+)
+
+test.skipIf(!canMount)("a file where the mount directory should be is told", async () => {
+  await using scope = new Scope()
+  const file = join(scope.directory, "file.txt")
+  writeFileSync(file, "")
+  const { flags } = flagsIn(scope, { "--fuse-dir": file })
+  const ended = await litefs(["mount", "--primary", ...flags])
+  expectError(scope, ended, 1, /it is not a directory, choose another --fuse-dir/)
+})
+
+test.skipIf(!canMount)("a port that is in use is told, and nothing stays mounted", async () => {
+  await using scope = new Scope()
+  const server = createServer()
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve))
+  scope.defer(() => void server.close())
+  const { flags } = flagsIn(scope, { "--http-addr": `127.0.0.1:${port}` })
+  const ended = await litefs(["mount", "--primary", ...flags])
+  expectError(
+    scope,
+    ended,
+    1,
+    /Cannot listen on .*: the port is in use, choose another --http-addr/,
+  )
+})
+
+/** Run by a shell in a mount namespace of its own, before the program. `$1` is a directory to use. */
+const DEVICES = [
+  [
+    "is missing",
+    "mkdir $1/d && mount -t tmpfs t $1/d && for f in null zero random urandom; do cp -a /dev/$f $1/d; done && mount --bind $1/d /dev",
+    /Cannot use \/dev\/fuse: it does not exist, .*modprobe fuse.*--device \/dev\/fuse/,
+  ],
+  [
+    "may not be opened",
+    "mkdir $1/d && mount -t tmpfs -o nodev t $1/d && mknod $1/d/fuse c 10 229 && mount --bind $1/d/fuse /dev/fuse",
+    /Cannot use \/dev\/fuse: it may not be opened \(EACCES\), .*--device \/dev\/fuse/,
+  ],
+  [
+    "is another device",
+    "mount --bind /dev/null /dev/fuse",
+    /Cannot mount on ".*mnt": mount\(2\) says EINVAL, .*\/dev\/fuse/,
+  ],
+] as const
+
+test.skipIf(!canMount).each(DEVICES)("a /dev/fuse that %s is told", async (_, prepare, message) => {
+  await using scope = new Scope()
+  const { flags } = flagsIn(scope)
+  const script = `set -e; ${prepare}; shift; exec "$@"`
+  const through = ["unshare", "-m", "sh", "-c", script, "sh", scope.directory]
+  expectError(scope, await litefs(["mount", "--primary", ...flags], through), 1, message)
+})
+
+test.skipIf(!canMount)("a user who may not mount is told what mounting needs", async () => {
+  await using scope = new Scope()
+  const { flags } = flagsIn(scope)
+  const through = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all"]
+  const ended = await litefs(["mount", "--primary", ...flags], through)
+  expectError(scope, ended, 1, /mount\(2\) says EPERM, mounting needs CAP_SYS_ADMIN/)
+})
+
+test.skipIf(!canMount)(
+  "directories that another litefs uses are told, and it goes on",
+  async () => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    const refused = async (given: Record<string, string>) => {
+      const { flags } = flagsIn(scope, given)
+      const { code, stderr } = await litefs(["mount", "--primary", ...flags])
+      expect(code).toBe(1)
+      expect(stderr).toMatch(/^ERROR: [^\n]*\n$/)
+      return stderr
+    }
+    expect(await refused({ "--data-dir": node.data })).toMatch(
+      /Cannot use data directory ".*data": another litefs uses it, stop that one or choose another --data-dir/,
+    )
+    expect(await refused({ "--fuse-dir": node.mount })).toMatch(
+      /Cannot mount on ".*mnt": another litefs serves it, stop that one or choose another --fuse-dir/,
+    )
+    expect(await refused({ "--data-dir": node.data, "--fuse-dir": node.mount })).toContain(
+      "another litefs",
+    )
+    sqlite3(node, "a.db", "create table t(x)")
+    expect(mountsBelow(scope.directory)).toHaveLength(1)
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    expect(mountsBelow(scope.directory)).toEqual([])
+  },
+)
