@@ -20,6 +20,7 @@ type Kind = (typeof KINDS)[number]
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
 const SHRINK_ROUNDS = 3
+const SHRINK_MIB = 200
 const FAILURES_MAX = 20
 
 interface Job {
@@ -38,11 +39,13 @@ const { values } = parseArgs({
     only: { type: "string" },
     mode: { type: "string" },
     rounds: { type: "string" }, // of each job
+    mib: { type: "string" }, // that a database grows to before it shrinks
   },
 })
 const seed = values.seed === undefined ? Date.now() >>> 0 : numberOf("seed", values.seed)
 const minutes = values.minutes === undefined ? Infinity : numberOf("minutes", values.minutes)
 const roundsMax = values.rounds === undefined ? Infinity : numberOf("rounds", values.rounds)
+const sizeMiB = values.mib === undefined ? SHRINK_MIB : numberOf("mib", values.mib)
 const kinds = values.only === undefined ? KINDS : [oneOf("only", values.only, KINDS)]
 const allModes: readonly Mode[] = [...MODES, "mixed"]
 const modes = values.mode === undefined ? allModes : [oneOf("mode", values.mode, allModes)]
@@ -96,7 +99,7 @@ async function runRound(job: Job): Promise<void> {
   try {
     if (kind === "client") await clientKill({ random, mode, kills: 50, result })
     else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
-    else if (mode !== "mixed") await shrink({ random, mode, sizeMiB: 200, cycles: 2 })
+    else if (mode !== "mixed") await shrink({ random, mode, sizeMiB, cycles: 2 })
     console.log(`${lineOf(job)}, ${((Date.now() - roundStartMs) / 1000).toFixed(1)} s`)
   } catch (error) {
     job.failures += 1

@@ -1,5 +1,5 @@
 /** `litefs ltx verify`: every file by itself, and those of a directory as a history. */
-import { inspectLtxFile, type WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import { inspectLtxFile } from "../store/inspected-ltx-file.ts"
 import { type LtxBreak, ltxBreaks } from "../store/ltx-chain.ts"
 import type { CliIo } from "./io.ts"
 import { posOf } from "./ltx-json.ts"
@@ -29,7 +29,7 @@ function verified(group: LtxGroup): Verified {
     return { group, breaks, pos: undefined }
   }
   const last = files.at(-1)
-  const pos = last?.kind === "whole" ? posOf(last satisfies WholeLtxFile) : undefined
+  const pos = last?.kind === "whole" ? posOf(last) : undefined
   return { group, breaks: ltxBreaks(files), pos }
 }
 

@@ -1,7 +1,5 @@
 /** `litefs ltx`: looks at LTX files, and makes databases and other LTX files of them. */
 import { defineCommand } from "citty"
-import { LitefsError, messageOf } from "../lib/errors.ts"
-import { SysError } from "../sys/errno.ts"
 import {
   type CommandSyntax,
   type FlagTable,
@@ -9,13 +7,9 @@ import {
   parseArgs,
   usageError,
 } from "./argv.ts"
+import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
-import { applyLtx } from "./ltx-apply.ts"
-import { compactLtx } from "./ltx-compact.ts"
-import { dumpLtx } from "./ltx-dump.ts"
-import { listLtx } from "./ltx-list.ts"
-import { verifyLtx } from "./ltx-verify.ts"
 import { nearest } from "./nearest.ts"
 
 const JSON_FLAG = {
@@ -36,28 +30,39 @@ const OUTPUT_FLAGS = {
   },
 } as const satisfies FlagTable
 
-type Run = (args: readonly string[], io: CliIo) => number
+// Each is loaded when needed, so that `litefs --help` is quick.
+type Run = (args: readonly string[], io: CliIo) => Promise<number>
 
 const COMMANDS: Readonly<Record<string, Run>> = {
-  list: (args, io) => {
+  list: async (args, io) => {
     const { words, values } = parseArgs(syntax("list", JSON_FLAG), args, io.env)
-    return listLtx(words, values.json, io)
+    return (await import("./ltx-list.ts")).listLtx(words, values.json, io)
   },
-  dump: (args, io) => {
+  dump: async (args, io) => {
     const { words, values } = parseArgs(syntax("dump", DUMP_FLAGS), args, io.env)
-    return dumpLtx(words, values, io)
+    return (await import("./ltx-dump.ts")).dumpLtx(words, values, io)
   },
-  verify: (args, io) => {
+  verify: async (args, io) => {
     const { words, values } = parseArgs(syntax("verify", JSON_FLAG), args, io.env)
-    return verifyLtx(words, values.json, io)
+    return (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io)
   },
-  apply: (args, io) => {
+  apply: async (args, io) => {
     const parsed = parseArgs(syntax("apply", OUTPUT_FLAGS), args, io.env)
-    return applyLtx(parsed.words, outputOf("apply", parsed), parsed.values.json, io)
+    return (await import("./ltx-apply.ts")).applyLtx(
+      parsed.words,
+      outputOf("apply", parsed),
+      parsed.values.json,
+      io,
+    )
   },
-  compact: (args, io) => {
+  compact: async (args, io) => {
     const parsed = parseArgs(syntax("compact", OUTPUT_FLAGS), args, io.env)
-    return compactLtx(parsed.words, outputOf("compact", parsed), parsed.values.json, io)
+    return (await import("./ltx-compact.ts")).compactLtx(
+      parsed.words,
+      outputOf("compact", parsed),
+      parsed.values.json,
+      io,
+    )
   },
 }
 
@@ -128,15 +133,4 @@ function syntax<T extends FlagTable>(name: string, flags: T): CommandSyntax<T> {
 function outputOf(name: string, { values }: ParsedArgs<typeof OUTPUT_FLAGS>): string {
   if (values.output !== undefined) return values.output
   throw usageError(`ltx ${name}`, "no --output FILE is given")
-}
-
-/** What the system refuses is no bug: one line tells it. */
-export function asConditions<T>(action: () => T): T {
-  try {
-    return action()
-  } catch (error) {
-    const isOfSystem = error instanceof SysError || (error instanceof Error && "syscall" in error)
-    if (isOfSystem) throw new LitefsError("io", messageOf(error), { cause: error })
-    throw error
-  }
 }

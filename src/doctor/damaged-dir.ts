@@ -2,7 +2,7 @@
  * Where a repair puts what it takes out of the way: `<data>/damaged/<time>-<database>/`, one directory for each
  * database and run. It is made when it is needed. Nothing in it is ever overwritten or removed.
  */
-import { existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
+import { constants, copyFileSync, existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { syncDirectory } from "../sys/file.ts"
 
@@ -27,6 +27,14 @@ export class DamagedDir {
   keep(path: string, name: string): string {
     const to = this.#place(name)
     linkSync(path, to)
+    syncDirectory("doctor:sync-dir", dirname(to))
+    return to
+  }
+
+  /** A copy of a file that is going on to be used. */
+  copy(path: string, name: string): string {
+    const to = this.#place(name)
+    copyFileSync(path, to, constants.COPYFILE_FICLONE)
     syncDirectory("doctor:sync-dir", dirname(to))
     return to
   }

@@ -1,18 +1,22 @@
 /** One database, offline: its log, and whether its files make what the log says. */
-import { readdirSync } from "node:fs"
-import { join } from "node:path"
-import { formatChecksum, formatPos, formatTxid } from "../ltx/pos.ts"
+import { formatPos } from "../ltx/pos.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { isJournalActive, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
-import { readSynced } from "../store/synced.ts"
-import { integrityProblems } from "../sys/sqlite.ts"
 import { type DatabaseImage, databaseImage, type Recipe } from "./database-image.ts"
 import { type DatabasePaths, databasePaths } from "./database-paths.ts"
 import { type Finding, note, problem, type Repair } from "./finding.ts"
+import {
+  behindFinding,
+  damagedFinding,
+  journalFinding,
+  newerFinding,
+  walFindings,
+} from "./image-findings.ts"
+import { integrityFindings } from "./integrity-check.ts"
 import {
   chainFindings,
   damagedEndFindings,
@@ -22,9 +26,10 @@ import {
   statedChecksum,
   tornFinding,
 } from "./log-check.ts"
-import { newerOptions, restoreOptions } from "./options.ts"
+import { restoreOptions } from "./options.ts"
 import { sumsOfFile } from "./page-sums.ts"
 import { moveIfThere, rebuildDatabase } from "./rebuild.ts"
+import { strayFindings, syncedFindings } from "./side-files.ts"
 
 export interface DatabaseReport {
   readonly name: string
@@ -35,9 +40,6 @@ export interface DatabaseReport {
   readonly ltxFileCount: number
   readonly findings: readonly Finding[]
 }
-
-const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums"]
-const INTEGRITY_LINES = 5
 
 export function checkDatabase(dataDir: DataDir, name: string, nowMs: number): DatabaseReport {
   const paths = databasePaths(dataDir, name)
@@ -50,12 +52,12 @@ export function checkDatabase(dataDir: DataDir, name: string, nowMs: number): Da
     commit: last?.header.commit ?? 0,
     ltxFileCount: log.files.length,
     findings: [
+      ...syncedFindings(last, paths), // first: a rebuild writes a new one
       ...(last === undefined
         ? unloggedFindings(log, paths, nowMs)
         : last.header.commit === 0
           ? deletedFindings(log, paths, nowMs)
           : loggedFindings(log, last, paths, nowMs)),
-      ...syncedFindings(last, paths),
       ...otherNameFindings(log, paths),
       ...strayFindings(paths),
     ],
@@ -219,136 +221,6 @@ function rebuild(
   }
 }
 
-function journalFinding(recipe: Recipe, paths: DatabasePaths, repair: Repair): Finding {
-  if (recipe.rollsBack) {
-    const what =
-      "the journal is hot: a transaction was interrupted while it was written to the database file"
-    return problem("journal-hot", paths.journal, what, { repair })
-  }
-  const what =
-    "the journal is hot, but the database is as in the log without it: a crash came right after the commit"
-  return problem("journal-late", paths.journal, what, { repair })
-}
-
-function behindFinding(
-  { differing }: DatabaseImage,
-  last: WholeLtxFile,
-  paths: DatabasePaths,
-  repair: Repair,
-): Finding {
-  const what =
-    `${pagesText(differing)} not as in the log at TXID ${formatTxid(last.maxTxid)}, ` +
-    "and the LTX files have what is missing"
-  return problem("database-behind", paths.database, what, { repair })
-}
-
-function newerFinding(
-  { unknown }: DatabaseImage,
-  last: WholeLtxFile,
-  paths: DatabasePaths,
-): Finding {
-  const what =
-    `${pagesText(unknown)} of a transaction after TXID ${formatTxid(last.maxTxid)} that no whole LTX file has; ` +
-    "a replay would take it back"
-  return problem("database-newer", paths.database, what, { options: newerOptions(paths) })
-}
-
-function damagedFinding(image: DatabaseImage, last: WholeLtxFile, paths: DatabasePaths): Finding {
-  const [is, should] = [image.fileTotal, last.trailer.postApplyChecksum].map(formatChecksum)
-  const known =
-    image.differing.length === 0
-      ? "the pages that the LTX files have are right, so others are wrong"
-      : `${pagesText(image.differing)} not as in the LTX files, and so are others that they do not have`
-  const what = `it sums to ${is}, ${should} is expected at TXID ${formatTxid(last.maxTxid)}: ${known}`
-  return problem("database-damaged", paths.database, what, { options: restoreOptions(paths) })
-}
-
-function walFindings(
-  image: DatabaseImage,
-  recipe: Recipe,
-  wal: FileSource | undefined,
-  last: WholeLtxFile,
-  paths: DatabasePaths,
-  repair: Repair,
-): Finding[] {
-  if (wal === undefined || wal.size === 0) return []
-  const { unloggedCommitCount, walCommitCount } = image
-  const { header } = new WalReader(wal)
-  if (header === undefined || header.pageSize !== last.header.pageSize) {
-    const what = "it has no header that is valid for this database, so SQLite takes it for empty"
-    return [note("wal-foreign", paths.wal, what)]
-  }
-  const txid = formatTxid(last.maxTxid)
-  if (unloggedCommitCount !== undefined && unloggedCommitCount > 0) {
-    const what =
-      `${counted(unloggedCommitCount, "transaction")} after TXID ${txid} ${unloggedCommitCount === 1 ? "is" : "are"} in the WAL and in no LTX file; ` +
-      "LiteFS v0.5 may have acknowledged such ones when it was killed; a start forgets them"
-    return [problem("wal-unlogged", paths.wal, what, { repair })]
-  }
-  if (recipe.walFrames === 0) return []
-  if (image.walIsNeeded) {
-    const what =
-      "the newest version of some pages is in the WAL alone, the LTX files that had them are gone"
-    return [problem("wal-needed", paths.wal, what, { repair })]
-  }
-  const what = `of its ${counted(walCommitCount, "transaction")} some are not in the database file yet; all are in LTX files`
-  return [note("wal-holds", paths.wal, what)]
-}
-
-function integrityFindings(isInFile: boolean, paths: DatabasePaths): Finding[] {
-  if (!isInFile) {
-    const what =
-      "SQLite's integrity_check was left out: the database file alone is not the database now"
-    return [note("integrity-unknown", paths.database, what)]
-  }
-  const problems = integrityProblems(paths.database, INTEGRITY_LINES)
-  if (problems.length === 0) return []
-  const what = `SQLite's integrity_check says: ${problems.join("; ").replace(/\s+/g, " ")}`
-  return [problem("integrity", paths.database, what, { options: restoreOptions(paths) })]
-}
-
-function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePaths): Finding[] {
-  const synced = readSynced(paths.synced)
-  if (synced <= (last?.maxTxid ?? 0n)) return []
-  const what = `it says that TXID ${formatTxid(synced)} is in the database file, but the log does not go that far; a recovery would replay too little`
-  return [
-    problem("synced-ahead", paths.synced, what, {
-      repair: {
-        does: "moves it to damaged/",
-        run: (damaged) => moveIfThere(paths.synced, "synced", damaged),
-      },
-    }),
-  ]
-}
-
-function strayFindings(paths: DatabasePaths): Finding[] {
-  return readdirSync(paths.directory)
-    .filter((name) => !KNOWN_NAMES.includes(name))
-    .sort()
-    .map((name) => {
-      const path = join(paths.directory, name)
-      if (name === "wal.removed") {
-        return note("stray", path, "a WAL that LiteFS v0.5 set aside; this LiteFS does not use it")
-      }
-      return problem("stray", path, strayMeaning(name), {
-        repair: {
-          does: "moves it to damaged/",
-          run: (damaged) => void damaged.move(path, name),
-        },
-      })
-    })
-}
-
-function strayMeaning(name: string): string {
-  if (name.startsWith("snapshot-")) {
-    return "old pages that were kept for a snapshot when LiteFS stopped; nothing needs them"
-  }
-  if (/\.(tmp|repairing)$/.test(name)) {
-    return "a file that was being written when LiteFS stopped; nothing needs it"
-  }
-  return "none of the files of a database; LiteFS does not use it"
-}
-
 function isHotJournal(journal: FileSource | undefined, database: FileSource | undefined): boolean {
   if (journal === undefined || database === undefined || database.size === 0) return false
   return isJournalActive(journal) && readJournalHeader(journal) !== undefined
@@ -364,21 +236,4 @@ function hasDatabaseHeader(database: FileSource | undefined): boolean {
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
   const size = database?.readAt(0, bytes) ?? 0
   return decodeDatabaseHeader(bytes.subarray(0, size)) !== undefined
-}
-
-const PAGES_SHOWN = 10
-
-/** `page 3 is`, `pages 1, 2 and 7 are`, with an end. */
-function pagesText(pgnos: readonly number[]): string {
-  if (pgnos.length === 0) return "its size is"
-  if (pgnos.length === 1) return `page ${pgnos[0]} is`
-  const shown = pgnos.slice(0, PAGES_SHOWN)
-  const more = pgnos.length - shown.length
-  return more > 0
-    ? `pages ${shown.join(", ")} and ${more} more are`
-    : `pages ${shown.slice(0, -1).join(", ")} and ${shown.at(-1)} are`
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`
 }

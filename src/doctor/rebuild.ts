@@ -46,12 +46,11 @@ export function rebuildDatabase(
 ): void {
   const { rollsBack, walFrames, replays } = recipe
   if (rollsBack || walFrames > 0 || replays) replaceDatabase(paths, recipe, target, damaged)
-  else if (hasContent(paths.wal)) keepIfThere(paths.database, "database", damaged)
+  else if (hasContent(paths.wal)) copyIfThere(paths.database, "database", damaged)
   // Named as SQLite looks for them, so that `sqlite3 database` opens what there was.
   moveIfThere(paths.journal, "database-journal", damaged)
   moveIfThere(paths.wal, "database-wal", damaged)
   moveIfThere(paths.shm, "shm", damaged)
-  if (target !== undefined) writeSynced(paths.synced, target.last.header.maxTxid)
 }
 
 function replaceDatabase(
@@ -81,6 +80,7 @@ function replaceDatabase(
     moveIfThere(paths.checksums, "checksums", damaged)
     renameSync(copy, paths.database)
     syncDirectory("doctor:sync-dir", paths.directory)
+    if (target !== undefined) writeSynced(paths.synced, target.last.header.maxTxid)
   } finally {
     if (existsSync(copy)) unlinkSync(copy)
   }
@@ -134,6 +134,10 @@ export function moveIfThere(path: string, name: string, damaged: DamagedDir): vo
 
 function keepIfThere(path: string, name: string, damaged: DamagedDir): void {
   if (existsSync(path)) damaged.keep(path, name)
+}
+
+function copyIfThere(path: string, name: string, damaged: DamagedDir): void {
+  if (existsSync(path)) damaged.copy(path, name)
 }
 
 function hasContent(path: string): boolean {

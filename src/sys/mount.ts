@@ -24,22 +24,16 @@ const MNT_DETACH = 2
 /**
  * Mounts on the directory. Requests queue up in the kernel until the descriptor is read.
  *
- * A dead mount that is there is covered first and taken away after: at no moment can a program that lives write
- * into the bare directory below.
+ * A dead mount that is there stays until the last moment, since a program that lives would otherwise write into
+ * the bare directory below. (A mount on top of it would be its child, and go with it.)
  */
 export function mountFuse(directory: string): Fd {
   if (userId() !== 0) return mountByHelper(directory)
-  const isCovered = mountsAt(directory).at(-1)?.type === TYPE
-  const corpse = isCovered ? openFile("fuse:open", directory, O_PATH) : undefined
-  const device = mountAsRoot(directory)
-  if (corpse !== undefined) {
-    libc.umount2(pathAddress(`/proc/self/fd/${corpse}`), MNT_FORCE | MNT_DETACH)
-    closeFile(corpse)
-  }
-  return device
+  const isDead = mountsAt(directory).at(-1)?.type === TYPE
+  return mountAsRoot(directory, isDead)
 }
 
-function mountAsRoot(directory: string): Fd {
+function mountAsRoot(directory: string, isDead: boolean): Fd {
   const fd = openDevice()
   const options = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`
   const strings = allocate(8192)
@@ -49,7 +43,9 @@ function mountAsRoot(directory: string): Fd {
     return strings.address + at
   }
   const [source, type, data] = [put(SOURCE, 0), put(TYPE, 64), put(options, 128)]
-  const failed = libc.mount(source, pathAddress(directory), type, MS_NOSUID_NODEV, data) < 0
+  const target = pathAddress(directory)
+  if (isDead) libc.umount2(target, MNT_DETACH)
+  const failed = libc.mount(source, target, type, MS_NOSUID_NODEV, data) < 0
   const error = failed ? errno() : 0
   if (error === 0) return fd
   closeFile(fd)

@@ -149,3 +149,23 @@ describe("parseArgs() with an environment", () => {
 test("environmentName() is the flag in capitals", () => {
   expect(environmentName("primary-url")).toBe("LITEFS_PRIMARY_URL")
 })
+
+describe("parseArgs() of a command that takes words", () => {
+  const words = { placeholder: "PATH", countMin: 1 }
+  const syntax = { name: "test", flags: FLAGS, takesCommand: false, words }
+
+  test("keeps them in order, whatever flags are between them", () => {
+    const args = ["a", "--hostname", "h", "b", "--primary", "c"]
+    const { words, values } = parseArgs(syntax, args, {})
+    expect(words).toEqual(["a", "b", "c"])
+    expect(values).toMatchObject({ hostname: "h", primary: true })
+  })
+
+  test.each([
+    [[], "Cannot run litefs test: no PATH is given, see litefs test --help"],
+    [["-"], 'Cannot run litefs test: "-" is not a flag'],
+    [[""], 'Cannot run litefs test: "" is not a flag'],
+  ])("refuses %j", (args, message) => {
+    expect(() => parseArgs(syntax, args, {})).toThrow(message)
+  })
+})

@@ -1,5 +1,6 @@
+import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
-import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
@@ -149,7 +150,8 @@ new.db  without a position  0 LTX files: healthy
           none of the files of a database; LiteFS does not use it.
           --repair moves it to damaged/.
 
-      kept in DATA/damaged/1970-01-01T00-00-00.000Z-app.db
+      What was replaced or moved is kept in DATA/damaged/1970-01-01T00-00-00.000Z-app.db
+
       After the repairs:
 
       app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: healthy
@@ -380,6 +382,7 @@ describe("litefs doctor of the database file", () => {
     writeFileSync(app.path("database"), app.sqlite.read())
     const committed = app.read("database")
     await expectRepaired(["journal-late"], ["database-journal"])
+    expect(existsSync(app.path("synced"))).toBe(false) // the file was not synced here
     expect(Buffer.compare(app.read("database"), committed)).toBe(0)
   })
 
@@ -443,6 +446,13 @@ describe("litefs doctor of the WAL", () => {
     expect(findings(given)[0]?.what).toStartWith(
       "1 transaction after TXID 0000000000000004 is in the WAL",
     )
+
+    const kept = [...data.content.keys()].find((path) => path.endsWith("database-wal")) ?? ""
+    const path = join(data.root, kept.replace("-wal", ""))
+    expect(statSync(path).ino).not.toBe(statSync(app.path("database")).ino)
+    using sqlite = new Database(path)
+    const rows = sqlite.query("SELECT a FROM t ORDER BY id DESC").values()
+    expect(rows[0]).toEqual(["only in the WAL"])
   })
 
   test("brings pages into the database file that no LTX file has any more", async () => {

@@ -23,6 +23,8 @@ describe("litefs help", () => {
       The commands are:
 
       	mount    mount the file system and run a command next to it
+      	ltx      list, check, apply and compact LTX files
+      	doctor   examine a data directory, and repair it
       	version  print the version
 
       Use "litefs help <command>" for the flags of a command.

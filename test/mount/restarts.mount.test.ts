@@ -112,7 +112,7 @@ test.skipIf(!canMount).each(MODES)(
       sqlite3(primary, "a.db", "insert into t values(1)")
       rows += 1
       replica = await again(scope, replica, primary)
-      if (signal === "SIGKILL") await replica.logged(/msg="took away a dead mount"/)
+      if (signal === "SIGKILL") await replica.logged(/msg="found a dead mount"/)
       await expectSame(primary, replica, "a.db")
       expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(`${rows}`)
     }
@@ -203,7 +203,7 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
       await writer.close("SIGKILL")
 
       primary = await again(scope, primary)
-      await primary.logged(/msg="took away a dead mount"/)
+      await primary.logged(/msg="found a dead mount"/)
       const found = new Set(sqlite3(primary, "a.db", "select id from t").split("\n").map(Number))
       expect(acknowledged.filter((id) => !found.has(id))).toEqual([])
       expect(found.size - acknowledged.length).toBeLessThanOrEqual(round + 1)

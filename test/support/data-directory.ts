@@ -1,4 +1,5 @@
 /** A data directory as a node leaves it, made by SQLite and our LTX encoder. Removed when disposed. */
+import { createHash } from "node:crypto"
 import {
   appendFileSync,
   existsSync,
@@ -57,9 +58,13 @@ export class DataDirectory implements Disposable {
   }
 }
 
+/** The same each time, and hard to compress, so that LTX files have a size. */
 function insertion(index: number): string {
   const create = "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, a TEXT);"
-  return `${index === 1 ? create : ""} INSERT INTO t(a) VALUES(hex(randomblob(${200 + index})))`
+  const text = Array.from({ length: 7 }, (_, part) => {
+    return createHash("sha256").update(`${index} ${part}`).digest("hex")
+  })
+  return `${index === 1 ? create : ""} INSERT INTO t(a) VALUES('${text.join("")}')`
 }
 
 export class DatabaseFixture implements Disposable {

@@ -108,12 +108,12 @@ export class Round {
   }
 
   /** In WAL mode it holds its snapshots for long; in the others that would keep all writers out. */
-  startReader(node: TestNode): Client {
+  startReader(node: TestNode, longMs = 400): Client {
     const isLong = this.mode === "wal" || node !== this.pair.primary
     const command = program("reader", {
       path: this.#path(node),
       checks: CHECKS,
-      holdMs: isLong ? 400 : 0,
+      holdMs: isLong ? longMs : 0,
       pauseMs: isLong ? 5 : 150,
     })
     return this.client(node === this.pair.primary ? "reader" : "replica's reader", command)

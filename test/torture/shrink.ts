@@ -6,6 +6,7 @@ import { DATABASE, Round } from "./round.ts"
 
 const STEP_MS_MAX = 300_000
 const ROW_SIZE = 2000
+const LONG_READ_MS = 5000
 
 export interface ShrinkOptions {
   readonly random: Random
@@ -27,7 +28,7 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
       await round.setUp()
       await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
       await pair.settled(DATABASE)
-      round.startReader(pair.primary)
+      round.startReader(pair.primary, LONG_READ_MS)
       round.startReader(pair.replica)
       for (let cycle = 0; cycle < cycles; cycle++) {
         const vacuum = random.pick(["none", "full", "incremental"])

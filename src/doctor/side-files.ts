@@ -1,0 +1,53 @@
+/** The files beside a database that are not SQLite's. */
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
+import { formatTxid } from "../ltx/pos.ts"
+import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import { readSynced } from "../store/synced.ts"
+import type { DatabasePaths } from "./database-paths.ts"
+import { type Finding, note, problem } from "./finding.ts"
+import { moveIfThere } from "./rebuild.ts"
+
+const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums"]
+
+export function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePaths): Finding[] {
+  const synced = readSynced(paths.synced)
+  if (synced <= (last?.maxTxid ?? 0n)) return []
+  const what = `it says that TXID ${formatTxid(synced)} is in the database file, but the log does not go that far; a recovery would replay too little`
+  return [
+    problem("synced-ahead", paths.synced, what, {
+      repair: {
+        does: "moves it to damaged/",
+        run: (damaged) => moveIfThere(paths.synced, "synced", damaged),
+      },
+    }),
+  ]
+}
+
+export function strayFindings(paths: DatabasePaths): Finding[] {
+  return readdirSync(paths.directory)
+    .filter((name) => !KNOWN_NAMES.includes(name))
+    .sort()
+    .map((name) => {
+      const path = join(paths.directory, name)
+      if (name === "wal.removed") {
+        return note("stray", path, "a WAL that LiteFS v0.5 set aside; this LiteFS does not use it")
+      }
+      return problem("stray", path, strayMeaning(name), {
+        repair: {
+          does: "moves it to damaged/",
+          run: (damaged) => void damaged.move(path, name),
+        },
+      })
+    })
+}
+
+function strayMeaning(name: string): string {
+  if (name.startsWith("snapshot-")) {
+    return "old pages that were kept for a snapshot when LiteFS stopped; nothing needs them"
+  }
+  if (/\.(tmp|repairing)$/.test(name)) {
+    return "a file that was being written when LiteFS stopped; nothing needs it"
+  }
+  return "none of the files of a database; LiteFS does not use it"
+}

@@ -1,0 +1,45 @@
+/**
+ * The short form of the kill matrix: writers and daemons killed at random moments, a database that shrinks. The
+ * long one is `scripts/torture`. LITEFS_SEED repeats a run as far as timing allows.
+ */
+import { expect, test } from "bun:test"
+import { canMount } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
+import { clientKill } from "../torture/client-kill.ts"
+import { daemonKill } from "../torture/daemon-kill.ts"
+import { MODES } from "../torture/model.ts"
+import type { Result } from "../torture/round.ts"
+import { shrink } from "../torture/shrink.ts"
+
+const LIMIT_MS = 90_000
+
+const random = testRandom()
+const noResult = (): Result => ({ kills: 0, acknowledged: 0, unended: 0 })
+
+test.skipIf(!canMount).each([...MODES, "mixed"] as const)(
+  "clients killed in %s mode lose nothing they were told is committed",
+  async (mode) => {
+    const result = noResult()
+    await clientKill({ random, mode, kills: 25, result })
+    expect(result.acknowledged).toBeGreaterThan(0)
+  },
+  LIMIT_MS,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "a daemon killed in %s mode loses nothing that it has acknowledged",
+  async (mode) => {
+    const result = noResult()
+    await daemonKill({ random, mode, kills: 6, result })
+    expect(result).toMatchObject({ kills: 6, unended: 0 })
+  },
+  LIMIT_MS,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "a database that grows and shrinks in %s mode is the same on both nodes",
+  async (mode) => {
+    await shrink({ random, mode, sizeMiB: 5, cycles: 1 })
+  },
+  LIMIT_MS,
+)
