@@ -43,7 +43,8 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
     const replica = await scope.node({ follows: primary })
     sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${SCHEMA}`)
     await caughtUp(primary, replica, "a.db")
-    const watching = new LongClient(scope, replica, "a.db").run(WATCH)
+    const watcher = new LongClient(scope, replica, "a.db")
+    const watching = watcher.run(WATCH)
 
     const sql = Array.from({ length: TRANSACTIONS }, (_, n) => transaction("cli", n))
     const writers = [
@@ -74,6 +75,7 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
       sqlite3(replica, "a.db", "select writer, count(*), count(distinct n) from a group by 1"),
     ).toBe(`cli|${TRANSACTIONS}|${TRANSACTIONS}\nnode|${TRANSACTIONS}|${TRANSACTIONS}`)
     expect(sqlite3(replica, "a.db", "select count(*) from b")).toBe(`${2 * TRANSACTIONS}`)
+    await watcher.close()
     await expectQuiet(replica, primary)
   },
   40_000,
