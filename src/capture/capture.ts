@@ -14,13 +14,19 @@
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
-import { type DatabaseHeader, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import {
+  type DatabaseHeader,
+  decodeDatabaseHeader,
+  isWalMode,
+  trustedPageCount,
+} from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
 import { FrozenView } from "./frozen-view.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
+import { Overlay } from "./overlay.ts"
 import { type LastTransaction, WalTracker } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
@@ -29,6 +35,7 @@ const header = allocate(4096)
 export interface CaptureOptions {
   readonly history: History
   readonly database: BackedFile
+  readonly journal: BackedFile
   readonly wal: BackedFile
   readonly log: Logger
   onCommit(): void // the position has advanced
@@ -40,12 +47,17 @@ export class Capture {
   readonly #database: BackedFile
   readonly #log: Logger
   readonly #onCommit: () => void
+  readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
+  readonly #overlay = new Overlay()
   readonly #views = new Set<FrozenView>()
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
   #isWalMode: boolean
+  #isWritingThrough = false // the open rollback transaction has changed the file
+  #isJournalSynced = false
+  #failure: LitefsError | undefined
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   #hasComplained = false
 
@@ -54,6 +66,7 @@ export class Capture {
     this.#database = options.database
     this.#log = options.log
     this.#onCommit = options.onCommit
+    this.#journalFile = options.journal
     this.#walFile = options.wal
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
       pageGoing: (pgno) => {
@@ -69,8 +82,8 @@ export class Capture {
   }
 
   /**
-   * Calls back with the database as of the last transaction, kept as it is until thaw(): at once, or when the
-   * open rollback transaction, which has overwritten pages already, has ended.
+   * Calls back with the database as of the last transaction, kept as it is until thaw(): at once, or when an
+   * open rollback transaction that has overwritten pages already has ended.
    */
   freeze(sidePath: string, onFrozen: (view: FrozenView) => void): void {
     const freeze = () => {
@@ -85,7 +98,7 @@ export class Capture {
       this.#views.add(view)
       onFrozen(view)
     }
-    if (this.#journal.isDirty) this.#whenClean.push(freeze)
+    if (this.#isWritingThrough) this.#whenClean.push(freeze)
     else freeze()
   }
 
@@ -112,32 +125,94 @@ export class Capture {
     view.close()
   }
 
-  databaseWriting(offset: number, size: number): void {
-    if (this.#journal.isActive) {
-      this.#journal.databaseWritten(offset, size, this.history.pageSize)
-    } else if (!this.#isWalMode) {
-      this.#refuse("a write without a rollback journal")
-    }
-    for (const view of this.#views) view.saveRange(offset, size)
+  /** Size of the database file as clients see it, bytes. */
+  databaseSize(): number {
+    return this.#overlay.size ?? this.#database.size()
   }
 
-  databaseWritten(offset: number, size: number, bytes: Uint8Array): void {
-    // In WAL mode, without a journal, this is a checkpoint: the page is in a captured transaction.
-    if (!this.#journal.isActive) this.#wal.checkpointed(offset, size, bytes)
+  readDatabase(offset: number, size: number, into: Region): number {
+    if (this.#overlay.isEmpty) return this.#database.read(into.address, size, offset)
+    const end = Math.min(offset + size, this.databaseSize())
+    const wanted = Math.max(0, end - offset)
+    this.#database.readPadded(into, wanted, offset)
+    this.#overlay.patch(into.bytes, offset, wanted)
+    return wanted
   }
 
-  databaseTruncating(size: number): void {
-    // In a rollback transaction page 1 tells the new size at the commit. Only after it, when the journal has
-    // ended, SQLite cuts the file to that size (pager.c: pager_end_transaction).
-    const { commit, pageSize } = this.history
+  /**
+   * A page of the open rollback transaction, which is held back until the commit, or of a checkpoint: then it
+   * is in a captured transaction already.
+   */
+  writeDatabase(offset: number, size: number, from: Region): void {
+    this.#assertUsable()
     if (!this.#journal.isActive) {
+      if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
+      this.#writeFile(from.address, size, offset)
+      this.#wal.checkpointed(offset, size, from.bytes)
+      return
+    }
+    this.#journal.databaseWritten(offset, size, this.history.pageSize)
+    if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
+    this.#writeThrough()
+    this.#writeFile(from.address, size, offset)
+  }
+
+  truncateDatabase(size: number): void {
+    this.#assertUsable()
+    if (this.#journal.isActive && !this.#isWritingThrough) return this.#overlay.truncate(size)
+    if (this.#journal.isActive) {
+      this.#writeThrough()
+    } else {
+      // Only after a commit, when the journal has ended, SQLite cuts the file to the size that page 1 tells
+      // (pager.c: pager_end_transaction).
+      const { commit, pageSize } = this.history
       const isCheckpoint = this.#isWalMode && size > 0 && size % pageSize === 0
       const isCommitted = size > 0 && size === commit * pageSize
       if (!isCheckpoint && !isCommitted && size !== this.#database.size()) {
         this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
       }
     }
+    this.#truncateFile(size)
+  }
+
+  /** Holds pages back. What is new in the file gets its room on the disk now, while it can be refused. */
+  #hold(offset: number, size: number, from: Region): boolean {
+    const pageSize = this.history.pageSize || this.#journal.pageSize
+    const fileSize = this.#database.size()
+    if (offset + size > fileSize && !this.#database.reserve(offset, size)) return false
+    return this.#overlay.write(offset, size, from, pageSize, fileSize)
+  }
+
+  /** From here on the transaction is in the file, and its journal must be durable before what it protects is. */
+  #writeThrough(): void {
+    if (!this.#isJournalSynced) {
+      this.#journalFile.sync()
+      this.#isJournalSynced = true
+    }
+    if (this.#isWritingThrough) return
+    this.#isWritingThrough = true
+    this.#writeOverlay()
+  }
+
+  /** Puts the pages that were held back into the file. */
+  #writeOverlay(): void {
+    const { size } = this.#overlay
+    if (size === undefined) return
+    for (const [pgno, page] of this.#overlay.pages()) {
+      this.#writeFile(page.address, page.bytes.length, (pgno - 1) * page.bytes.length)
+    }
+    if (this.#database.size() !== size) this.#truncateFile(size)
+    this.#overlay.clear()
+  }
+
+  #writeFile(address: number, size: number, offset: number): void {
+    for (const view of this.#views) view.saveRange(offset, size)
+    this.#database.write(address, size, offset)
+  }
+
+  #truncateFile(size: number): void {
     for (const view of this.#views) view.saveRange(size, Number.MAX_SAFE_INTEGER - size)
+    this.#database.truncate(size)
   }
 
   /** The file was removed: the database is dropped, and its name is free for another. */
@@ -149,11 +224,16 @@ export class Capture {
     this.#wal.discard()
   }
 
+  #assertUsable(): void {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
   journalWriting(offset: number, size: number, bytes: Uint8Array): void {
     if (this.#journal.isEnd(offset, size, bytes)) this.journalEnding()
   }
 
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
+    this.#isJournalSynced = false
     this.#journal.journalWritten(offset, size, bytes)
   }
 
@@ -165,10 +245,13 @@ export class Capture {
 
   #endJournal(): void {
     this.#journal.ended()
+    this.#overlay.clear()
+    this.#isWritingThrough = false
     for (const act of this.#whenClean.splice(0)) act()
   }
 
   walWriting(offset: number, size: number, bytes: Uint8Array): void {
+    this.#assertUsable()
     const before = this.history.pos.txid
     this.#wal.writing(offset, size, bytes)
     if (this.history.pos.txid !== before) this.#onCommit()
@@ -204,8 +287,9 @@ export class Capture {
   }
 
   #captureDatabase(): void {
+    this.#assertUsable()
     const found = this.#readHeader()
-    const size = this.#database.size()
+    const size = this.databaseSize()
     if (found === undefined) {
       if (size === 0 && this.history.commit === 0) return // the database's creation was rolled back
       throw new LitefsError(
@@ -213,25 +297,46 @@ export class Capture {
         `Cannot commit to database "${this.history.name}": its file has no SQLite header`,
       )
     }
-    const isSizeInHeader = found.pageCount > 0 && found.changeCounter === found.versionValidFor
     const { pageSize } = found
     const isNew = this.history.append({
       pageSize,
-      commit: isSizeInHeader ? found.pageCount : Math.ceil(size / pageSize),
+      commit: trustedPageCount(found) ?? Math.ceil(size / pageSize),
       pgnos:
         pageSize === this.history.pageSize
           ? this.#journal.dirtyPages() // of another page size every page is new
           : [],
-      readPage: (pgno: number, into: Region) =>
-        this.#database.readPadded(into, pageSize, (pgno - 1) * pageSize),
+      readPage: (pgno, into) => this.#readPage(pgno, pageSize, into),
     })
+    if (isNew) this.#finish()
     this.#isWalMode = isWalMode(found)
     if (isNew) this.#onCommit()
   }
 
+  #readPage(pgno: number, pageSize: number, into: Region): void {
+    const offset = (pgno - 1) * pageSize
+    this.#database.readPadded(into, pageSize, offset)
+    this.#overlay.patch(into.bytes, offset, pageSize)
+  }
+
+  /** The transaction is durable; now it goes into the file. There is room for it. */
+  #finish(): void {
+    try {
+      this.#writeOverlay()
+    } catch (error) {
+      // The log has it, the file does not: a restart brings them together. Until then nobody may go on.
+      this.#failure = new LitefsError(
+        "io",
+        `Cannot use database "${this.history.name}": its file could not be written, restart litefs to recover it from its log`,
+        { cause: error },
+      )
+      this.#log.error(this.#failure.message, { error })
+      throw this.#failure
+    }
+  }
+
   #readHeader(): DatabaseHeader | undefined {
     if (!this.#database.open()) return undefined
-    const n = this.#database.read(header.address, HEADER_SIZE, 0)
+    const n = this.readDatabase(0, HEADER_SIZE, header)
     return n < HEADER_SIZE ? undefined : decodeDatabaseHeader(header.bytes.subarray(0, n))
   }
 

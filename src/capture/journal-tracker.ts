@@ -14,19 +14,28 @@
  * Whether the end is a commit or a rollback makes no difference here: after a rollback every page is what it
  * was, and History finds nothing to add.
  */
+import { readU32BE } from "../lib/bytes.ts"
 import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
+import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
 
-const MAGIC = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
+const MAGIC = [...JOURNAL_MAGIC]
+const PAGE_SIZE_OFFSET = 24
 
 /** zeroJournalHdr() writes exactly this many zero bytes; every other write at offset 0 is a sector or 12 bytes. */
-const ZEROED_HEADER_SIZE = 28
+const ZEROED_HEADER_SIZE = JOURNAL_HEADER_SIZE
 
 export class JournalTracker {
   #isActive = false
+  #pageSize = 0
   readonly #dirty = new Set<number>()
 
   get isActive(): boolean {
     return this.#isActive
+  }
+
+  /** Page size of the database, as the journal says; 0 before there was one. */
+  get pageSize(): number {
+    return this.#pageSize
   }
 
   /** Whether the open transaction has written to the database file. */
@@ -45,7 +54,9 @@ export class JournalTracker {
   }
 
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
-    if (offset === 0 && size >= MAGIC.length) this.#isActive = hasMagic(bytes)
+    if (offset !== 0) return
+    if (size >= MAGIC.length) this.#isActive = hasMagic(bytes)
+    if (size >= JOURNAL_HEADER_SIZE) this.#pageSize = readU32BE(bytes, PAGE_SIZE_OFFSET)
   }
 
   databaseWritten(offset: number, size: number, pageSize: number): void {

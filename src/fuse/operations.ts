@@ -3,8 +3,8 @@
  *
  * ENOSYS in answer to many requests means "never again": the kernel stops sending them for the life
  * of the mount and does without. That is just right for what we do not have (ACCESS, POLL, xattrs,
- * LSEEK, …). It is fatal for OPEN, CREATE, FLUSH, FSYNC and FSYNCDIR, which must reach us, so a
- * file system cannot answer it.
+ * LSEEK, …). It is fatal for OPEN, CREATE and FLUSH, which must reach us, so a file system cannot
+ * answer it; FSYNC and FSYNCDIR stay away only when the server was told that nobody needs them.
  */
 import { assert } from "../lib/assert.ts"
 import { Errno } from "../sys/errno.ts"
@@ -60,6 +60,7 @@ export interface Exchange {
   readonly reply: Reply
   readonly directories: DirectoryOffsets
   readonly negativeTimeout: number // seconds
+  readonly isSyncless: boolean
   init(): number
   openDirectory(): number
   interrupt(uniqueLo: number, uniqueHi: number): void
@@ -205,7 +206,8 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   [Opcode.FSYNC]: {
     recordSize: FsyncIn.size,
-    handle({ fileSystem, request }) {
+    handle({ fileSystem, request, isSyncless }) {
+      if (isSyncless) return -Errno.ENOSYS
       const { handle, flags } = request.fsync
       const dataOnly = (flags & FsyncFlag.FDATASYNC) !== 0
       return empty(fileSystem.sync(request.header.nodeId, handle, dataOnly))
@@ -258,7 +260,8 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   [Opcode.FSYNCDIR]: {
     recordSize: FsyncIn.size,
-    handle({ fileSystem, request }) {
+    handle({ fileSystem, request, isSyncless }) {
+      if (isSyncless) return -Errno.ENOSYS
       fileSystem.syncDirectory(request.header.nodeId)
       return 0
     },

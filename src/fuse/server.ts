@@ -56,6 +56,11 @@ export interface FuseServerOptions {
    * (`Notifier.invalidateInode(id, 0, 0)`).
    */
   openlessDirectories?: boolean // default: true
+  /**
+   * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only
+   * when what must be durable is. Default: false
+   */
+  syncless?: boolean
   passthrough?: boolean // negotiate FUSE_PASSTHROUGH. Default: false
   trace?: ((line: string) => void) | undefined
 }
@@ -89,6 +94,7 @@ export class FuseServer {
       reply: this.#reply,
       directories: new DirectoryOffsets(),
       negativeTimeout,
+      isSyncless: options.syncless ?? false,
       init: () => this.#init(),
       openDirectory: () => this.#openDirectory(),
       interrupt: (lo, hi) => this.#waiting.interrupt(lo, hi),

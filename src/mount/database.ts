@@ -1,3 +1,4 @@
+import type { Attributes } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
@@ -17,17 +18,31 @@ export class DatabaseEntry extends BackedEntry {
     return this.#database.role.isPrimary ? 0o666 : 0o444
   }
 
+  override readAttributes(into: Attributes): void {
+    super.readAttributes(into)
+    const { capture } = this.#database
+    if (capture !== undefined && !this.isRemoved) into.size = capture.databaseSize()
+  }
+
+  override read(offset: number, size: number, into: Region): number {
+    const { capture } = this.#database
+    if (capture === undefined || this.isRemoved) return super.read(offset, size, into)
+    return capture.readDatabase(offset, size, into)
+  }
+
   override write(offset: number, size: number, from: Region, thread: number): void {
-    this.#capture.databaseWriting(offset, size)
-    super.write(offset, size, from, thread)
-    this.#capture.databaseWritten(offset, size, from.bytes)
+    if (this.isRemoved) super.write(offset, size, from, thread)
+    else this.#capture.writeDatabase(offset, size, from)
   }
 
   override truncate(size: number): void {
+    if (this.isRemoved) return super.truncate(size)
     if (!this.#database.role.isPrimary && size === this.file.size()) return
-    this.#capture.databaseTruncating(size)
-    super.truncate(size)
+    this.#capture.truncateDatabase(size)
   }
+
+  /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
+  override sync(): void {}
 
   /** Drops the database. Its log stays, and its history goes on when the name is used again. */
   override removing(): void {

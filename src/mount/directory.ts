@@ -8,7 +8,6 @@
  * likes. What the daemon itself changes (on a replica) the peer thread tells the kernel. Names of files that
  * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
  */
-import { dirname } from "node:path"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { Deferred } from "../fuse/deferred.ts"
@@ -31,7 +30,7 @@ import { FuseError } from "../fuse/fuse-error.ts"
 import { logger } from "../lib/log.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
-import { fileSystemStatus, O_EXCL, syncDirectory } from "../sys/file.ts"
+import { fileSystemStatus, O_EXCL } from "../sys/file.ts"
 import type { Region } from "../sys/memory.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { DatabaseEntry } from "./database.ts"
@@ -62,7 +61,6 @@ export class Directory implements FileSystem {
   readonly #nodes = new Map<number, Node>()
   readonly #names = new Map<string, Node>()
   readonly #flocks = new FlockTable()
-  readonly #journalDirs = new Set<string>() // with a journal whose name is not yet durable
   readonly #uid = userId()
   readonly #gid = groupId()
   readonly #startedMs: number
@@ -234,14 +232,8 @@ export class Directory implements FileSystem {
     }
   }
 
-  /**
-   * SQLite syncs the directory so that a journal is found after a power cut. That matters when the journal was
-   * made; its removal is a commit, which is durable already.
-   */
-  syncDirectory(): void {
-    for (const directory of this.#journalDirs) syncDirectory("journal:sync-dir", directory)
-    this.#journalDirs.clear()
-  }
+  /** Never asked for: see `syncless` in thread.ts. */
+  syncDirectory(): void {}
 
   statfs(into: Statfs): void {
     const status = fileSystemStatus("data:statfs", this.#context.dataDir.root)
@@ -318,7 +310,6 @@ export class Directory implements FileSystem {
         database.complainAboutWrite()
         throw FuseError.of(Errno.EACCES)
       }
-      this.#journalDirs.add(dirname(database.journal.path))
     }
     database[kind].create()
     return this.#addNode(this.#newEntry(name, kind, database))

@@ -46,7 +46,7 @@ export abstract class BackedEntry implements FileEntry {
   readonly openFlags = Fopen.KEEP_CACHE
   readonly nameTimeout = FOREVER
   protected file: BackedFile
-  #isRemoved = false
+  protected isRemoved = false
   readonly #status = emptyStatus()
 
   constructor(nodeId: number, name: string, file: BackedFile) {
@@ -66,7 +66,7 @@ export abstract class BackedEntry implements FileEntry {
     into.blocks = status.blocks
     into.blockSize = status.blockSize
     into.mode = S_IFREG | this.permissions
-    into.nlink = this.#isRemoved ? 0 : 1
+    into.nlink = this.isRemoved ? 0 : 1
     into.mtimeMs = status.modifiedMs
     into.atimeMs = status.accessedMs
     into.ctimeMs = status.changedMs
@@ -95,11 +95,11 @@ export abstract class BackedEntry implements FileEntry {
 
   removing(): void {
     this.file = this.file.remove()
-    this.#isRemoved = true
+    this.isRemoved = true
   }
 
   close(): void {
-    if (this.#isRemoved) this.file.close()
+    if (this.isRemoved) this.file.close()
   }
 }
 

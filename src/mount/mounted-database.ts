@@ -60,6 +60,7 @@ export class MountedDatabase {
     this.#capture = new Capture({
       history,
       database: this.database,
+      journal: this.journal,
       wal: this.wal,
       log,
       onCommit: () => this.#publish(),

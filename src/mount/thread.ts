@@ -90,6 +90,7 @@ function serveDevice(device: Fd): void {
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
+    syncless: true, // a commit is durable in the log before it is answered (capture.ts)
     request,
     reply,
     send: (region, length) => sendReply(device, region.address, length),

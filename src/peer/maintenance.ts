@@ -17,7 +17,7 @@ import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
-import { unlinkFile } from "../sys/file.ts"
+import { syncDirectory, unlinkFile } from "../sys/file.ts"
 
 export interface MaintenanceRequest {
   readonly database: string
@@ -58,14 +58,23 @@ export function maintain(
   return count
 }
 
-/** False when there is no file: the database was dropped. */
+/**
+ * False when there is no file: the database was dropped. The journal goes first, or its absence: one of a
+ * transaction that is over must not come back after a power cut and undo what recovery no longer replays.
+ */
 function syncDatabase(dataDir: DataDir, name: string): boolean {
-  const database = new BackedFile("database", dataDir.path(name, "database"))
-  if (!database.open()) return false
+  syncDirectory("database:sync-dir", dataDir.databaseDir(name))
+  syncIfThere(dataDir, name, "journal")
+  return syncIfThere(dataDir, name, "database")
+}
+
+function syncIfThere(dataDir: DataDir, name: string, kind: "journal" | "database"): boolean {
+  const file = new BackedFile(kind, dataDir.path(name, kind))
+  if (!file.open()) return false
   try {
-    database.sync()
+    file.sync()
     return true
   } finally {
-    database.close()
+    file.close()
   }
 }

@@ -6,6 +6,7 @@ import {
   openFile,
   openIfExists,
   readAt,
+  reserveSpace,
   sizeOf,
   syncData,
   truncateFile,
@@ -73,6 +74,11 @@ export class BackedFile {
 
   truncate(size: number): void {
     truncateFile(`${this.kind}:truncate`, this.fd, size)
+  }
+
+  /** Makes room for bytes that will be written; false where that cannot be promised. */
+  reserve(offset: number, size: number): boolean {
+    return reserveSpace(`${this.kind}:reserve`, this.fd, offset, size)
   }
 
   sync(): void {

@@ -130,6 +130,22 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
   }
 }
 
+/**
+ * Makes sure that there is room on the disk for `size` bytes at `offset`, without changing the size of the file.
+ * False where the file system cannot promise that.
+ */
+export function reserveSpace(op: string, fd: Fd, offset: number, size: number): boolean {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `reserve ${size} bytes`)
+  const FALLOC_FL_KEEP_SIZE = 1
+  for (;;) {
+    const error = libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size) < 0 ? errno() : 0
+    if (error === 0) return true
+    if (error === Errno.EOPNOTSUPP || error === Errno.ENOSYS) return false
+    if (error !== Errno.EINTR) throw new SysError(error, op, `reserve ${size} bytes`)
+  }
+}
+
 /** False when there was no such file. */
 export function unlinkFile(op: string, path: string): boolean {
   const fault = faults?.check(op) ?? 0

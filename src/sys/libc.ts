@@ -22,6 +22,10 @@ const { symbols } = dlopen(LIBC, {
   fsync: { args: ["i32"], returns: "i32" },
   fdatasync: { args: ["i32"], returns: "i32" },
   syncfs: { args: ["i32"], returns: "i32" },
+  fallocate: {
+    args: ["i32", "i32", FFIType.i64_fast, FFIType.i64_fast],
+    returns: "i32",
+  },
   ftruncate: { args: ["i32", FFIType.i64_fast], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   rename: { args: ["ptr", "ptr"], returns: "i32" },
@@ -75,6 +79,7 @@ interface Libc {
   fsync(fd: number): number
   fdatasync(fd: number): number
   syncfs(fd: number): number
+  fallocate(fd: number, mode: number, offset: number, size: number): number
   ftruncate(fd: number, size: number): number
   unlink(path: number): number
   rename(from: number, to: number): number

@@ -24,9 +24,10 @@ test.skipIf(!canMount)(
       "a.db",
       `pragma cache_size = 5;
        begin;
-       update t set x = hex(randomblob(1000));
-       update t set x = x;
-       update t set x = x;
+       update t set x = replace(x, '0', '1') where id = 1;
+       update t set x = replace(x, '0', '1') where id > 50;
+       update t set x = replace(x, '1', '2') where id = 1;
+       update t set x = replace(x, '2', '1') where id = 1;
        commit;
        insert into t values(1000, 'after');`,
     )

@@ -1,0 +1,126 @@
+/**
+ * What an open rollback transaction has written to the database file, kept in memory until it commits.
+ *
+ * The database file then only ever holds committed transactions: no crash leaves half a transaction in it, so
+ * its journal need not be durable, and none of the syncs that SQLite asks for has to be done. A rollback costs
+ * nothing.
+ *
+ * Pages are held whole. A write that is not of whole pages, or more pages than there is room for, is not taken:
+ * the transaction then goes to the file the way SQLite means it to (`Capture`).
+ */
+import { allocate, type Region } from "../sys/memory.ts"
+
+/** For all databases of the process together. */
+const SIZE_MAX = 64 * 1024 * 1024
+const BLOCK_SIZE = 1024 * 1024
+
+/** Blocks that no overlay uses; memory is never given back. */
+const pool: Region[] = []
+let allocatedSize = 0
+
+export class Overlay {
+  readonly #blocks: Region[] = []
+  readonly #slots = new Map<number, number>() // pgno → slot
+  #pageSize = 0
+  #nextSlot = 0
+  #size: number | undefined
+
+  get isEmpty(): boolean {
+    return this.#size === undefined
+  }
+
+  /** Size of the database file as the transaction has it, bytes; undefined when it has not changed anything. */
+  get size(): number | undefined {
+    return this.#size
+  }
+
+  /** False when it cannot be held. `fileSize` is the size of the file before. */
+  write(offset: number, size: number, from: Region, pageSize: number, fileSize: number): boolean {
+    if (pageSize === 0 || (this.#pageSize !== 0 && this.#pageSize !== pageSize)) return false
+    if (offset % pageSize !== 0 || size % pageSize !== 0) return false
+    this.#pageSize = pageSize
+    for (let done = 0; done < size; done += pageSize) {
+      const pgno = (offset + done) / pageSize + 1
+      const target = this.#make(pgno)
+      if (target === undefined) return false
+      target.set(from.bytes.subarray(done, done + pageSize))
+    }
+    this.#size = Math.max(this.#size ?? fileSize, offset + size)
+    return true
+  }
+
+  /** Cuts the file, as the transaction sees it, or makes it longer. */
+  truncate(size: number): void {
+    this.#size = size
+    if (this.#pageSize === 0) return
+    const count = Math.ceil(size / this.#pageSize)
+    for (const pgno of this.#slots.keys()) if (pgno > count) this.#slots.delete(pgno)
+  }
+
+  /** Puts what the transaction has written over what was read from the file: `size` bytes at `offset`. */
+  patch(into: Uint8Array, offset: number, size: number): void {
+    if (this.#slots.size === 0 || size === 0) return
+    const first = Math.floor(offset / this.#pageSize) + 1
+    const last = Math.floor((offset + size - 1) / this.#pageSize) + 1
+    for (let pgno = first; pgno <= last; pgno++) {
+      const page = this.page(pgno)
+      if (page === undefined) continue
+      const start = (pgno - 1) * this.#pageSize
+      const from = Math.max(start, offset)
+      const to = Math.min(start + this.#pageSize, offset + size)
+      into.set(page.subarray(from - start, to - start), from - offset)
+    }
+  }
+
+  /** The content of a page that the transaction has written. */
+  page(pgno: number): Uint8Array | undefined {
+    const slot = this.#slots.get(pgno)
+    return slot === undefined ? undefined : this.#slot(slot).bytes
+  }
+
+  /** Pages that the transaction has written, in no order. Their memory is good until the next change. */
+  *pages(): Iterable<[pgno: number, page: Region]> {
+    for (const [pgno, slot] of this.#slots) yield [pgno, this.#slot(slot)]
+  }
+
+  clear(): void {
+    pool.push(...this.#blocks.splice(0))
+    this.#slots.clear()
+    this.#nextSlot = 0
+    this.#pageSize = 0
+    this.#size = undefined
+  }
+
+  #make(pgno: number): Uint8Array | undefined {
+    const known = this.page(pgno)
+    if (known !== undefined) return known
+    const slot = this.#nextSlot
+    const perBlock = BLOCK_SIZE / this.#pageSize
+    if (slot >= this.#blocks.length * perBlock && !this.#addBlock()) return undefined
+    this.#slots.set(pgno, slot)
+    this.#nextSlot = slot + 1
+    return this.#slot(slot).bytes
+  }
+
+  #addBlock(): boolean {
+    const block = pool.pop()
+    if (block !== undefined) {
+      this.#blocks.push(block)
+      return true
+    }
+    if (allocatedSize + BLOCK_SIZE > SIZE_MAX) return false
+    allocatedSize += BLOCK_SIZE
+    this.#blocks.push(allocate(BLOCK_SIZE))
+    return true
+  }
+
+  #slot(slot: number): Region {
+    const perBlock = BLOCK_SIZE / this.#pageSize
+    const block = this.#blocks[Math.floor(slot / perBlock)] as Region
+    const start = (slot % perBlock) * this.#pageSize
+    return {
+      address: block.address + start,
+      bytes: block.bytes.subarray(start, start + this.#pageSize),
+    }
+  }
+}
