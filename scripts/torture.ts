@@ -66,6 +66,9 @@ const jobs: Job[] = kinds.flatMap((kind) =>
 
 const startedMs = Date.now()
 let isInterrupted = false
+process.stdout.on("error", () => {
+  isInterrupted = true // nobody reads any more: head(1)
+})
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
     isInterrupted = true // after the round, so that nothing stays mounted

@@ -134,7 +134,7 @@ function detach(mount: string): void {
 
 /** Runs with a pair that ends with the run; its directory is kept when the run fails. */
 export async function inPair(name: string, run: (pair: Pair) => Promise<void>): Promise<void> {
-  const pair = await Pair.start(name)
+  const pair = await startPair(name)
   try {
     await run(pair)
   } catch (error) {
@@ -148,4 +148,15 @@ export async function inPair(name: string, run: (pair: Pair) => Promise<void>): 
 
 function shorten(text: string): string {
   return text.length < 8000 ? text : `${text.slice(0, 4000)}\n…\n${text.slice(-4000)}`
+}
+
+/** A port that was free may be taken by another run in the meantime. */
+async function startPair(name: string): Promise<Pair> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await Pair.start(name)
+    } catch (error) {
+      if (attempt === 3 || !String(error).includes("the port is in use")) throw error
+    }
+  }
 }
