@@ -5,7 +5,8 @@
  *       ▲                          │                                  │
  *       └──── pause, with jitter ──┴──── disconnected, or silent ─────┘
  *
- * The state changes are logged once each; a primary that stays away is not reported again every second.
+ * The state changes are logged once each: a primary that stays away, or a transaction that cannot be applied however
+ * often it comes, is not reported again every second.
  */
 import { request as httpRequest, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
@@ -55,6 +56,7 @@ export class Replica {
   readonly #abort = new AbortController()
   readonly #done: Promise<void>
   #lastProblem: string | undefined
+  #isAnnounced = false // that there is a connection
 
   constructor(options: ReplicaOptions) {
     this.#options = options
@@ -90,6 +92,7 @@ export class Replica {
   #report(problem: string): void {
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
+    this.#isAnnounced = false
     log.warn("not connected to the primary, trying again", {
       url: this.#options.primaryUrl,
       problem,
@@ -98,13 +101,18 @@ export class Replica {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const response = await this.#connect(signal)
-    const connection = new Connection(this.#options, () => this.#ready.resolve())
+    const connection = new Connection(this.#options, () => {
+      this.#lastProblem = undefined
+      this.#ready.resolve()
+    })
     try {
       const clusterId = header(response, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
       const name = header(response, "litefs-hostname") ?? new URL(this.#options.primaryUrl).hostname
-      this.#lastProblem = undefined
-      log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
+      if (!this.#isAnnounced) {
+        log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
+      }
+      this.#isAnnounced = true
       this.#options.onPrimary(name)
       await connection.read(response)
     } finally {

@@ -2,9 +2,8 @@
  * Keeping every SQLite client of our own mount out of a database for the time of a write.
  *
  * The daemon takes part in SQLite's locking like one more process, on files of its own mount (SQLite: os_unix.c
- * unixLock, wal.c "WAL-INDEX LOCKS"). While it has the database open it always holds SHARED on the file and,
- * in WAL mode, DMS on the wal-index: so no client ever thinks that it is the first or the last, truncates the
- * wal-index or removes the WAL.
+ * unixLock, wal.c "WAL-INDEX LOCKS"). In WAL mode it always holds SHARED on the database and DMS on the wal-index:
+ * so no client ever thinks that it is the first or the last, truncates the wal-index or removes the WAL.
  *
  *   rollback modes   PENDING, then EXCLUSIVE over the shared range: waits for readers to finish
  *   WAL mode         WRITE, CKPT, RECOVER and all read marks: waits for read transactions to finish
@@ -26,7 +25,7 @@ import { tryLock, unlock } from "../sys/locks.ts"
 /** WRITE, CKPT, RECOVER and READ0 to READ4 lie side by side. */
 const WAL_LOCK_COUNT = 3 + WAL_READ_LOCK_COUNT
 
-/** What the daemon always holds. False when a client holds EXCLUSIVE at this moment. */
+/** What the daemon always holds in WAL mode. False when a client holds EXCLUSIVE at this moment. */
 export function tryShare(database: Fd): boolean {
   return tryLock(database, "shared", SHARED_FIRST, SHARED_SIZE)
 }
@@ -44,7 +43,7 @@ export function tryLockFile(database: Fd, keepPending: boolean): boolean {
 }
 
 export function releaseFile(database: Fd): void {
-  tryLock(database, "shared", SHARED_FIRST, SHARED_SIZE) // a downgrade always succeeds
+  unlock(database, SHARED_FIRST, SHARED_SIZE)
   unlock(database, PENDING_BYTE, 1)
 }
 

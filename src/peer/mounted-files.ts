@@ -1,7 +1,7 @@
 /**
  * The files of one database as opened through our own mount, to take part in SQLite's locking there.
  *
- *   detached ── attach() ──▶ attached (SHARED, and DMS in WAL mode) ── detach() ──▶ detached
+ *   detached ── attach() ──▶ attached (in WAL mode with SHARED and DMS) ── detach() ──▶ detached
  *
  * Whoever holds one of these must not be the fs thread, which answers the opens.
  */
@@ -70,16 +70,25 @@ export class MountedFiles {
       const database = openFile("mount:open", path, O_RDWR)
       const status = emptyStatus()
       statusOf("mount:stat", database, status)
-      await this.#until("share the database", () => access.tryShare(database))
       this.#database = database
       this.#nodeId = status.inode
     }
+    if (!isWalMode) this.#leaveWalMode()
     if (isWalMode && this.#shm === undefined) {
       const path = join(this.#directory, `${this.#name}-shm`)
+      const database = this.#database
+      await this.#until("share the database", () => access.tryShare(database))
       const shm = openFile("mount:open", path, O_RDWR | O_CREAT)
       await this.#until("share the wal-index", () => access.tryShareWalIndex(shm))
       this.#shm = shm
     }
+  }
+
+  #leaveWalMode(): void {
+    if (this.#shm === undefined) return
+    closeFile(this.#shm)
+    this.#shm = undefined
+    if (this.#database !== undefined) access.releaseFile(this.#database)
   }
 
   /** Gives up all locks with the files. */
