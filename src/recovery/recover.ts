@@ -5,7 +5,8 @@
  * the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
  *   1. Roll back a hot journal: pages of a transaction that was not captured become what they were.
- *   2. Forget the WAL and the wal-index: every commit in them is in an LTX file.
+ *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
+ *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
  *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
  *   5. Sum all pages. When that is the checksum of the last LTX file, done. Otherwise replay the LTX files after
@@ -40,6 +41,7 @@ import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { rollBack } from "./journal-rollback.ts"
 import { takeSums } from "./saved-sums.ts"
+import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
 /** Databases by name; undefined for one that is damaged and must not be touched. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
@@ -73,29 +75,60 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
   const database = new BackedFile("database", dataDir.path(name, "database"))
   try {
     if (rollBack(dataDir.path(name, "journal"), database)) log.info("rolled back", { db: name })
-    unlinkFile("wal:unlink", dataDir.path(name, "wal"))
+    const state = recoverContent(name, dataDir, database, ltx, last, log)
+    const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
+    if (kept !== undefined) {
+      log.warn("set aside a WAL with commits that are in no LTX file", { db: name, file: kept })
+    }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
-    const saved = takeSums(dataDir.checksumsPath(name), database)
-    if (last === undefined) return withoutLog(name, database)
-    if (last.summary.header.commit === 0) {
-      unlinkFile("database:unlink", database.path)
-      return stateAfter(last.summary, new PageChecksums())
-    }
-    if (saved !== undefined && posEquals(saved.pos, posAfter(last.summary))) {
-      return stateAfter(last.summary, saved.sums)
-    }
-    database.create()
-    const sums = sumPages(database, last.summary)
-    if (isAt(sums, last.summary)) {
-      cutToSize(database, last.summary)
-      return stateAfter(last.summary, sums)
-    }
-    const state = replay(name, database, ltx, last, readSynced(dataDir.syncedPath(name)), log)
-    writeSynced(dataDir.syncedPath(name), state.pos.txid)
     return state
   } finally {
     database.close()
   }
+}
+
+function recoverContent(
+  name: string,
+  dataDir: DataDir,
+  database: BackedFile,
+  ltx: LtxDirectory,
+  last: LastFile | undefined,
+  log: Logger,
+): HistoryState {
+  const saved = takeSums(dataDir.checksumsPath(name), database)
+  if (last === undefined) return withoutLog(name, dataDir, database)
+  const { summary } = last
+  if (summary.header.commit === 0) {
+    unlinkFile("database:unlink", database.path)
+    return stateAfter(summary, new PageChecksums())
+  }
+  if (saved !== undefined && posEquals(saved.pos, posAfter(summary))) {
+    return stateAfter(summary, saved.sums)
+  }
+  database.create()
+  const sums = sumPages(database, summary)
+  if (isAt(sums, summary)) {
+    cutToSize(database, summary)
+    return stateAfter(summary, sums)
+  }
+  const synced = readSynced(dataDir.syncedPath(name))
+  const chain = chainTo(last.file, ltx.list(), synced)
+  if (!isWhole(chain, synced)) {
+    // Replaying what is left of the log could not help, and would write over what the WAL completes.
+    const wanted = {
+      checksum: summary.trailer.postApplyChecksum,
+      pageSize: summary.header.pageSize,
+    }
+    if (copyFromWal(dataDir.path(name, "wal"), database, sums, wanted)) {
+      cutToSize(database, summary)
+      log.info("copied pages from the WAL that are in no LTX file", { db: name })
+      writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
+      return stateAfter(summary, sums)
+    }
+  }
+  const state = replay(name, database, chain, last, log)
+  writeSynced(dataDir.syncedPath(name), state.pos.txid)
+  return state
 }
 
 interface LastFile {
@@ -119,27 +152,29 @@ function findLast(name: string, ltx: LtxDirectory, log: Logger): LastFile | unde
 }
 
 /** A database without LTX files: a new one, or one that somebody put there. */
-function withoutLog(name: string, database: BackedFile): HistoryState {
+function withoutLog(name: string, dataDir: DataDir, database: BackedFile): HistoryState {
   if (database.size() === 0) return emptyHistoryState()
   const n = database.read(buffer.address, 100, 0)
-  if (decodeDatabaseHeader(buffer.bytes.subarray(0, n)) === undefined) {
+  const header = decodeDatabaseHeader(buffer.bytes.subarray(0, n))
+  if (header === undefined) {
     throw new LitefsError(
       "damaged",
       `Cannot open database "${name}": its file is not a SQLite database and it has no LTX files`,
     )
   }
+  const wal = dataDir.path(name, "wal")
+  const all = { checksum: undefined, pageSize: header.pageSize }
+  if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   return emptyHistoryState() // its first transaction will hold every page
 }
 
 function replay(
   name: string,
   database: BackedFile,
-  ltx: LtxDirectory,
+  chain: readonly LtxFileInfo[],
   last: LastFile,
-  synced: Txid,
   log: Logger,
 ): HistoryState {
-  const chain = chainTo(last.file, ltx.list(), synced)
   for (const file of chain) {
     let pageSize = 0
     readLtxFile(file.path, {
@@ -177,6 +212,12 @@ function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[], synced: Txid)
     next = before
   }
   return chain
+}
+
+/** Whether the files begin where the database file is known to be, or with all of it. */
+function isWhole(chain: readonly LtxFileInfo[], synced: Txid): boolean {
+  const first = chain[0]?.minTxid ?? 0n
+  return first === 1n || (synced > 0n && first <= synced + 1n)
 }
 
 function sumPages(database: BackedFile, { header }: LtxSummary): PageChecksums {

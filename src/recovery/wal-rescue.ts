@@ -1,0 +1,84 @@
+/**
+ * What a WAL that is found at the start is good for.
+ *
+ * Of our own it holds nothing that the LTX files do not. The original removes LTX files by age without asking
+ * whether their pages were checkpointed, so in one of its directories the newest pages can be in the WAL alone.
+ */
+import type { PageChecksums } from "../capture/page-checksums.ts"
+import { writePageChecksum } from "../ltx/checksum.ts"
+import { WalReader } from "../sqlite/wal-reader.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { FileSource } from "../store/file-source.ts"
+import { setAside } from "../store/ltx-directory.ts"
+import { unlinkFile, writeBytesAt } from "../sys/file.ts"
+
+const sum = new Uint32Array(2)
+
+/**
+ * Copies commits of the WAL into the database file, up to the one after which its checksum is `wanted`, or all
+ * of them. False when there is no such commit; then nothing was written. `sums` are those of the file before,
+ * and after, when it is true.
+ */
+export function copyFromWal(
+  path: string,
+  database: BackedFile,
+  sums: PageChecksums,
+  wanted: { readonly checksum: bigint | undefined; readonly pageSize: number },
+): boolean {
+  using source = FileSource.open(path)
+  if (source === undefined) return false
+  const reader = new WalReader(source)
+  if (reader.header?.pageSize !== wanted.pageSize) return false
+  let frameCount = 0
+  const pending = new Map<number, [hi: number, lo: number]>()
+  while ((frameCount === 0 || wanted.checksum === undefined) && reader.next()) {
+    writePageChecksum(sum, reader.pgno, reader.page)
+    pending.set(reader.pgno, [sum[0] as number, sum[1] as number])
+    if (reader.commit === 0) continue
+    sums.resize(reader.commit)
+    for (const [pgno, [hi, lo]] of pending) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
+    pending.clear()
+    if (wanted.checksum === undefined || sums.total === wanted.checksum)
+      frameCount = reader.frameCount
+  }
+  if (frameCount === 0) return false
+  const again = new WalReader(source)
+  while (again.frameCount < frameCount && again.next()) {
+    writeBytesAt("database:write", database.fd, again.page, (again.pgno - 1) * wanted.pageSize)
+  }
+  database.sync()
+  return true
+}
+
+/**
+ * Removes a WAL whose commits are all in the database. One that holds other commits is set aside instead;
+ * returns the name it has then.
+ */
+export function leaveWal(path: string, sums: PageChecksums, nowMs: number): string | undefined {
+  if (!holdsOther(path, sums)) {
+    unlinkFile("wal:unlink", path)
+    return undefined
+  }
+  return setAside(path, "removed", nowMs)
+}
+
+function holdsOther(path: string, sums: PageChecksums): boolean {
+  using source = FileSource.open(path)
+  if (source === undefined) return false
+  const reader = new WalReader(source)
+  const newest = new Map<number, [hi: number, lo: number]>()
+  let pending: [pgno: number, hi: number, lo: number][] = []
+  let commit = 0
+  while (reader.next()) {
+    writePageChecksum(sum, reader.pgno, reader.page)
+    pending.push([reader.pgno, sum[0] as number, sum[1] as number])
+    if (reader.commit === 0) continue
+    for (const [pgno, hi, lo] of pending) newest.set(pgno, [hi, lo])
+    pending = []
+    commit = reader.commit
+  }
+  for (const [pgno, [hi, lo]] of newest) {
+    if (pgno <= commit && (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo)) return true
+  }
+  return false
+}
