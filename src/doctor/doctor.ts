@@ -8,6 +8,12 @@ import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import {
+  type LogRecord,
+  missingTransactions,
+  storeTransactions,
+} from "../recovery/commit-log-recovery.ts"
+import { segmentPath } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
@@ -85,8 +91,16 @@ function report(
   withDirectory: boolean,
   clock: Clock,
 ): DoctorReport {
+  const missing = missingTransactions(dataDir)
   return {
-    databases: names.map((name) => checkDatabase(dataDir, name, clock.wallMs())),
+    databases: names.map((name) => {
+      const found = checkDatabase(dataDir, name, clock.wallMs())
+      const records = missing.filter(({ database }) => database === name)
+      // What is wrong without them says nothing.
+      return records.length === 0
+        ? found
+        : { ...found, findings: [missingFinding(dataDir, records)] }
+    }),
     findings: withDirectory ? strayFindings(dataDir) : [],
   }
 }
@@ -102,6 +116,14 @@ function repairAll(root: string, found: DoctorReport, clock: Clock): string[] | 
     const damaged = new DamagedDir(root, label, clock.wallMs())
     for (const repair of new Set(findings.map(({ repair }) => repair))) repair?.run(damaged)
     return existsSync(damaged.path) ? [damaged.path] : []
+  })
+}
+
+function missingFinding(dataDir: DataDir, records: readonly LogRecord[]): Finding {
+  const count = records.length === 1 ? "a transaction" : `${records.length} transactions`
+  const what = `it holds ${count} whose LTX files are not there yet, as after a crash; the next start of LiteFS makes them, and until then the database cannot be judged`
+  return problem("log-pending", segmentPath(dataDir.root, 0), what, {
+    repair: { does: "makes the LTX files", run: () => storeTransactions(dataDir, records) },
   })
 }
 

@@ -30,8 +30,8 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
     .sort()
     .map((name) => {
       const path = join(paths.directory, name)
-      if (name === "wal.removed") {
-        return note("stray", path, "a WAL that LiteFS v0.5 set aside; this LiteFS does not use it")
+      if (name.startsWith("wal.removed")) {
+        return note("stray", path, "a WAL that was set aside at a start; it is not used any more")
       }
       return problem("stray", path, strayMeaning(name), {
         repair: {

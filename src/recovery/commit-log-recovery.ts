@@ -37,31 +37,36 @@ export function openCommitLog(
   log: Logger,
   options: Pick<CommitLogOptions, "isFree" | "onFull">,
 ): CommitLog {
-  const nextSequence = recoverCommitLog(dataDir, log)
+  const records = readCommitLog(dataDir.root)
+  const missing = missingTransactions(dataDir, records)
+  storeTransactions(dataDir, missing)
+  if (missing.length > 0) log.info("made LTX files from the commit log", { files: missing.length })
   // LTX files that were there may not be durable yet, and their records are written over from now on.
-  if (nextSequence > 1n) syncFileSystem("log:syncfs", dataDir.root)
+  if (records.length > 0) syncFileSystem("log:syncfs", dataDir.root)
+  const nextSequence = (records.at(-1)?.sequence ?? 0n) + 1n
   return new CommitLog({ root: dataDir.root, nextSequence, ...options })
 }
 
-/** Returns the sequence number for the next record. */
-function recoverCommitLog(dataDir: DataDir, log: Logger): bigint {
-  const records = readCommitLog(dataDir.root)
-  let count = 0
-  for (const record of records) {
-    if (!existsSync(dataDir.ltxDir(record.database))) continue // somebody removed the database
-    const directory = new LtxDirectory(dataDir.ltxDir(record.database))
-    const path = directory.filePath(record.txid, record.txid)
-    const isNeeded = existsSync(path)
-      ? !isWhole(path)
-      : record.txid > readSynced(dataDir.syncedPath(record.database)) // else it was too old to keep
-    if (!isNeeded) continue
-    const file = new LtxFileWriter(path)
-    file.append(record.ltx)
+/** Transactions that are in the log and whose LTX files are missing or torn. */
+export function missingTransactions(
+  dataDir: DataDir,
+  records: readonly LogRecord[] = readCommitLog(dataDir.root),
+): LogRecord[] {
+  return records.filter(({ database, txid }) => {
+    if (!existsSync(dataDir.ltxDir(database))) return false // somebody removed the database
+    const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
+    if (existsSync(path)) return !isWhole(path)
+    return txid > readSynced(dataDir.syncedPath(database)) // else it was too old to keep
+  })
+}
+
+/** Makes their LTX files, durably. */
+export function storeTransactions(dataDir: DataDir, records: readonly LogRecord[]): void {
+  for (const { database, txid, ltx } of records) {
+    const file = new LtxFileWriter(new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid))
+    file.append(ltx)
     file.commit()
-    count += 1
   }
-  if (count > 0) log.info("made LTX files from the commit log", { files: count })
-  return (records.at(-1)?.sequence ?? 0n) + 1n
 }
 
 /** The records of both segments, oldest first. */
