@@ -33,7 +33,7 @@ const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
 export interface LtxSink {
   /** A part of a file. `taken` is called when it is off our hands. */
   write(file: number, database: string, bytes: Uint8Array, isLast: boolean, taken: () => void): void
-  /** Resolves when the file is applied; rejects when it is refused. */
+  /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
   applied(file: number): Promise<void>
   abort(file: number): void
 }
@@ -150,7 +150,8 @@ class Connection {
   readonly #onReady: () => void
   readonly #decoder: StreamDecoder
   readonly #taken = new Gate()
-  readonly #failed = Promise.withResolvers<never>()
+  #response: IncomingMessage | undefined
+  #failure: Error | undefined
   #inFlight = 0
   #file: { number: number; database: string; parts: Uint8Array[]; size: number } | undefined
   #lastApplied: Promise<void> = Promise.resolve()
@@ -159,7 +160,6 @@ class Connection {
   constructor(options: ReplicaOptions, onReady: () => void) {
     this.#options = options
     this.#onReady = onReady
-    this.#failed.promise.catch(() => {})
     this.#decoder = new StreamDecoder({
       frame: (frame) => this.#handleFrame(frame),
       ltxData: (bytes) => this.#handleData(bytes),
@@ -167,27 +167,39 @@ class Connection {
     })
   }
 
+  /**
+   * Reads until the stream ends. What goes wrong elsewhere destroys the response, which ends the loop: a race
+   * against a promise that lives as long as the connection would keep every part that won it.
+   */
   async read(response: IncomingMessage): Promise<void> {
     const { clock } = this.#options
-    const iterator = response[Symbol.asyncIterator]()
-    let stopWatch = () => {}
+    this.#response = response
+    const watch = () => clock.after(SILENCE_MS_MAX, () => this.#fail(silence()))
+    let stopWatch = watch()
     try {
-      for (;;) {
-        const silent = Promise.withResolvers<never>()
-        stopWatch = clock.after(SILENCE_MS_MAX, () => silent.reject(silence()))
-        const next = await Promise.race([iterator.next(), this.#failed.promise, silent.promise])
+      for await (const part of response) {
         stopWatch()
-        if (next.done === true) break
-        this.#decoder.push(next.value as Uint8Array)
+        if (this.#failure !== undefined) break
+        this.#decoder.push(part as Uint8Array)
         if (this.#hasEnded) return
-        while (this.#inFlight > IN_FLIGHT_SIZE_MAX) {
-          await Promise.race([this.#taken.wait(), this.#failed.promise])
+        while (this.#inFlight > IN_FLIGHT_SIZE_MAX && this.#failure === undefined) {
+          await this.#taken.wait()
         }
+        stopWatch = watch()
       }
-      this.#decoder.end()
+    } catch (error) {
+      throw this.#failure ?? error
     } finally {
       stopWatch()
     }
+    if (this.#failure !== undefined) throw this.#failure
+    this.#decoder.end()
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+    this.#response?.destroy(error)
+    this.#taken.open()
   }
 
   /** A file that has not come to its end never will. */
@@ -198,8 +210,7 @@ class Connection {
   #handleFrame(frame: Frame): void {
     switch (frame.type) {
       case "ltx":
-        this.#file = { number: nextFile++, database: frame.database, parts: [], size: 0 }
-        return
+        return this.#startFile(frame.database)
       case "ready":
         this.#lastApplied.then(this.#onReady, () => {})
         return
@@ -214,6 +225,13 @@ class Connection {
       case "heartbeat":
         return
     }
+  }
+
+  #startFile(database: string): void {
+    const number = nextFile++
+    this.#file = { number, database, parts: [], size: 0 }
+    this.#lastApplied = this.#options.sink.applied(number)
+    this.#lastApplied.catch((error) => this.#fail(error))
   }
 
   #handleData(bytes: Uint8Array): void {
@@ -233,11 +251,7 @@ class Connection {
     file.size = 0
     this.#inFlight += bytes.length
     const { sink } = this.#options
-    if (isLast) {
-      this.#file = undefined
-      this.#lastApplied = sink.applied(file.number)
-      this.#lastApplied.catch((error) => this.#failed.reject(error))
-    }
+    if (isLast) this.#file = undefined
     sink.write(file.number, file.database, bytes, isLast, () => {
       this.#inFlight -= bytes.length
       this.#taken.open()
