@@ -38,7 +38,9 @@ for (const path of [plain, mount]) mkdirSync(path)
 const node = startNode()
 try {
   await ready(node)
-  console.log(`${"workload".padEnd(22)} ${"ext4 /s".padStart(10)} ${"mount /s".padStart(10)}   ratio`)
+  console.log(
+    `${"workload".padEnd(22)} ${"ext4 /s".padStart(10)} ${"mount /s".padStart(10)}   ratio`,
+  )
   for (const workload of workloads) {
     const rates: { ext4: number[]; mounted: number[] } = { ext4: [], mounted: [] }
     for (let round = 0; round < Number(values.rounds); round++) {

@@ -22,7 +22,12 @@ import { join, resolve } from "node:path"
  * Workers are entry points of their own: the bundler does not follow `new Worker(…)`, and one that
  * is not listed here is missing only at run time.
  */
-const ENTRY_POINTS = ["src/main.ts", "src/mount/thread.ts", "src/peer/thread.ts"]
+const ENTRY_POINTS = [
+  "src/main.ts",
+  "src/mount/thread.ts",
+  "src/peer/check-thread.ts",
+  "src/peer/thread.ts",
+]
 
 const FLAGS = [
   "--compile",
