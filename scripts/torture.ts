@@ -10,23 +10,35 @@ import { parseArgs } from "node:util"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
+import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
+import { powerCut } from "../test/torture/power-cut.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 
-const KINDS = ["client", "daemon", "shrink"] as const
+const KINDS = ["client", "daemon", "shrink", "faults", "power"] as const
 type Kind = (typeof KINDS)[number]
 
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
+const POWER_CUTS = 5000
 const FAILURES_MAX = 20
+
+/** Kills, or power cuts, or rounds where there are none. */
+const GOALS: Record<Kind, number> = {
+  client: CLIENT_KILLS,
+  daemon: DAEMON_KILLS,
+  shrink: SHRINK_ROUNDS,
+  faults: 2, // on the primary, on the replica
+  power: POWER_CUTS,
+}
 
 interface Job {
   readonly kind: Kind
   readonly mode: Mode
-  readonly goal: number // kills, or rounds where nothing is killed
+  readonly goal: number
   readonly result: Result
   rounds: number
   failures: number
@@ -53,11 +65,11 @@ console.log(`seed ${seed}`)
 
 const jobs: Job[] = kinds.flatMap((kind) =>
   modes
-    .filter((mode) => kind !== "shrink" || mode !== "mixed")
+    .filter((mode) => kind === "client" || kind === "daemon" || mode !== "mixed")
     .map((mode) => ({
       kind,
       mode,
-      goal: { client: CLIENT_KILLS, daemon: DAEMON_KILLS, shrink: SHRINK_ROUNDS }[kind],
+      goal: GOALS[kind],
       result: { kills: 0, acknowledged: 0, unended: 0 },
       rounds: 0,
       failures: 0,
@@ -102,7 +114,10 @@ async function runRound(job: Job): Promise<void> {
   try {
     if (kind === "client") await clientKill({ random, mode, kills: 50, result })
     else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
-    else if (mode !== "mixed") await shrink({ random, mode, sizeMiB, cycles: 2 })
+    else if (mode === "mixed") return
+    else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
+    else if (kind === "faults") await sweepAll(job, random, mode)
+    else await cutPower(job, random, mode)
     console.log(`${lineOf(job)}, ${((Date.now() - roundStartMs) / 1000).toFixed(1)} s`)
   } catch (error) {
     job.failures += 1
@@ -111,8 +126,37 @@ async function runRound(job: Job): Promise<void> {
   }
 }
 
+/** Every fault of every call, for as long as there is time. */
+async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const at = job.rounds % 2 === 1 ? "primary" : "replica"
+  const result = noSweepResult()
+  const durations = ["once", "lifted", "kill"] as const
+  const limitMs = Math.min(minutes * 60_000 - (Date.now() - startedMs), 6 * 3600_000)
+  try {
+    await sweep({ random, mode, durations, at, sample: Infinity, limitMs, result })
+  } finally {
+    const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
+    console.log(
+      `faults ${mode} on the ${at}: ${result.faults} faults of ${result.ops.size} calls, ` +
+        `${result.restarts} restarts, failed commits that are there: ${unknown || "none"}`,
+    )
+  }
+}
+
+async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const result = { cuts: 0, acknowledged: 0 }
+  const synchronous = random.pick(["full", "normal"] as const)
+  const node = random.pick(["primary", "primary", "replica"] as const)
+  const maintains = random.below(2) === 0
+  const common = { random, mode, synchronous, node, maintains, result }
+  await powerCut({ ...common, transactions: 100, cuts: 150 })
+  job.result.kills += result.cuts
+  job.result.acknowledged += result.acknowledged
+}
+
 function progress(job: Job): number {
-  return (job.kind === "shrink" ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
+  const countsRounds = job.kind === "shrink" || job.kind === "faults"
+  return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 
 function lineOf({ kind, mode, rounds, result, failures }: Job): string {

@@ -11,6 +11,8 @@ import { randomBytes } from "node:crypto"
 import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
 import { Replica } from "./cluster/replica.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
+import { handleExport } from "./http/export.ts"
+import { handleImport } from "./http/import.ts"
 import { ApiServer } from "./http/server.ts"
 import {
   handleStream,
@@ -25,7 +27,9 @@ import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
+import { checkDatabaseFile } from "./peer/check-worker.ts"
 import { PeerWorker } from "./peer/peer-worker.ts"
+import type { SnapshotFormat } from "./peer/snapshot-format.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
@@ -38,6 +42,7 @@ export class LiteFS {
   readonly #options: LiteFSOptions
   readonly #closing = new AsyncDisposableStack()
   readonly #failed = Promise.withResolvers<Error>()
+  readonly #mounted = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
   readonly #flags = SharedFlags.create()
   readonly #listeners = new Set<() => void>()
@@ -105,6 +110,7 @@ export class LiteFS {
     const dataDir = new DataDir(this.#options.dataDir)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
+    dataDir.createImports()
     this.#clusterId = readClusterId(dataDir.clusterIdPath)
     if (this.#clusterId === undefined && isPrimary) {
       this.#keepClusterId(
@@ -125,6 +131,7 @@ export class LiteFS {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
       publish: (database, last) => peer.publish(database, last),
+      replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
       failed: fail,
     })
@@ -133,9 +140,26 @@ export class LiteFS {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
-      snapshots: snapshotsOf(fs, peer),
+      snapshots: snapshotsOf(fs, peer, "ltx"),
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
+    }
+    const exports = {
+      files: this.#existing(dataDir, snapshotsOf(isPrimary ? fs : peer, peer, "raw")),
+    }
+    const imports = {
+      dataDir,
+      checkWritable: () => {
+        if (role.kind === "primary") return
+        const advice = `import on the primary at ${role.primaryUrl}`
+        throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
+      },
+      check: (name: string, path: string, isThorough: boolean) =>
+        checkDatabaseFile(newWorker("./peer/check-thread.ts"), name, { path, isThorough }),
+      replace: async (name: string, file: number) => {
+        await this.#mounted.promise
+        return peer.import(name, file)
+      },
     }
     const server = new ApiServer(
       {
@@ -144,6 +168,12 @@ export class LiteFS {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
             return handleStream(stream, request, response)
           },
+        },
+        "/export": {
+          GET: (_, response, url) => handleExport(exports, response, url),
+        },
+        "/import": {
+          POST: (request, response, url) => handleImport(imports, request, response, url),
         },
       },
       headers,
@@ -165,6 +195,7 @@ export class LiteFS {
     const device = mountFuse(fuseDir)
     fs.serve(device)
     peer.mounted(device)
+    this.#mounted.resolve()
     this.#closing.defer(async () => {
       await peer.detach()
       unmount(fuseDir)
@@ -202,6 +233,24 @@ export class LiteFS {
       onClusterId: (id) => this.#checkClusterId(dataDir, id),
     })
     this.#closing.defer(() => this.#replica?.close())
+  }
+
+  /** Of databases that there are, the only ones that the other threads are to be asked for. */
+  #existing(dataDir: DataDir, source: SnapshotSource): SnapshotSource {
+    return {
+      snapshot: async (name) => {
+        await this.#mounted.promise
+        const slot = this.#positions.find(name)
+        if (slot !== undefined) {
+          return this.#positions.read(slot).commit === 0 ? undefined : source.snapshot(name)
+        }
+        if (!dataDir.databaseNames().includes(name)) return undefined
+        throw new LitefsError(
+          "damaged",
+          `Cannot export "${name}": it is damaged, see the log and litefs doctor`,
+        )
+      },
+    }
   }
 
   #currentPositions(): Map<string, Pos> {
@@ -244,20 +293,23 @@ function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)
 }
 
-function snapshotsOf(fs: FsWorker, peer: PeerWorker): SnapshotSource {
+/** What keeps a database as it is: the thread that changes its file. */
+type Freezer = Pick<FsWorker, "freeze">
+
+function snapshotsOf(freezer: Freezer, peer: PeerWorker, format: SnapshotFormat): SnapshotSource {
   return {
     async snapshot(database): Promise<Snapshot | undefined> {
-      const frozen = await fs.freeze(database)
+      const frozen = await freezer.freeze(database)
       if (frozen === undefined) return undefined
       const { snapshot, state, thaw } = frozen
       async function* parts(): AsyncGenerator<Uint8Array> {
         try {
-          yield* peer.snapshot(snapshot, database, state)
+          yield* peer.snapshot(snapshot, database, state, format)
         } finally {
           thaw()
         }
       }
-      return { pos: state.pos, parts: parts() }
+      return { pos: state.pos, size: state.commit * state.pageSize, parts: parts() }
     },
   }
 }

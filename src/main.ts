@@ -1,5 +1,7 @@
 /** Arguments in, exit code out. Nothing else ends the process. */
-import { writeSync } from "node:fs"
+import { write, writeSync } from "node:fs"
+import { isatty } from "node:tty"
+import { promisify } from "node:util"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
 import { systemClock } from "./lib/clock.ts"
@@ -8,6 +10,9 @@ const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
+  isTerminal: isatty(2),
+  stdin: () => process.stdin,
+  writeStdout: (bytes) => writeAll(1, bytes),
   clock: systemClock,
   events: processEvents,
   // Loaded when needed, so that `litefs --help` is quick.
@@ -22,5 +27,11 @@ function print(fd: number, text: string): void {
     writeSync(fd, text)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error
+  }
+}
+
+async function writeAll(fd: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    done += (await promisify(write)(fd, bytes, done)).bytesWritten
   }
 }

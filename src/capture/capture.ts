@@ -27,10 +27,12 @@ import { FrozenView } from "./frozen-view.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
 import { Overlay } from "./overlay.ts"
+import type { Replacement } from "./replacement.ts"
 import { type LastTransaction, WalTracker } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
 const header = allocate(4096)
+const page = allocate(65536)
 
 export interface CaptureOptions {
   readonly history: History
@@ -58,6 +60,7 @@ export class Capture {
   #isWritingThrough = false // the open rollback transaction has changed the file
   #isJournalSynced = false
   #failure: LitefsError | undefined
+  #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   #hasComplained = false
 
@@ -85,26 +88,32 @@ export class Capture {
    * Calls back with the database as of the last transaction, kept as it is until thaw(): at once, or when an
    * open rollback transaction that has overwritten pages already has ended.
    */
-  freeze(sidePath: string, onFrozen: (view: FrozenView) => void): void {
+  freeze(sidePath: string, onFrozen: (view: FrozenView) => void, onFailed = () => {}): void {
     const freeze = () => {
-      const { history } = this
-      const view = new FrozenView(
-        history,
-        this.#wal.frames,
-        this.#database,
-        this.#walFile,
-        sidePath,
-      )
-      this.#views.add(view)
-      onFrozen(view)
+      const view = this.#freeze(sidePath)
+      if (view === undefined) onFailed()
+      else onFrozen(view)
     }
     if (this.#isWritingThrough) this.#whenClean.push(freeze)
     else freeze()
   }
 
+  #freeze(sidePath: string): FrozenView | undefined {
+    const { history } = this
+    try {
+      const frames = this.#wal.frames
+      const view = new FrozenView(history, frames, this.#database, this.#walFile, sidePath)
+      this.#views.add(view)
+      return view
+    } catch (error) {
+      this.#log.warn("cannot freeze a database", { db: history.name, error })
+      return undefined
+    }
+  }
+
   /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
   get writtenTxid(): Txid {
-    return this.#wal.writtenTxid
+    return this.#failure === undefined ? this.#wal.writtenTxid : 0n
   }
 
   /**
@@ -112,7 +121,7 @@ export class Capture {
    * rollback transaction is unfinished; its journal then says what to do at the next start.
    */
   settle(): boolean {
-    if (this.#journal.isDirty) return false
+    if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
     this.#wal.checkpoint()
     this.#database.truncate(this.history.commit * this.history.pageSize)
@@ -131,6 +140,7 @@ export class Capture {
   }
 
   readDatabase(offset: number, size: number, into: Region): number {
+    if (this.#isTorn) this.assertUsable()
     if (this.#overlay.isEmpty) return this.#database.read(into.address, size, offset)
     const end = Math.min(offset + size, this.databaseSize())
     const wanted = Math.max(0, end - offset)
@@ -144,7 +154,7 @@ export class Capture {
    * is in a captured transaction already.
    */
   writeDatabase(offset: number, size: number, from: Region): void {
-    this.#assertUsable()
+    this.assertUsable()
     if (!this.#journal.isActive) {
       if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
       this.#writeFile(from.address, size, offset)
@@ -158,7 +168,7 @@ export class Capture {
   }
 
   truncateDatabase(size: number): void {
-    this.#assertUsable()
+    this.assertUsable()
     if (this.#journal.isActive && !this.#isWritingThrough) return this.#overlay.truncate(size)
     if (this.#journal.isActive) {
       this.#writeThrough()
@@ -215,21 +225,56 @@ export class Capture {
     this.#database.truncate(size)
   }
 
-  /** The file was removed: the database is dropped, and its name is free for another. */
-  databaseRemoving(): void {
+  /** The first bytes of the database as of the last transaction; undefined when there is no content. */
+  databaseHeader(): Uint8Array | undefined {
+    if (this.history.commit > 0) {
+      this.#wal.readPage(1, page)
+      return page.bytes.slice(0, HEADER_SIZE)
+    }
+    return this.#readHeader() === undefined ? undefined : header.bytes.slice(0, HEADER_SIZE)
+  }
+
+  /**
+   * Puts other content in the place of what there is, while no client is in a transaction. It is the last
+   * transaction of the history already, so when this fails, only a restart brings log and file together.
+   */
+  adopt(content: Replacement): void {
+    this.#onCommit()
+    this.#isTorn = true
+    try {
+      for (const view of this.#views) view.saveRange(0, Number.MAX_SAFE_INTEGER)
+      this.#database.create()
+      content.copyTo(this.#database)
+      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
+      this.#wal.discard()
+      if (this.#walFile.open()) this.#walFile.truncate(0)
+    } catch (error) {
+      this.#fail(error)
+    }
+    this.#isTorn = false
+    this.#isWalMode = content.isWalMode
+    this.#unpublishedBy = 0
+    this.#endJournal()
+  }
+
+  /** The file is removed: the database is dropped, and its name is free for another. */
+  databaseRemoving(remove = () => {}): void {
     if (this.history.appendDrop()) this.#onCommit()
+    remove()
     this.#isWalMode = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
   }
 
-  #assertUsable(): void {
+  /** Throws when a restart is needed before anything can be done. */
+  assertUsable(): void {
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  journalWriting(offset: number, size: number, bytes: Uint8Array): void {
-    if (this.#journal.isEnd(offset, size, bytes)) this.journalEnding()
+  journalWriting(offset: number, size: number, bytes: Uint8Array, write = () => {}): void {
+    if (this.#journal.isEnd(offset, size, bytes)) this.journalEnding(write)
+    else write()
   }
 
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
@@ -237,9 +282,13 @@ export class Capture {
     this.#journal.journalWritten(offset, size, bytes)
   }
 
-  /** The journal is about to be removed, emptied or invalidated, which is what commits. */
-  journalEnding(): void {
+  /**
+   * The journal is about to be removed, emptied or invalidated by `end`, which is what commits. When that fails,
+   * the transaction is captured, but SQLite will roll it back: which is then another transaction.
+   */
+  journalEnding(end = () => {}): void {
     if (this.#journal.isDirty) this.#captureDatabase()
+    end()
     this.#endJournal()
   }
 
@@ -251,7 +300,7 @@ export class Capture {
   }
 
   walWriting(offset: number, size: number, bytes: Uint8Array): void {
-    this.#assertUsable()
+    this.assertUsable()
     const before = this.history.pos.txid
     this.#wal.writing(offset, size, bytes)
     if (this.history.pos.txid !== before) this.#onCommit()
@@ -280,14 +329,14 @@ export class Capture {
     return this.#wal.lastTransaction()
   }
 
-  walTruncating(size: number): void {
+  walTruncating(size: number, truncate = () => {}): void {
     const before = this.history.pos.txid
-    this.#wal.truncating(size)
+    this.#wal.truncating(size, truncate)
     if (this.history.pos.txid !== before) this.#onCommit()
   }
 
   #captureDatabase(): void {
-    this.#assertUsable()
+    this.assertUsable()
     const found = this.#readHeader()
     const size = this.databaseSize()
     if (found === undefined) {
@@ -323,15 +372,19 @@ export class Capture {
     try {
       this.#writeOverlay()
     } catch (error) {
-      // The log has it, the file does not: a restart brings them together. Until then nobody may go on.
-      this.#failure = new LitefsError(
-        "io",
-        `Cannot use database "${this.history.name}": its file could not be written, restart litefs to recover it from its log`,
-        { cause: error },
-      )
-      this.#log.error(this.#failure.message, { error })
-      throw this.#failure
+      this.#fail(error)
     }
+  }
+
+  /** The log has the transaction, the file does not: a restart brings them together. Until then nobody may go on. */
+  #fail(error: unknown): never {
+    this.#failure = new LitefsError(
+      "io",
+      `Cannot use database "${this.history.name}": its file could not be written, restart litefs to recover it from its log`,
+      { cause: error },
+    )
+    this.#log.error(this.#failure.message, { error })
+    throw this.#failure
   }
 
   #readHeader(): DatabaseHeader | undefined {
@@ -341,7 +394,7 @@ export class Capture {
   }
 
   #refuse(what: string): never {
-    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use sqlite3 .restore or VACUUM INTO)`
+    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use litefs import)`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     throw new LitefsError("unsupported", message)

@@ -17,7 +17,7 @@ import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { allocate } from "../sys/memory.ts"
 import { FrozenPages } from "./frozen-pages.ts"
-import type { History } from "./history.ts"
+import type { HistoryState } from "./history.ts"
 import type { WalFrames } from "./wal-frames.ts"
 
 /** What the reader needs to know; it can be sent between threads. */
@@ -42,8 +42,8 @@ export class FrozenView {
   #saved = 0
 
   constructor(
-    history: History,
-    frames: WalFrames,
+    history: Omit<HistoryState, "sums">,
+    frames: Pick<WalFrames, "entries">,
     database: BackedFile,
     wal: BackedFile,
     sidePath: string,

@@ -10,8 +10,9 @@
  * 1. A transaction is captured at the write that makes the chain of salts and checksums hold up to a frame
  *    with a commit size. Nothing else counts: SQLite may write a page twice and re-checksum the headers after
  *    the commit frame (walRewriteChecksums), spill before it, and pad after it.
- * 2. When capture fails, the commit frame is made invalid again before the writer hears of it, so that no
- *    recovery of the WAL finds a commit that was refused.
+ * 2. When capture fails, the write that completed the commit is spoilt before the writer hears of it, so that no
+ *    recovery of the WAL finds a commit that was refused. The kernel may have split a write in two, and then a
+ *    writer whose second part was refused just writes that part again: it completes the commit once more.
  * 3. A write below `captured` comes from a writer that does not know of those commits: the client that wrote
  *    them died, or failed, before it published them in the wal-index. They are taken back by a transaction
  *    that restores what was there, so that the history never disagrees with what clients read.
@@ -62,11 +63,14 @@ export interface WalListener {
   databaseRewritten(): void
 }
 
+interface CapturedCommit {
+  readonly end: number // frames up to the end of it
+  readonly isNew: boolean // false for one that changes nothing, as those do that pad a transaction
+}
+
 const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
 const page = allocate(65536)
 const sum = new Uint32Array(2)
-const zeros = allocate(4096)
-const ZEROED_SIZE = WAL_FRAME_HEADER_SIZE
 
 export class WalTracker {
   readonly frames = new WalFrames() // of captured transactions
@@ -80,10 +84,10 @@ export class WalTracker {
   #size = 0
   #valid = 0
   #isRepeat = false // the write in progress puts down what is there already
-  #lastTxid = 0n // of the last transaction captured
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
-  readonly #commits: number[] = [] // frames up to the end of each captured transaction
-  readonly #chain = new WalChecksum() // up to `valid`
+  readonly #commits: CapturedCommit[] = []
+  readonly #chain = new WalChecksum() // up to `valid`, when it is known
+  #isChainKnown = false
 
   constructor(
     history: History,
@@ -114,7 +118,8 @@ export class WalTracker {
   /** The database is gone, and what the WAL holds of it with it. */
   discard(): void {
     this.#unwritten.clear()
-    this.reset()
+    this.#on.allGoing()
+    this.#forget()
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -134,18 +139,45 @@ export class WalTracker {
     }
   }
 
-  /** The newest captured transaction, as the wal-index would have to tell of it. */
+  /** The newest captured transaction with what pads it, as the wal-index would have to tell of it. */
   lastTransaction(): LastTransaction | undefined {
     const header = this.#header
-    const end = this.#commits.at(-1)
-    if (header === undefined || end === undefined) return undefined
-    const start = this.#commits.at(-2) ?? 0
+    const end = this.captured
+    const start = this.#startOfNewest()
+    if (header === undefined || start === undefined) return undefined
     const pgnos: number[] = []
     for (let index = start; index < end; index++) pgnos.push(this.frames.pgno(index))
     this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(end - 1))
     const { commit, checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
     const { pageSize, salt1, salt2 } = header
     return { firstFrame: start + 1, pgnos, pageSize, commit, salt1, salt2, checksum1, checksum2 }
+  }
+
+  /** Frames before the newest transaction that changes something. */
+  #startOfNewest(): number | undefined {
+    const newest = this.#commits.findLastIndex(({ isNew }) => isNew)
+    return newest < 0 ? undefined : (this.#commits[newest - 1]?.end ?? 0)
+  }
+
+  /** Whether a checkpoint knew of every transaction but the newest: then the file holds all the others. */
+  #isNewestUnpublished(): boolean {
+    const start = this.#startOfNewest()
+    if (start === undefined || this.#unwritten.count === 0) return false
+    const newest = new Map<number, number>()
+    for (let index = 0; index < start; index++) newest.set(this.frames.pgno(index), index)
+    const commit = this.#commitAt(start)
+    for (const [pgno, index] of newest) {
+      if (pgno <= commit && !this.#isInFile(pgno, index)) return false
+    }
+    return true
+  }
+
+  /** Whether the database file has for a page what the frame holds. */
+  #isInFile(pgno: number, index: number): boolean {
+    const { pageSize } = this.#history
+    this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
+    this.#wal.read(frame.address, pageSize, this.#offset(index) + WAL_FRAME_HEADER_SIZE)
+    return Buffer.compare(page.bytes.subarray(0, pageSize), frame.bytes.subarray(0, pageSize)) === 0
   }
 
   /** Copies into the database file what is only in the WAL. True when that was something. */
@@ -163,6 +195,14 @@ export class WalTracker {
       this.#unwritten.delete(pgno)
     }
     return hasWritten
+  }
+
+  /** Whether a page whose content was taken back has to be copied into the database file, or is there. */
+  #lookWhere(pgno: number): void {
+    const { pageSize, pos } = this.#history
+    this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
+    if (this.#isNewest(pgno, page.bytes, 0)) this.#unwritten.delete(pgno)
+    else this.#unwritten.add(pgno, pos.txid)
   }
 
   #isNewest(pgno: number, bytes: Uint8Array, start: number): boolean {
@@ -192,30 +232,33 @@ export class WalTracker {
     if (this.#header === undefined || this.#isRepeat) return false
     const first = this.#frameAt(offset)
     if (first < this.#valid) this.#retreat(first)
-    // Also when the write is further on: what lies between may be whole since commits were taken back.
-    return this.#advance()
+    try {
+      // Also when the write is further on: what lies between may be whole since commits were taken back.
+      return this.#advance()
+    } catch (error) {
+      this.#spoil(offset)
+      throw error
+    }
   }
 
-  /** Before the file is cut to `size` bytes. */
-  truncating(size: number): void {
+  /** Around the cut of the file to `size` bytes, or its removal. */
+  truncating(size: number, truncate = () => {}): void {
     if (size < WAL_HEADER_SIZE) {
       // SQLite does this after a checkpoint (PRAGMA wal_checkpoint(TRUNCATE)), and knows all published commits.
-      const isUnpublished =
-        this.#unwritten.count > 0 &&
-        this.#unwritten.writtenTxid(this.#lastTxid) >= this.#lastTxid - 1n
-      if (isUnpublished) this.#restarting()
-      return this.reset()
+      if (this.#isNewestUnpublished()) this.#restarting()
+      this.#save()
+      truncate() // when it fails, the frames are still there, and what follows on them counts
+      return this.#forget()
     }
-    if (this.#header === undefined) return
-    const whole = this.#frameAt(size)
+    const whole = this.#header === undefined ? 0 : this.#frameAt(size)
     if (whole < this.captured) this.#revoke(whole)
+    truncate()
+    if (this.#header === undefined) return
     if (whole < this.#valid) this.#retreat(whole)
     this.#size = Math.min(this.#size, size)
   }
 
-  /** The file goes, or is emptied. */
-  reset(): void {
-    this.#save()
+  #forget(): void {
     this.#header = undefined
     this.#size = 0
     this.#forgetFrames()
@@ -271,14 +314,19 @@ export class WalTracker {
     assert(count >= this.captured, "captured frames are revoked first")
     this.#valid = count
     this.#pending.length = count - this.captured
-    if (this.#header === undefined) return
-    if (count === 0) {
-      this.#chain.set(this.#header.checksum1, this.#header.checksum2)
+    this.#isChainKnown = false
+  }
+
+  /** The chain up to `valid`, read again when it is needed again: a read may fail. */
+  #findChain(header: WalHeader): void {
+    if (this.#valid === 0) {
+      this.#chain.set(header.checksum1, header.checksum2)
     } else {
-      this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
+      this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(this.#valid - 1))
       const last = decodeWalFrameHeader(frame.bytes)
       this.#chain.set(last.checksum1, last.checksum2)
     }
+    this.#isChainKnown = true
   }
 
   /** Verifies the frames that follow the valid ones, as far as the chain holds. */
@@ -286,6 +334,7 @@ export class WalTracker {
     const header = this.#header as WalHeader
     const size = this.#frameSize
     let hasCaptured = false
+    if (!this.#isChainKnown) this.#findChain(header)
     while (this.#offset(this.#valid + 1) <= this.#size) {
       this.#wal.read(frame.address, size, this.#offset(this.#valid))
       if (!verifyWalFrame(frame.bytes, 0, header, this.#chain)) break
@@ -319,23 +368,24 @@ export class WalTracker {
         this.#unwritten.truncate(commit)
       }
       this.#pending.length = 0
-      this.#commits.push(this.#valid)
-      this.#lastTxid = this.#history.pos.txid
+      this.#commits.push({ end: this.#valid, isNew })
       return isNew
     } catch (error) {
       this.frames.truncate(first)
-      this.#invalidate(this.#valid - 1)
-      this.#retreat(this.#valid - 1)
       throw error
     }
   }
 
-  /** Makes a frame fail its checksum. The frame exists, so this needs no space on the disk. */
-  #invalidate(index: number): void {
+  /** Makes a write that was refused complete nothing. Its bytes exist, so this needs no space on the disk. */
+  #spoil(offset: number): void {
+    const from = Math.max(offset, this.#offset(this.captured))
+    this.#retreat(Math.min(this.#valid, this.#frameAt(from)))
     try {
-      this.#wal.write(zeros.address, ZEROED_SIZE, this.#offset(index))
+      this.#wal.read(frame.address, 1, from)
+      frame.bytes[0] = (frame.bytes[0] as number) ^ 0xff
+      this.#wal.write(frame.address, 1, from)
     } catch (error) {
-      // The writer is refused all the same. Only a recovery by SQLite could still find the frame; ours does not
+      // The writer is refused all the same. Only a recovery by SQLite could still find the commit; ours does not
       // look at the WAL.
       this.#log.error("cannot invalidate a refused commit in the WAL", {
         db: this.#history.name,
@@ -346,7 +396,7 @@ export class WalTracker {
 
   /** Takes back the captured transactions that hold frame `index` or a later one. */
   #revoke(index: number): void {
-    const kept = this.#commits.findLast((end) => end <= index) ?? 0
+    const kept = this.#commits.findLast(({ end }) => end <= index)?.end ?? 0
     const header = this.#header as WalHeader
     const revoked: number[] = []
     for (let at = kept; at < this.captured; at++) revoked.push(this.frames.pgno(at))
@@ -366,12 +416,12 @@ export class WalTracker {
       for (let at = kept; at < count; at++) this.frames.add(revoked[at - kept] as number)
       throw error
     }
-    for (const pgno of revoked) this.#unwritten.add(pgno, this.#history.pos.txid)
+    for (const pgno of revoked) this.#lookWhere(pgno)
     for (const [pgno] of this.frames.entries()) {
-      if (pgno > revokedCommit) this.#unwritten.add(pgno, this.#history.pos.txid) // back again
+      if (pgno > revokedCommit) this.#lookWhere(pgno) // back again
     }
     this.#unwritten.truncate(commit)
-    while (this.#commits.length > 0 && (this.#commits.at(-1) as number) > kept) this.#commits.pop()
+    while ((this.#commits.at(-1)?.end ?? 0) > kept) this.#commits.pop()
     this.#retreat(kept)
     this.#log.warn("took back transactions that their writer did not publish", {
       db: this.#history.name,

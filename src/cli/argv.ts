@@ -46,7 +46,13 @@ export interface CommandSyntax<T extends FlagTable> {
   /** Whether `-- COMMAND ARGS…` may follow the flags. */
   readonly takesCommand: boolean
   /** The words it takes between its flags, such as paths; without this any such word is an error. */
-  readonly words?: { readonly placeholder: string; readonly countMin: number }
+  readonly words?: {
+    readonly placeholder: string
+    readonly countMin: number
+    readonly countMax?: number
+    /** Whether a dash alone is one: the standard input or output. */
+    readonly mayBeDash?: boolean
+  }
 }
 
 export interface ParsedArgs<T extends FlagTable> {
@@ -117,7 +123,10 @@ function checkCommand(syntax: CommandSyntax<FlagTable>, command: readonly string
 }
 
 function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly string[]): void {
-  if (words === undefined || given.length >= words.countMin) return
+  if (words === undefined) return
+  const stray = words.countMax === undefined ? undefined : given[words.countMax]
+  if (stray !== undefined) throw usageError(name, `"${stray}" is one word too many`)
+  if (given.length >= words.countMin) return
   throw usageError(name, `no ${words.placeholder} is given, see litefs ${name} --help`)
 }
 
@@ -141,7 +150,7 @@ function wordFlags(
   const others: string[] = []
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? ""
-    if (syntax.words !== undefined && word !== "" && !word.startsWith("-")) {
+    if (isWord(syntax, word)) {
       others.push(word)
       continue
     }
@@ -162,6 +171,11 @@ function wordFlags(
     given.set(name, { text, spelling })
   }
   return { flags: given, others }
+}
+
+function isWord({ words }: CommandSyntax<FlagTable>, word: string): boolean {
+  if (words === undefined || word === "") return false
+  return !word.startsWith("-") || (word === "-" && words.mayBeDash === true)
 }
 
 /** `--http-addr=:80` into the flag's name and what is attached to it. */

@@ -10,6 +10,11 @@ export interface CliIo {
   readonly env: Environment
   stdout(text: string): void
   stderr(text: string): void
+  /** Whether a person reads stderr. */
+  readonly isTerminal: boolean
+  stdin(): AsyncIterable<Uint8Array>
+  /** Bytes for whoever reads stdout, at the speed at which they are read. */
+  writeStdout(bytes: Uint8Array): Promise<void>
   readonly clock: Clock
   readonly events: ProcessEvents
   openNode(options: LiteFSOptions): Promise<SupervisedNode>

@@ -8,7 +8,9 @@ import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { splitAtDoubleDash } from "./argv.ts"
 import { DOCTOR_HELP, doctorCommand } from "./doctor.ts"
+import { EXPORT_HELP, exportCommand } from "./export.ts"
 import { columns, indented } from "./help.ts"
+import { IMPORT_HELP, importCommand } from "./import.ts"
 import { type CliIo, reportError } from "./io.ts"
 import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
@@ -27,6 +29,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "mount the file system and run a command next to it",
     help: MOUNT_HELP,
     define: mountCommand,
+  },
+  import: {
+    about: "put a database file in the place of a database",
+    help: IMPORT_HELP,
+    define: importCommand,
+  },
+  export: {
+    about: "write a database to a file",
+    help: EXPORT_HELP,
+    define: exportCommand,
   },
   ltx: {
     about: "list, check, apply and compact LTX files",

@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
+import { replaceFile } from "../store/synced.ts"
+import { readWhole } from "../sys/file.ts"
 
 /**
  * The name of a cluster, "LFSC" and 16 hexadecimal digits, made by its first primary and taken over by every
@@ -12,13 +13,10 @@ export function makeClusterId(random: () => bigint): string {
 }
 
 export function readClusterId(path: string): string | undefined {
-  try {
-    const id = readFileSync(path, "utf8").trim()
-    if (PATTERN.test(id)) return id
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined
-    throw error
-  }
+  const bytes = readWhole("cluster-id:read", path)
+  if (bytes === undefined) return undefined
+  const id = new TextDecoder().decode(bytes).trim()
+  if (PATTERN.test(id)) return id
   throw new LitefsError("damaged", `Cannot read "${path}": it holds no cluster id`)
 }
 
@@ -26,5 +24,5 @@ export function writeClusterId(path: string, id: string): void {
   if (!PATTERN.test(id)) {
     throw new LitefsError("usage", `Cannot use cluster id "${id}": LFSC and 16 hex digits expected`)
   }
-  writeFileSync(path, `${id}\n`)
+  replaceFile("cluster-id", path, new TextEncoder().encode(`${id}\n`))
 }

@@ -32,12 +32,13 @@ const HEARTBEAT_MS = 1000
 const SMALL_SIZE_MAX = 256 * 1024
 
 export interface SnapshotSource {
-  /** The database as one LTX file, and the position it is at. Undefined when it is gone. */
+  /** The database in one piece, and the position it is at. Undefined when it is gone. */
   snapshot(database: string): Promise<Snapshot | undefined>
 }
 
 export interface Snapshot {
   readonly pos: Pos
+  readonly size: number // of the database, bytes
   readonly parts: AsyncIterable<Uint8Array>
 }
 

@@ -47,8 +47,7 @@ export class DatabaseEntry extends BackedEntry {
   /** Drops the database. Its log stays, and its history goes on when the name is used again. */
   override removing(): void {
     if (!this.#database.role.isPrimary) throw FuseError.of(Errno.EACCES)
-    this.#capture.databaseRemoving()
-    super.removing()
+    this.#capture.databaseRemoving(() => super.removing())
   }
 
   get #capture() {

@@ -78,7 +78,7 @@ export class Directory implements FileSystem {
     this.#startedMs = context.clock.wallMs()
     for (const [name, state] of states) {
       if (state === undefined) this.#damaged.add(name)
-      else this.#addDatabase(name, state)
+      else this.addDatabase(name, state)
     }
   }
 
@@ -88,7 +88,13 @@ export class Directory implements FileSystem {
     if (known !== undefined) return known
     // On a replica the peer thread makes databases; their slot appears before anything else of them.
     if (this.#context.role.isPrimary || this.#context.positions.find(name) === undefined) return
-    return this.#addDatabase(name, undefined)
+    return this.addDatabase(name, undefined)
+  }
+
+  addDatabase(name: string, state: HistoryState | undefined): MountedDatabase {
+    const database = new MountedDatabase(name, this.#context, state)
+    this.#databases.set(name, database)
+    return database
   }
 
   /** After the mount has gone. */
@@ -210,6 +216,15 @@ export class Directory implements FileSystem {
     if (node.references === 0) this.forget(node.entry.nodeId, 0)
   }
 
+  removeIfThere(name: string): void {
+    if ((this.#names.get(name) ?? this.#find(name)) !== undefined) this.unlink(ROOT_ID, name)
+  }
+
+  /** The nodes of those of the files that the kernel knows. */
+  nodeIds(names: readonly string[]): number[] {
+    return names.flatMap((name) => this.#names.get(name)?.entry.nodeId ?? [])
+  }
+
   /** On a replica: the daemon has removed the database's file. */
   forgetRemoved(database: string): void {
     const node = this.#names.get(database)
@@ -244,12 +259,6 @@ export class Directory implements FileSystem {
     into.filesFree = status.filesFree
     into.blockSize = status.blockSize
     into.nameLengthMax = status.nameLength
-  }
-
-  #addDatabase(name: string, state: HistoryState | undefined): MountedDatabase {
-    const database = new MountedDatabase(name, this.#context, state)
-    this.#databases.set(name, database)
-    return database
   }
 
   #entry(nodeId: number): FileEntry {
@@ -299,7 +308,7 @@ export class Directory implements FileSystem {
       if (!role.isPrimary) throw FuseError.of(Errno.EACCES)
       checkNewDatabaseName(name)
       this.#context.dataDir.createDatabase(name)
-      const database = this.database(name) ?? this.#addDatabase(name, emptyHistoryState())
+      const database = this.database(name) ?? this.addDatabase(name, emptyHistoryState())
       database.database.create()
       return this.#addNode(this.#newEntry(name, kind, database))
     }

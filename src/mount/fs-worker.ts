@@ -6,6 +6,7 @@ import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { ReplaceOutcome } from "./replace.ts"
 
 export interface FsListener {
   /** Positions have changed. */
@@ -14,6 +15,8 @@ export interface FsListener {
   rewritten(database: string): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
+  /** What has become of a `replace` that the peer thread has asked for. */
+  replaced(request: number, outcome: ReplaceOutcome): void
   /** A segment of the commit log is full. */
   segmentFull(segment: number): void
   failed(error: Error): void
@@ -117,6 +120,8 @@ export class FsWorker {
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return
+      case "replaced":
+        return this.#on.replaced(event.request, event.outcome)
       case "segment-full":
         return this.#on.segmentFull(event.segment)
       case "unmounted":

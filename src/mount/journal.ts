@@ -19,19 +19,19 @@ export class JournalEntry extends BackedEntry {
 
   override write(offset: number, size: number, from: Region, thread: number): void {
     const capture = this.#capture
-    capture.journalWriting(offset, size, from.bytes)
-    super.write(offset, size, from, thread)
+    capture.journalWriting(offset, size, from.bytes, () => {
+      super.write(offset, size, from, thread)
+    })
     capture.journalWritten(offset, size, from.bytes)
   }
 
   override truncate(size: number): void {
-    if (size === 0) this.#capture.journalEnding()
-    super.truncate(size)
+    if (size === 0) this.#capture.journalEnding(() => super.truncate(size))
+    else super.truncate(size)
   }
 
   override removing(): void {
-    this.#capture.journalEnding()
-    super.removing()
+    this.#capture.journalEnding(() => super.removing())
   }
 
   get #capture() {

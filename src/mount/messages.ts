@@ -4,6 +4,7 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
@@ -32,6 +33,8 @@ export type FsMessage =
   | { readonly type: "published"; readonly request: number }
   /** Up to where is everything in the database file? Answered by `written`. */
   | { readonly type: "ask-written"; readonly request: number; readonly database: string }
+  /** Put the content of a file in the place of a database. Answered by `replaced`. */
+  | { readonly type: "replace"; readonly request: number; readonly replace: ReplaceRequest }
 
 /** To the main thread. */
 export type FsEvent =
@@ -40,6 +43,7 @@ export type FsEvent =
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
   | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
+  | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }
   /** Somebody died who may not have published this transaction. Answered by `published`. */

@@ -6,6 +6,7 @@
  * While it serves it has no event loop. It is told things through its mailbox, and tells the main thread
  * things with postMessage(). It never touches its own mount and never waits for another thread.
  */
+import type { FrozenView } from "../capture/frozen-view.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
@@ -26,6 +27,8 @@ import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { MountedDatabaseContext } from "./mounted-database.ts"
+import { replaceDatabase } from "./replace.ts"
 import type { Role } from "./role.ts"
 
 declare const self: Worker
@@ -33,6 +36,7 @@ declare const self: Worker
 const log = logger("fs")
 
 let directory: Directory
+let context: MountedDatabaseContext
 let options: FsThreadOptions
 let role: Role
 let positions: Positions
@@ -41,6 +45,7 @@ let commitLog: CommitLog | undefined
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
 const unstored = new Set<Slot>()
+let canStore = true
 
 function start(given: FsThreadOptions): void {
   options = given
@@ -59,27 +64,24 @@ function start(given: FsThreadOptions): void {
     })
   }
   const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
-  directory = new Directory(
-    {
-      dataDir,
-      positions,
-      role,
-      nodeId: options.nodeId,
-      clock: systemClock,
-      log: commitLog ?? directLog,
-      onCommit: (slot) => void unstored.add(slot),
-      publish: (database, last) => {
-        const deferred = new Deferred()
-        const request = nextRequest++
-        publishing.set(request, deferred)
-        tell({ type: "publish", request, database, last })
-        return deferred
-      },
-      onRewrite: (database) => tell({ type: "rewritten", database }),
+  context = {
+    dataDir,
+    positions,
+    role,
+    nodeId: options.nodeId,
+    clock: systemClock,
+    log: commitLog ?? directLog,
+    onCommit: (slot) => void unstored.add(slot),
+    publish: (database, last) => {
+      const deferred = new Deferred()
+      const request = nextRequest++
+      publishing.set(request, deferred)
+      tell({ type: "publish", request, database, last })
+      return deferred
     },
-    states,
-    () => flags.peerThreadId,
-  )
+    onRewrite: (database) => tell({ type: "rewritten", database }),
+  }
+  directory = new Directory(context, states, () => flags.peerThreadId)
   tell({ type: "ready" })
 }
 
@@ -113,9 +115,12 @@ function storeCommits(): void {
   try {
     commitLog?.materialize()
   } catch (error) {
-    log.error("cannot make an LTX file, its transaction is safe in the commit log", { error })
+    // Tried again after every request: it is reported once.
+    if (canStore) log.error("cannot make an LTX file, its transaction is in the log", { error })
+    canStore = false
     return
   }
+  canStore = true
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
   if (flags.raiseChanged()) tell({ type: "changed" })
@@ -149,6 +154,11 @@ function handleMessage(message: FsMessage): void {
       const txid = directory.database(message.database)?.capture?.writtenTxid
       return tell({ type: "written", request: message.request, txid })
     }
+    case "replace": {
+      const outcome = replaceDatabase(directory, context, message.replace)
+      storeCommits()
+      return tell({ type: "replaced", request: message.request, outcome })
+    }
     case "thaw":
       snapshots.get(message.snapshot)?.()
       snapshots.delete(message.snapshot)
@@ -166,13 +176,14 @@ let nextRequest = 1
 const snapshots = new Map<number, () => void>()
 
 function freeze(snapshot: number, name: string): void {
-  const capture = directory.database(name)?.capture
+  const capture = positions.find(name) === undefined ? undefined : directory.database(name)?.capture
   if (capture === undefined) return tell({ type: "frozen", snapshot, state: undefined })
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
-  capture.freeze(sidePath, (view) => {
+  const onFrozen = (view: FrozenView) => {
     snapshots.set(snapshot, () => capture.thaw(view))
     tell({ type: "frozen", snapshot, state: view.state })
-  })
+  }
+  capture.freeze(sidePath, onFrozen, () => tell({ type: "frozen", snapshot, state: undefined }))
 }
 
 function tell(event: FsEvent): void {

@@ -26,15 +26,17 @@ export class WalEntry extends BackedEntry {
   }
 
   override truncate(size: number): void {
-    this.#database.capture?.walTruncating(size)
-    super.truncate(size)
+    const { capture } = this.#database
+    if (capture === undefined) super.truncate(size)
+    else capture.walTruncating(size, () => super.truncate(size))
   }
 
   /** Nothing to do: what the log holds is durable in LTX files. */
   override sync(): void {}
 
   override removing(): void {
-    this.#database.capture?.walTruncating(0)
-    super.removing()
+    const { capture } = this.#database
+    if (capture === undefined) super.removing()
+    else capture.walTruncating(0, () => super.removing())
   }
 }

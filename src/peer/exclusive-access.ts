@@ -13,10 +13,14 @@
  */
 import {
   PENDING_BYTE,
+  RESERVED_BYTE,
   SHARED_FIRST,
   SHARED_SIZE,
+  WAL_CKPT_LOCK,
   WAL_DMS_LOCK,
+  WAL_READ_LOCK_0,
   WAL_READ_LOCK_COUNT,
+  WAL_RECOVER_LOCK,
   WAL_WRITE_LOCK,
 } from "../sqlite/lock-bytes.ts"
 import type { Fd } from "../sys/file.ts"
@@ -42,6 +46,18 @@ export function tryLockFile(database: Fd, keepPending: boolean): boolean {
   return false
 }
 
+/** No other client can begin to write, in rollback mode, or change the journal mode. */
+export function tryReserve(database: Fd): boolean {
+  // As SQLite's readers do it: whoever holds PENDING waits for the last of them to go.
+  if (!tryLock(database, "shared", PENDING_BYTE, 1)) return false
+  const isShared = tryShare(database)
+  unlock(database, PENDING_BYTE, 1)
+  if (!isShared) return false
+  if (tryLock(database, "exclusive", RESERVED_BYTE, 1)) return true
+  unlock(database, SHARED_FIRST, SHARED_SIZE)
+  return false
+}
+
 export function releaseFile(database: Fd): void {
   unlock(database, SHARED_FIRST, SHARED_SIZE)
   unlock(database, PENDING_BYTE, 1)
@@ -50,6 +66,22 @@ export function releaseFile(database: Fd): void {
 /** No client is in a transaction in WAL mode, until releaseWalIndex(). */
 export function tryLockWalIndex(shm: Fd): boolean {
   return tryLock(shm, "exclusive", WAL_WRITE_LOCK, WAL_LOCK_COUNT)
+}
+
+export function tryLockCheckpoint(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", WAL_CKPT_LOCK, 1)
+}
+
+export function tryLockWrite(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", WAL_WRITE_LOCK, 1)
+}
+
+export function tryLockRecover(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", WAL_RECOVER_LOCK, 1)
+}
+
+export function tryLockReaders(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", WAL_READ_LOCK_0, WAL_READ_LOCK_COUNT)
 }
 
 export function releaseWalIndex(shm: Fd): void {

@@ -47,7 +47,7 @@ export class ExclusiveApplier implements Applier {
       const { pageSize, commit } = application.header
       this.#cache.forgetPages(this.#files.nodeId, pageSize, application.pgnos)
       const { shm } = this.#files
-      if (shm !== undefined) updateWalIndex(shm, commit)
+      if (shm !== undefined) updateWalIndex(shm, pageSize, commit)
       application.publish()
     })
   }
@@ -56,15 +56,19 @@ export class ExclusiveApplier implements Applier {
     this.#files.detach()
   }
 
-  #writePages({ path, header }: Application): void {
+  #writePages({ path, header, overwriting }: Application): void {
     readLtxFile(path, {
       page: (pgno, data) => {
+        const offset = (pgno - 1) * header.pageSize
+        overwriting(offset, header.pageSize)
         page.bytes.set(data)
-        this.#database.write(page.address, header.pageSize, (pgno - 1) * header.pageSize)
+        this.#database.write(page.address, header.pageSize, offset)
       },
     })
     const size = header.commit * header.pageSize
-    if (this.#database.size() !== size) this.#database.truncate(size)
+    if (this.#database.size() === size) return
+    overwriting(size, Number.MAX_SAFE_INTEGER - size)
+    this.#database.truncate(size)
   }
 
   #isWalMode(): boolean {
@@ -78,7 +82,7 @@ export class ExclusiveApplier implements Applier {
  * Tells clients in WAL mode that there was a transaction and how large the database is now. An index that no
  * client has made yet is left alone: whoever comes first builds it from the WAL, which is empty.
  */
-function updateWalIndex(shm: Fd, pageCount: number): void {
+function updateWalIndex(shm: Fd, pageSize: number, pageCount: number): void {
   const n = readAt("mount:read", shm, page.address, HEADERS_SIZE, 0)
   if (n < HEADERS_SIZE) return
   const header = readWalIndexHeader(page.bytes.subarray(0, HEADERS_SIZE))
@@ -87,6 +91,7 @@ function updateWalIndex(shm: Fd, pageCount: number): void {
     ...header,
     change: (header.change + 1) >>> 0,
     frameCount: 0,
+    pageSize,
     pageCount,
   })
 }

@@ -3,9 +3,11 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Pos, Txid } from "../ltx/pos.ts"
+import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
+import type { SnapshotFormat } from "./snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
@@ -34,12 +36,16 @@ export type PeerCommand =
   | { readonly type: "ltx-abort"; readonly file: number }
   /** The name of the primary that this node follows has changed. */
   | { readonly type: "primary"; readonly name: string | undefined }
-  /** Read a frozen database and send it as an LTX file. */
+  /** On a replica: keep the database as it is now. Answered by `frozen`. */
+  | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
+  | { readonly type: "thaw"; readonly snapshot: number }
+  /** Read a frozen database and send it. */
   | {
       readonly type: "snapshot"
       readonly snapshot: number
       readonly database: string
       readonly state: FrozenState
+      readonly format: SnapshotFormat
     }
   /** The receiver has taken that many bytes of a snapshot and wants more. */
   | { readonly type: "snapshot-credit"; readonly snapshot: number; readonly size: number }
@@ -55,12 +61,25 @@ export type PeerCommand =
   | { readonly type: "rewritten"; readonly database: string }
   /** Publish the transaction if its writer has not. Answered by `published`. */
   | { readonly type: "publish"; readonly database: string; readonly last: LastTransaction }
+  /** On the primary: put the content of a file in the place of a database. Answered by `imported`. */
+  | {
+      readonly type: "import"
+      readonly request: number
+      readonly database: string
+      readonly file: number
+    }
+  /** The fs thread's answer to a `replace` of this thread. */
+  | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
   | { readonly type: "settle" }
   /** Close everything that is open in the mount, so that it can be unmounted. */
   | { readonly type: "detach" }
+
+export type ImportResult =
+  | { readonly pos: Pos }
+  | { readonly pos: undefined; readonly code: ErrorCode; readonly message: string }
 
 export type PeerEvent =
   | { readonly type: "ready" }
@@ -84,5 +103,8 @@ export type PeerEvent =
     }
   | { readonly type: "maintained"; readonly database: string; readonly removed: number }
   | { readonly type: "published"; readonly database: string }
+  /** Undefined: there is no such database. */
+  | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
+  | { readonly type: "imported"; readonly request: number; readonly result: ImportResult }
   | { readonly type: "detached" }
   | { readonly type: "settled" }

@@ -4,9 +4,11 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Pos, Txid } from "../ltx/pos.ts"
+import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
-import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
+import type { ImportResult, PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
+import type { SnapshotFormat } from "./snapshot-format.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024
@@ -23,6 +25,9 @@ export class PeerWorker {
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
   readonly #taken: (() => void)[] = []
   readonly #snapshots = new Map<number, IncomingSnapshot>()
+  readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
+  readonly #imports = new Map<number, (result: ImportResult) => void>()
+  #nextNumber = 1 // of freezes and imports
 
   constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
     this.#worker = worker
@@ -101,18 +106,49 @@ export class PeerWorker {
   }
 
   abort(file: number): void {
+    this.#files.delete(file)
     this.#tell({ type: "ltx-abort", file })
   }
 
-  /** Parts of the LTX file of a frozen database, read as they are asked for. */
+  /** On a replica: the database as it is now, kept until thaw(). */
+  async freeze(
+    database: string,
+  ): Promise<{ snapshot: number; state: FrozenState; thaw: () => void } | undefined> {
+    const snapshot = this.#nextNumber++
+    const { promise, resolve } = Promise.withResolvers<FrozenState | undefined>()
+    this.#frozen.set(snapshot, resolve)
+    this.#tell({ type: "freeze", snapshot, database })
+    const state = await promise
+    if (state === undefined) return undefined
+    return { snapshot, state, thaw: () => this.#tell({ type: "thaw", snapshot }) }
+  }
+
+  /** On the primary: puts the content of DataDir.importPath(file) in the place of the database. */
+  async import(database: string, file: number): Promise<Pos> {
+    const request = this.#nextNumber++
+    const { promise, resolve } = Promise.withResolvers<ImportResult>()
+    this.#imports.set(request, resolve)
+    this.#tell({ type: "import", request, database, file })
+    const result = await promise
+    if (result.pos !== undefined) return result.pos
+    throw new LitefsError(result.code, result.message)
+  }
+
+  /** The fs thread has answered. */
+  replaced(request: number, outcome: ReplaceOutcome): void {
+    this.#tell({ type: "replaced", request, outcome })
+  }
+
+  /** Parts of a frozen database in the given form, read as they are asked for. */
   async *snapshot(
     snapshot: number,
     database: string,
     state: FrozenState,
+    format: SnapshotFormat,
   ): AsyncGenerator<Uint8Array> {
     const incoming = new IncomingSnapshot()
     this.#snapshots.set(snapshot, incoming)
-    this.#tell({ type: "snapshot", snapshot, database, state })
+    this.#tell({ type: "snapshot", snapshot, database, state, format })
     this.#tell({ type: "snapshot-credit", snapshot, size: SNAPSHOT_CREDIT })
     try {
       for (;;) {
@@ -159,6 +195,14 @@ export class PeerWorker {
       }
       case "snapshot-end":
         this.#snapshots.get(event.snapshot)?.end(event.problem)
+        return
+      case "frozen":
+        this.#frozen.get(event.snapshot)?.(event.state)
+        this.#frozen.delete(event.snapshot)
+        return
+      case "imported":
+        this.#imports.get(event.request)?.(event.result)
+        this.#imports.delete(event.request)
         return
       case "maintained":
         this.#maintained.get(event.database)?.resolve(event.removed)

@@ -8,6 +8,7 @@
  */
 import { cpSync, mkdirSync } from "node:fs"
 import { basename, join } from "node:path"
+import { FrozenView } from "../capture/frozen-view.ts"
 import type { HistoryState } from "../capture/history.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -44,6 +45,7 @@ export class ReplicaDatabase {
   #file: BackedFile
   #applier: Applier
   #state: HistoryState
+  readonly #views = new Set<FrozenView>()
 
   constructor(name: string, context: ReplicaDatabaseContext, state: HistoryState) {
     this.name = name
@@ -60,6 +62,20 @@ export class ReplicaDatabase {
 
   receive(): IncomingFile {
     return new IncomingFile(this.name, this.#ltx, this.#context.transactions)
+  }
+
+  /** The database as it is now, kept until thaw(). Undefined when there is none. */
+  freeze(sidePath: string): FrozenView | undefined {
+    if (this.#state.commit === 0) return undefined
+    const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
+    const view = new FrozenView(this.#state, { entries: () => [] }, this.#file, wal, sidePath)
+    this.#views.add(view)
+    return view
+  }
+
+  thaw(view: FrozenView): void {
+    this.#views.delete(view)
+    view.close()
   }
 
   detach(): void {
@@ -91,6 +107,9 @@ export class ReplicaDatabase {
       header,
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.map(({ pgno }) => pgno),
+      overwriting: (offset, size) => {
+        for (const view of this.#views) view.saveRange(offset, size)
+      },
       publish,
     }
     await this.#applier.apply(application)
@@ -152,6 +171,7 @@ export class ReplicaDatabase {
 
   #drop(publish: () => void): void {
     publish()
+    this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#applier.detach()
     unlinkFile("database:unlink", this.#file.path)
     this.#file.close()

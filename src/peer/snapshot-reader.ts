@@ -1,9 +1,8 @@
 /**
- * Reads a frozen database (`capture/frozen-view.ts`) and makes an LTX file of it: a snapshot, pages 1 to the
- * last, from TXID 1 to the position of the view.
+ * Reads a frozen database (`capture/frozen-view.ts`), pages 1 to the last, and makes of it what was asked for.
  *
  * It sends only as much as there is credit for, so a slow receiver costs no memory. The checksum of the pages
- * that were read must be that of the position; otherwise the receiver gets no trailer, and an error instead.
+ * that were read must be that of the position; otherwise the receiver gets an error, and an LTX file no trailer.
  */
 
 import { FrozenPages } from "../capture/frozen-pages.ts"
@@ -11,12 +10,11 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
-import { LtxEncoder } from "../ltx/encoder.ts"
-import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { allocate } from "../sys/memory.ts"
+import { type SnapshotFormat, snapshotWriter } from "./snapshot-format.ts"
 
 const PART_SIZE = 64 * 1024
 const page = allocate(65536)
@@ -24,6 +22,7 @@ const page = allocate(65536)
 export class SnapshotReader {
   readonly #name: string
   readonly #state: FrozenState
+  readonly #format: SnapshotFormat
   readonly #nodeId: bigint
   readonly #pages: FrozenPages
   readonly #database: BackedFile
@@ -35,8 +34,15 @@ export class SnapshotReader {
   #part = new Uint8Array(PART_SIZE)
   #partSize = 0
 
-  constructor(dataDir: DataDir, name: string, state: FrozenState, nodeId: bigint) {
+  constructor(
+    dataDir: DataDir,
+    name: string,
+    state: FrozenState,
+    format: SnapshotFormat,
+    nodeId: bigint,
+  ) {
     this.#name = name
+    this.#format = format
     this.#state = state
     this.#nodeId = nodeId
     this.#pages = new FrozenPages(state.pages)
@@ -59,40 +65,30 @@ export class SnapshotReader {
 
   async send(sink: (bytes: Uint8Array) => void): Promise<void> {
     try {
-      const { pos, pageSize, commit, timestampMs } = this.#state
+      const { pos, pageSize, commit } = this.#state
       const checksum = new ChecksumAccumulator().reset()
-      const encoder = new LtxEncoder((bytes) => this.#append(bytes, sink))
-      encoder.header({
-        flags: LTX_FLAG_COMPRESSED,
-        pageSize,
-        commit,
-        minTxid: 1n,
-        maxTxid: pos.txid,
-        timestampMs,
-        preApplyChecksum: 0n,
-        walOffset: 0,
-        walSize: 0,
-        walSalt1: 0,
-        walSalt2: 0,
-        nodeId: this.#nodeId,
-      })
+      const append = (bytes: Uint8Array) => this.#append(bytes, sink)
+      const writer = snapshotWriter(this.#format, this.#state, this.#nodeId, append)
       const bytes = page.bytes.subarray(0, pageSize)
       for (let pgno = 1; pgno <= commit; pgno++) {
-        if (pgno === lockPgno(pageSize)) continue
         while (this.#credit <= 0 && !this.#isCancelled) await this.#gate.wait()
         if (this.#isCancelled) return
+        if (pgno === lockPgno(pageSize)) {
+          writer.lockPage()
+          continue
+        }
         // Nothing between these two lines may await: the page buffer is shared.
         this.#readPage(pgno)
         checksum.togglePage(pgno, bytes)
-        encoder.page(pgno, bytes)
+        writer.page(pgno, bytes)
       }
       if (this.#pages.isBroken || checksum.checksum !== pos.checksum) {
         throw new LitefsError(
           "damaged",
-          `Cannot make a snapshot of "${this.#name}": its pages no longer sum to ${formatPos(pos)}`,
+          `Cannot read "${this.#name}": its pages no longer sum to ${formatPos(pos)}`,
         )
       }
-      encoder.close(checksum.checksum)
+      writer.end(checksum.checksum)
       this.#flush(sink)
     } finally {
       for (const file of [this.#database, this.#wal, this.#side]) file.close()

@@ -14,6 +14,7 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog, type TransactionLog } from "../store/commit-log.ts"
@@ -25,6 +26,7 @@ import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import { ExclusiveApplier } from "./exclusive-applier.ts"
+import { importDatabase } from "./importer.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { maintain } from "./maintenance.ts"
@@ -51,6 +53,11 @@ class PeerThread {
   readonly #queues = new Map<string, Promise<void>>()
   readonly #incoming = new Map<number, IncomingFile>()
   readonly #snapshots = new Map<number, SnapshotReader>()
+  readonly #thaws = new Map<number, () => void>()
+  readonly #imports = new Set<Promise<void>>()
+  readonly #stopping = new AbortController()
+  readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
+  #nextReplace = 1
   #cache: KernelCache | undefined
 
   constructor(options: PeerThreadOptions) {
@@ -92,6 +99,18 @@ class PeerThread {
         this.#fs.send({ type: "primary", name: command.name })
         this.#cache?.forgetName(".primary")
         return
+      case "freeze":
+        return this.#freeze(command.snapshot, command.database)
+      case "thaw":
+        this.#thaws.get(command.snapshot)?.()
+        this.#thaws.delete(command.snapshot)
+        return
+      case "import":
+        return this.#import(command)
+      case "replaced":
+        this.#replacing.get(command.request)?.(command.outcome)
+        this.#replacing.delete(command.request)
+        return
       case "snapshot":
         return this.#sendSnapshot(command)
       case "snapshot-credit":
@@ -103,8 +122,7 @@ class PeerThread {
       case "maintain":
         return this.#maintain(command.request)
       case "rewritten":
-        this.#cache?.forgetFile(nodeIdOf(this.#options.fuseDir, command.database))
-        return
+        return this.#forgetFile(command.database)
       case "publish":
         return this.#publishLast(command.database, command.last)
       case "release-segment":
@@ -113,8 +131,8 @@ class PeerThread {
         this.#settle()
         return tell({ type: "settled" })
       case "detach":
-        for (const database of this.#databases.values()) database.detach()
-        return tell({ type: "detached" })
+        void this.#detach().then(() => tell({ type: "detached" }))
+        return
       default:
         unreachable(command)
     }
@@ -146,19 +164,91 @@ class PeerThread {
     }
   }
 
-  #sendSnapshot({ snapshot, database, state }: Extract<PeerCommand, { type: "snapshot" }>): void {
-    const reader = new SnapshotReader(this.#dataDir, database, state, this.#options.nodeId)
-    this.#snapshots.set(snapshot, reader)
+  /** Between two commands file and state belong together: an apply changes both in one go. */
+  #freeze(snapshot: number, name: string): void {
+    try {
+      const database = this.#positions.find(name) === undefined ? undefined : this.#database(name)
+      const view = database?.freeze(`${this.#dataDir.databaseDir(name)}/snapshot-${snapshot}`)
+      if (view !== undefined) this.#thaws.set(snapshot, () => database?.thaw(view))
+      tell({ type: "frozen", snapshot, state: view?.state })
+    } catch (error) {
+      log.warn("cannot freeze a database", { db: name, error })
+      tell({ type: "frozen", snapshot, state: undefined })
+    }
+  }
+
+  async #detach(): Promise<void> {
+    this.#stopping.abort(new LitefsError("unavailable", "Cannot import: the node is stopping"))
+    for (const database of this.#databases.values()) database.detach()
+    await Promise.all(this.#imports)
+  }
+
+  #import({ request, database, file }: Extract<PeerCommand, { type: "import" }>): void {
+    const done = Promise.withResolvers<void>()
+    this.#imports.add(done.promise)
+    this.#enqueue(database, async () => {
+      try {
+        const pos = await importDatabase(
+          {
+            fuseDir: this.#options.fuseDir,
+            dataDir: this.#dataDir,
+            cache: must(this.#cache, "mount"),
+            clock: systemClock,
+            log,
+            signal: this.#stopping.signal,
+            replace: (replace) => this.#replace(replace),
+          },
+          database,
+          file,
+        )
+        tell({ type: "imported", request, result: { pos } })
+      } catch (error) {
+        const code = error instanceof LitefsError ? error.code : "io"
+        const result = { pos: undefined, code, message: messageOf(error) }
+        tell({ type: "imported", request, result })
+      }
+      this.#imports.delete(done.promise)
+      done.resolve()
+    })
+  }
+
+  #replace(replace: ReplaceRequest): Promise<ReplaceOutcome> {
+    const request = this.#nextReplace++
+    const { promise, resolve } = Promise.withResolvers<ReplaceOutcome>()
+    this.#replacing.set(request, resolve)
+    this.#fs.send({ type: "replace", request, replace })
+    return promise
+  }
+
+  #sendSnapshot(command: Extract<PeerCommand, { type: "snapshot" }>): void {
+    const { snapshot, database, state, format } = command
+    const { nodeId } = this.#options
     const end = (problem: string | undefined) => {
       this.#snapshots.delete(snapshot)
       tell({ type: "snapshot-end", snapshot, problem })
     }
+    let reader: SnapshotReader
+    try {
+      reader = new SnapshotReader(this.#dataDir, database, state, format, nodeId)
+    } catch (error) {
+      return end(messageOf(error))
+    }
+    this.#snapshots.set(snapshot, reader)
     reader
       .send((bytes) => tell({ type: "snapshot-data", snapshot, bytes }))
       .then(
         () => end(undefined),
         (error) => end(messageOf(error)),
       )
+  }
+
+  #forgetFile(name: string): void {
+    try {
+      this.#cache?.forgetFile(nodeIdOf(this.#options.fuseDir, name))
+    } catch (error) {
+      // What is not there any more is not cached. Otherwise clients may read pages that have changed.
+      log.warn("cannot have the kernel forget a database", { db: name, error })
+    }
   }
 
   #maintain(request: Extract<PeerCommand, { type: "maintain" }>["request"]): void {

@@ -2,7 +2,6 @@
  * After a crash: makes the LTX files of the transactions that are in the commit log and whose files a power cut
  * has torn or lost. The other way round, a file that is there and whole is left alone.
  */
-import { existsSync, readFileSync } from "node:fs"
 import { Crc64 } from "../lib/crc64.ts"
 import type { Logger } from "../lib/log.ts"
 import { LTX_HEADER_SIZE } from "../ltx/header.ts"
@@ -13,6 +12,7 @@ import {
   CRC_START,
   RECORD_HEADER_SIZE,
   RECORD_MAGIC,
+  RUN_OFFSET,
   roundUp,
   SEGMENT_COUNT,
   SEGMENT_SIZE,
@@ -20,12 +20,12 @@ import {
 } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
-import { syncFileSystem } from "../sys/file.ts"
+import { fileExists, readWhole, syncFileSystem } from "../sys/file.ts"
 
 export interface LogRecord {
   readonly sequence: bigint
+  readonly run: number
   readonly database: string
   readonly txid: Txid
   readonly ltx: Uint8Array
@@ -52,12 +52,24 @@ export function missingTransactions(
   dataDir: DataDir,
   records: readonly LogRecord[] = readCommitLog(dataDir.root),
 ): LogRecord[] {
-  return records.filter(({ database, txid }) => {
-    if (!existsSync(dataDir.ltxDir(database))) return false // somebody removed the database
-    const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
-    if (existsSync(path)) return !isWhole(path)
-    return txid > readSynced(dataDir.syncedPath(database)) // else it was too old to keep
-  })
+  return newestOfEach(records).filter((record) => isMissing(dataDir, record))
+}
+
+/** A transaction that was refused may have left its record. The one that took its TXID came after it. */
+function newestOfEach(records: readonly LogRecord[]): LogRecord[] {
+  const newest = new Map<string, LogRecord>()
+  for (const record of records) newest.set(`${record.txid} ${record.database}`, record)
+  return [...newest.values()]
+}
+
+function isMissing(dataDir: DataDir, { database, txid, ltx }: LogRecord): boolean {
+  if (!fileExists("ltx:look", dataDir.ltxDir(database))) return false // somebody removed the database
+  const directory = new LtxDirectory(dataDir.ltxDir(database))
+  const found = readWhole("ltx:read", directory.filePath(txid, txid))
+  if (found !== undefined) return Buffer.compare(found, ltx) !== 0
+  if (txid > readSynced(dataDir.syncedPath(database))) return true
+  // It was too old to keep; or it is the last one, which tells the position, and a power cut took it.
+  return !directory.list().some((file) => file.maxTxid >= txid)
 }
 
 /** Makes their LTX files, durably. */
@@ -73,8 +85,8 @@ export function storeTransactions(dataDir: DataDir, records: readonly LogRecord[
 export function readCommitLog(root: string): LogRecord[] {
   const segments: LogRecord[][] = []
   for (let index = 0; index < SEGMENT_COUNT; index++) {
-    const path = segmentPath(root, index)
-    if (existsSync(path)) segments.push(readSegment(readFileSync(path)))
+    const bytes = readWhole("log:read", segmentPath(root, index))
+    if (bytes !== undefined) segments.push(readSegment(bytes))
   }
   return segments
     .filter((records) => records.length > 0)
@@ -82,7 +94,7 @@ export function readCommitLog(root: string): LogRecord[] {
     .flat()
 }
 
-/** The records from the start of a segment as far as they follow on each other. */
+/** The records from the start of a segment as far as they follow on each other, in one run of a node. */
 export function readSegment(bytes: Uint8Array): LogRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const records: LogRecord[] = []
@@ -96,10 +108,12 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     if (crc !== view.getBigUint64(offset + 16, true)) break
     const sequence = view.getBigUint64(offset + 8, true)
     const before = records.at(-1)
-    if (before !== undefined && sequence !== before.sequence + 1n) break
+    const run = view.getUint32(offset + RUN_OFFSET, true)
+    if (before !== undefined && (sequence !== before.sequence + 1n || run !== before.run)) break
     const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
     records.push({
       sequence,
+      run,
       database: new TextDecoder().decode(name),
       txid: view.getBigUint64(offset + 24, true),
       ltx: bytes.subarray(offset + start, offset + size),
@@ -107,14 +121,4 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     offset += roundUp(size)
   }
   return records
-}
-
-function isWhole(path: string): boolean {
-  try {
-    readLtxFile(path)
-    return true
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
 }

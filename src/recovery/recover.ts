@@ -4,7 +4,8 @@
  * The LTX directory is the truth, since a transaction is acknowledged when its LTX file is durable. What is in
  * the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
- *   1. Roll back a hot journal: pages of a transaction that was not captured become what they were.
+ *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was
+ *      not captured become what they were.
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
  *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
@@ -39,8 +40,8 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
-import { rollBack } from "./journal-rollback.ts"
-import { takeSums } from "./saved-sums.ts"
+import { isHot, rollBack } from "./journal-rollback.ts"
+import { type SavedSums, takeSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
 /** Databases by name; undefined for one that is damaged and must not be touched. */
@@ -71,11 +72,10 @@ const sum = new Uint32Array(2)
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
-  const last = findLast(name, ltx, log)
+  const last = findLast(name, ltx, readSynced(dataDir.syncedPath(name)), log)
   const database = new BackedFile("database", dataDir.path(name, "database"))
   try {
-    if (rollBack(dataDir.path(name, "journal"), database)) log.info("rolled back", { db: name })
-    const state = recoverContent(name, dataDir, database, ltx, last, log)
+    const state = recoverFile(name, dataDir, database, ltx, last, log)
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
     if (kept !== undefined) {
       log.warn("set aside a WAL with commits that are in no LTX file", { db: name, file: kept })
@@ -87,7 +87,12 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
   }
 }
 
-function recoverContent(
+/**
+ * The journal is rolled back only when the log does not lead to its last checksum without that. The journal of a
+ * transaction that was held back until its commit (capture/overlay.ts) was never synced: a power cut may have
+ * torn it, and SQLite's checksum of a record looks at one byte in 200.
+ */
+function recoverFile(
   name: string,
   dataDir: DataDir,
   database: BackedFile,
@@ -95,7 +100,37 @@ function recoverContent(
   last: LastFile | undefined,
   log: Logger,
 ): HistoryState {
+  const path = dataDir.path(name, "journal")
   const saved = takeSums(dataDir.checksumsPath(name), database)
+  const recover = (saved?: SavedSums) =>
+    recoverContent(name, dataDir, database, ltx, last, log, saved)
+  if (!isHot(path, database)) {
+    unlinkFile("journal:unlink", path)
+    return recover(saved)
+  }
+  try {
+    if (last !== undefined) {
+      const state = recover()
+      unlinkFile("journal:unlink", path)
+      return state
+    }
+  } catch (error) {
+    if (!(error instanceof LitefsError && error.code === "damaged")) throw error
+  }
+  rollBack(path, database)
+  log.info("rolled back", { db: name })
+  return recover()
+}
+
+function recoverContent(
+  name: string,
+  dataDir: DataDir,
+  database: BackedFile,
+  ltx: LtxDirectory,
+  last: LastFile | undefined,
+  log: Logger,
+  saved: SavedSums | undefined,
+): HistoryState {
   if (last === undefined) return withoutLog(name, dataDir, database)
   const { summary } = last
   if (summary.header.commit === 0) {
@@ -126,6 +161,7 @@ function recoverContent(
       return stateAfter(summary, sums)
     }
   }
+  if (!isAt(sumsAfter(chain, sums, summary), summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)
   writeSynced(dataDir.syncedPath(name), state.pos.txid)
   return state
@@ -136,19 +172,30 @@ interface LastFile {
   readonly summary: LtxSummary
 }
 
-/** The newest whole LTX file. One torn file at the end is what a crash leaves; more is damage. */
-function findLast(name: string, ltx: LtxDirectory, log: Logger): LastFile | undefined {
+/**
+ * The newest whole LTX file. One torn file at the end is what a crash leaves; more is damage, and so is one whose
+ * transaction the database file has had durably: that was acknowledged.
+ */
+function findLast(
+  name: string,
+  ltx: LtxDirectory,
+  synced: Txid,
+  log: Logger,
+): LastFile | undefined {
   const file = ltx.last()
   if (file === undefined) return undefined
   try {
     return { file, summary: readLtxFile(file.path) }
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    const kept = setAside(file.path, "torn", systemClock.wallMs())
-    log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
+    const isTorn = error instanceof RangeError && file.maxTxid > synced
+    if (!isTorn) throw error
   }
-  const before = ltx.last()
-  return before === undefined ? undefined : { file: before, summary: readLtxFile(before.path) }
+  // This throws when it is damaged too, and then both stay: the next start must not take one torn file for all.
+  const before = ltx.list().at(-2)
+  const last = before && { file: before, summary: readLtxFile(before.path) }
+  const kept = setAside(file.path, "torn", systemClock.wallMs())
+  log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
+  return last
 }
 
 /** A database without LTX files: a new one, or one that somebody put there. */
@@ -190,16 +237,40 @@ function replay(
   cutToSize(database, last.summary)
   database.sync()
   const sums = sumPages(database, last.summary)
-  if (!isAt(sums, last.summary)) {
-    const expected = formatChecksum(last.summary.trailer.postApplyChecksum)
-    throw new LitefsError(
-      "damaged",
-      `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(last.file.maxTxid)}`,
-    )
-  }
+  if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
   const state = stateAfter(last.summary, sums)
   log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
   return state
+}
+
+/** `sums` as they will be when the files are replayed: what would not help must not write over what is there. */
+function sumsAfter(
+  chain: readonly LtxFileInfo[],
+  sums: PageChecksums,
+  { header: { pageSize, commit } }: LtxSummary,
+): PageChecksums {
+  for (const file of chain) {
+    let isSameSize = true
+    readLtxFile(file.path, {
+      header: (header) => {
+        isSameSize = header.pageSize === pageSize // else a later file holds every page
+      },
+      page: (pgno, data) => {
+        if (!isSameSize || pgno > commit) return
+        writePageChecksum(sum, pgno, data)
+        sums.set(pgno, sum[0] as number, sum[1] as number)
+      },
+    })
+  }
+  return sums
+}
+
+function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {
+  const expected = formatChecksum(summary.trailer.postApplyChecksum)
+  return new LitefsError(
+    "damaged",
+    `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(file.maxTxid)}`,
+  )
 }
 
 /** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */

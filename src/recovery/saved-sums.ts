@@ -16,13 +16,12 @@
  * that one that is found was written by the last thing that happened to the database. It is believed only if the
  * database file has the size and mtime it had then; the pages themselves are summed later, in the background.
  */
-import { existsSync, readFileSync } from "node:fs"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { Crc64 } from "../lib/crc64.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { replaceFile } from "../store/synced.ts"
-import { emptyStatus, statusOf, unlinkFile } from "../sys/file.ts"
+import { emptyStatus, readWhole, statusOf, unlinkFile } from "../sys/file.ts"
 
 const MAGIC = 0x4c4653554d303031n // "LFSUM001"
 const HEADER_SIZE = 56
@@ -55,8 +54,8 @@ export function saveSums(path: string, database: BackedFile, state: SavedSums): 
 
 /** The saved sums, when they are those of the database file as it is. The file is gone afterwards. */
 export function takeSums(path: string, database: BackedFile): SavedSums | undefined {
-  if (!existsSync(path)) return undefined
-  const bytes = new Uint8Array(readFileSync(path))
+  const bytes = readWhole("checksums:read", path)
+  if (bytes === undefined) return undefined
   unlinkFile("checksums:unlink", path)
   if (bytes.length < HEADER_SIZE || !database.open()) return undefined
   const view = new DataView(bytes.buffer)

@@ -9,6 +9,7 @@
  *     21  u8  64, u8 32, u8 32     payload fractions, fixed
  *     24  u32 change counter       changes with each transaction in rollback mode
  *     28  u32 page count           to be believed only if 92 equals 24
+ *     40  u32 schema cookie      changes with each change of the schema
  *     92  u32 version-valid-for    the change counter when 28 was written
  *
  * A WAL-mode database may be larger than its header says: the newer one is in the WAL.
@@ -27,6 +28,7 @@ export const WRITE_VERSION_OFFSET = 18
 export const READ_VERSION_OFFSET = 19
 export const CHANGE_COUNTER_OFFSET = 24
 export const PAGE_COUNT_OFFSET = 28
+export const SCHEMA_COOKIE_OFFSET = 40
 export const VERSION_VALID_FOR_OFFSET = 92
 
 const WAL_VERSION = 2

@@ -18,12 +18,13 @@
  *     16  u64 CRC-64            of the bytes from 24 to the end
  *     24  u64 TXID
  *     32  u32 size of the name
- *     36  u32 zero
+ *     36  u32 run               a random number that all records of one run of a node have
  *     40  name of the database, UTF-8, padded to 8 bytes, and the LTX file
  *
- * Numbers are little endian. Sequence and CRC tell a record from what an earlier round left behind it. A
+ * Numbers are little endian. Sequence, run and CRC tell a record from what was left behind it before. A
  * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
  */
+import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import { assert } from "../lib/assert.ts"
 import { Crc64 } from "../lib/crc64.ts"
@@ -40,7 +41,7 @@ import {
   syncFileSystem,
   writeAt,
 } from "../sys/file.ts"
-import { allocate } from "../sys/memory.ts"
+import { allocate, type Region } from "../sys/memory.ts"
 import { LtxFileWriter } from "./ltx-directory.ts"
 
 export const SEGMENT_COUNT = 2
@@ -49,6 +50,7 @@ export const SEGMENT_SIZE = 8 * 1024 * 1024
 export const RECORD_MAGIC = 0x4c43464c // "LFCL"
 export const RECORD_HEADER_SIZE = 40
 export const CRC_START = 24
+export const RUN_OFFSET = 36
 const CRC_OFFSET = 16
 
 /** Larger transactions bypass the log. */
@@ -87,9 +89,17 @@ export interface CommitLogOptions {
   readonly onFull: (segment: number) => void
 }
 
-const record = allocate(RECORD_SIZE_MAX + 4096)
-const view = new DataView(record.bytes.buffer, record.bytes.byteOffset, record.bytes.length)
+/** Two, since the bytes of the last transaction are needed until its LTX file is made. */
+const records = [allocate(RECORD_SIZE_MAX + 4096), allocate(RECORD_SIZE_MAX + 4096)] as const
 const crc = new Crc64()
+
+/** An LTX file that is to be made: `size` bytes at `start` of a record. */
+interface PendingFile {
+  readonly record: Region
+  readonly path: string
+  readonly start: number
+  readonly size: number
+}
 const encoder = new TextEncoder()
 
 export class CommitLog implements TransactionLog {
@@ -97,8 +107,9 @@ export class CommitLog implements TransactionLog {
   readonly #segments: Fd[] = []
   #segment = 0
   #offset = 0
+  readonly #run = randomBytes(4).readUInt32LE()
   #sequence: bigint
-  #pending: { readonly path: string; readonly start: number; readonly size: number } | undefined
+  #pending: PendingFile | undefined
 
   constructor(options: CommitLogOptions) {
     this.#options = options
@@ -109,7 +120,7 @@ export class CommitLog implements TransactionLog {
   }
 
   begin(database: string, txid: Txid, path: string): TransactionWriter {
-    this.materialize() // its bytes are in the buffer that we need now
+    const record = this.#pending?.record === records[0] ? records[1] : records[0]
     const nameSize = encoder.encodeInto(database, record.bytes.subarray(RECORD_HEADER_SIZE)).written
     const start = RECORD_HEADER_SIZE + roundUp(nameSize)
     record.bytes.fill(0, RECORD_HEADER_SIZE + nameSize, start)
@@ -126,9 +137,11 @@ export class CommitLog implements TransactionLog {
       size += bytes.length
     }
     const commit = () => {
+      // Only now: a roll-back writes nothing, and must not fail because there is no space.
+      this.materialize()
       if (large === undefined && this.#hasRoom(size)) {
-        this.#write(txid, nameSize, size)
-        this.#pending = { path, start, size: size - start }
+        this.#write(record, txid, nameSize, size)
+        this.#pending = { record, path, start, size: size - start }
         return
       }
       if (large === undefined) {
@@ -147,7 +160,7 @@ export class CommitLog implements TransactionLog {
   materialize(): void {
     const pending = this.#pending
     if (pending === undefined) return
-    const { path, start, size } = pending
+    const { record, path, start, size } = pending
     const file = new LtxFileWriter(path)
     try {
       file.append(record.bytes.subarray(start, start + size))
@@ -166,9 +179,9 @@ export class CommitLog implements TransactionLog {
   clear(): void {
     this.materialize()
     syncFileSystem("log:syncfs", this.#options.root)
-    record.bytes.fill(0, 0, RECORD_HEADER_SIZE)
+    records[0].bytes.fill(0, 0, RECORD_HEADER_SIZE)
     for (const fd of this.#segments) {
-      writeAt("log:clear", fd, record.address, RECORD_HEADER_SIZE, 0)
+      writeAt("log:clear", fd, records[0].address, RECORD_HEADER_SIZE, 0)
       syncData("log:clear-fsync", fd)
     }
     this.#offset = 0
@@ -189,20 +202,21 @@ export class CommitLog implements TransactionLog {
     return true
   }
 
-  #write(txid: Txid, nameSize: number, size: number): void {
+  #write(record: Region, txid: Txid, nameSize: number, size: number): void {
+    const view = new DataView(record.bytes.buffer, record.bytes.byteOffset, RECORD_HEADER_SIZE)
     view.setUint32(0, RECORD_MAGIC, true)
     view.setUint32(4, size, true)
     view.setBigUint64(8, this.#sequence, true)
     view.setBigUint64(24, txid, true)
     view.setUint32(32, nameSize, true)
-    view.setUint32(36, 0, true)
+    view.setUint32(RUN_OFFSET, this.#run, true)
     view.setBigUint64(CRC_OFFSET, crc.reset().update(record.bytes, CRC_START, size).digest(), true)
     const fd = this.#segments[this.#segment] as Fd
     try {
       writeAt("log:write", fd, record.address, size, this.#offset)
       syncData("log:fsync", fd)
     } catch (error) {
-      this.#erase(fd)
+      this.#erase(record, fd)
       throw error
     }
     this.#offset += roundUp(size)
@@ -210,7 +224,7 @@ export class CommitLog implements TransactionLog {
   }
 
   /** The client is told that it failed: a restart must not find the record. The next record overwrites it anyway. */
-  #erase(fd: Fd): void {
+  #erase(record: Region, fd: Fd): void {
     record.bytes.fill(0, 0, RECORD_HEADER_SIZE)
     try {
       writeAt("log:erase", fd, record.address, RECORD_HEADER_SIZE, this.#offset)

@@ -8,19 +8,22 @@
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
+ *   <root>/import/<number>                             databases on their way in
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
  */
-import { existsSync, readdirSync } from "node:fs"
-import { join } from "node:path"
+import { existsSync, rmdirSync, rmSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import {
   closeFile,
   type Fd,
+  listDirectory,
   makeDirectory,
   O_CREAT,
   O_RDWR,
   openFile,
+  syncDirectory,
   tryLockFile,
 } from "../sys/file.ts"
 
@@ -72,24 +75,54 @@ export class DataDir {
   /** Makes what is missing of the directories above. */
   create(): void {
     makeParents(this.root)
-    for (const name of ["dbs", "side"]) makeDirectory("data:mkdir", join(this.root, name))
+    const made = ["dbs", "side"].filter((name) => {
+      return makeDirectory("data:mkdir", join(this.root, name))
+    })
+    if (made.length > 0) syncDirectory("data:sync-dir", this.root)
   }
 
+  /**
+   * The directories of a database are on the disk when this returns: the commit log knows nothing of them, and
+   * a transaction in it is worth nothing without them.
+   */
   createDatabase(name: string): void {
-    makeDirectory("data:mkdir", this.databaseDir(name))
-    makeDirectory("data:mkdir", this.ltxDir(name))
+    const directories = [this.databaseDir(name), this.ltxDir(name)]
+    const made = directories.filter((path) => makeDirectory("data:mkdir", path))
+    // While there is no LTX file, an earlier attempt may have made them and not come to the sync.
+    if (made.length === 0 && listDirectory("ltx:list", this.ltxDir(name)).length > 0) return
+    for (const path of directories) syncDirectory("data:sync-dir", dirname(path))
+  }
+
+  /** Takes back createDatabase() of a database that came to nothing. */
+  removeDatabase(name: string): void {
+    rmdirSync(this.ltxDir(name))
+    rmdirSync(this.databaseDir(name))
+  }
+
+  /** Where a database that comes in is kept until it is in its place. */
+  importPath(file: number): string {
+    return join(this.root, "import", `${file}`)
+  }
+
+  /** Makes the directory of importPath(), empty: what a crash has left there belongs to nobody. */
+  createImports(): void {
+    const directory = join(this.root, "import")
+    rmSync(directory, { recursive: true, force: true })
+    makeDirectory("data:mkdir", directory)
   }
 
   /** Names of the databases there is a directory for, sorted. */
   databaseNames(): string[] {
-    return readdirSync(join(this.root, "dbs"), { withFileTypes: true })
+    return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
       .sort()
   }
 
   sideNames(): string[] {
-    return readdirSync(join(this.root, "side")).sort()
+    return listDirectory("data:list", join(this.root, "side"))
+      .map((entry) => entry.name)
+      .sort()
   }
 
   /** Two daemons on one directory would destroy it. The lock goes with the process, however it ends. */

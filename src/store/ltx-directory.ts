@@ -7,7 +7,6 @@
  * a new file"), xfs logs both in order and forces the log up to the inode's last change, and btrfs logs the
  * names of an inode with it (btrfs_log_inode_parent). POSIX does not promise it, those three do.
  */
-import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { assert } from "../lib/assert.ts"
 import { formatLtxFileName, parseLtxFileName } from "../ltx/file-name.ts"
@@ -15,6 +14,7 @@ import type { Txid } from "../ltx/pos.ts"
 import {
   closeFile,
   type Fd,
+  listDirectory,
   O_CREAT,
   O_RDWR,
   O_TRUNC,
@@ -47,7 +47,7 @@ export class LtxDirectory {
   /** Ascending by TXID. Files with other names are not ours and are left alone. */
   list(): LtxFileInfo[] {
     const files: LtxFileInfo[] = []
-    for (const name of readdirSync(this.path)) {
+    for (const { name } of listDirectory("ltx:list", this.path)) {
       const range = parseLtxFileName(name)
       if (range !== undefined) files.push({ name, path: join(this.path, name), ...range })
     }

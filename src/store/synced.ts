@@ -6,7 +6,6 @@
  * place, so a crash leaves the old number or the new one. A number that is too low costs time at the next
  * recovery; one that is too high would lose data, so it is only raised after an fsync of the database file.
  */
-import { existsSync, readFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
 import {
@@ -15,6 +14,7 @@ import {
   O_RDWR,
   O_TRUNC,
   openFile,
+  readWhole,
   renameFile,
   syncDirectory,
   syncFile,
@@ -23,8 +23,8 @@ import {
 
 /** 0 when nothing is known. */
 export function readSynced(path: string): Txid {
-  if (!existsSync(path)) return 0n
-  return parseTxid(readFileSync(path, "utf8").trim()) ?? 0n
+  const bytes = readWhole("synced:read", path)
+  return (bytes && parseTxid(new TextDecoder().decode(bytes).trim())) ?? 0n
 }
 
 export function writeSynced(path: string, txid: Txid): void {

@@ -2,50 +2,97 @@
  * Faults on demand: every system call of the daemon that touches data has a name, and a test can make the
  * n-th call of a name fail with an errno, or stop the process there.
  *
- * `LITEFS_FAULTS="ltx:fsync#3=ENOSPC,wal:write#10=kill"`. Without it, `faults` is undefined and a call costs
- * one comparison.
+ *   LITEFS_FAULTS="log:fsync#3=ENOSPC,wal:write#10=kill"   fails the third, stops at the tenth
+ *   LITEFS_FAULTS="ltx:*#2-5=EIO,*#100+=ENOSPC"            from the second to the fifth; from the hundredth on
+ *   LITEFS_FAULTS_FILE=PATH                                 as above, but the file may be replaced at any time:
+ *                                                           counting starts anew, an empty one lifts all faults
+ *   LITEFS_FAULTS_COUNT=PATH                                appends the name of each call: a line, a call
+ *
+ * `*` stands for any part of a name. A fault counts all calls that match its name together, but each thread
+ * counts its own: the threads of a process do not share this. Without these variables `faults` is undefined and
+ * a call costs one comparison.
  */
+import { appendFileSync, readFileSync, statSync } from "node:fs"
 import { Errno } from "./errno.ts"
 
 interface Fault {
-  readonly op: string
-  readonly nth: number
+  readonly op: RegExp
+  readonly first: number
+  readonly last: number
   readonly action: "kill" | number // an errno
+  count: number
 }
 
-class Faults {
-  readonly #faults: Fault[]
-  readonly #counts = new Map<string, number>()
+export interface FaultSources {
+  readonly text: string
+  readonly file: string | undefined
+  readonly countFile: string | undefined
+}
 
-  constructor(faults: Fault[]) {
-    this.#faults = faults
+export class Faults {
+  readonly #sources: FaultSources
+  #faults: Fault[]
+  #version = ""
+
+  constructor(sources: FaultSources) {
+    this.#sources = sources
+    this.#faults = parseFaults(sources.text)
   }
 
   /** The errno the call is to fail with, or 0 to let it through. Does not return when it is to stop here. */
   check(op: string): number {
-    const nth = (this.#counts.get(op) ?? 0) + 1
-    this.#counts.set(op, nth)
+    const { file, countFile } = this.#sources
+    if (countFile !== undefined) appendFileSync(countFile, `${op}\n`)
+    if (file !== undefined) this.#read(file)
+    let errno = 0
     for (const fault of this.#faults) {
-      if (fault.nth !== nth || (fault.op !== op && fault.op !== "*")) continue
-      if (fault.action !== "kill") return fault.action
-      process.kill(process.pid, "SIGKILL")
+      if (!fault.op.test(op)) continue
+      fault.count += 1
+      if (fault.count < fault.first || fault.count > fault.last) continue
+      if (fault.action === "kill") process.kill(process.pid, "SIGKILL")
+      else errno ||= fault.action
     }
-    return 0
+    return errno
+  }
+
+  #read(file: string): void {
+    const { ino, mtimeNs, size } = statSync(file, { bigint: true })
+    const version = `${ino} ${mtimeNs} ${size}`
+    if (version === this.#version) return
+    this.#version = version
+    this.#faults = parseFaults(readFileSync(file, "utf8"))
   }
 }
 
 function parseFaults(text: string): Fault[] {
-  return text.split(",").map((part) => {
-    const match = /^([\w:*-]+)#(\d+)=(\w+)$/.exec(part.trim())
-    const action = match?.[3] === "kill" ? "kill" : Errno[match?.[3] as keyof typeof Errno]
-    if (match === null || action === undefined) {
-      throw new SyntaxError(
-        `Cannot parse LITEFS_FAULTS: "${part}", must be OP#N=ERRNO or OP#N=kill`,
-      )
-    }
-    return { op: match[1] as string, nth: Number(match[2]), action }
-  })
+  return text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
+    .map(parseFault)
 }
 
-const text = process.env.LITEFS_FAULTS
-export const faults = text === undefined || text === "" ? undefined : new Faults(parseFaults(text))
+function parseFault(text: string): Fault {
+  const match = /^([\w:*-]+)#(\d+)(\+|-(\d+))?=(\w+)$/.exec(text)
+  const [, op = "", first, range, last, name] = match ?? []
+  const action = name === "kill" ? name : Errno[name as keyof typeof Errno]
+  if (action === undefined) {
+    const form = "must be OP#N=ERRNO or OP#N=kill, with N, N-M or N+"
+    throw new SyntaxError(`Cannot parse LITEFS_FAULTS: "${text}", ${form}`)
+  }
+  return {
+    op: new RegExp(`^${op.replaceAll("*", ".*")}$`),
+    first: Number(first),
+    last: range === "+" ? Number.POSITIVE_INFINITY : Number(last ?? first),
+    action,
+    count: 0,
+  }
+}
+
+const text = process.env.LITEFS_FAULTS ?? ""
+const file = process.env.LITEFS_FAULTS_FILE
+const countFile = process.env.LITEFS_FAULTS_COUNT
+export const faults =
+  text === "" && file === undefined && countFile === undefined
+    ? undefined
+    : new Faults({ text, file, countFile })

@@ -2,11 +2,13 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
+import { type Dirent, readdirSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
-import { errno, libc } from "./libc.ts"
+import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
+import { trace } from "./trace.ts"
 
 export const O_RDONLY = 0
 export const O_RDWR = 2
@@ -21,12 +23,22 @@ export type Fd = number
 export function openFile(op: string, path: string, flags: number, mode = 0o666): Fd {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
+  const isNew = (flags & O_CREAT) !== 0 && trace?.exists(path) === false
   for (;;) {
     const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
     const error = fd < 0 ? errno() : 0
-    if (error === 0) return fd
+    if (error === 0) {
+      if (trace !== undefined) traceOpen(fd, path, flags, isNew)
+      return fd
+    }
     if (error !== Errno.EINTR) throw new SysError(error, op, `open "${path}"`)
   }
+}
+
+function traceOpen(fd: Fd, path: string, flags: number, isNew: boolean): void {
+  const inode = trace?.inodeOf(fd) ?? ""
+  if (isNew) trace?.append({ type: "create", path, inode })
+  else if ((flags & O_TRUNC) !== 0) trace?.append({ type: "truncate", inode, size: 0 })
 }
 
 /** The descriptor, or undefined when there is no such file. */
@@ -71,6 +83,9 @@ export function writeAt(op: string, fd: Fd, address: number, size: number, offse
     if (error !== 0) throw new SysError(error, op, `write ${size} bytes at ${offset}`)
     done += n
   }
+  if (trace === undefined) return
+  const inode = trace.inodeOf(fd)
+  trace.append({ type: "write", inode, offset }, new Uint8Array(memoryAt(address, size)))
 }
 
 const COPY_SIZE = 65536
@@ -102,9 +117,13 @@ export function readBytesAt(op: string, fd: Fd, into: Uint8Array, offset: number
 export function syncFile(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  const start = trace?.position ?? 0
   for (;;) {
     const error = libc.fsync(fd) < 0 ? errno() : 0
-    if (error === 0) return
+    if (error === 0) {
+      trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
+      return
+    }
     if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
   }
 }
@@ -113,9 +132,13 @@ export function syncFile(op: string, fd: Fd): void {
 export function syncData(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  const start = trace?.position ?? 0
   for (;;) {
     const error = libc.fdatasync(fd) < 0 ? errno() : 0
-    if (error === 0) return
+    if (error === 0) {
+      trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
+      return
+    }
     if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
   }
 }
@@ -125,7 +148,10 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
   if (fault !== 0) throw new SysError(fault, op, `truncate a file to ${size} bytes`)
   for (;;) {
     const error = libc.ftruncate(fd, size) < 0 ? errno() : 0
-    if (error === 0) return
+    if (error === 0) {
+      trace?.append({ type: "truncate", inode: trace.inodeOf(fd), size })
+      return
+    }
     if (error !== Errno.EINTR) throw new SysError(error, op, `truncate a file to ${size} bytes`)
   }
 }
@@ -152,6 +178,7 @@ export function unlinkFile(op: string, path: string): boolean {
   if (fault !== 0) throw new SysError(fault, op, `remove "${path}"`)
   const error = libc.unlink(pathAddress(path)) < 0 ? errno() : 0
   if (error !== 0 && error !== Errno.ENOENT) throw new SysError(error, op, `remove "${path}"`)
+  if (error === 0) trace?.append({ type: "unlink", path })
   return error === 0
 }
 
@@ -160,25 +187,58 @@ export function renameFile(op: string, from: string, to: string): void {
   if (fault !== 0) throw new SysError(fault, op, `rename "${from}" to "${to}"`)
   const error = libc.rename(pathAddress(from, 0), pathAddress(to, 1)) < 0 ? errno() : 0
   if (error !== 0) throw new SysError(error, op, `rename "${from}" to "${to}"`)
+  trace?.append({ type: "rename", path: from, to })
 }
 
-export function makeDirectory(op: string, path: string): void {
+/** False when it was there already. */
+export function makeDirectory(op: string, path: string): boolean {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `make directory "${path}"`)
   const error = libc.mkdir(pathAddress(path), 0o777) < 0 ? errno() : 0
   if (error !== 0 && error !== Errno.EEXIST) {
     throw new SysError(error, op, `make directory "${path}"`)
   }
+  if (error === 0) trace?.append({ type: "mkdir", path })
+  return error === 0
+}
+
+/** The content of a file, or undefined when there is no such file. */
+export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | undefined {
+  const fd = openIfExists(op, path, O_RDONLY)
+  if (fd === undefined) return undefined
+  try {
+    const bytes = new Uint8Array(sizeOf(op, fd))
+    return bytes.subarray(0, readBytesAt(op, fd, bytes, 0))
+  } finally {
+    closeFile(fd)
+  }
+}
+
+/** Names in a directory, in no order. */
+export function listDirectory(op: string, path: string): Dirent[] {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `list directory "${path}"`)
+  return readdirSync(path, { withFileTypes: true })
+}
+
+/** False only when there is no such file, not when nobody can tell. */
+export function fileExists(op: string, path: string): boolean {
+  const fd = openIfExists(op, path, O_PATH)
+  if (fd === undefined) return false
+  closeFile(fd)
+  return true
 }
 
 /** Names made and removed in the directory so far reach the disk before this returns. */
 export function syncDirectory(op: string, path: string): void {
   const fd = openFile(op, path, O_RDONLY)
+  const start = trace?.position ?? 0
   try {
     syncFile(op, fd)
   } finally {
     closeFile(fd)
   }
+  trace?.append({ type: "sync-directory", path, start })
 }
 
 /** What statx(2) tells of an open file. Times in milliseconds since 1970. */
@@ -276,9 +336,11 @@ export function fileSystemStatus(op: string, path: string): FileSystemStatus {
 /** Everything that was written to the file system of `path` reaches the disk before this returns. */
 export function syncFileSystem(op: string, path: string): void {
   const fd = openFile(op, path, O_RDONLY)
+  const start = trace?.position ?? 0
   const error = libc.syncfs(fd) < 0 ? errno() : 0
   closeFile(fd)
   if (error !== 0) throw new SysError(error, op, `sync the file system of "${path}"`)
+  trace?.append({ type: "syncfs", start })
 }
 
 /** True when this process holds the lock on the open file; false when another has it. flock(2), exclusive. */

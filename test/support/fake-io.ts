@@ -41,6 +41,10 @@ export class FakeIo implements CliIo {
   /** What was done to the machine, in order. */
   readonly effects: string[] = []
   out = ""
+  /** What was written as bytes. */
+  bytes = new Uint8Array(0)
+  input: Uint8Array[] = []
+  isTerminal = false
   err = ""
 
   constructor(env: Record<string, string> = {}) {
@@ -53,6 +57,14 @@ export class FakeIo implements CliIo {
 
   stderr(text: string): void {
     this.err += text
+  }
+
+  async *stdin(): AsyncGenerator<Uint8Array> {
+    yield* this.input
+  }
+
+  async writeStdout(bytes: Uint8Array): Promise<void> {
+    this.bytes = new Uint8Array(Buffer.concat([this.bytes, bytes]))
   }
 
   async recoverStaleMount({ fuseDir }: { fuseDir: string }): Promise<void> {

@@ -50,3 +50,8 @@ export function goldenWalImages(): [scenario: string, image: string][] {
       .map((image): [string, string] => [scenario, image]),
   )
 }
+
+/** Where a golden file or directory is. */
+export function goldenPath(...path: string[]): string {
+  return join(DIRECTORY, ...path)
+}

@@ -1,0 +1,106 @@
+/** `litefs export`: writes a database of a node to a file, as of one position. */
+import { defineCommand } from "citty"
+import { LitefsError } from "../lib/errors.ts"
+import { API_FLAGS, apiUrl, callApi } from "./api.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
+import { asConditions } from "./conditions.ts"
+import { took } from "./elapsed.ts"
+import { ExportFile } from "./export-file.ts"
+import { helpText } from "./help.ts"
+import type { CliIo } from "./io.ts"
+import { Progress } from "./progress.ts"
+
+const FLAGS = {
+  ...API_FLAGS,
+  force: { kind: "boolean", help: "replace the file if it exists" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof FLAGS> = {
+  name: "export",
+  flags: FLAGS,
+  takesCommand: false,
+  words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
+}
+
+export const EXPORT_HELP = helpText({
+  about: `The export command will write a database to a file: all transactions up to one
+position, and nothing of later ones. Nobody waits for it, and it can be done on
+any node.`,
+  usage: "litefs export [flags] --name DB PATH",
+  flags: FLAGS,
+  notes: `PATH - is the standard output. The file appears under its name when it is whole,
+and one that it replaces with --force is not touched before.`,
+  examples: `# a backup
+litefs export --name app.db /backup/app.db
+
+# straight to another host
+litefs export --name app.db - | ssh backup 'cat > app.db'`,
+})
+
+export function exportCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "export" },
+    run: ({ rawArgs }) => asConditions(() => exportDatabase(rawArgs, io)),
+  })
+}
+
+interface Target {
+  write(bytes: Uint8Array): Promise<void>
+}
+
+async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const { values, words } = parseArgs(SYNTAX, rawArgs, io.env)
+  const url = apiUrl("export", "/export", values)
+  const path = words[0] as string
+  const startMs = io.clock.monotonicMs()
+  const success = () => `Export of database "${values.name}" in ${took(io.clock, startMs)}\n`
+  if (path === "-") {
+    await receive(url, { write: (bytes) => io.writeStdout(bytes) }, io)
+    io.stderr(success())
+    return 0
+  }
+  const file = new ExportFile(path, values.force)
+  try {
+    await receive(url, file, io)
+    await file.finish()
+  } finally {
+    await file.discard()
+  }
+  io.stdout(success())
+  return 0
+}
+
+async function receive(url: URL, target: Target, io: CliIo): Promise<void> {
+  const { headers, body } = await callApi(url)
+  const length = headers.get("Content-Length")
+  const size = length === null ? undefined : Number(length)
+  const progress = new Progress(io, size)
+  let received = 0
+  try {
+    for await (const part of partsOf(url, body)) {
+      await target.write(part)
+      received += part.length
+      progress.add(part.length)
+    }
+  } finally {
+    progress.end()
+  }
+  if (size === undefined || received === size) return
+  throw new LitefsError(
+    "io",
+    `Cannot export from ${url.origin}: ${received} of ${size} bytes came, try again`,
+  )
+}
+
+async function* partsOf(
+  url: URL,
+  body: ReadableStream<Uint8Array> | null,
+): AsyncGenerator<Uint8Array> {
+  if (body === null) return
+  try {
+    yield* body
+  } catch (error) {
+    const message = `Cannot export from ${url.origin}: the connection broke, see the node's log`
+    throw new LitefsError("io", message, { cause: error })
+  }
+}

@@ -1,0 +1,118 @@
+/** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
+import { open } from "node:fs/promises"
+import { defineCommand } from "citty"
+import { LitefsError } from "../lib/errors.ts"
+import { API_FLAGS, apiUrl, callApi } from "./api.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
+import { asConditions } from "./conditions.ts"
+import { took } from "./elapsed.ts"
+import { helpText } from "./help.ts"
+import type { CliIo } from "./io.ts"
+import { Progress } from "./progress.ts"
+
+const FLAGS = {
+  ...API_FLAGS,
+  "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof FLAGS> = {
+  name: "import",
+  flags: FLAGS,
+  takesCommand: false,
+  words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
+}
+
+export const IMPORT_HELP = helpText({
+  about: `The import command will put a SQLite database file in the place of a database, or
+make a new one of it. The whole file is one transaction, which goes to replicas
+like any other: who has the database open sees all of it or nothing.`,
+  usage: "litefs import [flags] --name DB PATH",
+  flags: FLAGS,
+  notes: `PATH - is the standard input. The file must be a whole database, without a WAL
+or a journal beside it that is still needed; sqlite3 FILE .backup makes one.
+
+The node must be the primary. It checks the file before anything is changed,
+and waits up to 10 seconds for transactions of its clients to end. The journal
+mode of a database that exists stays what it is.`,
+  examples: `# a new database, or new content for one
+litefs import --name app.db /tmp/app.db
+
+# from a compressed backup, on another host
+zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
+})
+
+export function importCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "import" },
+    run: ({ rawArgs }) => asConditions(() => importFile(rawArgs, io)),
+  })
+}
+
+async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const { values, words } = parseArgs(SYNTAX, rawArgs, io.env)
+  const url = apiUrl("import", "/import", values)
+  if (values["no-verify"]) url.searchParams.set("verify", "false")
+  const startMs = io.clock.monotonicMs()
+  const source = await openSource(words[0] as string, io)
+  const progress = new Progress(io, source.size)
+  try {
+    const body = streamOf(source.parts, (size) => progress.add(size))
+    await callApi(url, { method: "POST", body, ...STREAMING })
+  } finally {
+    progress.end()
+    await source.close()
+  }
+  io.stdout(`Import of database "${values.name}" in ${took(io.clock, startMs)}\n`)
+  return 0
+}
+
+/** The standard asks for `duplex` with a stream; without `timeout: false` Bun gives up after five minutes. */
+const STREAMING = { duplex: "half", timeout: false } as const
+
+interface Source {
+  readonly size: number | undefined
+  readonly parts: AsyncIterator<Uint8Array>
+  close(): Promise<void>
+}
+
+const PART_SIZE = 256 * 1024
+
+async function openSource(path: string, io: CliIo): Promise<Source> {
+  if (path === "-") {
+    const parts = io.stdin()[Symbol.asyncIterator]()
+    return { size: undefined, parts, close: async () => {} }
+  }
+  const file = await open(path)
+  const status = await file.stat()
+  if (!status.isFile()) {
+    await file.close()
+    throw new LitefsError("io", `Cannot import "${path}": it is not a file`)
+  }
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const bytes = new Uint8Array(PART_SIZE)
+      const { bytesRead } = await file.read(bytes, 0, PART_SIZE)
+      if (bytesRead === 0) return
+      yield bytes.subarray(0, bytesRead)
+    }
+  }
+  return { size: status.size, parts: parts(), close: () => file.close() }
+}
+
+/** A part is asked for when there is room for it, so nothing piles up. */
+function streamOf(
+  parts: AsyncIterator<Uint8Array>,
+  onPart: (size: number) => void,
+): ReadableStream<Uint8Array> {
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { value, done } = await parts.next()
+        if (done) return controller.close()
+        onPart(value.length)
+        controller.enqueue(value)
+      },
+    },
+    { highWaterMark: 1 },
+  )
+}

@@ -1,0 +1,63 @@
+/**
+ * After a clean start the saved page checksums are believed, so that the start is quick. This looks whether they
+ * are right: it reads each such database once, in the background, slowly, while clients use it.
+ *
+ * What it reads is a frozen view, of which the reader checks the sum at the end; the pages themselves go nowhere.
+ */
+import { type Clock, sleep } from "../lib/clock.ts"
+import { messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+
+const log = logger("verify")
+
+export interface VerifierOptions {
+  readonly clock: Clock
+  /** Bytes per second that may be read. */
+  readonly rate: number
+  /** The pages of a database as it is now, in parts; throws at the end when they are not what they should be. */
+  read(database: string): Promise<AsyncIterable<Uint8Array> | undefined>
+}
+
+export class Verifier {
+  readonly #options: VerifierOptions
+  readonly #abort = new AbortController()
+  readonly #done: Promise<void>
+
+  constructor(databases: readonly string[], options: VerifierOptions) {
+    this.#options = options
+    this.#done = this.#run(databases)
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort()
+    await this.#done
+  }
+
+  async #run(databases: readonly string[]): Promise<void> {
+    for (const database of databases) {
+      try {
+        await this.#verify(database)
+      } catch (error) {
+        if (this.#abort.signal.aborted) return
+        log.error("a database is not what it was when it was closed, see litefs doctor", {
+          db: database,
+          problem: messageOf(error),
+        })
+      }
+    }
+  }
+
+  async #verify(database: string): Promise<void> {
+    const { clock, rate } = this.#options
+    const parts = await this.#options.read(database)
+    if (parts === undefined) return
+    const startMs = clock.monotonicMs()
+    let size = 0
+    for await (const part of parts) {
+      size += part.length
+      const aheadMs = (size / rate) * 1000 - (clock.monotonicMs() - startMs)
+      await sleep(clock, Math.max(0, aheadMs), this.#abort.signal)
+    }
+    log.debug("verified", { db: database, bytes: size })
+  }
+}

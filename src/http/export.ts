@@ -1,0 +1,34 @@
+/** `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`. */
+import type { ServerResponse } from "node:http"
+import { LitefsError } from "../lib/errors.ts"
+import { Gate } from "../lib/gate.ts"
+import { formatPos } from "../ltx/pos.ts"
+import { databaseNameOf } from "./query.ts"
+import type { SnapshotSource } from "./stream.ts"
+
+export interface ExportContext {
+  /** Databases as files of their pages. */
+  readonly files: SnapshotSource
+}
+
+export async function handleExport(
+  { files }: ExportContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  const file = await files.snapshot(databaseNameOf(url))
+  if (file === undefined) throw new LitefsError("not-found", "database not found")
+  const news = new Gate() // room to write, or a closed connection
+  for (const event of ["drain", "close"]) response.on(event, () => news.open())
+  response.writeHead(200, {
+    "Content-Type": "application/octet-stream",
+    "Content-Length": file.size,
+    "Litefs-Position": formatPos(file.pos),
+  })
+  for await (const part of file.parts) {
+    if (response.destroyed) return
+    response.write(part)
+    while (response.writableNeedDrain && !response.destroyed) await news.wait()
+  }
+  response.end()
+}

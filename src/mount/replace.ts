@@ -1,0 +1,127 @@
+/**
+ * Puts a file that the daemon was given (`litefs import`) in the place of a database, or makes a new one of it.
+ *
+ * The peer thread asks for this when it has locked every client out of the database, or when it has seen that
+ * there is none. Here nothing else happens meanwhile, so what it has seen is checked once more and stays true.
+ */
+import { emptyHistoryState, History } from "../capture/history.ts"
+import { Replacement } from "../capture/replacement.ts"
+import { FuseError } from "../fuse/fuse-error.ts"
+import { must } from "../lib/assert.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import type { Pos } from "../ltx/pos.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import { Errno, SysError } from "../sys/errno.ts"
+import type { Directory } from "./directory.ts"
+import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
+
+export interface ReplaceRequest {
+  readonly database: string
+  /** DataDir.importPath() of the content, which is verified. */
+  readonly file: number
+  /** Whether the database was there, and nobody is in a transaction of it. */
+  readonly isLocked: boolean
+}
+
+export type ReplaceOutcome =
+  | {
+      readonly kind: "replaced"
+      readonly pos: Pos
+      readonly pageSize: number
+      readonly commit: number
+      /** Nodes of files that have other content now. */
+      readonly nodeIds: readonly number[]
+    }
+  /** The database is there now, or is no longer: nothing was done. */
+  | { readonly kind: "changed" }
+  | { readonly kind: "refused"; readonly code: ErrorCode; readonly message: string }
+
+const SIDE_FILES = ["-journal", "-wal", "-shm"]
+
+/** Does not throw: what goes wrong is the outcome. */
+export function replaceDatabase(
+  directory: Directory,
+  context: MountedDatabaseContext,
+  request: ReplaceRequest,
+): ReplaceOutcome {
+  try {
+    return replace(directory, context, request)
+  } catch (error) {
+    return refusal(request.database, error)
+  }
+}
+
+function replace(
+  directory: Directory,
+  context: MountedDatabaseContext,
+  { database: name, file, isLocked }: ReplaceRequest,
+): ReplaceOutcome {
+  const known = directory.database(name)
+  const isThere = known?.database.open() === true
+  if (isThere !== isLocked) return { kind: "changed" }
+
+  const nodeIds = directory.nodeIds([name, `${name}-journal`, `${name}-wal`])
+  // Of a database that was removed; to the next client they would belong to this one.
+  if (!isThere) for (const suffix of SIDE_FILES) directory.removeIfThere(name + suffix)
+  const old = isThere ? known?.capture?.databaseHeader() : undefined
+  const content = new Replacement(context.dataDir.importPath(file), old)
+  try {
+    const database = put(content, name, known, directory, context)
+    const { pos, pageSize, commit } = must(database.capture, "capture").history
+    return { kind: "replaced", pos, pageSize, commit, nodeIds }
+  } finally {
+    content.close()
+  }
+}
+
+/** Makes the transaction durable, then the file. When the transaction cannot be made, nothing is left of it. */
+function put(
+  content: Replacement,
+  name: string,
+  known: MountedDatabase | undefined,
+  directory: Directory,
+  context: MountedDatabaseContext,
+): MountedDatabase {
+  const { dataDir } = context
+  known?.capture?.assertUsable()
+  if (known === undefined) dataDir.createDatabase(name)
+  const file = known?.database ?? new BackedFile("database", dataDir.path(name, "database"))
+  const ltx = new LtxDirectory(dataDir.ltxDir(name))
+  const history =
+    known?.capture?.history ?? new History(name, emptyHistoryState(), { ...context, ltx })
+  const sizeBefore = file.open() ? file.size() : undefined
+  try {
+    file.create()
+    file.reserve(0, content.size) // so that it can be refused, and what follows has its room
+    content.appendTo(history)
+  } catch (error) {
+    takeBack(file, sizeBefore)
+    if (known === undefined) dataDir.removeDatabase(name)
+    throw error
+  } finally {
+    if (known === undefined) file.close()
+  }
+  const database = known ?? directory.addDatabase(name, history)
+  must(database.capture, "capture").adopt(content)
+  return database
+}
+
+function takeBack(file: BackedFile, sizeBefore: number | undefined): void {
+  if (sizeBefore === undefined) file.remove().close()
+  else file.truncate(sizeBefore) // gives the reserved room back
+}
+
+function refusal(database: string, error: unknown): ReplaceOutcome {
+  if (error instanceof LitefsError) {
+    return { kind: "refused", code: error.code, message: error.message }
+  }
+  if (error instanceof FuseError) {
+    const message = `Cannot import "${database}": it is damaged, see the log and litefs doctor`
+    return { kind: "refused", code: "damaged", message }
+  }
+  const isFull =
+    error instanceof SysError && (error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT)
+  const message = `Cannot import "${database}": ${messageOf(error)}`
+  return { kind: "refused", code: isFull ? "no-space" : "io", message }
+}

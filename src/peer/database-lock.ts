@@ -1,0 +1,135 @@
+/**
+ * Every lock of a database, taken as a client of the mount takes them that writes, and that wants nobody to read
+ * meanwhile: no client is in a transaction while one of these is held.
+ *
+ *   rollback modes   SHARED, RESERVED ─▶ PENDING, EXCLUSIVE
+ *   WAL mode         SHARED, RESERVED, DMS ─▶ CKPT ─▶ WRITE ─▶ RECOVER ─▶ all read marks
+ *
+ * 1. Waiting is done in the order in which SQLite takes the locks, so it never waits for a client that waits for
+ *    it: RESERVED keeps other writers out before PENDING keeps them from their commit, and CKPT comes before
+ *    WRITE as in a checkpoint.
+ * 2. From RESERVED on the journal mode cannot change.
+ * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done: by
+ *    PENDING, and in WAL mode, where every reader shares the mark of the others, by a recovery that seems to run.
+ * 4. Who comes back at once, again and again, leaves gaps of microseconds: those are looked for, too.
+ */
+import { join } from "node:path"
+import { type Clock, sleep } from "../lib/clock.ts"
+import { formatDuration } from "../lib/duration.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
+import * as access from "./exclusive-access.ts"
+import { closeWalIndex } from "./wal-publisher.ts"
+
+const PATIENCE_MS = 100
+const WAIT_MS_MAX = 3
+/** After PATIENCE_MS each attempt is made again and again for so long. */
+const BURST_MS = 1
+
+export interface LockOptions {
+  readonly directory: string // of the mount
+  readonly database: string
+  readonly clock: Clock
+  /** Gives up after so long. */
+  readonly limitMs: number
+  /** Gives up when it is aborted, with its reason. */
+  readonly signal: AbortSignal
+  /** Asked when the journal mode cannot change any more. */
+  isWalMode(): boolean
+}
+
+export class DatabaseLock implements Disposable {
+  readonly #options: LockOptions
+  readonly #database: Fd
+  readonly #deadlineMs: number
+  #shm: Fd | undefined
+
+  /** Undefined when there is no such file in the mount. */
+  static async acquire(options: LockOptions): Promise<DatabaseLock | undefined> {
+    const path = join(options.directory, options.database)
+    const database = openIfExists("mount:open", path, O_RDWR)
+    if (database === undefined) return undefined
+    const lock = new DatabaseLock(options, database)
+    try {
+      await lock.#acquire()
+      return lock
+    } catch (error) {
+      lock.release()
+      throw error
+    }
+  }
+
+  private constructor(options: LockOptions, database: Fd) {
+    this.#options = options
+    this.#database = database
+    this.#deadlineMs = options.clock.monotonicMs() + options.limitMs
+  }
+
+  /** The wal-index, when the database is in WAL mode. */
+  get shm(): Fd | undefined {
+    return this.#shm
+  }
+
+  release(): void {
+    if (this.#shm !== undefined) closeFile(this.#shm)
+    closeFile(this.#database)
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+
+  async #acquire(): Promise<void> {
+    const database = this.#database
+    await this.#until(() => access.tryReserve(database))
+    if (!this.#options.isWalMode()) {
+      await this.#until((isLate) => access.tryLockFile(database, isLate))
+      return
+    }
+    const path = join(this.#options.directory, `${this.#options.database}-shm`)
+    const shm = openFile("mount:open", path, O_RDWR | O_CREAT)
+    this.#shm = shm
+    await this.#until(() => access.tryShareWalIndex(shm))
+    await this.#until(() => access.tryLockCheckpoint(shm))
+    await this.#until(() => access.tryLockWrite(shm))
+    await this.#until(() => access.tryLockRecover(shm))
+    await this.#drain(shm)
+  }
+
+  async #drain(shm: Fd): Promise<void> {
+    let open: (() => void) | undefined
+    try {
+      await this.#until((isLate) => {
+        if (isLate) open ??= closeWalIndex(shm)
+        return access.tryLockReaders(shm)
+      })
+    } finally {
+      open?.()
+    }
+  }
+
+  async #until(attempt: (isLate: boolean) => boolean): Promise<void> {
+    const { clock, database, limitMs, signal } = this.#options
+    const start = clock.monotonicMs()
+    let waitMs = 0
+    while (!this.#attempt(attempt, clock.monotonicMs() - start > PATIENCE_MS)) {
+      if (clock.monotonicMs() > this.#deadlineMs) {
+        throw new LitefsError(
+          "unavailable",
+          `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, try again when they are done`,
+        )
+      }
+      await sleep(clock, waitMs, signal)
+      waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)
+    }
+  }
+
+  #attempt(attempt: (isLate: boolean) => boolean, isLate: boolean): boolean {
+    const { clock } = this.#options
+    const endMs = clock.monotonicMs() + (isLate ? BURST_MS : 0)
+    do {
+      if (attempt(isLate)) return true
+    } while (clock.monotonicMs() < endMs)
+    return false
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Puts a verified file in the place of a database of the primary, under the clients that have it open.
+ *
+ *   lock every client out ─▶ fs thread: transaction, then file ─▶ kernel forgets ─▶ clients are told ─▶ unlock
+ *
+ * Of a database that does not exist nobody has to be locked out, and what is told is its name. Which of the two it
+ * is can change until the fs thread looks, which then does nothing, and it starts again.
+ */
+import { type Clock, sleep } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import type { Logger } from "../lib/log.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
+import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
+import { DatabaseLock } from "./database-lock.ts"
+import type { KernelCache } from "./kernel-cache.ts"
+import { restartWalIndex } from "./wal-publisher.ts"
+
+export interface ImporterOptions {
+  readonly fuseDir: string
+  readonly dataDir: DataDir
+  readonly cache: KernelCache
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+  /** Has the fs thread do it. */
+  replace(request: ReplaceRequest): Promise<ReplaceOutcome>
+}
+
+const LOCK_MS_MAX = 10_000
+const ATTEMPT_COUNT_MAX = 100
+const RETRY_MS = 1000
+
+/** Returns the position after it. `file` is the number of DataDir.importPath(). */
+export async function importDatabase(
+  options: ImporterOptions,
+  database: string,
+  file: number,
+): Promise<Pos> {
+  const { fuseDir, dataDir, cache, clock, signal } = options
+  for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX; attempt++) {
+    using lock = await DatabaseLock.acquire({
+      directory: fuseDir,
+      database,
+      clock,
+      limitMs: LOCK_MS_MAX,
+      signal,
+      isWalMode: () => isInWalMode(dataDir.path(database, "database")),
+    })
+    const outcome = await options.replace({ database, file, isLocked: lock !== undefined })
+    if (outcome.kind === "refused") throw new LitefsError(outcome.code, outcome.message)
+    if (outcome.kind === "replaced") {
+      await untilDone(options, database, () => {
+        for (const nodeId of outcome.nodeIds) cache.forgetFile(nodeId)
+        if (lock === undefined) forgetNames(cache, database)
+        if (lock?.shm !== undefined) restartWalIndex(lock.shm, outcome, clock.random())
+      })
+      return outcome.pos
+    }
+    cache.forgetName(database)
+    await sleep(clock, attempt, signal)
+  }
+  throw new LitefsError(
+    "unavailable",
+    `Cannot import "${database}": clients make and remove it all the time`,
+  )
+}
+
+/** There is no way back: clients that went on with what they know of the old content would destroy the new. */
+async function untilDone(
+  { clock, log, signal }: ImporterOptions,
+  database: string,
+  tellClients: () => void,
+): Promise<void> {
+  for (;;) {
+    try {
+      return tellClients()
+    } catch (error) {
+      log.error("cannot tell clients of an import, they wait", { db: database, error })
+      await sleep(clock, RETRY_MS, signal)
+    }
+  }
+}
+
+function forgetNames(cache: KernelCache, database: string): void {
+  for (const suffix of ["", "-journal", "-wal", "-shm"]) cache.forgetName(database + suffix)
+}
+
+/** The file tells it also in WAL mode: only a rollback transaction changes the mode. */
+function isInWalMode(path: string): boolean {
+  using file = FileSource.open(path)
+  if (file === undefined) return false
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
+  return header !== undefined && isWalMode(header)
+}

@@ -1,0 +1,163 @@
+import { afterEach, beforeEach, expect, test } from "bun:test"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import type { ServerResponse } from "node:http"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { run } from "../../src/cli/main-command.ts"
+import { FakeApi } from "../support/fake-api.ts"
+import { FakeIo } from "../support/fake-io.ts"
+import { SqliteFiles } from "../support/sqlite-files.ts"
+
+let directory: string
+let path: string
+let database: Uint8Array
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "litefs-export-"))
+  path = join(directory, "out.db")
+  using files = new SqliteFiles()
+  files.run("CREATE TABLE t(x)")
+  database = files.read()
+})
+afterEach(() => rmSync(directory, { recursive: true }))
+
+async function litefs(...args: string[]) {
+  const io = new FakeIo()
+  const code = await run(["export", ...args], io)
+  return { code, out: io.out, err: io.err, bytes: io.bytes }
+}
+
+function sendDatabase(response: ServerResponse): void {
+  response.writeHead(200, { "Content-Length": database.length })
+  response.end(database)
+}
+
+test("export writes the file", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  const { code, out, err } = await litefs("--url", api.url, "--name", "a b.db", path)
+  expect({ code, out, err }).toEqual({
+    code: 0,
+    out: 'Export of database "a b.db" in 0s\n',
+    err: "",
+  })
+  expect(api.requests[0]).toMatchObject({ method: "GET", url: "/export?name=a+b.db" })
+  expect(readFileSync(path).equals(database)).toBe(true)
+  expect(readdirSync(directory)).toEqual(["out.db"])
+})
+
+test("export writes to the standard output when PATH is a dash", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  const { code, out, err, bytes } = await litefs("--url", api.url, "--name", "a.db", "-")
+  expect({ code, out, err }).toEqual({
+    code: 0,
+    out: "",
+    err: 'Export of database "a.db" in 0s\n',
+  })
+  expect(Buffer.compare(bytes, database)).toBe(0)
+})
+
+test("export replaces a file only with --force", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  writeFileSync(path, "old")
+  expect(await litefs("--url", api.url, "--name", "a.db", path)).toMatchObject({
+    code: 1,
+    err: `ERROR: Cannot export to "${path}": it exists, use --force\n`,
+  })
+  expect(api.requests).toHaveLength(0)
+  expect(readFileSync(path, "utf8")).toBe("old")
+  expect((await litefs("--url", api.url, "--name", "a.db", "--force", path)).code).toBe(0)
+  expect(readFileSync(path).equals(database)).toBe(true)
+  expect(readdirSync(directory)).toEqual(["out.db"])
+})
+
+test("export does not put a file beside a WAL that is not its own", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  writeFileSync(`${path}-wal`, "frames")
+  const { code, err } = await litefs("--url", api.url, "--name", "a.db", path)
+  expect(code).toBe(1)
+  expect(err).toContain(`"${path}-wal" belongs to another database, remove it`)
+})
+
+const failures: [string, (response: ServerResponse) => void, RegExp][] = [
+  [
+    "there is no such database",
+    (response) => {
+      response.statusCode = 404
+      response.end("database not found\n")
+    },
+    /^ERROR: database not found\n$/,
+  ],
+  [
+    "the connection breaks",
+    (response) => {
+      response.writeHead(200, { "Content-Length": database.length })
+      response.write(database.subarray(0, 5000))
+      setTimeout(() => response.destroy(), 50)
+    },
+    /^ERROR: Cannot export from http:[^ ]*: the connection broke, see the node's log\n$/,
+  ],
+  [
+    "something else comes",
+    (response) => void response.end("hello"),
+    /^ERROR: Cannot export to ".*": what came is not a whole SQLite database\n$/,
+  ],
+  [
+    "half a page comes",
+    (response) => void response.end(database.subarray(0, 5000)),
+    /what came is not a whole SQLite database\n$/,
+  ],
+]
+
+test.each(failures)("export keeps the old file when %s", async (_, answer, problem) => {
+  await using api = await FakeApi.start(answer)
+  writeFileSync(path, "old")
+  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", "--force", path)
+  expect({ code, out }).toEqual({ code: 1, out: "" })
+  expect(err).toMatch(problem)
+  expect(readFileSync(path, "utf8")).toBe("old")
+  expect(readdirSync(directory)).toEqual(["out.db"])
+})
+
+test.each([
+  [[], "no PATH is given, see litefs export --help"],
+  [["a"], "no --name DB is given"],
+  [["--name", "a.db", "a", "b"], '"b" is one word too many'],
+])("export refuses %j", async (args, problem) => {
+  const { code, out, err } = await litefs(...args)
+  expect({ code, out }).toEqual({ code: 2, out: "" })
+  expect(err).toBe(`ERROR: Cannot run litefs export: ${problem}\n`)
+})
+
+test("export has help", async () => {
+  const { code, out } = await litefs("--help")
+  expect(code).toBe(0)
+  expect(out).toMatchInlineSnapshot(`
+    "The export command will write a database to a file: all transactions up to one
+    position, and nothing of later ones. Nobody waits for it, and it can be done on
+    any node.
+
+    Usage:
+
+    	litefs export [flags] --name DB PATH
+
+    Flags:
+
+    	--url URL  the API of the node (default http://127.0.0.1:20202)
+    	--name DB  the database; required
+    	--force    replace the file if it exists
+
+    Every flag can be set in the environment too: --url is LITEFS_URL.
+    A flag on the command line wins.
+
+    PATH - is the standard output. The file appears under its name when it is whole,
+    and one that it replaces with --force is not touched before.
+
+    Examples:
+
+    	# a backup
+    	litefs export --name app.db /backup/app.db
+
+    	# straight to another host
+    	litefs export --name app.db - | ssh backup 'cat > app.db'
+    "
+  `)
+})

@@ -1,0 +1,320 @@
+import { describe, expect, test } from "bun:test"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import { Replica, type ReplicaOptions } from "../../src/cluster/replica.ts"
+import { LitefsError } from "../../src/lib/errors.ts"
+import { Gate } from "../../src/lib/gate.ts"
+import type { Pos } from "../../src/ltx/pos.ts"
+import { encodeChunks } from "../../src/wire/chunk.ts"
+import { encodeFrame } from "../../src/wire/frame.ts"
+import { decodePositionMap } from "../../src/wire/position-map.ts"
+import { concat } from "../support/bytes.ts"
+import { IdleClock } from "../support/idle-clock.ts"
+import { LogLines } from "../support/log-lines.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
+
+const READY = encodeFrame({ type: "ready" })
+const HEARTBEAT = encodeFrame({ type: "heartbeat", timestampMs: 5 })
+
+function ltx(database: string, bytes: Uint8Array): Uint8Array {
+  return concat(encodeFrame({ type: "ltx", size: 0n, database }), encodeChunks(bytes))
+}
+
+/** A list that can be waited for. */
+class Events<T> {
+  readonly all: T[] = []
+  readonly #gate = new Gate()
+
+  push(event: T): void {
+    this.all.push(event)
+    this.#gate.open()
+  }
+
+  async until(condition: (all: readonly T[]) => boolean): Promise<void> {
+    while (!condition(this.all)) await this.#gate.wait()
+  }
+}
+
+interface Request {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly positions: ReadonlyMap<string, Pos>
+}
+
+/** A primary whose every answer the test makes, and a replica that follows it. */
+class Fixture implements AsyncDisposable {
+  readonly clock = new IdleClock()
+  readonly log = new LogLines()
+  readonly requests = new Events<Request>()
+  readonly events = new Events<string>()
+  readonly files = new Map<number, { database: string; parts: Uint8Array[] }>()
+  refuse: ((file: number) => boolean) | undefined
+  onClusterId: (id: string) => void = (id) => this.events.push(`cluster ${id}`)
+  readonly replica: Replica
+  readonly #server: ReturnType<typeof createServer>
+
+  private constructor(server: ReturnType<typeof createServer>, given: Partial<ReplicaOptions>) {
+    this.#server = server
+    server.on("request", async (request: IncomingMessage, response: ServerResponse) => {
+      const parts: Uint8Array[] = []
+      for await (const part of request) parts.push(part as Uint8Array)
+      const positions = decodePositionMap(concat(...parts))
+      this.requests.push({ request, response, positions })
+    })
+    this.replica = new Replica({
+      primaryUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      headers: { "Litefs-Id": "0000000000000007" },
+      clock: this.clock,
+      positions: () => new Map([["app.db", { txid: 3n, checksum: 1n << 63n }]]),
+      onPrimary: (name) => this.events.push(`primary ${name}`),
+      onClusterId: (id) => this.onClusterId(id),
+      sink: {
+        write: (file, database, bytes, isLast, taken) => {
+          const known = this.files.get(file) ?? { database, parts: [] }
+          known.parts.push(bytes)
+          this.files.set(file, known)
+          taken()
+          if (isLast) this.events.push(`file ${database}`)
+        },
+        applied: async (file) => {
+          if (this.refuse?.(file)) throw new LitefsError("position-mismatch", "it does not fit")
+        },
+        abort: () => this.events.push("abort"),
+      },
+      ...given,
+    })
+  }
+
+  static async open(given: Partial<ReplicaOptions> = {}): Promise<Fixture> {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+    return new Fixture(server, given)
+  }
+
+  /** The response to request number `count`, begun. */
+  async accept(count = 1, headers: Record<string, string> = {}): Promise<ServerResponse> {
+    await this.requests.until((all) => all.length >= count)
+    const { response } = this.requests.all[count - 1] as Request
+    response.writeHead(200, { "Litefs-Hostname": "one", ...headers })
+    response.flushHeaders()
+    return response
+  }
+
+  /** Until the connection is given up, and then until the next one is tried. */
+  async reconnect(): Promise<void> {
+    const before = this.events.all.filter((event) => event === "primary undefined").length
+    await this.events.until((all) => {
+      return all.filter((event) => event === "primary undefined").length > before
+    })
+    await this.pause()
+  }
+
+  async pause(): Promise<void> {
+    await this.clock.waiting()
+    this.clock.advance(1000)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.replica.close()
+    this.#server.closeAllConnections()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.log[Symbol.dispose]()
+  }
+}
+
+function givenUp(all: readonly string[]): boolean {
+  return all.includes("primary undefined")
+}
+
+describe("Replica", () => {
+  test("Replica tells its primary where its databases are, and who it is", async () => {
+    await using fixture = await Fixture.open()
+    await fixture.accept(1, { "Litefs-Cluster-Id": "LFSC0000000000000001" })
+    await fixture.events.until((all) => all.length === 2)
+    const { request, positions } = fixture.requests.all[0] as Request
+    expect([request.method, request.url, request.headers["litefs-id"]]).toEqual([
+      "POST",
+      "/stream",
+      "0000000000000007",
+    ])
+    expect(positions).toEqual(new Map([["app.db", { txid: 3n, checksum: 1n << 63n }]]))
+    expect(fixture.events.all).toEqual(["cluster LFSC0000000000000001", "primary one"])
+  })
+
+  test("Replica hands on every file, whole and in order, however the stream is cut", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    const sent = [0, 1, 300, 70_000, 600_000].map((size) => random.compressible(size))
+    const stream = concat(...sent.flatMap((bytes, i) => [HEARTBEAT, ltx(`${i}.db`, bytes)]), READY)
+    for (let at = 0; at < stream.length; ) {
+      const size = random.between(1, 90_000)
+      response.write(stream.subarray(at, at + size))
+      at += size
+    }
+    await fixture.replica.ready
+    expect([...fixture.files.values()].map(({ database }) => database)).toEqual(
+      sent.map((_, i) => `${i}.db`),
+    )
+    for (const [index, { parts }] of [...fixture.files.values()].entries()) {
+      expect(Buffer.compare(concat(...parts), sent[index] as Uint8Array)).toBe(0)
+    }
+  })
+
+  test("Replica is ready when the last file before Ready is applied", async () => {
+    const applied = Promise.withResolvers<void>()
+    const events = new Events<string>()
+    await using fixture = await Fixture.open({
+      sink: {
+        write: (_file, _database, _bytes, _isLast, taken) => taken(),
+        applied: () => {
+          events.push("asked")
+          return applied.promise
+        },
+        abort: () => {},
+      },
+    })
+    let isReady = false
+    const ready = fixture.replica.ready.then(() => {
+      isReady = true
+    })
+    const response = await fixture.accept()
+    response.write(concat(ltx("app.db", new Uint8Array(9)), READY))
+    await events.until((all) => all.length === 1)
+    await Promise.resolve()
+    expect(isReady).toBe(false)
+    applied.resolve()
+    await ready
+  })
+
+  test("Replica connects again when its primary falls silent", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    response.write(READY)
+    await fixture.replica.ready
+    await fixture.clock.waiting()
+    fixture.clock.advance(4999)
+    expect(givenUp(fixture.events.all)).toBe(false)
+    fixture.clock.advance(1)
+    await fixture.events.until(givenUp)
+    expect(fixture.log.lines.at(-1)).toContain("no sign of life for 5 s")
+    await fixture.pause()
+    await fixture.accept(2)
+  })
+
+  test("Replica gives up on a primary that accepts and does not answer", async () => {
+    await using fixture = await Fixture.open()
+    await fixture.requests.until((all) => all.length === 1)
+    fixture.clock.advance(5000)
+    await fixture.events.until(givenUp)
+    await fixture.pause()
+    await fixture.requests.until((all) => all.length === 2)
+  })
+
+  test("Replica lives on heartbeats", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    await fixture.events.until((all) => all.includes("primary one"))
+    for (let i = 0; i < 5; i++) {
+      response.write(concat(HEARTBEAT, ltx(`${i}.db`, new Uint8Array(1))))
+      await fixture.events.until((all) => all.includes(`file ${i}.db`))
+      await fixture.clock.waiting()
+      fixture.clock.advance(4000)
+    }
+    expect(givenUp(fixture.events.all)).toBe(false)
+  })
+
+  test("Replica connects again, with its position, when a file is refused", async () => {
+    await using fixture = await Fixture.open()
+    fixture.refuse = () => true
+    const response = await fixture.accept()
+    response.write(ltx("app.db", new Uint8Array(100)))
+    await fixture.reconnect()
+    fixture.refuse = undefined
+    const next = await fixture.accept(2)
+    expect(fixture.requests.all[1]?.positions.get("app.db")?.txid).toBe(3n)
+    next.write(READY)
+    await fixture.replica.ready
+    expect(fixture.log.lines.filter((line) => line.includes("it does not fit")).length).toBe(1)
+  })
+
+  test("Replica connects again when the stream is damaged", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    response.write(new Uint8Array(8).fill(0xee))
+    await fixture.reconnect()
+    await fixture.accept(2)
+    expect(fixture.log.lines.join("\n")).toContain("unknown type 0xeeeeeeee")
+  })
+
+  test("Replica forgets a file that its primary did not finish", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    const stream = ltx("app.db", random.bytes(1000))
+    await new Promise<void>((resolve) => response.write(stream.subarray(0, 500), () => resolve()))
+    await fixture.events.until((all) => all.includes("primary one"))
+    response.end()
+    await fixture.reconnect()
+    expect(fixture.events.all).toContain("abort")
+    expect(fixture.events.all).not.toContain("file app.db")
+  })
+
+  test("Replica connects again when the primary ends the stream", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    response.write(encodeFrame({ type: "end" }))
+    await fixture.reconnect()
+    await fixture.accept(2)
+  })
+
+  test("Replica does not follow the primary of another cluster", async () => {
+    await using fixture = await Fixture.open()
+    fixture.onClusterId = () => {
+      throw new LitefsError("unavailable", "it is of another cluster")
+    }
+    for (let count = 1; count <= 3; count++) {
+      const response = await fixture.accept(count, { "Litefs-Cluster-Id": "LFSC0000000000000002" })
+      response.write(ltx("app.db", new Uint8Array(9)))
+      await fixture.reconnect()
+    }
+    expect(fixture.events.all).not.toContain("primary one")
+    expect(fixture.files.size).toBe(0)
+    const told = fixture.log.lines.filter((line) => line.includes("it is of another cluster"))
+    expect(told.length).toBe(1)
+  })
+
+  test("Replica reports a problem once, and again when another came between", async () => {
+    await using fixture = await Fixture.open()
+    const statuses = [503, 503, 503, 500, 503]
+    for (const [index, status] of statuses.entries()) {
+      await fixture.requests.until((all) => all.length > index)
+      const { response } = fixture.requests.all[index] as Request
+      response.statusCode = status
+      response.end("not now\n")
+      await fixture.reconnect()
+    }
+    await fixture.requests.until((all) => all.length > statuses.length)
+    expect(fixture.log.lines.map((line) => /it answered (\d+): not now/.exec(line)?.[1])).toEqual([
+      "503",
+      "500",
+      "503",
+    ])
+  })
+
+  test("Replica.close() ends a connection, and a pause", async () => {
+    const connected = await Fixture.open()
+    await connected.accept()
+    await connected.events.until((all) => all.includes("primary one"))
+    await connected[Symbol.asyncDispose]()
+    expect(connected.clock.timerCount).toBe(0)
+
+    const pausing = await Fixture.open()
+    const response = await pausing.accept()
+    response.end()
+    await pausing.events.until(givenUp)
+    await pausing.clock.waiting()
+    await pausing[Symbol.asyncDispose]()
+    expect(pausing.clock.timerCount).toBe(0)
+  })
+})

@@ -1,0 +1,421 @@
+import { describe, expect, test } from "bun:test"
+import { EventEmitter } from "node:events"
+import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { PassThrough } from "node:stream"
+import {
+  handleStream,
+  neededTxid,
+  ReplicaStream,
+  type Snapshot,
+  type StreamContext,
+} from "../../src/http/stream.ts"
+import type { Pos } from "../../src/ltx/pos.ts"
+import { Positions } from "../../src/store/positions.ts"
+import { encodePositionMap } from "../../src/wire/position-map.ts"
+import { StreamDecoder } from "../../src/wire/stream-decoder.ts"
+import { concat } from "../support/bytes.ts"
+import { IdleClock } from "../support/idle-clock.ts"
+import { LogDirectory } from "../support/log-directory.ts"
+import { LogLines } from "../support/log-lines.ts"
+import { decodeLtxFile, ltxFile, page } from "../support/ltx-file.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
+const FLAG = 1n << 63n
+
+/** A response whose reader is as fast as the test says. */
+class FakeResponse extends EventEmitter {
+  writableNeedDrain = false
+  isSlow = false
+  headersSent = false
+  readonly events: string[] = []
+  readonly files: Uint8Array[] = []
+  #parts: Uint8Array[] = []
+  #size = 0
+  readonly #decoder = new StreamDecoder({
+    frame: (frame) => {
+      const database = "database" in frame ? ` ${frame.database}` : ""
+      this.events.push(frame.type + database)
+      this.#size = 0
+    },
+    ltxData: (bytes) => {
+      this.#parts.push(bytes.slice())
+      this.#size += bytes.length
+    },
+    ltxEnd: () => {
+      this.files.push(concat(...this.#parts))
+      this.#parts = []
+    },
+  })
+
+  /** Bytes of the file that is arriving. */
+  get receivedSize(): number {
+    return this.#size
+  }
+
+  writeHead(): void {
+    this.headersSent = true
+  }
+
+  flushHeaders(): void {}
+
+  write(bytes: Uint8Array): boolean {
+    this.#decoder.push(bytes)
+    this.writableNeedDrain = this.isSlow
+    this.emit("written")
+    return !this.isSlow
+  }
+
+  drain(): void {
+    this.writableNeedDrain = false
+    this.emit("drain")
+  }
+
+  get asResponse(): ServerResponse {
+    return this as unknown as ServerResponse
+  }
+}
+
+/** A primary with transactions that the test makes, and one replica. */
+class Fixture implements AsyncDisposable {
+  readonly directory = new LogDirectory("app.db")
+  readonly clock = new IdleClock()
+  readonly positions = Positions.create()
+  readonly response = new FakeResponse()
+  readonly log = new LogLines()
+  readonly listeners = new Set<() => void>()
+  snapshot: () => Snapshot | undefined = () => undefined
+  readonly context: StreamContext
+  #done: Promise<void> | undefined
+
+  constructor() {
+    this.context = {
+      positions: this.positions,
+      dataDir: this.directory.dataDir,
+      snapshots: { snapshot: async () => this.snapshot() },
+      clock: this.clock,
+      streams: new Set(),
+      onChange: (listener) => {
+        this.listeners.add(listener)
+        return () => this.listeners.delete(listener)
+      },
+    }
+  }
+
+  /** Makes the transaction `txid`, with an LTX file; its checksum is its TXID. */
+  commit(
+    txid: number,
+    { database = "app.db", pages = [page(1, txid)], isStored = true } = {},
+  ): void {
+    mkdirSync(this.directory.dataDir.ltxDir(database), { recursive: true })
+    const header = {
+      minTxid: BigInt(txid),
+      maxTxid: BigInt(txid),
+      preApplyChecksum: txid === 1 ? 0n : posOf(txid - 1).checksum,
+    }
+    const bytes = ltxFile({ header, pages, postApplyChecksum: posOf(txid).checksum })
+    writeFileSync(this.directory.ltxPath(database, txid), bytes)
+    const pos = posOf(txid)
+    const state = { pos, timestampMs: 0, pageSize: 512, commit: 1 }
+    this.positions.write(this.positions.add(database), state, isStored ? pos : undefined)
+    for (const listener of this.listeners) listener()
+  }
+
+  /** A replica connects that is at these TXIDs. */
+  connect(known: Record<string, Pos>): ReplicaStream {
+    const entries = Object.entries(known)
+    const stream = new ReplicaStream(this.context, this.response.asResponse, new Map(entries))
+    this.#done = stream.run()
+    return stream
+  }
+
+  /** Until everything is sent and the stream waits for news. */
+  async idle(): Promise<void> {
+    await this.clock.waiting()
+    this.#failEarly()
+  }
+
+  #failEarly(): void {
+    this.#done?.catch(() => {})
+  }
+
+  get txids(): number[] {
+    return this.response.files.map((bytes) => Number(decodeLtxFile(bytes).header.maxTxid))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.response.emit("close")
+    await this.#done
+    this.log[Symbol.dispose]()
+    this.directory[Symbol.dispose]()
+  }
+}
+
+function posOf(txid: number): Pos {
+  return { txid: BigInt(txid), checksum: FLAG | BigInt(txid) }
+}
+
+function snapshotOf(txid: number, parts: readonly Uint8Array[]): Snapshot {
+  return {
+    pos: posOf(txid),
+    size: 512,
+    parts: (async function* () {
+      yield* parts
+    })(),
+  }
+}
+
+describe("ReplicaStream", () => {
+  test("ReplicaStream sends the files that a replica lacks, then Ready, then a heartbeat", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 5; txid++) fixture.commit(txid)
+    fixture.connect({ "app.db": posOf(2) })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual([
+      "ltx app.db",
+      "ltx app.db",
+      "ltx app.db",
+      "ready",
+      "heartbeat",
+    ])
+    expect(fixture.txids).toEqual([3, 4, 5])
+  })
+
+  test("ReplicaStream sends nothing but Ready to a replica that has everything", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 2; txid++) fixture.commit(txid)
+    fixture.connect({ "app.db": posOf(2) })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual(["ready", "heartbeat"])
+  })
+
+  test("ReplicaStream sends what is committed while it is up", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.response.events.length = 0
+    fixture.commit(2)
+    await sent(fixture, 1)
+    fixture.commit(3)
+    fixture.commit(4)
+    await sent(fixture, 3)
+    expect(fixture.txids).toEqual([2, 3, 4])
+  })
+
+  test("ReplicaStream waits for the LTX file of a transaction that is only in the log", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.commit(2, { isStored: false })
+    await fixture.idle()
+    expect(fixture.txids).toEqual([])
+    fixture.positions.markStored(0)
+    for (const listener of fixture.listeners) listener()
+    await sent(fixture, 1)
+  })
+
+  test.each<[string, Pos]>([
+    ["is ahead", posOf(9)],
+    ["has another checksum at our TXID", { txid: 3n, checksum: FLAG | 77n }],
+    ["has another checksum at an earlier TXID", { txid: 2n, checksum: FLAG | 77n }],
+    ["has nothing", { txid: 0n, checksum: 0n }],
+  ])("ReplicaStream sends a snapshot to a replica that %s", async (_, known) => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 3; txid++) fixture.commit(txid)
+    const bytes = ltxFile({ header: { maxTxid: 3n }, pages: [page(1, 3)] })
+    fixture.snapshot = () => snapshotOf(3, [bytes.subarray(0, 50), bytes.subarray(50)])
+    fixture.connect({ "app.db": known })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual(["ltx app.db", "ready", "heartbeat"])
+    expect(fixture.response.files).toEqual([bytes])
+    expect(fixture.log.lines[0]).toContain("sending snapshot")
+  })
+
+  test("ReplicaStream sends a snapshot when the files that are needed are gone", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 4; txid++) fixture.commit(txid)
+    rmSync(fixture.directory.ltxPath("app.db", 2))
+    const bytes = ltxFile({ header: { maxTxid: 4n }, pages: [page(1, 3)] })
+    fixture.snapshot = () => snapshotOf(4, [bytes])
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    expect(fixture.txids).toEqual([4])
+    fixture.commit(5)
+    await sent(fixture, 2)
+    expect(fixture.txids).toEqual([4, 5]) // and goes on after it
+  })
+
+  test("ReplicaStream tells a replica of a database that is not here, once", async () => {
+    await using fixture = new Fixture()
+    fixture.connect({ "theirs.db": posOf(4) })
+    await fixture.idle()
+    fixture.clock.advance(1000)
+    await fixture.idle()
+    expect(fixture.response.events.filter((event) => event.startsWith("dropDb"))).toEqual([
+      "dropDb theirs.db",
+    ])
+  })
+
+  test("ReplicaStream sends a heartbeat every second in which nothing else was sent", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    for (let second = 1; second <= 3; second++) {
+      fixture.clock.advance(1000)
+      await fixture.idle()
+    }
+    expect(fixture.response.events).toEqual([
+      "ready",
+      "heartbeat",
+      "heartbeat",
+      "heartbeat",
+      "heartbeat",
+    ])
+    fixture.clock.advance(900)
+    fixture.commit(2)
+    await sent(fixture, 1)
+    await fixture.idle()
+    fixture.clock.advance(999)
+    await fixture.idle()
+    expect(fixture.response.events.length).toBe(6)
+  })
+
+  test("ReplicaStream sends a large file in parts, each when the replica has taken the last", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    const pages = Array.from({ length: 40 }, (_, i) => ({ pgno: i + 1, data: random.bytes(65536) }))
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.response.isSlow = true
+    fixture.commit(2, { pages })
+    let largest = 0
+    let before = 0
+    while (fixture.response.files.length === 0) {
+      if (fixture.response.writableNeedDrain) {
+        largest = Math.max(largest, fixture.response.receivedSize - before)
+        before = fixture.response.receivedSize
+        fixture.response.drain()
+      }
+      await new Promise(setImmediate)
+    }
+    fixture.response.isSlow = false
+    fixture.response.drain()
+    await fixture.idle()
+    expect(largest).toBeLessThanOrEqual(256 * 1024)
+    expect(decodeLtxFile(fixture.response.files[0] as Uint8Array).pages.length).toBe(40)
+  })
+
+  test("ReplicaStream asks for no more of a snapshot than the replica takes", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(3)
+    let asked = 0
+    const bytes = ltxFile({ header: { maxTxid: 3n }, pages: [page(1, 3)] })
+    fixture.snapshot = () => ({
+      pos: posOf(3),
+      size: 512,
+      parts: (async function* () {
+        for (let at = 0; at < bytes.length; at += 20) {
+          asked += 1
+          yield bytes.subarray(at, at + 20)
+        }
+      })(),
+    })
+    fixture.response.isSlow = true
+    fixture.connect({})
+    for (let taken = 0; fixture.response.files.length === 0; taken++) {
+      while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+      expect(asked).toBeLessThanOrEqual(taken)
+      fixture.response.drain()
+    }
+    fixture.response.isSlow = false
+    fixture.response.drain()
+    await fixture.idle()
+    expect(fixture.response.files).toEqual([bytes])
+  })
+
+  test("ReplicaStream ends in the middle of a snapshot when the replica goes", async () => {
+    const fixture = new Fixture()
+    fixture.commit(3)
+    let isReturned = false
+    fixture.snapshot = () => ({
+      pos: posOf(3),
+      size: 512,
+      parts: (async function* () {
+        try {
+          for (;;) yield new Uint8Array(100)
+        } finally {
+          isReturned = true
+        }
+      })(),
+    })
+    fixture.response.isSlow = true
+    fixture.connect({})
+    while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+    await fixture[Symbol.asyncDispose]()
+    expect(isReturned).toBe(true)
+  })
+})
+
+/** Until so many files have been sent. */
+async function sent(fixture: Fixture, count: number): Promise<void> {
+  while (fixture.response.files.length < count) await new Promise(setImmediate)
+}
+
+describe("neededTxid()", () => {
+  test("neededTxid() is the first transaction that one of the replicas lacks", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    const stream = fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    const behind = { nextTxid: () => 2n } as unknown as ReplicaStream
+    const ahead = { nextTxid: () => 9n } as unknown as ReplicaStream
+    const empty = { nextTxid: () => undefined } as unknown as ReplicaStream
+    expect(stream.nextTxid("app.db")).toBe(2n)
+    expect(stream.nextTxid("other.db")).toBeUndefined()
+    expect(neededTxid([], "app.db")).toBeUndefined()
+    expect(neededTxid([empty], "app.db")).toBeUndefined()
+    expect(neededTxid([ahead, empty, behind], "app.db")).toBe(2n)
+  })
+})
+
+describe("handleStream()", () => {
+  function requestWith(body: Uint8Array): IncomingMessage {
+    const request = new PassThrough()
+    request.end(body)
+    return Object.assign(request, {
+      headers: { "litefs-hostname": "two" },
+      socket: { remoteAddress: "10.0.0.2" },
+    }) as unknown as IncomingMessage
+  }
+
+  test("handleStream() streams from the positions in the body until the replica goes", async () => {
+    const fixture = new Fixture()
+    for (let txid = 1; txid <= 2; txid++) fixture.commit(txid)
+    const body = encodePositionMap(new Map([["app.db", posOf(1)]]))
+    const done = handleStream(fixture.context, requestWith(body), fixture.response.asResponse)
+    await fixture.idle()
+    expect(fixture.txids).toEqual([2])
+    expect(fixture.context.streams.size).toBe(1)
+    fixture.response.emit("close")
+    await done
+    expect([fixture.context.streams.size, fixture.listeners.size]).toEqual([0, 0])
+    expect(fixture.log.lines.map((line) => /msg="(.*?)"/.exec(line)?.[1])).toEqual([
+      "replica connected",
+      "replica disconnected",
+    ])
+    await fixture[Symbol.asyncDispose]()
+  })
+
+  test("handleStream() refuses a body that is no position map before it answers", async () => {
+    await using fixture = new Fixture()
+    const request = requestWith(new Uint8Array(3))
+    const response = fixture.response.asResponse
+    await expect(handleStream(fixture.context, request, response)).rejects.toThrow(RangeError)
+    expect(fixture.response.headersSent).toBe(false)
+    expect(fixture.context.streams.size).toBe(0)
+  })
+})

@@ -1,0 +1,74 @@
+/**
+ * The short form of the fault sweep: some of the calls in each mode, chosen at random. All of them:
+ * `scripts/torture --only faults`. And a disk that is really full.
+ */
+import { expect, test } from "bun:test"
+import { spawnSync } from "node:child_process"
+import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
+import { canMount, Scope } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
+import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
+import { replayHistory } from "../torture/history-check.ts"
+import { MODES } from "../torture/model.ts"
+
+const random = testRandom()
+
+test.skipIf(!canMount).each(MODES)(
+  "system calls that fail in %s mode fail commits, and nothing else",
+  async (mode) => {
+    const result = noSweepResult()
+    const durations = ["once", "lifted"] as const
+    await sweep({ random, mode, durations, at: "primary", sample: 12, limitMs: 8000, result })
+    expect(result.faults).toBeGreaterThan(0)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: a disk that is full refuses commits, and takes them again when there is room",
+  async (mode) => {
+    await using scope = new Scope()
+    const directory = join(scope.directory, "node")
+    for (const name of ["mnt", "data"]) mkdirSync(join(directory, name), { recursive: true })
+    const data = join(directory, "data")
+    // The commit log takes 16 MiB of it.
+    spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "none", data])
+    scope.defer(() => void spawnSync("umount", ["-l", data]))
+    const node = await scope.node({ directory })
+    const setup = `pragma journal_mode = ${mode}; create table t(id integer primary key, x); insert into t values(0, 0)`
+    sqlite3(node, "a.db", setup)
+    const ballast = join(data, "ballast")
+    writeFileSync(ballast, new Uint8Array(4 * 1024 * 1024))
+    let rows = 1
+    let failures = 0
+    for (; failures < 5 && rows < 400; rows++) {
+      try {
+        sqlite3(node, "a.db", `insert into t values(${rows}, randomblob(60000))`)
+      } catch (error) {
+        expect(String(error)).toMatch(/full|disk I\/O|unable to open/)
+        failures += 1
+        rows -= 1
+      }
+    }
+    expect(failures).toBe(5)
+    expect(failureOf(sqlite3Command(node, "a.db"), "update t set x = randomblob(90000)")).toMatch(
+      /full|disk I\/O|unable to open/,
+    )
+    expect(sqlite3(node, "a.db", "select count(*) from t; pragma integrity_check")).toBe(
+      `${rows}\nok`,
+    )
+    rmSync(ballast)
+    sqlite3(node, "a.db", `insert into t values(${rows}, 'again')`)
+    const found = "select count(*) from t; pragma integrity_check"
+    expect(sqlite3(node, "a.db", found)).toBe(`${rows + 1}\nok`)
+    expect(replayHistory(node.data, "a.db").pos).toBe(pos(node, "a.db"))
+
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    const again = await scope.node({ directory, port: node.port })
+    expect(sqlite3(again, "a.db", found)).toBe(`${rows + 1}\nok`)
+    await again.stop()
+  },
+  60_000,
+)

@@ -1,0 +1,219 @@
+import { describe, expect, test } from "bun:test"
+import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  missingTransactions,
+  openCommitLog,
+  readCommitLog,
+  readSegment,
+} from "../../src/recovery/commit-log-recovery.ts"
+import { SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { writeSynced } from "../../src/store/synced.ts"
+import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
+import { RecordedLog } from "../support/recorded-log.ts"
+
+function txidsOf(records: readonly { txid: bigint }[]): number[] {
+  return records.map(({ txid }) => Number(txid))
+}
+
+function open(directory: LogDirectory) {
+  const log = new RecordedLog()
+  const options = { isFree: () => true, onFull: () => {} }
+  const commitLog = openCommitLog(directory.dataDir, log.logger, options)
+  return { log, commitLog, [Symbol.dispose]: () => commitLog.close() }
+}
+
+/** The bytes of a segment with the transactions 1 to `count`, and where the records start. */
+function segmentWith(count: number): { bytes: Uint8Array; starts: number[]; end: number } {
+  using directory = new LogDirectory("app.db")
+  const log = directory.open()
+  const starts: number[] = []
+  let end = 0
+  for (let txid = 1; txid <= count; txid++) {
+    commit(log, directory, txid)
+    starts.push(end)
+    const view = new DataView(directory.segment(0).buffer)
+    end += view.getUint32(end + 4, true)
+    if (txid < count) end = Math.ceil(end / 8) * 8
+  }
+  return { bytes: directory.segment(0).subarray(0, end + 4096), starts, end }
+}
+
+describe("readSegment()", () => {
+  test("readSegment() finds nothing in zeros, and nothing in what is too short", () => {
+    expect(readSegment(new Uint8Array(4096))).toEqual([])
+    for (let size = 0; size < 64; size++) expect(readSegment(new Uint8Array(size))).toEqual([])
+  })
+
+  test("readSegment() drops the last record, and only it, wherever it is cut", () => {
+    const { bytes, starts, end } = segmentWith(3)
+    expect(txidsOf(readSegment(bytes))).toEqual([1, 2, 3])
+    expect(txidsOf(readSegment(bytes.subarray(0, end)))).toEqual([1, 2, 3])
+    for (let size = starts[2] as number; size < end; size++) {
+      expect(txidsOf(readSegment(bytes.subarray(0, size)))).toEqual([1, 2])
+    }
+  })
+
+  test("readSegment() drops the last record, and only it, whatever byte of it was not written", () => {
+    const { bytes, starts, end } = segmentWith(3)
+    for (let at = starts[2] as number; at < end; at++) {
+      const torn = bytes.slice()
+      torn.fill(0, at, end)
+      const isChanged = Buffer.compare(torn, bytes) !== 0
+      expect(txidsOf(readSegment(torn))).toEqual(isChanged ? [1, 2] : [1, 2, 3])
+    }
+  })
+
+  test("readSegment() drops the last record, and only it, whatever bit of it is another", () => {
+    const { bytes, starts, end } = segmentWith(3)
+    for (let at = starts[2] as number; at < end; at++) {
+      for (let bit = 0; bit < 8; bit++) {
+        bytes[at] = (bytes[at] as number) ^ (1 << bit)
+        expect(txidsOf(readSegment(bytes))).toEqual([1, 2])
+        bytes[at] = (bytes[at] as number) ^ (1 << bit)
+      }
+    }
+  })
+
+  test("readSegment() ends at a record in the middle that is damaged", () => {
+    const { bytes, starts } = segmentWith(3)
+    const at = (starts[1] as number) + 60
+    bytes[at] = (bytes[at] as number) ^ 1
+    expect(txidsOf(readSegment(bytes))).toEqual([1])
+  })
+
+  test("readSegment() reads the same from memory at any address", () => {
+    const { bytes } = segmentWith(2)
+    for (const offset of [1, 4, 7]) {
+      const moved = new Uint8Array(bytes.length + offset).subarray(offset)
+      moved.set(bytes)
+      expect(txidsOf(readSegment(moved))).toEqual([1, 2])
+    }
+  })
+})
+
+describe("readCommitLog()", () => {
+  test("readCommitLog() takes no records of an earlier round, though they follow without a gap", () => {
+    using directory = new LogDirectory("app.db")
+    const first = directory.open()
+    for (let txid = 1; txid <= 5; txid++) commit(first, directory, txid)
+    const second = directory.open({ nextSequence: 6n })
+    commit(second, directory, 6)
+    expect(txidsOf(readCommitLog(directory.root))).toEqual([6])
+  })
+
+  test("readCommitLog() takes no records of an earlier run whose sequence goes on by chance", () => {
+    using directory = new LogDirectory("app.db")
+    const first = directory.open()
+    for (let txid = 1; txid <= 5; txid++) commit(first, directory, txid)
+    first.clear() // after which the sequence begins anew
+    commit(directory.open({ nextSequence: 1n }), directory, 9)
+    expect(txidsOf(readCommitLog(directory.root))).toEqual([9])
+  })
+
+  test("readCommitLog() puts the segments in the order of their records", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 5)
+    const older = directory.segment(0)
+    commit(directory.open({ nextSequence: 9n }), directory, 6)
+    writeFileSync(segmentPath(directory.root, 1), older)
+    expect(txidsOf(readCommitLog(directory.root))).toEqual([5, 6])
+    rmSync(segmentPath(directory.root, 1))
+    expect(txidsOf(readCommitLog(directory.root))).toEqual([6])
+  })
+})
+
+describe("openCommitLog()", () => {
+  test("openCommitLog() makes an empty log where there is none", () => {
+    using directory = new LogDirectory("app.db")
+    for (const index of [0, 1]) rmSync(segmentPath(directory.root, index))
+    using opened = open(directory)
+    expect(directory.segment(0).length).toBe(SEGMENT_SIZE)
+    expect(opened.log.lines).toEqual([])
+    commit(opened.commitLog, directory, 1)
+    expect(readCommitLog(directory.root)[0]?.sequence).toBe(1n)
+  })
+
+  test("openCommitLog() makes the LTX files that a power cut has lost or torn, and leaves the others", () => {
+    using directory = new LogDirectory("app.db", "b.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 4; txid++) {
+      commit(log, directory, txid)
+      commit(log, directory, txid, { database: "b.db" })
+    }
+    log.materialize()
+    rmSync(directory.ltxPath("app.db", 2))
+    truncateSync(directory.ltxPath("app.db", 3), 100)
+    writeFileSync(directory.ltxPath("b.db", 4), "")
+    using opened = open(directory)
+    for (const database of ["app.db", "b.db"]) {
+      for (let txid = 1; txid <= 4; txid++) {
+        expect(readFileSync(directory.ltxPath(database, txid))).toEqual(
+          Buffer.from(transaction(txid)),
+        )
+      }
+    }
+    expect(opened.log.lines).toEqual(["info: made LTX files from the commit log"])
+    expect(opened.log.fields).toEqual([{ files: 3 }])
+  })
+
+  test("openCommitLog() goes on with the sequence that it found", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open({ nextSequence: 70n })
+    for (let txid = 1; txid <= 3; txid++) commit(log, directory, txid)
+    using opened = open(directory)
+    commit(opened.commitLog, directory, 4)
+    expect(readCommitLog(directory.root).map(({ sequence }) => sequence)).toEqual([73n])
+  })
+
+  test("openCommitLog() does not bring back files that were too old to keep", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 4; txid++) commit(log, directory, txid)
+    log.materialize()
+    writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
+    for (const txid of [1, 2, 3]) rmSync(directory.ltxPath("app.db", txid))
+    expect(txidsOf(missingTransactions(directory.dataDir))).toEqual([3])
+    using _ = open(directory)
+    expect([1, 2, 3, 4].map((txid) => directory.has("app.db", txid))).toEqual([
+      false,
+      false,
+      true,
+      true,
+    ])
+  })
+
+  test("openCommitLog() brings back the last file, also when the database file has it", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 2; txid++) commit(log, directory, txid)
+    log.materialize()
+    writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
+    rmSync(directory.ltxPath("app.db", 2))
+    using _ = open(directory)
+    expect(directory.has("app.db", 2)).toBe(true)
+  })
+
+  test("openCommitLog() takes the record that came last of two with the same TXID", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1, { bytes: transaction(1, 0xaa) }) // refused, and not erased
+    log.materialize()
+    commit(log, directory, 1, { bytes: transaction(1, 0xbb) })
+    rmSync(directory.ltxPath("app.db", 1))
+    using _ = open(directory)
+    expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1, 0xbb)))
+  })
+
+  test("openCommitLog() leaves a database alone that somebody removed", () => {
+    using directory = new LogDirectory("app.db", "gone.db")
+    const log = directory.open()
+    commit(log, directory, 1, { database: "gone.db" })
+    commit(log, directory, 1)
+    rmSync(directory.dataDir.databaseDir("gone.db"), { recursive: true })
+    using opened = open(directory)
+    expect(existsSync(directory.dataDir.databaseDir("gone.db"))).toBe(false)
+    expect(directory.has("app.db", 1)).toBe(true)
+    expect(opened.log.fields).toEqual([{ files: 1 }])
+  })
+})

@@ -1,0 +1,206 @@
+import { describe, expect, test } from "bun:test"
+import { mkdirSync, readFileSync, rmSync } from "node:fs"
+import { readCommitLog } from "../../src/recovery/commit-log-recovery.ts"
+import { directLog, SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { withFaults } from "../support/faulty-log.ts"
+import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
+
+function txidsOf(directory: LogDirectory): number[] {
+  return readCommitLog(directory.root).map(({ txid }) => Number(txid))
+}
+
+/** Nearly as large as a record may be. */
+const LARGE = new Uint8Array(1024 * 1024 - 100).fill(7)
+
+describe("CommitLog", () => {
+  test("CommitLog has a transaction before its LTX file is there", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open({ nextSequence: 41n })
+    commit(log, directory, 3)
+    expect(directory.has("app.db", 3)).toBe(false)
+    const [record] = readCommitLog(directory.root)
+    expect(record).toMatchObject({ database: "app.db", txid: 3n, sequence: 41n })
+    expect(record?.ltx).toEqual(Buffer.from(transaction(3)))
+    log.materialize()
+    expect(readFileSync(directory.ltxPath("app.db", 3))).toEqual(Buffer.from(transaction(3)))
+    log.materialize() // once is enough
+  })
+
+  test("CommitLog makes the LTX file of a transaction before it takes the next", () => {
+    using directory = new LogDirectory("app.db", "ä b.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    commit(log, directory, 1, { database: "ä b.db" })
+    expect(directory.has("app.db", 1)).toBe(true)
+    expect(directory.has("ä b.db", 1)).toBe(false)
+    expect(readCommitLog(directory.root).map(({ database }) => database)).toEqual([
+      "app.db",
+      "ä b.db",
+    ])
+  })
+
+  test("CommitLog keeps the bytes of a transaction that comes in pieces", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 20; txid++) {
+      const bytes = random.bytes(random.between(200, 5000))
+      const writer = log.begin("app.db", BigInt(txid), directory.ltxPath("app.db", txid))
+      for (const piece of random.split(bytes)) writer.append(piece)
+      writer.commit()
+      expect(readCommitLog(directory.root).at(-1)?.ltx).toEqual(Buffer.from(bytes))
+      log.materialize()
+      expect(readFileSync(directory.ltxPath("app.db", txid))).toEqual(Buffer.from(bytes))
+    }
+  })
+
+  test("CommitLog leaves nothing of a transaction that is discarded", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    for (const size of [200, 2 * LARGE.length]) {
+      const writer = log.begin("app.db", 2n, directory.ltxPath("app.db", 2))
+      writer.append(new Uint8Array(size))
+      writer.discard()
+    }
+    expect(txidsOf(directory)).toEqual([1])
+    expect(directory.has("app.db", 2)).toBe(false)
+    commit(log, directory, 2)
+    expect(txidsOf(directory)).toEqual([1, 2])
+  })
+
+  test("CommitLog writes a transaction that is too large for a record to its LTX file", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    const bytes = random.bytes(3 * 1024 * 1024)
+    const writer = log.begin("app.db", 1n, directory.ltxPath("app.db", 1))
+    for (let at = 0; at < bytes.length; at += 300_000) {
+      writer.append(bytes.subarray(at, at + 300_000))
+    }
+    writer.commit()
+    expect(txidsOf(directory)).toEqual([])
+    expect(Buffer.compare(readFileSync(directory.ltxPath("app.db", 1)), bytes)).toBe(0)
+    commit(log, directory, 2)
+    expect(txidsOf(directory)).toEqual([2])
+  })
+
+  test("CommitLog goes on in the other segment, and tells that the first is full", () => {
+    using directory = new LogDirectory("app.db")
+    const full: number[] = []
+    const log = directory.open({ onFull: (segment) => full.push(segment) })
+    const perSegment = Math.floor(SEGMENT_SIZE / LARGE.length)
+    for (let txid = 1; txid <= perSegment; txid++) commit(log, directory, txid, { bytes: LARGE })
+    expect(full).toEqual([])
+    commit(log, directory, perSegment + 1, { bytes: LARGE })
+    expect(full).toEqual([0])
+    expect(txidsOf(directory)).toEqual(Array.from({ length: perSegment + 1 }, (_, i) => i + 1))
+    for (let txid = perSegment + 2; txid <= 2 * perSegment + 1; txid++) {
+      commit(log, directory, txid, { bytes: LARGE })
+    }
+    expect(full).toEqual([0, 1])
+    // The first segment has one record of the third round, and what the first round left behind it.
+    const expected = Array.from({ length: perSegment + 1 }, (_, i) => perSegment + 1 + i)
+    expect(txidsOf(directory)).toEqual(expected)
+  })
+
+  test("CommitLog writes LTX files directly while no segment is free", () => {
+    using directory = new LogDirectory("app.db")
+    const full: number[] = []
+    let isFree = false
+    const log = directory.open({ isFree: () => isFree, onFull: (segment) => full.push(segment) })
+    const perSegment = Math.floor(SEGMENT_SIZE / LARGE.length)
+    for (let txid = 1; txid <= perSegment; txid++) commit(log, directory, txid, { bytes: LARGE })
+    commit(log, directory, perSegment + 1, { bytes: LARGE })
+    expect(full).toEqual([])
+    expect(txidsOf(directory).at(-1)).toBe(perSegment)
+    expect(directory.has("app.db", perSegment + 1)).toBe(true) // without materialize()
+    isFree = true
+    commit(log, directory, perSegment + 2, { bytes: LARGE })
+    expect(full).toEqual([0])
+    expect(txidsOf(directory).at(-1)).toBe(perSegment + 2)
+  })
+
+  test("CommitLog refuses the next transaction while the last one's LTX file cannot be made", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    rmSync(directory.dataDir.ltxDir("app.db"), { recursive: true })
+    expect(() => log.materialize()).toThrow(/no such file/)
+    expect(() => log.begin("app.db", 2n, directory.ltxPath("app.db", 2))).toThrow(/no such file/)
+    mkdirSync(directory.dataDir.ltxDir("app.db"))
+    commit(log, directory, 2)
+    expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
+    expect(txidsOf(directory)).toEqual([1, 2])
+  })
+
+  test("CommitLog.clear() leaves nothing in the log, and makes the LTX file that is due", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 3; txid++) commit(log, directory, txid)
+    log.clear()
+    expect(directory.has("app.db", 3)).toBe(true)
+    expect(txidsOf(directory)).toEqual([])
+    // The record of TXID 2 is still behind, where the next one of this one's size ends.
+    commit(log, directory, 1)
+    expect(txidsOf(directory)).toEqual([1])
+  })
+
+  test("CommitLog makes segments of the size that they keep", () => {
+    using directory = new LogDirectory("app.db")
+    rmSync(segmentPath(directory.root, 1))
+    directory.open()
+    expect(directory.segment(1).length).toBe(SEGMENT_SIZE)
+    expect(directory.segment(1).every((byte) => byte === 0)).toBe(true)
+  })
+
+  test.each([
+    ["log:write#2=ENOSPC", "no space left"],
+    ["log:fsync#2=EIO", "input/output error"],
+  ])("CommitLog leaves no record of a transaction whose %s fails", async (faults, problem) => {
+    using directory = new LogDirectory("app.db")
+    const paths = [1, 2, 3].map((txid) => directory.ltxPath("app.db", txid))
+    const request = { root: directory.root, paths, bytes: transaction(1) }
+    const outcomes = await withFaults(faults, request)
+    expect(outcomes.map(({ made }) => made === "ok")).toEqual([true, false, true])
+    expect(outcomes[1]?.made).toContain(problem)
+    expect(directory.has("app.db", 2)).toBe(false)
+    expect(txidsOf(directory)).toEqual([1, 3]) // in its place
+  })
+
+  test("CommitLog erases the record of a transaction whose sync fails", async () => {
+    using directory = new LogDirectory("app.db")
+    const paths = [directory.ltxPath("app.db", 1)]
+    const request = { root: directory.root, paths, bytes: transaction(1) }
+    await withFaults("log:fsync#1=EIO", request)
+    expect(txidsOf(directory)).toEqual([])
+    await withFaults("log:fsync#1=EIO,log:erase#1=EIO", request)
+    expect(txidsOf(directory)).toEqual([1]) // a disk that takes neither
+  })
+
+  test.each(["ltx:open#1=EIO", "ltx:write#1=ENOSPC"])(
+    "CommitLog has a transaction whose LTX file fails (%s), and makes it with the next",
+    async (faults) => {
+      using directory = new LogDirectory("app.db")
+      const paths = [1, 2].map((txid) => directory.ltxPath("app.db", txid))
+      const bytes = transaction(1)
+      const outcomes = await withFaults(faults, { root: directory.root, paths, bytes })
+      expect(outcomes.map(({ made }) => made)).toEqual(["ok", "ok"])
+      expect(outcomes[0]?.materialized).toContain("Cannot")
+      expect(outcomes[1]?.materialized).toBe("ok")
+      expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(bytes))
+    },
+  )
+})
+
+test("directLog writes every transaction straight into its LTX file", () => {
+  using directory = new LogDirectory("app.db")
+  const writer = directLog.begin("app.db", 1n, directory.ltxPath("app.db", 1))
+  writer.append(transaction(1))
+  expect(directory.has("app.db", 1)).toBe(false)
+  writer.commit()
+  expect(directory.has("app.db", 1)).toBe(true)
+  directLog.materialize()
+  directLog.clear()
+})

@@ -1,0 +1,14 @@
+import { configureLog } from "../../src/lib/log.ts"
+
+/** What all loggers of this thread write, until it is disposed. */
+export class LogLines implements Disposable {
+  readonly lines: string[] = []
+
+  constructor() {
+    configureLog({ level: "info", format: "text" }, (line) => this.lines.push(line.trim()))
+  }
+
+  [Symbol.dispose](): void {
+    configureLog({ level: "error", format: "text" })
+  }
+}

@@ -1,0 +1,41 @@
+import { describe, expect, test } from "bun:test"
+import { mountsAt, parseMountInfo } from "../../src/sys/mount.ts"
+
+describe("parseMountInfo()", () => {
+  test("parseMountInfo() reads directory, type and device", () => {
+    const text = [
+      "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw",
+      "98 22 0:44 / /litefs rw,nosuid,nodev shared:5 master:1 - fuse.litefs litefs rw,user_id=0",
+      "99 22 0:45 / /x rw - tmpfs tmpfs rw",
+      "",
+    ].join("\n")
+    expect(parseMountInfo(text)).toEqual([
+      { directory: "/", type: "ext4", device: "254:0" },
+      { directory: "/litefs", type: "fuse.litefs", device: "0:44" },
+      { directory: "/x", type: "tmpfs", device: "0:45" },
+    ])
+  })
+
+  test.each([
+    ["a space", "/my\\040data", "/my data"],
+    ["a tab and a newline", "/a\\011b\\012c", "/a\tb\nc"],
+    ["a backslash", "/a\\134040b", "/a\\040b"],
+    ["a hash", "/a\\043b", "/a#b"],
+    ["letters beyond ASCII", "/daten/ä☃", "/daten/ä☃"],
+  ])("parseMountInfo() reads %s in a path", (_, escaped, plain) => {
+    const text = `98 22 0:44 / ${escaped} rw - fuse.litefs litefs rw`
+    expect(parseMountInfo(text).map(({ directory }) => directory)).toEqual([plain])
+  })
+
+  test.each(["", "garbage", "1 2 3:4 /", "1 2 3:4 / /x rw", " - ext4"])(
+    "parseMountInfo() skips the line %p",
+    (line) => {
+      expect(parseMountInfo(line)).toEqual([])
+    },
+  )
+})
+
+test("mountsAt() finds what is mounted exactly there", () => {
+  expect(mountsAt("/proc").map(({ type }) => type)).toContain("proc")
+  expect(mountsAt("/proc/self")).toEqual([])
+})

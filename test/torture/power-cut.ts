@@ -1,0 +1,272 @@
+/**
+ * A workload on a real node with a trace of all its writes and syncs, then recovery from what power cuts at
+ * many moments of it may have left. What a client was told before the cut must be there.
+ */
+
+import { Database } from "bun:sqlite"
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { readClusterId } from "../../src/cluster/cluster-id.ts"
+import type { Logger } from "../../src/lib/log.ts"
+import { formatTxid } from "../../src/ltx/pos.ts"
+import { openCommitLog } from "../../src/recovery/commit-log-recovery.ts"
+import { recoverDatabases } from "../../src/recovery/recover.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { LtxDirectory } from "../../src/store/ltx-directory.ts"
+import { readLtxFile } from "../../src/store/ltx-file.ts"
+import { Positions } from "../../src/store/positions.ts"
+import { readSynced } from "../../src/store/synced.ts"
+import { integrityProblems } from "../../src/sys/sqlite.ts"
+import { Scope, type TestNode } from "../support/node.ts"
+import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
+import type { Random } from "../support/random.ts"
+import { Client, program } from "./client.ts"
+import type { Mode } from "./model.ts"
+
+export interface PowerCutOptions {
+  readonly random: Random
+  readonly mode: Exclude<Mode, "mixed">
+  readonly synchronous: "full" | "normal"
+  readonly node: "primary" | "replica"
+  readonly transactions: number
+  readonly cuts: number
+  /** Databases are synced and old LTX files removed all the time. */
+  readonly maintains: boolean
+  readonly result: { cuts: number; acknowledged: number }
+}
+
+/** What a database has to hold from now on: rows, as a client was told, or a position, as a replica has shown. */
+interface Acknowledged {
+  readonly at: number // of the trace
+  readonly database: string
+  readonly first?: number // above `last` when the database is gone
+  readonly last?: number
+  readonly mayBeGone?: boolean // it is about to be removed
+  readonly txid?: string
+}
+
+interface Recording {
+  readonly trace: string
+  readonly data: string
+  readonly acknowledged: Acknowledged[]
+  readonly scratch: string
+}
+
+const WORKLOAD_MS_MAX = 120_000
+
+export async function powerCut(options: PowerCutOptions): Promise<void> {
+  await using scope = new Scope()
+  const recording = await record(scope, options)
+  cutAndRecover(recording, options)
+}
+
+async function record(scope: Scope, options: PowerCutOptions): Promise<Recording> {
+  const { random, mode, synchronous, transactions, maintains } = options
+  const trace = join(scope.directory, "trace")
+  const env = { LITEFS_TRACE: trace }
+  const flags = maintains ? ["--retention", "100ms", "--retention-interval", "50ms"] : []
+  const isReplica = options.node === "replica"
+  const primary = await scope.node(isReplica ? { flags } : { flags, env })
+  const traced = isReplica ? await scope.node({ follows: primary, flags, env }) : primary
+  const seed = random.u32()
+  const argument = { directory: primary.mount, trace, mode, synchronous, seed, transactions }
+  const watchers = isReplica ? [watch(traced, trace)] : []
+  const writer = new Client("tracer", program("tracer", argument))
+  await writer.output(WORKLOAD_MS_MAX)
+  let acknowledged = writer.lines.map((line) => JSON.parse(line) as Acknowledged)
+  if (isReplica) {
+    const position = (node: TestNode) =>
+      new Client("cat", ["cat", `${node.mount}/main.db-pos`]).output(5000)
+    const wanted = await position(primary)
+    const deadline = Date.now() + 20_000
+    while ((await position(traced)) !== wanted && Date.now() < deadline) await Bun.sleep(50)
+    for (const watcher of watchers) await watcher.kill()
+    // Not what the primary has told its client, but what the replica has shown.
+    acknowledged = watchers.flatMap(({ lines }) => lines.map((line) => JSON.parse(line)))
+  }
+  const stopped = random.below(2) === 0
+  await traced.stop(stopped ? "SIGTERM" : "SIGKILL")
+  const memory = existsSync("/dev/shm") ? "/dev/shm" : tmpdir()
+  const scratch = mkdtempSync(join(memory, "litefs-cut-"))
+  scope.defer(() => rmSync(scratch, { recursive: true, force: true }))
+  return { trace, data: traced.data, acknowledged, scratch }
+}
+
+/** Says again and again what the replica shows. */
+function watch(node: TestNode, trace: string): Client {
+  return new Client("watcher", program("watcher", { directory: node.mount, trace }))
+}
+
+function cutAndRecover(recording: Recording, options: PowerCutOptions): void {
+  const { random, cuts, result } = options
+  const events = readTrace(recording.trace)
+  const end = events.at(-1)?.end ?? 0
+  const positions = [end]
+  // Half of the cuts right after a change, where the order of things matters.
+  const [first, count] = [events[0]?.end ?? 0, events.length]
+  for (let cut = 1; cut < cuts; cut++)
+    positions.push(Math.max(first, events[random.below(count)]?.end ?? 0))
+  const directory = new TracedDirectory(recording.data, events)
+  result.acknowledged += recording.acknowledged.length
+  for (const position of positions.sort((a, b) => a - b)) {
+    directory.advance(position)
+    const how = {
+      random,
+      data: random.pick(FATES),
+      names: random.pick(FATES),
+      inOrder: random.below(2) === 0,
+    }
+    const target = join(recording.scratch, `${position}`)
+    directory.cut(target, how)
+    const { data, names, inOrder } = how
+    const what = `cut at ${position} of ${end}, data ${data}, names ${names}${inOrder ? " in order" : ""}`
+    try {
+      checkRecovery(
+        target,
+        recording.acknowledged.filter(({ at }) => at <= position),
+      )
+    } catch (error) {
+      const kept = process.env.LITEFS_KEEP
+      if (kept !== undefined) cpSync(target, kept, { recursive: true })
+      if (kept !== undefined) cpSync(recording.trace, `${kept}.trace`)
+      throw new Error(`${what}: ${error instanceof Error ? error.stack : error}`)
+    }
+    rmSync(target, { recursive: true })
+    result.cuts += 1
+  }
+}
+
+const slots = Positions.create()
+
+function checkRecovery(root: string, acknowledged: readonly Acknowledged[]): void {
+  const lines: string[] = []
+  const take = (level: string) => (message: string, fields?: object) => {
+    lines.push(
+      `${level} ${message} ${Object.values(fields ?? {})
+        .map(String)
+        .join(" ")}`,
+    )
+  }
+  const log: Logger = {
+    error: take("error"),
+    warn: take("warn"),
+    info: take("info"),
+    debug: take("debug"),
+    trace: take("trace"),
+  }
+  try {
+    const dataDir = new DataDir(root)
+    if (!existsSync(root)) mkdirSync(root)
+    dataDir.create()
+    readClusterId(dataDir.clusterIdPath)
+    believeChecksums(dataDir)
+    for (let round = 0; round < 2; round++) {
+      const commitLog = openCommitLog(dataDir, log, { isFree: () => true, onFull: () => {} })
+      commitLog.close()
+      const states = recoverDatabases(dataDir, slots, log)
+      for (const [name, state] of states) {
+        if (state === undefined) throw new Error(`${name} is unavailable`)
+        checkDatabase(dataDir, name, state.pos.txid, lastOf(acknowledged, name))
+      }
+      for (const { database } of acknowledged) {
+        if (states.has(database)) continue
+        throw new Error(`LOST: all of ${database}`)
+      }
+    }
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.stack : error}\n${lines.join("\n")}`)
+  }
+}
+
+function lastOf(acknowledged: readonly Acknowledged[], name: string): Acknowledged | undefined {
+  return acknowledged.findLast(({ database }) => database === name)
+}
+
+/**
+ * The time of a database file need not be on the disk when its content is. The worst it can be is what
+ * `checksums` wants it to be.
+ */
+function believeChecksums(dataDir: DataDir): void {
+  for (const name of dataDir.databaseNames()) {
+    const [path, database] = [dataDir.checksumsPath(name), dataDir.path(name, "database")]
+    if (!existsSync(path) || !existsSync(database)) continue
+    const bytes = readFileSync(path)
+    if (bytes.length < 56) continue
+    const modifiedMs = bytes.readDoubleBE(40)
+    utimesSync(database, modifiedMs / 1000, modifiedMs / 1000)
+  }
+}
+
+function checkDatabase(
+  dataDir: DataDir,
+  name: string,
+  txid: bigint,
+  wanted: Acknowledged | undefined,
+): void {
+  // Of files that retention removes, some may come back.
+  const synced = readSynced(dataDir.syncedPath(name))
+  const all = new LtxDirectory(dataDir.ltxDir(name)).list()
+  const files = all.filter((file, index) => file.maxTxid >= synced || index === all.length - 1)
+  let before: bigint | undefined
+  let checksum = 0n
+  for (const file of files) {
+    const { header, trailer } = readLtxFile(file.path)
+    if (before !== undefined && header.minTxid !== before + 1n) {
+      throw new Error(`${file.path}: it follows on ${header.minTxid - 1n}, not on ${before}`)
+    }
+    if (before !== undefined && header.preApplyChecksum !== checksum) {
+      throw new Error(`${file.path}: its pre-apply checksum is not what was before`)
+    }
+    before = header.maxTxid
+    checksum = trailer.postApplyChecksum
+  }
+  if ((before ?? 0n) !== txid) throw new Error(`${name}: position ${txid}, log ${before}`)
+  if (synced > txid) throw new Error(`${name}: synced is too high`)
+
+  const path = dataDir.path(name, "database")
+  const rows = existsSync(path) && readFileSync(path).length > 0 ? rowsOf(path) : undefined
+  if (rows !== undefined) {
+    const problems = integrityProblems(path, 5)
+    if (problems.length > 0) throw new Error(`${name}: ${problems.join("; ")}`)
+    for (const [index, n] of rows.entries()) {
+      if (index > 0 && n !== (rows[index - 1] as number) + 1) {
+        throw new Error(`${name}: ${n} follows on ${rows[index - 1]}`)
+      }
+    }
+  }
+  if (wanted === undefined) return
+  if (wanted.txid !== undefined) {
+    if (txid >= BigInt(`0x${wanted.txid}`)) return
+    throw new Error(`LOST: ${name} was at ${wanted.txid}, it is at ${formatTxid(txid)}`)
+  }
+  const { first = 0, last = 0, mayBeGone = false } = wanted
+  if (mayBeGone && (rows === undefined || rows.length === 0)) return
+  const found = rows === undefined ? "no database" : `${rows[0]} to ${rows.at(-1)}`
+  const hasNewer = rows?.[0] !== undefined && rows[0] > first
+  if (first <= last && !hasNewer && !(rows?.[0] === first && (rows.at(-1) ?? 0) >= last)) {
+    throw new Error(`LOST: ${name} had ${first} to ${last}, there is ${found}`)
+  }
+  if (first > last && rows?.[0] !== undefined && rows[0] < first) {
+    throw new Error(`${name} was dropped, there is ${found}`)
+  }
+}
+
+function rowsOf(path: string): number[] {
+  const uri = `file://${path}?immutable=1`
+  using database = new Database(uri, 0x41) // SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
+  const tables = database.query("select 1 from sqlite_master where name = 'tx'").all()
+  if (tables.length === 0) return []
+  return database
+    .query("select n from tx order by n")
+    .values()
+    .map(([n]) => Number(n))
+}

@@ -1,0 +1,118 @@
+// Does what it is told in JSON lines on stdin, each answered with one on stdout: a fixed workload in which any
+// statement may fail, and the check of what is left. Statements that fail are rolled back and told of.
+//   {do: "work", path, mode}   answers {steps: [[what, n, problem]]}, n of the row that a commit adds
+//   {do: "check", path}        answers {rows, problems}
+//   {do: "add", path, n}       answers {problem}
+//   {do: "drop", path}         answers {problem}
+import { existsSync, readFileSync, unlinkSync } from "node:fs"
+import { createInterface } from "node:readline"
+import Database from "better-sqlite3"
+
+const TIMEOUT_MS = 3000
+
+function work(path, mode) {
+  const steps = []
+  let db
+  let n = 0
+  const attempt = (what, row, act) => {
+    try {
+      act()
+      steps.push([what, row, null])
+    } catch (error) {
+      steps.push([what, row, `${error.code ?? ""} ${error.message}`])
+      try {
+        if (db?.inTransaction) db.exec("rollback")
+      } catch {
+        // the next statement shows it
+      }
+    }
+  }
+  const open = () =>
+    attempt("open", 0, () => {
+      db = new Database(path, { timeout: TIMEOUT_MS })
+      db.pragma(`journal_mode=${mode}`)
+      db.exec("create table if not exists tx(n integer primary key, v)")
+    })
+  const add = (rows = 1, size = 100, end = "commit") => {
+    const row = end === "commit" ? ++n : 1_000_000
+    attempt(end, row, () => {
+      db.exec("begin immediate")
+      const insert = db.prepare("insert into tx values(?, randomblob(?))")
+      insert.run(row, size)
+      db.exec("create table if not exists body(v)")
+      for (let count = 1; count < rows; count++)
+        db.exec(`insert into body values(randomblob(${size}))`)
+      db.exec(end)
+    })
+  }
+  const close = () => attempt("close", 0, () => db?.close())
+  open()
+  add()
+  add()
+  attempt("pragma", 0, () => db.pragma("cache_size=5"))
+  add(30, 3000)
+  add(30, 3000, "rollback")
+  attempt("pragma", 0, () => db.pragma("cache_size=2000"))
+  add(200, 7000) // does not go through the commit log
+  attempt("delete", 0, () => db.exec("delete from body where rowid % 2"))
+  attempt("checkpoint", 0, () => db.pragma("wal_checkpoint(passive)"))
+  add()
+  attempt("vacuum", 0, () => db.exec("vacuum"))
+  attempt("checkpoint", 0, () => db.pragma("wal_checkpoint(truncate)"))
+  add(3)
+  close()
+  attempt("drop", 0, () => unlinkSync(path))
+  open()
+  add()
+  add(3, 3000)
+  close()
+  return { steps }
+}
+
+function check(path) {
+  if (!existsSync(path)) return { rows: [], problems: [], pos: "" }
+  const db = new Database(path, { timeout: TIMEOUT_MS })
+  try {
+    const problems = db.pragma("integrity_check").map((row) => row.integrity_check)
+    const hasTable = db.prepare("select 1 from sqlite_master where name = 'tx'").get() !== undefined
+    const rows = hasTable ? db.prepare("select n from tx order by n").pluck().all() : []
+    return { rows, problems: problems.filter((line) => line !== "ok") }
+  } finally {
+    db.close()
+  }
+}
+
+function add(path, n) {
+  const db = new Database(path, { timeout: TIMEOUT_MS })
+  try {
+    db.exec("create table if not exists tx(n integer primary key, v)")
+    db.prepare("insert into tx values(?, 'afterwards')").run(n)
+  } finally {
+    db.close()
+  }
+  return {}
+}
+
+const drop = (path) => {
+  if (existsSync(path)) unlinkSync(path)
+  return {}
+}
+
+const pos = (path) => ({
+  pos: existsSync(`${path}-pos`) ? readFileSync(`${path}-pos`, "utf8") : "",
+})
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { do: what, path, mode, n } = JSON.parse(line)
+  let answer
+  try {
+    if (what === "work") answer = work(path, mode)
+    else if (what === "check") answer = check(path)
+    else if (what === "add") answer = add(path, n)
+    else if (what === "drop") answer = drop(path)
+    else answer = pos(path)
+  } catch (error) {
+    answer = { problem: `${error.code ?? ""} ${error.message}` }
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`)
+}
