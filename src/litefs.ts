@@ -11,6 +11,7 @@ import { randomBytes } from "node:crypto"
 import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
 import { Replica } from "./cluster/replica.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
+import { Verifier } from "./cluster/verifier.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
 import { ApiServer } from "./http/server.ts"
@@ -144,9 +145,8 @@ export class LiteFS {
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
-    const exports = {
-      files: this.#existing(dataDir, snapshotsOf(isPrimary ? fs : peer, peer, "raw")),
-    }
+    const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
+    const exports = { files: this.#existing(dataDir, raw) }
     const imports = {
       dataDir,
       checkWritable: () => {
@@ -189,8 +189,10 @@ export class LiteFS {
       nodeId,
       log: logOptions,
     }
-    await fs.start({ ...shared, fuseDebug })
-    await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })
+    const believed = [
+      ...(await fs.start({ ...shared, fuseDebug })),
+      ...(await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })),
+    ]
 
     const device = mountFuse(fuseDir)
     fs.serve(device)
@@ -207,6 +209,13 @@ export class LiteFS {
       else log.warn("files of the mount are still open, the next start takes longer")
     })
     log.info("mounted", { dir: fuseDir, role: role.kind, http: `${httpAddr.host}:${port}` })
+
+    const verifier = new Verifier(believed, {
+      clock: systemClock,
+      rate: VERIFY_RATE,
+      read: async (database) => (await raw.snapshot(database))?.parts,
+    })
+    this.#closing.defer(() => verifier.close())
 
     const retention = new RetentionMonitor(this.#options.retention, {
       clock: systemClock,
@@ -285,6 +294,9 @@ export class LiteFS {
     return () => this.#listeners.delete(listener)
   }
 }
+
+/** Bytes per second for looking at databases after a clean start. */
+const VERIFY_RATE = 32 * 1024 * 1024
 
 /** Files that clients still have open keep the fs thread busy; then it ends with the process. */
 const UNMOUNT_MS_MAX = 1000

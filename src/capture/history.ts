@@ -45,6 +45,8 @@ export interface HistoryState {
   readonly commit: number // pages
   readonly sums: PageChecksums
   readonly timestampMs: number
+  /** The sums were saved at a clean stop, and nobody has looked at the pages since. */
+  readonly isBelieved?: true
 }
 
 export interface HistoryContext {

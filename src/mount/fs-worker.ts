@@ -28,7 +28,7 @@ export class FsWorker {
   readonly #worker: Worker
   readonly #readFd: Fd
   readonly #mailbox: MailboxSender<FsMessage>
-  readonly #ready = Promise.withResolvers<void>()
+  readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #unmounted = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
@@ -48,10 +48,10 @@ export class FsWorker {
     worker.onerror = (event) => this.#fail(event.message)
   }
 
-  /** Recovers the databases, on a primary. */
-  async start(options: Omit<FsThreadOptions, "mailboxFd">): Promise<void> {
+  /** Recovers the databases, on a primary. Resolves with those whose saved checksums were believed. */
+  async start(options: Omit<FsThreadOptions, "mailboxFd">): Promise<readonly string[]> {
     this.#tell({ type: "start", options: { ...options, mailboxFd: this.#readFd } })
-    await this.#ready.promise
+    return this.#ready.promise
   }
 
   /** Answers the mount from now on, until it is taken away. */
@@ -104,7 +104,7 @@ export class FsWorker {
   #handle(event: FsEvent): void {
     switch (event.type) {
       case "ready":
-        return this.#ready.resolve()
+        return this.#ready.resolve(event.believed)
       case "changed":
         return this.#on.changed()
       case "frozen":

@@ -38,7 +38,7 @@ export type FsMessage =
 
 /** To the main thread. */
 export type FsEvent =
-  | { readonly type: "ready" }
+  | { readonly type: "ready"; readonly believed: readonly string[] }
   | { readonly type: "changed" } // positions have; look at Positions
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }

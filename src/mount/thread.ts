@@ -15,7 +15,7 @@ import { systemClock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
-import { recoverDatabases } from "../recovery/recover.ts"
+import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions, type Slot } from "../store/positions.ts"
@@ -82,7 +82,7 @@ function start(given: FsThreadOptions): void {
     onRewrite: (database) => tell({ type: "rewritten", database }),
   }
   directory = new Directory(context, states, () => flags.peerThreadId)
-  tell({ type: "ready" })
+  tell({ type: "ready", believed: believed(states) })
 }
 
 function serveDevice(device: Fd): void {

@@ -82,7 +82,7 @@ export type ImportResult =
   | { readonly pos: undefined; readonly code: ErrorCode; readonly message: string }
 
 export type PeerEvent =
-  | { readonly type: "ready" }
+  | { readonly type: "ready"; readonly believed: readonly string[] }
   | { readonly type: "failed"; readonly message: string } // cannot go on
   | { readonly type: "applied"; readonly file: number; readonly database: string }
   | {

@@ -15,7 +15,7 @@ const SNAPSHOT_CREDIT = 512 * 1024
 
 export class PeerWorker {
   readonly #worker: Worker
-  readonly #ready = Promise.withResolvers<void>()
+  readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #settled = Promise.withResolvers<void>()
   readonly #maintained = new Map<string, PromiseWithResolvers<number>>()
   readonly #publishing: (() => void)[] = [] // answered in order
@@ -37,9 +37,9 @@ export class PeerWorker {
     worker.onerror = (event) => this.#fail(event.message)
   }
 
-  async start(options: PeerThreadOptions): Promise<void> {
+  async start(options: PeerThreadOptions): Promise<readonly string[]> {
     this.#tell({ type: "start", options })
-    await this.#ready.promise
+    return this.#ready.promise
   }
 
   mounted(device: number): void {
@@ -176,7 +176,7 @@ export class PeerWorker {
   #handle(event: PeerEvent): void {
     switch (event.type) {
       case "ready":
-        return this.#ready.resolve()
+        return this.#ready.resolve(event.believed)
       case "failed":
         return this.#fail(event.message)
       case "changed":

@@ -16,7 +16,7 @@ import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
-import { type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
+import { believed, type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog, type TransactionLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
@@ -82,6 +82,11 @@ class PeerThread {
       this.#log = this.#commitLog
       this.#recovered = recoverDatabases(this.#dataDir, this.#positions, log)
     }
+  }
+
+  /** Databases whose saved checksums were believed. */
+  get believed(): string[] {
+    return believed(this.#recovered)
   }
 
   handle(command: Exclude<PeerCommand, { type: "start" }>): void {
@@ -367,7 +372,7 @@ self.onmessage = ({ data }: MessageEvent<PeerCommand>) => {
   try {
     if (data.type === "start") {
       thread = new PeerThread(data.options)
-      tell({ type: "ready" })
+      tell({ type: "ready", believed: thread.believed })
     } else {
       must(thread, "peer thread").handle(data)
     }

@@ -66,6 +66,11 @@ export function recoverDatabases(
   return states
 }
 
+/** Those whose pages nobody has looked at, since their checksums were saved at a clean stop. */
+export function believed(databases: RecoveredDatabases): string[] {
+  return [...databases].filter(([, state]) => state?.isBelieved === true).map(([name]) => name)
+}
+
 const buffer = allocate(1 << 20)
 const sum = new Uint32Array(2)
 
@@ -138,7 +143,7 @@ function recoverContent(
     return stateAfter(summary, new PageChecksums())
   }
   if (saved !== undefined && posEquals(saved.pos, posAfter(summary))) {
-    return stateAfter(summary, saved.sums)
+    return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
   const sums = sumPages(database, summary)
