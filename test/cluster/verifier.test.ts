@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test"
 import { Verifier } from "../../src/cluster/verifier.ts"
 import { configureLog } from "../../src/lib/log.ts"
-import { FakeClock } from "../support/fake-clock.ts"
 
 async function* parts(count: number, problem?: string): AsyncGenerator<Uint8Array> {
   for (let index = 0; index < count; index++) yield new Uint8Array(100)
@@ -16,7 +15,6 @@ test("Verifier tells of a database that cannot be read to the end, and goes on w
   const read: string[] = []
   const verifier = new Verifier(["a.db", "b.db", "gone.db"], {
     clock: {
-      ...new FakeClock(),
       wallMs: () => 0,
       monotonicMs: () => 1e9,
       random: () => 0,
