@@ -36,6 +36,7 @@ import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
+import { isDying } from "./sys/process.ts"
 
 const log = logger("litefs")
 
@@ -64,13 +65,25 @@ export class LiteFS {
   /**
    * Deals with what a daemon that was killed has left mounted. Holding the lock of the data directory tells that
    * the daemon is gone: one that serves another data directory here is asked whether it answers.
+   *
+   * A daemon that was killed while a thread of its own waited for its mount cannot end, and keeps the lock, until
+   * somebody aborts the mount.
    */
-  static recoverMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): void {
+  static async recoverMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void> {
     const dataDir = new DataDir(options.dataDir)
+    const holder = dataDir.exists() ? dataDir.lockHolder() : undefined
+    if (holder !== undefined && isDying(holder)) {
+      abortStaleMounts(options.fuseDir)
+      log.warn("ended a daemon that was killed and could not end", { pid: holder })
+      for (let waitedMs = 0; waitedMs < DYING_MS_MAX && isDying(holder); waitedMs += 50) {
+        await sleep(systemClock, 50)
+      }
+    }
     const lock = dataDir.exists() ? dataDir.lock() : undefined
     try {
-      if (abortStaleMounts(options.fuseDir))
+      if (abortStaleMounts(options.fuseDir)) {
         log.info("found a dead mount", { dir: options.fuseDir })
+      }
     } finally {
       if (lock !== undefined) closeFile(lock)
     }
@@ -294,6 +307,9 @@ export class LiteFS {
     return () => this.#listeners.delete(listener)
   }
 }
+
+/** A process whose mount is aborted ends at once. */
+const DYING_MS_MAX = 5000
 
 /** Bytes per second for looking at databases after a clean start. */
 const VERIFY_RATE = 32 * 1024 * 1024

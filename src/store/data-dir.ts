@@ -12,7 +12,7 @@
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
  */
-import { existsSync, rmdirSync, rmSync } from "node:fs"
+import { existsSync, readFileSync, rmdirSync, rmSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import {
@@ -25,6 +25,7 @@ import {
   openFile,
   syncDirectory,
   tryLockFile,
+  writeBytesAt,
 } from "../sys/file.ts"
 
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
@@ -125,11 +126,36 @@ export class DataDir {
       .sort()
   }
 
+  /** The lock, or undefined when another process has it. */
+  tryLock(): Fd | undefined {
+    const fd = openFile("data:lock", this.#lockPath, O_RDWR | O_CREAT)
+    if (tryLockFile(fd)) {
+      writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
+      return fd
+    }
+    closeFile(fd)
+    return undefined
+  }
+
+  /** The process that keeps others from the lock, by its own account; undefined when none does. */
+  lockHolder(): number | undefined {
+    const fd = this.tryLock()
+    if (fd !== undefined) {
+      closeFile(fd)
+      return undefined
+    }
+    const pid = Number.parseInt(readFileSync(this.#lockPath, "utf8"), 10)
+    return Number.isInteger(pid) ? pid : undefined
+  }
+
+  get #lockPath(): string {
+    return join(this.root, "lock")
+  }
+
   /** Two daemons on one directory would destroy it. The lock goes with the process, however it ends. */
   lock(): Fd {
-    const fd = openFile("data:lock", join(this.root, "lock"), O_RDWR | O_CREAT)
-    if (tryLockFile(fd)) return fd
-    closeFile(fd)
+    const fd = this.tryLock()
+    if (fd !== undefined) return fd
     throw new LitefsError(
       "unavailable",
       `Cannot use data directory "${this.root}": another litefs uses it, stop that one or choose another --data-dir`,

@@ -9,3 +9,15 @@ export function processOfThread(threadId: number): number | undefined {
     return undefined
   }
 }
+
+/**
+ * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel
+ * for an answer that nobody will give. A process that lives, or is gone, is not.
+ */
+export function isDying(pid: number): boolean {
+  try {
+    return /^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
+  } catch {
+    return false
+  }
+}
