@@ -128,7 +128,7 @@ describe("CommitLog", () => {
     commit(log, directory, 1)
     rmSync(directory.dataDir.ltxDir("app.db"), { recursive: true })
     expect(() => log.materialize()).toThrow(/no such file/)
-    expect(() => log.begin("app.db", 2n, directory.ltxPath("app.db", 2))).toThrow(/no such file/)
+    expect(() => commit(log, directory, 2)).toThrow(/no such file/)
     mkdirSync(directory.dataDir.ltxDir("app.db"))
     commit(log, directory, 2)
     expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
