@@ -43,7 +43,7 @@ export const FOREVER = 365 * 24 * 3600
 export abstract class BackedEntry implements FileEntry {
   readonly nodeId: number
   readonly name: string
-  readonly openFlags: number = Fopen.KEEP_CACHE
+  readonly openFlags = Fopen.KEEP_CACHE
   readonly nameTimeout = FOREVER
   protected file: BackedFile
   protected isRemoved = false

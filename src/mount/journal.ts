@@ -1,4 +1,3 @@
-import { Fopen } from "../fuse/flags.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
@@ -8,8 +7,6 @@ import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none. */
 export class JournalEntry extends BackedEntry {
-  /** It is written in small parts and hardly ever read: past the page cache each part is one request. */
-  override readonly openFlags: number = Fopen.DIRECT_IO
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
