@@ -23,8 +23,9 @@ import { closeWalIndex } from "./wal-publisher.ts"
 
 const PATIENCE_MS = 100
 const WAIT_MS_MAX = 3
-/** After PATIENCE_MS each attempt is made again and again for so long. */
-const BURST_MS = 1
+/** Each attempt is made again and again for this part of what has been waited, as that may be bad luck only. */
+const BURST_SHARE = 0.2
+const BURST_MS_MAX = 20
 
 export interface LockOptions {
   readonly directory: string // of the mount
@@ -112,7 +113,7 @@ export class DatabaseLock implements Disposable {
     const { clock, database, limitMs, signal } = this.#options
     const start = clock.monotonicMs()
     let waitMs = 0
-    while (!this.#attempt(attempt, clock.monotonicMs() - start > PATIENCE_MS)) {
+    while (!this.#attempt(attempt, clock.monotonicMs() - start)) {
       if (clock.monotonicMs() > this.#deadlineMs) {
         throw new LitefsError(
           "unavailable",
@@ -124,11 +125,11 @@ export class DatabaseLock implements Disposable {
     }
   }
 
-  #attempt(attempt: (isLate: boolean) => boolean, isLate: boolean): boolean {
+  #attempt(attempt: (isLate: boolean) => boolean, waitedMs: number): boolean {
     const { clock } = this.#options
-    const endMs = clock.monotonicMs() + (isLate ? BURST_MS : 0)
+    const endMs = clock.monotonicMs() + Math.min(BURST_MS_MAX, waitedMs * BURST_SHARE)
     do {
-      if (attempt(isLate)) return true
+      if (attempt(waitedMs > PATIENCE_MS)) return true
     } while (clock.monotonicMs() < endMs)
     return false
   }

@@ -54,6 +54,8 @@ export interface Ended extends Exit {
 export interface Running {
   readonly pid: number
   readonly ended: Promise<Ended>
+  /** It has written something, or ended. */
+  readonly spoken: Promise<void>
   kill(signal: NodeJS.Signals): void
 }
 
@@ -81,7 +83,11 @@ export function start(
       done({ code, signal, stdout, stderr })
     })
   })
-  return { pid: child.pid as number, ended, kill: (signal) => void child.kill(signal) }
+  const spoken = new Promise<void>((done) => {
+    child.stdout.once("data", () => done())
+    child.once("close", () => done())
+  })
+  return { pid: child.pid as number, ended, spoken, kill: (signal) => void child.kill(signal) }
 }
 
 /** What a command that runs beside the test prints; rejects when it fails. */
