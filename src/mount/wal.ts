@@ -27,8 +27,9 @@ export class WalEntry extends BackedEntry {
 
   override truncate(size: number): void {
     const { capture } = this.#database
-    if (capture === undefined) super.truncate(size)
-    else capture.walTruncating(size, () => super.truncate(size))
+    if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
+    // The daemon's own frames are in it. Nobody cuts it off who follows SQLite's protocol.
+    if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
   }
 
   /** Nothing to do: what the log holds is durable in LTX files. */

@@ -1,5 +1,7 @@
 /** How a transaction that is stored in an LTX file gets into a database that clients have open. */
+import type { WalFrames } from "../capture/wal-frames.ts"
 import type { LtxHeader } from "../ltx/header.ts"
+import type { Txid } from "../ltx/pos.ts"
 
 export interface Application {
   readonly path: string // of the LTX file, whole and verified
@@ -9,12 +11,22 @@ export interface Application {
   readonly isNew: boolean
   /** Called before these bytes of the database file change. */
   overwriting(offset: number, size: number): void
-  /** Called when the content is in place and before any client can see it. */
+  /** Called before the frames of the WAL go. */
+  loseWal(): void
+  /** Called when the content is in place: no client sees the position before it. */
   publish(): void
 }
 
 export interface Applier {
+  /** Where the newest content of pages is, when it is in the WAL. */
+  readonly frames: Pick<WalFrames, "entries">
   apply(application: Application): Promise<void>
+  /** The last transaction of which everything is in the database file, when `current` is the newest. */
+  writtenTxid(current: Txid): Txid
   /** Closes what is open in the mount. The next apply() opens it again. */
   detach(): void
+  /** After the mount has gone: has everything in the database file. */
+  settle(): void
+  /** The database is gone, and so is what lay beside it. */
+  dropped(): void
 }

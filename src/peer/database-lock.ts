@@ -19,7 +19,7 @@ import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
-import { closeWalIndex } from "./wal-publisher.ts"
+import { WalIndexFile } from "./wal-index-file.ts"
 
 const PATIENCE_MS = 100
 const WAIT_MS_MAX = 3
@@ -101,7 +101,7 @@ export class DatabaseLock implements Disposable {
     let open: (() => void) | undefined
     try {
       await this.#until((isLate) => {
-        if (isLate) open ??= closeWalIndex(shm)
+        if (isLate) open ??= new WalIndexFile(shm).close()
         return access.tryLockReaders(shm)
       })
     } finally {

@@ -22,9 +22,10 @@ import {
   WAL_READ_LOCK_COUNT,
   WAL_RECOVER_LOCK,
   WAL_WRITE_LOCK,
+  walReadLock,
 } from "../sqlite/lock-bytes.ts"
 import type { Fd } from "../sys/file.ts"
-import { tryLock, unlock } from "../sys/locks.ts"
+import { type LockKind, tryLock, unlock } from "../sys/locks.ts"
 
 /** WRITE, CKPT, RECOVER and READ0 to READ4 lie side by side. */
 const WAL_LOCK_COUNT = 3 + WAL_READ_LOCK_COUNT
@@ -82,6 +83,35 @@ export function tryLockRecover(shm: Fd): boolean {
 
 export function tryLockReaders(shm: Fd): boolean {
   return tryLock(shm, "exclusive", WAL_READ_LOCK_0, WAL_READ_LOCK_COUNT)
+}
+
+/** No reader uses frames of the WAL: its log can start over. */
+export function tryLockFrames(shm: Fd): boolean {
+  return tryLock(shm, "exclusive", walReadLock(1), WAL_READ_LOCK_COUNT - 1)
+}
+
+export function releaseFrames(shm: Fd): void {
+  unlock(shm, walReadLock(1), WAL_READ_LOCK_COUNT - 1)
+}
+
+export function tryLockMark(shm: Fd, kind: LockKind, mark: number): boolean {
+  return tryLock(shm, kind, walReadLock(mark), 1)
+}
+
+export function releaseMark(shm: Fd, mark: number): void {
+  unlock(shm, walReadLock(mark), 1)
+}
+
+export function releaseWrite(shm: Fd): void {
+  unlock(shm, WAL_WRITE_LOCK, 1)
+}
+
+export function releaseCheckpoint(shm: Fd): void {
+  unlock(shm, WAL_CKPT_LOCK, 1)
+}
+
+export function releaseRecover(shm: Fd): void {
+  unlock(shm, WAL_RECOVER_LOCK, 1)
 }
 
 export function releaseWalIndex(shm: Fd): void {

@@ -16,7 +16,7 @@ import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import { DatabaseLock } from "./database-lock.ts"
 import type { KernelCache } from "./kernel-cache.ts"
-import { restartWalIndex } from "./wal-publisher.ts"
+import { WalIndexFile } from "./wal-index-file.ts"
 
 export interface ImporterOptions {
   readonly fuseDir: string
@@ -56,7 +56,9 @@ export async function importDatabase(
       await untilDone(options, database, () => {
         for (const nodeId of outcome.nodeIds) cache.forgetFile(nodeId)
         if (lock === undefined) forgetNames(cache, database)
-        if (lock?.shm !== undefined) restartWalIndex(lock.shm, outcome, clock.random())
+        if (lock?.shm === undefined) return
+        const content = { pageSize: outcome.pageSize, pageCount: outcome.commit }
+        new WalIndexFile(lock.shm).restart(clock.random(), content)
       })
       return outcome.pos
     }

@@ -6,6 +6,7 @@
  * Whoever holds one of these must not be the fs thread, which answers the opens.
  */
 import { join } from "node:path"
+import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
 import { sleep } from "../lib/clock.ts"
 import type { Logger } from "../lib/log.ts"
@@ -14,23 +15,19 @@ import {
   emptyStatus,
   type Fd,
   O_CREAT,
-  O_RDONLY,
   O_RDWR,
   openFile,
   statusOf,
+  unlinkFile,
 } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
+import { WalIndexFile } from "./wal-index-file.ts"
 
-/** The kernel's node of a file of the mount. */
-export function nodeIdOf(directory: string, name: string): number {
-  const fd = openFile("mount:open", join(directory, name), O_RDONLY)
-  try {
-    const status = emptyStatus()
-    statusOf("mount:stat", fd, status)
-    return status.inode
-  } finally {
-    closeFile(fd)
-  }
+/** The kernel's node of an open file of the mount: it stays what it is while the file is open. */
+export function nodeIdOf(fd: Fd): number {
+  const status = emptyStatus()
+  statusOf("mount:stat", fd, status)
+  return status.inode
 }
 
 /** From here on new readers are kept out until the old ones are done. */
@@ -44,8 +41,10 @@ export class MountedFiles {
   readonly #clock: Clock
   readonly #log: Logger
   #database: Fd | undefined
-  #shm: Fd | undefined
   #nodeId = 0
+  #shm: Fd | undefined
+  #wal: Fd | undefined
+  #walNodeId = 0
 
   constructor(name: string, directory: string, clock: Clock, log: Logger) {
     this.#name = name
@@ -54,74 +53,102 @@ export class MountedFiles {
     this.#log = log
   }
 
-  /** The kernel's node of the database file. */
+  /** The kernel's node of the database file, while it is attached. */
   get nodeId(): number {
     return this.#nodeId
   }
 
-  /** The wal-index, when the database is in WAL mode. */
-  get shm(): Fd | undefined {
-    return this.#shm
+  /** The kernel's node of the WAL, while it is attached in WAL mode. */
+  get walNodeId(): number {
+    return this.#walNodeId
   }
 
-  async attach(isWalMode: boolean): Promise<void> {
-    if (this.#database === undefined) {
-      const path = join(this.#directory, this.#name)
-      const database = openFile("mount:open", path, O_RDWR)
-      const status = emptyStatus()
-      statusOf("mount:stat", database, status)
-      this.#database = database
-      this.#nodeId = status.inode
+  /** The wal-index. It is attached in WAL mode. */
+  get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
+    const shm = must(this.#shm, "wal-index")
+    return { shm, index: new WalIndexFile(shm) }
+  }
+
+  /** True when the WAL was not attached before. */
+  async attach(isWalMode: boolean): Promise<boolean> {
+    const database = this.#attachDatabase()
+    if (!isWalMode) {
+      this.#leaveWalMode()
+      return false
     }
-    if (!isWalMode) this.#leaveWalMode()
-    if (isWalMode && this.#shm === undefined) {
-      const path = join(this.#directory, `${this.#name}-shm`)
-      const database = this.#database
-      await this.#until("share the database", () => access.tryShare(database))
-      const shm = openFile("mount:open", path, O_RDWR | O_CREAT)
+    if (this.#shm !== undefined) return false
+    await this.#until("share the database", () => access.tryShare(database))
+    this.#wal ??= openFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
+    this.#walNodeId = nodeIdOf(this.#wal)
+    const shm = openFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
+    try {
       await this.#until("share the wal-index", () => access.tryShareWalIndex(shm))
-      this.#shm = shm
+    } catch (error) {
+      closeFile(shm)
+      throw error
     }
+    this.#shm = shm
+    return true
+  }
+
+  #attachDatabase(): Fd {
+    if (this.#database !== undefined) return this.#database
+    const database = openFile("mount:open", this.#path(""), O_RDWR)
+    this.#nodeId = nodeIdOf(database)
+    this.#database = database
+    return database
   }
 
   #leaveWalMode(): void {
     if (this.#shm === undefined) return
-    closeFile(this.#shm)
-    this.#shm = undefined
+    this.#closeWal()
     if (this.#database !== undefined) access.releaseFile(this.#database)
+  }
+
+  #closeWal(): void {
+    if (this.#shm !== undefined) closeFile(this.#shm)
+    if (this.#wal !== undefined) closeFile(this.#wal)
+    this.#shm = undefined
+    this.#wal = undefined
   }
 
   /** Gives up all locks with the files. */
   detach(): void {
-    if (this.#shm !== undefined) closeFile(this.#shm)
+    this.#closeWal()
     if (this.#database !== undefined) closeFile(this.#database)
-    this.#shm = undefined
     this.#database = undefined
   }
 
-  /** Runs `write` while no client is in a transaction. */
-  async exclusively(isWalMode: boolean, write: () => void): Promise<void> {
-    const { database, shm } = this.#open()
-    if (isWalMode && shm !== undefined) {
-      await this.#until("write the wal-index", () => access.tryLockWalIndex(shm))
-      try {
-        write()
-      } finally {
-        access.releaseWalIndex(shm)
-      }
-      return
-    }
+  /**
+   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks are kept, and clients
+   * wait for another try: half of a transaction may be in the file.
+   */
+  async exclusively(write: () => void): Promise<void> {
+    const database = must(this.#database, "database")
     await this.#until("write the database", (isLate) => access.tryLockFile(database, isLate))
+    write()
+    access.releaseFile(database)
+  }
+
+  /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */
+  tryAlone(leave: () => void): void {
+    const database = must(this.#database, "database")
+    if (!access.tryLockFile(database, false)) return
     try {
-      write()
+      leave()
     } finally {
-      access.releaseFile(database)
+      this.detach()
     }
   }
 
-  #open(): { database: Fd; shm: Fd | undefined } {
-    if (this.#database === undefined) throw new Error(`"${this.#name}" is not attached`)
-    return { database: this.#database, shm: this.#shm }
+  /** Takes the WAL and the wal-index away, which nobody needs any more. */
+  removeWal(): void {
+    unlinkFile("mount:unlink", this.#path("-wal"))
+    unlinkFile("mount:unlink", this.#path("-shm"))
+  }
+
+  #path(suffix: string): string {
+    return join(this.#directory, this.#name + suffix)
   }
 
   async #until(what: string, attempt: (isLate: boolean) => boolean): Promise<void> {

@@ -15,7 +15,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
 import { isSnapshot } from "../ltx/header.ts"
-import { formatChecksum, formatPos, formatTxid, type Pos } from "../ltx/pos.ts"
+import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
@@ -68,7 +68,8 @@ export class ReplicaDatabase {
   freeze(sidePath: string): FrozenView | undefined {
     if (this.#state.commit === 0) return undefined
     const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
-    const view = new FrozenView(this.#state, { entries: () => [] }, this.#file, wal, sidePath)
+    const { frames } = this.#applier
+    const view = new FrozenView(this.#state, frames, this.#file, wal, sidePath)
     this.#views.add(view)
     return view
   }
@@ -82,11 +83,17 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
+  /** The last transaction of which everything is in the database file. */
+  get writtenTxid(): Txid {
+    return this.#applier.writtenTxid(this.#state.pos.txid)
+  }
+
   /** After the mount has gone. */
   settle(): void {
     const { dataDir } = this.#context
     const { commit, pageSize } = this.#state
     if (commit === 0 || !this.#file.open()) return
+    this.#applier.settle()
     if (this.#file.size() !== commit * pageSize) return // an apply was cut short; recovery finishes it
     this.#file.sync()
     saveCleanState(dataDir, this.name, this.#file, this.#state)
@@ -109,6 +116,9 @@ export class ReplicaDatabase {
       pgnos: incoming.sums.map(({ pgno }) => pgno),
       overwriting: (offset, size) => {
         for (const view of this.#views) view.saveRange(offset, size)
+      },
+      loseWal: () => {
+        for (const view of this.#views) view.loseWal()
       },
       publish,
     }
@@ -172,7 +182,7 @@ export class ReplicaDatabase {
   #drop(publish: () => void): void {
     publish()
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
-    this.#applier.detach()
+    this.#applier.dropped()
     unlinkFile("database:unlink", this.#file.path)
     this.#file.close()
     this.#file = new BackedFile("database", this.#file.path)

@@ -6,6 +6,7 @@
  * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
  * for different databases do not wait for each other.
  */
+import { join } from "node:path"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
@@ -21,17 +22,17 @@ import { type CommitLog, directLog, type TransactionLog } from "../store/commit-
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
-import { syncFileSystem } from "../sys/file.ts"
+import { closeFile, O_RDONLY, openFile, syncFileSystem } from "../sys/file.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
-import { ExclusiveApplier } from "./exclusive-applier.ts"
+import { DatabaseApplier } from "./database-applier.ts"
 import { importDatabase } from "./importer.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { maintain } from "./maintenance.ts"
 import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
-import { MountedFiles, nodeIdOf } from "./mounted-files.ts"
+import { nodeIdOf } from "./mounted-files.ts"
 import { ReplicaDatabase } from "./replica-database.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
 import { publish } from "./wal-publisher.ts"
@@ -249,7 +250,12 @@ class PeerThread {
 
   #forgetFile(name: string): void {
     try {
-      this.#cache?.forgetFile(nodeIdOf(this.#options.fuseDir, name))
+      const fd = openFile("mount:open", join(this.#options.fuseDir, name), O_RDONLY)
+      try {
+        this.#cache?.forgetFile(nodeIdOf(fd))
+      } finally {
+        closeFile(fd)
+      }
     } catch (error) {
       // What is not there any more is not cached. Otherwise clients may read pages that have changed.
       log.warn("cannot have the kernel forget a database", { db: name, error })
@@ -258,7 +264,7 @@ class PeerThread {
 
   #maintain(request: Extract<PeerCommand, { type: "maintain" }>["request"]): void {
     const { database: name } = request
-    const writtenTxid = request.writtenTxid ?? this.#databases.get(name)?.pos.txid ?? 0n
+    const writtenTxid = request.writtenTxid ?? this.#databases.get(name)?.writtenTxid ?? 0n
     let removed = 0
     try {
       removed = maintain({ ...request, writtenTxid }, this.#dataDir, systemClock.wallMs(), log)
@@ -328,8 +334,16 @@ class PeerThread {
         transactions: this.#log,
         log,
         makeApplier: (_, file) => {
-          const files = new MountedFiles(name, this.#options.fuseDir, systemClock, log)
-          return new ExclusiveApplier(file, files, must(this.#cache, "mount"))
+          return new DatabaseApplier({
+            name,
+            database: file,
+            dataDir: this.#dataDir,
+            fuseDir: this.#options.fuseDir,
+            cache: must(this.#cache, "mount"),
+            clock: systemClock,
+            log,
+            signal: this.#stopping.signal,
+          })
         },
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {

@@ -1,11 +1,12 @@
 /**
  * What a WAL that is found at the start is good for.
  *
- * Of our own it holds nothing that the LTX files do not. The original removes LTX files by age without asking
+ * Of our own it holds nothing that the LTX files do not; on a replica it may lack the last of them. The original removes LTX files by age without asking
  * whether their pages were checkpointed, so in one of its directories the newest pages can be in the WAL alone.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
+import { REPLICA_WAL_SEQUENCE } from "../sqlite/wal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -66,6 +67,7 @@ function holdsOther(path: string, sums: PageChecksums): boolean {
   using source = FileSource.open(path)
   if (source === undefined) return false
   const reader = new WalReader(source)
+  if (reader.header?.checkpointSequence === REPLICA_WAL_SEQUENCE) return false
   const newest = new Map<number, [hi: number, lo: number]>()
   let pending: [pgno: number, hi: number, lo: number][] = []
   let commit = 0

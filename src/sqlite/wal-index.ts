@@ -40,9 +40,13 @@ export const WAL_INDEX_READ_MARK_UNUSED = 0xffffffff
 
 const SUMMED_SIZE = 40
 const SECOND_COPY_OFFSET = WAL_INDEX_HEADER_SIZE
-const BACKFILL_OFFSET = 96
 const READ_MARKS_OFFSET = 100
-const BACKFILL_ATTEMPTED_OFFSET = 128
+
+/** Where single words of it are, for who writes them one by one. */
+export const WAL_INDEX_BACKFILL_OFFSET = 96
+export const WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET = 128
+/** Headers and checkpoint info, before the first page numbers. */
+export const WAL_INDEX_HEAD_SIZE = 136
 
 export interface WalIndexHeader {
   /** Goes up by one with each transaction, so that readers see that there was one. */
@@ -129,35 +133,35 @@ export function writeWalIndexHeader(index: Uint8Array, header: WalIndexHeader): 
 
 /** How many frames have been copied into the database file: they are read from there. */
 export function readBackfillCount(index: Uint8Array): number {
-  return load(index, BACKFILL_OFFSET)
+  return load(index, WAL_INDEX_BACKFILL_OFFSET)
 }
 
 /** The caller holds the CKPT lock. */
 export function writeBackfillCount(index: Uint8Array, frameCount: number): void {
-  store(index, BACKFILL_OFFSET, frameCount)
+  store(index, WAL_INDEX_BACKFILL_OFFSET, frameCount)
 }
 
 export function readBackfillAttempted(index: Uint8Array): number {
-  return load(index, BACKFILL_ATTEMPTED_OFFSET)
+  return load(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET)
 }
 
 /**
  * Set before a checkpoint writes to the database file: after a crash, up to here it may be newer.
  */
 export function writeBackfillAttempted(index: Uint8Array, frameCount: number): void {
-  store(index, BACKFILL_ATTEMPTED_OFFSET, frameCount)
+  store(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET, frameCount)
 }
 
 export function readReadMark(index: Uint8Array, mark: number): number {
-  return load(index, readMarkOffset(mark))
+  return load(index, walIndexReadMarkOffset(mark))
 }
 
 /** The caller holds the lock READ`mark` exclusively. Mark 0 is always 0: it reads no frames. */
 export function writeReadMark(index: Uint8Array, mark: number, frameCount: number): void {
-  store(index, readMarkOffset(mark), frameCount)
+  store(index, walIndexReadMarkOffset(mark), frameCount)
 }
 
-function readMarkOffset(mark: number): number {
+export function walIndexReadMarkOffset(mark: number): number {
   assert(0 <= mark && mark < WAL_INDEX_READ_MARK_COUNT, `There is no read mark ${mark}`)
   return READ_MARKS_OFFSET + mark * 4
 }

@@ -28,6 +28,12 @@ export const WAL_FRAME_HEADER_SIZE = 24
 /** The only format there is. SQLite: WAL_MAX_VERSION. */
 export const WAL_FORMAT = 3007000
 
+/**
+ * The checkpoint sequence number in a WAL that a replica has written ("LFXR"): all its commits are in LTX files.
+ * SQLite counts in this field, and nobody reads it.
+ */
+export const REPLICA_WAL_SEQUENCE = 0x4c465852
+
 const MAGIC = 0x377f0682
 const HEADER_SUMMED_SIZE = 24
 const FRAME_SUMMED_SIZE = 8

@@ -37,7 +37,11 @@ class Fixture implements Disposable {
         log: this.log.logger,
         makeApplier: () => ({
           apply: async (application) => this.#apply(application),
-          detach: () => this.events.push("detach"),
+          frames: { entries: () => [] },
+          writtenTxid: (current) => current,
+          detach: () => {},
+          settle: () => {},
+          dropped: () => this.events.push("detach"),
         }),
         publish: (_, state) => {
           this.published = state

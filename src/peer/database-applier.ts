@@ -1,0 +1,224 @@
+/**
+ * Applies transactions to a database whatever journal mode it is in, under the clients that have it open.
+ *
+ *   rollback ── page 1 says WAL ──▶ WAL ── page 1 says rollback ──▶ leaving ── no client has the WAL open ──▶ rollback
+ *
+ *   rollback   The pages are written to the file while no client is in a transaction.
+ *   WAL        A WAL writer (wal-applier.ts). What replaces the whole database, or has another page size, is written
+ *              to the file while every client is locked out, and the log starts over.
+ *   leaving    As in WAL mode. Clients that have the WAL open go on with it, and new ones find it: to SQLite a database
+ *              is in WAL mode while there is a WAL that is not empty, whatever page 1 says (pagerOpenWalIfPresent).
+ *
+ * A crash in the middle leaves a torn database file, and LTX files from which recovery makes it whole.
+ */
+import { must } from "../lib/assert.ts"
+import type { Clock } from "../lib/clock.ts"
+import type { Logger } from "../lib/log.ts"
+import { isSnapshot } from "../ltx/header.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { readLtxFile } from "../store/ltx-file.ts"
+import { allocate } from "../sys/memory.ts"
+import type { Application, Applier } from "./applier.ts"
+import { DatabaseLock } from "./database-lock.ts"
+import type { KernelCache } from "./kernel-cache.ts"
+import { MountedFiles } from "./mounted-files.ts"
+import { WalApplier } from "./wal-applier.ts"
+import { WalIndexFile } from "./wal-index-file.ts"
+
+export interface DatabaseApplierContext {
+  readonly name: string
+  readonly database: BackedFile
+  readonly dataDir: DataDir
+  readonly fuseDir: string
+  readonly cache: KernelCache
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+}
+
+type Mode = "rollback" | "wal" | "leaving"
+
+const page = allocate(65536)
+
+export class DatabaseApplier implements Applier {
+  readonly #context: DatabaseApplierContext
+  readonly #files: MountedFiles
+  readonly #wal: WalApplier
+  /** Of a replacement that failed: half of it may be in the file. */
+  #lock: DatabaseLock | undefined
+  #mode: Mode | undefined // undefined: the file tells
+  #pageSize = 0 // of a database in WAL mode
+
+  constructor(context: DatabaseApplierContext) {
+    const { name, fuseDir, dataDir, clock, log } = context
+    this.#context = context
+    this.#files = new MountedFiles(name, fuseDir, clock, log)
+    const wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    this.#wal = new WalApplier({ ...context, wal, files: this.#files })
+  }
+
+  get frames() {
+    return this.#wal.wal.frames
+  }
+
+  writtenTxid(current: Txid): Txid {
+    return this.#wal.wal.writtenTxid(current)
+  }
+
+  async apply(application: Application): Promise<void> {
+    if (application.isNew) return this.#create(application)
+    this.#mode ??= this.#modeOfFile()
+    if (this.#mode === "rollback") return this.#write(application)
+    const { header } = application
+    const isOther = isSnapshot(header) || header.pageSize !== this.#pageSize
+    if (isOther || this.#lock !== undefined) await this.#replace(application)
+    else await this.#append(application)
+    if (this.#mode === "leaving") this.#tryLeave(application)
+  }
+
+  detach(): void {
+    this.#lock?.release()
+    this.#lock = undefined
+    this.#files.detach()
+  }
+
+  settle(): void {
+    this.#wal.settle(() => {})
+  }
+
+  dropped(): void {
+    this.#files.removeWal()
+    this.detach()
+    this.#wal.forget()
+    this.#mode = undefined
+  }
+
+  /** Nobody can have a database open that does not exist: no locks, and the name comes last. */
+  #create(application: Application): void {
+    this.#context.database.create()
+    this.#writePages(application)
+    this.#mode = undefined
+    application.publish()
+  }
+
+  async #write(application: Application): Promise<void> {
+    const { cache } = this.#context
+    await this.#files.attach(false)
+    await this.#files.exclusively(() => {
+      this.#writePages(application)
+      cache.forgetPages(this.#files.nodeId, application.header.pageSize, application.pgnos)
+      this.#mode = this.#modeOfFile()
+      application.publish()
+    })
+  }
+
+  async #append(application: Application): Promise<void> {
+    const { path, header, overwriting, loseWal, publish } = application
+    const { pageSize, commit, maxTxid } = header
+    let pgnos = application.pgnos
+    let first: Uint8Array | undefined
+    let readPages = (take: (pgno: number, data: Uint8Array) => void) => {
+      readLtxFile(path, {
+        page: (pgno, data) => {
+          if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
+          take(pgno, data)
+        },
+      })
+    }
+    if (pgnos.length === 0) {
+      // Only the size has changed, which a frame has to say.
+      pgnos = [1]
+      readPages = (take) => take(1, this.#wal.readPage(1, pageSize).slice())
+    }
+    await this.#wal.apply({
+      ...{ pageSize, commit, pgnos, maxTxid, readPages },
+      ...{ overwriting, publish, restarting: loseWal },
+    })
+    if (first !== undefined) this.#mode = isWal(first) ? "wal" : "leaving"
+  }
+
+  /** Clients that never pause are kept out by what tells them that the wal-index is being recovered. */
+  async #replace(application: Application): Promise<void> {
+    const { clock, cache } = this.#context
+    await this.#files.attach(true)
+    const { nodeId, walNodeId } = this.#files
+    this.#lock ??= await this.#acquire()
+    const { pageSize, commit } = application.header
+    cache.forgetPages(nodeId, this.#pageSize, this.#wal.settle(application.overwriting))
+    this.#writePages(application)
+    application.loseWal()
+    this.#wal.forget()
+    this.#mode = this.#modeOfFile() === "wal" ? "wal" : "leaving"
+    const { shm } = this.#lock
+    if (shm !== undefined) {
+      const index = new WalIndexFile(shm)
+      index.restart(clock.random(), { pageSize, pageCount: commit })
+      if (this.#mode === "leaving") this.#wal.begin(index, pageSize)
+    }
+    cache.forgetFile(nodeId)
+    cache.forgetFile(walNodeId)
+    application.publish()
+    this.#lock.release()
+    this.#lock = undefined
+  }
+
+  async #acquire(): Promise<DatabaseLock> {
+    const { fuseDir, name, clock, signal } = this.#context
+    this.#files.detach() // the locks it holds stand in the way
+    const lock = await DatabaseLock.acquire({
+      directory: fuseDir,
+      database: name,
+      clock,
+      limitMs: Number.POSITIVE_INFINITY,
+      signal,
+      isWalMode: () => true,
+    })
+    return must(lock, "database")
+  }
+
+  #tryLeave({ overwriting, loseWal }: Application): void {
+    const { cache } = this.#context
+    this.#files.tryAlone(() => {
+      const pgnos = this.#wal.settle(overwriting)
+      cache.forgetPages(this.#files.nodeId, this.#pageSize, pgnos)
+      loseWal()
+      this.#files.removeWal()
+      this.#wal.forget()
+      this.#mode = "rollback"
+    })
+  }
+
+  #writePages({ path, header, overwriting }: Application): void {
+    const { database } = this.#context
+    readLtxFile(path, {
+      page: (pgno, data) => {
+        const offset = (pgno - 1) * header.pageSize
+        overwriting(offset, header.pageSize)
+        page.bytes.set(data)
+        database.write(page.address, header.pageSize, offset)
+      },
+    })
+    const size = header.commit * header.pageSize
+    if (database.size() === size) return
+    overwriting(size, Number.MAX_SAFE_INTEGER - size)
+    database.truncate(size)
+  }
+
+  /** What the file says is true while nothing is in the WAL. */
+  #modeOfFile(): Mode {
+    const { database } = this.#context
+    const n = database.read(page.address, DATABASE_HEADER_SIZE, 0)
+    const header = decodeDatabaseHeader(page.bytes.subarray(0, n))
+    this.#pageSize = header?.pageSize ?? 0
+    return header !== undefined && isWalMode(header) ? "wal" : "rollback"
+  }
+}
+
+function isWal(bytes: Uint8Array): boolean {
+  const header = decodeDatabaseHeader(bytes)
+  return header !== undefined && isWalMode(header)
+}

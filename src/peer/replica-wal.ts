@@ -1,0 +1,72 @@
+/**
+ * What the WAL of a replica holds: which page each frame has, and which pages the database file does not have yet.
+ */
+import { UnwrittenPages } from "../capture/unwritten-pages.ts"
+import { WalFrames } from "../capture/wal-frames.ts"
+import { must } from "../lib/assert.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import type { Region } from "../sys/memory.ts"
+
+export class ReplicaWal {
+  readonly file: BackedFile
+  readonly frames = new WalFrames()
+  readonly #unwritten = new UnwrittenPages()
+
+  constructor(file: BackedFile) {
+    this.file = file
+  }
+
+  /** The pages of a transaction were appended, and count. */
+  add(pgnos: readonly number[], commit: number, txid: Txid): void {
+    for (const pgno of pgnos) {
+      this.frames.add(pgno)
+      this.#unwritten.add(pgno, txid)
+    }
+    this.#unwritten.truncate(commit)
+  }
+
+  /** Pages of which the newest frame is one of the first `frameCount` and not in the database file, ascending. */
+  unwritten(frameCount: number): number[] {
+    const pgnos = [...this.#unwritten.pgnos()]
+    return pgnos.filter((pgno) => this.#newest(pgno) < frameCount).sort((a, b) => a - b)
+  }
+
+  /** Whether the database file has all of it. */
+  get isWritten(): boolean {
+    return this.#unwritten.count === 0
+  }
+
+  has(pgno: number): boolean {
+    return this.#unwritten.has(pgno)
+  }
+
+  /** The newest content of a page that is in the log. */
+  readPage(pgno: number, pageSize: number, into: Region): void {
+    const offset = walFrameOffset(this.#newest(pgno), pageSize) + WAL_FRAME_HEADER_SIZE
+    const n = this.file.read(into.address, pageSize, offset)
+    if (n < pageSize) throw new RangeError(`Cannot read page ${pgno}: the WAL ends before it`)
+  }
+
+  /** The database file has the page. */
+  written(pgno: number): void {
+    this.#unwritten.delete(pgno)
+  }
+
+  /** The log starts over. */
+  clear(): void {
+    this.frames.clear()
+    this.#unwritten.clear()
+  }
+
+  /** The last transaction of which everything is in the database file, when `current` is the newest. */
+  writtenTxid(current: Txid): Txid {
+    return this.#unwritten.writtenTxid(current)
+  }
+
+  /** Counts from 0. */
+  #newest(pgno: number): number {
+    return must(this.frames.newest(pgno), "frame of a page")
+  }
+}

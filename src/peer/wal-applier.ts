@@ -1,0 +1,306 @@
+/**
+ * Applies transactions to a database in WAL mode as a SQLite client that writes: readers keep their snapshots, nobody
+ * waits for anybody, nobody is turned away.
+ *
+ *   WRITE ─▶ frames into the WAL ─▶ kernel forgets that part of it ─▶ wal-index: pages, then header ─▶ position
+ *                                                                                    └ a checkpoint now and then
+ *
+ * 1. Clients of a replica change the header of the index only when they recover it, or when they start the log over.
+ *    They cannot start it over while one read mark is taken: the daemon keeps one, with a value that holds up no
+ *    checkpoint. So a valid header is what the daemon has written.
+ * 2. A client may keep WRITE for as long as it likes (BEGIN IMMEDIATE) and can write nothing. It is not waited for:
+ *    with a valid header, WRITE only keeps others from recovering the index between the two copies of the header.
+ *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
+ * 3. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
+ */
+import { type Clock, sleep } from "../lib/clock.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import type { Logger } from "../lib/log.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { WAL_INDEX_READ_MARK_UNUSED, type WalIndexHeader } from "../sqlite/wal-index.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import type { Fd } from "../sys/file.ts"
+import { allocate } from "../sys/memory.ts"
+import * as access from "./exclusive-access.ts"
+import type { KernelCache } from "./kernel-cache.ts"
+import type { MountedFiles } from "./mounted-files.ts"
+import { ReplicaWal } from "./replica-wal.ts"
+import { checkpoint, copyAll } from "./wal-checkpoint.ts"
+import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
+import { appendToWal, beginWal, type WalTransaction } from "./wal-writer.ts"
+
+/** So many frames are left in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
+const CHECKPOINT_FRAMES = 1000
+/** After a checkpoint that a reader kept from going far, so many more come before the next. */
+const CHECKPOINT_FRAMES_MORE = 250
+
+/** A client that has WRITE for longer is in a transaction of its own. */
+const PATIENCE_MS = 20
+const WAIT_MS_MAX = 5
+/** Not the first: when nothing else is to be had, readers share it. */
+const PIN_MARKS = [4, 3, 2]
+
+export interface WalApplierContext {
+  readonly name: string
+  readonly database: BackedFile
+  readonly wal: BackedFile
+  readonly files: MountedFiles
+  readonly cache: KernelCache
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface WalApplication extends WalTransaction {
+  readonly maxTxid: Txid
+  /** Called before these bytes of the database file change. */
+  overwriting(offset: number, size: number): void
+  /** Called before frames of the WAL are overwritten. */
+  restarting(): void
+  /** Called when clients see the transaction. */
+  publish(): void
+}
+
+const page = allocate(65536)
+
+export class WalApplier {
+  readonly wal: ReplicaWal
+  readonly #context: WalApplierContext
+  #last: WalIndexHeader | undefined // that was written here
+  /** What was to be written next: after an error it may count, and may not. */
+  #attempt: { readonly header: WalIndexHeader; readonly application: WalApplication } | undefined
+  #pin: number | undefined
+  #nextCheckpoint = CHECKPOINT_FRAMES
+  #isWriteKept = false // by a client, when it was last asked for
+  #hasComplained = false
+
+  constructor(context: WalApplierContext) {
+    this.#context = context
+    this.wal = new ReplicaWal(context.wal)
+  }
+
+  async apply(application: WalApplication): Promise<void> {
+    const { files } = this.#context
+    if (await files.attach(true)) {
+      this.wal.file.close() // before, clients could take its name away
+      this.#pin = undefined
+    }
+    const { shm, index } = files.walIndex
+    const hasWrite = await this.#lockWrite(shm, index)
+    try {
+      if (!hasWrite && index.read() === undefined) throw this.#unavailable()
+      const state = await this.#start(shm, index, hasWrite, application)
+      this.#append(index, state, application)
+      application.publish()
+    } finally {
+      if (hasWrite) access.releaseWrite(shm)
+    }
+    this.#checkpoint(shm, application)
+  }
+
+  /** Nothing in the WAL counts any more, and clients are locked out or gone. */
+  forget(): void {
+    const { file } = this.wal
+    file.close() // its name may stand for another file
+    if (file.open()) file.truncate(0)
+    file.close()
+    this.wal.clear()
+    this.#attempt = undefined
+    this.#last = undefined
+    this.#pin = undefined
+    this.#nextCheckpoint = CHECKPOINT_FRAMES
+  }
+
+  /** Leaves a WAL that clients find: there is none to them when the file is empty. */
+  begin(index: WalIndexFile, pageSize: number): void {
+    const header = index.read()?.header
+    if (header === undefined) return
+    beginWal(this.wal.file, header, pageSize)
+  }
+
+  /** Moves everything to the database file, while nobody else has it open. Returns the pages. */
+  settle(overwriting: (offset: number, size: number) => void): readonly number[] {
+    if (this.#last === undefined) return []
+    const { database } = this.#context
+    const { pageSize, pageCount } = this.#last
+    return copyAll({ wal: this.wal, database, overwriting }, pageSize, pageCount)
+  }
+
+  /** The newest content of a page. */
+  readPage(pgno: number, pageSize: number): Uint8Array {
+    if (this.wal.has(pgno)) this.wal.readPage(pgno, pageSize, page)
+    else this.#context.database.readPadded(page, pageSize, (pgno - 1) * pageSize)
+    return page.bytes.subarray(0, pageSize)
+  }
+
+  /** False when a client keeps WRITE, and it can be done without. */
+  async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
+    const { clock } = this.#context
+    const start = clock.monotonicMs()
+    for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
+      if (access.tryLockWrite(shm)) {
+        this.#isWriteKept = false
+        return true
+      }
+      const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
+      if (isLate && this.#last !== undefined && index.read() !== undefined) {
+        this.#isWriteKept = true
+        return false
+      }
+      await sleep(clock, waitMs)
+    }
+  }
+
+  /** Where to go on: after the frames that count, or at the start of a log that starts over. */
+  async #start(
+    shm: Fd,
+    index: WalIndexFile,
+    hasWrite: boolean,
+    { pageSize, restarting }: WalApplication,
+  ): Promise<WalIndexState> {
+    let state = index.read() ?? (await this.#recover(shm, index, pageSize))
+    this.#adopt(state.header, restarting)
+    this.#takePin(shm, index)
+    const { frameCount } = state.header
+    const isDone = frameCount > 0 && state.backfillCount === frameCount
+    if (!hasWrite || !isDone || !access.tryLockFrames(shm)) return state
+    try {
+      restarting()
+      index.restart(this.#context.clock.random())
+      this.wal.clear()
+      this.#nextCheckpoint = CHECKPOINT_FRAMES
+      state = index.read() ?? state
+      this.#last = state.header
+      return state
+    } finally {
+      access.releaseFrames(shm)
+      this.#pin = undefined
+      this.#takePin(shm, index)
+    }
+  }
+
+  #append(index: WalIndexFile, { header }: WalIndexState, application: WalApplication): void {
+    const { files, cache } = this.#context
+    const appended = appendToWal(this.wal.file, header, application)
+    this.#attempt = { header: appended.header, application }
+    cache.forgetRange(files.walNodeId, appended.offset, appended.size)
+    index.addFrames(header.frameCount + 1, application.pgnos)
+    index.writeHeader(appended.header)
+    this.#count(appended.header, application)
+  }
+
+  #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: WalApplication): void {
+    this.wal.add(pgnos, commit, maxTxid)
+    this.#last = header
+    this.#attempt = undefined
+  }
+
+  async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
+    const { clock } = this.#context
+    while (!access.tryLockCheckpoint(shm)) await sleep(clock, 1)
+    try {
+      while (!access.tryLockRecover(shm)) await sleep(clock, 1)
+      const header = this.#last ?? this.#emptyHeader(pageSize)
+      const { frames } = this.wal
+      const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
+      index.rebuild({ ...header, change: (header.change + 1) >>> 0 }, pgnos, (mark) => {
+        const isFree = mark !== this.#pin && access.tryLockMark(shm, "exclusive", mark)
+        if (isFree) access.releaseMark(shm, mark)
+        return isFree
+      })
+      const state = index.read()
+      if (state === undefined) throw new LitefsError("io", "Cannot rebuild a wal-index")
+      return state
+    } finally {
+      access.releaseRecover(shm)
+      access.releaseCheckpoint(shm)
+    }
+  }
+
+  #emptyHeader(pageSize: number): WalIndexHeader {
+    const { clock } = this.#context
+    return {
+      change: 0,
+      bigEndianChecksum: false,
+      pageSize,
+      frameCount: 0,
+      pageCount: 0, // readers ask the database file
+      frameChecksum1: 0,
+      frameChecksum2: 0,
+      salt1: Math.floor(clock.random() * 0x100000000),
+      salt2: Math.floor(clock.random() * 0x100000000),
+    }
+  }
+
+  /**
+   * Clients of a replica write no frames: what they can have done is to make an attempt count that failed on its way,
+   * and to start over a log that is all in the database file.
+   */
+  #adopt(header: WalIndexHeader, restarting: () => void): void {
+    const last = this.#last
+    if (last === undefined ? header.frameCount === 0 : endsAt(header, last)) return
+    if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) {
+      return this.#count(header, this.#attempt.application)
+    }
+    if (header.frameCount > 0 || !this.wal.isWritten) throw this.#changed()
+    restarting()
+    this.wal.clear()
+    this.#last = header
+  }
+
+  #changed(): LitefsError {
+    return new LitefsError(
+      "damaged",
+      `Cannot apply to "${this.#context.name}": somebody has changed its WAL, restart this node`,
+    )
+  }
+
+  #unavailable(): LitefsError {
+    return new LitefsError(
+      "unavailable",
+      `Cannot apply to "${this.#context.name}": a client is recovering its WAL`,
+    )
+  }
+
+  #takePin(shm: Fd, index: WalIndexFile): void {
+    if (this.#pin !== undefined) return
+    for (const mark of PIN_MARKS) {
+      if (!access.tryLockMark(shm, "exclusive", mark)) continue
+      index.writeReadMark(mark, WAL_INDEX_READ_MARK_UNUSED)
+      access.tryLockMark(shm, "shared", mark) // a downgrade, which always works
+      this.#pin = mark
+      return
+    }
+  }
+
+  /** What goes wrong here is no harm to the transaction. */
+  #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
+    if (this.wal.frames.count < this.#nextCheckpoint) return
+    const { database, files, cache, log, name } = this.#context
+    try {
+      checkpoint({
+        wal: this.wal,
+        database,
+        databaseNodeId: files.nodeId,
+        shm,
+        cache,
+        overwriting,
+      })
+      this.#hasComplained = false
+    } catch (error) {
+      if (!this.#hasComplained) {
+        log.warn("cannot move pages from the WAL to the database file, trying again", {
+          db: name,
+          problem: messageOf(error),
+        })
+      }
+      this.#hasComplained = true
+    }
+    this.#nextCheckpoint = this.wal.frames.count + CHECKPOINT_FRAMES_MORE
+  }
+}
+
+/** Whether both count the same frames. */
+function endsAt(header: WalIndexHeader, other: WalIndexHeader): boolean {
+  if (header.frameCount !== other.frameCount) return false
+  return header.frameCount === 0 || (header.salt1 === other.salt1 && header.salt2 === other.salt2)
+}
