@@ -55,7 +55,6 @@ interface Node {
 
 export class Directory implements FileSystem {
   readonly #context: MountedDatabaseContext
-  readonly #peerThreadId: () => number
   readonly #databases = new Map<string, MountedDatabase>()
   readonly #damaged = new Set<string>() // not to be touched; every use of their names is EIO
   readonly #nodes = new Map<number, Node>()
@@ -71,10 +70,8 @@ export class Directory implements FileSystem {
   constructor(
     context: MountedDatabaseContext,
     states: ReadonlyMap<string, HistoryState | undefined>,
-    peerThreadId: () => number,
   ) {
     this.#context = context
-    this.#peerThreadId = peerThreadId
     this.#startedMs = context.clock.wallMs()
     for (const [name, state] of states) {
       if (state === undefined) this.#damaged.add(name)
@@ -367,7 +364,7 @@ export class Directory implements FileSystem {
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
-    if (caller.pid !== 0 && caller.pid === this.#peerThreadId()) opened.flags |= Fopen.NOFLUSH
+    if (this.#context.isPeer(caller.pid)) opened.flags |= Fopen.NOFLUSH
   }
 
   #listNames(): string[] {

@@ -24,6 +24,8 @@ export interface MountedDatabaseContext {
   readonly nodeId: bigint
   readonly clock: Clock
   readonly log: TransactionLog
+  /** Whether the kernel's id is that of the peer thread. */
+  isPeer(thread: number): boolean
   onCommit(slot: Slot): void
   /** Has the peer thread look whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
@@ -71,6 +73,10 @@ export class MountedDatabase {
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  isPeer(thread: number): boolean {
+    return this.#context.isPeer(thread)
   }
 
   publishBeforeFlush(thread: number): Deferred | undefined {

@@ -71,6 +71,7 @@ function start(given: FsThreadOptions): void {
     nodeId: options.nodeId,
     clock: systemClock,
     log: commitLog ?? directLog,
+    isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
     onCommit: (slot) => void unstored.add(slot),
     publish: (database, last) => {
       const deferred = new Deferred()
@@ -81,7 +82,7 @@ function start(given: FsThreadOptions): void {
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
   }
-  directory = new Directory(context, states, () => flags.peerThreadId)
+  directory = new Directory(context, states)
   tell({ type: "ready", believed: believed(states) })
 }
 

@@ -5,7 +5,8 @@ import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
-/** `<db>-wal`: the write-ahead log. On a replica clients may make and remove it, not write it. */
+/** `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make
+ * and remove it. */
 export class WalEntry extends BackedEntry {
   readonly #database: MountedDatabase
 
@@ -17,6 +18,7 @@ export class WalEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     const { capture } = this.#database
     if (capture === undefined) {
+      if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)
       this.#database.complainAboutWrite()
       throw FuseError.of(Errno.EROFS)
     }

@@ -20,6 +20,7 @@ import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readLtxFile } from "../store/ltx-file.ts"
+import { sizeOf } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import type { Application, Applier } from "./applier.ts"
 import { DatabaseLock } from "./database-lock.ts"
@@ -110,7 +111,7 @@ export class DatabaseApplier implements Applier {
     await this.#files.attach(false)
     await this.#files.exclusively(() => {
       this.#writePages(application)
-      cache.forgetPages(this.#files.nodeId, application.header.pageSize, application.pgnos)
+      this.#files.forgetPages(cache, application.header.pageSize, application.pgnos)
       this.#mode = this.#modeOfFile()
       application.publish()
     })
@@ -148,7 +149,7 @@ export class DatabaseApplier implements Applier {
     const { nodeId, walNodeId } = this.#files
     this.#lock ??= await this.#acquire()
     const { pageSize, commit } = application.header
-    cache.forgetPages(nodeId, this.#pageSize, this.#wal.settle(application.overwriting))
+    this.#wal.settle(application.overwriting)
     this.#writePages(application)
     application.loseWal()
     this.#wal.forget()
@@ -161,6 +162,7 @@ export class DatabaseApplier implements Applier {
     }
     cache.forgetFile(nodeId)
     cache.forgetFile(walNodeId)
+    sizeOf("mount:stat", this.#lock.database) // see MountedFiles.forgetPages()
     application.publish()
     this.#lock.release()
     this.#lock = undefined
@@ -184,7 +186,7 @@ export class DatabaseApplier implements Applier {
     const { cache } = this.#context
     this.#files.tryAlone(() => {
       const pgnos = this.#wal.settle(overwriting)
-      cache.forgetPages(this.#files.nodeId, this.#pageSize, pgnos)
+      this.#files.forgetPages(cache, this.#pageSize, pgnos)
       loseWal()
       this.#files.removeWal()
       this.#wal.forget()

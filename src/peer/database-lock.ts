@@ -66,6 +66,10 @@ export class DatabaseLock implements Disposable {
     this.#deadlineMs = options.clock.monotonicMs() + options.limitMs
   }
 
+  get database(): Fd {
+    return this.#database
+  }
+
   /** The wal-index, when the database is in WAL mode. */
   get shm(): Fd | undefined {
     return this.#shm

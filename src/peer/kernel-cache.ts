@@ -34,11 +34,6 @@ export class KernelCache {
     if (ranges.length === 0) this.#send(this.#notifier.invalidateAttributes(nodeId))
   }
 
-  /** Some bytes of a file, and its size and times. */
-  forgetRange(nodeId: number, offset: number, size: number): void {
-    this.#send(this.#notifier.invalidateInode(nodeId, offset, size))
-  }
-
   /** All of a file. */
   forgetFile(nodeId: number): void {
     this.#send(this.#notifier.invalidateInode(nodeId, 0, 0))

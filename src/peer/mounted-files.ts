@@ -17,11 +17,15 @@ import {
   O_CREAT,
   O_RDWR,
   openFile,
+  sizeOf,
   statusOf,
   unlinkFile,
+  writeAt,
 } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
+import type { KernelCache } from "./kernel-cache.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
+import type { WalTarget } from "./wal-writer.ts"
 
 /** The kernel's node of an open file of the mount: it stays what it is while the file is open. */
 export function nodeIdOf(fd: Fd): number {
@@ -63,6 +67,14 @@ export class MountedFiles {
     return this.#walNodeId
   }
 
+  /** The WAL. It is attached in WAL mode. */
+  get wal(): WalTarget {
+    const wal = must(this.#wal, "WAL")
+    return {
+      write: (address, size, offset) => writeAt("mount:write", wal, address, size, offset),
+    }
+  }
+
   /** The wal-index. It is attached in WAL mode. */
   get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
     const shm = must(this.#shm, "wal-index")
@@ -89,6 +101,16 @@ export class MountedFiles {
     }
     this.#shm = shm
     return true
+  }
+
+  /**
+   * Has the kernel forget pages of the database file, and ask for its size at once. A reader that asks loses the answer
+   * when the kernel is told to forget again meanwhile, and reads on with the old size (Linux:
+   * fuse_change_attributes_i). Nobody tells it while this asks.
+   */
+  forgetPages(cache: KernelCache, pageSize: number, pgnos: readonly number[]): void {
+    cache.forgetPages(this.#nodeId, pageSize, pgnos)
+    sizeOf("mount:stat", must(this.#database, "database"))
   }
 
   #attachDatabase(): Fd {

@@ -2,8 +2,7 @@
  * Applies transactions to a database in WAL mode as a SQLite client that writes: readers keep their snapshots, nobody
  * waits for anybody, nobody is turned away.
  *
- *   WRITE ─▶ frames into the WAL ─▶ kernel forgets that part of it ─▶ wal-index: pages, then header ─▶ position
- *                                                                                    └ a checkpoint now and then
+ *   WRITE ─▶ frames into the WAL ─▶ wal-index: pages, then header ─▶ position ─▶ a checkpoint, now and then
  *
  * 1. Clients of a replica change the header of the index only when they recover it, or when they start the log over.
  *    They cannot start it over while one read mark is taken: the daemon keeps one, with a value that holds up no
@@ -114,6 +113,7 @@ export class WalApplier {
   begin(index: WalIndexFile, pageSize: number): void {
     const header = index.read()?.header
     if (header === undefined) return
+    this.wal.file.create()
     beginWal(this.wal.file, header, pageSize)
   }
 
@@ -179,13 +179,12 @@ export class WalApplier {
   }
 
   #append(index: WalIndexFile, { header }: WalIndexState, application: WalApplication): void {
-    const { files, cache } = this.#context
-    const appended = appendToWal(this.wal.file, header, application)
-    this.#attempt = { header: appended.header, application }
-    cache.forgetRange(files.walNodeId, appended.offset, appended.size)
+    // Through the mount: readers find it in the kernel's cache, with the size of the file that belongs to it.
+    const next = appendToWal(this.#context.files.wal, header, application)
+    this.#attempt = { header: next, application }
     index.addFrames(header.frameCount + 1, application.pgnos)
-    index.writeHeader(appended.header)
-    this.#count(appended.header, application)
+    index.writeHeader(next)
+    this.#count(next, application)
   }
 
   #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: WalApplication): void {
@@ -280,10 +279,9 @@ export class WalApplier {
       checkpoint({
         wal: this.wal,
         database,
-        databaseNodeId: files.nodeId,
         shm,
-        cache,
         overwriting,
+        forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
       })
       this.#hasComplained = false
     } catch (error) {

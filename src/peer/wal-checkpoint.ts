@@ -13,7 +13,6 @@ import type { BackedFile } from "../store/backed-file.ts"
 import type { Fd } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import * as access from "./exclusive-access.ts"
-import type { KernelCache } from "./kernel-cache.ts"
 import type { ReplicaWal } from "./replica-wal.ts"
 import { WalIndexFile, type WalIndexState } from "./wal-index-file.ts"
 
@@ -22,11 +21,11 @@ const page = allocate(65536)
 export interface CheckpointContext {
   readonly wal: ReplicaWal
   readonly database: BackedFile
-  readonly databaseNodeId: number
   readonly shm: Fd
-  readonly cache: KernelCache
   /** Called before these bytes of the database file change. */
   overwriting(offset: number, size: number): void
+  /** Called when pages of the database file have changed, and perhaps its size. */
+  forgetPages(pageSize: number, pgnos: readonly number[]): void
 }
 
 /** Moves what can be moved now. */
@@ -45,7 +44,7 @@ export function checkpoint(context: CheckpointContext): void {
       const pgnos = context.wal.unwritten(safe)
       const isWhole = safe === frameCount
       copyPages(context, pgnos, pageSize, isWhole ? pageCount : undefined)
-      context.cache.forgetPages(context.databaseNodeId, pageSize, pgnos)
+      context.forgetPages(pageSize, pgnos)
       index.writeBackfillCount(safe)
       for (const pgno of pgnos) context.wal.written(pgno)
     } finally {

@@ -2,7 +2,7 @@
  * Appends transactions to the WAL of a replica, as a SQLite client that writes would (SQLite: sqlite3WalFrames).
  *
  * Only the file is written here. Nobody looks beyond the frames that the wal-index counts, so what is appended, and
- * what an attempt that failed has left there, does not matter until `Appended.header` is in the index.
+ * what an attempt that failed has left there, does not matter until the header that is returned is in the index.
  */
 
 import { must } from "../lib/assert.ts"
@@ -18,7 +18,6 @@ import {
   walFrameSize,
 } from "../sqlite/wal.ts"
 import type { WalIndexHeader } from "../sqlite/wal-index.ts"
-import type { BackedFile } from "../store/backed-file.ts"
 import { allocate } from "../sys/memory.ts"
 
 export interface WalTransaction {
@@ -31,22 +30,19 @@ export interface WalTransaction {
   readPages(take: (pgno: number, data: Uint8Array) => void): void
 }
 
-export interface Appended {
-  /** What makes the frames count. */
-  readonly header: WalIndexHeader
-  /** Which bytes of the file are new. */
-  readonly offset: number
-  readonly size: number
+/** The file. */
+export interface WalTarget {
+  write(address: number, size: number, offset: number): void
 }
 
 const buffer = allocate(1 << 20)
 
-/** Appends after the frames that `before` counts. */
+/** Appends after the frames that `before` counts. Returns the header that counts the new ones. */
 export function appendToWal(
-  wal: BackedFile,
+  wal: WalTarget,
   before: WalIndexHeader,
   transaction: WalTransaction,
-): Appended {
+): WalIndexHeader {
   const { pageSize, commit, pgnos } = transaction
   const isFirst = before.frameCount === 0
   const header = headerOf(before, pageSize)
@@ -54,7 +50,6 @@ export function appendToWal(
     ? new WalChecksum().set(header.checksum1, header.checksum2)
     : new WalChecksum().set(before.frameChecksum1, before.frameChecksum2)
   const out = new Buffered(wal, isFirst ? 0 : walFrameOffset(before.frameCount, pageSize))
-  const start = out.offset
   if (isFirst) out.reserve(WAL_HEADER_SIZE).set(headerBytes(before, pageSize))
 
   let count = 0
@@ -66,23 +61,19 @@ export function appendToWal(
   if (count !== pgnos.length) throw new RangeError(`There are ${count} of ${pgnos.length} pages`)
   out.flush()
   return {
-    header: {
-      ...before,
-      change: (before.change + 1) >>> 0,
-      bigEndianChecksum: header.bigEndianChecksum,
-      pageSize,
-      frameCount: before.frameCount + count,
-      pageCount: commit,
-      frameChecksum1: checksum.s0,
-      frameChecksum2: checksum.s1,
-    },
-    offset: start,
-    size: out.offset - start,
+    ...before,
+    change: (before.change + 1) >>> 0,
+    bigEndianChecksum: header.bigEndianChecksum,
+    pageSize,
+    frameCount: before.frameCount + count,
+    pageCount: commit,
+    frameChecksum1: checksum.s0,
+    frameChecksum2: checksum.s1,
   }
 }
 
 /** The header of a log that begins, alone: to clients there is a WAL then, though it holds nothing. */
-export function beginWal(wal: BackedFile, before: WalIndexHeader, pageSize: number): void {
+export function beginWal(wal: WalTarget, before: WalIndexHeader, pageSize: number): void {
   const out = new Buffered(wal, 0)
   out.reserve(WAL_HEADER_SIZE).set(headerBytes(before, pageSize))
   out.flush()
@@ -104,19 +95,13 @@ function headerOf(before: WalIndexHeader, pageSize: number): WalHeader {
 
 /** Writes of any size as few large ones. */
 class Buffered {
-  readonly #file: BackedFile
+  readonly #file: WalTarget
   #start: number // in the file, of what is in the buffer
   #size = 0
 
-  constructor(file: BackedFile, offset: number) {
-    file.create()
+  constructor(file: WalTarget, offset: number) {
     this.#file = file
     this.#start = offset
-  }
-
-  /** Where the next byte goes. */
-  get offset(): number {
-    return this.#start + this.#size
   }
 
   /** Bytes to be filled before the next call. */
