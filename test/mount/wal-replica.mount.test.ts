@@ -1,0 +1,271 @@
+/** A replica of a database in WAL mode: transactions are applied beside its readers, and nobody waits. */
+
+import { Database } from "bun:sqlite"
+import { expect, test } from "bun:test"
+import { copyFileSync, mkdtempSync, readFileSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { readWalIndexHeader } from "../../src/sqlite/wal-index.ts"
+import { WAL_INDEX_BLOCK_SIZE } from "../../src/sqlite/wal-index-block.ts"
+import {
+  backingContent,
+  caughtUp,
+  expectQuiet,
+  expectSame,
+  nodeCommand,
+  output,
+  run,
+  sqlite3,
+  start,
+} from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const SCHEMA = "create table t(i integer primary key, v, pad); create index tv on t(v);"
+/** Every row has the same `v`: a reader that sees two has seen a torn transaction. */
+const ROWS = `insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
+  select i, 0, randomblob(300) from n;`
+
+/** Transactions, each of which changes every row. Prints how many when `done` appears. */
+function writing(node: TestNode, done: string): string[] {
+  return nodeCommand(
+    node,
+    `
+    import { existsSync } from "node:fs"
+    const d = db("a.db")
+    let v = 0
+    while (!existsSync(${JSON.stringify(done)})) {
+      v += 1
+      d.transaction(() => {
+        d.prepare("update t set v = ?, pad = randomblob(200 + ? % 200)").run(v, v)
+        if (v % 7 === 0) d.prepare("delete from t where i > 250").run()
+        if (v % 7 === 3) d.exec("insert or ignore into t select i + 250, v, pad from t where i <= 50")
+      }).immediate()
+    }
+    console.log(v)
+  `,
+  )
+}
+
+/** Reads until `done` appears; fails at the first error and the first torn or older row. Prints how often. */
+function checking(node: TestNode, done: string, mmapSize: number): string[] {
+  return nodeCommand(
+    node,
+    `
+    import { existsSync } from "node:fs"
+    const d = db("a.db", { timeout: 0 })
+    d.pragma("mmap_size = ${mmapSize}")
+    const all = d.prepare("select min(v) least, max(v) most, count(*) count, sum(length(pad)) size from t")
+    const byIndex = d.prepare("select min(v) least, max(v) most, count(*) count from t indexed by tv")
+    let reads = 0
+    let last = -1
+    while (reads % 16 !== 0 || !existsSync(${JSON.stringify(done)})) {
+      d.exec("begin")
+      const a = all.get()
+      const b = byIndex.get()
+      d.exec("commit")
+      const isWhole = a.least === a.most && a.least === b.least && b.least === b.most && a.count === b.count
+      if (!isWhole || a.least < last || a.size < a.count) throw new Error(JSON.stringify({ a, b, last }))
+      last = a.least
+      if (reads++ === 0) process.stdout.write(" ")
+    }
+    console.log(reads)
+  `,
+  )
+}
+
+test.skipIf(!canMount)(
+  "readers of every kind see whole transactions in order, without one error, while thousands arrive",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    await caughtUp(primary, replica, "a.db")
+    const done = join(scope.directory, "done")
+    const checkers = [0, 0, 1 << 30].map((size) => start(checking(replica, done, size)))
+    for (const checker of checkers) await checker.spoken
+    const writer = start(writing(primary, done))
+    // As long as the reader's snapshot lives, nothing can start the WAL over or move all of it.
+    const long = new LongClient(scope, replica, "a.db")
+    await long.exec("begin")
+    const seen = await long.rows("select v, count(*), sum(length(pad)) from t")
+    const position = Number.parseInt(await caughtUp(primary, replica, "a.db"), 16)
+    while (Number.parseInt(sqlite3(replica, "a.db", "select max(v) from t"), 10) < 300) {
+      expect(await long.rows("select v, count(*), sum(length(pad)) from t")).toEqual(seen)
+    }
+    expect(await long.value("pragma integrity_check")).toBe("ok")
+    await long.exec("commit")
+    while (Number.parseInt(sqlite3(replica, "a.db", "select max(v) from t"), 10) < 600) {
+      await Bun.sleep(20)
+    }
+    run(["touch", done])
+    expect(Number(await output(writer))).toBeGreaterThan(599)
+    for (const checker of checkers) expect(Number(await output(checker))).toBeGreaterThan(10)
+    expect(Number.parseInt(await expectSame(primary, replica, "a.db"), 16)).toBeGreaterThan(
+      position,
+    )
+    expect(await long.value("select max(v) from t")).toBe(
+      Number(sqlite3(primary, "a.db", "select max(v) from t")),
+    )
+    await long.close()
+    await expectQuiet(replica, primary)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "the WAL of a replica is moved to the database file and started over when nobody reads it",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    const position = await caughtUp(primary, replica, "a.db")
+    const reader = new LongClient(scope, replica, "a.db")
+    const writer = new LongClient(scope, primary, "a.db")
+    const size = () => statSync(join(replica.data, "dbs/a.db/wal")).size
+    let largest = 0
+    const salts = new Set<string>()
+    for (let round = 0; round < 120; round++) {
+      await writer.exec(`update t set v = ${round}, pad = randomblob(300)`)
+      await caughtUp(primary, replica, "a.db")
+      expect(await reader.rows("select min(v), max(v) from t")).toEqual([[round, round]])
+      salts.add(readFileSync(join(replica.data, "dbs/a.db/wal")).toString("hex", 16, 24))
+      largest = Math.max(largest, size())
+    }
+    expect(salts.size).toBeGreaterThan(1)
+    expect(largest).toBeLessThan(8 * 1024 * 1024)
+    expect(await expectSame(primary, replica, "a.db")).not.toBe(position)
+    await Promise.all([reader.close(), writer.close()])
+    await expectQuiet(replica, primary)
+    expect(statSync(join(replica.data, "dbs/a.db/database")).size).toBeGreaterThan(100_000)
+  },
+  60_000,
+)
+test.skipIf(!canMount)(
+  "SQLite finds in the files of a replica that was killed what its clients saw, and builds the same wal-index",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(
+      primary,
+      "a.db",
+      `pragma page_size = 1024; pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
+    )
+    await caughtUp(primary, replica, "a.db")
+    const reader = new LongClient(scope, replica, "a.db")
+    const writer = new LongClient(scope, primary, "a.db")
+    await reader.exec("begin; select * from t") // keeps the WAL from being moved: three blocks of frames
+    for (let round = 0; round < 40; round++) {
+      await writer.exec(`update t set v = ${round}, pad = randomblob(700)`)
+    }
+    await caughtUp(primary, replica, "a.db")
+    const dump = sqlite3(replica, "a.db", ".dump")
+    const ours = readFileSync(join(replica.mount, "a.db-shm"))
+    const content = backingContent(replica, "a.db")
+
+    const aside = mkdtempSync(join(scope.directory, "aside-"))
+    for (const [kind, suffix] of [
+      ["database", ""],
+      ["wal", "-wal"],
+    ]) {
+      copyFileSync(join(replica.data, `dbs/a.db/${kind}`), join(aside, `a.db${suffix}`))
+    }
+    using database = new Database(join(aside, "a.db"))
+    expect(database.query("pragma integrity_check").values()).toEqual([["ok"]])
+    const theirs = readFileSync(join(aside, "a.db-shm"))
+    const [a, b] = [ours, theirs].map((bytes) => readWalIndexHeader(new Uint8Array(bytes)))
+    expect({ ...a, change: 0 }).toEqual({ ...b, change: 0 } as never)
+    expect(ours.length).toBeGreaterThanOrEqual(3 * WAL_INDEX_BLOCK_SIZE)
+    expect(Buffer.compare(ours.subarray(136), theirs.subarray(136))).toBe(0)
+    expect(run(["sqlite3", join(aside, "a.db"), ".dump"]).trim()).toBe(dump)
+    database.run("pragma wal_checkpoint(truncate)")
+    expect(Buffer.compare(readFileSync(join(aside, "a.db")), content)).toBe(0)
+
+    replica.signal("SIGKILL")
+    await replica.exited
+    await reader.close("SIGKILL")
+    await writer.exec("update t set v = 99")
+    const { directory, port } = replica
+    const again = await scope.node({ directory, port, follows: primary })
+    await expectSame(primary, again, "a.db")
+    await writer.close()
+    await expectQuiet(again, primary)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a client that keeps the write lock of a replica does not keep transactions away",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    await caughtUp(primary, replica, "a.db")
+    sqlite3(primary, "a.db", "update t set v = 1")
+    await caughtUp(primary, replica, "a.db")
+    const holder = new LongClient(scope, replica, "a.db")
+    const reader = new LongClient(scope, replica, "a.db")
+    await holder.exec("begin immediate")
+    expect(await holder.value("select max(v) from t")).toBe(1)
+    for (let v = 2; v < 30; v++) {
+      sqlite3(primary, "a.db", `update t set v = ${v}, pad = randomblob(300)`)
+      await caughtUp(primary, replica, "a.db")
+      expect(await reader.rows("select min(v), max(v) from t")).toEqual([[v, v]])
+      expect(await holder.value("select max(v) from t")).toBe(1)
+    }
+    const problem = await holder.exec("update t set v = 0; commit").catch((error) => error)
+    expect(problem?.code).toStartWith("SQLITE_IOERR")
+    await holder.exec("rollback").catch(() => {})
+    expect(await holder.rows("select min(v), max(v) from t")).toEqual([[29, 29]])
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "the journal mode changes in both directions under clients of the replica that stay connected",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    await caughtUp(primary, replica, "a.db")
+    const clients = [new LongClient(scope, replica, "a.db"), new LongClient(scope, replica, "a.db")]
+    let v = 0
+    const step = async (sql: string) => {
+      v += 1
+      sqlite3(primary, "a.db", `${sql}; update t set v = ${v}, pad = randomblob(100)`)
+      await caughtUp(primary, replica, "a.db")
+      clients.push(new LongClient(scope, replica, "a.db"))
+      for (const client of clients) {
+        expect(await client.rows("select min(v), max(v) from t")).toEqual([[v, v]])
+        expect(await client.value("pragma integrity_check")).toBe("ok")
+      }
+      expect(sqlite3(replica, "a.db", "select min(v) from t")).toBe(`${v}`)
+    }
+    for (const mode of ["delete", "wal", "truncate", "wal", "persist"]) {
+      await step(`pragma journal_mode = ${mode}`)
+      await step("delete from t where i > 290")
+      await step(ROWS.replace("insert", "insert or replace"))
+    }
+    const remaining = [clients.pop(), clients.shift()]
+    for (const client of clients) await client.close()
+    clients.length = 0
+    for (const client of remaining) if (client !== undefined) clients.push(client)
+    await step("vacuum")
+    await expectSame(primary, replica, "a.db")
+    for (const client of clients) await client.close()
+    clients.length = 0
+    await step("pragma journal_mode = delete") // and now nobody has the WAL open
+    await expectSame(primary, replica, "a.db")
+    await step("pragma journal_mode = delete")
+    expect(run(["ls", "-A", replica.mount])).not.toContain("a.db-wal")
+    await expectSame(primary, replica, "a.db")
+    for (const client of clients) await client.close()
+    await expectQuiet(replica, primary)
+  },
+  60_000,
+)
