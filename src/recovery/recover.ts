@@ -10,8 +10,8 @@
  *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
  *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
- *   5. Sum all pages. When that is the checksum of the last LTX file, done. Otherwise replay the LTX files after
- *      the synced TXID, oldest first, and sum again.
+ *   5. Sum all pages. When that is the checksum of the last LTX file, done; also when it is with the commits of the
+ *      WAL, which are then copied. Otherwise replay the LTX files after the synced TXID, oldest first, and sum again.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -38,7 +38,7 @@ import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory
 import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
-import { unlinkFile } from "../sys/file.ts"
+import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isHot, rollBack } from "./journal-rollback.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
@@ -153,23 +153,35 @@ function recoverContent(
   }
   const synced = readSynced(dataDir.syncedPath(name))
   const chain = chainTo(last.file, ltx.list(), synced)
-  if (!isWhole(chain, synced)) {
-    // Replaying what is left of the log could not help, and would write over what the WAL completes.
-    const wanted = {
-      checksum: summary.trailer.postApplyChecksum,
-      pageSize: summary.header.pageSize,
-    }
-    if (copyFromWal(dataDir.path(name, "wal"), database, sums, wanted)) {
-      cutToSize(database, summary)
+  const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary)
+  if (walSums !== undefined) {
+    if (!isWhole(chain, synced)) {
       log.info("copied pages from the WAL that are in no LTX file", { db: name })
-      writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
-      return stateAfter(summary, sums)
     }
+    writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
+    return stateAfter(summary, walSums)
   }
   if (!isAt(sumsAfter(chain, sums, summary), summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)
   writeSynced(dataDir.syncedPath(name), state.pos.txid)
   return state
+}
+
+/** After a crash of the daemon alone, the WAL has what the file lacks: that is quicker than to replay the log. */
+function takeFromWal(
+  path: string,
+  database: BackedFile,
+  summary: LtxSummary,
+): PageChecksums | undefined {
+  if (!fileExists("wal:open", path)) return undefined
+  const wanted = {
+    checksum: summary.trailer.postApplyChecksum,
+    pageSize: summary.header.pageSize,
+  }
+  const sums = sumPages(database, summary)
+  if (!copyFromWal(path, database, sums, wanted)) return undefined
+  cutToSize(database, summary)
+  return sums
 }
 
 interface LastFile {

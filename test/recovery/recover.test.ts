@@ -149,13 +149,23 @@ describe("recoverDatabase()", () => {
     expect(found.state).toMatchObject({ pageSize: 1024, commit: 2 })
   })
 
-  test("recoverDatabase() forgets the WAL when its commits are in LTX files", () => {
+  test.each([
+    ["takes from the WAL what the file lacks", [], (_path: string) => {}],
+    ["replays the log without a WAL", ["info: replayed transactions"], rmSync],
+    [
+      "replays the log when the WAL is torn",
+      ["info: replayed transactions", "warn: set aside a WAL with commits that are in no LTX file"],
+      (path: string) => truncateSync(path, statSync(path).size - 100),
+    ],
+  ])("recoverDatabase() %s", (_, lines, spoil) => {
     using directory = new DataDirectory()
     const database = directory.database("app.db", 5, "wal")
+    const image = imageOf(database)
     expect(existsSync(database.path("wal"))).toBe(true)
+    spoil(database.path("wal"))
     const found = recover(directory)
-    expectAt(database, imageOf(database), 5, found)
-    expect(found.log.lines).toEqual(["info: replayed transactions"])
+    expectAt(database, image, 5, found)
+    expect(found.log.lines).toEqual(lines)
   })
 
   test("recoverDatabase() cuts a file that is longer than its last transaction", () => {
