@@ -35,7 +35,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
-import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
+import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
 
 const log = logger("litefs")
@@ -208,9 +208,6 @@ export class LiteFS {
     ]
 
     const device = mountFuse(fuseDir)
-    fs.serve(device)
-    peer.mounted(device)
-    this.#mounted.resolve()
     this.#closing.defer(async () => {
       await peer.detach()
       unmount(fuseDir)
@@ -221,6 +218,10 @@ export class LiteFS {
       if (isFree) await Promise.all([fs.stopped, peer.settle()])
       else log.warn("files of the mount are still open, the next start takes longer")
     })
+    const notifier = cloneDevice(device)
+    await fs.serve(device, [notifier])
+    peer.mounted(notifier)
+    this.#mounted.resolve()
     log.info("mounted", { dir: fuseDir, role: role.kind, http: `${httpAddr.host}:${port}` })
 
     const verifier = new Verifier(believed, {

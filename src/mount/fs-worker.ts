@@ -3,7 +3,7 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
 import type { Txid } from "../ltx/pos.ts"
-import type { Fd } from "../sys/file.ts"
+import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { ReplaceOutcome } from "./replace.ts"
@@ -29,6 +29,7 @@ export class FsWorker {
   readonly #readFd: Fd
   readonly #mailbox: MailboxSender<FsMessage>
   readonly #ready = Promise.withResolvers<readonly string[]>()
+  readonly #serving = Promise.withResolvers<boolean>()
   readonly #unmounted = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
@@ -54,9 +55,10 @@ export class FsWorker {
     return this.#ready.promise
   }
 
-  /** Answers the mount from now on, until it is taken away. */
-  serve(device: Fd): void {
-    this.#tell({ type: "serve", device })
+  /** Answers the mount from now on, until it is taken away. Resolves when the descriptor is not for others any more. */
+  async serve(device: Fd, unwanted: readonly Fd[]): Promise<void> {
+    this.#tell({ type: "serve", device, unwanted })
+    if (await this.#serving.promise) closeFile(device)
   }
 
   /** Resolves when the mount is gone: no client has a file of it open. */
@@ -124,6 +126,8 @@ export class FsWorker {
         return this.#on.replaced(event.request, event.outcome)
       case "segment-full":
         return this.#on.segmentFull(event.segment)
+      case "serving":
+        return this.#serving.resolve(event.isOwner)
       case "unmounted":
         return this.#unmounted.resolve()
       case "stopped":
@@ -138,6 +142,7 @@ export class FsWorker {
   #fail(message: string): void {
     const error = new Error(message)
     this.#ready.reject(error)
+    this.#serving.resolve(false)
     this.#unmounted.resolve()
     this.#stopped.resolve()
     this.#on.failed(error)

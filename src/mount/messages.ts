@@ -20,7 +20,8 @@ export interface FsThreadOptions {
 /** From the main thread, before it serves. */
 export type FsCommand =
   | { readonly type: "start"; readonly options: FsThreadOptions }
-  | { readonly type: "serve"; readonly device: Fd }
+  /** `unwanted` are descriptors that it is not to keep open. */
+  | { readonly type: "serve"; readonly device: Fd; readonly unwanted: readonly Fd[] }
 
 /** Through the mailbox, while it serves. */
 export type FsMessage =
@@ -55,6 +56,8 @@ export type FsEvent =
     }
   /** A segment of the commit log is full: it is free when everything is synced. */
   | { readonly type: "segment-full"; readonly segment: number }
+  /** Whether the thread has the device to itself, when the others close it. */
+  | { readonly type: "serving"; readonly isOwner: boolean }
   | { readonly type: "unmounted" }
   | { readonly type: "stopped" } // everything is settled
   | { readonly type: "failed"; readonly message: string }

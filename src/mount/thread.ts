@@ -23,6 +23,7 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
+import { ownDescriptors } from "../sys/thread.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
@@ -86,7 +87,13 @@ function start(given: FsThreadOptions): void {
   tell({ type: "ready", believed: believed(states) })
 }
 
-function serveDevice(device: Fd): void {
+/**
+ * The thread has a table of descriptors of its own. When the process is killed, the device is closed with this thread,
+ * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
+ * end, and would keep the device open that way (Linux: request_wait_answer).
+ */
+function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
+  tell({ type: "serving", isOwner: ownDescriptors(unwanted) })
   const request = allocate(REQUEST_SIZE)
   const reply = allocate(REPLY_SIZE)
   const server = new FuseServer({
@@ -194,7 +201,7 @@ function tell(event: FsEvent): void {
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
   try {
     if (data.type === "start") start(data.options)
-    else serveDevice(data.device)
+    else serveDevice(data.device, data.unwanted)
   } catch (error) {
     tell({ type: "failed", message: messageOf(error) })
   }

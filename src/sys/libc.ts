@@ -44,6 +44,7 @@ const { symbols } = dlopen(LIBC, {
   getuid: { args: [], returns: "u32" },
   getgid: { args: [], returns: "u32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+  unshare: { args: ["i32"], returns: "i32" },
 })
 
 /** syscall(2) with the argument types of statx, which older musl has no symbol for. */
@@ -105,6 +106,7 @@ interface Libc {
   getuid(): number
   getgid(): number
   ioctl(fd: number, request: number, argument: number): number
+  unshare(flags: number): number
   statx(dirFd: number, path: number, flags: number, mask: number, into: number): number
   gettid(): number
 }

@@ -66,6 +66,22 @@ function mountHint(error: number): string {
   }
 }
 
+/**
+ * Another descriptor of the same mount, for notifications. A request that was read from one of them is given up by
+ * the kernel when that one is closed.
+ */
+export function cloneDevice(device: Fd): Fd {
+  const FUSE_DEV_IOC_CLONE = 0x8004e500
+  const fd = openDevice()
+  const argument = allocate(4096)
+  new Int32Array(argument.bytes.buffer, argument.bytes.byteOffset, 1)[0] = device
+  const failed = libc.ioctl(fd, FUSE_DEV_IOC_CLONE, argument.address) < 0
+  const error = failed ? errno() : 0
+  if (error === 0) return fd
+  closeFile(fd)
+  throw new SysError(error, "fuse:clone", "clone /dev/fuse")
+}
+
 function openDevice(): Fd {
   try {
     return openFile("fuse:open", "/dev/fuse", O_RDWR)

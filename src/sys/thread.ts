@@ -1,4 +1,34 @@
+import { readdirSync, readlinkSync } from "node:fs"
+import { closeFile, type Fd } from "./file.ts"
 import { libc } from "./libc.ts"
+
+const CLONE_FILES = 0x400
+
+/**
+ * Gives the calling thread a table of descriptors of its own, with what is open now, less `unwanted` and all sockets:
+ * those would stay open when the others close them. False where the kernel does not allow it.
+ */
+export function ownDescriptors(unwanted: readonly Fd[]): boolean {
+  if (libc.unshare(CLONE_FILES) < 0) return false
+  for (const fd of [...unwanted, ...sockets()]) closeFile(fd)
+  return true
+}
+
+function sockets(): Fd[] {
+  const directory = "/proc/thread-self/fd"
+  return readdirSync(directory)
+    .filter((fd) => linkOf(`${directory}/${fd}`).startsWith("socket:"))
+    .map(Number)
+}
+
+/** Empty for a descriptor that is gone, as the one of the listing is. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ""
+  }
+}
 
 /** The kernel's id of the calling thread: what a FUSE request of this thread carries as its pid. */
 export function threadId(): number {

@@ -269,3 +269,29 @@ test.skipIf(!canMount)(
   },
   60_000,
 )
+
+test.skipIf(!canMount)(
+  "a replica that is killed while it waits for its own mount ends by itself, and its clients hear of it",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    // The fs thread stops the process when it is about to answer a write of the peer thread.
+    const env = { LITEFS_FAULTS: "wal:write#12=kill" }
+    const replica = await scope.node({ follows: primary, env })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    await caughtUp(primary, replica, "a.db")
+    const reader = new LongClient(scope, replica, "a.db")
+    await reader.rows("select count(*) from t")
+    for (let v = 1; v < 20; v++) sqlite3(primary, "a.db", `update t set v = ${v}`)
+    expect(await replica.exited).toEqual({ code: null, signal: "SIGKILL" })
+    expect(await reader.rows("select sum(v) from t").catch((error) => error.code)).toStartWith(
+      "SQLITE_",
+    )
+    await reader.close()
+    const { directory, port } = replica
+    const again = await scope.node({ directory, port, follows: primary })
+    await expectSame(primary, again, "a.db")
+    await expectQuiet(again, primary)
+  },
+  30_000,
+)
