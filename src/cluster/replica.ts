@@ -15,7 +15,7 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
-import type { Frame } from "../wire/frame.ts"
+import { type Frame, type JudgedFrame, WANTS_VERDICTS_HEADER } from "../wire/frame.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
 
@@ -36,7 +36,11 @@ export interface LtxSink {
   /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
   applied(file: number): Promise<void>
   abort(file: number): void
+  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
+  judge?(file: number, database: string, verdict: Verdict): void
 }
+
+type Verdict = Pick<JudgedFrame, "pos" | "is">
 
 export interface ReplicaOptions {
   readonly primaryUrl: string
@@ -129,7 +133,7 @@ export class Replica {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const request = makeRequest(url, {
       method: "POST",
-      headers: { ...headers, "Content-Length": body.length },
+      headers: { ...headers, [WANTS_VERDICTS_HEADER]: "1", "Content-Length": body.length },
       signal,
       agent: false,
     })
@@ -156,6 +160,7 @@ class Connection {
   #file: { number: number; database: string; parts: Uint8Array[]; size: number } | undefined
   #lastApplied: Promise<void> = Promise.resolve()
   #hasEnded = false
+  #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
 
   constructor(options: ReplicaOptions, onReady: () => void) {
     this.#options = options
@@ -220,6 +225,9 @@ class Connection {
       case "dropDb":
         log.warn("the primary does not have a database that is here", { db: frame.database })
         return
+      case "judged":
+        this.#verdict = frame
+        return
       case "handoff":
       case "hwm":
       case "heartbeat":
@@ -232,6 +240,10 @@ class Connection {
     this.#file = { number, database, parts: [], size: 0 }
     this.#lastApplied = this.#options.sink.applied(number)
     this.#lastApplied.catch((error) => this.#fail(error))
+    const verdict = this.#verdict
+    this.#verdict = undefined
+    if (verdict?.database !== database) return
+    this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
   }
 
   #handleData(bytes: Uint8Array): void {

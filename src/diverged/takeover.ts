@@ -76,6 +76,7 @@ export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void
   if (commit === 0) unlinkFile("takeover:unlink-database", database)
   else moveIfThere(dataDir.nextPath(name, number, "database"), database)
   unlinkFile("takeover:unlink-checksums", dataDir.checksumsPath(name))
+  unlinkFile("takeover:unlink-past", dataDir.pastPath(name))
 }
 
 /** What moveIn() has done is on the disk, and nothing is to be done again. */

@@ -20,8 +20,9 @@ import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions } from "../store/positions.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
-import { encodeFrame, type Frame } from "../wire/frame.ts"
+import { encodeFrame, type Frame, WANTS_VERDICTS_HEADER } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
+import { ancestryOf } from "./ancestry.ts"
 import { readBody } from "./body.ts"
 
 const log = logger("stream")
@@ -63,7 +64,8 @@ export async function handleStream(
   response.flushHeaders()
   const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known)
+  const wantsVerdicts = request.headers[WANTS_VERDICTS_HEADER] === "1"
+  const stream = new ReplicaStream(context, response, known, wantsVerdicts)
   context.streams.add(stream)
   try {
     await stream.run()
@@ -88,11 +90,18 @@ export class ReplicaStream {
   readonly #context: StreamContext
   readonly #response: ServerResponse
   readonly #known: Map<string, Pos>
+  readonly #wantsVerdicts: boolean
   readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
   readonly #unsubscribe: () => void
   #isClosed = false
 
-  constructor(context: StreamContext, response: ServerResponse, known: Map<string, Pos>) {
+  constructor(
+    context: StreamContext,
+    response: ServerResponse,
+    known: Map<string, Pos>,
+    wantsVerdicts = false,
+  ) {
+    this.#wantsVerdicts = wantsVerdicts
     this.#context = context
     this.#response = response
     this.#known = known
@@ -198,6 +207,7 @@ export class ReplicaStream {
     const snapshot = await this.#context.snapshots.snapshot(name)
     if (snapshot === undefined) return undefined
     log.info("sending snapshot", { db: name, pos: formatPos(snapshot.pos) })
+    await this.#judge(name, snapshot.pos)
     await this.#write(encodeFrame({ type: "ltx", size: 0n, database: name }))
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
     for await (const part of snapshot.parts) {
@@ -206,6 +216,14 @@ export class ReplicaStream {
     }
     await chunks.end()
     return snapshot.pos
+  }
+
+  /** Tells the replica whether something is lost when the snapshot takes the place of what it has. */
+  async #judge(name: string, pos: Pos): Promise<void> {
+    const known = this.#known.get(name)
+    if (!this.#wantsVerdicts || known === undefined || known.txid === 0n) return
+    const is = ancestryOf(this.#context.dataDir, name, known, pos)
+    if (is !== undefined) await this.#send({ type: "judged", database: name, pos: known, is })
   }
 
   async #send(frame: Frame): Promise<void> {

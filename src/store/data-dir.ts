@@ -5,6 +5,7 @@
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
+ *   <root>/dbs/<name>/past                             positions of removed LTX files (past-positions.ts)
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
@@ -73,6 +74,10 @@ export class DataDir {
 
   nextPath(name: string, number: number, file: NextFile): string {
     return join(this.root, "dbs", name, `next-${number}.${file}`)
+  }
+
+  pastPath(name: string): string {
+    return join(this.root, "dbs", name, "past")
   }
 
   takeoverPath(name: string): string {

@@ -8,6 +8,8 @@
  *     5  handoff    string32 lease ID: the replica is to become primary
  *     6  hwm        u64 TXID, string32 database: what is safe in a backup
  *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
+ *  0x48  judged     u64 TXID, u64 checksum, u32 0 or 1, string32 database: before a snapshot, whether that
+ *                   position of the replica is on the primary's history (0) or on another (1)
  *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does
@@ -15,7 +17,7 @@
  */
 
 import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Pos, Txid } from "../ltx/pos.ts"
 
 export interface LtxFrame {
   readonly type: "ltx"
@@ -52,6 +54,13 @@ export interface HeartbeatFrame {
   readonly timestampMs: number
 }
 
+export interface JudgedFrame {
+  readonly type: "judged"
+  readonly database: string
+  readonly pos: Pos
+  readonly is: "same" | "other"
+}
+
 export type Frame =
   | LtxFrame
   | ReadyFrame
@@ -60,6 +69,7 @@ export type Frame =
   | HandoffFrame
   | HwmFrame
   | HeartbeatFrame
+  | JudgedFrame
 
 /** How one type of frame is written, without the type itself. */
 interface FrameCodec<F extends Frame> {
@@ -72,6 +82,9 @@ interface FrameCodec<F extends Frame> {
   decode(r: ByteReader): F
 }
 
+/** Set to "1" by a replica that knows judged frames. */
+export const WANTS_VERDICTS_HEADER = "litefs-verdicts"
+
 /** Enough for a database name and for a lease ID. */
 export const MAX_FRAME_TEXT_SIZE = 255
 
@@ -79,7 +92,7 @@ const TYPE_SIZE = 4
 const TEXT_LENGTH_SIZE = 4
 
 /** A frame without the file that follows an ltx frame is never larger. */
-export const MAX_FRAME_SIZE = TYPE_SIZE + 8 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
+export const MAX_FRAME_SIZE = TYPE_SIZE + 20 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
 
 const ltx: FrameCodec<LtxFrame> = {
   code: 1,
@@ -137,6 +150,27 @@ const heartbeat: FrameCodec<HeartbeatFrame> = {
   decode: (r) => ({ type: "heartbeat", timestampMs: r.safeI64() }),
 }
 
+const judged: FrameCodec<JudgedFrame> = {
+  code: 0x48,
+  fixedSize: 20,
+  hasText: true,
+  encode: (w, f) => {
+    writeText(
+      w
+        .u64(f.pos.txid)
+        .u64(f.pos.checksum)
+        .u32(f.is === "same" ? 0 : 1),
+      f.database,
+    )
+  },
+  decode: (r) => ({
+    type: "judged",
+    pos: { txid: r.u64(), checksum: r.u64() },
+    is: r.u32() === 0 ? "same" : "other",
+    database: readText(r),
+  }),
+}
+
 const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
   ltx,
   ready,
@@ -145,6 +179,7 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   handoff,
   hwm,
   heartbeat,
+  judged,
 }
 
 const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(

@@ -22,12 +22,13 @@ describe("litefs help", () => {
 
       The commands are:
 
-      	mount    mount the file system and run a command next to it
-      	import   put a database file in the place of a database
-      	export   write a database to a file
-      	ltx      list, check, apply and compact LTX files
-      	doctor   examine a data directory, and repair it
-      	version  print the version
+      	mount     mount the file system and run a command next to it
+      	import    put a database file in the place of a database
+      	export    write a database to a file
+      	ltx       list, check, apply and compact LTX files
+      	doctor    examine a data directory, and repair it
+      	diverged  show and extract what a replica kept that its primary lacks
+      	version   print the version
 
       Use "litefs help <command>" for the flags of a command.
 

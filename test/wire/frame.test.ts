@@ -23,6 +23,11 @@ const frames: [type: string, frame: Frame, bytes: string][] = [
     { type: "hwm", txid: 258n, database: "my.db" },
     "00000006 0000000000000102 00000005 6d792e6462",
   ],
+  [
+    "judged",
+    { type: "judged", database: "my.db", pos: { txid: 3n, checksum: 1n << 63n }, is: "other" },
+    "00000048 0000000000000003 8000000000000000 00000001 00000005 6d792e6462",
+  ],
   ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
 ]
 
@@ -32,7 +37,9 @@ describe("encodeFrame", () => {
   })
 
   test("encodeFrame refuses a text that no decoder would take", () => {
-    const largest = encodeFrame({ type: "hwm", txid: 1n, database: "n".repeat(255) })
+    const pos = { txid: 1n, checksum: 1n }
+    const database = "n".repeat(255)
+    const largest = encodeFrame({ type: "judged", database, pos, is: "same" })
     expect(largest.length).toBe(MAX_FRAME_SIZE)
     expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(300) })).toThrow(RangeError)
     expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(256) })).toThrow(RangeError)
