@@ -25,6 +25,7 @@ import {
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
+import { RateLimit } from "./lib/rate-limit.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
@@ -154,7 +155,7 @@ export class LiteFS {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
-      snapshots: snapshotsOf(fs, peer, "ltx"),
+      snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
@@ -319,6 +320,17 @@ const UNMOUNT_MS_MAX = 1000
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)
+}
+
+function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
+  if (rate === undefined) return source
+  const limit = new RateLimit(systemClock, rate)
+  return {
+    async snapshot(database) {
+      const snapshot = await source.snapshot(database)
+      return snapshot && { ...snapshot, parts: limit.apply(snapshot.parts) }
+    },
+  }
 }
 
 /** What keeps a database as it is: the thread that changes its file. */

@@ -222,7 +222,13 @@ export class ReplicaStream {
   async #judge(name: string, pos: Pos): Promise<void> {
     const known = this.#known.get(name)
     if (!this.#wantsVerdicts || known === undefined || known.txid === 0n) return
-    const is = ancestryOf(this.#context.dataDir, name, known, pos)
+    let is: "same" | "other" | undefined
+    try {
+      is = ancestryOf(this.#context.dataDir, name, known, pos)
+    } catch (error) {
+      // A file was removed under our hands: then the replica keeps more than it has to.
+      log.debug("cannot judge the position of a replica", { db: name, error })
+    }
     if (is !== undefined) await this.#send({ type: "judged", database: name, pos: known, is })
   }
 

@@ -33,8 +33,8 @@ export interface FileSwitch {
   readonly name: string
   readonly pageSize: number
   readonly commit: number // pages; 0 when there is no database afterwards
-  /** Clients could take what they remember of the old content for the new. */
-  readonly isOther: boolean
+  /** Of the new content, which clients could take for what they remember; undefined: they cannot. */
+  readonly disguise: number | undefined
   /** What holds the old files open in the mount lets them go. */
   detach(): void
   /** Throws when nothing is to be changed. */
@@ -62,10 +62,9 @@ const RETRY_MS = 1000
 export async function switchFiles(options: FileSwitchOptions, files: FileSwitch): Promise<void> {
   using lock = await lockOut(options, files)
   files.decide()
-  const disguise = files.isOther ? Math.floor(options.clock.random() * 0xffffffff) + 1 : undefined
   await untilDone(options, files.name, () => {
     files.change()
-    options.tellFs({ type: "switched", database: files.name, disguise })
+    options.tellFs({ type: "switched", database: files.name, disguise: files.disguise })
     if (lock !== undefined) forgetOld(options, files, lock.shm)
   })
   files.publish()

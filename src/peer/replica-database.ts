@@ -62,6 +62,7 @@ export class ReplicaDatabase {
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
   #unfinished: Takeover | undefined
+  #disguise = 0
 
   constructor(name: string, context: ReplicaDatabaseContext, state: HistoryState) {
     this.name = name
@@ -123,6 +124,7 @@ export class ReplicaDatabase {
       header,
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
+      disguise: this.#disguise,
       overwriting: (offset, size) => {
         for (const view of this.#views) view.saveRange(offset, size)
       },
@@ -195,7 +197,7 @@ export class ReplicaDatabase {
 
   /** The snapshot becomes the database, and its log the only file of ours. */
   async #takeOver(incoming: IncomingFile): Promise<void> {
-    const { dataDir, log, transactions } = this.#context
+    const { dataDir, clock, log, transactions } = this.#context
     const { header } = incoming
     const before = this.#state.pos
     const next = posAfter(incoming)
@@ -208,19 +210,22 @@ export class ReplicaDatabase {
       commit: header.commit,
       kept: kept?.label,
     }
+    // Another one than any client has seen.
+    const disguise = kept && Math.floor(clock.random() * 0xffffffff) + 1
     try {
       if (before.txid > 0n) transactions.clear()
       await this.#context.switchFiles({
         name: this.name,
         pageSize: header.pageSize,
         commit: header.commit,
-        isOther: kept !== undefined,
+        disguise,
         detach: () => this.#applier.detach(),
         decide: () => this.#decide(incoming, takeover),
         change: () => moveIn(dataDir, this.name, takeover),
         publish: () => {
           this.#advance(incoming)
           this.#openAnew()
+          this.#disguise = disguise ?? this.#disguise
           this.#context.publish(this.name, this.#state)
         },
       })

@@ -77,6 +77,7 @@ describe("litefs help", () => {
       	--retention DURATION           keep LTX files for this long (default 10m)
       	--retention-interval DURATION  look for old LTX files this often (default 1m)
       	--retention-max-size SIZE      per database, for replicas that lag behind (default 1GiB)
+      	--snapshot-rate RATE           send snapshots no faster, like 50MB/s (default: unlimited)
       	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
       	--log-format FORMAT            how to log it: text, json (default text)
       	--fuse-debug                   log every request of the kernel

@@ -1,0 +1,159 @@
+/** A replica that takes a snapshot, whatever comes between. */
+import { expect, test } from "bun:test"
+import { cpSync, readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { listKept } from "../../src/diverged/kept-history.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
+import { diverge } from "../support/diverge.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
+
+const MODES = ["delete", "wal"] as const
+const random = testRandom()
+
+function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
+  const { directory, port } = node
+  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
+}
+
+function fill(rows: number): string {
+  return `create table t(x); with recursive n(i) as (select 1 union all select i + 1 from n where i < ${rows})
+    insert into t select randomblob(4000) from n;`
+}
+
+/** Files of the data directory that nobody needs any more. */
+function leftovers(node: TestNode): string[] {
+  const names = readdirSync(node.data, { recursive: true }) as string[]
+  return names.filter((name) => /next-|takeover|receiving|\.part/.test(name))
+}
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a replica that is killed while it takes a snapshot is whole afterwards, and has kept what was there",
+  async (mode) => {
+    await using scope = new Scope()
+    const stopped = await diverge(scope, {
+      setup: `pragma journal_mode = ${mode}; ${fill(300)}`,
+      ours: "update t set x = 'ours' where rowid > 10;",
+      theirs: "update t set x = 'theirs' where rowid > 20;",
+    })
+    const { directory, port, data } = stopped.replica
+    const saved = join(scope.directory, "saved")
+    cpSync(data, saved, { recursive: true })
+    const primary = await again(scope, stopped.primary)
+    // A part of the calls each, so that all parts of it are hit.
+    for (const [calls, count] of [
+      ["next:*", 20],
+      ["diverged:*", 20],
+      ["takeover:*", 25],
+      ["takeover:*", 25],
+      ["mount:*", 10],
+    ] as const) {
+      run(["sh", "-c", `rm -rf '${data}' && cp -r '${saved}' '${data}'`])
+      const env = { LITEFS_FAULTS: `${calls}#${1 + random.below(count)}=kill` }
+      const killed = await scope.spawn({ directory, port, follows: primary, env })
+      const isOver = killed.logged(/has diverged from the primary's/).catch(() => {})
+      await Promise.race([killed.exited, isOver])
+      await killed.stop("SIGKILL")
+      const replica = await scope.node({ directory, port, follows: primary })
+      await expectSame(primary, replica, "a.db")
+      sqlite3(primary, "a.db", "insert into t values('later')")
+      await expectSame(primary, replica, "a.db")
+      await replica.stop()
+      expect(leftovers(replica)).toEqual([])
+      const { histories } = listKept(new DataDir(data))
+      expect(histories.map(({ facts }) => facts.database)).toEqual(["a.db"])
+    }
+  },
+  120_000,
+)
+
+test.skipIf(!canMount)(
+  "a replica without room for a snapshot says so, keeps what it has, and takes it when there is room",
+  async () => {
+    await using scope = new Scope()
+    const { primary: first, replica: second } = await diverge(scope, {
+      setup: "create table t(x);",
+      ours: fill(100).replace("create table t(x);", ""),
+      theirs: "insert into t values('theirs');",
+    })
+    const primary = await again(scope, first)
+    const faults = join(scope.directory, "faults")
+    run(["sh", "-c", `echo 'next:reserve#1+=ENOSPC' > '${faults}'`])
+    const { directory, port } = second
+    const env = { LITEFS_FAULTS_FILE: faults }
+    const replica = await scope.node({ directory, port, follows: primary, env })
+    await replica.logged(
+      /Cannot receive a snapshot of \\?"a.db\\?": it makes a database of .* are left/,
+    )
+    expect(sqlite3(replica, "a.db", "select x from t")).toBe("theirs")
+    expect(leftovers(replica)).toEqual([])
+    run(["sh", "-c", `: > '${faults}.new' && mv '${faults}.new' '${faults}'`])
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "%p mode: a snapshot that was received is served on to others when its node becomes primary",
+  async (mode) => {
+    await using scope = new Scope()
+    const first = await scope.node()
+    sqlite3(first, "a.db", `pragma journal_mode = ${mode}; ${fill(50)}`)
+    sqlite3(first, "a.db", "insert into t values('first')")
+    const second = await scope.node({ follows: first })
+    await caughtUp(first, second, "a.db")
+    const cluster = readFileSync(join(first.data, "clusterid"), "utf8")
+    await first.stop()
+    await second.stop()
+    expect(readFileSync(join(second.data, "clusterid"), "utf8")).toBe(cluster)
+    const primary = await again(scope, second)
+    const third = await scope.node({ follows: primary })
+    await expectSame(primary, third, "a.db")
+    sqlite3(primary, "a.db", "insert into t values('second')")
+    const position = await expectSame(primary, third, "a.db")
+    // The first primary was only behind: it gets the transaction, and nothing else.
+    const old = await again(scope, first, primary)
+    expect(await expectSame(primary, old, "a.db")).toBe(position)
+    expect(listKept(new DataDir(old.data)).histories).toEqual([])
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "clients that open, read and close all the time never see half of a takeover",
+  async () => {
+    await using scope = new Scope()
+    const half = (word: string) => `update t set x = '${word}';`
+    const stopped = await diverge(scope, {
+      setup: fill(2000),
+      ours: half("ours"),
+      theirs: half("theirs"),
+    })
+    const replica = await again(scope, stopped.replica, stopped.primary)
+    const before = pos(replica, "a.db")
+    const readers = Array.from({ length: 3 }, () => new LongClient(scope, replica, "a.db"))
+    let isOver = false
+    const seen = new Set<string>()
+    const reading = readers.map(async (reader) => {
+      while (!isOver) {
+        const rows = await reader.rows("select x, count(*) from t group by x")
+        expect(rows.length).toBe(1)
+        seen.add(String(rows[0]))
+      }
+    })
+    const primary = await again(scope, stopped.primary)
+    await caughtUp(primary, replica, "a.db")
+    await readers[0]?.rows("select 1")
+    isOver = true
+    await Promise.all(reading)
+    expect(pos(replica, "a.db")).not.toBe(before)
+    for (const reader of readers) {
+      expect(await reader.rows("select x, count(*) from t group by x")).toEqual([["ours", 2000]])
+      expect(await reader.value("pragma integrity_check")).toBe("ok")
+    }
+    expect([...seen].every((row) => row === "theirs,2000" || row === "ours,2000")).toBe(true)
+  },
+  60_000,
+)
