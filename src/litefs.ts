@@ -14,6 +14,7 @@ import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
+import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
 import { ApiServer } from "./http/server.ts"
 import {
   handleStream,
@@ -51,6 +52,8 @@ export class LiteFS {
   readonly #listeners = new Set<() => void>()
   #clusterId: string | undefined
   #replica: Replica | undefined
+  /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
+  readonly #unknown = new Set<string>()
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -155,10 +158,12 @@ export class LiteFS {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
+      parked: new ParkedSnapshots(systemClock),
       snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
+    this.#closing.defer(() => stream.parked.close())
     const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
     const exports = { files: this.#existing(dataDir, raw) }
     const imports = {
@@ -253,6 +258,7 @@ export class LiteFS {
       sink: peer,
       positions: () => this.#currentPositions(),
       onPrimary: (name) => peer.setPrimary(name),
+      onUnknown: (database) => this.#noteUnknown(database),
       onClusterId: (id) => this.#checkClusterId(dataDir, id),
     })
     this.#closing.defer(() => this.#replica?.close())
@@ -282,6 +288,14 @@ export class LiteFS {
       positions.set(this.#positions.name(slot), this.#positions.read(slot).pos)
     }
     return positions
+  }
+
+  #noteUnknown(database: string): void {
+    if (this.#unknown.has(database)) return
+    this.#unknown.add(database)
+    log.warn("the primary does not have a database that is here, it stays as it is", {
+      db: database,
+    })
   }
 
   #checkClusterId(dataDir: DataDir, id: string): void {

@@ -11,6 +11,9 @@
  *  0x48  judged     u64 TXID, u64 checksum, u32 0 or 1, string32 database: before a snapshot, whether that
  *                   position of the replica is on the primary's history (0) or on another (1)
  *
+ *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
+ *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
+ *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does
  * not know.
@@ -61,6 +64,20 @@ export interface JudgedFrame {
   readonly is: "same" | "other"
 }
 
+export interface ResumableFrame {
+  readonly type: "resumable"
+  readonly database: string
+  readonly token: bigint
+}
+
+export interface ResumingFrame {
+  readonly type: "resuming"
+  readonly database: string
+  readonly token: bigint
+  /** How much of the file is not sent again, bytes. */
+  readonly offset: number
+}
+
 export type Frame =
   | LtxFrame
   | ReadyFrame
@@ -70,6 +87,8 @@ export type Frame =
   | HwmFrame
   | HeartbeatFrame
   | JudgedFrame
+  | ResumableFrame
+  | ResumingFrame
 
 /** How one type of frame is written, without the type itself. */
 interface FrameCodec<F extends Frame> {
@@ -84,6 +103,35 @@ interface FrameCodec<F extends Frame> {
 
 /** Set to "1" by a replica that knows judged frames. */
 export const WANTS_VERDICTS_HEADER = "litefs-verdicts"
+
+/** Set to "1" by a replica that knows resumable frames. */
+export const CAN_RESUME_HEADER = "litefs-can-resume"
+
+/** What a replica has of a snapshot: see encodeResume(). */
+export const RESUME_HEADER = "litefs-resume"
+
+export interface ResumePoint {
+  readonly token: bigint
+  readonly offset: number // bytes that have come
+  readonly database: string
+}
+
+/** `<token, 16 hexadecimal digits>/<offset>/<database, percent-encoded>` */
+export function encodeResume({ token, offset, database }: ResumePoint): string {
+  return `${token.toString(16).padStart(16, "0")}/${offset}/${encodeURIComponent(database)}`
+}
+
+/** Undefined for text that is none. */
+export function decodeResume(text: string): ResumePoint | undefined {
+  const match = /^([0-9a-f]{16})\/(\d{1,15})\/([^/]{1,765})$/.exec(text)
+  if (match === null) return undefined
+  try {
+    const database = decodeURIComponent(match[3] as string)
+    return { token: BigInt(`0x${match[1]}`), offset: Number(match[2]), database }
+  } catch {
+    return undefined
+  }
+}
 
 /** Enough for a database name and for a lease ID. */
 export const MAX_FRAME_TEXT_SIZE = 255
@@ -171,6 +219,27 @@ const judged: FrameCodec<JudgedFrame> = {
   }),
 }
 
+const resumable: FrameCodec<ResumableFrame> = {
+  code: 0x49,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.token), f.database),
+  decode: (r) => ({ type: "resumable", token: r.u64(), database: readText(r) }),
+}
+
+const resuming: FrameCodec<ResumingFrame> = {
+  code: 0x4a,
+  fixedSize: 16,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.token).u64(BigInt(f.offset)), f.database),
+  decode: (r) => ({
+    type: "resuming",
+    token: r.u64(),
+    offset: Number(r.u64()),
+    database: readText(r),
+  }),
+}
+
 const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
   ltx,
   ready,
@@ -180,6 +249,8 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   hwm,
   heartbeat,
   judged,
+  resumable,
+  resuming,
 }
 
 const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(

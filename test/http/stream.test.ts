@@ -126,7 +126,8 @@ class Fixture implements AsyncDisposable {
   connect(known: Record<string, Pos>, wantsVerdicts = false): ReplicaStream {
     const map = new Map(Object.entries(known))
     const { context, response } = this
-    const stream = new ReplicaStream(context, response.asResponse, map, wantsVerdicts)
+    const wants = { verdicts: wantsVerdicts, canResume: false, resume: undefined }
+    const stream = new ReplicaStream(context, response.asResponse, map, wants)
     this.#done = stream.run()
     return stream
   }

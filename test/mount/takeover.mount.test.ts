@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { listKept } from "../../src/diverged/kept-history.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
+import { CuttingProxy } from "../support/cutting-proxy.ts"
 import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
@@ -26,7 +27,7 @@ function fill(rows: number): string {
 /** Files of the data directory that nobody needs any more. */
 function leftovers(node: TestNode): string[] {
   const names = readdirSync(node.data, { recursive: true }) as string[]
-  return names.filter((name) => /next-|takeover|receiving|\.part/.test(name))
+  return names.filter((name) => /next-|takeover|receiving|\.part|snapshot-/.test(name))
 }
 
 test.skipIf(!canMount).each(MODES)(
@@ -156,4 +157,29 @@ test.skipIf(!canMount)(
     expect([...seen].every((row) => row === "theirs,2000" || row === "ours,2000")).toBe(true)
   },
   60_000,
+)
+
+test.skipIf(!canMount)(
+  "a snapshot over a way that breaks again and again goes on where it was, while the primary writes",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    sqlite3(primary, "a.db", fill(8000))
+    const proxy = await CuttingProxy.to(scope, primary.port, 8_000_000)
+    const replica = await scope.node({ follows: proxy })
+    const writer = new LongClient(scope, primary, "a.db")
+    for (let count = 0; proxy.connectionCount < 4; count++) {
+      await writer.rows("update t set x = randomblob(4000) where rowid = ?", 1 + (count % 8000))
+    }
+    await replica.logged(/msg="took a snapshot of the primary"/)
+    proxy.cutAfter = Number.POSITIVE_INFINITY
+    await writer.close()
+    await expectSame(primary, replica, "a.db")
+    await primary.stop()
+    const output = await primary.wholeOutput
+    expect([...output.matchAll(/msg="sending snapshot"/g)].length).toBe(1)
+    expect([...output.matchAll(/msg="resuming snapshot"/g)].length).toBeGreaterThanOrEqual(3)
+    expect(leftovers(primary)).toEqual([])
+  },
+  90_000,
 )
