@@ -52,6 +52,7 @@ export class LiteFS {
   readonly #listeners = new Set<() => void>()
   #clusterId: string | undefined
   #replica: Replica | undefined
+  #peer: PeerWorker | undefined
   /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
   readonly #unknown = new Set<string>()
 
@@ -116,6 +117,11 @@ export class LiteFS {
     }
   }
 
+  /** How often this node has had to do with a state of a database that its primary does not have. */
+  get divergenceCount(): number {
+    return (this.#peer?.divergenceCount ?? 0) + this.#unknown.size
+  }
+
   async close(): Promise<void> {
     await this.#closing.disposeAsync()
   }
@@ -145,6 +151,7 @@ export class LiteFS {
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
+    this.#peer = peer
     const fs = new FsWorker(newWorker("./mount/thread.ts"), {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),

@@ -2,7 +2,7 @@
  * A snapshot that a broken connection has cut off, on the side that receives it.
  *
  *   arriving ── the connection breaks ──▶ cut off ── the primary has kept it: "resuming" ──▶ arriving
- *                                            └── any other file comes first ──▶ given up
+ *                                            └── any other file of it comes first ──▶ given up
  *
  * The request of the next connection names it and says how much has come (wire/frame.ts, encodeResume). What has
  * come is verified as far as that goes: LTX files are, page by page, as they arrive.

@@ -229,11 +229,11 @@ class Connection {
   close(): CutOffSnapshot | undefined {
     const file = this.#file
     if (file === undefined) return this.#cutOff
-    if (file.token === undefined || this.#isRefused) {
+    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
       this.#options.sink.abort(file.number)
-      return undefined
+      return this.#cutOff
     }
-    this.#sendParts(false)
+    if (file.size > 0) this.#sendParts(false)
     const { number, database, token, received, applied } = file
     return { file: number, database, token, offset: received, applied }
   }
@@ -289,7 +289,7 @@ class Connection {
   /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
   #resumeFile(database: string): boolean {
     const [cutOff, frame] = [this.#cutOff, this.#resumable]
-    if (cutOff === undefined) return false
+    if (cutOff?.database !== database) return false
     this.#cutOff = undefined
     if (!goesOn(cutOff, database, frame)) {
       this.#options.sink.abort(cutOff.file)

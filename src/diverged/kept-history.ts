@@ -105,8 +105,9 @@ export function listKept(dataDir: DataDir): { histories: KeptHistory[]; otherNam
   const otherNames: string[] = []
   if (!fileExists("diverged:look", dataDir.divergedDir())) return { histories, otherNames }
   for (const { name } of listDirectory("diverged:list", dataDir.divergedDir())) {
+    if (name.endsWith(PART)) continue // it is not decided yet
     const directory = dataDir.divergedDir(name)
-    const facts = name.endsWith(PART) ? undefined : readFacts(join(directory, "history.json"))
+    const facts = readFacts(join(directory, "history.json"))
     if (facts === undefined) otherNames.push(name)
     else histories.push({ name, directory, facts, size: sizeOfHistory(directory) })
   }

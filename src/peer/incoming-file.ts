@@ -30,6 +30,7 @@ import { PageSums } from "./page-sums.ts"
 import { SnapshotImage } from "./snapshot-image.ts"
 
 const MEMORY_SIZE_MAX = 4 * 1024 * 1024
+const UNSYNCED_SIZE_MAX = 32 * 1024 * 1024
 const sum = new Uint32Array(2)
 
 let nextNumber = 1
@@ -46,6 +47,7 @@ export class IncomingFile {
   readonly #decoder: LtxDecoder
   readonly #parts: Uint8Array[] = []
   #size = 0
+  #unsynced = 0
   #spool: LtxFileWriter | undefined
   #image: SnapshotImage | undefined
   #isClaimed = false
@@ -88,7 +90,7 @@ export class IncomingFile {
     this.#guard(() => {
       this.#decoder.push(bytes)
       this.#size += bytes.length
-      if (this.#spool !== undefined) return this.#spool.append(bytes)
+      if (this.#spool !== undefined) return this.#appendTo(this.#spool, bytes)
       this.#parts.push(bytes)
       if (this.#size > MEMORY_SIZE_MAX || this.#image !== undefined) this.#startSpool()
     })
@@ -154,6 +156,14 @@ export class IncomingFile {
     return this.#image === undefined
       ? `${this.#ltx.filePath(minTxid, maxTxid)}.receiving-${this.number}`
       : this.#dataDir.nextPath(this.#database, this.number, "ltx")
+  }
+
+  #appendTo(spool: LtxFileWriter, bytes: Uint8Array): void {
+    spool.append(bytes)
+    this.#unsynced += bytes.length
+    if (this.#unsynced < UNSYNCED_SIZE_MAX) return
+    spool.sync()
+    this.#unsynced = 0
   }
 
   #startSpool(): void {

@@ -164,20 +164,24 @@ test.skipIf(!canMount)(
   async () => {
     await using scope = new Scope()
     const primary = await scope.node()
+    // Its transactions come between the parts.
+    sqlite3(primary, "0.db", "create table t(x)")
     sqlite3(primary, "a.db", fill(8000))
     const proxy = await CuttingProxy.to(scope, primary.port, 8_000_000)
     const replica = await scope.node({ follows: proxy })
     const writer = new LongClient(scope, primary, "a.db")
+    const other = new LongClient(scope, primary, "0.db")
     for (let count = 0; proxy.connectionCount < 4; count++) {
       await writer.rows("update t set x = randomblob(4000) where rowid = ?", 1 + (count % 8000))
+      await other.rows("insert into t values(1)")
     }
     await replica.logged(/msg="took a snapshot of the primary"/)
     proxy.cutAfter = Number.POSITIVE_INFINITY
-    await writer.close()
-    await expectSame(primary, replica, "a.db")
+    for (const client of [writer, other]) await client.close()
+    for (const name of ["a.db", "0.db"]) await expectSame(primary, replica, name)
     await primary.stop()
     const output = await primary.wholeOutput
-    expect([...output.matchAll(/msg="sending snapshot"/g)].length).toBe(1)
+    expect([...output.matchAll(/msg="sending snapshot" db=a.db/g)].length).toBe(1)
     expect([...output.matchAll(/msg="resuming snapshot"/g)].length).toBeGreaterThanOrEqual(3)
     expect(leftovers(primary)).toEqual([])
   },
