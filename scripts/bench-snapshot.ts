@@ -3,7 +3,8 @@
  * replica is ready, and the memory of both. Run it through `scripts/bench-snapshot`.
  *
  * A writer updates random rows of the database all the time, 50 of them a second, so that there is a load in both
- * phases and not a contest for the machine.
+ * phases and not a contest for the machine. Both nodes share the processors and, unless --replica-dir is on
+ * another one, the disk.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -20,6 +21,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     rate: { type: "string" },
+    "replica-dir": { type: "string", default: tmpdir() },
     mode: { type: "string", default: "wal" },
     before: { type: "string", default: "5000" }, // ms
     "per-second": { type: "string", default: "50" },
@@ -69,6 +71,7 @@ for (const size of positionals.length > 0 ? positionals.map(Number) : SIZES_MIB)
 
 async function measure(mebibytes: number): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "litefs-bench-"))
+  const replicaDirectory = mkdtempSync(join(values["replica-dir"], "litefs-bench-"))
   const nodes: Node[] = []
   let writer: ChildProcess | undefined
   try {
@@ -94,7 +97,7 @@ async function measure(mebibytes: number): Promise<void> {
     const memoryBefore = residentMiB(primary)
 
     const start = performance.now()
-    const replica = await startNode(directory, "replica", [
+    const replica = await startNode(replicaDirectory, "replica", [
       "--primary-url",
       `http://127.0.0.1:${primary.port}`,
     ])
@@ -132,7 +135,9 @@ async function measure(mebibytes: number): Promise<void> {
       )
       spawnSync("umount", ["-l", mount], { stdio: "ignore", timeout: 5000 })
     }
-    rmSync(directory, { recursive: true, force: true })
+    for (const path of [directory, replicaDirectory]) {
+      rmSync(path, { recursive: true, force: true })
+    }
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
-import { finishTakeover, isDecided } from "../diverged/takeover.ts"
+import { isDecided } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import {
@@ -19,7 +19,7 @@ import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"
-import { type Finding, problem } from "./finding.ts"
+import { type Finding, note, problem } from "./finding.ts"
 
 export interface DoctorOptions {
   readonly dataDir: string
@@ -133,9 +133,7 @@ function missingFinding(dataDir: DataDir, records: readonly LogRecord[]): Findin
 function pendingTakeover(dataDir: DataDir, name: string): DatabaseReport {
   const what =
     "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS ends that, and until then the database cannot be judged"
-  const finding = problem("takeover-pending", dataDir.takeoverPath(name), what, {
-    repair: { does: "ends it", run: () => void finishTakeover(dataDir, name) },
-  })
+  const finding = note("takeover-pending", dataDir.takeoverPath(name), what)
   return { name, pos: undefined, pageSize: 0, commit: 0, ltxFileCount: 0, findings: [finding] }
 }
 

@@ -35,7 +35,7 @@ export interface FileSwitch {
   readonly commit: number // pages; 0 when there is no database afterwards
   /** Of the new content, which clients could take for what they remember; undefined: they cannot. */
   readonly disguise: number | undefined
-  /** What holds the old files open in the mount lets them go. */
+  /** What the daemon holds locked of the old files is given up. */
   detach(): void
   /** Throws when nothing is to be changed. */
   decide(): void
@@ -84,8 +84,10 @@ async function lockOut(
         limitMs: ROUND_MS,
         signal,
         isWalMode: () => {
-          detach() // the lock holds what it has held
-          return isInWalMode(dataDir.path(name, "database"))
+          const isWal = isInWalMode(dataDir.path(name, "database"))
+          // In WAL mode what it holds is in nobody's way, and keeps the last client from removing the WAL.
+          if (!isWal) detach()
+          return isWal
         },
       })
     } catch (error) {
