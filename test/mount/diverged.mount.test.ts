@@ -132,6 +132,33 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
+test.skipIf(!canMount).each([
+  ["delete", "wal"],
+  ["wal", "delete"],
+  ["delete", "delete"],
+])(
+  "a client in %p mode goes on when the primary's history is in %p mode, with pages of another size",
+  async (theirs, ours) => {
+    await using scope = new Scope()
+    const stopped = await diverge(scope, {
+      setup: "create table t(x); insert into t values('both');",
+      ours: `pragma page_size = 1024; vacuum; pragma journal_mode = ${ours}; insert into t values('ours')`,
+      theirs: `pragma journal_mode = ${theirs}; insert into t values('theirs')`,
+    })
+    const replica = await again(scope, stopped.replica, stopped.primary)
+    const client = new LongClient(scope, replica, "a.db")
+    expect(await client.rows("select x from t")).toEqual([["both"], ["theirs"]])
+    const primary = await again(scope, stopped.primary)
+    await caughtUp(primary, replica, "a.db")
+    expect(await client.rows("select x from t")).toEqual([["both"], ["ours"]])
+    expect(await client.value("pragma integrity_check")).toBe("ok")
+    await client.close()
+    sqlite3(primary, "a.db", "insert into t values('later')")
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
 test.skipIf(!canMount)(
   "a replica that was only behind keeps nothing",
   async () => {
