@@ -13,6 +13,8 @@ export interface LiteFSOptions {
   readonly advertiseUrl?: string
   readonly httpAddr: ListenAddress
   readonly retention: RetentionOptions
+  /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
+  readonly snapshotRate?: number
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
   readonly log: LogOptions

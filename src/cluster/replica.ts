@@ -15,9 +15,10 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
-import type { Frame } from "../wire/frame.ts"
+import type { Frame, JudgedFrame, ResumableFrame, ResumingFrame } from "../wire/frame.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
+import { type CutOffSnapshot, extraHeaders, goesOn } from "./cut-off-snapshot.ts"
 
 const log = logger("replica")
 
@@ -36,7 +37,11 @@ export interface LtxSink {
   /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
   applied(file: number): Promise<void>
   abort(file: number): void
+  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
+  judge?(file: number, database: string, verdict: Verdict): void
 }
+
+type Verdict = Pick<JudgedFrame, "pos" | "is">
 
 export interface ReplicaOptions {
   readonly primaryUrl: string
@@ -46,6 +51,8 @@ export interface ReplicaOptions {
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
+  /** The primary does not have a database that is here. Told at each connection. */
+  onUnknown?(database: string): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
   onClusterId(id: string): void
 }
@@ -57,6 +64,8 @@ export class Replica {
   readonly #done: Promise<void>
   #lastProblem: string | undefined
   #isAnnounced = false // that there is a connection
+  /** A snapshot that a broken connection has cut off. */
+  #cutOff: CutOffSnapshot | undefined
 
   constructor(options: ReplicaOptions) {
     this.#options = options
@@ -71,6 +80,7 @@ export class Replica {
   async close(): Promise<void> {
     this.#abort.abort()
     await this.#done
+    if (this.#cutOff !== undefined) this.#options.sink.abort(this.#cutOff.file)
   }
 
   async #run(): Promise<void> {
@@ -101,10 +111,11 @@ export class Replica {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const response = await this.#connect(signal)
-    const connection = new Connection(this.#options, () => {
+    const connection = new Connection(this.#options, this.#cutOff, () => {
       this.#lastProblem = undefined
       this.#ready.resolve()
     })
+    this.#cutOff = undefined
     try {
       const clusterId = header(response, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
@@ -116,7 +127,7 @@ export class Replica {
       this.#options.onPrimary(name)
       await connection.read(response)
     } finally {
-      connection.close()
+      this.#cutOff = connection.close()
       response.destroy()
     }
   }
@@ -129,7 +140,11 @@ export class Replica {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const request = makeRequest(url, {
       method: "POST",
-      headers: { ...headers, "Content-Length": body.length },
+      headers: {
+        ...headers,
+        ...extraHeaders(this.#cutOff),
+        "Content-Length": body.length,
+      },
       signal,
       agent: false,
     })
@@ -153,12 +168,17 @@ class Connection {
   #response: IncomingMessage | undefined
   #failure: Error | undefined
   #inFlight = 0
-  #file: { number: number; database: string; parts: Uint8Array[]; size: number } | undefined
+  #file: ArrivingFile | undefined
+  #cutOff: CutOffSnapshot | undefined // until it goes on, or cannot
+  #isRefused = false
+  #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
   #lastApplied: Promise<void> = Promise.resolve()
   #hasEnded = false
+  #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
 
-  constructor(options: ReplicaOptions, onReady: () => void) {
+  constructor(options: ReplicaOptions, cutOff: CutOffSnapshot | undefined, onReady: () => void) {
     this.#options = options
+    this.#cutOff = cutOff
     this.#onReady = onReady
     this.#decoder = new StreamDecoder({
       frame: (frame) => this.#handleFrame(frame),
@@ -202,9 +222,20 @@ class Connection {
     this.#taken.open()
   }
 
-  /** A file that has not come to its end never will. */
-  close(): void {
-    if (this.#file !== undefined) this.#options.sink.abort(this.#file.number)
+  /**
+   * A file that has not come to its end never will, but for a snapshot of which the next connection may bring the
+   * rest: that is returned.
+   */
+  close(): CutOffSnapshot | undefined {
+    const file = this.#file
+    if (file === undefined) return this.#cutOff
+    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
+      this.#options.sink.abort(file.number)
+      return this.#cutOff
+    }
+    if (file.size > 0) this.#sendParts(false)
+    const { number, database, token, received, applied } = file
+    return { file: number, database, token, offset: received, applied }
   }
 
   #handleFrame(frame: Frame): void {
@@ -218,7 +249,13 @@ class Connection {
         this.#hasEnded = true
         return
       case "dropDb":
-        log.warn("the primary does not have a database that is here", { db: frame.database })
+        return this.#options.onUnknown?.(frame.database)
+      case "judged":
+        this.#verdict = frame
+        return
+      case "resumable":
+      case "resuming":
+        this.#resumable = frame
         return
       case "handoff":
       case "hwm":
@@ -228,15 +265,47 @@ class Connection {
   }
 
   #startFile(database: string): void {
+    if (this.#resumeFile(database)) return
     const number = nextFile++
-    this.#file = { number, database, parts: [], size: 0 }
-    this.#lastApplied = this.#options.sink.applied(number)
-    this.#lastApplied.catch((error) => this.#fail(error))
+    const applied = this.#options.sink.applied(number)
+    const token = this.#resumable?.database === database ? this.#resumable.token : undefined
+    this.#resumable = undefined
+    this.#file = { number, database, parts: [], size: 0, token, received: 0, applied }
+    this.#watch(applied)
+    const verdict = this.#verdict
+    this.#verdict = undefined
+    if (verdict?.database !== database) return
+    this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
+  }
+
+  #watch(applied: Promise<void>): void {
+    this.#lastApplied = applied
+    applied.catch((error) => {
+      this.#isRefused = true
+      this.#fail(error)
+    })
+  }
+
+  /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
+  #resumeFile(database: string): boolean {
+    const [cutOff, frame] = [this.#cutOff, this.#resumable]
+    if (cutOff?.database !== database) return false
+    this.#cutOff = undefined
+    if (!goesOn(cutOff, database, frame)) {
+      this.#options.sink.abort(cutOff.file)
+      return false
+    }
+    this.#resumable = undefined
+    const { file: number, token, offset: received, applied } = cutOff
+    this.#file = { number, database, parts: [], size: 0, token, received, applied }
+    this.#watch(applied)
+    return true
   }
 
   #handleData(bytes: Uint8Array): void {
     const file = this.#file
     if (file === undefined) return
+    file.received += bytes.length
     file.parts.push(bytes.slice()) // the decoder's bytes are borrowed
     file.size += bytes.length
     if (file.size >= PART_SIZE) this.#sendParts(false)
@@ -257,6 +326,16 @@ class Connection {
       this.#taken.open()
     })
   }
+}
+
+interface ArrivingFile {
+  readonly number: number
+  readonly database: string
+  parts: Uint8Array[] // not yet handed on
+  size: number // of these
+  readonly token: bigint | undefined // of a snapshot that can be resumed
+  received: number // bytes, over all connections
+  readonly applied: Promise<void>
 }
 
 function silence(): LitefsError {

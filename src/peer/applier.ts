@@ -23,6 +23,11 @@ export interface Applier {
   apply(application: Application): Promise<void>
   /** The last transaction of which everything is in the database file, when `current` is the newest. */
   writtenTxid(current: Txid): Txid
+  /**
+   * Gives up what would be in the way of who locks every client out. True when clients may have the WAL open: then
+   * that is the WAL mode's way to do it.
+   */
+  yield(): boolean
   /** Closes what is open in the mount. The next apply() opens it again. */
   detach(): void
   /** After the mount has gone: has everything in the database file. */

@@ -39,6 +39,8 @@ export interface DatabaseApplierContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
+  /** Clients may have the WAL open, whatever the file says. */
+  readonly isWalOpen: boolean
 }
 
 type Mode = "rollback" | "wal" | "leaving"
@@ -72,13 +74,19 @@ export class DatabaseApplier implements Applier {
 
   async apply(application: Application): Promise<void> {
     if (application.isNew) return this.#create(application)
-    this.#mode ??= this.#modeOfFile()
-    if (this.#mode === "rollback") return this.#write(application)
+    const mode = this.#findMode()
+    if (mode === "rollback") return this.#write(application)
     const { header } = application
     const isOther = isSnapshot(header) || header.pageSize !== this.#pageSize
     if (isOther || this.#lock !== undefined) await this.#replace(application)
     else await this.#append(application)
     if (this.#mode === "leaving") this.#tryLeave(application)
+  }
+
+  yield(): boolean {
+    if (this.#findMode() === "rollback") this.#files.detach()
+    else this.#wal.unpin()
+    return this.#mode !== "rollback"
   }
 
   detach(): void {
@@ -170,7 +178,7 @@ export class DatabaseApplier implements Applier {
 
   async #acquire(): Promise<DatabaseLock> {
     const { fuseDir, name, clock, signal } = this.#context
-    this.#files.detach() // the locks it holds stand in the way
+    this.#wal.unpin()
     const lock = await DatabaseLock.acquire({
       directory: fuseDir,
       database: name,
@@ -208,6 +216,13 @@ export class DatabaseApplier implements Applier {
     if (database.size() === size) return
     overwriting(size, Number.MAX_SAFE_INTEGER - size)
     database.truncate(size)
+  }
+
+  #findMode(): Mode {
+    if (this.#mode !== undefined) return this.#mode
+    const mode = this.#modeOfFile()
+    this.#mode = mode === "rollback" && this.#context.isWalOpen ? "leaving" : mode
+    return this.#mode
   }
 
   /** What the file says is true while nothing is in the WAL. */

@@ -15,6 +15,7 @@ import {
   emptyStatus,
   type Fd,
   O_CREAT,
+  O_RDONLY,
   O_RDWR,
   openFile,
   sizeOf,
@@ -32,6 +33,16 @@ export function nodeIdOf(fd: Fd): number {
   const status = emptyStatus()
   statusOf("mount:stat", fd, status)
   return status.inode
+}
+
+/** Of a file that nobody here has open. */
+export function nodeIdAt(directory: string, name: string): number {
+  const fd = openFile("mount:open", join(directory, name), O_RDONLY)
+  try {
+    return nodeIdOf(fd)
+  } finally {
+    closeFile(fd)
+  }
 }
 
 /** From here on new readers are kept out until the old ones are done. */

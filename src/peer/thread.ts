@@ -6,7 +6,6 @@
  * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
  * for different databases do not wait for each other.
  */
-import { join } from "node:path"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
@@ -22,17 +21,19 @@ import { type CommitLog, directLog, type TransactionLog } from "../store/commit-
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
-import { closeFile, O_RDONLY, openFile, syncFileSystem } from "../sys/file.ts"
+import { syncFileSystem } from "../sys/file.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import { DatabaseApplier } from "./database-applier.ts"
+import { switchFiles } from "./file-switch.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
 import { importDatabase } from "./importer.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { maintain } from "./maintenance.ts"
 import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
-import { nodeIdOf } from "./mounted-files.ts"
+import { nodeIdAt } from "./mounted-files.ts"
 import { ReplicaDatabase } from "./replica-database.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
 import { publish } from "./wal-publisher.ts"
@@ -60,6 +61,7 @@ class PeerThread {
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
   #nextReplace = 1
   #cache: KernelCache | undefined
+  #primaryName: string | undefined
 
   constructor(options: PeerThreadOptions) {
     this.#options = options
@@ -101,7 +103,10 @@ class PeerThread {
         this.#incoming.get(command.file)?.discard()
         this.#incoming.delete(command.file)
         return
+      case "verdict":
+        return this.#takeVerdict(command.file, command.database, command.verdict)
       case "primary":
+        this.#primaryName = command.name ?? this.#primaryName
         this.#fs.send({ type: "primary", name: command.name })
         this.#cache?.forgetName(".primary")
         return
@@ -170,6 +175,16 @@ class PeerThread {
     }
   }
 
+  #takeVerdict(file: number, name: string, verdict: HistoryVerdict): void {
+    try {
+      const incoming = this.#database(name).receive()
+      incoming.verdict = verdict
+      this.#incoming.set(file, incoming)
+    } catch {
+      // The first part of the file finds the same, and tells it.
+    }
+  }
+
   /** Between two commands file and state belong together: an apply changes both in one go. */
   #freeze(snapshot: number, name: string): void {
     try {
@@ -184,7 +199,7 @@ class PeerThread {
   }
 
   async #detach(): Promise<void> {
-    this.#stopping.abort(new LitefsError("unavailable", "Cannot import: the node is stopping"))
+    this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
     for (const database of this.#databases.values()) database.detach()
     await Promise.all(this.#imports)
   }
@@ -250,12 +265,7 @@ class PeerThread {
 
   #forgetFile(name: string): void {
     try {
-      const fd = openFile("mount:open", join(this.#options.fuseDir, name), O_RDONLY)
-      try {
-        this.#cache?.forgetFile(nodeIdOf(fd))
-      } finally {
-        closeFile(fd)
-      }
+      this.#cache?.forgetFile(nodeIdAt(this.#options.fuseDir, name))
     } catch (error) {
       // What is not there any more is not cached. Otherwise clients may read pages that have changed.
       log.warn("cannot have the kernel forget a database", { db: name, error })
@@ -333,18 +343,15 @@ class PeerThread {
         clock: systemClock,
         transactions: this.#log,
         log,
-        makeApplier: (_, file) => {
-          return new DatabaseApplier({
-            name,
-            database: file,
-            dataDir: this.#dataDir,
-            fuseDir: this.#options.fuseDir,
-            cache: must(this.#cache, "mount"),
-            clock: systemClock,
-            log,
-            signal: this.#stopping.signal,
-          })
-        },
+        makeApplier: (database, isWalOpen) =>
+          new DatabaseApplier({ ...this.#surroundings(), name, database, isWalOpen }),
+        switchFiles: (files) =>
+          switchFiles(
+            { ...this.#surroundings(), tellFs: (message) => this.#fs.send(message) },
+            files,
+          ),
+        primaryName: () => this.#primaryName,
+        diverged: () => tell({ type: "diverged", database: name }),
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {
           this.#fs.send({ type: "dropped", database: name })
@@ -355,6 +362,17 @@ class PeerThread {
     )
     this.#databases.set(name, database)
     return database
+  }
+
+  #surroundings() {
+    return {
+      dataDir: this.#dataDir,
+      fuseDir: this.#options.fuseDir,
+      cache: must(this.#cache, "mount"),
+      clock: systemClock,
+      log,
+      signal: this.#stopping.signal,
+    }
   }
 
   #publish(name: string, state: HistoryState): void {

@@ -96,6 +96,12 @@ export class WalApplier {
     this.#checkpoint(shm, application)
   }
 
+  /** Gives up the read mark. The next transaction takes it again. */
+  unpin(): void {
+    if (this.#pin !== undefined) access.releaseMark(this.#context.files.walIndex.shm, this.#pin)
+    this.#pin = undefined
+  }
+
   /** Nothing in the WAL counts any more, and clients are locked out or gone. */
   forget(): void {
     const { file } = this.wal

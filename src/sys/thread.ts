@@ -4,6 +4,9 @@ import { libc } from "./libc.ts"
 
 const CLONE_FILES = 0x400
 
+/** Standard error may be a socket. The number must not come to stand for a file, into which the log would go. */
+const STANDARD_FD_MAX = 2
+
 /**
  * Gives the calling thread a table of descriptors of its own, with what is open now, less `unwanted` and all sockets:
  * those would stay open when the others close them. False where the kernel does not allow it.
@@ -17,8 +20,8 @@ export function ownDescriptors(unwanted: readonly Fd[]): boolean {
 function sockets(): Fd[] {
   const directory = "/proc/thread-self/fd"
   return readdirSync(directory)
-    .filter((fd) => linkOf(`${directory}/${fd}`).startsWith("socket:"))
     .map(Number)
+    .filter((fd) => fd > STANDARD_FD_MAX && linkOf(`${directory}/${fd}`).startsWith("socket:"))
 }
 
 /** Empty for a descriptor that is gone, as the one of the listing is. */

@@ -123,9 +123,11 @@ class Fixture implements AsyncDisposable {
   }
 
   /** A replica connects that is at these TXIDs. */
-  connect(known: Record<string, Pos>): ReplicaStream {
-    const entries = Object.entries(known)
-    const stream = new ReplicaStream(this.context, this.response.asResponse, new Map(entries))
+  connect(known: Record<string, Pos>, wantsVerdicts = false): ReplicaStream {
+    const map = new Map(Object.entries(known))
+    const { context, response } = this
+    const wants = { verdicts: wantsVerdicts, canResume: false, resume: undefined }
+    const stream = new ReplicaStream(context, response.asResponse, map, wants)
     this.#done = stream.run()
     return stream
   }
@@ -247,6 +249,24 @@ describe("ReplicaStream", () => {
     await sent(fixture, 2)
     expect(fixture.txids).toEqual([4, 5]) // and goes on after it
   })
+
+  test.each([
+    ["on its history", posOf(1), ["judged app.db"]],
+    ["on another", { txid: 1n, checksum: FLAG | 99n }, ["judged app.db"]],
+    ["without a database", undefined, []],
+  ])(
+    "ReplicaStream judges the position of a replica that is %s before it sends a snapshot",
+    async (_, known, expected) => {
+      await using fixture = new Fixture()
+      for (let txid = 1; txid <= 4; txid++) fixture.commit(txid)
+      rmSync(fixture.directory.ltxPath("app.db", 2))
+      const bytes = ltxFile({ header: { maxTxid: 4n }, pages: [page(1, 3)] })
+      fixture.snapshot = () => snapshotOf(4, [bytes])
+      fixture.connect(known === undefined ? {} : { "app.db": known }, true)
+      await fixture.idle()
+      expect(fixture.response.events).toEqual([...expected, "ltx app.db", "ready", "heartbeat"])
+    },
+  )
 
   test("ReplicaStream tells a replica of a database that is not here, once", async () => {
     await using fixture = new Fixture()

@@ -1,0 +1,12 @@
+import type { Applier } from "../../src/peer/applier.ts"
+
+/** Applies nothing, and has nothing open. */
+export const idleApplier: Applier = {
+  frames: { entries: () => [] },
+  apply: async () => {},
+  writtenTxid: (current) => current,
+  yield: () => false,
+  detach: () => {},
+  settle: () => {},
+  dropped: () => {},
+}
