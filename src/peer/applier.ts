@@ -4,9 +4,10 @@ import type { LtxHeader } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
 
 export interface Application {
-  readonly path: string // of the LTX file, whole and verified
   readonly header: LtxHeader
   readonly pgnos: readonly number[] // the pages in it, ascending
+  /** Hands on the pages, in order. */
+  readPages(take: (pgno: number, data: Uint8Array) => void): void
   /** There is no such database yet, for any client. */
   readonly isNew: boolean
   /** Called before these bytes of the database file change. */

@@ -19,7 +19,6 @@ import type { Txid } from "../ltx/pos.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
 import { sizeOf } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import type { Application, Applier } from "./applier.ts"
@@ -126,18 +125,15 @@ export class DatabaseApplier implements Applier {
   }
 
   async #append(application: Application): Promise<void> {
-    const { path, header, overwriting, loseWal, publish } = application
+    const { header, overwriting, loseWal, publish } = application
     const { pageSize, commit, maxTxid } = header
     let pgnos = application.pgnos
     let first: Uint8Array | undefined
-    let readPages = (take: (pgno: number, data: Uint8Array) => void) => {
-      readLtxFile(path, {
-        page: (pgno, data) => {
-          if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
-          take(pgno, data)
-        },
+    let readPages: Application["readPages"] = (take) =>
+      application.readPages((pgno, data) => {
+        if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
+        take(pgno, data)
       })
-    }
     if (pgnos.length === 0) {
       // Only the size has changed, which a frame has to say.
       pgnos = [1]
@@ -202,15 +198,13 @@ export class DatabaseApplier implements Applier {
     })
   }
 
-  #writePages({ path, header, overwriting }: Application): void {
+  #writePages({ header, readPages, overwriting }: Application): void {
     const { database } = this.#context
-    readLtxFile(path, {
-      page: (pgno, data) => {
-        const offset = (pgno - 1) * header.pageSize
-        overwriting(offset, header.pageSize)
-        page.bytes.set(data)
-        database.write(page.address, header.pageSize, offset)
-      },
+    readPages((pgno, data) => {
+      const offset = (pgno - 1) * header.pageSize
+      overwriting(offset, header.pageSize)
+      page.bytes.set(data)
+      database.write(page.address, header.pageSize, offset)
     })
     const size = header.commit * header.pageSize
     if (database.size() === size) return

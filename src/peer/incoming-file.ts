@@ -1,7 +1,7 @@
 /**
  * An LTX file on its way in from the primary: verified while it arrives, stored when it is whole.
  *
- *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ stored
+ *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ durable ── complete() ──▶ in its place
  *       └──────────────────── discard() ──────────────────────────────────▶ gone
  *
  * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside
@@ -17,12 +17,13 @@ import { assert } from "../lib/assert.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { formatSize } from "../lib/size.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
-import { LtxDecoder } from "../ltx/decoder.ts"
+import { LtxDecoder, type LtxHandler } from "../ltx/decoder.ts"
 import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import type { LtxTrailer } from "../ltx/trailer.ts"
 import { directLog, type TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
+import { readLtxFile } from "../store/ltx-file.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import { fileSystemStatus, renameFile, syncDirectory, unlinkFile } from "../sys/file.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
@@ -107,8 +108,8 @@ export class IncomingFile {
     })
   }
 
-  /** Makes the file part of the log, durably. Returns its path. */
-  store(): string {
+  /** Makes the file part of the log, durably. */
+  store(): void {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
@@ -118,14 +119,29 @@ export class IncomingFile {
       const file = log.begin(this.#database, maxTxid, path)
       for (const part of this.#parts) file.append(part)
       file.commit()
-      log.materialize()
     } else {
       this.#spool.commit()
       renameFile("ltx:rename", this.#spoolPath, path)
       syncDirectory("ltx:sync-dir", this.#ltx.path)
     }
+  }
+
+  /** Reads a file that is stored: from memory, or from its place. */
+  read(on: LtxHandler): void {
+    if (this.#spool !== undefined) {
+      const { minTxid, maxTxid } = this.header
+      readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
+      return
+    }
+    const decoder = new LtxDecoder({ header() {}, trailer() {}, ...on })
+    for (const part of this.#parts) decoder.push(part)
+    decoder.end()
+  }
+
+  /** Of a file that is stored: it has its name in the log when this returns. Nobody waits for that. */
+  complete(): void {
     this.#parts.length = 0
-    return path
+    this.#log.materialize()
   }
 
   get isClaimed(): boolean {

@@ -120,15 +120,18 @@ export class ReplicaDatabase {
     this.#endTakeover() // of the last snapshot, if the disk would not let it
     this.#checkFollowsOn(incoming)
     if (isSnapshot(header)) return this.#takeOver(incoming)
-    const path = incoming.store()
+    incoming.store()
     const publish = () => {
       this.#advance(incoming)
       this.#context.publish(this.name, this.#state)
     }
-    if (header.commit === 0) return this.#drop(publish)
+    if (header.commit === 0) {
+      this.#complete(incoming)
+      return this.#drop(publish)
+    }
     const application: Application = {
-      path,
       header,
+      readPages: (take) => incoming.read({ page: take }),
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
       overwriting: (offset, size) => {
@@ -139,12 +142,28 @@ export class ReplicaDatabase {
       },
       publish,
     }
-    await this.#applier.apply(application)
+    try {
+      await this.#applier.apply(application)
+    } finally {
+      this.#complete(incoming)
+    }
     this.#context.log.trace("applied", {
       db: this.name,
       pos: formatPos(posAfter(incoming)),
       pages: incoming.sums.count,
     })
+  }
+
+  /** The transaction is durable already. Before the next one, this is tried again. */
+  #complete(incoming: IncomingFile): void {
+    try {
+      incoming.complete()
+    } catch (error) {
+      this.#context.log.warn("cannot make an LTX file, its transaction is in the commit log", {
+        db: this.name,
+        error,
+      })
+    }
   }
 
   #checkFollowsOn(incoming: IncomingFile): void {

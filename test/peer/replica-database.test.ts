@@ -18,7 +18,6 @@ import type { Application } from "../../src/peer/applier.ts"
 import type { HistoryVerdict } from "../../src/peer/history-verdict.ts"
 import { ReplicaDatabase } from "../../src/peer/replica-database.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { readLtxFile } from "../../src/store/ltx-file.ts"
 import { FakeTransactionLog, imageChecksum } from "../support/captured-database.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { idleApplier } from "../support/idle-applier.ts"
@@ -75,15 +74,13 @@ class Fixture implements Disposable {
     )
   }
 
-  #apply({ path, header, pgnos, isNew, publish }: Application): void {
+  #apply({ readPages, header, pgnos, isNew, publish }: Application): void {
     const next = new Uint8Array(header.commit * header.pageSize)
     if (header.pageSize === PAGE_SIZE) next.set(this.image.subarray(0, next.length))
     const found: number[] = []
-    readLtxFile(path, {
-      page: (pgno, data) => {
-        found.push(pgno)
-        next.set(data, (pgno - 1) * header.pageSize)
-      },
+    readPages((pgno, data) => {
+      found.push(pgno)
+      next.set(data, (pgno - 1) * header.pageSize)
     })
     expect(found).toEqual([...pgnos])
     this.image = next
