@@ -12,6 +12,7 @@ import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-
 import { Replica } from "./cluster/replica.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
+import { authHeaders } from "./http/auth.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
 import { ApiServer } from "./http/server.ts"
@@ -22,6 +23,7 @@ import {
   type Snapshot,
   type SnapshotSource,
 } from "./http/stream.ts"
+import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
@@ -118,6 +120,8 @@ export class LiteFS {
 
   async #open(): Promise<void> {
     const { fuseDir, role, httpAddr, log: logOptions, fuseDebug, hostname } = this.#options
+    const { authToken } = this.#options
+    const tls = this.#options.tls === undefined ? undefined : new TlsFiles(this.#options.tls)
     const isPrimary = role.kind === "primary"
     const nodeId = randomBytes(8).readBigUInt64BE()
 
@@ -189,9 +193,14 @@ export class LiteFS {
           POST: (request, response, url) => handleImport(imports, request, response, url),
         },
       },
-      headers,
+      { headers, authToken, tls, clock: systemClock },
     )
     const port = await server.listen(httpAddr)
+    if (isOpenToAll(this.#options)) {
+      log.warn("whoever reaches the API can read and replace databases, set --auth-token-file", {
+        http: `${httpAddr.host}:${port}`,
+      })
+    }
     this.#closing.defer(() => server.close())
 
     const shared = {
@@ -247,7 +256,8 @@ export class LiteFS {
     if (role.kind === "primary") return
     this.#replica = new Replica({
       primaryUrl: role.primaryUrl,
-      headers,
+      headers: { ...headers, ...authHeaders(authToken) },
+      tls: () => tls?.current() ?? {},
       clock: systemClock,
       sink: peer,
       positions: () => this.#currentPositions(),
@@ -316,6 +326,13 @@ const VERIFY_RATE = 32 * 1024 * 1024
 
 /** Files that clients still have open keep the fs thread busy; then it ends with the process. */
 const UNMOUNT_MS_MAX = 1000
+
+/** Whether other machines reach the API and need to show nothing. */
+function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
+  if (authToken !== undefined) return false
+  const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
+  return !asksForCertificates && !/^(127\.|::1$|localhost$)/i.test(httpAddr.host)
+}
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)

@@ -1,13 +1,14 @@
 /**
  * From the flags of `litefs mount` to the options of a node: everything that can be checked by
- * looking at the words alone, before anything is touched. What depends on the machine is checked in
- * `preflight.ts`.
+ * looking at the words, and at the token that a file holds, before anything is touched. What depends
+ * on the machine is checked in `preflight.ts`.
  */
 import { hostname as hostnameOfMachine } from "node:os"
 import { isAbsolute, relative, resolve } from "node:path"
 import { parseDuration } from "../lib/duration.ts"
 import { parseSize } from "../lib/size.ts"
 import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-options.ts"
+import { accessOptions } from "./access.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
 import type { MountFlags } from "./mount-flags.ts"
 
@@ -16,12 +17,19 @@ type MountArgs = ParsedArgs<MountFlags>
 export function mountOptions(args: MountArgs): LiteFSOptions {
   const { values } = args
   const advertiseUrl = values["advertise-url"]
+  const access = accessOptions("mount", args)
+  const isFollower = /^https:/i.test(values["primary-url"] ?? "")
+  if (access.tls !== undefined && access.tls.certPath === undefined && !isFollower) {
+    const advice = "give --http-tls-cert and --http-tls-key, or a --primary-url with https://"
+    throw problem(`${args.spelling("http-tls-ca")} is given and nothing uses TLS, ${advice}`)
+  }
   return {
     ...directories(args),
     role: role(args),
     hostname: hostname(args),
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
     httpAddr: listenAddress(args),
+    ...access,
     retention: retention(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },

@@ -38,9 +38,18 @@ export interface LtxSink {
   abort(file: number): void
 }
 
+/** As `node:tls` takes it. Without `ca` the authorities of the system are believed. */
+export interface TlsMaterial {
+  readonly cert?: string
+  readonly key?: string
+  readonly ca?: string
+}
+
 export interface ReplicaOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
+  /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
+  tls?(): TlsMaterial
   readonly clock: Clock
   readonly sink: LtxSink
   positions(): ReadonlyMap<string, Pos>
@@ -122,12 +131,14 @@ export class Replica {
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
-    const { primaryUrl, headers, clock } = this.#options
+    const { primaryUrl, headers, tls, clock } = this.#options
     const body = encodePositionMap(this.#options.positions())
     const url = new URL("/stream", primaryUrl)
-    const makeRequest = url.protocol === "https:" ? httpsRequest : httpRequest
+    const isSecure = url.protocol === "https:"
+    const makeRequest = isSecure ? httpsRequest : httpRequest
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const request = makeRequest(url, {
+      ...(isSecure ? tls?.() : undefined),
       method: "POST",
       headers: { ...headers, "Content-Length": body.length },
       signal,
