@@ -22,6 +22,7 @@ import {
   type ReplicaStream,
   type Snapshot,
   type SnapshotSource,
+  STALL_MS_MAX,
 } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
@@ -158,6 +159,7 @@ export class LiteFS {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
+      stallMs: STALL_MS_MAX,
       snapshots: snapshotsOf(fs, peer, "ltx"),
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),

@@ -5,6 +5,10 @@
  *
  * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
  * another checksum, is another history, and is answered with a snapshot.
+ *
+ * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
+ * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
+ * given up by the kernel, so that LTX files are not kept for it.
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { open } from "node:fs/promises"
@@ -19,14 +23,20 @@ import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions } from "../store/positions.ts"
+import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
+import { validateDatabaseName } from "../wire/database-name.ts"
 import { encodeFrame, type Frame } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
-import { readBody } from "./body.ts"
+import { type BodyLimits, readBody } from "./body.ts"
 
 const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
+
+export const STALL_MS_MAX = 30_000
+
+const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 /** Files up to this size are read at once and sent in one write. */
 const SMALL_SIZE_MAX = 256 * 1024
@@ -47,6 +57,8 @@ export interface StreamContext {
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
+  /** How long a replica may take nothing of what is sent. */
+  readonly stallMs: number
   /** Streams that are up, for neededTxid(). */
   readonly streams: Set<ReplicaStream>
   /** Calls back whenever positions have changed, until the returned function is called. */
@@ -58,10 +70,12 @@ export async function handleStream(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const known = decodePositionMap(await readBody(request, MAX_POSITION_MAP_SIZE))
+  const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
+  for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
   const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
+  limitStall(request.socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
   const stream = new ReplicaStream(context, response, known)
   context.streams.add(stream)

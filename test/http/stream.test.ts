@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test"
 import { EventEmitter } from "node:events"
 import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
+import { connect } from "node:net"
 import { PassThrough } from "node:stream"
+import { ApiServer } from "../../src/http/server.ts"
 import {
   handleStream,
   neededTxid,
@@ -95,6 +97,7 @@ class Fixture implements AsyncDisposable {
       dataDir: this.directory.dataDir,
       snapshots: { snapshot: async () => this.snapshot() },
       clock: this.clock,
+      stallMs: 500,
       streams: new Set(),
       onChange: (listener) => {
         this.listeners.add(listener)
@@ -397,6 +400,7 @@ describe("handleStream()", () => {
     for (let txid = 1; txid <= 2; txid++) fixture.commit(txid)
     const body = encodePositionMap(new Map([["app.db", posOf(1)]]))
     const done = handleStream(fixture.context, requestWith(body), fixture.response.asResponse)
+    await sent(fixture, 1)
     await fixture.idle()
     expect(fixture.txids).toEqual([2])
     expect(fixture.context.streams.size).toBe(1)
@@ -409,6 +413,58 @@ describe("handleStream()", () => {
     ])
     await fixture[Symbol.asyncDispose]()
   })
+
+  test.each(["../app.db", "/etc/passwd", "..", "", "a\0b", "app.db-journal", ".primary"])(
+    "handleStream() refuses positions of %p",
+    async (name) => {
+      await using fixture = new Fixture()
+      const request = requestWith(encodePositionMap(new Map([[name, posOf(1)]])))
+      const response = fixture.response.asResponse
+      const stream = handleStream(fixture.context, request, response)
+      await expect(stream).rejects.toMatchObject({ code: "name-invalid" })
+      expect(fixture.response.headersSent).toBe(false)
+    },
+  )
+
+  test("handleStream() does not wait for ever for the positions", async () => {
+    await using fixture = new Fixture()
+    const request = new PassThrough()
+    request.write(new Uint8Array(2))
+    const response = fixture.response.asResponse
+    const stream = handleStream(fixture.context, request as unknown as IncomingMessage, response)
+    await fixture.clock.waiting()
+    fixture.clock.advance(10_000)
+    await expect(stream).rejects.toThrow("its body took over 10000 ms")
+  })
+
+  test("handleStream() gives up on a replica that takes nothing any more", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    const pages = Array.from({ length: 300 }, (_, i) => ({
+      pgno: i + 1,
+      data: random.bytes(65536),
+    }))
+    fixture.commit(2, { pages })
+    const server = new ApiServer(
+      { "/stream": { POST: (...args) => handleStream(fixture.context, args[0], args[1]) } },
+      { headers: {}, authToken: undefined, tls: undefined, clock: fixture.clock },
+    )
+    const port = await server.listen({ host: "127.0.0.1", port: 0 })
+    const body = encodePositionMap(new Map([["app.db", posOf(1)]]))
+    const socket = connect(port, "127.0.0.1")
+    socket.on("error", () => {})
+    socket.pause()
+    socket.write(`POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    socket.write(body)
+    const logged = (text: string) => fixture.log.lines.some((line) => line.includes(text))
+    while (!logged("replica connected")) await new Promise(setImmediate)
+    expect(neededTxid(fixture.context.streams, "app.db")).toBe(2n)
+    while (!logged("replica disconnected")) await Bun.sleep(10)
+    expect(neededTxid(fixture.context.streams, "app.db")).toBeUndefined()
+    expect(fixture.listeners.size).toBe(0)
+    socket.destroy()
+    await server.close()
+  }, 30_000)
 
   test("handleStream() refuses a body that is no position map before it answers", async () => {
     await using fixture = new Fixture()
