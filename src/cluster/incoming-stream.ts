@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
+import type { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import type { Frame } from "../wire/frame.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
@@ -33,6 +34,8 @@ export interface LtxSink {
 export interface IncomingStreamOptions {
   readonly clock: Clock
   readonly sink: LtxSink
+  /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
+  readonly databases?: DatabaseFilter
 }
 
 interface ArrivingFile {
@@ -134,6 +137,7 @@ export class IncomingStream {
         this.#hasEnded = true
         return
       case "dropDb":
+        if (this.#options.databases?.matches(frame.database) === false) return
         log.warn("the primary does not have a database that is here", { db: frame.database })
         return
       case "handoff":
@@ -145,6 +149,7 @@ export class IncomingStream {
 
   #startFile(database: string): void {
     validateDatabaseName(database)
+    if (this.#options.databases?.matches(database) === false) return
     const number = nextFile++
     const applied = this.#options.sink.applied(number)
     applied.then(this.#on.onApplied, (error) => this.#fail(error))
