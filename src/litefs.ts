@@ -40,6 +40,7 @@ import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
+import { DatabaseFilter } from "./wire/database-filter.ts"
 
 const log = logger("litefs")
 
@@ -126,7 +127,9 @@ export class LiteFS {
     const isPrimary = role.kind === "primary"
     const nodeId = randomBytes(8).readBigUInt64BE()
 
-    const dataDir = new DataDir(this.#options.dataDir)
+    const databases = role.kind === "replica" ? role.databases : undefined
+    const filter = databases && DatabaseFilter.of(databases)
+    const dataDir = new DataDir(this.#options.dataDir, filter)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
@@ -215,7 +218,7 @@ export class LiteFS {
     }
     const believed = [
       ...(await fs.start({ ...shared, fuseDebug })),
-      ...(await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })),
+      ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 
     const device = mountFuse(fuseDir)
@@ -260,6 +263,7 @@ export class LiteFS {
       primaryUrl: role.primaryUrl,
       headers: { ...headers, ...authHeaders(authToken) },
       tls: () => tls?.current() ?? {},
+      ...(filter === undefined ? {} : { databases: filter }),
       clock: systemClock,
       sink: peer,
       positions: () => this.#currentPositions(),
