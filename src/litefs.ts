@@ -15,6 +15,7 @@ import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
+import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
 import { ApiServer } from "./http/server.ts"
 import {
   handleStream,
@@ -28,6 +29,7 @@ import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
+import { RateLimit } from "./lib/rate-limit.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
@@ -54,6 +56,9 @@ export class LiteFS {
   readonly #listeners = new Set<() => void>()
   #clusterId: string | undefined
   #replica: Replica | undefined
+  #peer: PeerWorker | undefined
+  /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
+  readonly #unknown = new Set<string>()
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -116,6 +121,11 @@ export class LiteFS {
     }
   }
 
+  /** How often this node has had to do with a state of a database that its primary does not have. */
+  get divergenceCount(): number {
+    return (this.#peer?.divergenceCount ?? 0) + this.#unknown.size
+  }
+
   async close(): Promise<void> {
     await this.#closing.disposeAsync()
   }
@@ -149,6 +159,7 @@ export class LiteFS {
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
+    this.#peer = peer
     const fs = new FsWorker(newWorker("./mount/thread.ts"), {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -163,10 +174,12 @@ export class LiteFS {
       dataDir,
       clock: systemClock,
       stallMs: STALL_MS_MAX,
-      snapshots: snapshotsOf(fs, peer, "ltx"),
+      parked: new ParkedSnapshots(systemClock),
+      snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
       streams: new Set<ReplicaStream>(),
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
+    this.#closing.defer(() => stream.parked.close())
     const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
     const exports = { files: this.#existing(dataDir, raw) }
     const imports = {
@@ -268,6 +281,7 @@ export class LiteFS {
       sink: peer,
       positions: () => this.#currentPositions(),
       onPrimary: (name) => peer.setPrimary(name),
+      onUnknown: (database) => this.#noteUnknown(database),
       onClusterId: (id) => this.#checkClusterId(dataDir, id),
     })
     this.#closing.defer(() => this.#replica?.close())
@@ -297,6 +311,14 @@ export class LiteFS {
       positions.set(this.#positions.name(slot), this.#positions.read(slot).pos)
     }
     return positions
+  }
+
+  #noteUnknown(database: string): void {
+    if (this.#unknown.has(database)) return
+    this.#unknown.add(database)
+    log.warn("the primary does not have a database that is here, it stays as it is", {
+      db: database,
+    })
   }
 
   #checkClusterId(dataDir: DataDir, id: string): void {
@@ -342,6 +364,17 @@ function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)
+}
+
+function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
+  if (rate === undefined) return source
+  const limit = new RateLimit(systemClock, rate)
+  return {
+    async snapshot(database) {
+      const snapshot = await source.snapshot(database)
+      return snapshot && { ...snapshot, parts: limit.apply(snapshot.parts) }
+    },
+  }
 }
 
 /** What keeps a database as it is: the thread that changes its file. */
