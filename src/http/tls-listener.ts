@@ -15,6 +15,8 @@ const log = logger("tls")
 /** Time between two looks at the files. */
 const LOOK_MS = 5000
 
+const HANDSHAKE_MS_MAX = 10_000
+
 export class TlsListener {
   readonly server: Server
   readonly #files: TlsFiles
@@ -27,12 +29,17 @@ export class TlsListener {
     this.#files = files
     this.#clock = clock
     this.#material = files.current()
-    this.server = createServer(contextOf(this.#material), (socket) => {
+    const options = { ...contextOf(this.#material), handshakeTimeout: HANDSHAKE_MS_MAX }
+    this.server = createServer(options, (socket) => http.emit("connection", socket))
+    // Also those whose handshake never comes: close() would wait for them.
+    this.server.on("connection", (socket: TLSSocket) => {
       this.#sockets.add(socket)
       socket.once("close", () => this.#sockets.delete(socket))
-      http.emit("connection", socket)
     })
-    this.server.on("tlsClientError", (error) => log.debug("handshake failed", { error }))
+    this.server.on("tlsClientError", (error, socket) => {
+      log.debug("handshake failed", { error })
+      socket.destroy()
+    })
     this.#stopLooking = clock.after(LOOK_MS, () => this.#look())
   }
 

@@ -193,6 +193,20 @@ describe("ApiServer with certificates", () => {
     await expect(response.text()).rejects.toThrow()
   })
 
+  test("ApiServer.close() does not wait for handshakes that never come", async () => {
+    const options = { headers: {}, authToken: undefined, clock: new FakeClock() }
+    const server = new ApiServer(ROUTES, { ...options, tls: filesOf("server") })
+    const port = await server.listen({ host: "127.0.0.1", port: 0 })
+    const socket = connect(port, "127.0.0.1")
+    socket.on("error", () => {})
+    await new Promise<void>((done) => socket.once("connect", () => done()))
+    // Whoever comes later is served: by then the silent one has been accepted.
+    await nameShown(port)
+    const closed = new Promise<void>((done) => socket.on("close", () => done()))
+    await server.close()
+    await closed
+  })
+
   async function nameShown(port: number): Promise<string | string[] | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<PeerCertificate>()
     const socket = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false }, () =>
