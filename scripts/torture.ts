@@ -11,25 +11,28 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { linkFaults } from "../test/torture/link-faults.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
 import { powerCut } from "../test/torture/power-cut.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 
-const KINDS = ["client", "daemon", "shrink", "faults", "power"] as const
+const KINDS = ["client", "daemon", "links", "shrink", "faults", "power"] as const
 type Kind = (typeof KINDS)[number]
 
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
+const LINK_FAULTS = 500
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const FAILURES_MAX = 20
 
-/** Kills, or power cuts, or rounds where there are none. */
+/** Kills, faults of links, power cuts, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
+  links: LINK_FAULTS,
   shrink: SHRINK_ROUNDS,
   faults: 2, // on the primary, on the replica
   power: POWER_CUTS,
@@ -65,7 +68,7 @@ console.log(`seed ${seed}`)
 
 const jobs: Job[] = kinds.flatMap((kind) =>
   modes
-    .filter((mode) => kind === "client" || kind === "daemon" || mode !== "mixed")
+    .filter((mode) => ["client", "daemon", "links"].includes(kind) || mode !== "mixed")
     .map((mode) => ({
       kind,
       mode,
@@ -114,6 +117,8 @@ async function runRound(job: Job): Promise<void> {
   try {
     if (kind === "client") await clientKill({ random, mode, kills: 50, result })
     else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
+    else if (kind === "links")
+      await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
     else if (kind === "faults") await sweepAll(job, random, mode)

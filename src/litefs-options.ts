@@ -12,6 +12,10 @@ export interface LiteFSOptions {
   /** The URL at which other nodes reach this node's API, without a path. */
   readonly advertiseUrl?: string
   readonly httpAddr: ListenAddress
+  /** What requests to the API have to show, and what this node shows other nodes. Never to be logged. */
+  readonly authToken?: string
+  /** The API is served with TLS when there is a certificate; other nodes are asked for theirs when there is a CA. */
+  readonly tls?: TlsOptions
   readonly retention: RetentionOptions
   /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
   readonly snapshotRate?: number
@@ -23,7 +27,12 @@ export interface LiteFSOptions {
 export type RoleOptions =
   | { readonly kind: "primary" }
   /** `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
-  | { readonly kind: "replica"; readonly primaryUrl: string }
+  | {
+      readonly kind: "replica"
+      readonly primaryUrl: string
+      /** The only databases that it has: names, or patterns with stars. All when not given. */
+      readonly databases?: readonly string[]
+    }
 
 export interface RetentionOptions {
   /** LTX files are kept for so long, milliseconds. */
@@ -32,6 +41,13 @@ export interface RetentionOptions {
   readonly intervalMs: number
   /** Bytes of LTX files of one database that are kept beyond their age for replicas that lack them. */
   readonly sizeMax: number
+}
+
+/** Paths of PEM files. Certificate and key come together. */
+export interface TlsOptions {
+  readonly certPath?: string
+  readonly keyPath?: string
+  readonly caPath?: string
 }
 
 export interface ListenAddress {

@@ -12,6 +12,7 @@ import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-
 import { Replica } from "./cluster/replica.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
+import { authHeaders } from "./http/auth.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
 import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
@@ -22,7 +23,9 @@ import {
   type ReplicaStream,
   type Snapshot,
   type SnapshotSource,
+  STALL_MS_MAX,
 } from "./http/stream.ts"
+import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
@@ -39,6 +42,7 @@ import { SharedFlags } from "./store/shared-flags.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
+import { DatabaseFilter } from "./wire/database-filter.ts"
 
 const log = logger("litefs")
 
@@ -128,10 +132,14 @@ export class LiteFS {
 
   async #open(): Promise<void> {
     const { fuseDir, role, httpAddr, log: logOptions, fuseDebug, hostname } = this.#options
+    const { authToken } = this.#options
+    const tls = this.#options.tls === undefined ? undefined : new TlsFiles(this.#options.tls)
     const isPrimary = role.kind === "primary"
     const nodeId = randomBytes(8).readBigUInt64BE()
 
-    const dataDir = new DataDir(this.#options.dataDir)
+    const databases = role.kind === "replica" ? role.databases : undefined
+    const filter = databases && DatabaseFilter.of(databases)
+    const dataDir = new DataDir(this.#options.dataDir, filter)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
@@ -165,6 +173,7 @@ export class LiteFS {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
+      stallMs: STALL_MS_MAX,
       parked: new ParkedSnapshots(systemClock),
       snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
       streams: new Set<ReplicaStream>(),
@@ -202,9 +211,14 @@ export class LiteFS {
           POST: (request, response, url) => handleImport(imports, request, response, url),
         },
       },
-      headers,
+      { headers, authToken, tls, clock: systemClock },
     )
     const port = await server.listen(httpAddr)
+    if (isOpenToAll(this.#options)) {
+      log.warn("whoever reaches the API can read and replace databases, set --auth-token-file", {
+        http: `${httpAddr.host}:${port}`,
+      })
+    }
     this.#closing.defer(() => server.close())
 
     const shared = {
@@ -217,7 +231,7 @@ export class LiteFS {
     }
     const believed = [
       ...(await fs.start({ ...shared, fuseDebug })),
-      ...(await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })),
+      ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 
     const device = mountFuse(fuseDir)
@@ -261,7 +275,9 @@ export class LiteFS {
     if (role.kind === "primary") return
     this.#replica = new Replica({
       primaryUrl: role.primaryUrl,
-      headers,
+      headers: { ...headers, ...authHeaders(authToken) },
+      tls: () => tls?.current() ?? {},
+      ...(filter === undefined ? {} : { databases: filter }),
       clock: systemClock,
       sink: peer,
       positions: () => this.#currentPositions(),
@@ -339,6 +355,13 @@ const VERIFY_RATE = 32 * 1024 * 1024
 
 /** Files that clients still have open keep the fs thread busy; then it ends with the process. */
 const UNMOUNT_MS_MAX = 1000
+
+/** Whether other machines reach the API and need to show nothing. */
+function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
+  if (authToken !== undefined) return false
+  const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
+  return !asksForCertificates && !/^(127\.|::1$|localhost$)/i.test(httpAddr.host)
+}
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)

@@ -1,49 +1,82 @@
 /** The API of a node, for commands that are run next to it. */
+import { authHeaders } from "../http/auth.ts"
+import { TlsFiles } from "../http/tls-files.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import { type FlagTable, usageError } from "./argv.ts"
+import { ACCESS_FLAGS, accessOptions } from "./access.ts"
+import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
 
+const URL_FLAG = {
+  kind: "text",
+  placeholder: "URL",
+  default: "http://127.0.0.1:20202",
+  help: "the API of the node",
+} as const
+
+/** Of every command that calls a node. */
+export const NODE_FLAGS = { url: URL_FLAG, ...ACCESS_FLAGS } as const satisfies FlagTable
+
+/** Of a command that is about one database. */
 export const API_FLAGS = {
-  url: {
-    kind: "text",
-    placeholder: "URL",
-    default: "http://127.0.0.1:20202",
-    help: "the API of the node",
-  },
+  url: URL_FLAG,
   name: { kind: "text", placeholder: "DB", help: "the database; required" },
+  ...ACCESS_FLAGS,
 } as const satisfies FlagTable
 
-/** The URL of a route for the database that --name is. */
-export function apiUrl(
-  command: string,
-  route: string,
-  { url, name }: { readonly url: string; readonly name: string | undefined },
-): URL {
-  if (name === undefined) throw usageError(command, "no --name DB is given")
+/** A node, and what it has to be shown. */
+export class NodeApi {
+  readonly origin: string
+  readonly #headers: Record<string, string>
+  readonly #tls: TlsFiles | undefined
+
+  constructor(command: string, args: ParsedArgs<typeof NODE_FLAGS>) {
+    this.origin = originOf(command, args)
+    const { authToken, tls } = accessOptions(command, args)
+    this.#headers = authHeaders(authToken)
+    this.#tls = tls === undefined ? undefined : new TlsFiles(tls)
+  }
+
+  /** Answers other than 200 are errors, with the text that the node gives. */
+  async call(
+    route: string,
+    query: Record<string, string> = {},
+    init: RequestInit = {},
+  ): Promise<Response> {
+    const url = new URL(route, this.origin)
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
+    const headers = { ...(init.headers as Record<string, string>), ...this.#headers }
+    const tls = this.#tls?.current()
+    let response: Response
+    try {
+      const options = { ...init, headers, ...(tls === undefined ? {} : { tls }) }
+      // A node never redirects; whoever does is not to be shown the token.
+      response = await fetch(url, { ...options, redirect: "error" })
+    } catch (error) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot reach LiteFS at ${this.origin}: ${messageOf(error).split(". ")[0]}`,
+        { cause: error },
+      )
+    }
+    if (response.status === 200) return response
+    const text = (await response.text()).trim().slice(0, 1000)
+    throw new LitefsError(
+      response.status === 404 ? "not-found" : "unavailable",
+      text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
+    )
+  }
+}
+
+/** What --name is. */
+export function databaseOf(command: string, name: string | undefined): string {
+  if (name !== undefined) return name
+  throw usageError(command, "no --name DB is given")
+}
+
+function originOf(command: string, args: ParsedArgs<typeof NODE_FLAGS>): string {
+  const { url } = args.values
   const base = URL.canParse(url) ? new URL(url) : undefined
   if (base?.protocol !== "http:" && base?.protocol !== "https:") {
     throw usageError(command, `--url is "${url}", it should be like http://127.0.0.1:20202`)
   }
-  const target = new URL(route, base)
-  target.searchParams.set("name", name)
-  return target
-}
-
-/** Answers other than 200 are errors, with the text that the node gives. */
-export async function callApi(url: URL, init: RequestInit = {}): Promise<Response> {
-  let response: Response
-  try {
-    response = await fetch(url, init)
-  } catch (error) {
-    throw new LitefsError(
-      "unavailable",
-      `Cannot reach LiteFS at ${url.origin}: ${messageOf(error).split(". ")[0]}`,
-      { cause: error },
-    )
-  }
-  if (response.status === 200) return response
-  const text = (await response.text()).trim().slice(0, 1000)
-  throw new LitefsError(
-    response.status === 404 ? "not-found" : "unavailable",
-    text === "" ? `Cannot use ${url.origin}: it answers with status ${response.status}` : text,
-  )
+  return base.origin
 }

@@ -1,7 +1,7 @@
 /** `litefs export`: writes a database of a node to a file, as of one position. */
 import { defineCommand } from "citty"
 import { LitefsError } from "../lib/errors.ts"
-import { API_FLAGS, apiUrl, callApi } from "./api.ts"
+import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
@@ -49,19 +49,21 @@ interface Target {
 }
 
 async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const { values, words } = parseArgs(SYNTAX, rawArgs, io.env)
-  const url = apiUrl("export", "/export", values)
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const { values, words } = args
+  const name = databaseOf("export", values.name)
+  const api = new NodeApi("export", args)
   const path = words[0] as string
   const startMs = io.clock.monotonicMs()
-  const success = () => `Export of database "${values.name}" in ${took(io.clock, startMs)}\n`
+  const success = () => `Export of database "${name}" in ${took(io.clock, startMs)}\n`
   if (path === "-") {
-    await receive(url, { write: (bytes) => io.writeStdout(bytes) }, io)
+    await receive(api, name, { write: (bytes) => io.writeStdout(bytes) }, io)
     io.stderr(success())
     return 0
   }
   const file = new ExportFile(path, values.force)
   try {
-    await receive(url, file, io)
+    await receive(api, name, file, io)
     await file.finish()
   } finally {
     await file.discard()
@@ -70,14 +72,14 @@ async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<nu
   return 0
 }
 
-async function receive(url: URL, target: Target, io: CliIo): Promise<void> {
-  const { headers, body } = await callApi(url)
+async function receive(api: NodeApi, name: string, target: Target, io: CliIo): Promise<void> {
+  const { headers, body } = await api.call("/export", { name })
   const length = headers.get("Content-Length")
   const size = length === null ? undefined : Number(length)
   const progress = new Progress(io, size)
   let received = 0
   try {
-    for await (const part of partsOf(url, body)) {
+    for await (const part of partsOf(api, body)) {
       await target.write(part)
       received += part.length
       progress.add(part.length)
@@ -88,19 +90,19 @@ async function receive(url: URL, target: Target, io: CliIo): Promise<void> {
   if (size === undefined || received === size) return
   throw new LitefsError(
     "io",
-    `Cannot export from ${url.origin}: ${received} of ${size} bytes came, try again`,
+    `Cannot export from ${api.origin}: ${received} of ${size} bytes came, try again`,
   )
 }
 
 async function* partsOf(
-  url: URL,
+  api: NodeApi,
   body: ReadableStream<Uint8Array> | null,
 ): AsyncGenerator<Uint8Array> {
   if (body === null) return
   try {
     yield* body
   } catch (error) {
-    const message = `Cannot export from ${url.origin}: the connection broke, see the node's log`
+    const message = `Cannot export from ${api.origin}: the connection broke, see the node's log`
     throw new LitefsError("io", message, { cause: error })
   }
 }

@@ -2,7 +2,7 @@
 import { open } from "node:fs/promises"
 import { defineCommand } from "citty"
 import { LitefsError } from "../lib/errors.ts"
-import { API_FLAGS, apiUrl, callApi } from "./api.ts"
+import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
@@ -49,20 +49,22 @@ export function importCommand(io: CliIo) {
 }
 
 async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const { values, words } = parseArgs(SYNTAX, rawArgs, io.env)
-  const url = apiUrl("import", "/import", values)
-  if (values["no-verify"]) url.searchParams.set("verify", "false")
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const { values, words } = args
+  const name = databaseOf("import", values.name)
+  const api = new NodeApi("import", args)
+  const query = { name, ...(values["no-verify"] ? { verify: "false" } : {}) }
   const startMs = io.clock.monotonicMs()
   const source = await openSource(words[0] as string, io)
   const progress = new Progress(io, source.size)
   try {
     const body = streamOf(source.parts, (size) => progress.add(size))
-    await callApi(url, { method: "POST", body, ...STREAMING })
+    await api.call("/import", query, { method: "POST", body, ...STREAMING })
   } finally {
     progress.end()
     await source.close()
   }
-  io.stdout(`Import of database "${values.name}" in ${took(io.clock, startMs)}\n`)
+  io.stdout(`Import of database "${name}" in ${took(io.clock, startMs)}\n`)
   return 0
 }
 

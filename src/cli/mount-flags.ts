@@ -1,5 +1,6 @@
 /** The flags of `litefs mount`, and its help text. */
 import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
+import { ACCESS_FLAGS } from "./access.ts"
 import type { CommandSyntax, FlagTable } from "./argv.ts"
 import { helpText } from "./help.ts"
 
@@ -25,6 +26,11 @@ export const MOUNT_FLAGS = {
     placeholder: "URL",
     help: "be a replica of the node at this URL",
   },
+  databases: {
+    kind: "text",
+    placeholder: "NAMES",
+    help: "of a replica: only these, like a.db,log-*.db (default: all)",
+  },
   hostname: {
     kind: "text",
     placeholder: "NAME",
@@ -41,6 +47,7 @@ export const MOUNT_FLAGS = {
     default: "127.0.0.1:20202",
     help: "serve the API here; :20202 is every interface",
   },
+  ...ACCESS_FLAGS,
   retention: {
     kind: "text",
     placeholder: "DURATION",
@@ -97,6 +104,10 @@ takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
   flags: MOUNT_FLAGS,
   notes: `Exactly one of --primary and --primary-url is required.
+
+With a token, requests without it are refused. With a certificate the API is
+served with TLS, and with --http-tls-ca too, nodes and commands have to show a
+certificate that it has signed.
 
 COMMAND is started when the mount is ready, which on a replica means that it
 has caught up with the primary. Its arguments are passed on as they are,

@@ -3,7 +3,10 @@
  *
  *   connecting ── response ──▶ catching up ── Ready, all applied ──▶ live
  *       ▲                          │                                  │
- *       └──── pause, with jitter ──┴──── disconnected, or silent ─────┘
+ *       └──── settle, pause ───────┴──── disconnected, or silent ─────┘
+ *
+ * Before the positions are told again, whole files that are still on their way to the database settle: they would
+ * be sent a second time. The pause has jitter, and grows up to a limit while connections bring nothing new.
  *
  * The state changes are logged once each: a primary that stays away, or a transaction that cannot be applied however
  * often it comes, is not reported again every second.
@@ -12,41 +15,40 @@ import { request as httpRequest, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
-import type { Frame, JudgedFrame, ResumableFrame, ResumingFrame } from "../wire/frame.ts"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
-import { StreamDecoder } from "../wire/stream-decoder.ts"
-import { type CutOffSnapshot, extraHeaders, goesOn } from "./cut-off-snapshot.ts"
+import {
+  COMPACTED_LTX_HEADER,
+  DATABASES_HEADER,
+  PROTOCOL,
+  PROTOCOL_HEADER,
+  protocolProblem,
+} from "../wire/protocol.ts"
+import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
+import { IncomingStream, type LtxSink, SILENCE_MS_MAX, silence } from "./incoming-stream.ts"
 
 const log = logger("replica")
 
-const RECONNECT_MS = 1000
+const RECONNECT_MS = 500
+const RECONNECT_MS_MAX = 4000
 
-/** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
-const SILENCE_MS_MAX = 5000
-
-/** So many bytes may be with the peer thread before the network has to wait. */
-const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
-
-/** Where LTX files go. Implemented by the peer thread. */
-export interface LtxSink {
-  /** A part of a file. `taken` is called when it is off our hands. */
-  write(file: number, database: string, bytes: Uint8Array, isLast: boolean, taken: () => void): void
-  /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
-  applied(file: number): Promise<void>
-  abort(file: number): void
-  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
-  judge?(file: number, database: string, verdict: Verdict): void
+/** As `node:tls` takes it. Without `ca` the authorities of the system are believed. */
+export interface TlsMaterial {
+  readonly cert?: string
+  readonly key?: string
+  readonly ca?: string
 }
-
-type Verdict = Pick<JudgedFrame, "pos" | "is">
 
 export interface ReplicaOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
+  /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
+  tls?(): TlsMaterial
   readonly clock: Clock
+  /** The only ones that this node has; all when it is not given. */
+  readonly databases?: DatabaseFilter
   readonly sink: LtxSink
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
@@ -63,6 +65,7 @@ export class Replica {
   readonly #abort = new AbortController()
   readonly #done: Promise<void>
   #lastProblem: string | undefined
+  #failureCount = 0 // since a connection has brought something
   #isAnnounced = false // that there is a connection
   /** A snapshot that a broken connection has cut off. */
   #cutOff: CutOffSnapshot | undefined
@@ -94,7 +97,9 @@ export class Replica {
         if (!signal.aborted) this.#report(messageOf(error))
       }
       this.#options.onPrimary(undefined)
-      const pauseMs = RECONNECT_MS * (0.5 + clock.random())
+      const longestMs = Math.min(RECONNECT_MS * 2 ** this.#failureCount, RECONNECT_MS_MAX)
+      this.#failureCount += 1
+      const pauseMs = longestMs * (0.5 + clock.random())
       await sleep(clock, pauseMs, signal).catch(() => {})
     }
   }
@@ -111,15 +116,21 @@ export class Replica {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const response = await this.#connect(signal)
-    const connection = new Connection(this.#options, this.#cutOff, () => {
-      this.#lastProblem = undefined
-      this.#ready.resolve()
+    const connection = new IncomingStream(this.#options, this.#cutOff, {
+      onApplied: () => {
+        this.#failureCount = 0
+      },
+      onReady: () => {
+        this.#failureCount = 0
+        this.#lastProblem = undefined
+        this.#ready.resolve()
+      },
     })
     this.#cutOff = undefined
     try {
       const clusterId = header(response, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
-      const name = header(response, "litefs-hostname") ?? new URL(this.#options.primaryUrl).hostname
+      const name = hostnameOf(response) ?? new URL(this.#options.primaryUrl).hostname
       if (!this.#isAnnounced) {
         log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
       }
@@ -129,19 +140,26 @@ export class Replica {
     } finally {
       this.#cutOff = connection.close()
       response.destroy()
+      await connection.settled(signal)
     }
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
-    const { primaryUrl, headers, clock } = this.#options
-    const body = encodePositionMap(this.#options.positions())
+    const { primaryUrl, headers, tls, clock } = this.#options
+    const databases = this.#options.databases ?? DatabaseFilter.all
+    const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
+    const body = encodePositionMap(new Map(positions))
     const url = new URL("/stream", primaryUrl)
-    const makeRequest = url.protocol === "https:" ? httpsRequest : httpRequest
+    if (databases.names !== undefined) url.searchParams.set("filter", databases.names.join(","))
+    const isSecure = url.protocol === "https:"
+    const makeRequest = isSecure ? httpsRequest : httpRequest
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const request = makeRequest(url, {
+      ...(isSecure ? tls?.() : undefined),
       method: "POST",
       headers: {
         ...headers,
+        ...wantsHeaders(databases),
         ...extraHeaders(this.#cutOff),
         "Content-Length": body.length,
       },
@@ -153,202 +171,35 @@ export class Replica {
     request.on("error", reject)
     request.end(body)
     const response = await promise.finally(cancel)
-    if (response.statusCode === 200) return response
+    if (response.statusCode === 200) {
+      const problem = protocolProblem(header(response, PROTOCOL_HEADER))
+      if (problem === undefined) return response
+      response.destroy()
+      throw new LitefsError("unavailable", problem)
+    }
     const text = await readText(response)
     throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
   }
 }
 
-/** One stream from the primary. */
-class Connection {
-  readonly #options: ReplicaOptions
-  readonly #onReady: () => void
-  readonly #decoder: StreamDecoder
-  readonly #taken = new Gate()
-  #response: IncomingMessage | undefined
-  #failure: Error | undefined
-  #inFlight = 0
-  #file: ArrivingFile | undefined
-  #cutOff: CutOffSnapshot | undefined // until it goes on, or cannot
-  #isRefused = false
-  #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
-  #lastApplied: Promise<void> = Promise.resolve()
-  #hasEnded = false
-  #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
-
-  constructor(options: ReplicaOptions, cutOff: CutOffSnapshot | undefined, onReady: () => void) {
-    this.#options = options
-    this.#cutOff = cutOff
-    this.#onReady = onReady
-    this.#decoder = new StreamDecoder({
-      frame: (frame) => this.#handleFrame(frame),
-      ltxData: (bytes) => this.#handleData(bytes),
-      ltxEnd: () => this.#sendParts(true),
-    })
-  }
-
-  /**
-   * Reads until the stream ends. What goes wrong elsewhere destroys the response, which ends the loop: a race
-   * against a promise that lives as long as the connection would keep every part that won it.
-   */
-  async read(response: IncomingMessage): Promise<void> {
-    const { clock } = this.#options
-    this.#response = response
-    const watch = () => clock.after(SILENCE_MS_MAX, () => this.#fail(silence()))
-    let stopWatch = watch()
-    try {
-      for await (const part of response) {
-        stopWatch()
-        if (this.#failure !== undefined) break
-        this.#decoder.push(part as Uint8Array)
-        if (this.#hasEnded) return
-        while (this.#inFlight > IN_FLIGHT_SIZE_MAX && this.#failure === undefined) {
-          await this.#taken.wait()
-        }
-        stopWatch = watch()
-      }
-    } catch (error) {
-      throw this.#failure ?? error
-    } finally {
-      stopWatch()
-    }
-    if (this.#failure !== undefined) throw this.#failure
-    this.#decoder.end()
-  }
-
-  #fail(error: Error): void {
-    this.#failure ??= error
-    this.#response?.destroy(error)
-    this.#taken.open()
-  }
-
-  /**
-   * A file that has not come to its end never will, but for a snapshot of which the next connection may bring the
-   * rest: that is returned.
-   */
-  close(): CutOffSnapshot | undefined {
-    const file = this.#file
-    if (file === undefined) return this.#cutOff
-    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
-      this.#options.sink.abort(file.number)
-      return this.#cutOff
-    }
-    if (file.size > 0) this.#sendParts(false)
-    const { number, database, token, received, applied } = file
-    return { file: number, database, token, offset: received, applied }
-  }
-
-  #handleFrame(frame: Frame): void {
-    switch (frame.type) {
-      case "ltx":
-        return this.#startFile(frame.database)
-      case "ready":
-        this.#lastApplied.then(this.#onReady, () => {})
-        return
-      case "end":
-        this.#hasEnded = true
-        return
-      case "dropDb":
-        return this.#options.onUnknown?.(frame.database)
-      case "judged":
-        this.#verdict = frame
-        return
-      case "resumable":
-      case "resuming":
-        this.#resumable = frame
-        return
-      case "handoff":
-      case "hwm":
-      case "heartbeat":
-        return
-    }
-  }
-
-  #startFile(database: string): void {
-    if (this.#resumeFile(database)) return
-    const number = nextFile++
-    const applied = this.#options.sink.applied(number)
-    const token = this.#resumable?.database === database ? this.#resumable.token : undefined
-    this.#resumable = undefined
-    this.#file = { number, database, parts: [], size: 0, token, received: 0, applied }
-    this.#watch(applied)
-    const verdict = this.#verdict
-    this.#verdict = undefined
-    if (verdict?.database !== database) return
-    this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
-  }
-
-  #watch(applied: Promise<void>): void {
-    this.#lastApplied = applied
-    applied.catch((error) => {
-      this.#isRefused = true
-      this.#fail(error)
-    })
-  }
-
-  /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
-  #resumeFile(database: string): boolean {
-    const [cutOff, frame] = [this.#cutOff, this.#resumable]
-    if (cutOff?.database !== database) return false
-    this.#cutOff = undefined
-    if (!goesOn(cutOff, database, frame)) {
-      this.#options.sink.abort(cutOff.file)
-      return false
-    }
-    this.#resumable = undefined
-    const { file: number, token, offset: received, applied } = cutOff
-    this.#file = { number, database, parts: [], size: 0, token, received, applied }
-    this.#watch(applied)
-    return true
-  }
-
-  #handleData(bytes: Uint8Array): void {
-    const file = this.#file
-    if (file === undefined) return
-    file.received += bytes.length
-    file.parts.push(bytes.slice()) // the decoder's bytes are borrowed
-    file.size += bytes.length
-    if (file.size >= PART_SIZE) this.#sendParts(false)
-  }
-
-  #sendParts(isLast: boolean): void {
-    const file = this.#file
-    if (file === undefined) return
-    const bytes =
-      file.parts.length === 1 ? (file.parts[0] as Uint8Array) : Buffer.concat(file.parts)
-    file.parts = []
-    file.size = 0
-    this.#inFlight += bytes.length
-    const { sink } = this.#options
-    if (isLast) this.#file = undefined
-    sink.write(file.number, file.database, bytes, isLast, () => {
-      this.#inFlight -= bytes.length
-      this.#taken.open()
-    })
+/** What this node understands, and which databases it wants. */
+function wantsHeaders(databases: DatabaseFilter): Record<string, string> {
+  return {
+    [PROTOCOL_HEADER]: PROTOCOL,
+    [COMPACTED_LTX_HEADER]: "1",
+    ...(databases.isAll ? {} : { [DATABASES_HEADER]: databases.encode() }),
   }
 }
-
-interface ArrivingFile {
-  readonly number: number
-  readonly database: string
-  parts: Uint8Array[] // not yet handed on
-  size: number // of these
-  readonly token: bigint | undefined // of a snapshot that can be resumed
-  received: number // bytes, over all connections
-  readonly applied: Promise<void>
-}
-
-function silence(): LitefsError {
-  return new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`)
-}
-
-const PART_SIZE = 256 * 1024
-
-let nextFile = 1
 
 function header(response: IncomingMessage, name: string): string | undefined {
   const value = response.headers[name]
   return typeof value === "string" ? value : undefined
+}
+
+/** It becomes the content of `.primary`, a file of one line. */
+function hostnameOf(response: IncomingMessage): string | undefined {
+  const name = header(response, "litefs-hostname")
+  return name !== undefined && /^[^\s\p{Cc}]{1,255}$/u.test(name) ? name : undefined
 }
 
 const ERROR_SIZE_MAX = 4096

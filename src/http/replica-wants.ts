@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 import {
   CAN_RESUME_HEADER,
   decodeResume,
@@ -6,22 +7,42 @@ import {
   type ResumePoint,
   WANTS_VERDICTS_HEADER,
 } from "../wire/frame.ts"
+import { COMPACTED_LTX_HEADER, DATABASES_HEADER } from "../wire/protocol.ts"
 
-/** What a replica knows beyond LiteFS's protocol, by the headers of its request. */
+/** What a replica knows beyond LiteFS's protocol, and which databases it wants, by its request. */
 export interface Wants {
+  /** Several transactions may come in one LTX file. */
+  readonly compacted: boolean
+  readonly databases: DatabaseFilter
   readonly verdicts: boolean
   readonly canResume: boolean
   /** The snapshot that it has a part of, until it has been asked for. */
   resume: ResumePoint | undefined
 }
 
-export const NO_WANTS: Readonly<Wants> = { verdicts: false, canResume: false, resume: undefined }
+export const NO_WANTS: Readonly<Wants> = {
+  compacted: false,
+  databases: DatabaseFilter.all,
+  verdicts: false,
+  canResume: false,
+  resume: undefined,
+}
 
-export function wantsOf({ headers }: Pick<IncomingMessage, "headers">): Wants {
+/** Throws when the filter is none. */
+export function wantsOf({ headers, url }: Pick<IncomingMessage, "headers" | "url">): Wants {
+  const databases = headers[DATABASES_HEADER]
   const resume = headers[RESUME_HEADER]
   return {
+    compacted: headers[COMPACTED_LTX_HEADER] === "1",
+    databases: typeof databases === "string" ? DatabaseFilter.decode(databases) : queryOf(url),
     verdicts: headers[WANTS_VERDICTS_HEADER] === "1",
     canResume: headers[CAN_RESUME_HEADER] === "1",
     resume: typeof resume === "string" ? decodeResume(resume) : undefined,
   }
+}
+
+/** LiteFS's `?filter=a.db,b.db`: names only. */
+function queryOf(url: string | undefined): DatabaseFilter {
+  const filter = new URL(url ?? "/", "http://node").searchParams.get("filter")
+  return filter ? DatabaseFilter.parse(filter) : DatabaseFilter.all
 }

@@ -1,15 +1,22 @@
 /**
- * The API of a node: plain HTTP/1.1, one table of routes.
+ * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
  *
- * Handlers throw; what they throw becomes a status and a line of text here. Once a handler has begun its
- * response, an error can only break the connection.
+ *   connection ─▶ TLS handshake ─▶ request ─▶ token ─▶ route ─▶ handler
+ *
+ * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
+ * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
+ * break the connection.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { AddressInfo, Server as NetServer } from "node:net"
+import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { ListenAddress } from "../litefs-options.ts"
+import { authorize } from "./auth.ts"
 import { statusOf } from "./status.ts"
+import type { TlsFiles } from "./tls-files.ts"
+import { TlsListener } from "./tls-listener.ts"
 
 export type Handler = (
   request: IncomingMessage,
@@ -19,26 +26,38 @@ export type Handler = (
 
 export type Routes = Record<string, Partial<Record<string, Handler>>> // path → method → handler
 
+export interface ApiServerOptions {
+  /** Of every response. */
+  readonly headers: Record<string, string>
+  /** What every request has to show; undefined: nothing. */
+  readonly authToken: string | undefined
+  readonly tls: TlsFiles | undefined
+  readonly clock: Clock
+}
+
 const log = logger("http")
 
 export class ApiServer {
   readonly #server: Server
+  readonly #tls: TlsListener | undefined
 
-  constructor(routes: Routes, headers: Record<string, string>) {
+  constructor(routes: Routes, { headers, authToken, tls, clock }: ApiServerOptions) {
     this.#server = createServer((request, response) => {
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      dispatch(routes, request, response).catch((error) => fail(response, error))
+      dispatch(routes, authToken, request, response).catch((error) => fail(response, error))
     })
+    if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
     this.#server.keepAliveTimeout = 30_000
     this.#server.requestTimeout = 0 // a stream's request is over long before its response
   }
 
   /** Returns the port, which the system chose when the given one is 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
+    const listener: NetServer = this.#tls?.server ?? this.#server
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#server.once("error", reject)
-    if (host === "") this.#server.listen(port, resolve)
-    else this.#server.listen(port, host, resolve)
+    listener.once("error", reject)
+    if (host === "") listener.listen(port, resolve)
+    else listener.listen(port, host, resolve)
     try {
       await promise
     } catch (error) {
@@ -48,20 +67,27 @@ export class ApiServer {
         { cause: error },
       )
     }
-    this.#server.removeAllListeners("error")
-    this.#server.on("error", (error) => log.error("server", { error }))
-    return (this.#server.address() as AddressInfo).port
+    listener.removeAllListeners("error")
+    listener.on("error", (error) => log.error("server", { error }))
+    return (listener.address() as AddressInfo).port
   }
 
   /** Breaks what is still connected. */
   async close(): Promise<void> {
+    if (this.#tls !== undefined) return this.#tls.close()
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeAllConnections()
     await closed
   }
 }
 
-async function dispatch(routes: Routes, request: IncomingMessage, response: ServerResponse) {
+async function dispatch(
+  routes: Routes,
+  authToken: string | undefined,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  if (authToken !== undefined) authorize(request.headers, authToken)
   const url = new URL(request.url ?? "/", "http://node")
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
@@ -76,8 +102,12 @@ async function dispatch(routes: Routes, request: IncomingMessage, response: Serv
 function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
   if (status === 500) log.error("request failed", { error })
-  if (response.headersSent) response.destroy()
-  else answer(response, status, messageOf(error))
+  if (response.headersSent) return void response.destroy()
+  if (status === 401) {
+    response.setHeader("WWW-Authenticate", "Bearer")
+    response.setHeader("Connection", "close") // what the client still sends is not read
+  }
+  answer(response, status, messageOf(error))
 }
 
 function answer(response: ServerResponse, status: number, text: string): void {

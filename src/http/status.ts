@@ -4,6 +4,7 @@ import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 const STATUS: Record<ErrorCode, number> = {
   usage: 400,
   "name-invalid": 400,
+  unauthorized: 401,
   "not-found": 404,
   "position-mismatch": 409,
   "read-only-replica": 503,

@@ -5,25 +5,29 @@
  *
  * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
  * another checksum, is another history, and is answered with a snapshot.
+ *
+ * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
+ * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
+ * given up by the kernel, so that LTX files are not kept for it.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { open } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
-import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions } from "../store/positions.ts"
+import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
+import { validateDatabaseName } from "../wire/database-name.ts"
 import { encodeFrame, type Frame } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
+import { PROTOCOL, PROTOCOL_HEADER, protocolProblem } from "../wire/protocol.ts"
 import { ancestryOf } from "./ancestry.ts"
-import { readBody } from "./body.ts"
+import { type BodyLimits, readBody } from "./body.ts"
+import { compactedFile, followingFile } from "./following-file.ts"
 import { NO_WANTS, type Wants, wantsOf } from "./replica-wants.ts"
 import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
 
@@ -31,8 +35,9 @@ const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
 
-/** Files up to this size are read at once and sent in one write. */
-const SMALL_SIZE_MAX = 256 * 1024
+export const STALL_MS_MAX = 30_000
+
+const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export interface SnapshotSource {
   /** The database in one piece, and the position it is at. Undefined when it is gone. */
@@ -50,6 +55,8 @@ export interface StreamContext {
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
+  /** How long a replica may take nothing of what is sent. */
+  readonly stallMs: number
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
   /** Streams that are up, for neededTxid(). */
@@ -63,12 +70,18 @@ export async function handleStream(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const known = decodePositionMap(await readBody(request, MAX_POSITION_MAP_SIZE))
+  const wants = wantsOf(request)
+  response.setHeader(PROTOCOL_HEADER, PROTOCOL)
+  const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
+  if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
+  const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
+  for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
   const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
+  limitStall(request.socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, wantsOf(request))
+  const stream = new ReplicaStream(context, response, known, wants)
   context.streams.add(stream)
   try {
     await stream.run()
@@ -77,6 +90,11 @@ export async function handleStream(
     stream.close()
     log.info("replica disconnected", { replica })
   }
+}
+
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === "string" ? value : undefined
 }
 
 /** The first transaction of a database that one of the replicas lacks; undefined when none lacks any. */
@@ -102,7 +120,7 @@ export class ReplicaStream {
     context: StreamContext,
     response: ServerResponse,
     known: Map<string, Pos>,
-    wants = NO_WANTS,
+    wants: Wants = NO_WANTS,
   ) {
     this.#wants = { ...wants }
     this.#context = context
@@ -149,12 +167,12 @@ export class ReplicaStream {
     }
   }
 
-  /** Databases that either side has. */
-  #names(): Set<string> {
+  /** Databases that either side has and the replica wants. */
+  #names(): string[] {
     const names = new Set(this.#known.keys())
     const { positions } = this.#context
     for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
-    return names
+    return [...names].filter((name) => this.#wants.databases.matches(name))
   }
 
   /** Sends what the replica lacks of a database. True when that was something. */
@@ -173,7 +191,7 @@ export class ReplicaStream {
       if (this.#isClosed || posEquals(known, pos)) return hasSent
       const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =
-        (isBehind ? await this.#sendFile(name, known) : undefined) ??
+        (isBehind ? await this.#sendFile(name, known, pos) : undefined) ??
         (await this.#sendSnapshot(name))
       if (sent === undefined) return hasSent
       this.#known.set(name, sent)
@@ -181,12 +199,13 @@ export class ReplicaStream {
     }
   }
 
-  /** Sends the transaction that follows on `known`. Undefined when there is no such file. */
-  async #sendFile(name: string, known: Pos): Promise<Pos | undefined> {
-    const txid = known.txid + 1n
-    const path = new LtxDirectory(this.#context.dataDir.ltxDir(name)).filePath(txid, txid)
-    const file = openFollowing(path, known)
-    if (file === undefined) return undefined
+  /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
+  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
+    const directory = this.#context.dataDir.ltxDir(name)
+    const first = followingFile(directory, known)
+    if (first === undefined) return undefined
+    const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
+    const file = several ?? first
     const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
     if (file.bytes !== undefined) {
       await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
@@ -194,7 +213,7 @@ export class ReplicaStream {
     }
     await this.#write(frame)
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
-    const handle = await open(path)
+    const handle = await open(file.path)
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await chunks.write(part as Uint8Array)
@@ -308,45 +327,4 @@ class ChunkWriter {
     this.#framed = []
     await this.#send(bytes)
   }
-}
-
-interface FollowingFile {
-  readonly pos: Pos // after it
-  readonly bytes: Uint8Array | undefined // of a small file
-}
-
-/** The LTX file at `path`, when it is there and begins where `known` ends. */
-function openFollowing(path: string, known: Pos): FollowingFile | undefined {
-  let fd: number
-  try {
-    fd = openSync(path, "r")
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined
-    throw error
-  }
-  try {
-    const { size } = fstatSync(fd)
-    const isSmall = size <= SMALL_SIZE_MAX
-    const head = readPart(fd, 0, isSmall ? size : LTX_HEADER_SIZE)
-    const tail = isSmall
-      ? head.subarray(size - LTX_TRAILER_SIZE)
-      : readPart(fd, size - LTX_TRAILER_SIZE, LTX_TRAILER_SIZE)
-    const header = decodeLtxHeader(head.subarray(0, LTX_HEADER_SIZE))
-    if (header.preApplyChecksum !== known.checksum) return undefined
-    const { postApplyChecksum } = decodeLtxTrailer(tail)
-    return {
-      pos: { txid: header.maxTxid, checksum: postApplyChecksum },
-      bytes: isSmall ? head : undefined,
-    }
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function readPart(fd: number, offset: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(size)
-  if (readSync(fd, bytes, 0, size, offset) < size) {
-    throw new LitefsError("damaged", "Cannot read LTX file: it is shorter than it was")
-  }
-  return bytes
 }

@@ -5,6 +5,7 @@ import { Errno, SysError } from "../sys/errno.ts"
 /** What a client of the mount is told of each condition. */
 const ERRNO: Record<ErrorCode, number> = {
   usage: Errno.EINVAL,
+  unauthorized: Errno.EACCES,
   "not-found": Errno.ENOENT,
   "name-invalid": Errno.EACCES,
   "read-only-replica": Errno.EROFS,

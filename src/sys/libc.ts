@@ -40,6 +40,9 @@ const { symbols } = dlopen(LIBC, {
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   recvmsg: { args: ["i32", "ptr", "i32"], returns: FFIType.i64_fast },
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  getpeername: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", FFIType.i64_fast], returns: FFIType.i64_fast },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   getuid: { args: [], returns: "u32" },
@@ -96,6 +99,9 @@ interface Libc {
   pipe2(into: number, flags: number): number
   socketpair(domain: number, type: number, protocol: number, into: number): number
   recvmsg(fd: number, header: number, flags: number): number
+  getsockname(fd: number, address: number, length: number): number
+  getpeername(fd: number, address: number, length: number): number
+  setsockopt(fd: number, level: number, name: number, value: number, size: number): number
   mmap(
     at: number,
     size: number,

@@ -130,9 +130,14 @@ test("import has help", async () => {
 
     Flags:
 
-    	--url URL    the API of the node (default http://127.0.0.1:20202)
-    	--name DB    the database; required
-    	--no-verify  leave SQLite's integrity check out
+    	--url URL               the API of the node (default http://127.0.0.1:20202)
+    	--name DB               the database; required
+    	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
+    	--auth-token-file FILE  the token is in this file; the same one on all nodes
+    	--http-tls-cert FILE    the certificate that this side shows (PEM)
+    	--http-tls-key FILE     its private key (PEM)
+    	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
+    	--no-verify             leave SQLite's integrity check out
 
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.

@@ -71,9 +71,15 @@ describe("litefs help", () => {
       	--data-dir DIR                 keep the databases and their history here (default /var/lib/litefs)
       	--primary                      be the primary: the one node that takes writes
       	--primary-url URL              be a replica of the node at this URL
+      	--databases NAMES              of a replica: only these, like a.db,log-*.db (default: all)
       	--hostname NAME                this node's name for other nodes (default: the host's)
       	--advertise-url URL            where other nodes reach this node's API
       	--http-addr ADDR               serve the API here; :20202 is every interface (default 127.0.0.1:20202)
+      	--auth-token TOKEN             the token that requests must show; ps shows it too, so better use a file
+      	--auth-token-file FILE         the token is in this file; the same one on all nodes
+      	--http-tls-cert FILE           the certificate that this side shows (PEM)
+      	--http-tls-key FILE            its private key (PEM)
+      	--http-tls-ca FILE             the other side's certificate must be signed by this one (PEM)
       	--retention DURATION           keep LTX files for this long (default 10m)
       	--retention-interval DURATION  look for old LTX files this often (default 1m)
       	--retention-max-size SIZE      per database, for replicas that lag behind (default 1GiB)
@@ -86,6 +92,10 @@ describe("litefs help", () => {
       A flag on the command line wins.
 
       Exactly one of --primary and --primary-url is required.
+
+      With a token, requests without it are refused. With a certificate the API is
+      served with TLS, and with --http-tls-ca too, nodes and commands have to show a
+      certificate that it has signed.
 
       COMMAND is started when the mount is ready, which on a replica means that it
       has caught up with the primary. Its arguments are passed on as they are,

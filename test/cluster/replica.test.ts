@@ -6,6 +6,7 @@ import { LitefsError } from "../../src/lib/errors.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { encodeChunks } from "../../src/wire/chunk.ts"
+import { DatabaseFilter } from "../../src/wire/database-filter.ts"
 import { encodeFrame } from "../../src/wire/frame.ts"
 import { decodePositionMap } from "../../src/wire/position-map.ts"
 import { concat } from "../support/bytes.ts"
@@ -113,7 +114,7 @@ class Fixture implements AsyncDisposable {
 
   async pause(): Promise<void> {
     await this.clock.waiting()
-    this.clock.advance(1000)
+    this.clock.advance(4000)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -300,6 +301,132 @@ describe("Replica", () => {
       "500",
       "503",
     ])
+  })
+
+  test.each([
+    "..",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "a/b",
+    "a\0b",
+    "",
+    "app.db-wal",
+    ".primary",
+    "x".repeat(255),
+  ])("Replica hands on no file for the name %p", async (name) => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    response.write(ltx(name, new Uint8Array(100)))
+    await fixture.reconnect()
+    await fixture.accept(2)
+    expect(fixture.files.size).toBe(0)
+    expect(fixture.log.lines.at(-1)).toContain("as a database name")
+  })
+
+  test("Replica asks for the databases of its filter, and drops what is not of them", async () => {
+    await using fixture = await Fixture.open({ databases: DatabaseFilter.parse("b.db,c d.db") })
+    const response = await fixture.accept()
+    response.write(
+      concat(
+        ltx("a.db", random.bytes(70_000)),
+        ltx("b.db", new Uint8Array(9)),
+        encodeFrame({ type: "dropDb", database: "app.db" }),
+        ltx("a.db", random.bytes(9)),
+        READY,
+      ),
+    )
+    await fixture.replica.ready
+    const { request, positions } = fixture.requests.all[0] as Request
+    expect(request.url).toBe("/stream?filter=b.db%2Cc+d.db")
+    expect(request.headers["litefs-databases"]).toBe("b.db,c%20d.db")
+    expect(positions.size).toBe(0)
+    expect([...fixture.files.values()].map(({ database }) => database)).toEqual(["b.db"])
+    expect(fixture.log.lines.join("\n")).not.toContain("app.db")
+  })
+
+  test("Replica does not follow a primary that speaks another protocol", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept(1, { "Litefs-Protocol": "2" })
+    response.write(ltx("app.db", new Uint8Array(9)))
+    await fixture.reconnect()
+    expect(fixture.files.size).toBe(0)
+    expect(fixture.log.lines.at(-1)).toContain("it speaks protocol 2, this node 1, update LiteFS")
+  })
+
+  test("Replica gives up on a frame that claims a name of gigabytes", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    const frame = new Uint8Array(16)
+    new DataView(frame.buffer).setUint32(0, 1)
+    new DataView(frame.buffer).setUint32(12, 0xffff_fff0)
+    response.write(frame)
+    await fixture.reconnect()
+    expect(fixture.log.lines.at(-1)).toContain("a text of 4294967280 bytes, expected at most 255")
+  })
+
+  test("Replica tells its positions again only when the files that came whole have settled", async () => {
+    const applied = Promise.withResolvers<void>()
+    const asked = new Events<number>()
+    let txid = 3n
+    await using fixture = await Fixture.open({
+      positions: () => new Map([["app.db", { txid, checksum: 1n << 63n }]]),
+      sink: {
+        write: (_file, _database, _bytes, _isLast, taken) => taken(),
+        applied: (file) => {
+          asked.push(file)
+          return applied.promise
+        },
+        abort: () => {},
+      },
+    })
+    const response = await fixture.accept()
+    response.write(ltx("app.db", new Uint8Array(9)))
+    await asked.until((all) => all.length === 1)
+    response.end()
+    await new Promise<void>((done) => response.on("close", () => done()))
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate)
+    expect(givenUp(fixture.events.all)).toBe(false)
+    txid = 4n
+    applied.resolve()
+    await fixture.events.until(givenUp)
+    await fixture.pause()
+    await fixture.accept(2)
+    expect(fixture.requests.all[1]?.positions.get("app.db")?.txid).toBe(4n)
+  })
+
+  test("Replica pauses longer and longer while connections bring nothing, up to a limit", async () => {
+    await using fixture = await Fixture.open()
+    const pauseOf = async (count: number): Promise<number> => {
+      await fixture.events.until((all) => {
+        return all.filter((event) => event === "primary undefined").length === count
+      })
+      await fixture.clock.waiting()
+      let pauseMs = 0
+      while (fixture.requests.all.length === count) {
+        fixture.clock.advance(250)
+        pauseMs += 250
+        if (fixture.clock.timerCount > 0) continue
+        await fixture.requests.until((all) => all.length > count)
+      }
+      return pauseMs
+    }
+    const pauses: number[] = []
+    for (let count = 1; count <= 7; count++) {
+      await fixture.requests.until((all) => all.length >= count)
+      const { response } = fixture.requests.all[count - 1] as Request
+      if (count === 6) {
+        // One that is of use begins anew.
+        response.writeHead(200)
+        response.write(READY)
+        await fixture.replica.ready
+        response.end()
+      } else {
+        response.statusCode = 503
+        response.end()
+      }
+      pauses.push(await pauseOf(count))
+    }
+    expect(pauses).toEqual([500, 1000, 2000, 4000, 4000, 500, 1000])
   })
 
   test("Replica.close() ends a connection, and a pause", async () => {

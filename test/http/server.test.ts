@@ -1,12 +1,20 @@
 import { describe, expect, test } from "bun:test"
-import { ApiServer, type Routes } from "../../src/http/server.ts"
+import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
+import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 
 const LOCAL = { host: "127.0.0.1", port: 0 }
 
+const OPTIONS: ApiServerOptions = {
+  headers: { "Litefs-Id": "7" },
+  authToken: undefined,
+  tls: undefined,
+  clock: new FakeClock(),
+}
+
 async function serve(routes: Routes) {
-  const server = new ApiServer(routes, { "Litefs-Id": "7" })
+  const server = new ApiServer(routes, OPTIONS)
   const port = await server.listen(LOCAL)
   return {
     port,
@@ -91,18 +99,21 @@ describe("ApiServer", () => {
 
   test("ApiServer says so when the port is in use, or the address not of this machine", async () => {
     await using server = await serve(ROUTES)
-    const second = new ApiServer({}, {})
+    const second = new ApiServer({}, OPTIONS)
     await expect(second.listen({ host: "127.0.0.1", port: server.port })).rejects.toThrow(
       `Cannot listen on 127.0.0.1:${server.port}: the port is in use, choose another --http-addr`,
     )
-    const third = new ApiServer({}, {})
+    const third = new ApiServer({}, OPTIONS)
     await expect(third.listen({ host: "192.0.2.1", port: 0 })).rejects.toThrow(
       /this machine does not have the address/,
     )
   })
 
   test("ApiServer.close() ends responses that are not over", async () => {
-    const server = new ApiServer({ "/": { GET: (_, response) => void response.write("x") } }, {})
+    const server = new ApiServer(
+      { "/": { GET: (_, response) => void response.write("x") } },
+      OPTIONS,
+    )
     const port = await server.listen(LOCAL)
     const response = await fetch(`http://127.0.0.1:${port}/`)
     await server.close()

@@ -36,6 +36,8 @@ export interface NodeOptions {
   /** An earlier node's, to start it again; or another that has a `mnt` in it. */
   readonly directory?: string
   readonly port?: number
+  /** Whether other machines reach its API. */
+  readonly isOpen?: boolean
 }
 
 /** Ends what was added to it, last first, when it is disposed: `await using scope = new Scope()`. */
@@ -103,7 +105,12 @@ export class TestNode {
       "mount",
       ...role,
       ...["--fuse-dir", this.mount, "--data-dir", this.data],
-      ...["--http-addr", `127.0.0.1:${port}`, "--hostname", `node-${port}`],
+      ...[
+        "--http-addr",
+        `${options.isOpen ? "" : "127.0.0.1"}:${port}`,
+        "--hostname",
+        `node-${port}`,
+      ],
       ...(options.flags ?? []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]

@@ -192,7 +192,8 @@ export class TracedDirectory {
       if (type === "unlink") found.delete(path)
       if (type === "link" && file !== undefined) found.set(to, file)
       if (type === "rename") {
-        if (file !== undefined) found.set(to, file)
+        if (found.get(path) === "directory") moveDirectory(found, path, to)
+        else if (file !== undefined) found.set(to, file)
         found.delete(path)
       }
     }
@@ -209,6 +210,14 @@ export class TracedDirectory {
         writeFileSync(place, contentOf(content, options))
       }
     }
+  }
+}
+
+function moveDirectory<T>(found: Map<string, T>, path: string, to: string): void {
+  for (const [name, content] of [...found]) {
+    if (name !== path && !name.startsWith(`${path}/`)) continue
+    found.delete(name)
+    found.set(to + name.slice(path.length), content)
   }
 }
 

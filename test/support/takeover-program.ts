@@ -1,6 +1,6 @@
 /**
- * A replica's database in a process of its own, which takes a snapshot: `takeover-program.ts DATA_DIR LTX_FILE`.
- * LITEFS_FAULTS ends it wherever a test wants.
+ * A replica's database in a process of its own, which takes snapshots: `takeover-program.ts DATA_DIR LTX_FILE…`.
+ * LITEFS_FAULTS ends it wherever a test wants. After each it says how long the trace is.
  */
 import { readFileSync } from "node:fs"
 import { systemClock } from "../../src/lib/clock.ts"
@@ -9,12 +9,15 @@ import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { directLog } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { Positions } from "../../src/store/positions.ts"
+import { trace } from "../../src/sys/trace.ts"
 import { idleApplier } from "./idle-applier.ts"
 import { RecordedLog } from "./recorded-log.ts"
 
-const [root = "", ltxFile = ""] = process.argv.slice(2)
+const [root = "", ...ltxFiles] = process.argv.slice(2)
 const dataDir = new DataDir(root)
 const log = new RecordedLog().logger
+dataDir.create()
+dataDir.createDatabase("app.db")
 const state = recoverDatabases(dataDir, Positions.create(), log).get("app.db")
 if (state === undefined) throw new Error("the database is damaged")
 const database = new ReplicaDatabase(
@@ -37,8 +40,11 @@ const database = new ReplicaDatabase(
   },
   state,
 )
-const incoming = database.receive()
-const bytes = readFileSync(ltxFile)
-for (let at = 0; at < bytes.length; at += 1000) incoming.push(bytes.subarray(at, at + 1000))
-incoming.finish()
-await database.accept(incoming)
+for (const ltxFile of ltxFiles) {
+  const incoming = database.receive()
+  const bytes = readFileSync(ltxFile)
+  for (let at = 0; at < bytes.length; at += 1000) incoming.push(bytes.subarray(at, at + 1000))
+  incoming.finish()
+  await database.accept(incoming)
+  console.log(trace?.position ?? 0)
+}

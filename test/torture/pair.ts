@@ -4,20 +4,29 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { mountsAt } from "../../src/sys/mount.ts"
+import { FaultProxy } from "../support/fault-proxy.ts"
 import { freePort, TestNode } from "../support/node.ts"
 import { Client, StuckError, within } from "./client.ts"
 
 const LIMIT_MS = 30_000
 
+export interface PairOptions {
+  /** Whether the replica reaches the primary through a proxy that can break the link. */
+  readonly isLinked?: boolean
+}
+
 export class Pair {
   readonly directory: string
   readonly #ports: readonly [number, number]
+  /** Between the two, when they were started with one. */
+  readonly link: FaultProxy | undefined
   #logs = ""
   primary: TestNode
   replica: TestNode
 
-  static async start(name: string): Promise<Pair> {
-    const pair = new Pair(name, [await freePort(), await freePort()])
+  static async start(name: string, { isLinked = false }: PairOptions = {}): Promise<Pair> {
+    const ports = [await freePort(), await freePort()] as const
+    const pair = new Pair(name, ports, isLinked ? await FaultProxy.start(ports[0]) : undefined)
     try {
       await pair.ready()
       return pair
@@ -27,7 +36,12 @@ export class Pair {
     }
   }
 
-  private constructor(name: string, ports: readonly [number, number]) {
+  private constructor(
+    name: string,
+    ports: readonly [number, number],
+    link: FaultProxy | undefined,
+  ) {
+    this.link = link
     this.directory = mkdtempSync(join(tmpdir(), `litefs-torture-${name}-`))
     this.#ports = ports
     for (const node of ["primary", "replica"]) {
@@ -99,11 +113,13 @@ export class Pair {
   async close(): Promise<void> {
     for (const node of [this.replica, this.primary]) {
       if (node.isRunning) {
+        node.signal("SIGCONT")
         node.signal("SIGTERM")
         if (!(await within(15_000, node.exited))) await this.kill(node)
       }
       detach(node.mount)
     }
+    await this.link?.[Symbol.asyncDispose]()
   }
 
   remove(): void {
@@ -119,7 +135,7 @@ export class Pair {
 
   #startReplica(): TestNode {
     const directory = this.#directory("replica")
-    const url = `http://127.0.0.1:${this.#ports[0]}`
+    const url = this.link?.url ?? `http://127.0.0.1:${this.#ports[0]}`
     return new TestNode(directory, this.#ports[1], { directory, follows: { url } })
   }
 
@@ -140,8 +156,12 @@ function detach(mount: string): void {
 }
 
 /** Runs with a pair that ends with the run; its directory is kept when the run fails. */
-export async function inPair(name: string, run: (pair: Pair) => Promise<void>): Promise<void> {
-  const pair = await startPair(name)
+export async function inPair(
+  name: string,
+  run: (pair: Pair) => Promise<void>,
+  options?: PairOptions,
+): Promise<void> {
+  const pair = await startPair(name, options)
   try {
     await run(pair)
   } catch (error) {
@@ -158,10 +178,10 @@ function shorten(text: string): string {
 }
 
 /** A port that was free may be taken by another run in the meantime. */
-async function startPair(name: string): Promise<Pair> {
+async function startPair(name: string, options?: PairOptions): Promise<Pair> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await Pair.start(name)
+      return await Pair.start(name, options)
     } catch (error) {
       if (attempt === 3 || !String(error).includes("the port is in use")) throw error
     }
