@@ -47,6 +47,7 @@ export class LiteFS {
   readonly #closing = new AsyncDisposableStack()
   readonly #failed = Promise.withResolvers<Error>()
   readonly #mounted = Promise.withResolvers<void>()
+  readonly #recovered = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
   readonly #flags = SharedFlags.create()
   readonly #listeners = new Set<() => void>()
@@ -190,8 +191,10 @@ export class LiteFS {
     const server = new ApiServer(
       {
         "/stream": {
-          POST: (request, response) => {
+          POST: async (request, response) => {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
+            // Before, there seem to be no databases, and the replica would get all of them anew.
+            await this.#recovered.promise
             return handleStream(stream, request, response)
           },
         },
@@ -220,6 +223,7 @@ export class LiteFS {
       ...(await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 
+    this.#recovered.resolve()
     const device = mountFuse(fuseDir)
     fs.serve(device)
     peer.mounted(device)

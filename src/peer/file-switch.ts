@@ -14,6 +14,7 @@
  * database with another history they may be the same by chance: then the mount shows others
  * (mount/header-disguise.ts).
  */
+import { join } from "node:path"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
@@ -22,8 +23,9 @@ import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
-import type { Fd } from "../sys/file.ts"
+import { closeFile, type Fd, O_CREAT, O_RDWR, openFile } from "../sys/file.ts"
 import { DatabaseLock } from "./database-lock.ts"
+import { tryShare, tryShareWalIndex } from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { nodeIdOf } from "./mounted-files.ts"
 import { restartWalIndex } from "./wal-publisher.ts"
@@ -60,7 +62,8 @@ const ROUND_MS = 1000
 const RETRY_MS = 1000
 
 export async function switchFiles(options: FileSwitchOptions, files: FileSwitch): Promise<void> {
-  using lock = await lockOut(options, files)
+  using guard = new WalGuard(options.fuseDir, files.name)
+  using lock = await lockOut(options, files, guard)
   files.decide()
   await untilDone(options, files.name, () => {
     files.change()
@@ -73,6 +76,7 @@ export async function switchFiles(options: FileSwitchOptions, files: FileSwitch)
 async function lockOut(
   options: FileSwitchOptions,
   { name, detach }: FileSwitch,
+  guard: WalGuard,
 ): Promise<DatabaseLock | undefined> {
   const { fuseDir, dataDir, clock, log, signal } = options
   for (let round = 1; ; round++) {
@@ -84,9 +88,9 @@ async function lockOut(
         limitMs: ROUND_MS,
         signal,
         isWalMode: () => {
-          const isWal = isInWalMode(dataDir.path(name, "database"))
-          // In WAL mode what it holds is in nobody's way, and keeps the last client from removing the WAL.
-          if (!isWal) detach()
+          const isWal = isInWalMode(dataDir, name)
+          if (isWal) guard.take()
+          detach()
           return isWal
         },
       })
@@ -106,6 +110,7 @@ function forgetOld(options: FileSwitchOptions, files: FileSwitch, shm: Fd | unde
   // Two requests: before it takes the second one, the fs thread has read its mailbox.
   nodeIdOf(fuseDir, name)
   cache.forgetFile(nodeIdOf(fuseDir, name))
+  nodeIdOf(fuseDir, name) // so that the kernel knows the new size before a reader asks
   if (shm === undefined) return
   const wal = new BackedFile("wal", dataDir.path(name, "wal"))
   try {
@@ -134,8 +139,38 @@ async function untilDone(
   }
 }
 
-function isInWalMode(path: string): boolean {
-  using file = FileSource.open(path)
+/**
+ * What keeps clients from thinking that they are the last one between two rounds: it would remove the WAL, with pages
+ * that the database file does not have yet.
+ */
+class WalGuard implements Disposable {
+  readonly #path: string
+  #database: Fd | undefined
+  #shm: Fd | undefined
+
+  constructor(fuseDir: string, name: string) {
+    this.#path = join(fuseDir, name)
+  }
+
+  /** To be called while the database is shared: from then on it is by this, too. */
+  take(): void {
+    if (this.#database !== undefined) return
+    this.#database = openFile("mount:open", this.#path, O_RDWR)
+    tryShare(this.#database)
+    this.#shm = openFile("mount:open", `${this.#path}-shm`, O_RDWR | O_CREAT)
+    tryShareWalIndex(this.#shm)
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of [this.#shm, this.#database]) if (fd !== undefined) closeFile(fd)
+  }
+}
+
+/** To SQLite it is while its WAL is not empty, whatever the file says (pagerOpenWalIfPresent). */
+function isInWalMode(dataDir: DataDir, name: string): boolean {
+  using wal = FileSource.open(dataDir.path(name, "wal"))
+  if (wal !== undefined && wal.size > 0) return true
+  using file = FileSource.open(dataDir.path(name, "database"))
   if (file === undefined) return false
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
   const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
