@@ -51,6 +51,7 @@ export class LiteFS {
   readonly #closing = new AsyncDisposableStack()
   readonly #failed = Promise.withResolvers<Error>()
   readonly #mounted = Promise.withResolvers<void>()
+  readonly #recovered = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
   readonly #flags = SharedFlags.create()
   readonly #listeners = new Set<() => void>()
@@ -199,8 +200,10 @@ export class LiteFS {
     const server = new ApiServer(
       {
         "/stream": {
-          POST: (request, response) => {
+          POST: async (request, response) => {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
+            // Before, there seem to be no databases, and the replica would get all of them anew.
+            await this.#recovered.promise
             return handleStream(stream, request, response)
           },
         },
@@ -234,6 +237,7 @@ export class LiteFS {
       ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 
+    this.#recovered.resolve()
     const device = mountFuse(fuseDir)
     this.#closing.defer(async () => {
       await peer.detach()

@@ -102,7 +102,8 @@ export class Capture {
     const { history } = this
     try {
       const frames = this.#wal.frames
-      const view = new FrozenView(history, frames, this.#database, this.#walFile, sidePath)
+      const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
+      const view = new FrozenView(history, frames, files, sidePath)
       this.#views.add(view)
       return view
     } catch (error) {

@@ -13,6 +13,7 @@
  */
 import { lockPgno } from "../ltx/checksum.ts"
 import type { Pos } from "../ltx/pos.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { allocate } from "../sys/memory.ts"
@@ -28,7 +29,15 @@ export interface FrozenState {
   readonly timestampMs: number
   readonly pages: SharedArrayBuffer // FrozenPages
   readonly walOffsets: ReadonlyMap<number, number> // pgno → offset of its content in the WAL
+  /** What is in the counters of the header of page 1 in the WAL and does not belong there: sqlite/header-disguise.ts. */
+  readonly walDisguise: number
   readonly sidePath: string
+}
+
+export interface FrozenFiles {
+  readonly database: BackedFile
+  readonly wal: BackedFile
+  readonly walDisguise: number
 }
 
 const page = allocate(65536)
@@ -44,8 +53,7 @@ export class FrozenView {
   constructor(
     history: Omit<HistoryState, "sums">,
     frames: Pick<WalFrames, "entries">,
-    database: BackedFile,
-    wal: BackedFile,
+    { database, wal, walDisguise }: FrozenFiles,
     sidePath: string,
   ) {
     const { pos, pageSize, commit, timestampMs } = history
@@ -66,6 +74,7 @@ export class FrozenView {
       timestampMs,
       pages: this.#pages.memory,
       walOffsets,
+      walDisguise,
       sidePath,
     }
   }
@@ -93,12 +102,13 @@ export class FrozenView {
   }
 
   #copy(pgno: number): void {
-    const { pageSize, walOffsets } = this.state
+    const { pageSize, walOffsets, walDisguise } = this.state
     const walOffset = this.#pages.isWalGone ? undefined : walOffsets.get(pgno)
     if (walOffset === undefined) {
       this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
     } else {
       this.#wal.read(page.address, pageSize, walOffset)
+      if (pgno === 1) disguiseHeader(page.bytes, 0, -walDisguise)
     }
     this.#side.write(page.address, pageSize, this.#saved * pageSize)
     this.#pages.save(pgno, this.#saved)

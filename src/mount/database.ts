@@ -1,9 +1,9 @@
 import type { Attributes } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
-import { disguiseHeader } from "./header-disguise.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>`: the database file. On a replica its pages come from the primary only. */

@@ -17,6 +17,7 @@ import type { Logger } from "../lib/log.ts"
 import { isSnapshot } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { sizeOf } from "../sys/file.ts"
@@ -40,6 +41,8 @@ export interface DatabaseApplierContext {
   readonly signal: AbortSignal
   /** Clients may have the WAL open, whatever the file says. */
   readonly isWalOpen: boolean
+  /** What the mount adds to the counters in the header of the file, 0 as a rule: see sqlite/header-disguise.ts. */
+  readonly disguise: number
 }
 
 type Mode = "rollback" | "wal" | "leaving"
@@ -132,12 +135,12 @@ export class DatabaseApplier implements Applier {
     let readPages: Application["readPages"] = (take) =>
       application.readPages((pgno, data) => {
         if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
-        take(pgno, data)
+        take(pgno, pgno === 1 ? this.#disguised(data) : data)
       })
     if (pgnos.length === 0) {
       // Only the size has changed, which a frame has to say.
       pgnos = [1]
-      readPages = (take) => take(1, this.#wal.readPage(1, pageSize).slice())
+      readPages = (take) => take(1, this.#disguised(this.#wal.readPage(1, pageSize)))
     }
     await this.#wal.apply({
       ...{ pageSize, commit, pgnos, maxTxid, readPages },
@@ -210,6 +213,13 @@ export class DatabaseApplier implements Applier {
     if (database.size() === size) return
     overwriting(size, Number.MAX_SAFE_INTEGER - size)
     database.truncate(size)
+  }
+
+  /** What clients read of the file, the mount disguises. */
+  #disguised(data: Uint8Array): Uint8Array {
+    const bytes = data.slice()
+    disguiseHeader(bytes, 0, this.#context.disguise)
+    return bytes
   }
 
   #findMode(): Mode {

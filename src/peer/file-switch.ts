@@ -12,7 +12,7 @@
  * A rollback-mode client keeps its cached pages if 16 bytes of the header are as it knows them, and every client
  * keeps its idea of the schema if the schema cookie is (SQLite: sqlite3PagerSharedLock, sqlite3BtreeGetMeta). In a
  * database with another history they may be the same by chance: then the mount shows others
- * (mount/header-disguise.ts).
+ * (sqlite/header-disguise.ts).
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"

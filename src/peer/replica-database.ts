@@ -41,8 +41,7 @@ export interface ReplicaDatabaseContext {
   /** Where what is received becomes durable. */
   readonly transactions: TransactionLog
   readonly log: Logger
-  /** `isWalOpen`: clients have the WAL of the database open, whatever its file says. */
-  makeApplier(file: BackedFile, isWalOpen: boolean): Applier
+  makeApplier(file: BackedFile, view: ClientView): Applier
   /** Changes the files while no client is in a transaction, and has clients and kernel forget the old ones. */
   switchFiles(files: FileSwitch): Promise<void>
   /** The name of the primary, as far as it is known. */
@@ -55,6 +54,14 @@ export interface ReplicaDatabaseContext {
   diverged(name: string): void
 }
 
+/** What clients see that the database file does not say. */
+export interface ClientView {
+  /** Clients have the WAL of the database open. */
+  readonly isWalOpen: boolean
+  /** What is added to the counters in its header: see sqlite/header-disguise.ts. */
+  readonly disguise: number
+}
+
 export class ReplicaDatabase {
   readonly name: string
   readonly #context: ReplicaDatabaseContext
@@ -63,13 +70,14 @@ export class ReplicaDatabase {
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
   #unfinished: Takeover | undefined
+  #disguise = 0
 
   constructor(name: string, context: ReplicaDatabaseContext, state: HistoryState) {
     this.name = name
     this.#context = context
     this.#state = state
     this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
-    this.#applier = context.makeApplier(this.#file, false)
+    this.#applier = context.makeApplier(this.#file, { isWalOpen: false, disguise: 0 })
   }
 
   get pos(): Pos {
@@ -85,7 +93,8 @@ export class ReplicaDatabase {
     if (this.#state.commit === 0) return undefined
     const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
     const { frames } = this.#applier
-    const view = new FrozenView(this.#state, frames, this.#file, wal, sidePath)
+    const files = { database: this.#file, wal, walDisguise: this.#disguise }
+    const view = new FrozenView(this.#state, frames, files, sidePath)
     this.#views.add(view)
     return view
   }
@@ -257,6 +266,7 @@ export class ReplicaDatabase {
         change: () => moveIn(dataDir, this.name, takeover),
         publish: () => {
           this.#advance(incoming)
+          this.#disguise = disguise ?? this.#disguise
           this.#openAnew(isWalOpen)
           this.#context.publish(this.name, this.#state)
         },
@@ -327,7 +337,7 @@ export class ReplicaDatabase {
     this.#applier.detach()
     this.#file.close()
     this.#file = new BackedFile("database", this.#file.path)
-    this.#applier = this.#context.makeApplier(this.#file, isWalOpen)
+    this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
 }
 

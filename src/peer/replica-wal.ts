@@ -5,17 +5,21 @@ import { UnwrittenPages } from "../capture/unwritten-pages.ts"
 import { WalFrames } from "../capture/wal-frames.ts"
 import { must } from "../lib/assert.ts"
 import type { Txid } from "../ltx/pos.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { Region } from "../sys/memory.ts"
 
 export class ReplicaWal {
   readonly file: BackedFile
+  readonly disguise: number
   readonly frames = new WalFrames()
   readonly #unwritten = new UnwrittenPages()
 
-  constructor(file: BackedFile) {
+  /** `disguise` is in the header of page 1 as clients see it: see sqlite/header-disguise.ts. */
+  constructor(file: BackedFile, disguise: number) {
     this.file = file
+    this.disguise = disguise
   }
 
   /** The pages of a transaction were appended, and count. */
@@ -42,11 +46,12 @@ export class ReplicaWal {
     return this.#unwritten.has(pgno)
   }
 
-  /** The newest content of a page that is in the log. */
+  /** The newest content of a page that is in the log, as the primary made it. */
   readPage(pgno: number, pageSize: number, into: Region): void {
     const offset = walFrameOffset(this.#newest(pgno), pageSize) + WAL_FRAME_HEADER_SIZE
     const n = this.file.read(into.address, pageSize, offset)
     if (n < pageSize) throw new RangeError(`Cannot read page ${pgno}: the WAL ends before it`)
+    if (pgno === 1) disguiseHeader(into.bytes, 0, -this.disguise)
   }
 
   /** The database file has the page. */

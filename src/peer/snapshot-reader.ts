@@ -11,6 +11,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
 import { formatPos } from "../ltx/pos.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { allocate } from "../sys/memory.ts"
@@ -97,12 +98,13 @@ export class SnapshotReader {
 
   /** Reads a page as of the view into the buffer. See FrozenPages for why this order is right. */
   #readPage(pgno: number): void {
-    const { pageSize, walOffsets } = this.#state
+    const { pageSize, walOffsets, walDisguise } = this.#state
     const walOffset = walOffsets.get(pgno)
     if (walOffset === undefined || this.#pages.isWalGone) {
       this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
     } else {
       this.#wal.readPadded(page, pageSize, walOffset)
+      if (pgno === 1) disguiseHeader(page.bytes, 0, -walDisguise)
       if (this.#pages.isWalGone) {
         this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
       }

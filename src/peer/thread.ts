@@ -345,8 +345,8 @@ class PeerThread {
         clock: systemClock,
         transactions: this.#log,
         log,
-        makeApplier: (database, isWalOpen) =>
-          new DatabaseApplier({ ...this.#surroundings(), name, database, isWalOpen }),
+        makeApplier: (database, view) =>
+          new DatabaseApplier({ ...this.#surroundings(), ...view, name, database }),
         switchFiles: (files) =>
           switchFiles(
             { ...this.#surroundings(), tellFs: (message) => this.#fs.send(message) },

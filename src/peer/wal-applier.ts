@@ -47,6 +47,8 @@ export interface WalApplierContext {
   readonly cache: KernelCache
   readonly clock: Clock
   readonly log: Logger
+  /** What clients see added to the counters in the header: see sqlite/header-disguise.ts. */
+  readonly disguise: number
 }
 
 export interface WalApplication extends WalTransaction {
@@ -74,7 +76,7 @@ export class WalApplier {
 
   constructor(context: WalApplierContext) {
     this.#context = context
-    this.wal = new ReplicaWal(context.wal)
+    this.wal = new ReplicaWal(context.wal, context.disguise)
   }
 
   async apply(application: WalApplication): Promise<void> {

@@ -158,7 +158,12 @@ describe("FrozenView and SnapshotReader", () => {
   test("FrozenView gives up a snapshot, not the client's write, when pages cannot be saved", async () => {
     using clients = new WalClients(3)
     const { history, database, wal } = clients.db
-    const view = new FrozenView(history, { entries: () => [] }, database, wal, "/dev/full")
+    const view = new FrozenView(
+      history,
+      { entries: () => [] },
+      { database, wal, walDisguise: 0 },
+      "/dev/full",
+    )
     view.saveRange(0, PAGE_SIZE)
     expect(new FrozenPages(view.state.pages).isBroken).toBe(true)
     view.saveRange(PAGE_SIZE, PAGE_SIZE) // and does not try again
@@ -169,7 +174,12 @@ describe("FrozenView and SnapshotReader", () => {
   test("FrozenView saves a page once, none that was read, and none beyond the last", async () => {
     using clients = new WalClients(4)
     const { history, database, wal, root } = clients.db
-    const view = new FrozenView(history, { entries: () => [] }, database, wal, join(root, "side"))
+    const view = new FrozenView(
+      history,
+      { entries: () => [] },
+      { database, wal, walDisguise: 0 },
+      join(root, "side"),
+    )
     const pages = new FrozenPages(view.state.pages)
     pages.nextToRead = 3
     for (let i = 0; i < 2; i++) view.saveRange(0, 100 * PAGE_SIZE)

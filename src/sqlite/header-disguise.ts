@@ -15,7 +15,7 @@ import {
   DATABASE_HEADER_SIZE,
   SCHEMA_COOKIE_OFFSET,
   VERSION_VALID_FOR_OFFSET,
-} from "../sqlite/database-header.ts"
+} from "./database-header.ts"
 
 const OFFSETS = [CHANGE_COUNTER_OFFSET, SCHEMA_COOKIE_OFFSET, VERSION_VALID_FOR_OFFSET]
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { disguiseHeader } from "../../src/mount/header-disguise.ts"
+import { disguiseHeader } from "../../src/sqlite/header-disguise.ts"
 
 function header(): Uint8Array {
   const bytes = Uint8Array.from({ length: 512 }, (_, index) => index % 256)
