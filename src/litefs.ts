@@ -8,22 +8,20 @@
  *   close(): the reverse
  */
 import { randomBytes } from "node:crypto"
+import packageJson from "../package.json" with { type: "json" }
 import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
+import { LagTracker } from "./cluster/lag-tracker.ts"
 import { Replica } from "./cluster/replica.ts"
+import { ReplicaProgress } from "./cluster/replica-progress.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
+import { existingSnapshots, snapshotsOf } from "./http/database-snapshots.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
 import { ApiServer } from "./http/server.ts"
-import {
-  handleStream,
-  neededTxid,
-  type ReplicaStream,
-  type Snapshot,
-  type SnapshotSource,
-  STALL_MS_MAX,
-} from "./http/stream.ts"
+import { StatusApi } from "./http/status-api.ts"
+import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
@@ -33,10 +31,11 @@ import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
 import { checkDatabaseFile } from "./peer/check-worker.ts"
 import { PeerWorker } from "./peer/peer-worker.ts"
-import type { SnapshotFormat } from "./peer/snapshot-format.ts"
+import { Counters } from "./store/counters.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
+import { SharedLag } from "./store/shared-lag.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
@@ -50,6 +49,8 @@ export class LiteFS {
   readonly #mounted = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
   readonly #flags = SharedFlags.create()
+  readonly #counters = Counters.create()
+  readonly #lag: SharedLag
   readonly #listeners = new Set<() => void>()
   #clusterId: string | undefined
   #replica: Replica | undefined
@@ -94,6 +95,7 @@ export class LiteFS {
 
   private constructor(options: LiteFSOptions) {
     this.#options = options
+    this.#lag = SharedLag.create(options.role.kind === "primary")
   }
 
   /** Resolves when it cannot go on. */
@@ -155,17 +157,44 @@ export class LiteFS {
       failed: fail,
     })
 
+    const progress = isPrimary
+      ? undefined
+      : new ReplicaProgress(peer, systemClock, (database) => this.#hasHistory(database))
+    const streams = new Set<ReplicaStream>()
+    const api = new StatusApi({
+      identity: {
+        id: headers["Litefs-Id"],
+        hostname,
+        version: packageJson.version,
+        dataDir: dataDir.root,
+        fuseDir,
+        advertiseUrl: this.#options.advertiseUrl,
+        primaryUrl: role.kind === "primary" ? undefined : role.primaryUrl,
+        clusterId: () => this.#clusterId,
+      },
+      dataDir,
+      positions: this.#positions,
+      lag: this.#lag,
+      counters: this.#counters,
+      clock: systemClock,
+      streams,
+      progress,
+    })
+    this.#subscribe(() => api.positionsChanged())
     const stream = {
       positions: this.#positions,
       dataDir,
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       snapshots: snapshotsOf(fs, peer, "ltx"),
-      streams: new Set<ReplicaStream>(),
+      counters: api.totals,
+      streams,
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
     const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
-    const exports = { files: this.#existing(dataDir, raw) }
+    const exports = {
+      files: existingSnapshots(raw, dataDir, this.#positions, this.#mounted.promise),
+    }
     const imports = {
       dataDir,
       checkWritable: () => {
@@ -182,6 +211,7 @@ export class LiteFS {
     }
     const server = new ApiServer(
       {
+        ...api.routes,
         "/stream": {
           POST: (request, response) => {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
@@ -209,6 +239,8 @@ export class LiteFS {
       dataDir: dataDir.root,
       positions: this.#positions.memory,
       flags: this.#flags.memory,
+      lag: this.#lag.memory,
+      counters: this.#counters.memory,
       isPrimary,
       nodeId,
       log: logOptions,
@@ -245,46 +277,41 @@ export class LiteFS {
       clock: systemClock,
       databases: () => [...this.#currentPositions().keys()],
       neededTxid: (database) => neededTxid(stream.streams, database),
-      maintain: async (database, needed) =>
-        peer.maintain({
+      maintain: async (database, needed) => {
+        const count = await peer.maintain({
           database,
           writtenTxid: isPrimary ? await fs.writtenTxid(database) : undefined,
           neededTxid: needed,
           retention: this.#options.retention,
-        }),
+        })
+        api.countReaped(database, count)
+        return count
+      },
     })
     this.#closing.defer(() => retention.close())
 
-    if (role.kind === "primary") return
+    if (role.kind === "primary" || progress === undefined) return api.status.markReady()
+    const lag = new LagTracker(this.#lag, systemClock, () => api.status.changed())
     this.#replica = new Replica({
       primaryUrl: role.primaryUrl,
       headers: { ...headers, ...authHeaders(authToken) },
       tls: () => tls?.current() ?? {},
       clock: systemClock,
-      sink: peer,
+      sink: progress,
       positions: () => this.#currentPositions(),
-      onPrimary: (name) => peer.setPrimary(name),
+      onPrimary: (name) => {
+        peer.setPrimary(name)
+        api.setPrimaryName(name)
+        if (name === undefined) return
+        lag.connected()
+        progress.connected()
+      },
+      onHeartbeat: (timestampMs, applied) => lag.heartbeat(timestampMs, applied),
+      onHead: (database, txid) => progress.head(database, txid),
       onClusterId: (id) => this.#checkClusterId(dataDir, id),
     })
+    void this.#replica.ready.then(() => api.status.markReady())
     this.#closing.defer(() => this.#replica?.close())
-  }
-
-  /** Of databases that there are, the only ones that the other threads are to be asked for. */
-  #existing(dataDir: DataDir, source: SnapshotSource): SnapshotSource {
-    return {
-      snapshot: async (name) => {
-        await this.#mounted.promise
-        const slot = this.#positions.find(name)
-        if (slot !== undefined) {
-          return this.#positions.read(slot).commit === 0 ? undefined : source.snapshot(name)
-        }
-        if (!dataDir.databaseNames().includes(name)) return undefined
-        throw new LitefsError(
-          "damaged",
-          `Cannot export "${name}": it is damaged, see the log and litefs doctor`,
-        )
-      },
-    }
   }
 
   #currentPositions(): Map<string, Pos> {
@@ -293,6 +320,11 @@ export class LiteFS {
       positions.set(this.#positions.name(slot), this.#positions.read(slot).pos)
     }
     return positions
+  }
+
+  #hasHistory(database: string): boolean {
+    const slot = this.#positions.find(database)
+    return slot !== undefined && this.#positions.read(slot).pos.txid > 0n
   }
 
   #checkClusterId(dataDir: DataDir, id: string): void {
@@ -338,25 +370,4 @@ function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)
-}
-
-/** What keeps a database as it is: the thread that changes its file. */
-type Freezer = Pick<FsWorker, "freeze">
-
-function snapshotsOf(freezer: Freezer, peer: PeerWorker, format: SnapshotFormat): SnapshotSource {
-  return {
-    async snapshot(database): Promise<Snapshot | undefined> {
-      const frozen = await freezer.freeze(database)
-      if (frozen === undefined) return undefined
-      const { snapshot, state, thaw } = frozen
-      async function* parts(): AsyncGenerator<Uint8Array> {
-        try {
-          yield* peer.snapshot(snapshot, database, state, format)
-        } finally {
-          thaw()
-        }
-      }
-      return { pos: state.pos, size: state.commit * state.pageSize, parts: parts() }
-    },
-  }
 }

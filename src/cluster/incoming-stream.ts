@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
+import type { Txid } from "../ltx/pos.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import type { Frame } from "../wire/frame.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
@@ -33,6 +34,10 @@ export interface LtxSink {
 export interface IncomingStreamOptions {
   readonly clock: Clock
   readonly sink: LtxSink
+  /** The primary's clock; `applied` resolves when everything that came before is applied. */
+  onHeartbeat?(timestampMs: number, applied: Promise<unknown>): void
+  /** The last transaction of a database at the primary, which is further on than what follows at once. */
+  onHead?(database: string, txid: Txid): void
 }
 
 interface ArrivingFile {
@@ -136,9 +141,16 @@ export class IncomingStream {
       case "dropDb":
         log.warn("the primary does not have a database that is here", { db: frame.database })
         return
+      case "heartbeat": {
+        if (this.#failure !== undefined) return
+        const applied = Promise.all([...this.#applying])
+        return this.#options.onHeartbeat?.(frame.timestampMs, applied)
+      }
+      case "head":
+        validateDatabaseName(frame.database)
+        return this.#options.onHead?.(frame.database, frame.txid)
       case "handoff":
       case "hwm":
-      case "heartbeat":
         return
     }
   }

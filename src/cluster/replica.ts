@@ -13,12 +13,18 @@
  */
 import { request as httpRequest, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
-import { type Clock, sleep } from "../lib/clock.ts"
+import { sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
+import { FRAMES_HEADER } from "../wire/frame.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
-import { IncomingStream, type LtxSink, SILENCE_MS_MAX, silence } from "./incoming-stream.ts"
+import {
+  IncomingStream,
+  type IncomingStreamOptions,
+  SILENCE_MS_MAX,
+  silence,
+} from "./incoming-stream.ts"
 
 const log = logger("replica")
 
@@ -32,13 +38,11 @@ export interface TlsMaterial {
   readonly ca?: string
 }
 
-export interface ReplicaOptions {
+export interface ReplicaOptions extends IncomingStreamOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
   /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
   tls?(): TlsMaterial
-  readonly clock: Clock
-  readonly sink: LtxSink
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
@@ -137,7 +141,7 @@ export class Replica {
     const request = makeRequest(url, {
       ...(isSecure ? tls?.() : undefined),
       method: "POST",
-      headers: { ...headers, "Content-Length": body.length },
+      headers: { ...headers, [FRAMES_HEADER]: "head", "Content-Length": body.length },
       signal,
       agent: false,
     })

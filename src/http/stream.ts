@@ -26,13 +26,16 @@ import type { Positions } from "../store/positions.ts"
 import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
-import { encodeFrame, type Frame } from "../wire/frame.ts"
+import { encodeFrame, FRAMES_HEADER, type Frame } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
 import { type BodyLimits, readBody } from "./body.ts"
 
 const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
+
+/** A replica that is behind is told how far at most this often. */
+const HEAD_MS = 100
 
 export const STALL_MS_MAX = 30_000
 
@@ -52,11 +55,26 @@ export interface Snapshot {
   readonly parts: AsyncIterable<Uint8Array>
 }
 
+/** Told of what goes out. */
+export interface StreamCounters {
+  frame(database: string, type: "ltx" | "ltx:snapshot"): void
+  bytes(size: number): void
+}
+
+/** Who listens to a stream. */
+export interface StreamReplica {
+  readonly id: string | undefined
+  readonly name: string
+  readonly connectedMs: number // since 1970
+  readonly wantsHeads: boolean
+}
+
 export interface StreamContext {
   readonly positions: Positions
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
+  readonly counters?: StreamCounters
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
   /** Streams that are up, for neededTxid(). */
@@ -74,10 +92,11 @@ export async function handleStream(
   for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
-  const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
+  const about = replicaOf(request, context.clock.wallMs())
+  const replica = about.name
   limitStall(request.socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known)
+  const stream = new ReplicaStream(context, response, known, about)
   context.streams.add(stream)
   try {
     await stream.run()
@@ -85,6 +104,16 @@ export async function handleStream(
     context.streams.delete(stream)
     stream.close()
     log.info("replica disconnected", { replica })
+  }
+}
+
+function replicaOf({ headers, socket }: IncomingMessage, connectedMs: number): StreamReplica {
+  const text = (name: string) => headers[name]?.toString()
+  return {
+    id: text("litefs-id"),
+    name: text("litefs-hostname") ?? socket.remoteAddress ?? "unknown",
+    connectedMs,
+    wantsHeads: text(FRAMES_HEADER)?.split(",").includes("head") ?? false,
   }
 }
 
@@ -99,14 +128,22 @@ export function neededTxid(streams: Iterable<ReplicaStream>, database: string): 
 }
 
 export class ReplicaStream {
+  readonly replica: StreamReplica | undefined
   readonly #context: StreamContext
   readonly #response: ServerResponse
   readonly #known: Map<string, Pos>
   readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
   readonly #unsubscribe: () => void
   #isClosed = false
+  #lastHeadMs = Number.NEGATIVE_INFINITY
 
-  constructor(context: StreamContext, response: ServerResponse, known: Map<string, Pos>) {
+  constructor(
+    context: StreamContext,
+    response: ServerResponse,
+    known: Map<string, Pos>,
+    replica?: StreamReplica,
+  ) {
+    this.replica = replica
     this.#context = context
     this.#response = response
     this.#known = known
@@ -122,6 +159,11 @@ export class ReplicaStream {
     this.#unsubscribe()
   }
 
+  /** What has been sent of each database. */
+  get sent(): ReadonlyMap<string, Pos> {
+    return this.#known
+  }
+
   /** The transaction that is sent next; undefined while the replica has nothing of the database. */
   nextTxid(database: string): Txid | undefined {
     const known = this.#known.get(database)
@@ -131,21 +173,22 @@ export class ReplicaStream {
   async run(): Promise<void> {
     const { positions, clock } = this.#context
     let isReady = false
-    let lastSentMs = 0
+    let heartbeatMs = 0 // the last one
     for (;;) {
       const seen = positions.changeCount
-      let hasSent = false
-      for (const name of this.#names()) hasSent = (await this.#sendDatabase(name)) || hasSent
+      const passMs = clock.wallMs() // whatever was there by then has been sent when the pass is over
+      for (const name of this.#names()) await this.#sendDatabase(name)
       if (this.#isClosed) return
       if (!isReady) await this.#send({ type: "ready" })
-      if (hasSent) lastSentMs = clock.monotonicMs()
-      if (!isReady || clock.monotonicMs() - lastSentMs >= HEARTBEAT_MS) {
-        await this.#send({ type: "heartbeat", timestampMs: clock.wallMs() })
-        lastSentMs = clock.monotonicMs()
+      // Also under load: a replica takes it for the proof that it has everything up to the time in it.
+      if (!isReady || clock.monotonicMs() - heartbeatMs >= HEARTBEAT_MS) {
+        await this.#send({ type: "heartbeat", timestampMs: passMs })
+        heartbeatMs = clock.monotonicMs()
       }
       isReady = true
       if (positions.changeCount !== seen) continue
-      const cancel = clock.after(HEARTBEAT_MS, () => this.#news.open())
+      const pauseMs = HEARTBEAT_MS - (clock.monotonicMs() - heartbeatMs)
+      const cancel = clock.after(Math.max(0, pauseMs), () => this.#news.open())
       await this.#news.wait()
       cancel()
     }
@@ -159,28 +202,35 @@ export class ReplicaStream {
     return names
   }
 
-  /** Sends what the replica lacks of a database. True when that was something. */
-  async #sendDatabase(name: string): Promise<boolean> {
+  /** Sends what the replica lacks of a database. */
+  async #sendDatabase(name: string): Promise<void> {
     const { positions } = this.#context
     const slot = positions.find(name)
     if (slot === undefined) {
       this.#known.delete(name)
       await this.#send({ type: "dropDb", database: name })
-      return true
+      return
     }
-    let hasSent = false
     for (;;) {
       const { stored: pos } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
-      if (this.#isClosed || posEquals(known, pos)) return hasSent
+      if (this.#isClosed || posEquals(known, pos)) return
+      await this.#sendHead(name, known, pos)
       const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =
         (isBehind ? await this.#sendFile(name, known) : undefined) ??
         (await this.#sendSnapshot(name))
-      if (sent === undefined) return hasSent
+      if (sent === undefined) return
       this.#known.set(name, sent)
-      hasSent = true
     }
+  }
+
+  async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
+    if (this.replica?.wantsHeads !== true || txid <= known.txid + 1n) return
+    const nowMs = this.#context.clock.monotonicMs()
+    if (nowMs - this.#lastHeadMs < HEAD_MS) return
+    this.#lastHeadMs = nowMs
+    await this.#send({ type: "head", txid, database })
   }
 
   /** Sends the transaction that follows on `known`. Undefined when there is no such file. */
@@ -189,6 +239,7 @@ export class ReplicaStream {
     const path = new LtxDirectory(this.#context.dataDir.ltxDir(name)).filePath(txid, txid)
     const file = openFollowing(path, known)
     if (file === undefined) return undefined
+    this.#context.counters?.frame(name, "ltx")
     const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
     if (file.bytes !== undefined) {
       await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
@@ -211,6 +262,7 @@ export class ReplicaStream {
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
     const snapshot = await this.#context.snapshots.snapshot(name)
     if (snapshot === undefined) return undefined
+    this.#context.counters?.frame(name, "ltx:snapshot")
     log.info("sending snapshot", { db: name, pos: formatPos(snapshot.pos) })
     await this.#write(encodeFrame({ type: "ltx", size: 0n, database: name }))
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
@@ -229,6 +281,7 @@ export class ReplicaStream {
   /** Waits when the replica is slower than we are: what it has not taken stays on the disk. */
   async #write(bytes: Uint8Array): Promise<void> {
     if (this.#isClosed) return
+    this.#context.counters?.bytes(bytes.length)
     this.#response.write(bytes)
     while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
   }

@@ -1,5 +1,6 @@
 import type { Attributes } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
@@ -31,6 +32,7 @@ export class DatabaseEntry extends BackedEntry {
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.DATABASE_WRITES)
     if (this.isRemoved) super.write(offset, size, from, thread)
     else this.#capture.writeDatabase(offset, size, from)
   }

@@ -9,6 +9,8 @@
  *     6  hwm        u64 TXID, string32 database: what is safe in a backup
  *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
  *
+ *  0x41  head       u64 TXID, string32 database: the last transaction of the primary
+ *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does
  * not know.
@@ -52,6 +54,13 @@ export interface HeartbeatFrame {
   readonly timestampMs: number
 }
 
+/** Sent when the replica lacks more than what follows at once, so that it knows how far it is behind. */
+export interface HeadFrame {
+  readonly type: "head"
+  readonly txid: Txid
+  readonly database: string
+}
+
 export type Frame =
   | LtxFrame
   | ReadyFrame
@@ -60,6 +69,7 @@ export type Frame =
   | HandoffFrame
   | HwmFrame
   | HeartbeatFrame
+  | HeadFrame
 
 /** How one type of frame is written, without the type itself. */
 interface FrameCodec<F extends Frame> {
@@ -74,6 +84,9 @@ interface FrameCodec<F extends Frame> {
 
 /** Enough for a database name and for a lease ID. */
 export const MAX_FRAME_TEXT_SIZE = 255
+
+/** A request header that names the frames beyond the original's that its sender takes. */
+export const FRAMES_HEADER = "litefs-frames"
 
 const TYPE_SIZE = 4
 const TEXT_LENGTH_SIZE = 4
@@ -137,6 +150,14 @@ const heartbeat: FrameCodec<HeartbeatFrame> = {
   decode: (r) => ({ type: "heartbeat", timestampMs: r.safeI64() }),
 }
 
+const head: FrameCodec<HeadFrame> = {
+  code: 0x41,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.txid), f.database),
+  decode: (r) => ({ type: "head", txid: r.u64(), database: readText(r) }),
+}
+
 const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
   ltx,
   ready,
@@ -145,6 +166,7 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   handoff,
   hwm,
   heartbeat,
+  head,
 }
 
 const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(

@@ -24,6 +24,11 @@ const frames: [type: string, frame: Frame, bytes: string][] = [
     "00000006 0000000000000102 00000005 6d792e6462",
   ],
   ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
+  [
+    "head",
+    { type: "head", txid: 258n, database: "my.db" },
+    "00000041 0000000000000102 00000005 6d792e6462",
+  ],
 ]
 
 describe("encodeFrame", () => {
@@ -48,7 +53,7 @@ describe("decodeFrame", () => {
     for (const [type, shown] of [
       ["00000000", "0x0"],
       ["00000008", "0x8"],
-      ["00000041", "0x41"],
+      ["00000042", "0x42"],
     ] as const) {
       expect(() => decodeFrame(unhex(type))).toThrow(
         `Cannot decode stream frame: unknown type ${shown}`,
