@@ -159,7 +159,7 @@ export class LiteFS {
 
     const progress = isPrimary
       ? undefined
-      : new ReplicaProgress(peer, systemClock, (database) => this.#hasHistory(database))
+      : new ReplicaProgress(peer, systemClock, this.#lag, (database) => this.#hasHistory(database))
     const streams = new Set<ReplicaStream>()
     const api = new StatusApi({
       identity: {
@@ -181,6 +181,7 @@ export class LiteFS {
       progress,
     })
     this.#subscribe(() => api.positionsChanged())
+    peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const stream = {
       positions: this.#positions,
       dataDir,
@@ -213,8 +214,9 @@ export class LiteFS {
       {
         ...api.routes,
         "/stream": {
-          POST: (request, response) => {
+          POST: async (request, response) => {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
+            await this.#mounted.promise // before that nobody knows where the databases are
             return handleStream(stream, request, response)
           },
         },
