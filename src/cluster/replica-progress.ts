@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import { Histogram } from "../lib/histogram.ts"
 import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
 import type { LtxSink } from "./incoming-stream.ts"
 
 /** Of a database. */
@@ -19,6 +20,8 @@ export interface Received {
   /** Snapshots that came although there was a history: it was another one, or too old. */
   replacements: number
   refusals: number
+  /** From the commit of the last transaction to its apply. */
+  latencyMs: number
 }
 
 interface Progress {
@@ -31,6 +34,7 @@ interface Incoming {
   readonly progress: Progress
   size: number
   arrivedMs: number
+  timestampMs: number // of the commit, by the primary's clock
 }
 
 export class ReplicaProgress implements LtxSink {
@@ -38,19 +42,30 @@ export class ReplicaProgress implements LtxSink {
   readonly #sink: LtxSink
   readonly #clock: Clock
   readonly #hasHistory: (database: string) => boolean
+  readonly #lag: SharedLag
   readonly #databases = new Map<string, Progress>()
   readonly #files = new Map<number, Incoming>()
   #size = 0
 
-  constructor(sink: LtxSink, clock: Clock, hasHistory: (database: string) => boolean) {
+  constructor(
+    sink: LtxSink,
+    clock: Clock,
+    lag: SharedLag,
+    hasHistory: (database: string) => boolean,
+  ) {
     this.#sink = sink
     this.#clock = clock
+    this.#lag = lag
     this.#hasHistory = hasHistory
   }
 
   /** Bytes of LTX files that have come since the start. */
   get receivedSize(): number {
     return this.#size
+  }
+
+  of(database: string): Received | undefined {
+    return this.#databases.get(database)?.received
   }
 
   get received(): Iterable<[database: string, received: Received]> {
@@ -96,7 +111,9 @@ export class ReplicaProgress implements LtxSink {
         const incoming = this.#end(file)
         if (incoming === undefined) return
         this.applyTime.observe(this.#clock.monotonicMs() - incoming.arrivedMs)
-        incoming.progress.received.transactions += 1
+        const { received } = incoming.progress
+        received.transactions += 1
+        received.latencyMs = this.#lag.ageMs(incoming.timestampMs, this.#clock.wallMs())
       },
       (error) => {
         const incoming = this.#end(file)
@@ -121,7 +138,8 @@ export class ReplicaProgress implements LtxSink {
         if (this.#hasHistory(database)) progress.received.replacements += 1
       }
     }
-    const incoming = { progress, size: 0, arrivedMs: 0 }
+    const timestampMs = header?.timestampMs ?? this.#clock.wallMs()
+    const incoming = { progress, size: 0, arrivedMs: 0, timestampMs }
     this.#files.set(file, incoming)
     return incoming
   }
@@ -136,7 +154,14 @@ export class ReplicaProgress implements LtxSink {
   #progress(database: string): Progress {
     const known = this.#databases.get(database)
     if (known !== undefined) return known
-    const received = { transactions: 0, bytes: 0, snapshots: 0, replacements: 0, refusals: 0 }
+    const received = {
+      transactions: 0,
+      bytes: 0,
+      snapshots: 0,
+      replacements: 0,
+      refusals: 0,
+      latencyMs: 0,
+    }
     const progress = { received, headTxid: 0n, waitingSize: 0 }
     this.#databases.set(database, progress)
     return progress

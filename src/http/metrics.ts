@@ -19,6 +19,7 @@ import {
 } from "../lib/metrics.ts"
 import { Column, type Counters } from "../store/counters.ts"
 import type { Positions } from "../store/positions.ts"
+import type { LtxUsage } from "./ltx-usage.ts"
 import { processMetrics } from "./process-metrics.ts"
 import { checkQuery } from "./query.ts"
 import type { StreamTotals } from "./stream-counters.ts"
@@ -32,6 +33,7 @@ export interface MetricsContext {
   readonly progress: ReplicaProgress | undefined
   /** LTX files that were removed since the start, by database. */
   readonly reaped: ReadonlyMap<string, number>
+  readonly ltx: LtxUsage
   readonly eventListenerCount: () => number
   /** Histories that were kept when another took their place. */
   readonly divergedCount: () => number
@@ -74,9 +76,10 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
   )
 }
 
-function* databaseMetrics({ status, positions, counters, reaped }: MetricsContext) {
+function* databaseMetrics(context: MetricsContext) {
+  const { status, positions, counters, reaped, ltx, progress } = context
   const databases = [...status.databases()]
-  const gauge = (name: string, help: string, value: (database: DatabaseStatus) => number) =>
+  const gauge = (name: string, help: string, value: DatabaseValue) =>
     perDatabase("gauge", name, help, databases, value)
   const counter = (name: string, help: string, column: Column, scale = 1) =>
     perDatabase("counter", name, help, databases, ({ name: database }) => {
@@ -107,9 +110,20 @@ function* databaseMetrics({ status, positions, counters, reaped }: MetricsContex
     databases,
     ({ name }) => reaped.get(name) ?? 0,
   )
-  yield gauge("litefs_db_lag_seconds", "Lag of the database, in seconds.", ({ lag }) => {
-    return (lag.ms ?? 0) / 1000
-  })
+  const usage = (name: string, help: string, key: "count" | "size") =>
+    perDatabase("gauge", name, help, databases, ({ name: database }) => ltx.of(database)?.[key])
+  yield usage("litefs_db_ltx_count", "Number of LTX files on disk.", "count")
+  yield usage("litefs_db_ltx_bytes", "Number of bytes used by LTX files on disk.", "size")
+  yield gauge(
+    "litefs_db_lag_seconds",
+    "Latency between generating an LTX file and consuming it.",
+    ({ name }) => (progress?.of(name)?.latencyMs ?? 0) / 1000,
+  )
+  yield gauge(
+    "litefs_db_age_seconds",
+    "Time since the database is known to have been up to date.",
+    ({ lag }) => (lag.ms === undefined ? undefined : lag.ms / 1000),
+  )
   yield gauge(
     "litefs_db_lag_transactions",
     "Transactions that are known to be missing.",
@@ -134,10 +148,15 @@ function* databaseMetrics({ status, positions, counters, reaped }: MetricsContex
 
 function* streamMetrics({ status, streams, eventListenerCount }: MetricsContext) {
   const replicas = [...status.replicas()]
-  yield single("gauge", "litefs_http_stream_count", "Number of connected replica streams.", () => {
-    return replicas.length
-  })
-  yield single("gauge", "litefs_subscriber_count", "Number of change set subscribers.", () => {
+  yield single(
+    "gauge",
+    "litefs_http_stream_count",
+    "Number of streams currently connected.",
+    () => {
+      return replicas.length
+    },
+  )
+  yield single("gauge", "litefs_subscriber_count", "Number of connected subscribers", () => {
     return replicas.length + eventListenerCount()
   })
   yield {
@@ -215,14 +234,20 @@ function* mountMetrics({ counters }: MetricsContext) {
   } satisfies MetricFamily
 }
 
+/** Undefined: there is none for this one. */
+type DatabaseValue = (database: DatabaseStatus) => number | undefined
+
 function perDatabase(
   type: "counter" | "gauge",
   name: string,
   help: string,
   databases: readonly DatabaseStatus[],
-  value: (database: DatabaseStatus) => number,
+  value: DatabaseValue,
 ): MetricFamily {
   const samples = () =>
-    databases.map((database) => ({ labels: { db: database.name }, value: value(database) }))
+    databases.flatMap((database) => {
+      const number = value(database)
+      return number === undefined ? [] : [{ labels: { db: database.name }, value: number }]
+    })
   return { name, type, help, samples }
 }

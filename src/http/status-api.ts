@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs"
 import { type NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { Clock } from "../lib/clock.ts"
-import type { Counters } from "../store/counters.ts"
+import { Column, type Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readJournalMode } from "../store/journal-mode.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -13,6 +13,7 @@ import type { SharedLag } from "../store/shared-lag.ts"
 import { EventFeed } from "./events.ts"
 import { handleHealth } from "./health.ts"
 import { handleInfo } from "./info.ts"
+import { LtxUsage, type Usage } from "./ltx-usage.ts"
 import { handleMetrics } from "./metrics.ts"
 import type { Routes } from "./server.ts"
 import type { ReplicaStream } from "./stream.ts"
@@ -35,6 +36,7 @@ export class StatusApi {
   readonly totals = new StreamTotals()
   readonly #context: StatusApiContext
   readonly #events: EventFeed
+  readonly ltx: LtxUsage
   readonly #reaped = new Map<string, number>()
 
   constructor(context: StatusApiContext) {
@@ -48,6 +50,7 @@ export class StatusApi {
         ),
       missing: (database, txid) => progress?.missing(database, txid) ?? NOTHING,
     })
+    this.ltx = new LtxUsage((database) => this.#made(database))
     this.#events = new EventFeed({
       positions,
       leadership: () => {
@@ -76,6 +79,7 @@ export class StatusApi {
       progress,
       streams: this.totals,
       reaped: this.#reaped,
+      ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => countEntries(dataDir.divergedDir("")),
     }
@@ -98,6 +102,18 @@ export class StatusApi {
     if (name === this.status.primaryName) return
     this.status.setPrimaryName(name)
     this.#events.primaryChanged()
+  }
+
+  /** LTX files that were made since the start. */
+  #made(database: string): Usage {
+    const { positions, counters, progress } = this.#context
+    const slot = positions.find(database)
+    const received = progress?.of(database)
+    if (slot === undefined) return { count: 0, size: 0 }
+    return {
+      count: counters.read(slot, Column.COMMITS) + (received?.transactions ?? 0),
+      size: counters.read(slot, Column.LTX_BYTES) + (received?.bytes ?? 0),
+    }
   }
 
   countReaped(database: string, count: number): void {

@@ -55,14 +55,14 @@ export class SharedLag {
   lagMs(positions: Positions, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
     const syncedMs = this.syncedMs(positions)
-    return syncedMs === undefined ? undefined : this.#ageMs(syncedMs, nowMs)
+    return syncedMs === undefined ? undefined : this.ageMs(syncedMs, nowMs)
   }
 
   /** The lag of a database whose last transaction has the given time. */
   databaseLagMs(timestampMs: number, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
     if (this.#state !== IS_SYNCED) return undefined
-    return this.#ageMs(Math.max(timestampMs, this.#syncedMs), nowMs)
+    return this.ageMs(Math.max(timestampMs, this.#syncedMs), nowMs)
   }
 
   /** On a replica: the moment, by the clock of the primary; undefined when there was none. */
@@ -77,15 +77,16 @@ export class SharedLag {
     return Number.isFinite(earliestMs) ? earliestMs : syncedMs
   }
 
+  /** How long ago something was by the primary's clock. */
+  ageMs(primaryMs: number, nowMs: number): number {
+    return Math.max(0, nowMs - Number(Atomics.load(this.#words, OFFSET)) - primaryMs)
+  }
+
   get #state(): bigint {
     return Atomics.load(this.#words, STATE)
   }
 
   get #syncedMs(): number {
     return Number(Atomics.load(this.#words, SYNCED))
-  }
-
-  #ageMs(primaryMs: number, nowMs: number): number {
-    return Math.max(0, nowMs - Number(Atomics.load(this.#words, OFFSET)) - primaryMs)
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import type { LtxSink } from "../../src/cluster/incoming-stream.ts"
 import { ReplicaProgress } from "../../src/cluster/replica-progress.ts"
+import { SharedLag } from "../../src/store/shared-lag.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
 
@@ -28,7 +29,10 @@ class Fixture {
   readonly sink = new FakeSink()
   readonly clock = new FakeClock()
   readonly histories = new Set<string>()
-  readonly progress = new ReplicaProgress(this.sink, this.clock, (name) => this.histories.has(name))
+  readonly lag = SharedLag.create(false)
+  readonly progress = new ReplicaProgress(this.sink, this.clock, this.lag, (name) =>
+    this.histories.has(name),
+  )
   #nextFile = 1
 
   /** A file that arrives in two parts. */
@@ -40,7 +44,7 @@ class Fixture {
     const file = this.#nextFile++
     const pre = minTxid === 1n ? 0n : 1n << 63n
     const bytes = ltxFile({
-      header: { minTxid, maxTxid, preApplyChecksum: pre },
+      header: { minTxid, maxTxid, preApplyChecksum: pre, timestampMs: 1000 },
       pages: [page(1, 7)],
     })
     const done = this.progress.applied(file)
@@ -77,13 +81,14 @@ describe("ReplicaProgress", () => {
     expect(progress.missing("a.db", 2n).transactions).toBe(1)
     expect(progress.missing("a.db", 2n).bytes).toBe(progress.receivedSize)
     expect(progress.missing("b.db", 2n)).toEqual({ transactions: 0, bytes: 0 })
-    fixture.clock.advance(30)
+    fixture.lag.setOffset(500)
+    fixture.clock.advance(1530)
     fixture.sink.outcomes.get(file)?.resolve()
     await done
     expect(progress.missing("a.db", 3n)).toEqual({ transactions: 0, bytes: 0 })
-    expect(fixture.counts("a.db")).toMatchObject({ transactions: 1, refusals: 0 })
+    expect(fixture.counts("a.db")).toMatchObject({ transactions: 1, refusals: 0, latencyMs: 30 })
     const samples = [...progress.applyTime.samples()]
-    expect(samples.at(-2)?.value).toBeCloseTo(0.03)
+    expect(samples.at(-2)?.value).toBeCloseTo(1.53)
   })
 
   test("what the primary says it has is missing, until a new connection", () => {

@@ -35,6 +35,9 @@ describe("GET /metrics", () => {
     node.counters.add(0, Column.WAL_WRITES, 40)
     node.counters.add(0, Column.COMMITS, 12)
     node.counters.add(1, Column.JOURNAL_WRITES, 3)
+    node.api.ltx.counted("a.db", { count: 20, size: 5000 })
+    node.counters.add(0, Column.COMMITS, 2)
+    node.counters.add(0, Column.LTX_BYTES, 300)
     node.api.countReaped("a.db", 4)
     node.api.countReaped("a.db", 5)
     const samples = await samplesOf(node)
@@ -49,7 +52,9 @@ describe("GET /metrics", () => {
       'litefs_db_journal_write_count{db="b.db"}': 3,
       'litefs_db_wal_write_count{db="a.db"}': 40,
       'litefs_db_shm_write_count{db="a.db"}': 0,
-      'litefs_db_commit_count{db="a.db"}': 12,
+      'litefs_db_commit_count{db="a.db"}': 14,
+      'litefs_db_ltx_count{db="a.db"}': 22,
+      'litefs_db_ltx_bytes{db="a.db"}': 5300,
       'litefs_db_ltx_reap_count{db="a.db"}': 9,
       'litefs_db_ltx_reap_count{db="b.db"}': 0,
       'litefs_db_lag_seconds{db="a.db"}': 0,
@@ -102,7 +107,8 @@ describe("GET /metrics", () => {
     const samples = await samplesOf(node)
     expect(samples.get("litefs_is_primary")).toBe(0)
     expect(samples.get("litefs_lag_seconds")).toBe(0.25)
-    expect(samples.get('litefs_db_lag_seconds{db="a.db"}')).toBe(0.25)
+    expect(samples.get('litefs_db_age_seconds{db="a.db"}')).toBe(0.25)
+    expect(samples.get('litefs_db_lag_seconds{db="a.db"}')).toBe(0)
     expect(samples.get('litefs_db_lag_transactions{db="a.db"}')).toBe(3)
     expect(samples.get('litefs_db_lag_bytes{db="a.db"}')).toBe(0)
     expect(samples.get('litefs_db_received_bytes_total{db="a.db"}')).toBe(70)

@@ -40,7 +40,9 @@ export class StatusNode implements AsyncDisposable {
     this.clock.advance(1.7e12)
     this.lag = SharedLag.create(isPrimary)
     const sink = { write: () => {}, applied: () => this.applies.promise, abort: () => {} }
-    this.progress = isPrimary ? undefined : new ReplicaProgress(sink, this.clock, () => false)
+    this.progress = isPrimary
+      ? undefined
+      : new ReplicaProgress(sink, this.clock, this.lag, () => false)
     this.api = new StatusApi({
       ...this,
       identity: {
