@@ -10,6 +10,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
+import type { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import type { Frame } from "../wire/frame.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
@@ -38,6 +39,8 @@ export interface IncomingStreamOptions {
   onHeartbeat?(timestampMs: number, applied: Promise<unknown>): void
   /** The last transaction of a database at the primary, which is further on than what follows at once. */
   onHead?(database: string, txid: Txid): void
+  /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
+  readonly databases?: DatabaseFilter
 }
 
 interface ArrivingFile {
@@ -139,6 +142,7 @@ export class IncomingStream {
         this.#hasEnded = true
         return
       case "dropDb":
+        if (this.#options.databases?.matches(frame.database) === false) return
         log.warn("the primary does not have a database that is here", { db: frame.database })
         return
       case "heartbeat": {
@@ -157,6 +161,7 @@ export class IncomingStream {
 
   #startFile(database: string): void {
     validateDatabaseName(database)
+    if (this.#options.databases?.matches(database) === false) return
     const number = nextFile++
     const applied = this.#options.sink.applied(number)
     applied.then(this.#on.onApplied, (error) => this.#fail(error))

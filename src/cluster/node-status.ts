@@ -40,6 +40,7 @@ export interface ConnectedReplica {
   readonly name: string
   readonly connectedMs: number
   readonly sent: ReadonlyMap<string, Pos>
+  isWanted(database: string): boolean
 }
 
 export interface NodeStatusContext {

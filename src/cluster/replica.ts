@@ -17,8 +17,16 @@ import { sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
-import { FRAMES_HEADER } from "../wire/frame.ts"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
+import {
+  COMPACTED_LTX_HEADER,
+  DATABASES_HEADER,
+  HEADS_HEADER,
+  PROTOCOL,
+  PROTOCOL_HEADER,
+  protocolProblem,
+} from "../wire/protocol.ts"
 import {
   IncomingStream,
   type IncomingStreamOptions,
@@ -43,6 +51,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   readonly headers: Record<string, string>
   /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
   tls?(): TlsMaterial
+  /** The only ones that this node has; all when it is not given. */
+  readonly databases?: DatabaseFilter
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
@@ -133,15 +143,18 @@ export class Replica {
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
     const { primaryUrl, headers, tls, clock } = this.#options
-    const body = encodePositionMap(this.#options.positions())
+    const databases = this.#options.databases ?? DatabaseFilter.all
+    const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
+    const body = encodePositionMap(new Map(positions))
     const url = new URL("/stream", primaryUrl)
+    if (databases.names !== undefined) url.searchParams.set("filter", databases.names.join(","))
     const isSecure = url.protocol === "https:"
     const makeRequest = isSecure ? httpsRequest : httpRequest
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const request = makeRequest(url, {
       ...(isSecure ? tls?.() : undefined),
       method: "POST",
-      headers: { ...headers, [FRAMES_HEADER]: "head", "Content-Length": body.length },
+      headers: { ...headers, ...wantsHeaders(databases), "Content-Length": body.length },
       signal,
       agent: false,
     })
@@ -150,9 +163,24 @@ export class Replica {
     request.on("error", reject)
     request.end(body)
     const response = await promise.finally(cancel)
-    if (response.statusCode === 200) return response
+    if (response.statusCode === 200) {
+      const problem = protocolProblem(header(response, PROTOCOL_HEADER))
+      if (problem === undefined) return response
+      response.destroy()
+      throw new LitefsError("unavailable", problem)
+    }
     const text = await readText(response)
     throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
+  }
+}
+
+/** What this node understands, and which databases it wants. */
+function wantsHeaders(databases: DatabaseFilter): Record<string, string> {
+  return {
+    [PROTOCOL_HEADER]: PROTOCOL,
+    [COMPACTED_LTX_HEADER]: "1",
+    [HEADS_HEADER]: "1",
+    ...(databases.isAll ? {} : { [DATABASES_HEADER]: databases.encode() }),
   }
 }
 

@@ -114,11 +114,12 @@ function databaseInfo(
 }
 
 function replicaInfo(
-  { id, name, connectedMs, sent }: ConnectedReplica,
+  { id, name, connectedMs, sent, isWanted }: ConnectedReplica,
   databases: readonly DatabaseStatus[],
 ): ReplicaInfo {
   let transactions = 0n
   for (const { name: database, stored } of databases) {
+    if (!isWanted(database)) continue
     const { txid } = sent.get(database) ?? { txid: 0n }
     if (stored.txid > txid) transactions += stored.txid - txid
   }

@@ -184,7 +184,10 @@ function* replicaLags(
   for (const replica of new Set(replicas.map(({ name }) => name))) {
     const namesakes = replicas.filter(({ name }) => name === replica)
     for (const { name: db, stored } of databases) {
-      const missing = namesakes.map(({ sent }) => Number(stored.txid - (sent.get(db)?.txid ?? 0n)))
+      const missing = namesakes
+        .filter((each) => each.isWanted(db))
+        .map(({ sent }) => Number(stored.txid - (sent.get(db)?.txid ?? 0n)))
+      if (missing.length === 0) continue
       yield { labels: { replica, db }, value: Math.max(0, ...missing) }
     }
   }

@@ -45,9 +45,11 @@ export class StatusApi {
     this.status = new NodeStatus(identity, {
       ...context,
       replicas: () =>
-        [...streams].flatMap(({ replica, sent }) =>
-          replica === undefined ? [] : [{ ...replica, sent }],
-        ),
+        [...streams].flatMap((stream) => {
+          const { replica, sent } = stream
+          const isWanted = (database: string) => stream.isWanted(database)
+          return replica === undefined ? [] : [{ ...replica, sent, isWanted }]
+        }),
       missing: (database, txid) => progress?.missing(database, txid) ?? NOTHING,
     })
     this.ltx = new LtxUsage((database) => this.#made(database))

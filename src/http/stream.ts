@@ -10,25 +10,24 @@
  * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
  * given up by the kernel, so that LTX files are not kept for it.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { open } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
-import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions } from "../store/positions.ts"
 import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
-import { encodeFrame, FRAMES_HEADER, type Frame } from "../wire/frame.ts"
+import { encodeFrame, type Frame } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
+import { PROTOCOL, PROTOCOL_HEADER, protocolProblem } from "../wire/protocol.ts"
 import { type BodyLimits, readBody } from "./body.ts"
+import { compactedFile, followingFile } from "./following-file.ts"
+import { NO_WANTS, type Wants, wantsOf } from "./replica-wants.ts"
 
 const log = logger("stream")
 
@@ -40,9 +39,6 @@ const HEAD_MS = 100
 export const STALL_MS_MAX = 30_000
 
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
-
-/** Files up to this size are read at once and sent in one write. */
-const SMALL_SIZE_MAX = 256 * 1024
 
 export interface SnapshotSource {
   /** The database in one piece, and the position it is at. Undefined when it is gone. */
@@ -66,7 +62,6 @@ export interface StreamReplica {
   readonly id: string | undefined
   readonly name: string
   readonly connectedMs: number // since 1970
-  readonly wantsHeads: boolean
 }
 
 export interface StreamContext {
@@ -88,6 +83,10 @@ export async function handleStream(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  const wants = wantsOf(request)
+  response.setHeader(PROTOCOL_HEADER, PROTOCOL)
+  const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
+  if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
   const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
   for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
@@ -96,7 +95,7 @@ export async function handleStream(
   const replica = about.name
   limitStall(request.socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, about)
+  const stream = new ReplicaStream(context, response, known, wants, about)
   context.streams.add(stream)
   try {
     await stream.run()
@@ -107,14 +106,14 @@ export async function handleStream(
   }
 }
 
-function replicaOf({ headers, socket }: IncomingMessage, connectedMs: number): StreamReplica {
-  const text = (name: string) => headers[name]?.toString()
-  return {
-    id: text("litefs-id"),
-    name: text("litefs-hostname") ?? socket.remoteAddress ?? "unknown",
-    connectedMs,
-    wantsHeads: text(FRAMES_HEADER)?.split(",").includes("head") ?? false,
-  }
+function replicaOf(request: IncomingMessage, connectedMs: number): StreamReplica {
+  const name = headerOf(request, "litefs-hostname") ?? request.socket.remoteAddress ?? "unknown"
+  return { id: headerOf(request, "litefs-id"), name, connectedMs }
+}
+
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === "string" ? value : undefined
 }
 
 /** The first transaction of a database that one of the replicas lacks; undefined when none lacks any. */
@@ -132,6 +131,7 @@ export class ReplicaStream {
   readonly #context: StreamContext
   readonly #response: ServerResponse
   readonly #known: Map<string, Pos>
+  readonly #wants: Wants
   readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
   readonly #unsubscribe: () => void
   #isClosed = false
@@ -141,9 +141,11 @@ export class ReplicaStream {
     context: StreamContext,
     response: ServerResponse,
     known: Map<string, Pos>,
+    wants: Wants = NO_WANTS,
     replica?: StreamReplica,
   ) {
     this.replica = replica
+    this.#wants = wants
     this.#context = context
     this.#response = response
     this.#known = known
@@ -157,6 +159,10 @@ export class ReplicaStream {
 
   close(): void {
     this.#unsubscribe()
+  }
+
+  isWanted(database: string): boolean {
+    return this.#wants.databases.matches(database)
   }
 
   /** What has been sent of each database. */
@@ -194,12 +200,12 @@ export class ReplicaStream {
     }
   }
 
-  /** Databases that either side has. */
-  #names(): Set<string> {
+  /** Databases that either side has and the replica wants. */
+  #names(): string[] {
     const names = new Set(this.#known.keys())
     const { positions } = this.#context
     for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
-    return names
+    return [...names].filter((name) => this.#wants.databases.matches(name))
   }
 
   /** Sends what the replica lacks of a database. */
@@ -218,7 +224,7 @@ export class ReplicaStream {
       await this.#sendHead(name, known, pos)
       const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =
-        (isBehind ? await this.#sendFile(name, known) : undefined) ??
+        (isBehind ? await this.#sendFile(name, known, pos) : undefined) ??
         (await this.#sendSnapshot(name))
       if (sent === undefined) return
       this.#known.set(name, sent)
@@ -226,19 +232,20 @@ export class ReplicaStream {
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
-    if (this.replica?.wantsHeads !== true || txid <= known.txid + 1n) return
+    if (!this.#wants.heads || txid <= known.txid + 1n) return
     const nowMs = this.#context.clock.monotonicMs()
     if (nowMs - this.#lastHeadMs < HEAD_MS) return
     this.#lastHeadMs = nowMs
     await this.#send({ type: "head", txid, database })
   }
 
-  /** Sends the transaction that follows on `known`. Undefined when there is no such file. */
-  async #sendFile(name: string, known: Pos): Promise<Pos | undefined> {
-    const txid = known.txid + 1n
-    const path = new LtxDirectory(this.#context.dataDir.ltxDir(name)).filePath(txid, txid)
-    const file = openFollowing(path, known)
-    if (file === undefined) return undefined
+  /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
+  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
+    const directory = this.#context.dataDir.ltxDir(name)
+    const first = followingFile(directory, known)
+    if (first === undefined) return undefined
+    const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
+    const file = several ?? first
     this.#context.counters?.frame(name, "ltx")
     const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
     if (file.bytes !== undefined) {
@@ -247,7 +254,7 @@ export class ReplicaStream {
     }
     await this.#write(frame)
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
-    const handle = await open(path)
+    const handle = await open(file.path)
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await chunks.write(part as Uint8Array)
@@ -313,45 +320,4 @@ class ChunkWriter {
     this.#framed = []
     await this.#send(bytes)
   }
-}
-
-interface FollowingFile {
-  readonly pos: Pos // after it
-  readonly bytes: Uint8Array | undefined // of a small file
-}
-
-/** The LTX file at `path`, when it is there and begins where `known` ends. */
-function openFollowing(path: string, known: Pos): FollowingFile | undefined {
-  let fd: number
-  try {
-    fd = openSync(path, "r")
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined
-    throw error
-  }
-  try {
-    const { size } = fstatSync(fd)
-    const isSmall = size <= SMALL_SIZE_MAX
-    const head = readPart(fd, 0, isSmall ? size : LTX_HEADER_SIZE)
-    const tail = isSmall
-      ? head.subarray(size - LTX_TRAILER_SIZE)
-      : readPart(fd, size - LTX_TRAILER_SIZE, LTX_TRAILER_SIZE)
-    const header = decodeLtxHeader(head.subarray(0, LTX_HEADER_SIZE))
-    if (header.preApplyChecksum !== known.checksum) return undefined
-    const { postApplyChecksum } = decodeLtxTrailer(tail)
-    return {
-      pos: { txid: header.maxTxid, checksum: postApplyChecksum },
-      bytes: isSmall ? head : undefined,
-    }
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function readPart(fd: number, offset: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(size)
-  if (readSync(fd, bytes, 0, size, offset) < size) {
-    throw new LitefsError("damaged", "Cannot read LTX file: it is shorter than it was")
-  }
-  return bytes
 }

@@ -85,9 +85,6 @@ interface FrameCodec<F extends Frame> {
 /** Enough for a database name and for a lease ID. */
 export const MAX_FRAME_TEXT_SIZE = 255
 
-/** A request header that names the frames beyond the original's that its sender takes. */
-export const FRAMES_HEADER = "litefs-frames"
-
 const TYPE_SIZE = 4
 const TEXT_LENGTH_SIZE = 4
 

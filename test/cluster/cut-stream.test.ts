@@ -17,8 +17,10 @@ import { LogLines } from "../support/log-lines.ts"
 import { type LtxPage, ltxFile, page } from "../support/ltx-file.ts"
 import { MemorySink } from "../support/memory-sink.ts"
 
-const NAMES = ["app.db", "b.db"]
-const TXIDS = 4
+/** How many transactions each database has: few come one by one, many as one file. */
+const TXIDS: Readonly<Record<string, number>> = { "app.db": 4, "b.db": 12 }
+const NAMES = Object.keys(TXIDS)
+const FILE_COUNT = 4 // after transaction 1
 
 /** A hundred times as fast, or the pauses would take hours. */
 const FAST: Clock = {
@@ -31,6 +33,10 @@ function posOf(name: string, txid: number): Pos {
   const sum = new ChecksumAccumulator().reset()
   for (const { pgno, data } of pagesOf(name, txid)) sum.togglePage(pgno, data)
   return { txid: BigInt(txid), checksum: sum.checksum }
+}
+
+function txidsOf(name: string): number {
+  return TXIDS[name] ?? 0
 }
 
 function pagesOf(name: string, txid: number): LtxPage[] {
@@ -47,8 +53,9 @@ class Primary implements AsyncDisposable {
   constructor() {
     const positions = Positions.create()
     for (const name of NAMES) {
-      for (let txid = 1; txid <= TXIDS; txid++) this.#commit(name, txid)
-      const state = { pos: posOf(name, TXIDS), timestampMs: 0, pageSize: 512, commit: TXIDS }
+      const count = txidsOf(name)
+      for (let txid = 1; txid <= count; txid++) this.#commit(name, txid)
+      const state = { pos: posOf(name, count), timestampMs: 0, pageSize: 512, commit: count }
       positions.write(positions.add(name), state, state.pos)
     }
     const context: StreamContext = {
@@ -57,7 +64,9 @@ class Primary implements AsyncDisposable {
       clock: FAST,
       stallMs: 10_000,
       snapshots: {
-        snapshot: async (name) => ({ pos: posOf(name, TXIDS), size: 0, parts: whole(name) }),
+        snapshot: async (name) => {
+          return { pos: posOf(name, txidsOf(name)), size: 0, parts: whole(name) }
+        },
       },
       streams: new Set(),
       onChange: () => () => {},
@@ -93,8 +102,8 @@ class Primary implements AsyncDisposable {
 /** The snapshot of a database, in pieces. */
 async function* whole(name: string): AsyncGenerator<Uint8Array> {
   const bytes = ltxFile({
-    header: { minTxid: 1n, maxTxid: BigInt(TXIDS) },
-    pages: pagesOf(name, TXIDS),
+    header: { minTxid: 1n, maxTxid: BigInt(txidsOf(name)) },
+    pages: pagesOf(name, txidsOf(name)),
   })
   for (let at = 0; at < bytes.length; at += 100) yield bytes.subarray(at, at + 100)
 }
@@ -128,13 +137,13 @@ async function follow(plan: Plan | undefined, startTxid: number): Promise<number
   await replica.close()
   for (const name of NAMES) {
     const { pos, pages } = sink.databases.get(name) ?? { pos: undefined, pages: new Map() }
-    expect(pos).toEqual(posOf(name, TXIDS))
-    const expected = pagesOf(name, TXIDS).map(({ data }) => data)
+    expect(pos).toEqual(posOf(name, txidsOf(name)))
+    const expected = pagesOf(name, txidsOf(name)).map(({ data }) => data)
     const found = [...pages].sort(([a], [b]) => a - b).map(([, data]) => data)
     expect(Buffer.concat(found).equals(Buffer.concat(expected))).toBe(true)
   }
   // Nothing is asked for twice, and nothing is left out.
-  if (startTxid > 0) expect(sink.applications.length).toBe(NAMES.length * (TXIDS - startTxid))
+  if (startTxid > 0) expect(sink.applications.length).toBe(FILE_COUNT)
   if (plan !== undefined) expect(proxy.connectionCount).toBeGreaterThan(1)
   return proxy.downSize
 }

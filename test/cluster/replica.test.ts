@@ -251,7 +251,7 @@ describe("Replica", () => {
     const onHead = (database: string, txid: bigint) => heads.push(`${database} ${txid}`)
     await using fixture = await Fixture.open({ onHead })
     const response = await fixture.accept()
-    expect(fixture.requests.all[0]?.request.headers["litefs-frames"]).toBe("head")
+    expect(fixture.requests.all[0]?.request.headers["litefs-heads"]).toBe("1")
     response.write(encodeFrame({ type: "head", txid: 700n, database: "app.db" }))
     await heads.until((all) => all.includes("app.db 700"))
   })

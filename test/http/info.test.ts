@@ -14,8 +14,9 @@ function writeHeader(node: StatusNode, database: string, version: number): void 
 
 function connect(node: StatusNode, name: string, sent: Record<string, number>): void {
   const stream = {
-    replica: { id: "00000000000000CD", name, connectedMs: node.nowMs, wantsHeads: true },
+    replica: { id: "00000000000000CD", name, connectedMs: node.nowMs },
     sent: new Map(Object.entries(sent).map(([database, txid]) => [database, posOf(txid)])),
+    isWanted: (database: string) => database !== "gone.db",
   }
   node.streams.add(stream as unknown as ReplicaStream)
 }
@@ -79,7 +80,7 @@ describe("GET /info", () => {
         id: "00000000000000CD",
         hostname: "two",
         connectedAt: new Date(node.nowMs).toISOString(),
-        lag: { transactions: 4 }, // two of a.db, two of gone.db
+        lag: { transactions: 2 }, // of a.db; it does not want gone.db
         databases: [
           { name: "a.db", position: "0000000000000001/8000000000000001" },
           { name: "w.db", position: "0000000000000005/8000000000000005" },

@@ -74,8 +74,8 @@ describe("GET /metrics", () => {
       ["two", 3],
       ["three", 11],
     ] as const) {
-      const replica = { id: undefined, name, connectedMs: 0, wantsHeads: false }
-      const stream = { replica, sent: new Map([["a.db", posOf(txid)]]) }
+      const replica = { id: undefined, name, connectedMs: 0 }
+      const stream = { replica, sent: new Map([["a.db", posOf(txid)]]), isWanted: () => true }
       node.streams.add(stream as unknown as ReplicaStream)
     }
     node.api.totals.frame("a.db", "ltx")

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test"
 import { EventEmitter } from "node:events"
-import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import { PassThrough } from "node:stream"
+import { NO_WANTS, type Wants, wantsOf } from "../../src/http/replica-wants.ts"
 import { ApiServer } from "../../src/http/server.ts"
 import {
   handleStream,
@@ -13,8 +14,10 @@ import {
   type StreamContext,
 } from "../../src/http/stream.ts"
 import { StreamTotals } from "../../src/http/stream-counters.ts"
+import { decodeLtxHeader } from "../../src/ltx/header.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { Positions } from "../../src/store/positions.ts"
+import { DatabaseFilter } from "../../src/wire/database-filter.ts"
 import { encodePositionMap } from "../../src/wire/position-map.ts"
 import { StreamDecoder } from "../../src/wire/stream-decoder.ts"
 import { concat } from "../support/bytes.ts"
@@ -56,6 +59,8 @@ class FakeResponse extends EventEmitter {
   get receivedSize(): number {
     return this.#size
   }
+
+  setHeader(): void {}
 
   writeHead(): void {
     this.headersSent = true
@@ -129,15 +134,9 @@ class Fixture implements AsyncDisposable {
   }
 
   /** A replica connects that is at these TXIDs. */
-  connect(known: Record<string, Pos>, wantsHeads = false): ReplicaStream {
-    const entries = Object.entries(known)
-    const replica = { id: undefined, name: "two", connectedMs: 0, wantsHeads }
-    const stream = new ReplicaStream(
-      this.context,
-      this.response.asResponse,
-      new Map(entries),
-      replica,
-    )
+  connect(known: Record<string, Pos>, wants: Wants = NO_WANTS): ReplicaStream {
+    const positions = new Map(Object.entries(known))
+    const stream = new ReplicaStream(this.context, this.response.asResponse, positions, wants)
     this.#done = stream.run()
     return stream
   }
@@ -153,7 +152,9 @@ class Fixture implements AsyncDisposable {
   }
 
   get txids(): number[] {
-    return this.response.files.map((bytes) => Number(decodeLtxFile(bytes).header.maxTxid))
+    return this.response.files.map((bytes) =>
+      Number(decodeLtxHeader(bytes.subarray(0, 100)).maxTxid),
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -197,7 +198,7 @@ describe("ReplicaStream", () => {
   test("ReplicaStream tells a replica that asks for it how far it is behind, now and then", async () => {
     await using fixture = new Fixture()
     for (let txid = 1; txid <= 50; txid++) fixture.commit(txid)
-    fixture.connect({ "app.db": posOf(2) }, true)
+    fixture.connect({ "app.db": posOf(2) }, { ...NO_WANTS, heads: true })
     await fixture.idle()
     expect(fixture.response.events.slice(0, 3)).toEqual(["head app.db", "ltx app.db", "ltx app.db"])
     expect(fixture.response.events.filter((event) => event.startsWith("head"))).toHaveLength(1)
@@ -328,6 +329,109 @@ describe("ReplicaStream", () => {
     expect(fixture.response.events.slice(5)).toEqual(["ltx app.db", "heartbeat"])
   })
 
+  const COMPACTED: Wants = { ...NO_WANTS, compacted: true }
+
+  function spansOf(fixture: Fixture): string[] {
+    return fixture.response.files.map((bytes) => {
+      const { minTxid, maxTxid } = decodeLtxFile(bytes).header
+      return minTxid === maxTxid ? `${minTxid}` : `${minTxid}-${maxTxid}`
+    })
+  }
+
+  test("ReplicaStream sends many transactions as one file to a replica that asks for that", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 300; txid++) {
+      fixture.commit(txid, { pages: [page(txid === 1 ? 1 : 1 + (txid % 3), txid & 0xff)] })
+    }
+    fixture.connect({ "app.db": posOf(1) }, COMPACTED)
+    await fixture.idle()
+    expect(spansOf(fixture)).toEqual(["2-129", "130-257", "258-300"])
+    const [first] = fixture.response.files
+    const { header, pages, trailer } = decodeLtxFile(first as Uint8Array)
+    expect(header.preApplyChecksum).toBe(posOf(1).checksum)
+    expect(trailer.postApplyChecksum).toBe(posOf(129).checksum)
+    // Of each page the last version: 129 is page 1, 127 page 2, 128 page 3; the last commit leaves one page.
+    expect(pages.map(({ pgno, data }) => [pgno, data[0]])).toEqual([[1, 129]])
+  })
+
+  test("ReplicaStream sends few transactions, and those to others, one by one", async () => {
+    for (const [count, wants] of [
+      [7, COMPACTED],
+      [20, NO_WANTS],
+    ] as const) {
+      await using fixture = new Fixture()
+      for (let txid = 1; txid <= count; txid++) fixture.commit(txid)
+      fixture.connect({ "app.db": posOf(1) }, wants)
+      await fixture.idle()
+      expect(fixture.txids).toEqual(Array.from({ length: count - 1 }, (_, i) => i + 2))
+    }
+  })
+
+  test("ReplicaStream does not join what a page size or a drop lies between", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 60; txid++) {
+      const pages = txid === 31 ? [] : [page(1, txid, txid <= 15 ? 512 : 1024)]
+      fixture.commit(txid, { pages })
+    }
+    fixture.connect({ "app.db": posOf(1) }, COMPACTED)
+    await fixture.idle()
+    expect(spansOf(fixture)).toEqual(["2-15", "16-30", "31", "32-60"])
+  })
+
+  test("ReplicaStream sends a damaged file as it is, and what is before it", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 20; txid++) fixture.commit(txid)
+    const path = fixture.directory.ltxPath("app.db", 12)
+    const bytes = readFileSync(path)
+    bytes[150] = (bytes[150] as number) ^ 0xff
+    writeFileSync(path, bytes)
+    fixture.connect({ "app.db": posOf(1) }, COMPACTED)
+    await fixture.idle()
+    expect(fixture.txids.slice(0, 10)).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    expect(Buffer.compare(fixture.response.files[10] as Uint8Array, bytes)).toBe(0)
+    expect(fixture.log.lines.join("\n")).toContain("cannot compact LTX files")
+  })
+
+  test("ReplicaStream sends on a file of several transactions", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 9; txid++) fixture.commit(txid)
+    for (let txid = 3; txid <= 7; txid++) rmSync(fixture.directory.ltxPath("app.db", txid))
+    const header = { minTxid: 3n, maxTxid: 7n, preApplyChecksum: posOf(2).checksum }
+    const bytes = ltxFile({ header, pages: [page(1, 7)], postApplyChecksum: posOf(7).checksum })
+    const path = fixture.directory.ltxPath("app.db", 3)
+    writeFileSync(path.replace(/3\.ltx$/, "7.ltx"), bytes)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    expect(spansOf(fixture)).toEqual(["2", "3-7", "8", "9"])
+  })
+
+  test("ReplicaStream sends nothing of databases that the replica does not want", async () => {
+    await using fixture = new Fixture()
+    for (const database of ["app.db", "log-1.db", "log-2.db", "other.db"]) {
+      fixture.commit(1, { database })
+      fixture.commit(2, { database })
+    }
+    const known = Object.fromEntries(
+      ["app.db", "log-1.db", "other.db", "gone.db"].map((name) => [name, posOf(1)]),
+    )
+    const databases = DatabaseFilter.parse("app.db,log-*")
+    fixture.snapshot = () => snapshotOf(2, [ltxFile({ header: { maxTxid: 2n } })])
+    fixture.connect(known, { ...NO_WANTS, databases })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual([
+      "ltx app.db",
+      "ltx log-1.db",
+      "ltx log-2.db",
+      "ready",
+      "heartbeat",
+    ])
+    fixture.commit(3, { database: "other.db" })
+    fixture.commit(3, { database: "log-1.db" })
+    await sent(fixture, 4)
+    await fixture.idle()
+    expect(fixture.response.events.filter((event) => event.includes("other"))).toEqual([])
+  })
+
   test("ReplicaStream sends a large file in parts, each when the replica has taken the last", async () => {
     await using fixture = new Fixture()
     fixture.commit(1)
@@ -426,6 +530,27 @@ describe("neededTxid()", () => {
   })
 })
 
+describe("wantsOf()", () => {
+  test("wantsOf() is nothing for LiteFS, which sends no headers of ours", () => {
+    expect(wantsOf({ headers: {}, url: "/stream" })).toEqual(NO_WANTS)
+  })
+
+  test("wantsOf() takes LiteFS's query, and our header before it", () => {
+    const namesOf = (headers: Record<string, string>, url: string) => {
+      const { databases } = wantsOf({ headers, url })
+      return ["a.db", "b.db", "c d.db"].filter((name) => databases.matches(name))
+    }
+    expect(namesOf({}, "/stream?filter=a.db,c+d.db")).toEqual(["a.db", "c d.db"])
+    const header = { "litefs-databases": "b.*,c%20*" }
+    expect(namesOf(header, "/stream?filter=a.db")).toEqual(["b.db", "c d.db"])
+  })
+
+  test.each(["", "%", "..%2Fx", "a,,b", "/etc/*", "*-wal"])("wantsOf() refuses %p", (header) => {
+    const headers = { "litefs-databases": header }
+    expect(() => wantsOf({ headers, url: "/stream" })).toThrow("Cannot select databases: ")
+  })
+})
+
 describe("handleStream()", () => {
   function requestWith(body: Uint8Array): IncomingMessage {
     const request = new PassThrough()
@@ -467,9 +592,20 @@ describe("handleStream()", () => {
     },
   )
 
+  test("handleStream() has no stream for a replica that speaks another protocol", async () => {
+    await using fixture = new Fixture()
+    const request = requestWith(encodePositionMap(new Map()))
+    request.headers["litefs-protocol"] = "2-3"
+    const stream = handleStream(fixture.context, request, fixture.response.asResponse)
+    await expect(stream).rejects.toMatchObject({
+      code: "unavailable",
+      message: "Cannot replicate: it speaks protocol 2-3, this node 1, update LiteFS on this node",
+    })
+  })
+
   test("handleStream() does not wait for ever for the positions", async () => {
     await using fixture = new Fixture()
-    const request = new PassThrough()
+    const request = Object.assign(new PassThrough(), { headers: {} })
     request.write(new Uint8Array(2))
     const response = fixture.response.asResponse
     const stream = handleStream(fixture.context, request as unknown as IncomingMessage, response)

@@ -1,0 +1,34 @@
+import type { IncomingMessage } from "node:http"
+import { DatabaseFilter } from "../wire/database-filter.ts"
+import { COMPACTED_LTX_HEADER, DATABASES_HEADER, HEADS_HEADER } from "../wire/protocol.ts"
+
+/** What a replica knows beyond LiteFS's protocol, and which databases it wants, by its request. */
+export interface Wants {
+  /** Several transactions may come in one LTX file. */
+  readonly compacted: boolean
+  /** It is to be told how far it is behind. */
+  readonly heads: boolean
+  readonly databases: DatabaseFilter
+}
+
+export const NO_WANTS: Readonly<Wants> = {
+  compacted: false,
+  heads: false,
+  databases: DatabaseFilter.all,
+}
+
+/** Throws when the filter is none. */
+export function wantsOf({ headers, url }: Pick<IncomingMessage, "headers" | "url">): Wants {
+  const databases = headers[DATABASES_HEADER]
+  return {
+    compacted: headers[COMPACTED_LTX_HEADER] === "1",
+    heads: headers[HEADS_HEADER] === "1",
+    databases: typeof databases === "string" ? DatabaseFilter.decode(databases) : queryOf(url),
+  }
+}
+
+/** LiteFS's `?filter=a.db,b.db`: names only. */
+function queryOf(url: string | undefined): DatabaseFilter {
+  const filter = new URL(url ?? "/", "http://node").searchParams.get("filter")
+  return filter ? DatabaseFilter.parse(filter) : DatabaseFilter.all
+}

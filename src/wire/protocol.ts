@@ -1,0 +1,34 @@
+/**
+ * What two nodes tell each other about what they understand, in headers of the request for a stream and of its
+ * response. LiteFS sends none of these: then nothing is used but what it knows.
+ *
+ *     Litefs-Protocol: 1         versions of the stream that this node speaks, the oldest and the newest: 1-2
+ *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
+ *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
+ *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
+ *
+ * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
+ * version goes up only when the stream as such cannot be understood any more.
+ */
+
+export const PROTOCOL_HEADER = "litefs-protocol"
+export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
+export const HEADS_HEADER = "litefs-heads"
+export const DATABASES_HEADER = "litefs-databases"
+
+/** The versions of the stream that this node speaks. */
+const OLDEST = 1
+const NEWEST = 1
+
+export const PROTOCOL = OLDEST === NEWEST ? `${NEWEST}` : `${OLDEST}-${NEWEST}`
+
+/** Why there is no stream with a node that says this; undefined when there is. No word at all means 1. */
+export function protocolProblem(theirs: string | undefined): string | undefined {
+  const match = /^(?<oldest>\d{1,4})(?:-(?<newest>\d{1,4}))?$/.exec(theirs ?? "1")
+  if (match === null) return `it says "${theirs?.slice(0, 40)}" for its protocol, not a version`
+  const oldest = Number(match.groups?.oldest)
+  const newest = Number(match.groups?.newest ?? oldest)
+  if (oldest <= NEWEST && OLDEST <= newest) return undefined
+  const older = newest < OLDEST ? "that node" : "this node"
+  return `it speaks protocol ${theirs}, this node ${PROTOCOL}, update LiteFS on ${older}`
+}
