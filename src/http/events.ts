@@ -2,8 +2,8 @@
  * `GET /events`: a line of JSON for each transaction and each change of the primary, as they happen.
  *
  * Changes are announced in bunches: positions tell where each database was and is, and LTX files what was
- * between. What has no file any more, because a snapshot skipped it, has no line either. While nobody listens
- * nothing is read.
+ * between. What has no file of its own, because it came in a snapshot or several came in one file, has no line either:
+ * then the last one has. While nobody listens nothing is read.
  *
  * A listener that does not read is cut off: what waits for it is bounded.
  */
