@@ -25,7 +25,12 @@ export interface LiteFSOptions {
 export type RoleOptions =
   | { readonly kind: "primary" }
   /** `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
-  | { readonly kind: "replica"; readonly primaryUrl: string }
+  | {
+      readonly kind: "replica"
+      readonly primaryUrl: string
+      /** The only databases that it has: names, or patterns with stars. All when not given. */
+      readonly databases?: readonly string[]
+    }
 
 export interface RetentionOptions {
   /** LTX files are kept for so long, milliseconds. */

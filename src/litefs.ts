@@ -39,6 +39,7 @@ import { SharedLag } from "./store/shared-lag.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
+import { DatabaseFilter } from "./wire/database-filter.ts"
 
 const log = logger("litefs")
 
@@ -128,7 +129,9 @@ export class LiteFS {
     const isPrimary = role.kind === "primary"
     const nodeId = randomBytes(8).readBigUInt64BE()
 
-    const dataDir = new DataDir(this.#options.dataDir)
+    const databases = role.kind === "replica" ? role.databases : undefined
+    const filter = databases && DatabaseFilter.of(databases)
+    const dataDir = new DataDir(this.#options.dataDir, filter)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
@@ -249,7 +252,7 @@ export class LiteFS {
     }
     const believed = [
       ...(await fs.start({ ...shared, fuseDebug })),
-      ...(await peer.start({ ...shared, fuseDir, mailboxFd: fs.mailboxFd })),
+      ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 
     const device = mountFuse(fuseDir)
@@ -298,6 +301,7 @@ export class LiteFS {
       primaryUrl: role.primaryUrl,
       headers: { ...headers, ...authHeaders(authToken) },
       tls: () => tls?.current() ?? {},
+      ...(filter === undefined ? {} : { databases: filter }),
       clock: systemClock,
       sink: progress,
       positions: () => this.#currentPositions(),

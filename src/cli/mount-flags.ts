@@ -26,6 +26,11 @@ export const MOUNT_FLAGS = {
     placeholder: "URL",
     help: "be a replica of the node at this URL",
   },
+  databases: {
+    kind: "text",
+    placeholder: "NAMES",
+    help: "of a replica: only these, like a.db,log-*.db (default: all)",
+  },
   hostname: {
     kind: "text",
     placeholder: "NAME",

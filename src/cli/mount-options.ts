@@ -6,8 +6,10 @@
 import { hostname as hostnameOfMachine } from "node:os"
 import { isAbsolute, relative, resolve } from "node:path"
 import { parseDuration } from "../lib/duration.ts"
+import { messageOf } from "../lib/errors.ts"
 import { parseSize } from "../lib/size.ts"
 import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-options.ts"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 import { accessOptions } from "./access.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
 import type { MountFlags } from "./mount-flags.ts"
@@ -64,9 +66,25 @@ function role(args: MountArgs): RoleOptions {
     const both = `${args.spelling("primary")} and ${args.spelling("primary-url")}`
     throw problem(`both ${both} are given, a node is either the primary or a replica`)
   }
-  if (args.values.primary) return { kind: "primary" }
-  if (primaryUrl !== undefined) return { kind: "replica", primaryUrl: nodeUrl(args, "primary-url") }
+  const databases = args.values.databases
+  if (args.values.primary) {
+    if (databases === undefined) return { kind: "primary" }
+    throw problem(`${args.spelling("databases")} is given, the primary has all databases`)
+  }
+  if (primaryUrl !== undefined) {
+    const url = nodeUrl(args, "primary-url")
+    if (databases === undefined) return { kind: "replica", primaryUrl: url }
+    return { kind: "replica", primaryUrl: url, databases: databaseNames(args, databases) }
+  }
   throw problem("neither --primary nor --primary-url URL is given, give one of them")
+}
+
+function databaseNames(args: MountArgs, text: string): readonly string[] {
+  try {
+    return DatabaseFilter.parse(text).patterns
+  } catch (error) {
+    throw problem(`${args.spelling("databases")} is "${text}": ${messageOf(error)}`)
+  }
 }
 
 /** It ends up in `.primary`, a file of one line. */

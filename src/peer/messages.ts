@@ -15,6 +15,7 @@ export interface PeerThreadOptions {
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly isPrimary: boolean
+  readonly databases: readonly string[] | undefined // that a replica has, as patterns; undefined for all
   readonly nodeId: bigint
   readonly mailboxFd: Fd // write end of the fs thread's mailbox
   readonly log: LogOptions

@@ -24,6 +24,7 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { syncFileSystem } from "../sys/file.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import { ExclusiveApplier } from "./exclusive-applier.ts"
 import { importDatabase } from "./importer.ts"
@@ -63,7 +64,8 @@ class PeerThread {
   constructor(options: PeerThreadOptions) {
     this.#options = options
     configureLog(options.log)
-    this.#dataDir = new DataDir(options.dataDir)
+    const filter = options.databases && DatabaseFilter.of(options.databases)
+    this.#dataDir = new DataDir(options.dataDir, filter)
     this.#positions = new Positions(options.positions)
     this.#flags = new SharedFlags(options.flags)
     this.#flags.peerThreadId = threadId()

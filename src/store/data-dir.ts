@@ -27,14 +27,18 @@ import {
   tryLockFile,
   writeBytesAt,
 } from "../sys/file.ts"
+import { DatabaseFilter } from "../wire/database-filter.ts"
 
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
 
 export class DataDir {
   readonly root: string
+  readonly #databases: DatabaseFilter
 
-  constructor(root: string) {
+  /** Of databases that are not selected nothing is read or changed: they stay as they are. */
+  constructor(root: string, databases: DatabaseFilter = DatabaseFilter.all) {
     this.root = root
+    this.#databases = databases
   }
 
   databaseDir(name: string): string {
@@ -112,11 +116,12 @@ export class DataDir {
     makeDirectory("data:mkdir", directory)
   }
 
-  /** Names of the databases there is a directory for, sorted. */
+  /** Names of the selected databases there is a directory for, sorted. */
   databaseNames(): string[] {
     return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
+      .filter((name) => this.#databases.matches(name))
       .sort()
   }
 

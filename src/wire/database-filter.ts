@@ -14,10 +14,10 @@ export class DatabaseFilter {
   /** Everything is wanted. */
   static readonly all = new DatabaseFilter(["*"])
 
-  readonly #patterns: readonly string[]
+  readonly patterns: readonly string[]
 
   private constructor(patterns: readonly string[]) {
-    this.#patterns = patterns
+    this.patterns = patterns
   }
 
   /** Throws when one of them can be no name of a database. */
@@ -51,20 +51,20 @@ export class DatabaseFilter {
   }
 
   encode(): string {
-    return this.#patterns.map(encodeURIComponent).join(",")
+    return this.patterns.map(encodeURIComponent).join(",")
   }
 
   get isAll(): boolean {
-    return this.#patterns.includes("*")
+    return this.patterns.includes("*")
   }
 
   /** The names, when none has a star: what LiteFS's `?filter=` can say. */
   get names(): readonly string[] | undefined {
-    return this.#patterns.some((pattern) => pattern.includes("*")) ? undefined : this.#patterns
+    return this.patterns.some((pattern) => pattern.includes("*")) ? undefined : this.patterns
   }
 
   matches(name: string): boolean {
-    return this.#patterns.some((pattern) => matchesPattern(pattern, name))
+    return this.patterns.some((pattern) => matchesPattern(pattern, name))
   }
 }
 

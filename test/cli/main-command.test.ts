@@ -72,6 +72,7 @@ describe("litefs help", () => {
       	--data-dir DIR                 keep the databases and their history here (default /var/lib/litefs)
       	--primary                      be the primary: the one node that takes writes
       	--primary-url URL              be a replica of the node at this URL
+      	--databases NAMES              of a replica: only these, like a.db,log-*.db (default: all)
       	--hostname NAME                this node's name for other nodes (default: the host's)
       	--advertise-url URL            where other nodes reach this node's API
       	--http-addr ADDR               serve the API here; :20202 is every interface (default 127.0.0.1:20202)

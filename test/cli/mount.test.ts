@@ -74,6 +74,22 @@ describe("litefs mount opens", () => {
     })
   })
 
+  test("a replica of some databases", async () => {
+    const follower = ["--primary-url", "http://10.0.0.1:20202", ...dirs()]
+    const { options } = await mount([...follower, "--databases", "a.db, log-*.db"])
+    expect(options?.role).toEqual({
+      kind: "replica",
+      primaryUrl: "http://10.0.0.1:20202",
+      databases: ["a.db", "log-*.db"],
+    })
+    expect(await usageErrorOf([...follower, "--databases", "../a.db"])).toBe(
+      '--databases is "../a.db": Cannot select databases: "../a.db": it contains "/"',
+    )
+    expect(await usageErrorOf(["--primary", ...dirs(), "--databases", "a.db"])).toBe(
+      "--databases is given, the primary has all databases",
+    )
+  })
+
   test("what the environment says", async () => {
     const io = new FakeIo({
       LITEFS_PRIMARY_URL: "http://a",

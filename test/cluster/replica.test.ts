@@ -6,6 +6,7 @@ import { LitefsError } from "../../src/lib/errors.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { encodeChunks } from "../../src/wire/chunk.ts"
+import { DatabaseFilter } from "../../src/wire/database-filter.ts"
 import { encodeFrame } from "../../src/wire/frame.ts"
 import { decodePositionMap } from "../../src/wire/position-map.ts"
 import { concat } from "../support/bytes.ts"
@@ -351,6 +352,36 @@ describe("Replica", () => {
     await fixture.accept(2)
     expect(fixture.files.size).toBe(0)
     expect(fixture.log.lines.at(-1)).toContain("as a database name")
+  })
+
+  test("Replica asks for the databases of its filter, and drops what is not of them", async () => {
+    await using fixture = await Fixture.open({ databases: DatabaseFilter.parse("b.db,c d.db") })
+    const response = await fixture.accept()
+    response.write(
+      concat(
+        ltx("a.db", random.bytes(70_000)),
+        ltx("b.db", new Uint8Array(9)),
+        encodeFrame({ type: "dropDb", database: "app.db" }),
+        ltx("a.db", random.bytes(9)),
+        READY,
+      ),
+    )
+    await fixture.replica.ready
+    const { request, positions } = fixture.requests.all[0] as Request
+    expect(request.url).toBe("/stream?filter=b.db%2Cc+d.db")
+    expect(request.headers["litefs-databases"]).toBe("b.db,c%20d.db")
+    expect(positions.size).toBe(0)
+    expect([...fixture.files.values()].map(({ database }) => database)).toEqual(["b.db"])
+    expect(fixture.log.lines.join("\n")).not.toContain("app.db")
+  })
+
+  test("Replica does not follow a primary that speaks another protocol", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept(1, { "Litefs-Protocol": "2" })
+    response.write(ltx("app.db", new Uint8Array(9)))
+    await fixture.reconnect()
+    expect(fixture.files.size).toBe(0)
+    expect(fixture.log.lines.at(-1)).toContain("it speaks protocol 2, this node 1, update LiteFS")
   })
 
   test("Replica gives up on a frame that claims a name of gigabytes", async () => {
