@@ -9,7 +9,7 @@
  */
 import { randomBytes } from "node:crypto"
 import packageJson from "../package.json" with { type: "json" }
-import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
+import { ClusterId } from "./cluster/cluster-id.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
 import { Replica } from "./cluster/replica.ts"
 import { ReplicaProgress } from "./cluster/replica-progress.ts"
@@ -53,7 +53,6 @@ export class LiteFS {
   readonly #counters = Counters.create()
   readonly #lag: SharedLag
   readonly #listeners = new Set<() => void>()
-  #clusterId: string | undefined
   #replica: Replica | undefined
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
@@ -135,18 +134,13 @@ export class LiteFS {
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
-    this.#clusterId = readClusterId(dataDir.clusterIdPath)
-    if (this.#clusterId === undefined && isPrimary) {
-      this.#keepClusterId(
-        dataDir,
-        makeClusterId(() => randomBytes(8).readBigUInt64BE()),
-      )
-    }
+    const clusterId = new ClusterId(dataDir.clusterIdPath)
+    if (isPrimary) clusterId.make(() => randomBytes(8).readBigUInt64BE())
 
     const headers = {
       "Litefs-Id": nodeId.toString(16).toUpperCase().padStart(16, "0"),
       "Litefs-Hostname": hostname,
-      ...(this.#clusterId === undefined ? {} : { "Litefs-Cluster-Id": this.#clusterId }),
+      ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
     }
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
@@ -173,7 +167,7 @@ export class LiteFS {
         fuseDir,
         advertiseUrl: this.#options.advertiseUrl,
         primaryUrl: role.kind === "primary" ? undefined : role.primaryUrl,
-        clusterId: () => this.#clusterId,
+        clusterId: () => clusterId.value,
       },
       dataDir,
       positions: this.#positions,
@@ -314,7 +308,7 @@ export class LiteFS {
       },
       onHeartbeat: (timestampMs, applied) => lag.heartbeat(timestampMs, applied),
       onHead: (database, txid) => progress.head(database, txid),
-      onClusterId: (id) => this.#checkClusterId(dataDir, id),
+      onClusterId: (id) => clusterId.check(id),
     })
     void this.#replica.ready.then(() => api.status.markReady())
     this.#closing.defer(() => this.#replica?.close())
@@ -331,20 +325,6 @@ export class LiteFS {
   #hasHistory(database: string): boolean {
     const slot = this.#positions.find(database)
     return slot !== undefined && this.#positions.read(slot).pos.txid > 0n
-  }
-
-  #checkClusterId(dataDir: DataDir, id: string): void {
-    if (this.#clusterId === undefined) this.#keepClusterId(dataDir, id)
-    if (this.#clusterId === id) return
-    throw new LitefsError(
-      "unavailable",
-      `it belongs to cluster ${id}, this node to ${this.#clusterId}, see ${dataDir.clusterIdPath}`,
-    )
-  }
-
-  #keepClusterId(dataDir: DataDir, id: string): void {
-    writeClusterId(dataDir.clusterIdPath, id)
-    this.#clusterId = id
   }
 
   #announceChange(): void {

@@ -1,5 +1,6 @@
 /** What clients and operators see of real nodes: `.lag`, `<db>-lock`, the API that tells, and its commands. */
 import { describe, expect, test } from "bun:test"
+import { readdirSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
 import {
@@ -248,6 +249,24 @@ describe.skipIf(!canMount)("the API", () => {
     await client.close()
     await expectQuiet(replica, primary)
   }, 60_000)
+
+  test("/metrics tells how many LTX files there are, once they were counted", async () => {
+    await using scope = new Scope()
+    const flags = ["--retention-interval", "100ms"]
+    const primary = await scope.node({ flags })
+    const replica = await scope.node({ follows: primary, flags })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    await caughtUp(primary, replica, "a.db")
+    for (const node of [primary, replica]) {
+      const directory = join(node.data, "dbs/a.db/ltx")
+      const files = readdirSync(directory).map((name) => statSync(join(directory, name)).size)
+      const size = files.reduce((sum, each) => sum + each)
+      const name = (what: string) => `litefs_db_ltx_${what}{db="a.db"}`
+      await until(async () => (await metricOf(node, name("count"))) === files.length)
+      await until(async () => (await metricOf(node, name("bytes"))) === size)
+    }
+  }, 30_000)
 
   test("hostile requests are refused, and change nothing", async () => {
     await using scope = new Scope()
