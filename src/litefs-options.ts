@@ -17,6 +17,8 @@ export interface LiteFSOptions {
   /** The API is served with TLS when there is a certificate; other nodes are asked for theirs when there is a CA. */
   readonly tls?: TlsOptions
   readonly retention: RetentionOptions
+  /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
+  readonly snapshotRate?: number
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
   readonly log: LogOptions

@@ -16,9 +16,10 @@ import { ReplicaProgress } from "./cluster/replica-progress.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
-import { existingSnapshots, snapshotsOf } from "./http/database-snapshots.ts"
+import { existingSnapshots, limited, snapshotsOf } from "./http/database-snapshots.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
+import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
 import { ApiServer } from "./http/server.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
@@ -54,6 +55,9 @@ export class LiteFS {
   readonly #lag: SharedLag
   readonly #listeners = new Set<() => void>()
   #replica: Replica | undefined
+  #peer: PeerWorker | undefined
+  /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
+  readonly #unknown = new Set<string>()
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -117,6 +121,11 @@ export class LiteFS {
     }
   }
 
+  /** How often this node has had to do with a state of a database that its primary does not have. */
+  get divergenceCount(): number {
+    return (this.#peer?.divergenceCount ?? 0) + this.#unknown.size
+  }
+
   async close(): Promise<void> {
     await this.#closing.disposeAsync()
   }
@@ -145,6 +154,7 @@ export class LiteFS {
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
+    this.#peer = peer
     const fs = new FsWorker(newWorker("./mount/thread.ts"), {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -184,11 +194,13 @@ export class LiteFS {
       dataDir,
       clock: systemClock,
       stallMs: STALL_MS_MAX,
-      snapshots: snapshotsOf(fs, peer, "ltx"),
+      parked: new ParkedSnapshots(systemClock),
+      snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
       counters: api.totals,
       streams,
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
+    this.#closing.defer(() => stream.parked.close())
     const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
     const exports = {
       files: existingSnapshots(raw, dataDir, this.#positions, this.#mounted.promise),
@@ -306,6 +318,7 @@ export class LiteFS {
         lag.connected()
         progress.connected()
       },
+      onUnknown: (database) => this.#noteUnknown(database),
       onHeartbeat: (timestampMs, applied) => lag.heartbeat(timestampMs, applied),
       onHead: (database, txid) => progress.head(database, txid),
       onClusterId: (id) => clusterId.check(id),
@@ -325,6 +338,14 @@ export class LiteFS {
   #hasHistory(database: string): boolean {
     const slot = this.#positions.find(database)
     return slot !== undefined && this.#positions.read(slot).pos.txid > 0n
+  }
+
+  #noteUnknown(database: string): void {
+    if (this.#unknown.has(database)) return
+    this.#unknown.add(database)
+    log.warn("the primary does not have a database that is here, it stays as it is", {
+      db: database,
+    })
   }
 
   #announceChange(): void {

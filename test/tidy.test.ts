@@ -18,6 +18,7 @@ const LAYERS = [
   ["mount"],
   ["doctor"],
   ["recovery"],
+  ["diverged"],
   ["capture"],
   ["store"],
   ["fuse", "wire"],

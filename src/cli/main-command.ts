@@ -7,6 +7,7 @@ import { type CommandDef, runCommand } from "citty"
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { splitAtDoubleDash } from "./argv.ts"
+import { DIVERGED_HELP, divergedCommand } from "./diverged.ts"
 import { DOCTOR_HELP, doctorCommand } from "./doctor.ts"
 import { EXPORT_HELP, exportCommand } from "./export.ts"
 import { columns, indented } from "./help.ts"
@@ -61,6 +62,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "examine a data directory, and repair it",
     help: DOCTOR_HELP,
     define: doctorCommand,
+  },
+  diverged: {
+    about: "show and extract what a replica kept that its primary lacks",
+    help: DIVERGED_HELP,
+    define: divergedCommand,
   },
   version: { about: "print the version", help: VERSION_HELP, define: versionCommand },
 }

@@ -66,6 +66,11 @@ export const MOUNT_FLAGS = {
     default: "1GiB",
     help: "per database, for replicas that lag behind",
   },
+  "snapshot-rate": {
+    kind: "text",
+    placeholder: "RATE",
+    help: "send snapshots no faster, like 50MB/s (default: unlimited)",
+  },
   "log-level": {
     kind: "choice",
     choices: LOG_LEVELS,

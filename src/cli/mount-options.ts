@@ -33,6 +33,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     httpAddr: listenAddress(args),
     ...access,
     retention: retention(args),
+    ...snapshotRate(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
@@ -148,6 +149,17 @@ function size(args: MountArgs, flag: "retention-max-size"): number {
   throw problem(
     `${args.spelling(flag)} is "${args.values[flag]}", it should be a size, like 512MiB or 2GiB`,
   )
+}
+
+function snapshotRate(args: MountArgs): Pick<LiteFSOptions, "snapshotRate"> {
+  const text = args.values["snapshot-rate"]
+  if (text === undefined) return {}
+  const rate = parseSize(text.replace(/\/s$/, ""))
+  if (rate === undefined) {
+    const shape = "bytes per second, like 50MB/s, or 0 for no limit"
+    throw problem(`${args.spelling("snapshot-rate")} is "${text}", it should be ${shape}`)
+  }
+  return rate === 0 ? {} : { snapshotRate: rate }
 }
 
 function problem(text: string) {

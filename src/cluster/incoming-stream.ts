@@ -8,14 +8,12 @@ import type { IncomingMessage } from "node:http"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
-import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
-import type { Frame } from "../wire/frame.ts"
+import type { Frame, JudgedFrame, ResumableFrame, ResumingFrame } from "../wire/frame.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
-
-const log = logger("replica")
+import { type CutOffSnapshot, goesOn } from "./cut-off-snapshot.ts"
 
 /** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
 export const SILENCE_MS_MAX = 5000
@@ -30,7 +28,11 @@ export interface LtxSink {
   /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
   applied(file: number): Promise<void>
   abort(file: number): void
+  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
+  judge?(file: number, database: string, verdict: Verdict): void
 }
+
+type Verdict = Pick<JudgedFrame, "pos" | "is">
 
 export interface IncomingStreamOptions {
   readonly clock: Clock
@@ -41,12 +43,16 @@ export interface IncomingStreamOptions {
   onHead?(database: string, txid: Txid): void
   /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
   readonly databases?: DatabaseFilter
+  /** The primary does not have a database that is here. Told at each connection. */
+  onUnknown?(database: string): void
 }
 
 interface ArrivingFile {
   readonly number: number
   readonly database: string
   readonly applied: Promise<void>
+  readonly token: bigint | undefined // of a snapshot that can be resumed
+  received: number // bytes, over all connections
   parts: Uint8Array[] // that are not handed on yet
   size: number // of these
 }
@@ -67,11 +73,20 @@ export class IncomingStream {
   #failure: Error | undefined
   #inFlight = 0
   #file: ArrivingFile | undefined
+  #cutOff: CutOffSnapshot | undefined // until it goes on, or cannot
+  #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
+  #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
+  #isRefused = false
   readonly #applying = new Set<Promise<void>>() // of files that came whole
   #hasEnded = false
 
-  constructor(options: IncomingStreamOptions, on: IncomingStreamEvents) {
+  constructor(
+    options: IncomingStreamOptions,
+    cutOff: CutOffSnapshot | undefined,
+    on: IncomingStreamEvents,
+  ) {
     this.#options = options
+    this.#cutOff = cutOff
     this.#on = on
     this.#decoder = new StreamDecoder({
       frame: (frame) => this.#handleFrame(frame),
@@ -115,10 +130,22 @@ export class IncomingStream {
     this.#taken.open()
   }
 
-  /** A file that has not come to its end never will. */
-  close(): void {
-    if (this.#file !== undefined) this.#options.sink.abort(this.#file.number)
+  /**
+   * A file that has not come to its end never will, but for a snapshot of which the next connection may bring the
+   * rest: that is returned.
+   */
+  close(): CutOffSnapshot | undefined {
+    const file = this.#file
+    if (file === undefined) return this.#cutOff
+    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
+      this.#file = undefined
+      this.#options.sink.abort(file.number)
+      return this.#cutOff
+    }
+    if (file.size > 0) this.#sendParts(false)
     this.#file = undefined
+    const { number, database, token, received, applied } = file
+    return { file: number, database, token, offset: received, applied }
   }
 
   /** Resolves when every file that came whole is applied or refused, or when nobody cares any more. */
@@ -142,8 +169,14 @@ export class IncomingStream {
         this.#hasEnded = true
         return
       case "dropDb":
-        if (this.#options.databases?.matches(frame.database) === false) return
-        log.warn("the primary does not have a database that is here", { db: frame.database })
+        if (this.#isWanted(frame.database)) this.#options.onUnknown?.(frame.database)
+        return
+      case "judged":
+        this.#verdict = frame
+        return
+      case "resumable":
+      case "resuming":
+        this.#resumable = frame
         return
       case "heartbeat": {
         if (this.#failure !== undefined) return
@@ -159,18 +192,51 @@ export class IncomingStream {
     }
   }
 
+  #isWanted(database: string): boolean {
+    return this.#options.databases?.matches(database) !== false
+  }
+
   #startFile(database: string): void {
     validateDatabaseName(database)
-    if (this.#options.databases?.matches(database) === false) return
+    const [resumable, verdict] = [this.#resumable, this.#verdict]
+    this.#resumable = undefined
+    this.#verdict = undefined
+    if (!this.#isWanted(database) || this.#resumeFile(database, resumable)) return
     const number = nextFile++
     const applied = this.#options.sink.applied(number)
-    applied.then(this.#on.onApplied, (error) => this.#fail(error))
-    this.#file = { number, database, applied, parts: [], size: 0 }
+    const token = resumable?.database === database ? resumable.token : undefined
+    this.#file = { number, database, applied, token, received: 0, parts: [], size: 0 }
+    this.#watch(applied)
+    if (verdict?.database !== database) return
+    this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
+  }
+
+  #watch(applied: Promise<void>): void {
+    applied.then(this.#on.onApplied, (error) => {
+      this.#isRefused = true
+      this.#fail(error)
+    })
+  }
+
+  /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
+  #resumeFile(database: string, frame: ResumableFrame | ResumingFrame | undefined): boolean {
+    const cutOff = this.#cutOff
+    if (cutOff?.database !== database) return false
+    this.#cutOff = undefined
+    if (!goesOn(cutOff, database, frame)) {
+      this.#options.sink.abort(cutOff.file)
+      return false
+    }
+    const { file: number, token, offset: received, applied } = cutOff
+    this.#file = { number, database, applied, token, received, parts: [], size: 0 }
+    this.#watch(applied)
+    return true
   }
 
   #handleData(bytes: Uint8Array): void {
     const file = this.#file
     if (file === undefined) return
+    file.received += bytes.length
     file.parts.push(bytes.slice()) // the decoder's bytes are borrowed
     file.size += bytes.length
     if (file.size >= PART_SIZE) this.#sendParts(false)

@@ -123,6 +123,10 @@ export class ReplicaProgress implements LtxSink {
     )
   }
 
+  judge(...verdict: Parameters<NonNullable<LtxSink["judge"]>>): void {
+    this.#sink.judge?.(...verdict)
+  }
+
   abort(file: number): void {
     this.#end(file)
     this.#sink.abort(file)

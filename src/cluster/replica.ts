@@ -27,6 +27,7 @@ import {
   PROTOCOL_HEADER,
   protocolProblem,
 } from "../wire/protocol.ts"
+import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import {
   IncomingStream,
   type IncomingStreamOptions,
@@ -56,6 +57,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
+  /** The primary does not have a database that is here. Told at each connection. */
+  onUnknown?(database: string): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
   onClusterId(id: string): void
 }
@@ -68,6 +71,8 @@ export class Replica {
   #lastProblem: string | undefined
   #failureCount = 0 // since a connection has brought something
   #isAnnounced = false // that there is a connection
+  /** A snapshot that a broken connection has cut off. */
+  #cutOff: CutOffSnapshot | undefined
 
   constructor(options: ReplicaOptions) {
     this.#options = options
@@ -82,6 +87,7 @@ export class Replica {
   async close(): Promise<void> {
     this.#abort.abort()
     await this.#done
+    if (this.#cutOff !== undefined) this.#options.sink.abort(this.#cutOff.file)
   }
 
   async #run(): Promise<void> {
@@ -114,7 +120,7 @@ export class Replica {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const response = await this.#connect(signal)
-    const connection = new IncomingStream(this.#options, {
+    const connection = new IncomingStream(this.#options, this.#cutOff, {
       onApplied: () => {
         this.#failureCount = 0
       },
@@ -124,6 +130,7 @@ export class Replica {
         this.#ready.resolve()
       },
     })
+    this.#cutOff = undefined
     try {
       const clusterId = header(response, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
@@ -135,7 +142,7 @@ export class Replica {
       this.#options.onPrimary(name)
       await connection.read(response)
     } finally {
-      connection.close()
+      this.#cutOff = connection.close()
       response.destroy()
       await connection.settled(signal)
     }
@@ -154,7 +161,12 @@ export class Replica {
     const request = makeRequest(url, {
       ...(isSecure ? tls?.() : undefined),
       method: "POST",
-      headers: { ...headers, ...wantsHeaders(databases), "Content-Length": body.length },
+      headers: {
+        ...headers,
+        ...wantsHeaders(databases),
+        ...extraHeaders(this.#cutOff),
+        "Content-Length": body.length,
+      },
       signal,
       agent: false,
     })

@@ -6,6 +6,7 @@
  */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
+import { isDecided } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import {
@@ -18,7 +19,7 @@ import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"
-import { type Finding, problem } from "./finding.ts"
+import { type Finding, note, problem } from "./finding.ts"
 
 export interface DoctorOptions {
   readonly dataDir: string
@@ -94,6 +95,8 @@ function report(
   const missing = missingTransactions(dataDir)
   return {
     databases: names.map((name) => {
+      // Then the files of two states are side by side.
+      if (isDecided(dataDir, name)) return pendingTakeover(dataDir, name)
       const found = checkDatabase(dataDir, name, clock.wallMs())
       const records = missing.filter(({ database }) => database === name)
       // What is wrong without them says nothing.
@@ -125,6 +128,13 @@ function missingFinding(dataDir: DataDir, records: readonly LogRecord[]): Findin
   return problem("log-pending", segmentPath(dataDir.root, 0), what, {
     repair: { does: "makes the LTX files", run: () => storeTransactions(dataDir, records) },
   })
+}
+
+function pendingTakeover(dataDir: DataDir, name: string): DatabaseReport {
+  const what =
+    "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS ends that, and until then the database cannot be judged"
+  const finding = note("takeover-pending", dataDir.takeoverPath(name), what)
+  return { name, pos: undefined, pageSize: 0, commit: 0, ltxFileCount: 0, findings: [finding] }
 }
 
 function strayFindings(dataDir: DataDir): Finding[] {

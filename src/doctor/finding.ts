@@ -27,6 +27,7 @@ export type FindingCode =
   | "integrity"
   | "integrity-unknown"
   // the directory
+  | "takeover-pending" // by a snapshot, which the next start ends
   | "stray"
 
 export interface Finding {

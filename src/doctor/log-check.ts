@@ -145,7 +145,7 @@ export function otherNameFindings(log: Log, paths: DatabasePaths): Finding[] {
 }
 
 function strayMeaning(name: string): string {
-  if (name.endsWith(".receiving")) {
+  if (name.includes(".receiving")) {
     return "a part of an LTX file, left by a replica that stopped while it received it; nothing needs it"
   }
   if (name.endsWith(".tmp")) {

@@ -8,7 +8,7 @@ import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, note, problem } from "./finding.ts"
 import { moveIfThere } from "./rebuild.ts"
 
-const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums"]
+const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums", "past"]
 
 export function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePaths): Finding[] {
   const synced = readSynced(paths.synced)
@@ -43,6 +43,9 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
 }
 
 function strayMeaning(name: string): string {
+  if (name.startsWith("next-")) {
+    return "a part of a snapshot that was being received when LiteFS stopped; nothing needs it"
+  }
   if (name.startsWith("snapshot-")) {
     return "old pages that were kept for a snapshot when LiteFS stopped; nothing needs them"
   }

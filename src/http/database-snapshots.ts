@@ -1,5 +1,7 @@
 /** Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer thread. */
+import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { RateLimit } from "../lib/rate-limit.ts"
 import type { FsWorker } from "../mount/fs-worker.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SnapshotFormat } from "../peer/snapshot-format.ts"
@@ -51,6 +53,18 @@ export function existingSnapshots(
         "damaged",
         `Cannot export "${name}": it is damaged, see the log and litefs doctor`,
       )
+    },
+  }
+}
+
+/** Not faster than `rate` bytes a second, all snapshots together. */
+export function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
+  if (rate === undefined) return source
+  const limit = new RateLimit(systemClock, rate)
+  return {
+    async snapshot(database) {
+      const snapshot = await source.snapshot(database)
+      return snapshot && { ...snapshot, parts: limit.apply(snapshot.parts) }
     },
   }
 }

@@ -1,5 +1,12 @@
 import type { IncomingMessage } from "node:http"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import {
+  CAN_RESUME_HEADER,
+  decodeResume,
+  RESUME_HEADER,
+  type ResumePoint,
+  WANTS_VERDICTS_HEADER,
+} from "../wire/frame.ts"
 import { COMPACTED_LTX_HEADER, DATABASES_HEADER, HEADS_HEADER } from "../wire/protocol.ts"
 
 /** What a replica knows beyond LiteFS's protocol, and which databases it wants, by its request. */
@@ -9,21 +16,32 @@ export interface Wants {
   /** It is to be told how far it is behind. */
   readonly heads: boolean
   readonly databases: DatabaseFilter
+  readonly verdicts: boolean
+  readonly canResume: boolean
+  /** The snapshot that it has a part of, until it has been asked for. */
+  resume: ResumePoint | undefined
 }
 
 export const NO_WANTS: Readonly<Wants> = {
   compacted: false,
   heads: false,
   databases: DatabaseFilter.all,
+  verdicts: false,
+  canResume: false,
+  resume: undefined,
 }
 
 /** Throws when the filter is none. */
 export function wantsOf({ headers, url }: Pick<IncomingMessage, "headers" | "url">): Wants {
   const databases = headers[DATABASES_HEADER]
+  const resume = headers[RESUME_HEADER]
   return {
     compacted: headers[COMPACTED_LTX_HEADER] === "1",
     heads: headers[HEADS_HEADER] === "1",
     databases: typeof databases === "string" ? DatabaseFilter.decode(databases) : queryOf(url),
+    verdicts: headers[WANTS_VERDICTS_HEADER] === "1",
+    canResume: headers[CAN_RESUME_HEADER] === "1",
+    resume: typeof resume === "string" ? decodeResume(resume) : undefined,
   }
 }
 

@@ -25,9 +25,11 @@ import { validateDatabaseName } from "../wire/database-name.ts"
 import { encodeFrame, type Frame } from "../wire/frame.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
 import { PROTOCOL, PROTOCOL_HEADER, protocolProblem } from "../wire/protocol.ts"
+import { ancestryOf } from "./ancestry.ts"
 import { type BodyLimits, readBody } from "./body.ts"
 import { compactedFile, followingFile } from "./following-file.ts"
 import { NO_WANTS, type Wants, wantsOf } from "./replica-wants.ts"
+import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
 
 const log = logger("stream")
 
@@ -72,6 +74,8 @@ export interface StreamContext {
   readonly counters?: StreamCounters
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
+  /** Snapshots whose replica may come back. */
+  readonly parked?: ParkedSnapshots
   /** Streams that are up, for neededTxid(). */
   readonly streams: Set<ReplicaStream>
   /** Calls back whenever positions have changed, until the returned function is called. */
@@ -145,7 +149,7 @@ export class ReplicaStream {
     replica?: StreamReplica,
   ) {
     this.replica = replica
-    this.#wants = wants
+    this.#wants = { ...wants }
     this.#context = context
     this.#response = response
     this.#known = known
@@ -267,18 +271,68 @@ export class ReplicaStream {
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
-    const snapshot = await this.#context.snapshots.snapshot(name)
+    const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
-    this.#context.counters?.frame(name, "ltx:snapshot")
-    log.info("sending snapshot", { db: name, pos: formatPos(snapshot.pos) })
     await this.#write(encodeFrame({ type: "ltx", size: 0n, database: name }))
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
-    for await (const part of snapshot.parts) {
-      await chunks.write(part)
-      if (this.#isClosed) return undefined
+    try {
+      for (;;) {
+        const part = await snapshot.next()
+        if (part === undefined) break
+        await chunks.write(part)
+        if (this.#isClosed) return this.#leave(snapshot)
+      }
+    } catch (error) {
+      await snapshot.end()
+      throw error
     }
     await chunks.end()
     return snapshot.pos
+  }
+
+  async #startSnapshot(name: string): Promise<ResumableSnapshot | undefined> {
+    const { snapshots, parked } = this.#context
+    const found = await snapshots.snapshot(name)
+    if (found === undefined) return undefined
+    this.#context.counters?.frame(name, "ltx:snapshot")
+    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
+    await this.#judge(name, found.pos)
+    const token = parked?.makeToken() ?? 0n
+    if (this.#wants.canResume) await this.#send({ type: "resumable", database: name, token })
+    return new ResumableSnapshot(name, token, found)
+  }
+
+  /** Goes on with a snapshot that a broken connection has cut off, if this is the replica's. */
+  async #resume(name: string): Promise<ResumableSnapshot | undefined> {
+    const point = this.#wants.resume
+    if (point?.database !== name) return undefined
+    this.#wants.resume = undefined
+    const snapshot = this.#context.parked?.take(point)
+    if (snapshot === undefined) return undefined
+    log.info("resuming snapshot", { db: name, pos: formatPos(snapshot.pos), offset: point.offset })
+    await this.#send({ type: "resuming", ...point })
+    return snapshot
+  }
+
+  /** The replica has gone, and may come back. */
+  async #leave(snapshot: ResumableSnapshot): Promise<undefined> {
+    const { parked } = this.#context
+    if (this.#wants.canResume && parked !== undefined) parked.park(snapshot)
+    else await snapshot.end()
+  }
+
+  /** Tells the replica whether something is lost when the snapshot takes the place of what it has. */
+  async #judge(name: string, pos: Pos): Promise<void> {
+    const known = this.#known.get(name)
+    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return
+    let is: "same" | "other" | undefined
+    try {
+      is = ancestryOf(this.#context.dataDir, name, known, pos)
+    } catch (error) {
+      // A file was removed under our hands: then the replica keeps more than it has to.
+      log.debug("cannot judge the position of a replica", { db: name, error })
+    }
+    if (is !== undefined) await this.#send({ type: "judged", database: name, pos: known, is })
   }
 
   async #send(frame: Frame): Promise<void> {

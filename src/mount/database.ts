@@ -4,6 +4,7 @@ import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
+import { disguiseHeader } from "./header-disguise.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>`: the database file. On a replica its pages come from the primary only. */
@@ -27,7 +28,7 @@ export class DatabaseEntry extends BackedEntry {
 
   override read(offset: number, size: number, into: Region): number {
     const { capture } = this.#database
-    if (capture === undefined || this.isRemoved) return super.read(offset, size, into)
+    if (capture === undefined || this.isRemoved) return this.#readFile(offset, size, into)
     return capture.readDatabase(offset, size, into)
   }
 
@@ -50,6 +51,13 @@ export class DatabaseEntry extends BackedEntry {
   override removing(): void {
     if (!this.#database.role.isPrimary) throw FuseError.of(Errno.EACCES)
     this.#capture.databaseRemoving(() => super.removing())
+  }
+
+  #readFile(offset: number, size: number, into: Region): number {
+    const n = super.read(offset, size, into)
+    const { disguise } = this.#database
+    if (disguise !== 0) disguiseHeader(into.bytes.subarray(0, n), offset, disguise)
+    return n
   }
 
   get #capture() {

@@ -28,6 +28,15 @@ export type FsCommand =
 export type FsMessage =
   | { readonly type: "primary"; readonly name: string | undefined }
   | { readonly type: "dropped"; readonly database: string }
+  /**
+   * The name of a replica's database stands for another file now. `disguise` is what is added to the counters
+   * in its header from now on (header-disguise.ts); undefined: as before.
+   */
+  | {
+      readonly type: "switched"
+      readonly database: string
+      readonly disguise: number | undefined
+    }
   /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
   | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }

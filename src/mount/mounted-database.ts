@@ -47,6 +47,8 @@ export class MountedDatabase {
   readonly #context: MountedDatabaseContext
   readonly #capture: Capture | undefined
   #hasComplained = false
+  /** What clients see added to the counters in the header (header-disguise.ts). */
+  disguise = 0
 
   /** `state` is what recovery found; on a replica there is none, since the peer thread keeps it. */
   constructor(name: string, context: MountedDatabaseContext, state: HistoryState | undefined) {
@@ -86,6 +88,12 @@ export class MountedDatabase {
   publishBeforeFlush(thread: number): Deferred | undefined {
     const last = this.#capture?.takeUnpublished(thread)
     return last === undefined ? undefined : this.#context.publish(this.name, last)
+  }
+
+  /** On a replica: its name stands for another file now, which is opened when it is next needed. */
+  switchFile(disguise: number | undefined): void {
+    this.database.close()
+    this.disguise = disguise ?? this.disguise
   }
 
   /** After the mount has gone: makes the next start a quick one. */

@@ -159,6 +159,9 @@ function handleMessage(message: FsMessage): void {
     case "dropped":
       directory.forgetRemoved(message.database)
       return
+    case "switched":
+      directory.database(message.database)?.switchFile(message.disguise)
+      return
     case "freeze":
       return freeze(message.snapshot, message.database)
     case "published":

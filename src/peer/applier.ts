@@ -7,6 +7,8 @@ export interface Application {
   readonly pgnos: readonly number[] // the pages in it, ascending
   /** There is no such database yet, for any client. */
   readonly isNew: boolean
+  /** What the mount adds to the counters in the header of the file, 0 as a rule: see mount/header-disguise.ts. */
+  readonly disguise: number
   /** Called before these bytes of the database file change. */
   overwriting(offset: number, size: number): void
   /** Called when the content is in place and before any client can see it. */

@@ -6,49 +6,69 @@
  *
  * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside
  * its final place, under a name that recovery does not take for a transaction.
+ *
+ * A snapshot is not stored by itself: it takes over together with the database file that it makes. Both are on
+ * the disk after finish(), as DataDir.nextPath(), and claim() leaves them to somebody else.
+ *
+ * The names that are used until then have a number in them: one file may wait to be applied while its
+ * transaction is received a second time, after a reconnect.
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import { formatSize } from "../lib/size.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
-import type { LtxHeader } from "../ltx/header.ts"
+import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import type { LtxTrailer } from "../ltx/trailer.ts"
 import { directLog, type TransactionLog } from "../store/commit-log.ts"
-import { type LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
-import { renameFile, syncDirectory } from "../sys/file.ts"
-
-export interface PageSum {
-  readonly pgno: number
-  readonly hi: number
-  readonly lo: number
-}
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory, LtxFileWriter } from "../store/ltx-directory.ts"
+import { Errno, SysError } from "../sys/errno.ts"
+import { fileSystemStatus, renameFile, syncDirectory, unlinkFile } from "../sys/file.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
+import { PageSums } from "./page-sums.ts"
+import { SnapshotImage } from "./snapshot-image.ts"
 
 const MEMORY_SIZE_MAX = 4 * 1024 * 1024
+const UNSYNCED_SIZE_MAX = 32 * 1024 * 1024
 const sum = new Uint32Array(2)
 
+let nextNumber = 1
+
 export class IncomingFile {
-  readonly sums: PageSum[] = [] // of its pages, ascending
+  readonly sums = new PageSums() // of its pages
+  /** What the primary says of the state that a snapshot is to replace. */
+  verdict: HistoryVerdict | undefined
+  readonly number = nextNumber++
   readonly #database: string
+  readonly #dataDir: DataDir
   readonly #ltx: LtxDirectory
   readonly #log: TransactionLog
   readonly #decoder: LtxDecoder
   readonly #parts: Uint8Array[] = []
   #size = 0
+  #unsynced = 0
   #spool: LtxFileWriter | undefined
+  #image: SnapshotImage | undefined
+  #isClaimed = false
   #header: LtxHeader | undefined
   #trailer: LtxTrailer | undefined
 
-  constructor(database: string, ltx: LtxDirectory, log: TransactionLog) {
+  constructor(database: string, dataDir: DataDir, log: TransactionLog) {
     this.#database = database
-    this.#ltx = ltx
+    this.#dataDir = dataDir
+    this.#ltx = new LtxDirectory(dataDir.ltxDir(database))
     this.#log = log
     this.#decoder = new LtxDecoder({
       header: (header) => {
         this.#header = header
+        if (!isSnapshot(header)) return
+        this.#image = new SnapshotImage(dataDir.nextPath(database, this.number, "database"), header)
       },
       page: (pgno, data) => {
         writePageChecksum(sum, pgno, data)
-        this.sums.push({ pgno, hi: sum[0] as number, lo: sum[1] as number })
+        this.sums.add(pgno, sum[0] as number, sum[1] as number)
+        this.#image?.page(pgno, data)
       },
       trailer: (trailer) => {
         this.#trailer = trailer
@@ -67,20 +87,29 @@ export class IncomingFile {
   }
 
   push(bytes: Uint8Array): void {
-    this.#verify(() => this.#decoder.push(bytes))
-    this.#size += bytes.length
-    if (this.#spool !== undefined) return this.#spool.append(bytes)
-    this.#parts.push(bytes)
-    if (this.#size > MEMORY_SIZE_MAX) this.#startSpool()
+    this.#guard(() => {
+      this.#decoder.push(bytes)
+      this.#size += bytes.length
+      if (this.#spool !== undefined) return this.#appendTo(this.#spool, bytes)
+      this.#parts.push(bytes)
+      if (this.#size > MEMORY_SIZE_MAX || this.#image !== undefined) this.#startSpool()
+    })
   }
 
   /** No more bytes come. Throws when the file is not whole. */
   finish(): void {
-    this.#verify(() => this.#decoder.end())
+    this.#guard(() => {
+      this.#decoder.end()
+      if (this.#image === undefined) return
+      this.#spool?.commit()
+      this.#image.finish()
+      syncDirectory("next:sync-dir", this.#dataDir.databaseDir(this.#database))
+    })
   }
 
   /** Makes the file part of the log, durably. Returns its path. */
   store(): string {
+    assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
     if (this.#spool === undefined) {
@@ -99,33 +128,85 @@ export class IncomingFile {
     return path
   }
 
+  get isClaimed(): boolean {
+    return this.#isClaimed
+  }
+
+  /** The files of a snapshot belong to the caller now. */
+  claim(): void {
+    this.#isClaimed = true
+  }
+
+  /** Does not throw, since it runs when something else has failed. */
   discard(): void {
-    this.#spool?.discard()
     this.#parts.length = 0
+    if (this.#isClaimed) return
+    this.#spool?.discard()
+    if (this.#image === undefined) return
+    this.#image.discard()
+    try {
+      unlinkFile("next:discard", this.#spoolPath)
+    } catch {
+      // The next start removes it.
+    }
   }
 
   get #spoolPath(): string {
     const { minTxid, maxTxid } = this.header
-    return `${this.#ltx.filePath(minTxid, maxTxid)}.receiving`
+    return this.#image === undefined
+      ? `${this.#ltx.filePath(minTxid, maxTxid)}.receiving-${this.number}`
+      : this.#dataDir.nextPath(this.#database, this.number, "ltx")
+  }
+
+  #appendTo(spool: LtxFileWriter, bytes: Uint8Array): void {
+    spool.append(bytes)
+    this.#unsynced += bytes.length
+    if (this.#unsynced < UNSYNCED_SIZE_MAX) return
+    spool.sync()
+    this.#unsynced = 0
   }
 
   #startSpool(): void {
     const spool = new LtxFileWriter(this.#spoolPath)
+    this.#spool = spool
     for (const part of this.#parts) spool.append(part)
     this.#parts.length = 0
-    this.#spool = spool
   }
 
-  #verify(step: () => void): void {
+  #guard(step: () => void): void {
     try {
       step()
     } catch (error) {
       this.discard()
-      throw new LitefsError(
-        "damaged",
-        `Cannot receive LTX file for "${this.#ltx.path}": ${messageOf(error)}`,
-        { cause: error },
-      )
+      throw this.#refusal(error)
     }
   }
+
+  #refusal(error: unknown): unknown {
+    if (isFull(error)) {
+      return new LitefsError("no-space", this.#describeFullDisk(), { cause: error })
+    }
+    if (!(error instanceof RangeError)) return error
+    return new LitefsError(
+      "damaged",
+      `Cannot receive LTX file for "${this.#ltx.path}": ${messageOf(error)}`,
+      { cause: error },
+    )
+  }
+
+  #describeFullDisk(): string {
+    const { root } = this.#dataDir
+    const header = this.#header
+    if (header === undefined || !isSnapshot(header)) {
+      return `Cannot receive a transaction of "${this.#database}": the disk of "${root}" is full`
+    }
+    const { blockSize, blocksAvailable } = fileSystemStatus("next:statfs", root)
+    const size = formatSize(header.pageSize * header.commit)
+    const free = formatSize(blockSize * blocksAvailable)
+    return `Cannot receive a snapshot of "${this.#database}": it makes a database of ${size} beside the old one, ${free} are left in "${root}"`
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof SysError && (error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT)
 }

@@ -12,10 +12,13 @@
 import { statSync } from "node:fs"
 import type { Logger } from "../lib/log.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Checksum, Pos, Txid } from "../ltx/pos.ts"
+import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
+import { appendPastPositions } from "../store/past-positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { syncDirectory, unlinkFile } from "../sys/file.ts"
 
@@ -45,19 +48,32 @@ export function maintain(
     const { mtimeMs, size } = statSync(file.path)
     return { ...file, mtimeMs, size }
   })
+  const past: Pos[] = []
   let total = files.reduce((sum, { size }) => sum + size, 0)
   let count = 0
   for (const file of files.slice(0, -1)) {
     if (file.mtimeMs > nowMs - retention.ageMs || file.maxTxid > synced) break
     const isNeeded = neededTxid !== undefined && file.maxTxid >= neededTxid
     if (isNeeded && total <= retention.sizeMax) break
+    const checksum = checksumAfter(file.path)
+    if (checksum !== undefined) past.push({ txid: file.maxTxid, checksum })
     unlinkFile("ltx:reap", file.path)
     total -= file.size
     count += 1
   }
   onUsage(files.length - count, total)
+  appendPastPositions(dataDir.pastPath(database), past)
   if (count > 0) log.debug("removed old LTX files", { db: database, files: count })
   return count
+}
+
+/** Undefined when the file does not tell. */
+function checksumAfter(path: string): Checksum | undefined {
+  using file = FileSource.open(path)
+  if (file === undefined || file.size < LTX_TRAILER_SIZE) return undefined
+  const bytes = new Uint8Array(LTX_TRAILER_SIZE)
+  file.readAt(file.size - LTX_TRAILER_SIZE, bytes)
+  return decodeLtxTrailer(bytes).postApplyChecksum
 }
 
 /**

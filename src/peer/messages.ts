@@ -6,6 +6,7 @@ import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
@@ -32,6 +33,13 @@ export type PeerCommand =
       readonly database: string
       readonly bytes: Uint8Array
       readonly isLast: boolean
+    }
+  /** Before the first part of a snapshot: what the primary says of the state that it is to replace. */
+  | {
+      readonly type: "verdict"
+      readonly file: number
+      readonly database: string
+      readonly verdict: HistoryVerdict
     }
   /** The connection broke inside a file. */
   | { readonly type: "ltx-abort"; readonly file: number }
@@ -96,6 +104,8 @@ export type PeerEvent =
   /** So many bytes of LTX files have been taken off the main thread's hands. */
   | { readonly type: "taken"; readonly size: number }
   | { readonly type: "changed" }
+  /** A state that the primary does not have was replaced, and is kept. */
+  | { readonly type: "diverged"; readonly database: string }
   | { readonly type: "snapshot-data"; readonly snapshot: number; readonly bytes: Uint8Array }
   | {
       readonly type: "snapshot-end"

@@ -6,6 +6,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
 import type { ImportResult, PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
@@ -29,6 +30,8 @@ export class PeerWorker {
   readonly #snapshots = new Map<number, IncomingSnapshot>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
   readonly #imports = new Map<number, (result: ImportResult) => void>()
+  /** How often a state of a database had to be kept that the primary does not have. */
+  divergenceCount = 0
   #nextNumber = 1 // of freezes and imports
 
   constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
@@ -88,6 +91,11 @@ export class PeerWorker {
   async detach(): Promise<void> {
     this.#tell({ type: "detach" })
     await this.#detached.promise
+  }
+
+  /** To be called before the first part of the file. */
+  judge(file: number, database: string, verdict: HistoryVerdict): void {
+    this.#tell({ type: "verdict", file, database, verdict })
   }
 
   write(
@@ -183,6 +191,9 @@ export class PeerWorker {
         return this.#fail(event.message)
       case "changed":
         return this.#onChange()
+      case "diverged":
+        this.divergenceCount += 1
+        return
       case "taken":
         return must(this.#taken.shift(), "part of an LTX file")()
       case "applied":

@@ -1,18 +1,27 @@
 /**
  * One database on a replica: what has come from the primary, in order, and nothing else.
  *
- *   accept(): check that the file follows on ─▶ store it durably ─▶ apply it ─▶ publish the position
+ *   accept(): a transaction: check that it follows on ─▶ store it durably ─▶ apply it ─▶ publish the position
+ *             a snapshot: check it ─▶ keep what would be lost ─▶ decide ─▶ switch the files, publish ─▶ done
  *
  * Files are accepted one after the other. One that does not follow on is refused and changes nothing; the
- * main thread then reconnects with our position, and the primary answers with what does.
+ * main thread then reconnects with our position, and the primary answers with what does. A snapshot has come as a
+ * whole database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
-import { cpSync, mkdirSync } from "node:fs"
-import { basename, join } from "node:path"
 import { FrozenView } from "../capture/frozen-view.ts"
 import type { HistoryState } from "../capture/history.ts"
+import { discardKept, keepHistory } from "../diverged/kept-history.ts"
+import {
+  beginTakeover,
+  endTakeover,
+  isDecided,
+  moveIn,
+  type Takeover,
+} from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
 import { isSnapshot } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos } from "../ltx/pos.ts"
@@ -20,9 +29,10 @@ import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
-import { renameFile, unlinkFile } from "../sys/file.ts"
+import { unlinkFile } from "../sys/file.ts"
 import type { Application, Applier } from "./applier.ts"
+import type { FileSwitch } from "./file-switch.ts"
+import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
 
 export interface ReplicaDatabaseContext {
@@ -32,26 +42,32 @@ export interface ReplicaDatabaseContext {
   readonly transactions: TransactionLog
   readonly log: Logger
   makeApplier(name: string, file: BackedFile): Applier
+  /** Changes the files while no client is in a transaction, and has clients and kernel forget the old ones. */
+  switchFiles(files: FileSwitch): Promise<void>
+  /** The name of the primary, as far as it is known. */
+  primaryName(): string | undefined
   /** The database has the state; clients see it from when this returns. */
   publish(name: string, state: HistoryState): void
   /** The database's file is gone. */
   dropped(name: string): void
+  /** What was here is not in the primary's history, and is kept. */
+  diverged(name: string): void
 }
 
 export class ReplicaDatabase {
   readonly name: string
   readonly #context: ReplicaDatabaseContext
-  readonly #ltx: LtxDirectory
   #file: BackedFile
   #applier: Applier
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
+  #unfinished: Takeover | undefined
+  #disguise = 0
 
   constructor(name: string, context: ReplicaDatabaseContext, state: HistoryState) {
     this.name = name
     this.#context = context
     this.#state = state
-    this.#ltx = new LtxDirectory(context.dataDir.ltxDir(name))
     this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
     this.#applier = context.makeApplier(name, this.#file)
   }
@@ -61,7 +77,7 @@ export class ReplicaDatabase {
   }
 
   receive(): IncomingFile {
-    return new IncomingFile(this.name, this.#ltx, this.#context.transactions)
+    return new IncomingFile(this.name, this.#context.dataDir, this.#context.transactions)
   }
 
   /** The database as it is now, kept until thaw(). Undefined when there is none. */
@@ -93,9 +109,10 @@ export class ReplicaDatabase {
   }
 
   async accept(incoming: IncomingFile): Promise<void> {
-    const { header, trailer } = incoming
+    const { header } = incoming
+    this.#endTakeover() // of the last snapshot, if the disk would not let it
     this.#checkFollowsOn(incoming)
-    if (isSnapshot(header)) this.#leaveHistory()
+    if (isSnapshot(header)) return this.#takeOver(incoming)
     const path = incoming.store()
     const publish = () => {
       this.#advance(incoming)
@@ -106,7 +123,8 @@ export class ReplicaDatabase {
       path,
       header,
       isNew: this.#state.commit === 0,
-      pgnos: incoming.sums.map(({ pgno }) => pgno),
+      pgnos: incoming.sums.pgnos(),
+      disguise: this.#disguise,
       overwriting: (offset, size) => {
         for (const view of this.#views) view.saveRange(offset, size)
       },
@@ -115,8 +133,8 @@ export class ReplicaDatabase {
     await this.#applier.apply(application)
     this.#context.log.trace("applied", {
       db: this.name,
-      pos: formatPos({ txid: header.maxTxid, checksum: trailer.postApplyChecksum }),
-      pages: incoming.sums.length,
+      pos: formatPos(posAfter(incoming)),
+      pages: incoming.sums.count,
     })
   }
 
@@ -138,10 +156,10 @@ export class ReplicaDatabase {
     if (isWhole) checksum.reset()
     else checksum.reset(pos.checksum)
     const old = this.#state.sums
-    for (const { pgno, hi, lo } of sums) {
+    sums.each((pgno, hi, lo) => {
       if (!isWhole) checksum.toggle(old.hi(pgno), old.lo(pgno))
       checksum.toggle(hi, lo)
-    }
+    })
     if (!isWhole) {
       for (let pgno = header.commit + 1; pgno <= this.#state.commit; pgno++) {
         checksum.toggle(old.hi(pgno), old.lo(pgno))
@@ -155,13 +173,14 @@ export class ReplicaDatabase {
   }
 
   /** What the database will be, without a way back: the transaction is stored and in place. */
-  #advance({ header, trailer, sums }: IncomingFile): void {
+  #advance(incoming: IncomingFile): void {
+    const { header, sums } = incoming
     const table = this.#state.sums
     if (isSnapshot(header) || header.pageSize !== this.#state.pageSize) table.clear()
     table.resize(header.commit)
-    for (const { pgno, hi, lo } of sums) table.set(pgno, hi, lo)
+    sums.each((pgno, hi, lo) => table.set(pgno, hi, lo))
     this.#state = {
-      pos: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+      pos: posAfter(incoming),
       pageSize: header.pageSize,
       commit: header.commit,
       sums: table,
@@ -171,33 +190,115 @@ export class ReplicaDatabase {
 
   #drop(publish: () => void): void {
     publish()
-    this.#views.clear() // their reader has the file open, and nobody writes to it any more
-    this.#applier.detach()
     unlinkFile("database:unlink", this.#file.path)
-    this.#file.close()
-    this.#file = new BackedFile("database", this.#file.path)
-    this.#applier = this.#context.makeApplier(this.name, this.#file)
+    this.#openAnew()
     this.#context.dropped(this.name)
   }
 
-  /** A snapshot replaces the history: what there was of another is kept under a name that says so. */
-  #leaveHistory(): void {
-    if (this.#state.pos.txid === 0n) return
-    this.#context.transactions.clear()
-    const { dataDir, clock, log } = this.#context
-    const time = new Date(clock.wallMs()).toISOString().replaceAll(":", "-")
-    const { txid, checksum } = this.#state.pos
-    const position = `${formatTxid(txid)}-${formatChecksum(checksum)}`
-    const directory = dataDir.divergedDir(`${time}-${this.name}-${position}`)
-    mkdirSync(join(directory, "ltx"), { recursive: true })
-    cpSync(this.#file.path, join(directory, "database"))
-    for (const file of this.#ltx.list()) {
-      renameFile("diverged:rename", file.path, join(directory, "ltx", basename(file.path)))
+  /** The snapshot becomes the database, and its log the only file of ours. */
+  async #takeOver(incoming: IncomingFile): Promise<void> {
+    const { dataDir, clock, log, transactions } = this.#context
+    const { header } = incoming
+    const before = this.#state.pos
+    const next = posAfter(incoming)
+    const reason = divergence(before, next, incoming.verdict)
+    const kept = reason === undefined ? undefined : this.#keep(reason, next)
+    const takeover: Takeover = {
+      number: incoming.number,
+      minTxid: header.minTxid,
+      maxTxid: header.maxTxid,
+      commit: header.commit,
+      kept: kept?.label,
     }
-    log.warn("replaced by a snapshot of the primary, the old state is kept", {
-      db: this.name,
-      pos: formatPos(this.#state.pos),
-      directory,
+    // Another one than any client has seen.
+    const disguise = kept && Math.floor(clock.random() * 0xffffffff) + 1
+    try {
+      if (before.txid > 0n) transactions.clear()
+      await this.#context.switchFiles({
+        name: this.name,
+        pageSize: header.pageSize,
+        commit: header.commit,
+        disguise,
+        detach: () => this.#applier.detach(),
+        decide: () => this.#decide(incoming, takeover),
+        change: () => moveIn(dataDir, this.name, takeover),
+        publish: () => {
+          this.#advance(incoming)
+          this.#openAnew()
+          this.#disguise = disguise ?? this.#disguise
+          this.#context.publish(this.name, this.#state)
+        },
+      })
+    } catch (error) {
+      if (kept !== undefined && !incoming.isClaimed) discardKept(dataDir, kept.label)
+      throw error
+    }
+    this.#endTakeover()
+    if (header.commit === 0) this.#context.dropped(this.name)
+    if (kept === undefined) {
+      log.info("took a snapshot of the primary", { db: this.name, pos: formatPos(next) })
+      return
+    }
+    this.#context.diverged(this.name)
+    log.warn(
+      "the database has diverged from the primary's, which takes its place; the old one is kept",
+      {
+        db: this.name,
+        reason,
+        pos: formatPos(before),
+        primary: formatPos(next),
+        directory: dataDir.divergedDir(kept.label),
+        size: formatSize(kept.size),
+      },
+    )
+  }
+
+  #decide(incoming: IncomingFile, takeover: Takeover): void {
+    const { dataDir } = this.#context
+    let isUndecided = false
+    try {
+      beginTakeover(dataDir, this.name, takeover)
+    } catch (error) {
+      isUndecided = !isDecided(dataDir, this.name)
+      throw error
+    } finally {
+      // Also when it has failed and its record will not go: the next start needs the files then.
+      if (!isUndecided) incoming.claim()
+    }
+    this.#unfinished = takeover
+  }
+
+  #endTakeover(): void {
+    if (this.#unfinished !== undefined) {
+      endTakeover(this.#context.dataDir, this.name, this.#unfinished)
+    }
+    this.#unfinished = undefined
+  }
+
+  #keep(reason: string, next: Pos): { label: string; size: number } {
+    const { dataDir, clock, primaryName } = this.#context
+    const { pos, pageSize, commit } = this.#state
+    return keepHistory(dataDir, {
+      database: this.name,
+      pos,
+      pageSize,
+      commit,
+      keptMs: clock.wallMs(),
+      reason,
+      primary: { name: primaryName(), pos: next },
     })
   }
+
+  /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
+  #openAnew(): void {
+    this.#views.clear()
+    this.#applier.detach()
+    this.#file.close()
+    this.#file = new BackedFile("database", this.#file.path)
+    this.#applier = this.#context.makeApplier(this.name, this.#file)
+  }
+}
+
+function posAfter({ header, trailer }: IncomingFile): Pos {
+  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

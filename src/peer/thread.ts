@@ -27,6 +27,8 @@ import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import { ExclusiveApplier } from "./exclusive-applier.ts"
+import { switchFiles } from "./file-switch.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
 import { importDatabase } from "./importer.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import { KernelCache } from "./kernel-cache.ts"
@@ -60,6 +62,7 @@ class PeerThread {
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
   #nextReplace = 1
   #cache: KernelCache | undefined
+  #primaryName: string | undefined
 
   constructor(options: PeerThreadOptions) {
     this.#options = options
@@ -102,7 +105,10 @@ class PeerThread {
         this.#incoming.get(command.file)?.discard()
         this.#incoming.delete(command.file)
         return
+      case "verdict":
+        return this.#takeVerdict(command.file, command.database, command.verdict)
       case "primary":
+        this.#primaryName = command.name ?? this.#primaryName
         this.#fs.send({ type: "primary", name: command.name })
         this.#cache?.forgetName(".primary")
         return
@@ -171,6 +177,16 @@ class PeerThread {
     }
   }
 
+  #takeVerdict(file: number, name: string, verdict: HistoryVerdict): void {
+    try {
+      const incoming = this.#database(name).receive()
+      incoming.verdict = verdict
+      this.#incoming.set(file, incoming)
+    } catch {
+      // The first part of the file finds the same, and tells it.
+    }
+  }
+
   /** Between two commands file and state belong together: an apply changes both in one go. */
   #freeze(snapshot: number, name: string): void {
     try {
@@ -185,7 +201,7 @@ class PeerThread {
   }
 
   async #detach(): Promise<void> {
-    this.#stopping.abort(new LitefsError("unavailable", "Cannot import: the node is stopping"))
+    this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
     for (const database of this.#databases.values()) database.detach()
     await Promise.all(this.#imports)
   }
@@ -337,6 +353,21 @@ class PeerThread {
           const files = new MountedFiles(name, this.#options.fuseDir, systemClock, log)
           return new ExclusiveApplier(file, files, must(this.#cache, "mount"))
         },
+        switchFiles: (files) =>
+          switchFiles(
+            {
+              fuseDir: this.#options.fuseDir,
+              dataDir: this.#dataDir,
+              cache: must(this.#cache, "mount"),
+              clock: systemClock,
+              log,
+              signal: this.#stopping.signal,
+              tellFs: (message) => this.#fs.send(message),
+            },
+            files,
+          ),
+        primaryName: () => this.#primaryName,
+        diverged: () => tell({ type: "diverged", database: name }),
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {
           this.#fs.send({ type: "dropped", database: name })

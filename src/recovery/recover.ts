@@ -4,6 +4,7 @@
  * The LTX directory is the truth, since a transaction is acknowledged when its LTX file is durable. What is in
  * the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
+ *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts).
  *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was
  *      not captured become what they were.
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
@@ -19,6 +20,7 @@
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
+import { clearUnkept, finishTakeover } from "../diverged/takeover.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
@@ -63,6 +65,7 @@ export function recoverDatabases(
       states.set(name, undefined)
     }
   }
+  clearUnkept(dataDir)
   return states
 }
 
@@ -76,6 +79,7 @@ const sum = new Uint32Array(2)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
+  if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const last = findLast(name, ltx, readSynced(dataDir.syncedPath(name)), log)
   const database = new BackedFile("database", dataDir.path(name, "database"))

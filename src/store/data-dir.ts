@@ -5,11 +5,14 @@
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
+ *   <root>/dbs/<name>/past                             positions of removed LTX files (past-positions.ts)
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
+ *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/incoming-file.ts)
+ *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>                             databases on their way in
- *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
+ *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/lock                                        held by the daemon that uses the directory
  */
 import { existsSync, readFileSync, rmdirSync, rmSync } from "node:fs"
@@ -28,6 +31,9 @@ import {
   writeBytesAt,
 } from "../sys/file.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+
+/** What a snapshot arrives as: the LTX file, and the database file that it makes. */
+export type NextFile = "ltx" | "database"
 
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
 
@@ -65,8 +71,21 @@ export class DataDir {
     return join(this.root, "side", name)
   }
 
-  divergedDir(label: string): string {
+  /** Without a label the directory of them all. */
+  divergedDir(label = ""): string {
     return join(this.root, "diverged", label)
+  }
+
+  nextPath(name: string, number: number, file: NextFile): string {
+    return join(this.root, "dbs", name, `next-${number}.${file}`)
+  }
+
+  pastPath(name: string): string {
+    return join(this.root, "dbs", name, "past")
+  }
+
+  takeoverPath(name: string): string {
+    return join(this.root, "dbs", name, "takeover")
   }
 
   get clusterIdPath(): string {

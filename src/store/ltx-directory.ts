@@ -20,6 +20,7 @@ import {
   O_TRUNC,
   openFile,
   renameFile,
+  syncData,
   syncFile,
   unlinkFile,
   writeAt,
@@ -105,6 +106,11 @@ export class LtxFileWriter {
     this.#flush()
     syncFile("ltx:fsync", this.#fd as Fd)
     this.#end()
+  }
+
+  /** What has gone to the file so far reaches the disk: so the last sync of a large file has little to do. */
+  sync(): void {
+    if (this.#fd !== undefined) syncData("ltx:fdatasync", this.#fd)
   }
 
   /** The file is whole, but a power cut may still tear it. */

@@ -190,6 +190,15 @@ export function renameFile(op: string, from: string, to: string): void {
   trace?.append({ type: "rename", path: from, to })
 }
 
+/** A second name for a file. */
+export function linkFile(op: string, from: string, to: string): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `link "${from}" to "${to}"`)
+  const error = libc.link(pathAddress(from, 0), pathAddress(to, 1)) < 0 ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, `link "${from}" to "${to}"`)
+  trace?.append({ type: "link", path: from, to })
+}
+
 /** False when it was there already. */
 export function makeDirectory(op: string, path: string): boolean {
   const fault = faults?.check(op) ?? 0

@@ -16,6 +16,7 @@ export type TraceEvent =
   | { readonly type: "truncate"; readonly inode: string; readonly size: number }
   | { readonly type: "unlink"; readonly path: string }
   | { readonly type: "rename"; readonly path: string; readonly to: string }
+  | { readonly type: "link"; readonly path: string; readonly to: string }
   | { readonly type: "sync"; readonly inode: string; readonly start: number }
   | { readonly type: "sync-directory"; readonly path: string; readonly start: number }
   | { readonly type: "syncfs"; readonly start: number }

@@ -8,6 +8,11 @@
  *     5  handoff    string32 lease ID: the replica is to become primary
  *     6  hwm        u64 TXID, string32 database: what is safe in a backup
  *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
+ *  0x48  judged     u64 TXID, u64 checksum, u32 0 or 1, string32 database: before a snapshot, whether that
+ *                   position of the replica is on the primary's history (0) or on another (1)
+ *
+ *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
+ *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
  *
  *  0x41  head       u64 TXID, string32 database: the last transaction of the primary
  *
@@ -17,7 +22,7 @@
  */
 
 import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Pos, Txid } from "../ltx/pos.ts"
 
 export interface LtxFrame {
   readonly type: "ltx"
@@ -61,6 +66,27 @@ export interface HeadFrame {
   readonly database: string
 }
 
+export interface JudgedFrame {
+  readonly type: "judged"
+  readonly database: string
+  readonly pos: Pos
+  readonly is: "same" | "other"
+}
+
+export interface ResumableFrame {
+  readonly type: "resumable"
+  readonly database: string
+  readonly token: bigint
+}
+
+export interface ResumingFrame {
+  readonly type: "resuming"
+  readonly database: string
+  readonly token: bigint
+  /** How much of the file is not sent again, bytes. */
+  readonly offset: number
+}
+
 export type Frame =
   | LtxFrame
   | ReadyFrame
@@ -70,6 +96,9 @@ export type Frame =
   | HwmFrame
   | HeartbeatFrame
   | HeadFrame
+  | JudgedFrame
+  | ResumableFrame
+  | ResumingFrame
 
 /** How one type of frame is written, without the type itself. */
 interface FrameCodec<F extends Frame> {
@@ -82,6 +111,38 @@ interface FrameCodec<F extends Frame> {
   decode(r: ByteReader): F
 }
 
+/** Set to "1" by a replica that knows judged frames. */
+export const WANTS_VERDICTS_HEADER = "litefs-verdicts"
+
+/** Set to "1" by a replica that knows resumable frames. */
+export const CAN_RESUME_HEADER = "litefs-can-resume"
+
+/** What a replica has of a snapshot: see encodeResume(). */
+export const RESUME_HEADER = "litefs-resume"
+
+export interface ResumePoint {
+  readonly token: bigint
+  readonly offset: number // bytes that have come
+  readonly database: string
+}
+
+/** `<token, 16 hexadecimal digits>/<offset>/<database, percent-encoded>` */
+export function encodeResume({ token, offset, database }: ResumePoint): string {
+  return `${token.toString(16).padStart(16, "0")}/${offset}/${encodeURIComponent(database)}`
+}
+
+/** Undefined for text that is none. */
+export function decodeResume(text: string): ResumePoint | undefined {
+  const match = /^([0-9a-f]{16})\/(\d{1,15})\/([^/]{1,765})$/.exec(text)
+  if (match === null) return undefined
+  try {
+    const database = decodeURIComponent(match[3] as string)
+    return { token: BigInt(`0x${match[1]}`), offset: Number(match[2]), database }
+  } catch {
+    return undefined
+  }
+}
+
 /** Enough for a database name and for a lease ID. */
 export const MAX_FRAME_TEXT_SIZE = 255
 
@@ -89,7 +150,7 @@ const TYPE_SIZE = 4
 const TEXT_LENGTH_SIZE = 4
 
 /** A frame without the file that follows an ltx frame is never larger. */
-export const MAX_FRAME_SIZE = TYPE_SIZE + 8 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
+export const MAX_FRAME_SIZE = TYPE_SIZE + 20 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
 
 const ltx: FrameCodec<LtxFrame> = {
   code: 1,
@@ -155,6 +216,48 @@ const head: FrameCodec<HeadFrame> = {
   decode: (r) => ({ type: "head", txid: r.u64(), database: readText(r) }),
 }
 
+const judged: FrameCodec<JudgedFrame> = {
+  code: 0x48,
+  fixedSize: 20,
+  hasText: true,
+  encode: (w, f) => {
+    writeText(
+      w
+        .u64(f.pos.txid)
+        .u64(f.pos.checksum)
+        .u32(f.is === "same" ? 0 : 1),
+      f.database,
+    )
+  },
+  decode: (r) => ({
+    type: "judged",
+    pos: { txid: r.u64(), checksum: r.u64() },
+    is: r.u32() === 0 ? "same" : "other",
+    database: readText(r),
+  }),
+}
+
+const resumable: FrameCodec<ResumableFrame> = {
+  code: 0x49,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.token), f.database),
+  decode: (r) => ({ type: "resumable", token: r.u64(), database: readText(r) }),
+}
+
+const resuming: FrameCodec<ResumingFrame> = {
+  code: 0x4a,
+  fixedSize: 16,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.token).u64(BigInt(f.offset)), f.database),
+  decode: (r) => ({
+    type: "resuming",
+    token: r.u64(),
+    offset: Number(r.u64()),
+    database: readText(r),
+  }),
+}
+
 const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
   ltx,
   ready,
@@ -164,6 +267,9 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   hwm,
   heartbeat,
   head,
+  judged,
+  resumable,
+  resuming,
 }
 
 const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(

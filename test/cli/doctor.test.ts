@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
+import { beginTakeover } from "../../src/diverged/takeover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { closeFile } from "../../src/sys/file.ts"
 import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
@@ -481,6 +482,28 @@ describe("litefs doctor of the data directory", () => {
     writeFileSync(app.path("checksums.tmp"), "half")
     writeFileSync(join(data.root, "dbs", "stray.db"), "put here by hand")
     await expectRepaired(["stray", "stray", "stray"], ["checksums.tmp", "snapshot-3", "stray.db"])
+  })
+
+  test("leaves a snapshot that was taking over to the next start", async () => {
+    const app = data.database("app.db", 3)
+    const other = data.database("other.db", 1)
+    writeFileSync(app.path("next-5.ltx"), readFileSync(other.ltxPath(1)))
+    writeFileSync(app.path("next-5.database"), readFileSync(other.path("database")))
+    const takeover = { number: 5, minTxid: 1n, maxTxid: 1n, commit: 2, kept: undefined }
+    beginTakeover(new DataDir(data.root), "app.db", takeover)
+    const before = data.content
+    const { code, report: given } = await report("--repair")
+    expect({ code, codes: findings(given).map(({ code }) => code) }).toEqual({
+      code: 0,
+      codes: ["takeover-pending"],
+    })
+    expect(data.content).toEqual(before)
+  })
+
+  test("is content with what a running LiteFS leaves there", async () => {
+    const app = data.database("app.db", 1)
+    writeFileSync(app.path("past"), "")
+    expect((await report()).code).toBe(0)
   })
 
   test("is content with what LiteFS v0.5 set aside", async () => {

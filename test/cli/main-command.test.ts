@@ -22,14 +22,15 @@ describe("litefs help", () => {
 
       The commands are:
 
-      	mount    mount the file system and run a command next to it
-      	info     show the databases of a node, its role and its lag
-      	wait     wait until a node is in sync, has a transaction, or is the primary
-      	import   put a database file in the place of a database
-      	export   write a database to a file
-      	ltx      list, check, apply and compact LTX files
-      	doctor   examine a data directory, and repair it
-      	version  print the version
+      	mount     mount the file system and run a command next to it
+      	info      show the databases of a node, its role and its lag
+      	wait      wait until a node is in sync, has a transaction, or is the primary
+      	import    put a database file in the place of a database
+      	export    write a database to a file
+      	ltx       list, check, apply and compact LTX files
+      	doctor    examine a data directory, and repair it
+      	diverged  show and extract what a replica kept that its primary lacks
+      	version   print the version
 
       Use "litefs help <command>" for the flags of a command.
 
@@ -84,6 +85,7 @@ describe("litefs help", () => {
       	--retention DURATION           keep LTX files for this long (default 10m)
       	--retention-interval DURATION  look for old LTX files this often (default 1m)
       	--retention-max-size SIZE      per database, for replicas that lag behind (default 1GiB)
+      	--snapshot-rate RATE           send snapshots no faster, like 50MB/s (default: unlimited)
       	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
       	--log-format FORMAT            how to log it: text, json (default text)
       	--fuse-debug                   log every request of the kernel

@@ -60,6 +60,7 @@ describe("litefs mount opens", () => {
       ...["--advertise-url", "http://10.0.0.2:20202", "--http-addr", ":20202"],
       ...["--log-format", "json", "--fuse-debug"],
       ...["--retention", "1h", "--retention-interval", "500ms", "--retention-max-size", "2GB"],
+      ...["--snapshot-rate", "50MB/s"],
     ])
     expect(options).toEqual({
       fuseDir,
@@ -69,6 +70,7 @@ describe("litefs mount opens", () => {
       advertiseUrl: "http://10.0.0.2:20202",
       httpAddr: { host: "", port: 20202 },
       retention: { ageMs: 3_600_000, intervalMs: 500, sizeMax: 2e9 },
+      snapshotRate: 50e6,
       fuseDebug: true,
       log: { level: "error", format: "json" },
     })
@@ -123,6 +125,11 @@ describe("litefs mount opens", () => {
   })
 })
 
+test("litefs mount --snapshot-rate 0 is no limit", async () => {
+  const { options } = await mount(["--primary", "--snapshot-rate", "0", ...dirs()])
+  expect(options).not.toHaveProperty("snapshotRate")
+})
+
 describe("litefs mount refuses", () => {
   test("a node without a role", async () => {
     expect(await usageErrorOf([])).toBe(
@@ -154,6 +161,10 @@ describe("litefs mount refuses", () => {
     [["--primary-url", "http://a#"], `it should end after the host and the port, ${likeUrl}`],
     [["--primary", "--advertise-url", "a"], `it should be a URL, ${likeUrl}`],
     [["--primary", "--http-addr", "20202"], likeAddress],
+    [
+      ["--primary", "--snapshot-rate", "fast"],
+      "it should be bytes per second, like 50MB/s, or 0 for no limit",
+    ],
     [["--primary", "--http-addr", "localhost"], likeAddress],
     [["--primary", "--http-addr", "::1:20202"], likeAddress],
     [["--primary", "--http-addr", "a:65536"], likeAddress],

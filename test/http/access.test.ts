@@ -4,6 +4,7 @@ import { connect } from "node:net"
 import { connect as connectTls, type PeerCertificate } from "node:tls"
 import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server.ts"
 import { TlsFiles } from "../../src/http/tls-files.ts"
+import { limitStall } from "../../src/sys/socket.ts"
 import { type CertificatePaths, Certificates } from "../support/certificates.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
@@ -126,6 +127,35 @@ describe("ApiServer with certificates", () => {
     await expect(post(server.port, stranger)).rejects.toThrow()
     expect(called).toEqual([])
   })
+
+  test("ApiServer gives up on a TLS client that takes nothing any more", async () => {
+    const closed = Promise.withResolvers<void>()
+    const isLimited = Promise.withResolvers<boolean>()
+    const routes: Routes = {
+      "/": {
+        GET(request, response) {
+          isLimited.resolve(limitStall(request.socket, 500))
+          response.on("close", () => closed.resolve())
+          const fill = () => void response.write(new Uint8Array(256 * 1024))
+          response.on("drain", fill)
+          fill()
+        },
+      },
+    }
+    const options = { headers: {}, authToken: undefined, clock: new FakeClock() }
+    const server = new ApiServer(routes, { ...options, tls: filesOf("server") })
+    const port = await server.listen({ host: "127.0.0.1", port: 0 })
+    const socket = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
+      socket.pause()
+      socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    })
+    socket.on("error", () => {})
+    socket.pause()
+    expect(await isLimited.promise).toBe(true)
+    await closed.promise
+    socket.destroy()
+    await server.close()
+  }, 30_000)
 
   test("ApiServer asks for the token within TLS too", async () => {
     await using server = await serve({

@@ -292,6 +292,27 @@ describe("ReplicaStream", () => {
     expect(fixture.txids).toEqual([4, 5]) // and goes on after it
   })
 
+  test.each([
+    ["on its history", posOf(1), ["judged app.db"]],
+    ["on another", { txid: 1n, checksum: FLAG | 99n }, ["judged app.db"]],
+    ["without a database", undefined, []],
+  ])(
+    "ReplicaStream judges the position of a replica that is %s before it sends a snapshot",
+    async (_, known, expected) => {
+      await using fixture = new Fixture()
+      for (let txid = 1; txid <= 4; txid++) fixture.commit(txid)
+      rmSync(fixture.directory.ltxPath("app.db", 2))
+      const bytes = ltxFile({ header: { maxTxid: 4n }, pages: [page(1, 3)] })
+      fixture.snapshot = () => snapshotOf(4, [bytes])
+      fixture.connect(known === undefined ? {} : { "app.db": known }, {
+        ...NO_WANTS,
+        verdicts: true,
+      })
+      await fixture.idle()
+      expect(fixture.response.events).toEqual([...expected, "ltx app.db", "ready", "heartbeat"])
+    },
+  )
+
   test("ReplicaStream tells a replica of a database that is not here, once", async () => {
     await using fixture = new Fixture()
     fixture.connect({ "theirs.db": posOf(4) })

@@ -53,6 +53,26 @@ test.skipIf(!canMount)(
   60_000,
 )
 
+test.skipIf(!canMount)(
+  "a replica notices that its primary is paused, and goes on when it is not",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x)")
+    await caughtUp(primary, replica, "a.db")
+    primary.signal("SIGSTOP")
+    try {
+      await replica.logged(/not connected to the primary.*no sign of life for 5 s/)
+    } finally {
+      primary.signal("SIGCONT")
+    }
+    sqlite3(primary, "a.db", "insert into t values(1)")
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
 /** A replica that takes so many bytes a second and applies nothing. */
 class SlowReplica implements Disposable {
   readonly socket: Socket

@@ -1,10 +1,21 @@
 import { describe, expect, test } from "bun:test"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { emptyHistoryState, type HistoryState } from "../../src/capture/history.ts"
+import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
+import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import type { LtxHeader } from "../../src/ltx/header.ts"
 import type { Application } from "../../src/peer/applier.ts"
+import type { HistoryVerdict } from "../../src/peer/history-verdict.ts"
 import { ReplicaDatabase } from "../../src/peer/replica-database.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { readLtxFile } from "../../src/store/ltx-file.ts"
@@ -25,6 +36,7 @@ class Fixture implements Disposable {
   readonly database: ReplicaDatabase
   image: Uint8Array = new Uint8Array(0)
   published: HistoryState | undefined
+  problem: Error | undefined // why clients cannot be locked out
 
   constructor() {
     mkdirSync(this.dataDir.ltxDir("app.db"), { recursive: true })
@@ -39,6 +51,17 @@ class Fixture implements Disposable {
           apply: async (application) => this.#apply(application),
           detach: () => this.events.push("detach"),
         }),
+        switchFiles: async ({ name: _, ...files }) => {
+          files.detach()
+          if (this.problem !== undefined) throw this.problem
+          files.decide()
+          files.change()
+          this.image = files.commit === 0 ? new Uint8Array(0) : this.file
+          this.events.push("switch")
+          files.publish()
+        },
+        primaryName: () => "primary",
+        diverged: () => this.events.push("diverged"),
         publish: (_, state) => {
           this.published = state
           this.events.push(`publish ${state.pos.txid}`)
@@ -88,11 +111,25 @@ class Fixture implements Disposable {
     return ltxFile({ header, pages, postApplyChecksum: imageChecksum(image, PAGE_SIZE) })
   }
 
-  async accept(bytes: Uint8Array): Promise<void> {
+  async accept(bytes: Uint8Array, verdict?: HistoryVerdict): Promise<void> {
     const file = this.database.receive()
+    file.verdict = verdict
     for (const part of random.split(bytes)) file.push(part.slice())
     file.finish()
-    await this.database.accept(file)
+    try {
+      await this.database.accept(file)
+    } catch (error) {
+      file.discard()
+      throw error
+    }
+  }
+
+  get file(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(readFileSync(this.dataDir.path("app.db", "database")))
+  }
+
+  get names(): string[] {
+    return readdirSync(this.dataDir.databaseDir("app.db")).sort()
   }
 
   get ltxNames(): string[] {
@@ -123,7 +160,12 @@ describe("ReplicaDatabase", () => {
       expect(fixture.published?.sums.total).toBe(imageChecksum(image, PAGE_SIZE))
     }
     expect(fixture.ltxNames.length).toBe(25)
-    expect(fixture.events.slice(0, 4)).toEqual(["new", "publish 1", "apply", "publish 2"])
+    expect(fixture.events.filter((event) => event !== "detach").slice(0, 4)).toEqual([
+      "switch",
+      "publish 1",
+      "apply",
+      "publish 2",
+    ])
   })
 
   test.each<[string, Partial<LtxHeader>]>([
@@ -170,42 +212,115 @@ describe("ReplicaDatabase", () => {
 
   test("ReplicaDatabase spools a large file beside its place, and leaves nothing of one that is given up", async () => {
     using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(1)))
     const image = imageOf(10_000)
     const bytes = fixture.fileTo(image)
     const cut = fixture.database.receive()
     for (let at = 0; at < 4_600_000; at += 200_000) cut.push(bytes.slice(at, at + 200_000))
-    expect(fixture.ltxNames).toEqual(["0000000000000001-0000000000000001.ltx.receiving"])
+    expect(fixture.ltxNames.length).toBe(2)
+    expect(fixture.ltxNames[1]).toMatch(/^0{15}2-0{15}2\.ltx\.receiving-\d+$/)
     cut.discard()
-    expect(fixture.ltxNames).toEqual([])
+    expect(fixture.ltxNames.length).toBe(1)
     const whole = fixture.database.receive()
     for (let at = 0; at < bytes.length; at += 200_000) whole.push(bytes.slice(at, at + 200_000))
     whole.finish()
     await fixture.database.accept(whole)
-    expect(fixture.ltxNames).toEqual(["0000000000000001-0000000000000001.ltx"])
+    expect(fixture.ltxNames[1]).toBe("0000000000000002-0000000000000002.ltx")
     expect(fixture.database.pos.checksum).toBe(imageChecksum(image, PAGE_SIZE))
   })
 
-  test("ReplicaDatabase keeps its history when a snapshot replaces it", async () => {
+  test("ReplicaDatabase makes the database of a snapshot beside its own, and leaves nothing of one that is given up", async () => {
+    using fixture = new Fixture()
+    for (let i = 0; i < 2; i++) await fixture.accept(fixture.fileTo(imageOf(2)))
+    const [before, names] = [fixture.file, fixture.names]
+    const image = imageOf(3)
+    const bytes = fixture.fileTo(image, { minTxid: 1n, maxTxid: 9n })
+    const cut = fixture.database.receive()
+    cut.push(bytes.slice(0, bytes.length - 1))
+    expect(fixture.names.filter((name) => name.startsWith("next-")).length).toBe(1)
+    cut.discard()
+    expect(fixture.names).toEqual(names)
+    expect(fixture.file).toEqual(before)
+    await fixture.accept(bytes)
+    expect(fixture.names).toEqual(names)
+    expect(Buffer.compare(fixture.file, image)).toBe(0)
+  })
+
+  test.each<[string, number, HistoryVerdict["is"] | undefined, RegExp]>([
+    ["is ahead", 2, undefined, /it is ahead of the primary/],
+    ["is at the TXID with another checksum", 3, undefined, /another transaction with this TXID/],
+    ["is behind on another history", 4, "other", /it is behind the primary, on another history/],
+    ["is behind, and the primary cannot tell", 4, undefined, /does not know any more/],
+  ])("ReplicaDatabase keeps a history that %s, whole", async (_, maxTxid, is, reason) => {
     using fixture = new Fixture()
     for (let i = 0; i < 3; i++) await fixture.accept(fixture.fileTo(imageOf(2)))
-    const old = fixture.image
+    const { pos } = fixture.database
+    const old = fixture.file
     const image = imageOf(4)
-    await fixture.accept(fixture.fileTo(image, { minTxid: 1n, maxTxid: 2n }))
-    expect(fixture.database.pos).toEqual({ txid: 2n, checksum: imageChecksum(image, PAGE_SIZE) })
-    expect(fixture.ltxNames).toEqual(["0000000000000001-0000000000000002.ltx"])
-    const [label = ""] = readdirSync(join(fixture.dataDir.root, "diverged"))
-    expect(label).toContain("-app.db-0000000000000003-")
-    const kept = fixture.dataDir.divergedDir(label)
-    expect(readdirSync(join(kept, "ltx")).length).toBe(3)
-    expect(Bun.file(join(kept, "database")).size).toBe(old.length)
-    expect(fixture.log.lines[0]).toContain("replaced by a snapshot of the primary")
+    const header = { minTxid: 1n, maxTxid: BigInt(maxTxid) }
+    await fixture.accept(fixture.fileTo(image, header), is && { pos, is })
+    const now = { txid: BigInt(maxTxid), checksum: imageChecksum(image, PAGE_SIZE) }
+    expect(fixture.database.pos).toEqual(now)
+    expect(Buffer.compare(fixture.file, image)).toBe(0)
+    expect(fixture.ltxNames).toEqual([`0000000000000001-000000000000000${maxTxid}.ltx`])
+    expect(fixture.events.at(-1)).toBe("diverged")
+    const [kept, ...others] = listKept(fixture.dataDir).histories
+    expect(others).toEqual([])
+    expect(kept?.facts).toMatchObject({ database: "app.db", pos, primary: { pos: now } })
+    expect(kept?.facts.reason).toMatch(reason)
+    expect(readdirSync(join(kept?.directory ?? "", "ltx")).length).toBe(3)
+    const path = join(fixture.dataDir.root, "exported")
+    writeKeptDatabase(kept as KeptHistory, path)
+    expect(new Uint8Array(readFileSync(path))).toEqual(old)
+    expect(fixture.log.lines.at(-1)).toMatch(/has diverged from the primary's/)
+    await fixture.accept(fixture.fileTo(imageOf(4)))
+    expect(fixture.database.pos.txid).toBe(now.txid + 1n)
+  })
+
+  test.each<[string, boolean]>([
+    ["was behind on the primary's history", true],
+    ["is the one it gets", false],
+  ])("ReplicaDatabase keeps nothing of a state that %s", async (_, isBehind) => {
+    using fixture = new Fixture()
+    for (let i = 0; i < 3; i++) await fixture.accept(fixture.fileTo(imageOf(2)))
+    const { pos } = fixture.database
+    const image: Uint8Array = isBehind ? imageOf(4) : fixture.file
+    const header = { minTxid: 1n, maxTxid: isBehind ? 9n : 3n }
+    await fixture.accept(fixture.fileTo(image, header), isBehind ? { pos, is: "same" } : undefined)
+    expect(Buffer.compare(fixture.file, image)).toBe(0)
+    expect(fixture.ltxNames.length).toBe(1)
+    expect(listKept(fixture.dataDir)).toEqual({ histories: [], otherNames: [] })
+    expect(fixture.events).not.toContain("diverged")
+  })
+
+  test("ReplicaDatabase goes on as before when clients cannot be locked out, and keeps nothing", async () => {
+    using fixture = new Fixture()
+    for (let i = 0; i < 3; i++) await fixture.accept(fixture.fileTo(imageOf(2)))
+    const [before, names, file] = [fixture.database.pos, fixture.names, fixture.file]
+    const snapshot = fixture.fileTo(imageOf(4), { minTxid: 1n, maxTxid: 2n })
+    fixture.problem = new Error("they hold on")
+    await expect(fixture.accept(snapshot)).rejects.toThrow(/they hold on/)
+    expect(fixture.database.pos).toEqual(before)
+    expect(fixture.names).toEqual(names)
+    expect(fixture.file).toEqual(file)
+    expect(listKept(fixture.dataDir)).toEqual({ histories: [], otherNames: [] })
+    fixture.problem = undefined
+    await fixture.accept(fixture.fileTo(imageOf(4)))
+    await fixture.accept(snapshot)
+    expect(fixture.database.pos.txid).toBe(2n)
   })
 
   test("ReplicaDatabase drops the database, and takes it up again", async () => {
     using fixture = new Fixture()
     await fixture.accept(fixture.fileTo(imageOf(2)))
     await fixture.accept(fixture.fileTo(new Uint8Array(0)))
-    expect(fixture.events.slice(2)).toEqual(["publish 2", "detach", "dropped"])
+    expect(fixture.events.slice(2)).toEqual([
+      "detach",
+      "publish 1",
+      "publish 2",
+      "detach",
+      "dropped",
+    ])
     expect(existsSync(fixture.dataDir.path("app.db", "database"))).toBe(false)
     fixture.image = new Uint8Array(0)
     await fixture.accept(fixture.fileTo(imageOf(3)))

@@ -52,7 +52,7 @@ interface TracedFile {
 
 interface NameChange {
   readonly at: number
-  readonly type: "create" | "mkdir" | "rename" | "unlink"
+  readonly type: "create" | "mkdir" | "rename" | "link" | "unlink"
   readonly path: string
   readonly to: string
   readonly file: TracedFile | undefined // that is made or renamed
@@ -109,6 +109,12 @@ export class TracedDirectory {
         this.#addName(event, event.path, "", undefined)
         this.#byPath.delete(event.path)
         return
+      case "link": {
+        const file = this.#byPath.get(event.path)
+        this.#addName(event, event.path, event.to, file)
+        if (file !== undefined) this.#byPath.set(event.to, file)
+        return
+      }
       case "rename": {
         const file = this.#byPath.get(event.path)
         this.#addName(event, event.path, event.to, file)
@@ -184,8 +190,10 @@ export class TracedDirectory {
       if (type === "mkdir") found.set(path, "directory")
       if (type === "create" && file !== undefined) found.set(path, file)
       if (type === "unlink") found.delete(path)
+      if (type === "link" && file !== undefined) found.set(to, file)
       if (type === "rename") {
-        if (file !== undefined) found.set(to, file)
+        if (found.get(path) === "directory") moveDirectory(found, path, to)
+        else if (file !== undefined) found.set(to, file)
         found.delete(path)
       }
     }
@@ -202,6 +210,14 @@ export class TracedDirectory {
         writeFileSync(place, contentOf(content, options))
       }
     }
+  }
+}
+
+function moveDirectory<T>(found: Map<string, T>, path: string, to: string): void {
+  for (const [name, content] of [...found]) {
+    if (name !== path && !name.startsWith(`${path}/`)) continue
+    found.delete(name)
+    found.set(to + name.slice(path.length), content)
   }
 }
 

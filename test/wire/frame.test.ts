@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test"
 import {
   decodeFrame,
+  decodeResume,
   encodeFrame,
+  encodeResume,
   type Frame,
   leastFrameSize,
   MAX_FRAME_SIZE,
@@ -23,6 +25,21 @@ const frames: [type: string, frame: Frame, bytes: string][] = [
     { type: "hwm", txid: 258n, database: "my.db" },
     "00000006 0000000000000102 00000005 6d792e6462",
   ],
+  [
+    "judged",
+    { type: "judged", database: "my.db", pos: { txid: 3n, checksum: 1n << 63n }, is: "other" },
+    "00000048 0000000000000003 8000000000000000 00000001 00000005 6d792e6462",
+  ],
+  [
+    "resumable",
+    { type: "resumable", database: "my.db", token: 5n },
+    "00000049 0000000000000005 00000005 6d792e6462",
+  ],
+  [
+    "resuming",
+    { type: "resuming", database: "my.db", token: 5n, offset: 65536 },
+    "0000004a 0000000000000005 0000000000010000 00000005 6d792e6462",
+  ],
   ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
   [
     "head",
@@ -37,11 +54,28 @@ describe("encodeFrame", () => {
   })
 
   test("encodeFrame refuses a text that no decoder would take", () => {
-    const largest = encodeFrame({ type: "hwm", txid: 1n, database: "n".repeat(255) })
+    const pos = { txid: 1n, checksum: 1n }
+    const database = "n".repeat(255)
+    const largest = encodeFrame({ type: "judged", database, pos, is: "same" })
     expect(largest.length).toBe(MAX_FRAME_SIZE)
     expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(300) })).toThrow(RangeError)
     expect(() => encodeFrame({ type: "dropDb", database: "n".repeat(256) })).toThrow(RangeError)
   })
+})
+
+describe("decodeResume()", () => {
+  test.each([
+    { token: 5n, offset: 0, database: "app.db" },
+    { token: (1n << 64n) - 1n, offset: 2 ** 40, database: "ä/b %.db" },
+  ])("decodeResume() reads what encodeResume() writes: %p", (point) => {
+    expect(decodeResume(encodeResume(point))).toEqual(point)
+    expect(encodeResume(point)).toMatch(/^[\x21-\x7e]+$/)
+  })
+
+  test.each(["", "5/0/a", `${"0".repeat(16)}/-1/a`, `${"0".repeat(16)}/1/%zz`])(
+    "decodeResume() takes no other text: %p",
+    (text) => expect(decodeResume(text)).toBeUndefined(),
+  )
 })
 
 describe("decodeFrame", () => {

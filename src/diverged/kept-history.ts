@@ -1,0 +1,187 @@
+/**
+ * The state that a database had here, and that the primary does not have, kept in a directory of its own:
+ *
+ *   <data>/diverged/<label>/            label: <time>-<name>-<txid>-<checksum>
+ *     history.json                      what this is, see HistoryFacts
+ *     database                          the database file, none when the database was removed
+ *     synced                            up to where transactions are in it, as in the data directory
+ *     ltx/<min>-<max>.ltx               the log
+ *
+ * What is in the database file and what is not: kept-database.ts. Keeping costs no copy: the files get second
+ * names under `<label>.part` while they are still in use, and the directory its name when the others have taken
+ * their place (takeover.ts). From then on nobody writes to them. Nothing removes them but people.
+ */
+import { constants, copyFileSync, readFileSync, rmSync } from "node:fs"
+import { basename, join } from "node:path"
+import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import { replaceFile } from "../store/synced.ts"
+import { Errno, SysError } from "../sys/errno.ts"
+import {
+  closeFile,
+  fileExists,
+  linkFile,
+  listDirectory,
+  makeDirectory,
+  O_RDONLY,
+  openIfExists,
+  renameFile,
+  sizeOf,
+  syncDirectory,
+} from "../sys/file.ts"
+
+export interface HistoryFacts {
+  readonly database: string
+  readonly pos: Pos
+  readonly pageSize: number // bytes
+  readonly commit: number // pages; 0 when the database was removed
+  readonly keptMs: number // when, milliseconds since 1970
+  /** In words: "it is ahead of the primary". */
+  readonly reason: string
+  readonly primary: { readonly name: string | undefined; readonly pos: Pos }
+}
+
+export interface KeptHistory {
+  readonly name: string // of the directory
+  readonly directory: string
+  readonly facts: HistoryFacts
+  readonly size: number // of its files, bytes
+}
+
+const PART = ".part"
+
+/** Gives the files of a database their second names. Returns the label. */
+export function keepHistory(
+  dataDir: DataDir,
+  facts: HistoryFacts,
+): { label: string; size: number } {
+  const { database: name, pos } = facts
+  const time = new Date(facts.keptMs).toISOString().replaceAll(":", "-")
+  const label = unused(dataDir, `${time}-${name}-${formatPos(pos).replace("/", "-")}`)
+  const part = dataDir.divergedDir(label + PART)
+  if (makeDirectory("diverged:mkdir", dataDir.divergedDir())) {
+    syncDirectory("diverged:sync-dir", dataDir.root)
+  }
+  makeDirectory("diverged:mkdir", part)
+  makeDirectory("diverged:mkdir", join(part, "ltx"))
+  linkIfThere(dataDir.path(name, "database"), join(part, "database"))
+  linkIfThere(dataDir.syncedPath(name), join(part, "synced"))
+  for (const { path } of new LtxDirectory(dataDir.ltxDir(name)).list()) {
+    linkIfThere(path, join(part, "ltx", basename(path)))
+  }
+  const size = sizeOfHistory(part)
+  const json = JSON.stringify(factsJson(facts), undefined, 2)
+  replaceFile("diverged", join(part, "history.json"), new TextEncoder().encode(`${json}\n`))
+  syncDirectory("diverged:sync-dir", join(part, "ltx"))
+  syncDirectory("diverged:sync-dir", dataDir.divergedDir())
+  return { label, size }
+}
+
+/** What was to be kept is all that is left of it now. Can be done again. */
+export function completeKept(dataDir: DataDir, label: string): void {
+  const part = dataDir.divergedDir(label + PART)
+  if (!fileExists("diverged:look", part)) return
+  renameFile("diverged:rename", part, dataDir.divergedDir(label))
+  syncDirectory("diverged:sync-dir", dataDir.divergedDir())
+}
+
+/** It came to nothing: the files have their first names still. */
+export function discardKept(dataDir: DataDir, label: string): void {
+  rmSync(dataDir.divergedDir(label + PART), { recursive: true, force: true })
+}
+
+/** Of all histories that came to nothing. */
+export function clearParts(dataDir: DataDir): void {
+  if (!fileExists("diverged:look", dataDir.divergedDir())) return
+  for (const { name } of listDirectory("diverged:list", dataDir.divergedDir())) {
+    if (name.endsWith(PART)) discardKept(dataDir, name.slice(0, -PART.length))
+  }
+}
+
+/** Oldest first. Directories without readable facts are left out, and counted. */
+export function listKept(dataDir: DataDir): { histories: KeptHistory[]; otherNames: string[] } {
+  const histories: KeptHistory[] = []
+  const otherNames: string[] = []
+  if (!fileExists("diverged:look", dataDir.divergedDir())) return { histories, otherNames }
+  for (const { name } of listDirectory("diverged:list", dataDir.divergedDir())) {
+    if (name.endsWith(PART)) continue // it is not decided yet
+    const directory = dataDir.divergedDir(name)
+    const facts = readFacts(join(directory, "history.json"))
+    if (facts === undefined) otherNames.push(name)
+    else histories.push({ name, directory, facts, size: sizeOfHistory(directory) })
+  }
+  histories.sort((a, b) => a.facts.keptMs - b.facts.keptMs || (a.name < b.name ? -1 : 1))
+  return { histories, otherNames: otherNames.sort() }
+}
+
+/** As it is written to `history.json`, and printed by `litefs diverged list --json`. */
+export function factsJson(facts: HistoryFacts) {
+  const { database, pos, pageSize, commit, keptMs, reason, primary } = facts
+  return {
+    database,
+    pos: formatPos(pos),
+    pageSize,
+    commit,
+    time: new Date(keptMs).toISOString(),
+    reason,
+    primary: { name: primary.name ?? null, pos: formatPos(primary.pos) },
+  }
+}
+
+function readFacts(path: string): HistoryFacts | undefined {
+  try {
+    const json = JSON.parse(readFileSync(path, "utf8"))
+    const pos = parsePos(json.pos)
+    const primaryPos = parsePos(json.primary.pos)
+    const keptMs = Date.parse(json.time)
+    if (pos === undefined || primaryPos === undefined || Number.isNaN(keptMs)) return undefined
+    const { database, pageSize, commit, reason } = json
+    if (![pageSize, commit].every(Number.isInteger)) return undefined
+    const primary = { name: json.primary.name ?? undefined, pos: primaryPos }
+    return { database: String(database), pos, pageSize, commit, keptMs, reason, primary }
+  } catch {
+    return undefined
+  }
+}
+
+function sizeOfHistory(directory: string): number {
+  const ltx = new LtxDirectory(join(directory, "ltx"))
+  const paths = [join(directory, "database"), ...ltx.list().map(({ path }) => path)]
+  return paths.reduce((sum, path) => sum + sizeIfThere(path), 0)
+}
+
+function sizeIfThere(path: string): number {
+  const fd = openIfExists("diverged:open", path, O_RDONLY)
+  if (fd === undefined) return 0
+  try {
+    return sizeOf("diverged:stat", fd)
+  } finally {
+    closeFile(fd)
+  }
+}
+
+/** Where a file system knows no second names, or not these, it is a copy. */
+function linkIfThere(from: string, to: string): void {
+  if (!fileExists("diverged:look", from)) return
+  try {
+    linkFile("diverged:link", from, to)
+  } catch (error) {
+    const cannotLink =
+      error instanceof SysError &&
+      [Errno.EPERM, Errno.EXDEV, Errno.EMLINK, Errno.EOPNOTSUPP].includes(error.errno as never)
+    if (!cannotLink) throw error
+    copyFileSync(from, to, constants.COPYFILE_FICLONE)
+  }
+}
+
+function unused(dataDir: DataDir, label: string): string {
+  const isUsed = (candidate: string) =>
+    [candidate, candidate + PART].some((name) => {
+      return fileExists("diverged:look", dataDir.divergedDir(name))
+    })
+  for (let count = 2, candidate = label; ; count++) {
+    if (!isUsed(candidate)) return candidate
+    candidate = `${label}-${count}`
+  }
+}

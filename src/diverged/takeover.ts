@@ -1,0 +1,160 @@
+/**
+ * A snapshot takes the place of a database and of its log, at whatever instruction a crash comes.
+ *
+ *   built ── begin(): the record is durable ──▶ decided ── moveIn() ──▶ in place ── end() ──▶ done
+ *     │                                            │
+ *     │ crash: the old state, whole                │ crash: the next start does moveIn() and end() once more
+ *     └─ clearUnfinished() removes what was built  └─ and again, if it is cut short, too
+ *
+ * 1. Before begin() nothing of the old state is touched. Built are, and on the disk: `next-<n>.ltx`, the snapshot;
+ *    `next-<n>.database`, the file that it makes; if the old state is to be kept, `diverged/<label>.part`
+ *    (kept-history.ts), which is only second names of its files. The commit log holds nothing of it any more.
+ * 2. The record, `dbs/<name>/takeover`, is the decision. It is one line of JSON, and there or not.
+ * 3. moveIn() renames and removes, and finds what it has done already. In between the directory makes no sense,
+ *    and nobody but this file looks at it while there is a record.
+ * 4. end() comes before the next transaction is stored: it would be taken for a part of the old log.
+ */
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import { replaceFile, writeSynced } from "../store/synced.ts"
+import {
+  fileExists,
+  listDirectory,
+  readWhole,
+  renameFile,
+  syncDirectory,
+  unlinkFile,
+} from "../sys/file.ts"
+import { clearParts, completeKept } from "./kept-history.ts"
+
+export interface Takeover {
+  /** Of DataDir.nextPath(). */
+  readonly number: number
+  readonly minTxid: Txid
+  readonly maxTxid: Txid
+  /** Pages; 0 when there is no database after it. */
+  readonly commit: number
+  /** What the old state is kept under, if it is. */
+  readonly kept: string | undefined
+}
+
+/** Throws when it is not decided; then there is no record, unless a disk that takes nothing keeps it there. */
+export function beginTakeover(dataDir: DataDir, name: string, takeover: Takeover): void {
+  const path = dataDir.takeoverPath(name)
+  const { minTxid, maxTxid } = takeover
+  const json = JSON.stringify({
+    ...takeover,
+    minTxid: formatTxid(minTxid),
+    maxTxid: formatTxid(maxTxid),
+  })
+  try {
+    replaceFile("takeover", path, new TextEncoder().encode(`${json}\n`))
+  } catch (error) {
+    unlinkFile("takeover:unlink", path)
+    throw error
+  }
+}
+
+/** Whether there is a record. */
+export function isDecided(dataDir: DataDir, name: string): boolean {
+  return fileExists("takeover:look", dataDir.takeoverPath(name))
+}
+
+/** Puts the new files in the place of the old ones. Can be done again. */
+export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void {
+  const { number, minTxid, maxTxid, commit, kept } = takeover
+  if (kept !== undefined) completeKept(dataDir, kept)
+  const ltx = new LtxDirectory(dataDir.ltxDir(name))
+  const path = ltx.filePath(minTxid, maxTxid)
+  moveIfThere(dataDir.nextPath(name, number, "ltx"), path)
+  for (const file of ltx.list()) {
+    if (file.path !== path) unlinkFile("takeover:unlink-ltx", file.path)
+  }
+  const database = dataDir.path(name, "database")
+  if (commit === 0) unlinkFile("takeover:unlink-database", database)
+  else moveIfThere(dataDir.nextPath(name, number, "database"), database)
+  unlinkFile("takeover:unlink-checksums", dataDir.checksumsPath(name))
+  unlinkFile("takeover:unlink-past", dataDir.pastPath(name))
+}
+
+/** What moveIn() has done is on the disk, and nothing is to be done again. */
+export function endTakeover(dataDir: DataDir, name: string, takeover: Takeover): void {
+  if (takeover.commit > 0) writeSynced(dataDir.syncedPath(name), takeover.maxTxid)
+  syncDirectory("takeover:sync-dir", dataDir.ltxDir(name))
+  syncDirectory("takeover:sync-dir", dataDir.databaseDir(name))
+  unlinkFile("takeover:unlink", dataDir.takeoverPath(name))
+  syncDirectory("takeover:sync-dir", dataDir.databaseDir(name))
+}
+
+/**
+ * At the start, before anything else looks at the database: ends a takeover that a crash has cut short, and removes
+ * what one has left that had not been decided. True when it has ended one.
+ */
+export function finishTakeover(dataDir: DataDir, name: string): boolean {
+  const takeover = readTakeover(dataDir, name)
+  if (takeover !== undefined) {
+    moveIn(dataDir, name, takeover)
+    // Of the old state.
+    for (const file of ["journal", "wal", "shm"] as const) {
+      unlinkFile(`${file}:unlink`, dataDir.path(name, file))
+    }
+    endTakeover(dataDir, name, takeover)
+  }
+  clearUnfinished(dataDir, name)
+  return takeover !== undefined
+}
+
+/** At the start, when every database was looked at: histories that were to be kept, until a crash came. */
+export function clearUnkept(dataDir: DataDir): void {
+  // A takeover that cannot be ended, now, may need what looks unfinished.
+  if (dataDir.databaseNames().some((name) => isDecided(dataDir, name))) return
+  clearParts(dataDir)
+}
+
+function clearUnfinished(dataDir: DataDir, name: string): void {
+  const directory = dataDir.databaseDir(name)
+  for (const entry of listDirectory("takeover:list", directory)) {
+    const isNext = /^(next-\d+\.(ltx|database)|takeover\.tmp)$/.test(entry.name)
+    if (isNext) unlinkFile("takeover:unlink-next", `${directory}/${entry.name}`)
+  }
+  const ltx = dataDir.ltxDir(name)
+  for (const entry of listDirectory("takeover:list", ltx)) {
+    const isPart = /\.ltx\.receiving(-\d+)?$/.test(entry.name)
+    if (isPart) unlinkFile("takeover:unlink-next", `${ltx}/${entry.name}`)
+  }
+}
+
+function readTakeover(dataDir: DataDir, name: string): Takeover | undefined {
+  const path = dataDir.takeoverPath(name)
+  const bytes = readWhole("takeover:read", path)
+  if (bytes === undefined) return undefined
+  try {
+    return parseTakeover(JSON.parse(new TextDecoder().decode(bytes)))
+  } catch (error) {
+    throw new LitefsError("damaged", `Cannot read "${path}": ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function parseTakeover(json: Record<string, unknown>): Takeover {
+  const minTxid = parseTxid(String(json.minTxid))
+  const maxTxid = parseTxid(String(json.maxTxid))
+  const { number, commit, kept } = json
+  const isRight = Number.isInteger(number) && Number.isInteger(commit)
+  if (minTxid === undefined || maxTxid === undefined || !isRight) {
+    throw new RangeError("it is no record of a takeover")
+  }
+  return {
+    number: number as number,
+    minTxid,
+    maxTxid,
+    commit: commit as number,
+    kept: typeof kept === "string" ? kept : undefined,
+  }
+}
+
+/** False when it was moved before. */
+function moveIfThere(from: string, to: string): void {
+  if (fileExists("takeover:look", from)) renameFile("takeover:rename", from, to)
+}

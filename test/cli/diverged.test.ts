@@ -1,0 +1,159 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
+import { join } from "node:path"
+import { run } from "../../src/cli/main-command.ts"
+import { completeKept, keepHistory } from "../../src/diverged/kept-history.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { readLtxFile } from "../../src/store/ltx-file.ts"
+import { integrityProblems } from "../../src/sys/sqlite.ts"
+import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
+import { FakeIo } from "../support/fake-io.ts"
+
+let data: DataDirectory
+let app: DatabaseFixture
+let name: string
+
+beforeEach(() => {
+  data = new DataDirectory()
+  app = data.database("app.db", 3)
+  const { header, trailer } = readLtxFile(app.ltxPath(3))
+  const pos = { txid: 3n, checksum: trailer.postApplyChecksum }
+  const facts = {
+    database: "app.db",
+    pos,
+    pageSize: header.pageSize,
+    commit: header.commit,
+    keptMs: Date.UTC(2026, 10, 23, 6, 41, 5),
+    reason: "it is ahead of the primary",
+    primary: { name: "node-1", pos: { txid: 2n, checksum: 1n << 63n } },
+  }
+  const dataDir = new DataDir(data.root)
+  name = keepHistory(dataDir, facts).label
+  completeKept(dataDir, name)
+})
+afterEach(() => data[Symbol.dispose]())
+
+async function litefs(...args: string[]) {
+  const io = new FakeIo()
+  const code = await run(["diverged", ...args], io)
+  const plain = (text: string) =>
+    text.replaceAll(data.root, "DATA").replace(/\b[89a-f][0-9a-f]{15}\b/g, "CHECKSUM")
+  return { code, out: plain(io.out), err: plain(io.err) }
+}
+
+const inData = () => ["--data-dir", data.root]
+
+describe("litefs diverged list", () => {
+  test("prints a line for each history", async () => {
+    const { code, out, err } = await litefs("list", ...inData())
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(out.replace(/\d+(\.\d)? KiB/, "SIZE")).toMatchInlineSnapshot(`
+      "NAME                                                               DATABASE  POSITION                           KEPT                         SIZE  REASON
+      2026-11-23T06-41-05.000Z-app.db-0000000000000003-CHECKSUM  app.db    0000000000000003/CHECKSUM  2026-11-23T06:41:05.000Z  SIZE  it is ahead of the primary
+      "
+    `)
+  })
+
+  test("prints the facts as JSON", async () => {
+    const { out } = await litefs("list", "--json", ...inData())
+    expect(JSON.parse(out)).toEqual({
+      histories: [
+        {
+          name: name.replace(/[0-9a-f]{16}$/, "CHECKSUM"),
+          directory: expect.stringMatching(/^DATA\/diverged\/2026-11-23T06-41-05.000Z-app.db-/),
+          size: expect.any(Number),
+          database: "app.db",
+          pos: "0000000000000003/CHECKSUM",
+          pageSize: 512,
+          commit: expect.any(Number),
+          time: "2026-11-23T06:41:05.000Z",
+          reason: "it is ahead of the primary",
+          primary: { name: "node-1", pos: "0000000000000002/CHECKSUM" },
+        },
+      ],
+      unreadable: [],
+    })
+  })
+
+  test("says when there is nothing, and what it cannot read", async () => {
+    rmSync(join(data.root, "diverged", name, "history.json"))
+    const { code, out, err } = await litefs("list", ...inData())
+    expect({ code, out }).toEqual({ code: 0, out: "nothing is kept\n" })
+    expect(err).toContain("has no history.json that could be read")
+    const missing = await litefs("list", "--data-dir", `${data.root}/nowhere`)
+    expect(missing.code).toBe(1)
+    expect(missing.err).toContain('Cannot read data directory "DATA/nowhere": it does not exist')
+  })
+})
+
+describe("litefs diverged export", () => {
+  test.each([undefined, 1, 2])(
+    "writes the whole database, also of a file that has only TXID %p",
+    async (txid) => {
+      const wanted = readFileSync(app.path("database"))
+      const kept = join(data.root, "diverged", name)
+      if (txid !== undefined) {
+        rmSync(join(kept, "database"))
+        const earlier = data.database("earlier.db", txid)
+        writeFileSync(join(kept, "database"), readFileSync(earlier.path("database")))
+        writeFileSync(join(kept, "synced"), `${"0".repeat(15)}${txid}\n`)
+      }
+      const output = join(data.root, "out.db")
+      const { code, out } = await litefs("export", ...inData(), name, output)
+      expect(out).toMatch(/^DATA\/out.db {2}app.db at 0{15}3\/CHECKSUM, \d pages of 512 bytes\n$/)
+      expect(code).toBe(0)
+      expect(Buffer.compare(readFileSync(output), wanted)).toBe(0)
+      expect(integrityProblems(output, 10)).toEqual([])
+    },
+  )
+
+  test("takes the beginning of a name, if it is the only one", async () => {
+    const output = join(data.root, "out.db")
+    expect((await litefs("export", ...inData(), "2026-11", output)).code).toBe(0)
+    const other = await litefs("export", ...inData(), "2027", output)
+    expect(other.err).toContain('Cannot export "2027": nothing of that name is kept')
+    expect(other.code).toBe(1)
+  })
+
+  test("writes the LTX files with --ltx", async () => {
+    const output = join(data.root, "out")
+    const { out } = await litefs("export", "--ltx", ...inData(), name, output)
+    expect(out).toContain("3 LTX files")
+    expect(readdirSync(output).sort()).toEqual(readdirSync(join(app.path("ltx"))).sort())
+  })
+
+  test.each([false, true])("never writes over what is there (--ltx: %p)", async (asLtx) => {
+    const output = join(data.root, "out")
+    if (asLtx) mkdirSync(output)
+    else writeFileSync(output, "mine")
+    const flags = asLtx ? ["--ltx"] : []
+    const { code, err } = await litefs("export", ...flags, ...inData(), name, output)
+    expect(code).toBe(1)
+    expect(err).toContain('Cannot write "DATA/out": it exists')
+    if (!asLtx) expect(readFileSync(output, "utf8")).toBe("mine")
+  })
+
+  test("refuses what does not sum to its position, and writes nothing", async () => {
+    const output = join(data.root, "out.db")
+    const kept = join(data.root, "diverged", name)
+    writeFileSync(join(kept, "synced"), `${"0".repeat(15)}3\n`)
+    truncateSync(join(kept, "database"), 512)
+    const { code, err } = await litefs("export", ...inData(), name, output)
+    expect(code).toBe(1)
+    expect(err).toContain("does not sum to CHECKSUM")
+    expect(existsSync(output)).toBe(false)
+  })
+
+  test("needs a name and a file", async () => {
+    expect((await litefs("export", ...inData(), name)).code).toBe(2)
+    expect((await litefs("lsit")).err).toContain("did you mean list?")
+  })
+})
