@@ -23,6 +23,10 @@ class FakeSink implements LtxSink {
   abort(file: number): void {
     this.calls.push(`abort ${file}`)
   }
+
+  judge(file: number, database: string): void {
+    this.calls.push(`judge ${file} ${database}`)
+  }
 }
 
 class Fixture {
@@ -63,6 +67,7 @@ describe("ReplicaProgress", () => {
     const fixture = new Fixture()
     let taken = 0
     const done = fixture.progress.applied(4)
+    fixture.progress.judge(4, "a.db", { pos: { txid: 1n, checksum: 1n << 63n }, is: "other" })
     fixture.progress.write(4, "a.db", new Uint8Array(10), false, () => {
       taken += 1
     })
@@ -70,7 +75,7 @@ describe("ReplicaProgress", () => {
     fixture.sink.outcomes.get(4)?.resolve()
     await done
     expect(taken).toBe(1)
-    expect(fixture.sink.calls).toEqual(["write 4 a.db 10 false", "abort 4"])
+    expect(fixture.sink.calls).toEqual(["judge 4 a.db", "write 4 a.db 10 false", "abort 4"])
   })
 
   test("a file is missing from its first byte until it is applied", async () => {
