@@ -8,37 +8,35 @@
  *   close(): the reverse
  */
 import { randomBytes } from "node:crypto"
-import { makeClusterId, readClusterId, writeClusterId } from "./cluster/cluster-id.ts"
+import packageJson from "../package.json" with { type: "json" }
+import { ClusterId } from "./cluster/cluster-id.ts"
+import { LagTracker } from "./cluster/lag-tracker.ts"
 import { Replica } from "./cluster/replica.ts"
+import { ReplicaProgress } from "./cluster/replica-progress.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
 import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
+import { existingSnapshots, limited, snapshotsOf } from "./http/database-snapshots.ts"
 import { handleExport } from "./http/export.ts"
 import { handleImport } from "./http/import.ts"
 import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
 import { ApiServer } from "./http/server.ts"
-import {
-  handleStream,
-  neededTxid,
-  type ReplicaStream,
-  type Snapshot,
-  type SnapshotSource,
-  STALL_MS_MAX,
-} from "./http/stream.ts"
+import { StatusApi } from "./http/status-api.ts"
+import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
 import { LitefsError } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
-import { RateLimit } from "./lib/rate-limit.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
 import { checkDatabaseFile } from "./peer/check-worker.ts"
 import { PeerWorker } from "./peer/peer-worker.ts"
-import type { SnapshotFormat } from "./peer/snapshot-format.ts"
+import { Counters } from "./store/counters.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
+import { SharedLag } from "./store/shared-lag.ts"
 import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
@@ -54,8 +52,9 @@ export class LiteFS {
   readonly #recovered = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
   readonly #flags = SharedFlags.create()
+  readonly #counters = Counters.create()
+  readonly #lag: SharedLag
   readonly #listeners = new Set<() => void>()
-  #clusterId: string | undefined
   #replica: Replica | undefined
   #peer: PeerWorker | undefined
   /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
@@ -101,6 +100,7 @@ export class LiteFS {
 
   private constructor(options: LiteFSOptions) {
     this.#options = options
+    this.#lag = SharedLag.create(options.role.kind === "primary")
   }
 
   /** Resolves when it cannot go on. */
@@ -144,18 +144,13 @@ export class LiteFS {
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
-    this.#clusterId = readClusterId(dataDir.clusterIdPath)
-    if (this.#clusterId === undefined && isPrimary) {
-      this.#keepClusterId(
-        dataDir,
-        makeClusterId(() => randomBytes(8).readBigUInt64BE()),
-      )
-    }
+    const clusterId = new ClusterId(dataDir.clusterIdPath)
+    if (isPrimary) clusterId.make(() => randomBytes(8).readBigUInt64BE())
 
     const headers = {
       "Litefs-Id": nodeId.toString(16).toUpperCase().padStart(16, "0"),
       "Litefs-Hostname": hostname,
-      ...(this.#clusterId === undefined ? {} : { "Litefs-Cluster-Id": this.#clusterId }),
+      ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
     }
     const onChange = () => this.#announceChange()
     const fail = (error: Error) => this.#failed.resolve(error)
@@ -170,6 +165,31 @@ export class LiteFS {
       failed: fail,
     })
 
+    const progress = isPrimary
+      ? undefined
+      : new ReplicaProgress(peer, systemClock, this.#lag, (database) => this.#hasHistory(database))
+    const streams = new Set<ReplicaStream>()
+    const api = new StatusApi({
+      identity: {
+        id: headers["Litefs-Id"],
+        hostname,
+        version: packageJson.version,
+        dataDir: dataDir.root,
+        fuseDir,
+        advertiseUrl: this.#options.advertiseUrl,
+        primaryUrl: role.kind === "primary" ? undefined : role.primaryUrl,
+        clusterId: () => clusterId.value,
+      },
+      dataDir,
+      positions: this.#positions,
+      lag: this.#lag,
+      counters: this.#counters,
+      clock: systemClock,
+      streams,
+      progress,
+    })
+    this.#subscribe(() => api.positionsChanged())
+    peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const stream = {
       positions: this.#positions,
       dataDir,
@@ -177,12 +197,15 @@ export class LiteFS {
       stallMs: STALL_MS_MAX,
       parked: new ParkedSnapshots(systemClock),
       snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
-      streams: new Set<ReplicaStream>(),
+      counters: api.totals,
+      streams,
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
     this.#closing.defer(() => stream.parked.close())
     const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
-    const exports = { files: this.#existing(dataDir, raw) }
+    const exports = {
+      files: existingSnapshots(raw, dataDir, this.#positions, this.#mounted.promise),
+    }
     const imports = {
       dataDir,
       checkWritable: () => {
@@ -199,6 +222,7 @@ export class LiteFS {
     }
     const server = new ApiServer(
       {
+        ...api.routes,
         "/stream": {
           POST: async (request, response) => {
             if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
@@ -228,6 +252,8 @@ export class LiteFS {
       dataDir: dataDir.root,
       positions: this.#positions.memory,
       flags: this.#flags.memory,
+      lag: this.#lag.memory,
+      counters: this.#counters.memory,
       isPrimary,
       nodeId,
       log: logOptions,
@@ -266,48 +292,43 @@ export class LiteFS {
       clock: systemClock,
       databases: () => [...this.#currentPositions().keys()],
       neededTxid: (database) => neededTxid(stream.streams, database),
-      maintain: async (database, needed) =>
-        peer.maintain({
+      maintain: async (database, needed) => {
+        const count = await peer.maintain({
           database,
           writtenTxid: isPrimary ? await fs.writtenTxid(database) : undefined,
           neededTxid: needed,
           retention: this.#options.retention,
-        }),
+        })
+        api.countReaped(database, count)
+        return count
+      },
     })
     this.#closing.defer(() => retention.close())
 
-    if (role.kind === "primary") return
+    if (role.kind === "primary" || progress === undefined) return api.status.markReady()
+    const lag = new LagTracker(this.#lag, systemClock, () => api.status.changed())
     this.#replica = new Replica({
       primaryUrl: role.primaryUrl,
       headers: { ...headers, ...authHeaders(authToken) },
       tls: () => tls?.current() ?? {},
       ...(filter === undefined ? {} : { databases: filter }),
       clock: systemClock,
-      sink: peer,
+      sink: progress,
       positions: () => this.#currentPositions(),
-      onPrimary: (name) => peer.setPrimary(name),
-      onUnknown: (database) => this.#noteUnknown(database),
-      onClusterId: (id) => this.#checkClusterId(dataDir, id),
-    })
-    this.#closing.defer(() => this.#replica?.close())
-  }
-
-  /** Of databases that there are, the only ones that the other threads are to be asked for. */
-  #existing(dataDir: DataDir, source: SnapshotSource): SnapshotSource {
-    return {
-      snapshot: async (name) => {
-        await this.#mounted.promise
-        const slot = this.#positions.find(name)
-        if (slot !== undefined) {
-          return this.#positions.read(slot).commit === 0 ? undefined : source.snapshot(name)
-        }
-        if (!dataDir.databaseNames().includes(name)) return undefined
-        throw new LitefsError(
-          "damaged",
-          `Cannot export "${name}": it is damaged, see the log and litefs doctor`,
-        )
+      onPrimary: (name) => {
+        peer.setPrimary(name)
+        api.setPrimaryName(name)
+        if (name === undefined) return
+        lag.connected()
+        progress.connected()
       },
-    }
+      onUnknown: (database) => this.#noteUnknown(database),
+      onHeartbeat: (timestampMs, applied) => lag.heartbeat(timestampMs, applied),
+      onHead: (database, txid) => progress.head(database, txid),
+      onClusterId: (id) => clusterId.check(id),
+    })
+    void this.#replica.ready.then(() => api.status.markReady())
+    this.#closing.defer(() => this.#replica?.close())
   }
 
   #currentPositions(): Map<string, Pos> {
@@ -318,26 +339,17 @@ export class LiteFS {
     return positions
   }
 
+  #hasHistory(database: string): boolean {
+    const slot = this.#positions.find(database)
+    return slot !== undefined && this.#positions.read(slot).pos.txid > 0n
+  }
+
   #noteUnknown(database: string): void {
     if (this.#unknown.has(database)) return
     this.#unknown.add(database)
     log.warn("the primary does not have a database that is here, it stays as it is", {
       db: database,
     })
-  }
-
-  #checkClusterId(dataDir: DataDir, id: string): void {
-    if (this.#clusterId === undefined) this.#keepClusterId(dataDir, id)
-    if (this.#clusterId === id) return
-    throw new LitefsError(
-      "unavailable",
-      `it belongs to cluster ${id}, this node to ${this.#clusterId}, see ${dataDir.clusterIdPath}`,
-    )
-  }
-
-  #keepClusterId(dataDir: DataDir, id: string): void {
-    writeClusterId(dataDir.clusterIdPath, id)
-    this.#clusterId = id
   }
 
   #announceChange(): void {
@@ -369,36 +381,4 @@ function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
 
 function newWorker(path: string): Worker {
   return new Worker(new URL(path, import.meta.url).href)
-}
-
-function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
-  if (rate === undefined) return source
-  const limit = new RateLimit(systemClock, rate)
-  return {
-    async snapshot(database) {
-      const snapshot = await source.snapshot(database)
-      return snapshot && { ...snapshot, parts: limit.apply(snapshot.parts) }
-    },
-  }
-}
-
-/** What keeps a database as it is: the thread that changes its file. */
-type Freezer = Pick<FsWorker, "freeze">
-
-function snapshotsOf(freezer: Freezer, peer: PeerWorker, format: SnapshotFormat): SnapshotSource {
-  return {
-    async snapshot(database): Promise<Snapshot | undefined> {
-      const frozen = await freezer.freeze(database)
-      if (frozen === undefined) return undefined
-      const { snapshot, state, thaw } = frozen
-      async function* parts(): AsyncGenerator<Uint8Array> {
-        try {
-          yield* peer.snapshot(snapshot, database, state, format)
-        } finally {
-          thaw()
-        }
-      }
-      return { pos: state.pos, size: state.commit * state.pageSize, parts: parts() }
-    },
-  }
 }

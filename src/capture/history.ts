@@ -55,6 +55,8 @@ export interface HistoryContext {
   readonly log: TransactionLog
   readonly nodeId: bigint
   readonly clock: Clock
+  /** A transaction is durable: the bytes of its LTX file, and the time it took. */
+  onAppended?(name: string, size: number, durationMs: number): void
 }
 
 const page = allocate(65536)
@@ -70,6 +72,7 @@ export class History {
   readonly #log: TransactionLog
   readonly #nodeId: bigint
   readonly #clock: Clock
+  readonly #onAppended: HistoryContext["onAppended"]
   #pos: Pos
   #pageSize: number
   #commit: number
@@ -82,6 +85,7 @@ export class History {
     this.#log = context.log
     this.#nodeId = context.nodeId
     this.#clock = context.clock
+    this.#onAppended = context.onAppended
     this.#pos = state.pos
     this.#pageSize = state.pageSize
     this.#commit = state.commit
@@ -117,7 +121,12 @@ export class History {
     const oldCommit = isResized ? 0 : this.#commit
     const txid = this.#pos.txid + 1n
     const file = this.#log.begin(this.name, txid, this.ltx.filePath(txid, txid))
-    sink = file.append
+    const startMs = this.#clock.monotonicMs()
+    let size = 0
+    sink = (bytes) => {
+      size += bytes.length
+      file.append(bytes)
+    }
     encoder.reset()
     const timestampMs = this.#clock.wallMs()
     const written: number[] = [] // pgno, high and low half of the sum, for each page
@@ -174,6 +183,7 @@ export class History {
     this.#pageSize = change.pageSize
     this.#commit = change.commit
     this.#timestampMs = timestampMs
+    this.#onAppended?.(this.name, size, this.#clock.monotonicMs() - startMs)
     return true
   }
 

@@ -41,15 +41,29 @@ export class NodeApi {
     query: Record<string, string> = {},
     init: RequestInit = {},
   ): Promise<Response> {
+    const response = await this.request(route, query, init)
+    if (response.status === 200) return response
+    const text = (await response.text()).trim().slice(0, 1000)
+    throw new LitefsError(
+      response.status === 404 ? "not-found" : "unavailable",
+      text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
+    )
+  }
+
+  /** The answer, whatever it is. */
+  async request(
+    route: string,
+    query: Record<string, string> = {},
+    init: RequestInit = {},
+  ): Promise<Response> {
     const url = new URL(route, this.origin)
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     const headers = { ...(init.headers as Record<string, string>), ...this.#headers }
     const tls = this.#tls?.current()
-    let response: Response
     try {
       const options = { ...init, headers, ...(tls === undefined ? {} : { tls }) }
       // A node never redirects; whoever does is not to be shown the token.
-      response = await fetch(url, { ...options, redirect: "error" })
+      return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
       throw new LitefsError(
         "unavailable",
@@ -57,12 +71,6 @@ export class NodeApi {
         { cause: error },
       )
     }
-    if (response.status === 200) return response
-    const text = (await response.text()).trim().slice(0, 1000)
-    throw new LitefsError(
-      response.status === 404 ? "not-found" : "unavailable",
-      text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
-    )
   }
 }
 

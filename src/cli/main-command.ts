@@ -12,12 +12,14 @@ import { DOCTOR_HELP, doctorCommand } from "./doctor.ts"
 import { EXPORT_HELP, exportCommand } from "./export.ts"
 import { columns, indented } from "./help.ts"
 import { IMPORT_HELP, importCommand } from "./import.ts"
+import { INFO_HELP, infoCommand } from "./info.ts"
 import { type CliIo, reportError } from "./io.ts"
 import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
 import { VERSION_HELP, versionCommand } from "./version.ts"
+import { WAIT_HELP, waitCommand } from "./wait.ts"
 
 interface Command {
   readonly about: string
@@ -30,6 +32,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "mount the file system and run a command next to it",
     help: MOUNT_HELP,
     define: mountCommand,
+  },
+  info: {
+    about: "show the databases of a node, its role and its lag",
+    help: INFO_HELP,
+    define: infoCommand,
+  },
+  wait: {
+    about: "wait until a node is in sync, has a transaction, or is the primary",
+    help: WAIT_HELP,
+    define: waitCommand,
   },
   import: {
     about: "put a database file in the place of a database",

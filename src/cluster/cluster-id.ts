@@ -26,3 +26,39 @@ export function writeClusterId(path: string, id: string): void {
   }
   replaceFile("cluster-id", path, new TextEncoder().encode(`${id}\n`))
 }
+
+/** The cluster that this node belongs to, as far as it is known. */
+export class ClusterId {
+  readonly #path: string
+  #value: string | undefined
+
+  constructor(path: string) {
+    this.#path = path
+    this.#value = readClusterId(path)
+  }
+
+  /** Undefined on a node that has never been in a cluster. */
+  get value(): string | undefined {
+    return this.#value
+  }
+
+  /** At the first start of a primary. */
+  make(random: () => bigint): void {
+    if (this.#value === undefined) this.#keep(makeClusterId(random))
+  }
+
+  /** The first one is kept; throws when it is another than ours. */
+  check(id: string): void {
+    if (this.#value === undefined) this.#keep(id)
+    if (this.#value === id) return
+    throw new LitefsError(
+      "unavailable",
+      `it belongs to cluster ${id}, this node to ${this.#value}, see ${this.#path}`,
+    )
+  }
+
+  #keep(id: string): void {
+    writeClusterId(this.#path, id)
+    this.#value = id
+  }
+}

@@ -8,6 +8,7 @@ import type { IncomingMessage } from "node:http"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
+import type { Txid } from "../ltx/pos.ts"
 import type { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import type { Frame, JudgedFrame, ResumableFrame, ResumingFrame } from "../wire/frame.ts"
@@ -36,6 +37,10 @@ type Verdict = Pick<JudgedFrame, "pos" | "is">
 export interface IncomingStreamOptions {
   readonly clock: Clock
   readonly sink: LtxSink
+  /** The primary's clock; `applied` resolves when everything that came before is applied. */
+  onHeartbeat?(timestampMs: number, applied: Promise<unknown>): void
+  /** The last transaction of a database at the primary, which is further on than what follows at once. */
+  onHead?(database: string, txid: Txid): void
   /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
   readonly databases?: DatabaseFilter
   /** The primary does not have a database that is here. Told at each connection. */
@@ -173,9 +178,16 @@ export class IncomingStream {
       case "resuming":
         this.#resumable = frame
         return
+      case "heartbeat": {
+        if (this.#failure !== undefined) return
+        const applied = Promise.all([...this.#applying])
+        return this.#options.onHeartbeat?.(frame.timestampMs, applied)
+      }
+      case "head":
+        validateDatabaseName(frame.database)
+        return this.#options.onHead?.(frame.database, frame.txid)
       case "handoff":
       case "hwm":
-      case "heartbeat":
         return
     }
   }

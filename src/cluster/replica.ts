@@ -13,7 +13,7 @@
  */
 import { request as httpRequest, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
-import { type Clock, sleep } from "../lib/clock.ts"
+import { sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
@@ -22,12 +22,18 @@ import { encodePositionMap } from "../wire/position-map.ts"
 import {
   COMPACTED_LTX_HEADER,
   DATABASES_HEADER,
+  HEADS_HEADER,
   PROTOCOL,
   PROTOCOL_HEADER,
   protocolProblem,
 } from "../wire/protocol.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
-import { IncomingStream, type LtxSink, SILENCE_MS_MAX, silence } from "./incoming-stream.ts"
+import {
+  IncomingStream,
+  type IncomingStreamOptions,
+  SILENCE_MS_MAX,
+  silence,
+} from "./incoming-stream.ts"
 
 const log = logger("replica")
 
@@ -41,15 +47,13 @@ export interface TlsMaterial {
   readonly ca?: string
 }
 
-export interface ReplicaOptions {
+export interface ReplicaOptions extends IncomingStreamOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
   /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
   tls?(): TlsMaterial
-  readonly clock: Clock
   /** The only ones that this node has; all when it is not given. */
   readonly databases?: DatabaseFilter
-  readonly sink: LtxSink
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
@@ -187,6 +191,7 @@ function wantsHeaders(databases: DatabaseFilter): Record<string, string> {
   return {
     [PROTOCOL_HEADER]: PROTOCOL,
     [COMPACTED_LTX_HEADER]: "1",
+    [HEADS_HEADER]: "1",
     ...(databases.isAll ? {} : { [DATABASES_HEADER]: databases.encode() }),
   }
 }

@@ -61,6 +61,8 @@ export interface FuseServerOptions {
    * when what must be durable is. Default: false
    */
   syncless?: boolean
+  /** Where requests are counted, by opcode. */
+  requestCounts?: Float64Array
   passthrough?: boolean // negotiate FUSE_PASSTHROUGH. Default: false
   trace?: ((line: string) => void) | undefined
 }
@@ -74,6 +76,7 @@ export class FuseServer {
   readonly #laterReply: Reply // of its own: it is sent while #reply may be in the making
   readonly #waiting = new WaitingRequests()
   readonly #exchange: Exchange
+  readonly #counts: Float64Array | undefined
   #protocol: Protocol | undefined
 
   constructor(options: FuseServerOptions) {
@@ -84,6 +87,7 @@ export class FuseServer {
     assert(reply.bytes.length >= REPLY_SIZE, "Cannot serve: the reply buffer is too small")
     this.#options = options
     this.#trace = options.trace
+    this.#counts = options.requestCounts
     this.#request = new Request(request)
     this.#reply = new Reply(part(reply, 0, OutHeader.size + MAX_WRITE))
     this.#laterRegion = part(reply, laterOffset, SMALL_REPLY_SIZE)
@@ -112,6 +116,8 @@ export class FuseServer {
     const request = this.#request
     request.length = length
     const { opcode, uniqueLo, uniqueHi } = request.header
+    const counts = this.#counts
+    if (counts !== undefined && opcode < counts.length) counts[opcode] = (counts[opcode] ?? 0) + 1
     const operation = OPERATIONS[opcode] ?? UNKNOWN_OPERATION
 
     const answer = this.#answer(operation)

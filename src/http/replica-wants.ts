@@ -7,12 +7,14 @@ import {
   type ResumePoint,
   WANTS_VERDICTS_HEADER,
 } from "../wire/frame.ts"
-import { COMPACTED_LTX_HEADER, DATABASES_HEADER } from "../wire/protocol.ts"
+import { COMPACTED_LTX_HEADER, DATABASES_HEADER, HEADS_HEADER } from "../wire/protocol.ts"
 
 /** What a replica knows beyond LiteFS's protocol, and which databases it wants, by its request. */
 export interface Wants {
   /** Several transactions may come in one LTX file. */
   readonly compacted: boolean
+  /** It is to be told how far it is behind. */
+  readonly heads: boolean
   readonly databases: DatabaseFilter
   readonly verdicts: boolean
   readonly canResume: boolean
@@ -22,6 +24,7 @@ export interface Wants {
 
 export const NO_WANTS: Readonly<Wants> = {
   compacted: false,
+  heads: false,
   databases: DatabaseFilter.all,
   verdicts: false,
   canResume: false,
@@ -34,6 +37,7 @@ export function wantsOf({ headers, url }: Pick<IncomingMessage, "headers" | "url
   const resume = headers[RESUME_HEADER]
   return {
     compacted: headers[COMPACTED_LTX_HEADER] === "1",
+    heads: headers[HEADS_HEADER] === "1",
     databases: typeof databases === "string" ? DatabaseFilter.decode(databases) : queryOf(url),
     verdicts: headers[WANTS_VERDICTS_HEADER] === "1",
     canResume: headers[CAN_RESUME_HEADER] === "1",

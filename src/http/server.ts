@@ -88,7 +88,9 @@ async function dispatch(
   response: ServerResponse,
 ): Promise<void> {
   if (authToken !== undefined) authorize(request.headers, authToken)
-  const url = new URL(request.url ?? "/", "http://node")
+  const target = request.url ?? "/"
+  if (!URL.canParse(target, "http://node")) return answer(response, 400, "bad request")
+  const url = new URL(target, "http://node")
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
   const handler = methods[request.method ?? ""]

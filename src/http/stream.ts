@@ -35,6 +35,9 @@ const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
 
+/** A replica that is behind is told how far at most this often. */
+const HEAD_MS = 100
+
 export const STALL_MS_MAX = 30_000
 
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
@@ -50,11 +53,25 @@ export interface Snapshot {
   readonly parts: AsyncIterable<Uint8Array>
 }
 
+/** Told of what goes out. */
+export interface StreamCounters {
+  frame(database: string, type: "ltx" | "ltx:snapshot"): void
+  bytes(size: number): void
+}
+
+/** Who listens to a stream. */
+export interface StreamReplica {
+  readonly id: string | undefined
+  readonly name: string
+  readonly connectedMs: number // since 1970
+}
+
 export interface StreamContext {
   readonly positions: Positions
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
+  readonly counters?: StreamCounters
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
   /** Snapshots whose replica may come back. */
@@ -78,10 +95,11 @@ export async function handleStream(
   for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
-  const replica = request.headers["litefs-hostname"] ?? request.socket.remoteAddress
+  const about = replicaOf(request, context.clock.wallMs())
+  const replica = about.name
   limitStall(request.socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, wants)
+  const stream = new ReplicaStream(context, response, known, wants, about)
   context.streams.add(stream)
   try {
     await stream.run()
@@ -90,6 +108,11 @@ export async function handleStream(
     stream.close()
     log.info("replica disconnected", { replica })
   }
+}
+
+function replicaOf(request: IncomingMessage, connectedMs: number): StreamReplica {
+  const name = headerOf(request, "litefs-hostname") ?? request.socket.remoteAddress ?? "unknown"
+  return { id: headerOf(request, "litefs-id"), name, connectedMs }
 }
 
 function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
@@ -108,6 +131,7 @@ export function neededTxid(streams: Iterable<ReplicaStream>, database: string): 
 }
 
 export class ReplicaStream {
+  readonly replica: StreamReplica | undefined
   readonly #context: StreamContext
   readonly #response: ServerResponse
   readonly #known: Map<string, Pos>
@@ -115,13 +139,16 @@ export class ReplicaStream {
   readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
   readonly #unsubscribe: () => void
   #isClosed = false
+  #lastHeadMs = Number.NEGATIVE_INFINITY
 
   constructor(
     context: StreamContext,
     response: ServerResponse,
     known: Map<string, Pos>,
     wants: Wants = NO_WANTS,
+    replica?: StreamReplica,
   ) {
+    this.replica = replica
     this.#wants = { ...wants }
     this.#context = context
     this.#response = response
@@ -138,6 +165,15 @@ export class ReplicaStream {
     this.#unsubscribe()
   }
 
+  isWanted(database: string): boolean {
+    return this.#wants.databases.matches(database)
+  }
+
+  /** What has been sent of each database. */
+  get sent(): ReadonlyMap<string, Pos> {
+    return this.#known
+  }
+
   /** The transaction that is sent next; undefined while the replica has nothing of the database. */
   nextTxid(database: string): Txid | undefined {
     const known = this.#known.get(database)
@@ -147,21 +183,22 @@ export class ReplicaStream {
   async run(): Promise<void> {
     const { positions, clock } = this.#context
     let isReady = false
-    let lastSentMs = 0
+    let heartbeatMs = 0 // the last one
     for (;;) {
       const seen = positions.changeCount
-      let hasSent = false
-      for (const name of this.#names()) hasSent = (await this.#sendDatabase(name)) || hasSent
+      const passMs = clock.wallMs() // whatever was there by then has been sent when the pass is over
+      for (const name of this.#names()) await this.#sendDatabase(name)
       if (this.#isClosed) return
       if (!isReady) await this.#send({ type: "ready" })
-      if (hasSent) lastSentMs = clock.monotonicMs()
-      if (!isReady || clock.monotonicMs() - lastSentMs >= HEARTBEAT_MS) {
-        await this.#send({ type: "heartbeat", timestampMs: clock.wallMs() })
-        lastSentMs = clock.monotonicMs()
+      // Also under load: a replica takes it for the proof that it has everything up to the time in it.
+      if (!isReady || clock.monotonicMs() - heartbeatMs >= HEARTBEAT_MS) {
+        await this.#send({ type: "heartbeat", timestampMs: passMs })
+        heartbeatMs = clock.monotonicMs()
       }
       isReady = true
       if (positions.changeCount !== seen) continue
-      const cancel = clock.after(HEARTBEAT_MS, () => this.#news.open())
+      const pauseMs = HEARTBEAT_MS - (clock.monotonicMs() - heartbeatMs)
+      const cancel = clock.after(Math.max(0, pauseMs), () => this.#news.open())
       await this.#news.wait()
       cancel()
     }
@@ -175,28 +212,35 @@ export class ReplicaStream {
     return [...names].filter((name) => this.#wants.databases.matches(name))
   }
 
-  /** Sends what the replica lacks of a database. True when that was something. */
-  async #sendDatabase(name: string): Promise<boolean> {
+  /** Sends what the replica lacks of a database. */
+  async #sendDatabase(name: string): Promise<void> {
     const { positions } = this.#context
     const slot = positions.find(name)
     if (slot === undefined) {
       this.#known.delete(name)
       await this.#send({ type: "dropDb", database: name })
-      return true
+      return
     }
-    let hasSent = false
     for (;;) {
       const { stored: pos } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
-      if (this.#isClosed || posEquals(known, pos)) return hasSent
+      if (this.#isClosed || posEquals(known, pos)) return
+      await this.#sendHead(name, known, pos)
       const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =
         (isBehind ? await this.#sendFile(name, known, pos) : undefined) ??
         (await this.#sendSnapshot(name))
-      if (sent === undefined) return hasSent
+      if (sent === undefined) return
       this.#known.set(name, sent)
-      hasSent = true
     }
+  }
+
+  async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
+    if (!this.#wants.heads || txid <= known.txid + 1n) return
+    const nowMs = this.#context.clock.monotonicMs()
+    if (nowMs - this.#lastHeadMs < HEAD_MS) return
+    this.#lastHeadMs = nowMs
+    await this.#send({ type: "head", txid, database })
   }
 
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
@@ -206,6 +250,7 @@ export class ReplicaStream {
     if (first === undefined) return undefined
     const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
     const file = several ?? first
+    this.#context.counters?.frame(name, "ltx")
     const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
     if (file.bytes !== undefined) {
       await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
@@ -249,6 +294,7 @@ export class ReplicaStream {
     const { snapshots, parked } = this.#context
     const found = await snapshots.snapshot(name)
     if (found === undefined) return undefined
+    this.#context.counters?.frame(name, "ltx:snapshot")
     log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
     await this.#judge(name, found.pos)
     const token = parked?.makeToken() ?? 0n
@@ -296,6 +342,7 @@ export class ReplicaStream {
   /** Waits when the replica is slower than we are: what it has not taken stays on the disk. */
   async #write(bytes: Uint8Array): Promise<void> {
     if (this.#isClosed) return
+    this.#context.counters?.bytes(bytes.length)
     this.#response.write(bytes)
     while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
   }

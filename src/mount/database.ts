@@ -1,6 +1,7 @@
 import type { Attributes } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
+import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
@@ -32,6 +33,7 @@ export class DatabaseEntry extends BackedEntry {
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.DATABASE_WRITES)
     if (this.isRemoved) super.write(offset, size, from, thread)
     else this.#capture.writeDatabase(offset, size, from)
   }

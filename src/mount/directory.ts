@@ -37,6 +37,8 @@ import { DatabaseEntry } from "./database.ts"
 import { type FileEntry, FOREVER } from "./entry.ts"
 import { checkNewDatabaseName, type FileName, parseFileName } from "./file-name.ts"
 import { JournalEntry } from "./journal.ts"
+import { LagEntry } from "./lag.ts"
+import { LockEntry } from "./lock.ts"
 import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database.ts"
 import { PosEntry } from "./pos.ts"
 import { PrimaryEntry } from "./primary.ts"
@@ -278,12 +280,18 @@ export class Directory implements FileSystem {
         ? this.#addNode(new SideFileEntry(this.#nextNodeId, name, file))
         : undefined
     }
-    if (kind === "lag" || kind === "lock") return undefined // not made yet: nobody can ask for them
+    if (kind === "lag") {
+      const { lag, positions, clock } = this.#context
+      return this.#addNode(new LagEntry(this.#nextNodeId, name, lag, positions, clock))
+    }
     const database = this.database(databaseName as string)
     if (database === undefined) return undefined
     if (kind === "pos") {
       const { positions } = this.#context
       return this.#addNode(new PosEntry(this.#nextNodeId, name, positions, database.slot))
+    }
+    if (kind === "lock") {
+      return this.#addNode(new LockEntry(this.#nextNodeId, name, this.#startedMs))
     }
     return database[kind].open() ? this.#addNode(this.#newEntry(name, kind, database)) : undefined
   }
@@ -368,7 +376,7 @@ export class Directory implements FileSystem {
   }
 
   #listNames(): string[] {
-    const names: string[] = []
+    const names = [".lag"]
     if (this.#context.role.primaryName !== undefined) names.push(".primary")
     const { positions, dataDir } = this.#context
     const databases: string[] = []

@@ -1,5 +1,6 @@
 import { FuseError } from "../fuse/fuse-error.ts"
 import type { BackedFile } from "../store/backed-file.ts"
+import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
@@ -15,6 +16,7 @@ export class JournalEntry extends BackedEntry {
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)

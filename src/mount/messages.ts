@@ -10,6 +10,8 @@ export interface FsThreadOptions {
   readonly dataDir: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
+  readonly lag: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
   readonly isPrimary: boolean
   readonly nodeId: bigint
   readonly mailboxFd: Fd

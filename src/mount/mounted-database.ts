@@ -10,9 +10,11 @@ import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
+import type { Column, Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
 import type { Role } from "./role.ts"
 
 const log = logger("mount")
@@ -20,12 +22,15 @@ const log = logger("mount")
 export interface MountedDatabaseContext {
   readonly dataDir: DataDir
   readonly positions: Positions
+  readonly lag: SharedLag
+  readonly counters: Counters
   readonly role: Role
   readonly nodeId: bigint
   readonly clock: Clock
   readonly log: TransactionLog
   /** Whether the kernel's id is that of the peer thread. */
   isPeer(thread: number): boolean
+  onAppended(name: string, size: number, durationMs: number): void
   onCommit(slot: Slot): void
   /** Has the peer thread look whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
@@ -79,6 +84,11 @@ export class MountedDatabase {
 
   isPeer(thread: number): boolean {
     return this.#context.isPeer(thread)
+  }
+
+  /** One more write to a file of the database. */
+  countWrite(column: Column): void {
+    this.#context.counters.add(this.slot, column, 1)
   }
 
   publishBeforeFlush(thread: number): Deferred | undefined {

@@ -1,4 +1,6 @@
 import type { Deferred } from "../fuse/deferred.ts"
+import { Column } from "../store/counters.ts"
+import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
@@ -9,6 +11,11 @@ export class ShmEntry extends BackedEntry {
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.shm)
     this.#database = database
+  }
+
+  override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.SHM_WRITES)
+    super.write(offset, size, from, thread)
   }
 
   override sync(): void {}

@@ -17,9 +17,11 @@ import { configureLog, logger } from "../lib/log.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
+import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions, type Slot } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
+import { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
@@ -42,6 +44,7 @@ let options: FsThreadOptions
 let role: Role
 let positions: Positions
 let flags: SharedFlags
+let counters: Counters
 let commitLog: CommitLog | undefined
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
@@ -55,6 +58,7 @@ function start(given: FsThreadOptions): void {
   const dataDir = new DataDir(options.dataDir)
   positions = new Positions(options.positions)
   flags = new SharedFlags(options.flags)
+  counters = new Counters(options.counters)
   if (role.isPrimary) {
     commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
@@ -68,11 +72,14 @@ function start(given: FsThreadOptions): void {
   context = {
     dataDir,
     positions,
+    lag: new SharedLag(options.lag),
+    counters,
     role,
     nodeId: options.nodeId,
     clock: systemClock,
     log: commitLog ?? directLog,
     isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
+    onAppended: countCommit,
     onCommit: (slot) => void unstored.add(slot),
     publish: (database, last) => {
       const deferred = new Deferred()
@@ -101,6 +108,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
     errnoOf,
     negativeTimeout: FOREVER,
     syncless: true, // a commit is durable in the log before it is answered (capture.ts)
+    requestCounts: counters.requests,
     request,
     reply,
     send: (region, length) => sendReply(device, region.address, length),
@@ -115,6 +123,13 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   directory.settle()
   closeLog()
   tell({ type: "stopped" })
+}
+
+function countCommit(name: string, size: number, durationMs: number): void {
+  const slot = positions.add(name)
+  counters.add(slot, Column.COMMITS, 1)
+  counters.add(slot, Column.LTX_BYTES, size)
+  counters.commitTime.observe(durationMs)
 }
 
 /** Makes the LTX files of new transactions, after their clients were answered, and says that there are some. */

@@ -1,5 +1,6 @@
 import { FuseError } from "../fuse/fuse-error.ts"
 import type { BackedFile } from "../store/backed-file.ts"
+import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
@@ -16,6 +17,7 @@ export class WalEntry extends BackedEntry {
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.WAL_WRITES)
     const { capture } = this.#database
     if (capture === undefined) {
       if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)

@@ -31,12 +31,13 @@ export interface MaintenanceRequest {
   readonly retention: RetentionOptions
 }
 
-/** Returns how many LTX files were removed. */
+/** Returns how many LTX files were removed; `onUsage` is told how many are left, and their size. */
 export function maintain(
   { database, writtenTxid, neededTxid, retention }: MaintenanceRequest,
   dataDir: DataDir,
   nowMs: number,
   log: Logger,
+  onUsage: (fileCount: number, size: number) => void = () => {},
 ): number {
   const syncedPath = dataDir.syncedPath(database)
   const known = readSynced(syncedPath)
@@ -60,6 +61,7 @@ export function maintain(
     total -= file.size
     count += 1
   }
+  onUsage(files.length - count, total)
   appendPastPositions(dataDir.pastPath(database), past)
   if (count > 0) log.debug("removed old LTX files", { db: database, files: count })
   return count

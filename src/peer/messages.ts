@@ -113,6 +113,13 @@ export type PeerEvent =
       readonly problem: string | undefined
     }
   | { readonly type: "maintained"; readonly database: string; readonly removed: number }
+  /** How many LTX files a database has, before the `maintained` that counted them. */
+  | {
+      readonly type: "ltx-usage"
+      readonly database: string
+      readonly count: number
+      readonly size: number
+    }
   | { readonly type: "published"; readonly database: string }
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }

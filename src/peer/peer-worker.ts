@@ -15,6 +15,8 @@ import type { SnapshotFormat } from "./snapshot-format.ts"
 const SNAPSHOT_CREDIT = 512 * 1024
 
 export class PeerWorker {
+  /** Told how many LTX files a database has, and their size, whenever they were counted. */
+  onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #settled = Promise.withResolvers<void>()
@@ -215,6 +217,8 @@ export class PeerWorker {
         this.#imports.get(event.request)?.(event.result)
         this.#imports.delete(event.request)
         return
+      case "ltx-usage":
+        return this.onLtxUsage(event.database, event.count, event.size)
       case "maintained":
         this.#maintained.get(event.database)?.resolve(event.removed)
         this.#maintained.delete(event.database)

@@ -279,7 +279,11 @@ class PeerThread {
     const writtenTxid = request.writtenTxid ?? this.#databases.get(name)?.writtenTxid ?? 0n
     let removed = 0
     try {
-      removed = maintain({ ...request, writtenTxid }, this.#dataDir, systemClock.wallMs(), log)
+      const onUsage = (count: number, size: number) => {
+        tell({ type: "ltx-usage", database: name, count, size })
+      }
+      const nowMs = systemClock.wallMs()
+      removed = maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
     } catch (error) {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
     }

@@ -14,6 +14,8 @@
  *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
  *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
  *
+ *  0x41  head       u64 TXID, string32 database: the last transaction of the primary
+ *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does
  * not know.
@@ -57,6 +59,13 @@ export interface HeartbeatFrame {
   readonly timestampMs: number
 }
 
+/** Sent when the replica lacks more than what follows at once, so that it knows how far it is behind. */
+export interface HeadFrame {
+  readonly type: "head"
+  readonly txid: Txid
+  readonly database: string
+}
+
 export interface JudgedFrame {
   readonly type: "judged"
   readonly database: string
@@ -86,6 +95,7 @@ export type Frame =
   | HandoffFrame
   | HwmFrame
   | HeartbeatFrame
+  | HeadFrame
   | JudgedFrame
   | ResumableFrame
   | ResumingFrame
@@ -198,6 +208,14 @@ const heartbeat: FrameCodec<HeartbeatFrame> = {
   decode: (r) => ({ type: "heartbeat", timestampMs: r.safeI64() }),
 }
 
+const head: FrameCodec<HeadFrame> = {
+  code: 0x41,
+  fixedSize: 8,
+  hasText: true,
+  encode: (w, f) => writeText(w.u64(f.txid), f.database),
+  decode: (r) => ({ type: "head", txid: r.u64(), database: readText(r) }),
+}
+
 const judged: FrameCodec<JudgedFrame> = {
   code: 0x48,
   fixedSize: 20,
@@ -248,6 +266,7 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   handoff,
   hwm,
   heartbeat,
+  head,
   judged,
   resumable,
   resuming,

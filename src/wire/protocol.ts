@@ -4,6 +4,7 @@
  *
  *     Litefs-Protocol: 1         versions of the stream that this node speaks, the oldest and the newest: 1-2
  *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
+ *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
@@ -12,6 +13,7 @@
 
 export const PROTOCOL_HEADER = "litefs-protocol"
 export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
+export const HEADS_HEADER = "litefs-heads"
 export const DATABASES_HEADER = "litefs-databases"
 
 /** The versions of the stream that this node speaks. */

@@ -2,7 +2,12 @@ import { describe, expect, test } from "bun:test"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { makeClusterId, readClusterId, writeClusterId } from "../../src/cluster/cluster-id.ts"
+import {
+  ClusterId,
+  makeClusterId,
+  readClusterId,
+  writeClusterId,
+} from "../../src/cluster/cluster-id.ts"
 
 function withFile(act: (path: string) => void): void {
   const directory = mkdtempSync(join(tmpdir(), "litefs-cluster-"))
@@ -39,6 +44,35 @@ describe("readClusterId()", () => {
     withFile((path) => {
       expect(() => writeClusterId(path, "LFSC1")).toThrow(/LFSC and 16 hex digits expected/)
       expect(readClusterId(path)).toBeUndefined()
+    })
+  })
+})
+
+describe("ClusterId", () => {
+  test("a primary makes one, once, and keeps it", () => {
+    withFile((path) => {
+      const first = new ClusterId(path)
+      expect(first.value).toBeUndefined()
+      first.make(() => 1n)
+      first.make(() => 2n)
+      const later = new ClusterId(path)
+      later.make(() => 3n)
+      expect([first.value, later.value]).toEqual(["LFSC0000000000000001", "LFSC0000000000000001"])
+    })
+  })
+
+  test("a replica takes over that of its first primary, and refuses another", () => {
+    withFile((path) => {
+      const id = new ClusterId(path)
+      id.check("LFSC0000000000000007")
+      id.check("LFSC0000000000000007")
+      expect(() => id.check("LFSC0000000000000008")).toThrow(
+        "it belongs to cluster LFSC0000000000000008, this node to LFSC0000000000000007",
+      )
+      expect(new ClusterId(path).value).toBe("LFSC0000000000000007")
+      expect(() => new ClusterId(`${path}-none`).check("nonsense")).toThrow(
+        "LFSC and 16 hex digits",
+      )
     })
   })
 })

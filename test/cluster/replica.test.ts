@@ -226,6 +226,37 @@ describe("Replica", () => {
     expect(givenUp(fixture.events.all)).toBe(false)
   })
 
+  test("Replica passes a heartbeat on, which counts when everything before it is applied", async () => {
+    const applied = Promise.withResolvers<void>()
+    const sink = { write: () => {}, applied: () => applied.promise, abort: () => {} }
+    const [heartbeats, counted] = [new Events<number>(), new Events<number>()]
+    const onHeartbeat = (timestampMs: number, allApplied: Promise<unknown>) => {
+      heartbeats.push(timestampMs)
+      void allApplied.then(() => counted.push(timestampMs))
+    }
+    await using fixture = await Fixture.open({ sink, onHeartbeat })
+    const response = await fixture.accept()
+    response.write(HEARTBEAT)
+    await counted.until((all) => all.length === 1)
+    response.write(
+      concat(ltx("a.db", new Uint8Array(9)), ltx("b.db", new Uint8Array(9)), HEARTBEAT),
+    )
+    await heartbeats.until((all) => all.length === 2)
+    expect([...counted.all]).toEqual([5])
+    applied.resolve()
+    await counted.until((all) => all.length === 2)
+  })
+
+  test("Replica asks for heads, and passes them on", async () => {
+    const heads = new Events<string>()
+    const onHead = (database: string, txid: bigint) => heads.push(`${database} ${txid}`)
+    await using fixture = await Fixture.open({ onHead })
+    const response = await fixture.accept()
+    expect(fixture.requests.all[0]?.request.headers["litefs-heads"]).toBe("1")
+    response.write(encodeFrame({ type: "head", txid: 700n, database: "app.db" }))
+    await heads.until((all) => all.includes("app.db 700"))
+  })
+
   test("Replica connects again, with its position, when a file is refused", async () => {
     await using fixture = await Fixture.open()
     fixture.refuse = () => true

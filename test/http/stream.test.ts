@@ -13,6 +13,7 @@ import {
   type Snapshot,
   type StreamContext,
 } from "../../src/http/stream.ts"
+import { StreamTotals } from "../../src/http/stream-counters.ts"
 import { decodeLtxHeader } from "../../src/ltx/header.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { Positions } from "../../src/store/positions.ts"
@@ -93,6 +94,7 @@ class Fixture implements AsyncDisposable {
   readonly log = new LogLines()
   readonly listeners = new Set<() => void>()
   snapshot: () => Snapshot | undefined = () => undefined
+  readonly totals = new StreamTotals()
   readonly context: StreamContext
   #done: Promise<void> | undefined
 
@@ -103,6 +105,7 @@ class Fixture implements AsyncDisposable {
       snapshots: { snapshot: async () => this.snapshot() },
       clock: this.clock,
       stallMs: 500,
+      counters: this.totals,
       streams: new Set(),
       onChange: (listener) => {
         this.listeners.add(listener)
@@ -190,6 +193,37 @@ describe("ReplicaStream", () => {
       "heartbeat",
     ])
     expect(fixture.txids).toEqual([3, 4, 5])
+  })
+
+  test("ReplicaStream tells a replica that asks for it how far it is behind, now and then", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 50; txid++) fixture.commit(txid)
+    fixture.connect({ "app.db": posOf(2) }, { ...NO_WANTS, heads: true })
+    await fixture.idle()
+    expect(fixture.response.events.slice(0, 3)).toEqual(["head app.db", "ltx app.db", "ltx app.db"])
+    expect(fixture.response.events.filter((event) => event.startsWith("head"))).toHaveLength(1)
+    fixture.clock.advance(500)
+    fixture.commit(51) // one more follows at once
+    await sent(fixture, 49)
+    expect(fixture.response.events.filter((event) => event.startsWith("head"))).toHaveLength(1)
+  })
+
+  test("ReplicaStream says what it has sent, and counts it", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 3; txid++) fixture.commit(txid)
+    const bytes = ltxFile({ header: { maxTxid: 3n }, pages: [page(1, 3)] })
+    fixture.snapshot = () => snapshotOf(3, [bytes])
+    const { totals } = fixture
+    const stream = fixture.connect({})
+    await fixture.idle()
+    fixture.commit(4)
+    await sent(fixture, 2)
+    await fixture.idle()
+    expect([...stream.sent]).toEqual([["app.db", posOf(4)]])
+    expect([...totals.frameSamples()].map(({ value }) => value)).toEqual([1, 1])
+    const received = fixture.response.files.reduce((sum, file) => sum + file.length, 0)
+    expect(totals.size).toBeGreaterThan(received)
+    expect(totals.size).toBeLessThan(received + 200)
   })
 
   test("ReplicaStream sends nothing but Ready to a replica that has everything", async () => {
@@ -290,7 +324,7 @@ describe("ReplicaStream", () => {
     ])
   })
 
-  test("ReplicaStream sends a heartbeat every second in which nothing else was sent", async () => {
+  test("ReplicaStream sends a heartbeat every second, also when it sends something else", async () => {
     await using fixture = new Fixture()
     fixture.commit(1)
     fixture.connect({ "app.db": posOf(1) })
@@ -310,9 +344,10 @@ describe("ReplicaStream", () => {
     fixture.commit(2)
     await sent(fixture, 1)
     await fixture.idle()
-    fixture.clock.advance(999)
+    expect(fixture.response.events.slice(5)).toEqual(["ltx app.db"])
+    fixture.clock.advance(100)
     await fixture.idle()
-    expect(fixture.response.events.length).toBe(6)
+    expect(fixture.response.events.slice(5)).toEqual(["ltx app.db", "heartbeat"])
   })
 
   const COMPACTED: Wants = { ...NO_WANTS, compacted: true }

@@ -19,7 +19,7 @@ test.skipIf(!canMount)(
     const filter = ["--databases", "a.db,log-*"]
     const some = await scope.node({ follows: primary, flags: filter })
     for (const name of ["a.db", "log-1.db"]) await expectSame(primary, some, name)
-    const shown = [".primary", "a.db", "a.db-pos", "log-1.db", "log-1.db-pos"]
+    const shown = [".lag", ".primary", "a.db", "a.db-pos", "log-1.db", "log-1.db-pos"]
     expect(names(some)).toEqual(shown)
     expect(existsSync(join(some.data, "dbs", "b.db"))).toBe(false)
     expect(failureOf(["cat", `${some.mount}/b.db`])).toContain("No such file")

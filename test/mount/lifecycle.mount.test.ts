@@ -49,7 +49,7 @@ test.skipIf(!canMount)(
     const port = await freePort()
     const replica = await scope.node({ follows: { url: `http://127.0.0.1:${port}` } })
     await replica.logged(WAITING)
-    expect(run(["ls", "-A", replica.mount])).toBe("")
+    expect(run(["ls", "-A", replica.mount])).toBe(".lag\n")
     expect(failureOf(["cat", `${replica.mount}/a.db`])).toContain("No such file")
     const primary = await scope.node({ port })
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")

@@ -114,15 +114,23 @@ test.skipIf(!canMount)(
     const replica = await scope.node({ follows: primary })
     const names = (node: TestNode) => run(["ls", "-A", node.mount]).split("\n").filter(Boolean)
     await replica.logged(/msg="connected to the primary"/)
-    expect(names(primary)).toEqual([])
+    expect(names(primary)).toEqual([".lag"])
     sqlite3(primary, "a.db", "create table t(x)")
     await caughtUp(primary, replica, "a.db")
-    expect(names(primary)).toEqual(["a.db", "a.db-pos"])
-    expect(names(replica).sort()).toEqual([".primary", "a.db", "a.db-pos"])
+    expect(names(primary)).toEqual([".lag", "a.db", "a.db-pos"])
+    expect(names(replica).sort()).toEqual([".lag", ".primary", "a.db", "a.db-pos"])
 
     const client = new LongClient(scope, primary, "w.db")
     await client.exec("pragma journal_mode = wal; create table t(x)")
-    expect(names(primary)).toEqual(["a.db", "a.db-pos", "w.db", "w.db-pos", "w.db-shm", "w.db-wal"])
+    expect(names(primary)).toEqual([
+      ".lag",
+      "a.db",
+      "a.db-pos",
+      "w.db",
+      "w.db-pos",
+      "w.db-shm",
+      "w.db-wal",
+    ])
     const details = run(["ls", "-lU", `${primary.mount}/a.db`, `${replica.mount}/a.db`]).split("\n")
     expect(details[0]).toMatch(/^-rw-rw-rw- 1 root root 8192 /)
     expect(details[1]).toMatch(/^-r--r--r-- 1 root root 8192 /)

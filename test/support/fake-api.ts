@@ -28,9 +28,10 @@ export class FakeApi implements AsyncDisposable {
 
   static async start(
     answer: (response: ServerResponse, request: IncomingMessage) => void,
+    port = 0,
   ): Promise<FakeApi> {
     const api = new FakeApi(answer)
-    await new Promise<void>((resolve) => api.#server.listen(0, "127.0.0.1", resolve))
+    await new Promise<void>((resolve) => api.#server.listen(port, "127.0.0.1", resolve))
     api.url = `http://127.0.0.1:${(api.#server.address() as AddressInfo).port}`
     return api
   }

@@ -41,6 +41,11 @@ const frames: [type: string, frame: Frame, bytes: string][] = [
     "0000004a 0000000000000005 0000000000010000 00000005 6d792e6462",
   ],
   ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
+  [
+    "head",
+    { type: "head", txid: 258n, database: "my.db" },
+    "00000041 0000000000000102 00000005 6d792e6462",
+  ],
 ]
 
 describe("encodeFrame", () => {
@@ -82,7 +87,7 @@ describe("decodeFrame", () => {
     for (const [type, shown] of [
       ["00000000", "0x0"],
       ["00000008", "0x8"],
-      ["00000041", "0x41"],
+      ["00000042", "0x42"],
     ] as const) {
       expect(() => decodeFrame(unhex(type))).toThrow(
         `Cannot decode stream frame: unknown type ${shown}`,

@@ -1,0 +1,136 @@
+/**
+ * What this node is and how it is, for whoever asks: `/info`, `/metrics`, `/health` and `/events`.
+ *
+ *   starting ── markReady(): mounted and, on a replica, once where the primary was ──▶ ready
+ *
+ * Nothing is kept up to date here: it is read from memory that other threads write, when it is asked for.
+ */
+import type { Clock } from "../lib/clock.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { Positions, SharedState } from "../store/positions.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
+
+export interface NodeIdentity {
+  readonly id: string // 16 hexadecimal digits
+  readonly hostname: string
+  readonly version: string
+  readonly dataDir: string
+  readonly fuseDir: string
+  readonly advertiseUrl: string | undefined
+  /** Of the primary that this node follows; undefined on the primary. */
+  readonly primaryUrl: string | undefined
+  clusterId(): string | undefined
+}
+
+export interface Lag {
+  /** Undefined until the node has been in sync once. */
+  readonly ms: number | undefined
+  readonly transactions: number
+  readonly bytes: number // that have come and are not applied
+}
+
+export interface DatabaseStatus extends SharedState {
+  readonly name: string
+  readonly lag: Lag
+}
+
+/** A replica that is connected to this node. */
+export interface ConnectedReplica {
+  readonly id: string | undefined
+  readonly name: string
+  readonly connectedMs: number
+  readonly sent: ReadonlyMap<string, Pos>
+  isWanted(database: string): boolean
+}
+
+export interface NodeStatusContext {
+  readonly positions: Positions
+  readonly lag: SharedLag
+  readonly clock: Clock
+  replicas(): Iterable<ConnectedReplica>
+  /** What is known to be missing here in a database that is at the given transaction. */
+  missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
+}
+
+export class NodeStatus {
+  readonly identity: NodeIdentity
+  readonly startedMs: number
+  readonly #context: NodeStatusContext
+  readonly #listeners = new Set<() => void>()
+  #isReady = false
+  #primaryName: string | undefined
+
+  constructor(identity: NodeIdentity, context: NodeStatusContext) {
+    this.identity = identity
+    this.#context = context
+    this.startedMs = context.clock.wallMs()
+  }
+
+  get isPrimary(): boolean {
+    return this.identity.primaryUrl === undefined
+  }
+
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
+  markReady(): void {
+    this.#isReady = true
+    this.changed()
+  }
+
+  /** Host name of the primary: our own, that of the one we are connected to, or undefined when we are not. */
+  get primaryName(): string | undefined {
+    return this.isPrimary ? this.identity.hostname : this.#primaryName
+  }
+
+  setPrimaryName(name: string | undefined): void {
+    this.#primaryName = name
+    this.changed()
+  }
+
+  /** Of all databases together. */
+  get lag(): Lag {
+    const { lag, positions, clock } = this.#context
+    let [transactions, bytes] = [0, 0]
+    for (const database of this.databases()) {
+      transactions += database.lag.transactions
+      bytes += database.lag.bytes
+    }
+    return { ms: lag.lagMs(positions, clock.wallMs()), transactions, bytes }
+  }
+
+  *databases(): Generator<DatabaseStatus> {
+    const { positions } = this.#context
+    for (let slot = 0; slot < positions.count; slot++) {
+      yield this.#status(positions.name(slot), positions.read(slot))
+    }
+  }
+
+  database(name: string): DatabaseStatus | undefined {
+    const { positions } = this.#context
+    const slot = positions.find(name)
+    return slot === undefined ? undefined : this.#status(name, positions.read(slot))
+  }
+
+  replicas(): Iterable<ConnectedReplica> {
+    return this.#context.replicas()
+  }
+
+  /** Something of it may have changed. */
+  changed(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
+
+  /** Calls back whenever something may have changed, until the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #status(name: string, state: SharedState): DatabaseStatus {
+    const { lag, clock, missing } = this.#context
+    const ms = lag.databaseLagMs(state.timestampMs, clock.wallMs())
+    return { ...state, name, lag: { ms, ...missing(name, state.pos.txid) } }
+  }
+}

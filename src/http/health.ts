@@ -1,0 +1,149 @@
+/**
+ * `GET /health`: 200 when this node is as it should be, else 503; the body says why not.
+ *
+ *   ready              always: mounted and, on a replica, once where its primary was
+ *   ?max-lag-ms=N      not further behind than that, in time
+ *   ?max-lag-tx=N      … in transactions that are known to be missing, in all databases together
+ *   ?role=primary      it is the primary, or with `replica` it is one
+ *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 digits, and then with or without
+ *                      the checksum), or a decimal number
+ *   ?wait=MS           answer 503 only if it has not become so within that time
+ *
+ * Without a limit a replica that has lost its primary stays healthy: all replicas would go at once otherwise, when
+ * the primary does.
+ */
+import type { ServerResponse } from "node:http"
+import type { NodeStatus } from "../cluster/node-status.ts"
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { Gate } from "../lib/gate.ts"
+import { type Checksum, type Pos, parsePos, parseTxid, type Txid, ZERO_POS } from "../ltx/pos.ts"
+import { validateDatabaseName } from "../wire/database-name.ts"
+import { answerJson } from "./json.ts"
+import { checkQuery, numberOf } from "./query.ts"
+
+export const WAIT_MS_MAX = 60_000
+
+export interface HealthContext {
+  readonly status: NodeStatus
+  readonly clock: Clock
+}
+
+export interface Health {
+  readonly status: "ok" | "unavailable"
+  readonly reason?: string
+  readonly role: "primary" | "replica"
+  readonly isReady: boolean
+  readonly lag: { readonly ms: number | null; readonly transactions: number }
+}
+
+interface WantedPos {
+  readonly database: string
+  readonly txid: Txid
+  readonly checksum: Checksum | undefined
+}
+
+interface Conditions {
+  readonly lagMsMax: number | undefined
+  readonly lagTransactionsMax: number | undefined
+  readonly role: string | undefined
+  readonly pos: WantedPos | undefined
+}
+
+export async function handleHealth(
+  { status, clock }: HealthContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "wait"])
+  const conditions = conditionsOf(url)
+  const waitMs = Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
+
+  const news = new Gate()
+  const unsubscribe = status.onChange(() => news.open())
+  const endMs = clock.monotonicMs() + waitMs
+  const cancel = clock.after(waitMs, () => news.open())
+  response.on("close", () => news.open())
+  try {
+    while (reasonAgainst(status, conditions) !== undefined && clock.monotonicMs() < endMs) {
+      await news.wait()
+      if (response.destroyed) return
+    }
+  } finally {
+    cancel()
+    unsubscribe()
+  }
+  const health = healthOf(status, conditions)
+  answerJson(response, health.status === "ok" ? 200 : 503, health)
+}
+
+function healthOf(status: NodeStatus, conditions: Conditions): Health {
+  const reason = reasonAgainst(status, conditions)
+  const { ms, transactions } = status.lag
+  return {
+    status: reason === undefined ? "ok" : "unavailable",
+    ...(reason === undefined ? {} : { reason }),
+    role: status.isPrimary ? "primary" : "replica",
+    isReady: status.isReady,
+    lag: { ms: ms ?? null, transactions },
+  }
+}
+
+function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
+  const { lagMsMax, lagTransactionsMax, role, pos } = wanted
+  if (role !== undefined && (role === "primary") !== status.isPrimary) {
+    return status.isPrimary ? "this node is the primary" : "this node is a replica"
+  }
+  if (!status.isReady) {
+    if (status.isPrimary) return "not mounted yet"
+    const how = status.primaryName === undefined ? "connected to" : "in sync with"
+    return `not ${how} the primary yet`
+  }
+  const { ms, transactions } = status.lag
+  if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
+    const found = ms === undefined ? "of unknown length" : `${Math.round(ms)} ms`
+    return `the lag is ${found}, over ${lagMsMax} ms`
+  }
+  if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
+    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}`
+  }
+  if (pos === undefined) return undefined
+  return reasonAgainstPos(status.database(pos.database)?.pos ?? ZERO_POS, pos)
+}
+
+function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
+  if (found.txid < wanted.txid) {
+    return `"${wanted.database}" is at ${found.txid}, not at ${wanted.txid} yet`
+  }
+  const isOther =
+    found.txid === wanted.txid && found.checksum !== (wanted.checksum ?? found.checksum)
+  return isOther ? `"${wanted.database}" has another transaction ${wanted.txid}` : undefined
+}
+
+function conditionsOf(url: URL): Conditions {
+  const role = url.searchParams.get("role") ?? undefined
+  if (role !== undefined && role !== "primary" && role !== "replica") {
+    throw new LitefsError("usage", `Cannot use role=${role}: primary or replica expected`)
+  }
+  const pos = url.searchParams.get("pos")
+  return {
+    lagMsMax: numberOf(url, "max-lag-ms"),
+    lagTransactionsMax: numberOf(url, "max-lag-tx"),
+    role,
+    pos: pos === null ? undefined : posCondition(pos),
+  }
+}
+
+function posCondition(text: string): Conditions["pos"] {
+  const split = text.lastIndexOf("=")
+  const [database, position] = [text.slice(0, split), text.slice(split + 1).trim()]
+  const whole = parsePos(position)
+  // 16 digits are how positions are written: hexadecimal.
+  const decimal = /^\d{1,15}$/.test(position) ? BigInt(position) : undefined
+  const txid = whole?.txid ?? parseTxid(position) ?? decimal
+  if (split < 1 || txid === undefined) {
+    throw new LitefsError("usage", `Cannot use pos=${text}: DB=TXID expected`)
+  }
+  validateDatabaseName(database)
+  return { database, txid, checksum: whole?.checksum }
+}

@@ -1,0 +1,139 @@
+/**
+ * `GET /info`: what this node is. The first keys are the original's; the others are ours.
+ *
+ * `lag` is explained in store/shared-lag.ts; its `ms` is null until the node has been in sync once. Replicas are those that are
+ * connected now, with what they have been sent.
+ */
+import type { ServerResponse } from "node:http"
+import type { ConnectedReplica, DatabaseStatus, Lag, NodeStatus } from "../cluster/node-status.ts"
+import { formatPos } from "../ltx/pos.ts"
+import { answerJson } from "./json.ts"
+import { checkQuery } from "./query.ts"
+
+export type JournalMode = "wal" | "rollback"
+
+export interface InfoContext {
+  readonly status: NodeStatus
+  /** Undefined when there is no database file to tell. */
+  journalMode(database: string): JournalMode | undefined
+}
+
+export function handleInfo(context: InfoContext, response: ServerResponse, url: URL): void {
+  checkQuery(url, [])
+  answerJson(response, 200, nodeInfo(context))
+}
+
+export interface LagInfo {
+  readonly ms: number | null
+  readonly transactions: number
+  readonly bytes: number
+}
+
+export interface DatabaseInfo {
+  readonly name: string
+  readonly position: string
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly size: number
+  readonly journalMode: JournalMode | null
+  /** When the last transaction was made, by the primary's clock. */
+  readonly timestamp: string | null
+  readonly lag: LagInfo
+}
+
+export interface ReplicaInfo {
+  readonly id: string | null
+  readonly hostname: string
+  readonly connectedAt: string
+  readonly lag: { readonly transactions: number }
+  /** What it has been sent. */
+  readonly databases: readonly { readonly name: string; readonly position: string }[]
+}
+
+export interface NodeInfo {
+  readonly clusterID?: string
+  readonly isPrimary: boolean
+  readonly candidate: boolean
+  readonly path: string
+  readonly primary: { readonly hostname: string; readonly advertiseURL?: string }
+  readonly id: string
+  readonly hostname: string
+  readonly version: string
+  readonly mount: string
+  readonly role: "primary" | "replica"
+  readonly isReady: boolean
+  readonly isConnected: boolean
+  readonly startedAt: string
+  readonly lag: LagInfo
+  readonly databases: readonly DatabaseInfo[]
+  readonly replicas: readonly ReplicaInfo[]
+}
+
+export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
+  const { identity, isPrimary, primaryName } = status
+  const clusterId = identity.clusterId()
+  const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
+  const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  return {
+    ...(clusterId === undefined ? {} : { clusterID: clusterId }),
+    isPrimary,
+    candidate: isPrimary,
+    path: identity.dataDir,
+    primary: {
+      hostname: primaryName ?? "",
+      ...(primaryUrl === undefined ? {} : { advertiseURL: primaryUrl }),
+    },
+    id: identity.id,
+    hostname: identity.hostname,
+    version: identity.version,
+    mount: identity.fuseDir,
+    role: isPrimary ? "primary" : "replica",
+    isReady: status.isReady,
+    isConnected: primaryName !== undefined,
+    startedAt: new Date(status.startedMs).toISOString(),
+    lag: lagInfo(status.lag),
+    databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
+    replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases)),
+  }
+}
+
+function databaseInfo(
+  { name, pos, pageSize, commit, timestampMs, lag }: DatabaseStatus,
+  journalMode: JournalMode | undefined,
+): DatabaseInfo {
+  return {
+    name,
+    position: formatPos(pos),
+    pageSize,
+    pageCount: commit,
+    size: commit * pageSize,
+    journalMode: commit === 0 ? null : (journalMode ?? null),
+    timestamp: timestampMs === 0 ? null : new Date(timestampMs).toISOString(),
+    lag: lagInfo(lag),
+  }
+}
+
+function replicaInfo(
+  { id, name, connectedMs, sent, isWanted }: ConnectedReplica,
+  databases: readonly DatabaseStatus[],
+): ReplicaInfo {
+  let transactions = 0n
+  for (const { name: database, stored } of databases) {
+    if (!isWanted(database)) continue
+    const { txid } = sent.get(database) ?? { txid: 0n }
+    if (stored.txid > txid) transactions += stored.txid - txid
+  }
+  return {
+    id: id ?? null,
+    hostname: name,
+    connectedAt: new Date(connectedMs).toISOString(),
+    lag: { transactions: Number(transactions) },
+    databases: [...sent]
+      .map(([database, pos]) => ({ name: database, position: formatPos(pos) }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+  }
+}
+
+function lagInfo({ ms, transactions, bytes }: Lag): LagInfo {
+  return { ms: ms ?? null, transactions, bytes }
+}

@@ -1,0 +1,19 @@
+import type { ServerResponse } from "node:http"
+
+/** JSON as the original writes it: what could end a script or a line in a page is escaped. */
+export function encodeJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  )
+}
+
+export function answerJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = `${encodeJson(value, 2)}\n`
+  response.writeHead(status, {
+    "Content-Type": "application/json",
+    "Content-Length": Buffer.byteLength(body),
+    "Cache-Control": "no-store",
+  })
+  response.end(body)
+}

@@ -1,0 +1,67 @@
+/**
+ * Metrics in the text form that Prometheus reads (version 0.0.4): families of samples, asked for when they are read.
+ *
+ *   # HELP litefs_db_txid Current transaction ID.
+ *   # TYPE litefs_db_txid gauge
+ *   litefs_db_txid{db="app.db"} 12
+ */
+export interface Sample {
+  /** What follows the name of the family: "_bucket". */
+  readonly suffix?: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+export interface MetricFamily {
+  readonly name: string
+  readonly type: "counter" | "gauge" | "histogram"
+  readonly help: string
+  samples(): Iterable<Sample>
+}
+
+export const METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+/** Families without a sample are left out. */
+export function formatMetrics(families: Iterable<MetricFamily>): string {
+  let text = ""
+  for (const { name, type, help, samples } of families) {
+    let lines = ""
+    for (const { suffix = "", labels = {}, value } of samples()) {
+      lines += `${name}${suffix}${formatLabels(labels)} ${formatValue(value)}\n`
+    }
+    if (lines !== "") text += `# HELP ${name} ${escapeHelp(help)}\n# TYPE ${name} ${type}\n${lines}`
+  }
+  return text
+}
+
+/** A family of one sample without labels. */
+export function single(
+  type: "counter" | "gauge",
+  name: string,
+  help: string,
+  value: () => number | undefined,
+): MetricFamily {
+  const samples = () => {
+    const number = value()
+    return number === undefined ? [] : [{ value: number }]
+  }
+  return { name, type, help, samples }
+}
+
+function formatLabels(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`)
+  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`
+}
+
+function formatValue(value: number): string {
+  if (value === Number.POSITIVE_INFINITY) return "+Inf"
+  return value === Number.NEGATIVE_INFINITY ? "-Inf" : String(value)
+}
+
+function escapeLabel(text: string): string {
+  return escapeHelp(text).replaceAll('"', '\\"')
+}
+
+function escapeHelp(text: string): string {
+  return text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")
+}

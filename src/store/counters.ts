@@ -1,0 +1,59 @@
+/**
+ * What the fs thread counts, in memory that the main thread reads when it is asked for metrics.
+ *
+ * Only the fs thread writes, so an increment is a load and a store, without a lock; a reader may miss the last one.
+ * Numbers are doubles: whole up to 2^53, and an aligned one is never seen half written.
+ *
+ *   0…63    requests of the kernel, by opcode
+ *   64…95   histogram of the time that a transaction took to become durable
+ *   96…     per database, by slot: COLUMNS
+ */
+import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
+import type { Slot } from "./positions.ts"
+
+export const OPCODE_COUNT = 64
+const HISTOGRAM_START = OPCODE_COUNT
+const SLOT_START = 96
+const SLOT_COUNT_MAX = 16384
+
+/** What is counted of each database. */
+export const Column = {
+  DATABASE_WRITES: 0,
+  JOURNAL_WRITES: 1,
+  WAL_WRITES: 2,
+  SHM_WRITES: 3,
+  COMMITS: 4,
+  LTX_BYTES: 5,
+} as const
+
+const COLUMN_COUNT = 6
+
+export type Column = (typeof Column)[keyof typeof Column]
+
+export class Counters {
+  readonly memory: SharedArrayBuffer
+  readonly requests: Float64Array
+  readonly commitTime: Histogram
+  readonly #words: Float64Array
+
+  static create(): Counters {
+    return new Counters(new SharedArrayBuffer((SLOT_START + SLOT_COUNT_MAX * COLUMN_COUNT) * 8))
+  }
+
+  constructor(memory: SharedArrayBuffer) {
+    this.memory = memory
+    this.#words = new Float64Array(memory)
+    this.requests = this.#words.subarray(0, OPCODE_COUNT)
+    const histogram = this.#words.subarray(HISTOGRAM_START, HISTOGRAM_START + HISTOGRAM_WORDS)
+    this.commitTime = new Histogram(histogram)
+  }
+
+  add(slot: Slot, column: Column, count: number): void {
+    const at = SLOT_START + slot * COLUMN_COUNT + column
+    this.#words[at] = (this.#words[at] as number) + count
+  }
+
+  read(slot: Slot, column: Column): number {
+    return this.#words[SLOT_START + slot * COLUMN_COUNT + column] as number
+  }
+}

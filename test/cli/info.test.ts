@@ -1,0 +1,155 @@
+import { describe, expect, test } from "bun:test"
+import { run } from "../../src/cli/main-command.ts"
+import type { NodeInfo } from "../../src/http/info.ts"
+import { FakeApi } from "../support/fake-api.ts"
+import { FakeIo } from "../support/fake-io.ts"
+
+const START_MS = Date.parse("2026-11-23T10:00:00.000Z")
+
+const PRIMARY: NodeInfo = {
+  clusterID: "LFSC0000000000000001",
+  isPrimary: true,
+  candidate: true,
+  path: "/var/lib/litefs",
+  primary: { hostname: "one", advertiseURL: "http://one:20202" },
+  id: "00000000000000AB",
+  hostname: "one",
+  version: "9.8.7",
+  mount: "/litefs",
+  role: "primary",
+  isReady: true,
+  isConnected: true,
+  startedAt: "2026-11-23T08:57:30.400Z",
+  lag: { ms: 0, transactions: 0, bytes: 0 },
+  databases: [
+    {
+      name: "app.db",
+      position: "000000000000abcd/fedcba9876543210",
+      pageSize: 4096,
+      pageCount: 3000,
+      size: 12_288_000,
+      journalMode: "wal",
+      timestamp: "2026-11-23T09:59:58.209Z",
+      lag: { ms: 0, transactions: 0, bytes: 0 },
+    },
+    {
+      name: "old.db",
+      position: "0000000000000002/8000000000000000",
+      pageSize: 512,
+      pageCount: 0,
+      size: 0,
+      journalMode: null,
+      timestamp: null,
+      lag: { ms: 0, transactions: 0, bytes: 0 },
+    },
+  ],
+  replicas: [
+    {
+      id: "00000000000000CD",
+      hostname: "two",
+      connectedAt: "2026-11-23T09:59:00.000Z",
+      lag: { transactions: 12 },
+      databases: [{ name: "app.db", position: "000000000000abcc/fedcba9876543210" }],
+    },
+  ],
+}
+
+async function litefs(...args: string[]) {
+  const io = new FakeIo()
+  io.clock.advance(START_MS)
+  const code = await run(["info", ...args], io)
+  return { code, out: io.out, err: io.err }
+}
+
+async function infoOf(info: object, ...args: string[]) {
+  await using api = await FakeApi.start((response) => response.end(JSON.stringify(info)))
+  const result = await litefs("--url", api.url, ...args)
+  expect(api.requests).toMatchObject([{ method: "GET", url: "/info" }])
+  return result
+}
+
+describe("litefs info", () => {
+  test("shows a primary, its databases and its replicas", async () => {
+    const { code, out, err } = await infoOf(PRIMARY)
+    expect({ code, err }).toEqual({ code: 0, err: "" })
+    expect(out).toMatchInlineSnapshot(`
+      "node     one, LiteFS 9.8.7, up 1h2m29s
+      role     primary
+      state    ready
+      mount    /litefs
+      data     /var/lib/litefs
+      cluster  LFSC0000000000000001
+
+      DATABASE  POSITION                           JOURNAL  PAGES  PAGE SIZE      SIZE  CHANGED
+      app.db    000000000000abcd/fedcba9876543210  wal       3000       4096  11.7 MiB  2026-11-23T09:59:58.209Z
+      old.db    0000000000000002/8000000000000000  dropped      0        512       0 B  never
+
+      REPLICA  ID                CONNECTED  DATABASES  NOT SENT
+      two      00000000000000CD         1m          1        12
+      "
+    `)
+  })
+
+  test("shows a replica, and how far it is behind", async () => {
+    const lag = { ms: 204.4, transactions: 1, bytes: 300 }
+    const [app] = PRIMARY.databases
+    const { out } = await infoOf({
+      ...PRIMARY,
+      isPrimary: false,
+      role: "replica",
+      hostname: "two",
+      lag,
+      databases: [{ ...app, lag }],
+      replicas: [],
+    })
+    expect(out).toMatchInlineSnapshot(`
+      "node     two, LiteFS 9.8.7, up 1h2m29s
+      role     replica of one at http://one:20202
+      state    ready, lag 204ms, 1 transaction missing
+      mount    /litefs
+      data     /var/lib/litefs
+      cluster  LFSC0000000000000001
+
+      DATABASE  POSITION                           JOURNAL  PAGES  PAGE SIZE      SIZE  CHANGED                     LAG  MISSING
+      app.db    000000000000abcd/fedcba9876543210  wal       3000       4096  11.7 MiB  2026-11-23T09:59:58.209Z  204ms        1
+      "
+    `)
+  })
+
+  test("shows a replica that has not found its primary", async () => {
+    const { out } = await infoOf({
+      ...PRIMARY,
+      isPrimary: false,
+      isReady: false,
+      isConnected: false,
+      primary: { hostname: "", advertiseURL: "http://one:20202" },
+      lag: { ms: null, transactions: 0, bytes: 0 },
+      databases: [],
+      replicas: [],
+    })
+    expect(out).toContain("role     replica, not connected to the primary at http://one:20202\n")
+    expect(out).toContain("state    not in sync with the primary yet\n")
+  })
+
+  test("--json prints what the node says, byte for byte", async () => {
+    const text = '{\n  "isPrimary": true,\n  "new": "\\u003c"\n}\n'
+    await using api = await FakeApi.start((response) => response.end(text))
+    expect(await litefs("--url", api.url, "--json")).toEqual({ code: 0, out: text, err: "" })
+  })
+
+  test("fails when there is no node, or something else that answers", async () => {
+    expect(await litefs("--url", "http://127.0.0.1:1")).toMatchObject({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(/^ERROR: Cannot reach LiteFS at http:\/\/127.0.0.1:1: .+\n$/),
+    })
+    expect(await infoOf({ clusterID: "LFSC" })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("its /info is not that of this version"),
+    })
+  })
+
+  test("a stray word is an error", async () => {
+    expect(await litefs("a.db")).toMatchObject({ code: 2, out: "" })
+  })
+})

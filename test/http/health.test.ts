@@ -1,0 +1,163 @@
+import { describe, expect, test } from "bun:test"
+import { StatusNode } from "../support/status-node.ts"
+
+async function health(node: StatusNode, query = "") {
+  const response = await node.get(`/health${query}`)
+  const { reason } = (await response.json()) as { reason?: string }
+  return { status: response.status, reason }
+}
+
+/** A replica that is in sync. */
+async function syncedReplica(): Promise<StatusNode> {
+  const node = await StatusNode.start("replica")
+  node.api.setPrimaryName("zero")
+  node.commit("a.db", 3)
+  await node.heartbeat()
+  node.api.status.markReady()
+  return node
+}
+
+const OK = { status: 200, reason: undefined }
+
+describe("GET /health", () => {
+  test("is 503 until a primary is mounted", async () => {
+    await using node = await StatusNode.start()
+    expect(await health(node)).toEqual({ status: 503, reason: "not mounted yet" })
+    node.api.status.markReady()
+    expect(await health(node)).toEqual(OK)
+  })
+
+  test("is 503 until a replica has been where its primary was", async () => {
+    await using node = await StatusNode.start("replica")
+    expect((await health(node)).reason).toBe("not connected to the primary yet")
+    node.api.setPrimaryName("zero")
+    expect((await health(node)).reason).toBe("not in sync with the primary yet")
+    node.api.status.markReady()
+    expect(await health(node)).toEqual(OK)
+  })
+
+  test("tells role, readiness and lag", async () => {
+    await using node = await syncedReplica()
+    node.clock.advance(250)
+    expect(await (await node.get("/health")).json()).toEqual({
+      status: "ok",
+      role: "replica",
+      isReady: true,
+      lag: { ms: 250, transactions: 0 },
+    })
+  })
+
+  test("without a limit a replica that has lost its primary stays healthy", async () => {
+    await using node = await syncedReplica()
+    node.api.setPrimaryName(undefined)
+    node.clock.advance(3_600_000)
+    expect(await health(node)).toEqual(OK)
+  })
+
+  test("max-lag-ms limits the time", async () => {
+    await using node = await syncedReplica()
+    node.clock.advance(1500)
+    expect(await health(node, "?max-lag-ms=1500")).toEqual(OK)
+    const reason = "the lag is 1500 ms, over 1499 ms"
+    expect(await health(node, "?max-lag-ms=1499")).toEqual({ status: 503, reason })
+    await node.heartbeat()
+    expect(await health(node, "?max-lag-ms=0")).toEqual(OK)
+  })
+
+  test("max-lag-tx limits the transactions that are missing", async () => {
+    await using node = await syncedReplica()
+    node.progress?.head("a.db", 8n)
+    expect(await health(node, "?max-lag-tx=5")).toEqual(OK)
+    const reason = "the lag is 5 transactions, over 4"
+    expect(await health(node, "?max-lag-tx=4")).toEqual({ status: 503, reason })
+  })
+
+  test("a primary has no lag, and is no replica", async () => {
+    await using node = await StatusNode.start()
+    node.api.status.markReady()
+    expect(await health(node, "?max-lag-ms=0&max-lag-tx=0&role=primary")).toEqual(OK)
+    expect((await health(node, "?role=replica")).reason).toBe("this node is the primary")
+    await using other = await syncedReplica()
+    expect((await health(other, "?role=primary")).reason).toBe("this node is a replica")
+    expect(await health(other, "?role=replica")).toEqual(OK)
+  })
+
+  test.each([
+    ["a.db=3", undefined],
+    ["a.db=0000000000000003", undefined],
+    ["a.db=0000000000000003/8000000000000003", undefined],
+    ["a.db=2", undefined],
+    ["a.db=0000000000000002/8000000000000007", undefined], // of a past that is not known here
+    ["a.db=4", '"a.db" is at 3, not at 4 yet'],
+    ["a.db=000000000000000a", '"a.db" is at 3, not at 10 yet'],
+    ["a.db=0000000000000003/8000000000000007", '"a.db" has another transaction 3'],
+    ["b=c.db=1", '"b=c.db" is at 0, not at 1 yet'],
+  ])("pos=%s", async (pos, reason) => {
+    await using node = await syncedReplica()
+    const expected = reason === undefined ? OK : { status: 503, reason }
+    expect(await health(node, `?pos=${encodeURIComponent(pos)}`)).toEqual(expected)
+  })
+
+  test("waits for what is not so yet, and answers when it is", async () => {
+    await using node = await syncedReplica()
+    const transaction = health(node, "?pos=a.db=5&wait=30000")
+    const lag = (async () => {
+      node.clock.advance(5000)
+      return health(node, "?max-lag-ms=100&wait=30000")
+    })()
+    while (node.clock.timerCount < 2) await Bun.sleep(1)
+    node.commit("a.db", 4)
+    node.commit("a.db", 5)
+    expect(await transaction).toEqual(OK)
+    await node.heartbeat()
+    expect(await lag).toEqual(OK)
+    expect(node.clock.timerCount).toBe(0)
+  })
+
+  test("stops waiting when the time is over, or nobody listens any more", async () => {
+    await using node = await syncedReplica()
+    const late = health(node, "?pos=a.db=5&wait=2000")
+    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    node.clock.advance(2000)
+    expect((await late).reason).toBe('"a.db" is at 3, not at 5 yet')
+
+    const abort = new AbortController()
+    const gone = node.get("/health?pos=a.db=5&wait=2000", { signal: abort.signal })
+    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    abort.abort()
+    await expect(gone).rejects.toThrow()
+    while (node.clock.timerCount > 0) await Bun.sleep(1)
+  })
+
+  test.each([
+    "?max-lag=5",
+    "?max-lag-ms=",
+    "?max-lag-ms=-1",
+    "?max-lag-ms=1.5",
+    "?max-lag-ms=1e3",
+    "?max-lag-ms=5s",
+    "?max-lag-ms=9999999999999999",
+    "?max-lag-ms=5&max-lag-ms=6",
+    "?max-lag-tx=NaN",
+    "?role=candidate",
+    "?role=",
+    "?pos=a.db",
+    "?pos==5",
+    "?pos=a.db=",
+    "?pos=a.db=x",
+    "?pos=a.db=12345678901234567",
+    "?pos=../a.db=1",
+    "?pos=a.db-wal=1",
+    "?pos=%00=1",
+    "?pos=%ff%fe=1%00",
+    "?wait=-1",
+    "?wait=10s",
+    "?__proto__=1",
+    "?constructor=1",
+  ])("%s is 400", async (query) => {
+    await using node = await syncedReplica()
+    const response = await node.get(`/health${query}`)
+    expect(response.status).toBe(400)
+    expect(await response.text()).toMatch(/^Cannot /)
+  })
+})

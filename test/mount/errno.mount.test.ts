@@ -1,0 +1,174 @@
+/**
+ * What operations on each kind of file come to, on the primary and on a replica, beside what they come to with the
+ * original (LiteFS 0.5.14). Where ours differs, a word says why it is better:
+ *
+ *   said    the errno says what is wrong: EACCES for what nobody may change, not EIO, which is a broken disk
+ *   refused something that cannot work is refused, where the original says that it did it
+ *   safe    the original breaks something: files that nobody can remove, or the creation of all other files
+ *   works   the original does not do it
+ */
+import { expect, test } from "bun:test"
+import { caughtUp, run, sqlite3 } from "../support/client.ts"
+import { fileOperations, type Outcome } from "../support/file-operations.ts"
+import { canMount, Scope } from "../support/node.ts"
+
+type Better = "said" | "refused" | "safe" | "works"
+
+/** One for both nodes, or the primary's and the replica's. */
+type Both = Outcome | readonly [primary: Outcome, replica: Outcome]
+
+type Row = readonly [operation: string, ours: Both, original?: Both, better?: Better]
+
+const mode = (name: string) => `(fs.statSync("${name}").mode & 0o7777).toString(8)`
+const size = (name: string) => `fs.statSync("${name}").size`
+const open = (name: string, flags: string) => `open("${name}", "${flags}", () => {})`
+const write = (name: string, length = 1, at = 0) =>
+  `open("${name}", "r+", (fd) => fs.writeSync(fd, bytes(${length}), 0, ${length}, ${at}))`
+
+const ROWS: readonly Row[] = [
+  // Attributes.
+  ['fs.statSync(".").ino', 1, 1],
+  [mode("."), ["777", "555"], ["777", "555"]],
+  [mode("x.db"), ["666", "444"], ["666", "444"]],
+  [mode("x.db-pos"), "444", "666", "said"],
+  [size("x.db-pos"), 34, 34],
+  [mode("x.db-lock"), "444", "444"],
+  [size("x.db-lock"), 0, 0],
+  [mode(".lag"), "444", "444"],
+  [size(".lag"), 11, 11],
+  [mode(".primary"), ["ENOENT", "444"], ["ENOENT", "444"]],
+  ['fs.statSync("x.db").nlink', 1, 1],
+
+  // Names that are not there.
+  [size("x.db-journal"), "ENOENT", "ENOENT"],
+  [size("x.db-wal"), "ENOENT", "ENOENT"],
+  [size("none.db"), "ENOENT", "ENOENT"],
+  [size("none.db-pos"), "ENOENT", "ENOENT"],
+  [size("none.db-lock"), "ENOENT", "ENOENT"],
+  [size(".hidden"), "ENOENT", "ENOENT"],
+  [size("n".repeat(255)), "ENOENT", "ENOENT"],
+
+  // The listing.
+  ['fs.readdirSync(".").includes(".lag")', true, true],
+  ['fs.readdirSync(".").includes(".primary")', [false, true], [false, true]],
+  ['fs.readdirSync(".").includes("x.db-pos")', true, true],
+  ['fs.readdirSync(".").includes("x.db-lock")', false, false],
+
+  // Opening and reading.
+  [open("x.db", "r"), "ok", "ok"],
+  [open("x.db", "r+"), "ok", "ok"],
+  [open("x.db", "a+"), "ok", "ok"],
+  [open("x.db", "wx"), "EEXIST", "EEXIST"],
+  [open("x.db-pos", "r+"), "ok", "ok"],
+  [open("x.db-lock", "r+"), "ok", "ok"],
+  [open(".lag", "r+"), "ok", "ok"],
+  ['fs.readFileSync("x.db-lock", "latin1")', "", ""],
+  ['fs.readFileSync(".lag", "latin1").length', 11, 11],
+  ['fs.readFileSync("x.db", "latin1").slice(0, 15)', "SQLite format 3", "SQLite format 3"],
+  ['open("x.db", "r", (fd) => fs.readSync(fd, bytes(100), 0, 100, 1 << 20))', 0, 0],
+  ['open("x.db", "r", (fd) => fs.readSync(fd, bytes(100), 0, 100, 8182))', 10, 10],
+  ['open("x.db-pos", "r", (fd) => fs.readSync(fd, bytes(100), 0, 100, 33))', 1, 1],
+
+  // Writing.
+  [write(".lag"), "EACCES", "EIO", "said"],
+  [write("x.db-pos"), "EACCES", "EIO", "said"],
+  [write("x.db-lock"), "EACCES", "EIO", "said"],
+  [write("x.db", 1, 50), ["EIO", "EROFS"], "EIO", "said"],
+  [write("x.db", 4096), ["EIO", "EROFS"], [4096, "EIO"], "refused"], // it would be replicated by nobody
+  ['fs.truncateSync(".lag")', "EACCES", "ok", "refused"],
+  ['fs.truncateSync("x.db-pos")', "EACCES", "ok", "refused"],
+  ['fs.truncateSync("x.db-lock", 5)', "EACCES", "ok", "refused"],
+  ['fs.truncateSync("x.db", 8192)', "ok", "ok"],
+  ['fs.truncateSync("x.db", 4096)', ["EIO", "EROFS"], "EIO", "said"],
+  ['fs.truncateSync("x.db", 0)', ["EIO", "EROFS"], "EIO", "said"],
+
+  // Syncing: everything that is committed is durable.
+  ['open("x.db", "r+", (fd) => fs.fsyncSync(fd))', "ok", "ok"],
+  ['open("x.db", "r+", (fd) => fs.fdatasyncSync(fd))', "ok", "ok"],
+  ['open(".", "r", (fd) => fs.fsyncSync(fd))', "ok", "ok"],
+  ['open(".lag", "r", (fd) => fs.fsyncSync(fd))', "ok", "EIO", "works"],
+  ['open("x.db-pos", "r", (fd) => fs.fsyncSync(fd))', "ok", "EIO", "works"],
+
+  // Attributes are not kept.
+  ['fs.chmodSync("x.db", 0o600)', "ok", "ok"],
+  ['fs.chownSync("x.db", 1, 1)', "ok", "ok"],
+  ['fs.utimesSync("x.db", 1, 1)', "ok", "ok"],
+  ['fs.chmodSync(".lag", 0o600)', "ok", "ok"],
+  ['fs.chmodSync("x.db-lock", 0o600)', "ok", "ok"],
+  [mode(".lag"), "444", "444"],
+
+  // What the mount has none of.
+  ['fs.mkdirSync("sub")', "EPERM", "EPERM"],
+  ['fs.rmdirSync("none")', "ENOENT", "ENOENT"],
+  ['fs.rmdirSync("x.db")', "ENOTDIR", "ENOTDIR"],
+  ['fs.symlinkSync("x.db", "link")', "EPERM", "EIO", "said"],
+  ['fs.linkSync("x.db", "hard")', "EPERM", "EIO", "said"],
+  ['fs.renameSync("x.db", "y.db")', "EPERM", "EIO", "said"],
+  ['fs.renameSync("x.db-lock", "y.db-lock")', "EPERM", "EIO", "said"],
+  ['fs.renameSync(".lag", "y")', "EPERM", "EIO", "said"],
+  ['fs.readlinkSync("x.db")', "EINVAL", "EINVAL"],
+  ['tool("mkfifo", "pipe")', "Operation not permitted", "Input/output error", "said"],
+  ['fs.accessSync("x.db", fs.constants.W_OK)', "ok", "ok"],
+  ['fs.accessSync(".", fs.constants.W_OK)', "ok", "ok"],
+
+  // Creating.
+  [open("none.db-journal", "w"), "ENOENT", "ENOENT"],
+  [open("none.db-wal", "w"), "ENOENT", "ENOENT"],
+  [open("none.db-shm", "w"), "ENOENT", "ENOENT"],
+  [open("new.db-pos", "wx"), "EACCES", "EIO", "safe"],
+  [open("new.db-lock", "wx"), "EACCES", "EIO", "safe"],
+  [open(".lag", "wx"), "EEXIST", "EEXIST"],
+  [open("x.db-lock", "wx"), "EEXIST", "EEXIST"],
+  [open("notes.txt", "wx"), ["ok", "EACCES"], "ok", "safe"],
+  ['fs.unlinkSync("notes.txt")', ["ok", "ENOENT"], ["EIO", "EACCES"], "safe"],
+  [open("a b.db", "wx"), ["ok", "EACCES"], "ok", "safe"],
+  ['fs.unlinkSync("a b.db")', ["ok", "ENOENT"], ["EIO", "EACCES"], "safe"],
+  [open("n".repeat(300), "wx"), ["ENAMETOOLONG", "EACCES"], "ENOENT", "said"],
+
+  // Removing.
+  ['fs.unlinkSync(".lag")', "EACCES", ["ENOENT", "EACCES"], "said"],
+  ['fs.unlinkSync("x.db-pos")', "EACCES", "ENOSYS", "said"],
+  ['fs.unlinkSync("x.db-lock")', "EACCES", "ENOSYS", "said"],
+  ['fs.unlinkSync("none.db")', "ENOENT", "ENOENT"],
+  ['fs.unlinkSync("x.db-journal")', "ENOENT", "ENOENT"],
+  ['fs.unlinkSync("x.db-wal")', "ENOENT", "ENOENT"],
+]
+
+function of(both: Both, index: 0 | 1): Outcome {
+  return typeof both === "object" ? both[index] : both
+}
+
+test.skipIf(!canMount)(
+  "operations on every kind of file come to what the table says",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "x.db", "create table t(x); insert into t values(1)")
+    await caughtUp(primary, replica, "x.db")
+    const operations = ROWS.map(([operation]) => operation)
+    for (const [index, node] of ([primary, replica] as const).entries()) {
+      const found = fileOperations(node, operations)
+      const expected = Object.fromEntries(
+        ROWS.map(([operation, ours]) => [operation, of(ours, index as 0 | 1)]),
+      )
+      expect(found).toEqual(expected)
+    }
+    // None of it has broken anything.
+    sqlite3(primary, "x.db", "insert into t values(2)")
+    sqlite3(primary, "new.db", "create table t(x)")
+    await caughtUp(primary, replica, "x.db")
+    await caughtUp(primary, replica, "new.db")
+    expect(sqlite3(replica, "x.db", "select count(*) from t")).toBe("2")
+    expect(run(["ls", "-A", primary.mount])).not.toContain("notes.txt")
+  },
+  30_000,
+)
+
+test("every difference from the original has its reason, and nothing else has one", () => {
+  for (const [operation, ours, original, better] of ROWS) {
+    const [a, b] = [ours, original ?? ours]
+    const isSame = of(a, 0) === of(b, 0) && of(a, 1) === of(b, 1)
+    expect([operation, isSame]).toEqual([operation, better === undefined])
+  }
+})
