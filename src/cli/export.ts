@@ -3,11 +3,13 @@ import { defineCommand } from "citty"
 import { LitefsError } from "../lib/errors.ts"
 import { API_FLAGS, apiUrl, callApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
+import { signalExitCode } from "./child.ts"
 import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
 import { ExportFile } from "./export-file.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
+import type { SignalName } from "./process-events.ts"
 import { Progress } from "./progress.ts"
 
 const FLAGS = {
@@ -59,19 +61,43 @@ async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<nu
     io.stderr(success())
     return 0
   }
-  const file = new ExportFile(path, values.force)
-  try {
-    await receive(url, file, io)
-    await file.finish()
-  } finally {
-    await file.discard()
-  }
+  const signalled = await exportFile(url, new ExportFile(path, values.force), io)
+  if (signalled !== undefined) return signalExitCode(signalled)
   io.stdout(success())
   return 0
 }
 
-async function receive(url: URL, target: Target, io: CliIo): Promise<void> {
-  const { headers, body } = await callApi(url)
+/** Without this Bun gives up after five minutes. */
+const PATIENT = { timeout: false } as const
+
+/** Leaves nothing behind when it is told to stop, and returns the signal. */
+async function exportFile(url: URL, file: ExportFile, io: CliIo): Promise<SignalName | undefined> {
+  const stopping = new AbortController()
+  let signalled: SignalName | undefined
+  const removeListener = io.events.onSignal(({ name }) => {
+    signalled ??= name
+    stopping.abort()
+  })
+  try {
+    await receive(url, file, io, stopping.signal)
+    await file.finish()
+    return undefined
+  } catch (error) {
+    if (signalled === undefined) throw error
+    return signalled
+  } finally {
+    await file.discard()
+    removeListener()
+  }
+}
+
+async function receive(
+  url: URL,
+  target: Target,
+  io: CliIo,
+  signal: AbortSignal | null = null,
+): Promise<void> {
+  const { headers, body } = await callApi(url, { signal, ...PATIENT })
   const length = headers.get("Content-Length")
   const size = length === null ? undefined : Number(length)
   const progress = new Progress(io, size)

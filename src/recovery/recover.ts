@@ -20,9 +20,10 @@ import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { systemClock } from "../lib/clock.ts"
-import { LitefsError } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
+import type { LtxHandler } from "../ltx/decoder.ts"
 import {
   formatChecksum,
   formatPos,
@@ -166,7 +167,7 @@ function recoverContent(
       return stateAfter(summary, sums)
     }
   }
-  if (!isAt(sumsAfter(chain, sums, summary), summary)) throw damaged(name, sums, last)
+  if (!isAt(sumsAfter(name, chain, sums, summary), summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)
   writeSynced(dataDir.syncedPath(name), state.pos.txid)
   return state
@@ -197,7 +198,7 @@ function findLast(
   }
   // This throws when it is damaged too, and then both stay: the next start must not take one torn file for all.
   const before = ltx.list().at(-2)
-  const last = before && { file: before, summary: readLtxFile(before.path) }
+  const last = before && { file: before, summary: readChainFile(name, before) }
   const kept = setAside(file.path, "torn", systemClock.wallMs())
   log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
   return last
@@ -229,7 +230,7 @@ function replay(
 ): HistoryState {
   for (const file of chain) {
     let pageSize = 0
-    readLtxFile(file.path, {
+    readChainFile(name, file, {
       header: (header) => {
         pageSize = header.pageSize
       },
@@ -250,13 +251,14 @@ function replay(
 
 /** `sums` as they will be when the files are replayed: what would not help must not write over what is there. */
 function sumsAfter(
+  name: string,
   chain: readonly LtxFileInfo[],
   sums: PageChecksums,
   { header: { pageSize, commit } }: LtxSummary,
 ): PageChecksums {
   for (const file of chain) {
     let isSameSize = true
-    readLtxFile(file.path, {
+    readChainFile(name, file, {
       header: (header) => {
         isSameSize = header.pageSize === pageSize // else a later file holds every page
       },
@@ -268,6 +270,17 @@ function sumsAfter(
     })
   }
   return sums
+}
+
+/** A file of the log that has to be whole. */
+function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = {}): LtxSummary {
+  try {
+    return readLtxFile(file.path, on)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const problem = `its LTX file "${file.path}" is damaged: ${messageOf(error)}`
+    throw new LitefsError("damaged", `Cannot open database "${name}": ${problem}`, { cause: error })
+  }
 }
 
 function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {

@@ -53,4 +53,9 @@ export class Trace {
 }
 
 const path = process.env.LITEFS_TRACE
-export const trace = path === undefined || path === "" ? undefined : new Trace(path)
+export let trace = path === undefined || path === "" ? undefined : new Trace(path)
+
+/** For tests that run the code under test in their own process. */
+export function setTrace(next: Trace | undefined): void {
+  trace = next
+}

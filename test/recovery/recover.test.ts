@@ -92,6 +92,22 @@ describe("recoverDatabase()", () => {
     database.sqlite.run("ROLLBACK")
   })
 
+  test("recoverDatabase() rolls back a hot journal also when the log that it would replay is damaged", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    const image = imageOf(database)
+    database.sqlite.run("PRAGMA cache_size=5; BEGIN")
+    for (let i = 0; i < 30; i++) database.sqlite.run(INSERT)
+    database.sqlite.run("UPDATE t SET a = hex(randomblob(200))")
+    database.save()
+    database.sqlite.run("ROLLBACK")
+    writeSynced(database.path("synced"), 1n)
+    database.flip(200, "ltx", "0000000000000003-0000000000000003.ltx")
+    const found = recover(directory)
+    expectAt(database, image, 4, found)
+    expect(found.log.lines).toEqual(["info: rolled back"])
+  })
+
   test("recoverDatabase() removes a journal that is not hot", () => {
     using directory = new DataDirectory()
     const database = directory.database()
