@@ -105,6 +105,15 @@ export class FrozenView {
     this.#saved += 1
   }
 
+  /**
+   * Before another file takes the place of the database file, and the WAL is emptied: the reader has the old file
+   * open, so only what is in the WAL has to be saved.
+   */
+  leaveFile(): void {
+    for (const pgno of this.state.walOffsets.keys()) this.save(pgno)
+    this.loseWal()
+  }
+
   /** Before the frames of the WAL go. */
   loseWal(): void {
     this.#pages.loseWal()

@@ -6,6 +6,7 @@ import {
   openFile,
   openIfExists,
   readAt,
+  renameFile,
   reserveSpace,
   sizeOf,
   syncData,
@@ -83,6 +84,13 @@ export class BackedFile {
 
   sync(): void {
     syncData(`${this.kind}:fsync`, this.fd)
+  }
+
+  /** The file at `path`, of the same file system, takes the place of this one. */
+  replaceBy(path: string): void {
+    renameFile(`${this.kind}:replace`, path, this.path)
+    this.close()
+    this.create()
   }
 
   /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */

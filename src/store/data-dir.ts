@@ -8,7 +8,7 @@
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
- *   <root>/import/<number>                             databases on their way in
+ *   <root>/import/<number>, .ltx, .sums                databases on their way in
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
  */
@@ -106,6 +106,15 @@ export class DataDir {
   /** Where a database that comes in is kept until it is in its place. */
   importPath(file: number): string {
     return join(this.root, "import", `${file}`)
+  }
+
+  /** Its transaction, and the checksums of its pages: see peer/import-preparation.ts. */
+  importLtxPath(file: number): string {
+    return `${this.importPath(file)}.ltx`
+  }
+
+  importSumsPath(file: number): string {
+    return `${this.importPath(file)}.sums`
   }
 
   /** Makes the directory of importPath(), empty: what a crash has left there belongs to nobody. */
