@@ -244,7 +244,7 @@ export class Capture {
     try {
       for (const view of this.#views) view.leaveFile()
       this.#views.clear()
-      this.#database.replaceBy(content.path)
+      this.#database.replaceBy(content.path, content.oldPath)
       if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
       if (this.#walFile.open()) this.#walFile.truncate(0)

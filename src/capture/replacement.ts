@@ -26,6 +26,8 @@ import type { PageChecksums } from "./page-checksums.ts"
 export interface Replacement {
   /** The database file, which is moved. */
   readonly path: string
+  /** Where the file that it replaces goes. */
+  readonly oldPath: string
   /** The LTX file of all its pages, which is moved too. */
   readonly ltxPath: string
   readonly pageSize: number

@@ -81,6 +81,7 @@ async function removeFiles(dataDir: DataDir, file: number): Promise<void> {
     dataDir.importPath(file),
     dataDir.importLtxPath(file),
     dataDir.importSumsPath(file),
+    dataDir.importOldPath(file),
   ]
   for (const path of paths) {
     try {

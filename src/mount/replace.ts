@@ -95,7 +95,8 @@ function openPrepared(
     if (saved === undefined) return undefined
     const { pageSize, commit, sums } = saved
     const ltxPath = dataDir.importLtxPath(number)
-    return { path, ltxPath, pageSize, commit, sums, isWalMode: isWalMode(header) }
+    const oldPath = dataDir.importOldPath(number)
+    return { path, ltxPath, oldPath, pageSize, commit, sums, isWalMode: isWalMode(header) }
   } finally {
     file.close()
   }

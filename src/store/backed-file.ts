@@ -1,6 +1,7 @@
 import {
   closeFile,
   type Fd,
+  linkFile,
   O_CREAT,
   O_RDWR,
   openFile,
@@ -86,11 +87,23 @@ export class BackedFile {
     syncData(`${this.kind}:fsync`, this.fd)
   }
 
-  /** The file at `path`, of the same file system, takes the place of this one. */
-  replaceBy(path: string): void {
+  /**
+   * The file at `path`, of the same file system, takes the place of this one, which keeps the name `oldPath`: to
+   * give back the room of a large file takes long, and somebody else may do it.
+   */
+  replaceBy(path: string, oldPath: string): void {
+    if (this.open()) this.#keepAs(oldPath)
     renameFile(`${this.kind}:replace`, path, this.path)
     this.close()
     this.create()
+  }
+
+  #keepAs(path: string): void {
+    try {
+      linkFile(`${this.kind}:link`, this.path, path)
+    } catch {
+      // Then it goes at once.
+    }
   }
 
   /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */

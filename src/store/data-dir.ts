@@ -8,7 +8,7 @@
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
- *   <root>/import/<number>, .ltx, .sums                databases on their way in
+ *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's
  *   <root>/lock                                        held by the daemon that uses the directory
  */
@@ -115,6 +115,11 @@ export class DataDir {
 
   importSumsPath(file: number): string {
     return `${this.importPath(file)}.sums`
+  }
+
+  /** The database file that it has replaced. */
+  importOldPath(file: number): string {
+    return `${this.importPath(file)}.old`
   }
 
   /** Makes the directory of importPath(), empty: what a crash has left there belongs to nobody. */

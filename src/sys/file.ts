@@ -190,6 +190,14 @@ export function renameFile(op: string, from: string, to: string): void {
   trace?.append({ type: "rename", path: from, to })
 }
 
+/** Gives a file a second name, which must be free. */
+export function linkFile(op: string, path: string, to: string): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `link "${path}" to "${to}"`)
+  const error = libc.link(pathAddress(path, 0), pathAddress(to, 1)) < 0 ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, `link "${path}" to "${to}"`)
+}
+
 /** False when it was there already. */
 export function makeDirectory(op: string, path: string): boolean {
   const fault = faults?.check(op) ?? 0

@@ -29,6 +29,7 @@ const { symbols } = dlopen(LIBC, {
   ftruncate: { args: ["i32", FFIType.i64_fast], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   rename: { args: ["ptr", "ptr"], returns: "i32" },
+  link: { args: ["ptr", "ptr"], returns: "i32" },
   mkdir: { args: ["ptr", "u32"], returns: "i32" },
   rmdir: { args: ["ptr"], returns: "i32" },
   statfs: { args: ["ptr", "ptr"], returns: "i32" },
@@ -84,6 +85,7 @@ interface Libc {
   ftruncate(fd: number, size: number): number
   unlink(path: number): number
   rename(from: number, to: number): number
+  link(path: number, to: number): number
   mkdir(path: number, mode: number): number
   rmdir(path: number): number
   statfs(path: number, into: number): number
