@@ -7,7 +7,7 @@
  * the data of a write. It is written when the call has succeeded. A sync tells how long the file was when the
  * sync began, since only what was recorded before is known to be covered.
  */
-import { appendFileSync, fstatSync, openSync, statSync } from "node:fs"
+import { appendFileSync, closeSync, fstatSync, openSync, statSync } from "node:fs"
 
 export type TraceEvent =
   | { readonly type: "create"; readonly path: string; readonly inode: string }
@@ -39,6 +39,10 @@ export class Trace {
     head.writeUInt32LE(data.length, 4)
     // One write(2) to a file opened for appending: records of two threads never mix.
     appendFileSync(this.#fd, Buffer.concat([head, json, data]))
+  }
+
+  close(): void {
+    closeSync(this.#fd)
   }
 
   /** What tells a file from all others: a path does not, since it may be removed and made again. */

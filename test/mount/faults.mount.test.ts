@@ -13,6 +13,7 @@ import { testRandom } from "../support/random.ts"
 import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
 import { MODES } from "../torture/model.ts"
+import { noStartFaultsResult, startFaults } from "../torture/start-faults.ts"
 
 const random = testRandom()
 
@@ -25,6 +26,17 @@ test.skipIf(!canMount).each(MODES)(
     expect(result.faults).toBeGreaterThan(0)
   },
   60_000,
+)
+
+test.skipIf(!canMount).each(["primary", "replica"] as const)(
+  "system calls that fail while a %s starts on what a crash left, or stops, lose nothing",
+  async (at) => {
+    const result = noStartFaultsResult()
+    const mode = random.pick(MODES)
+    await startFaults({ random, mode, at, sample: 8, limitMs: 15_000, result })
+    expect(result.faults).toBeGreaterThan(0)
+  },
+  90_000,
 )
 
 test.skipIf(!canMount)(

@@ -12,25 +12,27 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 
-interface FileImage {
+export interface FileImage {
   readonly name: string
   readonly bytes: Uint8Array // without the zeros at the end
   readonly size: number
   readonly modifiedMs: number
+  readonly inode: string // as sys/trace.ts has it
 }
 
 export class DirectoryImage {
-  readonly #directories: string[] = []
-  readonly #files: FileImage[] = []
+  readonly directories: string[] = []
+  readonly files: FileImage[] = []
 
   constructor(root: string) {
     for (const name of readdirSync(root, { recursive: true, encoding: "utf8" }).sort()) {
       const status = statSync(join(root, name))
       if (status.isDirectory()) {
-        this.#directories.push(name)
+        this.directories.push(name)
       } else {
         const bytes = withoutZeros(readFileSync(join(root, name)))
-        this.#files.push({ name, bytes, size: status.size, modifiedMs: status.mtimeMs })
+        const inode = `${status.dev}:${status.ino}`
+        this.files.push({ name, bytes, size: status.size, modifiedMs: status.mtimeMs, inode })
       }
     }
   }
@@ -38,8 +40,8 @@ export class DirectoryImage {
   /** Makes it at a place where nothing is. */
   writeTo(root: string): void {
     mkdirSync(root, { recursive: true })
-    for (const name of this.#directories) mkdirSync(join(root, name))
-    for (const { name, bytes, size, modifiedMs } of this.#files) {
+    for (const name of this.directories) mkdirSync(join(root, name))
+    for (const { name, bytes, size, modifiedMs } of this.files) {
       const fd = openSync(join(root, name), "wx")
       writeSync(fd, bytes)
       ftruncateSync(fd, size)
