@@ -134,12 +134,18 @@ async function runRound(job: Job): Promise<void> {
   }
 }
 
+/** Of the time that is left, what is due to one round. */
+function shareMs(): number {
+  const rounds = jobs.reduce((sum, { goal, rounds }) => sum + goal - rounds, 1)
+  return Math.min((minutes * 60_000 - (Date.now() - startedMs)) / rounds, 6 * 3600_000)
+}
+
 /** Every fault of every call, for as long as there is time. */
 async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = job.rounds % 2 === 1 ? "primary" : "replica"
   const result = noSweepResult()
   const durations = ["once", "lifted", "kill"] as const
-  const limitMs = Math.min(minutes * 60_000 - (Date.now() - startedMs), 6 * 3600_000)
+  const limitMs = shareMs()
   try {
     await sweep({ random, mode, durations, at, sample: Infinity, limitMs, result })
   } finally {
@@ -154,7 +160,7 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 async function failStarts(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = job.rounds % 2 === 1 ? "primary" : "replica"
   const result = noStartFaultsResult()
-  const limitMs = Math.min(minutes * 60_000 - (Date.now() - startedMs), 6 * 3600_000)
+  const limitMs = shareMs()
   try {
     await startFaults({ random, mode, at, sample: Infinity, limitMs, result })
   } finally {

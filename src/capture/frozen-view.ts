@@ -119,7 +119,12 @@ export class FrozenView {
     this.#pages.loseWal()
   }
 
+  /** Does not throw: the next start removes what cannot be removed now. */
   close(): void {
-    this.#side.remove().close()
+    try {
+      this.#side.remove().close()
+    } catch {
+      this.#side.close()
+    }
   }
 }

@@ -20,10 +20,9 @@ import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { systemClock } from "../lib/clock.ts"
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
-import type { LtxHandler } from "../ltx/decoder.ts"
 import {
   formatChecksum,
   formatPos,
@@ -42,6 +41,8 @@ import { readSynced, writeSynced } from "../store/synced.ts"
 import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isHot, rollBack } from "./journal-rollback.ts"
+import { removeLeftovers } from "./leftovers.ts"
+import { chainTo, isWhole, readChainFile } from "./log-chain.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
@@ -87,6 +88,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
       log.warn("set aside a WAL with commits that are in no LTX file", { db: name, file: kept })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    removeLeftovers(dataDir.databaseDir(name))
     return state
   } finally {
     database.close()
@@ -272,41 +274,12 @@ function sumsAfter(
   return sums
 }
 
-/** A file of the log that has to be whole. */
-function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = {}): LtxSummary {
-  try {
-    return readLtxFile(file.path, on)
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    const problem = `its LTX file "${file.path}" is damaged: ${messageOf(error)}`
-    throw new LitefsError("damaged", `Cannot open database "${name}": ${problem}`, { cause: error })
-  }
-}
-
 function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {
   const expected = formatChecksum(summary.trailer.postApplyChecksum)
   return new LitefsError(
     "damaged",
     `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(file.maxTxid)}`,
   )
-}
-
-/** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */
-function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[], synced: Txid): LtxFileInfo[] {
-  const chain = [last]
-  for (let next = last; next.minTxid > synced + 1n; ) {
-    const before = files.find((file) => file.maxTxid === next.minTxid - 1n)
-    if (before === undefined) break
-    chain.unshift(before)
-    next = before
-  }
-  return chain
-}
-
-/** Whether the files begin where the database file is known to be, or with all of it. */
-function isWhole(chain: readonly LtxFileInfo[], synced: Txid): boolean {
-  const first = chain[0]?.minTxid ?? 0n
-  return first === 1n || (synced > 0n && first <= synced + 1n)
 }
 
 function sumPages(database: BackedFile, { header }: LtxSummary): PageChecksums {

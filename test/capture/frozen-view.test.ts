@@ -4,6 +4,8 @@ import { join } from "node:path"
 import type { Capture } from "../../src/capture/capture.ts"
 import { FrozenPages } from "../../src/capture/frozen-pages.ts"
 import { FrozenView } from "../../src/capture/frozen-view.ts"
+import { Errno } from "../../src/sys/errno.ts"
+import { setFaults } from "../../src/sys/faults.ts"
 import { CapturedDatabase, imageChecksum, regionOf } from "../support/captured-database.ts"
 import { decodeLtxFile } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
@@ -265,6 +267,19 @@ describe("FrozenView and SnapshotReader", () => {
       }
       for (const each of open) await check(each)
     }
+  })
+
+  test("FrozenView.close() goes on when its side file cannot be removed", async () => {
+    using clients = new WalClients(4)
+    const before = clients.image
+    const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
+    setFaults({ check: (op) => (op === "snapshot:unlink" ? Errno.EIO : 0) })
+    try {
+      expect(Buffer.compare(await snapshot.finish(), before)).toBe(0)
+    } finally {
+      setFaults(undefined)
+    }
+    expect(existsSync(snapshot.state.sidePath)).toBe(true)
   })
 })
 

@@ -108,6 +108,17 @@ describe("recoverDatabase()", () => {
     expect(found.log.lines).toEqual(["info: rolled back"])
   })
 
+  test("recoverDatabase() removes what nobody goes on with, and nothing else", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    const strange = ["snapshot-x", "notes", "database.tmp"]
+    for (const name of ["snapshot-12", "synced.tmp", "checksums.tmp", ...strange]) {
+      writeFileSync(database.path(name), "left behind")
+    }
+    expectAt(database, imageOf(database), 4, recover(directory))
+    expect(readdirSync(database.path()).sort()).toEqual(["database", "ltx", ...strange].sort())
+  })
+
   test("recoverDatabase() removes a journal that is not hot", () => {
     using directory = new DataDirectory()
     const database = directory.database()

@@ -1,0 +1,12 @@
+/** Files beside a database that a crash leaves. */
+import { join } from "node:path"
+import { listDirectory, unlinkFile } from "../sys/file.ts"
+
+/** Pages that were kept for a snapshot, and files that were to replace others: nobody goes on with them. */
+export function removeLeftovers(directory: string): void {
+  for (const { name } of listDirectory("data:list", directory)) {
+    if (/^snapshot-\d+$|^(synced|checksums)\.tmp$/.test(name)) {
+      unlinkFile("leftover:unlink", join(directory, name))
+    }
+  }
+}
