@@ -149,7 +149,7 @@ function recoverContent(
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
-  const sums = sumPages(database, summary)
+  let sums = sumPages(database, summary)
   if (isAt(sums, summary)) {
     cutToSize(database, summary)
     return stateAfter(summary, sums)
@@ -168,6 +168,7 @@ function recoverContent(
       writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
       return stateAfter(summary, sums)
     }
+    sums = sumPages(database, summary) // they are those of the WAL now
   }
   if (!isAt(sumsAfter(name, chain, sums, summary), summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)

@@ -268,6 +268,21 @@ describe("recoverDatabase()", () => {
     expect(found.log.lines).toEqual(["info: copied pages from the WAL that are in no LTX file"])
   })
 
+  test("recoverDatabase() replays a log that does not begin at a known place, whatever an older WAL holds", () => {
+    using directory = new DataDirectory()
+    const database = directory.database("app.db", 3, "wal")
+    const wal = database.read("wal") // up to the third transaction
+    database.commit("UPDATE t SET a = 'changed' WHERE id = 1")
+    database.sqlite.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.save()
+    const atFour = database.read("database")
+    database.commit("INSERT INTO t(a) VALUES('in the log alone')")
+    for (const txid of [1, 2, 3, 4]) rmSync(database.ltxPath(txid))
+    writeFileSync(database.path("database"), atFour)
+    writeFileSync(database.path("wal"), wal)
+    expectAt(database, imageOf(database), 5, recover(directory))
+  })
+
   test("recoverDatabase() sets aside a WAL with commits that are in no LTX file", () => {
     using directory = new DataDirectory()
     const database = directory.database("app.db", 3, "wal")
