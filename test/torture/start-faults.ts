@@ -94,8 +94,8 @@ class Starts {
     if (replica !== undefined) await untilSame(primary, replica)
     // A transaction that is not ended, and has come to the disk.
     const spilling = "pragma cache_size = 2; begin; update t set x = randomblob(20000)"
+    const expected = await lookAt(primary) // before it, since it locks readers out
     if (replica === undefined) await writer.exec(spilling)
-    const expected = await lookAt(primary)
     await node.stop("SIGKILL")
     await node.end()
     await writer.close("SIGKILL")
