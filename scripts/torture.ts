@@ -12,12 +12,23 @@ import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
+import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
-import { powerCut } from "../test/torture/power-cut.ts"
+import { noPowerCutResult, powerCut } from "../test/torture/power-cut.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
+import { noStartFaultsResult, startFaults } from "../test/torture/start-faults.ts"
 
-const KINDS = ["client", "daemon", "links", "shrink", "faults", "power"] as const
+const KINDS = [
+  "client",
+  "daemon",
+  "links",
+  "shrink",
+  "faults",
+  "starts",
+  "power",
+  "lockpage",
+] as const
 type Kind = (typeof KINDS)[number]
 
 const CLIENT_KILLS = 2000
@@ -27,6 +38,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const FAILURES_MAX = 20
+const LOCK_PAGE_SIZES = [65536, 4096] as const
 
 /** Kills, faults of links, power cuts, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
@@ -35,7 +47,9 @@ const GOALS: Record<Kind, number> = {
   links: LINK_FAULTS,
   shrink: SHRINK_ROUNDS,
   faults: 2, // on the primary, on the replica
+  starts: 2,
   power: POWER_CUTS,
+  lockpage: LOCK_PAGE_SIZES.length,
 }
 
 interface Job {
@@ -122,7 +136,10 @@ async function runRound(job: Job): Promise<void> {
     else if (mode === "mixed") return
     else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
     else if (kind === "faults") await sweepAll(job, random, mode)
-    else await cutPower(job, random, mode)
+    else if (kind === "starts") await failStarts(job, random, mode)
+    else if (kind === "lockpage") {
+      await lockPage({ mode, pageSize: LOCK_PAGE_SIZES[(job.rounds - 1) % 2] ?? 65536 })
+    } else await cutPower(job, random, mode)
     console.log(`${lineOf(job)}, ${((Date.now() - roundStartMs) / 1000).toFixed(1)} s`)
   } catch (error) {
     job.failures += 1
@@ -131,12 +148,18 @@ async function runRound(job: Job): Promise<void> {
   }
 }
 
+/** Of the time that is left, what is due to one round. */
+function shareMs(): number {
+  const rounds = jobs.reduce((sum, { goal, rounds }) => sum + goal - rounds, 1)
+  return Math.min((minutes * 60_000 - (Date.now() - startedMs)) / rounds, 6 * 3600_000)
+}
+
 /** Every fault of every call, for as long as there is time. */
 async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = job.rounds % 2 === 1 ? "primary" : "replica"
   const result = noSweepResult()
   const durations = ["once", "lifted", "kill"] as const
-  const limitMs = Math.min(minutes * 60_000 - (Date.now() - startedMs), 6 * 3600_000)
+  const limitMs = shareMs()
   try {
     await sweep({ random, mode, durations, at, sample: Infinity, limitMs, result })
   } finally {
@@ -148,19 +171,33 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   }
 }
 
+async function failStarts(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const at = job.rounds % 2 === 1 ? "primary" : "replica"
+  const result = noStartFaultsResult()
+  const limitMs = shareMs()
+  try {
+    await startFaults({ random, mode, at, sample: Infinity, limitMs, result })
+  } finally {
+    console.log(
+      `starts ${mode} of the ${at}: ${result.faults} faults of ${result.ops.size} calls, ` +
+        `${result.refusals} did not start`,
+    )
+  }
+}
+
 async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
-  const result = { cuts: 0, acknowledged: 0 }
+  const result = noPowerCutResult()
   const synchronous = random.pick(["full", "normal"] as const)
   const node = random.pick(["primary", "primary", "replica"] as const)
   const maintains = random.below(2) === 0
   const common = { random, mode, synchronous, node, maintains, result }
   await powerCut({ ...common, transactions: 100, cuts: 150 })
-  job.result.kills += result.cuts
+  job.result.kills += result.cuts + result.recoveryCuts + result.recoveryFaults
   job.result.acknowledged += result.acknowledged
 }
 
 function progress(job: Job): number {
-  const countsRounds = job.kind === "shrink" || job.kind === "faults"
+  const countsRounds = !["client", "daemon", "power"].includes(job.kind)
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

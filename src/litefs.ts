@@ -30,7 +30,7 @@ import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
-import { checkDatabaseFile } from "./peer/check-worker.ts"
+import { checkImport } from "./peer/check-worker.ts"
 import { PeerWorker } from "./peer/peer-worker.ts"
 import { Counters } from "./store/counters.ts"
 import { DataDir } from "./store/data-dir.ts"
@@ -213,8 +213,10 @@ export class LiteFS {
         const advice = `import on the primary at ${role.primaryUrl}`
         throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
       },
-      check: (name: string, path: string, isThorough: boolean) =>
-        checkDatabaseFile(newWorker("./peer/check-thread.ts"), name, { path, isThorough }),
+      prepare: (database: string, file: number, isThorough: boolean) => {
+        const request = { dataDir: dataDir.root, database, file, isThorough }
+        return checkImport(newWorker("./peer/check-thread.ts"), request)
+      },
       replace: async (name: string, file: number) => {
         await this.#mounted.promise
         return peer.import(name, file)

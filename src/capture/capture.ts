@@ -243,9 +243,9 @@ export class Capture {
     this.#onCommit()
     this.#isTorn = true
     try {
-      for (const view of this.#views) view.saveRange(0, Number.MAX_SAFE_INTEGER)
-      this.#database.create()
-      content.copyTo(this.#database)
+      for (const view of this.#views) view.leaveFile()
+      this.#views.clear()
+      this.#database.replaceBy(content.path, content.oldPath)
       if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
       if (this.#walFile.open()) this.#walFile.truncate(0)

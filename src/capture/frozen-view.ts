@@ -115,12 +115,26 @@ export class FrozenView {
     this.#saved += 1
   }
 
+  /**
+   * Before another file takes the place of the database file, and the WAL is emptied: the reader has the old file
+   * open, so only what is in the WAL has to be saved.
+   */
+  leaveFile(): void {
+    for (const pgno of this.state.walOffsets.keys()) this.save(pgno)
+    this.loseWal()
+  }
+
   /** Before the frames of the WAL go. */
   loseWal(): void {
     this.#pages.loseWal()
   }
 
+  /** Does not throw: the next start removes what cannot be removed now. */
   close(): void {
-    this.#side.remove().close()
+    try {
+      this.#side.remove().close()
+    } catch {
+      this.#side.close()
+    }
   }
 }

@@ -20,8 +20,10 @@ import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { LtxDirectory } from "../store/ltx-directory.ts"
+import { placeLtxFile } from "../store/ready-ltx-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { PageChecksums } from "./page-checksums.ts"
+import type { Replacement } from "./replacement.ts"
 
 export interface Change {
   readonly pageSize: number // bytes
@@ -77,7 +79,7 @@ export class History {
   #pageSize: number
   #commit: number
   #timestampMs: number
-  readonly #sums: PageChecksums
+  #sums: PageChecksums
 
   constructor(name: string, state: HistoryState, context: HistoryContext) {
     this.name = name
@@ -185,6 +187,36 @@ export class History {
     this.#timestampMs = timestampMs
     this.#onAppended?.(this.name, size, this.#clock.monotonicMs() - startMs)
     return true
+  }
+
+  /**
+   * Adds a transaction whose LTX file was made beforehand: every page of the database is in it. As append(), it makes
+   * it durable or throws and changes nothing.
+   */
+  adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
+    this.#log.materialize()
+    const txid = this.#pos.txid + 1n
+    const timestampMs = this.#clock.wallMs()
+    const header = {
+      flags: LTX_FLAG_COMPRESSED,
+      pageSize,
+      commit,
+      minTxid: txid,
+      maxTxid: txid,
+      timestampMs,
+      preApplyChecksum: this.#pos.checksum,
+      walOffset: 0,
+      walSize: 0,
+      walSalt1: 0,
+      walSalt2: 0,
+      nodeId: this.#nodeId,
+    }
+    placeLtxFile(ltxPath, header, this.ltx)
+    this.#sums = sums
+    this.#pos = { txid, checksum: sums.total }
+    this.#pageSize = pageSize
+    this.#commit = commit
+    this.#timestampMs = timestampMs
   }
 
   /** The transaction that leaves no database: the file was removed. */

@@ -61,7 +61,8 @@ export class NodeApi {
     const headers = { ...(init.headers as Record<string, string>), ...this.#headers }
     const tls = this.#tls?.current()
     try {
-      const options = { ...init, headers, ...(tls === undefined ? {} : { tls }) }
+      // Without `timeout` Bun gives up after five minutes.
+      const options = { ...init, timeout: false, headers, ...(tls === undefined ? {} : { tls }) }
       // A node never redirects; whoever does is not to be shown the token.
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {

@@ -3,11 +3,13 @@ import { defineCommand } from "citty"
 import { LitefsError } from "../lib/errors.ts"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
+import { signalExitCode } from "./child.ts"
 import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
 import { ExportFile } from "./export-file.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
+import type { SignalName } from "./process-events.ts"
 import { Progress } from "./progress.ts"
 
 const FLAGS = {
@@ -61,19 +63,46 @@ async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<nu
     io.stderr(success())
     return 0
   }
-  const file = new ExportFile(path, values.force)
-  try {
-    await receive(api, name, file, io)
-    await file.finish()
-  } finally {
-    await file.discard()
-  }
+  const signalled = await exportFile(api, name, new ExportFile(path, values.force), io)
+  if (signalled !== undefined) return signalExitCode(signalled)
   io.stdout(success())
   return 0
 }
 
-async function receive(api: NodeApi, name: string, target: Target, io: CliIo): Promise<void> {
-  const { headers, body } = await api.call("/export", { name })
+/** Leaves nothing behind when it is told to stop, and returns the signal. */
+async function exportFile(
+  api: NodeApi,
+  name: string,
+  file: ExportFile,
+  io: CliIo,
+): Promise<SignalName | undefined> {
+  const stopping = new AbortController()
+  let signalled: SignalName | undefined
+  const removeListener = io.events.onSignal((event) => {
+    signalled ??= event.name
+    stopping.abort()
+  })
+  try {
+    await receive(api, name, file, io, stopping.signal)
+    await file.finish()
+    return undefined
+  } catch (error) {
+    if (signalled === undefined) throw error
+    return signalled
+  } finally {
+    await file.discard()
+    removeListener()
+  }
+}
+
+async function receive(
+  api: NodeApi,
+  name: string,
+  target: Target,
+  io: CliIo,
+  signal: AbortSignal | null = null,
+): Promise<void> {
+  const { headers, body } = await api.call("/export", { name }, { signal })
   const length = headers.get("Content-Length")
   const size = length === null ? undefined : Number(length)
   const progress = new Progress(io, size)

@@ -19,8 +19,11 @@ export interface SessionOptions {
   readonly server: FuseServer
   readonly request: Region
   readonly reply: Region
-  /** What can wait until the client has its answer. */
-  afterReply(): void
+  /**
+   * What can wait until the client has its answer. When it returns a number, it is called again after so many
+   * milliseconds, even if there is no request until then.
+   */
+  afterReply(): number | undefined
   /** A descriptor that becomes readable when there are messages, and who takes them. */
   readonly mailbox: { readonly readFd: Fd; take(): void }
 }
@@ -29,10 +32,14 @@ export interface SessionOptions {
 export function serve(options: SessionOptions): void {
   const { device, server, request, reply, mailbox } = options
   const poller = new Poller(device, mailbox.readFd)
+  let waitMs: number | undefined
   for (;;) {
-    poller.wait()
+    poller.wait(waitMs)
     if (poller.isReady(1)) mailbox.take()
-    if (!poller.isReady(0)) continue
+    if (!poller.isReady(0)) {
+      waitMs = options.afterReply()
+      continue
+    }
     const length = readDevice(device, request)
     if (length === -Errno.ENODEV) return
     // ENOENT: the request was interrupted before it was read. The others are to be tried again.
@@ -40,7 +47,7 @@ export function serve(options: SessionOptions): void {
     if (length < 0) throw new SysError(-length, "fuse:read", "read a request")
     const replyLength = server.handle(length)
     if (replyLength > 0) sendReply(device, reply.address, replyLength)
-    options.afterReply()
+    waitMs = options.afterReply()
   }
 }
 

@@ -1,14 +1,13 @@
 /**
  * `POST /import?name=DB`: the body, a SQLite database file, takes the place of the database, or becomes a new one.
  *
- *   body ─▶ a file beside the databases ─▶ checked ─▶ one transaction ─▶ the position after it
+ *   body ─▶ a file beside the databases ─▶ checked, prepared ─▶ one transaction ─▶ the position after it
  *
  * Until the transaction nothing has changed. `verify=false` leaves SQLite's integrity check out.
  */
-import type { FileHandle } from "node:fs/promises"
-import { open, rm } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { LitefsError } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
 import { formatPos, type Pos } from "../ltx/pos.ts"
 import {
   DATABASE_HEADER_SIZE,
@@ -16,17 +15,21 @@ import {
   trustedPageCount,
 } from "../sqlite/database-header.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { AsyncFile, removeFile } from "../sys/async-file.ts"
+import { isNoSpace } from "../sys/errno.ts"
 import { databaseNameOf } from "./query.ts"
 
 export interface ImportContext {
   readonly dataDir: DataDir
   /** Throws when this node does not take writes. */
   checkWritable(): void
-  /** Throws when the file at `path` is not a whole database. */
-  check(name: string, path: string, isThorough: boolean): Promise<void>
-  /** Puts DataDir.importPath(file) in the place of the database. */
-  replace(name: string, file: number): Promise<Pos>
+  /** Throws when DataDir.importPath(file) is not a whole database. Makes it ready for replace(). */
+  prepare(name: string, file: number, isThorough: boolean): Promise<void>
+  /** Puts it in the place of the database. Undefined when it has to be prepared again. */
+  replace(name: string, file: number): Promise<Pos | undefined>
 }
+
+const log = logger("import")
 
 let nextFile = 1
 
@@ -40,11 +43,9 @@ export async function handleImport(
   context.checkWritable()
   const isThorough = url.searchParams.get("verify") !== "false"
   const file = nextFile++
-  const path = context.dataDir.importPath(file)
   try {
-    await receive(name, request, path)
-    await context.check(name, path, isThorough)
-    const pos = await context.replace(name, file)
+    await receive(name, request, context.dataDir.importPath(file))
+    const pos = await put(context, name, file, isThorough)
     response.setHeader("Litefs-Position", formatPos(pos))
     response.end()
   } catch (error) {
@@ -52,17 +53,52 @@ export async function handleImport(
     if (!request.complete) response.setHeader("Connection", "close")
     throw error
   } finally {
-    await rm(path, { force: true })
+    await removeFiles(context.dataDir, file)
+  }
+}
+
+/** It goes wrong only when clients change the journal mode of the database just then. */
+const ATTEMPT_COUNT_MAX = 5
+
+async function put(
+  context: ImportContext,
+  name: string,
+  file: number,
+  isThorough: boolean,
+): Promise<Pos> {
+  for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX; attempt++) {
+    await context.prepare(name, file, isThorough && attempt === 0)
+    const pos = await context.replace(name, file)
+    if (pos !== undefined) return pos
+  }
+  const problem = "clients change its journal mode all the time"
+  throw new LitefsError("unavailable", `Cannot import "${name}": ${problem}`)
+}
+
+/** What is left of them. The next start removes what cannot be removed now. */
+async function removeFiles(dataDir: DataDir, file: number): Promise<void> {
+  const paths = [
+    dataDir.importPath(file),
+    dataDir.importLtxPath(file),
+    dataDir.importSumsPath(file),
+    dataDir.importOldPath(file),
+  ]
+  for (const path of paths) {
+    try {
+      await removeFile("import:unlink", path)
+    } catch (error) {
+      log.warn("cannot remove a file of an import", { path, error })
+    }
   }
 }
 
 async function receive(name: string, request: IncomingMessage, path: string): Promise<void> {
-  const file = await asCondition(name, () => open(path, "wx"))
+  const file = await asCondition(name, () => AsyncFile.create("import", path))
   try {
     const header = new HeaderCheck(name)
     for await (const part of bodyOf(name, request)) {
       header.take(part)
-      await asCondition(name, () => write(file, part))
+      await asCondition(name, () => file.append(part))
     }
   } finally {
     await file.close()
@@ -116,20 +152,13 @@ async function* bodyOf(name: string, request: IncomingMessage): AsyncGenerator<U
   }
 }
 
-async function write(file: FileHandle, part: Uint8Array): Promise<void> {
-  for (let done = 0; done < part.length; ) {
-    const { bytesWritten } = await file.write(part, done, part.length - done)
-    done += bytesWritten
-  }
-}
-
 /** A full disk is no defect of ours. */
 async function asCondition<T>(name: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action()
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code !== "ENOSPC" && code !== "EDQUOT") throw error
-    throw new LitefsError("no-space", `Cannot import "${name}": ${message}`, { cause: error })
+    if (!isNoSpace(error)) throw error
+    const message = `Cannot import "${name}": ${messageOf(error)}`
+    throw new LitefsError("no-space", message, { cause: error })
   }
 }

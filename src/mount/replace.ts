@@ -5,20 +5,24 @@
  * there is none. Here nothing else happens meanwhile, so what it has seen is checked once more and stays true.
  */
 import { emptyHistoryState, History } from "../capture/history.ts"
-import { Replacement } from "../capture/replacement.ts"
+import { isFitFor, type Replacement } from "../capture/replacement.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import type { Pos } from "../ltx/pos.ts"
+import { takeSums } from "../recovery/saved-sums.ts"
+import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
+import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
-import { Errno, SysError } from "../sys/errno.ts"
+import { isNoSpace } from "../sys/errno.ts"
+import { readBytesAt } from "../sys/file.ts"
 import type { Directory } from "./directory.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
 
 export interface ReplaceRequest {
   readonly database: string
-  /** DataDir.importPath() of the content, which is verified. */
+  /** DataDir.importPath() of the content, which is verified and prepared. */
   readonly file: number
   /** Whether the database was there, and nobody is in a transaction of it. */
   readonly isLocked: boolean
@@ -35,6 +39,8 @@ export type ReplaceOutcome =
     }
   /** The database is there now, or is no longer: nothing was done. */
   | { readonly kind: "changed" }
+  /** The journal mode is another than when the file was prepared, which has to be done again. Else the same. */
+  | { readonly kind: "stale" }
   | { readonly kind: "refused"; readonly code: ErrorCode; readonly message: string }
 
 const SIDE_FILES = ["-journal", "-wal", "-shm"]
@@ -65,13 +71,34 @@ function replace(
   // Of a database that was removed; to the next client they would belong to this one.
   if (!isThere) for (const suffix of SIDE_FILES) directory.removeIfThere(name + suffix)
   const old = isThere ? known?.capture?.databaseHeader() : undefined
-  const content = new Replacement(context.dataDir.importPath(file), old)
+  const content = openPrepared(context.dataDir, file, old)
+  if (content === undefined) return { kind: "stale" }
+  const database = put(content, name, known, directory, context)
+  const { pos, pageSize, commit } = must(database.capture, "capture").history
+  return { kind: "replaced", pos, pageSize, commit, nodeIds }
+}
+
+/** What peer/import-preparation.ts has left; undefined when it does not fit the database as it is now. */
+function openPrepared(
+  dataDir: DataDir,
+  number: number,
+  old: Uint8Array | undefined,
+): Replacement | undefined {
+  const path = dataDir.importPath(number)
+  const file = new BackedFile("import", path)
   try {
-    const database = put(content, name, known, directory, context)
-    const { pos, pageSize, commit } = must(database.capture, "capture").history
-    return { kind: "replaced", pos, pageSize, commit, nodeIds }
+    const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+    readBytesAt("import:read", file.fd, bytes, 0)
+    if (old !== undefined && !isFitFor(bytes, old)) return undefined
+    const header = must(decodeDatabaseHeader(bytes), "header")
+    const saved = takeSums(dataDir.importSumsPath(number), file)
+    if (saved === undefined) return undefined
+    const { pageSize, commit, sums } = saved
+    const ltxPath = dataDir.importLtxPath(number)
+    const oldPath = dataDir.importOldPath(number)
+    return { path, ltxPath, oldPath, pageSize, commit, sums, isWalMode: isWalMode(header) }
   } finally {
-    content.close()
+    file.close()
   }
 }
 
@@ -86,30 +113,26 @@ function put(
   const { dataDir } = context
   known?.capture?.assertUsable()
   if (known === undefined) dataDir.createDatabase(name)
-  const file = known?.database ?? new BackedFile("database", dataDir.path(name, "database"))
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const history =
     known?.capture?.history ?? new History(name, emptyHistoryState(), { ...context, ltx })
-  const sizeBefore = file.open() ? file.size() : undefined
   try {
-    file.create()
-    file.reserve(0, content.size) // so that it can be refused, and what follows has its room
-    content.appendTo(history)
+    history.adopt(content)
   } catch (error) {
-    takeBack(file, sizeBefore)
-    if (known === undefined) dataDir.removeDatabase(name)
+    if (known === undefined) takeBack(name, dataDir)
     throw error
-  } finally {
-    if (known === undefined) file.close()
   }
   const database = known ?? directory.addDatabase(name, history)
   must(database.capture, "capture").adopt(content)
   return database
 }
 
-function takeBack(file: BackedFile, sizeBefore: number | undefined): void {
-  if (sizeBefore === undefined) file.remove().close()
-  else file.truncate(sizeBefore) // gives the reserved room back
+function takeBack(name: string, dataDir: DataDir): void {
+  try {
+    dataDir.removeDatabase(name)
+  } catch {
+    // A directory without a database in it, as one of which nobody has committed anything.
+  }
 }
 
 function refusal(database: string, error: unknown): ReplaceOutcome {
@@ -120,8 +143,6 @@ function refusal(database: string, error: unknown): ReplaceOutcome {
     const message = `Cannot import "${database}": it is damaged, see the log and litefs doctor`
     return { kind: "refused", code: "damaged", message }
   }
-  const isFull =
-    error instanceof SysError && (error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT)
   const message = `Cannot import "${database}": ${messageOf(error)}`
-  return { kind: "refused", code: isFull ? "no-space" : "io", message }
+  return { kind: "refused", code: isNoSpace(error) ? "no-space" : "io", message }
 }

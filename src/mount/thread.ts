@@ -51,6 +51,9 @@ let commitLog: CommitLog | undefined
 const unstored = new Set<Slot>()
 let canStore = true
 
+/** A disk that was full has room again without anybody telling us. */
+const STORE_RETRY_MS = 500
+
 function start(given: FsThreadOptions): void {
   options = given
   configureLog(options.log)
@@ -132,21 +135,25 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.commitTime.observe(durationMs)
 }
 
-/** Makes the LTX files of new transactions, after their clients were answered, and says that there are some. */
-function storeCommits(): void {
-  if (unstored.size === 0) return
+/**
+ * Makes the LTX files of new transactions, after their clients were answered, and says that there are some.
+ * When that fails, returns when to try again.
+ */
+function storeCommits(): number | undefined {
+  if (unstored.size === 0) return undefined
   try {
     commitLog?.materialize()
   } catch (error) {
-    // Tried again after every request: it is reported once.
+    // Tried again after every request, and from time to time: it is reported once.
     if (canStore) log.error("cannot make an LTX file, its transaction is in the log", { error })
     canStore = false
-    return
+    return STORE_RETRY_MS
   }
   canStore = true
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
   if (flags.raiseChanged()) tell({ type: "changed" })
+  return undefined
 }
 
 function closeLog(): void {

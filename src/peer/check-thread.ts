@@ -1,21 +1,24 @@
 /**
- * A Worker that looks at one database file and says whether it can be imported. It is a thread of its own since
- * SQLite's integrity check takes as long as the file is large, and nobody else should wait for it.
+ * A Worker that looks at one database file, says whether it can be imported, and prepares that. It is a thread of its
+ * own since both take as long as the file is large, and nobody else should wait for it.
  */
-import { messageOf } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
   trustedPageCount,
 } from "../sqlite/database-header.ts"
+import { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
+import { isNoSpace } from "../sys/errno.ts"
 import { integrityProblems } from "../sys/sqlite.ts"
 import type { CheckRequest, CheckResult } from "./check-worker.ts"
+import { prepareImport } from "./import-preparation.ts"
 
 declare const self: Worker
 
 /** What is wrong with the file, as the end of a sentence; undefined when nothing is. */
-function problemOf({ path, isThorough }: CheckRequest): string | undefined {
+function problemOf(path: string, isThorough: boolean): string | undefined {
   using file = FileSource.open(path)
   if (file === undefined) return "it is gone"
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
@@ -31,11 +34,20 @@ function problemOf({ path, isThorough }: CheckRequest): string | undefined {
 }
 
 self.onmessage = ({ data }: MessageEvent<CheckRequest>) => {
-  let result: CheckResult
+  self.postMessage(check(data))
+}
+
+function check({ dataDir: root, database, file, isThorough }: CheckRequest): CheckResult {
+  const dataDir = new DataDir(root)
   try {
-    result = { problem: problemOf(data) }
+    const problem = problemOf(dataDir.importPath(file), isThorough)
+    if (problem !== undefined) {
+      return { code: "usage", problem: `the file is not usable, ${problem}` }
+    }
+    prepareImport(dataDir, database, file)
+    return undefined
   } catch (error) {
-    result = { problem: `it cannot be read: ${messageOf(error)}` }
+    if (error instanceof LitefsError) return { code: error.code, problem: error.message }
+    return { code: isNoSpace(error) ? "no-space" : "io", problem: messageOf(error) }
   }
-  self.postMessage(result)
 }

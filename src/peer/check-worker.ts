@@ -1,30 +1,28 @@
-/** The thread that checks a file before it is imported, as the main thread sees it. */
-import { LitefsError } from "../lib/errors.ts"
+/** The thread that checks a file before it is imported, and prepares the import, as the main thread sees it. */
+import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 
 export interface CheckRequest {
-  readonly path: string
+  readonly dataDir: string
+  readonly database: string
+  /** DataDir.importPath() */
+  readonly file: number
   /** Whether SQLite is to check the whole of it, and not only what the header says. */
   readonly isThorough: boolean
 }
 
-export interface CheckResult {
-  readonly problem: string | undefined
-}
+/** What keeps the file from being imported. */
+export type CheckResult = { readonly code: ErrorCode; readonly problem: string } | undefined
 
 /** Throws when the file cannot take the place of a database. Ends the worker. */
-export async function checkDatabaseFile(
-  worker: Worker,
-  name: string,
-  request: CheckRequest,
-): Promise<void> {
+export async function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<CheckResult>()
   worker.onmessage = ({ data }: MessageEvent<CheckResult>) => resolve(data)
   worker.onerror = (event) => reject(new Error(event.message))
   worker.postMessage(request)
   try {
-    const { problem } = await promise
-    if (problem === undefined) return
-    throw new LitefsError("usage", `Cannot import "${name}": the file is not usable, ${problem}`)
+    const result = await promise
+    if (result === undefined) return
+    throw new LitefsError(result.code, `Cannot import "${request.database}": ${result.problem}`)
   } finally {
     worker.terminate()
   }

@@ -34,12 +34,15 @@ const LOCK_MS_MAX = 10_000
 const ATTEMPT_COUNT_MAX = 100
 const RETRY_MS = 1000
 
-/** Returns the position after it. `file` is the number of DataDir.importPath(). */
+/**
+ * Returns the position after it; undefined when the file has to be prepared again. `file` is the number of
+ * DataDir.importPath().
+ */
 export async function importDatabase(
   options: ImporterOptions,
   database: string,
   file: number,
-): Promise<Pos> {
+): Promise<Pos | undefined> {
   const { fuseDir, dataDir, cache, clock, signal } = options
   for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX; attempt++) {
     using lock = await DatabaseLock.acquire({
@@ -52,6 +55,7 @@ export async function importDatabase(
     })
     const outcome = await options.replace({ database, file, isLocked: lock !== undefined })
     if (outcome.kind === "refused") throw new LitefsError(outcome.code, outcome.message)
+    if (outcome.kind === "stale") return undefined
     if (outcome.kind === "replaced") {
       await untilDone(options, database, () => {
         for (const nodeId of outcome.nodeIds) cache.forgetFile(nodeId)

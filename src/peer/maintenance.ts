@@ -9,7 +9,6 @@
  * 3. It is not the last one, which tells the position.
  * 4. No connected replica still has to get it, unless the files kept for replicas have grown beyond their limit.
  */
-import { statSync } from "node:fs"
 import type { Logger } from "../lib/log.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../ltx/pos.ts"
@@ -20,7 +19,7 @@ import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { appendPastPositions } from "../store/past-positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
-import { syncDirectory, unlinkFile } from "../sys/file.ts"
+import { statusAt, syncDirectory, unlinkFile } from "../sys/file.ts"
 
 export interface MaintenanceRequest {
   readonly database: string
@@ -44,9 +43,9 @@ export function maintain(
   const synced = writtenTxid > known && syncDatabase(dataDir, database) ? writtenTxid : known
   if (synced > known) writeSynced(syncedPath, synced)
 
-  const files = new LtxDirectory(dataDir.ltxDir(database)).list().map((file) => {
-    const { mtimeMs, size } = statSync(file.path)
-    return { ...file, mtimeMs, size }
+  const files = new LtxDirectory(dataDir.ltxDir(database)).list().flatMap((file) => {
+    const status = statusAt("ltx:stat", file.path)
+    return status === undefined ? [] : [{ ...file, mtimeMs: status.modifiedMs, size: status.size }]
   })
   const past: Pos[] = []
   let total = files.reduce((sum, { size }) => sum + size, 0)

@@ -87,8 +87,9 @@ export type PeerCommand =
   | { readonly type: "detach" }
 
 export type ImportResult =
-  | { readonly pos: Pos }
-  | { readonly pos: undefined; readonly code: ErrorCode; readonly message: string }
+  /** Undefined: the file has to be prepared again, since the database has changed. */
+  | { readonly kind: "done"; readonly pos: Pos | undefined }
+  | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
 
 export type PeerEvent =
   | { readonly type: "ready"; readonly believed: readonly string[] }

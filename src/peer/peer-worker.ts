@@ -133,14 +133,17 @@ export class PeerWorker {
     return { snapshot, state, thaw: () => this.#tell({ type: "thaw", snapshot }) }
   }
 
-  /** On the primary: puts the content of DataDir.importPath(file) in the place of the database. */
-  async import(database: string, file: number): Promise<Pos> {
+  /**
+   * On the primary: puts the content of DataDir.importPath(file) in the place of the database. Resolves with
+   * undefined when it has to be prepared again.
+   */
+  async import(database: string, file: number): Promise<Pos | undefined> {
     const request = this.#nextNumber++
     const { promise, resolve } = Promise.withResolvers<ImportResult>()
     this.#imports.set(request, resolve)
     this.#tell({ type: "import", request, database, file })
     const result = await promise
-    if (result.pos !== undefined) return result.pos
+    if (result.kind === "done") return result.pos
     throw new LitefsError(result.code, result.message)
   }
 

@@ -224,10 +224,10 @@ class PeerThread {
           database,
           file,
         )
-        tell({ type: "imported", request, result: { pos } })
+        tell({ type: "imported", request, result: { kind: "done", pos } })
       } catch (error) {
         const code = error instanceof LitefsError ? error.code : "io"
-        const result = { pos: undefined, code, message: messageOf(error) }
+        const result = { kind: "failed", code, message: messageOf(error) } as const
         tell({ type: "imported", request, result })
       }
       this.#imports.delete(done.promise)

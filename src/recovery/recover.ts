@@ -43,6 +43,8 @@ import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isHot, rollBack } from "./journal-rollback.ts"
+import { removeLeftovers } from "./leftovers.ts"
+import { chainTo, isWhole, readChainFile } from "./log-chain.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
@@ -90,6 +92,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
       log.warn("set aside a WAL with commits that are in no LTX file", { db: name, file: kept })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    removeLeftovers(dataDir.databaseDir(name))
     return state
   } finally {
     database.close()
@@ -165,7 +168,7 @@ function recoverContent(
     writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
     return stateAfter(summary, walSums)
   }
-  if (!isAt(sumsAfter(chain, sums, summary), summary)) throw damaged(name, sums, last)
+  if (!isAt(sumsAfter(name, chain, sums, summary), summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)
   writeSynced(dataDir.syncedPath(name), state.pos.txid)
   return state
@@ -213,7 +216,7 @@ function findLast(
   }
   // This throws when it is damaged too, and then both stay: the next start must not take one torn file for all.
   const before = ltx.list().at(-2)
-  const last = before && { file: before, summary: readLtxFile(before.path) }
+  const last = before && { file: before, summary: readChainFile(name, before) }
   const kept = setAside(file.path, "torn", systemClock.wallMs())
   log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
   return last
@@ -245,7 +248,7 @@ function replay(
 ): HistoryState {
   for (const file of chain) {
     let pageSize = 0
-    readLtxFile(file.path, {
+    readChainFile(name, file, {
       header: (header) => {
         pageSize = header.pageSize
       },
@@ -266,13 +269,14 @@ function replay(
 
 /** `sums` as they will be when the files are replayed: what would not help must not write over what is there. */
 function sumsAfter(
+  name: string,
   chain: readonly LtxFileInfo[],
   sums: PageChecksums,
   { header: { pageSize, commit } }: LtxSummary,
 ): PageChecksums {
   for (const file of chain) {
     let isSameSize = true
-    readLtxFile(file.path, {
+    readChainFile(name, file, {
       header: (header) => {
         isSameSize = header.pageSize === pageSize // else a later file holds every page
       },
@@ -292,24 +296,6 @@ function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile)
     "damaged",
     `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(file.maxTxid)}`,
   )
-}
-
-/** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */
-function chainTo(last: LtxFileInfo, files: readonly LtxFileInfo[], synced: Txid): LtxFileInfo[] {
-  const chain = [last]
-  for (let next = last; next.minTxid > synced + 1n; ) {
-    const before = files.find((file) => file.maxTxid === next.minTxid - 1n)
-    if (before === undefined) break
-    chain.unshift(before)
-    next = before
-  }
-  return chain
-}
-
-/** Whether the files begin where the database file is known to be, or with all of it. */
-function isWhole(chain: readonly LtxFileInfo[], synced: Txid): boolean {
-  const first = chain[0]?.minTxid ?? 0n
-  return first === 1n || (synced > 0n && first <= synced + 1n)
 }
 
 function sumPages(database: BackedFile, { header }: LtxSummary): PageChecksums {

@@ -18,7 +18,7 @@ const sum = new Uint32Array(2)
 /**
  * Copies commits of the WAL into the database file, up to the one after which its checksum is `wanted`, or all
  * of them. False when there is no such commit; then nothing was written. `sums` are those of the file before,
- * and after, when it is true.
+ * and after, when it is true; else they are worth nothing.
  */
 export function copyFromWal(
   path: string,

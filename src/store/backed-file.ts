@@ -1,11 +1,13 @@
 import {
   closeFile,
   type Fd,
+  linkFile,
   O_CREAT,
   O_RDWR,
   openFile,
   openIfExists,
   readAt,
+  renameFile,
   reserveSpace,
   sizeOf,
   syncData,
@@ -83,6 +85,25 @@ export class BackedFile {
 
   sync(): void {
     syncData(`${this.kind}:fsync`, this.fd)
+  }
+
+  /**
+   * The file at `path`, of the same file system, takes the place of this one, which keeps the name `oldPath`: to
+   * give back the room of a large file takes long, and somebody else may do it.
+   */
+  replaceBy(path: string, oldPath: string): void {
+    if (this.open()) this.#keepAs(oldPath)
+    renameFile(`${this.kind}:replace`, path, this.path)
+    this.close()
+    this.create()
+  }
+
+  #keepAs(path: string): void {
+    try {
+      linkFile(`${this.kind}:link`, this.path, path)
+    } catch {
+      // Then it goes at once.
+    }
   }
 
   /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */

@@ -11,23 +11,26 @@
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
- *   <root>/import/<number>                             databases on their way in
+ *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/lock                                        held by the daemon that uses the directory
  */
-import { existsSync, readFileSync, rmdirSync, rmSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import {
   closeFile,
   type Fd,
+  fileExists,
   listDirectory,
   makeDirectory,
   O_CREAT,
   O_RDWR,
   openFile,
+  readWhole,
+  removeDirectory,
   syncDirectory,
   tryLockFile,
+  unlinkFile,
   writeBytesAt,
 } from "../sys/file.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
@@ -93,7 +96,7 @@ export class DataDir {
   }
 
   exists(): boolean {
-    return existsSync(this.root)
+    return fileExists("data:look", this.root)
   }
 
   /** Makes what is missing of the directories above. */
@@ -119,8 +122,8 @@ export class DataDir {
 
   /** Takes back createDatabase() of a database that came to nothing. */
   removeDatabase(name: string): void {
-    rmdirSync(this.ltxDir(name))
-    rmdirSync(this.databaseDir(name))
+    removeDirectory("data:rmdir", this.ltxDir(name))
+    removeDirectory("data:rmdir", this.databaseDir(name))
   }
 
   /** Where a database that comes in is kept until it is in its place. */
@@ -128,11 +131,27 @@ export class DataDir {
     return join(this.root, "import", `${file}`)
   }
 
+  /** Its transaction, and the checksums of its pages: see peer/import-preparation.ts. */
+  importLtxPath(file: number): string {
+    return `${this.importPath(file)}.ltx`
+  }
+
+  importSumsPath(file: number): string {
+    return `${this.importPath(file)}.sums`
+  }
+
+  /** The database file that it has replaced. */
+  importOldPath(file: number): string {
+    return `${this.importPath(file)}.old`
+  }
+
   /** Makes the directory of importPath(), empty: what a crash has left there belongs to nobody. */
   createImports(): void {
     const directory = join(this.root, "import")
-    rmSync(directory, { recursive: true, force: true })
-    makeDirectory("data:mkdir", directory)
+    if (makeDirectory("data:mkdir", directory)) return
+    for (const { name } of listDirectory("import:list", directory)) {
+      unlinkFile("import:unlink", join(directory, name))
+    }
   }
 
   /** Names of the selected databases there is a directory for, sorted. */
@@ -153,9 +172,14 @@ export class DataDir {
   /** The lock, or undefined when another process has it. */
   tryLock(): Fd | undefined {
     const fd = openFile("data:lock", this.#lockPath, O_RDWR | O_CREAT)
-    if (tryLockFile(fd)) {
-      writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
-      return fd
+    try {
+      if (tryLockFile(fd)) {
+        writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
+        return fd
+      }
+    } catch (error) {
+      closeFile(fd)
+      throw error
     }
     closeFile(fd)
     return undefined
@@ -168,7 +192,10 @@ export class DataDir {
       closeFile(fd)
       return undefined
     }
-    const pid = Number.parseInt(readFileSync(this.#lockPath, "utf8"), 10)
+    const pid = Number.parseInt(
+      new TextDecoder().decode(readWhole("data:lock", this.#lockPath)),
+      10,
+    )
     return Number.isInteger(pid) ? pid : undefined
   }
 

@@ -18,6 +18,7 @@ import {
   renameFile,
   syncDirectory,
   syncFile,
+  unlinkFile,
   writeBytesAt,
 } from "../sys/file.ts"
 
@@ -34,13 +35,27 @@ export function writeSynced(path: string, txid: Txid): void {
 /** Writes a file that takes the place of the one at `path` when it is whole and durable. */
 export function replaceFile(kind: string, path: string, bytes: Uint8Array): void {
   const temporary = `${path}.tmp`
-  const fd = openFile(`${kind}:open`, temporary, O_RDWR | O_CREAT | O_TRUNC)
   try {
-    writeBytesAt(`${kind}:write`, fd, bytes, 0)
-    syncFile(`${kind}:fsync`, fd)
-  } finally {
-    closeFile(fd)
+    const fd = openFile(`${kind}:open`, temporary, O_RDWR | O_CREAT | O_TRUNC)
+    try {
+      writeBytesAt(`${kind}:write`, fd, bytes, 0)
+      syncFile(`${kind}:fsync`, fd)
+    } finally {
+      closeFile(fd)
+    }
+    renameFile(`${kind}:rename`, temporary, path)
+  } catch (error) {
+    discard(kind, temporary)
+    throw error
   }
-  renameFile(`${kind}:rename`, temporary, path)
   syncDirectory(`${kind}:sync-dir`, dirname(path))
+}
+
+/** A disk that is full has better use for the room. */
+function discard(kind: string, temporary: string): void {
+  try {
+    unlinkFile(`${kind}:discard`, temporary)
+  } catch {
+    // The next one is written over it.
+  }
 }

@@ -32,9 +32,9 @@ export class Poller {
     }
   }
 
-  /** Returns when one is ready, or when a signal has come. */
-  wait(): void {
-    const n = libc.poll(this.#set.address, this.#count, -1)
+  /** Returns when one is ready, when a signal has come, or when the time is over, if one is given. */
+  wait(limitMs = -1): void {
+    const n = libc.poll(this.#set.address, this.#count, limitMs)
     if (n >= 0) return
     for (let index = 0; index < this.#count; index++) {
       this.#view.setInt16(index * 8 + 6, 0, true)

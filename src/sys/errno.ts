@@ -58,6 +58,12 @@ export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `errno ${errno}`
 }
 
+/** Whether it says that the disk, or the user's share of it, is full. */
+export function isNoSpace(error: unknown): boolean {
+  if (!(error instanceof SysError)) return false
+  return error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT
+}
+
 /** A system call that failed. `op` is the name the call has in fault tests ("ltx:fsync"). */
 export class SysError extends Error {
   override readonly name = "SysError"

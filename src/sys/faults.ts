@@ -29,7 +29,13 @@ export interface FaultSources {
   readonly countFile: string | undefined
 }
 
-export class Faults {
+/** What is asked before a call. */
+export interface FaultCheck {
+  /** The errno the call is to fail with, or 0 to let it through. Does not return when it is to stop here. */
+  check(op: string): number
+}
+
+export class Faults implements FaultCheck {
   readonly #sources: FaultSources
   #faults: Fault[]
   #version = ""
@@ -39,7 +45,6 @@ export class Faults {
     this.#faults = parseFaults(sources.text)
   }
 
-  /** The errno the call is to fail with, or 0 to let it through. Does not return when it is to stop here. */
   check(op: string): number {
     const { file, countFile } = this.#sources
     if (countFile !== undefined) appendFileSync(countFile, `${op}\n`)
@@ -92,7 +97,12 @@ function parseFault(text: string): Fault {
 const text = process.env.LITEFS_FAULTS ?? ""
 const file = process.env.LITEFS_FAULTS_FILE
 const countFile = process.env.LITEFS_FAULTS_COUNT
-export const faults =
+export let faults: FaultCheck | undefined =
   text === "" && file === undefined && countFile === undefined
     ? undefined
     : new Faults({ text, file, countFile })
+
+/** For tests that run the code under test in their own process. */
+export function setFaults(next: FaultCheck | undefined): void {
+  faults = next
+}

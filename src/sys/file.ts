@@ -211,6 +211,15 @@ export function makeDirectory(op: string, path: string): boolean {
   return error === 0
 }
 
+/** The directory must be empty. */
+export function removeDirectory(op: string, path: string): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `remove directory "${path}"`)
+  const error = libc.rmdir(pathAddress(path)) < 0 ? errno() : 0
+  if (error !== 0) throw new SysError(error, op, `remove directory "${path}"`)
+  trace?.append({ type: "unlink", path })
+}
+
 /** The content of a file, or undefined when there is no such file. */
 export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | undefined {
   const fd = openIfExists(op, path, O_RDONLY)
@@ -270,6 +279,8 @@ const emptyPath = statxBuffer.address + 4095 // a NUL
 
 /** Fills `into`. statx layout: blksize@4 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
 export function statusOf(op: string, fd: Fd, into: FileStatus): void {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, "read the status of a file")
   const failed =
     libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) < 0
   const error = failed ? errno() : 0
@@ -294,6 +305,19 @@ export function emptyStatus(): FileStatus {
     accessedMs: 0,
     modifiedMs: 0,
     changedMs: 0,
+  }
+}
+
+/** The status of what the path stands for, or undefined when there is nothing. */
+export function statusAt(op: string, path: string): FileStatus | undefined {
+  const fd = openIfExists(op, path, O_PATH)
+  if (fd === undefined) return undefined
+  try {
+    const status = emptyStatus()
+    statusOf(op, fd, status)
+    return status
+  } finally {
+    closeFile(fd)
   }
 }
 
@@ -328,6 +352,8 @@ const statfsView = new DataView(statfsBuffer.bytes.buffer, statfsBuffer.bytes.by
 
 /** struct statfs: type@0 bsize@8 blocks@16 bfree@24 bavail@32 files@40 ffree@48 fsid@56 namelen@64. */
 export function fileSystemStatus(op: string, path: string): FileSystemStatus {
+  const fault = faults?.check(op) ?? 0
+  if (fault !== 0) throw new SysError(fault, op, `read the status of the file system at "${path}"`)
   const error = libc.statfs(pathAddress(path), statfsBuffer.address) < 0 ? errno() : 0
   if (error !== 0) throw new SysError(error, op, `read the status of the file system at "${path}"`)
   const at = (offset: number) => Number(statfsView.getBigUint64(offset, true))
@@ -345,8 +371,9 @@ export function fileSystemStatus(op: string, path: string): FileSystemStatus {
 /** Everything that was written to the file system of `path` reaches the disk before this returns. */
 export function syncFileSystem(op: string, path: string): void {
   const fd = openFile(op, path, O_RDONLY)
+  const fault = faults?.check(op) ?? 0
   const start = trace?.position ?? 0
-  const error = libc.syncfs(fd) < 0 ? errno() : 0
+  const error = fault || (libc.syncfs(fd) < 0 ? errno() : 0)
   closeFile(fd)
   if (error !== 0) throw new SysError(error, op, `sync the file system of "${path}"`)
   trace?.append({ type: "syncfs", start })

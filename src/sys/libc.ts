@@ -31,6 +31,7 @@ const { symbols } = dlopen(LIBC, {
   rename: { args: ["ptr", "ptr"], returns: "i32" },
   link: { args: ["ptr", "ptr"], returns: "i32" },
   mkdir: { args: ["ptr", "u32"], returns: "i32" },
+  rmdir: { args: ["ptr"], returns: "i32" },
   statfs: { args: ["ptr", "ptr"], returns: "i32" },
   mount: { args: ["ptr", "ptr", "ptr", "u64", "ptr"], returns: "i32" },
   umount2: { args: ["ptr", "i32"], returns: "i32" },
@@ -90,6 +91,7 @@ interface Libc {
   rename(from: number, to: number): number
   link(from: number, to: number): number
   mkdir(path: number, mode: number): number
+  rmdir(path: number): number
   statfs(path: number, into: number): number
   mount(source: number, target: number, type: number, flags: number, data: number): number
   umount2(target: number, flags: number): number

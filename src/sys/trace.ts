@@ -7,7 +7,7 @@
  * the data of a write. It is written when the call has succeeded. A sync tells how long the file was when the
  * sync began, since only what was recorded before is known to be covered.
  */
-import { appendFileSync, fstatSync, openSync, statSync } from "node:fs"
+import { appendFileSync, closeSync, fstatSync, openSync, statSync } from "node:fs"
 
 export type TraceEvent =
   | { readonly type: "create"; readonly path: string; readonly inode: string }
@@ -42,6 +42,10 @@ export class Trace {
     appendFileSync(this.#fd, Buffer.concat([head, json, data]))
   }
 
+  close(): void {
+    closeSync(this.#fd)
+  }
+
   /** What tells a file from all others: a path does not, since it may be removed and made again. */
   inodeOf(fd: number): string {
     const { dev, ino } = fstatSync(fd)
@@ -54,4 +58,9 @@ export class Trace {
 }
 
 const path = process.env.LITEFS_TRACE
-export const trace = path === undefined || path === "" ? undefined : new Trace(path)
+export let trace = path === undefined || path === "" ? undefined : new Trace(path)
+
+/** For tests that run the code under test in their own process. */
+export function setTrace(next: Trace | undefined): void {
+  trace = next
+}

@@ -4,6 +4,8 @@ import { join } from "node:path"
 import type { Capture } from "../../src/capture/capture.ts"
 import { FrozenPages } from "../../src/capture/frozen-pages.ts"
 import { FrozenView } from "../../src/capture/frozen-view.ts"
+import { Errno } from "../../src/sys/errno.ts"
+import { setFaults } from "../../src/sys/faults.ts"
 import { CapturedDatabase, imageChecksum, regionOf } from "../support/captured-database.ts"
 import { decodeLtxFile } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
@@ -275,6 +277,44 @@ describe("FrozenView and SnapshotReader", () => {
       }
       for (const each of open) await check(each)
     }
+  })
+
+  test("a snapshot stays what it was when another file takes the place of the database", async () => {
+    for (let round = 0; round < 30; round++) {
+      using clients = new WalClients(4)
+      for (let count = random.below(4); count > 0; count--) clients.commit(false)
+      if (random.below(2) === 0) clients.checkpoint(random.below(2) === 0)
+      const { root } = clients.db
+      const before = clients.image
+      const snapshot = SlowSnapshot.of(root, clients.capture)
+      for (let count = random.below(4); count > 0; count--) await snapshot.readPage()
+      const path = join(root, "other")
+      writeFileSync(path, databaseOf(6, WAL_HEAD))
+      clients.capture.adopt({
+        path,
+        oldPath: join(root, "old"),
+        ltxPath: "",
+        pageSize: PAGE_SIZE,
+        commit: 6,
+        isWalMode: true,
+        sums: clients.capture.history.sums,
+      })
+      expect(Buffer.compare(await snapshot.finish(), before)).toBe(0)
+      expect(existsSync(join(root, "old"))).toBe(true)
+    }
+  })
+
+  test("FrozenView.close() goes on when its side file cannot be removed", async () => {
+    using clients = new WalClients(4)
+    const before = clients.image
+    const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
+    setFaults({ check: (op) => (op === "snapshot:unlink" ? Errno.EIO : 0) })
+    try {
+      expect(Buffer.compare(await snapshot.finish(), before)).toBe(0)
+    } finally {
+      setFaults(undefined)
+    }
+    expect(existsSync(snapshot.state.sidePath)).toBe(true)
   })
 })
 

@@ -166,3 +166,20 @@ test("export has help", async () => {
     "
   `)
 })
+
+test("export that is interrupted leaves nothing behind", async () => {
+  const halfSent = Promise.withResolvers<void>()
+  await using api = await FakeApi.start((response) => {
+    response.writeHead(200, { "Content-Length": database.length })
+    response.write(database.subarray(0, 1000), () => halfSent.resolve())
+  })
+  const io = new FakeIo()
+  const ended = run(["export", "--url", api.url, "--name", "a.db", path], io)
+  await halfSent.promise
+  while (readdirSync(directory).length === 0) await Bun.sleep(1)
+  io.events.signal("SIGINT")
+  expect(await ended).toBe(130)
+  expect({ out: io.out, err: io.err }).toEqual({ out: "", err: "" })
+  expect(readdirSync(directory)).toEqual([])
+  expect(io.events.listenerCount).toBe(0)
+})

@@ -4,14 +4,16 @@
  */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
+import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
 import { MODES } from "../torture/model.ts"
+import { noStartFaultsResult, startFaults } from "../torture/start-faults.ts"
 
 const random = testRandom()
 
@@ -22,6 +24,47 @@ test.skipIf(!canMount).each(MODES)(
     const durations = ["once", "lifted"] as const
     await sweep({ random, mode, durations, at: "primary", sample: 12, limitMs: 8000, result })
     expect(result.faults).toBeGreaterThan(0)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["primary", "replica"] as const)(
+  "system calls that fail while a %s starts on what a crash left, or stops, lose nothing",
+  async (at) => {
+    const result = noStartFaultsResult()
+    const mode = random.pick(MODES)
+    await startFaults({ random, mode, at, sample: 8, limitMs: 15_000, result })
+    expect(result.faults).toBeGreaterThan(0)
+  },
+  90_000,
+)
+
+test.skipIf(!canMount)(
+  "a transaction whose LTX file could not be made reaches replicas when it can, without another request",
+  async () => {
+    await using scope = new Scope()
+    const faults = join(scope.directory, "faults")
+    const setFaults = (text: string) => {
+      writeFileSync(`${faults}.new`, text)
+      renameSync(`${faults}.new`, faults)
+    }
+    setFaults("")
+    const primary = await scope.node({ env: { LITEFS_FAULTS_FILE: faults } })
+    const replica = await scope.node({ follows: primary })
+    const create = "pragma journal_mode = wal; create table t(x); insert into t values('before')"
+    sqlite3(primary, "a.db", create)
+    const before = await caughtUp(primary, replica, "a.db")
+    setFaults("ltx:write#1+=ENOSPC")
+    // It does not end, so it makes no requests either.
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec("insert into t values('after')")
+    await primary.logged(/cannot make an LTX file/)
+    expect(pos(replica, "a.db")).toBe(before)
+    setFaults("")
+    const deadline = Date.now() + 20_000
+    while (pos(replica, "a.db") === before && Date.now() < deadline) await Bun.sleep(10)
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe("before,after")
+    await client.close()
   },
   60_000,
 )

@@ -6,7 +6,7 @@ import { expect, test } from "bun:test"
 import { canMount } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { MODES } from "../torture/model.ts"
-import { powerCut } from "../torture/power-cut.ts"
+import { noPowerCutResult, powerCut } from "../torture/power-cut.ts"
 
 const LIMIT_MS = 60_000
 const random = testRandom()
@@ -14,12 +14,14 @@ const random = testRandom()
 test.skipIf(!canMount).each(MODES)(
   "a power cut in %s mode loses nothing that was acknowledged",
   async (mode) => {
-    const result = { cuts: 0, acknowledged: 0 }
+    const result = noPowerCutResult()
     const synchronous = random.pick(["full", "normal"] as const)
     const maintains = random.below(2) === 0
     const common = { random, mode, synchronous, maintains, transactions: 60, cuts: 60, result }
     await powerCut({ ...common, node: "primary" })
     expect(result.cuts).toBe(60)
+    expect(result.recoveryCuts).toBeGreaterThan(0)
+    expect(result.recoveryFaults).toBeGreaterThan(0)
     expect(result.acknowledged).toBeGreaterThan(0)
   },
   LIMIT_MS,
@@ -28,7 +30,7 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(["delete", "wal"] as const)(
   "a power cut on a replica of a %s database loses nothing that it has shown",
   async (mode) => {
-    const result = { cuts: 0, acknowledged: 0 }
+    const result = noPowerCutResult()
     const common = { random, mode, synchronous: "full", maintains: false, result } as const
     await powerCut({ ...common, transactions: 40, cuts: 40, node: "replica" })
     expect(result.cuts).toBe(40)

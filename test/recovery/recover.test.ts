@@ -92,6 +92,33 @@ describe("recoverDatabase()", () => {
     database.sqlite.run("ROLLBACK")
   })
 
+  test("recoverDatabase() rolls back a hot journal also when the log that it would replay is damaged", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    const image = imageOf(database)
+    database.sqlite.run("PRAGMA cache_size=5; BEGIN")
+    for (let i = 0; i < 30; i++) database.sqlite.run(INSERT)
+    database.sqlite.run("UPDATE t SET a = hex(randomblob(200))")
+    database.save()
+    database.sqlite.run("ROLLBACK")
+    writeSynced(database.path("synced"), 1n)
+    database.flip(200, "ltx", "0000000000000003-0000000000000003.ltx")
+    const found = recover(directory)
+    expectAt(database, image, 4, found)
+    expect(found.log.lines).toEqual(["info: rolled back"])
+  })
+
+  test("recoverDatabase() removes what nobody goes on with, and nothing else", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    const strange = ["snapshot-x", "notes", "database.tmp"]
+    for (const name of ["snapshot-12", "synced.tmp", "checksums.tmp", ...strange]) {
+      writeFileSync(database.path(name), "left behind")
+    }
+    expectAt(database, imageOf(database), 4, recover(directory))
+    expect(readdirSync(database.path()).sort()).toEqual(["database", "ltx", ...strange].sort())
+  })
+
   test("recoverDatabase() removes a journal that is not hot", () => {
     using directory = new DataDirectory()
     const database = directory.database()
@@ -249,6 +276,21 @@ describe("recoverDatabase()", () => {
     const found = recover(directory)
     expectAt(database, imageOf(database), 5, found)
     expect(found.log.lines).toEqual(["info: copied pages from the WAL that are in no LTX file"])
+  })
+
+  test("recoverDatabase() replays a log that does not begin at a known place, whatever an older WAL holds", () => {
+    using directory = new DataDirectory()
+    const database = directory.database("app.db", 3, "wal")
+    const wal = database.read("wal") // up to the third transaction
+    database.commit("UPDATE t SET a = 'changed' WHERE id = 1")
+    database.sqlite.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.save()
+    const atFour = database.read("database")
+    database.commit("INSERT INTO t(a) VALUES('in the log alone')")
+    for (const txid of [1, 2, 3, 4]) rmSync(database.ltxPath(txid))
+    writeFileSync(database.path("database"), atFour)
+    writeFileSync(database.path("wal"), wal)
+    expectAt(database, imageOf(database), 5, recover(directory))
   })
 
   test("recoverDatabase() sets aside a WAL with commits that are in no LTX file", () => {

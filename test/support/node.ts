@@ -183,10 +183,17 @@ export class TestNode {
   async end(): Promise<void> {
     if (this.isRunning) {
       const timer = setTimeout(() => this.signal("SIGKILL"), 8000)
+      // One that was killed while a thread of its own waited for the mount ends only when that is aborted.
+      const last = setTimeout(() => this.#unmount(), 10_000)
       await this.stop()
       clearTimeout(timer)
+      clearTimeout(last)
     }
-    // Also aborts a connection that a killed daemon has left hanging. umount(8) may block on a stuck mount.
+    this.#unmount()
+  }
+
+  /** Also aborts a connection that a killed daemon has left hanging. umount(8) may block on a stuck mount. */
+  #unmount(): void {
     spawnSync("umount", ["-f", "-l", this.mount], { stdio: "ignore", timeout: 5000 })
   }
 }

@@ -14,6 +14,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import type { TraceEvent } from "../../src/sys/trace.ts"
+import type { DirectoryImage } from "./directory-image.ts"
 import type { Random } from "./random.ts"
 
 const SECTOR = 512
@@ -82,6 +83,32 @@ export class TracedDirectory {
   constructor(root: string, events: readonly Recorded[]) {
     this.#root = root
     this.#events = events
+  }
+
+  /** What is there now is on the disk: for a trace that begins now. */
+  static existing(
+    root: string,
+    events: readonly Recorded[],
+    image: DirectoryImage,
+  ): TracedDirectory {
+    const directory = new TracedDirectory(root, events)
+    const onDisk = { at: -1, to: "", isDurable: true }
+    directory.#names.push({ ...onDisk, type: "mkdir", path: root, file: undefined })
+    for (const name of image.directories) {
+      directory.#names.push({ ...onDisk, type: "mkdir", path: join(root, name), file: undefined })
+    }
+    for (const { name, bytes, size, inode } of image.files) {
+      const changes: FileChange[] = [
+        { at: -1, offset: 0, data: bytes },
+        { at: -1, offset: size, data: undefined },
+      ]
+      const file = { changes, durable: 0 }
+      const path = join(root, name)
+      directory.#byInode.set(inode, file)
+      directory.#byPath.set(path, file)
+      directory.#names.push({ ...onDisk, type: "create", path, file })
+    }
+    return directory
   }
 
   /** Takes all records that end at `position` or before. */

@@ -17,11 +17,20 @@ export interface Replayed {
   readonly fileCount: number
 }
 
-/** Replays all LTX files into nothing. Throws at the first that does not follow on. */
+/**
+ * Replays all LTX files into nothing, from the last snapshot on, which does the work of those before it. Throws at
+ * the first that does not follow on.
+ */
 export function replayHistory(dataDir: string, database: string): Replayed {
   let bytes = new Uint8Array(0)
   let [pageSize, size, txid, checksum] = [0, 0, 0n, 0n]
-  const files = new LtxDirectory(new DataDir(dataDir).ltxDir(database)).list()
+  const all = new LtxDirectory(new DataDir(dataDir).ltxDir(database)).list()
+  const files = all.slice(
+    Math.max(
+      0,
+      all.findLastIndex(({ minTxid }) => minTxid === 1n),
+    ),
+  )
   const sums = new Map<number, bigint>()
   const total = new ChecksumAccumulator()
   const toggle = (pgno: number) => {

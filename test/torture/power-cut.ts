@@ -1,6 +1,7 @@
 /**
  * A workload on a real node with a trace of all its writes and syncs, then recovery from what power cuts at
- * many moments of it may have left. What a client was told before the cut must be there.
+ * many moments of it may have left. What a client was told before the cut must be there. Of some of the recoveries a
+ * trace is made in turn, and power is cut in them; in others system calls fail, or the process is killed.
  */
 
 import { Database } from "bun:sqlite"
@@ -16,7 +17,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { readClusterId } from "../../src/cluster/cluster-id.ts"
-import type { Logger } from "../../src/lib/log.ts"
+import { configureLog, type Logger } from "../../src/lib/log.ts"
 import { formatTxid } from "../../src/ltx/pos.ts"
 import { openCommitLog } from "../../src/recovery/commit-log-recovery.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
@@ -26,9 +27,14 @@ import { readLtxFile } from "../../src/store/ltx-file.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { readSynced } from "../../src/store/synced.ts"
 import { integrityProblems } from "../../src/sys/sqlite.ts"
+import { setTrace, Trace } from "../../src/sys/trace.ts"
+import { DirectoryImage } from "../support/directory-image.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
 import type { Random } from "../support/random.ts"
+import { RecordedLog } from "../support/recorded-log.ts"
+import { RecoveredNode } from "../support/recovered-node.ts"
+import { callsOf, RECOVERY_FAULTS, sweepRecovery } from "../support/recovery-faults.ts"
 import { Client, program } from "./client.ts"
 import type { Mode } from "./model.ts"
 
@@ -41,7 +47,18 @@ export interface PowerCutOptions {
   readonly cuts: number
   /** Databases are synced and old LTX files removed all the time. */
   readonly maintains: boolean
-  readonly result: { cuts: number; acknowledged: number }
+  readonly result: PowerCutResult
+}
+
+export interface PowerCutResult {
+  cuts: number
+  recoveryCuts: number
+  recoveryFaults: number
+  acknowledged: number
+}
+
+export function noPowerCutResult(): PowerCutResult {
+  return { cuts: 0, recoveryCuts: 0, recoveryFaults: 0, acknowledged: 0 }
 }
 
 /** What a database has to hold from now on: rows, as a client was told, or a position, as a replica has shown. */
@@ -64,6 +81,7 @@ interface Recording {
 const WORKLOAD_MS_MAX = 120_000
 
 export async function powerCut(options: PowerCutOptions): Promise<void> {
+  configureLog({ level: "error", format: "text" })
   await using scope = new Scope()
   const recording = await record(scope, options)
   cutAndRecover(recording, options)
@@ -129,11 +147,14 @@ function cutAndRecover(recording: Recording, options: PowerCutOptions): void {
     directory.cut(target, how)
     const { data, names, inOrder } = how
     const what = `cut at ${position} of ${end}, data ${data}, names ${names}${inOrder ? " in order" : ""}`
+    const acknowledged = recording.acknowledged.filter(({ at }) => at <= position)
     try {
-      checkRecovery(
-        target,
-        recording.acknowledged.filter(({ at }) => at <= position),
-      )
+      const image = new DirectoryImage(target)
+      if (random.below(RECOVERIES) === 0 || position === end) {
+        cutRecovery(image, recording.scratch, acknowledged, options)
+        failRecovery(image, acknowledged, options)
+      }
+      checkRecovery(target, acknowledged)
     } catch (error) {
       const kept = process.env.LITEFS_KEEP
       if (kept !== undefined) cpSync(target, kept, { recursive: true })
@@ -143,6 +164,69 @@ function cutAndRecover(recording: Recording, options: PowerCutOptions): void {
     rmSync(target, { recursive: true })
     result.cuts += 1
   }
+}
+
+/** In one of so many recoveries something happens. */
+const RECOVERIES = 15
+const CUTS_PER_RECOVERY = 5
+const FAULTS_PER_RECOVERY = 5
+
+/** Cuts the power again while a node recovers and, half of the time, stops in order. */
+function cutRecovery(
+  image: DirectoryImage,
+  scratch: string,
+  acknowledged: readonly Acknowledged[],
+  { random, result }: PowerCutOptions,
+): void {
+  const [root, path] = [join(scratch, "recovering"), join(scratch, "recovering-trace")]
+  image.writeTo(root)
+  believeChecksums(new DataDir(root))
+  const before = new DirectoryImage(root)
+  const stops = random.below(2) === 0
+  const trace = new Trace(path)
+  setTrace(trace)
+  try {
+    const node = RecoveredNode.start(root, new RecordedLog().logger)
+    if (stops) node.stop()
+    else node.kill()
+  } finally {
+    setTrace(undefined)
+    trace.close()
+  }
+  const events = readTrace(path)
+  const positions = Array.from({ length: CUTS_PER_RECOVERY }, () => random.pick(events).end)
+  const directory = TracedDirectory.existing(root, events, before)
+  for (const position of positions.sort((a, b) => a - b)) {
+    directory.advance(position)
+    const [data, names] = [random.pick(FATES), random.pick(FATES)]
+    const target = join(scratch, "recovering-cut")
+    directory.cut(target, { random, data, names, inOrder: random.below(2) === 0 })
+    try {
+      checkRecovery(target, acknowledged)
+    } catch (error) {
+      const text = error instanceof Error ? error.stack : error
+      throw new Error(
+        `recovery cut at ${position} of ${events.at(-1)?.end}, data ${data}, names ${names}: ${text}`,
+      )
+    }
+    rmSync(target, { recursive: true })
+    result.recoveryCuts += 1
+  }
+  rmSync(root, { recursive: true })
+  rmSync(path)
+}
+
+/** Lets system calls fail while a node recovers and stops. */
+function failRecovery(
+  image: DirectoryImage,
+  acknowledged: readonly Acknowledged[],
+  { random, result }: PowerCutOptions,
+): void {
+  const count = callsOf(image).length
+  const faults = Array.from({ length: FAULTS_PER_RECOVERY }, () => {
+    return [random.below(count), random.pick(RECOVERY_FAULTS)] as const
+  })
+  result.recoveryFaults += sweepRecovery(image, faults, (root) => checkRecovery(root, acknowledged))
 }
 
 const slots = Positions.create()

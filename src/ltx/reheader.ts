@@ -1,0 +1,31 @@
+/**
+ * Another header for an LTX file that is there already: its pages are the same, whatever position they lead from.
+ * Of a large file everything but the position can so be made before anybody has to wait for it.
+ */
+import { assert } from "../lib/assert.ts"
+import { Crc64 } from "../lib/crc64.ts"
+import { shiftCrc64 } from "../lib/crc64-shift.ts"
+import { CHECKSUM_FLAG, lockPgno } from "./checksum.ts"
+import { encodeLtxHeader, type LtxHeader } from "./header.ts"
+import { LTX_TRAILER_SUMMED_SIZE, type LtxTrailer } from "./trailer.ts"
+
+/** The trailer that a file of all pages of a database has, when its header becomes another. */
+export function trailerWithHeader(
+  trailer: LtxTrailer,
+  before: LtxHeader,
+  after: LtxHeader,
+): LtxTrailer {
+  const { pageSize, commit } = before
+  assert(
+    pageSize === after.pageSize && commit === after.commit && before.flags === after.flags,
+    "the pages of the file stay as they are",
+  )
+  const pageCount = commit >= lockPgno(pageSize) ? commit - 1 : commit
+  const size = pageCount * (4 + pageSize) + 4 + LTX_TRAILER_SUMMED_SIZE // summed after the header
+  const change = shiftCrc64(crcOf(before) ^ crcOf(after), size)
+  return { ...trailer, fileChecksum: (trailer.fileChecksum ^ change) | CHECKSUM_FLAG }
+}
+
+function crcOf(header: LtxHeader): bigint {
+  return new Crc64().update(encodeLtxHeader(header)).digest()
+}

@@ -1,0 +1,19 @@
+/** Files beside a database that a crash leaves. */
+import { join } from "node:path"
+import { listDirectory, unlinkFile } from "../sys/file.ts"
+
+/**
+ * Pages that were kept for a snapshot, and files that were to replace others: nobody goes on with them. Does not
+ * throw, since they are in nobody's way.
+ */
+export function removeLeftovers(directory: string): void {
+  try {
+    for (const { name } of listDirectory("leftover:list", directory)) {
+      if (/^snapshot-\d+$|^(synced|checksums)\.tmp$/.test(name)) {
+        unlinkFile("leftover:unlink", join(directory, name))
+      }
+    }
+  } catch {
+    // The next start tries again.
+  }
+}

@@ -1,0 +1,67 @@
+/** Clients that map the database (`PRAGMA mmap_size`) instead of reading it: they see what all the others see. */
+import { expect, test } from "bun:test"
+import { caughtUp, expectQuiet, expectSame } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const MAPPED = 64 * 1024 * 1024
+
+async function mapping(scope: Scope, node: TestNode): Promise<LongClient> {
+  const client = new LongClient(scope, node, "a.db")
+  expect(await client.value(`pragma mmap_size = ${MAPPED}`)).toBe(MAPPED)
+  return client
+}
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "%s mode: clients that map the database see every transaction of others, on both nodes",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    const writer = await mapping(scope, primary)
+    await writer.exec(`pragma journal_mode = ${mode}; pragma wal_autocheckpoint = 50`)
+    await writer.exec("create table t(id integer primary key, version, x)")
+    await caughtUp(primary, replica, "a.db")
+    const other = await mapping(scope, primary)
+    const plain = new LongClient(scope, primary, "a.db")
+    const watcher = await mapping(scope, replica)
+    const all = [writer, other, plain, watcher]
+
+    let version = 0
+    const expectSeen = async (count: number) => {
+      await caughtUp(primary, replica, "a.db")
+      for (const client of all) {
+        const seen = "select count(*), count(distinct version), max(version), sum(length(x)) from t"
+        expect(await client.rows(seen)).toEqual([[count, 1, version, count * 3000]])
+      }
+    }
+    const row = (id: number) => `insert into t values(${id}, ${version}, randomblob(3000))`
+    let count = 0
+    for (const grown of [10, 300]) {
+      for (const client of [writer, other, plain]) {
+        version += 1
+        while (count < grown) await client.exec(row(++count))
+        await client.exec(`update t set version = ${version}, x = randomblob(3000)`)
+        await expectSeen(count)
+      }
+    }
+    // What was mapped beyond the new end is gone.
+    version += 1
+    count = 5
+    await other.exec(`delete from t where id > 5; update t set version = ${version}`)
+    await expectSeen(count)
+    await other.exec("vacuum")
+    if (mode === "wal") await writer.exec("pragma wal_checkpoint(truncate)")
+    await expectSeen(count)
+    while (count < 200) await plain.exec(row(++count))
+    await expectSeen(count)
+    for (const client of all) {
+      expect(await client.value("pragma integrity_check")).toBe("ok")
+      expect(await client.value("pragma mmap_size")).toBe(client === plain ? 0 : MAPPED)
+      await client.close()
+    }
+    await expectSame(primary, replica, "a.db")
+    await expectQuiet(replica, primary)
+  },
+  60_000,
+)

@@ -1,0 +1,81 @@
+/**
+ * The start and the stop of a primary on a data directory, as its threads do them, without a mount: what a test can
+ * run hundreds of times in its own process, with faults and traces.
+ */
+import { readClusterId } from "../../src/cluster/cluster-id.ts"
+import type { Logger } from "../../src/lib/log.ts"
+import { Directory } from "../../src/mount/directory.ts"
+import { openCommitLog } from "../../src/recovery/commit-log-recovery.ts"
+import { type RecoveredDatabases, recoverDatabases } from "../../src/recovery/recover.ts"
+import type { CommitLog } from "../../src/store/commit-log.ts"
+import { Counters } from "../../src/store/counters.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { Positions } from "../../src/store/positions.ts"
+import { SharedLag } from "../../src/store/shared-lag.ts"
+import { closeFile, type Fd } from "../../src/sys/file.ts"
+import { FakeClock } from "./fake-clock.ts"
+
+export class RecoveredNode {
+  readonly dataDir: DataDir
+  readonly states: RecoveredDatabases
+  readonly #lock: Fd
+  readonly #commitLog: CommitLog
+  readonly #directory: Directory
+
+  /** Throws when the node would not start. */
+  static start(root: string, log: Logger): RecoveredNode {
+    const dataDir = new DataDir(root)
+    dataDir.create()
+    const lock = dataDir.lock()
+    try {
+      dataDir.createImports()
+      readClusterId(dataDir.clusterIdPath)
+      return new RecoveredNode(dataDir, lock, log)
+    } catch (error) {
+      closeFile(lock)
+      throw error
+    }
+  }
+
+  private constructor(dataDir: DataDir, lock: Fd, log: Logger) {
+    this.dataDir = dataDir
+    this.#lock = lock
+    this.#commitLog = openCommitLog(dataDir, log, { isFree: () => true, onFull: () => {} })
+    const positions = Positions.create()
+    this.states = recoverDatabases(dataDir, positions, log)
+    const context = {
+      dataDir,
+      positions,
+      role: { isPrimary: true, primaryName: undefined, changedMs: 0 },
+      nodeId: 1n,
+      clock: new FakeClock(),
+      log: this.#commitLog,
+      lag: SharedLag.create(true),
+      counters: Counters.create(),
+      isPeer: () => false,
+      onAppended() {},
+      onCommit() {},
+      publish: () => {
+        throw new Error("nobody publishes")
+      },
+      onRewrite() {},
+    }
+    this.#directory = new Directory(context, this.states)
+  }
+
+  /** Leaves the databases ready for a quick start. Throws when the commit log could not be emptied. */
+  stop(): void {
+    try {
+      this.#directory.settle()
+      this.#commitLog.clear()
+    } finally {
+      this.kill()
+    }
+  }
+
+  /** Only gives back what a process gives back when it ends. */
+  kill(): void {
+    this.#commitLog.close()
+    closeFile(this.#lock)
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * Real nodes that start on what a crash has left, and stop, while one of their system calls fails, once or from then
+ * on, or while they are killed at it. A node that is started without a fault afterwards must have everything.
+ *
+ *   image of a killed node ─▶ start ─▶ mounted ─▶ stop ─▶ start without a fault ─▶ look
+ *                             └─ the fault is here ─┘ or here
+ */
+import { randomUUID } from "node:crypto"
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
+import { DirectoryImage } from "../support/directory-image.ts"
+import { LongClient } from "../support/long-client.ts"
+import { Scope, type TestNode } from "../support/node.ts"
+import type { Random } from "../support/random.ts"
+import { within } from "./client.ts"
+import { replayHistory } from "./history-check.ts"
+import type { Mode } from "./model.ts"
+
+export interface StartFaultsOptions {
+  readonly random: Random
+  readonly mode: Exclude<Mode, "mixed">
+  readonly at: "primary" | "replica"
+  /** So many of all, chosen at random. */
+  readonly sample: number
+  readonly limitMs: number
+  readonly result: StartFaultsResult
+}
+
+export interface StartFaultsResult {
+  faults: number
+  refusals: number // starts that did not come to the mount
+  readonly ops: Set<string>
+}
+
+export function noStartFaultsResult(): StartFaultsResult {
+  return { faults: 0, refusals: 0, ops: new Set() }
+}
+
+const PHASES = ["start", "stop"] as const
+const ACTIONS = ["EIO", "EIO+", "ENOSPC+", "kill"] as const
+const END_MS_MAX = 30_000
+
+interface Fault {
+  readonly phase: (typeof PHASES)[number]
+  readonly op: string
+  readonly nth: number
+  readonly action: (typeof ACTIONS)[number]
+}
+
+export async function startFaults(options: StartFaultsOptions): Promise<void> {
+  await using scope = new Scope()
+  const deadline = Date.now() + options.limitMs
+  const { random, sample, result } = options
+  const starts = await Starts.prepare(scope, options)
+  const all = await starts.allFaults()
+  for (let count = 0; count < sample && all.length > 0 && Date.now() < deadline; count++) {
+    const [fault] = all.splice(random.below(all.length), 1) as [Fault]
+    const { phase, op, nth, action } = fault
+    try {
+      if (!(await starts.fail(fault))) result.refusals += 1
+    } catch (error) {
+      const text = error instanceof Error ? error.stack : String(error)
+      throw new Error(
+        `${options.mode}, ${phase} of the ${options.at}: ${op}#${nth}=${action}: ${text}\n${starts.output}`,
+      )
+    }
+    result.faults += 1
+    result.ops.add(`${phase} ${op}`)
+  }
+}
+
+class Starts {
+  readonly #scope: Scope
+  readonly #faultsFile: string
+  readonly #countFile: string
+  readonly #node: TestNode
+  readonly #follows: TestNode | undefined
+  readonly #image: DirectoryImage
+  readonly #expected: string
+  output = ""
+
+  static async prepare(scope: Scope, { mode, at }: StartFaultsOptions): Promise<Starts> {
+    const primary = await scope.node()
+    const replica = at === "replica" ? await scope.node({ follows: primary }) : undefined
+    const node = replica ?? primary
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(id, x)`)
+    const writer = new LongClient(scope, primary, "a.db")
+    for (let id = 0; id < 5; id++)
+      await writer.exec(`insert into t values(${id}, randomblob(3000))`)
+    sqlite3(primary, "b.db", `pragma journal_mode = ${mode}; create table t(id, x)`)
+    sqlite3(primary, "gone.db", "create table t(x)")
+    run(["rm", `${primary.mount}/gone.db`])
+    if (replica !== undefined) await untilSame(primary, replica)
+    // A transaction that is not ended, and has come to the disk.
+    const spilling = "pragma cache_size = 2; begin; update t set x = randomblob(20000)"
+    const expected = await lookAt(primary) // before it, since it locks readers out
+    if (replica === undefined) await writer.exec(spilling)
+    await node.stop("SIGKILL")
+    await node.end()
+    await writer.close("SIGKILL")
+    const image = new DirectoryImage(node.data)
+    return new Starts(scope, node, replica === undefined ? undefined : primary, image, expected)
+  }
+
+  private constructor(
+    scope: Scope,
+    node: TestNode,
+    follows: TestNode | undefined,
+    image: DirectoryImage,
+    expected: string,
+  ) {
+    this.#scope = scope
+    this.#node = node
+    this.#follows = follows
+    this.#image = image
+    this.#expected = expected
+    this.#faultsFile = join(scope.directory, `faults-${randomUUID()}`)
+    this.#countFile = join(scope.directory, `count-${randomUUID()}`)
+  }
+
+  async allFaults(): Promise<Fault[]> {
+    this.#reset()
+    this.#setFaults("")
+    writeFileSync(this.#countFile, "")
+    const node = await this.#spawn(true)
+    await node.logged(/msg=mounted/)
+    if (this.#follows !== undefined) await untilSame(this.#follows, node)
+    const startCalls = readFileSync(this.#countFile, "utf8")
+    writeFileSync(this.#countFile, "")
+    await node.stop()
+    const stopCalls = readFileSync(this.#countFile, "utf8")
+    return [...faultsOf("start", startCalls), ...faultsOf("stop", stopCalls)]
+  }
+
+  /** False when the node did not come to its mount. */
+  async fail({ phase, op, nth, action }: Fault): Promise<boolean> {
+    this.#reset()
+    const isLasting = action.endsWith("+")
+    const text = `${op}#${nth}${isLasting ? "+" : ""}=${action.replace("+", "")}`
+    this.#setFaults(phase === "start" ? text : "")
+    const node = await this.#spawn()
+    const isMounted = await node.logged(/msg=mounted/).then(
+      () => true,
+      () => false,
+    )
+    this.#setFaults(phase === "stop" ? text : "")
+    if (isMounted && node.isRunning) node.signal("SIGTERM")
+    if (!(await within(END_MS_MAX, node.exited))) throw new Error("the node does not end")
+    this.output = node.output
+    this.#setFaults("")
+    await node.end()
+
+    const again = await this.#spawn()
+    await again.logged(/msg=mounted/)
+    if (this.#follows !== undefined) await untilSame(this.#follows, again)
+    const found = await lookAt(again)
+    this.output += `--- again\n${again.output}`
+    if (found !== this.#expected) throw new Error(`there is ${found}, not ${this.#expected}`)
+    for (const name of ["a.db", "b.db"]) {
+      const leads = replayHistory(again.data, name).pos
+      if (leads !== pos(again, name)) throw new Error(`the log of ${name} leads to ${leads}`)
+    }
+    if (/level=error/.test(again.output)) throw new Error("it complains")
+    if (this.#follows === undefined) sqlite3(again, "a.db", "insert into t values(100, 'after')")
+    const exit = await again.stop()
+    if (exit.code !== 0) throw new Error(`it ends with ${JSON.stringify(exit)}`)
+    await again.end()
+    return isMounted
+  }
+
+  #reset(): void {
+    rmSync(this.#node.data, { recursive: true, force: true })
+    this.#image.writeTo(this.#node.data)
+  }
+
+  #spawn(counts = false): Promise<TestNode> {
+    const { directory, port } = this.#node
+    const env = {
+      LITEFS_FAULTS_FILE: this.#faultsFile,
+      ...(counts ? { LITEFS_FAULTS_COUNT: this.#countFile } : {}),
+    }
+    const follows = this.#follows === undefined ? {} : { follows: this.#follows }
+    return this.#scope.spawn({ directory, port, env, ...follows })
+  }
+
+  #setFaults(text: string): void {
+    writeFileSync(`${this.#faultsFile}.new`, text)
+    renameSync(`${this.#faultsFile}.new`, this.#faultsFile)
+  }
+}
+
+function faultsOf(phase: Fault["phase"], calls: string): Fault[] {
+  const counts = Map.groupBy(calls.trim().split("\n"), (op) => op)
+  return [...counts].flatMap(([op, { length }]) =>
+    Array.from({ length: Math.min(length, 20) }, (_, index) => index + 1).flatMap((nth) =>
+      ACTIONS.map((action) => ({ phase, op, nth, action })),
+    ),
+  )
+}
+
+/** What clients see. Names that are gone stay gone. */
+async function lookAt(node: TestNode): Promise<string> {
+  const seen: string[] = []
+  for (const name of ["a.db", "b.db"]) {
+    const sql = "pragma integrity_check; select id, hex(x) from t order by id"
+    const { stdout, stderr } = await start(sqlite3Command(node, name), { input: sql }).ended
+    seen.push(`${name} ${Bun.hash(stdout)} ${stdout.split("\n").length} rows ${stderr}`)
+  }
+  const { stdout } = await start(["ls", node.mount]).ended
+  return `${seen.join(", ")}, names ${stdout.includes("gone.db")}`
+}
+
+async function untilSame(primary: TestNode, replica: TestNode): Promise<void> {
+  const deadline = Date.now() + END_MS_MAX
+  for (const name of ["a.db", "b.db"]) {
+    const wanted = pos(primary, name)
+    for (;;) {
+      const { stdout } = await start(["cat", `${replica.mount}/${name}-pos`]).ended
+      if (stdout.trim() === wanted) break
+      if (Date.now() > deadline) throw new Error(`${name} is at ${stdout}, not ${wanted}`)
+      await Bun.sleep(20)
+    }
+  }
+  if (existsSync(join(replica.data, "dbs/gone.db/database"))) throw new Error("gone.db is there")
+}
