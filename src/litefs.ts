@@ -35,6 +35,7 @@ import { PeerWorker } from "./peer/peer-worker.ts"
 import { Counters } from "./store/counters.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
+import { RecentTransactions } from "./store/recent-transactions.ts"
 import { SharedFlags } from "./store/shared-flags.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { closeFile } from "./sys/file.ts"
@@ -51,6 +52,7 @@ export class LiteFS {
   readonly #mounted = Promise.withResolvers<void>()
   readonly #recovered = Promise.withResolvers<void>()
   readonly #positions = Positions.create()
+  readonly #recent = RecentTransactions.create()
   readonly #flags = SharedFlags.create()
   readonly #counters = Counters.create()
   readonly #lag: SharedLag
@@ -192,6 +194,7 @@ export class LiteFS {
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const stream = {
       positions: this.#positions,
+      recent: this.#recent,
       dataDir,
       clock: systemClock,
       stallMs: STALL_MS_MAX,
@@ -261,7 +264,7 @@ export class LiteFS {
       log: logOptions,
     }
     const believed = [
-      ...(await fs.start({ ...shared, fuseDebug })),
+      ...(await fs.start({ ...shared, recent: this.#recent.memory, fuseDebug })),
       ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 

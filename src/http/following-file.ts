@@ -28,6 +28,17 @@ export interface FollowingFile {
   readonly bytes: Uint8Array | undefined // of a small file
 }
 
+/** A whole LTX file in memory, when it begins where `known` ends. */
+export function following(
+  bytes: Uint8Array,
+  known: Pos,
+): { readonly bytes: Uint8Array; readonly pos: Pos } | undefined {
+  const header = decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
+  if (header.preApplyChecksum !== known.checksum) return undefined
+  const { postApplyChecksum } = decodeLtxTrailer(bytes.subarray(bytes.length - LTX_TRAILER_SIZE))
+  return { bytes, pos: { txid: header.maxTxid, checksum: postApplyChecksum } }
+}
+
 /** The LTX file that begins where `known` ends, when it is there. */
 export function followingFile(directory: string, known: Pos): FollowingFile | undefined {
   const ltx = new LtxDirectory(directory)

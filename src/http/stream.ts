@@ -18,7 +18,8 @@ import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import type { Positions } from "../store/positions.ts"
+import type { Positions, Slot } from "../store/positions.ts"
+import type { RecentTransactions } from "../store/recent-transactions.ts"
 import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
@@ -27,7 +28,7 @@ import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.t
 import { PROTOCOL, PROTOCOL_HEADER, protocolProblem } from "../wire/protocol.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { type BodyLimits, readBody } from "./body.ts"
-import { compactedFile, followingFile } from "./following-file.ts"
+import { compactedFile, following, followingFile } from "./following-file.ts"
 import { NO_WANTS, type Wants, wantsOf } from "./replica-wants.ts"
 import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
 
@@ -68,6 +69,8 @@ export interface StreamReplica {
 
 export interface StreamContext {
   readonly positions: Positions
+  /** Transactions whose LTX files may not be there yet. */
+  readonly recent?: RecentTransactions
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
   readonly clock: Clock
@@ -222,13 +225,16 @@ export class ReplicaStream {
       return
     }
     for (;;) {
-      const { stored: pos } = positions.read(slot)
+      const { pos, stored } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
       if (this.#isClosed || posEquals(known, pos)) return
+      const isBehind = known.txid < pos.txid
+      const next = isBehind ? this.#findRecent(slot, known) : undefined
+      if (next === undefined && isBehind && known.txid >= stored.txid) return // its file is being made
       await this.#sendHead(name, known, pos)
-      const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =
-        (isBehind ? await this.#sendFile(name, known, pos) : undefined) ??
+        (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
+        (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
         (await this.#sendSnapshot(name))
       if (sent === undefined) return
       this.#known.set(name, sent)
@@ -250,13 +256,9 @@ export class ReplicaStream {
     if (first === undefined) return undefined
     const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
     const file = several ?? first
+    if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
     this.#context.counters?.frame(name, "ltx")
-    const frame = encodeFrame({ type: "ltx", size: 0n, database: name })
-    if (file.bytes !== undefined) {
-      await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
-      return file.pos
-    }
-    await this.#write(frame)
+    await this.#write(encodeFrame({ type: "ltx", size: 0n, database: name }))
     const chunks = new ChunkWriter((bytes) => this.#write(bytes))
     const handle = await open(file.path)
     try {
@@ -268,6 +270,19 @@ export class ReplicaStream {
     }
     await chunks.end()
     return file.pos
+  }
+
+  async #sendBytes(database: string, file: { bytes: Uint8Array; pos: Pos }): Promise<Pos> {
+    this.#context.counters?.frame(database, "ltx")
+    const frame = encodeFrame({ type: "ltx", size: 0n, database })
+    await this.#write(Buffer.concat([frame, encodeChunks(file.bytes)]))
+    return file.pos
+  }
+
+  /** The transaction that follows on `known`, if it is one of the last. */
+  #findRecent(slot: Slot, known: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
+    const bytes = this.#context.recent?.find(slot, known.txid + 1n)
+    return bytes === undefined || known.txid === 0n ? undefined : following(bytes, known)
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {

@@ -12,6 +12,7 @@ export interface FsThreadOptions {
   readonly flags: SharedArrayBuffer
   readonly lag: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
+  readonly recent: SharedArrayBuffer // RecentTransactions
   readonly isPrimary: boolean
   readonly nodeId: bigint
   readonly mailboxFd: Fd

@@ -20,6 +20,7 @@ import { type CommitLog, directLog } from "../store/commit-log.ts"
 import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions, type Slot } from "../store/positions.ts"
+import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
@@ -45,6 +46,7 @@ let role: Role
 let positions: Positions
 let flags: SharedFlags
 let counters: Counters
+let recent: RecentTransactions
 let commitLog: CommitLog | undefined
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
@@ -62,6 +64,7 @@ function start(given: FsThreadOptions): void {
   positions = new Positions(options.positions)
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
+  recent = new RecentTransactions(options.recent)
   if (role.isPrimary) {
     commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
@@ -83,7 +86,11 @@ function start(given: FsThreadOptions): void {
     log: commitLog ?? directLog,
     isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
     onAppended: countCommit,
-    onCommit: (slot) => void unstored.add(slot),
+    onCommit: (slot) => {
+      unstored.add(slot)
+      const file = commitLog?.pendingFile
+      if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
+    },
     publish: (database, last) => {
       const deferred = new Deferred()
       const request = nextRequest++
@@ -141,6 +148,7 @@ function countCommit(name: string, size: number, durationMs: number): void {
  */
 function storeCommits(): number | undefined {
   if (unstored.size === 0) return undefined
+  if (flags.raiseChanged()) tell({ type: "changed" })
   try {
     commitLog?.materialize()
   } catch (error) {

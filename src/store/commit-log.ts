@@ -153,6 +153,13 @@ export class CommitLog implements TransactionLog {
     return { append, commit, discard: () => large?.discard() }
   }
 
+  /** The LTX file of the last transaction while it is still to be made: valid until the next but one begins. */
+  get pendingFile(): Uint8Array | undefined {
+    const pending = this.#pending
+    if (pending === undefined) return undefined
+    return pending.record.bytes.subarray(pending.start, pending.start + pending.size)
+  }
+
   /**
    * Makes the LTX file of the last transaction, after its client was answered. When that fails the transaction
    * is safe in the log, and is tried again before the next one, which is refused if it fails again.

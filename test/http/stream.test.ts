@@ -17,6 +17,7 @@ import { StreamTotals } from "../../src/http/stream-counters.ts"
 import { decodeLtxHeader } from "../../src/ltx/header.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { Positions } from "../../src/store/positions.ts"
+import { RecentTransactions } from "../../src/store/recent-transactions.ts"
 import { DatabaseFilter } from "../../src/wire/database-filter.ts"
 import { encodePositionMap } from "../../src/wire/position-map.ts"
 import { StreamDecoder } from "../../src/wire/stream-decoder.ts"
@@ -98,9 +99,12 @@ class Fixture implements AsyncDisposable {
   readonly context: StreamContext
   #done: Promise<void> | undefined
 
+  readonly recent = RecentTransactions.create()
+
   constructor() {
     this.context = {
       positions: this.positions,
+      recent: this.recent,
       dataDir: this.directory.dataDir,
       snapshots: { snapshot: async () => this.snapshot() },
       clock: this.clock,
@@ -117,7 +121,7 @@ class Fixture implements AsyncDisposable {
   /** Makes the transaction `txid`, with an LTX file; its checksum is its TXID. */
   commit(
     txid: number,
-    { database = "app.db", pages = [page(1, txid)], isStored = true } = {},
+    { database = "app.db", pages = [page(1, txid)], isStored = true, isRecent = false } = {},
   ): void {
     mkdirSync(this.directory.dataDir.ltxDir(database), { recursive: true })
     const header = {
@@ -126,7 +130,8 @@ class Fixture implements AsyncDisposable {
       preApplyChecksum: txid === 1 ? 0n : posOf(txid - 1).checksum,
     }
     const bytes = ltxFile({ header, pages, postApplyChecksum: posOf(txid).checksum })
-    writeFileSync(this.directory.ltxPath(database, txid), bytes)
+    if (isRecent) this.recent.add(this.positions.add(database), BigInt(txid), bytes)
+    if (isStored || !isRecent) writeFileSync(this.directory.ltxPath(database, txid), bytes)
     const pos = posOf(txid)
     const state = { pos, timestampMs: 0, pageSize: 512, commit: 1 }
     this.positions.write(this.positions.add(database), state, isStored ? pos : undefined)
@@ -259,6 +264,24 @@ describe("ReplicaStream", () => {
     fixture.positions.markStored(0)
     for (const listener of fixture.listeners) listener()
     await sent(fixture, 1)
+  })
+
+  test("ReplicaStream does not wait for the LTX files of transactions that are in memory", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.commit(2, { isStored: false, isRecent: true })
+    await sent(fixture, 1)
+    fixture.commit(3, { isStored: false, isRecent: true })
+    await sent(fixture, 2)
+    fixture.commit(4, { isStored: false })
+    await fixture.idle()
+    expect(fixture.txids).toEqual([2, 3]) // and takes nothing that is missing for a reason to send a snapshot
+    fixture.positions.markStored(0)
+    for (const listener of fixture.listeners) listener()
+    await sent(fixture, 3)
+    expect(fixture.txids).toEqual([2, 3, 4])
   })
 
   test.each<[string, Pos]>([
