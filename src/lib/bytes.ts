@@ -15,11 +15,6 @@ export function readU16LE(bytes: Uint8Array, offset: number): number {
   return (bytes[offset] as number) | ((bytes[offset + 1] as number) << 8)
 }
 
-export function writeU16LE(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value
-  bytes[offset + 1] = value >>> 8
-}
-
 export function readU16BE(bytes: Uint8Array, offset: number): number {
   return ((bytes[offset] as number) << 8) | (bytes[offset + 1] as number)
 }

@@ -59,9 +59,9 @@ export class DatabaseApplier implements Applier {
   #pageSize = 0 // of a database in WAL mode
 
   constructor(context: DatabaseApplierContext) {
-    const { name, fuseDir, dataDir, clock, log } = context
+    const { name, dataDir } = context
     this.#context = context
-    this.#files = new MountedFiles(name, fuseDir, clock, log)
+    this.#files = new MountedFiles(context)
     const wal = new BackedFile("wal", dataDir.path(name, "wal"))
     this.#wal = new WalApplier({ ...context, wal, files: this.#files })
   }

@@ -1,15 +1,12 @@
 /**
- * Keeping every SQLite client of our own mount out of a database for the time of a write.
+ * SQLite's locks, by their names there: the daemon takes part in them like one more process, on files of its own
+ * mount (SQLite: os_unix.c unixLock, wal.c "WAL-INDEX LOCKS"). Nothing here waits.
  *
- * The daemon takes part in SQLite's locking like one more process, on files of its own mount (SQLite: os_unix.c
- * unixLock, wal.c "WAL-INDEX LOCKS"). In WAL mode it always holds SHARED on the database and DMS on the wal-index:
- * so no client ever thinks that it is the first or the last, truncates the wal-index or removes the WAL.
+ * On a replica in WAL mode it always holds SHARED on the database and DMS on the wal-index: so no client ever thinks that
+ * it is the first or the last, truncates the wal-index or removes the WAL.
  *
- *   rollback modes   PENDING, then EXCLUSIVE over the shared range: waits for readers to finish
- *   WAL mode         WRITE, CKPT, RECOVER and all read marks: waits for read transactions to finish
- *
- * PENDING keeps new readers out while old ones finish. It is only taken when waiting has taken long, so that
- * a short reader is not turned away for a long one.
+ * PENDING keeps new readers out while old ones finish. It is only kept when waiting has taken long, so that a short
+ * reader is not turned away for a long one.
  */
 import {
   PENDING_BYTE,
@@ -26,9 +23,6 @@ import {
 } from "../sqlite/lock-bytes.ts"
 import type { Fd } from "../sys/file.ts"
 import { type LockKind, tryLock, unlock } from "../sys/locks.ts"
-
-/** WRITE, CKPT, RECOVER and READ0 to READ4 lie side by side. */
-const WAL_LOCK_COUNT = 3 + WAL_READ_LOCK_COUNT
 
 /** What the daemon always holds in WAL mode. False when a client holds EXCLUSIVE at this moment. */
 export function tryShare(database: Fd): boolean {
@@ -62,11 +56,6 @@ export function tryReserve(database: Fd): boolean {
 export function releaseFile(database: Fd): void {
   unlock(database, SHARED_FIRST, SHARED_SIZE)
   unlock(database, PENDING_BYTE, 1)
-}
-
-/** No client is in a transaction in WAL mode, until releaseWalIndex(). */
-export function tryLockWalIndex(shm: Fd): boolean {
-  return tryLock(shm, "exclusive", WAL_WRITE_LOCK, WAL_LOCK_COUNT)
 }
 
 export function tryLockCheckpoint(shm: Fd): boolean {
@@ -112,8 +101,4 @@ export function releaseCheckpoint(shm: Fd): void {
 
 export function releaseRecover(shm: Fd): void {
   unlock(shm, WAL_RECOVER_LOCK, 1)
-}
-
-export function releaseWalIndex(shm: Fd): void {
-  unlock(shm, WAL_WRITE_LOCK, WAL_LOCK_COUNT)
 }

@@ -50,22 +50,33 @@ const PATIENCE_MS = 100
 const COMPLAINT_MS = 5000
 const WAIT_MS_MAX = 10
 
+export interface MountedFilesContext {
+  readonly name: string
+  readonly fuseDir: string
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops, and before the files are closed. */
+  readonly signal: AbortSignal
+}
+
 export class MountedFiles {
   readonly #name: string
   readonly #directory: string
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #signal: AbortSignal
   #database: Fd | undefined
   #nodeId = 0
   #shm: Fd | undefined
   #wal: Fd | undefined
   #walNodeId = 0
 
-  constructor(name: string, directory: string, clock: Clock, log: Logger) {
+  constructor({ name, fuseDir, clock, log, signal }: MountedFilesContext) {
     this.#name = name
-    this.#directory = directory
+    this.#directory = fuseDir
     this.#clock = clock
     this.#log = log
+    this.#signal = signal
   }
 
   /** The kernel's node of the database file, while it is attached. */
@@ -195,7 +206,7 @@ export class MountedFiles {
         hasComplained = true
         this.#log.warn(`waiting for readers to ${what}`, { db: this.#name })
       }
-      await sleep(this.#clock, waitMs)
+      await sleep(this.#clock, waitMs, this.#signal)
       waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)
     }
   }

@@ -47,6 +47,8 @@ export interface WalApplierContext {
   readonly cache: KernelCache
   readonly clock: Clock
   readonly log: Logger
+  /** Aborted when the node stops, and before the files are closed. */
+  readonly signal: AbortSignal
   /** What clients see added to the counters in the header: see sqlite/header-disguise.ts. */
   readonly disguise: number
 }
@@ -142,7 +144,7 @@ export class WalApplier {
 
   /** False when a client keeps WRITE, and it can be done without. */
   async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
-    const { clock } = this.#context
+    const { clock, signal } = this.#context
     const start = clock.monotonicMs()
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
       if (access.tryLockWrite(shm)) {
@@ -154,7 +156,7 @@ export class WalApplier {
         this.#isWriteKept = true
         return false
       }
-      await sleep(clock, waitMs)
+      await sleep(clock, waitMs, signal)
     }
   }
 
@@ -202,10 +204,10 @@ export class WalApplier {
   }
 
   async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
-    const { clock } = this.#context
-    while (!access.tryLockCheckpoint(shm)) await sleep(clock, 1)
+    const { clock, signal } = this.#context
+    while (!access.tryLockCheckpoint(shm)) await sleep(clock, 1, signal)
     try {
-      while (!access.tryLockRecover(shm)) await sleep(clock, 1)
+      while (!access.tryLockRecover(shm)) await sleep(clock, 1, signal)
       const header = this.#last ?? this.#emptyHeader(pageSize)
       const { frames } = this.wal
       const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
