@@ -15,6 +15,7 @@ import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
 import { noPowerCutResult, powerCut } from "../test/torture/power-cut.ts"
+import { readers } from "../test/torture/readers.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, startFaults } from "../test/torture/start-faults.ts"
@@ -23,6 +24,7 @@ const KINDS = [
   "client",
   "daemon",
   "links",
+  "readers",
   "shrink",
   "faults",
   "starts",
@@ -34,6 +36,8 @@ type Kind = (typeof KINDS)[number]
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
 const LINK_FAULTS = 500
+const READER_ROUNDS = 5
+const READER_ROUND_MS = 120_000
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
@@ -45,6 +49,7 @@ const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
   links: LINK_FAULTS,
+  readers: READER_ROUNDS,
   shrink: SHRINK_ROUNDS,
   faults: 2, // on the primary, on the replica
   starts: 2,
@@ -134,7 +139,10 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
-    else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
+    else if (kind === "readers") {
+      const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
+      console.log(`readers ${mode}: ${reads} reads`)
+    } else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
     else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "starts") await failStarts(job, random, mode)
     else if (kind === "lockpage") {

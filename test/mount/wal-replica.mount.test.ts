@@ -11,67 +11,14 @@ import {
   caughtUp,
   expectQuiet,
   expectSame,
-  nodeCommand,
   output,
   run,
   sqlite3,
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
-
-const SCHEMA = "create table t(i integer primary key, v, pad); create index tv on t(v);"
-/** Every row has the same `v`: a reader that sees two has seen a torn transaction. */
-const ROWS = `insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
-  select i, 0, randomblob(300) from n;`
-
-/** Transactions, each of which changes every row. Prints how many when `done` appears. */
-function writing(node: TestNode, done: string): string[] {
-  return nodeCommand(
-    node,
-    `
-    import { existsSync } from "node:fs"
-    const d = db("a.db")
-    let v = 0
-    while (!existsSync(${JSON.stringify(done)})) {
-      v += 1
-      d.transaction(() => {
-        d.prepare("update t set v = ?, pad = randomblob(200 + ? % 200)").run(v, v)
-        if (v % 7 === 0) d.prepare("delete from t where i > 250").run()
-        if (v % 7 === 3) d.exec("insert or ignore into t select i + 250, v, pad from t where i <= 50")
-      }).immediate()
-    }
-    console.log(v)
-  `,
-  )
-}
-
-/** Reads until `done` appears; fails at the first error and the first torn or older row. Prints how often. */
-function checking(node: TestNode, done: string, mmapSize: number): string[] {
-  return nodeCommand(
-    node,
-    `
-    import { existsSync } from "node:fs"
-    const d = db("a.db", { timeout: 0 })
-    d.pragma("mmap_size = ${mmapSize}")
-    const all = d.prepare("select min(v) least, max(v) most, count(*) count, sum(length(pad)) size from t")
-    const byIndex = d.prepare("select min(v) least, max(v) most, count(*) count from t indexed by tv")
-    let reads = 0
-    let last = -1
-    while (reads % 16 !== 0 || !existsSync(${JSON.stringify(done)})) {
-      d.exec("begin")
-      const a = all.get()
-      const b = byIndex.get()
-      d.exec("commit")
-      const isWhole = a.least === a.most && a.least === b.least && b.least === b.most && a.count === b.count
-      if (!isWhole || a.least < last || a.size < a.count) throw new Error(JSON.stringify({ a, b, last }))
-      last = a.least
-      if (reads++ === 0) process.stdout.write(" ")
-    }
-    console.log(reads)
-  `,
-  )
-}
+import { canMount, Scope } from "../support/node.ts"
+import { checkingReader, fullWriter, ROWS, SCHEMA } from "../support/whole-rows.ts"
 
 test.skipIf(!canMount)(
   "readers of every kind see whole transactions in order, without one error, while thousands arrive",
@@ -83,10 +30,10 @@ test.skipIf(!canMount)(
     await caughtUp(primary, replica, "a.db")
     const done = join(scope.directory, "done")
     const checkers = [0, 0, 1 << 30].map((size) =>
-      start(checking(replica, done, size), { limitMs: 90_000 }),
+      start(checkingReader(replica, done, { mmapSize: size }), { limitMs: 90_000 }),
     )
     for (const checker of checkers) await checker.spoken
-    const writer = start(writing(primary, done), { limitMs: 90_000 })
+    const writer = start(fullWriter(primary, done), { limitMs: 90_000 })
     // As long as the reader's snapshot lives, nothing can start the WAL over or move all of it.
     const long = new LongClient(scope, replica, "a.db")
     await long.exec("begin")
