@@ -26,12 +26,19 @@ import type { MountedFiles } from "./mounted-files.ts"
 import { ReplicaWal } from "./replica-wal.ts"
 import { checkpoint, copyAll } from "./wal-checkpoint.ts"
 import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
+import { emptyHeader, lockForRecovery, recoverIndex } from "./wal-index-recovery.ts"
 import { appendToWal, beginWal, type WalTransaction } from "./wal-writer.ts"
 
 /** So many frames are left in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
 const CHECKPOINT_FRAMES = 1000
 /** After a checkpoint that a reader kept from going far, so many more come before the next. */
 const CHECKPOINT_FRAMES_MORE = 250
+
+/** With more frames transactions pause until the log can start over, but not for longer than a reader is to notice. */
+const LARGE_FRAMES = 4000
+const DRAIN_FRAMES_MORE = 2000
+const DRAIN_MS = 20 // for LARGE_FRAMES, more for more
+const DRAIN_MS_MAX = 100
 
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
@@ -73,6 +80,8 @@ export class WalApplier {
   #attempt: { readonly header: WalIndexHeader; readonly application: WalApplication } | undefined
   #pin: number | undefined
   #nextCheckpoint = CHECKPOINT_FRAMES
+  #nextDrain = LARGE_FRAMES
+  #lastBackfill = 0 // when it was last waited for
   #isWriteKept = false // by a client, when it was last asked for
   #hasComplained = false
 
@@ -97,7 +106,8 @@ export class WalApplier {
     } finally {
       if (hasWrite) access.releaseWrite(shm)
     }
-    this.#checkpoint(shm, application)
+    if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
+    await this.#drain(shm, index, application)
   }
 
   /** Gives up the read mark. The next transaction takes it again. */
@@ -117,6 +127,8 @@ export class WalApplier {
     this.#last = undefined
     this.#pin = undefined
     this.#nextCheckpoint = CHECKPOINT_FRAMES
+    this.#nextDrain = LARGE_FRAMES
+    this.#lastBackfill = 0
   }
 
   /** Leaves a WAL that clients find: there is none to them when the file is empty. */
@@ -167,25 +179,64 @@ export class WalApplier {
     hasWrite: boolean,
     { pageSize, restarting }: WalApplication,
   ): Promise<WalIndexState> {
-    let state = index.read() ?? (await this.#recover(shm, index, pageSize))
+    const state = index.read() ?? (await this.#recover(shm, index, pageSize))
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
-    const { frameCount } = state.header
-    const isDone = frameCount > 0 && state.backfillCount === frameCount
-    if (!hasWrite || !isDone || !access.tryLockFrames(shm)) return state
+    return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
+  }
+
+  /** Starts the log over when the database file has all of it, and no reader uses it. WRITE is held. */
+  #tryRestart(
+    shm: Fd,
+    index: WalIndexFile,
+    { header, backfillCount }: WalIndexState,
+    restarting: () => void,
+  ): WalIndexState | undefined {
+    const isWritten = header.frameCount > 0 && backfillCount === header.frameCount
+    if (!isWritten || !access.tryLockFrames(shm)) return undefined
     try {
       restarting()
       index.restart(this.#context.clock.random())
       this.wal.clear()
       this.#nextCheckpoint = CHECKPOINT_FRAMES
-      state = index.read() ?? state
-      this.#last = state.header
+      this.#nextDrain = LARGE_FRAMES
+      this.#lastBackfill = 0
+      const state = index.read()
+      this.#last = state?.header ?? this.#last
       return state
     } finally {
       access.releaseFrames(shm)
       this.#pin = undefined
       this.#takePin(shm, index)
     }
+  }
+
+  /**
+   * Readers that come one after the other never leave the log alone, and it grows. When nothing is appended for a
+   * moment, those that are left end, and new ones need no frames of it.
+   */
+  async #drain(shm: Fd, index: WalIndexFile, application: WalApplication): Promise<void> {
+    if (this.wal.frames.count < this.#nextDrain) return
+    const { clock, signal } = this.#context
+    const patienceMs = Math.min(DRAIN_MS_MAX, (this.wal.frames.count / LARGE_FRAMES) * DRAIN_MS)
+    const endMs = clock.monotonicMs() + patienceMs
+    let backfillCount = this.#lastBackfill
+    do {
+      this.#checkpoint(shm, application)
+      const state = index.read()
+      if (state?.backfillCount === this.#lastBackfill) break // a long reader: it is still where it was
+      backfillCount = state?.backfillCount ?? backfillCount
+      if (state?.backfillCount === state?.header.frameCount && access.tryLockWrite(shm)) {
+        try {
+          if (state && this.#tryRestart(shm, index, state, application.restarting)) return
+        } finally {
+          access.releaseWrite(shm)
+        }
+      }
+      await sleep(clock, 1, signal)
+    } while (clock.monotonicMs() < endMs)
+    this.#lastBackfill = backfillCount
+    this.#nextDrain = this.wal.frames.count + DRAIN_FRAMES_MORE
   }
 
   #append(index: WalIndexFile, { header }: WalIndexState, application: WalApplication): void {
@@ -205,39 +256,14 @@ export class WalApplier {
 
   async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
     const { clock, signal } = this.#context
-    while (!access.tryLockCheckpoint(shm)) await sleep(clock, 1, signal)
-    try {
-      while (!access.tryLockRecover(shm)) await sleep(clock, 1, signal)
-      const header = this.#last ?? this.#emptyHeader(pageSize)
-      const { frames } = this.wal
-      const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
-      index.rebuild({ ...header, change: (header.change + 1) >>> 0 }, pgnos, (mark) => {
-        const isFree = mark !== this.#pin && access.tryLockMark(shm, "exclusive", mark)
-        if (isFree) access.releaseMark(shm, mark)
-        return isFree
-      })
-      const state = index.read()
-      if (state === undefined) throw new LitefsError("io", "Cannot rebuild a wal-index")
-      return state
-    } finally {
-      access.releaseRecover(shm)
-      access.releaseCheckpoint(shm)
-    }
-  }
-
-  #emptyHeader(pageSize: number): WalIndexHeader {
-    const { clock } = this.#context
-    return {
-      change: 0,
-      bigEndianChecksum: false,
-      pageSize,
-      frameCount: 0,
-      pageCount: 0, // readers ask the database file
-      frameChecksum1: 0,
-      frameChecksum2: 0,
-      salt1: Math.floor(clock.random() * 0x100000000),
-      salt2: Math.floor(clock.random() * 0x100000000),
-    }
+    using _locks = await lockForRecovery(shm, clock, signal)
+    const { frames } = this.wal
+    const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
+    return recoverIndex(shm, index, {
+      header: this.#last ?? emptyHeader(pageSize, () => clock.random()),
+      pgnos,
+      pin: this.#pin,
+    })
   }
 
   /**
@@ -283,7 +309,6 @@ export class WalApplier {
 
   /** What goes wrong here is no harm to the transaction. */
   #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
-    if (this.wal.frames.count < this.#nextCheckpoint) return
     const { database, files, cache, log, name } = this.#context
     try {
       checkpoint({

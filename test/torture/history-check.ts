@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { ChecksumAccumulator, lockPgno, pageChecksum } from "../../src/ltx/checksum.ts"
 import { formatPos } from "../../src/ltx/pos.ts"
+import { decodeDatabaseHeader, trustedPageCount } from "../../src/sqlite/database-header.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
@@ -88,7 +89,7 @@ export function readContent(dataDir: string, database: string): Uint8Array {
   const path = paths.path(database, "database")
   let content: Uint8Array = existsSync(path) ? readFileSync(path) : new Uint8Array(0)
   const walPath = paths.path(database, "wal")
-  if (!existsSync(walPath)) return content
+  if (!existsSync(walPath)) return cut(content)
   const wal = readFileSync(walPath)
   const reader = new WalReader({
     size: wal.length,
@@ -113,7 +114,18 @@ export function readContent(dataDir: string, database: string): Uint8Array {
     }
     frames = []
   }
-  return content
+  return reader.frameCount > 0 ? content : cut(content)
+}
+
+/**
+ * A writer that is killed after its commit, and before it has cut the file, leaves pages that nobody reads (SQLite:
+ * pager_end_transaction).
+ */
+function cut(file: Uint8Array): Uint8Array {
+  const header = decodeDatabaseHeader(file)
+  const pageCount = header === undefined ? undefined : trustedPageCount(header)
+  if (header === undefined || pageCount === undefined) return file
+  return file.subarray(0, pageCount * header.pageSize)
 }
 
 /** Pages in which the two differ, as a sentence; undefined when they are the same. */
