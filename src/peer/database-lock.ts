@@ -11,21 +11,15 @@
  * 2. From RESERVED on the journal mode cannot change.
  * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done: by
  *    PENDING, and in WAL mode, where every reader shares the mark of the others, by a recovery that seems to run.
- * 4. Who comes back at once, again and again, leaves gaps of microseconds: those are looked for, too.
  */
 import { join } from "node:path"
-import { type Clock, sleep } from "../lib/clock.ts"
+import type { Clock } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
+import { untilLocked } from "./lock-wait.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
-
-const PATIENCE_MS = 100
-const WAIT_MS_MAX = 3
-/** Each attempt is made again and again for this part of what has been waited, as that may be bad luck only. */
-const BURST_SHARE = 0.2
-const BURST_MS_MAX = 20
 
 export interface LockOptions {
   readonly directory: string // of the mount
@@ -113,28 +107,15 @@ export class DatabaseLock implements Disposable {
     }
   }
 
-  async #until(attempt: (isLate: boolean) => boolean): Promise<void> {
-    const { clock, database, limitMs, signal } = this.#options
-    const start = clock.monotonicMs()
-    let waitMs = 0
-    while (!this.#attempt(attempt, clock.monotonicMs() - start)) {
-      if (clock.monotonicMs() > this.#deadlineMs) {
-        throw new LitefsError(
-          "unavailable",
-          `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, try again when they are done`,
-        )
-      }
-      await sleep(clock, waitMs, signal)
-      waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)
+  #until(attempt: (isLate: boolean) => boolean): Promise<void> {
+    const { clock, signal, database, limitMs } = this.#options
+    const waited = () => {
+      if (clock.monotonicMs() <= this.#deadlineMs) return
+      throw new LitefsError(
+        "unavailable",
+        `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, try again when they are done`,
+      )
     }
-  }
-
-  #attempt(attempt: (isLate: boolean) => boolean, waitedMs: number): boolean {
-    const { clock } = this.#options
-    const endMs = clock.monotonicMs() + Math.min(BURST_MS_MAX, waitedMs * BURST_SHARE)
-    do {
-      if (attempt(waitedMs > PATIENCE_MS)) return true
-    } while (clock.monotonicMs() < endMs)
-    return false
+    return untilLocked({ clock, signal, waited }, attempt)
   }
 }

@@ -8,7 +8,6 @@
 import { join } from "node:path"
 import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
-import { sleep } from "../lib/clock.ts"
 import type { Logger } from "../lib/log.ts"
 import {
   closeFile,
@@ -25,6 +24,7 @@ import {
 } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
+import { untilLocked } from "./lock-wait.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 import type { WalTarget } from "./wal-writer.ts"
 
@@ -45,10 +45,7 @@ export function nodeIdAt(directory: string, name: string): number {
   }
 }
 
-/** From here on new readers are kept out until the old ones are done. */
-const PATIENCE_MS = 100
 const COMPLAINT_MS = 5000
-const WAIT_MS_MAX = 10
 
 export interface MountedFilesContext {
   readonly name: string
@@ -195,19 +192,13 @@ export class MountedFiles {
     return join(this.#directory, this.#name + suffix)
   }
 
-  async #until(what: string, attempt: (isLate: boolean) => boolean): Promise<void> {
-    const start = this.#clock.monotonicMs()
-    let waitMs = 0
+  #until(what: string, attempt: (isLate: boolean) => boolean): Promise<void> {
     let hasComplained = false
-    for (;;) {
-      const waitedMs = this.#clock.monotonicMs() - start
-      if (attempt(waitedMs > PATIENCE_MS)) return
-      if (waitedMs > COMPLAINT_MS && !hasComplained) {
-        hasComplained = true
-        this.#log.warn(`waiting for readers to ${what}`, { db: this.#name })
-      }
-      await sleep(this.#clock, waitMs, this.#signal)
-      waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)
+    const waited = (waitedMs: number) => {
+      if (waitedMs <= COMPLAINT_MS || hasComplained) return
+      hasComplained = true
+      this.#log.warn(`waiting for readers to ${what}`, { db: this.#name })
     }
+    return untilLocked({ clock: this.#clock, signal: this.#signal, waited }, attempt)
   }
 }
