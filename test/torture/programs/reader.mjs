@@ -4,7 +4,7 @@ import Database from "better-sqlite3"
 
 const { path, checks, holdMs, pauseMs } = JSON.parse(process.argv[2])
 const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
-const db = new Database(path, { timeout: 20000 })
+const db = new Database(path, { timeout: 60000 })
 const statements = checks.map((sql) => db.prepare(sql).pluck())
 const sum = db.prepare(
   "SELECT (SELECT max(n) FROM tx) || ' ' || (SELECT count(*) || ' ' || total(length(body)) FROM part)",
