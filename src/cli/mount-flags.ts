@@ -3,6 +3,8 @@ import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
 import { ACCESS_FLAGS } from "./access.ts"
 import type { CommandSyntax, FlagTable } from "./argv.ts"
 import { helpText } from "./help.ts"
+import { COMMAND_FLAGS } from "./mount-commands.ts"
+import { CONFIG_FLAGS } from "./mount-config.ts"
 
 export const MOUNT_FLAGS = {
   "fuse-dir": {
@@ -87,6 +89,8 @@ export const MOUNT_FLAGS = {
     kind: "boolean",
     help: "log every request of the kernel",
   },
+  ...COMMAND_FLAGS,
+  ...CONFIG_FLAGS,
 } as const satisfies FlagTable
 
 export type MountFlags = typeof MOUNT_FLAGS

@@ -89,6 +89,13 @@ describe("litefs help", () => {
       	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
       	--log-format FORMAT            how to log it: text, json (default text)
       	--fuse-debug                   log every request of the kernel
+      	--exec CMD                     run this before COMMAND, to its end; may be given several times
+      	--exec-if-candidate CMD        the same, on a node that is or may become the primary
+      	--stop-timeout DURATION        kill a command that was told to stop after this long (default 10s)
+      	--skip-sync                    do not wait until this node is in sync with its primary
+      	--exit-on-error=false          stay, to be looked at, when something fails at the start
+      	--config FILE                  read the original's litefs.yml; flags and variables win over it
+      	--no-expand-env                do not replace $NAME in that file by variables
 
       Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
       A flag on the command line wins.

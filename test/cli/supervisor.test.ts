@@ -30,7 +30,7 @@ class Scene {
   constructor(command?: string[]) {
     this.code = supervise({
       open: () => this.opening.promise.then(() => this.node),
-      command,
+      command: command && { words: command, isForCandidate: false },
       events: this.events,
       clock: this.clock,
       report: (error) => this.errors.push(messageOf(error)),
