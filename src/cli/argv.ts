@@ -76,7 +76,7 @@ export interface ParsedArgs<T extends FlagTable> {
 }
 
 /** What a file says in the place of flags: by the name of the flag. */
-export type Settings = ReadonlyMap<string, Given>
+export type Settings = ReadonlyMap<string, readonly Given[]>
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -102,7 +102,11 @@ export function parseArgs<T extends FlagTable>(
   checkWords(syntax, others)
   // Flags come last, so they win.
   const given: AllGiven = new Map()
-  for (const [name, setting] of settings) given.set(name, [{ ...setting, at: 0 }])
+  for (const [name, each] of settings)
+    given.set(
+      name,
+      each.map((one) => ({ ...one, at: 0 })),
+    )
   for (const [name, each] of environmentFlags(syntax.flags, env)) given.set(name, each)
   for (const [name, each] of flags) given.set(name, each)
   const values = Object.entries(syntax.flags).map(([name, flag]) => [

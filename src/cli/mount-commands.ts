@@ -1,4 +1,5 @@
 /** The commands that a node runs: their flags, and from the flags to what the supervisor takes. */
+import type { ExecCommand } from "../config/exec.ts"
 import { parseDuration } from "../lib/duration.ts"
 import { messageOf } from "../lib/errors.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
@@ -35,21 +36,13 @@ export const COMMAND_FLAGS = {
 
 type CommandArgs = ParsedArgs<typeof COMMAND_FLAGS>
 
-/** One entry of `exec:` in a configuration file. */
-export interface ExecSetting {
-  readonly text: string
-  readonly isForCandidate: boolean
-  /** How it is named in messages. */
-  readonly spelling: string
-}
-
 type Commands = Pick<
   SuperviseOptions,
   "before" | "command" | "graceMs" | "skipSync" | "exitOnError"
 >
 
 /** The commands of a file are used when the command line and the environment have none at all. */
-export function commandOptions(args: CommandArgs, fromFile: readonly ExecSetting[]): Commands {
+export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
   return {
     ...commands(args, fromFile),
     graceMs: stopTimeout(args),
@@ -64,7 +57,7 @@ export function hasCommands(args: CommandArgs): boolean {
 
 function commands(
   args: CommandArgs,
-  fromFile: readonly ExecSetting[],
+  fromFile: readonly ExecCommand[],
 ): Pick<Commands, "before" | "command"> {
   if (!hasCommands(args)) {
     // As in the original: the last one is the one that stays.
@@ -80,7 +73,7 @@ function commands(
   return { before, command: { words: args.command, isForCandidate: false } }
 }
 
-function parse({ text, isForCandidate, spelling }: ExecSetting): SupervisedCommand {
+function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedCommand {
   try {
     return { words: splitCommand(text), isForCandidate }
   } catch (error) {
