@@ -19,6 +19,7 @@ import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
 import { litefsRunCommand, RUN_HELP } from "./run.ts"
+import { SQL_HELP, sqlCommand } from "./sql.ts"
 import { VERSION_HELP, versionCommand } from "./version.ts"
 import { WAIT_HELP, waitCommand } from "./wait.ts"
 
@@ -48,6 +49,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "run a command on the right node, at the right time",
     help: RUN_HELP,
     define: litefsRunCommand,
+  },
+  sql: {
+    about: "run SQL on a database, where there is no sqlite3",
+    help: SQL_HELP,
+    define: sqlCommand,
   },
   import: {
     about: "put a database file in the place of a database",

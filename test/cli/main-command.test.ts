@@ -25,6 +25,8 @@ describe("litefs help", () => {
       	mount     mount the file system and run a command next to it
       	info      show the databases of a node, its role and its lag
       	wait      wait until a node is in sync, has a transaction, or is the primary
+      	run       run a command on the right node, at the right time
+      	sql       run SQL on a database, where there is no sqlite3
       	import    put a database file in the place of a database
       	export    write a database to a file
       	ltx       list, check, apply and compact LTX files
