@@ -51,7 +51,7 @@ export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand
   }
 }
 
-export function hasCommands(args: CommandArgs): boolean {
+function hasCommands(args: CommandArgs): boolean {
   return args.command !== undefined || args.isGiven("exec") || args.isGiven("exec-if-candidate")
 }
 

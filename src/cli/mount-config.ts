@@ -39,7 +39,7 @@ export function mountConfig(source: ConfigSource): ConfigFile | undefined {
 }
 
 /** As in the original. */
-export function searchPath(): string[] {
+function searchPath(): string[] {
   return ["litefs.yml", join(homeOfUser(), "litefs.yml"), "/etc/litefs.yml"]
 }
 

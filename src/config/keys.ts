@@ -4,7 +4,7 @@
  * `flag`: it is that flag of `litefs mount`, and checked like it. `lease.ts` and `exec.ts` make something of what has
  * neither a flag nor a reason.
  */
-export type KeyType = "boolean" | "text" | "integer" | "duration" | "texts" | "exec" | "section"
+type KeyType = "boolean" | "text" | "integer" | "duration" | "texts" | "exec" | "section"
 
 export interface Key {
   readonly type: KeyType
