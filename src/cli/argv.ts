@@ -16,7 +16,13 @@ import { LitefsError } from "../lib/errors.ts"
 import { nearest } from "./nearest.ts"
 
 export type Flag =
-  | { readonly kind: "boolean"; readonly default?: true; readonly help: string }
+  | {
+      readonly kind: "boolean"
+      readonly default?: true
+      /** Its variable is that of a flag of `litefs mount`, in the environment of the whole container. */
+      readonly hasNoVariable?: true
+      readonly help: string
+    }
   | {
       readonly kind: "text"
       /** What stands for the value in the help text: `DIR`. */
@@ -165,6 +171,7 @@ function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly s
 function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
   const given: AllGiven = new Map()
   for (const [name, flag] of Object.entries(flags)) {
+    if (flag.kind === "boolean" && flag.hasNoVariable) continue
     const spelling = environmentName(name)
     const value = env[spelling] ?? ""
     const texts = flag.kind === "list" ? value.split("\n").map((line) => line.trim()) : [value]

@@ -29,7 +29,7 @@ const FLAGS = {
     kind: "boolean",
     help: "do nothing on a node that is not, and may not become, the primary",
   },
-  promote: { kind: "boolean", help: "make the node the primary before" },
+  promote: { kind: "boolean", hasNoVariable: true, help: "make the node the primary before" },
   wait: { kind: "boolean", help: "wait until the node is ready" },
   timeout: TIMEOUT_FLAG,
   ...NODE_FLAGS,

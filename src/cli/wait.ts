@@ -34,7 +34,11 @@ import {
 
 const FLAGS = {
   synced: { kind: "boolean", help: "until the node is ready and has everything its primary has" },
-  primary: { kind: "boolean", help: "until the node is the primary, and ready" },
+  primary: {
+    kind: "boolean",
+    hasNoVariable: true,
+    help: "until the node is the primary, and ready",
+  },
   pos: {
     kind: "text",
     placeholder: "DB=TXID",

@@ -19,6 +19,9 @@ export interface Key {
 const NO_CLOUD =
   "LiteFS Cloud was shut down in 2024 and there is no backup client here, take the section out and run litefs export regularly"
 
+// --proxy-read-timeout is something else: how long a read waits for what its client has written.
+const WITH_LIMITS = "the proxy has its own limits for connections that make no progress"
+
 const WITH_CONSUL = "it is for leases of Consul"
 
 export const KEYS: Readonly<Record<string, Key>> = {
@@ -66,10 +69,10 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "proxy.passthrough": { type: "texts", flag: "proxy-passthrough" },
   "proxy.always-forward": { type: "texts", flag: "proxy-always-forward" },
   "proxy.primary-redirect-timeout": { type: "duration", flag: "proxy-primary-redirect-timeout" },
-  "proxy.read-timeout": { type: "duration", flag: "proxy-read-timeout" },
-  "proxy.read-header-timeout": { type: "duration", flag: "proxy-read-header-timeout" },
-  "proxy.write-timeout": { type: "duration", flag: "proxy-write-timeout" },
-  "proxy.idle-timeout": { type: "duration", flag: "proxy-idle-timeout" },
+  "proxy.read-timeout": { type: "duration", noEffect: WITH_LIMITS },
+  "proxy.read-header-timeout": { type: "duration", noEffect: WITH_LIMITS },
+  "proxy.write-timeout": { type: "duration", noEffect: WITH_LIMITS },
+  "proxy.idle-timeout": { type: "duration", noEffect: WITH_LIMITS },
 
   lease: { type: "section" },
   "lease.type": { type: "text" },

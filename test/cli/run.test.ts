@@ -130,6 +130,11 @@ describe("litefs run", () => {
     expect(api.requests[1]?.url).toStartWith("/health?role=primary&wait=")
   })
 
+  test("takes no --promote from the environment, where it is meant for litefs mount", async () => {
+    const io = new FakeIo({ LITEFS_PROMOTE: "1", LITEFS_URL: "http://127.0.0.1:1" })
+    expect(await run(["run", "--", "sh", "-c", "exit 7"], io)).toBe(7)
+  })
+
   test.each([
     [404, "404 page not found", "has no handoff of the primary, run the command on the primary"],
     [409, "not eligible to become primary", "ERROR: not eligible to become primary"],

@@ -118,14 +118,15 @@ describe("readConfig() takes", () => {
       ...{ "proxy-addr": ":8080", "proxy-target": "localhost:8081", "proxy-db": "db" },
       ...{ "proxy-max-lag": "5s", "proxy-debug": "false", "proxy-passthrough": "*.ico|*.png" },
       ...{ "proxy-always-forward": "/admin/*", "proxy-primary-redirect-timeout": "5s" },
-      ...{ "proxy-read-timeout": "1s", "proxy-read-header-timeout": "2s" },
-      ...{ "proxy-write-timeout": "3s", "proxy-idle-timeout": "4s" },
       ...{ primary: "true", hostname: "myhost", "advertise-url": "http://myhost:20202" },
       ...{ "log-format": "json", "log-level": "debug" },
     })
     const { remarks, exec } = read(EVERYTHING)
     expect(remarks.map(({ key }) => key)).toEqual([
       "http.snapshot-timeout (l.yml:11)",
+      ...["read", "read-header", "write", "idle"].map(
+        (what, index) => `proxy.${what}-timeout (l.yml:${21 + index})`,
+      ),
       "lease.reconnect-delay (l.yml:31)",
       "lease.demote-delay (l.yml:32)",
       ...["url", "key", "ttl", "lock-delay"].map((key) => `lease.consul.${key} (l.yml:33)`),
