@@ -9,6 +9,7 @@
  */
 import { randomBytes } from "node:crypto"
 import packageJson from "../package.json" with { type: "json" }
+import type { NodeFacts } from "./cli/child-environment.ts"
 import { ClusterId } from "./cluster/cluster-id.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
 import { Replica } from "./cluster/replica.ts"
@@ -59,6 +60,8 @@ export class LiteFS {
   readonly #listeners = new Set<() => void>()
   #replica: Replica | undefined
   #peer: PeerWorker | undefined
+  #port = 0
+  #primaryName: string | undefined
   /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
   readonly #unknown = new Set<string>()
 
@@ -121,6 +124,19 @@ export class LiteFS {
       await Promise.race([this.#replica.ready, aborted.promise])
     } finally {
       signal?.removeEventListener("abort", abort)
+    }
+  }
+
+  /** What commands next to this node are told. */
+  facts(): NodeFacts {
+    const { role, hostname, advertiseUrl } = this.#options
+    const isPrimary = role.kind === "primary"
+    return {
+      isPrimary,
+      isCandidate: isPrimary,
+      port: this.#port,
+      primaryHostname: isPrimary ? hostname : this.#primaryName,
+      primaryUrl: isPrimary ? advertiseUrl : role.primaryUrl,
     }
   }
 
@@ -246,6 +262,7 @@ export class LiteFS {
       { headers, authToken, tls, clock: systemClock },
     )
     const port = await server.listen(httpAddr)
+    this.#port = port
     if (isOpenToAll(this.#options)) {
       log.warn("whoever reaches the API can read and replace databases, set --auth-token-file", {
         http: `${httpAddr.host}:${port}`,
@@ -323,6 +340,7 @@ export class LiteFS {
       onPrimary: (name) => {
         peer.setPrimary(name)
         api.setPrimaryName(name)
+        this.#primaryName = name ?? this.#primaryName
         if (name === undefined) return
         lag.connected()
         progress.connected()

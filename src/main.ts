@@ -11,6 +11,7 @@ const code = await run(process.argv.slice(2), {
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
   isTerminal: isatty(2),
+  isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: (bytes) => writeAll(1, bytes),
   clock: systemClock,

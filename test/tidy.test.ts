@@ -11,6 +11,7 @@ const LAYERS = [
   ["main"],
   ["litefs"],
   ["cli"],
+  ["config"],
   ["proxy"],
   ["http"],
   ["cluster"],

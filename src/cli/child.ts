@@ -1,7 +1,8 @@
-/** The command after `--`, as a process. */
-import { type ChildProcess, spawn } from "node:child_process"
+/** A command that LiteFS runs, as a process. */
+import { type ChildProcess, type StdioOptions, spawn } from "node:child_process"
 import { constants } from "node:os"
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import type { Environment } from "./argv.ts"
 
 export interface Child {
   /** Undefined when it could not be started. */
@@ -16,13 +17,25 @@ export interface ChildExit {
   readonly error?: LitefsError
 }
 
+export interface ChildOptions {
+  /** Its environment; ours when not given. */
+  readonly env?: Environment | undefined
+  /** Whether it reads our stdin: what is meant for one command is not to be read by another. */
+  readonly hasStdin?: boolean
+}
+
 /**
- * Starts the command with our own streams, stdin too, and without a shell, so that every argument
- * arrives as it was given. `onExit` is called once, also when the command cannot be started.
+ * Starts the command with our own streams and without a shell, so that every argument arrives as it
+ * was given. `onExit` is called once, also when the command cannot be started.
  */
-export function startChild(command: readonly string[], onExit: (exit: ChildExit) => void): Child {
+export function startChild(
+  command: readonly string[],
+  onExit: (exit: ChildExit) => void,
+  { env, hasStdin = true }: ChildOptions = {},
+): Child {
   const [file = "", ...args] = command
-  const started = attempt(() => spawn(file, args, { stdio: "inherit" }))
+  const stdio: StdioOptions = [hasStdin ? "inherit" : "ignore", "inherit", "inherit"]
+  const started = attempt(() => spawn(file, args, { stdio, ...(env && { env: { ...env } }) }))
   if (started instanceof Error) {
     queueMicrotask(() => onExit(notStarted(file, started)))
     return { pid: undefined, kill: () => {} }

@@ -15,8 +15,11 @@ export function helpText(parts: HelpParts): string {
   const [example] = Object.keys(parts.flags)
   if (example !== undefined) {
     sections.push(`Flags:\n\n${flagLines(parts.flags)}`)
+    const without = Object.entries(parts.flags)
+      .filter(([, flag]) => flag.kind === "boolean" && flag.hasNoVariable)
+      .map(([name]) => ` but --${name}`)
     sections.push(
-      `Every flag can be set in the environment too: --${example} is ` +
+      `Every flag${without.join("")} can be set in the environment too: --${example} is ` +
         `${environmentName(example)}.\nA flag on the command line wins.`,
     )
   }
@@ -42,9 +45,10 @@ function flagLines(flags: FlagTable): string {
 function usageOf(name: string, flag: Flag): string {
   switch (flag.kind) {
     case "boolean":
-      return `--${name}`
+      return flag.default === true ? `--${name}=false` : `--${name}`
     case "choice":
       return `--${name} ${name.split("-").at(-1)?.toUpperCase()}`
+    case "list":
     case "text":
       return `--${name} ${flag.placeholder}`
   }
@@ -52,6 +56,6 @@ function usageOf(name: string, flag: Flag): string {
 
 function aboutOf(flag: Flag): string {
   const choices = flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
-  const fallback = flag.kind === "boolean" ? undefined : flag.default
+  const fallback = flag.kind === "boolean" || flag.kind === "list" ? undefined : flag.default
   return `${flag.help}${choices}${fallback === undefined ? "" : ` (default ${fallback})`}`
 }

@@ -4,7 +4,7 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { Environment } from "./argv.ts"
 import type { ProcessEvents } from "./process-events.ts"
-import type { SupervisedNode } from "./supervisor.ts"
+import type { SupervisedNode } from "./supervisor-state.ts"
 
 export interface CliIo {
   readonly env: Environment
@@ -15,6 +15,8 @@ export interface CliIo {
   stdin(): AsyncIterable<Uint8Array>
   /** Bytes for whoever reads stdout, at the speed at which they are read. */
   writeStdout(bytes: Uint8Array): Promise<void>
+  /** Whether this process is PID 1, which has to care for processes without parents. */
+  readonly isInit: boolean
   readonly clock: Clock
   readonly events: ProcessEvents
   openNode(options: LiteFSOptions): Promise<SupervisedNode>

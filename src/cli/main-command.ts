@@ -18,6 +18,8 @@ import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
+import { litefsRunCommand, RUN_HELP } from "./run.ts"
+import { SQL_HELP, sqlCommand } from "./sql.ts"
 import { VERSION_HELP, versionCommand } from "./version.ts"
 import { WAIT_HELP, waitCommand } from "./wait.ts"
 
@@ -42,6 +44,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "wait until a node is in sync, has a transaction, or is the primary",
     help: WAIT_HELP,
     define: waitCommand,
+  },
+  run: {
+    about: "run a command on the right node, at the right time",
+    help: RUN_HELP,
+    define: litefsRunCommand,
+  },
+  sql: {
+    about: "run SQL on a database, where there is no sqlite3",
+    help: SQL_HELP,
+    define: sqlCommand,
   },
   import: {
     about: "put a database file in the place of a database",

@@ -3,6 +3,8 @@ import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
 import { ACCESS_FLAGS } from "./access.ts"
 import type { CommandSyntax, FlagTable } from "./argv.ts"
 import { helpText } from "./help.ts"
+import { COMMAND_FLAGS } from "./mount-commands.ts"
+import { CONFIG_FLAGS } from "./mount-config.ts"
 
 export const MOUNT_FLAGS = {
   "fuse-dir": {
@@ -87,6 +89,8 @@ export const MOUNT_FLAGS = {
     kind: "boolean",
     help: "log every request of the kernel",
   },
+  ...COMMAND_FLAGS,
+  ...CONFIG_FLAGS,
 } as const satisfies FlagTable
 
 export type MountFlags = typeof MOUNT_FLAGS
@@ -103,7 +107,7 @@ databases in it, and run a command next to it. One node is the primary, which
 takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
   flags: MOUNT_FLAGS,
-  notes: `Exactly one of --primary and --primary-url is required.
+  notes: `Exactly one of --primary and --primary-url is required, or a litefs.yml.
 
 With a token, requests without it are refused. With a certificate the API is
 served with TLS, and with --http-tls-ca too, nodes and commands have to show a
@@ -113,14 +117,29 @@ COMMAND is started when the mount is ready, which on a replica means that it
 has caught up with the primary. Its arguments are passed on as they are,
 without a shell. Signals are forwarded to it, and when it ends, LiteFS
 unmounts and exits with its exit code. Without a command LiteFS runs until it
-is told to stop.`,
+is told to stop.
+
+Before it, the CMDs of --exec and --exec-if-candidate run one after the other;
+one that fails ends LiteFS with its exit code. CMD is split into words as a
+shell does it, and no shell runs: for more, write sh -c '...'. All of them find
+LITEFS_ROLE, LITEFS_FUSE_DIR, LITEFS_URL and other facts in their environment.
+
+Without a role on the command line and in the environment, the role and
+everything else is read from --config, or the first of ./litefs.yml,
+~/litefs.yml and /etc/litefs.yml.`,
   examples: `# the primary, and a program that uses /litefs/app.db
 litefs mount --primary --http-addr :20202 -- node server.js
 
 # a replica of it, on another machine
 litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
 
-# the same in a script that prepares the directories
+# with a migration before it, where writes are taken
+litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
+
+# with the file of the original
+litefs mount --config /etc/litefs.yml
+
+# in a script that prepares the directories
 mkdir -p /litefs /var/lib/litefs
 exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
 })

@@ -77,7 +77,9 @@ function role(args: MountArgs): RoleOptions {
     if (databases === undefined) return { kind: "replica", primaryUrl: url }
     return { kind: "replica", primaryUrl: url, databases: databaseNames(args, databases) }
   }
-  throw problem("neither --primary nor --primary-url URL is given, give one of them")
+  throw problem(
+    "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
+  )
 }
 
 function databaseNames(args: MountArgs, text: string): readonly string[] {

@@ -22,6 +22,8 @@ export interface ProcessEvents {
   /** Both call back until the returned function is called. */
   onSignal(listener: (signal: Signal) => void): () => void
   onCrash(listener: (error: Error) => void): () => void
+  /** A child has ended: one of ours, or as PID 1 one that lost its parent. Several may be told as one. */
+  onChildEnd(listener: () => void): () => void
 }
 
 export const processEvents: ProcessEvents = {
@@ -47,6 +49,21 @@ export const processEvents: ProcessEvents = {
       process.off("unhandledRejection", onError)
     }
   },
+
+  onChildEnd(listener) {
+    process.on("SIGCHLD", listener)
+    return () => process.off("SIGCHLD", listener)
+  },
+}
+
+/** What a service manager or a user sends to end a program. */
+export function asksToStop(name: SignalName): boolean {
+  return name === "SIGTERM" || name === "SIGINT"
+}
+
+/** A child may take SIGHUP for "reload"; without one, it and SIGQUIT mean what they always mean. */
+export function endsWithoutChild(name: SignalName): boolean {
+  return asksToStop(name) || name === "SIGHUP" || name === "SIGQUIT"
 }
 
 function isKey(name: SignalName): boolean {

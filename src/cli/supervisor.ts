@@ -1,30 +1,28 @@
 /**
- * Runs a node and the command that uses it, and ends both in order.
- *
- *             opened           start()              stop()
- *   opening ──────────▶ waiting ──────▶ running ─────────────▶ stopping
- *      │                 │   │             │ child exited         │ child exited
- *      │ not opened      │   ▼ ready       │                      │
- *      │                 │ serving         │                      │
- *      │                 ▼   ▼    close()  ▼                      │
- *      │               closing ◀───────────┴──────────────────────┘
- *      ▼                  │
- *   closed ◀──────────────┘ node closed
+ * Runs a node and the commands that use it, and ends both in order. `supervisor-state.ts` has the drawing.
  *
  * 1. A node that was opened is closed, on every path, and never while a child uses it.
- * 2. The exit code is the child's. A node that failed makes it 1. A signal that ends a node
- *    without a child makes it 0, unless there was a command that has not run yet: then 128+n, so
- *    that a script does not take it for one that succeeded.
+ * 2. The exit code is that of the command, or of one before it that failed. A node that failed makes
+ *    it 1. A signal that ends a node makes it 0 when there is no command, and 128+n when there are
+ *    commands that have not run to their end yet, so that a script does not take it for success.
  * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short.
  * 4. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
  */
 import { unreachable } from "../lib/assert.ts"
-import type { Clock } from "../lib/clock.ts"
+import { keepAlive } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "./child.ts"
-import type { ProcessEvents, Signal, SignalName } from "./process-events.ts"
+import { asksToStop, endsWithoutChild, type Signal, type SignalName } from "./process-events.ts"
+import type {
+  Event,
+  In,
+  State,
+  SupervisedCommand,
+  SupervisedNode,
+  SuperviseOptions,
+} from "./supervisor-state.ts"
 
 const log = logger("supervisor")
 
@@ -33,63 +31,12 @@ const GRACE_MS = 10_000
 /** Longer than an honest close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
 
-export interface SupervisedNode {
-  /** Resolves when the command may start. */
-  ready(signal: AbortSignal): Promise<void>
-  close(): Promise<void>
-  /** Resolves when the node cannot go on. */
-  readonly failed: Promise<Error>
-}
-
-export interface SuperviseOptions {
-  readonly open: () => Promise<SupervisedNode>
-  readonly command: readonly string[] | undefined
-  readonly events: ProcessEvents
-  readonly clock: Clock
-  /** Tells the user what ends us, or kept the command from running. */
-  readonly report: (error: Error) => void
-  readonly graceMs?: number
-}
-
-type State =
-  /** `code`: the decision to close has been made, but there is nothing to close yet. */
-  | { kind: "opening"; code: number | undefined }
-  | { kind: "waiting"; node: SupervisedNode; wait: AbortController }
-  | { kind: "serving"; node: SupervisedNode }
-  | { kind: "running"; node: SupervisedNode; child: Child }
-  /** `code`: what to exit with instead of the child's code. */
-  | {
-      kind: "stopping"
-      node: SupervisedNode
-      child: Child
-      code: number | undefined
-      endGrace: () => void
-    }
-  | { kind: "closing"; code: number; endLimit: () => void }
-  | { kind: "closed"; code: number }
-
-type Event =
-  | { kind: "opened"; node: SupervisedNode }
-  | { kind: "not-opened"; error: Error }
-  | { kind: "ready" }
-  | { kind: "signal"; signal: Signal }
-  | { kind: "failed"; error: Error }
-  | { kind: "exited"; exit: ChildExit }
-  | { kind: "grace-over" }
-  | { kind: "node-closed" }
-  | { kind: "not-closed"; error: Error }
-
-type In<Kind extends State["kind"]> = Extract<State, { kind: Kind }>
-
 /** Resolves with the exit code when everything has ended. It does not reject. */
 export async function supervise(options: SuperviseOptions): Promise<number> {
   const supervisor = new Supervisor(options)
-  const removeSignals = options.events.onSignal((signal) =>
-    supervisor.handle({ kind: "signal", signal }),
-  )
-  const removeCrashes = options.events.onCrash((error) =>
-    supervisor.handle({ kind: "failed", error }),
-  )
+  const { events } = options
+  const removeSignals = events.onSignal((signal) => supervisor.handle({ kind: "signal", signal }))
+  const removeCrashes = events.onCrash((error) => supervisor.handle({ kind: "failed", error }))
   const code = await supervisor.run()
   removeSignals()
   removeCrashes()
@@ -126,6 +73,8 @@ class Supervisor {
         return this.#whenOpening(state, event)
       case "waiting":
         return this.#whenWaiting(state, event)
+      case "preparing":
+        return this.#whenPreparing(state, event)
       case "serving":
         return this.#whenServing(state, event)
       case "running":
@@ -134,6 +83,8 @@ class Supervisor {
         return this.#whenStopping(state, event)
       case "closing":
         return this.#whenClosing(state, event)
+      case "held":
+        return this.#whenHeld(state, event)
       case "closed":
         return state
       default:
@@ -149,7 +100,7 @@ class Supervisor {
           : this.#close(event.node, state.code)
       case "not-opened":
         this.#options.report(event.error)
-        return { kind: "closed", code: 1 }
+        return state.code === undefined ? this.#hold(undefined, 1) : { kind: "closed", code: 1 }
       case "failed":
         this.#options.report(event.error)
         return { kind: "opening", code: 1 }
@@ -164,15 +115,34 @@ class Supervisor {
   #whenWaiting(state: In<"waiting">, event: Event): State {
     switch (event.kind) {
       case "ready":
-        return this.#start(state.node)
+        return this.#prepare(state.node, 0)
       case "failed":
         this.#options.report(event.error)
         state.wait.abort()
-        return this.#close(state.node, 1)
+        return this.#close(state.node, 1, this.#options.exitOnError === false)
       case "signal":
         if (!endsWithoutChild(event.signal.name)) return state
         state.wait.abort()
         return this.#close(state.node, this.#codeWithoutChild(event.signal.name))
+      default:
+        return state
+    }
+  }
+
+  #whenPreparing(state: In<"preparing">, event: Event): State {
+    switch (event.kind) {
+      case "exited": {
+        const { code, error } = event.exit
+        if (code === 0) return this.#prepare(state.node, state.index + 1)
+        this.#options.report(error ?? this.#notPrepared(state.index, code))
+        return this.#hold(state.node, code)
+      }
+      // Whatever it makes of the signal, the commands after it do not run.
+      case "signal":
+        return this.#passOn(state, event.signal, signalExitCode(event.signal.name))
+      case "failed":
+        this.#options.report(event.error)
+        return this.#stop(state, "SIGTERM", 1)
       default:
         return state
     }
@@ -195,17 +165,14 @@ class Supervisor {
   #whenRunning(state: In<"running">, event: Event): State {
     switch (event.kind) {
       case "exited":
-        return this.#exited(state.node, event.exit, undefined)
+        if (event.exit.error === undefined) return this.#exited(state.node, event.exit, undefined)
+        this.#options.report(event.exit.error)
+        return this.#hold(state.node, event.exit.code)
+      case "signal":
+        return this.#passOn(state, event.signal, undefined)
       case "failed":
         this.#options.report(event.error)
         return this.#stop(state, "SIGTERM", 1)
-      case "signal": {
-        const { name, fromKeyboard } = event.signal
-        if (fromKeyboard) return state
-        if (asksToStop(name)) return this.#stop(state, name, undefined)
-        state.child.kill(name)
-        return state
-      }
       default:
         return state
     }
@@ -235,11 +202,33 @@ class Supervisor {
     switch (event.kind) {
       case "node-closed":
         state.endLimit()
-        return { kind: "closed", code: state.code }
+        return state.isHeld
+          ? this.#hold(undefined, state.code)
+          : { kind: "closed", code: state.code }
       case "not-closed":
         state.endLimit()
         this.#options.report(event.error)
         return { kind: "closed", code: state.code || 1 }
+      case "signal":
+        return { ...state, isHeld: state.isHeld && !endsWithoutChild(event.signal.name) }
+      default:
+        return state
+    }
+  }
+
+  #whenHeld(state: In<"held">, event: Event): State {
+    switch (event.kind) {
+      case "failed":
+        this.#options.report(event.error)
+        if (state.node === undefined) return state
+        state.endHold()
+        return this.#close(state.node, state.code, true)
+      case "signal":
+        if (!endsWithoutChild(event.signal.name)) return state
+        state.endHold()
+        log.info("stopping", { signal: event.signal.name })
+        if (state.node === undefined) return { kind: "closed", code: state.code }
+        return this.#close(state.node, state.code)
       default:
         return state
     }
@@ -247,7 +236,8 @@ class Supervisor {
 
   #wait(node: SupervisedNode): State {
     const wait = new AbortController()
-    node.ready(wait.signal).then(
+    const ready = this.#options.skipSync ? Promise.resolve() : node.ready(wait.signal)
+    ready.then(
       () => this.handle({ kind: "ready" }),
       (error) => this.handle({ kind: "failed", error }),
     )
@@ -255,16 +245,66 @@ class Supervisor {
     return { kind: "waiting", node, wait }
   }
 
-  #start(node: SupervisedNode): State {
-    const { command } = this.#options
-    if (command === undefined) return { kind: "serving", node }
-
-    const child = startChild(command, (exit) => this.handle({ kind: "exited", exit }))
-    log.info("command started", { command: command[0], pid: child.pid })
-    return { kind: "running", node, child }
+  /** The command at `index` of those before, or the next one that is to be run, or what follows them. */
+  #prepare(node: SupervisedNode, index: number): State {
+    const { before = [], command } = this.#options
+    for (let next = index; next < before.length; next++) {
+      const each = before[next] as SupervisedCommand
+      if (this.#isLeftOut(node, each)) continue
+      return { kind: "preparing", node, child: this.#start(node, each, false), index: next }
+    }
+    if (command !== undefined && !this.#isLeftOut(node, command)) {
+      return { kind: "running", node, child: this.#start(node, command, true) }
+    }
+    log.debug("no command, until a signal comes")
+    return { kind: "serving", node }
   }
 
-  #stop({ node, child }: In<"running">, signal: SignalName, code: number | undefined): State {
+  #isLeftOut(node: SupervisedNode, { isForCandidate, words }: SupervisedCommand): boolean {
+    if (!isForCandidate || node.facts().isCandidate) return false
+    log.info("this node is not a candidate, command left out", { command: words[0] })
+    return true
+  }
+
+  #start(node: SupervisedNode, { words }: SupervisedCommand, hasStdin: boolean): Child {
+    const { children, env } = this.#options
+    const child = startChild(
+      words,
+      (exit) => {
+        if (child.pid !== undefined) children?.delete(child.pid)
+        this.handle({ kind: "exited", exit })
+      },
+      { env: env?.(node.facts()), hasStdin },
+    )
+    if (child.pid !== undefined) {
+      children?.add(child.pid)
+      log.info("command started", { command: words[0], pid: child.pid })
+    }
+    return child
+  }
+
+  #notPrepared(index: number, code: number): LitefsError {
+    const text = this.#options.before?.[index]?.words.join(" ")
+    const fault = `it ended with exit code ${code}, nothing after it is run`
+    return new LitefsError("unavailable", `Cannot run "${text}": ${fault}`)
+  }
+
+  #passOn(
+    state: In<"running" | "preparing">,
+    { name, fromKeyboard }: Signal,
+    code: number | undefined,
+  ): State {
+    if (fromKeyboard) return state
+    if (asksToStop(name)) return this.#stop(state, name, code)
+    state.child.kill(name)
+    return state
+  }
+
+  #stop(
+    { node, child }: In<"running" | "preparing">,
+    signal: SignalName,
+    code: number | undefined,
+  ): State {
     const { clock, graceMs = GRACE_MS } = this.#options
     log.info("stopping the command", { signal, pid: child.pid })
     child.kill(signal)
@@ -278,7 +318,15 @@ class Supervisor {
     return this.#close(node, code ?? exit.code)
   }
 
-  #close(node: SupervisedNode, code: number): State {
+  /** Ends with the code, or stays as it is until a signal comes. */
+  #hold(node: SupervisedNode | undefined, code: number): State {
+    const { exitOnError = true, clock } = this.#options
+    if (exitOnError) return node === undefined ? { kind: "closed", code } : this.#close(node, code)
+    log.warn("staying, for you to have a look, until a signal comes (--exit-on-error=false)")
+    return { kind: "held", node, code, endHold: keepAlive(clock) }
+  }
+
+  #close(node: SupervisedNode, code: number, isHeld = false): State {
     node.close().then(
       () => this.handle({ kind: "node-closed" }),
       (error) => this.handle({ kind: "not-closed", error }),
@@ -288,21 +336,12 @@ class Supervisor {
       const error = new LitefsError("unavailable", `Cannot close the node: ${fault}`)
       this.handle({ kind: "not-closed", error })
     })
-    return { kind: "closing", code, endLimit }
+    return { kind: "closing", code, endLimit, isHeld }
   }
 
   #codeWithoutChild(signal: SignalName): number {
     log.info("stopping", { signal })
-    return this.#options.command === undefined ? 0 : signalExitCode(signal)
+    const { before = [], command } = this.#options
+    return command === undefined && before.length === 0 ? 0 : signalExitCode(signal)
   }
-}
-
-/** What a service manager or a user sends to end a program. */
-function asksToStop(name: SignalName): boolean {
-  return name === "SIGTERM" || name === "SIGINT"
-}
-
-/** A child may take SIGHUP for "reload"; without one, it and SIGQUIT mean what they always mean. */
-function endsWithoutChild(name: SignalName): boolean {
-  return asksToStop(name) || name === "SIGHUP" || name === "SIGQUIT"
 }

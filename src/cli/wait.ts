@@ -9,10 +9,8 @@
  * is not up yet is tried at intervals.
  */
 import { defineCommand } from "citty"
-import type { Health } from "../http/health.ts"
-import { type Clock, sleep } from "../lib/clock.ts"
-import { parseDuration } from "../lib/duration.ts"
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import {
   type CommandSyntax,
@@ -23,22 +21,31 @@ import {
 } from "./argv.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
+import {
+  type Condition,
+  GRACE_MS,
+  healthCondition,
+  LAST_MS,
+  TIMEOUT_FLAG,
+  TimeLimit,
+  timeoutOf,
+  until,
+} from "./waiting.ts"
 
 const FLAGS = {
   synced: { kind: "boolean", help: "until the node is ready and has everything its primary has" },
-  primary: { kind: "boolean", help: "until the node is the primary, and ready" },
+  primary: {
+    kind: "boolean",
+    hasNoVariable: true,
+    help: "until the node is the primary, and ready",
+  },
   pos: {
     kind: "text",
     placeholder: "DB=TXID",
     help: "until the node has this transaction of the database",
   },
   http: { kind: "text", placeholder: "ADDR", help: "until an HTTP server answers there" },
-  timeout: {
-    kind: "text",
-    placeholder: "DURATION",
-    default: "30s",
-    help: "give up after this long",
-  },
+  timeout: TIMEOUT_FLAG,
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
@@ -71,18 +78,6 @@ litefs wait --primary --timeout 1s && npm run migrate
 litefs wait --http :3000 --timeout 1m`,
 })
 
-/** So long a node is asked to hold a question back before it has to answer "not yet". */
-const HOLD_MS_MAX = 20_000
-
-/** So much later its answer may come. */
-const GRACE_MS = 5000
-
-/** The last answer may come so much later than the end. */
-const LAST_MS = 1000
-
-const PAUSE_MS_MIN = 50
-const PAUSE_MS_MAX = 1000
-
 /** A replica hears of its primary every second, so one that is in sync is not behind by more than this. */
 const SYNCED_MS = 2000
 
@@ -93,15 +88,9 @@ export function waitCommand(io: CliIo) {
   })
 }
 
-/** Something to be waited for. */
-interface Condition {
-  /** Why it is not so (yet); undefined when it is. Takes up to `leftMs`. */
-  check(leftMs: number): Promise<string | undefined>
-}
-
 async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const args = parseArgs(SYNTAX, rawArgs, io.env)
-  const timeoutMs = duration(args)
+  const timeoutMs = timeoutOf("wait", args)
   const conditions = [...nodeCondition(args, io.clock), ...httpCondition(args, io.clock)]
   if (conditions.length === 0) {
     throw usageError("wait", "nothing to wait for, give --synced, --primary, --pos or --http")
@@ -113,20 +102,6 @@ async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
     throw new LitefsError("unavailable", `Cannot wait over ${args.values.timeout}: ${problem}`)
   }
   return 0
-}
-
-/** Returns why it is not so when the time is over. */
-async function until(
-  condition: Condition,
-  clock: Clock,
-  endMs: number,
-): Promise<string | undefined> {
-  for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
-    const problem = await condition.check(Math.max(0, endMs - clock.monotonicMs()))
-    const leftMs = endMs - clock.monotonicMs()
-    if (problem === undefined || leftMs <= 0) return problem
-    await sleep(clock, Math.min(pauseMs, leftMs))
-  }
 }
 
 function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
@@ -141,24 +116,7 @@ function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
     ...(primary ? { role: "primary" } : {}),
     ...(pos === undefined ? {} : { pos }),
   }
-  const check = async (leftMs: number) => {
-    const holdMs = Math.min(leftMs, HOLD_MS_MAX)
-    const asked = { ...query, wait: String(Math.ceil(holdMs)) }
-    using limit = new TimeLimit(clock, Math.min(holdMs + GRACE_MS, leftMs + LAST_MS))
-    let response: Response
-    let text: string
-    try {
-      response = await api.request("/health", asked, { signal: limit.signal })
-      text = (await response.text()).trim()
-    } catch (error) {
-      return limit.signal.aborted ? `${api.origin} does not answer` : messageOf(error)
-    }
-    if (response.status === 200) return undefined
-    if (response.status === 503) return reasonOf(text)
-    const code = response.status === 400 ? "usage" : "unavailable"
-    throw new LitefsError(code, text.slice(0, 1000) || `status ${response.status}`)
-  }
-  return [{ check }]
+  return [healthCondition(api, query, clock)]
 }
 
 function httpCondition(args: WaitArgs, clock: Clock): Condition[] {
@@ -189,42 +147,4 @@ function urlOf(address: string): URL | undefined {
     : `http://${address.startsWith(":") ? "127.0.0.1" : ""}${address}`
   const url = URL.canParse(text) ? new URL(text) : undefined
   return url === undefined || url.hostname === "" || /[\s\\]/.test(address) ? undefined : url
-}
-
-function duration(args: WaitArgs): number {
-  const { timeout } = args.values
-  try {
-    const ms = parseDuration(timeout)
-    if (ms >= 0) return ms
-  } catch {
-    // Said below.
-  }
-  const shape = "a duration, like 30s or 5m"
-  throw usageError("wait", `${args.spelling("timeout")} is "${timeout}", it should be ${shape}`)
-}
-
-function reasonOf(text: string): string {
-  try {
-    return (JSON.parse(text) as Health).reason ?? text
-  } catch {
-    return text
-  }
-}
-
-/** Aborts a request that takes too long: a node that is stopped accepts connections and never answers. */
-class TimeLimit implements Disposable {
-  readonly #abort = new AbortController()
-  readonly #cancel: () => void
-
-  constructor(clock: Clock, limitMs: number) {
-    this.#cancel = clock.after(limitMs, () => this.#abort.abort())
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal
-  }
-
-  [Symbol.dispose](): void {
-    this.#cancel()
-  }
 }

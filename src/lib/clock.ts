@@ -42,3 +42,13 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   signal?.addEventListener("abort", onAbort, { once: true })
   return promise
 }
+
+/** Keeps the process going, which ends when it has nothing to wait for, until the returned function is called. */
+export function keepAlive(clock: Clock): () => void {
+  let cancel = clock.after(HOUR_MS, () => {
+    cancel = keepAlive(clock)
+  })
+  return () => cancel()
+}
+
+const HOUR_MS = 3_600_000

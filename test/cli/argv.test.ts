@@ -146,6 +146,62 @@ describe("parseArgs() with an environment", () => {
   })
 })
 
+describe("parseArgs() of lists", () => {
+  const lists = {
+    ...FLAGS,
+    first: { kind: "list", placeholder: "CMD", help: "" },
+    second: { kind: "list", placeholder: "CMD", help: "" },
+  } as const satisfies FlagTable
+  const syntax = { ...SYNTAX, flags: lists }
+
+  test("keeps all values, and the order of several lists", () => {
+    const args = ["--first", "a", "--second=b", "--primary", "--first=c"]
+    const { values, inOrder } = parseArgs(syntax, args, { LITEFS_FIRST: "no" })
+    expect([values.first, values.second]).toEqual([["a", "c"], ["b"]])
+    expect(inOrder("second", "first")).toEqual([
+      { name: "first", text: "a" },
+      { name: "second", text: "b" },
+      { name: "first", text: "c" },
+    ])
+  })
+
+  test("are empty when not given, and have a line of their variable for each", () => {
+    const { values, isGiven } = parseArgs(syntax, [], { LITEFS_SECOND: "\n a b \n\nc\n" })
+    expect([values.first, values.second]).toEqual([[], ["a b", "c"]])
+    expect([isGiven("first"), isGiven("second")]).toEqual([false, true])
+  })
+
+  test("have no empty value", () => {
+    expect(() => parseArgs(syntax, ["--first="], {})).toThrow("--first is empty, it should be CMD")
+  })
+})
+
+describe("parseArgs() with the settings of a file", () => {
+  const settings = new Map(
+    Object.entries({ "fuse-dir": "/file", primary: "true", "log-format": "json" }).map(
+      ([name, text]) => [name, [{ text, spelling: `${name} (l.yml:1)` }]],
+    ),
+  )
+
+  test("prefers a flag, then a variable, then a setting", () => {
+    const env = { LITEFS_FUSE_DIR: "/env", LITEFS_PRIMARY: "0" }
+    const { values } = parseArgs(SYNTAX, ["--fuse-dir", "/flag"], env, settings)
+    expect(values).toEqual({
+      ...DEFAULTS,
+      "fuse-dir": "/flag",
+      primary: false,
+      "log-format": "json",
+    })
+  })
+
+  test("names the setting in messages", () => {
+    const bad = new Map([["log-format", [{ text: "xml", spelling: "log.format (l.yml:3)" }]]])
+    expect(() => parseArgs(SYNTAX, [], {}, bad)).toThrow(
+      'log.format (l.yml:3) is "xml", it should be one of text, json',
+    )
+  })
+})
+
 test("environmentName() is the flag in capitals", () => {
   expect(environmentName("primary-url")).toBe("LITEFS_PRIMARY_URL")
 })

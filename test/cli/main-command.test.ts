@@ -25,6 +25,8 @@ describe("litefs help", () => {
       	mount     mount the file system and run a command next to it
       	info      show the databases of a node, its role and its lag
       	wait      wait until a node is in sync, has a transaction, or is the primary
+      	run       run a command on the right node, at the right time
+      	sql       run SQL on a database, where there is no sqlite3
       	import    put a database file in the place of a database
       	export    write a database to a file
       	ltx       list, check, apply and compact LTX files
@@ -89,11 +91,18 @@ describe("litefs help", () => {
       	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
       	--log-format FORMAT            how to log it: text, json (default text)
       	--fuse-debug                   log every request of the kernel
+      	--exec CMD                     run this before COMMAND, to its end; may be given several times
+      	--exec-if-candidate CMD        the same, on a node that is or may become the primary
+      	--stop-timeout DURATION        kill a command that was told to stop after this long (default 10s)
+      	--skip-sync                    do not wait until this node is in sync with its primary
+      	--exit-on-error=false          stay, to be looked at, when something fails at the start
+      	--config FILE                  read the original's litefs.yml; flags and variables win over it
+      	--no-expand-env                do not replace $NAME in that file by variables
 
       Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
       A flag on the command line wins.
 
-      Exactly one of --primary and --primary-url is required.
+      Exactly one of --primary and --primary-url is required, or a litefs.yml.
 
       With a token, requests without it are refused. With a certificate the API is
       served with TLS, and with --http-tls-ca too, nodes and commands have to show a
@@ -105,6 +114,15 @@ describe("litefs help", () => {
       unmounts and exits with its exit code. Without a command LiteFS runs until it
       is told to stop.
 
+      Before it, the CMDs of --exec and --exec-if-candidate run one after the other;
+      one that fails ends LiteFS with its exit code. CMD is split into words as a
+      shell does it, and no shell runs: for more, write sh -c '...'. All of them find
+      LITEFS_ROLE, LITEFS_FUSE_DIR, LITEFS_URL and other facts in their environment.
+
+      Without a role on the command line and in the environment, the role and
+      everything else is read from --config, or the first of ./litefs.yml,
+      ~/litefs.yml and /etc/litefs.yml.
+
       Examples:
 
       	# the primary, and a program that uses /litefs/app.db
@@ -113,7 +131,13 @@ describe("litefs help", () => {
       	# a replica of it, on another machine
       	litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
 
-      	# the same in a script that prepares the directories
+      	# with a migration before it, where writes are taken
+      	litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
+
+      	# with the file of the original
+      	litefs mount --config /etc/litefs.yml
+
+      	# in a script that prepares the directories
       	mkdir -p /litefs /var/lib/litefs
       	exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"
       "

@@ -133,7 +133,7 @@ test("litefs mount --snapshot-rate 0 is no limit", async () => {
 describe("litefs mount refuses", () => {
   test("a node without a role", async () => {
     expect(await usageErrorOf([])).toBe(
-      "neither --primary nor --primary-url URL is given, give one of them",
+      "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
     )
   })
 

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { NodeFacts } from "../../src/cli/child-environment.ts"
 import { supervise } from "../../src/cli/supervisor.ts"
+import type { SupervisedCommand, SuperviseOptions } from "../../src/cli/supervisor-state.ts"
 import { messageOf } from "../../src/lib/errors.ts"
 import { configureLog } from "../../src/lib/log.ts"
 import { appeared } from "../support/appeared.ts"
@@ -27,19 +29,20 @@ class Scene {
   readonly errors: string[] = []
   readonly code: Promise<number>
 
-  constructor(command?: string[]) {
+  constructor(command?: string[], options: Partial<SuperviseOptions> = {}) {
     this.code = supervise({
       open: () => this.opening.promise.then(() => this.node),
-      command,
+      command: command && { words: command, isForCandidate: false },
       events: this.events,
       clock: this.clock,
       report: (error) => this.errors.push(messageOf(error)),
+      ...options,
     })
   }
 
   /** With a node that is ready, so that the command starts. */
-  static ready(command?: string[]): Scene {
-    const scene = new Scene(command)
+  static ready(command?: string[], options: Partial<SuperviseOptions> = {}): Scene {
+    const scene = new Scene(command, options)
     scene.opening.resolve()
     scene.node.becomeReady.resolve()
     return scene
@@ -282,5 +285,123 @@ describe("supervise() ends when the node fails", () => {
     const scene = await running("echo started; exec sleep 60")
     scene.events.crash(new Error("a bug"))
     expect(await scene.outcome()).toMatchObject({ code: 1, errors: ["a bug"] })
+  })
+})
+
+/** A command that adds a word to a file. */
+function adds(path: string, word: string, isForCandidate = false): SupervisedCommand {
+  return { words: ["sh", "-c", `echo ${word} >>"$0"`, path], isForCandidate }
+}
+
+describe("supervise() with commands before", () => {
+  test("runs them in order, each to its end, when the node is ready", async () => {
+    const path = join(dir, "in-order")
+    const slow = { words: ["sh", "-c", 'sleep 0.05; echo a >>"$0"', path], isForCandidate: false }
+    const scene = new Scene(adds(path, "c").words as string[], { before: [slow, adds(path, "b")] })
+    scene.opening.resolve()
+    await Bun.sleep(0)
+    expect(existsSync(path)).toBe(false)
+    scene.node.becomeReady.resolve()
+    expect(await scene.outcome()).toEqual({ code: 0, calls: ["ready", "close"], errors: [] })
+    expect(readFileSync(path, "utf8")).toBe("a\nb\nc\n")
+  })
+
+  test.each([
+    [true, "a\nb\nc\n"],
+    [false, "b\n"],
+  ])("leaves out those for candidates, candidate: %p", async (isCandidate, output) => {
+    const path = join(dir, `candidate-${isCandidate}`)
+    const scene = new Scene(undefined, {
+      before: [adds(path, "a", true), adds(path, "b")],
+      command: adds(path, "c", true),
+    })
+    scene.node.isCandidate = isCandidate
+    scene.opening.resolve()
+    scene.node.becomeReady.resolve()
+    if (!isCandidate) {
+      // Without its command the node goes on until it is told to stop.
+      await appeared(path, /b/)
+      scene.events.signal("SIGTERM")
+    }
+    await scene.outcome()
+    expect(readFileSync(path, "utf8")).toBe(output)
+  })
+
+  test("ends with the code of one that fails, and runs no other", async () => {
+    const path = join(dir, "failing")
+    const fails = { words: ["sh", "-c", "exit 4"], isForCandidate: false }
+    const scene = Scene.ready(["touch", path], { before: [fails, adds(path, "no")] })
+    expect(await scene.outcome()).toEqual({
+      code: 4,
+      calls: ["ready", "close"],
+      errors: ['Cannot run "sh -c exit 4": it ended with exit code 4, nothing after it is run'],
+    })
+    expect(existsSync(path)).toBe(false)
+  })
+
+  test("ends with 1 when the node fails, after stopping the one that runs", async () => {
+    const path = join(dir, "node-fails")
+    const stops = `echo up >"$0"; trap 'echo stopped >>"$0"; exit 0' TERM; ${SLEEP}`
+    const before = [{ words: ["sh", "-c", stops, path], isForCandidate: false }]
+    const scene = Scene.ready(["false"], { before })
+    await appeared(path, /up/)
+    scene.node.fail.resolve(new Error("disk gone"))
+    expect(await scene.outcome()).toMatchObject({ code: 1, errors: ["disk gone"] })
+  })
+})
+
+test("supervise() tells commands what the node is when they start", async () => {
+  const path = join(dir, "facts")
+  const env = ({ primaryHostname }: NodeFacts) => ({
+    PATH: process.env.PATH,
+    NAME: primaryHostname,
+  })
+  const scene = Scene.ready(["sh", "-c", 'echo "$NAME" >"$0"', path], { env })
+  expect((await scene.outcome()).code).toBe(0)
+  expect(readFileSync(path, "utf8")).toBe("node-1\n")
+})
+
+test("supervise() does not wait when it is to skip that", async () => {
+  const scene = new Scene(["sh", "-c", "exit 5"], { skipSync: true })
+  scene.opening.resolve()
+  expect(await scene.outcome()).toEqual({ code: 5, calls: ["close"], errors: [] })
+})
+
+test("supervise() tells of each child as long as it runs", async () => {
+  const seen: string[] = []
+  const children = { add: () => void seen.push("add"), delete: () => void seen.push("delete") }
+  const before = [{ words: ["true"], isForCandidate: false }]
+  await Scene.ready(["true"], { before, children }).outcome()
+  expect(seen).toEqual(["add", "delete", "add", "delete"])
+})
+
+describe("supervise() that does not exit on errors", () => {
+  const options = { exitOnError: false }
+
+  test("closes a node that fails before the command, and stays", async () => {
+    const scene = new Scene(["true"], options)
+    const closed = Promise.withResolvers<void>()
+    scene.node.closeNode = async () => closed.resolve()
+    scene.opening.resolve()
+    scene.node.becomeReady.reject(new Error("no snapshot"))
+    await closed.promise
+    await Bun.sleep(0)
+    scene.clock.advance(3 * 3_600_000)
+    scene.events.signal("SIGTERM")
+    expect(await scene.outcome()).toEqual({
+      code: 1,
+      calls: ["ready", "aborted", "close"],
+      errors: ["no snapshot"],
+    })
+  })
+
+  test("closes a node that fails while it stays", async () => {
+    const scene = Scene.ready(["litefs-no-such-program"], options)
+    while (scene.errors.length === 0) await Bun.sleep(1)
+    expect(scene.node.calls).toEqual(["ready"])
+    scene.node.fail.resolve(new Error("disk gone"))
+    while (!scene.node.calls.includes("close")) await Bun.sleep(1)
+    scene.events.signal("SIGTERM")
+    expect(await scene.outcome()).toMatchObject({ code: 127, calls: ["ready", "close"] })
   })
 })

@@ -37,7 +37,7 @@ test.skipIf(!canMount).each([
     ["--primary", "--primary-url", "http://localhost:1"],
     /both --primary and --primary-url are given/,
   ],
-  [[], /neither --primary nor --primary-url URL is given, give one of them/],
+  [[], /neither --primary nor --primary-url URL is given, and there is no litefs.yml/],
   [["--primary", "--fuse-dri", "/mnt"], /--fuse-dri.*did you mean --fuse-dir/],
   [["--primary", "stray"], /stray/],
   [["--primary", "--hostname", "two words"], /it should be one word/],

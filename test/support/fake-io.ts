@@ -7,6 +7,7 @@ import { FakeNode } from "./fake-node.ts"
 /** Signals and crashes that the test sends. */
 export class FakeEvents implements ProcessEvents {
   readonly #signalListeners = new Set<(signal: Signal) => void>()
+  readonly #childListeners = new Set<() => void>()
   readonly #crashListeners = new Set<(error: Error) => void>()
 
   onSignal(listener: (signal: Signal) => void): () => void {
@@ -19,8 +20,13 @@ export class FakeEvents implements ProcessEvents {
     return () => this.#crashListeners.delete(listener)
   }
 
+  onChildEnd(listener: () => void): () => void {
+    this.#childListeners.add(listener)
+    return () => this.#childListeners.delete(listener)
+  }
+
   get listenerCount(): number {
-    return this.#signalListeners.size + this.#crashListeners.size
+    return this.#signalListeners.size + this.#crashListeners.size + this.#childListeners.size
   }
 
   signal(name: SignalName, fromKeyboard = false): void {
@@ -45,6 +51,7 @@ export class FakeIo implements CliIo {
   bytes = new Uint8Array(0)
   input: Uint8Array[] = []
   isTerminal = false
+  isInit = false
   err = ""
 
   constructor(env: Record<string, string> = {}) {

@@ -1,4 +1,5 @@
-import type { SupervisedNode } from "../../src/cli/supervisor.ts"
+import type { NodeFacts } from "../../src/cli/child-environment.ts"
+import type { SupervisedNode } from "../../src/cli/supervisor-state.ts"
 
 /** A node that does what the test says, and remembers what was asked of it. */
 export class FakeNode implements SupervisedNode {
@@ -6,7 +7,18 @@ export class FakeNode implements SupervisedNode {
   readonly becomeReady = Promise.withResolvers<void>()
   readonly fail = Promise.withResolvers<Error>()
   readonly failed = this.fail.promise
+  isCandidate = true
   closeNode: () => Promise<void> = async () => {}
+
+  facts(): NodeFacts {
+    return {
+      isPrimary: this.isCandidate,
+      isCandidate: this.isCandidate,
+      port: 20202,
+      primaryHostname: "node-1",
+      primaryUrl: "http://10.0.0.1:20202",
+    }
+  }
 
   ready(signal: AbortSignal): Promise<void> {
     this.calls.push("ready")

@@ -1,15 +1,32 @@
-/** The command line as a program of its own, with a node that does nothing: for real signals. */
+/**
+ * The command line as a program of its own, with a node that does nothing: for real signals.
+ *
+ * STAGE says how far the node comes: "opening" (until stdin ends), "waiting" (for ever), or all the way.
+ * It prints the stage when it is there.
+ */
 import { writeSync } from "node:fs"
 import { run } from "../../src/cli/main-command.ts"
 import { processEvents } from "../../src/cli/process-events.ts"
 import { systemClock } from "../../src/lib/clock.ts"
 import { FakeNode } from "./fake-node.ts"
 
+/** A test that has failed reads no more. */
+function print(fd: number, text: string): void {
+  try {
+    writeSync(fd, text)
+  } catch {
+    // Nobody is there to hear of it.
+  }
+}
+
+const { STAGE, NODE_ERROR, IS_REPLICA } = process.env
+
 const code = await run(process.argv.slice(2), {
   env: process.env,
-  stdout: (text) => writeSync(1, text),
-  stderr: (text) => writeSync(2, text),
+  stdout: (text) => print(1, text),
+  stderr: (text) => print(2, text),
   isTerminal: false,
+  isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: async (bytes) => void writeSync(1, bytes),
   clock: systemClock,
@@ -17,9 +34,15 @@ const code = await run(process.argv.slice(2), {
   recoverStaleMount: async () => {},
   openNode: async () => {
     const node = new FakeNode()
-    node.closeNode = async () => void writeSync(1, "closed\n")
-    if (process.env.NEVER_READY === undefined) node.becomeReady.resolve()
-    else writeSync(1, "waiting\n")
+    node.isCandidate = IS_REPLICA === undefined
+    node.closeNode = async () => print(1, "closed\n")
+    if (STAGE === "opening") {
+      print(1, "opening\n")
+      for await (const _ of process.stdin);
+    }
+    if (NODE_ERROR !== undefined) throw new Error(NODE_ERROR)
+    if (STAGE === "waiting") print(1, "waiting\n")
+    else node.becomeReady.resolve()
     return node
   },
 })

@@ -7,7 +7,7 @@
  * 2. Whatever a test starts is ended and unmounted when the test is over, also when it has failed.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -36,6 +36,8 @@ export interface NodeOptions {
   /** An earlier node's, to start it again; or another that has a `mnt` in it. */
   readonly directory?: string
   readonly port?: number
+  /** A litefs.yml in its directory, which becomes the current one, in the place of all flags of its own. */
+  readonly config?: string
   /** Whether other machines reach its API. */
   readonly isOpen?: boolean
 }
@@ -101,8 +103,7 @@ export class TestNode {
     if (options.directory === undefined) mkdirSync(this.mount)
     const { follows } = options
     const role = follows === undefined ? ["--primary"] : ["--primary-url", follows.url]
-    const args = [
-      "mount",
+    const own = [
       ...role,
       ...["--fuse-dir", this.mount, "--data-dir", this.data],
       ...[
@@ -111,6 +112,11 @@ export class TestNode {
         "--hostname",
         `node-${port}`,
       ],
+    ]
+    if (options.config !== undefined) writeFileSync(join(directory, "litefs.yml"), options.config)
+    const args = [
+      "mount",
+      ...(options.config === undefined ? own : []),
       ...(options.flags ?? []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]
@@ -118,6 +124,7 @@ export class TestNode {
     this.#child = spawn(program as string, words, {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...options.env },
+      ...(options.config === undefined ? {} : { cwd: directory }),
     })
     const take = (text: Buffer) => {
       this.#output += text.toString()

@@ -1,0 +1,57 @@
+/**
+ * What LiteFS tells the commands that it runs: facts, under the names that flags of other commands have,
+ * so that `litefs info` or `litefs sql` in such a command means this node without a flag.
+ *
+ * The token itself is never handed on; one that is in our environment was put there for everybody. Paths
+ * of files are: whoever may read them, may use them.
+ */
+import type { LiteFSOptions } from "../litefs-options.ts"
+import type { Environment } from "./argv.ts"
+
+export interface NodeFacts {
+  readonly isPrimary: boolean
+  /** Whether it is, or may become, the primary. */
+  readonly isCandidate: boolean
+  /** Of its API. */
+  readonly port: number
+  /** What the primary calls itself; undefined when it is not known. */
+  readonly primaryHostname: string | undefined
+  /** Where other nodes reach the primary. */
+  readonly primaryUrl: string | undefined
+}
+
+export function childEnvironment(
+  env: Environment,
+  options: LiteFSOptions,
+  authTokenFile: string | undefined,
+  facts: NodeFacts,
+): Environment {
+  const { fuseDir, dataDir, hostname, tls } = options
+  return {
+    ...env,
+    LITEFS_ROLE: facts.isPrimary ? "primary" : "replica",
+    LITEFS_DIR: fuseDir, // what litefs-js reads
+    LITEFS_FUSE_DIR: fuseDir,
+    LITEFS_DATA_DIR: dataDir,
+    LITEFS_HOSTNAME: hostname,
+    LITEFS_URL: localUrl(options, facts.port),
+    LITEFS_PRIMARY_URL: facts.primaryUrl,
+    LITEFS_PRIMARY_HOSTNAME: facts.primaryHostname,
+    ...(tls?.certPath === undefined ? {} : { LITEFS_HTTP_TLS_CERT: tls.certPath }),
+    ...(tls?.keyPath === undefined ? {} : { LITEFS_HTTP_TLS_KEY: tls.keyPath }),
+    ...(tls?.caPath === undefined ? {} : { LITEFS_HTTP_TLS_CA: tls.caPath }),
+    // A flag has won over the variable of the token, so that is not to be used by a child either.
+    ...(authTokenFile === undefined
+      ? {}
+      : { LITEFS_AUTH_TOKEN_FILE: authTokenFile, LITEFS_AUTH_TOKEN: undefined }),
+  }
+}
+
+/** The API as this machine reaches it. A certificate is for the name by which others do. */
+function localUrl({ httpAddr, advertiseUrl, tls }: LiteFSOptions, port: number): string {
+  const isTls = tls?.certPath !== undefined
+  if (isTls && advertiseUrl !== undefined) return advertiseUrl
+  const { host } = httpAddr
+  const name = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  return `${isTls ? "https" : "http"}://${name.includes(":") ? `[${name}]` : name}:${port}`
+}

@@ -1,0 +1,94 @@
+/** The commands that a node runs: their flags, and from the flags to what the supervisor takes. */
+import type { ExecCommand } from "../config/exec.ts"
+import { parseDuration } from "../lib/duration.ts"
+import { messageOf } from "../lib/errors.ts"
+import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
+import { splitCommand } from "./command-words.ts"
+import type { SupervisedCommand, SuperviseOptions } from "./supervisor-state.ts"
+
+export const COMMAND_FLAGS = {
+  exec: {
+    kind: "list",
+    placeholder: "CMD",
+    help: "run this before COMMAND, to its end; may be given several times",
+  },
+  "exec-if-candidate": {
+    kind: "list",
+    placeholder: "CMD",
+    help: "the same, on a node that is or may become the primary",
+  },
+  "stop-timeout": {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "10s",
+    help: "kill a command that was told to stop after this long",
+  },
+  "skip-sync": {
+    kind: "boolean",
+    help: "do not wait until this node is in sync with its primary",
+  },
+  "exit-on-error": {
+    kind: "boolean",
+    default: true,
+    help: "stay, to be looked at, when something fails at the start",
+  },
+} as const satisfies FlagTable
+
+type CommandArgs = ParsedArgs<typeof COMMAND_FLAGS>
+
+type Commands = Pick<
+  SuperviseOptions,
+  "before" | "command" | "graceMs" | "skipSync" | "exitOnError"
+>
+
+/** The commands of a file are used when the command line and the environment have none at all. */
+export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
+  return {
+    ...commands(args, fromFile),
+    graceMs: stopTimeout(args),
+    skipSync: args.values["skip-sync"],
+    exitOnError: args.values["exit-on-error"],
+  }
+}
+
+function hasCommands(args: CommandArgs): boolean {
+  return args.command !== undefined || args.isGiven("exec") || args.isGiven("exec-if-candidate")
+}
+
+function commands(
+  args: CommandArgs,
+  fromFile: readonly ExecCommand[],
+): Pick<Commands, "before" | "command"> {
+  if (!hasCommands(args)) {
+    // As in the original: the last one is the one that stays.
+    const all = fromFile.map(parse)
+    return { before: all.slice(0, -1), command: all.at(-1) }
+  }
+  const before = args
+    .inOrder("exec", "exec-if-candidate")
+    .map(({ name, text }) =>
+      parse({ text, isForCandidate: name === "exec-if-candidate", spelling: args.spelling(name) }),
+    )
+  if (args.command === undefined) return { before, command: undefined }
+  return { before, command: { words: args.command, isForCandidate: false } }
+}
+
+function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedCommand {
+  try {
+    return { words: splitCommand(text), isForCandidate }
+  } catch (error) {
+    throw usageError("mount", `${spelling} is "${text}": ${messageOf(error)}`)
+  }
+}
+
+function stopTimeout(args: CommandArgs): number {
+  const text = args.values["stop-timeout"]
+  try {
+    const ms = parseDuration(text)
+    if (ms >= 0) return ms
+  } catch {
+    // Said below.
+  }
+  const shape = "a duration, like 10s or 1m"
+  throw usageError("mount", `${args.spelling("stop-timeout")} is "${text}", it should be ${shape}`)
+}

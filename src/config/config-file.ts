@@ -1,0 +1,190 @@
+/**
+ * The original's `litefs.yml`, as settings in the place of flags.
+ *
+ *   text ──variables──▶ YAML ──every key known, every type right──▶ flags, commands, remarks
+ *
+ * What a value has to look like beyond its type is for whoever reads the flag; the spelling that goes with it names
+ * the key and the line. A key without a value, such as one whose variable is not set, counts as not there.
+ */
+
+import { parseDuration } from "../lib/duration.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { type ExecCommand, execCommands } from "./exec.ts"
+import { expandVariables } from "./expand.ts"
+import { KEYS, type Key, MOVED } from "./keys.ts"
+import { leaseSettings } from "./lease.ts"
+import { type Mapping, type Setting, YamlDocument } from "./yaml-document.ts"
+
+export interface ConfigFile {
+  readonly path: string
+  /** By the name of the flag; several values are those of a list. */
+  readonly settings: ReadonlyMap<string, readonly Setting[]>
+  readonly exec: readonly ExecCommand[]
+  /** Settings that change nothing here, with the reason. */
+  readonly remarks: readonly { readonly key: string; readonly reason: string }[]
+}
+
+export interface ConfigOptions {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly isExpanded: boolean
+  /** Whether the role is given elsewhere, so that `lease` is not needed. */
+  readonly hasRole: boolean
+  /** The flags that there are. */
+  readonly flags: Readonly<Record<string, unknown>>
+}
+
+/** Throws a LitefsError "usage" that names the file, the key and the line. */
+export function readConfig(path: string, text: string, options: ConfigOptions): ConfigFile {
+  const document = new YamlDocument(path, options.isExpanded ? expanded(path, text, options) : text)
+  const values = valuesOf(document)
+  const settings = new Map<string, readonly Setting[]>()
+  const remarks: { key: string; reason: string }[] = []
+
+  for (const [key, value] of values) {
+    const { flag, gone, noEffect, silentFor } = KEYS[key] as Key
+    if (gone !== undefined) throw document.problem(key, `cannot be used: ${gone}`)
+    if (noEffect !== undefined && value !== silentFor) {
+      remarks.push({ key: document.spelling(key), reason: noEffect })
+    }
+    if (flag === undefined) continue
+    if (!Object.hasOwn(options.flags, flag)) {
+      throw document.problem(key, `cannot be used: there is no --${flag} in this version yet`)
+    }
+    const spelling = document.spelling(key)
+    const texts = Array.isArray(value) ? value.map(String) : [String(value)]
+    settings.set(
+      flag,
+      texts.map((each) => ({ text: each, spelling })),
+    )
+  }
+  if (values.get("log.debug") === true) {
+    settings.set("log-level", [{ text: "debug", spelling: document.spelling("log.debug") }])
+  }
+  // The original's default, on which the other nodes of its users rely.
+  if (!settings.has("http-addr")) {
+    settings.set("http-addr", [{ text: ":20202", spelling: document.spelling("http.addr") }])
+  }
+  if (!options.hasRole) {
+    for (const [flag, setting] of leaseSettings(document, values)) settings.set(flag, [setting])
+  }
+  return { path, settings, remarks, exec: execCommands(document, values.get("exec")) }
+}
+
+function expanded(path: string, text: string, { env }: ConfigOptions): string {
+  try {
+    return expandVariables(text, env)
+  } catch (error) {
+    throw new LitefsError(
+      "usage",
+      `Cannot run litefs mount: ${path}: ${messageOf(error)}, or give --no-expand-env`,
+    )
+  }
+}
+
+/** What stands in the file and is not null, by its whole key. */
+function valuesOf(document: YamlDocument): Map<string, unknown> {
+  const values = new Map<string, unknown>()
+  if (document.root === null || document.root === undefined) {
+    throw new LitefsError("usage", `Cannot run litefs mount: ${document.path} is empty`)
+  }
+  if (!isMapping(document.root)) {
+    throw new LitefsError("usage", `Cannot run litefs mount: ${document.path} has no keys`)
+  }
+  collect(document, document.root, "", values)
+  return values
+}
+
+function collect(
+  document: YamlDocument,
+  mapping: Mapping,
+  prefix: string,
+  into: Map<string, unknown>,
+): void {
+  for (const [name, value] of Object.entries(mapping)) {
+    const key = prefix + name
+    const known = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined
+    if (known === undefined) throw document.problem(key, unknownKey(key))
+    if (value === null || value === "") {
+      // It would mean "true", and two nodes without the variable would both be the primary.
+      if (key !== "lease.candidate") continue
+      throw document.problem(key, "has no value, it should be true or false")
+    }
+    if (known.type !== "section") into.set(key, checked(document, key, known, value))
+    else if (isMapping(value)) collect(document, value, `${key}.`, into)
+    else throw document.problem(key, `is ${shown(value)}, it should have keys below it`)
+  }
+}
+
+function unknownKey(key: string): string {
+  const moved = Object.hasOwn(MOVED, key) ? MOVED[key] : undefined
+  if (moved !== undefined) return `is not a key any more, it is ${moved} now`
+  const prefix = key.slice(0, key.lastIndexOf(".") + 1)
+  const known = Object.keys(KEYS).filter(
+    (each) => each.startsWith(prefix) && !each.slice(prefix.length).includes("."),
+  )
+  const names = known.map((each) => each.slice(prefix.length)).join(", ")
+  return `is not a key, ${prefix === "" ? "there are" : `in ${prefix.slice(0, -1)} there are`} ${names}`
+}
+
+/** The value, as its type. */
+function checked(document: YamlDocument, key: string, { type }: Key, value: unknown): unknown {
+  const problem = (should: string) =>
+    document.problem(key, `is ${shown(value)}, it should be ${should}`)
+  switch (type) {
+    case "boolean": {
+      const isTrue = booleanOf(value)
+      if (isTrue !== undefined) return isTrue
+      throw problem("true or false")
+    }
+    case "text": {
+      const text = textOf(value)
+      if (text !== undefined) return text
+      throw problem("a text, put it in quotes")
+    }
+    case "integer":
+      if (Number.isSafeInteger(value)) return value
+      throw problem("a number")
+    case "duration":
+      if (typeof value === "string" && isDuration(value)) return value
+      throw problem('a duration, like "10s" or "1h30m"')
+    case "texts": {
+      const texts = Array.isArray(value) ? value.map(textOf) : [undefined]
+      if (!texts.includes(undefined)) return texts
+      throw problem("a list of texts")
+    }
+    default:
+      return value
+  }
+}
+
+/** Also the words of older YAML, which the original takes. */
+function booleanOf(value: unknown): boolean | undefined {
+  if (typeof value === "boolean") return value
+  if (typeof value !== "string") return undefined
+  if (/^(y|yes|on|true)$/i.test(value)) return true
+  return /^(n|no|off|false)$/i.test(value) ? false : undefined
+}
+
+/** A number loses its spelling in YAML, unless it is a plain integer. */
+function textOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value
+  if (typeof value === "boolean" || Number.isSafeInteger(value)) return String(value)
+  return undefined
+}
+
+function isDuration(text: string): boolean {
+  try {
+    parseDuration(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function isMapping(value: unknown): value is Mapping {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value)
+}

@@ -1,0 +1,197 @@
+/**
+ * Where the keys of a YAML text stand, for messages: the parser tells no lines.
+ *
+ *   lease:                      lease            1
+ *     type: static              lease.type       2
+ *   exec:                       exec             3
+ *     - cmd: "a"                exec.0.cmd       4
+ *     - { cmd: b }              exec.1.cmd       5
+ *
+ * It reads what the parser has accepted, so it judges nothing: it follows the columns, and skips what may look like a
+ * key and is none, which are block scalars, quoted texts and comments.
+ */
+export interface KeyLine {
+  /** The keys down to it, and the indices in lists, joined by dots. */
+  readonly path: string
+  /** From 1. */
+  readonly line: number
+}
+
+/** A mapping or a list in block style. */
+interface Block {
+  readonly kind: "mapping" | "list"
+  /** Where its entries begin. */
+  readonly column: number
+  /** What the paths of its entries begin with. */
+  readonly prefix: string
+  /** How many entries it has had. */
+  count: number
+  /** The path of the last one. */
+  last: string
+}
+
+/** A mapping or a list in braces or brackets. */
+interface Flow {
+  readonly closing: "}" | "]"
+  readonly prefix: string
+  count: number
+  last: string
+}
+
+const KEY =
+  /^(?:"(?<double>(?:[^"\\]|\\.)*)"|'(?<single>(?:[^']|'')*)'|(?<plain>[^\s"'#{}[\],&*!|>%@`](?:[^#:]|:(?=\S)|(?<=\S)#)*?))\s*:(?=\s|$)/
+
+const FLOW_KEY =
+  /^(?:"(?<double>(?:[^"\\]|\\.)*)"|'(?<single>(?:[^']|'')*)'|(?<plain>[^\s"'#{}[\],:][^#{}[\],:]*?))\s*:(?=[\s,}]|$)/
+
+export function keyLines(text: string): KeyLine[] {
+  return new Scanner(text).scan()
+}
+
+class Scanner {
+  readonly #lines: readonly string[]
+  readonly #found: KeyLine[] = []
+  readonly #blocks: Block[] = []
+  #row = 0
+
+  constructor(text: string) {
+    this.#lines = text.split(/\r?\n/)
+  }
+
+  scan(): KeyLine[] {
+    for (; this.#row < this.#lines.length; this.#row++) {
+      const line = this.#line()
+      if (!/^\s*(#|$)|^(---|\.\.\.|%)/.test(line)) this.#entry(columnOf(line))
+    }
+    return this.#found
+  }
+
+  #line(): string {
+    return this.#lines[this.#row] ?? ""
+  }
+
+  /** An entry of a list, of a mapping, or what is neither. */
+  #entry(column: number): void {
+    const rest = this.#line().slice(column)
+    const dash = /^-(?:\s+|$)/.exec(rest)
+    if (dash !== null) {
+      const list = this.#block("list", column)
+      list.last = list.prefix + list.count
+      list.count += 1
+      this.#value(column + dash[0].length, column, list.last)
+      return
+    }
+    const key = KEY.exec(rest)
+    if (key === null) return
+    const mapping = this.#block("mapping", column)
+    mapping.last = mapping.prefix + nameOf(key)
+    this.#found.push({ path: mapping.last, line: this.#row + 1 })
+    this.#value(column + key[0].length, column, mapping.last)
+  }
+
+  /** The block that has entries at the column, once those further in have ended. */
+  #block(kind: Block["kind"], column: number): Block {
+    for (;;) {
+      const top = this.#blocks.at(-1)
+      if (top !== undefined && top.column === column && top.kind === kind) return top
+      // A list may stand below its key at the column of the key.
+      const hasEnded =
+        top && (top.column > column || (top.column === column && top.kind === "list"))
+      if (!hasEnded) {
+        const prefix = top === undefined ? "" : `${top.last}.`
+        const block = { kind, column, prefix, count: 0, last: "" }
+        this.#blocks.push(block)
+        return block
+      }
+      this.#blocks.pop()
+    }
+  }
+
+  /** What follows a dash or a key that stands at `column`. */
+  #value(from: number, column: number, path: string): void {
+    const start = from + (/^\s*(?:[&!]\S*\s+)*/.exec(this.#line().slice(from))?.[0].length ?? 0)
+    const rest = this.#line().slice(start)
+    if (/^[|>]/.test(rest)) this.#skipBlockScalar(column)
+    else if (/^[{[]/.test(rest)) this.#flow(start, path)
+    else if (/^["']/.test(rest) && !KEY.test(rest)) this.#skipQuoted(start)
+    // `- cmd: x` and `- - x`: a block that begins in the line of its list.
+    else if (/^-(\s|$)/.test(this.#line().slice(column))) this.#entry(start)
+  }
+
+  #skipBlockScalar(column: number): void {
+    for (;;) {
+      const next = this.#lines[this.#row + 1]
+      if (next === undefined || (next.trim() !== "" && columnOf(next) <= column)) return
+      this.#row += 1
+    }
+  }
+
+  /** Leaves the row at the line of the closing quote, and returns the column after it. */
+  #skipQuoted(start: number): number {
+    const quote = this.#line()[start]
+    for (let column = start + 1; ; column++) {
+      const letter = this.#line()[column]
+      if (letter === undefined) {
+        if (this.#row + 1 >= this.#lines.length) return column
+        this.#row += 1
+        column = -1
+      } else if (letter === "\\" && quote === '"') column += 1
+      else if (letter === quote) {
+        if (quote === '"' || this.#line()[column + 1] !== "'") return column + 1
+        column += 1
+      }
+    }
+  }
+
+  #flow(start: number, path: string): void {
+    const stack: Flow[] = []
+    let isStart = false // of an entry
+    for (let column = start; this.#row < this.#lines.length; ) {
+      const rest = this.#line().slice(column)
+      const top = stack.at(-1)
+      const [letter] = rest
+      const key = top?.closing === "}" && isStart ? FLOW_KEY.exec(rest) : null
+      const isComment = letter === "#" && !/\S/.test(this.#line()[column - 1] ?? " ")
+      if (letter === undefined || isComment) {
+        this.#row += 1
+        column = 0
+      } else if (/\s/.test(letter)) column += 1
+      else if (key !== null && top !== undefined) {
+        top.last = top.prefix + nameOf(key)
+        this.#found.push({ path: top.last, line: this.#row + 1 })
+        isStart = false
+        column += key[0].length
+      } else if (letter === "{" || letter === "[") {
+        if (top?.closing === "]") top.last = top.prefix + top.count
+        const prefix = `${top?.last ?? path}.`
+        stack.push({ closing: letter === "{" ? "}" : "]", prefix, count: 0, last: "" })
+        isStart = true
+        column += 1
+      } else if (letter === top?.closing) {
+        stack.pop()
+        if (stack.length === 0) return
+        isStart = false
+        column += 1
+      } else if (letter === ",") {
+        if (top !== undefined) top.count += 1
+        isStart = true
+        column += 1
+      } else if (letter === '"' || letter === "'") {
+        isStart = false
+        column = this.#skipQuoted(column)
+      } else {
+        isStart = false
+        column += 1
+      }
+    }
+  }
+}
+
+function columnOf(line: string): number {
+  return line.length - line.trimStart().length
+}
+
+function nameOf(key: RegExpExecArray): string {
+  const { double, single, plain } = key.groups ?? {}
+  return double ?? single?.replaceAll("''", "'") ?? plain ?? ""
+}

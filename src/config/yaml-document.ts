@@ -1,0 +1,77 @@
+/** A configuration file as a tree of values that know their lines. */
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { parseYaml } from "../sys/yaml.ts"
+import { keyLines } from "./key-lines.ts"
+
+export type Mapping = Readonly<Record<string, unknown>>
+
+export interface Setting {
+  readonly text: string
+  /** How it is named in messages. */
+  readonly spelling: string
+}
+
+export class YamlDocument {
+  readonly path: string
+  readonly root: unknown
+  readonly #lines = new Map<string, number>()
+
+  /** The text is that in which variables have been replaced. */
+  constructor(path: string, text: string) {
+    this.path = path
+    this.root = this.#parse(text)
+    for (const { path: key, line } of keyLines(text)) {
+      const first = this.#lines.get(key)
+      if (first !== undefined) throw this.problem(key, `is there twice, in line ${first} too`, line)
+      this.#lines.set(key, line)
+    }
+  }
+
+  /** `lease.hostname (/etc/litefs.yml:4)`. */
+  spelling(key: string, line = this.#lineOf(key)): string {
+    return `${key} (${this.path}${line === undefined ? "" : `:${line}`})`
+  }
+
+  problem(key: string, what: string, line?: number): LitefsError {
+    return new LitefsError(
+      "usage",
+      `Cannot run litefs mount: ${this.spelling(key, line ?? this.#lineOf(key))} ${what}`,
+    )
+  }
+
+  /** What comes from an alias has no line of its own. */
+  #lineOf(key: string): number | undefined {
+    for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
+      const line = this.#lines.get(path)
+      if (line !== undefined) return line
+    }
+    return undefined
+  }
+
+  #parse(text: string): unknown {
+    try {
+      return parseYaml(text)
+    } catch (error) {
+      const what = messageOf(error).replace(/^YAML Parse error: /, "")
+      throw new LitefsError(
+        "usage",
+        `Cannot run litefs mount: ${this.path}:${badLine(text)} is not YAML: ${what}`,
+        { cause: error },
+      )
+    }
+  }
+}
+
+/** The line after the longest beginning that can be read: the parser does not tell where it has stopped. */
+function badLine(text: string): number {
+  const lines = text.split("\n")
+  for (let count = lines.length - 1; count > 0; count--) {
+    try {
+      parseYaml(lines.slice(0, count).join("\n"))
+      return count + 1
+    } catch {
+      // Shorter.
+    }
+  }
+  return 1
+}

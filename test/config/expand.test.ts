@@ -1,0 +1,35 @@
+import { describe, expect, test } from "bun:test"
+import { expandVariables } from "../../src/config/expand.ts"
+
+const ENV = { REGION: "ams", PRIMARY: "ams", OTHER: "iad", EMPTY: "" }
+
+describe("expandVariables()", () => {
+  test.each([
+    ["a: $REGION", "a: ams"],
+    ["a: ${REGION}b", "a: amsb"],
+    ["a: ${ REGION }", "a: ams"],
+    ["a: $REGION.$OTHER", "a: ams.iad"],
+    ["a: $NONE-${NONE}${EMPTY}.", "a: -."],
+    ["a: ${REGION == 'ams'}", "a: true"],
+    ['a: ${ REGION != "ams" }', "a: false"],
+    ["a: ${REGION == PRIMARY}", "a: true"],
+    ["a: ${REGION==OTHER}", "a: false"],
+    ["a: ${NONE == ''}", "a: true"],
+    ["# $REGION", "# ams"],
+    ["a: $$ $1x $* $# $@ $! $? $- b", "a:  x       b"],
+    ["a: 5$ $. $", "a: 5$ $. $"],
+  ])("%j is %j", (text, expected) => {
+    expect(expandVariables(text, ENV)).toBe(expected)
+  })
+
+  test.each([
+    ["a: 1\nb: ${REGION:-x}", 'line 2: "${REGION:-x}"'],
+    ["a: ${}", 'line 1: "${}"'],
+    ["a: ${REGION\nb: 2", 'line 1: "${REGION"'],
+    ["a: ${REGION = 'ams'}", "line 1: \"${REGION = 'ams'}\""],
+  ])("refuses %j", (text, problem) => {
+    expect(() => expandVariables(text, ENV)).toThrow(
+      `${problem} should be \${NAME}, \${NAME == 'text'} or \${NAME != OTHER}`,
+    )
+  })
+})

@@ -1,0 +1,60 @@
+/** `litefs mount` as a real process, with a node that does nothing (litefs-program.ts). */
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+const PROGRAM = join(import.meta.dirname, "litefs-program.ts")
+
+export interface LitefsOptions {
+  /** A command that runs the program: unshare. */
+  readonly through?: readonly string[]
+  readonly logLevel?: string
+}
+
+/** With what it has printed. */
+export class Litefs {
+  readonly process: ChildProcess
+  readonly #dir = mkdtempSync(join(tmpdir(), "litefs-process-"))
+  out = ""
+  err = ""
+
+  constructor(
+    words: readonly string[],
+    env: Record<string, string> = {},
+    { through = [], logLevel = "error" }: LitefsOptions = {},
+  ) {
+    mkdirSync(join(this.#dir, "mount"))
+    const dirs = ["--fuse-dir", join(this.#dir, "mount"), "--data-dir", join(this.#dir, "data")]
+    const args = ["mount", "--primary", "--log-level", logLevel, ...dirs, ...words]
+    const [file, ...rest] = [...through, process.execPath, PROGRAM, ...args]
+    this.process = spawn(file as string, rest, { env: { ...process.env, ...env } })
+    this.process.stdout?.setEncoding("utf8").on("data", (text) => {
+      this.out += text
+    })
+    this.process.stderr?.setEncoding("utf8").on("data", (text) => {
+      this.err += text
+    })
+  }
+
+  async printed(text: string): Promise<void> {
+    while (!this.out.includes(text))
+      await once(this.process.stdout as NodeJS.ReadableStream, "data")
+  }
+
+  async logged(text: string): Promise<void> {
+    while (!this.err.includes(text))
+      await once(this.process.stderr as NodeJS.ReadableStream, "data")
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.process.kill(name)
+  }
+
+  async outcome() {
+    const [code] = await once(this.process, "close")
+    rmSync(this.#dir, { recursive: true })
+    return { code, out: this.out, err: this.err }
+  }
+}
