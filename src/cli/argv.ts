@@ -4,7 +4,10 @@
  * A command declares its flags once, as a table; parsing, the environment and the help text follow
  * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A
  * value that starts with a dash must be attached. A boolean takes no word of its own: `--primary` or
- * `--primary=false`. What follows the first `--` is someone else's and passed on word by word.
+ * `--primary=false`. A list may be given again and again; its variable has one value on each line.
+ * What follows the first `--` is someone else's and passed on word by word.
+ *
+ * Settings of a file may stand below both; each says where it comes from.
  *
  * Nothing is guessed: an unknown flag, a missing value, a flag given twice and a stray word are
  * errors. citty's own parser lets all four pass, so it never sees a flag.
@@ -13,7 +16,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { nearest } from "./nearest.ts"
 
 export type Flag =
-  | { readonly kind: "boolean"; readonly help: string }
+  | { readonly kind: "boolean"; readonly default?: true; readonly help: string }
   | {
       readonly kind: "text"
       /** What stands for the value in the help text: `DIR`. */
@@ -21,6 +24,7 @@ export type Flag =
       readonly default?: string
       readonly help: string
     }
+  | { readonly kind: "list"; readonly placeholder: string; readonly help: string }
   | {
       readonly kind: "choice"
       readonly choices: readonly string[]
@@ -34,11 +38,13 @@ export type FlagValues<T extends FlagTable> = { readonly [Name in keyof T]: Flag
 
 type FlagValue<F extends Flag> = F extends { kind: "boolean" }
   ? boolean
-  : F extends { choices: readonly (infer Choice)[] }
-    ? Choice
-    : F extends { default: string }
-      ? string
-      : string | undefined
+  : F extends { kind: "list" }
+    ? readonly string[]
+    : F extends { choices: readonly (infer Choice)[] }
+      ? Choice
+      : F extends { default: string }
+        ? string
+        : string | undefined
 
 export interface CommandSyntax<T extends FlagTable> {
   readonly name: string
@@ -63,19 +69,31 @@ export interface ParsedArgs<T extends FlagTable> {
   readonly command: readonly string[] | undefined
   /** How a flag was given, for messages: `--primary`, or `LITEFS_PRIMARY`. */
   spelling(name: keyof T & string): string
+  /** Whether it was given at all, and is not the default. */
+  isGiven(name: keyof T & string): boolean
+  /** The values of several lists in the order in which they were given. */
+  inOrder<Name extends keyof T & string>(...names: Name[]): { name: Name; text: string }[]
 }
+
+/** What a file says in the place of flags: by the name of the flag. */
+export type Settings = ReadonlyMap<string, Given>
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-interface Given {
+export interface Given {
   readonly text: string
+  /** How it is named in messages. */
   readonly spelling: string
 }
+
+/** Once, but for lists. In the order in which they were given, which `at` tells across flags. */
+type AllGiven = Map<string, readonly (Given & { readonly at: number })[]>
 
 export function parseArgs<T extends FlagTable>(
   syntax: CommandSyntax<T>,
   args: readonly string[],
   env: Environment,
+  settings: Settings = new Map(),
 ): ParsedArgs<T> {
   const [words, command] = splitAtDoubleDash(args)
   if (command !== undefined) checkCommand(syntax, command)
@@ -83,16 +101,25 @@ export function parseArgs<T extends FlagTable>(
   const { flags, others } = wordFlags(syntax, words)
   checkWords(syntax, others)
   // Flags come last, so they win.
-  const given = new Map([...environmentFlags(syntax.flags, env), ...flags])
+  const given: AllGiven = new Map()
+  for (const [name, setting] of settings) given.set(name, [{ ...setting, at: 0 }])
+  for (const [name, each] of environmentFlags(syntax.flags, env)) given.set(name, each)
+  for (const [name, each] of flags) given.set(name, each)
   const values = Object.entries(syntax.flags).map(([name, flag]) => [
     name,
-    flagValue(syntax.name, flag, given.get(name)),
+    flagValue(syntax.name, flag, given.get(name) ?? []),
   ])
   return {
     values: Object.fromEntries(values) as FlagValues<T>,
     words: others,
     command,
-    spelling: (name) => given.get(name)?.spelling ?? `--${name}`,
+    spelling: (name) => given.get(name)?.[0]?.spelling ?? `--${name}`,
+    isGiven: (name) => given.has(name),
+    inOrder: (...names) =>
+      names
+        .flatMap((name) => (given.get(name) ?? []).map(({ text, at }) => ({ name, text, at })))
+        .sort((a, b) => a.at - b.at)
+        .map(({ name, text }) => ({ name, text })),
   }
 }
 
@@ -131,12 +158,18 @@ function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly s
 }
 
 /** An empty variable counts as not set: that is how compose files and shells say "default". */
-function environmentFlags(flags: FlagTable, env: Environment): Map<string, Given> {
-  const given = new Map<string, Given>()
-  for (const name of Object.keys(flags)) {
+function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
+  const given: AllGiven = new Map()
+  for (const [name, flag] of Object.entries(flags)) {
     const spelling = environmentName(name)
-    const text = env[spelling]
-    if (text) given.set(name, { text, spelling })
+    const value = env[spelling] ?? ""
+    const texts = flag.kind === "list" ? value.split("\n").map((line) => line.trim()) : [value]
+    const present = texts.filter((text) => text !== "")
+    if (present.length > 0)
+      given.set(
+        name,
+        present.map((text) => ({ text, spelling, at: 0 })),
+      )
   }
   return given
 }
@@ -144,9 +177,9 @@ function environmentFlags(flags: FlagTable, env: Environment): Map<string, Given
 function wordFlags(
   syntax: CommandSyntax<FlagTable>,
   words: readonly string[],
-): { flags: Map<string, Given>; others: string[] } {
+): { flags: AllGiven; others: string[] } {
   const { name: commandName, flags } = syntax
-  const given = new Map<string, Given>()
+  const given: AllGiven = new Map()
   const others: string[] = []
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? ""
@@ -156,7 +189,8 @@ function wordFlags(
     }
     const { name, attached } = splitWord(syntax, word)
     const spelling = `--${name}`
-    if (given.has(name)) {
+    const before = given.get(name) ?? []
+    if (before.length > 0 && flags[name]?.kind !== "list") {
       throw usageError(commandName, `${spelling} is given twice, give it once`)
     }
     let text = attached
@@ -168,7 +202,7 @@ function wordFlags(
         throw usageError(commandName, `${spelling} has no value, write ${spelling}=VALUE`)
       }
     }
-    given.set(name, { text, spelling })
+    given.set(name, [...before, { text, spelling, at: index }])
   }
   return { flags: given, others }
 }
@@ -199,11 +233,15 @@ function splitWord(
 function flagValue(
   commandName: string,
   flag: Flag,
-  given: Given | undefined,
-): string | boolean | undefined {
-  if (given === undefined) return flag.kind === "boolean" ? false : flag.default
+  given: readonly Given[],
+): string | boolean | readonly string[] | undefined {
+  if (flag.kind === "list") {
+    return given.map((each) => textValue(commandName, each, flag.placeholder))
+  }
+  const [first] = given
+  if (first === undefined) return flag.kind === "boolean" ? flag.default === true : flag.default
 
-  const { text, spelling } = given
+  const { text, spelling } = first
   switch (flag.kind) {
     case "boolean":
       return booleanValue(commandName, text, spelling)
@@ -214,9 +252,13 @@ function flagValue(
         `${spelling} is "${text}", it should be one of ${flag.choices.join(", ")}`,
       )
     case "text":
-      if (text !== "") return text
-      throw usageError(commandName, `${spelling} is empty, it should be ${flag.placeholder}`)
+      return textValue(commandName, first, flag.placeholder)
   }
+}
+
+function textValue(commandName: string, { text, spelling }: Given, placeholder: string): string {
+  if (text !== "") return text
+  throw usageError(commandName, `${spelling} is empty, it should be ${placeholder}`)
 }
 
 function booleanValue(commandName: string, text: string, spelling: string): boolean {

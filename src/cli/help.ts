@@ -42,9 +42,10 @@ function flagLines(flags: FlagTable): string {
 function usageOf(name: string, flag: Flag): string {
   switch (flag.kind) {
     case "boolean":
-      return `--${name}`
+      return flag.default === true ? `--${name}=false` : `--${name}`
     case "choice":
       return `--${name} ${name.split("-").at(-1)?.toUpperCase()}`
+    case "list":
     case "text":
       return `--${name} ${flag.placeholder}`
   }
@@ -52,6 +53,6 @@ function usageOf(name: string, flag: Flag): string {
 
 function aboutOf(flag: Flag): string {
   const choices = flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
-  const fallback = flag.kind === "boolean" ? undefined : flag.default
+  const fallback = flag.kind === "boolean" || flag.kind === "list" ? undefined : flag.default
   return `${flag.help}${choices}${fallback === undefined ? "" : ` (default ${fallback})`}`
 }

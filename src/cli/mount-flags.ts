@@ -3,6 +3,7 @@ import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
 import { ACCESS_FLAGS } from "./access.ts"
 import type { CommandSyntax, FlagTable } from "./argv.ts"
 import { helpText } from "./help.ts"
+import { PROXY_FLAGS } from "./proxy-flags.ts"
 
 export const MOUNT_FLAGS = {
   "fuse-dir": {
@@ -48,6 +49,7 @@ export const MOUNT_FLAGS = {
     help: "serve the API here; :20202 is every interface",
   },
   ...ACCESS_FLAGS,
+  ...PROXY_FLAGS,
   retention: {
     kind: "text",
     placeholder: "DURATION",
