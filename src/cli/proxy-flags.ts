@@ -9,45 +9,45 @@ export const PROXY_FLAGS = {
   "proxy-addr": {
     kind: "text",
     placeholder: "ADDR",
-    help: "serve the application through a proxy here, like :8080",
+    help: "put a proxy before the application, like :8080",
   },
   "proxy-target": {
     kind: "text",
     placeholder: "ADDR",
-    help: "of the proxy: where the application listens, like localhost:3000",
+    help: "where the application listens, like localhost:3000",
   },
   "proxy-db": {
     kind: "list",
     placeholder: "DB",
-    help: "of the proxy: clients read what they wrote to this database; repeatable",
+    help: "clients read what they wrote to it; repeatable",
   },
   "proxy-passthrough": {
     kind: "list",
     placeholder: "PATTERN",
-    help: "of the proxy: paths that are always served here, like *.css; repeatable",
+    help: "paths that are always served here, like *.css; repeatable",
   },
   "proxy-always-forward": {
     kind: "list",
     placeholder: "PATTERN",
-    help: "of the proxy: paths whose reads go to the primary as well; repeatable",
+    help: "paths whose reads go to the primary too; repeatable",
   },
   "proxy-mode": {
     kind: "choice",
     choices: ["forward", "fly-replay"],
     default: "forward",
-    help: "how the proxy of a replica brings writes to the primary",
+    help: "how writes get to the primary",
   },
   "proxy-max-lag": {
     kind: "text",
     placeholder: "DURATION",
     default: "10s",
-    help: "/litefs/health of the proxy fails behind this; 0: never",
+    help: "behind this /litefs/health fails; 0: never",
   },
   "proxy-read-timeout": {
     kind: "text",
     placeholder: "DURATION",
     default: "1s",
-    help: "a read waits so long for its position, then the primary serves it",
+    help: "a read waits so long, then the primary serves it",
   },
   "proxy-primary-redirect-timeout": {
     kind: "text",

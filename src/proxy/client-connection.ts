@@ -21,7 +21,7 @@ const UNREAD_SIZE_MAX = 64 * 1024
 export const IDLE_MS_MAX = 75_000
 export const HEAD_MS_MAX = 10_000
 export const STALL_MS_MAX = 60_000
-const LINGER_MS_MAX = 2000
+const LINGER_MS_MAX = 5000
 
 const NOTHING = Buffer.alloc(0)
 
@@ -55,7 +55,8 @@ export class ClientConnection implements TcpHandler {
   }
 
   drained(): void {
-    this.#exchange?.clientDrained()
+    if (this.#exchange === undefined) this.#advance()
+    else this.#exchange.clientDrained()
   }
 
   ended(): void {
@@ -107,7 +108,11 @@ export class ClientConnection implements TcpHandler {
 
   /** Called now and then: ends what makes no progress. */
   checkDeadline(nowMs: number): void {
-    if (this.#state === "exchange") return this.#checkProgress(nowMs)
+    if (this.#state === "exchange") {
+      this.#exchange?.checkPrimary(nowMs)
+      return this.#checkProgress(nowMs)
+    }
+    if (this.tcp.isCongested) return this.#checkProgress(nowMs)
     if (nowMs < this.#deadlineMs || this.#state === "tunnel") return
     if (this.#state === "head")
       return this.#refuse(new BadMessage(408, "the request took too long"))
@@ -118,7 +123,8 @@ export class ClientConnection implements TcpHandler {
   #advance(): void {
     while (this.#state !== "lingering" && this.#unread.length > 0) {
       if (this.#exchange === undefined) {
-        if (!this.#takeHead()) break
+        // Who does not read what was asked for gets no more.
+        if (this.tcp.isCongested || !this.#takeHead()) break
       } else {
         let count: number
         try {
@@ -130,7 +136,8 @@ export class ClientConnection implements TcpHandler {
         this.#unread = this.#unread.subarray(count)
       }
     }
-    const isFull = this.#unread.length >= UNREAD_SIZE_MAX && this.#state === "exchange"
+    const isFull =
+      this.#unread.length >= UNREAD_SIZE_MAX && (this.#state === "exchange" || this.tcp.isCongested)
     this.#setPaused(isFull || this.#exchange?.isCongested === true)
   }
 

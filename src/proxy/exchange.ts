@@ -82,6 +82,8 @@ export class Exchange implements ResponseReceiver {
   #keptSize = 0
   #isLast: boolean
   #status = 0
+  /** Since when the primary that this was sent to is not the one that is known. */
+  #lostMs: number | undefined
   #isOver = false
 
   constructor(context: ExchangeContext, client: ClientConnection, head: RequestHead, body: Body) {
@@ -127,6 +129,19 @@ export class Exchange implements ResponseReceiver {
 
   clientDrained(): void {
     this.#connection?.tcp.resume()
+  }
+
+  /** Called now and then. A primary that has vanished without a word breaks no connection. */
+  checkPrimary(nowMs: number): void {
+    const { cluster, options } = this.#context
+    if (this.#way?.to !== "primary" || this.#connection === undefined) return
+    if (cluster.primaryProxyUrl === this.#way.url) {
+      this.#lostMs = undefined
+    } else if (this.#lostMs === undefined) {
+      this.#lostMs = nowMs
+    } else if (nowMs - this.#lostMs >= options.redirectTimeoutMs) {
+      this.failed("it is gone", false)
+    }
   }
 
   /** The client has gone. */
@@ -263,6 +278,7 @@ export class Exchange implements ResponseReceiver {
   }
 
   #retryPrimary(url: string): void {
+    this.#lostMs = undefined
     this.#connection?.destroy()
     this.#connection = undefined
     this.#route.retry(url, (way) => this.#go(way))

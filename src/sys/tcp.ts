@@ -31,6 +31,9 @@ export interface TcpAddress {
 
 const NOBODY: TcpHandler = { data() {}, drained() {}, ended() {}, closed() {} }
 
+/** Of silence, before the kernel asks whether the other side is still there. */
+const KEEP_ALIVE_MS = 15_000
+
 export class TcpConnection {
   handler: TcpHandler = NOBODY
   readonly #socket: Socket<TcpConnection | undefined>
@@ -42,6 +45,7 @@ export class TcpConnection {
   private constructor(socket: Socket<TcpConnection | undefined>) {
     this.#socket = socket
     socket.setNoDelay(true)
+    socket.setKeepAlive(true, KEEP_ALIVE_MS)
   }
 
   /** Only for the events of this file. */
