@@ -105,7 +105,6 @@ describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
   test("whoever has written reads it on any node, 2,000 times", async () => {
     await using scope = new Scope()
     const sites = await three(scope)
-    const random = new Random(Date.now() >>> 0)
     const any = () => random.pick(sites)
     let pairs = 0
     const stale: string[] = []

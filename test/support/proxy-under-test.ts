@@ -1,4 +1,4 @@
-import { systemClock } from "../../src/lib/clock.ts"
+import { type Clock, systemClock } from "../../src/lib/clock.ts"
 import type { ProxyOptions } from "../../src/litefs-options.ts"
 import { ProxyServer } from "../../src/proxy/proxy-server.ts"
 import { FakeCluster } from "./fake-cluster.ts"
@@ -10,7 +10,7 @@ export class ProxyUnderTest implements Disposable {
   readonly server: ProxyServer
   readonly #clients: RawSocket[] = []
 
-  constructor(targetPort: number, options: Partial<ProxyOptions> = {}) {
+  constructor(targetPort: number, options: Partial<ProxyOptions> = {}, clock: Clock = systemClock) {
     this.server = new ProxyServer(
       {
         address: { host: "127.0.0.1", port: 0 },
@@ -26,7 +26,7 @@ export class ProxyUnderTest implements Disposable {
         ...options,
       },
       this.cluster,
-      systemClock,
+      clock,
     )
   }
 
