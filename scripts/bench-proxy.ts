@@ -156,7 +156,8 @@ async function upload(): Promise<void> {
     if (!sent.write(part)) await new Promise<void>((wake) => sent.once("drain", () => wake()))
   }
   sent.end()
-  if ((await answered) !== String(mib * 2 ** 20)) throw new Error("Cannot measure: bytes are missing")
+  if ((await answered) !== String(mib * 2 ** 20))
+    throw new Error("Cannot measure: bytes are missing")
 }
 
 async function download(): Promise<void> {

@@ -11,8 +11,10 @@
  * once. In every state but that of waiting for an application there is a limit for making no progress.
  */
 import type { TcpConnection, TcpHandler } from "../sys/tcp.ts"
+import { answerBytes } from "./answer.ts"
 import { bodyOfRequest } from "./body.ts"
-import { Exchange, type ExchangeContext } from "./exchange.ts"
+import type { ProxyContext } from "./context.ts"
+import { Exchange } from "./exchange.ts"
 import { BadMessage, HEAD_SIZE_MAX, parseRequestHead } from "./message-head.ts"
 
 /** Of what comes before it is wanted. */
@@ -28,7 +30,7 @@ const NOTHING = Buffer.alloc(0)
 export class ClientConnection implements TcpHandler {
   readonly tcp: TcpConnection
   readonly address: string
-  readonly #context: ExchangeContext
+  readonly #context: ProxyContext
   readonly #onClosed: () => void
   #unread: Buffer = NOTHING
   #exchange: Exchange | undefined
@@ -38,7 +40,7 @@ export class ClientConnection implements TcpHandler {
   /** What a stalled exchange looked like at the last look. */
   #lastProgress: string | undefined
 
-  constructor(tcp: TcpConnection, context: ExchangeContext, onClosed: () => void) {
+  constructor(tcp: TcpConnection, context: ProxyContext, onClosed: () => void) {
     this.tcp = tcp
     this.address = tcp.remoteAddress
     this.#context = context
@@ -174,7 +176,8 @@ export class ClientConnection implements TcpHandler {
 
   #refuse({ status, message }: BadMessage): void {
     this.#context.countRefusal(status, this.address, message)
-    this.tcp.write(refusal(status, message))
+    const text = `Cannot read the request: ${message}\n`
+    this.tcp.write(answerBytes({ to: "answer", status, text }, "", true))
     this.linger()
   }
 
@@ -227,23 +230,4 @@ function checkUnfinished(bytes: Buffer): void {
   if (bytes.length <= HEAD_SIZE_MAX) return
   const isInFirstLine = bytes.subarray(0, HEAD_SIZE_MAX).indexOf(0x0a) < 0
   throw new BadMessage(isInFirstLine ? 414 : 431, "the head of the request is too large")
-}
-
-function refusal(status: number, message: string): Buffer {
-  const text = `Cannot read the request: ${message}\n`
-  return Buffer.from(
-    `HTTP/1.1 ${status} ${REASONS[status] ?? "Bad Request"}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-      `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
-    "latin1",
-  )
-}
-
-const REASONS: Record<number, string> = {
-  400: "Bad Request",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  414: "URI Too Long",
-  431: "Request Header Fields Too Large",
-  501: "Not Implemented",
-  505: "HTTP Version Not Supported",
 }

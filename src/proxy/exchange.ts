@@ -9,12 +9,11 @@
  * is sent a second time only when the first has done nothing: nobody was there, or the node has said that it is
  * not the primary; or when it is a read, which may be asked twice.
  */
-import type { Clock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
-import type { ProxyOptions } from "../litefs-options.ts"
+import { type Answer, answerBytes } from "./answer.ts"
 import { type Body, ClosingBody } from "./body.ts"
 import type { ClientConnection } from "./client-connection.ts"
-import type { ProxyCluster } from "./cluster.ts"
+import type { ProxyContext } from "./context.ts"
 import { type Origin, originOf } from "./forwarded.ts"
 import { type RequestHead, type ResponseHead, tokensOf } from "./message-head.ts"
 import {
@@ -24,31 +23,13 @@ import {
   responseBytes,
   upgradeOf,
 } from "./passed-on.ts"
-import type { PathPatterns } from "./path-pattern.ts"
 import { setCookie } from "./position-token.ts"
-import type { PositionWaiters } from "./position-waiters.ts"
-import type { Outcome, ProxyCounters } from "./proxy-counters.ts"
-import { type Answer, Route, type Way } from "./route.ts"
+import type { Outcome } from "./proxy-counters.ts"
+import { Route, type Way } from "./route.ts"
 import type { TrackedDatabases } from "./tracked-databases.ts"
 import { tunnel } from "./tunnel.ts"
 import type { Upstream } from "./upstream.ts"
 import type { ResponseReceiver, UpstreamConnection } from "./upstream-connection.ts"
-
-export interface ExchangeContext {
-  readonly clock: Clock
-  readonly cluster: ProxyCluster
-  readonly options: ProxyOptions
-  readonly tracked: TrackedDatabases
-  readonly waiters: PositionWaiters
-  readonly passthrough: PathPatterns
-  readonly alwaysForward: PathPatterns
-  readonly counters: ProxyCounters
-  readonly application: Upstream
-  /** The proxy of another node. */
-  proxyAt(url: string): Upstream
-  isClosing(): boolean
-  countRefusal(status: number, address: string, problem: string): void
-}
 
 /** For an application that is being started. */
 export const APPLICATION_MS_MAX = 10_000
@@ -62,7 +43,7 @@ export class Exchange implements ResponseReceiver {
   readonly method: string
   /** Bytes of the request's body that have come. */
   receivedSize = 0
-  readonly #context: ExchangeContext
+  readonly #context: ProxyContext
   readonly #client: ClientConnection
   readonly #head: RequestHead
   readonly #body: Body
@@ -86,7 +67,7 @@ export class Exchange implements ResponseReceiver {
   #lostMs: number | undefined
   #isOver = false
 
-  constructor(context: ExchangeContext, client: ClientConnection, head: RequestHead, body: Body) {
+  constructor(context: ProxyContext, client: ClientConnection, head: RequestHead, body: Body) {
     this.#context = context
     this.#client = client
     this.#head = head
@@ -177,7 +158,8 @@ export class Exchange implements ResponseReceiver {
   }
 
   whole(): void {
-    this.#end(this.#way?.to === "primary" ? "forwarded" : this.#outcomeHere())
+    const outcomeHere = this.#positions === undefined ? "passthrough" : "local"
+    this.#end(this.#way?.to === "primary" ? "forwarded" : outcomeHere)
   }
 
   switched(head: ResponseHead, rest: Uint8Array): void {
@@ -323,31 +305,11 @@ export class Exchange implements ResponseReceiver {
     if (tcp.isCongested) this.#connection?.tcp.pause()
   }
 
-  #answer({ status, text, fields = [] }: Answer): void {
-    this.#status = status
+  #answer(answer: Answer): void {
+    this.#status = answer.status
     if (!this.#body.isWhole) this.#isLast = true
-    const body = this.method === "HEAD" ? "" : text
-    const head = {
-      status,
-      statusLine: `HTTP/1.1 ${status} ${REASONS[status] ?? "Error"}`,
-      isHttp10: false,
-      fields: [],
-    }
-    const bytes = responseBytes(head, {
-      fields: [
-        ["Content-Type", "text/plain; charset=utf-8"],
-        ["Content-Length", String(Buffer.byteLength(text))],
-        ...fields,
-      ],
-      isChunked: false,
-      isLast: this.#isLast,
-    })
-    this.#client.tcp.write(Buffer.concat([bytes, Buffer.from(body)]))
+    this.#client.tcp.write(answerBytes(answer, this.method, this.#isLast))
     this.#end("answered")
-  }
-
-  #outcomeHere(): Outcome {
-    return this.#positions === undefined ? "passthrough" : "local"
   }
 
   #end(outcome: Outcome): void {
@@ -385,12 +347,4 @@ type TrackedPositions = TrackedDatabases["positions"] | undefined
 
 function isBodiless({ status }: ResponseHead, method: string): boolean {
   return method === "HEAD" || status === 204 || status === 304
-}
-
-const REASONS: Record<number, string> = {
-  200: "OK",
-  409: "Conflict",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
 }

@@ -15,7 +15,7 @@ import type { ProxyOptions } from "../litefs-options.ts"
 import { TcpListener } from "../sys/tcp.ts"
 import { ClientConnection } from "./client-connection.ts"
 import type { ProxyCluster } from "./cluster.ts"
-import type { ExchangeContext } from "./exchange.ts"
+import type { ProxyContext } from "./context.ts"
 import { PathPatterns } from "./path-pattern.ts"
 import { PositionWaiters } from "./position-waiters.ts"
 import { ProxyCounters } from "./proxy-counters.ts"
@@ -27,7 +27,7 @@ const LOOK_MS = 1000
 export class ProxyServer {
   readonly port: number
   readonly #listener: TcpListener
-  readonly #context: ExchangeContext
+  readonly #context: ProxyContext
   readonly #connections = new Set<ClientConnection>()
   readonly #proxies = new Map<string, Upstream>()
   #stopLooking: () => void

@@ -13,7 +13,8 @@
  * A request that another proxy has sent on is not sent on again: this node says that it is not the primary, and the
  * other one asks again, where the primary is then.
  */
-import type { ExchangeContext } from "./exchange.ts"
+import type { Answer } from "./answer.ts"
+import type { ProxyContext } from "./context.ts"
 import { type RequestHead, valuesOf } from "./message-head.ts"
 import { FORWARDED_BY_HEADER } from "./passed-on.ts"
 import { pathOf } from "./path-pattern.ts"
@@ -23,13 +24,6 @@ export type Way =
   | { readonly to: "application"; readonly isTracked: boolean }
   | { readonly to: "primary"; readonly url: string }
   | Answer
-
-export interface Answer {
-  readonly to: "answer"
-  readonly status: number
-  readonly text: string
-  readonly fields?: readonly (readonly [name: string, value: string])[]
-}
 
 const READS = new Set(["GET", "HEAD", "OPTIONS"])
 
@@ -42,7 +36,7 @@ export class Route {
   /** A read may be asked for a second time when the first has come to nothing. */
   readonly isSafe: boolean
   readonly tellsPosition: boolean
-  readonly #context: ExchangeContext
+  readonly #context: ProxyContext
   readonly #path: string
   readonly #isRead: boolean
   readonly #isForwarded: boolean
@@ -50,7 +44,7 @@ export class Route {
   readonly #arrivedMs: number
   #cancel: (() => void) | undefined
 
-  constructor(context: ExchangeContext, head: RequestHead) {
+  constructor(context: ProxyContext, head: RequestHead) {
     const { method, target, fields } = head
     this.#context = context
     this.#path = pathOf(target)

@@ -1,74 +1,12 @@
 /** A real application on three nodes, behind their proxies. */
 import { describe, expect, test } from "bun:test"
-import { spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { join } from "node:path"
-import { canMount, freePort, type NodeOptions, Scope, type TestNode } from "../support/node.ts"
+import { canMount, Scope } from "../support/node.ts"
+import { ProxyClient, type Site, site, threeSites, writeThenRead } from "../support/proxied-site.ts"
 import { testRandom } from "../support/random.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 
 const random = testRandom()
-
-const APP = join(import.meta.dir, "../support/proxy-app.mjs")
-
-interface Site {
-  readonly node: TestNode
-  readonly proxyPort: number
-  readonly appPort: number
-  readonly url: string
-  readonly app: App
-}
-
-/** The application as a process of its own: LiteFS would end with it. */
-class App {
-  readonly #start: () => ReturnType<typeof spawn>
-  #child: ReturnType<typeof spawn> | undefined
-
-  constructor(node: TestNode, port: number) {
-    const env = { ...process.env, PORT: String(port), DATABASE: `${node.mount}/app.db` }
-    this.#start = () => spawn("node", [APP], { env, stdio: ["ignore", "pipe", "inherit"] })
-  }
-
-  async start(): Promise<void> {
-    const child = this.#start()
-    this.#child = child
-    await new Promise<void>((done) => child.stdout?.once("data", () => done()))
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const exited = new Promise<void>((done) => child.once("exit", () => done()))
-    child.kill("SIGKILL")
-    await exited
-  }
-}
-
-async function site(
-  scope: Scope,
-  follows?: Site,
-  flags: string[] = [],
-  again: Pick<NodeOptions, "directory" | "port"> & { proxyPort?: number } = {},
-): Promise<Site> {
-  const [proxyPort, appPort] = [again.proxyPort ?? (await freePort()), await freePort()]
-  const node = await scope.node({
-    ...again,
-    ...(follows === undefined ? {} : { follows: follows.node }),
-    flags: [
-      ...["--proxy-addr", `127.0.0.1:${proxyPort}`, "--proxy-target", `:${appPort}`],
-      ...["--proxy-db", "app.db", "--proxy-read-timeout", "15s", ...flags],
-    ],
-  })
-  const app = new App(node, appPort)
-  await app.start()
-  scope.defer(() => app.kill())
-  return { node, proxyPort, appPort, url: `http://127.0.0.1:${proxyPort}`, app }
-}
-
-async function three(scope: Scope, flags: string[] = []): Promise<[Site, Site, Site]> {
-  const primary = await site(scope, undefined, flags)
-  return [primary, await site(scope, primary, flags), await site(scope, primary, flags)]
-}
 
 async function text(url: string, init: RequestInit = {}): Promise<string> {
   const response = await fetch(url, init)
@@ -80,50 +18,11 @@ async function text(url: string, init: RequestInit = {}): Promise<string> {
 const residentKiB = ({ node }: Site) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))?.[1])
 
-/** A client that keeps its position as browsers do, or by the header. */
-class Client {
-  readonly #keepsCookies: boolean
-  #token: string | undefined
-
-  constructor(keepsCookies: boolean) {
-    this.#keepsCookies = keepsCookies
-  }
-
-  async ask(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
-    const headers: Record<string, string> = {}
-    if (this.#keepsCookies && this.#token !== undefined) headers.Cookie = `__txid=${this.#token}`
-    if (!this.#keepsCookies) headers["Litefs-Position"] = this.#token ?? ""
-    const response = await fetch(url, { ...init, headers })
-    const cookie = /^__txid=([^;]+)/.exec(response.headers.get("set-cookie") ?? "")?.[1]
-    const told = response.headers.get("litefs-position") ?? undefined
-    this.#token = (this.#keepsCookies ? cookie : told) ?? this.#token
-    return { status: response.status, text: await response.text() }
-  }
-}
-
 describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
   test("whoever has written reads it on any node, 2,000 times", async () => {
     await using scope = new Scope()
-    const sites = await three(scope)
-    const any = () => random.pick(sites)
-    let pairs = 0
-    const stale: string[] = []
-    const clients = Array.from({ length: 8 }, async (_, index) => {
-      const client = new Client(index % 2 === 0)
-      while (pairs < 2000) {
-        const note = `${index}: ${pairs++}`
-        const [writer, reader] = [any(), any()]
-        const { status, text: id } = await client.ask(`${writer.url}/items`, {
-          method: "POST",
-          body: note,
-        })
-        expect(status).toBe(200)
-        const found = await client.ask(`${reader.url}/items/${id}`)
-        if (found.text !== note) stale.push(`${note} as ${id}: ${found.status} ${found.text}`)
-      }
-    })
-    await Promise.all(clients)
-    expect(stale).toEqual([])
+    const sites = await threeSites(scope)
+    expect(await writeThenRead(sites, random, 2000)).toEqual([])
     const metrics = await text(`${sites[1].node.url}/metrics`)
     expect(metrics).toMatch(/litefs_proxy_request_seconds_count\{outcome="forwarded"\} \d\d\d/)
     expect(metrics).toMatch(/litefs_proxy_request_seconds_count\{outcome="local"\} \d\d\d/)
@@ -134,7 +33,7 @@ describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
 
   test("streams, uploads, downloads and WebSockets go through, here and to the primary", async () => {
     await using scope = new Scope()
-    const [primary, replica] = await three(scope, ["--proxy-always-forward", "/echo*primary"])
+    const [primary, replica] = await threeSites(scope, ["--proxy-always-forward", "/echo*primary"])
 
     const events = await fetch(`${replica.url}/ticks`)
     const reader = events.body?.getReader()
@@ -213,8 +112,8 @@ describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
 
   test("a primary that is killed: reads go on, writes wait for it, and none is done twice", async () => {
     await using scope = new Scope()
-    const [primary, replica] = await three(scope, ["--proxy-primary-redirect-timeout", "30s"])
-    const client = new Client(true)
+    const [primary, replica] = await threeSites(scope, ["--proxy-primary-redirect-timeout", "30s"])
+    const client = new ProxyClient(true)
     const write = (note: string) =>
       client.ask(`${replica.url}/items`, { method: "POST", body: note })
     expect((await write("one")).text).toBe("1")

@@ -1,12 +1,12 @@
 /**
  * An application like others, behind the proxies of tests: it knows SQLite, and nothing of LiteFS.
  *
- *     PORT=8080 DATABASE=/litefs/app.db node proxy-app.mjs
+ *     PORT=8080 DATABASE=/litefs/app.db JOURNAL_MODE=wal node proxy-app.mjs
  *
  * POST /items     adds the body as an item: its number
  * GET  /items/ID  the item, or 404
  * GET  /          which process this is
- * POST /size      the number of bytes that have come, and their sum
+ * POST /size      the number of bytes that have come
  * GET  /bytes?N   N bytes
  * GET  /ticks     events, one for each line of what is posted to /tick
  * upgrade /echo   says "hello" and then what it hears (RFC 6455, small text frames only)
@@ -15,7 +15,7 @@ import { createHash } from "node:crypto"
 import { createServer } from "node:http"
 import Database from "better-sqlite3"
 
-const { PORT, DATABASE } = process.env
+const { PORT, DATABASE, JOURNAL_MODE } = process.env
 const listeners = new Set()
 let db
 
@@ -26,7 +26,7 @@ function database() {
 
 function add(text) {
   db ??= new Database(DATABASE, { timeout: 10_000 })
-  db.pragma("journal_mode = WAL")
+  db.pragma(`journal_mode = ${JOURNAL_MODE}`)
   db.exec("CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
   return String(db.prepare("INSERT INTO items (text) VALUES (?)").run(text).lastInsertRowid)
 }
@@ -61,11 +61,7 @@ async function answer(request, response) {
       return response.end(`process ${process.pid}`)
     case "POST size": {
       let size = 0
-      let sum = 0
-      for await (const part of request) {
-        size += part.length
-        sum = (sum + part[0] + part[part.length - 1]) >>> 0
-      }
+      for await (const part of request) size += part.length
       return response.end(String(size))
     }
     case "GET bytes": {
@@ -75,7 +71,7 @@ async function answer(request, response) {
       while (rest > 0 && !response.destroyed) {
         const isTaken = response.write(rest < part.length ? part.subarray(0, rest) : part)
         rest -= Math.min(rest, part.length)
-        if (!isTaken) await new Promise((wake) => response.once("drain", wake).once("close", wake))
+        if (!isTaken) await new Promise((wake) => response.once("drain", wake)) // never, when it is closed
       }
       return response.end()
     }
