@@ -131,4 +131,29 @@ describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
     expect((await client.ask(`${replica.url}/items/2`)).text).toBe("two")
     expect((await client.ask(`${replica.url}/items/3`)).status).toBe(404)
   }, 120_000)
+
+  test("a primary that is cut off: what is under way there ends, reads go on, and all is well afterwards", async () => {
+    await using scope = new Scope()
+    const [primary, replica] = await threeSites(scope, [
+      "--proxy-primary-redirect-timeout",
+      "500ms",
+      "--proxy-read-timeout",
+      "500ms",
+    ])
+    const client = new ProxyClient(true)
+    const write = (body: string) => client.ask(`${replica.url}/items`, { method: "POST", body })
+    expect((await write("one")).status).toBe(200)
+    expect((await client.ask(`${replica.url}/items/1`)).text).toBe("one")
+    primary.node.signal("SIGSTOP")
+    expect((await write("under way")).status).toBe(502)
+    expect((await write("later")).status).toBe(503)
+    expect((await client.ask(`${replica.url}/items/1`)).text).toBe("one")
+    const headers = { "Litefs-Position": "0000000000000099" }
+    expect((await fetch(`${replica.url}/items/1`, { headers })).status).toBe(504)
+    primary.node.signal("SIGCONT")
+    let last = await write("again")
+    while (last.status === 503) last = await write("again")
+    expect(last.status).toBe(200)
+    expect((await client.ask(`${replica.url}/items/${last.text}`)).text).toBe("again")
+  }, 120_000)
 })

@@ -60,7 +60,8 @@ export async function site(
     ...(follows === undefined ? {} : { follows: follows.node }),
     flags: [
       ...["--proxy-addr", `127.0.0.1:${proxyPort}`, "--proxy-target", `:${appPort}`],
-      ...["--proxy-db", "app.db", "--proxy-read-timeout", "15s", ...flags],
+      ...["--proxy-db", "app.db", ...flags],
+      ...(flags.includes("--proxy-read-timeout") ? [] : ["--proxy-read-timeout", "15s"]),
     ],
   })
   const app = new App(node, appPort, again.journalMode ?? "wal")
