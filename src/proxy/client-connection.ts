@@ -118,7 +118,7 @@ export class ClientConnection implements TcpHandler {
     if (nowMs < this.#deadlineMs || this.#state === "tunnel") return
     if (this.#state === "head")
       return this.#refuse(new BadMessage(408, "the request took too long"))
-    if (this.#state === "lingering") this.tcp.destroy()
+    if (this.#state === "lingering") this.tcp.letGo()
     else this.linger()
   }
 

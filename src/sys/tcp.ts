@@ -108,6 +108,11 @@ export class TcpConnection {
     if (this.#waiting.length === 0) this.#socket.shutdown()
   }
 
+  /** After end(): waits for the other side no longer. The kernel still delivers what it has taken. */
+  letGo(): void {
+    if (!this.#isClosed) this.#socket.end()
+  }
+
   /** Breaks it. The other side sees that it was not the regular end. */
   destroy(): void {
     if (!this.#isClosed) this.#socket.terminate()

@@ -84,6 +84,22 @@ describe("a client", () => {
     }
   })
 
+  test("that reads the last response late still gets all of it", async () => {
+    const text = "x".repeat(1_000_000)
+    await using app = await RawServer.listen(answering(ok(text)))
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.socket.pause()
+    client.write(`GET / ${HEAD}Connection: close\r\n\r\n`)
+    while (proxy.metric("litefs_proxy_connections")[0] !== "{} 0") {
+      clock.advance(2000)
+      await Bun.sleep(5)
+    }
+    client.socket.resume()
+    expect(await client.ended()).toEndWith(`\r\n\r\n${text}`)
+  })
+
   test("that waits for its application has all the time of the world", async () => {
     await using app = await RawServer.listen()
     const clock = new FakeClock()
