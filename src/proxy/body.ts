@@ -111,7 +111,7 @@ const TRAILER_SIZE_MAX = 16 * 1024
 /** Fields that say how to read a message cannot come after it. */
 const NOT_IN_TRAILERS = new Set(["content-length", "transfer-encoding", "host", "connection", "te"])
 
-class ChunkedBody implements Body {
+export class ChunkedBody implements Body {
   #expected: Expected = "size"
   #digits = 0
   #size = 0

@@ -70,6 +70,7 @@ export class ClientConnection implements TcpHandler {
   closed(): void {
     const exchange = this.#exchange
     this.#exchange = undefined
+    this.#unread = NOTHING // what is left is nobody's wish any more
     exchange?.abandon()
     this.#onClosed()
   }

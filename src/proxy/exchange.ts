@@ -11,18 +11,12 @@
  */
 import { messageOf } from "../lib/errors.ts"
 import { type Answer, answerBytes } from "./answer.ts"
-import { type Body, ClosingBody } from "./body.ts"
+import { type Body, ChunkedBody, ClosingBody } from "./body.ts"
 import type { ClientConnection } from "./client-connection.ts"
 import type { ProxyContext } from "./context.ts"
 import { type Origin, originOf } from "./forwarded.ts"
 import { type RequestHead, type ResponseHead, tokensOf } from "./message-head.ts"
-import {
-  isChunked,
-  NOT_PRIMARY_HEADER,
-  requestBytes,
-  responseBytes,
-  upgradeOf,
-} from "./passed-on.ts"
+import { NOT_PRIMARY_HEADER, requestBytes, responseBytes, upgradeOf } from "./passed-on.ts"
 import { setCookie } from "./position-token.ts"
 import type { Outcome } from "./proxy-counters.ts"
 import { Route, type Way } from "./route.ts"
@@ -146,8 +140,7 @@ export class Exchange implements ResponseReceiver {
     if (body instanceof ClosingBody) this.#isLast = true
     const bytes = responseBytes(head, {
       fields: this.#positionFields(),
-      isChunked:
-        isChunked(head.fields) && !(body instanceof ClosingBody) && !isBodiless(head, this.method),
+      isChunked: body instanceof ChunkedBody,
       isLast: this.#isLast,
     })
     this.#write(first.length === 0 ? bytes : Buffer.concat([bytes, first]))
@@ -230,7 +223,8 @@ export class Exchange implements ResponseReceiver {
 
   #send(connection: UpstreamConnection): void {
     this.#connection = connection
-    const forwardedBy = this.#way?.to === "primary" ? this.#context.cluster.hostname : undefined
+    const { hostname } = this.#context.cluster
+    const forwardedBy = this.#way?.to === "primary" ? encodeURI(hostname) : undefined // ASCII
     const extras = { origin: this.#origin, forwardedBy, upgrade: this.#upgrade }
     connection.send(requestBytes(this.#head, extras), this)
     if (!this.#hasBody) return
@@ -344,7 +338,3 @@ export class Exchange implements ResponseReceiver {
 }
 
 type TrackedPositions = TrackedDatabases["positions"] | undefined
-
-function isBodiless({ status }: ResponseHead, method: string): boolean {
-  return method === "HEAD" || status === 204 || status === 304
-}

@@ -95,7 +95,7 @@ export function upgradeOf(fields: readonly Field[]): string | undefined {
   return protocols.length === 0 ? undefined : protocols.join(", ")
 }
 
-export function isChunked(fields: readonly Field[]): boolean {
+function isChunked(fields: readonly Field[]): boolean {
   return fields.some(({ key }) => key === "transfer-encoding")
 }
 

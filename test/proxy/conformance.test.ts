@@ -306,4 +306,21 @@ describe("connections", () => {
     await client.until("HTTP/1.1 502 ")
     expect(count).toBe(2)
   })
+
+  test("requests that are left when their client goes are not done", async () => {
+    await using app = await RawServer.listen()
+    using proxy = new ProxyUnderTest(app.port)
+    const client = await proxy.client()
+    client.write(
+      "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    )
+    const served = await app.connection(0)
+    await served.until("GET /1")
+    client.destroy()
+    await served.ended()
+    const next = await proxy.client()
+    next.write("GET /3 HTTP/1.1\r\nHost: a\r\n\r\n")
+    await (await app.connection(1)).until("GET /3")
+    expect(app.connections.map(({ text }) => text).join()).not.toContain("/2")
+  })
 })

@@ -271,10 +271,13 @@ describe("a write on a replica", () => {
   test("breaks with the primary: 502, since nobody knows whether it was done", async () => {
     await using app = await RawServer.listen()
     await using pair = await Pair.open()
-    pair.replica.cluster.set({ primaryProxyUrl: `http://127.0.0.1:${app.port}` })
+    const primaryProxyUrl = `http://127.0.0.1:${app.port}`
+    pair.replica.cluster.set({ primaryProxyUrl, hostname: "n\u010aEvil: 1" })
     const answer = ask(pair.replica, "/", { method: "POST", body: "some" })
     const served = await app.connection(0)
-    await served.until("\r\n\r\nsome")
+    expect(await served.until("\r\n\r\nsome")).toContain(
+      "\r\nLitefs-Forwarded-By: n%C4%8AEvil:%201\r\n",
+    )
     served.socket.resetAndDestroy()
     expect((await answer).status).toBe(502)
     expect(app.connections).toHaveLength(1)
