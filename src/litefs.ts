@@ -258,7 +258,7 @@ export class LiteFS {
       {
         headers: {
           ...headers,
-          ...(isPrimary && proxyUrl !== undefined ? { [PROXY_HEADER]: proxyUrl } : {}),
+          ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
         },
         authToken,
         tls,

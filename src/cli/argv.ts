@@ -16,7 +16,13 @@ import { LitefsError } from "../lib/errors.ts"
 import { nearest } from "./nearest.ts"
 
 export type Flag =
-  | { readonly kind: "boolean"; readonly default?: true; readonly help: string }
+  | {
+      readonly kind: "boolean"
+      readonly default?: true
+      /** Its variable is that of a flag of `litefs mount`, in the environment of the whole container. */
+      readonly hasNoVariable?: true
+      readonly help: string
+    }
   | {
       readonly kind: "text"
       /** What stands for the value in the help text: `DIR`. */
@@ -76,7 +82,7 @@ export interface ParsedArgs<T extends FlagTable> {
 }
 
 /** What a file says in the place of flags: by the name of the flag. */
-export type Settings = ReadonlyMap<string, Given>
+export type Settings = ReadonlyMap<string, readonly Given[]>
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -102,7 +108,11 @@ export function parseArgs<T extends FlagTable>(
   checkWords(syntax, others)
   // Flags come last, so they win.
   const given: AllGiven = new Map()
-  for (const [name, setting] of settings) given.set(name, [{ ...setting, at: 0 }])
+  for (const [name, each] of settings)
+    given.set(
+      name,
+      each.map((one) => ({ ...one, at: 0 })),
+    )
   for (const [name, each] of environmentFlags(syntax.flags, env)) given.set(name, each)
   for (const [name, each] of flags) given.set(name, each)
   const values = Object.entries(syntax.flags).map(([name, flag]) => [
@@ -161,6 +171,7 @@ function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly s
 function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
   const given: AllGiven = new Map()
   for (const [name, flag] of Object.entries(flags)) {
+    if (flag.kind === "boolean" && flag.hasNoVariable) continue
     const spelling = environmentName(name)
     const value = env[spelling] ?? ""
     const texts = flag.kind === "list" ? value.split("\n").map((line) => line.trim()) : [value]

@@ -15,8 +15,11 @@ export function helpText(parts: HelpParts): string {
   const [example] = Object.keys(parts.flags)
   if (example !== undefined) {
     sections.push(`Flags:\n\n${flagLines(parts.flags)}`)
+    const without = Object.entries(parts.flags)
+      .filter(([, flag]) => flag.kind === "boolean" && flag.hasNoVariable)
+      .map(([name]) => ` but --${name}`)
     sections.push(
-      `Every flag can be set in the environment too: --${example} is ` +
+      `Every flag${without.join("")} can be set in the environment too: --${example} is ` +
         `${environmentName(example)}.\nA flag on the command line wins.`,
     )
   }

@@ -6,7 +6,7 @@
  *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
- *     Litefs-Proxy: URL          of a primary: where its proxy is; `:8080` is that port where its API is
+ *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.

@@ -1,12 +1,12 @@
 import { type Clock, systemClock } from "../../src/lib/clock.ts"
 import type { ProxyOptions } from "../../src/litefs-options.ts"
 import { ProxyServer } from "../../src/proxy/proxy-server.ts"
-import { FakeCluster } from "./fake-cluster.ts"
+import { FakeProxyCluster } from "./fake-proxy-cluster.ts"
 import { RawSocket } from "./raw-socket.ts"
 
 /** A proxy in front of a server of the test, on a node that is as the test says. */
 export class ProxyUnderTest implements Disposable {
-  readonly cluster = new FakeCluster()
+  readonly cluster = new FakeProxyCluster()
   readonly server: ProxyServer
   readonly #clients: RawSocket[] = []
 

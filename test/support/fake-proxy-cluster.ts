@@ -2,7 +2,7 @@ import type { Pos } from "../../src/ltx/pos.ts"
 import type { ProxyCluster } from "../../src/proxy/cluster.ts"
 
 /** What a proxy believes of its node, as a test wants it. */
-export class FakeCluster implements ProxyCluster {
+export class FakeProxyCluster implements ProxyCluster {
   hostname = "node-1"
   isPrimary = true
   isHandingOff = false
@@ -23,7 +23,7 @@ export class FakeCluster implements ProxyCluster {
   }
 
   /** Changes something and tells everybody. */
-  set(change: Partial<Omit<FakeCluster, "positions">>): void {
+  set(change: Partial<Omit<FakeProxyCluster, "positions">>): void {
     Object.assign(this, change)
     for (const listener of [...this.#listeners]) listener()
   }
