@@ -28,21 +28,29 @@ export class DemoNode {
   readonly #process: ChildProcess
   readonly #appAddress: string
   readonly #apiAddress: string
+  readonly #proxyAddress: string
 
-  private constructor(options: DemoNodeOptions, appAddress: string, apiAddress: string) {
+  private constructor(
+    options: DemoNodeOptions,
+    appAddress: string,
+    apiAddress: string,
+    proxyAddress: string,
+  ) {
     this.name = options.name
     this.fuseDir = join(options.dir, options.name, "mount")
     this.dataDir = join(options.dir, options.name, "data")
     this.logPath = join(options.dir, options.name, "log")
     this.#appAddress = appAddress
     this.#apiAddress = apiAddress
+    this.#proxyAddress = proxyAddress
     mkdirSync(this.fuseDir, { recursive: true })
     this.#process = this.#spawn(options.primary)
   }
 
   static async start(options: DemoNodeOptions): Promise<DemoNode> {
-    const [appPort, apiPort] = await Promise.all([freePort(), freePort()])
-    return new DemoNode(options, `127.0.0.1:${appPort}`, `127.0.0.1:${apiPort}`)
+    const ports = await Promise.all([freePort(), freePort(), freePort()])
+    const [app, api, proxy] = ports.map((port) => `127.0.0.1:${port}`) as [string, string, string]
+    return new DemoNode(options, app, api, proxy)
   }
 
   get appUrl(): string {
@@ -51,6 +59,10 @@ export class DemoNode {
 
   get apiUrl(): string {
     return `http://${this.#apiAddress}`
+  }
+
+  get proxyUrl(): string {
+    return `http://${this.#proxyAddress}`
   }
 
   get databasePath(): string {
@@ -83,8 +95,15 @@ export class DemoNode {
     return (await fetch(this.appUrl, { signal: AbortSignal.timeout(5000) })).text()
   }
 
-  post(text: string): Promise<Response> {
-    return fetch(`${this.appUrl}/notes`, {
+  /** The page as a browser gets it from the proxy that has this cookie. */
+  async pageOf(cookie: string): Promise<string> {
+    const signal = AbortSignal.timeout(10_000)
+    return (await fetch(this.proxyUrl, { headers: { Cookie: cookie }, signal })).text()
+  }
+
+  /** To the application itself, or to the proxy before it. */
+  post(text: string, url = this.appUrl): Promise<Response> {
+    return fetch(`${url}/notes`, {
       method: "POST",
       body: new URLSearchParams({ text }),
       redirect: "manual",
@@ -123,6 +142,8 @@ export class DemoNode {
       // What replicas find in `.primary`: here it is where the application listens.
       ["--hostname", this.#appAddress],
       ["--http-addr", this.#apiAddress, "--advertise-url", this.apiUrl],
+      ["--proxy-addr", this.#proxyAddress, "--proxy-target", this.#appAddress],
+      ["--proxy-db", "notes.db"],
       ["--", "node", "scripts/demo-app/server.mjs"],
     ].flat()
     const port = this.#appAddress.split(":")[1]

@@ -70,6 +70,26 @@ async function showSteps(): Promise<"shown"> {
     throw new Error(`Cannot show the primary: the replica answered ${answer.status}`)
   }
   show(`POST ${replica.appUrl}/notes`, `409: notes are added on ${primary.appUrl}`)
+
+  step(
+    "Through the replica's proxy it does, and the next page has it: the cookie says what to wait for",
+  )
+  for (let count = 1; count <= 20; count++) {
+    const text = `Written through the replica, ${count} of 20`
+    const written = await replica.post(text, replica.proxyUrl)
+    const cookie = written.headers.get("set-cookie")?.split(";")[0]
+    if (written.status !== 303 || cookie === undefined) {
+      throw new Error(`Cannot write through the proxy: it answered ${written.status}`)
+    }
+    const page = await replica.pageOf(cookie)
+    if (!page.includes(text) || !page.includes("Notes on a replica")) {
+      throw new Error(`Cannot read what was written: "${text}" is not on the replica's page`)
+    }
+    if (count === 20) {
+      show(`POST ${replica.proxyUrl}/notes`, `303, Set-Cookie: ${cookie}`)
+      show(`GET ${replica.proxyUrl}/`, `… ${text} …`)
+    }
+  }
   return "shown"
 }
 
@@ -84,9 +104,9 @@ async function startNode(name: string, primary?: DemoNode): Promise<DemoNode> {
 
 /** Until Ctrl-C, or until a node ends by itself, which is a failure. */
 async function keepRunning(): Promise<void> {
-  console.log("\nThe nodes keep running until Ctrl-C. Add notes on the primary, look at both:\n")
-  for (const { name, appUrl, fuseDir, logPath } of nodes) {
-    console.log(`  ${name.padEnd(8)} ${appUrl}   mount ${fuseDir}   log ${logPath}`)
+  console.log("\nThe nodes keep running until Ctrl-C. Add notes on any, look at both:\n")
+  for (const { name, proxyUrl, fuseDir, logPath } of nodes) {
+    console.log(`  ${name.padEnd(8)} ${proxyUrl}   mount ${fuseDir}   log ${logPath}`)
   }
   for (;;) {
     if ((await Promise.race([interrupted.promise, Bun.sleep(500)])) === "interrupted") return

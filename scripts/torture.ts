@@ -15,6 +15,7 @@ import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
 import { noPowerCutResult, powerCut } from "../test/torture/power-cut.ts"
+import { proxyPairs } from "../test/torture/proxy-pairs.ts"
 import { readers } from "../test/torture/readers.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
@@ -30,6 +31,7 @@ const KINDS = [
   "starts",
   "power",
   "lockpage",
+  "proxy",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -42,6 +44,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const FAILURES_MAX = 20
+const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
 
 /** Kills, faults of links, power cuts, or rounds where there are none. */
@@ -55,6 +58,7 @@ const GOALS: Record<Kind, number> = {
   starts: 2,
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
+  proxy: 1,
 }
 
 interface Job {
@@ -144,6 +148,7 @@ async function runRound(job: Job): Promise<void> {
       console.log(`readers ${mode}: ${reads} reads`)
     } else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
     else if (kind === "faults") await sweepAll(job, random, mode)
+    else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
     else if (kind === "starts") await failStarts(job, random, mode)
     else if (kind === "lockpage") {
       await lockPage({ mode, pageSize: LOCK_PAGE_SIZES[(job.rounds - 1) % 2] ?? 65536 })

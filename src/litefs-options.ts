@@ -16,6 +16,7 @@ export interface LiteFSOptions {
   readonly authToken?: string
   /** The API is served with TLS when there is a certificate; other nodes are asked for theirs when there is a CA. */
   readonly tls?: TlsOptions
+  readonly proxy?: ProxyOptions
   readonly retention: RetentionOptions
   /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
   readonly snapshotRate?: number
@@ -55,4 +56,27 @@ export interface ListenAddress {
   readonly host: string
   /** 0 lets the system choose a free one. */
   readonly port: number
+}
+
+export interface ProxyOptions {
+  /** Where clients connect. */
+  readonly address: ListenAddress
+  /** Where the application listens. */
+  readonly target: ListenAddress
+  /** The databases whose positions clients are told; the first one is that of tokens without a name. */
+  readonly databases: readonly string[]
+  /** Patterns of paths, with `*`. */
+  readonly passthrough: readonly string[]
+  readonly alwaysForward: readonly string[]
+  readonly mode: "forward" | "fly-replay"
+  /** For `/litefs/health`; 0: any lag is well. */
+  readonly maxLagMs: number
+  /** How long a write waits for a primary. */
+  readonly redirectTimeoutMs: number
+  /** How long a read waits for its position, before the primary is asked. */
+  readonly readTimeoutMs: number
+  /** Where other nodes reach this proxy, without a path; undefined: where they reach the API, at the proxy's port. */
+  readonly advertiseUrl?: string
+  /** Log every request. */
+  readonly isDebugging: boolean
 }

@@ -12,6 +12,7 @@ import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/child-environment.ts"
 import { ClusterId } from "./cluster/cluster-id.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
+import type { NodeStatus } from "./cluster/node-status.ts"
 import { Replica } from "./cluster/replica.ts"
 import { ReplicaProgress } from "./cluster/replica-progress.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
@@ -33,6 +34,8 @@ import type { Pos } from "./ltx/pos.ts"
 import { FsWorker } from "./mount/fs-worker.ts"
 import { checkImport } from "./peer/check-worker.ts"
 import { PeerWorker } from "./peer/peer-worker.ts"
+import type { ProxyCluster } from "./proxy/cluster.ts"
+import { ProxyServer } from "./proxy/proxy-server.ts"
 import { Counters } from "./store/counters.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { Positions } from "./store/positions.ts"
@@ -43,6 +46,7 @@ import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
+import { PROXY_HEADER } from "./wire/protocol.ts"
 
 const log = logger("litefs")
 
@@ -165,6 +169,9 @@ export class LiteFS {
     const clusterId = new ClusterId(dataDir.clusterIdPath)
     if (isPrimary) clusterId.make(() => randomBytes(8).readBigUInt64BE())
 
+    const { proxy: proxyOptions } = this.#options
+    const proxyUrls = { ofPrimary: undefined as string | undefined }
+    let proxy: ProxyServer | undefined
     const headers = {
       "Litefs-Id": nodeId.toString(16).toUpperCase().padStart(16, "0"),
       "Litefs-Hostname": hostname,
@@ -197,7 +204,9 @@ export class LiteFS {
         advertiseUrl: this.#options.advertiseUrl,
         primaryUrl: role.kind === "primary" ? undefined : role.primaryUrl,
         clusterId: () => clusterId.value,
+        proxyUrl: () => (isPrimary ? proxyOptions?.advertiseUrl : proxyUrls.ofPrimary),
       },
+      metrics: () => proxy?.families() ?? [],
       dataDir,
       positions: this.#positions,
       lag: this.#lag,
@@ -241,6 +250,12 @@ export class LiteFS {
         return peer.import(name, file)
       },
     }
+    if (proxyOptions !== undefined) {
+      proxy = new ProxyServer(proxyOptions, this.#proxyCluster(api.status, proxyUrls), systemClock)
+      log.info("proxy", { address: `${proxyOptions.address.host}:${proxy.port}` })
+    }
+    this.#closing.defer(() => proxy?.close())
+    const proxyUrl = proxyOptions?.advertiseUrl ?? (proxy && `:${proxy.port}`)
     const server = new ApiServer(
       {
         ...api.routes,
@@ -259,7 +274,15 @@ export class LiteFS {
           POST: (request, response, url) => handleImport(imports, request, response, url),
         },
       },
-      { headers, authToken, tls, clock: systemClock },
+      {
+        headers: {
+          ...headers,
+          ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
+        },
+        authToken,
+        tls,
+        clock: systemClock,
+      },
     )
     const port = await server.listen(httpAddr)
     this.#port = port
@@ -337,7 +360,11 @@ export class LiteFS {
       clock: systemClock,
       sink: progress,
       positions: () => this.#currentPositions(),
+      onProxy: (url) => {
+        proxyUrls.ofPrimary = url
+      },
       onPrimary: (name) => {
+        if (name === undefined) proxyUrls.ofPrimary = undefined
         peer.setPrimary(name)
         api.setPrimaryName(name)
         this.#primaryName = name ?? this.#primaryName
@@ -360,6 +387,37 @@ export class LiteFS {
       positions.set(this.#positions.name(slot), this.#positions.read(slot).pos)
     }
     return positions
+  }
+
+  /** What the proxy knows of this node: it is the primary, or it never is. */
+  #proxyCluster(
+    status: NodeStatus,
+    proxyUrls: { readonly ofPrimary: string | undefined },
+  ): ProxyCluster {
+    const positions = this.#positions
+    const { hostname } = this.#options
+    return {
+      hostname,
+      isHandingOff: false,
+      epoch: 1n,
+      get isPrimary() {
+        return status.isPrimary
+      },
+      get primaryName() {
+        return status.primaryName
+      },
+      get primaryProxyUrl() {
+        return proxyUrls.ofPrimary
+      },
+      get lagMs() {
+        return status.isReady ? status.lag.ms : undefined
+      },
+      position: (database) => {
+        const slot = positions.find(database)
+        return slot === undefined ? undefined : positions.read(slot).pos
+      },
+      onChange: (listener) => status.onChange(listener),
+    }
   }
 
   #hasHistory(database: string): boolean {

@@ -5,6 +5,7 @@ import type { CommandSyntax, FlagTable } from "./argv.ts"
 import { helpText } from "./help.ts"
 import { COMMAND_FLAGS } from "./mount-commands.ts"
 import { CONFIG_FLAGS } from "./mount-config.ts"
+import { PROXY_FLAGS } from "./proxy-flags.ts"
 
 export const MOUNT_FLAGS = {
   "fuse-dir": {
@@ -50,6 +51,7 @@ export const MOUNT_FLAGS = {
     help: "serve the API here; :20202 is every interface",
   },
   ...ACCESS_FLAGS,
+  ...PROXY_FLAGS,
   retention: {
     kind: "text",
     placeholder: "DURATION",

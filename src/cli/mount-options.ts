@@ -13,6 +13,7 @@ import { DatabaseFilter } from "../wire/database-filter.ts"
 import { accessOptions } from "./access.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
 import type { MountFlags } from "./mount-flags.ts"
+import { proxyOptions } from "./proxy-flags.ts"
 
 type MountArgs = ParsedArgs<MountFlags>
 
@@ -32,6 +33,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
     httpAddr: listenAddress(args),
     ...access,
+    ...proxyOptions(args),
     retention: retention(args),
     ...snapshotRate(args),
     fuseDebug: values["fuse-debug"],

@@ -20,6 +20,8 @@ export interface NodeIdentity {
   /** Of the primary that this node follows; undefined on the primary. */
   readonly primaryUrl: string | undefined
   clusterId(): string | undefined
+  /** Of the primary, as far as it is known. */
+  proxyUrl?(): string | undefined
 }
 
 export interface Lag {

@@ -25,7 +25,9 @@ import {
   HEADS_HEADER,
   PROTOCOL,
   PROTOCOL_HEADER,
+  PROXY_HEADER,
   protocolProblem,
+  proxyUrlOf,
 } from "../wire/protocol.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import {
@@ -57,6 +59,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
+  /** Told before onPrimary(): where the proxy of the primary is; undefined when it has none. */
+  onProxy?(url: string | undefined): void
   /** The primary does not have a database that is here. Told at each connection. */
   onUnknown?(database: string): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
@@ -139,6 +143,8 @@ export class Replica {
         log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
       }
       this.#isAnnounced = true
+      const { primaryUrl, onProxy } = this.#options
+      onProxy?.(proxyUrlOf(header(response, PROXY_HEADER), primaryUrl))
       this.#options.onPrimary(name)
       await connection.read(response)
     } finally {

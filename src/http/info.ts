@@ -55,7 +55,11 @@ export interface NodeInfo {
   readonly isPrimary: boolean
   readonly candidate: boolean
   readonly path: string
-  readonly primary: { readonly hostname: string; readonly advertiseURL?: string }
+  readonly primary: {
+    readonly hostname: string
+    readonly advertiseURL?: string
+    readonly proxyURL?: string
+  }
   readonly id: string
   readonly hostname: string
   readonly version: string
@@ -73,6 +77,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
+  const proxyUrl = identity.proxyUrl?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
@@ -82,6 +87,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     primary: {
       hostname: primaryName ?? "",
       ...(primaryUrl === undefined ? {} : { advertiseURL: primaryUrl }),
+      ...(proxyUrl === undefined ? {} : { proxyURL: proxyUrl }),
     },
     id: identity.id,
     hostname: identity.hostname,

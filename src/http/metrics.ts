@@ -37,6 +37,8 @@ export interface MetricsContext {
   readonly eventListenerCount: () => number
   /** Histories that were kept when another took their place. */
   readonly divergedCount: () => number
+  /** What others have to tell. */
+  readonly others?: () => Iterable<MetricFamily>
 }
 
 export function handleMetrics(context: MetricsContext, response: ServerResponse, url: URL): void {
@@ -47,6 +49,7 @@ export function handleMetrics(context: MetricsContext, response: ServerResponse,
     ...streamMetrics(context),
     ...replicaMetrics(context),
     ...mountMetrics(context),
+    ...(context.others?.() ?? []),
     ...processMetrics(context.status),
   ])
   response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })

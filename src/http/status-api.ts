@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs"
 import { type NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { Clock } from "../lib/clock.ts"
+import type { MetricFamily } from "../lib/metrics.ts"
 import { Column, type Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readJournalMode } from "../store/journal-mode.ts"
@@ -29,6 +30,8 @@ export interface StatusApiContext {
   readonly streams: ReadonlySet<ReplicaStream>
   /** On a replica. */
   readonly progress: ReplicaProgress | undefined
+  /** Of the proxy, which is above this. */
+  readonly metrics?: () => Iterable<MetricFamily>
 }
 
 export class StatusApi {
@@ -84,6 +87,7 @@ export class StatusApi {
       ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => countEntries(dataDir.divergedDir("")),
+      others: () => this.#context.metrics?.() ?? [],
     }
     return {
       "/info": { GET: (_, response, url) => handleInfo(info, response, url) },

@@ -6,6 +6,7 @@
  *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
+ *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.
@@ -15,6 +16,7 @@ export const PROTOCOL_HEADER = "litefs-protocol"
 export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
 export const HEADS_HEADER = "litefs-heads"
 export const DATABASES_HEADER = "litefs-databases"
+export const PROXY_HEADER = "litefs-proxy"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1
@@ -31,4 +33,11 @@ export function protocolProblem(theirs: string | undefined): string | undefined 
   if (oldest <= NEWEST && OLDEST <= newest) return undefined
   const older = newest < OLDEST ? "that node" : "this node"
   return `it speaks protocol ${theirs}, this node ${PROTOCOL}, update LiteFS on ${older}`
+}
+
+/** Where the proxy of a primary is that says this of it, and whose API is at the given URL. */
+export function proxyUrlOf(header: string | undefined, apiUrl: string): string | undefined {
+  if (header === undefined) return undefined
+  if (/^:\d{1,5}$/.test(header)) return `http://${new URL(apiUrl).hostname}${header}`
+  return /^http:\/\/[^/?#@\s]+$/.test(header) && URL.canParse(header) ? header : undefined
 }

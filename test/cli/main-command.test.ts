@@ -71,33 +71,44 @@ describe("litefs help", () => {
 
       Flags:
 
-      	--fuse-dir DIR                 mount here; an empty directory (default /litefs)
-      	--data-dir DIR                 keep the databases and their history here (default /var/lib/litefs)
-      	--primary                      be the primary: the one node that takes writes
-      	--primary-url URL              be a replica of the node at this URL
-      	--databases NAMES              of a replica: only these, like a.db,log-*.db (default: all)
-      	--hostname NAME                this node's name for other nodes (default: the host's)
-      	--advertise-url URL            where other nodes reach this node's API
-      	--http-addr ADDR               serve the API here; :20202 is every interface (default 127.0.0.1:20202)
-      	--auth-token TOKEN             the token that requests must show; ps shows it too, so better use a file
-      	--auth-token-file FILE         the token is in this file; the same one on all nodes
-      	--http-tls-cert FILE           the certificate that this side shows (PEM)
-      	--http-tls-key FILE            its private key (PEM)
-      	--http-tls-ca FILE             the other side's certificate must be signed by this one (PEM)
-      	--retention DURATION           keep LTX files for this long (default 10m)
-      	--retention-interval DURATION  look for old LTX files this often (default 1m)
-      	--retention-max-size SIZE      per database, for replicas that lag behind (default 1GiB)
-      	--snapshot-rate RATE           send snapshots no faster, like 50MB/s (default: unlimited)
-      	--log-level LEVEL              how much to log: error, warn, info, debug, trace (default info)
-      	--log-format FORMAT            how to log it: text, json (default text)
-      	--fuse-debug                   log every request of the kernel
-      	--exec CMD                     run this before COMMAND, to its end; may be given several times
-      	--exec-if-candidate CMD        the same, on a node that is or may become the primary
-      	--stop-timeout DURATION        kill a command that was told to stop after this long (default 10s)
-      	--skip-sync                    do not wait until this node is in sync with its primary
-      	--exit-on-error=false          stay, to be looked at, when something fails at the start
-      	--config FILE                  read the original's litefs.yml; flags and variables win over it
-      	--no-expand-env                do not replace $NAME in that file by variables
+      	--fuse-dir DIR                             mount here; an empty directory (default /litefs)
+      	--data-dir DIR                             keep the databases and their history here (default /var/lib/litefs)
+      	--primary                                  be the primary: the one node that takes writes
+      	--primary-url URL                          be a replica of the node at this URL
+      	--databases NAMES                          of a replica: only these, like a.db,log-*.db (default: all)
+      	--hostname NAME                            this node's name for other nodes (default: the host's)
+      	--advertise-url URL                        where other nodes reach this node's API
+      	--http-addr ADDR                           serve the API here; :20202 is every interface (default 127.0.0.1:20202)
+      	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
+      	--auth-token-file FILE                     the token is in this file; the same one on all nodes
+      	--http-tls-cert FILE                       the certificate that this side shows (PEM)
+      	--http-tls-key FILE                        its private key (PEM)
+      	--http-tls-ca FILE                         the other side's certificate must be signed by this one (PEM)
+      	--proxy-addr ADDR                          put a proxy before the application, like :8080
+      	--proxy-target ADDR                        where the application listens, like localhost:3000
+      	--proxy-db DB                              clients read what they wrote to it; repeatable
+      	--proxy-passthrough PATTERN                paths that are always served here, like *.css; repeatable
+      	--proxy-always-forward PATTERN             paths whose reads go to the primary too; repeatable
+      	--proxy-mode MODE                          how writes get to the primary: forward, fly-replay (default forward)
+      	--proxy-max-lag DURATION                   behind this /litefs/health fails; 0: never (default 10s)
+      	--proxy-read-timeout DURATION              a read waits so long, then the primary serves it (default 1s)
+      	--proxy-primary-redirect-timeout DURATION  a write waits so long for a primary (default 5s)
+      	--proxy-advertise-url URL                  where other nodes reach this proxy (default: the host of the API)
+      	--proxy-debug                              log every request of the proxy
+      	--retention DURATION                       keep LTX files for this long (default 10m)
+      	--retention-interval DURATION              look for old LTX files this often (default 1m)
+      	--retention-max-size SIZE                  per database, for replicas that lag behind (default 1GiB)
+      	--snapshot-rate RATE                       send snapshots no faster, like 50MB/s (default: unlimited)
+      	--log-level LEVEL                          how much to log: error, warn, info, debug, trace (default info)
+      	--log-format FORMAT                        how to log it: text, json (default text)
+      	--fuse-debug                               log every request of the kernel
+      	--exec CMD                                 run this before COMMAND, to its end; may be given several times
+      	--exec-if-candidate CMD                    the same, on a node that is or may become the primary
+      	--stop-timeout DURATION                    kill a command that was told to stop after this long (default 10s)
+      	--skip-sync                                do not wait until this node is in sync with its primary
+      	--exit-on-error=false                      stay, to be looked at, when something fails at the start
+      	--config FILE                              read the original's litefs.yml; flags and variables win over it
+      	--no-expand-env                            do not replace $NAME in that file by variables
 
       Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
       A flag on the command line wins.

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { PROTOCOL, protocolProblem } from "../../src/wire/protocol.ts"
+import { PROTOCOL, protocolProblem, proxyUrlOf } from "../../src/wire/protocol.ts"
 
 test.each([undefined, "1", "1-2", "0-1", "1-9999", PROTOCOL])(
   "protocolProblem() finds none in %p",
@@ -18,4 +18,18 @@ test.each([
   ["99999", 'it says "99999" for its protocol, not a version'],
 ])("protocolProblem() says what is wrong with %p", (theirs, problem) => {
   expect(protocolProblem(theirs)).toBe(problem)
+})
+
+test.each([
+  [undefined, undefined],
+  [":8080", "http://10.0.0.1:8080"],
+  ["http://[::1]:8080", "http://[::1]:8080"],
+  ["http://proxy.example", "http://proxy.example"],
+  ["https://proxy.example", undefined],
+  ["http://user@host", undefined],
+  ["http://host/path", undefined],
+  ["8080", undefined],
+  ["", undefined],
+])("proxyUrlOf() makes of %p %p", (header, url) => {
+  expect(proxyUrlOf(header, "https://10.0.0.1:20202")).toBe(url as string)
 })

@@ -1,0 +1,112 @@
+/**
+ * Heads as they are passed on: as they came, without what is only between two neighbours (RFC 9110, 7.6.1), and with
+ * what this proxy has to say. Where a body ends is said by the same field as before, so bodies pass unchanged.
+ *
+ * Names with underscores count as those with dashes: CGI makes the same variable of both, and a client could speak
+ * for the proxy.
+ */
+import { FORWARDED_KEYS, type Origin } from "./forwarded.ts"
+import { type Field, type RequestHead, type ResponseHead, tokensOf } from "./message-head.ts"
+
+/** Of a request that another node's proxy has sent on: its name. Such a request goes no further. */
+export const FORWARDED_BY_HEADER = "litefs-forwarded-by"
+
+/** Of a response to it: nothing was done, since this node is not the primary. */
+export const NOT_PRIMARY_HEADER = "litefs-not-primary"
+
+const BETWEEN_NEIGHBOURS = [
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authorization",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+] as const
+
+const NOT_OF_REQUESTS = new Set<string>([
+  ...BETWEEN_NEIGHBOURS,
+  ...FORWARDED_KEYS,
+  FORWARDED_BY_HEADER,
+  NOT_PRIMARY_HEADER,
+  "host",
+])
+
+const NOT_OF_RESPONSES = new Set<string>([...BETWEEN_NEIGHBOURS, NOT_PRIMARY_HEADER])
+
+/** What no Connection field can take out of a message. */
+const KEPT = new Set(["host", "content-length", "cookie", "set-cookie", "litefs-position", "date"])
+
+export interface RequestExtras {
+  readonly origin: Origin
+  /** This node's name, when the request goes to the proxy of another. */
+  readonly forwardedBy: string | undefined
+  /** The protocol that the connection is to change to. */
+  readonly upgrade: string | undefined
+}
+
+export function requestBytes(head: RequestHead, extras: RequestExtras): Buffer {
+  const { fields } = head
+  let text = `${head.method} ${head.target} HTTP/1.${head.isHttp10 ? 0 : 1}\r\n`
+  if (head.host !== "" || !head.isHttp10) text += `Host: ${head.host}\r\n`
+  text += endToEnd(fields, NOT_OF_REQUESTS)
+  for (const [name, value] of extras.origin.fields) text += `${name}: ${value}\r\n`
+  if (extras.forwardedBy !== undefined) text += `Litefs-Forwarded-By: ${extras.forwardedBy}\r\n`
+  if (isChunked(fields)) text += "Transfer-Encoding: chunked\r\n"
+  if (extras.upgrade !== undefined) {
+    text += `Connection: Upgrade\r\nUpgrade: ${extras.upgrade}\r\n`
+  } else if (tokensOf(fields, "te").includes("trailers")) {
+    text += "Connection: TE\r\nTE: trailers\r\n"
+  }
+  return Buffer.from(`${text}\r\n`, "latin1")
+}
+
+export interface ResponseExtras {
+  readonly fields: readonly (readonly [name: string, value: string])[]
+  readonly isChunked: boolean
+  /** The connection ends with this response. */
+  readonly isLast: boolean
+}
+
+export function responseBytes(head: ResponseHead, extras: ResponseExtras): Buffer {
+  let text = `${head.statusLine.replace(/^HTTP\/1\.0/, "HTTP/1.1")}\r\n`
+  text += endToEnd(head.fields, NOT_OF_RESPONSES)
+  for (const [name, value] of extras.fields) text += `${name}: ${value}\r\n`
+  if (extras.isChunked) text += "Transfer-Encoding: chunked\r\n"
+  const upgrade = head.status === 101 || head.status === 426 ? upgradeOf(head.fields) : undefined
+  if (upgrade !== undefined) text += `Upgrade: ${upgrade}\r\n`
+  if (head.status === 101) text += "Connection: Upgrade\r\n"
+  else if (extras.isLast) text += "Connection: close\r\n"
+  return Buffer.from(`${text}\r\n`, "latin1")
+}
+
+/**
+ * The protocol that a request wants to change to. HTTP/2 is none: behind it would be requests that nobody here has
+ * looked at.
+ */
+export function upgradeOf(fields: readonly Field[]): string | undefined {
+  if (!tokensOf(fields, "connection").includes("upgrade")) return undefined
+  const protocols = fields
+    .filter(({ key }) => key === "upgrade")
+    .flatMap(({ value }) => value.split(","))
+    .map((protocol) => protocol.trim())
+    .filter((protocol) => protocol !== "" && !/^h2c?(?:-|\/|$)|^http\/|^tls\//i.test(protocol))
+  return protocols.length === 0 ? undefined : protocols.join(", ")
+}
+
+function isChunked(fields: readonly Field[]): boolean {
+  return fields.some(({ key }) => key === "transfer-encoding")
+}
+
+function endToEnd(fields: readonly Field[], dropped: ReadonlySet<string>): string {
+  const named = tokensOf(fields, "connection")
+  let text = ""
+  for (const { name, key, value } of fields) {
+    const alike = key.includes("_") ? key.replaceAll("_", "-") : key
+    if (dropped.has(alike) || (alike !== key && KEPT.has(alike))) continue
+    if (named.length > 0 && named.includes(key) && !KEPT.has(key)) continue
+    text += `${name}: ${value}\r\n`
+  }
+  return text
+}

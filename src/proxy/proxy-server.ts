@@ -1,0 +1,93 @@
+/**
+ * The proxy of a node: an HTTP/1.1 server in front of the application, so that a client reads what it has written on
+ * whichever node it lands, and writes on any.
+ *
+ *   client ──▶ ClientConnection ──▶ Exchange ── Route ──▶ application (Upstream)
+ *                                                   └──▶ proxy of the primary (Upstream)
+ *
+ * HTTP is spoken here, and not by a library, because bodies then only have to be framed: they go through as bytes,
+ * with their chunks, trailers and compression, and what is doubtful is refused before anybody can read it in
+ * another way. The connections of clients share one timer.
+ */
+import type { Clock } from "../lib/clock.ts"
+import type { MetricFamily } from "../lib/metrics.ts"
+import type { ProxyOptions } from "../litefs-options.ts"
+import { TcpListener } from "../sys/tcp.ts"
+import { ClientConnection } from "./client-connection.ts"
+import type { ProxyCluster } from "./cluster.ts"
+import type { ProxyContext } from "./context.ts"
+import { PathPatterns } from "./path-pattern.ts"
+import { PositionWaiters } from "./position-waiters.ts"
+import { ProxyCounters } from "./proxy-counters.ts"
+import { TrackedDatabases } from "./tracked-databases.ts"
+import { Upstream } from "./upstream.ts"
+
+const LOOK_MS = 1000
+
+export class ProxyServer {
+  readonly port: number
+  readonly #listener: TcpListener
+  readonly #context: ProxyContext
+  readonly #connections = new Set<ClientConnection>()
+  readonly #proxies = new Map<string, Upstream>()
+  #stopLooking: () => void
+  #isClosing = false
+
+  constructor(options: ProxyOptions, cluster: ProxyCluster, clock: Clock) {
+    const counters = new ProxyCounters(options.isDebugging)
+    this.#context = {
+      clock,
+      cluster,
+      options,
+      tracked: new TrackedDatabases(options.databases, cluster),
+      waiters: new PositionWaiters(cluster, clock),
+      passthrough: new PathPatterns(options.passthrough),
+      alwaysForward: new PathPatterns(options.alwaysForward),
+      counters,
+      application: new Upstream(options.target, clock),
+      proxyAt: (url) => this.#proxyAt(url),
+      isClosing: () => this.#isClosing,
+      countRefusal: (...refusal) => counters.refused(...refusal),
+    }
+    this.#listener = new TcpListener(options.address, (tcp) => {
+      const connection = new ClientConnection(tcp, this.#context, () =>
+        this.#connections.delete(connection),
+      )
+      this.#connections.add(connection)
+    })
+    this.port = this.#listener.port
+    this.#stopLooking = clock.after(LOOK_MS, () => this.#look())
+  }
+
+  *families(): Generator<MetricFamily> {
+    const { counters, waiters } = this.#context
+    yield* counters.families(this.#connections.size, waiters.count)
+  }
+
+  /** Breaks what is still connected. */
+  close(): void {
+    this.#isClosing = true
+    this.#stopLooking()
+    this.#listener.close()
+    for (const { tcp } of [...this.#connections]) tcp.destroy()
+    this.#context.waiters.close()
+    this.#context.application.close()
+    for (const upstream of this.#proxies.values()) upstream.close()
+  }
+
+  #proxyAt(url: string): Upstream {
+    const known = this.#proxies.get(url)
+    if (known !== undefined) return known
+    const { hostname, port } = new URL(url)
+    const host = hostname.replace(/^\[(.*)\]$/, "$1")
+    const upstream = new Upstream({ host, port: Number(port || 80) }, this.#context.clock)
+    this.#proxies.set(url, upstream)
+    return upstream
+  }
+
+  #look(): void {
+    const nowMs = this.#context.clock.monotonicMs()
+    for (const connection of [...this.#connections]) connection.checkDeadline(nowMs)
+    this.#stopLooking = this.#context.clock.after(LOOK_MS, () => this.#look())
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The databases of the application, and whether this node has what a client has seen of them.
+ *
+ *   the client's epoch    this node has it when
+ *   older                 it has the TXID, or the primary: what a failover has lost comes never
+ *   the same, or unknown  it has the TXID, and if it is its last, with that checksum
+ *   newer                 never: there is a primary that it has not heard of
+ *
+ * A TXID that is further ahead than replicas ever are was made up, and is not waited for.
+ */
+import { type Pos, posEquals, ZERO_POS } from "../ltx/pos.ts"
+import type { ProxyCluster } from "./cluster.ts"
+import { formatToken, parseToken, type TokenEntry } from "./position-token.ts"
+
+/** Transactions that a replica may be behind; more is not believed. */
+const BEHIND_MAX = 1n << 24n
+const EPOCHS_BEHIND_MAX = 1n << 16n
+
+export class TrackedDatabases {
+  readonly #names: readonly string[]
+  readonly #cluster: ProxyCluster
+
+  constructor(names: readonly string[], cluster: ProxyCluster) {
+    this.#names = names
+    this.#cluster = cluster
+  }
+
+  get positions(): Pos[] {
+    return this.#names.map((name) => this.#cluster.position(name) ?? ZERO_POS)
+  }
+
+  hasAdvanced(since: readonly Pos[]): boolean {
+    return this.#names.some((name, index) => {
+      const pos = this.#cluster.position(name)
+      return pos !== undefined && !posEquals(pos, since[index] ?? ZERO_POS)
+    })
+  }
+
+  /** Where this node is now. Empty when there is nothing yet. */
+  token(): string {
+    const positions = this.#names.map(
+      (name) => [name, this.#cluster.position(name) ?? ZERO_POS] as const,
+    )
+    return formatToken(positions, this.#cluster.epoch)
+  }
+
+  /** What a client's tokens ask for, without what is not tracked or cannot be. */
+  wanted(tokens: readonly string[]): TokenEntry[] {
+    const entries = tokens.flatMap((token) => parseToken(token, this.#names[0]))
+    return entries.filter(({ database, txid, epoch }) => {
+      if (!this.#names.includes(database)) return false
+      const { txid: ours } = this.#cluster.position(database) ?? ZERO_POS
+      if (txid > ours + BEHIND_MAX) return false
+      return epoch === undefined || epoch <= this.#cluster.epoch + EPOCHS_BEHIND_MAX
+    })
+  }
+
+  has(entries: readonly TokenEntry[]): boolean {
+    return entries.every((entry) => this.#hasEntry(entry))
+  }
+
+  #hasEntry({ database, txid, epoch, checksum }: TokenEntry): boolean {
+    const ours = this.#cluster.position(database) ?? ZERO_POS
+    const epochs = epoch === undefined ? 0n : epoch - this.#cluster.epoch
+    if (epochs > 0n) return false
+    if (ours.txid !== txid) return ours.txid > txid
+    return checksum === undefined || epochs < 0n || ours.checksum === checksum
+  }
+}

@@ -1,0 +1,160 @@
+/** Clients and primaries that make no progress, by a clock that only the test moves. */
+import { describe, expect, test } from "bun:test"
+import { HEAD_MS_MAX, IDLE_MS_MAX, STALL_MS_MAX } from "../../src/proxy/client-connection.ts"
+import { APPLICATION_MS_MAX } from "../../src/proxy/exchange.ts"
+import { FakeClock } from "../support/fake-clock.ts"
+import { ProxyUnderTest } from "../support/proxy-under-test.ts"
+import { answering, ok, RawServer } from "../support/raw-socket.ts"
+
+const HEAD = "HTTP/1.1\r\nHost: a\r\n"
+
+/** Until the proxy has that many connections: it has seen what was sent before then. */
+async function connected(proxy: ProxyUnderTest, count = 1): Promise<void> {
+  while (proxy.metric("litefs_proxy_connections")[0] !== `{} ${count}`) await Bun.sleep(1)
+}
+
+describe("a client", () => {
+  test("that says nothing is let go after a while", async () => {
+    await using app = await RawServer.listen(answering(ok("yes")))
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    await connected(proxy)
+    clock.advance(IDLE_MS_MAX - 2000)
+    client.write(`GET / ${HEAD}\r\n`)
+    await client.until("yes")
+    clock.advance(IDLE_MS_MAX - 2000)
+    client.write(`GET / ${HEAD}\r\n`)
+    await client.until(/yes[\s\S]*yes/)
+    clock.advance(IDLE_MS_MAX + 2000)
+    expect(await client.ended()).toEndWith("yes")
+  })
+
+  test("that sends its head bit by bit gets 408, however diligently it sends", async () => {
+    await using app = await RawServer.listen()
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.write("GET / HTTP/1.1\r\n")
+    await connected(proxy)
+    // The head begins when the proxy reads it, which cannot be seen from outside: so time goes on until it has.
+    while (!client.hasEnded) {
+      clock.advance(HEAD_MS_MAX / 2)
+      if (!client.hasEnded) client.write("X: a\r\n")
+      await Bun.sleep(5)
+    }
+    expect(client.text).toStartWith("HTTP/1.1 408 ")
+    expect(app.connections).toEqual([])
+  })
+
+  test("that stops in its body is broken off, as is its request", async () => {
+    await using app = await RawServer.listen()
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.write(`POST / ${HEAD}Content-Length: 100\r\n\r\nhalf`)
+    const served = await app.connection(0)
+    await served.until("half")
+    clock.advance(STALL_MS_MAX - 2000)
+    client.write("more")
+    await served.until("halfmore")
+    clock.advance(STALL_MS_MAX - 2000)
+    expect(served.isClosed || served.hasEnded).toBe(false)
+    clock.advance(4000)
+    await served.ended()
+    await client.until(() => client.isClosed)
+  })
+
+  test("that does not read its response is broken off", async () => {
+    await using app = await RawServer.listen(({ socket }) => {
+      socket.once("data", () => {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${64 << 20}\r\n\r\n`)
+        socket.write(Buffer.alloc(64 << 20))
+      })
+    })
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.socket.pause()
+    client.write(`GET / ${HEAD}\r\n`)
+    const served = await app.connection(0)
+    while (!served.isClosed) {
+      clock.advance(STALL_MS_MAX / 2)
+      await Bun.sleep(5)
+    }
+  })
+
+  test("that reads the last response late still gets all of it", async () => {
+    const text = "x".repeat(1_000_000)
+    await using app = await RawServer.listen(answering(ok(text)))
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.socket.pause()
+    client.write(`GET / ${HEAD}Connection: close\r\n\r\n`)
+    while (proxy.metric("litefs_proxy_connections")[0] !== "{} 0") {
+      clock.advance(2000)
+      await Bun.sleep(5)
+    }
+    client.socket.resume()
+    expect(await client.ended()).toEndWith(`\r\n\r\n${text}`)
+  })
+
+  test("that waits for its application has all the time of the world", async () => {
+    await using app = await RawServer.listen()
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock)
+    const client = await proxy.client()
+    client.write(`GET /long-poll ${HEAD}\r\n`)
+    const served = await app.connection(0)
+    await served.until("\r\n\r\n")
+    clock.advance(24 * 3600_000)
+    served.write(ok("at last"))
+    await client.until("at last")
+  })
+})
+
+test("an application that never comes: 502, and where it should be", async () => {
+  const clock = new FakeClock()
+  using proxy = new ProxyUnderTest(1, {}, clock)
+  const client = await proxy.client()
+  client.write(`GET / ${HEAD}\r\n`)
+  let passedMs = 0
+  while (!client.text.includes("\r\n\r\n")) {
+    clock.advance(100)
+    passedMs += 100
+    await Bun.sleep(1)
+  }
+  expect(client.text).toStartWith("HTTP/1.1 502 ")
+  await client.until("the application at 127.0.0.1:1: ")
+  expect(passedMs).toBeGreaterThanOrEqual(APPLICATION_MS_MAX)
+})
+
+describe("a primary that vanishes without a word", () => {
+  test.each([
+    ["GET", "/admin", "503"],
+    ["POST", "/", "502"],
+  ])("%p %p is answered with %p", async (method, path, status) => {
+    await using primary = await RawServer.listen()
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(
+      1,
+      { alwaysForward: ["/admin"], redirectTimeoutMs: 5000 },
+      clock,
+    )
+    const url = `http://127.0.0.1:${primary.port}`
+    proxy.cluster.set({ isPrimary: false, primaryName: "p", primaryProxyUrl: url })
+    const client = await proxy.client()
+    client.write(`${method} ${path} ${HEAD}\r\n`)
+    const served = await primary.connection(0)
+    await served.until("\r\n\r\n")
+    clock.advance(3600_000) // it may think as long as it is known to be there
+    expect(client.text).toBe("")
+    proxy.cluster.set({ primaryName: undefined, primaryProxyUrl: undefined })
+    clock.advance(4000)
+    expect(client.text).toBe("")
+    clock.advance(10_000)
+    expect(await client.until("\r\n\r\n")).toStartWith(`HTTP/1.1 ${status} `)
+    expect(primary.connections).toHaveLength(1)
+  })
+})
