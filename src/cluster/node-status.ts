@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import type { LeaseRecord } from "./lease.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits
@@ -20,6 +21,9 @@ export interface NodeIdentity {
   /** Of the primary that this node follows; undefined on the primary. */
   readonly primaryUrl: string | undefined
   clusterId(): string | undefined
+  /** Whether it may become the primary. */
+  readonly isCandidate?: boolean
+  lease?(): LeaseRecord | undefined
 }
 
 export interface Lag {

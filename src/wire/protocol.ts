@@ -6,6 +6,9 @@
  *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
+ *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
+ *     Litefs-Candidate: 1        of a replica: it may become the primary
+ *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.
@@ -15,6 +18,8 @@ export const PROTOCOL_HEADER = "litefs-protocol"
 export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
 export const HEADS_HEADER = "litefs-heads"
 export const DATABASES_HEADER = "litefs-databases"
+export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
+export const CANDIDATE_HEADER = "litefs-candidate"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1
