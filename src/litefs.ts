@@ -245,6 +245,8 @@ export class LiteFS {
           for (const stream of streams) stream.end(news)
         },
       }),
+      isPrimaryByFlag: role.kind === "primary",
+      primaryUrl: () => urls.current,
       self: () => ({ id: lease.id, hostname, url: ownUrl }),
       clusterId: () => clusterId.value,
       onChange: () => {
@@ -339,7 +341,7 @@ export class LiteFS {
       ineligibility: filter === undefined ? undefined : "it has some of the databases only",
       isCandidate,
       positions: () => this.#livePositions(),
-      isConnected: () => api.status.primaryName !== undefined,
+      primaryName: () => api.status.primaryName,
       primaryUrl: () => urls.current,
       call,
     })
@@ -387,7 +389,7 @@ export class LiteFS {
     ownUrl ||= derivedUrl(this.#options, port)
 
     await findPrimary({
-      ...{ member, lease, role, hostname, url: ownUrl },
+      ...{ member, lease, role, url: ownUrl },
       peers: this.#options.peers ?? [],
       ask: async (url) => leaseOf((await call(url, "GET", "/info")).headers),
     })

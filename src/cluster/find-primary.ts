@@ -18,14 +18,13 @@ export interface FindPrimaryContext {
   readonly member: Member
   readonly lease: StaticLease
   readonly role: RoleOptions
-  readonly hostname: string
   readonly url: string // of this node
   readonly peers: readonly string[]
   ask(url: string): Promise<HeardLease | undefined>
 }
 
 export async function findPrimary(context: FindPrimaryContext): Promise<void> {
-  const { member, lease, role, hostname, url, peers } = context
+  const { member, lease, role, url, peers } = context
   const wouldBePrimary =
     lease.record === undefined ? role.kind === "primary" : lease.record.primary.id === lease.id
   const others = new Set([...peers, ...(role.kind === "replica" ? [role.primaryUrl] : [])])
@@ -36,9 +35,6 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
     if (answers.every((heard) => heard === undefined)) {
       log.warn("no peer answers, believing the own lease record", { peers: [...others].join(",") })
     }
-  }
-  if (lease.record === undefined && role.kind === "primary") {
-    lease.keep({ epoch: 1, primary: { id: lease.id, hostname, url } })
   }
   const { record } = lease
   if (record === undefined) return

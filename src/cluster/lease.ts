@@ -1,7 +1,8 @@
 /**
  * The lease record: which node is the primary, by the newest word on it that this node has heard.
  *
- * An epoch begins with every handoff and every forced promotion. Of two records the one with the higher epoch is
+ * An epoch begins with every handoff and every forced promotion. Before the first of them there is no record, and the
+ * primary is the node that was started with `--primary`; from then on the flags say nothing any more. Of two records the one with the higher epoch is
  * newer; of one epoch, which two forced promotions may have begun at the same time, that of the higher node id. So any
  * two nodes that hear of each other agree, and what is older is never believed again.
  *

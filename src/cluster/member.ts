@@ -71,7 +71,11 @@ export interface MemberOptions {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly actions: RoleActions
+  /** While there is no record. */
+  readonly isPrimaryByFlag: boolean
   self(): LeaseNode
+  /** Where the primary is looked for. */
+  primaryUrl(): string
   clusterId(): string | undefined
   /** The record or the state has changed. */
   onChange(): void
@@ -242,12 +246,8 @@ export class Member {
       if (this.isPrimary) return
       const { lease } = this.#options
       const old = lease.record
-      const epoch = Math.max(old?.epoch ?? 0, 1) + 1
-      const url = old && (lease.reachedAt(old.primary.id) ?? old.primary.url)
-      lease.keep(
-        { epoch, primary: this.#options.self() },
-        old?.primary.id === lease.id ? undefined : url,
-      )
+      const epoch = (old?.epoch ?? 0) + 1
+      lease.keep({ epoch, primary: this.#options.self() }, this.#urlOf(old))
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
       await this.#takeOver()
@@ -255,8 +255,17 @@ export class Member {
     })
   }
 
+  /** Where a former primary has to hear that it is none any more; undefined when that is this node. */
+  #urlOf(record: LeaseRecord | undefined): string | undefined {
+    const { lease, primaryUrl } = this.#options
+    if (record === undefined) return primaryUrl()
+    const { id, url } = record.primary
+    return id === lease.id ? undefined : (lease.reachedAt(id) ?? url)
+  }
+
   get #isMine(): boolean {
-    return this.record?.primary.id === this.#options.lease.id
+    const { lease, isPrimaryByFlag } = this.#options
+    return lease.record === undefined ? isPrimaryByFlag : lease.record.primary.id === lease.id
   }
 
   #checkStarted(): void {

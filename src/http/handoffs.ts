@@ -26,7 +26,8 @@ export interface HandoffsContext {
   readonly ineligibility: string | undefined
   readonly isCandidate: boolean
   positions(): ReadonlyMap<string, Pos>
-  isConnected(): boolean
+  /** Of the primary that this node is connected to. */
+  primaryName(): string | undefined
   primaryUrl(): string
   call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
 }
@@ -56,9 +57,9 @@ export class Handoffs {
 
   /** Asks the primary for its role. Resolves when this node is the primary. */
   async promote(): Promise<void> {
-    const { member, lease, call, isConnected, primaryUrl } = this.#context
+    const { member, lease, call, primaryName, primaryUrl } = this.#context
     if (member.state === "primary") return
-    if (!isConnected()) {
+    if (primaryName() === undefined) {
       const problem = "no primary is currently available for handoff, cannot promote"
       throw new LitefsError("unavailable", problem)
     }
@@ -127,17 +128,17 @@ export class Handoffs {
   }
 
   #possibleLoss(): string {
-    const { positions, progress, lease, isConnected } = this.#context
-    const primary = lease.record?.primary
+    const { positions, progress, lease, primaryName } = this.#context
+    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"
     const lines = [
-      `This node is the primary from here on. What ${primary?.hostname ?? "the primary before"} took after these transactions is not here:`,
+      `This node is the primary from here on. What ${primary} took after these transactions is not here:`,
     ]
     for (const [name, pos] of positions()) {
       const { transactions } = progress.missing(name, pos.txid)
       const known = transactions > 0 ? `, ${transactions} more are known to be missing` : ""
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
-    const link = isConnected()
+    const link = primaryName() !== undefined
       ? "This node was connected to it"
       : "This node was not connected to it"
     lines.push(

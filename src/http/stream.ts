@@ -114,7 +114,6 @@ export async function handleStream(
   context.streams.add(stream)
   try {
     await stream.run()
-    response.end()
   } finally {
     context.streams.delete(stream)
     stream.close()
@@ -252,6 +251,7 @@ export class ReplicaStream {
   async #leave(): Promise<void> {
     if (this.#farewell !== undefined) await this.#send({ type: "handoff", leaseId: this.#farewell })
     await this.#send({ type: "end" })
+    this.#response.end()
   }
 
   /** Databases that either side has and the replica wants. */
