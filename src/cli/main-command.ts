@@ -18,6 +18,7 @@ import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
+import { PROMOTE_HELP, promoteCommand } from "./promote.ts"
 import { VERSION_HELP, versionCommand } from "./version.ts"
 import { WAIT_HELP, waitCommand } from "./wait.ts"
 
@@ -42,6 +43,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "wait until a node is in sync, has a transaction, or is the primary",
     help: WAIT_HELP,
     define: waitCommand,
+  },
+  promote: {
+    about: "make a replica the primary",
+    help: PROMOTE_HELP,
+    define: promoteCommand,
   },
   import: {
     about: "put a database file in the place of a database",

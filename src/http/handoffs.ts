@@ -138,9 +138,10 @@ export class Handoffs {
       const known = transactions > 0 ? `, ${transactions} more are known to be missing` : ""
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
-    const link = primaryName() !== undefined
-      ? "This node was connected to it"
-      : "This node was not connected to it"
+    const link =
+      primaryName() !== undefined
+        ? "This node was connected to it"
+        : "This node was not connected to it"
     lines.push(
       `${link}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
     )
