@@ -1,0 +1,163 @@
+/** Which node is the primary after a promotion, a stop, a start and a crash, and what becomes of what it took. */
+import { expect, test } from "bun:test"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
+import { promote } from "../torture/handoffs.ts"
+
+const CANDIDATE = ["--candidate"]
+const MODES = ["wal", "delete"] as const
+
+async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
+  const primary = await scope.node({ flags })
+  const replica = await scope.node({ follows: primary, flags: [...CANDIDATE, ...flags] })
+  sqlite3(
+    primary,
+    "a.db",
+    `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
+  )
+  await caughtUp(primary, replica, "a.db")
+  return { primary, replica }
+}
+
+/** Starts a node again that has ended. */
+function again(scope: Scope, node: TestNode, options: Parameters<Scope["node"]>[0] = {}) {
+  return scope.node({ directory: node.directory, port: node.port, ...options })
+}
+
+function leaseOf(node: TestNode): { epoch?: number; primary?: { url: string } } {
+  return JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
+}
+
+async function becomes(node: TestNode, role: "primary" | "replica"): Promise<void> {
+  await node.logged(role === "primary" ? /this node is the primary/ : /this node is a replica/)
+  expect((await infoOf(node)).role).toBe(role)
+}
+
+test.skipIf(!canMount).each(MODES)(
+  "%s mode: a forced promotion takes the role, and the former primary keeps its tail as a divergence",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, mode)
+    replica.signal("SIGSTOP")
+    sqlite3(primary, "a.db", "insert into t values('tail')")
+    const other = new LongClient(scope, primary, "a.db")
+    await other.exec("begin immediate; insert into t values('open')")
+    primary.signal("SIGSTOP")
+    replica.signal("SIGCONT")
+    const text = run([...PROGRAM, "promote", "--force", "--url", replica.url])
+    expect(text).toContain("This node is the primary from here on")
+    sqlite3(replica, "a.db", "insert into t values('new')")
+    primary.signal("SIGCONT")
+    await becomes(primary, "replica")
+    await replica.logged(/the former primary has heard/)
+    await expect(other.exec("commit")).rejects.toThrow()
+    await other.close()
+    await caughtUp(replica, primary, "a.db")
+    const isThere = sqlite3(replica, "a.db", "select group_concat(x) from t")
+    expect(["1,new", "1,tail,new"]).toContain(isThere)
+    if (isThere === "1,new") expect(readdirSync(join(primary.data, "diverged"))).toHaveLength(1)
+    await expectSame(replica, primary, "a.db")
+    expect(leaseOf(primary)).toMatchObject({ epoch: 1, primary: { url: replica.url } })
+    expect(leaseOf(replica)).toMatchObject({
+      epoch: 1,
+      primary: { url: replica.url },
+      unfenced: [],
+    })
+    expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a transaction that has spilled into the database file is undone when another node takes the role",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "delete")
+    const client = new LongClient(scope, primary, "a.db")
+    // More pages than are held back in memory.
+    await client.exec("pragma cache_size = 10; begin immediate")
+    await client.exec(
+      "create table big(x); with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into big select randomblob(4000) from n",
+    )
+    await promote(replica, "?force=true")
+    await becomes(primary, "replica")
+    await expect(client.exec("commit")).rejects.toThrow()
+    await client.close()
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    await expectSame(replica, primary, "a.db")
+    expect(sqlite3(primary, "a.db", "select group_concat(x) from t")).toBe("1,2")
+    expect(readdirSync(primary.data).includes("diverged")).toBe(false)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a handoff is refused while a client keeps a write transaction open, and the primary goes on",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec("begin immediate; insert into t values(2)")
+    await expect(promote(replica)).rejects.toThrow(/a client has been in a write transaction/)
+    await client.exec("commit")
+    await client.close()
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    await expectSame(primary, replica, "a.db")
+    expect(leaseOf(primary).epoch).toBeUndefined()
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a primary that is stopped hands its role over, and comes back as a replica whatever its flags say",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const position = sqlite3(primary, "a.db", "insert into t values(2); select count(*) from t")
+    expect(await primary.stop()).toEqual({ code: 0, signal: null })
+    await becomes(replica, "primary")
+    expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(position)
+    sqlite3(replica, "a.db", "insert into t values(3)")
+    const back = await again(scope, primary)
+    await expectSame(replica, back, "a.db")
+    expect((await infoOf(back)).role).toBe("replica")
+    // And the other way: it is a candidate, as --primary says that it may be one.
+    expect(await replica.stop()).toEqual({ code: 0, signal: null })
+    await becomes(back, "primary")
+    expect(sqlite3(back, "a.db", "select group_concat(x) from t")).toBe("1,2,3")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "--promote takes the role when the node is in sync, --no-handoff-on-exit keeps it, a third node follows",
+  async () => {
+    await using scope = new Scope()
+    const first = await scope.node({ flags: ["--no-handoff-on-exit"] })
+    sqlite3(first, "a.db", "create table t(x); insert into t values(1)")
+    const third = await scope.node({ follows: first })
+    await caughtUp(first, third, "a.db")
+    const second = await scope.node({
+      follows: first,
+      flags: ["--promote"],
+      command: ["sleep", "60"],
+    })
+    await second.logged(/command started/)
+    expect((await infoOf(second)).role).toBe("primary")
+    await becomes(first, "replica")
+    sqlite3(second, "a.db", "insert into t values(2)")
+    await caughtUp(second, third, "a.db")
+    expect((await infoOf(third)).lease?.primary.url).toBe(second.url)
+    await expect(promote(third)).rejects.toThrow(/409 not eligible to become primary/)
+    await promote(first)
+    await first.stop()
+    expect((await infoOf(second)).role).toBe("replica")
+    const back = await again(scope, first)
+    expect((await infoOf(back)).role).toBe("primary")
+  },
+  60_000,
+)
