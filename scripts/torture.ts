@@ -11,6 +11,7 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
@@ -28,6 +29,7 @@ const KINDS = [
   "starts",
   "power",
   "lockpage",
+  "handoff",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -37,6 +39,7 @@ const LINK_FAULTS = 500
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
+const HANDOFFS = 200
 const FAILURES_MAX = 20
 const LOCK_PAGE_SIZES = [65536, 4096] as const
 
@@ -50,6 +53,7 @@ const GOALS: Record<Kind, number> = {
   starts: 2,
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
+  handoff: HANDOFFS,
 }
 
 interface Job {
@@ -134,6 +138,7 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
+    else if (kind === "handoff") await handOver(random, mode, result)
     else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
     else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "starts") await failStarts(job, random, mode)
@@ -146,6 +151,16 @@ async function runRound(job: Job): Promise<void> {
     const message = error instanceof Error ? error.message : String(error)
     console.log(`FAILED: --seed ${roundSeed} --only ${kind} --mode ${mode}\n${message}`)
   }
+}
+
+async function handOver(random: Random, mode: Exclude<Mode, "mixed">, all: Result): Promise<void> {
+  const result = noHandoffsResult()
+  await handoffs({ random, mode, handoffs: 50, result })
+  all.kills += result.kills
+  all.acknowledged += result.acknowledged
+  const gapsMs = result.gapsMs.sort((a, b) => a - b)
+  const median = gapsMs[Math.floor(gapsMs.length / 2)]
+  console.log(`no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`)
 }
 
 /** Of the time that is left, what is due to one round. */

@@ -67,6 +67,7 @@ export class LiteFS {
   readonly #listeners = new Set<() => void>()
   readonly #ready = Promise.withResolvers<void>()
   #replica: Replica | undefined
+  #hasFailed = false
   #member: Member | undefined
   #handoffs: Handoffs | undefined
   #peer: PeerWorker | undefined
@@ -161,7 +162,7 @@ export class LiteFS {
   }
 
   async close(): Promise<void> {
-    if (this.#options.handoffOnExit !== false) await this.#handoffs?.leave()
+    if (this.#options.handoffOnExit !== false && !this.#hasFailed) await this.#handoffs?.leave()
     await this.#closing.disposeAsync()
   }
 
@@ -180,7 +181,10 @@ export class LiteFS {
     const lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
 
     const onChange = () => this.#announceChange()
-    const fail = (error: Error) => this.#failed.resolve(error)
+    const fail = (error: Error) => {
+      this.#hasFailed = true
+      this.#failed.resolve(error)
+    }
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
     this.#peer = peer
     const fs = new FsWorker(newWorker("./mount/thread.ts"), {
@@ -338,7 +342,10 @@ export class LiteFS {
       lease,
       streams,
       progress,
-      ineligibility: filter === undefined ? undefined : "it has some of the databases only",
+      ineligibility: () => {
+        if (filter !== undefined) return "it has some of the databases only"
+        return clusterId.value === undefined ? "it has never followed a primary" : undefined
+      },
       isCandidate,
       positions: () => this.#livePositions(),
       primaryName: () => api.status.primaryName,

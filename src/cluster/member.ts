@@ -194,6 +194,10 @@ export class Member {
       } catch (error) {
         this.#offer = undefined
         if (!this.#isMine) throw error // what follows makes it a replica
+        if (this.#options.lease.isUnsure) {
+          this.#options.fail(asError(error)) // the next start decides; until then nobody writes
+          throw error
+        }
         actions.resume()
         this.#become("primary")
         throw error
@@ -232,8 +236,13 @@ export class Member {
     const problem = difference(offer.positions, positions)
     if (problem !== undefined)
       throw new LitefsError("position-mismatch", `Cannot hand over: ${problem}`)
-    this.#options.lease.keep(offer.record) // when this throws, the handoff ends with its time
     this.#offer = undefined
+    try {
+      this.#options.lease.keep(offer.record)
+    } catch (error) {
+      offer.outcome.reject(error)
+      throw error
+    }
     this.#changed()
     offer.outcome.resolve()
     return offer.record
@@ -312,7 +321,7 @@ export class Member {
     try {
       await this.#options.actions.stepDown()
     } catch (error) {
-      this.#options.fail(error instanceof Error ? error : new Error(String(error)))
+      this.#options.fail(asError(error))
       throw error
     }
     this.#become("replica")
@@ -368,6 +377,10 @@ export class Member {
       cancel()
     }
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 /** What keeps `theirs` from being `ours`; undefined when nothing does. */

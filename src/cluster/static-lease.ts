@@ -27,6 +27,7 @@ interface Content {
 export class StaticLease implements Lease {
   readonly #path: string
   #content: Content
+  #isUnsure = false
 
   /** `makeId` draws the id of a node that has none. */
   constructor(path: string, makeId: () => bigint) {
@@ -97,12 +98,42 @@ export class StaticLease implements Lease {
     this.#save({ ...this.#content, unfenced })
   }
 
+  /**
+   * When it throws, the old content is in the file, or nobody knows: the file has its new name, and it cannot be told
+   * whether it will have after a crash. Then isUnsure is true.
+   */
   #save(content: Content): void {
-    const { id, record, reached, unfenced } = content
-    const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced }
-    replaceFile("lease", this.#path, new TextEncoder().encode(`${JSON.stringify(json)}\n`))
+    const bytes = encode(content)
+    try {
+      replaceFile("lease", this.#path, bytes)
+    } catch (error) {
+      this.#isUnsure = !this.#takeBack(bytes)
+      throw error
+    }
     this.#content = content
+    this.#isUnsure = false
   }
+
+  #takeBack(bytes: Uint8Array): boolean {
+    try {
+      const found = readWhole("lease:read", this.#path)
+      if (found === undefined || Buffer.compare(found, bytes) !== 0) return true
+      replaceFile("lease", this.#path, encode(this.#content))
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** After a crash this node might find a record that it does not go by now. */
+  get isUnsure(): boolean {
+    return this.#isUnsure
+  }
+}
+
+function encode({ id, record, reached, unfenced }: Content): Uint8Array {
+  const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced }
+  return new TextEncoder().encode(`${JSON.stringify(json)}\n`)
 }
 
 function decode(path: string, bytes: Uint8Array): Content {
@@ -113,7 +144,7 @@ function decode(path: string, bytes: Uint8Array): Content {
   } catch {
     throw damaged
   }
-  const { id, epoch, primary, reached, unfenced } = found as Record<string, unknown>
+  const { id, epoch, primary, reached, unfenced } = Object(found) as Record<string, unknown>
   const record = epoch === undefined ? undefined : asRecord({ ...(primary as object), epoch })
   if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) throw damaged
   if (epoch !== undefined && record === undefined) throw damaged

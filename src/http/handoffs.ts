@@ -23,7 +23,7 @@ export interface HandoffsContext {
   readonly streams: ReadonlySet<ReplicaStream>
   readonly progress: ReplicaProgress
   /** Why this node can never be the primary. */
-  readonly ineligibility: string | undefined
+  readonly ineligibility: () => string | undefined
   readonly isCandidate: boolean
   positions(): ReadonlyMap<string, Pos>
   /** Of the primary that this node is connected to. */
@@ -45,7 +45,8 @@ export class Handoffs {
     const { ineligibility, isCandidate } = this.#context
     return {
       ineligibility: (isForced) => {
-        if (ineligibility !== undefined) return `not eligible to become primary: ${ineligibility}`
+        const problem = ineligibility()
+        if (problem !== undefined) return `not eligible to become primary: ${problem}`
         if (isForced || isCandidate) return undefined
         return "not eligible to become primary: it was started without --candidate"
       },

@@ -40,7 +40,7 @@ export class FsWorker {
   readonly #on: FsListener
   /** Through it handovers go, which share memory: the mailbox cannot carry that. */
   readonly #channel = new MessageChannel()
-  #shut = Promise.withResolvers<string | undefined>()
+  readonly #shutting: ((problem: string | undefined) => void)[] = [] // answered in order
   #handedOver = Promise.withResolvers<readonly DatabaseHandover[]>()
   #takenOver = Promise.withResolvers<void>()
   #nextSnapshot = 1
@@ -98,9 +98,10 @@ export class FsWorker {
 
   /** On a primary: takes no transaction from here on. Rejects when not all that were taken can be sent. */
   async shut(): Promise<void> {
-    this.#shut = Promise.withResolvers()
+    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+    this.#shutting.push(resolve)
     this.#mailbox.send({ type: "shut" })
-    const problem = await this.#shut.promise
+    const problem = await promise
     if (problem !== undefined) throw new LitefsError("io", `Cannot stop taking writes: ${problem}`)
   }
 
@@ -158,7 +159,7 @@ export class FsWorker {
         this.#written.delete(event.request)
         return
       case "shut":
-        return this.#shut.resolve(event.problem)
+        return this.#shutting.shift()?.(event.problem)
       case "handed-over":
         return this.#handedOver.resolve(event.handovers)
       case "taken-over":

@@ -6,8 +6,8 @@ import { expect, test } from "bun:test"
 import { renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, sqlite3, sqlite3Command, start } from "../support/client.ts"
-import { infoOf } from "../support/node-api.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
 
 /** On the primary: before the record is made, while it is, after it. On the target: before and after it is kept. */
 const KILLS = [

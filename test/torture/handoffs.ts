@@ -17,7 +17,7 @@ const LIMIT_MS = 30_000
 
 export interface HandoffsOptions {
   readonly random: Random
-  readonly mode: Mode
+  readonly mode: Exclude<Mode, "mixed">
   readonly handoffs: number
   readonly result: Result & { readonly gapsMs: number[] }
 }
@@ -31,7 +31,7 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
   await using scope = new Scope()
   let primary = await scope.node({ flags: ["--candidate"] })
   let replica = await scope.node({ follows: primary, flags: ["--candidate"] })
-  sqlite3(primary, "a.db", `pragma journal_mode = ${journalMode(mode)}; ${SCHEMA}`)
+  sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${SCHEMA}`)
   await caughtUp(primary, replica, "a.db")
   const nodes = [primary, replica]
   const readers = nodes.map((node) => new LongClient(scope, node, "a.db"))
@@ -75,10 +75,6 @@ const SCHEMA = `
   create table b(id integer primary key, writer integer, n integer);
 `
 const PARITY = "select (select count(*) from a), (select count(*) from b)"
-
-function journalMode(mode: Mode): string {
-  return mode === "mixed" ? "wal" : mode
-}
 
 function expectWhole(rows: unknown): void {
   const [a, b] = JSON.stringify(rows).match(/\d+/g) ?? []
