@@ -349,6 +349,7 @@ export class LiteFS {
       isCandidate,
       positions: () => this.#livePositions(),
       primaryName: () => api.status.primaryName,
+      isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
       primaryUrl: () => urls.current,
       call,
     })

@@ -49,8 +49,11 @@ export interface RoleActions {
   resume(): void
   /** From primary to replica. When this fails, only a restart helps. */
   stepDown(): Promise<void>
-  /** From replica to primary. Rejects when nothing has changed. */
-  takeOver(): Promise<void>
+  /**
+   * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
+   * moment. After that, shut() ends it.
+   */
+  takeOver(isWanted: () => boolean): Promise<void>
 }
 
 /** A replica that is connected. */
@@ -157,7 +160,7 @@ export class Member {
     if (cluster !== undefined && ours !== undefined && cluster !== ours) return
     if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
-    if (this.isPrimary && primary.id !== lease.id) {
+    if (this.#state !== "replica" && primary.id !== lease.id) {
       actions.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
     }
@@ -307,7 +310,7 @@ export class Member {
   async #takeOver(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#options.actions.takeOver()
+      await this.#options.actions.takeOver(() => this.#isMine)
     } catch (error) {
       this.#become("replica")
       throw error

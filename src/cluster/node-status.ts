@@ -126,6 +126,17 @@ export class NodeStatus {
     for (const listener of [...this.#listeners]) listener()
   }
 
+  /** Whether there is a primary that this node is connected to, now or within the time. */
+  async isConnectedWithin(limitMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const unsubscribe = this.onChange(() => this.primaryName !== undefined && resolve())
+    const cancel = this.#context.clock.after(limitMs, resolve)
+    if (this.primaryName === undefined) await promise
+    unsubscribe()
+    cancel()
+    return this.primaryName !== undefined
+  }
+
   /** Calls back whenever something may have changed, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)

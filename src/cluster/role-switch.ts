@@ -8,6 +8,7 @@
  *
  * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
  */
+import { LitefsError } from "../lib/errors.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FsWorker } from "../mount/fs-worker.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
@@ -55,10 +56,20 @@ export class RoleSwitch implements RoleActions {
     follow()
   }
 
-  async takeOver(): Promise<void> {
-    const { fs, peer, unfollow } = this.#context
+  async takeOver(isWanted: () => boolean): Promise<void> {
+    const { fs, peer, follow, unfollow } = this.#context
     await unfollow()
-    await fs.takeOver(await peer.handOver())
+    try {
+      const handovers = await peer.handOver()
+      if (!isWanted()) {
+        await peer.takeOver(handovers)
+        throw new LitefsError("no-primary", "another node has become the primary")
+      }
+      await fs.takeOver(handovers)
+    } catch (error) {
+      follow()
+      throw error
+    }
     await peer.letGo()
   }
 }

@@ -14,6 +14,9 @@ import type { ReplicaStream } from "./stream.ts"
 
 const log = logger("member")
 
+/** A primary that has just changed may not be connected yet. */
+const CONNECT_MS_MAX = 5000
+
 /** From the primary's word until this node takes writes. */
 const PROMOTION_MS_MAX = 10_000
 
@@ -28,6 +31,8 @@ export interface HandoffsContext {
   positions(): ReadonlyMap<string, Pos>
   /** Of the primary that this node is connected to. */
   primaryName(): string | undefined
+  /** Whether it is connected, now or within the time. */
+  isConnected(limitMs: number): Promise<boolean>
   primaryUrl(): string
   call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
 }
@@ -58,9 +63,9 @@ export class Handoffs {
 
   /** Asks the primary for its role. Resolves when this node is the primary. */
   async promote(): Promise<void> {
-    const { member, lease, call, primaryName, primaryUrl } = this.#context
+    const { member, lease, call, isConnected, primaryUrl } = this.#context
     if (member.state === "primary") return
-    if (primaryName() === undefined) {
+    if (!(await isConnected(CONNECT_MS_MAX))) {
       const problem = "no primary is currently available for handoff, cannot promote"
       throw new LitefsError("unavailable", problem)
     }

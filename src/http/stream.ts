@@ -274,7 +274,7 @@ export class ReplicaStream {
     for (;;) {
       const { stored: pos } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
-      if (this.#isClosed || posEquals(known, pos)) return
+      if (this.#isClosed || this.#isEnding || posEquals(known, pos)) return
       await this.#sendHead(name, known, pos)
       const isBehind = known.txid > 0n && known.txid < pos.txid
       const sent =

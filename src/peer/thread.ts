@@ -19,7 +19,7 @@ import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
-import { systemClock } from "../lib/clock.ts"
+import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
@@ -54,6 +54,8 @@ import { WriteLocks } from "./write-locks.ts"
 declare const self: Worker
 
 const log = logger("peer")
+
+const ATTACH_MS_MAX = 1000
 
 class PeerThread {
   readonly #options: PeerThreadOptions
@@ -409,12 +411,7 @@ class PeerThread {
     for (const handover of handovers) {
       if (handover.state === undefined) continue
       const { name, isUndone } = handover
-      const database = this.#database(name, handover)
-      try {
-        await database.attach()
-      } catch (error) {
-        log.warn("cannot keep the WAL of a database", { db: name, error }) // the next transaction tries again
-      }
+      await this.#attach(this.#database(name, handover))
       if (!isUndone) continue
       this.#forgetFile(name)
       this.#cache?.forgetName(`${name}-journal`)
@@ -422,6 +419,21 @@ class PeerThread {
     this.#forgetRole([...this.#databases.keys()])
     this.#unlockWrites()
     tell({ type: "switched" })
+  }
+
+  /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
+  async #attach(database: ReplicaDatabase): Promise<void> {
+    const { name } = database
+    const attached = Promise.withResolvers<void>()
+    this.#enqueue(name, async () => {
+      try {
+        await database.attach()
+      } catch (error) {
+        log.warn("cannot keep the WAL of a database", { db: name, error }) // the next transaction tries again
+      }
+      attached.resolve()
+    })
+    await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
   }
 
   /** What the kernel knows of the permissions of databases and of the directory, and of `.primary`. */
