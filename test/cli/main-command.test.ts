@@ -25,6 +25,7 @@ describe("litefs help", () => {
       	mount     mount the file system and run a command next to it
       	info      show the databases of a node, its role and its lag
       	wait      wait until a node is in sync, has a transaction, or is the primary
+      	promote   make a replica the primary
       	import    put a database file in the place of a database
       	export    write a database to a file
       	ltx       list, check, apply and compact LTX files

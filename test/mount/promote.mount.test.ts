@@ -230,3 +230,41 @@ test.skipIf(!canMount)(
   },
   60_000,
 )
+
+test.skipIf(!canMount)(
+  "nodes with a token hand over, events tell of it, and a node without the token changes nothing",
+  async () => {
+    await using scope = new Scope()
+    const env = { LITEFS_AUTH_TOKEN: "a-token-of-the-cluster" }
+    const headers = { Authorization: `Bearer ${env.LITEFS_AUTH_TOKEN}` }
+    const primary = await scope.node({ env })
+    const replica = await scope.node({ env, follows: primary, flags: CANDIDATE })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    await caughtUp(primary, replica, "a.db")
+    const forged = { epoch: 9, id: "F".repeat(16), hostname: "x", url: "http://127.0.0.1:1" }
+    const refused = await fetch(`${primary.url}/info`, {
+      headers: { "Litefs-Lease": JSON.stringify(forged) },
+    })
+    expect(refused.status).toBe(401)
+    const events = await fetch(`${primary.url}/events`, { headers })
+    const heard = (async () => {
+      for await (const part of events.body as ReadableStream<Uint8Array>) {
+        const text = new TextDecoder().decode(part)
+        if (text.includes(`"isPrimary":false,"hostname":"node-${replica.port}"`)) return true
+      }
+      return false
+    })()
+    run([
+      "env",
+      `LITEFS_AUTH_TOKEN=${env.LITEFS_AUTH_TOKEN}`,
+      ...PROGRAM,
+      "promote",
+      "--url",
+      replica.url,
+    ])
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    await expectSame(replica, primary, "a.db")
+    expect(await heard).toBe(true)
+  },
+  60_000,
+)
