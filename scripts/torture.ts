@@ -11,7 +11,7 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
-import { handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
+import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
@@ -156,6 +156,7 @@ async function runRound(job: Job): Promise<void> {
 async function handOver(random: Random, mode: Exclude<Mode, "mixed">, all: Result): Promise<void> {
   const result = noHandoffsResult()
   await handoffs({ random, mode, handoffs: 50, result })
+  await handoffKills({ random, mode, handoffs: 10, result })
   all.kills += result.kills
   all.acknowledged += result.acknowledged
   const gapsMs = result.gapsMs.sort((a, b) => a - b)

@@ -6,8 +6,11 @@ import { expect, test } from "bun:test"
 import { renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, sqlite3, sqlite3Command, start } from "../support/client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
-import { infoOf } from "../support/node-api.ts"
+import { canMount, Scope } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
+import { handoffKills, noHandoffsResult, onlyPrimary } from "../torture/handoffs.ts"
+
+const random = testRandom()
 
 /** On the primary: before the record is made, while it is, after it. On the target: before and after it is kept. */
 const KILLS = [
@@ -77,17 +80,13 @@ test.skipIf(!canMount).each(KILLS)(
   60_000,
 )
 
-async function onlyPrimary(nodes: readonly TestNode[]): Promise<TestNode> {
-  const deadline = Date.now() + 20_000
-  for (;;) {
-    const infos = await Promise.all(nodes.map(infoOf))
-    const primaries = nodes.filter((_, index) => infos[index]?.isPrimary)
-    const isFollowed = infos.some(({ role, isConnected }) => role === "replica" && isConnected)
-    if (primaries.length === 1 && isFollowed) return primaries[0] as TestNode
-    if (Date.now() > deadline) {
-      const logs = nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
-      throw new Error(`${primaries.length} nodes are the primary:\n${logs}`)
-    }
-    await Bun.sleep(20)
-  }
-}
+test.skipIf(!canMount)(
+  "handoffs in which a node is killed at any moment lose no acknowledged row",
+  async () => {
+    const result = noHandoffsResult()
+    const mode = random.pick(["wal", "delete"] as const)
+    await handoffKills({ random, mode, handoffs: 6, result })
+    expect(result.acknowledged).toBeGreaterThan(6)
+  },
+  120_000,
+)

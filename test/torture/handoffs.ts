@@ -7,6 +7,7 @@ import { join, resolve } from "node:path"
 import { caughtUp, expectSame, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
 import type { Random } from "../support/random.ts"
 import type { Mode } from "./model.ts"
 import type { Result } from "./round.ts"
@@ -67,6 +68,71 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
       if (found !== wanted)
         throw new Error(`writer ${writer.number}: ${found}, acknowledged ${wanted}`)
     }
+  }
+}
+
+/**
+ * The same with a node killed in the middle of each handoff, at any moment, and started again. A writer whose daemon
+ * is killed cannot know what has become of its commit, so a row may be there twice; one that was acknowledged is there.
+ */
+export async function handoffKills({
+  random,
+  mode,
+  handoffs,
+  result,
+}: HandoffsOptions): Promise<void> {
+  await using scope = new Scope()
+  const first = await scope.node({ flags: ["--candidate"] })
+  const second = await scope.node({ follows: first, flags: ["--candidate"] })
+  sqlite3(first, "a.db", `pragma journal_mode = ${mode}; ${SCHEMA}`)
+  await caughtUp(first, second, "a.db")
+  let nodes = [first, second]
+  const writers = Array.from({ length: WRITERS }, (_, writer) => new Writer(scope, nodes, writer))
+  let primary = first
+  for (let done = 0; done < handoffs; done++) {
+    const before = count(writers)
+    await until(() => count(writers) >= before + random.between(1, 30), writers, nodes)
+    const target = nodes.find((node) => node !== primary) as TestNode
+    const asked = promote(target).catch(() => "")
+    await Bun.sleep(random.between(0, 80))
+    const killed = random.pick(nodes)
+    await killed.stop("SIGKILL")
+    await asked
+    const back = await scope.node({
+      ...{ directory: killed.directory, port: killed.port, flags: ["--candidate"] },
+      ...(killed.port === second.port ? { follows: first } : {}),
+    })
+    nodes = nodes.map((node) => (node === killed ? back : node))
+    primary = await onlyPrimary(nodes)
+  }
+  for (const writer of writers) await writer.stop()
+  result.kills += handoffs
+  result.acknowledged += count(writers)
+  await expectSame(primary, nodes.find((node) => node !== primary) as TestNode, "a.db")
+  for (const { number, acks } of writers) {
+    const mine = `where writer = ${number} and n < ${acks.length}`
+    const sql = `select count(distinct n) from a ${mine}; select count(distinct n) from b ${mine}`
+    const found = sqlite3(primary, "a.db", sql)
+    if (found !== `${acks.length}\n${acks.length}`) {
+      const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
+      throw new Error(`writer ${number}: ${found} of ${acks.length} acknowledged rows\n${logs}`)
+    }
+  }
+}
+
+/** Resolves with the only node that is the primary, when the other one follows it. */
+export async function onlyPrimary(nodes: readonly TestNode[]): Promise<TestNode> {
+  const deadline = Date.now() + LIMIT_MS
+  for (;;) {
+    const infos = await Promise.all(nodes.map(infoOf))
+    const primaries = nodes.filter((_, index) => infos[index]?.isPrimary)
+    const isFollowed = infos.some(({ role, isConnected }) => role === "replica" && isConnected)
+    if (primaries.length === 1 && isFollowed) return primaries[0] as TestNode
+    if (Date.now() > deadline) {
+      const logs = nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
+      throw new Error(`${primaries.length} nodes are the primary:\n${logs}`)
+    }
+    await Bun.sleep(20)
   }
 }
 

@@ -13,7 +13,7 @@ process.stdin.resume()
 let at = 0
 let db
 const open = () => {
-  db = new Database(paths[at], { timeout: 300 })
+  db = new Database(paths[at], { timeout: 300, fileMustExist: true })
   const add = (table) => db.prepare(`insert into ${table}(writer, n) values(?, ?)`)
   const [a, b] = [add("a"), add("b")]
   return db.transaction((n) => {
@@ -31,7 +31,8 @@ while (!isOver) {
     writeSync(1, `ack ${n} ${Date.now()}\n`)
     n += 1
   } catch (error) {
-    if (error.code === undefined || /CONSTRAINT|CORRUPT|NOTADB|ERROR$/.test(error.code)) {
+    const isUnmounted = /directory does not exist/.test(error.message)
+    if (!isUnmounted && /undefined|CONSTRAINT|CORRUPT|NOTADB|ERROR$/.test(String(error.code))) {
       writeSync(1, `fatal ${error.code} ${error.message} on ${paths[at]}\n`)
       process.exit(1)
     }
