@@ -25,6 +25,7 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
+import { Fencing } from "./fencing.ts"
 import { type HeardLease, isNewer, type LeaseNode, type LeaseRecord } from "./lease.ts"
 import type { StaticLease } from "./static-lease.ts"
 
@@ -92,7 +93,7 @@ export class Member {
   readonly #options: MemberOptions
   readonly #closing = new AbortController()
   readonly #listeners = new Set<() => void>()
-  readonly #fencing = new Set<string>()
+  readonly #fencing: Fencing
   #state: MemberState = "replica"
   #hasStarted = false
   #work: Promise<unknown> = Promise.resolve()
@@ -100,6 +101,8 @@ export class Member {
 
   constructor(options: MemberOptions) {
     this.#options = options
+    const { lease, clock, tell } = options
+    this.#fencing = new Fencing({ lease, clock, tell, signal: this.#closing.signal })
   }
 
   /** Takes the role that the record gives this node, which its threads then start with. */
@@ -124,7 +127,7 @@ export class Member {
   start(): void {
     this.#hasStarted = true
     this.#settleSoon()
-    this.#fence()
+    this.#fencing.start()
   }
 
   /** No role changes any more. */
@@ -263,7 +266,7 @@ export class Member {
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
       await this.#takeOver()
-      this.#fence()
+      this.#fencing.start()
     })
   }
 
@@ -346,39 +349,6 @@ export class Member {
   #changed(): void {
     this.#options.onChange()
     for (const listener of [...this.#listeners]) listener()
-  }
-
-  /** Calls former primaries until they have heard of the record. */
-  #fence(): void {
-    for (const url of this.#options.lease.unfenced) {
-      if (this.#fencing.has(url)) continue
-      this.#fencing.add(url)
-      void this.#fenceOne(url).finally(() => this.#fencing.delete(url))
-    }
-  }
-
-  async #fenceOne(url: string): Promise<void> {
-    const { lease, clock, tell } = this.#options
-    const { signal } = this.#closing
-    for (let attempt = 0; !signal.aborted; attempt++) {
-      try {
-        const theirs = await tell(url)
-        const ours = this.record
-        if (theirs !== undefined && ours !== undefined && !isNewer(ours, theirs)) {
-          lease.setFenced(url)
-          log.info("the former primary has heard that it is none any more", { url })
-          return
-        }
-      } catch (error) {
-        if (attempt === 0)
-          log.warn("the former primary cannot be told yet", { url, problem: messageOf(error) })
-      }
-      const waiting = Promise.withResolvers<void>()
-      const cancel = clock.after(RETRY_MS, waiting.resolve)
-      signal.addEventListener("abort", () => waiting.resolve(), { once: true })
-      await waiting.promise
-      cancel()
-    }
   }
 }
 
