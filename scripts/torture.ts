@@ -11,6 +11,7 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
@@ -32,6 +33,7 @@ const KINDS = [
   "power",
   "lockpage",
   "proxy",
+  "handoff",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -43,6 +45,7 @@ const READER_ROUND_MS = 120_000
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
+const HANDOFFS = 200
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
@@ -59,6 +62,7 @@ const GOALS: Record<Kind, number> = {
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
+  handoff: HANDOFFS,
 }
 
 interface Job {
@@ -143,6 +147,7 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
+    else if (kind === "handoff") await handOver(random, mode, result)
     else if (kind === "readers") {
       const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
       console.log(`readers ${mode}: ${reads} reads`)
@@ -159,6 +164,17 @@ async function runRound(job: Job): Promise<void> {
     const message = error instanceof Error ? error.message : String(error)
     console.log(`FAILED: --seed ${roundSeed} --only ${kind} --mode ${mode}\n${message}`)
   }
+}
+
+async function handOver(random: Random, mode: Exclude<Mode, "mixed">, all: Result): Promise<void> {
+  const result = noHandoffsResult()
+  await handoffs({ random, mode, handoffs: 50, result })
+  await handoffKills({ random, mode, handoffs: 10, result })
+  all.kills += result.kills
+  all.acknowledged += result.acknowledged
+  const gapsMs = result.gapsMs.sort((a, b) => a - b)
+  const median = gapsMs[Math.floor(gapsMs.length / 2)]
+  console.log(`no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`)
 }
 
 /** Of the time that is left, what is due to one round. */

@@ -11,6 +11,14 @@ export interface LiteFSOptions {
   readonly hostname: string
   /** The URL at which other nodes reach this node's API, without a path. */
   readonly advertiseUrl?: string
+  /** Nodes that are asked who the primary is, before this node believes its own record. URLs without a path. */
+  readonly peers?: readonly string[]
+  /** The primary may hand its role to this node. */
+  readonly isCandidate?: boolean
+  /** This node asks for the role of primary when it is in sync for the first time. */
+  readonly promote?: boolean
+  /** A primary that stops hands its role to a candidate first. */
+  readonly handoffOnExit?: boolean
   readonly httpAddr: ListenAddress
   /** What requests to the API have to show, and what this node shows other nodes. Never to be logged. */
   readonly authToken?: string
@@ -26,8 +34,9 @@ export interface LiteFSOptions {
 }
 
 export type RoleOptions =
+  /** Unless a newer lease record names another (cluster/lease.ts). */
   | { readonly kind: "primary" }
-  /** `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
+  /** Unless a lease record names this node. `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
   | {
       readonly kind: "replica"
       readonly primaryUrl: string

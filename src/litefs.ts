@@ -11,17 +11,33 @@ import { randomBytes } from "node:crypto"
 import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/child-environment.ts"
 import { ClusterId } from "./cluster/cluster-id.ts"
+import { findPrimary } from "./cluster/find-primary.ts"
+import { follow } from "./cluster/following.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
+import {
+  encodeLease,
+  LEASE_HEADER,
+  type LeaseNode,
+  type LeaseRecord,
+  leaseOf,
+} from "./cluster/lease.ts"
+import { Member } from "./cluster/member.ts"
+import { callNode } from "./cluster/node-client.ts"
 import type { NodeStatus } from "./cluster/node-status.ts"
-import { Replica } from "./cluster/replica.ts"
+import { PrimaryUrls } from "./cluster/primary-urls.ts"
+import type { Replica } from "./cluster/replica.ts"
 import { ReplicaProgress } from "./cluster/replica-progress.ts"
 import { RetentionMonitor } from "./cluster/retention.ts"
+import { RoleSwitch } from "./cluster/role-switch.ts"
+import { StaticLease } from "./cluster/static-lease.ts"
 import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
 import { existingSnapshots, limited, snapshotsOf } from "./http/database-snapshots.ts"
 import { handleExport } from "./http/export.ts"
+import { Handoffs } from "./http/handoffs.ts"
 import { handleImport } from "./http/import.ts"
 import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
+import { roleRoutes } from "./http/roles.ts"
 import { ApiServer } from "./http/server.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
@@ -46,9 +62,14 @@ import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
-import { PROXY_HEADER } from "./wire/protocol.ts"
+import { ADVERTISE_URL_HEADER, CANDIDATE_HEADER, PROXY_HEADER } from "./wire/protocol.ts"
 
 const log = logger("litefs")
+
+/** Grows with every change of the primary; 1 as long as the flags say who it is. */
+function epochOf(record: LeaseRecord | undefined): bigint {
+  return BigInt(record?.epoch ?? 0) + 1n
+}
 
 export class LiteFS {
   readonly #options: LiteFSOptions
@@ -60,10 +81,16 @@ export class LiteFS {
   readonly #recent = RecentTransactions.create()
   readonly #flags = SharedFlags.create()
   readonly #counters = Counters.create()
-  readonly #lag: SharedLag
   readonly #listeners = new Set<() => void>()
+  readonly #ready = Promise.withResolvers<void>()
   #replica: Replica | undefined
+  #hasFailed = false
+  #member: Member | undefined
+  #handoffs: Handoffs | undefined
   #peer: PeerWorker | undefined
+  #isCandidate = false
+  /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
+  #epoch = epochOf(undefined)
   #port = 0
   #primaryName: string | undefined
   /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
@@ -109,7 +136,6 @@ export class LiteFS {
 
   private constructor(options: LiteFSOptions) {
     this.#options = options
-    this.#lag = SharedLag.create(options.role.kind === "primary")
   }
 
   /** Resolves when it cannot go on. */
@@ -117,15 +143,17 @@ export class LiteFS {
     return this.#failed.promise
   }
 
-  /** Resolves when the mount is there and, on a replica, holds what the primary had. */
+  /**
+   * Resolves when the mount is there and, on a replica, holds what the primary had; with `promote`, when this node is
+   * the primary. Rejects when that cannot be.
+   */
   async ready(signal?: AbortSignal): Promise<void> {
-    if (this.#replica === undefined) return
     const aborted = Promise.withResolvers<never>()
     const abort = () => aborted.reject(signal?.reason)
     signal?.addEventListener("abort", abort, { once: true })
     if (signal?.aborted) abort()
     try {
-      await Promise.race([this.#replica.ready, aborted.promise])
+      await Promise.race([this.#becomeReady(), aborted.promise])
     } finally {
       signal?.removeEventListener("abort", abort)
     }
@@ -134,14 +162,34 @@ export class LiteFS {
   /** What commands next to this node are told. */
   facts(): NodeFacts {
     const { role, hostname, advertiseUrl } = this.#options
-    const isPrimary = role.kind === "primary"
+    const { isPrimary, primary } = this
+    const knownUrl = role.kind === "replica" ? role.primaryUrl : undefined
     return {
       isPrimary,
-      isCandidate: isPrimary,
+      isCandidate: this.#isCandidate,
       port: this.#port,
-      primaryHostname: isPrimary ? hostname : this.#primaryName,
-      primaryUrl: isPrimary ? advertiseUrl : role.primaryUrl,
+      primaryHostname: isPrimary ? hostname : (primary?.hostname ?? this.#primaryName),
+      primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
+  }
+
+  async #becomeReady(): Promise<void> {
+    await this.#ready.promise
+    if (this.#options.promote === true) await this.#handoffs?.promote()
+  }
+
+  get isPrimary(): boolean {
+    return this.#member?.isPrimary === true
+  }
+
+  /** Who is the primary, by the newest record that this node has heard: this node, too. */
+  get primary(): LeaseNode | undefined {
+    return this.#member?.record?.primary
+  }
+
+  /** Calls back when `isPrimary` or `primary` may have changed, until the returned function is called. */
+  onRoleChange(listener: () => void): () => void {
+    return this.#member?.onChange(listener) ?? (() => {})
   }
 
   /** How often this node has had to do with a state of a database that its primary does not have. */
@@ -150,6 +198,7 @@ export class LiteFS {
   }
 
   async close(): Promise<void> {
+    if (this.#options.handoffOnExit !== false && !this.#hasFailed) await this.#handoffs?.leave()
     await this.#closing.disposeAsync()
   }
 
@@ -157,8 +206,6 @@ export class LiteFS {
     const { fuseDir, role, httpAddr, log: logOptions, fuseDebug, hostname } = this.#options
     const { authToken } = this.#options
     const tls = this.#options.tls === undefined ? undefined : new TlsFiles(this.#options.tls)
-    const isPrimary = role.kind === "primary"
-    const nodeId = randomBytes(8).readBigUInt64BE()
 
     const databases = role.kind === "replica" ? role.databases : undefined
     const filter = databases && DatabaseFilter.of(databases)
@@ -167,18 +214,16 @@ export class LiteFS {
     this.#closing.adopt(dataDir.lock(), closeFile)
     dataDir.createImports()
     const clusterId = new ClusterId(dataDir.clusterIdPath)
-    if (isPrimary) clusterId.make(() => randomBytes(8).readBigUInt64BE())
+    const lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
 
     const { proxy: proxyOptions } = this.#options
     const proxyUrls = { ofPrimary: undefined as string | undefined }
     let proxy: ProxyServer | undefined
-    const headers = {
-      "Litefs-Id": nodeId.toString(16).toUpperCase().padStart(16, "0"),
-      "Litefs-Hostname": hostname,
-      ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
-    }
     const onChange = () => this.#announceChange()
-    const fail = (error: Error) => this.#failed.resolve(error)
+    const fail = (error: Error) => {
+      this.#hasFailed = true
+      this.#failed.resolve(error)
+    }
     const peer = new PeerWorker(newWorker("./peer/thread.ts"), onChange, fail)
     this.#peer = peer
     const fs = new FsWorker(newWorker("./mount/thread.ts"), {
@@ -190,33 +235,118 @@ export class LiteFS {
       failed: fail,
     })
 
-    const progress = isPrimary
-      ? undefined
-      : new ReplicaProgress(peer, systemClock, this.#lag, (database) => this.#hasHistory(database))
+    const lag = SharedLag.create(false)
+    const progress = new ReplicaProgress(peer, systemClock, lag, (name) => this.#hasHistory(name))
     const streams = new Set<ReplicaStream>()
+    let ownUrl = this.#options.advertiseUrl ?? ""
+    const isCandidate =
+      filter === undefined &&
+      (role.kind === "primary" || this.#options.isCandidate || this.#options.promote) === true
+    this.#isCandidate = isCandidate
+    const urls = new PrimaryUrls({
+      hint: role.kind === "replica" ? role.primaryUrl : undefined,
+      peers: this.#options.peers ?? [],
+      own: () => ownUrl,
+      record: () => lease.record,
+      reachedAt: (id) => lease.reachedAt(id),
+    })
+
+    const nodeHeaders = { "Litefs-Id": lease.id, "Litefs-Hostname": hostname }
+    const changingHeaders = (): Record<string, string> => ({
+      ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
+      ...(lease.record && { [LEASE_HEADER]: encodeLease(lease.record, clusterId.value) }),
+    })
+    const requestHeaders = (): Record<string, string> => ({
+      ...nodeHeaders,
+      ...changingHeaders(),
+      ...authHeaders(authToken),
+      [ADVERTISE_URL_HEADER]: ownUrl,
+      ...(isCandidate ? { [CANDIDATE_HEADER]: "1" } : {}),
+    })
+    const call = (url: string, method: "GET" | "POST", path: string, body?: Uint8Array) =>
+      callNode(url, {
+        ...{ method, path, headers: requestHeaders(), limitMs: CALL_MS_MAX },
+        ...(body === undefined ? {} : { body }),
+        ...{ tls: tls?.current() ?? {}, clock: systemClock },
+      })
+
+    let wasPrimary = false
+    let lastRecord = lease.record
+    const member: Member = new Member({
+      lease,
+      clock: systemClock,
+      actions: new RoleSwitch({
+        fs,
+        peer,
+        positions: () => this.#livePositions(),
+        follow: () => startFollowing(),
+        unfollow: async () => {
+          await this.#replica?.close()
+          this.#replica = undefined
+        },
+        endStreams: () => {
+          const news = lease.record && encodeLease(lease.record, clusterId.value)
+          for (const stream of streams) stream.end(news)
+        },
+      }),
+      isPrimaryByFlag: role.kind === "primary",
+      primaryUrl: () => urls.current,
+      self: () => ({ id: lease.id, hostname, url: ownUrl }),
+      clusterId: () => clusterId.value,
+      onChange: () => {
+        if (lease.record !== lastRecord && lease.record?.primary.id !== lease.id) urls.redirect()
+        lastRecord = lease.record
+        if (member.isPrimary === wasPrimary) return
+        wasPrimary = member.isPrimary
+        if (wasPrimary) this.#reachEpoch(epochOf(lease.record))
+        lag.setRole(wasPrimary, systemClock.wallMs())
+        if (wasPrimary) {
+          api.setPrimaryName(undefined)
+          api.status.markReady()
+          this.#ready.resolve()
+        }
+        api.roleChanged()
+      },
+      fail,
+      tell: async (url) => leaseOf((await call(url, "GET", "/info")).headers)?.record,
+    })
+    this.#member = member
+
+    let hasFollowed = false
     const api = new StatusApi({
       identity: {
-        id: headers["Litefs-Id"],
+        id: lease.id,
         hostname,
         version: packageJson.version,
         dataDir: dataDir.root,
         fuseDir,
-        advertiseUrl: this.#options.advertiseUrl,
-        primaryUrl: role.kind === "primary" ? undefined : role.primaryUrl,
+        get advertiseUrl() {
+          return ownUrl
+        },
+        get primaryUrl() {
+          return member.isPrimary ? undefined : urls.current
+        },
+        isCandidate,
+        lease: () => lease.record,
         clusterId: () => clusterId.value,
         proxyUrl: () => (isPrimary ? proxyOptions?.advertiseUrl : proxyUrls.ofPrimary),
       },
       metrics: () => proxy?.families() ?? [],
       dataDir,
       positions: this.#positions,
-      lag: this.#lag,
+      lag,
       counters: this.#counters,
       clock: systemClock,
       streams,
-      progress,
+      get progress() {
+        return hasFollowed ? progress : undefined
+      },
     })
     this.#subscribe(() => api.positionsChanged())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
+    const freezer = {
+      freeze: (database: string) => (member.isPrimary ? fs : peer).freeze(database),
+    }
     const stream = {
       positions: this.#positions,
       recent: this.#recent,
@@ -224,21 +354,21 @@ export class LiteFS {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: new ParkedSnapshots(systemClock),
-      snapshots: limited(snapshotsOf(fs, peer, "ltx"), this.#options.snapshotRate),
+      snapshots: limited(snapshotsOf(freezer, peer, "ltx"), this.#options.snapshotRate),
       counters: api.totals,
       streams,
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
     this.#closing.defer(() => stream.parked.close())
-    const raw = snapshotsOf(isPrimary ? fs : peer, peer, "raw")
+    const raw = snapshotsOf(freezer, peer, "raw")
     const exports = {
       files: existingSnapshots(raw, dataDir, this.#positions, this.#mounted.promise),
     }
     const imports = {
       dataDir,
       checkWritable: () => {
-        if (role.kind === "primary") return
-        const advice = `import on the primary at ${role.primaryUrl}`
+        if (member.isPrimary) return
+        const advice = `import on the primary at ${urls.current}`
         throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
       },
       prepare: (database: string, file: number, isThorough: boolean) => {
@@ -247,23 +377,52 @@ export class LiteFS {
       },
       replace: async (name: string, file: number) => {
         await this.#mounted.promise
+        imports.checkWritable()
         return peer.import(name, file)
       },
     }
     if (proxyOptions !== undefined) {
-      proxy = new ProxyServer(proxyOptions, this.#proxyCluster(api.status, proxyUrls), systemClock)
+      proxy = new ProxyServer(
+        proxyOptions,
+        this.#proxyCluster(api.status, member, proxyUrls),
+        systemClock,
+      )
       log.info("proxy", { address: `${proxyOptions.address.host}:${proxy.port}` })
     }
     this.#closing.defer(() => proxy?.close())
     const proxyUrl = proxyOptions?.advertiseUrl ?? (proxy && `:${proxy.port}`)
+    const roles = new Handoffs({
+      member,
+      lease,
+      streams,
+      progress,
+      ineligibility: () => {
+        if (filter !== undefined) return "it has some of the databases only"
+        return clusterId.value === undefined ? "it has never followed a primary" : undefined
+      },
+      isCandidate,
+      positions: () => this.#livePositions(),
+      primaryName: () => api.status.primaryName,
+      isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
+      primaryUrl: () => urls.current,
+      call,
+    })
+    this.#handoffs = roles
     const server = new ApiServer(
       {
         ...api.routes,
+        ...roleRoutes({
+          ...roles.routes,
+          member,
+          clock: systemClock,
+          clusterId: () => clusterId.value,
+        }),
         "/stream": {
           POST: async (request, response) => {
-            if (!isPrimary) throw new LitefsError("no-primary", "lease expired")
             // Before, there seem to be no databases, and the replica would get all of them anew.
             await this.#recovered.promise
+            if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
+            if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
             return handleStream(stream, request, response)
           },
         },
@@ -276,12 +435,14 @@ export class LiteFS {
       },
       {
         headers: {
-          ...headers,
+          ...nodeHeaders,
           ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
         },
-        authToken,
-        tls,
-        clock: systemClock,
+        ...{ changingHeaders, authToken, tls, clock: systemClock },
+        onRequest: (headers) => {
+          const heard = leaseOf(headers)
+          if (heard !== undefined) member.hear(heard)
+        },
       },
     )
     const port = await server.listen(httpAddr)
@@ -292,15 +453,29 @@ export class LiteFS {
       })
     }
     this.#closing.defer(() => server.close())
+    ownUrl ||= derivedUrl(this.#options, port)
+
+    await findPrimary({
+      ...{ member, lease, role, url: ownUrl },
+      peers: this.#options.peers ?? [],
+      ask: async (url) => leaseOf((await call(url, "GET", "/info")).headers),
+    })
+    member.begin()
+    const isPrimary = member.isPrimary
+    wasPrimary = isPrimary
+    if (isPrimary) {
+      lag.setRole(true, systemClock.wallMs())
+      clusterId.make(() => randomBytes(8).readBigUInt64BE())
+    }
 
     const shared = {
       dataDir: dataDir.root,
       positions: this.#positions.memory,
       flags: this.#flags.memory,
-      lag: this.#lag.memory,
+      lag: lag.memory,
       counters: this.#counters.memory,
       isPrimary,
-      nodeId,
+      nodeId: BigInt(`0x${lease.id}`),
       log: logOptions,
     }
     const believed = [
@@ -324,7 +499,10 @@ export class LiteFS {
     await fs.serve(device, [notifier])
     peer.mounted(notifier)
     this.#mounted.resolve()
-    log.info("mounted", { dir: fuseDir, role: role.kind, http: `${httpAddr.host}:${port}` })
+    log.info("mounted", {
+      ...{ dir: fuseDir, role: isPrimary ? "primary" : "replica" },
+      http: `${httpAddr.host}:${port}`,
+    })
 
     const verifier = new Verifier(believed, {
       clock: systemClock,
@@ -340,7 +518,7 @@ export class LiteFS {
       maintain: async (database, needed) => {
         const count = await peer.maintain({
           database,
-          writtenTxid: isPrimary ? await fs.writtenTxid(database) : undefined,
+          writtenTxid: member.isPrimary ? await fs.writtenTxid(database) : undefined,
           neededTxid: needed,
           retention: this.#options.retention,
         })
@@ -350,35 +528,67 @@ export class LiteFS {
     })
     this.#closing.defer(() => retention.close())
 
-    if (role.kind === "primary" || progress === undefined) return api.status.markReady()
-    const lag = new LagTracker(this.#lag, systemClock, () => api.status.changed())
-    this.#replica = new Replica({
-      primaryUrl: role.primaryUrl,
-      headers: { ...headers, ...authHeaders(authToken) },
-      tls: () => tls?.current() ?? {},
-      ...(filter === undefined ? {} : { databases: filter }),
-      clock: systemClock,
-      sink: progress,
-      positions: () => this.#currentPositions(),
-      onProxy: (url) => {
-        proxyUrls.ofPrimary = url
-      },
-      onPrimary: (name) => {
-        if (name === undefined) proxyUrls.ofPrimary = undefined
-        peer.setPrimary(name)
-        api.setPrimaryName(name)
-        this.#primaryName = name ?? this.#primaryName
-        if (name === undefined) return
-        lag.connected()
-        progress.connected()
-      },
-      onUnknown: (database) => this.#noteUnknown(database),
-      onHeartbeat: (timestampMs, applied) => lag.heartbeat(timestampMs, applied),
-      onHead: (database, txid) => progress.head(database, txid),
-      onClusterId: (id) => clusterId.check(id),
-    })
-    void this.#replica.ready.then(() => api.status.markReady())
+    const tracker = new LagTracker(lag, systemClock, () => api.status.changed())
+    const startFollowing = () => {
+      hasFollowed = true
+      const replica = follow({
+        ...{ member, lease, urls, headers: requestHeaders },
+        onOffer: (token, url) => void roles.takeOffer(token, url),
+        replica: {
+          tls: () => tls?.current() ?? {},
+          ...(filter === undefined ? {} : { databases: filter }),
+          clock: systemClock,
+          sink: progress,
+          positions: () => this.#currentPositions(),
+          onProxy: (url) => {
+            proxyUrls.ofPrimary = url
+          },
+          onPrimary: (name) => {
+            if (name === undefined) proxyUrls.ofPrimary = undefined
+            if (member.isPrimary) return
+            peer.setPrimary(name)
+            api.setPrimaryName(name)
+            this.#primaryName = name ?? this.#primaryName
+            if (name === undefined) return
+            tracker.connected()
+            progress.connected()
+          },
+          onUnknown: (database) => this.#noteUnknown(database),
+          onHeartbeat: (timestampMs, applied) => {
+            tracker.heartbeat(timestampMs, applied)
+            const epoch = epochOf(lease.record)
+            const reached = () => this.#reachEpoch(epoch)
+            applied.then(reached, () => {}) // the connection ends with it
+          },
+          onHead: (database, txid) => progress.head(database, txid),
+          onClusterId: (id) => clusterId.check(id),
+        },
+      })
+      this.#replica = replica
+      void replica.ready.then(() => {
+        api.status.markReady()
+        this.#ready.resolve()
+      })
+    }
     this.#closing.defer(() => this.#replica?.close())
+    this.#closing.defer(() => member.close())
+    if (isPrimary) {
+      api.status.markReady()
+      this.#ready.resolve()
+    } else {
+      startFollowing()
+    }
+    member.start()
+  }
+
+  /** Of databases that there are. */
+  #livePositions(): Map<string, Pos> {
+    const positions = new Map<string, Pos>()
+    for (let slot = 0; slot < this.#positions.count; slot++) {
+      const { pos, commit } = this.#positions.read(slot)
+      if (commit > 0) positions.set(this.#positions.name(slot), pos)
+    }
+    return positions
   }
 
   #currentPositions(): Map<string, Pos> {
@@ -390,16 +600,26 @@ export class LiteFS {
   }
 
   /** What the proxy knows of this node: it is the primary, or it never is. */
+  #reachEpoch(epoch: bigint): void {
+    if (epoch > this.#epoch) this.#epoch = epoch
+  }
+
   #proxyCluster(
     status: NodeStatus,
+    member: Member,
     proxyUrls: { readonly ofPrimary: string | undefined },
   ): ProxyCluster {
     const positions = this.#positions
     const { hostname } = this.#options
+    const epoch = () => this.#epoch
     return {
       hostname,
-      isHandingOff: false,
-      epoch: 1n,
+      get isHandingOff() {
+        return member.state === "draining" || member.state === "demoting"
+      },
+      get epoch() {
+        return epoch()
+      },
       get isPrimary() {
         return status.isPrimary
       },
@@ -416,7 +636,12 @@ export class LiteFS {
         const slot = positions.find(database)
         return slot === undefined ? undefined : positions.read(slot).pos
       },
-      onChange: (listener) => status.onChange(listener),
+      onChange: (listener) => {
+        const ends = [status.onChange(listener), member.onChange(listener)]
+        return () => {
+          for (const end of ends) end()
+        }
+      },
     }
   }
 
@@ -447,6 +672,12 @@ export class LiteFS {
 /** A process whose mount is aborted ends at once. */
 const DYING_MS_MAX = 5000
 
+/** For another node to answer a question. A handoff may take its time. */
+const CALL_MS_MAX = 15_000
+
+/** How long a replica that asks for a stream waits for this node to become the primary. */
+const SETTLE_MS_MAX = 3000
+
 /** Bytes per second for looking at databases after a clean start. */
 const VERIFY_RATE = 32 * 1024 * 1024
 
@@ -458,6 +689,15 @@ function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
   if (authToken !== undefined) return false
   const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
   return !asksForCertificates && !/^(127\.|::1$|localhost$)/i.test(httpAddr.host)
+}
+
+/** Where other nodes reach this one, as far as it can tell by itself. */
+function derivedUrl({ httpAddr, hostname, tls }: LiteFSOptions, port: number): string {
+  const { host } = httpAddr
+  const name = host === "" || host === "0.0.0.0" || host === "::" ? hostname : host
+  const scheme = tls?.certPath === undefined ? "http" : "https"
+  const url = `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`
+  return URL.canParse(url) ? new URL(url).origin : `${scheme}://127.0.0.1:${port}`
 }
 
 function newWorker(path: string): Worker {

@@ -20,10 +20,12 @@ import {
   isWalMode,
   trustedPageCount,
 } from "../sqlite/database-header.ts"
+import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
 import { FrozenView } from "./frozen-view.ts"
+import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
 import { Overlay } from "./overlay.ts"
@@ -110,6 +112,49 @@ export class Capture {
       this.#log.warn("cannot freeze a database", { db: history.name, error })
       return undefined
     }
+  }
+
+  /**
+   * Goes on where the thread that has applied transactions has ended. What the mount has added to the counters in the
+   * header becomes true, by a transaction: clients would take what is there without it for what they remember.
+   */
+  adopt({ wal, isWalOpen, disguise }: DatabaseHandover): void {
+    if (wal !== undefined) this.#wal.adopt(wal)
+    this.#isWalMode ||= isWalOpen
+    if (disguise === 0 || this.history.commit === 0) return
+    const { pageSize, commit } = this.history
+    // In the WAL of a replica page 1 is as clients see it.
+    const isInWal = this.#wal.frames.newest(1) !== undefined
+    this.#wal.readPage(1, page)
+    if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
+    const content = page.bytes.slice(0, pageSize)
+    const readPage = (_: number, into: Region) => into.bytes.set(content)
+    this.history.append({ pageSize, commit, pgnos: [1], readPage })
+    this.#onCommit()
+    if (this.#wal.hasUnwritten(1)) return
+    page.bytes.set(content)
+    this.#database.write(page.address, pageSize, 0)
+  }
+
+  /** Whether pages of a rollback transaction that has not ended are in the file. */
+  get isHalfWritten(): boolean {
+    return this.#isWritingThrough
+  }
+
+  /**
+   * Ends capturing, for the thread that goes on. An unfinished transaction comes to nothing: its pages were held back,
+   * or the caller has rolled back its journal.
+   */
+  handOver(): DatabaseHandover {
+    this.assertUsable()
+    const { history } = this
+    const isUndone = this.#journal.isActive || this.#journal.isDirty
+    this.#endJournal()
+    for (const view of this.#views) view.break()
+    const state = sharedState(history)
+    const wal = this.#wal.handOver()
+    const isWalOpen = this.#wal.isOpen
+    return { name: history.name, state, wal, isWalOpen, disguise: 0, isUndone }
   }
 
   /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
@@ -239,7 +284,7 @@ export class Capture {
    * Puts other content in the place of what there is, while no client is in a transaction. It is the last
    * transaction of the history already, so when this fails, only a restart brings log and file together.
    */
-  adopt(content: Replacement): void {
+  replace(content: Replacement): void {
     this.#onCommit()
     this.#isTorn = true
     try {

@@ -79,6 +79,11 @@ export class FrozenView {
     }
   }
 
+  /** Nobody saves pages any more: its reader fails. */
+  break(): void {
+    this.#pages.break()
+  }
+
   /** Before bytes of the database file change. */
   saveRange(offset: number, size: number): void {
     const { pageSize, commit } = this.state

@@ -10,8 +10,15 @@
  * The sums live in shared memory (8 bytes a page: low word, high word), so that a role change can hand them
  * from the thread that captures to the thread that applies. One thread uses them at a time.
  */
+export interface SharedChecksums {
+  readonly words: SharedArrayBuffer
+  readonly pageCount: number
+  readonly hi: number
+  readonly lo: number
+}
+
 export class PageChecksums {
-  #words: Uint32Array
+  #words: Uint32Array<SharedArrayBuffer>
   #pageCount: number
   #hi = 0
   #lo = 0
@@ -30,6 +37,22 @@ export class PageChecksums {
       checksums.set(index / 2 + 1, words[index + 1] as number, words[index] as number)
     }
     return checksums
+  }
+
+  /** As another thread has handed it over, which does not use it any more. */
+  static of({ words, pageCount, hi, lo }: SharedChecksums): PageChecksums {
+    const checksums = new PageChecksums()
+    checksums.#words = new Uint32Array(words)
+    checksums.#pageCount = pageCount
+    checksums.#hi = hi
+    checksums.#lo = lo
+    return checksums
+  }
+
+  /** For another thread; this one is done with them. */
+  get shared(): SharedChecksums {
+    const words = this.#words.buffer
+    return { words, pageCount: this.#pageCount, hi: this.#hi, lo: this.#lo }
   }
 
   copyTo(bytes: Uint8Array): void {

@@ -18,6 +18,11 @@ export class UnwrittenPages {
     return this.#since.keys()
   }
 
+  /** Pages, each with the transaction that first made it so. */
+  entries(): Iterable<[pgno: number, since: Txid]> {
+    return this.#since
+  }
+
   has(pgno: number): boolean {
     return this.#since.has(pgno)
   }

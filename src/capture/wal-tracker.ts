@@ -38,6 +38,7 @@ import {
 } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
 import { UnwrittenPages } from "./unwritten-pages.ts"
 import { WalFrames } from "./wal-frames.ts"
@@ -105,6 +106,43 @@ export class WalTracker {
 
   get captured(): number {
     return this.frames.count
+  }
+
+  /** Clients have a WAL, though it may hold nothing that counts. */
+  get isOpen(): boolean {
+    return this.#header !== undefined
+  }
+
+  /** The frames that count, for the thread that goes on with them; undefined when there are none. */
+  handOver(): WalHandover | undefined {
+    const header = this.#header
+    const count = this.captured
+    if (header === undefined || count === 0) return undefined
+    this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
+    const { commit, checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
+    return {
+      header,
+      pgnos: Uint32Array.from({ length: count }, (_, index) => this.frames.pgno(index)),
+      ends: this.#commits.map(({ end }) => end),
+      unwritten: [...this.#unwritten.entries()],
+      pageCount: commit,
+      checksum1,
+      checksum2,
+    }
+  }
+
+  /** Goes on with frames that another thread has written, or captured before. */
+  adopt({ header, pgnos, ends, unwritten }: WalHandover): void {
+    this.#header = header
+    for (const pgno of pgnos) this.frames.add(pgno)
+    for (const end of ends) this.#commits.push({ end, isNew: true })
+    for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
+    this.#valid = pgnos.length
+    this.#size = this.#wal.size()
+  }
+
+  hasUnwritten(pgno: number): boolean {
+    return this.#unwritten.has(pgno)
   }
 
   /** Where the content of a page is, as of the last captured transaction. */

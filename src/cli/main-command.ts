@@ -18,6 +18,7 @@ import { LTX_HELP, ltxCommand } from "./ltx.ts"
 import { mountCommand } from "./mount.ts"
 import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
+import { PROMOTE_HELP, promoteCommand } from "./promote.ts"
 import { litefsRunCommand, RUN_HELP } from "./run.ts"
 import { SQL_HELP, sqlCommand } from "./sql.ts"
 import { VERSION_HELP, versionCommand } from "./version.ts"
@@ -54,6 +55,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     about: "run SQL on a database, where there is no sqlite3",
     help: SQL_HELP,
     define: sqlCommand,
+  },
+  promote: {
+    about: "make a replica the primary",
+    help: PROMOTE_HELP,
+    define: promoteCommand,
   },
   import: {
     about: "put a database file in the place of a database",

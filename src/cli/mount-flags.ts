@@ -22,12 +22,29 @@ export const MOUNT_FLAGS = {
   },
   primary: {
     kind: "boolean",
-    help: "be the primary: the one node that takes writes",
+    help: "be the primary, unless a newer lease record names another",
   },
   "primary-url": {
     kind: "text",
     placeholder: "URL",
     help: "be a replica of the node at this URL",
+  },
+  candidate: {
+    kind: "boolean",
+    help: "may become the primary: by a handoff, or by litefs promote",
+  },
+  promote: {
+    kind: "boolean",
+    help: "become the primary at the start, once in sync",
+  },
+  "no-handoff-on-exit": {
+    kind: "boolean",
+    help: "stop a primary without giving its role to a candidate",
+  },
+  peer: {
+    kind: "text",
+    placeholder: "URLS",
+    help: "ask these nodes who is the primary, like http://b:20202,http://c:20202",
   },
   databases: {
     kind: "text",
@@ -42,7 +59,7 @@ export const MOUNT_FLAGS = {
   "advertise-url": {
     kind: "text",
     placeholder: "URL",
-    help: "where other nodes reach this node's API",
+    help: "where other nodes reach this node's API (default: its host and port)",
   },
   "http-addr": {
     kind: "text",
@@ -110,6 +127,10 @@ takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
   flags: MOUNT_FLAGS,
   notes: `Exactly one of --primary and --primary-url is required, or a litefs.yml.
+
+A lease record on every node says which is the primary. It changes when a primary
+hands its role over: to a candidate that asks for it, or when it is stopped.
+What the record says wins over --primary and --primary-url.
 
 With a token, requests without it are refused. With a certificate the API is
 served with TLS, and with --http-tls-ca too, nodes and commands have to show a

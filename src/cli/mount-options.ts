@@ -29,6 +29,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
   return {
     ...directories(args),
     role: role(args),
+    ...membership(args),
     hostname: hostname(args),
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
     httpAddr: listenAddress(args),
@@ -84,6 +85,21 @@ function role(args: MountArgs): RoleOptions {
   )
 }
 
+function membership(
+  args: MountArgs,
+): Pick<LiteFSOptions, "peers" | "isCandidate" | "promote" | "handoffOnExit"> {
+  const { candidate, promote, peer, databases } = args.values
+  if (databases !== undefined && (candidate || promote)) {
+    const flag = args.spelling(candidate ? "candidate" : "promote")
+    throw problem(
+      `${flag} and ${args.spelling("databases")} are given, a primary has all databases`,
+    )
+  }
+  const peers = peer === undefined ? [] : peer.split(",").map((url) => nodeUrl(args, "peer", url))
+  const handoffOnExit = !args.values["no-handoff-on-exit"]
+  return { peers, isCandidate: candidate, promote, handoffOnExit }
+}
+
 function databaseNames(args: MountArgs, text: string): readonly string[] {
   try {
     return DatabaseFilter.parse(text).patterns
@@ -100,8 +116,11 @@ function hostname(args: MountArgs): string {
 }
 
 /** The origin of a node: scheme, host and port. */
-function nodeUrl(args: MountArgs, flag: "primary-url" | "advertise-url"): string {
-  const text = args.values[flag] ?? ""
+function nodeUrl(
+  args: MountArgs,
+  flag: "primary-url" | "advertise-url" | "peer",
+  text = args.values[flag] ?? "",
+): string {
   const fault = (what: string) =>
     problem(`${args.spelling(flag)} is "${text}", it should ${what}, like http://10.0.0.1:20202`)
 

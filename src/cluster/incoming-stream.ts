@@ -45,6 +45,8 @@ export interface IncomingStreamOptions {
   readonly databases?: DatabaseFilter
   /** The primary does not have a database that is here. Told at each connection. */
   onUnknown?(database: string): void
+  /** The primary hands its role over, and all that it has sent before is applied. */
+  onHandoff?(text: string): void
 }
 
 interface ArrivingFile {
@@ -187,6 +189,11 @@ export class IncomingStream {
         validateDatabaseName(frame.database)
         return this.#options.onHead?.(frame.database, frame.txid)
       case "handoff":
+        Promise.all([...this.#applying]).then(
+          () => this.#options.onHandoff?.(frame.leaseId),
+          () => {},
+        )
+        return
       case "hwm":
         return
     }

@@ -9,6 +9,7 @@ import type { Clock } from "../lib/clock.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import type { LeaseRecord } from "./lease.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits
@@ -22,6 +23,9 @@ export interface NodeIdentity {
   clusterId(): string | undefined
   /** Of the primary, as far as it is known. */
   proxyUrl?(): string | undefined
+  /** Whether it may become the primary. */
+  readonly isCandidate?: boolean
+  lease?(): LeaseRecord | undefined
 }
 
 export interface Lag {
@@ -122,6 +126,17 @@ export class NodeStatus {
   /** Something of it may have changed. */
   changed(): void {
     for (const listener of [...this.#listeners]) listener()
+  }
+
+  /** Whether there is a primary that this node is connected to, now or within the time. */
+  async isConnectedWithin(limitMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const unsubscribe = this.onChange(() => this.primaryName !== undefined && resolve())
+    const cancel = this.#context.clock.after(limitMs, resolve)
+    if (this.primaryName === undefined) await promise
+    unsubscribe()
+    cancel()
+    return this.primaryName !== undefined
   }
 
   /** Calls back whenever something may have changed, until the returned function is called. */

@@ -11,7 +11,7 @@
  * The state changes are logged once each: a primary that stays away, or a transaction that cannot be applied however
  * often it comes, is not reported again every second.
  */
-import { request as httpRequest, type IncomingMessage } from "node:http"
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
 import { sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -63,6 +63,10 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   onProxy?(url: string | undefined): void
   /** The primary does not have a database that is here. Told at each connection. */
   onUnknown?(database: string): void
+  /** A node has answered, with a stream or with something else. Throws when it is not to be followed. */
+  onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
+  /** An attempt has failed, and `primaryUrl` is what it was: the next one may go elsewhere. */
+  moveOn?(): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
   onClusterId(id: string): void
 }
@@ -98,6 +102,7 @@ export class Replica {
     const { clock } = this.#options
     const { signal } = this.#abort
     while (!signal.aborted) {
+      const url = this.#options.primaryUrl
       try {
         await this.#follow(signal)
         this.#report("the primary ended the stream")
@@ -105,6 +110,8 @@ export class Replica {
         if (!signal.aborted) this.#report(messageOf(error))
       }
       this.#options.onPrimary(undefined)
+      if (this.#options.primaryUrl !== url) continue // it has told where to go
+      this.#options.moveOn?.()
       const longestMs = Math.min(RECONNECT_MS * 2 ** this.#failureCount, RECONNECT_MS_MAX)
       this.#failureCount += 1
       const pauseMs = longestMs * (0.5 + clock.random())
@@ -181,6 +188,12 @@ export class Replica {
     request.on("error", reject)
     request.end(body)
     const response = await promise.finally(cancel)
+    try {
+      this.#options.onAnswer?.(response.headers, response.statusCode === 200)
+    } catch (error) {
+      response.destroy()
+      throw error
+    }
     if (response.statusCode === 200) {
       const problem = protocolProblem(header(response, PROTOCOL_HEADER))
       if (problem === undefined) return response

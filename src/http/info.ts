@@ -5,6 +5,7 @@
  * connected now, with what they have been sent.
  */
 import type { ServerResponse } from "node:http"
+import type { LeaseRecord } from "../cluster/lease.ts"
 import type { ConnectedReplica, DatabaseStatus, Lag, NodeStatus } from "../cluster/node-status.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { answerJson } from "./json.ts"
@@ -65,6 +66,8 @@ export interface NodeInfo {
   readonly version: string
   readonly mount: string
   readonly role: "primary" | "replica"
+  /** Who is the primary by the newest record that this node has heard. */
+  readonly lease?: LeaseRecord
   readonly isReady: boolean
   readonly isConnected: boolean
   readonly startedAt: string
@@ -76,13 +79,14 @@ export interface NodeInfo {
 export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
+  const lease = identity.lease?.()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
     isPrimary,
-    candidate: isPrimary,
+    candidate: identity.isCandidate ?? isPrimary,
     path: identity.dataDir,
     primary: {
       hostname: primaryName ?? "",
@@ -94,6 +98,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     version: identity.version,
     mount: identity.fuseDir,
     role: isPrimary ? "primary" : "replica",
+    ...(lease === undefined ? {} : { lease }),
     isReady: status.isReady,
     isConnected: primaryName !== undefined,
     startedAt: new Date(status.startedMs).toISOString(),

@@ -7,7 +7,13 @@
  * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
  * break the connection.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http"
 import type { AddressInfo, Server as NetServer } from "node:net"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -29,6 +35,10 @@ export type Routes = Record<string, Partial<Record<string, Handler>>> // path â†
 export interface ApiServerOptions {
   /** Of every response. */
   readonly headers: Record<string, string>
+  /** Of every response, as they are when the request has been heard. */
+  changingHeaders?(): Record<string, string>
+  /** A request that may be made has come. */
+  onRequest?(headers: IncomingHttpHeaders): void
   /** What every request has to show; undefined: nothing. */
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
@@ -41,10 +51,11 @@ export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
 
-  constructor(routes: Routes, { headers, authToken, tls, clock }: ApiServerOptions) {
+  constructor(routes: Routes, options: ApiServerOptions) {
+    const { headers, tls, clock } = options
     this.#server = createServer((request, response) => {
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      dispatch(routes, authToken, request, response).catch((error) => fail(response, error))
+      dispatch(routes, options, request, response).catch((error) => fail(response, error))
     })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
     this.#server.keepAliveTimeout = 30_000
@@ -83,11 +94,15 @@ export class ApiServer {
 
 async function dispatch(
   routes: Routes,
-  authToken: string | undefined,
+  { authToken, changingHeaders, onRequest }: ApiServerOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   if (authToken !== undefined) authorize(request.headers, authToken)
+  onRequest?.(request.headers)
+  for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
+    response.setHeader(name, value)
+  }
   const target = request.url ?? "/"
   if (!URL.canParse(target, "http://node")) return answer(response, 400, "bad request")
   const url = new URL(target, "http://node")

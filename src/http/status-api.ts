@@ -28,7 +28,7 @@ export interface StatusApiContext {
   readonly counters: Counters
   readonly clock: Clock
   readonly streams: ReadonlySet<ReplicaStream>
-  /** On a replica. */
+  /** On a node that is or was a replica. */
   readonly progress: ReplicaProgress | undefined
   /** Of the proxy, which is above this. */
   readonly metrics?: () => Iterable<MetricFamily>
@@ -43,7 +43,7 @@ export class StatusApi {
   readonly #reaped = new Map<string, number>()
 
   constructor(context: StatusApiContext) {
-    const { identity, dataDir, positions, progress, streams } = context
+    const { identity, dataDir, positions, streams } = context
     this.#context = context
     this.status = new NodeStatus(identity, {
       ...context,
@@ -53,7 +53,7 @@ export class StatusApi {
           const isWanted = (database: string) => stream.isWanted(database)
           return replica === undefined ? [] : [{ ...replica, sent, isWanted }]
         }),
-      missing: (database, txid) => progress?.missing(database, txid) ?? NOTHING,
+      missing: (database, txid) => context.progress?.missing(database, txid) ?? NOTHING,
     })
     this.ltx = new LtxUsage((database) => this.#made(database))
     this.#events = new EventFeed({
@@ -72,7 +72,8 @@ export class StatusApi {
 
   get routes(): Routes {
     const { status } = this
-    const { dataDir, positions, counters, progress, clock } = this.#context
+    const context = this.#context
+    const { dataDir, positions, counters, clock } = context
     const info = {
       status,
       journalMode: (name: string) => readJournalMode(dataDir.path(name, "database")),
@@ -81,7 +82,9 @@ export class StatusApi {
       status,
       positions,
       counters,
-      progress,
+      get progress() {
+        return context.progress
+      },
       streams: this.totals,
       reaped: this.#reaped,
       ltx: this.ltx,
@@ -101,6 +104,12 @@ export class StatusApi {
   positionsChanged(): void {
     this.#events.positionsChanged()
     this.status.changed()
+  }
+
+  /** This node is the primary now, or is it no more. */
+  roleChanged(): void {
+    this.status.changed()
+    this.#events.primaryChanged()
   }
 
   /** On a replica: the primary that it is connected to, undefined when it is not. */

@@ -24,8 +24,15 @@ import { limitStall } from "../sys/socket.ts"
 import { ChunkEncoder, encodeChunks } from "../wire/chunk.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
 import { encodeFrame, type Frame } from "../wire/frame.ts"
+import { isNodeUrl } from "../wire/node-url.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../wire/position-map.ts"
-import { PROTOCOL, PROTOCOL_HEADER, protocolProblem } from "../wire/protocol.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  PROTOCOL,
+  PROTOCOL_HEADER,
+  protocolProblem,
+} from "../wire/protocol.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { type BodyLimits, readBody } from "./body.ts"
 import { compactedFile, following, followingFile } from "./following-file.ts"
@@ -65,6 +72,10 @@ export interface StreamReplica {
   readonly id: string | undefined
   readonly name: string
   readonly connectedMs: number // since 1970
+  /** Where other nodes reach it, when it has said so. */
+  readonly url?: string | undefined
+  /** It may become the primary. */
+  readonly isCandidate?: boolean
 }
 
 export interface StreamContext {
@@ -115,7 +126,12 @@ export async function handleStream(
 
 function replicaOf(request: IncomingMessage, connectedMs: number): StreamReplica {
   const name = headerOf(request, "litefs-hostname") ?? request.socket.remoteAddress ?? "unknown"
-  return { id: headerOf(request, "litefs-id"), name, connectedMs }
+  const url = headerOf(request, ADVERTISE_URL_HEADER)
+  return {
+    ...{ id: headerOf(request, "litefs-id"), name, connectedMs },
+    url: url !== undefined && isNodeUrl(url) ? url : undefined,
+    isCandidate: headerOf(request, CANDIDATE_HEADER) === "1",
+  }
 }
 
 function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
@@ -142,6 +158,9 @@ export class ReplicaStream {
   readonly #news = new Gate() // a change, room to write, a closed connection, or time for a heartbeat
   readonly #unsubscribe: () => void
   #isClosed = false
+  #offer: string | undefined // to be sent when there is nothing else to send
+  #farewell: string | undefined
+  #isEnding = false
   #lastHeadMs = Number.NEGATIVE_INFINITY
 
   constructor(
@@ -168,6 +187,24 @@ export class ReplicaStream {
     this.#unsubscribe()
   }
 
+  /** Whether the replica is to have every database. */
+  get hasEverything(): boolean {
+    return this.#wants.databases.isAll
+  }
+
+  /** Offers the replica the role of primary, when it has been sent all there is. */
+  offer(token: string): void {
+    this.#offer = token
+    this.#news.open()
+  }
+
+  /** Ends the stream. A replica that knows what it means is told who is the primary now. */
+  end(lease: string | undefined): void {
+    this.#farewell = this.replica?.url === undefined ? undefined : lease
+    this.#isEnding = true
+    this.#news.open()
+  }
+
   isWanted(database: string): boolean {
     return this.#wants.databases.matches(database)
   }
@@ -190,8 +227,11 @@ export class ReplicaStream {
     for (;;) {
       const seen = positions.changeCount
       const passMs = clock.wallMs() // whatever was there by then has been sent when the pass is over
-      for (const name of this.#names()) await this.#sendDatabase(name)
+      for (const name of this.#names()) {
+        if (!this.#isEnding) await this.#sendDatabase(name)
+      }
       if (this.#isClosed) return
+      if (this.#isEnding) return this.#leave()
       if (!isReady) await this.#send({ type: "ready" })
       // Also under load: a replica takes it for the proof that it has everything up to the time in it.
       if (!isReady || clock.monotonicMs() - heartbeatMs >= HEARTBEAT_MS) {
@@ -199,12 +239,22 @@ export class ReplicaStream {
         heartbeatMs = clock.monotonicMs()
       }
       isReady = true
-      if (positions.changeCount !== seen) continue
+      if (positions.changeCount !== seen || this.#isEnding) continue
+      if (this.#offer !== undefined) {
+        await this.#send({ type: "handoff", leaseId: this.#offer })
+        this.#offer = undefined
+      }
       const pauseMs = HEARTBEAT_MS - (clock.monotonicMs() - heartbeatMs)
       const cancel = clock.after(Math.max(0, pauseMs), () => this.#news.open())
       await this.#news.wait()
       cancel()
     }
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#farewell !== undefined) await this.#send({ type: "handoff", leaseId: this.#farewell })
+    await this.#send({ type: "end" })
+    this.#response.end()
   }
 
   /** Databases that either side has and the replica wants. */
@@ -227,7 +277,7 @@ export class ReplicaStream {
     for (;;) {
       const { pos, stored } = positions.read(slot)
       const known = this.#known.get(name) ?? ZERO_POS
-      if (this.#isClosed || posEquals(known, pos)) return
+      if (this.#isClosed || this.#isEnding || posEquals(known, pos)) return
       const isBehind = known.txid < pos.txid
       const next = isBehind ? this.#findRecent(slot, known) : undefined
       if (next === undefined && isBehind && known.txid >= stored.txid) return // its file is being made
@@ -295,7 +345,7 @@ export class ReplicaStream {
         const part = await snapshot.next()
         if (part === undefined) break
         await chunks.write(part)
-        if (this.#isClosed) return this.#leave(snapshot)
+        if (this.#isClosed) return this.#park(snapshot)
       }
     } catch (error) {
       await snapshot.end()
@@ -330,7 +380,7 @@ export class ReplicaStream {
   }
 
   /** The replica has gone, and may come back. */
-  async #leave(snapshot: ResumableSnapshot): Promise<undefined> {
+  async #park(snapshot: ResumableSnapshot): Promise<undefined> {
     const { parked } = this.#context
     if (this.#wants.canResume && parked !== undefined) parked.park(snapshot)
     else await snapshot.end()

@@ -8,6 +8,8 @@
  * likes. What the daemon itself changes (on a replica) the peer thread tells the kernel. Names of files that
  * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
  */
+
+import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { Deferred } from "../fuse/deferred.ts"
@@ -94,6 +96,39 @@ export class Directory implements FileSystem {
     const database = new MountedDatabase(name, this.#context, state)
     this.#databases.set(name, database)
     return database
+  }
+
+  /** This node becomes the primary of what another thread has applied so far. */
+  takeOver(handovers: readonly DatabaseHandover[]): void {
+    for (const handover of handovers) {
+      const { name, state } = handover
+      if (state === undefined) this.#damaged.add(name)
+      else
+        (this.#databases.get(name) ?? this.addDatabase(name, undefined)).takeOver(
+          handover,
+          historyState(state),
+        )
+    }
+  }
+
+  /** This node becomes a replica. Clients write nothing from here on. */
+  handOver(): DatabaseHandover[] {
+    const handovers = [...this.#damaged].map(damagedHandover)
+    this.#damaged.clear()
+    for (const database of this.#databases.values()) {
+      const handover = database.handOver()
+      if (handover.isUndone) this.#abandonJournal(database)
+      handovers.push(handover)
+    }
+    return handovers
+  }
+
+  #abandonJournal({ name, journal }: MountedDatabase): void {
+    const node = this.#names.get(`${name}-journal`)
+    if (node === undefined) return void journal.remove().close()
+    if (node.entry instanceof JournalEntry) node.entry.abandon()
+    this.#names.delete(node.entry.name)
+    if (node.references === 0) this.forget(node.entry.nodeId, 0)
   }
 
   /** After the mount has gone. */
@@ -310,7 +345,7 @@ export class Directory implements FileSystem {
       throw FuseError.of(Errno.EACCES) // reserved
     }
     if (kind === "database") {
-      if (!role.isPrimary) throw FuseError.of(Errno.EACCES)
+      if (!role.isPrimary || !this.#context.log.isOpen) throw FuseError.of(Errno.EACCES)
       checkNewDatabaseName(name)
       this.#context.dataDir.createDatabase(name)
       const database = this.database(name) ?? this.addDatabase(name, emptyHistoryState())

@@ -1,7 +1,10 @@
 /** The fs thread as the main thread sees it. */
+import { MessageChannel } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
+import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
@@ -35,6 +38,11 @@ export class FsWorker {
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
   readonly #written = new Map<number, (txid: Txid | undefined) => void>()
   readonly #on: FsListener
+  /** Through it handovers go, which share memory: the mailbox cannot carry that. */
+  readonly #channel = new MessageChannel()
+  readonly #shutting: ((problem: string | undefined) => void)[] = [] // answered in order
+  #handedOver = Promise.withResolvers<readonly DatabaseHandover[]>()
+  #takenOver = Promise.withResolvers<void>()
   #nextSnapshot = 1
   #nextRequest = 1
 
@@ -51,7 +59,11 @@ export class FsWorker {
 
   /** Recovers the databases, on a primary. Resolves with those whose saved checksums were believed. */
   async start(options: Omit<FsThreadOptions, "mailboxFd">): Promise<readonly string[]> {
-    this.#tell({ type: "start", options: { ...options, mailboxFd: this.#readFd } })
+    const { port2: handovers } = this.#channel
+    const given = { ...options, mailboxFd: this.#readFd }
+    this.#worker.postMessage({ type: "start", options: given, handovers } satisfies FsCommand, [
+      handovers,
+    ])
     return this.#ready.promise
   }
 
@@ -82,6 +94,35 @@ export class FsWorker {
     const state = await promise
     if (state === undefined) return undefined
     return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
+  }
+
+  /** On a primary: takes no transaction from here on. Rejects when not all that were taken can be sent. */
+  async shut(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+    this.#shutting.push(resolve)
+    this.#mailbox.send({ type: "shut" })
+    const problem = await promise
+    if (problem !== undefined) throw new LitefsError("io", `Cannot stop taking writes: ${problem}`)
+  }
+
+  /** Takes transactions again. */
+  open(): void {
+    this.#mailbox.send({ type: "open" })
+  }
+
+  /** Ends being the primary. What it resolves with is for the peer thread. */
+  async handOver(): Promise<readonly DatabaseHandover[]> {
+    this.#handedOver = Promise.withResolvers()
+    this.#mailbox.send({ type: "hand-over" })
+    return this.#handedOver.promise
+  }
+
+  /** Begins to be the primary, with what the peer thread has handed over. */
+  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    this.#takenOver = Promise.withResolvers()
+    this.#channel.port1.postMessage(handovers)
+    this.#mailbox.send({ type: "take-over" })
+    await this.#takenOver.promise
   }
 
   /** The last transaction of which everything is in the database file; undefined when there is none. */
@@ -117,6 +158,12 @@ export class FsWorker {
         this.#written.get(event.request)?.(event.txid)
         this.#written.delete(event.request)
         return
+      case "shut":
+        return this.#shutting.shift()?.(event.problem)
+      case "handed-over":
+        return this.#handedOver.resolve(event.handovers)
+      case "taken-over":
+        return this.#takenOver.resolve()
       case "rewritten":
         return this.#on.rewritten(event.database)
       case "publish":

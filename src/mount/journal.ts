@@ -33,6 +33,11 @@ export class JournalEntry extends BackedEntry {
     this.#capture.journalEnding(() => super.removing())
   }
 
+  /** The transaction in it has come to nothing, and the daemon has seen to that. */
+  abandon(): void {
+    super.removing()
+  }
+
   get #capture() {
     const { capture } = this.#database
     if (capture === undefined) throw FuseError.of(Errno.EACCES)

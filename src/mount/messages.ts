@@ -1,5 +1,7 @@
 /** What the other threads and the fs thread tell each other. */
+import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -22,7 +24,7 @@ export interface FsThreadOptions {
 
 /** From the main thread, before it serves. */
 export type FsCommand =
-  | { readonly type: "start"; readonly options: FsThreadOptions }
+  | { readonly type: "start"; readonly options: FsThreadOptions; readonly handovers: MessagePort }
   /** `unwanted` are descriptors that it is not to keep open. */
   | { readonly type: "serve"; readonly device: Fd; readonly unwanted: readonly Fd[] }
 
@@ -42,6 +44,13 @@ export type FsMessage =
   /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
   | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }
+  /** Take no transaction any more, and make the LTX files of all there are. Answered by `shut`. */
+  | { readonly type: "shut" }
+  | { readonly type: "open" }
+  /** Become a replica: give up everything. Answered by `handed-over`. */
+  | { readonly type: "hand-over" }
+  /** Become the primary of what comes through the port for handovers. Answered by `taken-over`. */
+  | { readonly type: "take-over" }
   /** The peer thread has looked at the transaction of a `publish`. */
   | { readonly type: "published"; readonly request: number }
   /** Up to where is everything in the database file? Answered by `written`. */
@@ -55,6 +64,10 @@ export type FsEvent =
   | { readonly type: "changed" } // positions have; look at Positions
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
+  /** Undefined: it is done. */
+  | { readonly type: "shut"; readonly problem: string | undefined }
+  | { readonly type: "handed-over"; readonly handovers: readonly DatabaseHandover[] }
+  | { readonly type: "taken-over" }
   | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */

@@ -1,17 +1,22 @@
 /**
  * One database as the mount shows it: its files, and on the primary what captures its transactions.
+ *
+ *   replica ── takeOver(): what the peer thread had ──▶ primary ── handOver(): to the peer thread ──▶ replica
  */
 import { Capture } from "../capture/capture.ts"
+import { type DatabaseHandover, damagedHandover } from "../capture/handover.ts"
 import { History, type HistoryState } from "../capture/history.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { Deferred } from "../fuse/deferred.ts"
+import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
+import { rollBack } from "../recovery/journal-rollback.ts"
 import { BackedFile } from "../store/backed-file.ts"
-import type { TransactionLog } from "../store/commit-log.ts"
 import type { Column, Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import type { GatedLog } from "../store/gated-log.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
@@ -27,7 +32,7 @@ export interface MountedDatabaseContext {
   readonly role: Role
   readonly nodeId: bigint
   readonly clock: Clock
-  readonly log: TransactionLog
+  readonly log: GatedLog
   /** Whether the kernel's id is that of the peer thread. */
   isPeer(thread: number): boolean
   onAppended(name: string, size: number, durationMs: number): void
@@ -47,7 +52,7 @@ export class MountedDatabase {
   readonly shm: BackedFile
   readonly role: Role
   readonly #context: MountedDatabaseContext
-  readonly #capture: Capture | undefined
+  #capture: Capture | undefined
   #hasComplained = false
   /** What clients see added to the counters in the header (header-disguise.ts). */
   disguise = 0
@@ -63,18 +68,44 @@ export class MountedDatabase {
     this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
     this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
     this.slot = context.positions.add(name)
-    if (state === undefined) return
-    const ltx = new LtxDirectory(dataDir.ltxDir(name))
+    if (state !== undefined) this.#capture = this.#makeCapture(state)
+  }
+
+  #makeCapture(state: HistoryState): Capture {
+    const { name, database, journal, wal } = this
+    const context = this.#context
+    const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
     const history = new History(name, state, { ...context, ltx })
-    this.#capture = new Capture({
-      history,
-      database: this.database,
-      journal: this.journal,
-      wal: this.wal,
-      log,
+    return new Capture({
+      ...{ history, database, journal, wal, log },
       onCommit: () => this.#publish(),
       onRewrite: () => context.onRewrite(name),
     })
+  }
+
+  /** This node becomes the primary: captures from here on, what has been applied so far. */
+  takeOver(handover: DatabaseHandover, state: HistoryState): void {
+    this.#capture = this.#makeCapture(state)
+    this.#capture.adopt(handover)
+    this.disguise = 0
+    this.#hasComplained = false
+  }
+
+  /**
+   * This node becomes a replica: nothing is captured any more, clients can write nothing. A client in the middle of
+   * a transaction finds it undone.
+   */
+  handOver(): DatabaseHandover {
+    const capture = this.#capture
+    if (capture === undefined) return damagedHandover(this.name)
+    this.#capture = undefined
+    try {
+      if (capture.isHalfWritten) rollBack(this.journal.path, this.database)
+      return capture.handOver()
+    } catch (error) {
+      log.error("database is unavailable, its files are left as they are", { db: this.name, error })
+      return damagedHandover(this.name)
+    }
   }
 
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
@@ -122,7 +153,7 @@ export class MountedDatabase {
   }
 
   #publish(): void {
-    const { history } = this.#capture as Capture
+    const history = must(this.#capture, "capture").history
     this.#context.positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.slot)
   }

@@ -112,6 +112,10 @@ function put(
 ): MountedDatabase {
   const { dataDir } = context
   known?.capture?.assertUsable()
+  if (!context.role.isPrimary || !context.log.isOpen) {
+    const problem = "this node is handing its role of primary over, import on the new primary"
+    throw new LitefsError("no-primary", `Cannot import "${name}": ${problem}`)
+  }
   if (known === undefined) dataDir.createDatabase(name)
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const history =
@@ -123,7 +127,7 @@ function put(
     throw error
   }
   const database = known ?? directory.addDatabase(name, history)
-  must(database.capture, "capture").adopt(content)
+  must(database.capture, "capture").replace(content)
   return database
 }
 

@@ -5,20 +5,27 @@
  *
  * While it serves it has no event loop. It is told things through its mailbox, and tells the main thread
  * things with postMessage(). It never touches its own mount and never waits for another thread.
+ *
+ * On the primary it captures transactions. `hand-over` and `take-over` change that while it serves, between two
+ * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
+ * neither the log nor a database's files but to read.
  */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { FrozenView } from "../capture/frozen-view.ts"
+import type { DatabaseHandover } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
-import { unreachable } from "../lib/assert.ts"
+import { must, unreachable } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
-import { type CommitLog, directLog } from "../store/commit-log.ts"
+import type { CommitLog } from "../store/commit-log.ts"
 import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
+import { GatedLog } from "../store/gated-log.ts"
 import { Positions, type Slot } from "../store/positions.ts"
 import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
@@ -47,7 +54,9 @@ let positions: Positions
 let flags: SharedFlags
 let counters: Counters
 let recent: RecentTransactions
-let commitLog: CommitLog | undefined
+let handovers: MessagePort
+let commitLog: CommitLog | undefined // of a primary
+const gate = new GatedLog()
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
 const unstored = new Set<Slot>()
@@ -56,8 +65,9 @@ let canStore = true
 /** A disk that was full has room again without anybody telling us. */
 const STORE_RETRY_MS = 500
 
-function start(given: FsThreadOptions): void {
+function start(given: FsThreadOptions, port: MessagePort): void {
   options = given
+  handovers = port
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
   const dataDir = new DataDir(options.dataDir)
@@ -65,15 +75,7 @@ function start(given: FsThreadOptions): void {
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
   recent = new RecentTransactions(options.recent)
-  if (role.isPrimary) {
-    commitLog = openCommitLog(dataDir, log, {
-      isFree: (segment) => flags.isSegmentFree(segment),
-      onFull: (segment) => {
-        flags.setSegmentFree(segment, false)
-        tell({ type: "segment-full", segment })
-      },
-    })
-  }
+  if (role.isPrimary) openLog(dataDir)
   const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
   context = {
     dataDir,
@@ -83,7 +85,7 @@ function start(given: FsThreadOptions): void {
     role,
     nodeId: options.nodeId,
     clock: systemClock,
-    log: commitLog ?? directLog,
+    log: gate,
     isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
     onAppended: countCommit,
     onCommit: (slot) => {
@@ -102,6 +104,17 @@ function start(given: FsThreadOptions): void {
   }
   directory = new Directory(context, states)
   tell({ type: "ready", believed: believed(states) })
+}
+
+function openLog(dataDir: DataDir): void {
+  commitLog = openCommitLog(dataDir, log, {
+    isFree: (segment) => flags.isSegmentFree(segment),
+    onFull: (segment) => {
+      flags.setSegmentFree(segment, false)
+      tell({ type: "segment-full", segment })
+    },
+  })
+  gate.open(commitLog)
 }
 
 /**
@@ -133,6 +146,39 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   directory.settle()
   closeLog()
   tell({ type: "stopped" })
+}
+
+/** No transaction is added from here on, until the gate is opened or another thread has taken over. */
+function shut(): void {
+  gate.shut()
+  storeCommits()
+  const problem = unstored.size === 0 ? undefined : "LTX files cannot be made"
+  tell({ type: "shut", problem })
+}
+
+function handOver(): void {
+  gate.shut()
+  const handovers = directory.handOver()
+  role.isPrimary = false
+  gate.materialize()
+  storeCommits()
+  must(commitLog, "commit log").clear()
+  commitLog?.close()
+  commitLog = undefined
+  tell({ type: "handed-over", handovers })
+}
+
+function takeOver(): void {
+  const { message } = must(receiveMessageOnPort(handovers), "handover") as {
+    readonly message: readonly DatabaseHandover[]
+  }
+  openLog(context.dataDir)
+  directory.takeOver(message)
+  role.isPrimary = true
+  role.primaryName = undefined
+  role.changedMs = systemClock.wallMs()
+  storeCommits()
+  tell({ type: "taken-over" })
 }
 
 function countCommit(name: string, size: number, durationMs: number): void {
@@ -175,6 +221,14 @@ function closeLog(): void {
 
 function handleMessage(message: FsMessage): void {
   switch (message.type) {
+    case "shut":
+      return shut()
+    case "open":
+      return gate.open()
+    case "hand-over":
+      return handOver()
+    case "take-over":
+      return takeOver()
     case "primary":
       role.primaryName = message.name
       role.changedMs = systemClock.wallMs()
@@ -233,7 +287,7 @@ function tell(event: FsEvent): void {
 
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
   try {
-    if (data.type === "start") start(data.options)
+    if (data.type === "start") start(data.options, data.handovers)
     else serveDevice(data.device, data.unwanted)
   } catch (error) {
     tell({ type: "failed", message: messageOf(error) })

@@ -1,4 +1,5 @@
 /** How a transaction that is stored in an LTX file gets into a database that clients have open. */
+import type { WalHandover } from "../capture/handover.ts"
 import type { WalFrames } from "../capture/wal-frames.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -29,6 +30,10 @@ export interface Applier {
    * that is the WAL mode's way to do it.
    */
   yield(): boolean
+  /** Opens what keeps clients from taking the WAL away, when there is one. */
+  attach(): Promise<void>
+  /** What is in the WAL, for the thread that goes on; nothing is applied from here on. */
+  handOver(): { readonly wal: WalHandover | undefined; readonly isWalOpen: boolean }
   /** Closes what is open in the mount. The next apply() opens it again. */
   detach(): void
   /** After the mount has gone: has everything in the database file. */

@@ -11,6 +11,7 @@
  *
  * A crash in the middle leaves a torn database file, and LTX files from which recovery makes it whole.
  */
+import type { WalHandover } from "../capture/handover.ts"
 import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
 import type { Logger } from "../lib/log.ts"
@@ -43,6 +44,8 @@ export interface DatabaseApplierContext {
   readonly isWalOpen: boolean
   /** What the mount adds to the counters in the header of the file, 0 as a rule: see sqlite/header-disguise.ts. */
   readonly disguise: number
+  /** What is in the WAL already. */
+  readonly wal?: WalHandover | undefined
 }
 
 type Mode = "rollback" | "wal" | "leaving"
@@ -63,7 +66,7 @@ export class DatabaseApplier implements Applier {
     this.#context = context
     this.#files = new MountedFiles(context)
     const wal = new BackedFile("wal", dataDir.path(name, "wal"))
-    this.#wal = new WalApplier({ ...context, wal, files: this.#files })
+    this.#wal = new WalApplier({ ...context, wal, handover: context.wal, files: this.#files })
   }
 
   get frames() {
@@ -89,6 +92,15 @@ export class DatabaseApplier implements Applier {
     if (this.#findMode() === "rollback") this.#files.detach()
     else this.#wal.unpin()
     return this.#mode !== "rollback"
+  }
+
+  async attach(): Promise<void> {
+    if (this.#findMode() !== "rollback") await this.#wal.attach()
+  }
+
+  handOver() {
+    const isWalOpen = this.#findMode() !== "rollback"
+    return { wal: isWalOpen ? this.#wal.handOver() : undefined, isWalOpen }
   }
 
   detach(): void {
@@ -232,6 +244,7 @@ export class DatabaseApplier implements Applier {
   /** What the file says is true while nothing is in the WAL. */
   #modeOfFile(): Mode {
     const { database } = this.#context
+    if (!database.open()) return "rollback"
     const n = database.read(page.address, DATABASE_HEADER_SIZE, 0)
     const header = decodeDatabaseHeader(page.bytes.subarray(0, n))
     this.#pageSize = header?.pageSize ?? 0

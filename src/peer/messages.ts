@@ -1,5 +1,6 @@
 /** What the main thread and the peer thread tell each other. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
@@ -79,6 +80,19 @@ export type PeerCommand =
     }
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
+  /** On the primary: keep clients from writing, within the time. Answered by `locked`. */
+  | {
+      readonly type: "lock-writes"
+      readonly databases: readonly string[]
+      readonly limitMs: number
+    }
+  | { readonly type: "unlock-writes" }
+  /** Give up what a replica has, for the fs thread. Answered by `handed-over`. */
+  | { readonly type: "hand-over" }
+  /** The fs thread has taken over: let go of the files, and tell the kernel. Answered by `switched`. */
+  | { readonly type: "let-go" }
+  /** Take over from the fs thread. Answered by `switched`. */
+  | { readonly type: "take-over"; readonly handovers: readonly DatabaseHandover[] }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
@@ -90,6 +104,11 @@ export type ImportResult =
   /** Undefined: the file has to be prepared again, since the database has changed. */
   | { readonly kind: "done"; readonly pos: Pos | undefined }
   | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
+
+export type HandoverResult =
+  | { readonly kind: "done"; readonly handovers: readonly DatabaseHandover[] }
+  /** Nothing has changed. */
+  | { readonly kind: "failed"; readonly message: string }
 
 export type PeerEvent =
   | { readonly type: "ready"; readonly believed: readonly string[] }
@@ -122,6 +141,10 @@ export type PeerEvent =
       readonly size: number
     }
   | { readonly type: "published"; readonly database: string }
+  /** Undefined: all is locked. */
+  | { readonly type: "locked"; readonly problem: string | undefined }
+  | { readonly type: "handed-over"; readonly result: HandoverResult }
+  | { readonly type: "switched" }
   /** Undefined: there is no such database. */
   | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
   | { readonly type: "imported"; readonly request: number; readonly result: ImportResult }

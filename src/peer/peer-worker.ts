@@ -1,5 +1,6 @@
 /** The peer thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -8,7 +9,13 @@ import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
-import type { ImportResult, PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
+import type {
+  HandoverResult,
+  ImportResult,
+  PeerCommand,
+  PeerEvent,
+  PeerThreadOptions,
+} from "./messages.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
@@ -32,6 +39,9 @@ export class PeerWorker {
   readonly #imports = new Map<number, (result: ImportResult) => void>()
   /** How often a state of a database had to be kept that the primary does not have. */
   divergenceCount = 0
+  #locked = Promise.withResolvers<string | undefined>()
+  #handedOver = Promise.withResolvers<HandoverResult>()
+  #switched = Promise.withResolvers<void>()
   #nextNumber = 1 // of freezes and imports
 
   constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
@@ -79,6 +89,41 @@ export class PeerWorker {
 
   rewritten(database: string): void {
     this.#tell({ type: "rewritten", database })
+  }
+
+  /** On the primary: keeps clients from writing to the databases; rejects when that takes too long. */
+  async lockWrites(databases: readonly string[], limitMs: number): Promise<void> {
+    this.#locked = Promise.withResolvers()
+    this.#tell({ type: "lock-writes", databases, limitMs })
+    const problem = await this.#locked.promise
+    if (problem !== undefined) throw new LitefsError("unavailable", problem)
+  }
+
+  unlockWrites(): void {
+    this.#tell({ type: "unlock-writes" })
+  }
+
+  /** Ends applying, when what has come is applied. What it resolves with is for the fs thread. */
+  async handOver(): Promise<readonly DatabaseHandover[]> {
+    this.#handedOver = Promise.withResolvers()
+    this.#tell({ type: "hand-over" })
+    const result = await this.#handedOver.promise
+    if (result.kind === "done") return result.handovers
+    throw new LitefsError("unavailable", result.message)
+  }
+
+  /** The fs thread has taken over: clients may write. */
+  async letGo(): Promise<void> {
+    this.#switched = Promise.withResolvers()
+    this.#tell({ type: "let-go" })
+    await this.#switched.promise
+  }
+
+  /** Begins to apply, on what the fs thread has handed over. */
+  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    this.#switched = Promise.withResolvers()
+    this.#tell({ type: "take-over", handovers })
+    await this.#switched.promise
   }
 
   /** After the mount has gone. */
@@ -228,6 +273,12 @@ export class PeerWorker {
         return
       case "published":
         return must(this.#publishing.shift(), "transaction to publish")()
+      case "locked":
+        return this.#locked.resolve(event.problem)
+      case "handed-over":
+        return this.#handedOver.resolve(event.result)
+      case "switched":
+        return this.#switched.resolve()
       case "settled":
         return this.#settled.resolve()
       case "detached":

@@ -9,6 +9,7 @@
  * whole database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
 import { FrozenView } from "../capture/frozen-view.ts"
+import { type DatabaseHandover, sharedState, type WalHandover } from "../capture/handover.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { discardKept, keepHistory } from "../diverged/kept-history.ts"
 import {
@@ -60,6 +61,8 @@ export interface ClientView {
   readonly isWalOpen: boolean
   /** What is added to the counters in its header: see sqlite/header-disguise.ts. */
   readonly disguise: number
+  /** What is in the WAL already. */
+  readonly wal?: WalHandover | undefined
 }
 
 export class ReplicaDatabase {
@@ -71,13 +74,20 @@ export class ReplicaDatabase {
   readonly #views = new Set<FrozenView>()
   #unfinished: Takeover | undefined
   #disguise = 0
+  /** A transaction is in the log, and perhaps not in the database. */
+  #isBehindLog = false
 
-  constructor(name: string, context: ReplicaDatabaseContext, state: HistoryState) {
+  constructor(
+    name: string,
+    context: ReplicaDatabaseContext,
+    state: HistoryState,
+    view: ClientView = { isWalOpen: false, disguise: 0 },
+  ) {
     this.name = name
     this.#context = context
     this.#state = state
     this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
-    this.#applier = context.makeApplier(this.#file, { isWalOpen: false, disguise: 0 })
+    this.#applier = context.makeApplier(this.#file, view)
   }
 
   get pos(): Pos {
@@ -104,8 +114,37 @@ export class ReplicaDatabase {
     view.close()
   }
 
+  /** Keeps clients from taking the WAL away that is here. */
+  async attach(): Promise<void> {
+    if (this.#state.commit > 0) await this.#applier.attach()
+  }
+
   detach(): void {
     this.#applier.detach()
+  }
+
+  /**
+   * For the thread that captures transactions from here on. What is open in the mount stays so until detach(): it
+   * keeps clients from taking the WAL away.
+   */
+  handOver(): DatabaseHandover {
+    this.#endTakeover()
+    if (this.#isBehindLog) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot take writes of "${this.name}": its last transaction could not be applied, see the log`,
+      )
+    }
+    for (const view of this.#views) view.break()
+    const isThere = this.#state.commit > 0
+    const { wal, isWalOpen } = isThere
+      ? this.#applier.handOver()
+      : { wal: undefined, isWalOpen: false }
+    return {
+      name: this.name,
+      state: sharedState(this.#state),
+      ...{ wal, isWalOpen, disguise: this.#disguise, isUndone: false },
+    }
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -130,8 +169,10 @@ export class ReplicaDatabase {
     this.#checkFollowsOn(incoming)
     if (isSnapshot(header)) return this.#takeOver(incoming)
     incoming.store()
+    this.#isBehindLog = true
     const publish = () => {
       this.#advance(incoming)
+      this.#isBehindLog = false
       this.#context.publish(this.name, this.#state)
     }
     if (header.commit === 0) {

@@ -1,13 +1,22 @@
 /**
  * What the WAL of a replica holds: which page each frame has, and which pages the database file does not have yet.
  */
+
+import type { WalHandover } from "../capture/handover.ts"
 import { UnwrittenPages } from "../capture/unwritten-pages.ts"
 import { WalFrames } from "../capture/wal-frames.ts"
-import { must } from "../lib/assert.ts"
+import { assert, must } from "../lib/assert.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
-import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
+import {
+  decodeWalHeader,
+  WAL_FRAME_HEADER_SIZE,
+  WAL_HEADER_SIZE,
+  walFrameOffset,
+} from "../sqlite/wal.ts"
+import type { WalIndexHeader } from "../sqlite/wal-index.ts"
 import type { BackedFile } from "../store/backed-file.ts"
+import { readBytesAt } from "../sys/file.ts"
 import type { Region } from "../sys/memory.ts"
 
 export class ReplicaWal {
@@ -15,6 +24,7 @@ export class ReplicaWal {
   readonly disguise: number
   readonly frames = new WalFrames()
   readonly #unwritten = new UnwrittenPages()
+  readonly #ends: number[] = [] // frames at the end of each transaction
 
   /** `disguise` is in the header of page 1 as clients see it: see sqlite/header-disguise.ts. */
   constructor(file: BackedFile, disguise: number) {
@@ -29,6 +39,36 @@ export class ReplicaWal {
       this.#unwritten.add(pgno, txid)
     }
     this.#unwritten.truncate(commit)
+    this.#ends.push(this.frames.count)
+  }
+
+  /** Goes on with frames that clients of a primary have written. */
+  adopt({ pgnos, ends, unwritten }: WalHandover): void {
+    for (const pgno of pgnos) this.frames.add(pgno)
+    for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
+    this.#ends.push(...ends)
+  }
+
+  /** Undefined when no frame counts. `last` is what the wal-index says. */
+  handOver(last: WalIndexHeader | undefined): WalHandover | undefined {
+    const { frames } = this
+    if (last === undefined || frames.count === 0) return undefined
+    const bytes = new Uint8Array(WAL_HEADER_SIZE)
+    readBytesAt("wal:read", this.file.fd, bytes, 0)
+    const header = must(decodeWalHeader(bytes), "WAL header")
+    assert(
+      header.salt1 === last.salt1 && header.salt2 === last.salt2,
+      "the WAL is the one of the index",
+    )
+    return {
+      header,
+      pgnos: Uint32Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame)),
+      ends: [...this.#ends],
+      unwritten: [...this.#unwritten.entries()],
+      pageCount: last.pageCount,
+      checksum1: last.frameChecksum1,
+      checksum2: last.frameChecksum2,
+    }
   }
 
   /** Pages of which the newest frame is one of the first `frameCount` and not in the database file, ascending. */
@@ -62,6 +102,7 @@ export class ReplicaWal {
   /** The log starts over. */
   clear(): void {
     this.frames.clear()
+    this.#ends.length = 0
     this.#unwritten.clear()
   }
 

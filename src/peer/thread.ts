@@ -3,22 +3,33 @@
  *
  *   new Worker ── start ──▶ ready ── mounted ──▶ serving commands ── detach ──▶ detached
  *
+ * On a replica it applies transactions. Roles change while it serves (cluster/member.ts): to become the primary,
+ *
+ *   hand-over: finish what has come, close the commit log ─▶ (fs thread takes over) ─▶ let-go: close files, tell the kernel
+ *
+ * and to become a replica,
+ *
+ *   lock-writes ─▶ (fs thread hands over) ─▶ take-over: open the commit log, hold the files, tell the kernel, unlock
+ *
  * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
  * for different databases do not wait for each other.
  */
+import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
-import { systemClock } from "../lib/clock.ts"
+import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
-import { type CommitLog, directLog, type TransactionLog } from "../store/commit-log.ts"
+import { type CommitLog, directLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
+import { readJournalMode } from "../store/journal-mode.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { syncFileSystem } from "../sys/file.ts"
@@ -35,13 +46,16 @@ import { KernelCache } from "./kernel-cache.ts"
 import { maintain } from "./maintenance.ts"
 import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
 import { nodeIdAt } from "./mounted-files.ts"
-import { ReplicaDatabase } from "./replica-database.ts"
+import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
 import { publish } from "./wal-publisher.ts"
+import { WriteLocks } from "./write-locks.ts"
 
 declare const self: Worker
 
 const log = logger("peer")
+
+const ATTACH_MS_MAX = 1000
 
 class PeerThread {
   readonly #options: PeerThreadOptions
@@ -49,9 +63,8 @@ class PeerThread {
   readonly #positions: Positions
   readonly #flags: SharedFlags
   readonly #fs: MailboxSender<FsMessage>
-  readonly #log: TransactionLog
-  readonly #commitLog: CommitLog | undefined
-  readonly #recovered: RecoveredDatabases
+  #commitLog: CommitLog | undefined // of a replica
+  #recovered: RecoveredDatabases = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
   readonly #incoming = new Map<number, IncomingFile>()
@@ -60,6 +73,7 @@ class PeerThread {
   readonly #imports = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
+  #writeLocks: WriteLocks | undefined
   #nextReplace = 1
   #cache: KernelCache | undefined
   #primaryName: string | undefined
@@ -73,20 +87,19 @@ class PeerThread {
     this.#flags = new SharedFlags(options.flags)
     this.#flags.peerThreadId = threadId()
     this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
-    if (options.isPrimary) {
-      this.#log = directLog
-      this.#recovered = new Map()
-    } else {
-      this.#commitLog = openCommitLog(this.#dataDir, log, {
-        isFree: (segment) => this.#flags.isSegmentFree(segment),
-        onFull: (segment) => {
-          this.#flags.setSegmentFree(segment, false)
-          this.#releaseSegment(segment)
-        },
-      })
-      this.#log = this.#commitLog
-      this.#recovered = recoverDatabases(this.#dataDir, this.#positions, log)
-    }
+    if (options.isPrimary) return
+    this.#openLog()
+    this.#recovered = recoverDatabases(this.#dataDir, this.#positions, log)
+  }
+
+  #openLog(): void {
+    this.#commitLog = openCommitLog(this.#dataDir, log, {
+      isFree: (segment) => this.#flags.isSegmentFree(segment),
+      onFull: (segment) => {
+        this.#flags.setSegmentFree(segment, false)
+        this.#releaseSegment(segment)
+      },
+    })
   }
 
   /** Databases whose saved checksums were believed. */
@@ -138,6 +151,16 @@ class PeerThread {
         return this.#forgetFile(command.database)
       case "publish":
         return this.#publishLast(command.database, command.last)
+      case "lock-writes":
+        return void this.#lockWrites(command.databases, command.limitMs)
+      case "unlock-writes":
+        return this.#unlockWrites()
+      case "hand-over":
+        return void this.#handOver()
+      case "let-go":
+        return this.#letGo()
+      case "take-over":
+        return void this.#takeOver(command.handovers).catch(fail)
       case "release-segment":
         return this.#releaseSegment(command.segment)
       case "settle":
@@ -202,6 +225,7 @@ class PeerThread {
 
   async #detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
+    this.#unlockWrites()
     for (const database of this.#databases.values()) database.detach()
     await Promise.all(this.#imports)
   }
@@ -324,6 +348,106 @@ class PeerThread {
     closeLog(this.#commitLog)
   }
 
+  async #lockWrites(databases: readonly string[], limitMs: number): Promise<void> {
+    try {
+      this.#writeLocks = await WriteLocks.acquire({
+        directory: this.#options.fuseDir,
+        databases,
+        clock: systemClock,
+        limitMs,
+        signal: this.#stopping.signal,
+        isWalMode: (name) => usesWal(this.#dataDir, name),
+      })
+      // What is synced now need not be when the commit log is closed, which everybody waits for.
+      syncFileSystem("log:syncfs", this.#dataDir.root)
+      tell({ type: "locked", problem: undefined })
+    } catch (error) {
+      this.#unlockWrites()
+      tell({ type: "locked", problem: messageOf(error) })
+    }
+  }
+
+  #unlockWrites(): void {
+    this.#writeLocks?.release()
+    this.#writeLocks = undefined
+  }
+
+  async #handOver(): Promise<void> {
+    try {
+      for (const incoming of this.#incoming.values()) incoming.discard()
+      this.#incoming.clear()
+      await Promise.all(this.#queues.values())
+      const names = new Set([...this.#recovered.keys(), ...this.#databases.keys()])
+      const handovers = [...names].map((name) => this.#handOverOne(name))
+      this.#commitLog?.clear()
+      this.#commitLog?.close()
+      this.#commitLog = undefined
+      this.#recovered = new Map()
+      tell({ type: "handed-over", result: { kind: "done", handovers } })
+    } catch (error) {
+      tell({ type: "handed-over", result: { kind: "failed", message: messageOf(error) } })
+    }
+  }
+
+  #handOverOne(name: string): DatabaseHandover {
+    const isDamaged = this.#recovered.has(name) && this.#recovered.get(name) === undefined
+    return isDamaged ? damagedHandover(name) : this.#database(name).handOver()
+  }
+
+  #letGo(): void {
+    const names = [...this.#databases.keys()]
+    for (const database of this.#databases.values()) database.detach()
+    this.#databases.clear()
+    this.#queues.clear()
+    this.#forgetRole(names)
+    tell({ type: "switched" })
+  }
+
+  async #takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    this.#openLog()
+    this.#recovered = new Map(
+      handovers.map(({ name, state }) => [name, state && historyState(state)]),
+    )
+    for (const handover of handovers) {
+      if (handover.state === undefined) continue
+      const { name, isUndone } = handover
+      await this.#attach(this.#database(name, handover))
+      if (!isUndone) continue
+      this.#forgetFile(name)
+      this.#cache?.forgetName(`${name}-journal`)
+    }
+    this.#forgetRole([...this.#databases.keys()])
+    this.#unlockWrites()
+    tell({ type: "switched" })
+  }
+
+  /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
+  async #attach(database: ReplicaDatabase): Promise<void> {
+    const { name } = database
+    const attached = Promise.withResolvers<void>()
+    this.#enqueue(name, async () => {
+      try {
+        await database.attach()
+      } catch (error) {
+        log.warn("cannot keep the WAL of a database", { db: name, error }) // the next transaction tries again
+      }
+      attached.resolve()
+    })
+    await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+  }
+
+  /** What the kernel knows of the permissions of databases and of the directory, and of `.primary`. */
+  #forgetRole(names: readonly string[]): void {
+    this.#cache?.forgetName(".primary")
+    for (const name of names) {
+      try {
+        this.#cache?.forgetAttributes(nodeIdAt(this.#options.fuseDir, name))
+      } catch {
+        // A database that was dropped, or has no content yet, has no file.
+      }
+    }
+  }
+
   #refuse(file: number, database: string, error: unknown): void {
     const code = error instanceof LitefsError ? error.code : "io"
     tell({ type: "refused", file, database, code, message: messageOf(error) })
@@ -334,7 +458,7 @@ class PeerThread {
     this.#queues.set(name, before.then(work))
   }
 
-  #database(name: string): ReplicaDatabase {
+  #database(name: string, view?: ClientView): ReplicaDatabase {
     const known = this.#databases.get(name)
     if (known !== undefined) return known
     validateDatabaseName(name)
@@ -347,7 +471,7 @@ class PeerThread {
       {
         dataDir: this.#dataDir,
         clock: systemClock,
-        transactions: this.#log,
+        transactions: this.#commitLog ?? directLog,
         log,
         makeApplier: (database, view) =>
           new DatabaseApplier({ ...this.#surroundings(), ...view, name, database }),
@@ -365,6 +489,7 @@ class PeerThread {
         },
       },
       this.#recovered.get(name) ?? emptyHistoryState(),
+      view,
     )
     this.#databases.set(name, database)
     return database
@@ -389,6 +514,16 @@ class PeerThread {
     if (isNew || wasDropped) this.#cache?.forgetName(name)
     if (this.#flags.raiseChanged()) tell({ type: "changed" })
   }
+}
+
+/** The file tells it, but for clients that go on with a WAL. From RESERVED on that does not change. */
+function usesWal(dataDir: DataDir, name: string): boolean {
+  using wal = FileSource.open(dataDir.path(name, "wal"))
+  return (wal?.size ?? 0) > 0 || readJournalMode(dataDir.path(name, "database")) === "wal"
+}
+
+function fail(error: unknown): void {
+  tell({ type: "failed", message: messageOf(error) })
 }
 
 function closeLog(commitLog: CommitLog | undefined): void {

@@ -11,14 +11,19 @@
  *    with a valid header, WRITE only keeps others from recovering the index between the two copies of the header.
  *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
  * 3. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
+ * 4. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
+ *    when its writer did not live to publish it.
  */
+import { indexHeaderOf, type WalHandover } from "../capture/handover.ts"
+import { must } from "../lib/assert.ts"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
+import { decodeWalHeader, WAL_HEADER_SIZE } from "../sqlite/wal.ts"
 import { WAL_INDEX_READ_MARK_UNUSED, type WalIndexHeader } from "../sqlite/wal-index.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import type { Fd } from "../sys/file.ts"
+import { type Fd, readBytesAt } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
@@ -58,6 +63,8 @@ export interface WalApplierContext {
   readonly signal: AbortSignal
   /** What clients see added to the counters in the header: see sqlite/header-disguise.ts. */
   readonly disguise: number
+  /** Frames that are there and count, of the clients that wrote while this node was the primary. */
+  readonly handover?: WalHandover | undefined
 }
 
 export interface WalApplication extends WalTransaction {
@@ -88,14 +95,21 @@ export class WalApplier {
   constructor(context: WalApplierContext) {
     this.#context = context
     this.wal = new ReplicaWal(context.wal, context.disguise)
+    if (context.handover === undefined) return
+    this.wal.adopt(context.handover)
+    this.#last = indexHeaderOf(context.handover)
+  }
+
+  async attach(): Promise<void> {
+    if (!(await this.#context.files.attach(true))) return
+    this.wal.file.close() // before, clients could take its name away
+    this.#pin = undefined
+    if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
   }
 
   async apply(application: WalApplication): Promise<void> {
     const { files } = this.#context
-    if (await files.attach(true)) {
-      this.wal.file.close() // before, clients could take its name away
-      this.#pin = undefined
-    }
+    await this.attach()
     const { shm, index } = files.walIndex
     const hasWrite = await this.#lockWrite(shm, index)
     try {
@@ -108,6 +122,26 @@ export class WalApplier {
     }
     if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
     await this.#drain(shm, index, application)
+  }
+
+  /** Whether the file holds frames of that log. */
+  #isThere({ salt1, salt2 }: WalIndexHeader): boolean {
+    const bytes = new Uint8Array(WAL_HEADER_SIZE)
+    const { file } = this.wal
+    const n = file.open() ? readBytesAt("wal:read", file.fd, bytes, 0) : 0
+    const header = n < WAL_HEADER_SIZE ? undefined : decodeWalHeader(bytes)
+    return header?.salt1 === salt1 && header.salt2 === salt2
+  }
+
+  /** The last client that closed the database has removed a WAL that was all in the database file. */
+  #lose(): void {
+    if (!this.wal.isWritten) throw this.#changed()
+    this.wal.clear()
+    this.#last = undefined
+  }
+
+  handOver(): WalHandover | undefined {
+    return this.wal.handOver(this.#last)
   }
 
   /** Gives up the read mark. The next transaction takes it again. */
@@ -164,12 +198,18 @@ export class WalApplier {
         return true
       }
       const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
-      if (isLate && this.#last !== undefined && index.read() !== undefined) {
+      if (isLate && this.#last !== undefined && this.#isPublished(index)) {
         this.#isWriteKept = true
         return false
       }
       await sleep(clock, waitMs, signal)
     }
+  }
+
+  /** Of a client that committed while this node was the primary, the last may come in a moment. */
+  #isPublished(index: WalIndexFile): boolean {
+    const header = index.read()?.header
+    return header !== undefined && !isBehind(header, this.#last)
   }
 
   /** Where to go on: after the frames that count, or at the start of a log that starts over. */
@@ -179,7 +219,8 @@ export class WalApplier {
     hasWrite: boolean,
     { pageSize, restarting }: WalApplication,
   ): Promise<WalIndexState> {
-    const state = index.read() ?? (await this.#recover(shm, index, pageSize))
+    let state = index.read() ?? (await this.#recover(shm, index, pageSize))
+    if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
@@ -246,6 +287,19 @@ export class WalApplier {
     index.addFrames(header.frameCount + 1, application.pgnos)
     index.writeHeader(next)
     this.#count(next, application)
+  }
+
+  /** The writer of the last transactions died before it published them. */
+  #publish(index: WalIndexFile, state: WalIndexState): WalIndexState {
+    const { header } = state
+    const { frames } = this.wal
+    const pgnos: number[] = []
+    for (let frame = header.frameCount; frame < frames.count; frame++)
+      pgnos.push(frames.pgno(frame))
+    index.addFrames(header.frameCount + 1, pgnos)
+    const last = must(this.#last, "published header")
+    index.writeHeader({ ...last, change: (header.change + 1) >>> 0 })
+    return index.read() ?? state
   }
 
   #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: WalApplication): void {
@@ -330,6 +384,12 @@ export class WalApplier {
     }
     this.#nextCheckpoint = this.wal.frames.count + CHECKPOINT_FRAMES_MORE
   }
+}
+
+/** Whether it counts fewer frames of the same log. */
+function isBehind(header: WalIndexHeader, last: WalIndexHeader | undefined): boolean {
+  if (last === undefined || header.frameCount >= last.frameCount) return false
+  return header.salt1 === last.salt1 && header.salt2 === last.salt2
 }
 
 /** Whether both count the same frames. */

@@ -2,6 +2,7 @@
  * Where a node keeps its data. The layout is LiteFS's, so that one binary can be stopped and the other started.
  *
  *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
+ *   <root>/lease.json                                  which node is the primary (cluster/static-lease.ts)
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
@@ -93,6 +94,10 @@ export class DataDir {
 
   get clusterIdPath(): string {
     return join(this.root, "clusterid")
+  }
+
+  get leasePath(): string {
+    return join(this.root, "lease.json")
   }
 
   exists(): boolean {

@@ -41,8 +41,17 @@ export class SharedLag {
     this.#words = new BigInt64Array(memory)
   }
 
-  /** All that was there at the moment is here. */
+  /** A replica that was the primary has had everything up to now, by its own clock. */
+  setRole(isPrimary: boolean, nowMs: number): void {
+    if (isPrimary) return void Atomics.store(this.#words, STATE, IS_PRIMARY)
+    Atomics.store(this.#words, SYNCED, BigInt(Math.round(nowMs)))
+    Atomics.store(this.#words, OFFSET, 0n)
+    Atomics.store(this.#words, STATE, IS_SYNCED)
+  }
+
+  /** All that was there at the moment is here. Says nothing on a primary, which may hear of it late. */
   setSynced(primaryMs: number): void {
+    if (this.#state === IS_PRIMARY) return
     Atomics.store(this.#words, SYNCED, BigInt(Math.round(primaryMs)))
     Atomics.store(this.#words, STATE, IS_SYNCED)
   }

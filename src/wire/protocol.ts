@@ -7,6 +7,9 @@
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
+ *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
+ *     Litefs-Candidate: 1        of a replica: it may become the primary
+ *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.
@@ -17,6 +20,8 @@ export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
 export const HEADS_HEADER = "litefs-heads"
 export const DATABASES_HEADER = "litefs-databases"
 export const PROXY_HEADER = "litefs-proxy"
+export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
+export const CANDIDATE_HEADER = "litefs-candidate"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1

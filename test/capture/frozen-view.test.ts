@@ -290,7 +290,7 @@ describe("FrozenView and SnapshotReader", () => {
       for (let count = random.below(4); count > 0; count--) await snapshot.readPage()
       const path = join(root, "other")
       writeFileSync(path, databaseOf(6, WAL_HEAD))
-      clients.capture.adopt({
+      clients.capture.replace({
         path,
         oldPath: join(root, "old"),
         ltxPath: "",

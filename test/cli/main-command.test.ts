@@ -27,6 +27,7 @@ describe("litefs help", () => {
       	wait      wait until a node is in sync, has a transaction, or is the primary
       	run       run a command on the right node, at the right time
       	sql       run SQL on a database, where there is no sqlite3
+      	promote   make a replica the primary
       	import    put a database file in the place of a database
       	export    write a database to a file
       	ltx       list, check, apply and compact LTX files
@@ -73,11 +74,15 @@ describe("litefs help", () => {
 
       	--fuse-dir DIR                             mount here; an empty directory (default /litefs)
       	--data-dir DIR                             keep the databases and their history here (default /var/lib/litefs)
-      	--primary                                  be the primary: the one node that takes writes
+      	--primary                                  be the primary, unless a newer lease record names another
       	--primary-url URL                          be a replica of the node at this URL
+      	--candidate                                may become the primary: by a handoff, or by litefs promote
+      	--promote                                  become the primary at the start, once in sync
+      	--no-handoff-on-exit                       stop a primary without giving its role to a candidate
+      	--peer URLS                                ask these nodes who is the primary, like http://b:20202,http://c:20202
       	--databases NAMES                          of a replica: only these, like a.db,log-*.db (default: all)
       	--hostname NAME                            this node's name for other nodes (default: the host's)
-      	--advertise-url URL                        where other nodes reach this node's API
+      	--advertise-url URL                        where other nodes reach this node's API (default: its host and port)
       	--http-addr ADDR                           serve the API here; :20202 is every interface (default 127.0.0.1:20202)
       	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
       	--auth-token-file FILE                     the token is in this file; the same one on all nodes
@@ -114,6 +119,10 @@ describe("litefs help", () => {
       A flag on the command line wins.
 
       Exactly one of --primary and --primary-url is required, or a litefs.yml.
+
+      A lease record on every node says which is the primary. It changes when a primary
+      hands its role over: to a candidate that asks for it, or when it is stopped.
+      What the record says wins over --primary and --primary-url.
 
       With a token, requests without it are refused. With a certificate the API is
       served with TLS, and with --http-tls-ca too, nodes and commands have to show a

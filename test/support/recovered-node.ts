@@ -10,6 +10,7 @@ import { type RecoveredDatabases, recoverDatabases } from "../../src/recovery/re
 import type { CommitLog } from "../../src/store/commit-log.ts"
 import { Counters } from "../../src/store/counters.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
+import { GatedLog } from "../../src/store/gated-log.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SharedLag } from "../../src/store/shared-lag.ts"
 import { closeFile, type Fd } from "../../src/sys/file.ts"
@@ -41,6 +42,8 @@ export class RecoveredNode {
     this.dataDir = dataDir
     this.#lock = lock
     this.#commitLog = openCommitLog(dataDir, log, { isFree: () => true, onFull: () => {} })
+    const gate = new GatedLog()
+    gate.open(this.#commitLog)
     const positions = Positions.create()
     this.states = recoverDatabases(dataDir, positions, log)
     const context = {
@@ -49,7 +52,7 @@ export class RecoveredNode {
       role: { isPrimary: true, primaryName: undefined, changedMs: 0 },
       nodeId: 1n,
       clock: new FakeClock(),
-      log: this.#commitLog,
+      log: gate,
       lag: SharedLag.create(true),
       counters: Counters.create(),
       isPeer: () => false,

@@ -1,0 +1,76 @@
+/**
+ * What the thread that has captured a database's transactions hands the one that will apply them, and back, when the
+ * role of the node changes. The files stay where they are, under the clients that have them open.
+ *
+ * It can be sent between threads: the checksums are shared, and one thread uses them at a time.
+ */
+import type { Pos, Txid } from "../ltx/pos.ts"
+import type { WalHeader } from "../sqlite/wal.ts"
+import type { WalIndexHeader } from "../sqlite/wal-index.ts"
+import type { HistoryState } from "./history.ts"
+import { PageChecksums, type SharedChecksums } from "./page-checksums.ts"
+
+/** The frames of the WAL that count, which are exactly those that are in LTX files. */
+export interface WalHandover {
+  readonly header: WalHeader
+  readonly pgnos: Uint32Array // of the frames
+  readonly ends: readonly number[] // how many frames there are at the end of each transaction
+  /** Pages that the database file does not have yet, each with the transaction that first made it so. */
+  readonly unwritten: readonly (readonly [pgno: number, since: Txid])[]
+  readonly pageCount: number // of the database, after the last frame
+  readonly checksum1: number // of the last frame
+  readonly checksum2: number
+}
+
+export interface SharedHistoryState {
+  readonly pos: Pos
+  readonly pageSize: number
+  readonly commit: number
+  readonly timestampMs: number
+  readonly sums: SharedChecksums
+}
+
+export interface DatabaseHandover {
+  readonly name: string
+  /** Undefined for a database that is damaged and must not be touched. */
+  readonly state: SharedHistoryState | undefined
+  /** Undefined when no frame counts. */
+  readonly wal: WalHandover | undefined
+  /** Clients may have the WAL open, whatever page 1 says. */
+  readonly isWalOpen: boolean
+  /** What the mount adds to the counters in the header: see sqlite/header-disguise.ts. */
+  readonly disguise: number
+  /** An unfinished transaction was undone: the kernel has pages of it. */
+  readonly isUndone: boolean
+}
+
+export function sharedState(state: HistoryState): SharedHistoryState {
+  const { pos, pageSize, commit, timestampMs, sums } = state
+  return { pos, pageSize, commit, timestampMs, sums: sums.shared }
+}
+
+export function historyState(shared: SharedHistoryState): HistoryState {
+  return { ...shared, sums: PageChecksums.of(shared.sums) }
+}
+
+/** A database that nobody may use until somebody has repaired it. */
+export function damagedHandover(name: string): DatabaseHandover {
+  const nothing = { state: undefined, wal: undefined, isWalOpen: false }
+  return { name, ...nothing, disguise: 0, isUndone: false }
+}
+
+/** What the wal-index says of these frames when all of them are published. */
+export function indexHeaderOf(wal: WalHandover): WalIndexHeader {
+  const { bigEndianChecksum, pageSize, salt1, salt2 } = wal.header
+  return {
+    change: 0,
+    bigEndianChecksum,
+    pageSize,
+    frameCount: wal.pgnos.length,
+    pageCount: wal.pageCount,
+    frameChecksum1: wal.checksum1,
+    frameChecksum2: wal.checksum2,
+    salt1,
+    salt2,
+  }
+}

@@ -1,0 +1,55 @@
+/** `litefs promote`: makes a node the primary. */
+import { defineCommand } from "citty"
+import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
+import { asConditions } from "./conditions.ts"
+import { helpText } from "./help.ts"
+import type { CliIo } from "./io.ts"
+
+const FLAGS = {
+  ...NODE_FLAGS,
+  force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof FLAGS> = {
+  name: "promote",
+  flags: FLAGS,
+  takesCommand: false,
+}
+
+export const PROMOTE_HELP = helpText({
+  about: `The promote command will make a replica the primary. The primary there is stops
+taking writes, waits until the replica has everything, and becomes a replica
+itself: no transaction is lost, and no node restarts.`,
+  usage: "litefs promote [flags]",
+  flags: FLAGS,
+  notes: `The replica must have been started with --candidate. When clients of the primary
+keep a write transaction open for more than 5 seconds, or the replica does not
+catch up in 5 seconds, nothing changes.
+
+With --force the primary is not asked: for one that is gone, or cannot be
+reached. What it took that has not come here is not lost, but no node has it
+any more as its own: when it comes back, it follows the new primary and keeps
+the rest for litefs diverged.`,
+  examples: `# this node, before it is used for a migration
+litefs promote
+
+# another node, since the primary's machine is gone
+litefs promote --force --url http://10.0.0.2:20202`,
+})
+
+export function promoteCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "promote" },
+    run: ({ rawArgs }) => asConditions(() => promote(rawArgs, io)),
+  })
+}
+
+async function promote(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const api = new NodeApi("promote", args)
+  const query: Record<string, string> = args.values.force ? { force: "true" } : {}
+  const response = await api.call("/promote", query, { method: "POST" })
+  io.stdout(await response.text())
+  return 0
+}

@@ -1,0 +1,57 @@
+/** Calls of one node to another. */
+import { request as httpRequest, type IncomingMessage } from "node:http"
+import { request as httpsRequest } from "node:https"
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import type { TlsMaterial } from "./replica.ts"
+
+export interface NodeCall {
+  readonly method: "GET" | "POST"
+  readonly path: string
+  readonly headers: Record<string, string>
+  readonly body?: Uint8Array
+  readonly limitMs: number
+  readonly tls: TlsMaterial
+  readonly clock: Clock
+}
+
+export interface NodeAnswer {
+  readonly status: number
+  readonly headers: IncomingMessage["headers"]
+  readonly text: string
+}
+
+const TEXT_SIZE_MAX = 1024 * 1024
+
+/** Rejects when there is no answer in time. */
+export async function callNode(origin: string, call: NodeCall): Promise<NodeAnswer> {
+  const url = new URL(call.path, origin)
+  const isSecure = url.protocol === "https:"
+  const { promise, resolve, reject } = Promise.withResolvers<NodeAnswer>()
+  const headers = { ...call.headers, "Content-Length": call.body?.length ?? 0 }
+  const options = { ...(isSecure ? call.tls : {}), method: call.method, headers, agent: false }
+  const request = (isSecure ? httpsRequest : httpRequest)(url, options)
+  const cancel = call.clock.after(call.limitMs, () => {
+    request.destroy(new LitefsError("unavailable", `no answer in ${call.limitMs} ms`))
+  })
+  request.on("error", reject)
+  request.on("response", (response) => {
+    readText(response).then(
+      (text) => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),
+      reject,
+    )
+  })
+  request.end(call.body)
+  return promise.finally(cancel)
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of response) {
+    parts.push(part as Uint8Array)
+    size += (part as Uint8Array).length
+    if (size > TEXT_SIZE_MAX) break
+  }
+  return Buffer.concat(parts).toString().trim()
+}

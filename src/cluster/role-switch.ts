@@ -1,0 +1,75 @@
+/**
+ * Changes what the threads of this node do, under the clients of its mount. Either thread does all the writing to
+ * the databases and to the commit log, and the other one has ended before it begins:
+ *
+ *   to primary   stop following ─▶ peer: finish, close the log ─▶ fs: open the log, capture ─▶ peer: close the files
+ *   to replica   end the streams ─▶ fs: undo what is unfinished, close the log ─▶ peer: open the log, hold the files
+ *                  ─▶ follow
+ *
+ * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
+ */
+import { LitefsError } from "../lib/errors.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { FsWorker } from "../mount/fs-worker.ts"
+import type { PeerWorker } from "../peer/peer-worker.ts"
+import type { RoleActions } from "./member.ts"
+
+export interface RoleSwitchContext {
+  readonly fs: FsWorker
+  readonly peer: PeerWorker
+  positions(): ReadonlyMap<string, Pos>
+  follow(): void
+  /** Resolves when nothing comes any more. */
+  unfollow(): Promise<void>
+  /** Ends the streams to replicas. */
+  endStreams(): void
+}
+
+export class RoleSwitch implements RoleActions {
+  readonly #context: RoleSwitchContext
+
+  constructor(context: RoleSwitchContext) {
+    this.#context = context
+  }
+
+  shut(): void {
+    this.#context.fs.shut().catch(() => {}) // it takes no writes all the same
+  }
+
+  async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
+    const { fs, peer, positions } = this.#context
+    await peer.lockWrites([...positions().keys()], limitMs)
+    await fs.shut()
+    // A database that is dropped, or has no transaction yet, is nothing that a replica could have.
+    return new Map(positions())
+  }
+
+  resume(): void {
+    this.#context.fs.open()
+    this.#context.peer.unlockWrites()
+  }
+
+  async stepDown(): Promise<void> {
+    const { fs, peer, endStreams, follow } = this.#context
+    endStreams()
+    await peer.takeOver(await fs.handOver())
+    follow()
+  }
+
+  async takeOver(isWanted: () => boolean): Promise<void> {
+    const { fs, peer, follow, unfollow } = this.#context
+    await unfollow()
+    try {
+      const handovers = await peer.handOver()
+      if (!isWanted()) {
+        await peer.takeOver(handovers)
+        throw new LitefsError("no-primary", "another node has become the primary")
+      }
+      await fs.takeOver(handovers)
+    } catch (error) {
+      follow()
+      throw error
+    }
+    await peer.letGo()
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The write locks of databases of the primary, taken as a client takes them that writes: nobody else is in a write
+ * transaction while they are held, and readers are not disturbed. Clients that want to write wait, as for any writer.
+ *
+ *   rollback modes   SHARED, RESERVED
+ *   WAL mode         SHARED, RESERVED, DMS ─▶ WRITE
+ *
+ * From RESERVED on the journal mode cannot change. A client that holds EXCLUSIVE for good (locking_mode) is waited for
+ * until the time is over.
+ */
+import { join } from "node:path"
+import { type Clock, sleep } from "../lib/clock.ts"
+import { formatDuration } from "../lib/duration.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
+import * as access from "./exclusive-access.ts"
+
+const WAIT_MS_MAX = 3
+
+export interface WriteLocksOptions {
+  readonly directory: string // of the mount
+  readonly databases: readonly string[]
+  readonly clock: Clock
+  /** Gives up after so long, for all of them together. */
+  readonly limitMs: number
+  readonly signal: AbortSignal
+  /** Whether clients use the WAL of a database. Asked when the journal mode cannot change any more. */
+  isWalMode(database: string): boolean
+}
+
+export class WriteLocks {
+  readonly #options: WriteLocksOptions
+  readonly #files: Fd[] = []
+  readonly #deadlineMs: number
+
+  /** All of them, or none: then it rejects. */
+  static async acquire(options: WriteLocksOptions): Promise<WriteLocks> {
+    const locks = new WriteLocks(options)
+    try {
+      await Promise.all(options.databases.map((name) => locks.#acquire(name)))
+      return locks
+    } catch (error) {
+      locks.release()
+      throw error
+    }
+  }
+
+  private constructor(options: WriteLocksOptions) {
+    this.#options = options
+    this.#deadlineMs = options.clock.monotonicMs() + options.limitMs
+  }
+
+  /** Locks go with the descriptors. */
+  release(): void {
+    for (const fd of this.#files.splice(0)) closeFile(fd)
+    this.#isReleased = true
+  }
+
+  #isReleased = false
+
+  async #acquire(name: string): Promise<void> {
+    const { directory, isWalMode } = this.#options
+    const database = openIfExists("mount:open", join(directory, name), O_RDWR)
+    if (database === undefined) return
+    this.#files.push(database)
+    await this.#until(name, () => access.tryReserve(database))
+    if (!isWalMode(name)) return
+    const shm = openFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
+    this.#files.push(shm)
+    await this.#until(name, () => access.tryShareWalIndex(shm))
+    await this.#until(name, () => access.tryLockWrite(shm))
+  }
+
+  async #until(name: string, attempt: () => boolean): Promise<void> {
+    const { clock, limitMs, signal } = this.#options
+    for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
+      if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+      if (attempt()) return
+      if (clock.monotonicMs() > this.#deadlineMs) {
+        throw new LitefsError(
+          "unavailable",
+          `Cannot stop writes to database "${name}": a client has been in a write transaction for ${formatDuration(limitMs)}, try again when it is done`,
+        )
+      }
+      await sleep(clock, waitMs, signal)
+    }
+  }
+}

@@ -1,0 +1,255 @@
+import { describe, expect, test } from "bun:test"
+import type { FakeMember } from "../support/fake-cluster.ts"
+import { FakeCluster } from "../support/fake-cluster.ts"
+
+const A = { primary: true }
+const B = { primaryUrl: "http://a:1" }
+
+/** A hands over to B, as both see it when all goes well. */
+async function handOver(from: FakeMember, to: FakeMember, positions = from.positions) {
+  const offered = Promise.withResolvers<string>()
+  const target = { ...to.target, offer: offered.resolve }
+  const done = from.member?.handOff(target)
+  done?.catch(() => {})
+  const token = await Promise.race([offered.promise, done?.then(() => "")])
+  const record = from.member?.accept(token ?? "", positions)
+  if (record !== undefined) to.member?.hear({ record, cluster: undefined })
+  await done
+}
+
+async function pair(): Promise<{ cluster: FakeCluster; a: FakeMember; b: FakeMember }> {
+  const cluster = new FakeCluster()
+  const a = await cluster.node("a", A).start()
+  const b = await cluster.node("b", B).start()
+  return { cluster, a, b }
+}
+
+describe("Member starts", () => {
+  /** What happens, who is the primary afterwards, and who must never take writes after its last start. */
+  const CASES: [
+    what: string,
+    run: (cluster: FakeCluster, a: FakeMember, b: FakeMember) => Promise<unknown>,
+    primaries: string[],
+  ][] = [
+    ["nothing has happened: the flags say it", async () => {}, ["a"]],
+    ["after a handoff", (_, a, b) => handOver(a, b), ["b"]],
+    [
+      "after a handoff, the old primary first",
+      async (_, a, b) => {
+        await handOver(a, b)
+        await a.stop()
+        await b.stop()
+        await a.start()
+        expect(a.member?.isPrimary).toBe(false)
+        await b.start()
+      },
+      ["b"],
+    ],
+    [
+      "after a handoff, the new primary first, with the flags of a replica",
+      async (_, a, b) => {
+        await handOver(a, b)
+        await a.stop()
+        await b.stop()
+        await b.start()
+        await a.start()
+      },
+      ["b"],
+    ],
+    [
+      "after a handoff, while the new primary is away",
+      async (_, a, b) => {
+        await handOver(a, b)
+        await b.stop()
+        await a.stop()
+        await a.start()
+      },
+      [],
+    ],
+    [
+      "the target of a handoff has not heard the answer, and calls",
+      async (cluster, a, b) => {
+        const offered = Promise.withResolvers<string>()
+        const done = a.member?.handOff({ ...b.target, offer: offered.resolve })
+        a.member?.accept(await offered.promise, a.positions)
+        await done
+        expect([a.member?.isPrimary, b.member?.isPrimary]).toEqual([false, false])
+        const record = cluster.call(b, a.url)
+        if (record !== undefined) b.member?.hear({ record, cluster: undefined })
+      },
+      ["b"],
+    ],
+    [
+      "forced while the old primary is away, which comes back and is told",
+      async (cluster, a, b) => {
+        await a.stop()
+        await b.member?.force()
+        await cluster.settle()
+        await a.start()
+        expect(a.member?.isPrimary).toBe(true) // it cannot know
+      },
+      ["b"],
+    ],
+    [
+      "forced while the old primary is away, which comes back and asks",
+      async (_, a, b) => {
+        await a.stop()
+        await b.member?.force()
+        await a.start({ ...A, peers: ["http://b:1"] })
+        expect(a.member?.isPrimary).toBe(false)
+      },
+      ["b"],
+    ],
+    [
+      "forced, and both restart: what the old primary has to hear is not forgotten",
+      async (cluster, a, b) => {
+        await a.stop()
+        await b.member?.force()
+        await cluster.settle()
+        await b.stop()
+        await a.start({ ...A, peers: ["http://b:1"] })
+        expect(a.member?.isPrimary).toBe(true) // its peer is away
+        await b.start()
+      },
+      ["b"],
+    ],
+    [
+      "an old primary with an empty directory that asks",
+      async (_, a, b) => {
+        await handOver(a, b)
+        await a.stop()
+        a.wipe()
+        await a.start({ ...A, peers: ["http://b:1"] })
+        expect(a.member?.isPrimary).toBe(false)
+      },
+      ["b"],
+    ],
+    [
+      "the primary of the record with an empty directory: nobody is, until somebody is made it by force",
+      async (cluster, a, b) => {
+        await handOver(a, b)
+        await handOver(b, a)
+        await a.stop()
+        a.wipe()
+        await a.start({ ...A, peers: ["http://b:1"] })
+        expect(cluster.primaries).toEqual([])
+        await b.member?.force()
+      },
+      ["b"],
+    ],
+    [
+      "two are forced who cannot hear of each other, and then can",
+      async (cluster, a, b) => {
+        const c = await cluster.node("c", B).start()
+        await a.stop()
+        cluster.cut.add("bc")
+        await b.member?.force()
+        await c.member?.force()
+        expect(cluster.primaries).toEqual(["b", "c"])
+        cluster.cut.clear()
+        cluster.call(b, c.url)
+        cluster.call(c, b.url)
+      },
+      ["c"],
+    ],
+  ]
+
+  test.each(CASES)("%s", async (_, run, primaries) => {
+    const { cluster, a, b } = await pair()
+    using _cluster = cluster
+    await run(cluster, a, b)
+    await cluster.settle()
+    expect(cluster.primaries).toEqual(primaries)
+    for (const node of cluster.nodes.values()) await node.stop()
+  })
+})
+
+describe("Member", () => {
+  test("hands over in this order, and only when the target has everything", async () => {
+    const { cluster, a, b } = await pair()
+    using _ = cluster
+    const behind = new Map([["a.db", { txid: 4n, checksum: 1n << 63n }]])
+    const failed = handOver(a, b, behind)
+    await expect(failed).rejects.toThrow(/"a.db" is at 0000000000000004/)
+    expect(a.lease.record).toBeUndefined()
+    cluster.clock.advance(5000)
+    await cluster.settle()
+    expect(a.done).toEqual(["drain", "resume"])
+    expect(cluster.primaries).toEqual(["a"])
+    await handOver(a, b)
+    await cluster.settle()
+    expect(a.done).toEqual(["drain", "resume", "drain", "step down"])
+    expect(b.done).toEqual(["take over"])
+    expect(a.lease.record).toEqual(b.lease.record)
+    expect(() => a.member?.accept("", a.positions)).toThrow(/the offer is not open any more/)
+  })
+
+  test("goes on as the primary when the target says nothing", async () => {
+    const { cluster, a, b } = await pair()
+    using _ = cluster
+    const tokens: string[] = []
+    const done = a.member?.handOff({ ...b.target, offer: (token) => tokens.push(token) })
+    done?.catch(() => {})
+    await cluster.settle()
+    cluster.clock.advance(5000)
+    await expect(done).rejects.toThrow(/has not accepted in 5 s/)
+    expect(a.done).toEqual(["drain", "resume"])
+    expect(() => a.member?.accept(tokens[0] as string, a.positions)).toThrow(/not open/)
+    expect(cluster.primaries).toEqual(["a"])
+  })
+
+  test("stops taking writes before anything else when it hears of another, also in a handoff", async () => {
+    const { cluster, a, b } = await pair()
+    using _ = cluster
+    const done = a.member?.handOff({ ...b.target, offer: () => {} })
+    done?.catch(() => {})
+    const c = await cluster.node("c", B).start()
+    await c.member?.force()
+    cluster.call(c, a.url)
+    await expect(done).rejects.toThrow()
+    await cluster.settle()
+    expect(a.done.includes("resume")).toBe(false)
+    expect(a.done.at(-1)).toBe("step down")
+    expect(cluster.primaries).toEqual(["c"])
+  })
+
+  test("takes no word from another cluster", async () => {
+    const { cluster, a } = await pair()
+    using _ = cluster
+    const record = { epoch: 9, primary: { id: "F".repeat(16), hostname: "x", url: "http://x:1" } }
+    a.member?.hear({ record, cluster: "LFSC0000000000000002" })
+    await cluster.settle()
+    expect([cluster.primaries, a.done, a.lease.record]).toEqual([["a"], [], undefined])
+    a.member?.hear({ record, cluster: "LFSC0000000000000001" })
+    await cluster.settle()
+    expect([cluster.primaries, a.done]).toEqual([[], ["shut", "step down"]])
+  })
+
+  test("tries again when it cannot become what the record says", async () => {
+    const cluster = new FakeCluster()
+    using _ = cluster
+    const b = cluster.node("b", B)
+    let failures = 2
+    b.actions = {
+      takeOver: async () => {
+        if (failures-- > 0) throw new Error("not yet")
+      },
+    }
+    await b.start()
+    const self = { id: b.lease.id, hostname: "b", url: b.url }
+    b.member?.hear({ record: { epoch: 3, primary: self }, cluster: undefined })
+    await cluster.settle()
+    expect([failures, cluster.primaries]).toEqual([-1, ["b"]])
+  })
+
+  test("cannot go on when it could not step down", async () => {
+    const { cluster, a, b } = await pair()
+    using _ = cluster
+    await a.stop()
+    a.actions = { stepDown: () => Promise.reject(new Error("disk")) }
+    await a.start()
+    await expect(handOver(a, b)).rejects.toThrow("disk")
+    expect(a.done).toContain("fail")
+    expect(a.member?.isPrimary).toBe(false)
+  })
+})

@@ -1,0 +1,65 @@
+import { expect, test } from "bun:test"
+import type { LeaseRecord } from "../../src/cluster/lease.ts"
+import { PrimaryUrls } from "../../src/cluster/primary-urls.ts"
+
+function record(name: string): LeaseRecord {
+  return { epoch: 1, primary: { id: name, hostname: name, url: `http://${name}` } }
+}
+
+interface Given {
+  hint?: string
+  peers?: string[]
+  record?: LeaseRecord
+  reached?: Record<string, string>
+}
+
+/** What is tried, in order, by a node whose own address is http://me. */
+function tried({ hint, peers = [], ...given }: Given, count: number): string[] {
+  const urls = new PrimaryUrls({
+    ...{ hint, peers },
+    own: () => "http://me",
+    record: () => given.record,
+    reachedAt: (id) => given.reached?.[id],
+  })
+  return Array.from({ length: count }, () => {
+    const { current } = urls
+    urls.moveOn()
+    return current
+  })
+}
+
+test("a hint alone is tried again and again", () => {
+  expect(tried({ hint: "http://a" }, 3)).toEqual(["http://a", "http://a", "http://a"])
+})
+
+test("a hint is the first, then the record and the peers", () => {
+  const given = { hint: "http://hint", peers: ["http://p", "http://q"], record: record("b") }
+  const order = ["http://hint", "http://p", "http://q", "http://b", "http://hint"]
+  expect(tried(given, 5)).toEqual(order)
+})
+
+test("the address at which the primary was reached takes the place of the one in the record", () => {
+  const given = { hint: "http://hint", record: record("b"), reached: { b: "http://hint" } }
+  expect(tried(given, 3)).toEqual(["http://hint", "http://hint", "http://hint"])
+})
+
+test("its own address is left out", () => {
+  expect(tried({ peers: ["http://me", "http://p"], record: record("me") }, 3)).toEqual([
+    "http://p",
+    "http://p",
+    "http://p",
+  ])
+})
+
+test("a newer record says where to go next", () => {
+  let known = record("a")
+  const urls = new PrimaryUrls({
+    ...{ hint: "http://a", peers: ["http://p"] },
+    own: () => undefined,
+    record: () => known,
+    reachedAt: () => undefined,
+  })
+  known = record("b")
+  urls.redirect()
+  expect(urls.current).toBe("http://b")
+})

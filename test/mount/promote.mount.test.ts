@@ -1,0 +1,270 @@
+/** Which node is the primary after a promotion, a stop, a start and a crash, and what becomes of what it took. */
+import { expect, test } from "bun:test"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
+import { promote } from "../torture/handoffs.ts"
+
+const CANDIDATE = ["--candidate"]
+const MODES = ["wal", "delete"] as const
+
+async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
+  const primary = await scope.node({ flags })
+  const replica = await scope.node({ follows: primary, flags: [...CANDIDATE, ...flags] })
+  sqlite3(
+    primary,
+    "a.db",
+    `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
+  )
+  await caughtUp(primary, replica, "a.db")
+  return { primary, replica }
+}
+
+/** Starts a node again that has ended. */
+function again(scope: Scope, node: TestNode, options: Parameters<Scope["node"]>[0] = {}) {
+  return scope.node({ directory: node.directory, port: node.port, ...options })
+}
+
+function leaseOf(node: TestNode): { epoch?: number; primary?: { url: string } } {
+  return JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
+}
+
+async function becomes(node: TestNode, role: "primary" | "replica"): Promise<void> {
+  await node.logged(role === "primary" ? /this node is the primary/ : /this node is a replica/)
+  expect((await infoOf(node)).role).toBe(role)
+}
+
+test.skipIf(!canMount).each(MODES)(
+  "%s mode: a forced promotion takes the role, and the former primary keeps its tail as a divergence",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, mode)
+    await stopped.stop()
+    sqlite3(primary, "a.db", "insert into t values('tail')")
+    const other = new LongClient(scope, primary, "a.db")
+    await other.exec("begin immediate; insert into t values('open')")
+    primary.signal("SIGSTOP")
+    const replica = await again(scope, stopped, { follows: primary })
+    const text = run([...PROGRAM, "promote", "--force", "--url", replica.url])
+    expect(text).toContain("This node is the primary from here on")
+    sqlite3(replica, "a.db", "insert into t values('new')")
+    primary.signal("SIGCONT")
+    await becomes(primary, "replica")
+    await replica.logged(/the former primary has heard/)
+    await expect(other.exec("commit")).rejects.toThrow()
+    await other.close()
+    await caughtUp(replica, primary, "a.db")
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe("1,new")
+    expect(readdirSync(join(primary.data, "diverged"))).toHaveLength(1)
+    await expectSame(replica, primary, "a.db")
+    expect(leaseOf(primary)).toMatchObject({ epoch: 1, primary: { url: replica.url } })
+    expect(leaseOf(replica)).toMatchObject({
+      epoch: 1,
+      primary: { url: replica.url },
+      unfenced: [],
+    })
+    expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a transaction that has spilled into the database file is undone when another node takes the role",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "delete")
+    const client = new LongClient(scope, primary, "a.db")
+    // More pages than are held back in memory.
+    await client.exec("pragma cache_size = 10; begin immediate")
+    await client.exec(
+      "create table big(x); with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into big select randomblob(4000) from n",
+    )
+    await promote(replica, "?force=true")
+    await becomes(primary, "replica")
+    await expect(client.exec("commit")).rejects.toThrow()
+    await client.close()
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    await expectSame(replica, primary, "a.db")
+    expect(sqlite3(primary, "a.db", "select group_concat(x) from t")).toBe("1,2")
+    expect(readdirSync(primary.data).includes("diverged")).toBe(false)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a handoff is refused while a client keeps a write transaction open, and the primary goes on",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec("begin immediate; insert into t values(2)")
+    await expect(promote(replica)).rejects.toThrow(/a client has been in a write transaction/)
+    await client.exec("commit")
+    await client.close()
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    await expectSame(primary, replica, "a.db")
+    expect(leaseOf(primary).epoch).toBeUndefined()
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a primary that is stopped hands its role over, and comes back as a replica whatever its flags say",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const position = sqlite3(primary, "a.db", "insert into t values(2); select count(*) from t")
+    expect(await primary.stop()).toEqual({ code: 0, signal: null })
+    await becomes(replica, "primary")
+    expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(position)
+    sqlite3(replica, "a.db", "insert into t values(3)")
+    const back = await again(scope, primary)
+    await expectSame(replica, back, "a.db")
+    expect((await infoOf(back)).role).toBe("replica")
+    // And the other way: it is a candidate, as --primary says that it may be one.
+    expect(await replica.stop()).toEqual({ code: 0, signal: null })
+    await becomes(back, "primary")
+    expect(sqlite3(back, "a.db", "select group_concat(x) from t")).toBe("1,2,3")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "--promote takes the role when the node is in sync, --no-handoff-on-exit keeps it, a third node follows",
+  async () => {
+    await using scope = new Scope()
+    const first = await scope.node({ flags: ["--no-handoff-on-exit"] })
+    sqlite3(first, "a.db", "create table t(x); insert into t values(1)")
+    const third = await scope.node({ follows: first })
+    await caughtUp(first, third, "a.db")
+    const second = await scope.node({
+      follows: first,
+      flags: ["--promote"],
+      command: ["sleep", "60"],
+    })
+    await second.logged(/command started/)
+    expect((await infoOf(second)).role).toBe("primary")
+    await becomes(first, "replica")
+    sqlite3(second, "a.db", "insert into t values(2)")
+    await caughtUp(second, third, "a.db")
+    expect((await infoOf(third)).lease?.primary.url).toBe(second.url)
+    await expect(promote(third)).rejects.toThrow(/409 not eligible to become primary/)
+    await promote(first)
+    await first.stop()
+    expect((await infoOf(second)).role).toBe("replica")
+    const back = await again(scope, first)
+    expect((await infoOf(back)).role).toBe("primary")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(MODES)(
+  "%s mode: a node whose database has diverged becomes the primary again, under a client that remembers the old content",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, mode)
+    const old = new LongClient(scope, primary, "a.db")
+    expect(await old.rows("select x from t")).toEqual([[1]])
+    await stopped.stop()
+    await old.exec("insert into t values('tail')")
+    primary.signal("SIGSTOP")
+    const replica = await again(scope, stopped, { follows: primary, flags: CANDIDATE })
+    await promote(replica, "?force=true")
+    // As many changes as the tail had: the counters in both headers are the same.
+    sqlite3(replica, "a.db", "insert into t values('new')")
+    primary.signal("SIGCONT")
+    await becomes(primary, "replica")
+    await caughtUp(replica, primary, "a.db")
+    expect(readdirSync(join(primary.data, "diverged"))).toHaveLength(1)
+    await promote(primary)
+    expect((await infoOf(primary)).role).toBe("primary")
+    const rows = await old.rows("select x from t")
+    expect(rows).toEqual([[1], ["new"]])
+    await old.exec("insert into t values('again')")
+    sqlite3(primary, "a.db", "insert into t values('last')")
+    expect(await old.value("pragma integrity_check")).toBe("ok")
+    await old.close()
+    await expectSame(primary, replica, "a.db")
+    await promote(replica)
+    sqlite3(replica, "a.db", "create table u(x)")
+    await expectSame(replica, primary, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "databases that are new, dropped, empty or in a mode of their own come along",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    sqlite3(primary, "b.db", "create table t(x); insert into t values('b')")
+    sqlite3(primary, "gone.db", "create table t(x)")
+    await caughtUp(primary, replica, "b.db")
+    await caughtUp(primary, replica, "gone.db")
+    run(["rm", `${primary.mount}/gone.db`])
+    run(["touch", `${primary.mount}/empty.db`])
+    const switching = new LongClient(scope, primary, "b.db")
+    await switching.exec(
+      "pragma journal_mode = wal; insert into t values('wal'); pragma journal_mode = delete",
+    )
+    await promote(replica)
+    sqlite3(replica, "b.db", "pragma journal_mode = wal; insert into t values('again')")
+    sqlite3(replica, "gone.db", "create table other(x); insert into other values('back')")
+    sqlite3(replica, "empty.db", "create table t(x); insert into t values('not any more')")
+    sqlite3(replica, "c.db", "create table t(x); insert into t values('c')")
+    for (const name of ["a.db", "b.db", "gone.db", "empty.db", "c.db"]) {
+      await caughtUp(replica, primary, name)
+      await expectSame(replica, primary, name)
+    }
+    expect(await switching.value("select group_concat(x) from t")).toBe("b,wal,again")
+    await promote(primary)
+    await switching.exec("insert into t values('back')")
+    await switching.close()
+    for (const name of ["a.db", "b.db", "gone.db", "empty.db", "c.db"]) {
+      sqlite3(primary, name, "create table more(x)")
+      await expectSame(primary, replica, name)
+    }
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "nodes with a token hand over, events tell of it, and a node without the token changes nothing",
+  async () => {
+    await using scope = new Scope()
+    const env = { LITEFS_AUTH_TOKEN: "a-token-of-the-cluster" }
+    const headers = { Authorization: `Bearer ${env.LITEFS_AUTH_TOKEN}` }
+    const primary = await scope.node({ env })
+    const replica = await scope.node({ env, follows: primary, flags: CANDIDATE })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    await caughtUp(primary, replica, "a.db")
+    const forged = { epoch: 9, id: "F".repeat(16), hostname: "x", url: "http://127.0.0.1:1" }
+    const refused = await fetch(`${primary.url}/info`, {
+      headers: { "Litefs-Lease": JSON.stringify(forged) },
+    })
+    expect(refused.status).toBe(401)
+    const events = await fetch(`${primary.url}/events`, { headers })
+    const heard = (async () => {
+      for await (const part of events.body as ReadableStream<Uint8Array>) {
+        const text = new TextDecoder().decode(part)
+        if (text.includes(`"isPrimary":false,"hostname":"node-${replica.port}"`)) return true
+      }
+      return false
+    })()
+    run([
+      "env",
+      `LITEFS_AUTH_TOKEN=${env.LITEFS_AUTH_TOKEN}`,
+      ...PROGRAM,
+      "promote",
+      "--url",
+      replica.url,
+    ])
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    await expectSame(replica, primary, "a.db")
+    expect(await heard).toBe(true)
+  },
+  60_000,
+)
