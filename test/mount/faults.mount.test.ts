@@ -51,7 +51,8 @@ test.skipIf(!canMount)(
     setFaults("")
     const primary = await scope.node({ env: { LITEFS_FAULTS_FILE: faults } })
     const replica = await scope.node({ follows: primary })
-    const create = "pragma journal_mode = wal; create table t(x, pad); insert into t values('before', 0)"
+    const create =
+      "pragma journal_mode = wal; create table t(x, pad); insert into t values('before', 0)"
     sqlite3(primary, "a.db", create)
     const before = await caughtUp(primary, replica, "a.db")
     setFaults("ltx:write#1+=ENOSPC")
