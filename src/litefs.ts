@@ -13,6 +13,7 @@ import type { NodeFacts } from "./cli/child-environment.ts"
 import { ClusterId } from "./cluster/cluster-id.ts"
 import { findPrimary } from "./cluster/find-primary.ts"
 import { follow } from "./cluster/following.ts"
+import { Halting } from "./cluster/halting.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
 import {
   encodeLease,
@@ -22,7 +23,7 @@ import {
   leaseOf,
 } from "./cluster/lease.ts"
 import { Member } from "./cluster/member.ts"
-import { callNode } from "./cluster/node-client.ts"
+import { callNode, NodeAgents, type NodeCall } from "./cluster/node-client.ts"
 import type { NodeStatus } from "./cluster/node-status.ts"
 import { PrimaryUrls } from "./cluster/primary-urls.ts"
 import type { Replica } from "./cluster/replica.ts"
@@ -34,6 +35,7 @@ import { Verifier } from "./cluster/verifier.ts"
 import { authHeaders } from "./http/auth.ts"
 import { existingSnapshots, limited, snapshotsOf } from "./http/database-snapshots.ts"
 import { handleExport } from "./http/export.ts"
+import { haltRoutes } from "./http/halt.ts"
 import { Handoffs } from "./http/handoffs.ts"
 import { handleImport } from "./http/import.ts"
 import { ParkedSnapshots } from "./http/resumable-snapshot.ts"
@@ -232,11 +234,25 @@ export class LiteFS {
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
+      propose: (database, bytes) => halting.propose(database, bytes),
+      borrow: (database, user, waits) => halting.borrow(database, user, waits),
+      giveBack: (database, user) => halting.giveBack(database, user),
+      behind: (database) => halting.behind(database),
       failed: fail,
     })
 
     const lag = SharedLag.create(false)
-    const progress = new ReplicaProgress(peer, systemClock, lag, (name) => this.#hasHistory(name))
+    const halting: Halting = new Halting({
+      ...{ clock: systemClock, fs, peer, hostname },
+      member: () => member,
+      callPrimary: (method, path, body) => call(urls.current, method, path, body, agents),
+      position: (database) => this.#position(database),
+      onPositionChange: (listener) => this.#subscribe(listener),
+      reconnect: () => void this.#replica?.reconnect(),
+    })
+    const progress = new ReplicaProgress(halting.echoes, systemClock, lag, (name) =>
+      this.#hasHistory(name),
+    )
     const streams = new Set<ReplicaStream>()
     let ownUrl = this.#options.advertiseUrl ?? ""
     const isCandidate =
@@ -263,11 +279,20 @@ export class LiteFS {
       [ADVERTISE_URL_HEADER]: ownUrl,
       ...(isCandidate ? { [CANDIDATE_HEADER]: "1" } : {}),
     })
-    const call = (url: string, method: "GET" | "POST", path: string, body?: Uint8Array) =>
+    const agents = new NodeAgents()
+    this.#closing.defer(() => agents.close())
+    const call = (
+      url: string,
+      method: NodeCall["method"],
+      path: string,
+      body?: Uint8Array,
+      kept?: NodeAgents,
+    ) =>
       callNode(url, {
         ...{ method, path, headers: requestHeaders(), limitMs: CALL_MS_MAX },
         ...(body === undefined ? {} : { body }),
         ...{ tls: tls?.current() ?? {}, clock: systemClock },
+        ...(kept === undefined ? {} : { agents: kept }),
       })
 
     let wasPrimary = false
@@ -278,6 +303,7 @@ export class LiteFS {
       actions: new RoleSwitch({
         fs,
         peer,
+        halting,
         positions: () => this.#livePositions(),
         follow: () => startFollowing(),
         unfollow: async () => {
@@ -345,7 +371,7 @@ export class LiteFS {
     this.#subscribe(() => api.positionsChanged())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const freezer = {
-      freeze: (database: string) => (member.isPrimary ? fs : peer).freeze(database),
+      freeze: (database: string) => (halting.isCaptured(database) ? fs : peer).freeze(database),
     }
     const stream = {
       positions: this.#positions,
@@ -426,6 +452,7 @@ export class LiteFS {
             return handleStream(stream, request, response)
           },
         },
+        ...haltRoutes({ locks: halting.locks, clock: systemClock, id: lease.id }),
         "/export": {
           GET: (_, response, url) => handleExport(exports, response, url),
         },
@@ -518,7 +545,7 @@ export class LiteFS {
       maintain: async (database, needed) => {
         const count = await peer.maintain({
           database,
-          writtenTxid: member.isPrimary ? await fs.writtenTxid(database) : undefined,
+          writtenTxid: halting.isCaptured(database) ? await fs.writtenTxid(database) : undefined,
           neededTxid: needed,
           retention: this.#options.retention,
         })
@@ -550,6 +577,7 @@ export class LiteFS {
             api.setPrimaryName(name)
             this.#primaryName = name ?? this.#primaryName
             if (name === undefined) return
+            halting.echoes.connected()
             tracker.connected()
             progress.connected()
           },
@@ -571,6 +599,7 @@ export class LiteFS {
       })
     }
     this.#closing.defer(() => this.#replica?.close())
+    this.#closing.defer(() => halting.close())
     this.#closing.defer(() => member.close())
     if (isPrimary) {
       api.status.markReady()
@@ -609,7 +638,6 @@ export class LiteFS {
     member: Member,
     proxyUrls: { readonly ofPrimary: string | undefined },
   ): ProxyCluster {
-    const positions = this.#positions
     const { hostname } = this.#options
     const epoch = () => this.#epoch
     return {
@@ -632,10 +660,7 @@ export class LiteFS {
       get lagMs() {
         return status.isReady ? status.lag.ms : undefined
       },
-      position: (database) => {
-        const slot = positions.find(database)
-        return slot === undefined ? undefined : positions.read(slot).pos
-      },
+      position: (database) => this.#position(database),
       onChange: (listener) => {
         const ends = [status.onChange(listener), member.onChange(listener)]
         return () => {
@@ -645,9 +670,13 @@ export class LiteFS {
     }
   }
 
-  #hasHistory(database: string): boolean {
+  #position(database: string): Pos | undefined {
     const slot = this.#positions.find(database)
-    return slot !== undefined && this.#positions.read(slot).pos.txid > 0n
+    return slot === undefined ? undefined : this.#positions.read(slot).pos
+  }
+
+  #hasHistory(database: string): boolean {
+    return (this.#position(database)?.txid ?? 0n) > 0n
   }
 
   #noteUnknown(database: string): void {

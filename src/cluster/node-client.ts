@@ -1,17 +1,19 @@
 /** Calls of one node to another. */
-import { request as httpRequest, type IncomingMessage } from "node:http"
-import { request as httpsRequest } from "node:https"
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http"
+import { request as httpsRequest, Agent as SecureAgent } from "node:https"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { TlsMaterial } from "./replica.ts"
 
 export interface NodeCall {
-  readonly method: "GET" | "POST"
+  readonly method: "GET" | "POST" | "DELETE"
   readonly path: string
   readonly headers: Record<string, string>
   readonly body?: Uint8Array
   readonly limitMs: number
   readonly tls: TlsMaterial
+  /** Connections are kept for the next call. */
+  readonly agents?: NodeAgents
   readonly clock: Clock
 }
 
@@ -19,6 +21,21 @@ export interface NodeAnswer {
   readonly status: number
   readonly headers: IncomingMessage["headers"]
   readonly text: string
+}
+
+/** Connections to nodes that are called often. */
+export class NodeAgents {
+  readonly #plain = new Agent({ keepAlive: true })
+  readonly #secure = new SecureAgent({ keepAlive: true })
+
+  of(isSecure: boolean): Agent {
+    return isSecure ? this.#secure : this.#plain
+  }
+
+  close(): void {
+    this.#plain.destroy()
+    this.#secure.destroy()
+  }
 }
 
 const TEXT_SIZE_MAX = 1024 * 1024
@@ -29,7 +46,12 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   const isSecure = url.protocol === "https:"
   const { promise, resolve, reject } = Promise.withResolvers<NodeAnswer>()
   const headers = { ...call.headers, "Content-Length": call.body?.length ?? 0 }
-  const options = { ...(isSecure ? call.tls : {}), method: call.method, headers, agent: false }
+  const options = {
+    ...(isSecure ? call.tls : {}),
+    method: call.method,
+    headers,
+    agent: call.agents?.of(isSecure) ?? false,
+  }
   const request = (isSecure ? httpsRequest : httpRequest)(url, options)
   const cancel = call.clock.after(call.limitMs, () => {
     request.destroy(new LitefsError("unavailable", `no answer in ${call.limitMs} ms`))

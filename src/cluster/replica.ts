@@ -76,6 +76,7 @@ export class Replica {
   readonly #ready = Promise.withResolvers<void>()
   readonly #abort = new AbortController()
   readonly #done: Promise<void>
+  #response: IncomingMessage | undefined
   #lastProblem: string | undefined
   #failureCount = 0 // since a connection has brought something
   #isAnnounced = false // that there is a connection
@@ -90,6 +91,11 @@ export class Replica {
   /** Resolves when this node has been where its primary was, once. */
   get ready(): Promise<void> {
     return this.#ready.promise
+  }
+
+  /** Tells the primary anew where this node is. */
+  reconnect(): void {
+    this.#response?.destroy(new LitefsError("unavailable", "connecting anew"))
   }
 
   async close(): Promise<void> {
@@ -131,6 +137,7 @@ export class Replica {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const response = await this.#connect(signal)
+    this.#response = response
     const connection = new IncomingStream(this.#options, this.#cutOff, {
       onApplied: () => {
         this.#failureCount = 0

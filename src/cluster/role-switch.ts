@@ -12,11 +12,13 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FsWorker } from "../mount/fs-worker.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
+import type { Halting } from "./halting.ts"
 import type { RoleActions } from "./member.ts"
 
 export interface RoleSwitchContext {
   readonly fs: FsWorker
   readonly peer: PeerWorker
+  readonly halting: Halting
   positions(): ReadonlyMap<string, Pos>
   follow(): void
   /** Resolves when nothing comes any more. */
@@ -27,6 +29,7 @@ export interface RoleSwitchContext {
 
 export class RoleSwitch implements RoleActions {
   readonly #context: RoleSwitchContext
+  #lock: number | undefined // that keeps clients from writing, from drain() on
 
   constructor(context: RoleSwitchContext) {
     this.#context = context
@@ -37,8 +40,9 @@ export class RoleSwitch implements RoleActions {
   }
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
-    const { fs, peer, positions } = this.#context
-    await peer.lockWrites([...positions().keys()], limitMs)
+    const { fs, peer, halting, positions } = this.#context
+    await halting.locks.pause(limitMs)
+    this.#lock = await peer.lockWrites([...positions().keys()], limitMs)
     await fs.shut()
     // A database that is dropped, or has no transaction yet, is nothing that a replica could have.
     return new Map(positions())
@@ -46,18 +50,22 @@ export class RoleSwitch implements RoleActions {
 
   resume(): void {
     this.#context.fs.open()
-    this.#context.peer.unlockWrites()
+    this.#context.halting.locks.resume()
+    if (this.#lock !== undefined) this.#context.peer.unlockWrites(this.#lock)
+    this.#lock = undefined
   }
 
   async stepDown(): Promise<void> {
-    const { fs, peer, endStreams, follow } = this.#context
+    const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
+    await halting.locks.revokeAll()
     await peer.takeOver(await fs.handOver())
     follow()
   }
 
   async takeOver(isWanted: () => boolean): Promise<void> {
-    const { fs, peer, follow, unfollow } = this.#context
+    const { fs, peer, halting, follow, unfollow } = this.#context
+    await halting.endBorrowing()
     await unfollow()
     try {
       const handovers = await peer.handOver()
@@ -71,5 +79,6 @@ export class RoleSwitch implements RoleActions {
       throw error
     }
     await peer.letGo()
+    halting.locks.resume()
   }
 }

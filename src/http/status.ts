@@ -7,6 +7,7 @@ const STATUS: Record<ErrorCode, number> = {
   unauthorized: 401,
   "not-found": 404,
   "position-mismatch": 409,
+  "no-lock": 409,
   "read-only-replica": 503,
   "no-primary": 503,
   unavailable: 503,

@@ -12,6 +12,7 @@ export type ErrorCode =
   | "name-invalid" // not a name a database can have
   | "read-only-replica"
   | "no-primary"
+  | "no-lock" // the halt lock of a database is somebody else's
   | "position-mismatch" // a transaction does not follow on the position of the database
   | "damaged" // bytes on disk or on the wire that fail their own checksum
   | "unsupported"

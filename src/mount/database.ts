@@ -17,7 +17,7 @@ export class DatabaseEntry extends BackedEntry {
   }
 
   protected override get permissions(): number {
-    return this.#database.role.isPrimary ? 0o666 : 0o444
+    return this.#database.isWritable ? 0o666 : 0o444
   }
 
   override readAttributes(into: Attributes): void {
@@ -40,14 +40,14 @@ export class DatabaseEntry extends BackedEntry {
 
   override truncate(size: number): void {
     if (this.isRemoved) return super.truncate(size)
-    if (!this.#database.role.isPrimary && size === this.file.size()) return
+    if (this.#database.capture === undefined && size === this.file.size()) return
     this.#capture.truncateDatabase(size)
   }
 
   /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
   override sync(): void {}
 
-  /** Drops the database. Its log stays, and its history goes on when the name is used again. */
+  /** Drops the database, on the primary. Its log stays, and its history goes on when the name is used again. */
   override removing(): void {
     if (!this.#database.role.isPrimary) throw FuseError.of(Errno.EACCES)
     this.#capture.databaseRemoving(() => super.removing())

@@ -12,6 +12,7 @@
 import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
+import { Proposal } from "../capture/proposal.ts"
 import type { Deferred } from "../fuse/deferred.ts"
 import type {
   AttributeChange,
@@ -29,15 +30,19 @@ import { ROOT_ID } from "../fuse/filesystem.ts"
 import { Fopen } from "../fuse/flags.ts"
 import { FlockTable } from "../fuse/flock-table.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import { must } from "../lib/assert.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
 import { fileSystemStatus, O_EXCL } from "../sys/file.ts"
 import type { Region } from "../sys/memory.ts"
+import { allocate } from "../sys/memory.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { DatabaseEntry } from "./database.ts"
 import { type FileEntry, FOREVER } from "./entry.ts"
 import { checkNewDatabaseName, type FileName, parseFileName } from "./file-name.ts"
+import { HaltFlocks } from "./halt-flocks.ts"
 import { JournalEntry } from "./journal.ts"
 import { LagEntry } from "./lag.ts"
 import { LockEntry } from "./lock.ts"
@@ -64,6 +69,8 @@ export class Directory implements FileSystem {
   readonly #nodes = new Map<number, Node>()
   readonly #names = new Map<string, Node>()
   readonly #flocks = new FlockTable()
+  /** Locks on the files `<db>-lock`. */
+  readonly halts: HaltFlocks
   readonly #uid = userId()
   readonly #gid = groupId()
   readonly #startedMs: number
@@ -76,6 +83,7 @@ export class Directory implements FileSystem {
     states: ReadonlyMap<string, HistoryState | undefined>,
   ) {
     this.#context = context
+    this.halts = new HaltFlocks({ ...context.halts, flocks: this.#flocks })
     this.#startedMs = context.clock.wallMs()
     for (const [name, state] of states) {
       if (state === undefined) this.#damaged.add(name)
@@ -116,11 +124,46 @@ export class Directory implements FileSystem {
     const handovers = [...this.#damaged].map(damagedHandover)
     this.#damaged.clear()
     for (const database of this.#databases.values()) {
+      if (database.isLent) continue // the peer thread has it
       const handover = database.handOver()
       if (handover.isUndone) this.#abandonJournal(database)
       handovers.push(handover)
     }
     return handovers
+  }
+
+  /** One database of a primary, whose write lock another node borrows. */
+  lend(name: string): DatabaseHandover {
+    const database = this.#known(name)
+    const handover = database.lend()
+    if (handover.isUndone) this.#abandonJournal(database)
+    return handover
+  }
+
+  /** One database of a replica: clients may write it, and the primary is asked for every transaction. */
+  borrow(handover: DatabaseHandover): void {
+    const state = historyState(must(handover.state, "state of a borrowed database"))
+    this.#known(handover.name).borrow(handover, state)
+  }
+
+  /** What was borrowed. A client in the middle of a transaction finds it undone. */
+  giveBack(name: string): DatabaseHandover {
+    const database = this.#known(name)
+    const handover = database.handOver()
+    if (handover.isUndone) this.#abandonJournal(database)
+    return handover
+  }
+
+  #known(name: string): MountedDatabase {
+    const database = this.database(name)
+    if (database !== undefined) return database
+    throw new LitefsError("not-found", `database not found: "${name}"`)
+  }
+
+  get #isWritable(): boolean {
+    if (this.#context.role.isPrimary) return true
+    for (const database of this.#databases.values()) if (database.isBorrowed) return true
+    return false
   }
 
   #abandonJournal({ name, journal }: MountedDatabase): void {
@@ -168,19 +211,22 @@ export class Directory implements FileSystem {
     into.size = 0
     into.blocks = 0
     into.blockSize = 4096
-    into.mode = S_IFDIR | (this.#context.role.isPrimary ? 0o777 : 0o555)
+    into.mode = S_IFDIR | (this.#isWritable ? 0o777 : 0o555)
     into.nlink = 1
     into.mtimeMs = into.atimeMs = into.ctimeMs = this.#startedMs
     into.timeout = FOREVER
   }
 
   /** Modes, owners and times are not kept: changing them succeeds and does nothing, as in the original. */
-  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): undefined {
-    if (change.size !== undefined) {
+  setAttributes(nodeId: number, { size }: AttributeChange, into: Attributes): Deferred | undefined {
+    if (size !== undefined) {
       if (nodeId === ROOT_ID) throw FuseError.of(Errno.EISDIR)
-      this.#entry(nodeId).truncate(change.size)
+      const entry = this.#entry(nodeId)
+      const truncating = this.#attempt(() => entry.truncate(size))
+      if (truncating !== undefined) return truncating
     }
     this.getAttributes(nodeId, into)
+    return undefined
   }
 
   open(nodeId: number, _flags: number, caller: Caller, opened: Opened): void {
@@ -214,9 +260,29 @@ export class Directory implements FileSystem {
     size: number,
     from: Region,
     caller: Caller,
-  ): number {
-    this.#entry(nodeId).write(offset, size, from, caller.pid)
-    return size
+  ): number | Deferred {
+    const entry = this.#entry(nodeId)
+    const { pid } = caller
+    try {
+      entry.write(offset, size, from, pid)
+      return size
+    } catch (error) {
+      if (!(error instanceof Proposal)) throw error
+      const copy = keep(from, size)
+      const again = () => entry.write(offset, size, copy, pid)
+      return this.#context.propose(error, again, () => free(copy))
+    }
+  }
+
+  /** What may commit a transaction. What the primary has to be asked for first is done when it has answered. */
+  #attempt(act: () => void): Deferred | undefined {
+    try {
+      act()
+      return undefined
+    } catch (error) {
+      if (!(error instanceof Proposal)) throw error
+      return this.#context.propose(error, act, () => {})
+    }
   }
 
   flush(nodeId: number, _handle: number, _owner: LockOwner, caller: Caller): Deferred | undefined {
@@ -224,7 +290,9 @@ export class Directory implements FileSystem {
   }
 
   release(nodeId: number, _handle: number, flockOwner: LockOwner | undefined): void {
-    if (flockOwner !== undefined) this.#flocks.release(nodeId, flockOwner)
+    if (flockOwner === undefined) return
+    if (this.#nodes.get(nodeId)?.entry instanceof LockEntry) this.halts.release(nodeId, flockOwner)
+    else this.#flocks.release(nodeId, flockOwner)
   }
 
   sync(nodeId: number): undefined {
@@ -238,16 +306,22 @@ export class Directory implements FileSystem {
     kind: FlockKind,
     wait: boolean,
   ): Deferred | undefined {
+    const entry = this.#nodes.get(nodeId)?.entry
+    if (entry instanceof LockEntry) {
+      return this.halts.set(entry.database, nodeId, owner, kind, wait)
+    }
     return this.#flocks.set(nodeId, owner, kind, wait)
   }
 
-  unlink(parentId: number, name: string): undefined {
+  unlink(parentId: number, name: string): Deferred | undefined {
     this.#assertRoot(parentId)
     const node = this.#names.get(name) ?? this.#find(name)
     if (node === undefined) throw FuseError.of(Errno.ENOENT)
-    node.entry.removing()
-    this.#names.delete(name)
-    if (node.references === 0) this.forget(node.entry.nodeId, 0)
+    return this.#attempt(() => {
+      node.entry.removing()
+      this.#names.delete(name)
+      if (node.references === 0) this.forget(node.entry.nodeId, 0)
+    })
   }
 
   removeIfThere(name: string): void {
@@ -326,7 +400,7 @@ export class Directory implements FileSystem {
       return this.#addNode(new PosEntry(this.#nextNodeId, name, positions, database.slot))
     }
     if (kind === "lock") {
-      return this.#addNode(new LockEntry(this.#nextNodeId, name, this.#startedMs))
+      return this.#addNode(new LockEntry(this.#nextNodeId, name, database.name, this.#startedMs))
     }
     return database[kind].open() ? this.#addNode(this.#newEntry(name, kind, database)) : undefined
   }
@@ -336,7 +410,7 @@ export class Directory implements FileSystem {
     const { kind, database: databaseName } = parseFileName(name)
     const { role } = this.#context
     if (kind === "side") {
-      if (!role.isPrimary) throw FuseError.of(Errno.EACCES)
+      if (!this.#isWritable) throw FuseError.of(Errno.EACCES)
       const file = this.#sideFile(name)
       file.create()
       return this.#addNode(new SideFileEntry(this.#nextNodeId, name, file))
@@ -355,7 +429,7 @@ export class Directory implements FileSystem {
     const database = this.database(databaseName)
     if (database === undefined) throw FuseError.of(Errno.ENOENT)
     if (kind === "journal") {
-      if (!role.isPrimary) {
+      if (database.capture === undefined) {
         database.complainAboutWrite()
         throw FuseError.of(Errno.EACCES)
       }
@@ -426,6 +500,20 @@ export class Directory implements FileSystem {
   #assertRoot(nodeId: number): void {
     if (nodeId !== ROOT_ID) throw FuseError.of(Errno.ENOTDIR)
   }
+}
+
+/** What is written is needed again when the primary has answered. Memory is used again, never given back. */
+const kept: Region[] = []
+
+function keep(from: Region, size: number): Region {
+  const index = kept.findIndex(({ bytes }) => bytes.length >= size)
+  const copy = index < 0 ? allocate(Math.max(size, 65536)) : (kept.splice(index, 1)[0] as Region)
+  copy.bytes.set(from.bytes.subarray(0, size))
+  return copy
+}
+
+function free(copy: Region): void {
+  kept.push(copy)
 }
 
 function isMadeUp({ kind }: FileName): boolean {

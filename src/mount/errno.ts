@@ -10,6 +10,7 @@ const ERRNO: Record<ErrorCode, number> = {
   "name-invalid": Errno.EACCES,
   "read-only-replica": Errno.EROFS,
   "no-primary": Errno.EROFS,
+  "no-lock": Errno.EROFS,
   "position-mismatch": Errno.EIO,
   damaged: Errno.EIO,
   unsupported: Errno.EIO,

@@ -4,11 +4,12 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
-import { LitefsError } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError } from "../lib/errors.ts"
+import { type Outcome, resultOf } from "../lib/outcome.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
-import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { Borrower, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { ReplaceOutcome } from "./replace.ts"
 
 export interface FsListener {
@@ -22,6 +23,13 @@ export interface FsListener {
   replaced(request: number, outcome: ReplaceOutcome): void
   /** A segment of the commit log is full. */
   segmentFull(segment: number): void
+  /** A transaction of a database whose write lock is borrowed. Resolves with why it is refused, if it is. */
+  propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined>
+  /** A client wants the write lock of a database. Resolves with why it is not to be had. */
+  borrow(database: string, user: Borrower, waits: boolean): Promise<ErrorCode | undefined>
+  giveBack(database: string, user: Borrower): Promise<void>
+  /** The primary has taken a transaction of a borrowed database that could not be made here. */
+  behind(database: string): void
   failed(error: Error): void
 }
 
@@ -37,6 +45,8 @@ export class FsWorker {
   readonly #stopped = Promise.withResolvers<void>()
   readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
   readonly #written = new Map<number, (txid: Txid | undefined) => void>()
+  readonly #given = new Map<number, (result: Outcome<DatabaseHandover>) => void>()
+  readonly #taken = new Map<number, (result: Outcome<undefined>) => void>()
   readonly #on: FsListener
   /** Through it handovers go, which share memory: the mailbox cannot carry that. */
   readonly #channel = new MessageChannel()
@@ -125,6 +135,62 @@ export class FsWorker {
     await this.#takenOver.promise
   }
 
+  /** On the primary: gives one database up, for the peer thread. Rejects when nothing has changed. */
+  lend(database: string): Promise<DatabaseHandover> {
+    return this.#give("lend", database)
+  }
+
+  /** The same on a replica, of a database whose write lock was borrowed. */
+  giveBack(database: string): Promise<DatabaseHandover> {
+    return this.#give("give-back", database)
+  }
+
+  /** On a replica: takes one database, whose write lock is borrowed. */
+  borrow(handover: DatabaseHandover): Promise<void> {
+    return this.#take("borrow", handover)
+  }
+
+  /** On the primary: takes back what was lent. */
+  takeBack(handover: DatabaseHandover): Promise<void> {
+    return this.#take("take-back", handover)
+  }
+
+  /** A write lock that was borrowed is lost: clients commit nothing from here on. */
+  lost(database: string): void {
+    this.#mailbox.send({ type: "lost", database })
+  }
+
+  async #give(type: "lend" | "give-back", database: string): Promise<DatabaseHandover> {
+    const request = this.#nextRequest++
+    const { promise, resolve } = Promise.withResolvers<Outcome<DatabaseHandover>>()
+    this.#given.set(request, resolve)
+    this.#mailbox.send({ type, request, database })
+    return resultOf(await promise)
+  }
+
+  async #take(type: "borrow" | "take-back", handover: DatabaseHandover): Promise<void> {
+    const request = this.#nextRequest++
+    const { promise, resolve } = Promise.withResolvers<Outcome<undefined>>()
+    this.#taken.set(request, resolve)
+    this.#channel.port1.postMessage(handover)
+    this.#mailbox.send({ type, request })
+    resultOf(await promise)
+  }
+
+  async #borrowForFlock({
+    request,
+    database,
+    waits,
+  }: Extract<FsEvent, { type: "borrow-for-flock" }>): Promise<void> {
+    const code = await this.#on.borrow(database, "flock", waits)
+    this.#mailbox.send({ type: "flock-answer", request, code })
+  }
+
+  async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
+    const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
+    this.#mailbox.send({ type: "answer", request, code })
+  }
+
   /** The last transaction of which everything is in the database file; undefined when there is none. */
   async writtenTxid(database: string): Promise<Txid | undefined> {
     const request = this.#nextRequest++
@@ -154,6 +220,25 @@ export class FsWorker {
         this.#frozen.get(event.snapshot)?.(event.state)
         this.#frozen.delete(event.snapshot)
         return
+      case "given":
+        this.#given.get(event.request)?.(event.result)
+        this.#given.delete(event.request)
+        return
+      case "taken":
+        this.#taken.get(event.request)?.(event.result)
+        this.#taken.delete(event.request)
+        return
+      case "propose":
+        void this.#propose(event.request, event.database, event.bytes)
+        return
+      case "borrow-for-flock":
+        void this.#borrowForFlock(event)
+        return
+      case "give-back":
+        void this.#on.giveBack(event.database, event.user)
+        return
+      case "behind":
+        return this.#on.behind(event.database)
       case "written":
         this.#written.get(event.request)?.(event.txid)
         this.#written.delete(event.request)

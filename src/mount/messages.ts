@@ -3,7 +3,9 @@ import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
+import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
+import type { Outcome } from "../lib/outcome.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
@@ -51,12 +53,31 @@ export type FsMessage =
   | { readonly type: "hand-over" }
   /** Become the primary of what comes through the port for handovers. Answered by `taken-over`. */
   | { readonly type: "take-over" }
+  /**
+   * The write lock of a database is lent, is borrowed, or is given back. `lend`, `give-back`: to the peer thread.
+   * Answered by `given`. `borrow`, `take-back`: from it, through the port for handovers. Answered by `taken`.
+   */
+  | { readonly type: "lend" | "give-back"; readonly request: number; readonly database: string }
+  | { readonly type: "borrow" | "take-back"; readonly request: number }
+  /** A write lock that was borrowed is lost: no transaction is added any more. */
+  | { readonly type: "lost"; readonly database: string }
+  /** The primary's word on what was proposed. `code` is why not; undefined: it has it. */
+  | { readonly type: "answer"; readonly request: number; readonly code: ErrorCode | undefined }
+  /** Whether the write lock is borrowed that a `borrow-for-flock` has asked for. */
+  | {
+      readonly type: "flock-answer"
+      readonly request: number
+      readonly code: ErrorCode | undefined
+    }
   /** The peer thread has looked at the transaction of a `publish`. */
   | { readonly type: "published"; readonly request: number }
   /** Up to where is everything in the database file? Answered by `written`. */
   | { readonly type: "ask-written"; readonly request: number; readonly database: string }
   /** Put the content of a file in the place of a database. Answered by `replaced`. */
   | { readonly type: "replace"; readonly request: number; readonly replace: ReplaceRequest }
+
+/** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
+export type Borrower = "flock" | "writer"
 
 /** To the main thread. */
 export type FsEvent =
@@ -68,6 +89,25 @@ export type FsEvent =
   | { readonly type: "shut"; readonly problem: string | undefined }
   | { readonly type: "handed-over"; readonly handovers: readonly DatabaseHandover[] }
   | { readonly type: "taken-over" }
+  | { readonly type: "given"; readonly request: number; readonly result: Outcome<DatabaseHandover> }
+  | { readonly type: "taken"; readonly request: number; readonly result: Outcome<undefined> }
+  /** A transaction of a database whose write lock is borrowed. Answered by `answer`. */
+  | {
+      readonly type: "propose"
+      readonly request: number
+      readonly database: string
+      readonly bytes: Uint8Array
+    }
+  /** A client wants the write lock of a database. Answered by `flock-answer`. */
+  | {
+      readonly type: "borrow-for-flock"
+      readonly request: number
+      readonly database: string
+      readonly waits: boolean
+    }
+  | { readonly type: "give-back"; readonly database: string; readonly user: Borrower }
+  /** The primary has taken a transaction of a borrowed database that could not be made here. */
+  | { readonly type: "behind"; readonly database: string }
   | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */

@@ -1,11 +1,15 @@
 /**
  * One database as the mount shows it: its files, and on the primary what captures its transactions.
  *
- *   replica ── takeOver(): what the peer thread had ──▶ primary ── handOver(): to the peer thread ──▶ replica
+ *   applied ── takeOver(): what the peer thread had ──▶ captured ── handOver(): to the peer thread ──▶ applied
+ *
+ * That changes with the role of the node, and with the write lock of the database when another node borrows it from
+ * the primary: then a primary applies what the borrower commits, and the borrower captures it.
  */
 import { Capture } from "../capture/capture.ts"
 import { type DatabaseHandover, damagedHandover } from "../capture/handover.ts"
 import { History, type HistoryState } from "../capture/history.ts"
+import { type Proposal, ProposingLog } from "../capture/proposal.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { Deferred } from "../fuse/deferred.ts"
 import { must } from "../lib/assert.ts"
@@ -14,15 +18,17 @@ import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
 import { BackedFile } from "../store/backed-file.ts"
+import type { TransactionLog } from "../store/commit-log.ts"
 import type { Column, Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { GatedLog } from "../store/gated-log.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
 
-const log = logger("mount")
+const warnings = logger("mount")
 
 export interface MountedDatabaseContext {
   readonly dataDir: DataDir
@@ -41,6 +47,10 @@ export interface MountedDatabaseContext {
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
+  /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
+  propose(proposal: Proposal, again: () => void, end: () => void): Deferred
+  /** Who is asked for locks on `<db>-lock`, and is told when they go. */
+  readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack">
 }
 
 export class MountedDatabase {
@@ -53,6 +63,8 @@ export class MountedDatabase {
   readonly role: Role
   readonly #context: MountedDatabaseContext
   #capture: Capture | undefined
+  #borrowed: ProposingLog | undefined
+  #isLent = false
   #hasComplained = false
   /** What clients see added to the counters in the header (header-disguise.ts). */
   disguise = 0
@@ -68,42 +80,82 @@ export class MountedDatabase {
     this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
     this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
     this.slot = context.positions.add(name)
-    if (state !== undefined) this.#capture = this.#makeCapture(state)
+    if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
   }
 
-  #makeCapture(state: HistoryState): Capture {
+  #makeCapture(state: HistoryState, log: TransactionLog): Capture {
     const { name, database, journal, wal } = this
     const context = this.#context
     const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
-    const history = new History(name, state, { ...context, ltx })
+    const history = new History(name, state, { ...context, log, ltx })
     return new Capture({
-      ...{ history, database, journal, wal, log },
+      ...{ history, database, journal, wal, log: warnings },
       onCommit: () => this.#publish(),
       onRewrite: () => context.onRewrite(name),
     })
   }
 
-  /** This node becomes the primary: captures from here on, what has been applied so far. */
+  /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */
   takeOver(handover: DatabaseHandover, state: HistoryState): void {
-    this.#capture = this.#makeCapture(state)
-    this.#capture.adopt(handover)
+    this.#isLent = false
+    this.#adopt(handover, state, this.#context.log)
     this.disguise = 0
+  }
+
+  /** On a replica: the primary has lent the write lock, and is asked for every transaction. */
+  borrow(handover: DatabaseHandover, state: HistoryState): void {
+    this.#borrowed = new ProposingLog()
+    this.#adopt(handover, state, this.#borrowed)
+  }
+
+  #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
+    const capture = this.#makeCapture(state, log)
+    capture.adopt(handover)
+    this.#capture = capture
     this.#hasComplained = false
   }
 
+  /** On the primary: another node writes to it, and the peer thread applies that. */
+  lend(): DatabaseHandover {
+    const handover = this.handOver()
+    this.#isLent = true
+    return handover
+  }
+
+  get isLent(): boolean {
+    return this.#isLent
+  }
+
+  get isBorrowed(): boolean {
+    return this.#borrowed !== undefined
+  }
+
+  /** Of a database whose write lock was borrowed: no transaction is added any more. */
+  shut(): void {
+    this.#borrowed?.shut()
+  }
+
+  /** Whether clients of this node write to it when they have its locks. */
+  get isWritable(): boolean {
+    return this.role.isPrimary || this.isBorrowed
+  }
+
   /**
-   * This node becomes a replica: nothing is captured any more, clients can write nothing. A client in the middle of
-   * a transaction finds it undone.
+   * Nothing is captured any more, clients can write nothing. A client in the middle of a transaction finds it undone.
    */
   handOver(): DatabaseHandover {
     const capture = this.#capture
     if (capture === undefined) return damagedHandover(this.name)
     this.#capture = undefined
+    this.#borrowed = undefined
     try {
       if (capture.isHalfWritten) rollBack(this.journal.path, this.database)
       return capture.handOver()
     } catch (error) {
-      log.error("database is unavailable, its files are left as they are", { db: this.name, error })
+      warnings.error("database is unavailable, its files are left as they are", {
+        db: this.name,
+        error,
+      })
       return damagedHandover(this.name)
     }
   }
@@ -145,8 +197,13 @@ export class MountedDatabase {
   complainAboutWrite(): void {
     if (this.#hasComplained) return
     this.#hasComplained = true
+    if (this.#isLent) {
+      return warnings.warn("refused a write: the write lock is lent to another node", {
+        db: this.name,
+      })
+    }
     const primary = this.role.primaryName ?? "unknown"
-    log.warn("refused a write: this node is a replica, write on the primary", {
+    warnings.warn("refused a write: this node is a replica, write on the primary", {
       db: this.name,
       primary,
     })

@@ -20,6 +20,7 @@ import { must, unreachable } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
+import { outcomeOf } from "../lib/outcome.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import type { CommitLog } from "../store/commit-log.ts"
@@ -39,6 +40,7 @@ import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
+import { Proposals } from "./proposals.ts"
 import { replaceDatabase } from "./replace.ts"
 import type { Role } from "./role.ts"
 
@@ -57,6 +59,10 @@ let recent: RecentTransactions
 let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
 const gate = new GatedLog()
+const proposals = new Proposals({
+  ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
+  behind: (database) => tell({ type: "behind", database }),
+})
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
 const unstored = new Set<Slot>()
@@ -101,6 +107,13 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       return deferred
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
+    halts: {
+      ask: (request, database, waits) => {
+        tell({ type: "borrow-for-flock", request, database, waits })
+      },
+      giveBack: (database) => tell({ type: "give-back", database, user: "flock" }),
+    },
+    propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
   directory = new Directory(context, states)
   tell({ type: "ready", believed: believed(states) })
@@ -169,16 +182,40 @@ function handOver(): void {
 }
 
 function takeOver(): void {
-  const { message } = must(receiveMessageOnPort(handovers), "handover") as {
-    readonly message: readonly DatabaseHandover[]
-  }
+  const handovers = takeMessage<readonly DatabaseHandover[]>()
   openLog(context.dataDir)
-  directory.takeOver(message)
+  directory.takeOver(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()
   storeCommits()
   tell({ type: "taken-over" })
+}
+
+/** The LTX files of its transactions are there: the peer thread makes those that follow. */
+function lend(database: string): DatabaseHandover {
+  gate.materialize()
+  storeCommits()
+  return directory.lend(database)
+}
+
+function give(request: number, act: () => DatabaseHandover): void {
+  tell({ type: "given", request, result: outcomeOf(act) })
+}
+
+function take(request: number, isBorrowed: boolean): void {
+  const handover = takeMessage<DatabaseHandover>()
+  const result = outcomeOf(() => {
+    if (isBorrowed) directory.borrow(handover)
+    else directory.takeOver([handover])
+    storeCommits()
+    return undefined
+  })
+  tell({ type: "taken", request, result })
+}
+
+function takeMessage<T>(): T {
+  return (must(receiveMessageOnPort(handovers), "handover") as { readonly message: T }).message
 }
 
 function countCommit(name: string, size: number, durationMs: number): void {
@@ -241,6 +278,21 @@ function handleMessage(message: FsMessage): void {
       return
     case "freeze":
       return freeze(message.snapshot, message.database)
+    case "lend":
+      return give(message.request, () => lend(message.database))
+    case "give-back":
+      proposals.refuseAll(message.database)
+      return give(message.request, () => directory.giveBack(message.database))
+    case "borrow":
+    case "take-back":
+      return take(message.request, message.type === "borrow")
+    case "lost":
+      directory.database(message.database)?.shut()
+      return proposals.refuseAll(message.database)
+    case "answer":
+      return proposals.answer(message.request, message.code)
+    case "flock-answer":
+      return directory.halts.answer(message.request, message.code)
     case "published":
       publishing.get(message.request)?.done()
       publishing.delete(message.request)

@@ -46,6 +46,8 @@ export interface DatabaseApplierContext {
   readonly disguise: number
   /** What is in the WAL already. */
   readonly wal?: WalHandover | undefined
+  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  isWriteHeld?(): boolean
 }
 
 type Mode = "rollback" | "wal" | "leaving"

@@ -4,6 +4,7 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
+import type { Outcome } from "../lib/outcome.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
@@ -80,19 +81,34 @@ export type PeerCommand =
     }
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
-  /** On the primary: keep clients from writing, within the time. Answered by `locked`. */
+  /** Keep clients from writing, within the time, until `unlock-writes` with the same number. Answered by `locked`. */
   | {
       readonly type: "lock-writes"
+      readonly lock: number
       readonly databases: readonly string[]
       readonly limitMs: number
+      readonly isApplying: boolean // transactions, meanwhile
     }
-  | { readonly type: "unlock-writes" }
+  | { readonly type: "unlock-writes"; readonly lock: number }
   /** Give up what a replica has, for the fs thread. Answered by `handed-over`. */
   | { readonly type: "hand-over" }
   /** The fs thread has taken over: let go of the files, and tell the kernel. Answered by `switched`. */
   | { readonly type: "let-go" }
   /** Take over from the fs thread. Answered by `switched`. */
   | { readonly type: "take-over"; readonly handovers: readonly DatabaseHandover[] }
+  /**
+   * The write lock of one database is lent, borrowed or given back. Give it up, for the fs thread, as with `hand-over`
+   * and `let-go`; answered by `given` and `exchanged`. Take it from there; answered by `exchanged`: `lock` is what
+   * clients are kept from writing with, and stays.
+   */
+  | { readonly type: "give"; readonly request: number; readonly database: string }
+  | { readonly type: "let-go-of"; readonly request: number; readonly database: string }
+  | {
+      readonly type: "take"
+      readonly request: number
+      readonly handover: DatabaseHandover
+      readonly lock: number | undefined
+    }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
@@ -142,7 +158,9 @@ export type PeerEvent =
     }
   | { readonly type: "published"; readonly database: string }
   /** Undefined: all is locked. */
-  | { readonly type: "locked"; readonly problem: string | undefined }
+  | { readonly type: "locked"; readonly lock: number; readonly problem: string | undefined }
+  | { readonly type: "given"; readonly request: number; readonly result: Outcome<DatabaseHandover> }
+  | { readonly type: "exchanged"; readonly request: number; readonly result: Outcome<undefined> }
   | { readonly type: "handed-over"; readonly result: HandoverResult }
   | { readonly type: "switched" }
   /** Undefined: there is no such database. */

@@ -5,6 +5,7 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
+import { type Outcome, resultOf } from "../lib/outcome.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
@@ -20,6 +21,8 @@ import type { SnapshotFormat } from "./snapshot-format.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024
+
+const PART_SIZE = 1024 * 1024
 
 export class PeerWorker {
   /** Told how many LTX files a database has, and their size, whenever they were counted. */
@@ -39,10 +42,12 @@ export class PeerWorker {
   readonly #imports = new Map<number, (result: ImportResult) => void>()
   /** How often a state of a database had to be kept that the primary does not have. */
   divergenceCount = 0
-  #locked = Promise.withResolvers<string | undefined>()
+  readonly #locked = new Map<number, (problem: string | undefined) => void>()
+  readonly #given = new Map<number, (result: Outcome<DatabaseHandover>) => void>()
+  readonly #exchanged = new Map<number, (result: Outcome<undefined>) => void>()
   #handedOver = Promise.withResolvers<HandoverResult>()
   #switched = Promise.withResolvers<void>()
-  #nextNumber = 1 // of freezes and imports
+  #nextNumber = 1 // of freezes, imports, locks and exchanges
 
   constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
     this.#worker = worker
@@ -91,16 +96,53 @@ export class PeerWorker {
     this.#tell({ type: "rewritten", database })
   }
 
-  /** On the primary: keeps clients from writing to the databases; rejects when that takes too long. */
-  async lockWrites(databases: readonly string[], limitMs: number): Promise<void> {
-    this.#locked = Promise.withResolvers()
-    this.#tell({ type: "lock-writes", databases, limitMs })
-    const problem = await this.#locked.promise
-    if (problem !== undefined) throw new LitefsError("unavailable", problem)
+  /**
+   * Keeps clients from writing to the databases, until unlockWrites() with the number that is returned; rejects when
+   * that takes too long. `isApplying`: the peer thread itself applies transactions meanwhile.
+   */
+  async lockWrites(
+    databases: readonly string[],
+    limitMs: number,
+    isApplying = false,
+  ): Promise<number> {
+    const lock = this.#nextNumber++
+    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+    this.#locked.set(lock, resolve)
+    this.#tell({ type: "lock-writes", lock, databases, limitMs, isApplying })
+    const problem = await promise
+    if (problem === undefined) return lock
+    throw new LitefsError("unavailable", problem)
   }
 
-  unlockWrites(): void {
-    this.#tell({ type: "unlock-writes" })
+  unlockWrites(lock: number): void {
+    this.#tell({ type: "unlock-writes", lock })
+  }
+
+  /** Gives one database up, for the fs thread, when what has come is applied; then letGoOf(). */
+  async give(database: string): Promise<DatabaseHandover> {
+    const request = this.#nextNumber++
+    const { promise, resolve } = Promise.withResolvers<Outcome<DatabaseHandover>>()
+    this.#given.set(request, resolve)
+    this.#tell({ type: "give", request, database })
+    return resultOf(await promise)
+  }
+
+  /** The fs thread has taken the database: clients may write it. */
+  letGoOf(database: string): Promise<void> {
+    return this.#exchange((request) => ({ type: "let-go-of", request, database }))
+  }
+
+  /** Takes one database. `lock` keeps clients from writing to it, and stays. */
+  take(handover: DatabaseHandover, lock?: number): Promise<void> {
+    return this.#exchange((request) => ({ type: "take", request, handover, lock }))
+  }
+
+  async #exchange(command: (request: number) => PeerCommand): Promise<void> {
+    const request = this.#nextNumber++
+    const { promise, resolve } = Promise.withResolvers<Outcome<undefined>>()
+    this.#exchanged.set(request, resolve)
+    this.#tell(command(request))
+    resultOf(await promise)
   }
 
   /** Ends applying, when what has come is applied. What it resolves with is for the fs thread. */
@@ -158,6 +200,17 @@ export class PeerWorker {
     const outcome = Promise.withResolvers<void>()
     this.#files.set(file, outcome)
     return outcome.promise
+  }
+
+  /** On the primary: a transaction of a database that is lent. Rejects when it cannot be applied. */
+  apply(database: string, bytes: Uint8Array): Promise<void> {
+    const file = -this.#nextNumber++ // files of a stream count up
+    const applied = this.applied(file)
+    for (let at = 0; at < bytes.length; at += PART_SIZE) {
+      const isLast = at + PART_SIZE >= bytes.length
+      this.write(file, database, bytes.slice(at, at + PART_SIZE), isLast, () => {})
+    }
+    return applied
   }
 
   abort(file: number): void {
@@ -274,7 +327,17 @@ export class PeerWorker {
       case "published":
         return must(this.#publishing.shift(), "transaction to publish")()
       case "locked":
-        return this.#locked.resolve(event.problem)
+        this.#locked.get(event.lock)?.(event.problem)
+        this.#locked.delete(event.lock)
+        return
+      case "given":
+        this.#given.get(event.request)?.(event.result)
+        this.#given.delete(event.request)
+        return
+      case "exchanged":
+        this.#exchanged.get(event.request)?.(event.result)
+        this.#exchanged.delete(event.request)
+        return
       case "handed-over":
         return this.#handedOver.resolve(event.result)
       case "switched":

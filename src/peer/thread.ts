@@ -22,10 +22,11 @@ import { must, unreachable } from "../lib/assert.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
+import { outcomeOf } from "../lib/outcome.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
-import { believed, type RecoveredDatabases, recoverDatabases } from "../recovery/recover.ts"
+import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -64,7 +65,7 @@ class PeerThread {
   readonly #flags: SharedFlags
   readonly #fs: MailboxSender<FsMessage>
   #commitLog: CommitLog | undefined // of a replica
-  #recovered: RecoveredDatabases = new Map()
+  #recovered: Map<string, HistoryState | undefined> = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
   readonly #incoming = new Map<number, IncomingFile>()
@@ -73,7 +74,9 @@ class PeerThread {
   readonly #imports = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
-  #writeLocks: WriteLocks | undefined
+  readonly #writeLocks = new Map<number, WriteLocks>()
+  /** Databases that another node writes to, each with the locks that keep clients of this one from it. */
+  readonly #lent = new Map<string, WriteLocks>()
   #nextReplace = 1
   #cache: KernelCache | undefined
   #primaryName: string | undefined
@@ -89,7 +92,7 @@ class PeerThread {
     this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
     if (options.isPrimary) return
     this.#openLog()
-    this.#recovered = recoverDatabases(this.#dataDir, this.#positions, log)
+    this.#recovered = new Map(recoverDatabases(this.#dataDir, this.#positions, log))
   }
 
   #openLog(): void {
@@ -152,9 +155,15 @@ class PeerThread {
       case "publish":
         return this.#publishLast(command.database, command.last)
       case "lock-writes":
-        return void this.#lockWrites(command.databases, command.limitMs)
+        return void this.#lockWrites(command)
       case "unlock-writes":
-        return this.#unlockWrites()
+        return this.#unlockWrites(command.lock)
+      case "give":
+        return void this.#give(command.request, command.database)
+      case "take":
+        return void this.#take(command.request, command.handover, command.lock)
+      case "let-go-of":
+        return this.#letGoOf(command.request, command.database)
       case "hand-over":
         return void this.#handOver()
       case "let-go":
@@ -186,6 +195,7 @@ class PeerThread {
       this.#enqueue(name, async () => {
         try {
           await database.accept(incoming)
+          await this.#lent.get(name)?.coverWal(name)
           tell({ type: "applied", file, database: name })
         } catch (error) {
           incoming.discard()
@@ -225,7 +235,7 @@ class PeerThread {
 
   async #detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
-    this.#unlockWrites()
+    for (const lock of [...this.#writeLocks.keys()]) this.#unlockWrites(lock)
     for (const database of this.#databases.values()) database.detach()
     await Promise.all(this.#imports)
   }
@@ -348,28 +358,89 @@ class PeerThread {
     closeLog(this.#commitLog)
   }
 
-  async #lockWrites(databases: readonly string[], limitMs: number): Promise<void> {
+  async #lockWrites({
+    lock,
+    databases,
+    limitMs,
+    isApplying,
+  }: Extract<PeerCommand, { type: "lock-writes" }>): Promise<void> {
     try {
-      this.#writeLocks = await WriteLocks.acquire({
+      const locks = await WriteLocks.acquire({
         directory: this.#options.fuseDir,
         databases,
         clock: systemClock,
         limitMs,
         signal: this.#stopping.signal,
+        isApplying,
         isWalMode: (name) => usesWal(this.#dataDir, name),
       })
+      this.#writeLocks.set(lock, locks)
       // What is synced now need not be when the commit log is closed, which everybody waits for.
-      syncFileSystem("log:syncfs", this.#dataDir.root)
-      tell({ type: "locked", problem: undefined })
+      if (!isApplying) syncFileSystem("log:syncfs", this.#dataDir.root)
+      tell({ type: "locked", lock, problem: undefined })
     } catch (error) {
-      this.#unlockWrites()
-      tell({ type: "locked", problem: messageOf(error) })
+      this.#unlockWrites(lock)
+      tell({ type: "locked", lock, problem: messageOf(error) })
     }
   }
 
-  #unlockWrites(): void {
-    this.#writeLocks?.release()
-    this.#writeLocks = undefined
+  #unlockWrites(lock: number): void {
+    this.#writeLocks.get(lock)?.release()
+    this.#writeLocks.delete(lock)
+  }
+
+  /** One database, when what has come for it is applied. Its files stay open until `let-go-of`. */
+  async #give(request: number, name: string): Promise<void> {
+    await this.#queues.get(name)
+    const result = outcomeOf(() => {
+      if (this.#positions.find(name) === undefined) {
+        throw new LitefsError("not-found", `database not found: "${name}"`)
+      }
+      const handover = this.#handOverOne(name)
+      if (handover.state === undefined) throw damaged(name)
+      if (handover.disguise === 0) return handover
+      const advice = "restart this node first"
+      throw new LitefsError(
+        "unsupported",
+        `Cannot borrow "${name}": its clients have seen another history of it, ${advice}`,
+      )
+    })
+    tell({ type: "given", request, result })
+  }
+
+  #letGoOf(request: number, name: string): void {
+    const result = outcomeOf(() => {
+      this.#databases.get(name)?.detach()
+      this.#databases.delete(name)
+      this.#recovered.delete(name)
+      this.#lent.delete(name)
+      this.#forgetRole([name])
+      return undefined
+    })
+    tell({ type: "exchanged", request, result })
+  }
+
+  async #take(
+    request: number,
+    handover: DatabaseHandover,
+    lock: number | undefined,
+  ): Promise<void> {
+    const { name, state, isUndone } = handover
+    const result = outcomeOf(() => {
+      if (state === undefined) throw damaged(name)
+      this.#recovered.set(name, historyState(state))
+      const locks = lock === undefined ? undefined : this.#writeLocks.get(lock)
+      if (locks !== undefined) this.#lent.set(name, locks)
+      this.#database(name, handover)
+      return undefined
+    })
+    const database = this.#databases.get(name)
+    if (database !== undefined) {
+      await this.#attach(database)
+      if (isUndone) this.#forgetTransaction(name)
+      this.#forgetRole([name])
+    }
+    tell({ type: "exchanged", request, result })
   }
 
   async #handOver(): Promise<void> {
@@ -412,13 +483,17 @@ class PeerThread {
       if (handover.state === undefined) continue
       const { name, isUndone } = handover
       await this.#attach(this.#database(name, handover))
-      if (!isUndone) continue
-      this.#forgetFile(name)
-      this.#cache?.forgetName(`${name}-journal`)
+      if (isUndone) this.#forgetTransaction(name)
     }
     this.#forgetRole([...this.#databases.keys()])
-    this.#unlockWrites()
+    for (const lock of [...this.#writeLocks.keys()]) this.#unlockWrites(lock)
     tell({ type: "switched" })
+  }
+
+  /** What the kernel has of a transaction that came to nothing. */
+  #forgetTransaction(name: string): void {
+    this.#forgetFile(name)
+    this.#cache?.forgetName(`${name}-journal`)
   }
 
   /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
@@ -474,7 +549,10 @@ class PeerThread {
         transactions: this.#commitLog ?? directLog,
         log,
         makeApplier: (database, view) =>
-          new DatabaseApplier({ ...this.#surroundings(), ...view, name, database }),
+          new DatabaseApplier({
+            ...{ ...this.#surroundings(), ...view, name, database },
+            isWriteHeld: () => this.#lent.get(name)?.holdsWrite(name) === true,
+          }),
         switchFiles: (files) =>
           switchFiles(
             { ...this.#surroundings(), tellFs: (message) => this.#fs.send(message) },
@@ -520,6 +598,10 @@ class PeerThread {
 function usesWal(dataDir: DataDir, name: string): boolean {
   using wal = FileSource.open(dataDir.path(name, "wal"))
   return (wal?.size ?? 0) > 0 || readJournalMode(dataDir.path(name, "database")) === "wal"
+}
+
+function damaged(name: string): LitefsError {
+  return new LitefsError("damaged", `Cannot lend "${name}": it is damaged, see the log`)
 }
 
 function fail(error: unknown): void {

@@ -65,6 +65,8 @@ export interface WalApplierContext {
   readonly disguise: number
   /** Frames that are there and count, of the clients that wrote while this node was the primary. */
   readonly handover?: WalHandover | undefined
+  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  isWriteHeld?(): boolean
 }
 
 export interface WalApplication extends WalTransaction {
@@ -118,7 +120,7 @@ export class WalApplier {
       this.#append(index, state, application)
       application.publish()
     } finally {
-      if (hasWrite) access.releaseWrite(shm)
+      if (hasWrite) this.#releaseWrite(shm)
     }
     if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
     await this.#drain(shm, index, application)
@@ -193,7 +195,7 @@ export class WalApplier {
     const { clock, signal } = this.#context
     const start = clock.monotonicMs()
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
-      if (access.tryLockWrite(shm)) {
+      if (this.#tryLockWrite(shm)) {
         this.#isWriteKept = false
         return true
       }
@@ -204,6 +206,14 @@ export class WalApplier {
       }
       await sleep(clock, waitMs, signal)
     }
+  }
+
+  #tryLockWrite(shm: Fd): boolean {
+    return this.#context.isWriteHeld?.() === true || access.tryLockWrite(shm)
+  }
+
+  #releaseWrite(shm: Fd): void {
+    if (this.#context.isWriteHeld?.() !== true) access.releaseWrite(shm)
   }
 
   /** Of a client that committed while this node was the primary, the last may come in a moment. */
@@ -267,11 +277,11 @@ export class WalApplier {
       const state = index.read()
       if (state?.backfillCount === this.#lastBackfill) break // a long reader: it is still where it was
       backfillCount = state?.backfillCount ?? backfillCount
-      if (state?.backfillCount === state?.header.frameCount && access.tryLockWrite(shm)) {
+      if (state?.backfillCount === state?.header.frameCount && this.#tryLockWrite(shm)) {
         try {
           if (state && this.#tryRestart(shm, index, state, application.restarting)) return
         } finally {
-          access.releaseWrite(shm)
+          this.#releaseWrite(shm)
         }
       }
       await sleep(clock, 1, signal)

@@ -7,12 +7,17 @@
  *
  * From RESERVED on the journal mode cannot change. A client that holds EXCLUSIVE for good (locking_mode) is waited for
  * until the time is over.
+ *
+ * When the daemon itself applies transactions meanwhile, it lets go of SHARED, which it would wait for, and keeps the
+ * rest. A transaction may then turn the WAL mode on: coverWal() takes WRITE as well.
  */
 import { join } from "node:path"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { SHARED_FIRST, SHARED_SIZE } from "../sqlite/lock-bytes.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
+import { unlock } from "../sys/locks.ts"
 import * as access from "./exclusive-access.ts"
 
 const WAIT_MS_MAX = 3
@@ -24,6 +29,8 @@ export interface WriteLocksOptions {
   /** Gives up after so long, for all of them together. */
   readonly limitMs: number
   readonly signal: AbortSignal
+  /** The daemon applies transactions while they are held. */
+  readonly isApplying?: boolean
   /** Whether clients use the WAL of a database. Asked when the journal mode cannot change any more. */
   isWalMode(database: string): boolean
 }
@@ -31,7 +38,8 @@ export interface WriteLocksOptions {
 export class WriteLocks {
   readonly #options: WriteLocksOptions
   readonly #files: Fd[] = []
-  readonly #deadlineMs: number
+  readonly #withWrite = new Set<string>() // databases whose WRITE is held
+  #deadlineMs: number
 
   /** All of them, or none: then it rejects. */
   static async acquire(options: WriteLocksOptions): Promise<WriteLocks> {
@@ -64,11 +72,30 @@ export class WriteLocks {
     if (database === undefined) return
     this.#files.push(database)
     await this.#until(name, () => access.tryReserve(database))
-    if (!isWalMode(name)) return
+    if (this.#options.isApplying) unlock(database, SHARED_FIRST, SHARED_SIZE)
+    if (isWalMode(name)) await this.#acquireWrite(name)
+  }
+
+  /** Whether clients are kept from writing to its WAL. */
+  holdsWrite(name: string): boolean {
+    return this.#withWrite.has(name)
+  }
+
+  /** After a transaction: clients may use a WAL now. */
+  async coverWal(name: string): Promise<void> {
+    const { clock, limitMs, isWalMode } = this.#options
+    if (this.holdsWrite(name) || !isWalMode(name)) return
+    this.#deadlineMs = clock.monotonicMs() + limitMs
+    await this.#acquireWrite(name)
+  }
+
+  async #acquireWrite(name: string): Promise<void> {
+    const { directory } = this.#options
     const shm = openFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
     this.#files.push(shm)
     await this.#until(name, () => access.tryShareWalIndex(shm))
     await this.#until(name, () => access.tryLockWrite(shm))
+    this.#withWrite.add(name)
   }
 
   async #until(name: string, attempt: () => boolean): Promise<void> {

@@ -7,6 +7,7 @@ export const Errno = {
   EBADF: 9,
   ECHILD: 10,
   EAGAIN: 11,
+  ENOLCK: 37,
   ENOMEM: 12,
   EACCES: 13,
   EBUSY: 16,

@@ -3,6 +3,7 @@
  * run hundreds of times in its own process, with faults and traces.
  */
 import { readClusterId } from "../../src/cluster/cluster-id.ts"
+import { Deferred } from "../../src/fuse/deferred.ts"
 import type { Logger } from "../../src/lib/log.ts"
 import { Directory } from "../../src/mount/directory.ts"
 import { openCommitLog } from "../../src/recovery/commit-log-recovery.ts"
@@ -62,6 +63,8 @@ export class RecoveredNode {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      propose: () => new Deferred(),
+      halts: { ask() {}, giveBack() {} },
     }
     this.#directory = new Directory(context, this.states)
   }

@@ -1,0 +1,101 @@
+/**
+ * Transactions of a database whose write lock is borrowed: another node has to take each one before it counts here.
+ *
+ *   append() ── Proposal is thrown ──▶ the other node is asked ── accept() ──▶ the same append() again: durable
+ *                                              └── no ──▶ the client's request fails with the reason
+ *
+ * Thrown where a transaction would become durable, a Proposal undoes on its way what any failure would: nothing has
+ * changed, and no recovery finds the commit (wal-tracker.ts). So the request of the client can wait for its answer
+ * without anything waiting with it, and can be done once more from the start.
+ */
+import { LitefsError } from "../lib/errors.ts"
+import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+import { directLog, type TransactionLog, type TransactionWriter } from "../store/commit-log.ts"
+
+/** A transaction that another node has to take first. */
+export class Proposal extends Error {
+  readonly database: string
+  readonly bytes: Uint8Array // of its LTX file
+  readonly log: ProposingLog
+
+  constructor(database: string, bytes: Uint8Array, log: ProposingLog) {
+    super(`a transaction of "${database}" waits for the primary`)
+    this.database = database
+    this.bytes = bytes
+    this.log = log
+  }
+}
+
+export class ProposingLog implements TransactionLog {
+  #accepted: Uint8Array | undefined
+  #isShut = false
+
+  materialize(): void {}
+  clear(): void {}
+
+  /** The other node has it: `again` is to append the same transaction, which becomes durable here. */
+  accept({ bytes }: Proposal, again: () => void): void {
+    this.#accepted = bytes
+    try {
+      again()
+    } finally {
+      this.#accepted = undefined
+    }
+  }
+
+  /** No transaction is added any more. */
+  shut(): void {
+    this.#isShut = true
+  }
+
+  begin(database: string, txid: Txid, path: string): TransactionWriter {
+    if (this.#isShut) {
+      throw new LitefsError(
+        "no-primary",
+        `Cannot commit to database "${database}": its write lock is not borrowed any more`,
+      )
+    }
+    const parts: Uint8Array[] = []
+    const commit = () => {
+      const bytes = Buffer.concat(parts)
+      const accepted = this.#accepted
+      if (accepted === undefined) throw new Proposal(database, bytes, this)
+      this.#accepted = undefined
+      if (!isSame(accepted, bytes)) {
+        throw new LitefsError(
+          "position-mismatch",
+          `Cannot commit to database "${database}": it was changed while its transaction was on its way to the primary`,
+        )
+      }
+      const file = directLog.begin(database, txid, path)
+      try {
+        file.append(accepted)
+        file.commit()
+      } catch (error) {
+        file.discard()
+        throw error
+      }
+    }
+    return { append: (bytes) => void parts.push(bytes.slice()), commit, discard() {} }
+  }
+}
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  const [a, b] = [endsOf(one), endsOf(other)]
+  return (
+    a.header.minTxid === b.header.minTxid &&
+    a.header.preApplyChecksum === b.header.preApplyChecksum &&
+    a.header.commit === b.header.commit &&
+    a.trailer.postApplyChecksum === b.trailer.postApplyChecksum
+  )
+}
+
+/** Where a transaction begins and where it leads. The second time it has another timestamp. */
+function endsOf(ltx: Uint8Array) {
+  return {
+    header: decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE)),
+    trailer: decodeLtxTrailer(ltx.subarray(ltx.length - LTX_TRAILER_SIZE)),
+  }
+}

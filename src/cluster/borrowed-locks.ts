@@ -1,0 +1,338 @@
+/**
+ * The write locks that this node borrows from the primary, so that its own clients write.
+ *
+ *   free ── borrow() ──▶ asking ──▶ catching up ──▶ held ── the last giveBack() ──▶ returning ──▶ free
+ *                          └── refused ──▶ free       └── lost() ──▶ lost ──────────────┘
+ *
+ * 1. While it is held, every transaction of a client is sent to the primary before the client's commit returns
+ *    (propose()). When the primary does not have it, the commit fails, and nothing has changed here.
+ * 2. It is renewed long before the primary takes it back. When that cannot be done, clients of this node are kept from
+ *    committing before the primary lends it to somebody else.
+ * 3. A transaction whose answer is lost is sent again until the lock is: the primary knows it by where it leads to.
+ *    When the lock is lost first, its client is told that it failed, though the primary may have it.
+ */
+import { type Clock, sleep } from "../lib/clock.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import { type Pos, parsePos, posEquals } from "../ltx/pos.ts"
+import type { Borrower } from "../mount/messages.ts"
+import type { NodeAnswer } from "./node-client.ts"
+
+const log = logger("halt")
+
+/** Of a lock, unless it is renewed. Writers of the primary wait for so long when this node dies. */
+const TTL_MS = 10_000
+const RENEW_MS = TTL_MS / 4
+/** Before the primary takes it back, nothing is committed any more. */
+const MARGIN_MS = 2000
+/** For others to give it back, and then for this node to have everything. */
+const WAIT_MS_MAX = 10_000
+const RETRY_MS = 50
+/** For clients to end their write transactions. */
+const RETURN_MS_MAX = 5000
+/** For the primary to hear of it. */
+const RELEASE_MS_MAX = 1000
+
+export interface BorrowedLocksContext {
+  readonly clock: Clock
+  /** A call to the primary. */
+  call(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  position(database: string): Pos | undefined
+  onPositionChange(listener: () => void): () => void
+  /** Gives clients of this node the database to write to, and takes it again. */
+  exchange: {
+    borrow(database: string): Promise<void>
+    giveBack(database: string, limitMs: number): Promise<void>
+  }
+  /** Clients commit nothing from here on. */
+  shut(database: string): void
+  /** What the primary has may be missing here. */
+  resync(): void
+}
+
+interface Borrowed {
+  readonly id: bigint
+  readonly users: Set<Borrower>
+  /** All that happens to it, one after the other. */
+  work: Promise<void>
+  isHeld: boolean
+  isLost: boolean
+  readonly ended: AbortController
+  renewedMs: number // when it was last asked for, and granted
+  isBehind: boolean
+}
+
+export class BorrowedLocks {
+  readonly #context: BorrowedLocksContext
+  readonly #borrowed = new Map<string, Borrowed>()
+  #isClosed = false
+
+  constructor(context: BorrowedLocksContext) {
+    this.#context = context
+  }
+
+  isHeld(database: string): boolean {
+    return this.#borrowed.get(database)?.isHeld === true
+  }
+
+  /** Resolves when clients of this node may write. Every call is to be followed by a giveBack(). */
+  async borrow(database: string, user: Borrower, waits = true): Promise<void> {
+    for (;;) {
+      if (this.#isClosed) throw new LitefsError("unavailable", "the node is stopping")
+      const known = this.#borrowed.get(database)
+      if (known === undefined) break
+      if (!known.isLost && known.users.size > 0) {
+        known.users.add(user)
+        return known.work
+      }
+      await known.work.catch(() => {}) // it is on its way back
+      await Promise.resolve()
+    }
+    const borrowed: Borrowed = {
+      id: BigInt(Math.floor(this.#context.clock.random() * 2 ** 52)) + 1n,
+      users: new Set([user]),
+      work: Promise.resolve(),
+      isHeld: false,
+      isLost: false,
+      ended: new AbortController(),
+      renewedMs: 0,
+      isBehind: false,
+    }
+    this.#borrowed.set(database, borrowed)
+    borrowed.work = this.#begin(database, borrowed, waits)
+    await borrowed.work
+  }
+
+  async giveBack(database: string, user: Borrower): Promise<void> {
+    const borrowed = this.#borrowed.get(database)
+    if (borrowed?.users.delete(user) !== true) return // lost before
+    if (borrowed.users.size === 0 && !borrowed.isLost) await this.#end(database, borrowed)
+  }
+
+  /** A transaction of a client. Resolves with why it does not count; undefined when the primary has it. */
+  async propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
+    const borrowed = this.#borrowed.get(database)
+    if (borrowed === undefined || borrowed.isLost) return "no-primary"
+    const { clock, call } = this.#context
+    const { signal } = borrowed.ended
+    const path = `/tx?${query(database, { lockID: borrowed.id })}`
+    for (;;) {
+      try {
+        const answer = await until(call("POST", path, bytes), signal)
+        if (answer.status === 200) return undefined
+        const problem = answer.text
+        if (answer.status === 507) return "no-space"
+        if (answer.status !== 409 && answer.status !== 503) {
+          log.warn("the primary refused a transaction", { db: database, problem })
+          return "io"
+        }
+        void this.lost(database, problem)
+        return "no-primary"
+      } catch (error) {
+        if (signal.aborted) return "no-primary"
+        log.debug("cannot send a transaction, trying again", { db: database, error })
+      }
+      await sleep(clock, RETRY_MS, signal).catch(() => {})
+    }
+  }
+
+  /** Somebody else may write to it. Resolves when this node follows the primary again. */
+  async lost(database: string, reason: string): Promise<void> {
+    const borrowed = this.#borrowed.get(database)
+    if (borrowed === undefined) return
+    if (!borrowed.isLost && borrowed.isHeld) {
+      log.warn("lost a borrowed write lock", { db: database, reason })
+      borrowed.isLost = true
+      borrowed.isBehind = true
+      this.#context.shut(database)
+      await this.#end(database, borrowed)
+    } else await borrowed.work.catch(() => {})
+  }
+
+  /** This node becomes the primary, or stops. */
+  async endAll(): Promise<void> {
+    await Promise.all(
+      [...this.#borrowed].map(([database, borrowed]) => {
+        borrowed.isLost = true
+        this.#context.shut(database)
+        return this.#end(database, borrowed)
+      }),
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.endAll()
+  }
+
+  async #begin(database: string, borrowed: Borrowed, waits: boolean): Promise<void> {
+    const { clock, call, exchange } = this.#context
+    try {
+      const pos = await this.#ask(database, borrowed, waits ? WAIT_MS_MAX : 0)
+      await this.#caughtUp(database, pos)
+      // The primary counts from when it has lent it, which may be long after it was asked.
+      if (clock.monotonicMs() - borrowed.renewedMs > RENEW_MS)
+        await this.#ask(database, borrowed, 0)
+      await exchange.borrow(database)
+      borrowed.isHeld = true
+      log.info("borrowed the write lock of the primary", { db: database })
+      void this.#keep(database, borrowed)
+    } catch (error) {
+      this.#borrowed.delete(database)
+      borrowed.ended.abort()
+      void this.#release(database, borrowed, call)
+      throw error
+    }
+  }
+
+  async #ask(database: string, borrowed: Borrowed, waitMs: number): Promise<Pos> {
+    const { clock, call } = this.#context
+    const askedMs = clock.monotonicMs()
+    const parameters = { id: borrowed.id, ttl: BigInt(TTL_MS), wait: BigInt(waitMs) }
+    const answer = await call("POST", `/halt?${query(database, parameters)}`)
+    if (answer.status !== 200) {
+      const code =
+        answer.status === 409 ? "no-lock" : answer.status === 404 ? "not-found" : "unavailable"
+      throw new LitefsError(code, answer.text)
+    }
+    const pos = posOf(answer.text)
+    if (pos === undefined) throw new LitefsError("unavailable", `it answered ${answer.text}`)
+    borrowed.renewedMs = askedMs
+    return pos
+  }
+
+  /** Until this node has everything that the primary had when it lent the lock. */
+  async #caughtUp(database: string, pos: Pos): Promise<void> {
+    const { clock, position, onPositionChange } = this.#context
+    const isThere = () => posEquals(position(database) ?? { txid: 0n, checksum: 0n }, pos)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const unsubscribe = onPositionChange(() => isThere() && resolve())
+    const cancel = clock.after(WAIT_MS_MAX, resolve)
+    if (isThere()) resolve()
+    await promise
+    unsubscribe()
+    cancel()
+    if (isThere()) return
+    throw new LitefsError(
+      "unavailable",
+      `Cannot borrow the write lock of "${database}": this node lacks transactions that the primary has`,
+    )
+  }
+
+  #deadline({ renewedMs }: Borrowed): number {
+    return renewedMs + TTL_MS - MARGIN_MS
+  }
+
+  /** Renews it in time, or loses it. */
+  async #keep(database: string, borrowed: Borrowed): Promise<void> {
+    const { clock } = this.#context
+    const { signal } = borrowed.ended
+    const cancelLoss = () => cancel()
+    let cancel = () => {}
+    const watch = () => {
+      cancel()
+      const leftMs = this.#deadline(borrowed) - clock.monotonicMs()
+      cancel = clock.after(Math.max(0, leftMs), () => {
+        void this.lost(database, "the primary did not renew it in time")
+      })
+    }
+    signal.addEventListener("abort", cancelLoss, { once: true })
+    watch()
+    while (!signal.aborted) {
+      await sleep(clock, RENEW_MS, signal).catch(() => {})
+      if (signal.aborted) break
+      try {
+        await until(this.#ask(database, borrowed, 0), signal)
+        watch()
+      } catch (error) {
+        if (signal.aborted) break
+        if (error instanceof LitefsError && error.code === "no-lock") {
+          void this.lost(database, messageOf(error))
+        }
+      }
+    }
+    cancel()
+  }
+
+  #end(database: string, borrowed: Borrowed): Promise<void> {
+    const ending = borrowed.work
+      .catch(() => {})
+      .then(async () => {
+        if (this.#borrowed.get(database) !== borrowed) return
+        const { exchange, call, resync } = this.#context
+        if (borrowed.isLost) borrowed.ended.abort()
+        if (borrowed.isHeld) await this.#return(database, borrowed, exchange)
+        borrowed.isHeld = false
+        borrowed.ended.abort()
+        this.#borrowed.delete(database)
+        if (borrowed.isBehind) resync()
+        await Promise.race([
+          this.#release(database, borrowed, call),
+          sleep(this.#context.clock, RELEASE_MS_MAX),
+        ])
+      })
+    borrowed.work = ending
+    return ending
+  }
+
+  async #return(
+    database: string,
+    { isLost }: Borrowed,
+    exchange: BorrowedLocksContext["exchange"],
+  ): Promise<void> {
+    for (;;) {
+      try {
+        return await exchange.giveBack(database, isLost ? 0 : RETURN_MS_MAX)
+      } catch (error) {
+        if (this.#isClosed) return
+        log.error("cannot go back to following the primary, trying again", {
+          db: database,
+          problem: messageOf(error),
+        })
+        await sleep(this.#context.clock, 500)
+      }
+    }
+  }
+
+  /** When it does not arrive, the primary takes the lock back in time. */
+  async #release(
+    database: string,
+    { id }: Borrowed,
+    call: BorrowedLocksContext["call"],
+  ): Promise<void> {
+    try {
+      await call("DELETE", `/halt?${query(database, { id })}`)
+    } catch (error) {
+      log.debug("cannot give a write lock back", { db: database, error })
+    }
+  }
+}
+
+function query(name: string, numbers: Record<string, bigint>): string {
+  const parameters = Object.entries(numbers).map(([key, value]) => [key, value.toString()])
+  return new URLSearchParams([["name", name], ...(parameters as [string, string][])]).toString()
+}
+
+/** Of the answer to POST /halt. */
+function posOf(text: string): Pos | undefined {
+  try {
+    const { pos } = JSON.parse(text) as { pos?: { TXID?: string; PostApplyChecksum?: string } }
+    return parsePos(`${pos?.TXID}/${pos?.PostApplyChecksum}`)
+  } catch {
+    return undefined
+  }
+}
+
+/** Rejects when the signal is aborted first. */
+async function until<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal.reason)
+  signal.addEventListener("abort", abort, { once: true })
+  if (signal.aborted) abort()
+  work.catch(() => {})
+  try {
+    return await Promise.race([work, aborted.promise])
+  } finally {
+    signal.removeEventListener("abort", abort)
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * The halt locks of a primary: which node writes to which database in its place.
+ *
+ *            acquire(): clients of this node are kept from writing
+ *   free ──────────────────────────────────────────────────────────▶ held ── renew(): acquire() with the same id
+ *     ▲                                                               │
+ *     └── release(); the time is over; revokeAll() ───────────────────┘
+ *
+ * 1. While it is held, the only transactions are those that its holder sends (apply()), each on the position that
+ *    the last one has led to. What is sent is durable, and on its way to every replica, when its sender hears so.
+ * 2. Who waits for a lock gets it in order of arrival.
+ * 3. Readers of this node are not disturbed; its writers find the database locked, as by any other writer.
+ * 4. A command on this node may hold one, too (flock(1) on `<db>-lock`): then other nodes wait, and that is all.
+ */
+import type { Clock } from "../lib/clock.ts"
+import { formatDuration } from "../lib/duration.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE } from "../ltx/header.ts"
+import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
+import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+
+const log = logger("halt")
+
+const RETRY_MS = 500
+
+export interface HaltLocksContext {
+  readonly clock: Clock
+  /** Throws when this node is not the primary, or is handing its role over. */
+  checkPrimary(): void
+  position(database: string): Pos | undefined
+  /** Keeps clients from writing. Resolves with how to end that. */
+  lend(database: string, limitMs: number): Promise<() => Promise<void>>
+  /** Applies an LTX file to a database that is lent; rejects when that cannot be. */
+  apply(database: string, bytes: Uint8Array): Promise<void>
+}
+
+export interface HaltRequest {
+  readonly id: bigint
+  /** Who asks, for the log. */
+  readonly node: string
+  /** It is held for so long, unless it is renewed. */
+  readonly ttlMs: number
+  /** Gives up waiting for others after so long. */
+  readonly waitMs: number
+}
+
+export interface HaltLock {
+  readonly id: bigint
+  readonly pos: Pos
+  readonly expiresMs: number // by the wall clock
+}
+
+interface Held {
+  readonly id: bigint
+  readonly node: string
+  readonly ended: PromiseWithResolvers<void>
+  takeBack: (() => Promise<void>) | undefined // while it is not lent yet, or not any more
+  work: Promise<unknown> // one transaction after the other, then the end
+  cancel: (() => void) | undefined // of the expiry
+  expiresMs: number
+  isEnding: boolean
+}
+
+export class HaltLocks {
+  readonly #context: HaltLocksContext
+  readonly #held = new Map<string, Held>()
+  #isPaused = false
+
+  constructor(context: HaltLocksContext) {
+    this.#context = context
+  }
+
+  /** The node that holds it. */
+  holder(database: string): string | undefined {
+    return this.#held.get(database)?.node
+  }
+
+  /** Asked for again with the same id it is renewed. */
+  async acquire(database: string, request: HaltRequest): Promise<HaltLock> {
+    const known = this.#held.get(database)
+    if (known?.id === request.id && !known.isEnding) {
+      await known.work
+      if (known.takeBack !== undefined && !known.isEnding) {
+        return this.#renew(database, known, request.ttlMs)
+      }
+    }
+    const held = await this.#reserve(database, request)
+    const lending = this.#lend(database, held, request.waitMs)
+    held.work = lending.catch(() => {})
+    await lending
+    log.info("lent the write lock", { db: database, to: request.node })
+    return this.#renew(database, held, request.ttlMs)
+  }
+
+  /** For a command on this node, which writes here. `release` with the same id ends it. */
+  async acquireLocal(database: string, request: HaltRequest): Promise<void> {
+    const held = await this.#reserve(database, request)
+    held.takeBack = async () => {}
+  }
+
+  /** Nothing happens when the lock is not held with this id. */
+  async release(database: string, id: bigint): Promise<void> {
+    const held = this.#held.get(database)
+    if (held?.id === id) await this.#end(database, held)
+  }
+
+  /** A transaction of the holder. Sent a second time it is not applied again. */
+  async apply(database: string, id: bigint, bytes: Uint8Array): Promise<void> {
+    const held = this.#held.get(database)
+    if (held?.id !== id || held.isEnding) throw notHeld(database)
+    const work = held.work.then(async () => {
+      this.#context.checkPrimary()
+      if (held.takeBack === undefined) throw notHeld(database)
+      if (this.#isNext(database, bytes)) await this.#context.apply(database, bytes)
+      this.#context.checkPrimary()
+    })
+    held.work = work.catch(() => {})
+    await work
+  }
+
+  /** Before a handoff: lends nothing any more, and waits for what is lent. */
+  async pause(limitMs: number): Promise<void> {
+    this.#isPaused = true
+    const { clock } = this.#context
+    const late = Promise.withResolvers<never>()
+    const cancel = clock.after(limitMs, () => {
+      const [database, held] = [...this.#held][0] ?? []
+      late.reject(
+        new LitefsError(
+          "unavailable",
+          `Cannot stop writes to database "${database}": "${held?.node}" has borrowed its write lock for over ${formatDuration(limitMs)}, try again when it is given back`,
+        ),
+      )
+    })
+    late.promise.catch(() => {})
+    try {
+      const ended = [...this.#held.values()].map(({ ended }) => ended.promise)
+      await Promise.race([Promise.all(ended), late.promise])
+    } finally {
+      cancel()
+    }
+  }
+
+  resume(): void {
+    this.#isPaused = false
+  }
+
+  /** This node is not the primary any more, or stops: holders find out with their next word. */
+  async revokeAll(): Promise<void> {
+    await Promise.all([...this.#held].map(([database, held]) => this.#end(database, held)))
+  }
+
+  async #reserve(database: string, { id, node, waitMs }: HaltRequest): Promise<Held> {
+    const { clock } = this.#context
+    const deadlineMs = clock.monotonicMs() + waitMs
+    for (;;) {
+      this.#context.checkPrimary()
+      if (this.#isPaused) throw new LitefsError("no-primary", "the primary is handing over")
+      const other = this.#held.get(database)
+      if (other === undefined) break
+      const leftMs = deadlineMs - clock.monotonicMs()
+      if (leftMs <= 0) throw busy(database, other.node)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const cancel = clock.after(leftMs, resolve)
+      await Promise.race([other.ended.promise, promise])
+      cancel()
+    }
+    const held: Held = {
+      id,
+      node,
+      ended: Promise.withResolvers<void>(),
+      takeBack: undefined,
+      work: Promise.resolve(),
+      cancel: undefined,
+      expiresMs: 0,
+      isEnding: false,
+    }
+    this.#held.set(database, held)
+    return held
+  }
+
+  async #lend(database: string, held: Held, limitMs: number): Promise<void> {
+    try {
+      held.takeBack = await this.#context.lend(database, limitMs)
+    } catch (error) {
+      this.#forget(database, held)
+      throw error
+    }
+  }
+
+  #renew(database: string, held: Held, ttlMs: number): HaltLock {
+    const { clock, position } = this.#context
+    held.cancel?.()
+    held.cancel = clock.after(ttlMs, () => {
+      log.warn("a borrowed write lock was not renewed, took it back", {
+        db: database,
+        from: held.node,
+      })
+      void this.#end(database, held)
+    })
+    held.expiresMs = clock.wallMs() + ttlMs
+    const pos = position(database)
+    if (pos === undefined) throw new LitefsError("not-found", `database not found: "${database}"`)
+    return { id: held.id, pos, expiresMs: held.expiresMs }
+  }
+
+  async #end(database: string, held: Held): Promise<void> {
+    if (!held.isEnding) {
+      held.isEnding = true
+      held.cancel?.()
+      held.work = held.work.then(() => this.#takeBack(database, held))
+    }
+    await held.ended.promise
+  }
+
+  /** Until it is back nobody writes to the database: there is no way but to try again. */
+  async #takeBack(database: string, held: Held): Promise<void> {
+    try {
+      await held.takeBack?.()
+      held.takeBack = undefined
+      this.#forget(database, held)
+    } catch (error) {
+      log.error("cannot take a lent write lock back, trying again", {
+        db: database,
+        problem: messageOf(error),
+      })
+      this.#context.clock.after(RETRY_MS, () => void this.#takeBack(database, held))
+    }
+  }
+
+  #forget(database: string, held: Held): void {
+    if (this.#held.get(database) === held) this.#held.delete(database)
+    held.ended.resolve()
+  }
+
+  /** False when the transaction is here already. */
+  #isNext(database: string, bytes: Uint8Array): boolean {
+    if (bytes.length < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) {
+      throw new LitefsError("usage", "Cannot take a transaction: it is no LTX file")
+    }
+    const header = decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
+    const trailer = decodeLtxTrailer(bytes.subarray(bytes.length - LTX_TRAILER_SIZE))
+    const before = { txid: header.minTxid - 1n, checksum: header.preApplyChecksum }
+    const after = { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
+    const pos = this.#context.position(database)
+    if (pos !== undefined && posEquals(pos, after)) return false
+    const isOne = header.minTxid === header.maxTxid && !isSnapshot(header)
+    if (isOne && pos !== undefined && posEquals(pos, before)) return true
+    throw new LitefsError(
+      "position-mismatch",
+      `Cannot take a transaction of "${database}": it follows on ${formatPos(before)}, the database is at ${pos && formatPos(pos)}`,
+    )
+  }
+}
+
+function notHeld(database: string): LitefsError {
+  return new LitefsError(
+    "no-lock",
+    `Cannot take a transaction of "${database}": its sender does not hold the halt lock`,
+  )
+}
+
+function busy(database: string, node: string): LitefsError {
+  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": "${node}" has it`)
+}

@@ -1,0 +1,132 @@
+/**
+ * Writing to one database on a node that is not its primary, for a while: both sides of it.
+ *
+ *   a client of a replica ── flock(1) on `<db>-lock` ──▶ borrow() ──▶ POST /halt ──▶ the primary lends (halt-locks.ts)
+ *                         ── a commit ──▶ propose() ──▶ POST /tx ──▶ it applies ──▶ the commit returns
+ *                         ── the lock goes ──▶ giveBack() ──▶ DELETE /halt ──▶ it takes writes again
+ */
+import type { Clock } from "../lib/clock.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { FsWorker } from "../mount/fs-worker.ts"
+import type { Borrower } from "../mount/messages.ts"
+import type { PeerWorker } from "../peer/peer-worker.ts"
+import { BorrowedLocks } from "./borrowed-locks.ts"
+import { DatabaseExchange } from "./database-exchange.ts"
+import { EchoFilter } from "./echo-filter.ts"
+import { HaltLocks } from "./halt-locks.ts"
+import type { Member } from "./member.ts"
+import type { NodeAnswer } from "./node-client.ts"
+
+const log = logger("halt")
+
+const LOCAL_WAIT_MS = 10_000
+
+export interface HaltingContext {
+  readonly clock: Clock
+  readonly fs: FsWorker
+  readonly peer: PeerWorker
+  readonly hostname: string
+  member(): Pick<Member, "isPrimary">
+  callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  position(database: string): Pos | undefined
+  onPositionChange(listener: () => void): () => void
+  /** Connects to the primary anew, which then sends what is missing. */
+  reconnect(): void
+}
+
+export class Halting {
+  readonly locks: HaltLocks
+  /** What stands between the stream of the primary and the peer thread. */
+  readonly echoes: EchoFilter
+  readonly #context: HaltingContext
+  readonly #exchange: DatabaseExchange
+  readonly #borrowed: BorrowedLocks
+  /** Locks of this primary's own clients. */
+  readonly #own = new Map<string, bigint>()
+  #lastId = 0n
+
+  constructor(context: HaltingContext) {
+    const { clock, fs, peer, position } = context
+    this.#context = context
+    this.#exchange = new DatabaseExchange(fs, peer)
+    this.locks = new HaltLocks({
+      ...{ clock, position },
+      checkPrimary: () => {
+        if (!context.member().isPrimary) throw new LitefsError("no-primary", "lease expired")
+      },
+      lend: (database, limitMs) => this.#exchange.lend(database, limitMs),
+      apply: (database, bytes) => peer.apply(database, bytes),
+    })
+    this.#borrowed = new BorrowedLocks({
+      ...{ clock, position },
+      call: context.callPrimary,
+      onPositionChange: context.onPositionChange,
+      exchange: this.#exchange,
+      shut: (database) => fs.lost(database),
+      resync: context.reconnect,
+    })
+    this.echoes = new EchoFilter({
+      sink: peer,
+      isBorrowed: (database) => this.#borrowed.isHeld(database),
+      lost: (database) => this.#borrowed.lost(database, "the primary sends transactions of others"),
+    })
+  }
+
+  /** Whether clients of this node have the database, rather than the stream of the primary. */
+  isCaptured(database: string): boolean {
+    return this.#context.member().isPrimary !== this.#exchange.isExchanged(database)
+  }
+
+  /** A client of this node wants to be the only one that writes. Resolves with why it is not; undefined when it is. */
+  async borrow(database: string, user: Borrower, waits: boolean): Promise<ErrorCode | undefined> {
+    try {
+      if (this.#context.member().isPrimary) await this.#lockOwn(database, waits)
+      else await this.#borrowed.borrow(database, user, waits)
+      return undefined
+    } catch (error) {
+      const problem = messageOf(error)
+      if (waits) log.warn("cannot borrow the write lock of the primary", { db: database, problem })
+      return error instanceof LitefsError ? error.code : "io"
+    }
+  }
+
+  async giveBack(database: string, user: Borrower): Promise<void> {
+    const id = this.#own.get(database)
+    this.#own.delete(database)
+    if (id === undefined) await this.#borrowed.giveBack(database, user)
+    else await this.locks.release(database, id)
+  }
+
+  /** A transaction of a client. Resolves with why the primary does not take it. */
+  propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
+    this.echoes.sent(database, bytes)
+    return this.#borrowed.propose(database, bytes)
+  }
+
+  /** The primary has taken a transaction that could not be made here. */
+  behind(database: string): void {
+    void this.#borrowed.lost(database, "a transaction could not be written on this node")
+  }
+
+  /** Before this node becomes the primary. */
+  async endBorrowing(): Promise<void> {
+    await this.#borrowed.endAll()
+  }
+
+  /** The node stops. */
+  async close(): Promise<void> {
+    await this.#borrowed.close()
+    await this.locks.revokeAll()
+  }
+
+  async #lockOwn(database: string, waits: boolean): Promise<void> {
+    this.#lastId -= 1n // no other node uses such an id
+    const id = this.#lastId
+    const waitMs = waits ? LOCAL_WAIT_MS : 0
+    const request = { id, node: this.#context.hostname, ttlMs: 0, waitMs }
+    await this.locks.acquireLocal(database, request)
+    this.#own.set(database, id)
+  }
+}
