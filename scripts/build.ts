@@ -24,6 +24,7 @@ import { join, resolve } from "node:path"
  */
 const ENTRY_POINTS = [
   "src/main.ts",
+  "src/cli/flock-thread.ts",
   "src/mount/thread.ts",
   "src/peer/check-thread.ts",
   "src/peer/thread.ts",

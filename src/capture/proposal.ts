@@ -51,14 +51,15 @@ export class ProposingLog implements TransactionLog {
   }
 
   begin(database: string, txid: Txid, path: string): TransactionWriter {
-    if (this.#isShut) {
-      throw new LitefsError(
-        "no-primary",
-        `Cannot commit to database "${database}": its write lock is not borrowed any more`,
-      )
-    }
     const parts: Uint8Array[] = []
     const commit = () => {
+      // Only now: a roll-back writes nothing, and may be done at any time.
+      if (this.#isShut) {
+        throw new LitefsError(
+          "no-primary",
+          `Cannot commit to database "${database}": its write lock is not borrowed any more`,
+        )
+      }
       const bytes = Buffer.concat(parts)
       const accepted = this.#accepted
       if (accepted === undefined) throw new Proposal(database, bytes, this)

@@ -22,6 +22,8 @@ export interface ChildOptions {
   readonly env?: Environment | undefined
   /** Whether it reads our stdin: what is meant for one command is not to be read by another. */
   readonly hasStdin?: boolean
+  /** A descriptor that it has as its fourth: what is locked through it stays so while it runs. */
+  readonly inherited?: number | undefined
 }
 
 /**
@@ -31,10 +33,11 @@ export interface ChildOptions {
 export function startChild(
   command: readonly string[],
   onExit: (exit: ChildExit) => void,
-  { env, hasStdin = true }: ChildOptions = {},
+  { env, hasStdin = true, inherited }: ChildOptions = {},
 ): Child {
   const [file = "", ...args] = command
   const stdio: StdioOptions = [hasStdin ? "inherit" : "ignore", "inherit", "inherit"]
+  if (inherited !== undefined) stdio.push(inherited)
   const started = attempt(() => spawn(file, args, { stdio, ...(env && { env: { ...env } }) }))
   if (started instanceof Error) {
     queueMicrotask(() => onExit(notStarted(file, started)))

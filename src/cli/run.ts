@@ -1,7 +1,7 @@
 /**
  * `litefs run`: a command that is to run on the right node, at the right time.
  *
- *   --wait ──▶ --if-primary, --if-candidate ──▶ --promote ──▶ the command
+ *   --wait ──▶ --if-primary, --if-candidate ──▶ --promote, --with-halt-lock-on ──▶ the command
  *                  │ not here: 0
  *
  * Until the command has started, a signal ends us; from then on it is the command's.
@@ -18,6 +18,7 @@ import {
   usageError,
 } from "./argv.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "./child.ts"
+import { type HaltLock, haltedPath, takeHaltLock } from "./halt-lock.ts"
 import { helpText } from "./help.ts"
 import { type CliIo, reportError } from "./io.ts"
 import { endsWithoutChild } from "./process-events.ts"
@@ -30,6 +31,17 @@ const FLAGS = {
     help: "do nothing on a node that is not, and may not become, the primary",
   },
   promote: { kind: "boolean", hasNoVariable: true, help: "make the node the primary before" },
+  "with-halt-lock-on": {
+    kind: "text",
+    placeholder: "DB",
+    help: "write to this database, also on a replica",
+  },
+  "fuse-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/litefs",
+    help: "where the database of --with-halt-lock-on is",
+  },
   wait: { kind: "boolean", help: "wait until the node is ready" },
   timeout: TIMEOUT_FLAG,
   ...NODE_FLAGS,
@@ -48,7 +60,12 @@ its streams and the signals it gets are as they were given.`,
   notes: `The exit code is the command's, and 128+n when a signal ended it, or ended the
 waiting before it. It is 0 when --if-primary or --if-candidate has kept the
 command from running, which is said on stderr; 1 when the node cannot be asked,
-is not ready in time, or is not promoted; 2 when the command line is wrong.`,
+is not ready in time, or is not promoted, or when the lock is not to be had; 2
+when the command line is wrong.
+
+With --with-halt-lock-on the write lock is borrowed from the primary: until the
+command has ended, nobody else writes to the database, and every transaction is
+on the primary when its commit returns. Readers are not disturbed.`,
   examples: `# migrate on the primary only, wherever the script runs
 litefs run --wait --if-primary -- npm run migrate
 
@@ -56,7 +73,10 @@ litefs run --wait --if-primary -- npm run migrate
 exec litefs run --wait --timeout 5m -- node server.js
 
 # on deploy: become the primary, then migrate
-litefs run --wait --if-candidate --promote -- npm run migrate`,
+litefs run --wait --if-candidate --promote -- npm run migrate
+
+# or write from here, while the primary stays where it is
+litefs run --wait --with-halt-lock-on app.db -- npm run migrate`,
 })
 
 export function litefsRunCommand(io: CliIo) {
@@ -73,10 +93,15 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
   if (args.values.promote && args.values["if-primary"]) {
     throw usageError("run", "both --promote and --if-primary are given, give one of them")
   }
+  const halted = args.values["with-halt-lock-on"]
+  if (args.values.promote && halted !== undefined) {
+    throw usageError("run", "both --promote and --with-halt-lock-on are given, give one of them")
+  }
   const timeoutMs = timeoutOf("run", args)
   const api = new NodeApi("run", args)
 
   let child: Child | undefined
+  let lock: HaltLock | undefined
   const stopped = Promise.withResolvers<number>()
   const removeListener = io.events.onSignal(({ name, fromKeyboard }) => {
     if (child === undefined) {
@@ -86,12 +111,22 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
   try {
     const code = await Promise.race([prepare(args, api, io, timeoutMs), stopped.promise])
     if (code !== undefined) return code
+    if (halted !== undefined) {
+      const taken = await Promise.race([
+        takeHaltLock(haltedPath(halted, args.values["fuse-dir"])),
+        stopped.promise,
+      ])
+      if (typeof taken === "number") return taken
+      lock = taken
+    }
+    const inherited = lock?.fd
     const exit = await new Promise<ChildExit>((onExit) => {
-      child = startChild(command, onExit)
+      child = startChild(command, onExit, { inherited })
     })
     if (exit.error !== undefined) reportError(io, exit.error)
     return exit.code
   } finally {
+    lock?.release()
     removeListener()
   }
 }

@@ -14,6 +14,7 @@ import {
   usageError,
 } from "./argv.ts"
 import { asConditions } from "./conditions.ts"
+import { takeHaltLock } from "./halt-lock.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 import { nearest } from "./nearest.ts"
@@ -29,6 +30,11 @@ const FLAGS = {
   json: { kind: "boolean", help: "print JSON, one array of objects for each query" },
   raw: { kind: "boolean", help: "print the values only, with tabs between them" },
   "read-only": { kind: "boolean", help: "refuse statements that would change the database" },
+  "with-halt-lock": {
+    kind: "boolean",
+    hasNoVariable: true,
+    help: "write, also on a replica: borrow the primary's write lock",
+  },
   create: { kind: "boolean", help: "make the database if there is none" },
   "busy-timeout": {
     kind: "text",
@@ -67,6 +73,9 @@ litefs sql app.db 'SELECT * FROM users LIMIT 10'
 # a schema, where the primary is
 litefs run --if-primary -- litefs sql --create app.db < schema.sql
 
+# on a replica, while nobody else writes
+litefs sql --with-halt-lock app.db "UPDATE jobs SET state = 'new'"
+
 # one value, in a script
 count=$(litefs sql --raw app.db 'SELECT count(*) FROM users')
 
@@ -96,6 +105,7 @@ async function sql(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const text = words[1] ?? (await readText(io))
 
   const sqlite = await import("../sys/sqlite.ts")
+  using _lock = values["with-halt-lock"] ? await takeHaltLock(path) : undefined
   let at: SqlStatement | undefined
   try {
     using connection = new sqlite.SqlConnection(path, { canCreate: values.create, busyMs })

@@ -6,7 +6,7 @@
  *
  * 1. While it is held, every transaction of a client is sent to the primary before the client's commit returns
  *    (propose()). When the primary does not have it, the commit fails, and nothing has changed here.
- * 2. It is renewed long before the primary takes it back. When that cannot be done, clients of this node are kept from
+ * 2. It is renewed long before the primary takes it back, by every transaction and without one. When that cannot be done, clients of this node are kept from
  *    committing before the primary lends it to somebody else.
  * 3. A transaction whose answer is lost is sent again until the lock is: the primary knows it by where it leads to.
  *    When the lock is lost first, its client is told that it failed, though the primary may have it.
@@ -30,6 +30,8 @@ const WAIT_MS_MAX = 10_000
 const RETRY_MS = 50
 /** For clients to end their write transactions. */
 const RETURN_MS_MAX = 5000
+/** The same when they cannot commit any more. */
+const UNDO_MS_MAX = 1000
 /** For the primary to hear of it. */
 const RELEASE_MS_MAX = 1000
 
@@ -117,9 +119,13 @@ export class BorrowedLocks {
     const { signal } = borrowed.ended
     const path = `/tx?${query(database, { lockID: borrowed.id })}`
     for (;;) {
+      const sentMs = clock.monotonicMs()
       try {
         const answer = await until(call("POST", path, bytes), signal)
-        if (answer.status === 200) return undefined
+        if (answer.status === 200) {
+          borrowed.renewedMs = Math.max(borrowed.renewedMs, sentMs)
+          return undefined
+        }
         const problem = answer.text
         if (answer.status === 507) return "no-space"
         if (answer.status !== 409 && answer.status !== 503) {
@@ -232,9 +238,8 @@ export class BorrowedLocks {
     const watch = () => {
       cancel()
       const leftMs = this.#deadline(borrowed) - clock.monotonicMs()
-      cancel = clock.after(Math.max(0, leftMs), () => {
-        void this.lost(database, "the primary did not renew it in time")
-      })
+      if (leftMs > 0) cancel = clock.after(leftMs, watch)
+      else void this.lost(database, "the primary did not renew it in time")
     }
     signal.addEventListener("abort", cancelLoss, { once: true })
     watch()
@@ -243,7 +248,6 @@ export class BorrowedLocks {
       if (signal.aborted) break
       try {
         await until(this.#ask(database, borrowed, 0), signal)
-        watch()
       } catch (error) {
         if (signal.aborted) break
         if (error instanceof LitefsError && error.code === "no-lock") {
@@ -282,7 +286,7 @@ export class BorrowedLocks {
   ): Promise<void> {
     for (;;) {
       try {
-        return await exchange.giveBack(database, isLost ? 0 : RETURN_MS_MAX)
+        return await exchange.giveBack(database, isLost ? UNDO_MS_MAX : RETURN_MS_MAX)
       } catch (error) {
         if (this.#isClosed) return
         log.error("cannot go back to following the primary, trying again", {

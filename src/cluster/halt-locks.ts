@@ -2,8 +2,8 @@
  * The halt locks of a primary: which node writes to which database in its place.
  *
  *            acquire(): clients of this node are kept from writing
- *   free ──────────────────────────────────────────────────────────▶ held ── renew(): acquire() with the same id
- *     ▲                                                               │
+ *   free ──────────────────────────────────────────────────────────▶ held ── acquire() with the same id, apply():
+ *     ▲                                                               │      its time begins anew
  *     └── release(); the time is over; revokeAll() ───────────────────┘
  *
  * 1. While it is held, the only transactions are those that its holder sends (apply()), each on the position that
@@ -58,7 +58,7 @@ interface Held {
   takeBack: (() => Promise<void>) | undefined // while it is not lent yet, or not any more
   work: Promise<unknown> // one transaction after the other, then the end
   cancel: (() => void) | undefined // of the expiry
-  expiresMs: number
+  ttlMs: number
   isEnding: boolean
 }
 
@@ -82,15 +82,17 @@ export class HaltLocks {
     if (known?.id === request.id && !known.isEnding) {
       await known.work
       if (known.takeBack !== undefined && !known.isEnding) {
-        return this.#renew(database, known, request.ttlMs)
+        known.ttlMs = request.ttlMs
+        return this.#renew(database, known)
       }
     }
     const held = await this.#reserve(database, request)
+    held.ttlMs = request.ttlMs
     const lending = this.#lend(database, held, request.waitMs)
     held.work = lending.catch(() => {})
     await lending
     log.info("lent the write lock", { db: database, to: request.node })
-    return this.#renew(database, held, request.ttlMs)
+    return this.#renew(database, held)
   }
 
   /** For a command on this node, which writes here. `release` with the same id ends it. */
@@ -114,6 +116,7 @@ export class HaltLocks {
       if (held.takeBack === undefined) throw notHeld(database)
       if (this.#isNext(database, bytes)) await this.#context.apply(database, bytes)
       this.#context.checkPrimary()
+      if (!held.isEnding) this.#watch(database, held)
     })
     held.work = work.catch(() => {})
     await work
@@ -173,7 +176,7 @@ export class HaltLocks {
       takeBack: undefined,
       work: Promise.resolve(),
       cancel: undefined,
-      expiresMs: 0,
+      ttlMs: 0,
       isEnding: false,
     }
     this.#held.set(database, held)
@@ -189,20 +192,23 @@ export class HaltLocks {
     }
   }
 
-  #renew(database: string, held: Held, ttlMs: number): HaltLock {
+  #renew(database: string, held: Held): HaltLock {
     const { clock, position } = this.#context
+    this.#watch(database, held)
+    const pos = position(database)
+    if (pos === undefined) throw new LitefsError("not-found", `database not found: "${database}"`)
+    return { id: held.id, pos, expiresMs: clock.wallMs() + held.ttlMs }
+  }
+
+  #watch(database: string, held: Held): void {
     held.cancel?.()
-    held.cancel = clock.after(ttlMs, () => {
+    held.cancel = this.#context.clock.after(held.ttlMs, () => {
       log.warn("a borrowed write lock was not renewed, took it back", {
         db: database,
         from: held.node,
       })
       void this.#end(database, held)
     })
-    held.expiresMs = clock.wallMs() + ttlMs
-    const pos = position(database)
-    if (pos === undefined) throw new LitefsError("not-found", `database not found: "${database}"`)
-    return { id: held.id, pos, expiresMs: held.expiresMs }
   }
 
   async #end(database: string, held: Held): Promise<void> {

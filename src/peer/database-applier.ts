@@ -97,7 +97,9 @@ export class DatabaseApplier implements Applier {
   }
 
   async attach(): Promise<void> {
-    if (this.#findMode() !== "rollback") await this.#wal.attach()
+    if (this.#findMode() === "rollback") return
+    await this.#wal.attach()
+    if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
   }
 
   handOver() {

@@ -8,7 +8,7 @@
  * 1. Waiting is done in the order in which SQLite takes the locks, so it never waits for a client that waits for
  *    it: RESERVED keeps other writers out before PENDING keeps them from their commit, and CKPT comes before
  *    WRITE as in a checkpoint.
- * 2. From RESERVED on the journal mode cannot change.
+ * 2. From RESERVED on the journal mode cannot change. Beside the journal of a dead writer EXCLUSIVE comes before.
  * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done: by
  *    PENDING, and in WAL mode, where every reader shares the mark of the others, by a recovery that seems to run.
  */
@@ -80,13 +80,13 @@ export class DatabaseLock implements Disposable {
 
   async #acquire(): Promise<void> {
     const database = this.#database
-    await this.#until(() => access.tryReserve(database))
+    const mounted = join(this.#options.directory, this.#options.database)
+    await this.#until(() => access.tryReserve(database, access.hasJournal(mounted)))
     if (!this.#options.isWalMode()) {
       await this.#until((isLate) => access.tryLockFile(database, isLate))
       return
     }
-    const path = join(this.#options.directory, `${this.#options.database}-shm`)
-    const shm = openFile("mount:open", path, O_RDWR | O_CREAT)
+    const shm = openFile("mount:open", `${mounted}-shm`, O_RDWR | O_CREAT)
     this.#shm = shm
     await this.#until(() => access.tryShareWalIndex(shm))
     await this.#until(() => access.tryLockCheckpoint(shm))

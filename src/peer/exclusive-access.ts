@@ -21,8 +21,8 @@ import {
   WAL_WRITE_LOCK,
   walReadLock,
 } from "../sqlite/lock-bytes.ts"
-import type { Fd } from "../sys/file.ts"
-import { type LockKind, tryLock, unlock } from "../sys/locks.ts"
+import { closeFile, type Fd, O_RDONLY, openIfExists, readBytesAt } from "../sys/file.ts"
+import { isLockedByOther, type LockKind, tryLock, unlock } from "../sys/locks.ts"
 
 /** What the daemon always holds in WAL mode. False when a client holds EXCLUSIVE at this moment. */
 export function tryShare(database: Fd): boolean {
@@ -41,8 +41,16 @@ export function tryLockFile(database: Fd, keepPending: boolean): boolean {
   return false
 }
 
-/** No other client can begin to write, in rollback mode, or change the journal mode. */
-export function tryReserve(database: Fd): boolean {
+/**
+ * No other client can begin to write, in rollback mode, or change the journal mode.
+ *
+ * A journal that a dead writer has left has to be rolled back by the next reader, who does so unless somebody holds
+ * RESERVED: that is the writer, to it (SQLite: hasHotJournal). Then nobody may read either, until the transaction is
+ * undone: EXCLUSIVE is taken first, and kept.
+ */
+export function tryReserve(database: Fd, hasJournal: boolean): boolean {
+  const isHot = hasJournal && !isLockedByOther(database, "exclusive", RESERVED_BYTE, 1)
+  if (isHot) return tryLockFile(database, false) && tryLock(database, "exclusive", RESERVED_BYTE, 1)
   // As SQLite's readers do it: whoever holds PENDING waits for the last of them to go.
   if (!tryLock(database, "shared", PENDING_BYTE, 1)) return false
   const isShared = tryShare(database)
@@ -51,6 +59,18 @@ export function tryReserve(database: Fd): boolean {
   if (tryLock(database, "exclusive", RESERVED_BYTE, 1)) return true
   unlock(database, SHARED_FIRST, SHARED_SIZE)
   return false
+}
+
+/** Whether a rollback journal lies beside a database of the mount, of a writer that lives or has died. */
+export function hasJournal(path: string): boolean {
+  const journal = openIfExists("mount:open", `${path}-journal`, O_RDONLY)
+  if (journal === undefined) return false
+  const first = new Uint8Array(1)
+  try {
+    return readBytesAt("mount:read", journal, first, 0) === 1 && first[0] !== 0
+  } finally {
+    closeFile(journal)
+  }
 }
 
 export function releaseFile(database: Fd): void {

@@ -371,7 +371,6 @@ class PeerThread {
         clock: systemClock,
         limitMs,
         signal: this.#stopping.signal,
-        isApplying,
         isWalMode: (name) => usesWal(this.#dataDir, name),
       })
       this.#writeLocks.set(lock, locks)
@@ -428,16 +427,17 @@ class PeerThread {
     const { name, state, isUndone } = handover
     const result = outcomeOf(() => {
       if (state === undefined) throw damaged(name)
+      if (isUndone) this.#forgetTransaction(name)
       this.#recovered.set(name, historyState(state))
       const locks = lock === undefined ? undefined : this.#writeLocks.get(lock)
       if (locks !== undefined) this.#lent.set(name, locks)
+      locks?.applying(name)
       this.#database(name, handover)
       return undefined
     })
     const database = this.#databases.get(name)
     if (database !== undefined) {
       await this.#attach(database)
-      if (isUndone) this.#forgetTransaction(name)
       this.#forgetRole([name])
     }
     tell({ type: "exchanged", request, result })
@@ -482,8 +482,9 @@ class PeerThread {
     for (const handover of handovers) {
       if (handover.state === undefined) continue
       const { name, isUndone } = handover
-      await this.#attach(this.#database(name, handover))
+      // Before anybody reads what was not committed: he would take it for what has the same counters later.
       if (isUndone) this.#forgetTransaction(name)
+      await this.#attach(this.#database(name, handover))
     }
     this.#forgetRole([...this.#databases.keys()])
     for (const lock of [...this.#writeLocks.keys()]) this.#unlockWrites(lock)

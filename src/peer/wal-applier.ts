@@ -109,6 +109,13 @@ export class WalApplier {
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
   }
 
+  /** While WRITE is held readers cannot do it, and would have to give up (SQLITE_PROTOCOL). */
+  async repairIndex(pageSize: number): Promise<void> {
+    const { shm, index } = this.#context.files.walIndex
+    if (index.read() === undefined) await this.#recover(shm, index, pageSize)
+    index.makeReadable()
+  }
+
   async apply(application: WalApplication): Promise<void> {
     const { files } = this.#context
     await this.attach()

@@ -25,7 +25,7 @@ import {
   writeWalIndexHeader,
 } from "../sqlite/wal-index.ts"
 import { WAL_INDEX_BLOCK_SIZE, WalIndexBlock, walIndexBlockOf } from "../sqlite/wal-index-block.ts"
-import { type Fd, readAt, writeAt } from "../sys/file.ts"
+import { type Fd, readAt, sizeOf, truncateFile, writeAt } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 
 const HEAD_SIZE = WAL_INDEX_HEAD_SIZE
@@ -47,6 +47,12 @@ export class WalIndexFile {
 
   constructor(fd: Fd) {
     this.#fd = fd
+  }
+
+  /** A reader that may not write does not look at one that is shorter than a block (SQLite: unixShmMap). */
+  makeReadable(): void {
+    if (sizeOf("mount:stat", this.#fd) >= WAL_INDEX_BLOCK_SIZE) return
+    truncateFile("mount:truncate", this.#fd, WAL_INDEX_BLOCK_SIZE)
   }
 
   /** Undefined when there is no valid one: somebody has to recover it, or is writing it. */

@@ -8,16 +8,14 @@
  * From RESERVED on the journal mode cannot change. A client that holds EXCLUSIVE for good (locking_mode) is waited for
  * until the time is over.
  *
- * When the daemon itself applies transactions meanwhile, it lets go of SHARED, which it would wait for, and keeps the
- * rest. A transaction may then turn the WAL mode on: coverWal() takes WRITE as well.
+ * When the daemon itself applies transactions meanwhile (applying()), one may turn the WAL mode on: coverWal() takes
+ * WRITE as well.
  */
 import { join } from "node:path"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
-import { SHARED_FIRST, SHARED_SIZE } from "../sqlite/lock-bytes.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
-import { unlock } from "../sys/locks.ts"
 import * as access from "./exclusive-access.ts"
 
 const WAIT_MS_MAX = 3
@@ -29,8 +27,6 @@ export interface WriteLocksOptions {
   /** Gives up after so long, for all of them together. */
   readonly limitMs: number
   readonly signal: AbortSignal
-  /** The daemon applies transactions while they are held. */
-  readonly isApplying?: boolean
   /** Whether clients use the WAL of a database. Asked when the journal mode cannot change any more. */
   isWalMode(database: string): boolean
 }
@@ -38,6 +34,7 @@ export interface WriteLocksOptions {
 export class WriteLocks {
   readonly #options: WriteLocksOptions
   readonly #files: Fd[] = []
+  readonly #databases = new Map<string, Fd>()
   readonly #withWrite = new Set<string>() // databases whose WRITE is held
   #deadlineMs: number
 
@@ -68,12 +65,22 @@ export class WriteLocks {
 
   async #acquire(name: string): Promise<void> {
     const { directory, isWalMode } = this.#options
-    const database = openIfExists("mount:open", join(directory, name), O_RDWR)
+    const path = join(directory, name)
+    const database = openIfExists("mount:open", path, O_RDWR)
     if (database === undefined) return
     this.#files.push(database)
-    await this.#until(name, () => access.tryReserve(database))
-    if (this.#options.isApplying) unlock(database, SHARED_FIRST, SHARED_SIZE)
+    this.#databases.set(name, database)
+    await this.#until(name, () => access.tryReserve(database, access.hasJournal(path)))
     if (isWalMode(name)) await this.#acquireWrite(name)
+  }
+
+  /**
+   * The daemon applies transactions from here on. It lets go of what it would wait for: SHARED, and what keeps readers
+   * out until an unfinished transaction is undone.
+   */
+  applying(name: string): void {
+    const database = this.#databases.get(name)
+    if (database !== undefined) access.releaseFile(database)
   }
 
   /** Whether clients are kept from writing to its WAL. */

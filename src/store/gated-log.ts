@@ -34,12 +34,14 @@ export class GatedLog implements TransactionLog {
   }
 
   begin(database: string, txid: Txid, path: string): TransactionWriter {
-    if (this.#log === undefined || this.#isShut) {
+    if (this.#log !== undefined && !this.#isShut) return this.#log.begin(database, txid, path)
+    // Not before something is added: a client may roll back.
+    const commit = () => {
       throw new LitefsError(
         "no-primary",
         `Cannot commit to database "${database}": this node is handing its role of primary over`,
       )
     }
-    return this.#log.begin(database, txid, path)
+    return { append() {}, commit, discard() {} }
   }
 }

@@ -387,3 +387,13 @@ export function tryLockFile(fd: Fd): boolean {
   if (error === Errno.EAGAIN) return false
   throw new SysError(error, "lock", "lock a file")
 }
+
+/** Waits until this open file has the lock. flock(2), exclusive. A signal of which nobody knows ends the process. */
+export function waitForFileLock(fd: Fd): void {
+  const LOCK_EX = 2
+  for (;;) {
+    const error = libc.flock(fd, LOCK_EX) < 0 ? errno() : 0
+    if (error === 0) return
+    if (error !== Errno.EINTR) throw new SysError(error, "lock", "lock a file")
+  }
+}

@@ -1,44 +1,401 @@
 /** Writing on a replica with the primary's write lock, borrowed through flock(1) on `<db>-lock`. */
 import { expect, test } from "bun:test"
-import { caughtUp, expectSame, nodeCommand, output, run, sqlite3, start } from "../support/client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { join } from "node:path"
+import { appeared } from "../support/appeared.ts"
+import {
+  caughtUp,
+  expectSame,
+  failureOf,
+  nodeCommand,
+  output,
+  pos,
+  type Running,
+  run,
+  sqlite3,
+  start,
+} from "../support/client.ts"
+import { FaultProxy } from "../support/fault-proxy.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete", "truncate", "persist"] as const
 
-async function pair(scope: Scope, mode: string) {
+async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
   const primary = await scope.node()
-  const replica = await scope.node({ follows: primary })
+  const replica = await scope.node({ follows: primary, flags })
+  await prepare(primary, replica, mode)
+  return { primary, replica }
+}
+
+async function prepare(primary: TestNode, replica: TestNode, mode: string): Promise<void> {
   sqlite3(
     primary,
     "a.db",
     `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
   )
   await caughtUp(primary, replica, "a.db")
-  return { primary, replica }
 }
 
 /** A command that runs while the node has the write lock of the database. */
-function locked(node: TestNode, database: string, ...command: string[]): string[] {
-  return ["flock", `${node.mount}/${database}-lock`, ...command]
+function locked(node: TestNode, ...command: string[]): string[] {
+  return ["flock", `${node.mount}/a.db-lock`, ...command]
 }
 
-function shell(node: TestNode, database: string, sql: string): string[] {
-  return ["sqlite3", "-bail", "-cmd", ".timeout 20000", `${node.mount}/${database}`, sql]
+function shell(node: TestNode, sql: string, timeoutMs = 20_000): string[] {
+  return ["sqlite3", "-bail", "-cmd", `.timeout ${timeoutMs}`, `${node.mount}/a.db`, sql]
+}
+
+/** A process that has the lock until it is killed. */
+async function holder(scope: Scope, node: TestNode): Promise<Running> {
+  const log = join(scope.directory, `holder-${Math.random()}`)
+  const hold = 'echo held >> "$0"; exec sleep 60'
+  const held = start(["flock", "-F", `${node.mount}/a.db-lock`, "sh", "-c", hold, log], {
+    limitMs: 60_000,
+  })
+  await appeared(log, /held/)
+  return held
+}
+
+function values(node: TestNode): string {
+  return sqlite3(node, "a.db", "select group_concat(x) from t")
 }
 
 test.skipIf(!canMount).each(MODES)(
-  "%s mode: a command under flock(1) writes on a replica, and every node has what it wrote",
+  "%s mode: a command under flock(1) writes on a replica, and every node has what it wrote when it is done",
   async (mode) => {
     await using scope = new Scope()
     const { primary, replica } = await pair(scope, mode)
-    run(locked(replica, "a.db", ...shell(replica, "a.db", "insert into t values(2)")))
-    expect(sqlite3(primary, "a.db", "select group_concat(x) from t")).toBe("1,2")
+    const third = await scope.node({ follows: primary })
+    for (let i = 2; i <= 4; i++) {
+      run(locked(replica, ...shell(replica, `insert into t values(${i})`)))
+      expect(values(primary)).toEndWith(`${i}`)
+      sqlite3(primary, "a.db", `insert into t values(${i * 10})`)
+    }
     await caughtUp(primary, replica, "a.db")
-    sqlite3(primary, "a.db", "insert into t values(3)")
-    await caughtUp(primary, replica, "a.db")
-    if (sqlite3(primary, "a.db", ".dump") !== sqlite3(replica, "a.db", ".dump")) { console.log("P", sqlite3(primary, "a.db", ".dump"), "R", sqlite3(replica, "a.db", ".dump")); await Bun.sleep(200); console.log(sqlite3(replica, "a.db", ".dump"),replica.output, primary.output)}
+    await caughtUp(primary, third, "a.db")
     await expectSame(primary, replica, "a.db")
+    await expectSame(primary, third, "a.db")
+    expect(values(third)).toBe("1,2,20,3,30,4,40")
+    expect(failureOf(shell(replica, "insert into t values(0)"))).toContain("rror")
     expect(replica.output).not.toContain("lost")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: migrations of every kind run under the lock, with clients connected on both nodes",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, mode)
+    const there = new LongClient(scope, primary, "a.db")
+    const here = new LongClient(scope, replica, "a.db")
+    expect(await there.rows("select x from t")).toEqual([[1]])
+    expect(await here.rows("select x from t")).toEqual([[1]])
+    const migrate = `
+      const a = db("a.db")
+      a.exec("begin immediate; alter table t add column y; update t set y = 1; commit")
+      a.pragma("cache_size = 20")
+      a.exec("create table big(id integer primary key, x)")
+      a.exec("with recursive n(i) as (select 1 union all select i + 1 from n where i < 4000) insert into big select i, randomblob(3000) from n")
+      a.exec("begin; delete from big where id % 2; savepoint s; delete from big; rollback to s; commit")
+      a.exec("vacuum")
+      a.exec("begin; update t set y = 2; rollback")
+      for (let i = 0; i < 50; i++) a.prepare("insert into t values(?, ?)").run(i, "row")
+      a.pragma("wal_checkpoint(truncate)")
+      a.exec("update t set y = 3")
+    `
+    run(locked(replica, ...nodeCommand(replica, migrate)))
+    const count = "select count(*), sum(y = 3) from t"
+    expect(await there.rows(count)).toEqual([[51, 51]])
+    expect(await here.rows(count)).toEqual([[51, 51]])
+    await there.exec("insert into t values(100, 4)")
+    await caughtUp(primary, replica, "a.db")
+    expect(await here.rows("select y from t where x = 100")).toEqual([[4]])
+    await there.close()
+    await here.close()
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "the journal mode and the page size change under the lock, and other databases of a transaction stay behind",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "delete")
+    sqlite3(primary, "b.db", "create table u(x)")
+    await caughtUp(primary, replica, "b.db")
+    run(locked(replica, ...shell(replica, "pragma journal_mode = wal; insert into t values(2)")))
+    await expectSame(primary, replica, "a.db")
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    run(locked(replica, ...shell(replica, "insert into t values(4); pragma journal_mode = delete")))
+    run(
+      locked(
+        replica,
+        ...shell(replica, "pragma page_size = 8192; vacuum; insert into t values(5)"),
+      ),
+    )
+    expect(values(primary)).toBe("1,2,3,4,5")
+    expect(sqlite3(primary, "a.db", "pragma page_size; pragma journal_mode")).toBe("8192\ndelete")
+    await expectSame(primary, replica, "a.db")
+    const both = `attach '${replica.mount}/b.db' as b; begin; insert into t values(6); insert into u values(6); commit`
+    expect(failureOf(locked(replica, ...shell(replica, both)))).not.toBe("")
+    await expectSame(primary, replica, "b.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: while a replica has the lock, the primary's readers go on and its writers find it locked",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, mode)
+    const reader = new LongClient(scope, primary, "a.db")
+    if (mode === "wal") await reader.exec("begin")
+    expect(await reader.rows("select x from t")).toEqual([[1]])
+    const held = await holder(scope, replica)
+    run(shell(replica, "insert into t values(2)"))
+    expect(await reader.rows("select x from t")).toEqual(mode === "wal" ? [[1]] : [[1], [2]])
+    expect(values(primary)).toBe("1,2")
+    expect(failureOf(shell(primary, "insert into t values(0)", 300))).toContain("locked")
+    const waiter = start(shell(primary, "insert into t values(3)"))
+    run(shell(replica, "insert into t values(4)"))
+    held.kill("SIGKILL")
+    await output(waiter)
+    if (mode === "wal") await reader.exec("commit")
+    expect(await reader.rows("select x from t")).toEqual([[1], [2], [4], [3]])
+    await reader.close()
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "litefs run and litefs sql write with the lock, wherever they run, one node after the other",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const litefs = (node: TestNode, ...words: string[]) => [
+      ...["env", `LITEFS_FUSE_DIR=${node.mount}`, `LITEFS_URL=${node.url}`],
+      ...[...PROGRAM, ...words],
+    ]
+    const halted = ["run", "--with-halt-lock-on", "a.db", "--"]
+    run(litefs(replica, ...halted, ...shell(replica, "insert into t values(2)")))
+    run(litefs(replica, "sql", "--with-halt-lock", "a.db", "insert into t values(3)"))
+    run(litefs(primary, ...halted, ...shell(primary, "insert into t values(4)")))
+    const { code } = await start(litefs(replica, ...halted, "sh", "-c", "exit 7")).ended
+    expect(code).toBe(7)
+    const missing = failureOf(litefs(replica, "run", "--with-halt-lock-on", "no.db", "--", "true"))
+    expect(missing).toContain("there is no such database in a mount")
+
+    // Two nodes count, which needs both a read and a write.
+    const count = "for i in 1 2 3 4 5; do sqlite3 $0 'update t set x = x + 1 where rowid = 1'; done"
+    const counters = [primary, replica, replica].map((node) =>
+      start(litefs(node, ...halted, "sh", "-c", count, `${node.mount}/a.db`)),
+    )
+    for (const counter of counters) await output(counter)
+    expect(values(primary)).toBe("16,2,3,4")
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: a client that is killed in a transaction under the lock leaves nothing, and the lock goes with it",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, mode)
+    const log = join(scope.directory, "log")
+    const source = `
+      import { appendFileSync } from "node:fs"
+      const a = db("a.db")
+      a.pragma("cache_size = 10")
+      a.exec("insert into t values(2); begin immediate")
+      a.exec("with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000) insert into t select randomblob(1000) from n")
+      appendFileSync(${JSON.stringify(log)}, "open\\n")
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+    `
+    const client = start([
+      "flock",
+      "-F",
+      `${replica.mount}/a.db-lock`,
+      ...nodeCommand(replica, source),
+    ])
+    await appeared(log, /open/)
+    client.kill("SIGKILL")
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    expect(values(primary)).toBe("1,2,3")
+    await expectSame(primary, replica, "a.db")
+    run(locked(replica, ...shell(replica, "insert into t values(4)")))
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a node that dies with the lock keeps the primary's writers waiting until the lock's time is over",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    await holder(scope, replica)
+    run(shell(replica, "insert into t values(2)"))
+    await replica.stop("SIGKILL")
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    await primary.logged(/a borrowed write lock was not renewed, took it back/)
+    const again = await scope.node({
+      directory: replica.directory,
+      port: replica.port,
+      follows: primary,
+    })
+    await expectSame(primary, again, "a.db")
+    expect(values(again)).toBe("1,2,3")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: commits under the lock fail when the primary is gone, and what was acknowledged is there when it is back",
+  async (mode) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, mode)
+    const held = await holder(scope, replica)
+    const client = new LongClient(scope, replica, "a.db")
+    await client.exec("insert into t values(2)")
+    await primary.stop("SIGKILL")
+    await expect(client.exec("insert into t values(3)")).rejects.toThrow()
+    expect(await client.rows("select x from t")).toEqual([[1], [2]])
+    await expect(client.exec("insert into t values(4)")).rejects.toThrow()
+    await client.close()
+    held.kill("SIGKILL")
+    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    sqlite3(again, "a.db", "insert into t values(5)")
+    await expectSame(again, replica, "a.db")
+    expect(values(replica)).toMatch(/^1,2,(3,)?5$/)
+    run(locked(replica, ...shell(replica, "insert into t values(6)")))
+    await expectSame(again, replica, "a.db")
+  },
+  90_000,
+)
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: over a link that is cut again and again every commit under the lock is there once",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const link = await FaultProxy.start(primary.port)
+    scope.defer(() => link[Symbol.asyncDispose]())
+    const replica = await scope.node({ follows: { url: link.url } })
+    await prepare(primary, replica, mode)
+    await holder(scope, replica)
+    const writer = start(
+      nodeCommand(
+        replica,
+        `const insert = db("a.db").prepare("insert into t values(?)")
+         for (let i = 2; i <= 100; i++) { insert.run(i); console.log(i) }`,
+      ),
+    )
+    let isWriting = true
+    const writing = output(writer).finally(() => {
+      isWriting = false
+    })
+    while (isWriting) {
+      link.cut()
+      await Bun.sleep(20 + Math.random() * 200)
+    }
+    const lines = await writing
+    expect(lines.trim().split("\n")).toHaveLength(99)
+    expect(sqlite3(primary, "a.db", "select count(*), count(distinct x) from t")).toBe("100|100")
+    expect(replica.output).not.toContain("lost a borrowed write lock")
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a node that has lost the lock without knowing it commits nothing, and follows the primary again",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    await holder(scope, replica)
+    run(shell(replica, "insert into t values(2)"))
+    replica.signal("SIGSTOP")
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    replica.signal("SIGCONT")
+    failureOf(shell(replica, "insert into t values(0)"))
+    await replica.logged(/lost a borrowed write lock/)
+    await expectSame(primary, replica, "a.db")
+    expect(values(replica)).toBe("1,2,3")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "the role moves when no node has the lock; a forced promotion ends it, and its holder writes nothing more",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal", ["--candidate"])
+    const held = await holder(scope, replica)
+    run(shell(replica, "insert into t values(2)"))
+    await expect(promote(replica)).rejects.toThrow(/has borrowed its write lock/)
+    sqlite3(primary, "a.db", "select 1")
+    run(shell(replica, "insert into t values(3)"))
+    held.kill("SIGKILL")
+    sqlite3(primary, "a.db", "insert into t values(4)")
+    await promote(replica)
+    await primary.logged(/this node is a replica/)
+    run(locked(primary, ...shell(primary, "insert into t values(5)")))
+    await expectSame(replica, primary, "a.db")
+    await holder(scope, primary)
+    run(shell(primary, "insert into t values(6)"))
+    await promote(primary, "?force=true")
+    await replica.logged(/this node is a replica/)
+    run(shell(primary, "insert into t values(7)"))
+    await expectSame(primary, replica, "a.db")
+    expect(values(replica)).toBe("1,2,3,4,5,6,7")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "the API lends to one node at a time, and takes transactions from nobody else",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const call = async (node: TestNode, method: string, path: string, body?: Uint8Array) => {
+      const init = { method, ...(body === undefined ? {} : { body }) }
+      const response = await fetch(node.url + path, init)
+      return { status: response.status, text: (await response.text()).trim() }
+    }
+    const before = pos(primary, "a.db")
+    const lent = await call(primary, "POST", "/halt?name=a.db&id=77")
+    expect(lent.status).toBe(200)
+    const [TXID, PostApplyChecksum] = before.split("/")
+    expect(JSON.parse(lent.text)).toEqual({
+      id: 77,
+      pos: { TXID, PostApplyChecksum },
+      expires: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+    })
+    expect((await call(primary, "POST", "/halt?name=a.db&id=77")).status).toBe(200)
+    expect((await call(primary, "POST", "/halt?name=a.db&id=78&wait=0")).status).toBe(409)
+    expect(
+      (await call(primary, "POST", "/tx?name=a.db&lockID=78", new Uint8Array(200))).status,
+    ).toBe(409)
+    expect((await call(primary, "POST", "/tx?name=a.db&lockID=77", new Uint8Array(8))).status).toBe(
+      400,
+    )
+    expect((await call(primary, "POST", "/halt?name=no.db&id=1")).status).toBe(404)
+    expect((await call(primary, "POST", "/halt?name=a.db&id=x")).status).toBe(400)
+    expect((await call(primary, "POST", "/halt?name=..%2Fa.db&id=1")).status).toBe(400)
+    expect((await call(replica, "POST", "/halt?name=a.db&id=1")).status).toBe(503)
+    expect((await call(primary, "DELETE", "/halt?name=a.db&id=78")).status).toBe(200)
+    expect(failureOf(shell(primary, "insert into t values(0)", 200))).toContain("locked")
+    expect((await call(primary, "DELETE", "/halt?name=a.db&id=77")).status).toBe(200)
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    expect(
+      (await call(primary, "POST", "/tx?name=a.db&lockID=77", new Uint8Array(200))).status,
+    ).toBe(409)
+    await expectSame(primary, replica, "a.db")
   },
   60_000,
 )
