@@ -23,6 +23,8 @@ import type {
   FlockKind,
   LockOwner,
   Opened,
+  PosixLock,
+  PosixLockRequest,
   Statfs,
 } from "../fuse/filesystem.ts"
 import { ROOT_ID } from "../fuse/filesystem.ts"
@@ -37,6 +39,7 @@ import type { Region } from "../sys/memory.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { DatabaseEntry } from "./database.ts"
 import { type FileEntry, FOREVER } from "./entry.ts"
+import { FileLocks } from "./file-locks.ts"
 import { checkNewDatabaseName, type FileName, parseFileName } from "./file-name.ts"
 import { JournalEntry } from "./journal.ts"
 import { LagEntry } from "./lag.ts"
@@ -64,6 +67,7 @@ export class Directory implements FileSystem {
   readonly #nodes = new Map<number, Node>()
   readonly #names = new Map<string, Node>()
   readonly #flocks = new FlockTable()
+  readonly #locks = new FileLocks((nodeId) => this.#nodes.get(nodeId)?.entry)
   readonly #uid = userId()
   readonly #gid = groupId()
   readonly #startedMs: number
@@ -219,11 +223,12 @@ export class Directory implements FileSystem {
     return size
   }
 
-  flush(nodeId: number, _handle: number, _owner: LockOwner, caller: Caller): Deferred | undefined {
-    return this.#entry(nodeId).flush(caller.pid)
+  flush(nodeId: number, _handle: number, owner: LockOwner, caller: Caller): Deferred | undefined {
+    return this.#locks.flushed(nodeId, owner, this.#entry(nodeId).flush(caller.pid))
   }
 
-  release(nodeId: number, _handle: number, flockOwner: LockOwner | undefined): void {
+  release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void {
+    this.#locks.released(nodeId, handle)
     if (flockOwner !== undefined) this.#flocks.release(nodeId, flockOwner)
   }
 
@@ -239,6 +244,19 @@ export class Directory implements FileSystem {
     wait: boolean,
   ): Deferred | undefined {
     return this.#flocks.set(nodeId, owner, kind, wait)
+  }
+
+  getLock(nodeId: number, request: PosixLockRequest): PosixLock | undefined {
+    return this.#locks.get(nodeId, request)
+  }
+
+  setLock(
+    nodeId: number,
+    request: PosixLockRequest,
+    wait: boolean,
+    caller: Caller,
+  ): Deferred | undefined {
+    return this.#locks.set(nodeId, request, wait, caller)
   }
 
   unlink(parentId: number, name: string): undefined {
@@ -407,7 +425,9 @@ export class Directory implements FileSystem {
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
-    if (this.#context.isPeer(caller.pid)) opened.flags |= Fopen.NOFLUSH
+    if (!this.#context.isPeer(caller.pid)) return
+    opened.flags |= Fopen.NOFLUSH
+    this.#locks.openedByPeer(opened.handle)
   }
 
   #listNames(): string[] {
