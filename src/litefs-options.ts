@@ -28,6 +28,8 @@ export interface LiteFSOptions {
   readonly retention: RetentionOptions
   /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
   readonly snapshotRate?: number
+  /** Programs on a replica may write: the fs thread sees their locks, which costs every read two requests. */
+  readonly forwardWrites?: boolean
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
   readonly log: LogOptions

@@ -206,7 +206,7 @@ export class LiteFS {
 
   async #open(): Promise<void> {
     const { fuseDir, role, httpAddr, log: logOptions, fuseDebug, hostname } = this.#options
-    const { authToken } = this.#options
+    const { authToken, forwardWrites = false } = this.#options
     const tls = this.#options.tls === undefined ? undefined : new TlsFiles(this.#options.tls)
 
     const databases = role.kind === "replica" ? role.databases : undefined
@@ -506,7 +506,7 @@ export class LiteFS {
       log: logOptions,
     }
     const believed = [
-      ...(await fs.start({ ...shared, recent: this.#recent.memory, fuseDebug })),
+      ...(await fs.start({ ...shared, recent: this.#recent.memory, fuseDebug, forwardWrites })),
       ...(await peer.start({ ...shared, databases, fuseDir, mailboxFd: fs.mailboxFd })),
     ]
 

@@ -69,6 +69,10 @@ export const MOUNT_FLAGS = {
   },
   ...ACCESS_FLAGS,
   ...PROXY_FLAGS,
+  "forward-writes": {
+    kind: "boolean",
+    help: "let programs write on a replica; reads cost two more requests",
+  },
   retention: {
     kind: "text",
     placeholder: "DURATION",

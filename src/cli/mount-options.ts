@@ -37,6 +37,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     ...proxyOptions(args),
     retention: retention(args),
     ...snapshotRate(args),
+    ...(values["forward-writes"] ? { forwardWrites: true } : {}),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }

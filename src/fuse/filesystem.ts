@@ -16,6 +16,7 @@
  */
 import type { Region } from "../sys/memory.ts"
 import type { Deferred } from "./deferred.ts"
+import type { LockRange } from "./lock-range.ts"
 
 /** The node id of the mounted directory. It is never looked up and never forgotten. */
 export const ROOT_ID = 1
@@ -74,6 +75,21 @@ export interface FileSystem {
     owner: LockOwner,
     kind: FlockKind,
     wait: boolean,
+  ): Deferred | undefined
+  /**
+   * fcntl(2), F_GETLK: the first lock that stands in the way of such a one. Like `setLock` only called when it was
+   * agreed on that these locks are requests (`posixLocks`).
+   */
+  getLock(nodeId: number, request: PosixLockRequest): PosixLock | undefined
+  /**
+   * fcntl(2), F_SETLK and with `wait` F_SETLKW: EAGAIN or a wait when others hold a lock. The locks of an owner go
+   * with `flush`, those made through a handle with `release`.
+   */
+  setLock(
+    nodeId: number,
+    request: PosixLockRequest,
+    wait: boolean,
+    caller: Caller,
   ): Deferred | undefined
 
   unlink(parentId: number, name: string): Deferred | undefined
@@ -151,3 +167,16 @@ export interface Statfs {
 export type LockOwner = bigint
 
 export type FlockKind = "shared" | "exclusive" | "unlock"
+
+/** A lock of fcntl(2) that is asked for, or given up. */
+export interface PosixLockRequest extends LockRange {
+  readonly owner: LockOwner // a process or, for F_OFD_*, an open file
+  readonly kind: FlockKind
+  readonly handle: number // it is made through
+  readonly pid: number // of the process, for F_GETLK of others
+}
+
+/** One that is held. */
+export interface PosixLock extends PosixLockRequest {
+  readonly kind: Exclude<FlockKind, "unlock">
+}

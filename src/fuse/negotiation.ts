@@ -2,9 +2,9 @@
  * INIT: the first request of a mount, in which the kernel offers and we choose.
  *
  * What we want is the same wherever we run; what a kernel does not offer is done without. Never
- * wanted: WRITEBACK_CACHE (a commit would be seen too late to refuse it), POSIX_LOCKS (SQLite's
- * locks stay with the kernel, which is where their cost goes away), ATOMIC_O_TRUNC (a truncation is
- * one request, SETATTR).
+ * wanted: WRITEBACK_CACHE (a commit would be seen too late to refuse it), ATOMIC_O_TRUNC (a
+ * truncation is one request, SETATTR). POSIX_LOCKS only for a mount that has to see locks: else they
+ * stay with the kernel, which is where their cost goes away.
  */
 import { Errno } from "../sys/errno.ts"
 import { InitFlag, InitFlag2 } from "./flags.ts"
@@ -28,6 +28,7 @@ const CONGESTION_THRESHOLD = 48
 export interface Wanted {
   openlessDirectories: boolean // NO_OPENDIR_SUPPORT
   passthrough: boolean
+  posixLocks: boolean
 }
 
 /** What was agreed on. */
@@ -91,7 +92,9 @@ function wantedFlags(wanted: Wanted): number {
     InitFlag.EXPLICIT_INVAL_DATA |
     InitFlag.FLOCK_LOCKS |
     InitFlag.INIT_EXT
-  return wanted.openlessDirectories ? always | InitFlag.NO_OPENDIR_SUPPORT : always
+  const openless = wanted.openlessDirectories ? InitFlag.NO_OPENDIR_SUPPORT : 0
+  const locks = wanted.posixLocks ? InitFlag.POSIX_LOCKS : 0
+  return always | openless | locks
 }
 
 function wantedFlags2(wanted: Wanted): number {

@@ -11,8 +11,9 @@ import { Errno } from "../sys/errno.ts"
 import { Deferred } from "./deferred.ts"
 import type { DirectoryOffsets } from "./directory-offsets.ts"
 import { readDirectory } from "./directory-reply.ts"
-import type { FileSystem, FlockKind } from "./filesystem.ts"
+import type { FileSystem, FlockKind, PosixLockRequest } from "./filesystem.ts"
 import { FsyncFlag, LkFlag, LockType, ReleaseFlag } from "./flags.ts"
+import { OFFSET_MAX } from "./lock-range.ts"
 import { Opcode } from "./opcodes.ts"
 import type { Reply } from "./reply.ts"
 import { join64, type Request } from "./request.ts"
@@ -61,6 +62,7 @@ export interface Exchange {
   readonly directories: DirectoryOffsets
   readonly negativeTimeout: number // seconds
   readonly isSyncless: boolean
+  hasPosixLocks(): boolean
   init(): number
   openDirectory(): number
   interrupt(uniqueLo: number, uniqueHi: number): void
@@ -214,9 +216,18 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     },
   },
 
-  [Opcode.SETLK]: { recordSize: LkIn.size, handle: (exchange) => flock(exchange, false) },
-  [Opcode.SETLKW]: { recordSize: LkIn.size, handle: (exchange) => flock(exchange, true) },
-  [Opcode.GETLK]: { recordSize: LkIn.size, handle: refuse(Errno.ENOSYS) },
+  [Opcode.SETLK]: { recordSize: LkIn.size, handle: (exchange) => setLock(exchange, false) },
+  [Opcode.SETLKW]: { recordSize: LkIn.size, handle: (exchange) => setLock(exchange, true) },
+
+  [Opcode.GETLK]: {
+    recordSize: LkIn.size,
+    handle({ fileSystem, request, reply, hasPosixLocks }) {
+      if (!hasPosixLocks()) return -Errno.ENOSYS
+      const wanted = posixLock(request)
+      if (wanted === undefined || wanted.kind === "unlock") return -Errno.EINVAL
+      return reply.lock(fileSystem.getLock(request.header.nodeId, wanted))
+    },
+  },
 
   [Opcode.UNLINK]: {
     recordSize: 0,
@@ -350,14 +361,29 @@ function rename(fileSystem: FileSystem, request: Request, newParentId: number, f
   return 0
 }
 
-/** SETLK and SETLKW. Only flock(2) arrives as such: fcntl(2) locks are the kernel's. */
-function flock({ fileSystem, request }: Exchange, wait: boolean): Answer {
+/** SETLK and SETLKW. Unless something else was agreed on, fcntl(2) locks are the kernel's, and only flock(2) arrives. */
+function setLock({ fileSystem, request, hasPosixLocks }: Exchange, wait: boolean): Answer {
+  const { nodeId } = request.header
   const { handle, ownerLo, ownerHi, type, flags } = request.lk
-  const kind = FLOCK_KINDS[type]
-  if ((flags & LkFlag.FLOCK) === 0) return -Errno.ENOSYS
-  if (kind === undefined) return -Errno.EINVAL
-  const owner = join64(ownerLo, ownerHi)
-  return empty(fileSystem.flock(request.header.nodeId, handle, owner, kind, wait))
+  if ((flags & LkFlag.FLOCK) !== 0) {
+    const kind = FLOCK_KINDS[type]
+    if (kind === undefined) return -Errno.EINVAL
+    return empty(fileSystem.flock(nodeId, handle, join64(ownerLo, ownerHi), kind, wait))
+  }
+  if (!hasPosixLocks()) return -Errno.ENOSYS
+  const lock = posixLock(request)
+  if (lock === undefined) return -Errno.EINVAL
+  return empty(fileSystem.setLock(nodeId, lock, wait, request.caller))
+}
+
+/** Undefined when it makes no sense. */
+function posixLock({ lk }: Request): PosixLockRequest | undefined {
+  const kind = FLOCK_KINDS[lk.type]
+  const start = join64(lk.startLo, lk.startHi)
+  const end = join64(lk.endLo, lk.endHi)
+  if (kind === undefined || start > end || end > OFFSET_MAX) return undefined
+  const owner = join64(lk.ownerLo, lk.ownerHi)
+  return { owner, kind, handle: lk.handle, pid: lk.pid, start, end }
 }
 
 const FLOCK_KINDS: Readonly<Record<number, FlockKind>> = {

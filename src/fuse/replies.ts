@@ -5,7 +5,8 @@
  */
 import { assert } from "../lib/assert.ts"
 import { i32, i64, pad, pair64, struct, u16, u32, u64, type ViewOf } from "../lib/struct.ts"
-import type { Attributes, Entry, Opened, Statfs } from "./filesystem.ts"
+import type { Attributes, Entry, Opened, PosixLock, Statfs } from "./filesystem.ts"
+import { LockType } from "./flags.ts"
 
 /** Comes first in every reply, and is all there is of an error. */
 export const OutHeader = struct({
@@ -127,6 +128,27 @@ export const WriteOut = struct({
   padding: u32,
 })
 assert(WriteOut.size === 8, "fuse_write_out is 8 bytes")
+
+/** GETLK. */
+export const LkOut = struct({
+  start: pair64, // bytes; both ends included
+  end: pair64,
+  type: u32, // LockType; UNLCK: nothing stands in the way, and the rest means nothing
+  pid: u32,
+})
+assert(LkOut.size === 24, "fuse_lk_out is 24 bytes")
+
+export function writeLock(out: ViewOf<typeof LkOut>, lock: PosixLock | undefined): void {
+  out.clear()
+  out.type = LockType.UNLCK
+  if (lock === undefined) return
+  out.startLo = Number(lock.start & 0xffffffffn)
+  out.startHi = Number(lock.start >> 32n)
+  out.endLo = Number(lock.end & 0xffffffffn)
+  out.endHi = Number(lock.end >> 32n)
+  out.type = lock.kind === "shared" ? LockType.RDLCK : LockType.WRLCK
+  out.pid = lock.pid
+}
 
 export const StatfsOut = struct({
   blocks: u64,

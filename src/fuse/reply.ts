@@ -4,17 +4,19 @@
  */
 import { assert } from "../lib/assert.ts"
 import type { Region } from "../sys/memory.ts"
-import type { Attributes, Entry, Opened, Statfs } from "./filesystem.ts"
+import type { Attributes, Entry, Opened, PosixLock, Statfs } from "./filesystem.ts"
 import {
   AttrOut,
   EntryOut,
   InitOut,
+  LkOut,
   OpenOut,
   OutHeader,
   StatfsOut,
   WriteOut,
   writeAttributes,
   writeEntry,
+  writeLock,
   writeNegativeEntry,
   writeOpened,
   writeStatfs,
@@ -61,6 +63,7 @@ export class Reply {
   readonly #openOut
   readonly #openOutAfterEntry
   readonly #writeOut
+  readonly #lkOut
   readonly #statfsOut
 
   constructor({ address, bytes }: Region) {
@@ -73,6 +76,7 @@ export class Reply {
     this.#openOut = OpenOut.view(bytes, PAYLOAD)
     this.#openOutAfterEntry = OpenOut.view(bytes, PAYLOAD + EntryOut.size)
     this.#writeOut = WriteOut.view(bytes, PAYLOAD)
+    this.#lkOut = LkOut.view(bytes, PAYLOAD)
     this.#statfsOut = StatfsOut.view(bytes, PAYLOAD)
   }
 
@@ -116,6 +120,12 @@ export class Reply {
     this.#writeOut.size = size
     this.#writeOut.padding = 0
     return WriteOut.size
+  }
+
+  /** Undefined: no lock stands in the way. */
+  lock(lock: PosixLock | undefined): number {
+    writeLock(this.#lkOut, lock)
+    return LkOut.size
   }
 
   statfs(statfs: Statfs): number {

@@ -159,8 +159,8 @@ assert(FsyncIn.size === 16, "fuse_fsync_in is 16 bytes")
 export const LkIn = struct({
   handle: u64,
   owner: pair64,
-  start: u64, // bytes; both ends included
-  end: u64, // 2^63 - 1 for "to the end of the file"
+  start: pair64, // bytes; both ends included
+  end: pair64, // 2^63 - 1 for "to the end of the file"
   type: u32, // LockType
   pid: u32,
   flags: u32, // LkFlag

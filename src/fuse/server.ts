@@ -64,6 +64,8 @@ export interface FuseServerOptions {
   /** Where requests are counted, by opcode. */
   requestCounts?: Float64Array
   passthrough?: boolean // negotiate FUSE_PASSTHROUGH. Default: false
+  /** The locks of fcntl(2) are requests, instead of the kernel's business. Default: false */
+  posixLocks?: boolean
   trace?: ((line: string) => void) | undefined
 }
 
@@ -99,6 +101,7 @@ export class FuseServer {
       directories: new DirectoryOffsets(),
       negativeTimeout,
       isSyncless: options.syncless ?? false,
+      hasPosixLocks: () => ((this.#protocol?.flags ?? 0) & InitFlag.POSIX_LOCKS) !== 0,
       init: () => this.#init(),
       openDirectory: () => this.#openDirectory(),
       interrupt: (lo, hi) => this.#waiting.interrupt(lo, hi),
@@ -167,8 +170,8 @@ export class FuseServer {
 
   #init(): number {
     if (this.#protocol !== undefined) return -Errno.EPROTO
-    const { openlessDirectories = true, passthrough = false } = this.#options
-    const wanted = { openlessDirectories, passthrough }
+    const { openlessDirectories = true, passthrough = false, posixLocks = false } = this.#options
+    const wanted = { openlessDirectories, passthrough, posixLocks }
     const { answer, protocol } = negotiate(this.#request, this.#reply, wanted)
     this.#protocol = protocol
     return answer

@@ -146,7 +146,9 @@ function fsyncDetails({ fsync }: Request): string {
 }
 
 function lockDetails({ lk }: Request): string {
-  const { handle, ownerLo, ownerHi, type, flags, start, end } = lk
+  const { handle, ownerLo, ownerHi, type, flags } = lk
+  const start = join64(lk.startLo, lk.startHi)
+  const end = join64(lk.endLo, lk.endHi)
   const kind = LOCK_TYPE_NAMES.get(type) ?? `type ${type}`
   const range = (flags & LkFlag.FLOCK) === 0 ? ` [${start}..${end}]` : " FLOCK"
   return `h${handle} ${kind}${range} ${owner(ownerLo, ownerHi)}`

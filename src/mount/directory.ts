@@ -24,6 +24,8 @@ import type {
   FlockKind,
   LockOwner,
   Opened,
+  PosixLock,
+  PosixLockRequest,
   Statfs,
 } from "../fuse/filesystem.ts"
 import { ROOT_ID } from "../fuse/filesystem.ts"
@@ -41,6 +43,7 @@ import { allocate } from "../sys/memory.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { DatabaseEntry } from "./database.ts"
 import { type FileEntry, FOREVER } from "./entry.ts"
+import { FileLocks } from "./file-locks.ts"
 import { checkNewDatabaseName, type FileName, parseFileName } from "./file-name.ts"
 import { HaltFlocks } from "./halt-flocks.ts"
 import { JournalEntry } from "./journal.ts"
@@ -71,6 +74,7 @@ export class Directory implements FileSystem {
   readonly #flocks = new FlockTable()
   /** Locks on the files `<db>-lock`. */
   readonly halts: HaltFlocks
+  readonly #locks = new FileLocks((nodeId) => this.#nodes.get(nodeId)?.entry)
   readonly #uid = userId()
   readonly #gid = groupId()
   readonly #startedMs: number
@@ -285,11 +289,12 @@ export class Directory implements FileSystem {
     }
   }
 
-  flush(nodeId: number, _handle: number, _owner: LockOwner, caller: Caller): Deferred | undefined {
-    return this.#entry(nodeId).flush(caller.pid)
+  flush(nodeId: number, _handle: number, owner: LockOwner, caller: Caller): Deferred | undefined {
+    return this.#locks.flushed(nodeId, owner, this.#entry(nodeId).flush(caller.pid))
   }
 
-  release(nodeId: number, _handle: number, flockOwner: LockOwner | undefined): void {
+  release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void {
+    this.#locks.released(nodeId, handle)
     if (flockOwner === undefined) return
     if (this.#nodes.get(nodeId)?.entry instanceof LockEntry) this.halts.release(nodeId, flockOwner)
     else this.#flocks.release(nodeId, flockOwner)
@@ -311,6 +316,19 @@ export class Directory implements FileSystem {
       return this.halts.set(entry.database, nodeId, owner, kind, wait)
     }
     return this.#flocks.set(nodeId, owner, kind, wait)
+  }
+
+  getLock(nodeId: number, request: PosixLockRequest): PosixLock | undefined {
+    return this.#locks.get(nodeId, request)
+  }
+
+  setLock(
+    nodeId: number,
+    request: PosixLockRequest,
+    wait: boolean,
+    caller: Caller,
+  ): Deferred | undefined {
+    return this.#locks.set(nodeId, request, wait, caller)
   }
 
   unlink(parentId: number, name: string): Deferred | undefined {
@@ -481,7 +499,9 @@ export class Directory implements FileSystem {
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
-    if (this.#context.isPeer(caller.pid)) opened.flags |= Fopen.NOFLUSH
+    if (!this.#context.isPeer(caller.pid)) return
+    opened.flags |= Fopen.NOFLUSH
+    this.#locks.openedByPeer(opened.handle)
   }
 
   #listNames(): string[] {

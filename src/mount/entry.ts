@@ -4,9 +4,10 @@
  * `Directory` keeps the names and counts the kernel's references. Methods throw what the client is to get.
  */
 import type { Deferred } from "../fuse/deferred.ts"
-import type { Attributes } from "../fuse/filesystem.ts"
+import type { Attributes, Caller, LockOwner } from "../fuse/filesystem.ts"
 import { Fopen } from "../fuse/flags.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import type { LockRange } from "../fuse/lock-range.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
 import { emptyStatus, statusOf } from "../sys/file.ts"
@@ -27,6 +28,15 @@ export interface FileEntry {
   flush(thread: number): Deferred | undefined
   truncate(size: number): void
   sync(): void
+  /**
+   * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
+   * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then;
+   * it may fail with what the client is to be told (EAGAIN is "busy"), and so may this throw. When the client is
+   * interrupted it is answered at once, and `onInterrupt` called, if there is one.
+   */
+  locking(range: LockRange, owner: LockOwner, caller: Caller): Deferred | undefined
+  /** What `locking` has let pass has come to its end, for these bytes: the lock is given up, or was not had. */
+  unlocked(range: LockRange, owner: LockOwner): void
   /** Before the name goes. Throws when the file must stay. */
   removing(): void
   /** The kernel knows the file no longer. */
@@ -93,6 +103,12 @@ export abstract class BackedEntry implements FileEntry {
     this.file.sync()
   }
 
+  locking(_range: LockRange, _owner: LockOwner, _caller: Caller): Deferred | undefined {
+    return undefined
+  }
+
+  unlocked(_range: LockRange, _owner: LockOwner): void {}
+
   removing(): void {
     this.file = this.file.remove()
     this.isRemoved = true
@@ -149,6 +165,10 @@ export abstract class MadeUpEntry implements FileEntry {
   }
 
   sync(): void {}
+
+  locking(): undefined {}
+
+  unlocked(): void {}
 
   removing(): void {
     throw FuseError.of(Errno.EACCES)

@@ -21,6 +21,7 @@ export interface FsThreadOptions {
   readonly nodeId: bigint
   readonly mailboxFd: Fd
   readonly fuseDebug: boolean
+  readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly log: LogOptions
 }
 

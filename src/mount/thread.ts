@@ -144,6 +144,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
     errnoOf,
     negativeTimeout: FOREVER,
     syncless: true, // a commit is durable in the log before it is answered (capture.ts)
+    posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
     reply,

@@ -23,6 +23,7 @@ export const Errno = {
   EMLINK: 31,
   EPIPE: 32,
   ERANGE: 34,
+  EDEADLK: 35,
   ENAMETOOLONG: 36,
   ENOLCK: 37,
   ENOSYS: 38,

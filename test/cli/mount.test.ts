@@ -65,7 +65,7 @@ describe("litefs mount opens", () => {
       ...["--log-format", "json", "--fuse-debug"],
       ...["--retention", "1h", "--retention-interval", "500ms", "--retention-max-size", "2GB"],
       ...["--snapshot-rate", "50MB/s", "--candidate", "--promote", "--no-handoff-on-exit"],
-      ...["--peer", "http://10.0.0.1:20202,http://10.0.0.3:20202"],
+      ...["--peer", "http://10.0.0.1:20202,http://10.0.0.3:20202", "--forward-writes"],
     ])
     expect(options).toEqual({
       fuseDir,
@@ -80,6 +80,7 @@ describe("litefs mount opens", () => {
       httpAddr: { host: "", port: 20202 },
       retention: { ageMs: 3_600_000, intervalMs: 500, sizeMax: 2e9 },
       snapshotRate: 50e6,
+      forwardWrites: true,
       fuseDebug: true,
       log: { level: "error", format: "json" },
     })

@@ -48,7 +48,7 @@ describe("INIT", () => {
   })
 
   test.each(["WRITEBACK_CACHE", "POSIX_LOCKS", "ATOMIC_O_TRUNC", "NO_OPEN_SUPPORT"] as const)(
-    "never takes %s",
+    "does not take %s by itself",
     (flag) => {
       expect((init().out?.flags ?? 0) & InitFlag[flag]).toBe(0)
     },
@@ -61,6 +61,13 @@ describe("INIT", () => {
     expect(notOffered.out).toMatchObject({ flags2: 0, maxStackDepth: 0 })
     const notValid = init({ flags: OFFERED.flags & ~InitFlag.INIT_EXT }, { passthrough: true })
     expect(notValid.out).toMatchObject({ flags2: 0, maxStackDepth: 0 })
+  })
+
+  test("takes the locks of fcntl(2) when they are wanted and offered", () => {
+    const flagsOf = ({ out }: ReturnType<typeof init>) => out?.flags ?? 0
+    expect(flagsOf(init({}, { posixLocks: true })) & InitFlag.POSIX_LOCKS).not.toBe(0)
+    const flags = OFFERED.flags & ~InitFlag.POSIX_LOCKS
+    expect(flagsOf(init({ flags }, { posixLocks: true })) & InitFlag.POSIX_LOCKS).toBe(0)
   })
 
   test("takes openless directories unless told not to", () => {

@@ -64,6 +64,7 @@ test.each<[string, Layout, number, string]>([
     48,
     "handle@0 owner@8 start@16 end@24 type@32 pid@36 flags@40 padding@44",
   ],
+  ["fuse_lk_out", replies.LkOut, 24, "start@0 end@8 type@16 pid@20"],
   ["fuse_access_in", requests.AccessIn, 8, "mask@0 padding@4"],
   [
     "fuse_init_in",

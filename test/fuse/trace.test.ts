@@ -85,7 +85,7 @@ const requestsOfAllKinds: [number, RequestParts][] = [
       }),
     },
   ],
-  [Opcode.GETLK, { record: record(requests.LkIn, { end: 99, type: LockType.RDLCK }) }],
+  [Opcode.GETLK, { record: record(requests.LkIn, { endLo: 99, type: LockType.RDLCK }) }],
   [
     Opcode.RELEASE,
     {

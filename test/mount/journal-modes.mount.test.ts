@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import { expectQuiet, expectSame, nodeProgram, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 
 const MODES = ["delete", "truncate", "persist", "wal"] as const
 
@@ -47,12 +47,17 @@ const STEPS = [
 const SUMMARY = "select count(*), sum(length(v)), max(id) from t"
 
 for (const [client, execute] of CLIENTS) {
-  test.skipIf(!canMount).each(MODES)(
-    `%p mode: what ${client} does is the same on the replica, also for a connection that is open`,
-    async (mode) => {
+  test
+    .skipIf(!canMount)
+    .each([
+      ...MODES.map((mode) => [mode, ""]),
+      ...(client === "better-sqlite3" ? [] : MODES.map((mode) => [mode, SEEN_LOCKS])),
+    ] as [mode: string, locks: string][])(
+    `%p mode%s: what ${client} does is the same on the replica, also for a connection that is open`,
+    async (mode, locks) => {
       await using scope = new Scope()
-      const primary = await scope.node()
-      const replica = await scope.node({ follows: primary })
+      const primary = await scope.node({ flags: flagsOf(locks) })
+      const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
       let watcher: LongClient | undefined
       let before = ""
       for (const [what, sql] of STEPS) {

@@ -12,14 +12,21 @@ import {
   sqlite3,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
-  "%p mode: blobs of 5 MB in a transaction that outgrows SQLite's cache arrive as one transaction",
-  async (mode) => {
+test.skipIf(!canMount).each([
+  ["delete", ""],
+  ["truncate", ""],
+  ["persist", ""],
+  ["wal", ""],
+  ["delete", SEEN_LOCKS],
+  ["wal", SEEN_LOCKS],
+])(
+  "%p mode%s: blobs of 5 MB in a transaction that outgrows SQLite's cache arrive as one transaction",
+  async (mode, locks) => {
     await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    const primary = await scope.node({ flags: flagsOf(locks) })
+    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
     sqlite3(
       primary,
       "a.db",

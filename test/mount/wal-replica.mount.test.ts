@@ -17,7 +17,7 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 import { checkingReader, fullWriter, ROWS, SCHEMA } from "../support/whole-rows.ts"
 
 /** They change when the log starts over. */
@@ -25,12 +25,12 @@ function saltsOf(node: TestNode): string {
   return readFileSync(join(node.data, "dbs/a.db/wal")).toString("hex", 16, 24)
 }
 
-test.skipIf(!canMount)(
-  "readers of every kind see whole transactions in order, without one error, while thousands arrive",
-  async () => {
+test.skipIf(!canMount).each(["", SEEN_LOCKS])(
+  "readers of every kind see whole transactions in order, without one error, while thousands arrive%s",
+  async (locks) => {
     await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    const primary = await scope.node({ flags: flagsOf(locks) })
+    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
     sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
     await caughtUp(primary, replica, "a.db")
     const done = join(scope.directory, "done")

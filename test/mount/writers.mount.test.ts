@@ -11,7 +11,7 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 
 const TRANSACTIONS = 500 // of each writer
 
@@ -35,12 +35,19 @@ const WATCH = `
   }
 `
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
-  "%p mode: 1,000 transactions from two processes arrive whole, one after the other, on the replica",
-  async (mode) => {
+test.skipIf(!canMount).each([
+  ["delete", ""],
+  ["truncate", ""],
+  ["persist", ""],
+  ["wal", ""],
+  ["delete", SEEN_LOCKS],
+  ["wal", SEEN_LOCKS],
+])(
+  "%p mode%s: 1,000 transactions from two processes arrive whole, one after the other, on the replica",
+  async (mode, locks) => {
     await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    const primary = await scope.node({ flags: flagsOf(locks) })
+    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
     sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${SCHEMA}`)
     await caughtUp(primary, replica, "a.db")
     const watcher = new LongClient(scope, replica, "a.db")

@@ -24,6 +24,13 @@ export const PROGRAM: readonly string[] =
 export const canMount =
   process.getuid?.() === 0 && spawnSync("sh", ["-c", "exec 3<>/dev/fuse"]).status === 0
 
+/** Added to the name of a test that runs with locks that the daemon keeps, not the kernel; its flags come from there. */
+export const SEEN_LOCKS = " with --forward-writes"
+
+export function flagsOf(name: string): readonly string[] {
+  return name === SEEN_LOCKS ? ["--forward-writes"] : []
+}
+
 export interface NodeOptions {
   /** The node to follow; without one this is the primary. */
   readonly follows?: TestNode | { readonly url: string }
