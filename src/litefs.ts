@@ -235,8 +235,10 @@ export class LiteFS {
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
       propose: (database, bytes) => halting.propose(database, bytes),
-      borrow: (database, user, waits) => halting.borrow(database, user, waits),
-      giveBack: (database, user) => halting.giveBack(database, user),
+      borrowForFlock: (database, waits) => halting.borrowForFlock(database, waits),
+      borrowForWriter: (...asked) => halting.borrowForWriter(...asked),
+      inUse: (database) => halting.inUse(database),
+      giveBack: (...given) => halting.giveBack(...given),
       behind: (database) => halting.behind(database),
       failed: fail,
     })

@@ -59,6 +59,7 @@ interface Borrowed {
   work: Promise<void>
   isHeld: boolean
   isLost: boolean
+  isEnding: boolean // nobody uses it any more
   readonly ended: AbortController
   renewedMs: number // when it was last asked for, and granted
   isBehind: boolean
@@ -83,7 +84,7 @@ export class BorrowedLocks {
       if (this.#isClosed) throw new LitefsError("unavailable", "the node is stopping")
       const known = this.#borrowed.get(database)
       if (known === undefined) break
-      if (!known.isLost && known.users.size > 0) {
+      if (!known.isLost && !known.isEnding) {
         known.users.add(user)
         return known.work
       }
@@ -96,6 +97,7 @@ export class BorrowedLocks {
       work: Promise.resolve(),
       isHeld: false,
       isLost: false,
+      isEnding: false,
       ended: new AbortController(),
       renewedMs: 0,
       isBehind: false,
@@ -105,10 +107,23 @@ export class BorrowedLocks {
     await borrowed.work
   }
 
-  async giveBack(database: string, user: Borrower): Promise<void> {
+  /** A user that has given back, or is about to, goes on. Nothing happens when it is on its way back already. */
+  use(database: string, user: Borrower): void {
+    const borrowed = this.#borrowed.get(database)
+    if (borrowed !== undefined && !borrowed.isLost && !borrowed.isEnding) borrowed.users.add(user)
+  }
+
+  /** Whoever borrows it again within `lingerMs` has it at once. */
+  async giveBack(database: string, user: Borrower, lingerMs = 0): Promise<void> {
     const borrowed = this.#borrowed.get(database)
     if (borrowed?.users.delete(user) !== true) return // lost before
-    if (borrowed.users.size === 0 && !borrowed.isLost) await this.#end(database, borrowed)
+    const end = () => {
+      if (borrowed.users.size > 0 || borrowed.isLost || borrowed.isEnding) return undefined
+      borrowed.isEnding = true
+      return this.#end(database, borrowed)
+    }
+    if (lingerMs === 0) await end()
+    else this.#context.clock.after(lingerMs, () => void end())
   }
 
   /** A transaction of a client. Resolves with why it does not count; undefined when the primary has it. */
@@ -181,7 +196,7 @@ export class BorrowedLocks {
         await this.#ask(database, borrowed, 0)
       await exchange.borrow(database)
       borrowed.isHeld = true
-      log.info("borrowed the write lock of the primary", { db: database })
+      log.debug("borrowed the write lock of the primary", { db: database })
       void this.#keep(database, borrowed)
     } catch (error) {
       this.#borrowed.delete(database)
@@ -220,7 +235,7 @@ export class BorrowedLocks {
     cancel()
     if (isThere()) return
     throw new LitefsError(
-      "unavailable",
+      "no-lock",
       `Cannot borrow the write lock of "${database}": this node lacks transactions that the primary has`,
     )
   }

@@ -91,7 +91,7 @@ export class HaltLocks {
     const lending = this.#lend(database, held, request.waitMs)
     held.work = lending.catch(() => {})
     await lending
-    log.info("lent the write lock", { db: database, to: request.node })
+    log.debug("lent the write lock", { db: database, to: request.node })
     return this.#renew(database, held)
   }
 
@@ -188,7 +188,8 @@ export class HaltLocks {
       held.takeBack = await this.#context.lend(database, limitMs)
     } catch (error) {
       this.#forget(database, held)
-      throw error
+      const isBusy = error instanceof LitefsError && error.code === "unavailable"
+      throw isBusy ? new LitefsError("no-lock", error.message) : error
     }
   }
 

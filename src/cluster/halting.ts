@@ -22,6 +22,12 @@ import type { NodeAnswer } from "./node-client.ts"
 const log = logger("halt")
 
 const LOCAL_WAIT_MS = 10_000
+/** A writer in a rollback mode is in the way of what comes from the primary. */
+const HURRY_MS = 30
+/** After a writer, another may come. */
+const LINGER_MS = 5
+/** SQLite asks again after 100 ms at the latest. */
+const UNUSED_MS = 300
 
 export interface HaltingContext {
   readonly clock: Clock
@@ -46,6 +52,7 @@ export class Halting {
   /** Locks of this primary's own clients. */
   readonly #own = new Map<string, bigint>()
   #lastId = 0n
+  #hasComplained = false // about writes that cannot be forwarded, since one was
 
   constructor(context: HaltingContext) {
     const { clock, fs, peer, position } = context
@@ -79,11 +86,14 @@ export class Halting {
     return this.#context.member().isPrimary !== this.#exchange.isExchanged(database)
   }
 
-  /** A client of this node wants to be the only one that writes. Resolves with why it is not; undefined when it is. */
-  async borrow(database: string, user: Borrower, waits: boolean): Promise<ErrorCode | undefined> {
+  /** flock(1) of a client of this node. Resolves with why it does not get the lock; undefined when it does. */
+  async borrowForFlock(database: string, waits: boolean): Promise<ErrorCode | undefined> {
     try {
       if (this.#context.member().isPrimary) await this.#lockOwn(database, waits)
-      else await this.#borrowed.borrow(database, user, waits)
+      else {
+        await this.#borrowed.borrow(database, "flock", waits)
+        log.info("borrowed the write lock of the primary", { db: database })
+      }
       return undefined
     } catch (error) {
       const problem = messageOf(error)
@@ -92,10 +102,45 @@ export class Halting {
     }
   }
 
-  async giveBack(database: string, user: Borrower): Promise<void> {
+  /**
+   * A writer of this node with its own locks. `late` is called when that takes longer than one can wait that is not
+   * patient.
+   */
+  async borrowForWriter(
+    database: string,
+    isPatient: boolean,
+    late: () => void,
+  ): Promise<ErrorCode | undefined> {
+    const cancel = isPatient ? () => {} : this.#context.clock.after(HURRY_MS, late)
+    try {
+      await this.#borrowed.borrow(database, "writer")
+      this.#hasComplained = false
+      return undefined
+    } catch (error) {
+      this.#complain(database, error)
+      return error instanceof LitefsError ? error.code : "io"
+    } finally {
+      cancel()
+    }
+  }
+
+  /** What was borrowed for a writer has one again. */
+  inUse(database: string): void {
+    this.#borrowed.use(database, "writer")
+  }
+
+  #complain(database: string, error: unknown): void {
+    if (this.#hasComplained) return
+    this.#hasComplained = true
+    log.warn("cannot forward writes to the primary", { db: database, problem: messageOf(error) })
+  }
+
+  /** `isUnused`: whoever it was borrowed for is about to ask again. */
+  async giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void> {
     const id = this.#own.get(database)
     this.#own.delete(database)
-    if (id === undefined) await this.#borrowed.giveBack(database, user)
+    const lingerMs = user === "flock" ? 0 : isUnused ? UNUSED_MS : LINGER_MS
+    if (id === undefined) await this.#borrowed.giveBack(database, user, lingerMs)
     else await this.locks.release(database, id)
   }
 

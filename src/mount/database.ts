@@ -1,6 +1,9 @@
-import type { Attributes } from "../fuse/filesystem.ts"
+import type { Deferred } from "../fuse/deferred.ts"
+import type { Attributes, LockOwner } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
+import { includes, type LockRange } from "../fuse/lock-range.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
+import { RESERVED_BYTE } from "../sqlite/lock-bytes.ts"
 import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
@@ -46,6 +49,15 @@ export class DatabaseEntry extends BackedEntry {
 
   /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
   override sync(): void {}
+
+  /** A writer has SHARED already: what comes from the primary cannot be applied while it waits. */
+  override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
+    return includes(range, RESERVED_BYTE) ? this.#database.locking(owner, false) : undefined
+  }
+
+  override unlocked(range: LockRange, owner: LockOwner): void {
+    if (includes(range, RESERVED_BYTE)) this.#database.unlocked(owner)
+  }
 
   /** Drops the database, on the primary. Its log stays, and its history goes on when the name is used again. */
   override removing(): void {

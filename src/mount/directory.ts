@@ -165,7 +165,7 @@ export class Directory implements FileSystem {
   }
 
   get #isWritable(): boolean {
-    if (this.#context.role.isPrimary) return true
+    if (this.#context.role.isPrimary || this.#context.forwarding !== undefined) return true
     for (const database of this.#databases.values()) if (database.isBorrowed) return true
     return false
   }

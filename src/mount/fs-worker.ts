@@ -26,8 +26,16 @@ export interface FsListener {
   /** A transaction of a database whose write lock is borrowed. Resolves with why it is refused, if it is. */
   propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined>
   /** A client wants the write lock of a database. Resolves with why it is not to be had. */
-  borrow(database: string, user: Borrower, waits: boolean): Promise<ErrorCode | undefined>
-  giveBack(database: string, user: Borrower): Promise<void>
+  borrowForFlock(database: string, waits: boolean): Promise<ErrorCode | undefined>
+  /** The same for a writer with its own locks. `late` is called when that takes longer than it can wait. */
+  borrowForWriter(
+    database: string,
+    isPatient: boolean,
+    late: () => void,
+  ): Promise<ErrorCode | undefined>
+  /** What is borrowed has a writer again. */
+  inUse(database: string): void
+  giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void>
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   behind(database: string): void
   failed(error: Error): void
@@ -182,8 +190,16 @@ export class FsWorker {
     database,
     waits,
   }: Extract<FsEvent, { type: "borrow-for-flock" }>): Promise<void> {
-    const code = await this.#on.borrow(database, "flock", waits)
+    const code = await this.#on.borrowForFlock(database, waits)
     this.#mailbox.send({ type: "flock-answer", request, code })
+  }
+
+  async #borrowForWriter(database: string, isPatient: boolean): Promise<void> {
+    const tell = (code: ErrorCode | undefined, isLate: boolean) => {
+      this.#mailbox.send({ type: "writer-answer", database, code, isLate })
+    }
+    const code = await this.#on.borrowForWriter(database, isPatient, () => tell(undefined, true))
+    tell(code, false)
   }
 
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
@@ -234,8 +250,13 @@ export class FsWorker {
       case "borrow-for-flock":
         void this.#borrowForFlock(event)
         return
+      case "borrow-for-writer":
+        void this.#borrowForWriter(event.database, event.isPatient)
+        return
+      case "in-use":
+        return this.#on.inUse(event.database)
       case "give-back":
-        void this.#on.giveBack(event.database, event.user)
+        void this.#on.giveBack(event.database, event.user, event.isUnused)
         return
       case "behind":
         return this.#on.behind(event.database)

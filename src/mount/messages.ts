@@ -70,6 +70,13 @@ export type FsMessage =
       readonly request: number
       readonly code: ErrorCode | undefined
     }
+  /** Whether it is borrowed for a `borrow-for-writer`. `isLate`: nobody knows yet, and it takes longer. */
+  | {
+      readonly type: "writer-answer"
+      readonly database: string
+      readonly isLate: boolean
+      readonly code: ErrorCode | undefined
+    }
   /** The peer thread has looked at the transaction of a `publish`. */
   | { readonly type: "published"; readonly request: number }
   /** Up to where is everything in the database file? Answered by `written`. */
@@ -106,7 +113,16 @@ export type FsEvent =
       readonly database: string
       readonly waits: boolean
     }
-  | { readonly type: "give-back"; readonly database: string; readonly user: Borrower }
+  | { readonly type: "borrow-for-writer"; readonly database: string; readonly isPatient: boolean }
+  /** What is borrowed has a writer again. */
+  | { readonly type: "in-use"; readonly database: string }
+  /** `isUnused`: whoever it was borrowed for is about to ask again. */
+  | {
+      readonly type: "give-back"
+      readonly database: string
+      readonly user: Borrower
+      readonly isUnused: boolean
+    }
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   | { readonly type: "behind"; readonly database: string }
   | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }

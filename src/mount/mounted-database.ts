@@ -12,8 +12,10 @@ import { History, type HistoryState } from "../capture/history.ts"
 import { type Proposal, ProposingLog } from "../capture/proposal.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { Deferred } from "../fuse/deferred.ts"
+import type { LockOwner } from "../fuse/filesystem.ts"
 import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
+import type { ErrorCode } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
@@ -25,6 +27,7 @@ import type { GatedLog } from "../store/gated-log.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
 
@@ -51,6 +54,8 @@ export interface MountedDatabaseContext {
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Who is asked for locks on `<db>-lock`, and is told when they go. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack">
+  /** Clients write on a replica, too; undefined: they do not. */
+  readonly forwarding: ForwardedWritesContext | undefined
 }
 
 export class MountedDatabase {
@@ -64,6 +69,7 @@ export class MountedDatabase {
   readonly #context: MountedDatabaseContext
   #capture: Capture | undefined
   #borrowed: ProposingLog | undefined
+  readonly #forwarded: ForwardedWrites | undefined
   #isLent = false
   #hasComplained = false
   /** What clients see added to the counters in the header (header-disguise.ts). */
@@ -80,6 +86,8 @@ export class MountedDatabase {
     this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
     this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
     this.slot = context.positions.add(name)
+    const { forwarding } = context
+    this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
     if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
   }
 
@@ -137,7 +145,23 @@ export class MountedDatabase {
 
   /** Whether clients of this node write to it when they have its locks. */
   get isWritable(): boolean {
-    return this.role.isPrimary || this.isBorrowed
+    return this.role.isPrimary || this.isBorrowed || this.#forwarded !== undefined
+  }
+
+  /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
+  locking(owner: LockOwner, isPatient: boolean): Deferred | undefined {
+    if (this.role.isPrimary) return undefined
+    return this.#forwarded?.locking(owner, this.isBorrowed, isPatient)
+  }
+
+  unlocked(owner: LockOwner): void {
+    this.#forwarded?.unlocked(owner)
+  }
+
+  /** Whether the lock of the primary is here that a client has been waiting for. */
+  borrowAnswered(code: ErrorCode | undefined, isLate: boolean): void {
+    if (isLate) this.#forwarded?.late()
+    else this.#forwarded?.answer(code)
   }
 
   /**

@@ -1,4 +1,7 @@
 import type { Deferred } from "../fuse/deferred.ts"
+import type { LockOwner } from "../fuse/filesystem.ts"
+import { includes, type LockRange } from "../fuse/lock-range.ts"
+import { WAL_WRITE_LOCK } from "../sqlite/lock-bytes.ts"
 import { Column } from "../store/counters.ts"
 import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
@@ -19,6 +22,15 @@ export class ShmEntry extends BackedEntry {
   }
 
   override sync(): void {}
+
+  /** A writer waits here without being in the way of what is applied: readers keep their snapshots. */
+  override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
+    return includes(range, WAL_WRITE_LOCK) ? this.#database.locking(owner, true) : undefined
+  }
+
+  override unlocked(range: LockRange, owner: LockOwner): void {
+    if (includes(range, WAL_WRITE_LOCK)) this.#database.unlocked(owner)
+  }
 
   /**
    * The locks of a process that was killed are kept until its FLUSH is answered. What it has committed but not

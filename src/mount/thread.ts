@@ -107,11 +107,22 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       return deferred
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
+    forwarding: options.forwardWrites
+      ? {
+          ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
+          use: (database) => tell({ type: "in-use", database }),
+          giveBack: (database, isUnused) => {
+            tell({ type: "give-back", database, user: "writer", isUnused })
+          },
+        }
+      : undefined,
     halts: {
       ask: (request, database, waits) => {
         tell({ type: "borrow-for-flock", request, database, waits })
       },
-      giveBack: (database) => tell({ type: "give-back", database, user: "flock" }),
+      giveBack: (database) => {
+        tell({ type: "give-back", database, user: "flock", isUnused: false })
+      },
     },
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
@@ -294,6 +305,8 @@ function handleMessage(message: FsMessage): void {
       return proposals.answer(message.request, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
+    case "writer-answer":
+      return directory.database(message.database)?.borrowAnswered(message.code, message.isLate)
     case "published":
       publishing.get(message.request)?.done()
       publishing.delete(message.request)

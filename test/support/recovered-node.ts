@@ -65,6 +65,7 @@ export class RecoveredNode {
       onRewrite() {},
       propose: () => new Deferred(),
       halts: { ask() {}, giveBack() {} },
+      forwarding: undefined,
     }
     this.#directory = new Directory(context, this.states)
   }
