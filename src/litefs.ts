@@ -16,14 +16,16 @@ import { follow } from "./cluster/following.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
 import {
   encodeLease,
+  type HeardLease,
   LEASE_HEADER,
   type LeaseNode,
   type LeaseRecord,
-  leaseOf,
 } from "./cluster/lease.ts"
 import { Member } from "./cluster/member.ts"
 import { callNode } from "./cluster/node-client.ts"
 import type { NodeStatus } from "./cluster/node-status.ts"
+import { peerAnswer } from "./cluster/peer-answer.ts"
+import { PeerCheck } from "./cluster/peer-check.ts"
 import { PrimaryUrls } from "./cluster/primary-urls.ts"
 import type { Replica } from "./cluster/replica.ts"
 import { ReplicaProgress } from "./cluster/replica-progress.ts"
@@ -62,7 +64,13 @@ import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
-import { ADVERTISE_URL_HEADER, CANDIDATE_HEADER, PROXY_HEADER } from "./wire/protocol.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  PROXY_HEADER,
+  RUN_HEADER,
+  WANTS_PRIMARY_HEADER,
+} from "./wire/protocol.ts"
 
 const log = logger("litefs")
 
@@ -251,7 +259,12 @@ export class LiteFS {
       reachedAt: (id) => lease.reachedAt(id),
     })
 
-    const nodeHeaders = { "Litefs-Id": lease.id, "Litefs-Hostname": hostname }
+    const run = randomBytes(8).toString("hex")
+    const nodeHeaders = {
+      ...{ "Litefs-Id": lease.id, "Litefs-Hostname": hostname, [RUN_HEADER]: run },
+    }
+    const heard = (record: HeardLease) => member.hear(record)
+    const check = new PeerCheck({ id: lease.id, run, clusterId, heard })
     const changingHeaders = (): Record<string, string> => ({
       ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
       ...(lease.record && { [LEASE_HEADER]: encodeLease(lease.record, clusterId.value) }),
@@ -308,7 +321,8 @@ export class LiteFS {
         api.roleChanged()
       },
       fail,
-      tell: async (url) => leaseOf((await call(url, "GET", "/info")).headers)?.record,
+      tell: async (url) => check.hear((await call(url, "GET", "/info")).headers, url).lease?.record,
+      peers: this.#options.peers ?? [],
     })
     this.#member = member
 
@@ -404,8 +418,10 @@ export class LiteFS {
       positions: () => this.#livePositions(),
       primaryName: () => api.status.primaryName,
       isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
+      lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
       call,
+      hear: (headers, url) => check.hear(headers, url),
     })
     this.#handoffs = roles
     const server = new ApiServer(
@@ -423,6 +439,7 @@ export class LiteFS {
             await this.#recovered.promise
             if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
             if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
+            check.checkFollower(request.headers, streams)
             return handleStream(stream, request, response)
           },
         },
@@ -438,11 +455,14 @@ export class LiteFS {
           ...nodeHeaders,
           ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
         },
-        ...{ changingHeaders, authToken, tls, clock: systemClock },
-        onRequest: (headers) => {
-          const heard = leaseOf(headers)
-          if (heard !== undefined) member.hear(heard)
-        },
+        changingHeaders: () => ({
+          ...changingHeaders(),
+          ...(lease.record === undefined && role.kind === "primary"
+            ? { [WANTS_PRIMARY_HEADER]: "1" }
+            : {}),
+        }),
+        ...{ authToken, tls, clock: systemClock },
+        onRequest: (headers) => void check.hear(headers),
       },
     )
     const port = await server.listen(httpAddr)
@@ -457,8 +477,9 @@ export class LiteFS {
 
     await findPrimary({
       ...{ member, lease, role, url: ownUrl },
-      peers: this.#options.peers ?? [],
-      ask: async (url) => leaseOf((await call(url, "GET", "/info")).headers),
+      ...{ peers: this.#options.peers ?? [], check, clusterId: () => clusterId.value },
+      hasDatabases: () => dataDir.databaseNames().length > 0,
+      ask: async (url) => peerAnswer((await call(url, "GET", "/info")).headers),
     })
     member.begin()
     const isPrimary = member.isPrimary
@@ -534,6 +555,7 @@ export class LiteFS {
       const replica = follow({
         ...{ member, lease, urls, headers: requestHeaders },
         onOffer: (token, url) => void roles.takeOffer(token, url),
+        check: (headers, url) => check.checkPrimary(headers, url),
         replica: {
           tls: () => tls?.current() ?? {},
           ...(filter === undefined ? {} : { databases: filter }),
