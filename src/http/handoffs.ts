@@ -20,10 +20,10 @@ const CONNECT_MS_MAX = 5000
 const PROMOTION_MS_MAX = 10_000
 
 export interface HandoffsContext {
-  readonly member: Member
-  readonly lease: StaticLease
-  readonly streams: ReadonlySet<ReplicaStream>
-  readonly progress: ReplicaProgress
+  readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
+  readonly lease: Pick<StaticLease, "id" | "record">
+  readonly streams: Iterable<Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer">>
+  readonly progress: Pick<ReplicaProgress, "missing">
   /** Why this node can never be the primary. */
   readonly ineligibility: () => string | undefined
   readonly isCandidate: boolean

@@ -1,5 +1,5 @@
 /** Nodes that only have a role: real lease records and state machines, no databases. Calls between them are direct. */
-import { mkdtempSync, rmSync } from "node:fs"
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { findPrimary } from "../../src/cluster/find-primary.ts"
@@ -144,6 +144,12 @@ export class FakeMember {
     const { member } = this
     this.member = undefined
     await member?.close()
+  }
+
+  /** Its data directory is one of the other's. */
+  copy(other: FakeMember): void {
+    copyFileSync(other.#path, this.#path)
+    this.clusterId = other.clusterId
   }
 
   wipes = 0
