@@ -45,7 +45,7 @@ import { StatusApi } from "./http/status-api.ts"
 import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
-import { LitefsError } from "./lib/errors.ts"
+import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
@@ -95,6 +95,7 @@ export class LiteFS {
   #hasFailed = false
   #member: Member | undefined
   #handoffs: Handoffs | undefined
+  #promoted: Promise<void> | undefined
   #peer: PeerWorker | undefined
   #isCandidate = false
   /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
@@ -161,7 +162,7 @@ export class LiteFS {
     signal?.addEventListener("abort", abort, { once: true })
     if (signal?.aborted) abort()
     try {
-      await Promise.race([this.#becomeReady(), aborted.promise])
+      await Promise.race([this.#promoted ?? this.#ready.promise, aborted.promise])
     } finally {
       signal?.removeEventListener("abort", abort)
     }
@@ -181,9 +182,15 @@ export class LiteFS {
     }
   }
 
-  async #becomeReady(): Promise<void> {
+  /** With `promote`, also when nobody waits for it. */
+  async #promote(handoffs: Handoffs): Promise<void> {
     await this.#ready.promise
-    if (this.#options.promote === true) await this.#handoffs?.promote()
+    try {
+      await handoffs.promote()
+    } catch (error) {
+      log.error("cannot become the primary", { problem: messageOf(error) })
+      throw error
+    }
   }
 
   get isPrimary(): boolean {
@@ -417,6 +424,7 @@ export class LiteFS {
       isCandidate,
       positions: () => this.#livePositions(),
       primaryName: () => api.status.primaryName,
+      clock: systemClock,
       isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
       lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
@@ -601,6 +609,10 @@ export class LiteFS {
       startFollowing()
     }
     member.start()
+    if (this.#options.promote === true) {
+      this.#promoted = this.#promote(roles)
+      this.#promoted.catch(() => {}) // said, and for whoever waits
+    }
   }
 
   /** Of databases that there are. */

@@ -4,6 +4,7 @@ import type { HandoffTarget, Member } from "../cluster/member.ts"
 import type { NodeAnswer } from "../cluster/node-client.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { StaticLease } from "../cluster/static-lease.ts"
+import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos } from "../ltx/pos.ts"
@@ -16,6 +17,9 @@ const log = logger("member")
 /** A primary that has just changed may not be connected yet. */
 const CONNECT_MS_MAX = 5000
 
+/** A stop does not ask another candidate after this time: it may be killed before long. */
+const LEAVE_MS_MAX = 10_000
+
 /** From the primary's word until this node takes writes. */
 const PROMOTION_MS_MAX = 10_000
 
@@ -27,6 +31,7 @@ export interface HandoffsContext {
   /** Why this node can never be the primary. */
   readonly ineligibility: () => string | undefined
   readonly isCandidate: boolean
+  readonly clock: Pick<Clock, "monotonicMs">
   positions(): ReadonlyMap<string, Pos>
   /** Of the primary that this node is connected to. */
   primaryName(): string | undefined
@@ -102,9 +107,11 @@ export class Handoffs {
 
   /** On a primary that stops: gives the role to the candidate that lacks least. Does not throw. */
   async leave(): Promise<void> {
-    const { member } = this.#context
+    const { member, clock } = this.#context
     if (member.state !== "primary") return
+    const endMs = clock.monotonicMs() + LEAVE_MS_MAX
     for (const target of this.#targets()) {
+      if (clock.monotonicMs() >= endMs) return
       try {
         return await member.handOff(target, true)
       } catch (error) {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test"
 import type { HandoffTarget, MemberState } from "../../src/cluster/member.ts"
 import { Handoffs, type HandoffsContext } from "../../src/http/handoffs.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
+import { FakeClock } from "../support/fake-clock.ts"
 
 function at(txid: number): Pos {
   return { txid: BigInt(txid), checksum: 1n << 63n }
@@ -27,6 +28,7 @@ function streamOf({ name, txid, isCandidate = true, hasEverything = true, url }:
 /** A primary at TXID 9 with these replicas. */
 class Scene {
   state: MemberState = "primary"
+  readonly clock = new FakeClock()
   /** To whom the role was offered, in order. */
   readonly asked: string[] = []
   readonly handoffs: Handoffs
@@ -44,6 +46,7 @@ class Scene {
         settled: async () => {},
         handOff: async ({ node }: HandoffTarget) => {
           this.asked.push(node.url)
+          this.clock.advance(5000)
           if (!node.url.includes(takes)) throw new Error("it does not answer")
           this.state = "draining"
         },
@@ -53,6 +56,7 @@ class Scene {
       progress: { missing: () => ({ transactions: 0, bytes: 0 }) },
       ineligibility: () => undefined,
       isCandidate: true,
+      clock: this.clock,
       positions: () => new Map([["a.db", at(9)]]),
       primaryName: () => undefined,
       isConnected: async () => false,
@@ -109,6 +113,13 @@ describe("Handoffs.leave()", () => {
     const scene = new Scene(streams, {}, takes === "" ? "" : `//${takes}:`)
     await scene.handoffs.leave()
     expect(scene.asked).toEqual(asked.map((name) => `http://${name}:1`))
+  })
+
+  test("asks nobody any more after 10 seconds", async () => {
+    const streams = ["b", "c", "d"].map((name) => ({ name, txid: 9 }))
+    const scene = new Scene(streams, {}, "none")
+    await scene.handoffs.leave()
+    expect(scene.asked).toEqual(["http://b:1", "http://c:1"])
   })
 
   test("does nothing on a node that is not the primary", async () => {
