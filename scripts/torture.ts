@@ -45,12 +45,12 @@ const READER_ROUND_MS = 120_000
 const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
-const HANDOFFS = 200
+const HANDOFFS = 200 // in each mode
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
 
-/** Kills, faults of links, power cuts, or rounds where there are none. */
+/** Kills, faults of links, power cuts, handoffs, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
@@ -70,6 +70,8 @@ interface Job {
   readonly mode: Mode
   readonly goal: number
   readonly result: Result
+  /** Of handoffs: how long nobody took writes. */
+  readonly gapsMs: number[]
   rounds: number
   failures: number
 }
@@ -101,6 +103,7 @@ const jobs: Job[] = kinds.flatMap((kind) =>
       mode,
       goal: GOALS[kind],
       result: { kills: 0, acknowledged: 0, unended: 0 },
+      gapsMs: [],
       rounds: 0,
       failures: 0,
     })),
@@ -147,7 +150,7 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
-    else if (kind === "handoff") await handOver(random, mode, result)
+    else if (kind === "handoff") await handOver(job, random, mode)
     else if (kind === "readers") {
       const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
       console.log(`readers ${mode}: ${reads} reads`)
@@ -166,15 +169,17 @@ async function runRound(job: Job): Promise<void> {
   }
 }
 
-async function handOver(random: Random, mode: Exclude<Mode, "mixed">, all: Result): Promise<void> {
+async function handOver(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const result = noHandoffsResult()
   await handoffs({ random, mode, handoffs: 50, result })
   await handoffKills({ random, mode, handoffs: 10, result })
-  all.kills += result.kills
-  all.acknowledged += result.acknowledged
-  const gapsMs = result.gapsMs.sort((a, b) => a - b)
+  job.result.kills += result.kills
+  job.result.acknowledged += result.acknowledged
+  job.gapsMs.push(...result.gapsMs)
+  const gapsMs = job.gapsMs.toSorted((a, b) => a - b)
   const median = gapsMs[Math.floor(gapsMs.length / 2)]
-  console.log(`no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`)
+  const gaps = `no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`
+  console.log(`handoff ${mode}: ${gapsMs.length} without a kill, ${gaps}`)
 }
 
 /** Of the time that is left, what is due to one round. */
@@ -226,7 +231,7 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "power", "handoff"].includes(job.kind)
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

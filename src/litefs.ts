@@ -17,14 +17,16 @@ import { Halting } from "./cluster/halting.ts"
 import { LagTracker } from "./cluster/lag-tracker.ts"
 import {
   encodeLease,
+  type HeardLease,
   LEASE_HEADER,
   type LeaseNode,
   type LeaseRecord,
-  leaseOf,
 } from "./cluster/lease.ts"
 import { Member } from "./cluster/member.ts"
 import { callNode, NodeAgents, type NodeCall } from "./cluster/node-client.ts"
 import type { NodeStatus } from "./cluster/node-status.ts"
+import { peerAnswer } from "./cluster/peer-answer.ts"
+import { PeerCheck } from "./cluster/peer-check.ts"
 import { PrimaryUrls } from "./cluster/primary-urls.ts"
 import type { Replica } from "./cluster/replica.ts"
 import { ReplicaProgress } from "./cluster/replica-progress.ts"
@@ -45,7 +47,7 @@ import { StatusApi } from "./http/status-api.ts"
 import { handleStream, neededTxid, type ReplicaStream, STALL_MS_MAX } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { sleep, systemClock } from "./lib/clock.ts"
-import { LitefsError } from "./lib/errors.ts"
+import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import type { Pos } from "./ltx/pos.ts"
@@ -64,7 +66,13 @@ import { closeFile } from "./sys/file.ts"
 import { abortStaleMounts, cloneDevice, mountFuse, unmount } from "./sys/mount.ts"
 import { isDying } from "./sys/process.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
-import { ADVERTISE_URL_HEADER, CANDIDATE_HEADER, PROXY_HEADER } from "./wire/protocol.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  PROXY_HEADER,
+  RUN_HEADER,
+  WANTS_PRIMARY_HEADER,
+} from "./wire/protocol.ts"
 
 const log = logger("litefs")
 
@@ -89,6 +97,7 @@ export class LiteFS {
   #hasFailed = false
   #member: Member | undefined
   #handoffs: Handoffs | undefined
+  #promoted: Promise<void> | undefined
   #peer: PeerWorker | undefined
   #isCandidate = false
   /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
@@ -155,7 +164,7 @@ export class LiteFS {
     signal?.addEventListener("abort", abort, { once: true })
     if (signal?.aborted) abort()
     try {
-      await Promise.race([this.#becomeReady(), aborted.promise])
+      await Promise.race([this.#promoted ?? this.#ready.promise, aborted.promise])
     } finally {
       signal?.removeEventListener("abort", abort)
     }
@@ -175,9 +184,15 @@ export class LiteFS {
     }
   }
 
-  async #becomeReady(): Promise<void> {
+  /** With `promote`, also when nobody waits for it. */
+  async #promote(handoffs: Handoffs): Promise<void> {
     await this.#ready.promise
-    if (this.#options.promote === true) await this.#handoffs?.promote()
+    try {
+      await handoffs.promote()
+    } catch (error) {
+      log.error("cannot become the primary", { problem: messageOf(error) })
+      throw error
+    }
   }
 
   get isPrimary(): boolean {
@@ -269,7 +284,12 @@ export class LiteFS {
       reachedAt: (id) => lease.reachedAt(id),
     })
 
-    const nodeHeaders = { "Litefs-Id": lease.id, "Litefs-Hostname": hostname }
+    const run = randomBytes(8).toString("hex")
+    const nodeHeaders = {
+      ...{ "Litefs-Id": lease.id, "Litefs-Hostname": hostname, [RUN_HEADER]: run },
+    }
+    const heard = (record: HeardLease) => member.hear(record)
+    const check = new PeerCheck({ id: lease.id, run, clusterId, heard })
     const changingHeaders = (): Record<string, string> => ({
       ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
       ...(lease.record && { [LEASE_HEADER]: encodeLease(lease.record, clusterId.value) }),
@@ -336,7 +356,8 @@ export class LiteFS {
         api.roleChanged()
       },
       fail,
-      tell: async (url) => leaseOf((await call(url, "GET", "/info")).headers)?.record,
+      tell: async (url) => check.hear((await call(url, "GET", "/info")).headers, url).lease?.record,
+      peers: this.#options.peers ?? [],
     })
     this.#member = member
 
@@ -431,9 +452,12 @@ export class LiteFS {
       isCandidate,
       positions: () => this.#livePositions(),
       primaryName: () => api.status.primaryName,
+      clock: systemClock,
       isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
+      lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
       call,
+      hear: (headers, url) => check.hear(headers, url),
     })
     this.#handoffs = roles
     const server = new ApiServer(
@@ -451,6 +475,7 @@ export class LiteFS {
             await this.#recovered.promise
             if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
             if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
+            check.checkFollower(request.headers, streams)
             return handleStream(stream, request, response)
           },
         },
@@ -467,11 +492,14 @@ export class LiteFS {
           ...nodeHeaders,
           ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
         },
-        ...{ changingHeaders, authToken, tls, clock: systemClock },
-        onRequest: (headers) => {
-          const heard = leaseOf(headers)
-          if (heard !== undefined) member.hear(heard)
-        },
+        changingHeaders: () => ({
+          ...changingHeaders(),
+          ...(lease.record === undefined && role.kind === "primary"
+            ? { [WANTS_PRIMARY_HEADER]: "1" }
+            : {}),
+        }),
+        ...{ authToken, tls, clock: systemClock },
+        onRequest: (headers) => void check.hear(headers),
       },
     )
     const port = await server.listen(httpAddr)
@@ -486,8 +514,9 @@ export class LiteFS {
 
     await findPrimary({
       ...{ member, lease, role, url: ownUrl },
-      peers: this.#options.peers ?? [],
-      ask: async (url) => leaseOf((await call(url, "GET", "/info")).headers),
+      ...{ peers: this.#options.peers ?? [], check, clusterId: () => clusterId.value },
+      hasDatabases: () => dataDir.databaseNames().length > 0,
+      ask: async (url) => peerAnswer((await call(url, "GET", "/info")).headers),
     })
     member.begin()
     const isPrimary = member.isPrimary
@@ -563,6 +592,7 @@ export class LiteFS {
       const replica = follow({
         ...{ member, lease, urls, headers: requestHeaders },
         onOffer: (token, url) => void roles.takeOffer(token, url),
+        check: (headers, url) => check.checkPrimary(headers, url),
         replica: {
           tls: () => tls?.current() ?? {},
           ...(filter === undefined ? {} : { databases: filter }),
@@ -610,6 +640,10 @@ export class LiteFS {
       startFollowing()
     }
     member.start()
+    if (this.#options.promote === true) {
+      this.#promoted = this.#promote(roles)
+      this.#promoted.catch(() => {}) // said, and for whoever waits
+    }
   }
 
   /** Of databases that there are. */

@@ -42,9 +42,9 @@ export const MOUNT_FLAGS = {
     help: "stop a primary without giving its role to a candidate",
   },
   peer: {
-    kind: "text",
-    placeholder: "URLS",
-    help: "ask these nodes who is the primary, like http://b:20202,http://c:20202",
+    kind: "list",
+    placeholder: "URL",
+    help: "ask this node who is the primary; may be given several times",
   },
   databases: {
     kind: "text",

@@ -96,7 +96,7 @@ function membership(
       `${flag} and ${args.spelling("databases")} are given, a primary has all databases`,
     )
   }
-  const peers = peer === undefined ? [] : peer.split(",").map((url) => nodeUrl(args, "peer", url))
+  const peers = peer.flatMap((urls) => urls.split(",")).map((url) => nodeUrl(args, "peer", url))
   const handoffOnExit = !args.values["no-handoff-on-exit"]
   return { peers, isCandidate: candidate, promote, handoffOnExit }
 }
@@ -120,7 +120,7 @@ function hostname(args: MountArgs): string {
 function nodeUrl(
   args: MountArgs,
   flag: "primary-url" | "advertise-url" | "peer",
-  text = args.values[flag] ?? "",
+  text = String(args.values[flag] ?? ""),
 ): string {
   const fault = (what: string) =>
     problem(`${args.spelling(flag)} is "${text}", it should ${what}, like http://10.0.0.1:20202`)

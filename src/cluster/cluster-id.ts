@@ -53,7 +53,8 @@ export class ClusterId {
     if (this.#value === id) return
     throw new LitefsError(
       "unavailable",
-      `it belongs to cluster ${id}, this node to ${this.#value}, see ${this.#path}`,
+      `it belongs to cluster ${id}, this node to ${this.#value}, see ${this.#path}; ` +
+        "if its data was lost, litefs promote --force makes a node the primary that has it",
     )
   }
 

@@ -1,6 +1,6 @@
 /**
- * Calls former primaries that were not asked, until they have heard that another node has taken their place. Which
- * ones is kept with the lease record, so that a restart does not end it.
+ * Calls former primaries that were not asked, and peers, until they have heard that another node is the primary now.
+ * Which ones is kept with the lease record, so that a restart does not end it.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
@@ -16,7 +16,7 @@ export interface FencingOptions {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly signal: AbortSignal
-  /** Has the node at the address hear this node's record. Resolves with the record that it answers with. */
+  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
   tell(url: string): Promise<LeaseRecord | undefined>
 }
 
@@ -45,7 +45,7 @@ export class Fencing {
       } catch (error) {
         if (attempt === 0) {
           const problem = messageOf(error)
-          log.warn("the former primary cannot be told yet", { url, problem })
+          log.warn("cannot tell another node yet who is the primary", { url, problem })
         }
       }
       await sleep(clock, RETRY_MS, signal).catch(() => {})
@@ -58,7 +58,7 @@ export class Fencing {
     const ours = lease.record
     if (theirs === undefined || ours === undefined || isNewer(ours, theirs)) return false
     lease.setFenced(url)
-    log.info("the former primary has heard that it is none any more", { url })
+    log.info("another node has heard who is the primary", { url, primary: ours.primary.hostname })
     return true
   }
 }

@@ -16,6 +16,8 @@ export interface FollowingContext {
   readonly member: Member
   readonly lease: StaticLease
   readonly urls: PrimaryUrls
+  /** Throws when a node that answers so is not to be followed. */
+  check(answer: IncomingHttpHeaders, url: string): void
   /** With what other nodes are to be told of this one. */
   headers(): Record<string, string>
   readonly replica: Omit<
@@ -48,6 +50,7 @@ export function follow(context: FollowingContext): Replica {
 
 function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: boolean): void {
   const { member, lease, urls } = context
+  context.check(answer, urls.current)
   const heard = leaseOf(answer)
   if (heard === undefined) return
   if (isStream && lease.record !== undefined && isNewer(lease.record, heard.record)) {

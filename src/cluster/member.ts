@@ -17,8 +17,9 @@
  * 2. In a handoff the old primary makes the record, and only when the target has shown that it has everything. From
  *    then on the old primary is none, whatever happens: when the target does not get the answer, it hears of the
  *    record when one of the two calls the other. Until then an error, a silence or a crash leaves all as it was.
- * 3. A forced promotion makes a record that the old primary has not heard of. It is called until it has.
- *    What it took until then, it keeps as a divergence.
+ * 3. A forced promotion makes a record that the old primary has not heard of. It is called until it has, and so are
+ *    the peers. What the old primary took until then, it keeps as a divergence.
+ * 4. A record that names this node's id at another address is about a copy of it. This node goes no further then.
  */
 import { randomBytes } from "node:crypto"
 import { type Clock, sleep } from "../lib/clock.ts"
@@ -27,6 +28,7 @@ import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
 import { Fencing } from "./fencing.ts"
 import { type HeardLease, isNewer, type LeaseNode, type LeaseRecord } from "./lease.ts"
+import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
@@ -78,6 +80,8 @@ export interface MemberOptions {
   /** While there is no record. */
   readonly isPrimaryByFlag: boolean
   self(): LeaseNode
+  /** Nodes that hear of a forced promotion. */
+  readonly peers: readonly string[]
   /** Where the primary is looked for. */
   primaryUrl(): string
   clusterId(): string | undefined
@@ -85,7 +89,7 @@ export interface MemberOptions {
   onChange(): void
   /** The node cannot go on. */
   fail(error: Error): void
-  /** Has the node at the address hear this node's record. Resolves with the record that it answers with. */
+  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
   tell(url: string): Promise<LeaseRecord | undefined>
 }
 
@@ -126,6 +130,7 @@ export class Member {
   /** From here on the role follows the record. */
   start(): void {
     this.#hasStarted = true
+    this.#sayIfLost()
     this.#settleSoon()
     this.#fencing.start()
   }
@@ -163,6 +168,12 @@ export class Member {
     if (cluster !== undefined && ours !== undefined && cluster !== ours) return
     if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
+    const self = this.#options.self()
+    if (primary.id === lease.id && primary.url !== self.url) {
+      if (this.#state !== "replica") actions.shut()
+      const problem = `${primary.url} has become the primary with this node's id, ${lease.id}: ${COPY_ADVICE}`
+      return this.#options.fail(new LitefsError("unavailable", `Cannot go on: ${problem}`))
+    }
     if (this.#state !== "replica" && primary.id !== lease.id) {
       actions.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
@@ -174,6 +185,7 @@ export class Member {
       primary: primary.hostname,
       url: primary.url,
     })
+    if (this.#hasStarted) this.#sayIfLost()
     this.#offer?.outcome.reject(
       new LitefsError("no-primary", "another node has become the primary"),
     )
@@ -262,7 +274,10 @@ export class Member {
       const { lease } = this.#options
       const old = lease.record
       const epoch = (old?.epoch ?? 0) + 1
-      lease.keep({ epoch, primary: this.#options.self() }, this.#urlOf(old))
+      const primary = this.#options.self()
+      const others = [this.#urlOf(old), ...this.#options.peers]
+      const unfenced = others.filter((url) => url !== undefined && url !== primary.url)
+      lease.keep({ epoch, primary }, unfenced as string[])
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
       await this.#takeOver()
@@ -276,6 +291,16 @@ export class Member {
     if (record === undefined) return primaryUrl()
     const { id, url } = record.primary
     return id === lease.id ? undefined : (lease.reachedAt(id) ?? url)
+  }
+
+  /** The primary was here, with an id that went with its data directory. */
+  #sayIfLost(): void {
+    const { lease, self } = this.#options
+    const primary = lease.record?.primary
+    if (primary === undefined || primary.id === lease.id || primary.url !== self().url) return
+    log.error("the primary was here and its data directory is gone, so nobody is the primary", {
+      advice: "litefs promote --force --url URL, with the URL of a node that has the data",
+    })
   }
 
   get #isMine(): boolean {

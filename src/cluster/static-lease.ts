@@ -5,7 +5,7 @@
  *
  * `id` is this node's, drawn once. It goes with the data directory: whoever copies the directory for another node
  * takes the file out. `reached` is the address at which the primary was last reached, which a user may have given
- * (`--primary-url`); `unfenced` are former primaries that have not heard yet that they are none any more.
+ * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary.
  */
 import { LitefsError } from "../lib/errors.ts"
 import { replaceFile } from "../store/synced.ts"
@@ -54,14 +54,13 @@ export class StaticLease implements Lease {
     return this.#content.unfenced
   }
 
-  /** `unfenced` has to hear of it. */
-  keep(record: LeaseRecord, unfenced?: string): void {
+  /** `unfenced` have to hear of it. */
+  keep(record: LeaseRecord, unfenced: readonly string[] = []): void {
     if (!isNewer(record, this.record)) return
-    const others = this.unfenced.filter((url) => url !== unfenced)
     this.#save({
       ...this.#content,
       record,
-      unfenced: unfenced === undefined ? others : [...others, unfenced],
+      unfenced: [...new Set([...this.unfenced, ...unfenced])],
     })
   }
 

@@ -79,7 +79,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "lease.hostname": { type: "text" },
   "lease.advertise-url": { type: "text" },
   "lease.candidate": { type: "boolean" },
-  // A static primary is the primary, and a static replica never becomes it, with and without.
+  // Of a static primary whose role has gone to another node. A static replica never becomes the primary.
   "lease.promote": { type: "boolean" },
   "lease.reconnect-delay": {
     type: "duration",

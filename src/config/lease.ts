@@ -36,6 +36,7 @@ export function leaseSettings(
   take("lease.databases", "databases")
   if (values.get("lease.candidate") !== false) {
     settings.set("primary", { text: "true", spelling: document.spelling("lease.candidate") })
+    take("lease.promote", "promote")
     take("lease.hostname", "hostname")
     take("lease.advertise-url", "advertise-url")
   } else {

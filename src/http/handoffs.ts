@@ -1,10 +1,10 @@
 /** How the role of primary is asked for, offered, taken and left, between this node and others. */
 
-import { leaseOf } from "../cluster/lease.ts"
 import type { HandoffTarget, Member } from "../cluster/member.ts"
 import type { NodeAnswer } from "../cluster/node-client.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { StaticLease } from "../cluster/static-lease.ts"
+import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos } from "../ltx/pos.ts"
@@ -17,24 +17,32 @@ const log = logger("member")
 /** A primary that has just changed may not be connected yet. */
 const CONNECT_MS_MAX = 5000
 
+/** A stop does not ask another candidate after this time: it may be killed before long. */
+const LEAVE_MS_MAX = 10_000
+
 /** From the primary's word until this node takes writes. */
 const PROMOTION_MS_MAX = 10_000
 
 export interface HandoffsContext {
-  readonly member: Member
-  readonly lease: StaticLease
-  readonly streams: ReadonlySet<ReplicaStream>
-  readonly progress: ReplicaProgress
+  readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
+  readonly lease: Pick<StaticLease, "id" | "record">
+  readonly streams: Iterable<Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer">>
+  readonly progress: Pick<ReplicaProgress, "missing">
   /** Why this node can never be the primary. */
   readonly ineligibility: () => string | undefined
   readonly isCandidate: boolean
+  readonly clock: Pick<Clock, "monotonicMs">
   positions(): ReadonlyMap<string, Pos>
   /** Of the primary that this node is connected to. */
   primaryName(): string | undefined
   /** Whether it is connected, now or within the time. */
   isConnected(limitMs: number): Promise<boolean>
+  /** For how long this node may not have had everything; undefined when it was not in sync since its start. */
+  lagMs(): number | undefined
   primaryUrl(): string
   call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  /** Takes in what the node at the address says of the primary. */
+  hear(headers: NodeAnswer["headers"], url: string): void
 }
 
 type RouteContext = Pick<RolesContext, "ineligibility" | "promote" | "possibleLoss" | "target">
@@ -63,14 +71,15 @@ export class Handoffs {
 
   /** Asks the primary for its role. Resolves when this node is the primary. */
   async promote(): Promise<void> {
-    const { member, lease, call, isConnected, primaryUrl } = this.#context
+    const { member, lease, call, hear, isConnected, primaryUrl } = this.#context
     if (member.state === "primary") return
     if (!(await isConnected(CONNECT_MS_MAX))) {
       const problem = "no primary is currently available for handoff, cannot promote"
-      throw new LitefsError("unavailable", problem)
+      throw new LitefsError("unavailable", `${problem}; if it is gone, use --force`)
     }
-    const answer = await call(primaryUrl(), "POST", `/handoff?nodeID=${lease.id}`)
-    this.#hear(answer)
+    const url = primaryUrl()
+    const answer = await call(url, "POST", `/handoff?nodeID=${lease.id}`)
+    hear(answer.headers, url)
     if (answer.status !== 200) {
       throw new LitefsError("unavailable", `handoff failed: ${answer.text}`)
     }
@@ -81,11 +90,11 @@ export class Handoffs {
 
   /** The primary offers its role, and all it has is applied here. */
   async takeOffer(token: string, url: string): Promise<void> {
-    const { call, positions } = this.#context
+    const { call, hear, positions } = this.#context
     try {
       const body = encodePositionMap(new Map(positions()))
       const answer = await call(url, "POST", `/handoff?token=${encodeURIComponent(token)}`, body)
-      this.#hear(answer)
+      hear(answer.headers, url)
       if (answer.status === 200) return
       log.warn("the primary has not handed its role over", { url, problem: answer.text })
     } catch (error) {
@@ -98,9 +107,11 @@ export class Handoffs {
 
   /** On a primary that stops: gives the role to the candidate that lacks least. Does not throw. */
   async leave(): Promise<void> {
-    const { member } = this.#context
+    const { member, clock } = this.#context
     if (member.state !== "primary") return
+    const endMs = clock.monotonicMs() + LEAVE_MS_MAX
     for (const target of this.#targets()) {
+      if (clock.monotonicMs() >= endMs) return
       try {
         return await member.handOff(target, true)
       } catch (error) {
@@ -111,14 +122,9 @@ export class Handoffs {
     }
   }
 
-  #hear(answer: NodeAnswer): void {
-    const heard = leaseOf(answer.headers)
-    if (heard !== undefined) this.#context.member.hear(heard)
-  }
-
   /** Connected candidates, those that lack least first. */
   #targets(): HandoffTarget[] {
-    const found: { readonly target: HandoffTarget; readonly lack: bigint }[] = []
+    const found = new Map<string, { readonly target: HandoffTarget; readonly lack: bigint }>()
     for (const stream of this.#context.streams) {
       const { id, name: hostname, url, isCandidate } = stream.replica ?? {}
       if (id === undefined || hostname === undefined || url === undefined) continue
@@ -127,10 +133,11 @@ export class Handoffs {
       const lack = [...this.#context.positions()].reduce((sum, [name, pos]) => {
         return sum + pos.txid - (stream.sent.get(name)?.txid ?? 0n)
       }, 0n)
-      found.push({ target: { node: { id, hostname, url }, offer }, lack })
+      // Of a node that was started again, an older stream may not have ended yet: the last one counts.
+      found.set(id, { target: { node: { id, hostname, url }, offer }, lack })
     }
-    found.sort((a, b) => Number(a.lack - b.lack))
-    return found.map(({ target }) => target)
+    const sorted = [...found.values()].sort((a, b) => Number(a.lack - b.lack))
+    return sorted.map(({ target }) => target)
   }
 
   #possibleLoss(): string {
@@ -144,13 +151,20 @@ export class Handoffs {
       const known = transactions > 0 ? `, ${transactions} more are known to be missing` : ""
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
-    const link =
-      primaryName() !== undefined
-        ? "This node was connected to it"
-        : "This node was not connected to it"
     lines.push(
-      `${link}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
+      `${this.#link()}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
     )
     return `${lines.join("\n")}\n`
+  }
+
+  #link(): string {
+    const lagMs = this.#context.lagMs()
+    if (lagMs === undefined) {
+      return "This node has not been in sync with it since it was started: other databases may be missing, too"
+    }
+    const known = `this node had everything ${(lagMs / 1000).toFixed(1)} s ago`
+    return this.#context.primaryName() === undefined
+      ? `It is not connected: ${known}`
+      : `It was connected: ${known}`
   }
 }

@@ -9,6 +9,8 @@
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
  *     Litefs-Candidate: 1        of a replica: it may become the primary
+ *     Litefs-Run: HEX            of any request and response: the process, which tells a node from a copy of it
+ *     Litefs-Wants-Primary: 1    in responses: no record names a primary, and this node's flags do: it
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
@@ -22,6 +24,8 @@ export const DATABASES_HEADER = "litefs-databases"
 export const PROXY_HEADER = "litefs-proxy"
 export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
 export const CANDIDATE_HEADER = "litefs-candidate"
+export const RUN_HEADER = "litefs-run"
+export const WANTS_PRIMARY_HEADER = "litefs-wants-primary"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1

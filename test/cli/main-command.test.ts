@@ -79,7 +79,7 @@ describe("litefs help", () => {
       	--candidate                                may become the primary: by a handoff, or by litefs promote
       	--promote                                  become the primary at the start, once in sync
       	--no-handoff-on-exit                       stop a primary without giving its role to a candidate
-      	--peer URLS                                ask these nodes who is the primary, like http://b:20202,http://c:20202
+      	--peer URL                                 ask this node who is the primary; may be given several times
       	--databases NAMES                          of a replica: only these, like a.db,log-*.db (default: all)
       	--hostname NAME                            this node's name for other nodes (default: the host's)
       	--advertise-url URL                        where other nodes reach this node's API (default: its host and port)

@@ -65,13 +65,14 @@ describe("litefs mount opens", () => {
       ...["--log-format", "json", "--fuse-debug"],
       ...["--retention", "1h", "--retention-interval", "500ms", "--retention-max-size", "2GB"],
       ...["--snapshot-rate", "50MB/s", "--candidate", "--promote", "--no-handoff-on-exit"],
-      ...["--peer", "http://10.0.0.1:20202,http://10.0.0.3:20202", "--forward-writes"],
+      ...["--peer", "http://10.0.0.1:20202,http://10.0.0.3:20202", "--peer=http://10.0.0.4"],
+      "--forward-writes",
     ])
     expect(options).toEqual({
       fuseDir,
       dataDir,
       role: { kind: "replica", primaryUrl: "http://10.0.0.1:20202" },
-      peers: ["http://10.0.0.1:20202", "http://10.0.0.3:20202"],
+      peers: ["http://10.0.0.1:20202", "http://10.0.0.3:20202", "http://10.0.0.4"],
       isCandidate: true,
       promote: true,
       handoffOnExit: false,
@@ -100,6 +101,11 @@ describe("litefs mount opens", () => {
     expect(await usageErrorOf(["--primary", ...dirs(), "--databases", "a.db"])).toBe(
       "--databases is given, the primary has all databases",
     )
+    for (const flag of ["--candidate", "--promote"]) {
+      expect(await usageErrorOf([...follower, "--databases", "a.db", flag])).toBe(
+        `${flag} and --databases are given, a primary has all databases`,
+      )
+    }
   })
 
   test("what the environment says", async () => {
@@ -170,6 +176,7 @@ describe("litefs mount refuses", () => {
     [["--primary-url", "http://a?b"], `it should end after the host and the port, ${likeUrl}`],
     [["--primary-url", "http://a#"], `it should end after the host and the port, ${likeUrl}`],
     [["--primary", "--advertise-url", "a"], `it should be a URL, ${likeUrl}`],
+    [["--primary", "--peer", "b:20202"], `it should start with http:// or https://, ${likeUrl}`],
     [["--primary", "--http-addr", "20202"], likeAddress],
     [
       ["--primary", "--snapshot-rate", "fast"],

@@ -222,4 +222,35 @@ describe("as PID 1 of a namespace, litefs mount", () => {
     )
     expect((await litefs.outcome()).code).toBe(code)
   })
+
+  // The kernel keeps from PID 1 what it has no handler for.
+  test.skipIf(!canUnshare).each<readonly [Stage | "--exec" | "no command", SignalName, number]>([
+    ["opening", "SIGTERM", 143],
+    ["waiting", "SIGTERM", 143],
+    ["waiting", "SIGINT", 130],
+    ["waiting", "SIGHUP", 129],
+    ["waiting", "SIGQUIT", 131],
+    ["--exec", "SIGTERM", 143],
+    ["--exec", "SIGUSR1", 138],
+    ["no command", "SIGTERM", 0],
+    ["no command", "SIGQUIT", 0],
+  ])("is ended, %s, by %s from outside → %i", async (stage, signal, code) => {
+    const commands = {
+      ...{ opening: ["--", "echo", "no"], waiting: ["--", "echo", "no"], "no command": [] },
+      "--exec": ["--exec", `sh -c "${script(signal, "default")}"`, "--", "echo", "no"],
+    }
+    const options = { through: unshare, logLevel: "debug" }
+    const litefs = new Litefs(commands[stage], { STAGE: stage }, options)
+    if (stage === "--exec") await litefs.printed("up\n")
+    else if (stage === "no command") await litefs.logged("no command")
+    else await litefs.printed(`${stage}\n`)
+    litefs.signalChild(signal)
+    if (stage === "opening") {
+      await litefs.logged("msg=stopping")
+      litefs.process.stdin?.end()
+    }
+    const outcome = await litefs.outcome()
+    expect([outcome.code, outcome.out.includes("no\n")]).toEqual([code, false])
+    expect(outcome.out).toEndWith("closed\n")
+  })
 })

@@ -138,6 +138,65 @@ describe("Member starts", () => {
       ["b"],
     ],
     [
+      "two with --primary, of which the second asks the first",
+      async (cluster, a, b) => {
+        await b.stop()
+        await expect(b.start({ ...A, peers: [a.url] })).rejects.toThrow(
+          /is started with --primary too/,
+        )
+        cluster.nodes.delete("b")
+      },
+      ["a"],
+    ],
+    [
+      "a primary with an empty directory that asks, while no record says anything",
+      async (_, a, b) => {
+        await a.stop()
+        a.wipe()
+        const peers = { ...A, peers: [b.url] }
+        await expect(a.start(peers)).rejects.toThrow(
+          /nothing in the data directory, and http:\/\/b:1/,
+        )
+        await b.member?.force()
+        await a.start(peers)
+      },
+      ["b"],
+    ],
+    [
+      "a copy of the primary of the record, which asks where the record says that it is",
+      async (cluster, a, b) => {
+        await handOver(a, b)
+        const c = cluster.node("c", B)
+        c.copy(b)
+        await expect(c.start()).rejects.toThrow("a copy")
+        cluster.nodes.delete("c")
+      },
+      ["b"],
+    ],
+    [
+      "a copy of a replica, which hears that the replica has become the primary",
+      async (cluster, a, b) => {
+        const c = cluster.node("c", B)
+        c.copy(b)
+        await c.start()
+        await handOver(a, b)
+        cluster.call(a, c.url)
+        expect(c.done).toEqual(["fail"])
+      },
+      ["b"],
+    ],
+    [
+      "two are forced who are peers",
+      async (cluster, a, b) => {
+        await b.stop()
+        await b.start({ ...B, peers: ["http://c:1"] })
+        await cluster.node("c", { ...B, peers: [b.url] }).start()
+        await a.stop()
+        await Promise.all(["b", "c"].map((name) => cluster.nodes.get(name)?.member?.force()))
+      },
+      ["c"],
+    ],
+    [
       "two are forced who cannot hear of each other, and then can",
       async (cluster, a, b) => {
         const c = await cluster.node("c", B).start()

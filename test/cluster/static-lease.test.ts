@@ -43,7 +43,7 @@ describe("StaticLease", () => {
 
   test("keeps what is newer, over a restart", () => {
     const lease = open()
-    lease.keep(record(2), "http://old:1")
+    lease.keep(record(2), ["http://old:1"])
     lease.keep(record(1, "9"))
     lease.setReached("0000000000000001", "http://proxy:1")
     const again = open()

@@ -118,7 +118,8 @@ describe("readConfig() takes", () => {
       ...{ "proxy-addr": ":8080", "proxy-target": "localhost:8081", "proxy-db": "db" },
       ...{ "proxy-max-lag": "5s", "proxy-debug": "false", "proxy-passthrough": "*.ico|*.png" },
       ...{ "proxy-always-forward": "/admin/*", "proxy-primary-redirect-timeout": "5s" },
-      ...{ primary: "true", hostname: "myhost", "advertise-url": "http://myhost:20202" },
+      ...{ primary: "true", promote: "true", hostname: "myhost" },
+      "advertise-url": "http://myhost:20202",
       ...{ "log-format": "json", "log-level": "debug" },
     })
     const { remarks, exec } = read(EVERYTHING)

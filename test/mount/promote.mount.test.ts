@@ -1,6 +1,8 @@
 /** Which node is the primary after a promotion, a stop, a start and a crash, and what becomes of what it took. */
 import { expect, test } from "bun:test"
-import { readdirSync, readFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { chmodSync, readdirSync, readFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
@@ -53,7 +55,7 @@ test.skipIf(!canMount).each(MODES)(
     sqlite3(replica, "a.db", "insert into t values('new')")
     primary.signal("SIGCONT")
     await becomes(primary, "replica")
-    await replica.logged(/the former primary has heard/)
+    await replica.logged(/another node has heard who is the primary/)
     await expect(other.exec("commit")).rejects.toThrow()
     await other.close()
     await caughtUp(replica, primary, "a.db")
@@ -191,6 +193,43 @@ test.skipIf(!canMount).each(MODES)(
     await promote(replica)
     sqlite3(replica, "a.db", "create table u(x)")
     await expectSame(replica, primary, "a.db")
+  },
+  60_000,
+)
+
+/** A user who is not root, and who may look into the directory of the test. */
+const NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+const canBeNobody =
+  canMount &&
+  spawnSync("setpriv", [...NOBODY.slice(1), "sh", "-c", "cd $0 && node -e 0", tmpdir()]).status ===
+    0
+
+test.skipIf(!canBeNobody).each([
+  ["wal", "SQLITE_IOERR_WRITE"],
+  ["delete", "SQLITE_READONLY_DIRECTORY"],
+])(
+  "%s mode: a program that is not root writes on the connection that it has had since before the promotion",
+  async (mode, code) => {
+    await using scope = new Scope()
+    chmodSync(scope.directory, 0o755)
+    const { primary, replica } = await pair(scope, mode)
+    for (const node of [primary, replica]) chmodSync(node.directory, 0o755)
+    const former = new LongClient(scope, primary, "a.db", NOBODY)
+    const client = new LongClient(scope, replica, "a.db", NOBODY)
+    await former.exec("insert into t values(2)")
+    await caughtUp(primary, replica, "a.db")
+    await expect(client.exec("insert into t values(0)")).rejects.toMatchObject({ code })
+    expect(await client.value("select count(*) from t")).toBe(2)
+    await promote(replica)
+    await client.exec("insert into t values(3)")
+    await expect(former.exec("insert into t values(0)")).rejects.toMatchObject({ code })
+    await expectSame(replica, primary, "a.db")
+    expect(await former.value("select group_concat(x) from t")).toBe("1,2,3")
+    await promote(primary)
+    await former.exec("insert into t values(4)")
+    await expect(client.exec("insert into t values(0)")).rejects.toMatchObject({ code })
+    for (const each of [former, client]) await each.close()
+    await expectSame(primary, replica, "a.db")
   },
   60_000,
 )

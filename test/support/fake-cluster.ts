@@ -1,10 +1,11 @@
 /** Nodes that only have a role: real lease records and state machines, no databases. Calls between them are direct. */
-import { mkdtempSync, rmSync } from "node:fs"
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { findPrimary } from "../../src/cluster/find-primary.ts"
 import type { LeaseRecord } from "../../src/cluster/lease.ts"
 import { type HandoffTarget, Member, type RoleActions } from "../../src/cluster/member.ts"
+import type { PeerAnswer } from "../../src/cluster/peer-answer.ts"
 import { StaticLease } from "../../src/cluster/static-lease.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import type { RoleOptions } from "../../src/litefs-options.ts"
@@ -26,12 +27,24 @@ export class FakeCluster implements Disposable {
 
   /** Both hear what the other knows, as with any call between nodes. */
   call(from: FakeMember, url: string): LeaseRecord | undefined {
+    const { lease } = this.ask(from, url)
+    if (lease !== undefined) from.member?.hear(lease)
+    return lease?.record
+  }
+
+  /** The one that asks has not heard the answer yet. */
+  ask(from: FakeMember, url: string): PeerAnswer {
     const to = [...this.nodes.values()].find((node) => node.url === url)
     const isCut = this.cut.has(`${from.name}${to?.name}`) || this.cut.has(`${to?.name}${from.name}`)
     if (to?.member === undefined || isCut) throw new LitefsError("unavailable", "nobody answers")
-    const { record } = from.lease
-    if (record !== undefined) to.member.hear({ record, cluster: undefined })
-    return to.lease.record
+    if (from.lease.record !== undefined)
+      to.member.hear({ record: from.lease.record, cluster: undefined })
+    const { id, record } = to.lease
+    return {
+      ...{ id, run: to.name, clusterId: to.clusterId },
+      lease: record && { record, cluster: undefined },
+      isPrimaryByFlag: record === undefined && to.flags.primary === true,
+    }
   }
 
   /** Lets everything happen that is due, for some seconds. */
@@ -52,6 +65,8 @@ export class FakeCluster implements Disposable {
   }
 }
 
+const CLUSTER = "LFSC0000000000000001"
+
 export interface FakeFlags {
   readonly primary?: boolean
   readonly primaryUrl?: string
@@ -68,6 +83,8 @@ export class FakeMember {
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
+  /** Undefined in a directory that is new. */
+  clusterId: string | undefined
   readonly #cluster: FakeCluster
 
   constructor(cluster: FakeCluster, name: string, flags: FakeFlags) {
@@ -101,18 +118,22 @@ export class FakeMember {
       isPrimaryByFlag: flags.primary === true,
       primaryUrl: () => flags.primaryUrl ?? "http://nobody:1",
       self: () => ({ id: this.lease.id, hostname: this.name, url: this.url }),
-      clusterId: () => "LFSC0000000000000001",
+      clusterId: () => this.clusterId,
       onChange: () => {},
+      peers: flags.peers ?? [],
       fail: () => note("fail"),
       tell: async (url) => this.#cluster.call(this, url),
     })
     await findPrimary({
       ...{ member, lease: this.lease, role, url: this.url, peers: flags.peers ?? [] },
-      ask: async (url) => {
-        const record = this.#cluster.call(this, url)
-        return record && { record, cluster: undefined }
+      ...{ clusterId: () => this.clusterId, hasDatabases: () => this.clusterId !== undefined },
+      check: {
+        copyProblem: ({ id, run }) =>
+          id === this.lease.id && run !== this.name ? "a copy" : undefined,
       },
+      ask: async (url) => this.#cluster.ask(this, url),
     })
+    this.clusterId ??= CLUSTER
     member.begin()
     member.start()
     this.member = member
@@ -125,10 +146,17 @@ export class FakeMember {
     await member?.close()
   }
 
+  /** Its data directory is one of the other's. */
+  copy(other: FakeMember): void {
+    copyFileSync(other.#path, this.#path)
+    this.clusterId = other.clusterId
+  }
+
   wipes = 0
   /** Its data directory is lost. */
   wipe(): void {
     rmSync(this.#path, { force: true })
+    this.clusterId = undefined
     this.wipes += 1
   }
 

@@ -1,7 +1,7 @@
 /** `litefs mount` as a real process, with a node that does nothing (litefs-program.ts). */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
@@ -50,6 +50,13 @@ export class Litefs {
 
   signal(name: NodeJS.Signals): void {
     this.process.kill(name)
+  }
+
+  /** To the program when something else has started it, which would keep the signal: `unshare --fork`. */
+  signalChild(name: NodeJS.Signals): void {
+    const { pid } = this.process
+    const [child = ""] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")
+    process.kill(Number(child), name)
   }
 
   async outcome() {

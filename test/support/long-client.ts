@@ -47,10 +47,11 @@ export class LongClient {
   #errors = ""
   #nextId = 1
 
-  /** Opens the database of the node's mount and ends with the scope. */
-  constructor(scope: Scope, node: TestNode, database: string) {
+  /** Opens the database of the node's mount and ends with the scope. `through` is a command that runs it: setpriv. */
+  constructor(scope: Scope, node: TestNode, database: string, through: readonly string[] = []) {
     const path = `${node.mount}/${database}`
-    this.#process = spawn("node", ["--input-type=module", "-e", PROGRAM, "--", path], {
+    const words = [...through, "node", "--input-type=module", "-e", PROGRAM, "--", path]
+    this.#process = spawn(words[0] as string, words.slice(1), {
       stdio: ["pipe", "pipe", "pipe"],
       cwd: ROOT,
     })

@@ -1,0 +1,86 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { join } from "node:path"
+import { ClusterId, makeClusterId } from "../../src/cluster/cluster-id.ts"
+import { encodeLease, type LeaseRecord } from "../../src/cluster/lease.ts"
+import { PeerCheck } from "../../src/cluster/peer-check.ts"
+import { TemporaryDirectory } from "../support/temporary-directory.ts"
+
+const OURS = makeClusterId(() => 1n)
+const THEIRS = makeClusterId(() => 2n)
+const SELF = { id: "00000000000000AA", run: "1" }
+
+let directory: TemporaryDirectory
+let heard: LeaseRecord[]
+beforeEach(() => {
+  directory = new TemporaryDirectory()
+  heard = []
+})
+afterEach(() => directory[Symbol.dispose]())
+
+function check(cluster?: string): PeerCheck {
+  const clusterId = new ClusterId(join(directory.path, "clusterid"))
+  if (cluster !== undefined) clusterId.check(cluster)
+  return new PeerCheck({ ...SELF, clusterId, heard: ({ record }) => heard.push(record) })
+}
+
+function headers(id: string, run: string | undefined, rest: Record<string, unknown> = {}) {
+  return { "litefs-id": id, "litefs-run": run, "litefs-hostname": "b", ...rest }
+}
+
+const RECORD = { epoch: 3, primary: { id: SELF.id, hostname: "b", url: "http://b:1" } }
+const LEASE = { "litefs-lease": encodeLease(RECORD, undefined) }
+
+describe("PeerCheck.hear()", () => {
+  test.each([
+    ["of another node", headers("00000000000000BB", "2", LEASE)],
+    ["of this node itself", headers(SELF.id, SELF.run, LEASE)],
+    ["of a LiteFS that does not say which process it is", headers(SELF.id, undefined, LEASE)],
+  ])("takes in the record %s", (_, given) => {
+    expect(check().hear(given).lease?.record).toEqual(RECORD)
+    expect(heard).toEqual([RECORD])
+  })
+
+  test("refuses a copy, whose record counts all the same", () => {
+    const peers = check()
+    expect(() => peers.hear(headers(SELF.id, "2", LEASE), "http://b:1")).toThrow(
+      "http://b:1 has this node's id, 00000000000000AA: one of the data directories is a copy of the other",
+    )
+    expect(heard).toEqual([RECORD])
+    expect(() => peers.checkPrimary(headers(SELF.id, "2"), "http://b:1")).toThrow("this node's id")
+  })
+})
+
+describe("PeerCheck.checkFollower()", () => {
+  const url = { "litefs-advertise-url": "http://b:1" }
+  const stream = (at: string) => ({ replica: { id: "00000000000000BB", name: "c", url: at } })
+
+  test("refuses a node of another cluster, and says who has the data", () => {
+    const foreign = headers("00000000000000BB", "2", { "litefs-cluster-id": THEIRS })
+    expect(() => check(OURS).checkFollower(foreign, [])).toThrow(
+      `b is in cluster ${THEIRS}, this node in ${OURS}: was the data directory here emptied? Then b has the data`,
+    )
+  })
+
+  test.each([
+    ["without a cluster", headers("00000000000000BB", "2")],
+    ["of this cluster", headers("00000000000000BB", "2", { "litefs-cluster-id": OURS })],
+  ])("lets a node follow %s", (_, given) => {
+    expect(() => check(OURS).checkFollower(given, [])).not.toThrow()
+  })
+
+  test("refuses a node with the id of one that follows from elsewhere, but not that one itself", () => {
+    const asking = headers("00000000000000BB", "2", url)
+    expect(() => check().checkFollower(asking, [stream("http://c:1")])).toThrow(
+      "b at http://b:1 has the id of c at http://c:1, 00000000000000BB",
+    )
+    expect(() => check().checkFollower(asking, [stream("http://b:1")])).not.toThrow()
+  })
+})
+
+test("PeerCheck.checkPrimary() lets a new node follow anybody, and others those of their cluster", () => {
+  const theirs = headers("00000000000000BB", "2", { "litefs-cluster-id": THEIRS })
+  expect(() => check().checkPrimary(theirs, "http://b:1")).not.toThrow()
+  expect(() => check(OURS).checkPrimary(theirs, "http://b:1")).toThrow(
+    /it belongs to cluster .* litefs promote --force makes a node the primary that has it/,
+  )
+})

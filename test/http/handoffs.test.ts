@@ -1,0 +1,183 @@
+import { describe, expect, test } from "bun:test"
+import type { HandoffTarget, MemberState } from "../../src/cluster/member.ts"
+import { Handoffs, type HandoffsContext } from "../../src/http/handoffs.ts"
+import type { Pos } from "../../src/ltx/pos.ts"
+import { FakeClock } from "../support/fake-clock.ts"
+
+function at(txid: number): Pos {
+  return { txid: BigInt(txid), checksum: 1n << 63n }
+}
+
+interface FakeStream {
+  readonly name: string
+  readonly txid: number // that it has been sent
+  readonly isCandidate?: boolean
+  readonly hasEverything?: boolean
+  /** Of what it is a part; by default the name. */
+  readonly url?: string
+}
+
+function streamOf({ name, txid, isCandidate = true, hasEverything = true, url }: FakeStream) {
+  const id = name.charCodeAt(0).toString(16).toUpperCase().padStart(16, "0")
+  return {
+    replica: { id, name, connectedMs: 0, url: url ?? `http://${name}:1`, isCandidate },
+    ...{ hasEverything, sent: new Map([["a.db", at(txid)]]), offer: () => {} },
+  }
+}
+
+/** A primary at TXID 9 with these replicas. */
+class Scene {
+  state: MemberState = "primary"
+  readonly clock = new FakeClock()
+  /** To whom the role was offered, in order. */
+  readonly asked: string[] = []
+  readonly handoffs: Handoffs
+
+  constructor(streams: readonly FakeStream[], given: Partial<HandoffsContext> = {}, takes = "") {
+    const scene = this
+    this.handoffs = new Handoffs({
+      member: {
+        get state() {
+          return scene.state
+        },
+        get isPrimary() {
+          return scene.state === "primary"
+        },
+        settled: async () => {},
+        handOff: async ({ node }: HandoffTarget) => {
+          this.asked.push(node.url)
+          this.clock.advance(5000)
+          if (!node.url.includes(takes)) throw new Error("it does not answer")
+          this.state = "draining"
+        },
+      },
+      lease: { id: "F".repeat(16), record: undefined },
+      streams: streams.map(streamOf),
+      progress: { missing: () => ({ transactions: 0, bytes: 0 }) },
+      ineligibility: () => undefined,
+      isCandidate: true,
+      clock: this.clock,
+      positions: () => new Map([["a.db", at(9)]]),
+      primaryName: () => undefined,
+      isConnected: async () => false,
+      lagMs: () => undefined,
+      primaryUrl: () => "http://p:1",
+      call: () => Promise.reject(new Error("nobody answers")),
+      hear: () => {},
+      ...given,
+    })
+  }
+}
+
+describe("Handoffs.leave()", () => {
+  test.each<[what: string, streams: FakeStream[], takes: string, asked: string[]]>([
+    ["nobody", [], "", []],
+    [
+      "the one that lacks least",
+      [
+        { name: "b", txid: 7 },
+        { name: "c", txid: 9 },
+      ],
+      "",
+      ["c"],
+    ],
+    [
+      "the next one when that does not take it",
+      [
+        { name: "b", txid: 7 },
+        { name: "c", txid: 9 },
+      ],
+      "b",
+      ["c", "b"],
+    ],
+    [
+      "all of them, one after the other",
+      [
+        { name: "b", txid: 9 },
+        { name: "c", txid: 8 },
+      ],
+      "none",
+      ["b", "c"],
+    ],
+    [
+      "no node that is no candidate",
+      [
+        { name: "b", txid: 9, isCandidate: false },
+        { name: "c", txid: 1 },
+      ],
+      "",
+      ["c"],
+    ],
+    ["no node with some of the databases", [{ name: "b", txid: 9, hasEverything: false }], "", []],
+  ])("asks %s", async (_, streams, takes, asked) => {
+    const scene = new Scene(streams, {}, takes === "" ? "" : `//${takes}:`)
+    await scene.handoffs.leave()
+    expect(scene.asked).toEqual(asked.map((name) => `http://${name}:1`))
+  })
+
+  test("asks nobody any more after 10 seconds", async () => {
+    const streams = ["b", "c", "d"].map((name) => ({ name, txid: 9 }))
+    const scene = new Scene(streams, {}, "none")
+    await scene.handoffs.leave()
+    expect(scene.asked).toEqual(["http://b:1", "http://c:1"])
+  })
+
+  test("does nothing on a node that is not the primary", async () => {
+    const scene = new Scene([{ name: "b", txid: 9 }])
+    scene.state = "replica"
+    await scene.handoffs.leave()
+    expect(scene.asked).toEqual([])
+  })
+
+  test("asks a node that was started again once, by its last stream", async () => {
+    const streams = [
+      { name: "b", txid: 9, url: "http://old:1" },
+      { name: "b", txid: 8, url: "http://new:1" },
+    ]
+    const scene = new Scene(streams, {}, "none")
+    await scene.handoffs.leave()
+    expect(scene.asked).toEqual(["http://new:1"])
+  })
+})
+
+describe("a forced promotion says what may be lost", () => {
+  test.each<[given: Partial<HandoffsContext>, lines: RegExp]>([
+    [
+      {},
+      /the primary before took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
+    ],
+    [{ lagMs: () => 61_000 }, /It is not connected: this node had everything 61.0 s ago\./],
+    [
+      { lagMs: () => 400, primaryName: () => "p" },
+      /What p took after .*It was connected: this node had everything 0.4 s ago\./s,
+    ],
+    [
+      { progress: { missing: () => ({ transactions: 3, bytes: 0 }) } },
+      /a.db\t.*, 3 more are known to be missing/,
+    ],
+  ])("%#", (given, lines) => {
+    expect(new Scene([], given).handoffs.routes.possibleLoss()).toMatch(lines)
+  })
+})
+
+describe("a promotion that is not forced", () => {
+  test("says how to do without the primary when there is none", async () => {
+    const scene = new Scene([])
+    scene.state = "replica"
+    await expect(scene.handoffs.promote()).rejects.toThrow(/if it is gone, use --force/)
+  })
+
+  test.each<[given: Partial<HandoffsContext>, isForced: boolean, problem: string | undefined]>([
+    [{}, false, undefined],
+    [{ isCandidate: false }, false, "it was started without --candidate"],
+    [{ isCandidate: false }, true, undefined],
+    [
+      { ineligibility: () => "it has some of the databases only" },
+      true,
+      "it has some of the databases only",
+    ],
+  ])("%#: whether the node may become the primary", (given, isForced, problem) => {
+    const found = new Scene([], given).handoffs.routes.ineligibility(isForced)
+    expect(found).toBe(problem && `not eligible to become primary: ${problem}`)
+  })
+})
