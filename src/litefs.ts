@@ -279,6 +279,7 @@ export class LiteFS {
         fs,
         peer,
         positions: () => this.#livePositions(),
+        settled: async (limitMs) => (await proxy?.settled(limitMs)) ?? 0,
         follow: () => startFollowing(),
         unfollow: async () => {
           await this.#replica?.close()

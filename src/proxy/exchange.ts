@@ -8,6 +8,9 @@
  * Bodies go through as they come, in both directions; who does not take them makes the other side wait. A request
  * is sent a second time only when the first has done nothing: nobody was there, or the node has said that it is
  * not the primary; or when it is a read, which may be asked twice.
+ *
+ * Where it goes is found anew when the application could not be reached at once: meanwhile another node may have
+ * become the primary.
  */
 import { messageOf } from "../lib/errors.ts"
 import { type Answer, answerBytes } from "./answer.ts"
@@ -57,6 +60,8 @@ export class Exchange implements ResponseReceiver {
   #keptSize = 0
   #isLast: boolean
   #status = 0
+  /** Set while the application does what only the primary does. */
+  #endWrite: (() => void) | undefined
   /** Since when the primary that this was sent to is not the one that is known. */
   #lostMs: number | undefined
   #isOver = false
@@ -75,7 +80,7 @@ export class Exchange implements ResponseReceiver {
   }
 
   start(): void {
-    this.#route.find((way) => this.#go(way))
+    this.#find()
   }
 
   get hasAnswered(): boolean {
@@ -137,6 +142,7 @@ export class Exchange implements ResponseReceiver {
     }
     this.#status = head.status
     this.#kept = undefined
+    if (this.#route.isSafe) this.#writeEnded() // what follows may be events, without an end
     if (body instanceof ClosingBody) this.#isLast = true
     const bytes = responseBytes(head, {
       fields: this.#positionFields(),
@@ -182,6 +188,7 @@ export class Exchange implements ResponseReceiver {
     const connection = this.#connection
     this.#connection = undefined
     connection?.destroy()
+    this.#writeEnded()
     if (this.hasAnswered) {
       this.#finish("failed")
       return this.#client.tcp.destroy()
@@ -198,6 +205,10 @@ export class Exchange implements ResponseReceiver {
 
   // --- internal ---
 
+  #find(): void {
+    this.#route.find((way) => this.#go(way))
+  }
+
   #go(way: Way): void {
     this.#way = way
     if (way.to === "answer") return this.#answer(way)
@@ -212,17 +223,30 @@ export class Exchange implements ResponseReceiver {
   }
 
   #open(): void {
+    if (!this.#isStillRight) return this.#find()
     const upstream = this.#upstream as Upstream
     const ready = this.#mayReuse ? upstream.take() : undefined
     if (ready !== undefined) return this.#send(ready)
     upstream.connect().then(
-      (connection) => (this.#isOver ? upstream.release(connection) : this.#send(connection)),
+      (connection) => {
+        if (!this.#isOver && this.#isStillRight) return this.#send(connection)
+        upstream.release(connection)
+        if (!this.#isOver) this.#find()
+      },
       (error) => this.#notConnected(error),
     )
   }
 
+  /** Whether the application of this node is to do it, as it was when the way was found. */
+  get #isStillRight(): boolean {
+    if (this.#way?.to !== "application" || !this.#way.isTracked) return true
+    return this.#route.takesItHere
+  }
+
   #send(connection: UpstreamConnection): void {
     this.#connection = connection
+    const isOurs = this.#way?.to === "application" && this.#way.isTracked
+    if (isOurs && !this.#route.isRead) this.#endWrite = this.#context.writes.begin()
     const { hostname } = this.#context.cluster
     const forwardedBy = this.#way?.to === "primary" ? encodeURI(hostname) : undefined // ASCII
     const extras = { origin: this.#origin, forwardedBy, upgrade: this.#upgrade }
@@ -293,6 +317,11 @@ export class Exchange implements ResponseReceiver {
     ]
   }
 
+  #writeEnded(): void {
+    this.#endWrite?.()
+    this.#endWrite = undefined
+  }
+
   #write(bytes: Uint8Array): void {
     const { tcp } = this.#client
     tcp.write(bytes)
@@ -321,6 +350,7 @@ export class Exchange implements ResponseReceiver {
 
   #finish(outcome: Outcome): void {
     this.#isOver = true
+    this.#writeEnded()
     this.#route.cancel()
     this.#cancelBackoff?.()
     this.#connection?.destroy()

@@ -320,6 +320,62 @@ describe("a handoff", () => {
     expect(pair.requests[0]).toMatch(/\r\n\r\nsome$/)
   })
 
+  test("waits for the writes that the application does, and for nothing else", async () => {
+    await using app = await RawServer.listen()
+    using proxy = new ProxyUnderTest(app.port, {
+      passthrough: ["/local"],
+      alwaysForward: ["/events", "/chat"],
+    })
+    const begin = async (line: string) => {
+      const client = await proxy.client()
+      client.write(`${line} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1`)
+      const served = await app.connection(app.connections.length)
+      await served.until(line)
+      return { client, served }
+    }
+    const settled = async () => (await proxy.server.settled(10)) === 0
+    for (const line of ["GET /", "OPTIONS /", "POST /local"]) await begin(line)
+    expect(await settled()).toBe(true)
+
+    const events = await begin("GET /events")
+    expect(await settled()).toBe(false)
+    events.served.write("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+    await events.client.until("data: 1")
+    expect(await settled()).toBe(true)
+
+    const chat = await begin("POST /chat") // what it stores in the end it has not stored yet
+    chat.served.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    await chat.client.until("x")
+    const upload = await begin("PUT /")
+    const gone = await begin("DELETE /")
+    const broken = await begin("PATCH /")
+    expect(await proxy.server.settled(10)).toBe(4)
+    const done = proxy.server.settled(20_000)
+    chat.served.write("0\r\n\r\n")
+    gone.client.destroy()
+    broken.served.socket.resetAndDestroy()
+    expect(await Promise.race([done, Bun.sleep(50)])).toBeUndefined()
+    upload.client.write("2")
+    upload.served.write(ok("done"))
+    expect(await done).toBe(0)
+  })
+
+  test("takes a write along that waits for an application which is not up", async () => {
+    await using pair = await Pair.open()
+    using proxy = new ProxyUnderTest(1) // nobody listens there
+    const answer = ask(proxy, "/", { method: "POST", body: "some" })
+    await Bun.sleep(50) // it has been tried, or is about to be: either way it is not done there
+    proxy.cluster.set({ isHandingOff: true })
+    expect(await proxy.server.settled(0)).toBe(0)
+    pair.replica.cluster.set({ isPrimary: true })
+    proxy.cluster.set({
+      isHandingOff: false,
+      isPrimary: false,
+      primaryProxyUrl: pair.replica.url,
+    })
+    expect((await answer).text).toBe("the replica")
+  })
+
   test("a body that is too large to be kept is not sent again: 503", async () => {
     await using turned = await RawServer.listen((connection: RawSocket) => {
       let size = 0

@@ -1,0 +1,120 @@
+/**
+ * Clients that write through any of the proxies and read it through any other, without a pause, while something
+ * happens to the nodes.
+ */
+import { caughtUp, sqlite3 } from "./client.ts"
+import { ProxyClient, type Site } from "./proxied-site.ts"
+import type { Random } from "./random.ts"
+
+const CLIENTS = 8
+const LIMIT_MS = 60_000
+
+export interface LoadAnswer {
+  readonly what: string
+  readonly status: number
+  readonly text: string
+  readonly ms: number
+}
+
+export class ProxyLoad {
+  /** What was answered with 200, each once. */
+  readonly acknowledged: string[] = []
+  /** Every other answer, and reads that did not find what was written. */
+  readonly problems: LoadAnswer[] = []
+  longestMs = 0
+  /** Where clients go; may change while they run. */
+  sites: readonly Site[]
+  readonly #random: Random
+  readonly #clients: Promise<void>[]
+  readonly #listeners = new Set<() => void>()
+  #isOver = false
+
+  constructor(sites: readonly Site[], random: Random) {
+    this.sites = sites
+    this.#random = random
+    this.#clients = Array.from({ length: CLIENTS }, (_, index) => this.#run(index))
+  }
+
+  /** Resolves when so many more writes were acknowledged. */
+  async more(count: number): Promise<void> {
+    const goal = this.acknowledged.length + count
+    const deadline = Date.now() + LIMIT_MS
+    while (this.acknowledged.length < goal) {
+      if (Date.now() > deadline) throw new Error(`no write goes on: ${this.describe()}`)
+      await Promise.race([
+        new Promise<void>((wake) => this.#listeners.add(wake)),
+        Bun.sleep(1000), // to look at the deadline
+      ])
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true
+    await Promise.all(this.#clients)
+  }
+
+  describe(): string {
+    const some = this.problems.slice(0, 5).map((problem) => JSON.stringify(problem))
+    return `${this.acknowledged.length} acknowledged, ${this.problems.length} problems\n${some.join("\n")}`
+  }
+
+  /**
+   * That every acknowledged write is there exactly once, and that what nobody knows is not there twice, on all of
+   * the nodes.
+   */
+  async check(primary: Site, replicas: readonly Site[]): Promise<void> {
+    for (const { node } of [primary, ...replicas]) {
+      if (node !== primary.node) await caughtUp(primary.node, node, "app.db")
+      const found = sqlite3(node, "app.db", "select text from items").split("\n")
+      const counts = new Map<string, number>()
+      for (const text of found) counts.set(text, (counts.get(text) ?? 0) + 1)
+      const lost = this.acknowledged.filter((text) => !counts.has(text))
+      const twice = [...counts].filter(([, count]) => count > 1).map(([text]) => text)
+      if (lost.length > 0 || twice.length > 0) {
+        throw new Error(
+          `lost: ${lost.slice(0, 5)}, there twice: ${twice.slice(0, 5)}\n${this.describe()}`,
+        )
+      }
+    }
+  }
+
+  async #run(index: number): Promise<void> {
+    const client = new ProxyClient(index % 2 === 0)
+    for (let count = 0; !this.#isOver; count++) {
+      const note = `${index}: ${count}`
+      const writer = this.#random.pick(this.sites)
+      const written = await this.#ask(client, `${writer.url}/items`, note)
+      if (written === undefined) continue
+      this.acknowledged.push(note)
+      for (const wake of [...this.#listeners]) wake()
+      this.#listeners.clear()
+      const reader = this.#random.pick(this.sites)
+      const found = await this.#ask(client, `${reader.url}/items/${written}`)
+      if (found !== undefined && found !== note) {
+        this.problems.push({ what: `GET ${note}`, status: 200, text: found, ms: 0 })
+      }
+    }
+  }
+
+  /** The text of an answer with 200. */
+  async #ask(client: ProxyClient, url: string, body?: string): Promise<string | undefined> {
+    const startMs = performance.now()
+    const what = body === undefined ? `GET ${url}` : `POST ${url} ${body}`
+    const note = (status: number, text: string) => {
+      const ms = Math.round(performance.now() - startMs)
+      this.longestMs = Math.max(this.longestMs, ms)
+      if (status === 200) return text
+      this.problems.push({ what, status, text, ms })
+      return undefined
+    }
+    try {
+      const { status, text } = await client.ask(
+        url,
+        body === undefined ? {} : { method: "POST", body },
+      )
+      return note(status, text)
+    } catch (error) {
+      return note(0, String(error))
+    }
+  }
+}
