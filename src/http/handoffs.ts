@@ -96,13 +96,16 @@ export class Handoffs {
     }
   }
 
-  /** On a primary that stops: gives the role to the candidate that lacks least. Does not throw. */
-  async leave(): Promise<void> {
+  /**
+   * On a primary that stops: gives the role to the candidate that lacks least, and becomes its replica when it is
+   * needed until its end. Does not throw.
+   */
+  async leave(becomesReplica: boolean): Promise<void> {
     const { member } = this.#context
     if (member.state !== "primary") return
     for (const target of this.#targets()) {
       try {
-        return await member.handOff(target, true)
+        return await member.handOff(target, !becomesReplica)
       } catch (error) {
         const primary = target.node.hostname
         log.warn("cannot hand the role of primary over", { to: primary, problem: messageOf(error) })
