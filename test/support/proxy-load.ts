@@ -16,6 +16,8 @@ export interface LoadAnswer {
   readonly ms: number
 }
 
+type Proxied = Pick<Site, "url" | "node">
+
 export class ProxyLoad {
   /** What was answered with 200, each once. */
   readonly acknowledged: string[] = []
@@ -23,13 +25,14 @@ export class ProxyLoad {
   readonly problems: LoadAnswer[] = []
   longestMs = 0
   /** Where clients go; may change while they run. */
-  sites: readonly Site[]
+  sites: readonly Proxied[]
+  readonly #asking = new Set<{ readonly url: string }>()
   readonly #random: Random
   readonly #clients: Promise<void>[]
   readonly #listeners = new Set<() => void>()
   #isOver = false
 
-  constructor(sites: readonly Site[], random: Random) {
+  constructor(sites: readonly Proxied[], random: Random) {
     this.sites = sites
     this.#random = random
     this.#clients = Array.from({ length: CLIENTS }, (_, index) => this.#run(index))
@@ -48,6 +51,12 @@ export class ProxyLoad {
     }
   }
 
+  /** Sends nobody there any more. Resolves when nobody waits for an answer from there. */
+  async withdraw(site: Proxied): Promise<void> {
+    this.sites = this.sites.filter(({ url }) => url !== site.url)
+    while ([...this.#asking].some(({ url }) => url.startsWith(`${site.url}/`))) await Bun.sleep(1)
+  }
+
   async stop(): Promise<void> {
     this.#isOver = true
     await Promise.all(this.#clients)
@@ -62,7 +71,7 @@ export class ProxyLoad {
    * That every acknowledged write is there exactly once, and that what nobody knows is not there twice, on all of
    * the nodes.
    */
-  async check(primary: Site, replicas: readonly Site[]): Promise<void> {
+  async check(primary: Proxied, replicas: readonly Proxied[]): Promise<void> {
     for (const { node } of [primary, ...replicas]) {
       if (node !== primary.node) await caughtUp(primary.node, node, "app.db")
       const found = sqlite3(node, "app.db", "select text from items").split("\n")
@@ -99,22 +108,20 @@ export class ProxyLoad {
   /** The text of an answer with 200. */
   async #ask(client: ProxyClient, url: string, body?: string): Promise<string | undefined> {
     const startMs = performance.now()
-    const what = body === undefined ? `GET ${url}` : `POST ${url} ${body}`
-    const note = (status: number, text: string) => {
-      const ms = Math.round(performance.now() - startMs)
-      this.longestMs = Math.max(this.longestMs, ms)
-      if (status === 200) return text
-      this.problems.push({ what, status, text, ms })
-      return undefined
-    }
-    try {
-      const { status, text } = await client.ask(
-        url,
-        body === undefined ? {} : { method: "POST", body },
-      )
-      return note(status, text)
-    } catch (error) {
-      return note(0, String(error))
-    }
+    const asked = { url }
+    this.#asking.add(asked)
+    const answer = await client
+      .ask(url, body === undefined ? {} : { method: "POST", body })
+      .catch((error) => ({ status: 0, text: String(error) }))
+    this.#asking.delete(asked)
+    const ms = Math.round(performance.now() - startMs)
+    this.longestMs = Math.max(this.longestMs, ms)
+    if (answer.status === 200) return answer.text
+    this.problems.push({
+      what: body === undefined ? `GET ${url}` : `POST ${url} ${body}`,
+      ...answer,
+      ms,
+    })
+    return undefined
   }
 }
