@@ -65,7 +65,7 @@ test.skipIf(!canMount)(
       await load.more(50)
     }
     await load.stop()
-    console.log(`deployed: ${load.describe()}, longest ${load.longestMs} ms`)
+    console.log(`deployed: ${load.describe()}`)
     expect(load.problems).toEqual([])
     const [primary] = deployed.toReversed() as [Deployed]
     await load.check(primary, deployed)

@@ -6,11 +6,17 @@ import { caughtUp, sqlite3 } from "./client.ts"
 import { ProxyClient, type Site } from "./proxied-site.ts"
 import type { Random } from "./random.ts"
 
-const CLIENTS = 8
+export const CLIENTS = 8
+
+/** One in so many writes is too large to be kept by a proxy. */
+const LARGE_EVERY = 16
+const PADDING = "-".repeat(150_000)
+
 const LIMIT_MS = 60_000
 
 export interface LoadAnswer {
-  readonly what: string
+  readonly what: "GET" | "POST"
+  readonly note: string
   readonly status: number
   readonly text: string
   readonly ms: number
@@ -23,10 +29,9 @@ export class ProxyLoad {
   readonly acknowledged: string[] = []
   /** Every other answer, and reads that did not find what was written. */
   readonly problems: LoadAnswer[] = []
-  longestMs = 0
   /** Where clients go; may change while they run. */
   sites: readonly Proxied[]
-  readonly #asking = new Set<{ readonly url: string }>()
+  readonly #asking: Proxied[] = []
   readonly #random: Random
   readonly #clients: Promise<void>[]
   readonly #listeners = new Set<() => void>()
@@ -54,7 +59,7 @@ export class ProxyLoad {
   /** Sends nobody there any more. Resolves when nobody waits for an answer from there. */
   async withdraw(site: Proxied): Promise<void> {
     this.sites = this.sites.filter(({ url }) => url !== site.url)
-    while ([...this.#asking].some(({ url }) => url.startsWith(`${site.url}/`))) await Bun.sleep(1)
+    while (this.#asking.some(({ url }) => url === site.url)) await Bun.sleep(1)
   }
 
   async stop(): Promise<void> {
@@ -64,7 +69,10 @@ export class ProxyLoad {
 
   describe(): string {
     const some = this.problems.slice(0, 5).map((problem) => JSON.stringify(problem))
-    return `${this.acknowledged.length} acknowledged, ${this.problems.length} problems\n${some.join("\n")}`
+    return [
+      `${this.acknowledged.length} acknowledged, ${this.problems.length} problems`,
+      ...some,
+    ].join("\n")
   }
 
   /**
@@ -74,7 +82,11 @@ export class ProxyLoad {
   async check(primary: Proxied, replicas: readonly Proxied[]): Promise<void> {
     for (const { node } of [primary, ...replicas]) {
       if (node !== primary.node) await caughtUp(primary.node, node, "app.db")
-      const found = sqlite3(node, "app.db", "select text from items").split("\n")
+      const found = sqlite3(
+        node,
+        "app.db",
+        "select substr(text, 1, instr(text, '.')) from items",
+      ).split("\n")
       const counts = new Map<string, number>()
       for (const text of found) counts.set(text, (counts.get(text) ?? 0) + 1)
       const lost = this.acknowledged.filter((text) => !counts.has(text))
@@ -90,38 +102,38 @@ export class ProxyLoad {
   async #run(index: number): Promise<void> {
     const client = new ProxyClient(index % 2 === 0)
     for (let count = 0; !this.#isOver; count++) {
-      const note = `${index}: ${count}`
-      const writer = this.#random.pick(this.sites)
-      const written = await this.#ask(client, `${writer.url}/items`, note)
+      const note = `${index}:${count}.`
+      const isLarge = count % LARGE_EVERY === LARGE_EVERY - 1
+      const text = isLarge ? note + PADDING : note
+      const written = await this.#ask(client, note, "/items", text)
       if (written === undefined) continue
       this.acknowledged.push(note)
       for (const wake of [...this.#listeners]) wake()
       this.#listeners.clear()
-      const reader = this.#random.pick(this.sites)
-      const found = await this.#ask(client, `${reader.url}/items/${written}`)
-      if (found !== undefined && found !== note) {
-        this.problems.push({ what: `GET ${note}`, status: 200, text: found, ms: 0 })
-      }
+      const found = await this.#ask(client, note, `/items/${written}`)
+      if (found === undefined || found === text) continue
+      this.problems.push({ what: "GET", note, status: 200, text: found.slice(0, 40), ms: 0 })
     }
   }
 
-  /** The text of an answer with 200. */
-  async #ask(client: ProxyClient, url: string, body?: string): Promise<string | undefined> {
+  /** The text of an answer with 200, of any proxy. */
+  async #ask(
+    client: ProxyClient,
+    note: string,
+    path: string,
+    body?: string,
+  ): Promise<string | undefined> {
     const startMs = performance.now()
-    const asked = { url }
-    this.#asking.add(asked)
+    const asked = this.#random.pick(this.sites)
+    this.#asking.push(asked)
     const answer = await client
-      .ask(url, body === undefined ? {} : { method: "POST", body })
+      .ask(`${asked.url}${path}`, body === undefined ? {} : { method: "POST", body })
       .catch((error) => ({ status: 0, text: String(error) }))
-    this.#asking.delete(asked)
-    const ms = Math.round(performance.now() - startMs)
-    this.longestMs = Math.max(this.longestMs, ms)
+    this.#asking.splice(this.#asking.indexOf(asked), 1)
     if (answer.status === 200) return answer.text
-    this.problems.push({
-      what: body === undefined ? `GET ${url}` : `POST ${url} ${body}`,
-      ...answer,
-      ms,
-    })
+    const what = body === undefined ? "GET" : "POST"
+    const ms = Math.round(performance.now() - startMs)
+    this.problems.push({ what, note, ...answer, ms })
     return undefined
   }
 }
