@@ -621,7 +621,9 @@ export class LiteFS {
 
   /** What the proxy knows of this node: it is the primary, or it never is. */
   #reachEpoch(epoch: bigint): void {
-    if (epoch > this.#epoch) this.#epoch = epoch
+    if (epoch <= this.#epoch) return
+    this.#epoch = epoch
+    this.#announceChange() // reads wait for it
   }
 
   #proxyCluster(
