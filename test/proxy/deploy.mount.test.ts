@@ -32,6 +32,7 @@ async function deploy(
     flags: [
       ...["--candidate", "--proxy-addr", `127.0.0.1:${proxyPort}`],
       ...["--proxy-target", `:${appPort}`, "--proxy-db", "app.db"],
+      ...["--proxy-primary-redirect-timeout", "40s"], // for a machine that has much else to do
       ...(version === 2 ? ["--exec", migration] : []),
     ],
     env: { PORT: String(appPort), JOURNAL_MODE: "wal", APP_VERSION: String(version) },

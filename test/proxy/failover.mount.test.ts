@@ -8,11 +8,14 @@ import { promote } from "../torture/handoffs.ts"
 
 const random = testRandom()
 
+/** On a machine that has much else to do a handoff may take longer than a write waits by default. */
+const PATIENT = ["--proxy-primary-redirect-timeout", "40s"]
+
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: the role moves back and forth under 8 clients of all proxies, and none sees anything of it",
   async (mode) => {
     await using scope = new Scope()
-    const sites = await threeSites(scope, ["--candidate"], mode)
+    const sites = await threeSites(scope, ["--candidate", ...PATIENT], mode)
     const load = new ProxyLoad(sites, random)
     let [primary]: Site[] = sites
     for (let count = 0; count < 4; count++) {
@@ -38,15 +41,14 @@ test.skipIf(!canMount)(
   "the primary is killed under 8 clients and comes back: what was under way there may have failed, the rest waits",
   async () => {
     await using scope = new Scope()
-    const flags = ["--proxy-primary-redirect-timeout", "40s"]
-    const [first, ...replicas] = await threeSites(scope, flags)
+    const [first, ...replicas] = await threeSites(scope, PATIENT)
     const load = new ProxyLoad(replicas, random)
     await load.more(random.between(30, 60))
     await Promise.all([first.node.stop("SIGKILL"), first.app.kill()])
     await first.node.end()
     const { directory, port } = first.node
     const again = { directory, port, proxyPort: first.proxyPort }
-    const primary = await site(scope, undefined, flags, again)
+    const primary = await site(scope, undefined, PATIENT, again)
     await load.more(30)
     await load.stop()
     console.log(`killed: ${load.describe()}`)
