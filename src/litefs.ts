@@ -100,6 +100,7 @@ export class LiteFS {
   #promoted: Promise<void> | undefined
   #peer: PeerWorker | undefined
   #isCandidate = false
+  #leaving: Promise<void> | undefined
   /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
   #epoch = epochOf(undefined)
   #port = 0
@@ -214,9 +215,27 @@ export class LiteFS {
     return (this.#peer?.divergenceCount ?? 0) + this.#unknown.size
   }
 
+  /**
+   * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
+   * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
+   * ends, and close() does it.
+   */
+  leave(): Promise<void> | undefined {
+    if (this.#options.proxy === undefined || !this.isPrimary) return undefined
+    return this.#handOff()
+  }
+
   async close(): Promise<void> {
-    if (this.#options.handoffOnExit !== false && !this.#hasFailed) await this.#handoffs?.leave()
+    await this.#handOff()
     await this.#closing.disposeAsync()
+  }
+
+  #handOff(): Promise<void> | undefined {
+    const { handoffOnExit, proxy } = this.#options
+    if (handoffOnExit === false || this.#hasFailed) return undefined
+    const handOff = () => this.#handoffs?.leave(proxy !== undefined)
+    this.#leaving = this.#leaving?.then(handOff) ?? handOff()
+    return this.#leaving
   }
 
   async #open(): Promise<void> {
@@ -327,6 +346,7 @@ export class LiteFS {
         peer,
         halting,
         positions: () => this.#livePositions(),
+        settled: async (limitMs) => (await proxy?.settled(limitMs)) ?? 0,
         follow: () => startFollowing(),
         unfollow: async () => {
           await this.#replica?.close()
@@ -666,7 +686,9 @@ export class LiteFS {
 
   /** What the proxy knows of this node: it is the primary, or it never is. */
   #reachEpoch(epoch: bigint): void {
-    if (epoch > this.#epoch) this.#epoch = epoch
+    if (epoch <= this.#epoch) return
+    this.#epoch = epoch
+    this.#announceChange() // reads wait for it
   }
 
   #proxyCluster(

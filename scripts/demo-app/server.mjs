@@ -1,160 +1,128 @@
 /**
- * A web application that knows SQLite and next to nothing about LiteFS: a page of notes.
+ * A web application that knows SQLite and next to nothing about LiteFS: notes, files, and who is signed in.
  *
  *     PORT=8080 DATABASE=/litefs/notes.db node server.mjs
  *
- * All that LiteFS asks of it is to look at `.primary` beside the database before it writes: when
- * the file is there, this node is a replica and the file names the primary.
+ *   database.mjs   what it keeps
+ *   page.mjs       what it shows
+ *   live.mjs       what reaches an open page: events, a WebSocket
  */
-import { readFileSync } from "node:fs"
 import { createServer } from "node:http"
-import { dirname, join } from "node:path"
-import Database from "better-sqlite3"
+import * as db from "./database.mjs"
+import { echo, noteAdded, sendEvents } from "./live.mjs"
+import { escaped, notesPage, page, replicaPage } from "./page.mjs"
 
-const { PORT, DATABASE } = process.env
+const { PORT } = process.env
 const HOST = "127.0.0.1"
+const FILE_SIZE_MAX = 16 * 1024 * 1024
 
-/** The host and port of the primary, or undefined when this node is the primary. */
-function primary() {
-  try {
-    return readFileSync(join(dirname(DATABASE), ".primary"), "utf8").trim()
-  } catch (error) {
-    if (error.code === "ENOENT") return undefined
-    throw error
+const HTML = { "content-type": "text/html; charset=utf-8" }
+
+/** Who is asked for something they cannot do. */
+class Refusal extends Error {
+  constructor(status, title, text) {
+    super(text)
+    this.status = status
+    this.title = title
   }
 }
 
-let connection
-
-/** One connection for as long as the program runs, or undefined: a replica may have nothing yet. */
-function database() {
-  if (connection !== undefined) return connection
-  const isReplica = primary() !== undefined
-  try {
-    connection = new Database(DATABASE, { fileMustExist: isReplica, timeout: 5000 })
-  } catch (error) {
-    if (isReplica && error.code === "SQLITE_CANTOPEN") return undefined
-    throw error
-  }
-  if (!isReplica) {
-    connection.pragma("journal_mode = WAL")
-    connection.exec(
-      `CREATE TABLE IF NOT EXISTS notes
-         (id INTEGER PRIMARY KEY, text TEXT NOT NULL, at TEXT NOT NULL)`,
-    )
-  }
-  return connection
+const ROUTES = {
+  "GET /": (request, response) => {
+    const [home, name] = [db.primary(), db.nameOf(sessionOf(request))]
+    const body = notesPage({ home, name, notes: db.notes(), files: db.files(), node: process.pid })
+    response.writeHead(200, { ...HTML, "cache-control": "no-store" }).end(body)
+  },
+  "POST /notes": async (request, response) => {
+    const text = (await formOf(request)).get("text")?.trim()
+    if (text) db.addNote(db.nameOf(sessionOf(request)) ?? "somebody", text)
+    noteAdded()
+    seeOther(response)
+  },
+  "POST /session": async (request, response) => {
+    const name = (await formOf(request)).get("name")?.trim() || "somebody"
+    seeOther(response, `session=${db.signIn(name)}; HttpOnly; SameSite=Lax; Path=/`)
+  },
+  "POST /session/end": (request, response) => {
+    db.signOut(sessionOf(request))
+    seeOther(response, "session=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0")
+  },
+  "POST /files": async (request, response, url) => {
+    db.addFile(url.searchParams.get("name") || "file", await bodyOf(request, FILE_SIZE_MAX))
+    response.writeHead(201).end()
+  },
+  "GET /files": (_, response, url) => {
+    const file = db.file(Number(url.pathname.split("/")[2]))
+    if (file === undefined) throw new Refusal(404, "Not found", "There is no such file.")
+    const name = encodeURIComponent(file.name)
+    response.writeHead(200, {
+      "content-type": "application/octet-stream",
+      "content-disposition": `attachment; filename*=UTF-8''${name}`,
+    })
+    response.end(file.content)
+  },
+  "GET /events": (_, response) => sendEvents(response),
 }
 
-function notes() {
-  try {
-    return database()?.prepare("SELECT id, text, at FROM notes ORDER BY id DESC").all() ?? []
-  } catch (error) {
-    if (/no such table/.test(error.message)) return []
-    throw error
-  }
-}
-
-function addNote(text) {
-  const at = new Date().toISOString()
-  database().prepare("INSERT INTO notes (text, at) VALUES (?, ?)").run(text, at)
-}
-
-async function respond(request) {
+async function respond(request, response) {
   const url = new URL(request.url, `http://${HOST}`)
-  if (url.pathname !== "/" && url.pathname !== "/notes") {
-    return {
-      status: 404,
-      body: page("Not found", "<p>There is only <a href='/'>one page</a>.</p>"),
-    }
+  const path = url.pathname.replace(/^(\/files)\/\d+$/, "$1")
+  const route = ROUTES[`${request.method} ${path}`]
+  if (route === undefined) {
+    throw new Refusal(404, "Not found", "There is only one page, at /.")
   }
-  if (request.method === "GET") return { status: 200, body: notesPage() }
-  if (request.method !== "POST" || url.pathname !== "/notes") {
-    return { status: 405, body: page("Not allowed", "<p>Notes are added at /notes.</p>") }
+  const home = request.method === "GET" ? undefined : db.primary()
+  if (home !== undefined) return response.writeHead(409, HTML).end(replicaPage(home))
+  await route(request, response, url)
+}
+
+function sessionOf(request) {
+  return /(?:^|;\s*)session=([^;]+)/.exec(request.headers.cookie ?? "")?.[1]
+}
+
+async function formOf(request) {
+  return new URLSearchParams(String(await bodyOf(request, 64 * 1024)))
+}
+
+async function bodyOf(request, sizeMax) {
+  const parts = []
+  let size = 0
+  for await (const part of request) {
+    size += part.length
+    if (size > sizeMax) throw new Refusal(413, "Too large", `At most ${sizeMax} bytes.`)
+    parts.push(part)
   }
-
-  const home = primary()
-  if (home !== undefined) return { status: 409, body: replicaPage(`http://${home}`) }
-  const text = new URLSearchParams(await textOf(request)).get("text")?.trim()
-  if (text) addNote(text)
-  return { status: 303, location: "/" }
+  return Buffer.concat(parts)
 }
 
-async function textOf(request) {
-  request.setEncoding("utf8")
-  let text = ""
-  for await (const chunk of request) text += chunk
-  return text
-}
-
-function notesPage() {
-  const home = primary()
-  const role = home === undefined ? "the primary" : "a replica"
-  const list = notes().map(
-    ({ text, at }) => `<li>${escaped(text)} <time>${escaped(at)}</time></li>`,
-  )
-  return page(
-    `Notes on ${role}`,
-    `<form method="post" action="/notes">
-      <input name="text" placeholder="A new note" autofocus required>
-      <button>Add</button>
-    </form>
-    ${list.length > 0 ? `<ul>${list.join("\n")}</ul>` : "<p>There are no notes yet.</p>"}
-    ${home === undefined ? "" : primaryLink(`http://${home}`)}`,
-  )
-}
-
-function replicaPage(url) {
-  return page("This is a replica", primaryLink(url))
-}
-
-function primaryLink(url) {
-  return `<p>Notes are added on the primary: <a href="${escaped(url)}">${escaped(url)}</a></p>`
-}
-
-function page(title, body) {
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>${title}</title>
-<style>
-  body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto }
-  form { display: flex; gap: .5rem } input { flex: 1 }
-  input, button { font: inherit; padding: .4rem .7rem }
-  ul { list-style: none; padding: 0 } li { padding: .5rem 0; border-bottom: 1px solid #ddd }
-  time { float: right; color: #888; font-size: .8rem }
-</style>
-<h1>${title}</h1>
-${body}
-</html>
-`
-}
-
-function escaped(text) {
-  return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
+function seeOther(response, cookie) {
+  response.writeHead(303, { location: "/", ...(cookie && { "set-cookie": cookie }) }).end()
 }
 
 const server = createServer(async (request, response) => {
   try {
-    const { status, body, location } = await respond(request)
-    response.writeHead(status, {
-      "content-type": "text/html; charset=utf-8",
-      ...(location === undefined ? {} : { location }),
-    })
-    response.end(body)
+    await respond(request, response)
   } catch (error) {
-    console.error(error)
-    response.writeHead(500, { "content-type": "text/plain" })
-    response.end(`${error.message}\n`)
+    if (!(error instanceof Refusal)) console.error(error)
+    const { status = 500, title = "Something is wrong", message } = error
+    if (response.headersSent) response.destroy()
+    else response.writeHead(status, HTML).end(page(title, `<p>${escaped(message)}</p>`))
   }
+})
+
+const sockets = new Set()
+server.on("upgrade", (request, socket) => {
+  if (request.url !== "/echo") return socket.destroy()
+  sockets.add(socket)
+  socket.on("close", () => sockets.delete(socket))
+  echo(request, socket)
 })
 
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.on(signal, () => {
-    server.close()
+    server.close(db.close) // when nobody is connected any more
     server.closeAllConnections()
-    connection?.close()
+    for (const socket of sockets) socket.destroy()
   })
 }
 

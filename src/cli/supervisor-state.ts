@@ -1,13 +1,13 @@
 /**
  * What the supervisor is given, its states, and what happens to it.
  *
- *            opened          ready            prepare()              stop()
- *   opening ────────▶ waiting ─────▶ preparing ────────▶ running ────────────▶ stopping
- *      │                 │            │  │  └──── stop() ────│─────────────────▶   │
- *      │ not opened      │            │  ▼ no command        │ exited              │ exited
- *      │                 │            │ serving              │                     │
- *      ▼                 ▼            ▼  ▼     close()       ▼                     │
- *   closed ◀───────── closing ◀────────────────────────────────────────────────────┘
+ *            opened          ready            prepare()          leave()             left
+ *   opening ────────▶ waiting ─────▶ preparing ────────▶ running ───────▶ leaving ────────▶ stopping
+ *      │                 │            │  │  └──── stop() ────│────────────────│──────▶   │
+ *      │ not opened      │            │  ▼ no command        │ exited         │ exited   │ exited
+ *      │                 │            │ serving              │                │          │
+ *      ▼                 ▼            ▼  ▼     close()       ▼                ▼          │
+ *   closed ◀───────── closing ◀──────────────────────────────────────────────────────────┘
  *         node closed
  *
  *   What fails before the command runs leads to `held` instead, with --exit-on-error=false: there it
@@ -17,11 +17,13 @@ import type { Clock } from "../lib/clock.ts"
 import type { Environment } from "./argv.ts"
 import type { Child, ChildExit } from "./child.ts"
 import type { NodeFacts } from "./child-environment.ts"
-import type { ProcessEvents, Signal } from "./process-events.ts"
+import type { ProcessEvents, Signal, SignalName } from "./process-events.ts"
 
 export interface SupervisedNode {
   /** Resolves when the command may start. */
   ready(signal: AbortSignal): Promise<void>
+  /** Resolves when the command may be told to stop; undefined when that is at once. */
+  leave(): Promise<void> | undefined
   close(): Promise<void>
   /** Resolves when the node cannot go on. */
   readonly failed: Promise<Error>
@@ -64,6 +66,13 @@ export type State =
   | { kind: "preparing"; node: SupervisedNode; child: Child; index: number }
   | { kind: "serving"; node: SupervisedNode }
   | { kind: "running"; node: SupervisedNode; child: Child }
+  | {
+      kind: "leaving"
+      node: SupervisedNode
+      child: Child
+      signal: SignalName
+      endLimit: () => void
+    }
   /** `code`: what to exit with instead of the child's code. */
   | {
       kind: "stopping"
@@ -83,6 +92,7 @@ export type Event =
   | { kind: "signal"; signal: Signal }
   | { kind: "failed"; error: Error }
   | { kind: "exited"; exit: ChildExit }
+  | { kind: "left" }
   | { kind: "grace-over" }
   | { kind: "node-closed" }
   | { kind: "not-closed"; error: Error }

@@ -6,7 +6,8 @@
  *    it 1. A signal that ends a node makes it 0 when there is no command, and 128+n when there are
  *    commands that have not run to their end yet, so that a script does not take it for success.
  * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short.
- * 4. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
+ * 4. A node that has something to give away first does so before the command is told to stop, for LEAVE_LIMIT_MS.
+ * 5. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
  */
 import { unreachable } from "../lib/assert.ts"
@@ -27,6 +28,9 @@ import type {
 const log = logger("supervisor")
 
 const GRACE_MS = 10_000
+
+/** Those who stop us give us some 10 seconds in all. */
+const LEAVE_LIMIT_MS = 5000
 
 /** Longer than an honest close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
@@ -79,6 +83,8 @@ class Supervisor {
         return this.#whenServing(state, event)
       case "running":
         return this.#whenRunning(state, event)
+      case "leaving":
+        return this.#whenLeaving(state, event)
       case "stopping":
         return this.#whenStopping(state, event)
       case "closing":
@@ -169,9 +175,33 @@ class Supervisor {
         this.#options.report(event.exit.error)
         return this.#hold(state.node, event.exit.code)
       case "signal":
-        return this.#passOn(state, event.signal, undefined)
+        if (event.signal.fromKeyboard || !asksToStop(event.signal.name)) {
+          return this.#passOn(state, event.signal, undefined)
+        }
+        return this.#leave(state, event.signal.name)
       case "failed":
         this.#options.report(event.error)
+        return this.#stop(state, "SIGTERM", 1)
+      default:
+        return state
+    }
+  }
+
+  #whenLeaving(state: In<"leaving">, event: Event): State {
+    switch (event.kind) {
+      case "left":
+        state.endLimit()
+        return this.#stop(state, state.signal, undefined)
+      case "exited":
+        state.endLimit()
+        return this.#exited(state.node, event.exit, undefined)
+      case "signal":
+        if (!asksToStop(event.signal.name)) return this.#passOn(state, event.signal, undefined)
+        state.endLimit()
+        return this.#stop(state, event.signal.name, undefined)
+      case "failed":
+        this.#options.report(event.error)
+        state.endLimit()
         return this.#stop(state, "SIGTERM", 1)
       default:
         return state
@@ -289,8 +319,18 @@ class Supervisor {
     return new LitefsError("unavailable", `Cannot run "${text}": ${fault}`)
   }
 
-  #passOn(
-    state: In<"running" | "preparing">,
+  #leave({ node, child }: In<"running">, signal: SignalName): State {
+    const leaving = node.leave()
+    if (leaving === undefined) return this.#stop({ node, child }, signal, undefined)
+    log.info("leaving, before the command stops", { signal })
+    const left = () => this.handle({ kind: "left" })
+    leaving.then(left, left)
+    const endLimit = this.#options.clock.after(LEAVE_LIMIT_MS, left)
+    return { kind: "leaving", node, child, signal, endLimit }
+  }
+
+  #passOn<Running extends In<"running" | "preparing" | "leaving">>(
+    state: Running,
     { name, fromKeyboard }: Signal,
     code: number | undefined,
   ): State {
@@ -301,7 +341,7 @@ class Supervisor {
   }
 
   #stop(
-    { node, child }: In<"running" | "preparing">,
+    { node, child }: Pick<In<"running">, "node" | "child">,
     signal: SignalName,
     code: number | undefined,
   ): State {

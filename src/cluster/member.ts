@@ -9,7 +9,8 @@
  *      └── demoting ◀── a newer record, that names another ───────── draining
  *
  *   primary    takes writes.
- *   draining   clients are kept from writing, all they have committed is on its way to the target.
+ *   draining   clients are kept from writing, all they have committed is on its way to the target. Who writes for
+ *              others begins nothing more, and ends what it has begun, before that.
  *   promoting, demoting   nobody writes: one thread has ended, the other begins (role-switch.ts).
  *
  * 1. A node takes writes only while the newest record that it has heard names it. What is heard is durable before

@@ -9,11 +9,20 @@
  * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
  */
 import { LitefsError } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FsWorker } from "../mount/fs-worker.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { Halting } from "./halting.ts"
 import type { RoleActions } from "./member.ts"
+
+const log = logger("member")
+
+/**
+ * For the application to answer what it was asked to write. Those who ask meanwhile wait, for not much longer than
+ * this by default: what takes longer, like a stream, is not waited for.
+ */
+const SETTLE_MS_MAX = 3000
 
 export interface RoleSwitchContext {
   readonly fs: FsWorker
@@ -21,6 +30,11 @@ export interface RoleSwitchContext {
   readonly halting: Halting
   positions(): ReadonlyMap<string, Pos>
   follow(): void
+  /**
+   * Whoever makes clients write, and begins no more of it as soon as the node drains. Resolves when all is done that
+   * was begun, or when the time is over, with how much is left.
+   */
+  settled(limitMs: number): Promise<number>
   /** Resolves when nothing comes any more. */
   unfollow(): Promise<void>
   /** Ends the streams to replicas. */
@@ -40,7 +54,10 @@ export class RoleSwitch implements RoleActions {
   }
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
-    const { fs, peer, halting, positions } = this.#context
+    const { fs, peer, halting, positions, settled } = this.#context
+    const left = await settled(SETTLE_MS_MAX)
+    if (left > 0)
+      log.warn("the application does not end what it does, handing over", { writes: left })
     await halting.locks.pause(limitMs)
     this.#lock = await peer.lockWrites([...positions().keys()], limitMs)
     await fs.shut()

@@ -105,15 +105,18 @@ export class Handoffs {
     }
   }
 
-  /** On a primary that stops: gives the role to the candidate that lacks least. Does not throw. */
-  async leave(): Promise<void> {
+  /**
+   * On a primary that stops: gives the role to the candidate that lacks least, and becomes its replica when it is
+   * needed until its end. Does not throw.
+   */
+  async leave(becomesReplica: boolean): Promise<void> {
     const { member, clock } = this.#context
     if (member.state !== "primary") return
     const endMs = clock.monotonicMs() + LEAVE_MS_MAX
     for (const target of this.#targets()) {
       if (clock.monotonicMs() >= endMs) return
       try {
-        return await member.handOff(target, true)
+        return await member.handOff(target, !becomesReplica)
       } catch (error) {
         const primary = target.node.hostname
         log.warn("cannot hand the role of primary over", { to: primary, problem: messageOf(error) })

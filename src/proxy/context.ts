@@ -5,6 +5,7 @@ import type { ProxyCluster } from "./cluster.ts"
 import type { PathPatterns } from "./path-pattern.ts"
 import type { PositionWaiters } from "./position-waiters.ts"
 import type { ProxyCounters } from "./proxy-counters.ts"
+import type { RunningWrites } from "./running-writes.ts"
 import type { TrackedDatabases } from "./tracked-databases.ts"
 import type { Upstream } from "./upstream.ts"
 
@@ -14,6 +15,7 @@ export interface ProxyContext {
   readonly options: ProxyOptions
   readonly tracked: TrackedDatabases
   readonly waiters: PositionWaiters
+  readonly writes: RunningWrites
   readonly passthrough: PathPatterns
   readonly alwaysForward: PathPatterns
   readonly counters: ProxyCounters

@@ -8,6 +8,12 @@
  * Bodies go through as they come, in both directions; who does not take them makes the other side wait. A request
  * is sent a second time only when the first has done nothing: nobody was there, or the node has said that it is
  * not the primary; or when it is a read, which may be asked twice.
+ *
+ * A small body is kept until the primary has answered, a large one waits until the primary's proxy has sent the head
+ * on to its application: so either can go to another node when this one turns out not to be the primary.
+ *
+ * Where it goes is found anew when the application could not be reached at once: meanwhile another node may have
+ * become the primary.
  */
 import { messageOf } from "../lib/errors.ts"
 import { type Answer, answerBytes } from "./answer.ts"
@@ -15,8 +21,15 @@ import { type Body, ChunkedBody, ClosingBody } from "./body.ts"
 import type { ClientConnection } from "./client-connection.ts"
 import type { ProxyContext } from "./context.ts"
 import { type Origin, originOf } from "./forwarded.ts"
-import { type RequestHead, type ResponseHead, tokensOf } from "./message-head.ts"
-import { NOT_PRIMARY_HEADER, requestBytes, responseBytes, upgradeOf } from "./passed-on.ts"
+import { type RequestHead, type ResponseHead, tokensOf, valuesOf } from "./message-head.ts"
+import {
+  BODY_WAITS_HEADER,
+  CONTINUE_BYTES,
+  NOT_PRIMARY_HEADER,
+  requestBytes,
+  responseBytes,
+  upgradeOf,
+} from "./passed-on.ts"
 import { setCookie } from "./position-token.ts"
 import type { Outcome } from "./proxy-counters.ts"
 import { Route, type Way } from "./route.ts"
@@ -55,8 +68,12 @@ export class Exchange implements ResponseReceiver {
   /** What was sent of the body, as long as it is not too much. */
   #kept: Uint8Array[] | undefined
   #keptSize = 0
+  /** Until the other node's proxy takes it. */
+  #doesBodyWait = false
   #isLast: boolean
   #status = 0
+  /** Set while the application does what only the primary does. */
+  #endWrite: (() => void) | undefined
   /** Since when the primary that this was sent to is not the one that is known. */
   #lostMs: number | undefined
   #isOver = false
@@ -75,7 +92,7 @@ export class Exchange implements ResponseReceiver {
   }
 
   start(): void {
-    this.#route.find((way) => this.#go(way))
+    this.#find()
   }
 
   get hasAnswered(): boolean {
@@ -88,12 +105,13 @@ export class Exchange implements ResponseReceiver {
   }
 
   get isWaitingForClient(): boolean {
-    return this.#connection !== undefined && !this.#body.isWhole && !this.isCongested
+    const takesBody = this.#connection !== undefined && !this.#doesBodyWait
+    return takesBody && !this.#body.isWhole && !this.isCongested
   }
 
   /** Says how much of what has come belongs to the body, and could be sent. Throws when it is malformed. */
   takeBody(bytes: Uint8Array): number {
-    if (this.#connection === undefined || this.#body.isWhole) return 0
+    if (this.#connection === undefined || this.#body.isWhole || this.#doesBodyWait) return 0
     const count = this.#body.take(bytes, 0)
     const part = bytes.subarray(0, count)
     this.receivedSize += count
@@ -127,6 +145,10 @@ export class Exchange implements ResponseReceiver {
   // --- of the response ---
 
   interim(head: ResponseHead): void {
+    if (this.#doesBodyWait && head.status === 100) {
+      this.#doesBodyWait = false
+      return this.#client.flowChanged()
+    }
     if (this.#head.isHttp10) return
     this.#client.tcp.write(responseBytes(head, { fields: [], isChunked: false, isLast: false }))
   }
@@ -137,6 +159,7 @@ export class Exchange implements ResponseReceiver {
     }
     this.#status = head.status
     this.#kept = undefined
+    if (this.#route.isSafe) this.#writeEnded() // what follows may be events, without an end
     if (body instanceof ClosingBody) this.#isLast = true
     const bytes = responseBytes(head, {
       fields: this.#positionFields(),
@@ -182,6 +205,7 @@ export class Exchange implements ResponseReceiver {
     const connection = this.#connection
     this.#connection = undefined
     connection?.destroy()
+    this.#writeEnded()
     if (this.hasAnswered) {
       this.#finish("failed")
       return this.#client.tcp.destroy()
@@ -198,6 +222,10 @@ export class Exchange implements ResponseReceiver {
 
   // --- internal ---
 
+  #find(): void {
+    this.#route.find((way) => this.#go(way))
+  }
+
   #go(way: Way): void {
     this.#way = way
     if (way.to === "answer") return this.#answer(way)
@@ -212,27 +240,52 @@ export class Exchange implements ResponseReceiver {
   }
 
   #open(): void {
+    if (!this.#isStillRight) return this.#find()
     const upstream = this.#upstream as Upstream
     const ready = this.#mayReuse ? upstream.take() : undefined
     if (ready !== undefined) return this.#send(ready)
     upstream.connect().then(
-      (connection) => (this.#isOver ? upstream.release(connection) : this.#send(connection)),
+      (connection) => {
+        if (!this.#isOver && this.#isStillRight) return this.#send(connection)
+        upstream.release(connection)
+        if (!this.#isOver) this.#find()
+      },
       (error) => this.#notConnected(error),
     )
   }
 
+  /** Whether the application of this node is to do it, as it was when the way was found. */
+  get #isStillRight(): boolean {
+    if (this.#way?.to !== "application" || !this.#way.isTracked) return true
+    return this.#route.takesItHere
+  }
+
   #send(connection: UpstreamConnection): void {
     this.#connection = connection
+    const isOurs = this.#way?.to === "application" && this.#way.isTracked
+    if (isOurs && !this.#route.isRead) this.#endWrite = this.#context.writes.begin()
     const { hostname } = this.#context.cluster
     const forwardedBy = this.#way?.to === "primary" ? encodeURI(hostname) : undefined // ASCII
-    const extras = { origin: this.#origin, forwardedBy, upgrade: this.#upgrade }
+    const isFirst = this.#kept === undefined && this.receivedSize === 0
+    const isKept = this.#hasBody && forwardedBy !== undefined && isFirst
+    this.#doesBodyWait = isKept && this.#bodySize > KEPT_SIZE_MAX
+    if (isKept && !this.#doesBodyWait) this.#kept = []
+    const extras = {
+      ...{ origin: this.#origin, upgrade: this.#upgrade },
+      ...{ forwardedBy, doesBodyWait: this.#doesBodyWait },
+    }
     connection.send(requestBytes(this.#head, extras), this)
     if (!this.#hasBody) return
-    if (this.#kept === undefined && forwardedBy !== undefined && this.receivedSize === 0) {
-      this.#kept = []
+    if (valuesOf(this.#head.fields, BODY_WAITS_HEADER).length > 0) {
+      this.#client.tcp.write(CONTINUE_BYTES)
     }
     for (const part of this.#kept ?? []) connection.tcp.write(part)
     this.#client.flowChanged()
+  }
+
+  /** What is said of it; it is not known when it comes in chunks. */
+  get #bodySize(): number {
+    return Number(valuesOf(this.#head.fields, "content-length")[0] ?? Infinity)
   }
 
   get #upgrade(): string | undefined {
@@ -268,7 +321,7 @@ export class Exchange implements ResponseReceiver {
   }
 
   get #canSendAgain(): boolean {
-    return !this.#hasBody || this.#kept !== undefined
+    return !this.#hasBody || this.#kept !== undefined || this.receivedSize === 0
   }
 
   #isFromNoPrimary({ status, fields }: ResponseHead): boolean {
@@ -291,6 +344,11 @@ export class Exchange implements ResponseReceiver {
       ["Litefs-Position", token],
       ["Set-Cookie", setCookie(token, this.#origin.isSecure)],
     ]
+  }
+
+  #writeEnded(): void {
+    this.#endWrite?.()
+    this.#endWrite = undefined
   }
 
   #write(bytes: Uint8Array): void {
@@ -321,6 +379,7 @@ export class Exchange implements ResponseReceiver {
 
   #finish(outcome: Outcome): void {
     this.#isOver = true
+    this.#writeEnded()
     this.#route.cancel()
     this.#cancelBackoff?.()
     this.#connection?.destroy()

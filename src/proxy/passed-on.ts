@@ -11,6 +11,9 @@ import { type Field, type RequestHead, type ResponseHead, tokensOf } from "./mes
 /** Of a request that another node's proxy has sent on: its name. Such a request goes no further. */
 export const FORWARDED_BY_HEADER = "litefs-forwarded-by"
 
+/** Of such a request: its body comes when this node has said that it takes it, with 100 Continue. */
+export const BODY_WAITS_HEADER = "litefs-body-waits"
+
 /** Of a response to it: nothing was done, since this node is not the primary. */
 export const NOT_PRIMARY_HEADER = "litefs-not-primary"
 
@@ -29,6 +32,7 @@ const NOT_OF_REQUESTS = new Set<string>([
   ...BETWEEN_NEIGHBOURS,
   ...FORWARDED_KEYS,
   FORWARDED_BY_HEADER,
+  BODY_WAITS_HEADER,
   NOT_PRIMARY_HEADER,
   "host",
 ])
@@ -42,6 +46,7 @@ export interface RequestExtras {
   readonly origin: Origin
   /** This node's name, when the request goes to the proxy of another. */
   readonly forwardedBy: string | undefined
+  readonly doesBodyWait: boolean
   /** The protocol that the connection is to change to. */
   readonly upgrade: string | undefined
 }
@@ -53,6 +58,7 @@ export function requestBytes(head: RequestHead, extras: RequestExtras): Buffer {
   text += endToEnd(fields, NOT_OF_REQUESTS)
   for (const [name, value] of extras.origin.fields) text += `${name}: ${value}\r\n`
   if (extras.forwardedBy !== undefined) text += `Litefs-Forwarded-By: ${extras.forwardedBy}\r\n`
+  if (extras.doesBodyWait) text += "Litefs-Body-Waits: 1\r\n"
   if (isChunked(fields)) text += "Transfer-Encoding: chunked\r\n"
   if (extras.upgrade !== undefined) {
     text += `Connection: Upgrade\r\nUpgrade: ${extras.upgrade}\r\n`
@@ -61,6 +67,9 @@ export function requestBytes(head: RequestHead, extras: RequestExtras): Buffer {
   }
   return Buffer.from(`${text}\r\n`, "latin1")
 }
+
+/** What the other node's proxy waits for before it sends the body. */
+export const CONTINUE_BYTES = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n")
 
 export interface ResponseExtras {
   readonly fields: readonly (readonly [name: string, value: string])[]

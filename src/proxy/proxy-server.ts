@@ -19,6 +19,7 @@ import type { ProxyContext } from "./context.ts"
 import { PathPatterns } from "./path-pattern.ts"
 import { PositionWaiters } from "./position-waiters.ts"
 import { ProxyCounters } from "./proxy-counters.ts"
+import { RunningWrites } from "./running-writes.ts"
 import { TrackedDatabases } from "./tracked-databases.ts"
 import { Upstream } from "./upstream.ts"
 
@@ -41,6 +42,7 @@ export class ProxyServer {
       options,
       tracked: new TrackedDatabases(options.databases, cluster),
       waiters: new PositionWaiters(cluster, clock),
+      writes: new RunningWrites(clock),
       passthrough: new PathPatterns(options.passthrough),
       alwaysForward: new PathPatterns(options.alwaysForward),
       counters,
@@ -62,6 +64,11 @@ export class ProxyServer {
   *families(): Generator<MetricFamily> {
     const { counters, waiters } = this.#context
     yield* counters.families(this.#connections.size, waiters.count)
+  }
+
+  /** Resolves when the application does no write, or when the time is over: with how many it still does. */
+  settled(limitMs: number): Promise<number> {
+    return this.#context.writes.settled(limitMs)
   }
 
   /** Breaks what is still connected. */

@@ -35,10 +35,11 @@ const RETRY_MS = 100
 export class Route {
   /** A read may be asked for a second time when the first has come to nothing. */
   readonly isSafe: boolean
+  /** It may be done on any node. */
+  readonly isRead: boolean
   readonly tellsPosition: boolean
   readonly #context: ProxyContext
   readonly #path: string
-  readonly #isRead: boolean
   readonly #isForwarded: boolean
   readonly #wanted: readonly TokenEntry[]
   readonly #arrivedMs: number
@@ -50,7 +51,7 @@ export class Route {
     this.#path = pathOf(target)
     this.#arrivedMs = context.clock.monotonicMs()
     this.isSafe = READS.has(method)
-    this.#isRead = this.isSafe && !context.alwaysForward.matches(this.#path)
+    this.isRead = this.isSafe && !context.alwaysForward.matches(this.#path)
     this.#isForwarded = valuesOf(fields, FORWARDED_BY_HEADER).length > 0
     const told = valuesOf(fields, POSITION_HEADER)
     this.tellsPosition = told.length > 0
@@ -68,7 +69,7 @@ export class Route {
     const { passthrough, cluster } = this.#context
     if (passthrough.matches(this.#path)) return then({ to: "application", isTracked: false })
     if (this.isSafe && this.#path === HEALTH_PATH) return then(this.#health())
-    if (!this.#isRead) return this.#findPrimary(then)
+    if (!this.isRead) return this.#findPrimary(then)
     if (this.#canReadHere()) return then(APPLICATION)
     if (this.#isForwarded) return then(NOT_PRIMARY)
     this.#wait(
@@ -100,7 +101,7 @@ export class Route {
 
   #findPrimary(then: (way: Way) => void): void {
     const { cluster, options } = this.#context
-    if (this.#takesItHere()) return then(APPLICATION)
+    if (this.takesItHere) return then(APPLICATION)
     if (this.#isForwarded) return then(NOT_PRIMARY)
     const { isPrimary, primaryName, primaryProxyUrl } = cluster
     if (!isPrimary && options.mode === "fly-replay" && primaryName !== undefined) {
@@ -110,7 +111,7 @@ export class Route {
       return then({ to: "primary", url: primaryProxyUrl })
     }
     const isThere = () =>
-      this.#takesItHere() || (!cluster.isPrimary && cluster.primaryProxyUrl !== undefined)
+      this.takesItHere || (!cluster.isPrimary && cluster.primaryProxyUrl !== undefined)
     this.#wait(isThere, this.#restMs(), "primary", (isSo) => {
       if (isSo) this.#findPrimary(then)
       else then(this.#unavailable())
@@ -118,9 +119,9 @@ export class Route {
   }
 
   /** Whether the application here may do what is meant for the primary, or is good enough for it. */
-  #takesItHere(): boolean {
+  get takesItHere(): boolean {
     const { isPrimary, isHandingOff } = this.#context.cluster
-    return this.#isRead ? this.#canReadHere() : isPrimary && !isHandingOff
+    return this.isRead ? this.#canReadHere() : isPrimary && !isHandingOff
   }
 
   #canReadHere(): boolean {
@@ -129,7 +130,7 @@ export class Route {
 
   #restMs(): number {
     const { clock, options } = this.#context
-    const limitMs = options.redirectTimeoutMs + (this.#isRead ? options.readTimeoutMs : 0)
+    const limitMs = options.redirectTimeoutMs + (this.isRead ? options.readTimeoutMs : 0)
     return Math.max(0, this.#arrivedMs + limitMs - clock.monotonicMs())
   }
 
@@ -152,7 +153,7 @@ export class Route {
     const { cluster } = this.#context
     const isUnreachable = cluster.primaryName !== undefined && !cluster.isPrimary
     const problem = isUnreachable ? "the primary's proxy does not answer" : "no primary available"
-    const status = this.#isRead ? 504 : 503
+    const status = this.isRead ? 504 : 503
     const text = `Proxy error: ${problem}\n`
     return { to: "answer", status, text, fields: [["Retry-After", "1"]] }
   }

@@ -193,6 +193,55 @@ describe("supervise() passes to the command", () => {
   })
 })
 
+describe("supervise() lets the node leave before the command is told to stop", () => {
+  async function leaving() {
+    const scene = await running(
+      `trap 'echo told; exit 5' TERM; trap 'echo usr1' USR1; trap 'exit 5' USR2; echo started; ${SLEEP}`,
+    )
+    const left = Promise.withResolvers<void>()
+    scene.node.leaveNode = () => left.promise
+    scene.events.signal("SIGTERM")
+    return Object.assign(scene, { left, file: join(dir, `output-${sceneCount}`) })
+  }
+  const outcome = { code: 5, calls: ["ready", "leave", "close"], errors: [] }
+
+  test("and other signals reach the command meanwhile", async () => {
+    const scene = await leaving()
+    scene.events.signal("SIGUSR1")
+    await appeared(scene.file, /usr1/)
+    expect(scene.output()).not.toContain("told")
+    scene.left.resolve()
+    expect(await scene.outcome()).toEqual(outcome)
+  })
+
+  test("and does not wait longer when that fails", async () => {
+    const scene = await leaving()
+    scene.left.reject(new Error("nobody is there"))
+    expect(await scene.outcome()).toEqual(outcome)
+  })
+
+  test("and not for ever", async () => {
+    const scene = await leaving()
+    scene.clock.advance(5000)
+    expect(await scene.outcome()).toEqual(outcome)
+  })
+
+  test("and not when it is told a second time", async () => {
+    const scene = await leaving()
+    scene.events.signal("SIGTERM")
+    expect(await scene.outcome()).toEqual(outcome)
+  })
+
+  test("and closes the node when the command ends by itself, or the node fails", async () => {
+    const first = await leaving()
+    first.events.signal("SIGUSR2")
+    expect(await first.outcome()).toEqual(outcome)
+    const second = await leaving()
+    second.node.fail.resolve(new Error("disk gone"))
+    expect(await second.outcome()).toEqual({ ...outcome, code: 1, errors: ["disk gone"] })
+  })
+})
+
 describe("supervise() kills a command that was told to stop", () => {
   const STUBBORN = `trap '' TERM INT; echo started; ${SLEEP}`
 

@@ -69,7 +69,7 @@ class Scene {
   }
 }
 
-describe("Handoffs.leave()", () => {
+describe("Handoffs.leave(false)", () => {
   test.each<[what: string, streams: FakeStream[], takes: string, asked: string[]]>([
     ["nobody", [], "", []],
     [
@@ -111,21 +111,21 @@ describe("Handoffs.leave()", () => {
     ["no node with some of the databases", [{ name: "b", txid: 9, hasEverything: false }], "", []],
   ])("asks %s", async (_, streams, takes, asked) => {
     const scene = new Scene(streams, {}, takes === "" ? "" : `//${takes}:`)
-    await scene.handoffs.leave()
+    await scene.handoffs.leave(false)
     expect(scene.asked).toEqual(asked.map((name) => `http://${name}:1`))
   })
 
   test("asks nobody any more after 10 seconds", async () => {
     const streams = ["b", "c", "d"].map((name) => ({ name, txid: 9 }))
     const scene = new Scene(streams, {}, "none")
-    await scene.handoffs.leave()
+    await scene.handoffs.leave(false)
     expect(scene.asked).toEqual(["http://b:1", "http://c:1"])
   })
 
   test("does nothing on a node that is not the primary", async () => {
     const scene = new Scene([{ name: "b", txid: 9 }])
     scene.state = "replica"
-    await scene.handoffs.leave()
+    await scene.handoffs.leave(false)
     expect(scene.asked).toEqual([])
   })
 
@@ -135,7 +135,7 @@ describe("Handoffs.leave()", () => {
       { name: "b", txid: 8, url: "http://new:1" },
     ]
     const scene = new Scene(streams, {}, "none")
-    await scene.handoffs.leave()
+    await scene.handoffs.leave(false)
     expect(scene.asked).toEqual(["http://new:1"])
   })
 })

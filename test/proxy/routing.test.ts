@@ -284,6 +284,20 @@ describe("a write on a replica", () => {
   })
 })
 
+test("a read that breaks with the primary is asked again", async () => {
+  await using app = await RawServer.listen()
+  await using pair = await Pair.open({ alwaysForward: ["/live"] })
+  pair.replica.cluster.set({ primaryProxyUrl: `http://127.0.0.1:${app.port}` })
+  const answer = ask(pair.replica, "/live")
+  const first = await app.connection(0)
+  await first.until("GET /live")
+  first.socket.resetAndDestroy()
+  const second = await app.connection(1)
+  await second.until("GET /live")
+  second.write(ok("found"))
+  expect((await answer).text).toBe("found")
+})
+
 describe("a handoff", () => {
   test("holds writes on the old primary until there is a new one, which gets them", async () => {
     await using pair = await Pair.open()
@@ -320,8 +334,90 @@ describe("a handoff", () => {
     expect(pair.requests[0]).toMatch(/\r\n\r\nsome$/)
   })
 
-  test("a body that is too large to be kept is not sent again: 503", async () => {
+  test("waits for the writes that the application does, and for nothing else", async () => {
+    await using app = await RawServer.listen()
+    using proxy = new ProxyUnderTest(app.port, {
+      passthrough: ["/local"],
+      alwaysForward: ["/events", "/chat"],
+    })
+    const begin = async (line: string) => {
+      const client = await proxy.client()
+      client.write(`${line} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1`)
+      const served = await app.connection(app.connections.length)
+      await served.until(line)
+      return { client, served }
+    }
+    const settled = async () => (await proxy.server.settled(10)) === 0
+    for (const line of ["GET /", "OPTIONS /", "POST /local"]) await begin(line)
+    expect(await settled()).toBe(true)
+
+    const events = await begin("GET /events")
+    expect(await settled()).toBe(false)
+    events.served.write("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+    await events.client.until("data: 1")
+    expect(await settled()).toBe(true)
+
+    const chat = await begin("POST /chat") // what it stores in the end it has not stored yet
+    chat.served.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    await chat.client.until("x")
+    const upload = await begin("PUT /")
+    const gone = await begin("DELETE /")
+    const broken = await begin("PATCH /")
+    expect(await proxy.server.settled(10)).toBe(4)
+    const done = proxy.server.settled(20_000)
+    chat.served.write("0\r\n\r\n")
+    gone.client.destroy()
+    broken.served.socket.resetAndDestroy()
+    expect(await Promise.race([done, Bun.sleep(50)])).toBeUndefined()
+    upload.client.write("2")
+    upload.served.write(ok("done"))
+    expect(await done).toBe(0)
+  })
+
+  test("takes a write along that waits for an application which is not up", async () => {
+    await using pair = await Pair.open()
+    using proxy = new ProxyUnderTest(1) // nobody listens there
+    const answer = ask(proxy, "/", { method: "POST", body: "some" })
+    await Bun.sleep(50) // it has been tried, or is about to be: either way it is not done there
+    proxy.cluster.set({ isHandingOff: true })
+    expect(await proxy.server.settled(0)).toBe(0)
+    pair.replica.cluster.set({ isPrimary: true })
+    proxy.cluster.set({
+      isHandingOff: false,
+      isPrimary: false,
+      primaryProxyUrl: pair.replica.url,
+    })
+    expect((await answer).text).toBe("the replica")
+  })
+
+  test.each<[string, RequestInit["body"]]>([
+    ["of a known size", "#".repeat(200_000)],
+    ["in chunks", new Blob(["#".repeat(200_000)]).stream()],
+  ])("a large body, %s, goes to the node that takes it, and to no other", async (_, body) => {
+    await using turned = await RawServer.listen(async (connection: RawSocket) => {
+      await connection.until("\r\n\r\n")
+      connection.write("HTTP/1.1 503 No\r\nLitefs-Not-Primary: 1\r\nContent-Length: 0\r\n\r\n")
+    })
+    await using app = await RawServer.listen()
+    using primary = new ProxyUnderTest(app.port)
+    using replica = new ProxyUnderTest(1)
+    replica.follow(primary)
+    replica.cluster.set({ primaryProxyUrl: `http://127.0.0.1:${turned.port}` })
+    const answer = ask(replica, "/", { method: "POST", body })
+    const first = await turned.connection(0)
+    await first.ended()
+    replica.cluster.set({ primaryProxyUrl: primary.url })
+    const served = await app.connection(0)
+    await served.until(() => served.text.split("#").length === 200_001)
+    served.write(ok("done"))
+    expect((await answer).text).toBe("done")
+    expect(first.text).not.toContain("#")
+    expect(served.text).not.toContain("Litefs-Body-Waits")
+  })
+
+  test("a body that a node has begun to take is not sent again: 503", async () => {
     await using turned = await RawServer.listen((connection: RawSocket) => {
+      connection.write("HTTP/1.1 100 Continue\r\n\r\n")
       let size = 0
       connection.socket.on("data", (bytes) => {
         size += bytes.length
@@ -334,6 +430,15 @@ describe("a handoff", () => {
     const answer = ask(pair.replica, "/", { method: "POST", body: "x".repeat(200_000) })
     expect((await answer).status).toBe(503)
     expect(turned.connections).toHaveLength(1)
+  })
+
+  test("that takes longer than a write waits: 503", async () => {
+    await using pair = await Pair.open({ redirectTimeoutMs: 1 })
+    pair.primary.cluster.set({ isHandingOff: true })
+    for (const proxy of [pair.primary, pair.replica]) {
+      expect((await ask(proxy, "/", { method: "POST", body: "some" })).status).toBe(503)
+    }
+    expect(pair.requests).toEqual([])
   })
 })
 

@@ -8,6 +8,7 @@ export class FakeNode implements SupervisedNode {
   readonly fail = Promise.withResolvers<Error>()
   readonly failed = this.fail.promise
   isCandidate = true
+  leaveNode: (() => Promise<void>) | undefined
   closeNode: () => Promise<void> = async () => {}
 
   facts(): NodeFacts {
@@ -27,6 +28,12 @@ export class FakeNode implements SupervisedNode {
       this.becomeReady.reject(signal.reason)
     })
     return this.becomeReady.promise
+  }
+
+  leave(): Promise<void> | undefined {
+    if (this.leaveNode === undefined) return undefined
+    this.calls.push("leave")
+    return this.leaveNode()
   }
 
   close(): Promise<void> {

@@ -4,7 +4,8 @@ import { join } from "node:path"
 import { freePort, type NodeOptions, type Scope, type TestNode } from "./node.ts"
 import type { Random } from "./random.ts"
 
-const APP = join(import.meta.dir, "proxy-app.mjs")
+/** proxy-app.mjs */
+export const APP = join(import.meta.dir, "proxy-app.mjs")
 
 export interface Site {
   readonly node: TestNode

@@ -3,6 +3,8 @@
  *
  *     PORT=8080 DATABASE=/litefs/app.db JOURNAL_MODE=wal node proxy-app.mjs
  *
+ * With APP_VERSION=2 it needs what proxy-migration.mjs does.
+ *
  * POST /items     adds the body as an item: its number
  * GET  /items/ID  the item, or 404
  * GET  /          which process this is
@@ -15,7 +17,8 @@ import { createHash } from "node:crypto"
 import { createServer } from "node:http"
 import Database from "better-sqlite3"
 
-const { PORT, DATABASE, JOURNAL_MODE } = process.env
+const { PORT, JOURNAL_MODE, APP_VERSION = "1" } = process.env
+const { DATABASE = `${process.env.LITEFS_FUSE_DIR}/app.db` } = process.env
 const listeners = new Set()
 let db
 
@@ -27,8 +30,12 @@ function database() {
 function add(text) {
   db ??= new Database(DATABASE, { timeout: 10_000 })
   db.pragma(`journal_mode = ${JOURNAL_MODE}`)
-  db.exec("CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
-  return String(db.prepare("INSERT INTO items (text) VALUES (?)").run(text).lastInsertRowid)
+  if (APP_VERSION === "1") {
+    db.exec("CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
+    return String(db.prepare("INSERT INTO items (text) VALUES (?)").run(text).lastInsertRowid)
+  }
+  const sql = "INSERT INTO items (text, version, size) VALUES (?, 2, ?)"
+  return String(db.prepare(sql).run(text, text.length).lastInsertRowid)
 }
 
 function find(id) {
