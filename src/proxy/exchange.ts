@@ -38,7 +38,7 @@ import { tunnel } from "./tunnel.ts"
 import type { Upstream } from "./upstream.ts"
 import type { ResponseReceiver, UpstreamConnection } from "./upstream-connection.ts"
 
-/** For an application that is being started. */
+/** For an application that is being started, or longer when writes may wait longer for a primary. */
 export const APPLICATION_MS_MAX = 10_000
 const BACKOFF_MS = 25
 const BACKOFF_MS_MAX = 500
@@ -297,7 +297,7 @@ export class Exchange implements ResponseReceiver {
     if (this.#way?.to === "primary") return this.#retryPrimary(this.#way.url)
     const { clock, options } = this.#context
     const passedMs = clock.monotonicMs() - this.#startMs
-    if (passedMs >= APPLICATION_MS_MAX) {
+    if (passedMs >= Math.max(APPLICATION_MS_MAX, options.redirectTimeoutMs)) {
       const { host, port } = options.target
       const text = `Proxy error: the application at ${host}:${port}: ${messageOf(error)}\n`
       return this.#answer({ to: "answer", status: 502, text })

@@ -18,7 +18,7 @@ import {
 } from "./message-head.ts"
 
 /** Servers that do not say how long they keep a connection mostly keep it for 5 s or more. */
-const KEEP_ALIVE_MS = 4000
+const KEEP_ALIVE_MS = 2500
 const KEEP_ALIVE_MS_MAX = 60_000
 
 export interface ResponseReceiver {
@@ -139,9 +139,10 @@ export class UpstreamConnection implements TcpHandler {
     this.#isLast = head.isHttp10 || wants.includes("close") || body instanceof ClosingBody
     const [hint] = valuesOf(head.fields, "keep-alive")
     const seconds = hint === undefined ? undefined : /\btimeout=(\d{1,6})/.exec(hint)?.[1]
-    // A second less than it says: a request that crosses its end on the way would be lost.
+    // Half of what it says: a request that crosses its end would be lost, and a server that is busy looks at its
+    // timers before it looks at what has come.
     if (seconds !== undefined) {
-      this.keepAliveMs = Math.min(KEEP_ALIVE_MS_MAX, Math.max(0, Number(seconds) - 1) * 1000)
+      this.keepAliveMs = Math.min(KEEP_ALIVE_MS_MAX, Number(seconds) * 500)
     }
   }
 
