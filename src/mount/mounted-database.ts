@@ -117,9 +117,8 @@ export class MountedDatabase {
   }
 
   #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
-    const capture = this.#makeCapture(state, log)
-    capture.adopt(handover)
-    this.#capture = capture
+    this.#capture = this.#makeCapture(state, log)
+    this.#capture.adopt(handover)
     this.#hasComplained = false
   }
 
