@@ -1,10 +1,11 @@
 /**
  * What a client of the mount gets, as a ratio to plain ext4 in the same run. Run it through `scripts/bench`.
  *
- *   scripts/bench [--rounds N] [--ms N] [WORKLOAD…]
+ *   scripts/bench [--rounds N] [--ms N] [--forward-writes] [WORKLOAD…]
  *
  * The machine is noisy and a FUSE round trip costs 10 µs or 60 µs, depending on where the scheduler puts the two
- * sides. So rounds are interleaved (ext4, mount, ext4, mount, …) and medians compared.
+ * sides. So rounds are interleaved (ext4, mount, ext4, mount, …) and medians compared. With --forward-writes the
+ * mount has locks that are requests to the daemon.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
@@ -27,6 +28,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     ms: { type: "string", default: "700" },
+    "forward-writes": { type: "boolean", default: false },
   },
 })
 const workloads = positionals.length > 0 ? positionals : WORKLOADS
@@ -66,6 +68,7 @@ function startNode(): ChildProcess {
     [
       ...["mount", "--primary", "--fuse-dir", mount, "--data-dir", join(directory, "data")],
       ...["--http-addr", "127.0.0.1:0"],
+      ...(values["forward-writes"] ? ["--forward-writes"] : []),
     ],
     { stdio: ["ignore", "inherit", "pipe"] },
   )

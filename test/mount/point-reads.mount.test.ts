@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import { caughtUp, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 
 const READS = 1000
 
@@ -72,6 +72,26 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     await caughtUp(primary, replica, "a.db")
     const client = new LongClient(scope, replica, "a.db")
     expect(await requestsOfReads(replica, client)).toEqual([])
+  },
+  30_000,
+)
+
+test.skipIf(!canMount).each([
+  // PENDING, SHARED, and both given up again.
+  ["delete", 4],
+  // A read mark, and back.
+  ["wal", 2],
+])(
+  `%p mode${SEEN_LOCKS}: a point read of a warm database costs %d requests, for its locks`,
+  async (mode, count) => {
+    await using scope = new Scope()
+    const flags = [...flagsOf(SEEN_LOCKS), "--fuse-debug", "--log-level", "debug"]
+    const primary = await scope.node({ flags })
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec(`pragma journal_mode = ${mode}; ${SETUP}`)
+    const requests = await requestsOfReads(primary, client)
+    expect(requests.filter((line) => !/ SETLK /.test(line))).toEqual([])
+    expect(requests.length / READS).toBe(count)
   },
   30_000,
 )
