@@ -151,8 +151,13 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "readers") {
       const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
       console.log(`readers ${mode}: ${reads} reads`)
-    } else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
-    else if (kind === "faults") await sweepAll(job, random, mode)
+    } else if (kind === "shrink") {
+      const waits = await shrink({ random, mode, sizeMiB, cycles: 2 })
+      const { primaryMs, replicaMs } = waits
+      console.log(
+        `readers waited up to ${primaryMs} ms on the primary, ${replicaMs} ms on the replica`,
+      )
+    } else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
     else if (kind === "starts") await failStarts(job, random, mode)
     else if (kind === "lockpage") {

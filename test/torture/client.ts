@@ -123,7 +123,8 @@ export function stacksOf(pid: number): string {
   return readdirSync(tasks)
     .map((task) => {
       const state = /State:\s*(.*)/.exec(read(join(tasks, task, "status")))?.[1] ?? "?"
-      return `thread ${task} ${state}\n${read(join(tasks, task, "stack"))}`
+      const call = read(join(tasks, task, "syscall"))
+      return `thread ${task} ${state}, call ${call}\n${read(join(tasks, task, "stack"))}`
     })
     .join("\n")
 }

@@ -3,7 +3,7 @@
  * replaced; what they were told before must be there.
  */
 import type { Random } from "../support/random.ts"
-import { within } from "./client.ts"
+import { stacksOf, within } from "./client.ts"
 import type { Mode } from "./model.ts"
 import { inPair } from "./pair.ts"
 import { DATABASE, type Result, Round, type Writer } from "./round.ts"
@@ -67,7 +67,10 @@ async function killOnce(round: Round, result: Result): Promise<void> {
 }
 
 async function endWriters(round: Round, writers: readonly Writer[], result: Result): Promise<void> {
-  for (const { client } of writers) await within(ERROR_MS_MAX, client.exited)
+  for (const { client } of writers) {
+    if (await within(ERROR_MS_MAX, client.exited)) continue
+    console.warn(`${client.name} outlives its daemon:\n${stacksOf(client.pid)}`)
+  }
   for (const writer of writers) {
     if (await writer.client.kill()) result.unended += 1
     round.collect(writer)

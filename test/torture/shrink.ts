@@ -1,5 +1,6 @@
 /** A database that grows and shrinks by deletes, VACUUM and auto_vacuum, with a reader in another process. */
 import type { Random } from "../support/random.ts"
+import type { Client } from "./client.ts"
 import type { Mode } from "./model.ts"
 import { inPair } from "./pair.ts"
 import { DATABASE, Round } from "./round.ts"
@@ -7,6 +8,7 @@ import { DATABASE, Round } from "./round.ts"
 const STEP_MS_MAX = 300_000
 const ROW_SIZE = 2000
 const LONG_READ_MS = 5000
+const VERY_LONG_READ_MS = 60_000
 
 export interface ShrinkOptions {
   readonly random: Random
@@ -15,8 +17,15 @@ export interface ShrinkOptions {
   readonly cycles: number
 }
 
-export async function shrink(options: ShrinkOptions): Promise<void> {
-  return inPair(`shrink-${options.mode}`, async (pair) => {
+/** How long a reader was kept out at most. */
+export interface ShrinkWaits {
+  readonly primaryMs: number
+  readonly replicaMs: number
+}
+
+export async function shrink(options: ShrinkOptions): Promise<ShrinkWaits> {
+  let waits: ShrinkWaits = { primaryMs: 0, replicaMs: 0 }
+  await inPair(`shrink-${options.mode}`, async (pair) => {
     const { random, mode, sizeMiB, cycles } = options
     const round = new Round(pair, random, mode)
     const sql = async (text: string) => {
@@ -28,8 +37,9 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
       await round.setUp()
       await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
       await pair.settled(DATABASE)
-      round.startReader(pair.primary, LONG_READ_MS)
-      round.startReader(pair.replica)
+      const onPrimary = round.startReader(pair.primary, LONG_READ_MS)
+      const onReplica = round.startReader(pair.replica)
+      if (mode === "wal") round.startReader(pair.replica, VERY_LONG_READ_MS)
       for (let cycle = 0; cycle < cycles; cycle++) {
         const vacuum = random.pick(["none", "full", "incremental"])
         await sql(`PRAGMA auto_vacuum = ${vacuum}; VACUUM`)
@@ -50,9 +60,15 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
         await round.checkContent(pair.primary)
       }
       await round.end()
+      waits = { primaryMs: longestWait(onPrimary), replicaMs: longestWait(onReplica) }
       await round.check()
     } finally {
       await round.end()
     }
   })
+  return waits
+}
+
+function longestWait({ lines }: Client): number {
+  return Math.max(0, ...lines.map((line) => Number(/^waited (\d+)$/.exec(line)?.[1] ?? 0)))
 }

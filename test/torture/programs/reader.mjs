@@ -1,4 +1,5 @@
-// Reads snapshots until it is killed, and exits with 1 when one is not whole or changes while it is read.
+// Reads snapshots until it is killed, and exits with 1 when one is not whole or changes while it is read. Says
+// "waited MS" whenever it has taken longer than ever to be let in.
 // Argument: JSON {path, checks, holdMs, pauseMs}.
 import Database from "better-sqlite3"
 
@@ -9,10 +10,19 @@ const statements = checks.map((sql) => db.prepare(sql).pluck())
 const sum = db.prepare(
   "SELECT (SELECT max(n) FROM tx) || ' ' || (SELECT count(*) || ' ' || total(length(body)) FROM part)",
 )
+const enter = db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1")
+let worstMs = 0
 
 process.stdout.write("ready\n")
 for (;;) {
+  const startMs = performance.now()
   db.exec("BEGIN")
+  enter.get()
+  const waitedMs = Math.round(performance.now() - startMs)
+  if (waitedMs > worstMs) {
+    worstMs = waitedMs
+    process.stdout.write(`waited ${worstMs}\n`)
+  }
   const before = sum.pluck().get()
   if (holdMs > 0) sleep(Math.random() * holdMs)
   const problems = statements.flatMap((statement) => statement.all())
