@@ -25,6 +25,7 @@ import {
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { untilLocked } from "./lock-wait.ts"
+import { ReadersTurn } from "./readers-turn.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 import type { WalTarget } from "./wal-writer.ts"
 
@@ -62,6 +63,7 @@ export class MountedFiles {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #signal: AbortSignal
+  readonly #readersTurn: ReadersTurn
   #database: Fd | undefined
   #nodeId = 0
   #shm: Fd | undefined
@@ -74,6 +76,7 @@ export class MountedFiles {
     this.#clock = clock
     this.#log = log
     this.#signal = signal
+    this.#readersTurn = new ReadersTurn(clock)
   }
 
   /** The kernel's node of the database file, while it is attached. */
@@ -166,9 +169,15 @@ export class MountedFiles {
    */
   async exclusively(write: () => void): Promise<void> {
     const database = must(this.#database, "database")
-    await this.#until("write the database", (isLate) => access.tryLockFile(database, isLate))
+    await this.#readersTurn.over(this.#signal)
+    let sinceMs = this.#clock.monotonicMs() // nobody is let in
+    await this.#until("write the database", (isLate) => {
+      if (!isLate) sinceMs = this.#clock.monotonicMs()
+      return access.tryLockFile(database, isLate)
+    })
     write()
     access.releaseFile(database)
+    this.#readersTurn.begin(sinceMs)
   }
 
   /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */
