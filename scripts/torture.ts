@@ -7,6 +7,7 @@
  * `--seed THAT --only KIND --mode MODE`.
  */
 import { parseArgs } from "node:util"
+import { formatSize } from "../src/lib/size.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
@@ -148,10 +149,8 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(random, mode, result)
-    else if (kind === "readers") {
-      const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
-      console.log(`readers ${mode}: ${reads} reads`)
-    } else if (kind === "shrink") {
+    else if (kind === "readers") await readLong(job, random, mode)
+    else if (kind === "shrink") {
       const waits = await shrink({ random, mode, sizeMiB, cycles: 2 })
       const { primaryMs, replicaMs } = waits
       console.log(
@@ -180,6 +179,18 @@ async function handOver(random: Random, mode: Exclude<Mode, "mixed">, all: Resul
   const gapsMs = result.gapsMs.sort((a, b) => a - b)
   const median = gapsMs[Math.floor(gapsMs.length / 2)]
   console.log(`no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`)
+}
+
+async function readLong(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const roundMs = Math.min(READER_ROUND_MS, shareMs())
+  const { reads, transactions, behind, walSize } = await readers({ random, mode, roundMs })
+  job.result.acknowledged += transactions
+  const tenths = Array.from({ length: 10 }, (_, tenth) =>
+    behind.filter((_, index) => Math.floor((index * 10) / behind.length) === tenth),
+  )
+  const most = tenths.map((part) => Math.max(0, ...part)).join(" ")
+  console.log(`readers ${mode}: ${reads} reads, WAL of the replica ${formatSize(walSize)}`)
+  console.log(`transactions behind at most, in each tenth of the round: ${most}`)
 }
 
 /** Of the time that is left, what is due to one round. */
