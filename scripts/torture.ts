@@ -144,7 +144,7 @@ async function runRound(job: Job): Promise<void> {
   const roundStartMs = Date.now()
   try {
     if (kind === "client") await clientKill({ random, mode, kills: 50, result })
-    else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
+    else if (kind === "daemon") await daemonKill({ random, mode, kills: 25, result })
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
