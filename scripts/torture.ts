@@ -152,9 +152,9 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "readers") await readLong(job, random, mode)
     else if (kind === "shrink") {
       const waits = await shrink({ random, mode, sizeMiB, cycles: 2 })
-      const { primaryMs, replicaMs } = waits
+      const { statementMs, primaryMs, replicaMs } = waits
       console.log(
-        `readers waited up to ${primaryMs} ms on the primary, ${replicaMs} ms on the replica`,
+        `readers waited up to ${primaryMs} ms on the primary, ${replicaMs} ms on the replica; the longest statement took ${statementMs} ms`,
       )
     } else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
