@@ -9,6 +9,9 @@ const STEP_MS_MAX = 300_000
 const ROW_SIZE = 2000
 const LONG_READ_MS = 5000
 const VERY_LONG_READ_MS = 60_000
+/** SQLite is not fair: a reader that asks every 100 ms can miss the moments between many long transactions. */
+const PRIMARY_WAIT_MS_MAX = 600_000
+const REPLICA_WAIT_MS_MAX = 20_000
 
 export interface ShrinkOptions {
   readonly random: Random
@@ -44,9 +47,12 @@ export async function shrink(options: ShrinkOptions): Promise<ShrinkWaits> {
       await round.setUp()
       await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
       await pair.settled(DATABASE)
-      const onPrimary = round.startReader(pair.primary, LONG_READ_MS)
-      const onReplica = round.startReader(pair.replica)
-      if (mode === "wal") round.startReader(pair.replica, VERY_LONG_READ_MS)
+      const onPrimary = round.startReader(pair.primary, {
+        longMs: LONG_READ_MS,
+        timeoutMs: mode === "wal" ? 1000 : PRIMARY_WAIT_MS_MAX,
+      })
+      const onReplica = round.startReader(pair.replica, { timeoutMs: REPLICA_WAIT_MS_MAX })
+      if (mode === "wal") round.startReader(pair.replica, { longMs: VERY_LONG_READ_MS })
       for (let cycle = 0; cycle < cycles; cycle++) {
         const vacuum = random.pick(["none", "full", "incremental"])
         await sql(`PRAGMA auto_vacuum = ${vacuum}; VACUUM`)
