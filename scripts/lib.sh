@@ -32,11 +32,16 @@ need_program() {
   command -v "$1" >/dev/null || apt_install "$2"
 }
 
-# Installs the npm packages when there are none, or when package-lock.json has changed since.
+# Installs the npm packages when there are none, or when package-lock.json has changed since. A link leads to packages
+# that others use too: npm would empty their directory, and put one of its own in the place of the link.
 need_packages() {
   local stamp=node_modules/.litefs-lock-sum sum
   sum=$(sha256sum <package-lock.json)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then return; fi
+  if [ -L node_modules ]; then
+    say "node_modules is a link to packages of another package-lock.json, using them as they are"
+    return
+  fi
 
   command -v npm >/dev/null || die "Cannot install packages: there is no npm, install Node 20"
   local major

@@ -7,6 +7,7 @@
  * `--seed THAT --only KIND --mode MODE`.
  */
 import { parseArgs } from "node:util"
+import { formatSize } from "../src/lib/size.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
@@ -146,16 +147,19 @@ async function runRound(job: Job): Promise<void> {
   const roundStartMs = Date.now()
   try {
     if (kind === "client") await clientKill({ random, mode, kills: 50, result })
-    else if (kind === "daemon") await daemonKill({ random, mode, kills: 10, result })
+    else if (kind === "daemon") await daemonKill({ random, mode, kills: 25, result })
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(job, random, mode)
-    else if (kind === "readers") {
-      const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
-      console.log(`readers ${mode}: ${reads} reads`)
-    } else if (kind === "shrink") await shrink({ random, mode, sizeMiB, cycles: 2 })
-    else if (kind === "faults") await sweepAll(job, random, mode)
+    else if (kind === "readers") await readLong(job, random, mode)
+    else if (kind === "shrink") {
+      const waits = await shrink({ random, mode, sizeMiB, cycles: 2 })
+      const { statementMs, primaryMs, replicaMs } = waits
+      console.log(
+        `readers waited up to ${primaryMs} ms on the primary, ${replicaMs} ms on the replica; the longest statement took ${statementMs} ms`,
+      )
+    } else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
     else if (kind === "starts") await failStarts(job, random, mode)
     else if (kind === "lockpage") {
@@ -180,6 +184,18 @@ async function handOver(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const median = gapsMs[Math.floor(gapsMs.length / 2)]
   const gaps = `no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`
   console.log(`handoff ${mode}: ${gapsMs.length} without a kill, ${gaps}`)
+}
+
+async function readLong(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const roundMs = Math.min(READER_ROUND_MS, shareMs())
+  const { reads, transactions, behind, walSize } = await readers({ random, mode, roundMs })
+  job.result.acknowledged += transactions
+  const tenths = Array.from({ length: 10 }, (_, tenth) =>
+    behind.filter((_, index) => Math.floor((index * 10) / behind.length) === tenth),
+  )
+  const most = tenths.map((part) => Math.max(0, ...part)).join(" ")
+  console.log(`readers ${mode}: ${reads} reads, WAL of the replica ${formatSize(walSize)}`)
+  console.log(`transactions behind at most, in each tenth of the round: ${most}`)
 }
 
 /** Of the time that is left, what is due to one round. */

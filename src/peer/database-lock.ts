@@ -9,8 +9,9 @@
  *    it: RESERVED keeps other writers out before PENDING keeps them from their commit, and CKPT comes before
  *    WRITE as in a checkpoint.
  * 2. From RESERVED on the journal mode cannot change. Beside the journal of a dead writer EXCLUSIVE comes before.
- * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done: by
- *    PENDING, and in WAL mode, where every reader shares the mark of the others, by a recovery that seems to run.
+ * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done, or for as
+ *    long as lock-wait.ts says: by PENDING, and in WAL mode, where every reader shares the mark of the others, by a
+ *    recovery that seems to run.
  */
 import { join } from "node:path"
 import type { Clock } from "../lib/clock.ts"
@@ -99,7 +100,12 @@ export class DatabaseLock implements Disposable {
     let open: (() => void) | undefined
     try {
       await this.#until((isLate) => {
-        if (isLate) open ??= new WalIndexFile(shm).close()
+        if (isLate) {
+          open ??= new WalIndexFile(shm).close()
+        } else {
+          open?.()
+          open = undefined
+        }
         return access.tryLockReaders(shm)
       })
     } finally {

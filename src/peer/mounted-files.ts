@@ -25,6 +25,8 @@ import {
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { untilLocked } from "./lock-wait.ts"
+import { PATIENCE_MS, Patience } from "./patience.ts"
+import { ReadersTurn } from "./readers-turn.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 import type { WalTarget } from "./wal-writer.ts"
 
@@ -62,6 +64,8 @@ export class MountedFiles {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #signal: AbortSignal
+  readonly #readersTurn: ReadersTurn
+  readonly #patience: Patience
   #database: Fd | undefined
   #nodeId = 0
   #shm: Fd | undefined
@@ -74,6 +78,8 @@ export class MountedFiles {
     this.#clock = clock
     this.#log = log
     this.#signal = signal
+    this.#readersTurn = new ReadersTurn(clock)
+    this.#patience = new Patience(clock)
   }
 
   /** The kernel's node of the database file, while it is attached. */
@@ -166,9 +172,18 @@ export class MountedFiles {
    */
   async exclusively(write: () => void): Promise<void> {
     const database = must(this.#database, "database")
-    await this.#until("write the database", (isLate) => access.tryLockFile(database, isLate))
+    await this.#readersTurn.over(this.#signal)
+    const startMs = this.#clock.monotonicMs()
+    let sinceMs = startMs // nobody is let in
+    const attempt = (isLate: boolean) => {
+      if (!isLate) sinceMs = this.#clock.monotonicMs()
+      return access.tryLockFile(database, isLate)
+    }
+    await this.#until("write the database", attempt, this.#patience.leftMs)
+    this.#patience.spend(sinceMs - startMs)
     write()
     access.releaseFile(database)
+    this.#readersTurn.begin(sinceMs)
   }
 
   /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */
@@ -192,13 +207,18 @@ export class MountedFiles {
     return join(this.#directory, this.#name + suffix)
   }
 
-  #until(what: string, attempt: (isLate: boolean) => boolean): Promise<void> {
+  #until(
+    what: string,
+    attempt: (isLate: boolean) => boolean,
+    patienceMs = PATIENCE_MS,
+  ): Promise<void> {
     let hasComplained = false
     const waited = (waitedMs: number) => {
       if (waitedMs <= COMPLAINT_MS || hasComplained) return
       hasComplained = true
       this.#log.warn(`waiting for readers to ${what}`, { db: this.#name })
     }
-    return untilLocked({ clock: this.#clock, signal: this.#signal, waited }, attempt)
+    const wait = { clock: this.#clock, signal: this.#signal, patienceMs, waited }
+    return untilLocked(wait, attempt)
   }
 }

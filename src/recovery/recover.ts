@@ -76,6 +76,9 @@ export function believed(databases: RecoveredDatabases): string[] {
   return [...databases].filter(([, state]) => state?.isBelieved === true).map(([name]) => name)
 }
 
+/** Which of the two it is, its frames alone do not tell. */
+const WAL_SET_ASIDE =
+  "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
 const buffer = allocate(1 << 20)
 const sum = new Uint32Array(2)
 
@@ -89,7 +92,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
     const state = recoverFile(name, dataDir, database, ltx, last, log)
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
     if (kept !== undefined) {
-      log.warn("set aside a WAL with commits that are in no LTX file", { db: name, file: kept })
+      log.warn(WAL_SET_ASIDE, { db: name, file: kept })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
     removeLeftovers(dataDir.databaseDir(name))

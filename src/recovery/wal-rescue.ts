@@ -52,18 +52,18 @@ export function copyFromWal(
 }
 
 /**
- * Removes a WAL whose commits are all in the database. One that holds other commits is set aside instead;
- * returns the name it has then.
+ * Removes a WAL that ends where the database is. One that ends elsewhere is set aside instead: it is torn, so that its
+ * last whole commit is an older one, or it holds commits that the database does not. Returns the name it has then.
  */
 export function leaveWal(path: string, sums: PageChecksums, nowMs: number): string | undefined {
-  if (!holdsOther(path, sums)) {
+  if (!endsElsewhere(path, sums)) {
     unlinkFile("wal:unlink", path)
     return undefined
   }
   return setAside(path, "removed", nowMs)
 }
 
-function holdsOther(path: string, sums: PageChecksums): boolean {
+function endsElsewhere(path: string, sums: PageChecksums): boolean {
   using source = FileSource.open(path)
   if (source === undefined) return false
   const reader = new WalReader(source)

@@ -74,6 +74,30 @@ if (canMount) {
   }, 30_000)
 }
 
+// Without it every new reader would wait for the old one: PENDING is held until that is done.
+test.skipIf(!canMount)(
+  "in a rollback mode, new readers get in while a transaction waits for a long one",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    const before = await expectSame(primary, replica, "a.db")
+    const long = new LongClient(scope, replica, "a.db")
+    await long.exec("begin")
+    expect(await long.value("select count(*) from t")).toBe(1)
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    await replica.logged(/msg="waiting for readers to write the database"/)
+    expect(sqlite3(replica, "a.db", ".timeout 10000\nselect count(*) from t")).toBe("1")
+    expect(pos(replica, "a.db")).toBe(before)
+    await long.exec("commit")
+    await expectSame(primary, replica, "a.db")
+    expect(await long.value("select count(*) from t")).toBe(2)
+    await long.close()
+  },
+  60_000,
+)
+
 test.skipIf(!canMount)(
   "a replica makes, removes and changes no database, and loses none",
   async () => {

@@ -30,6 +30,8 @@ import { ltxFile } from "../support/ltx-file.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 
+const WAL_SET_ASIDE =
+  "warn: set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
 const INSERT = "INSERT INTO t(a) VALUES(hex(randomblob(200)))"
 
 function recover(directory: DataDirectory, name = "app.db") {
@@ -181,7 +183,7 @@ describe("recoverDatabase()", () => {
     ["replays the log without a WAL", ["info: replayed transactions"], rmSync],
     [
       "replays the log when the WAL is torn",
-      ["info: replayed transactions", "warn: set aside a WAL with commits that are in no LTX file"],
+      ["info: replayed transactions", WAL_SET_ASIDE],
       (path: string) => truncateSync(path, statSync(path).size - 100),
     ],
   ])("recoverDatabase() %s", (_, lines, spoil) => {
@@ -301,9 +303,7 @@ describe("recoverDatabase()", () => {
     database.save()
     const found = recover(directory)
     expectAt(database, image, 3, found)
-    expect(found.log.lines.at(-1)).toBe(
-      "warn: set aside a WAL with commits that are in no LTX file",
-    )
+    expect(found.log.lines.at(-1)).toBe(WAL_SET_ASIDE)
     expect(readdirSync(database.path()).some((name) => /^wal\.removed-\d+$/.test(name))).toBe(true)
   })
 })

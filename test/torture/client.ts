@@ -3,7 +3,7 @@
  * without ever trusting that it ends.
  */
 import { type ChildProcess, spawn } from "node:child_process"
-import { closeSync, existsSync, openSync, readdirSync, readFileSync } from "node:fs"
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
 import { join, resolve } from "node:path"
 
 const ROOT = resolve(import.meta.dir, "../..")
@@ -123,9 +123,30 @@ export function stacksOf(pid: number): string {
   return readdirSync(tasks)
     .map((task) => {
       const state = /State:\s*(.*)/.exec(read(join(tasks, task, "status")))?.[1] ?? "?"
-      return `thread ${task} ${state}\n${read(join(tasks, task, "stack"))}`
+      const call = read(join(tasks, task, "syscall"))
+      return `thread ${task} ${state}, call ${call}\n${read(join(tasks, task, "stack"))}`
     })
     .join("\n")
+}
+
+/** Whether a process has files open below a directory that is a mount still, and not one that was there before. */
+export function usesMount(pid: number, directory: string): boolean {
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n")
+  const ids = new Set(mounts.filter((line) => line.split(" ")[4] === directory).map(idOf))
+  const files = `/proc/${pid}/fd`
+  try {
+    return readdirSync(files).some((fd) => {
+      if (!readlinkSync(join(files, fd)).startsWith(`${directory}/`)) return false
+      const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8")
+      return ids.has(/^mnt_id:\s*(\d+)/m.exec(info)?.[1] ?? "")
+    })
+  } catch {
+    return false // it has ended
+  }
+}
+
+function idOf(line: string): string {
+  return line.split(" ")[0] as string
 }
 
 /** Whether the promise settles in time. */

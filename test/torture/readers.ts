@@ -2,8 +2,9 @@
  * Readers on a replica while its primary writes as fast as it can: none ever sees an error, half a transaction, or one
  * that is older than the last; one keeps its snapshot for the whole round, and nobody falls behind for it.
  */
-import { writeFileSync } from "node:fs"
+import { statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DataDir } from "../../src/store/data-dir.ts"
 import { output, sqlite3, start } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { Scope } from "../support/node.ts"
@@ -21,9 +22,18 @@ export interface ReadersOptions {
   readonly roundMs: number
 }
 
-/** Returns how often was read. */
-export async function readers({ random, mode, roundMs }: ReadersOptions): Promise<number> {
-  let reads = 0
+export interface ReadersResult {
+  readonly reads: number
+  readonly transactions: number
+  /** How many transactions the replica was behind, once a second. */
+  readonly behind: readonly number[]
+  /** Of the replica at the end, when the long reader has its snapshot still. */
+  readonly walSize: number
+}
+
+export async function readers({ random, mode, roundMs }: ReadersOptions): Promise<ReadersResult> {
+  let [reads, transactions, walSize] = [0, 0, 0]
+  const lag: number[] = []
   await inPair(`readers-${mode}`, async (pair) => {
     await using scope = new Scope()
     const { primary, replica } = pair
@@ -49,16 +59,19 @@ export async function readers({ random, mode, roundMs }: ReadersOptions): Promis
       const at = async (node: typeof primary) =>
         Number.parseInt(await pair.position(node, "a.db"), 16)
       const behind = (await at(primary)) - (await at(replica))
+      lag.push(behind)
       if (behind > BEHIND_MAX) throw new Error(`the replica is ${behind} transactions behind`)
       if (seen !== undefined && !Bun.deepEquals(await long.rows(SNAPSHOT), seen)) {
         throw new Error("the snapshot of a long reader has changed")
       }
     }
+    walSize =
+      statSync(new DataDir(replica.data).path("a.db", "wal"), { throwIfNoEntry: false })?.size ?? 0
     writeFileSync(done, "")
-    await output(writer)
+    transactions = Number(await output(writer))
     for (const reader of running) reads += Number(await output(reader))
     await pair.settled("a.db")
     await long.close()
   })
-  return reads
+  return { reads, transactions, behind: lag, walSize }
 }

@@ -108,13 +108,14 @@ export class Round {
   }
 
   /** In WAL mode it holds its snapshots for long; in the others that would keep all writers out. */
-  startReader(node: TestNode, longMs = 400): Client {
+  startReader(node: TestNode, { longMs = 400, timeoutMs = 60_000 } = {}): Client {
     const isLong = this.mode === "wal" || node !== this.pair.primary
     const command = program("reader", {
       path: this.#path(node),
       checks: CHECKS,
       holdMs: isLong ? longMs : 0,
       pauseMs: isLong ? 5 : 150,
+      timeoutMs,
     })
     return this.client(node === this.pair.primary ? "reader" : "replica's reader", command)
   }

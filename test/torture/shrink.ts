@@ -1,5 +1,6 @@
 /** A database that grows and shrinks by deletes, VACUUM and auto_vacuum, with a reader in another process. */
 import type { Random } from "../support/random.ts"
+import type { Client } from "./client.ts"
 import type { Mode } from "./model.ts"
 import { inPair } from "./pair.ts"
 import { DATABASE, Round } from "./round.ts"
@@ -7,6 +8,10 @@ import { DATABASE, Round } from "./round.ts"
 const STEP_MS_MAX = 300_000
 const ROW_SIZE = 2000
 const LONG_READ_MS = 5000
+const VERY_LONG_READ_MS = 60_000
+/** SQLite is not fair: a reader that asks every 100 ms can miss the moments between many long transactions. */
+const PRIMARY_WAIT_MS_MAX = 600_000
+const REPLICA_WAIT_MS_MAX = 20_000
 
 export interface ShrinkOptions {
   readonly random: Random
@@ -15,21 +20,39 @@ export interface ShrinkOptions {
   readonly cycles: number
 }
 
-export async function shrink(options: ShrinkOptions): Promise<void> {
-  return inPair(`shrink-${options.mode}`, async (pair) => {
+/**
+ * How long a reader was kept out at most. In a rollback mode a transaction that does not fit the cache keeps readers
+ * of the primary out from there to its end, on any file system.
+ */
+export interface ShrinkWaits {
+  readonly statementMs: number // the longest on the primary
+  readonly primaryMs: number
+  readonly replicaMs: number
+}
+
+export async function shrink(options: ShrinkOptions): Promise<ShrinkWaits> {
+  let waits: ShrinkWaits = { statementMs: 0, primaryMs: 0, replicaMs: 0 }
+  await inPair(`shrink-${options.mode}`, async (pair) => {
     const { random, mode, sizeMiB, cycles } = options
     const round = new Round(pair, random, mode)
+    let statementMs = 0
     const sql = async (text: string) => {
+      const startMs = Date.now()
       const setup = `PRAGMA busy_timeout = 60000; PRAGMA journal_mode = ${mode};`
       const cache = `PRAGMA cache_size = ${random.pick([2000, 50])};`
       await round.run(setup + cache + text, STEP_MS_MAX)
+      statementMs = Math.max(statementMs, Date.now() - startMs)
     }
     try {
       await round.setUp()
       await sql("CREATE TABLE big (id INTEGER PRIMARY KEY, body BLOB)")
       await pair.settled(DATABASE)
-      round.startReader(pair.primary, LONG_READ_MS)
-      round.startReader(pair.replica)
+      const onPrimary = round.startReader(pair.primary, {
+        longMs: LONG_READ_MS,
+        timeoutMs: mode === "wal" ? 1000 : PRIMARY_WAIT_MS_MAX,
+      })
+      const onReplica = round.startReader(pair.replica, { timeoutMs: REPLICA_WAIT_MS_MAX })
+      if (mode === "wal") round.startReader(pair.replica, { longMs: VERY_LONG_READ_MS })
       for (let cycle = 0; cycle < cycles; cycle++) {
         const vacuum = random.pick(["none", "full", "incremental"])
         await sql(`PRAGMA auto_vacuum = ${vacuum}; VACUUM`)
@@ -50,9 +73,16 @@ export async function shrink(options: ShrinkOptions): Promise<void> {
         await round.checkContent(pair.primary)
       }
       await round.end()
+      const [primaryMs, replicaMs] = [longestWait(onPrimary), longestWait(onReplica)]
+      waits = { statementMs, primaryMs, replicaMs }
       await round.check()
     } finally {
       await round.end()
     }
   })
+  return waits
+}
+
+function longestWait({ lines }: Client): number {
+  return Math.max(0, ...lines.map((line) => Number(/^waited (\d+)$/.exec(line)?.[1] ?? 0)))
 }
