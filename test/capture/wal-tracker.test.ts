@@ -707,7 +707,7 @@ describe("WalTracker, model", () => {
         throw error
       }
     }
-  })
+  }, 30_000)
 })
 
 /** The database after the first `count` frames of the WAL. */
