@@ -10,7 +10,7 @@ import { join } from "node:path"
 const LAYERS = [
   ["main"],
   ["litefs"],
-  ["cli"],
+  ["cli", "node"],
   ["config"],
   ["proxy"],
   ["http"],

@@ -1,0 +1,74 @@
+/** The API of this node: the routes of everybody put together, and what every answer says of the node. */
+import type { HaltLocks } from "../cluster/halt-locks.ts"
+import type { Member } from "../cluster/member.ts"
+import { haltRoutes } from "../http/halt.ts"
+import type { Handoffs } from "../http/handoffs.ts"
+import { roleRoutes } from "../http/roles.ts"
+import { ApiServer } from "../http/server.ts"
+import type { StatusApi } from "../http/status-api.ts"
+import type { TlsFiles } from "../http/tls-files.ts"
+import { systemClock } from "../lib/clock.ts"
+import { logger } from "../lib/log.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import { PROXY_HEADER } from "../wire/protocol.ts"
+import type { OtherNodes } from "./other-nodes.ts"
+import type { ServedDatabases } from "./served-databases.ts"
+import type { ThisNode } from "./this-node.ts"
+
+const log = logger("litefs")
+
+export interface ApiContext {
+  readonly node: ThisNode
+  readonly others: OtherNodes
+  readonly member: Member
+  readonly api: StatusApi
+  readonly handoffs: Handoffs
+  readonly served: ServedDatabases
+  readonly locks: HaltLocks
+  readonly authToken: string | undefined
+  readonly tls: TlsFiles | undefined
+  /** Where the proxy of this node is, or its port; undefined when it has none. */
+  readonly proxyUrl: string | undefined
+}
+
+export function apiServer(context: ApiContext): ApiServer {
+  const { node, others, member, api, handoffs, served, locks, authToken, tls } = context
+  const { proxyUrl } = context
+  const clock = systemClock
+  return new ApiServer(
+    {
+      ...api.routes,
+      ...roleRoutes({
+        ...handoffs.routes,
+        member,
+        clock,
+        clusterId: () => node.clusterId.value,
+      }),
+      ...haltRoutes({ locks, clock, id: node.id }),
+      ...served.routes,
+    },
+    {
+      headers: {
+        ...node.headers,
+        ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
+      },
+      changingHeaders: () => node.answerHeaders,
+      ...{ authToken, tls, clock },
+      onRequest: (headers) => void others.check.hear(headers),
+    },
+  )
+}
+
+export function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
+  if (!isOpenToAll(options)) return
+  log.warn("whoever reaches the API can read and replace databases, set --auth-token-file", {
+    http: `${options.httpAddr.host}:${port}`,
+  })
+}
+
+/** Whether other machines reach the API and need to show nothing. */
+function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
+  if (authToken !== undefined) return false
+  const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
+  return !asksForCertificates && !/^(127\.|::1$|localhost$)/i.test(httpAddr.host)
+}

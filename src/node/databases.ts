@@ -1,0 +1,91 @@
+/**
+ * What the main thread knows of the databases of this node: where they are, on which history, and which of them the
+ * primary does not have; and who hears when that changes.
+ *
+ * The memory is shared. The thread that has a database writes it, everybody reads it.
+ */
+import type { LeaseRecord } from "../cluster/lease.ts"
+import { logger } from "../lib/log.ts"
+import type { Pos } from "../ltx/pos.ts"
+import { Counters } from "../store/counters.ts"
+import { Positions } from "../store/positions.ts"
+import { RecentTransactions } from "../store/recent-transactions.ts"
+import { SharedFlags } from "../store/shared-flags.ts"
+
+const log = logger("litefs")
+
+/** Grows with every change of the primary; 1 as long as the flags say who it is. */
+export function epochOf(record: LeaseRecord | undefined): bigint {
+  return BigInt(record?.epoch ?? 0) + 1n
+}
+
+export class Databases {
+  readonly positions = Positions.create()
+  readonly recent = RecentTransactions.create()
+  readonly counters = Counters.create()
+  readonly flags = SharedFlags.create()
+  readonly #listeners = new Set<() => void>()
+  /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
+  #epoch = epochOf(undefined)
+  /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
+  readonly #unknown = new Set<string>()
+
+  get epoch(): bigint {
+    return this.#epoch
+  }
+
+  get unknownCount(): number {
+    return this.#unknown.size
+  }
+
+  /** Of databases that there are. */
+  livePositions(): Map<string, Pos> {
+    const positions = new Map<string, Pos>()
+    for (let slot = 0; slot < this.positions.count; slot++) {
+      const { pos, commit } = this.positions.read(slot)
+      if (commit > 0) positions.set(this.positions.name(slot), pos)
+    }
+    return positions
+  }
+
+  currentPositions(): Map<string, Pos> {
+    const positions = new Map<string, Pos>()
+    for (let slot = 0; slot < this.positions.count; slot++) {
+      positions.set(this.positions.name(slot), this.positions.read(slot).pos)
+    }
+    return positions
+  }
+
+  position(database: string): Pos | undefined {
+    const slot = this.positions.find(database)
+    return slot === undefined ? undefined : this.positions.read(slot).pos
+  }
+
+  hasHistory(database: string): boolean {
+    return (this.position(database)?.txid ?? 0n) > 0n
+  }
+
+  reachEpoch(epoch: bigint): void {
+    if (epoch <= this.#epoch) return
+    this.#epoch = epoch
+    this.announceChange() // reads wait for it
+  }
+
+  noteUnknown(database: string): void {
+    if (this.#unknown.has(database)) return
+    this.#unknown.add(database)
+    log.warn("the primary does not have a database that is here, it stays as it is", {
+      db: database,
+    })
+  }
+
+  announceChange(): void {
+    this.flags.lowerChanged()
+    for (const listener of this.#listeners) listener()
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}

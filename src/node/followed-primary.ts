@@ -1,0 +1,131 @@
+/**
+ * The primary that this node follows, as long as it is a replica: the connection to it (cluster/following.ts), how far
+ * what comes is applied, and what else the primary tells.
+ *
+ * Who the primary is and where, others know (role.ts, other-nodes.ts); what comes goes to the peer thread.
+ */
+import type { EchoFilter } from "../cluster/echo-filter.ts"
+import { follow } from "../cluster/following.ts"
+import { LagTracker } from "../cluster/lag-tracker.ts"
+import type { Member } from "../cluster/member.ts"
+import type { Replica } from "../cluster/replica.ts"
+import { ReplicaProgress } from "../cluster/replica-progress.ts"
+import type { StatusApi } from "../http/status-api.ts"
+import { systemClock } from "../lib/clock.ts"
+import type { PeerWorker } from "../peer/peer-worker.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
+import { type Databases, epochOf } from "./databases.ts"
+import type { OtherNodes } from "./other-nodes.ts"
+import type { ThisNode } from "./this-node.ts"
+
+export interface FollowedPrimaryContext {
+  readonly node: ThisNode
+  readonly others: OtherNodes
+  readonly member: Member
+  readonly databases: Databases
+  readonly lag: SharedLag
+  readonly peer: PeerWorker
+  /** On the way to the peer thread. */
+  readonly echoes: EchoFilter
+  api(): StatusApi
+  /** The primary offers its role. */
+  takeOffer(token: string, url: string): void
+  /** The node is where the primary was. */
+  ready(): void
+}
+
+export class FollowedPrimary {
+  readonly progress: ReplicaProgress
+  readonly #context: FollowedPrimaryContext
+  readonly #tracker: LagTracker
+  #replica: Replica | undefined
+  #hasFollowed = false
+  #name: string | undefined
+  #proxyUrl: string | undefined
+
+  constructor(context: FollowedPrimaryContext) {
+    const { echoes, lag, databases, api } = context
+    this.#context = context
+    this.progress = new ReplicaProgress(echoes, systemClock, lag, (name) =>
+      databases.hasHistory(name),
+    )
+    this.#tracker = new LagTracker(lag, systemClock, () => api().status.changed())
+  }
+
+  /** Whether there is or was one, since the start. */
+  get hasFollowed(): boolean {
+    return this.#hasFollowed
+  }
+
+  /** The last name that is known. */
+  get name(): string | undefined {
+    return this.#name
+  }
+
+  /** Of its proxy, while it is connected. */
+  get proxyUrl(): string | undefined {
+    return this.#proxyUrl
+  }
+
+  follow(): void {
+    const { node, others, member, databases, peer, echoes, takeOffer, ready } = this.#context
+    const api = this.#context.api()
+    const { lease, clusterId, filter } = node
+    const { urls, check } = others
+    const tracker = this.#tracker
+    const { progress } = this
+    this.#hasFollowed = true
+    const replica = follow({
+      ...{ member, lease, urls, headers: () => node.requestHeaders },
+      onOffer: takeOffer,
+      check: (headers, url) => check.checkPrimary(headers, url),
+      replica: {
+        tls: () => others.tls,
+        ...(filter === undefined ? {} : { databases: filter }),
+        clock: systemClock,
+        sink: progress,
+        positions: () => databases.currentPositions(),
+        onProxy: (url) => {
+          this.#proxyUrl = url
+        },
+        onPrimary: (name) => {
+          if (name === undefined) this.#proxyUrl = undefined
+          if (member.isPrimary) return
+          peer.setPrimary(name)
+          api.setPrimaryName(name)
+          this.#name = name ?? this.#name
+          if (name === undefined) return
+          echoes.connected()
+          tracker.connected()
+          progress.connected()
+        },
+        onUnknown: (database) => databases.noteUnknown(database),
+        onHeartbeat: (timestampMs, applied) => {
+          tracker.heartbeat(timestampMs, applied)
+          const epoch = epochOf(lease.record)
+          const reached = () => databases.reachEpoch(epoch)
+          applied.then(reached, () => {}) // the connection ends with it
+        },
+        onHead: (database, txid) => progress.head(database, txid),
+        onClusterId: (id) => clusterId.check(id),
+      },
+    })
+    this.#replica = replica
+    void replica.ready.then(ready)
+  }
+
+  /** Resolves when nothing comes any more. */
+  async unfollow(): Promise<void> {
+    await this.close()
+    this.#replica = undefined
+  }
+
+  /** Connects anew: then the primary sends what is missing. */
+  reconnect(): void {
+    this.#replica?.reconnect()
+  }
+
+  async close(): Promise<void> {
+    await this.#replica?.close()
+  }
+}

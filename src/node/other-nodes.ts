@@ -1,0 +1,83 @@
+/**
+ * The other nodes as this one reaches them: where the primary may be, what they answer, and with which of them it has
+ * nothing to do.
+ */
+import type { HeardLease, LeaseRecord } from "../cluster/lease.ts"
+import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../cluster/node-client.ts"
+import { type PeerAnswer, peerAnswer } from "../cluster/peer-answer.ts"
+import { PeerCheck } from "../cluster/peer-check.ts"
+import { PrimaryUrls } from "../cluster/primary-urls.ts"
+import type { TlsMaterial } from "../cluster/replica.ts"
+import type { TlsFiles } from "../http/tls-files.ts"
+import { systemClock } from "../lib/clock.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import type { ThisNode } from "./this-node.ts"
+
+/** For another node to answer a question. A handoff may take its time. */
+const CALL_MS_MAX = 15_000
+
+export class OtherNodes {
+  readonly urls: PrimaryUrls
+  readonly check: PeerCheck
+  readonly #node: ThisNode
+  readonly #tls: TlsFiles | undefined
+  readonly #agents = new NodeAgents()
+
+  constructor(
+    { role, peers = [] }: LiteFSOptions,
+    node: ThisNode,
+    tls: TlsFiles | undefined,
+    heard: (record: HeardLease) => void,
+  ) {
+    const { lease, run, clusterId } = node
+    this.#node = node
+    this.#tls = tls
+    this.urls = new PrimaryUrls({
+      hint: role.kind === "replica" ? role.primaryUrl : undefined,
+      peers,
+      own: () => node.url,
+      record: () => lease.record,
+      reachedAt: (id) => lease.reachedAt(id),
+    })
+    this.check = new PeerCheck({ id: lease.id, run, clusterId, heard })
+  }
+
+  /** What this node shows, and what it believes. */
+  get tls(): TlsMaterial {
+    return this.#tls?.current() ?? {}
+  }
+
+  call(
+    url: string,
+    method: NodeCall["method"],
+    path: string,
+    body?: Uint8Array,
+    kept?: NodeAgents,
+  ): Promise<NodeAnswer> {
+    return callNode(url, {
+      ...{ method, path, headers: this.#node.requestHeaders, limitMs: CALL_MS_MAX },
+      ...(body === undefined ? {} : { body }),
+      ...{ tls: this.tls, clock: systemClock },
+      ...(kept === undefined ? {} : { agents: kept }),
+    })
+  }
+
+  /** Over a connection that is kept. */
+  callPrimary(method: NodeCall["method"], path: string, body?: Uint8Array): Promise<NodeAnswer> {
+    return this.call(this.urls.current, method, path, body, this.#agents)
+  }
+
+  async ask(url: string): Promise<PeerAnswer> {
+    return peerAnswer((await this.call(url, "GET", "/info")).headers)
+  }
+
+  /** Has both nodes hear the record of the other. */
+  async tell(url: string): Promise<LeaseRecord | undefined> {
+    const { headers } = await this.call(url, "GET", "/info")
+    return this.check.hear(headers, url).lease?.record
+  }
+
+  close(): void {
+    this.#agents.close()
+  }
+}

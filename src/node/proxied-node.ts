@@ -1,0 +1,46 @@
+/** What the proxy knows of this node: it is the primary, or another one is. */
+import type { Member } from "../cluster/member.ts"
+import type { NodeStatus } from "../cluster/node-status.ts"
+import type { ProxyCluster } from "../proxy/cluster.ts"
+import type { Databases } from "./databases.ts"
+import type { FollowedPrimary } from "./followed-primary.ts"
+
+export interface ProxiedNodeContext {
+  readonly hostname: string
+  readonly databases: Databases
+  readonly status: NodeStatus
+  readonly member: Member
+  readonly followed: FollowedPrimary
+}
+
+export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
+  const { hostname, databases, status, member, followed } = context
+  return {
+    hostname,
+    get isHandingOff() {
+      return member.state === "draining" || member.state === "demoting"
+    },
+    get epoch() {
+      return databases.epoch
+    },
+    get isPrimary() {
+      return status.isPrimary
+    },
+    get primaryName() {
+      return status.primaryName
+    },
+    get primaryProxyUrl() {
+      return followed.proxyUrl
+    },
+    get lagMs() {
+      return status.isReady ? status.lag.ms : undefined
+    },
+    position: (database) => databases.position(database),
+    onChange: (listener) => {
+      const ends = [status.onChange(listener), member.onChange(listener)]
+      return () => {
+        for (const end of ends) end()
+      }
+    },
+  }
+}

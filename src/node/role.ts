@@ -1,0 +1,92 @@
+/**
+ * The role of this node: its place among the others (cluster/member.ts), and who hears in this process when that
+ * changes.
+ *
+ *   a newer record ──▶ where the primary is looked for
+ *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
+ *
+ * What the threads do for it is in cluster/role-switch.ts.
+ */
+import { randomBytes } from "node:crypto"
+import { Member, type RoleActions } from "../cluster/member.ts"
+import type { StatusApi } from "../http/status-api.ts"
+import { systemClock } from "../lib/clock.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
+import { type Databases, epochOf } from "./databases.ts"
+import type { OtherNodes } from "./other-nodes.ts"
+import type { ThisNode } from "./this-node.ts"
+
+export interface NodeRoleContext {
+  readonly options: LiteFSOptions
+  readonly node: ThisNode
+  readonly others: OtherNodes
+  readonly databases: Databases
+  readonly lag: SharedLag
+  readonly actions: RoleActions
+  api(): StatusApi
+  /** The node is the primary. */
+  ready(): void
+  /** It cannot go on. */
+  fail(error: Error): void
+}
+
+export class NodeRole {
+  readonly member: Member
+  readonly #context: NodeRoleContext
+  #wasPrimary = false
+  #lastRecord: Member["record"]
+
+  constructor(context: NodeRoleContext) {
+    const { options, node, others, actions, fail } = context
+    const { lease } = node
+    this.#context = context
+    this.#lastRecord = lease.record
+    this.member = new Member({
+      lease,
+      clock: systemClock,
+      actions,
+      isPrimaryByFlag: options.role.kind === "primary",
+      primaryUrl: () => others.urls.current,
+      self: () => node.self,
+      clusterId: () => node.clusterId.value,
+      onChange: () => this.#changed(),
+      fail,
+      tell: (url) => others.tell(url),
+      peers: options.peers ?? [],
+    })
+  }
+
+  /** Takes the role that the record gives this node, which the threads then start with: whether it is the primary. */
+  begin(): boolean {
+    const { member } = this
+    const { node, lag } = this.#context
+    member.begin()
+    this.#wasPrimary = member.isPrimary
+    if (member.isPrimary) {
+      lag.setRole(true, systemClock.wallMs())
+      node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
+    }
+    return member.isPrimary
+  }
+
+  #changed(): void {
+    const { member } = this
+    const { node, others, databases, lag, ready } = this.#context
+    const { lease } = node
+    if (lease.record !== this.#lastRecord && lease.record?.primary.id !== lease.id) {
+      others.urls.redirect()
+    }
+    this.#lastRecord = lease.record
+    if (member.isPrimary === this.#wasPrimary) return
+    const api = this.#context.api()
+    this.#wasPrimary = member.isPrimary
+    if (this.#wasPrimary) databases.reachEpoch(epochOf(lease.record))
+    lag.setRole(this.#wasPrimary, systemClock.wallMs())
+    if (this.#wasPrimary) {
+      api.setPrimaryName(undefined)
+      ready()
+    }
+    api.roleChanged()
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * What others get of the databases of this node, and give for them: streams to replicas, exports, imports.
+ *
+ * Whole databases are read by the peer thread, and kept as they are meanwhile by the thread that has them. The protocol
+ * is in http/.
+ */
+import type { Halting } from "../cluster/halting.ts"
+import type { Member } from "../cluster/member.ts"
+import { existingSnapshots, limited, snapshotsOf } from "../http/database-snapshots.ts"
+import { handleExport } from "../http/export.ts"
+import { handleImport, type ImportContext } from "../http/import.ts"
+import { ParkedSnapshots } from "../http/resumable-snapshot.ts"
+import type { Routes } from "../http/server.ts"
+import {
+  handleStream,
+  neededTxid,
+  type ReplicaStream,
+  type SnapshotSource,
+  STALL_MS_MAX,
+  type StreamContext,
+  type StreamCounters,
+} from "../http/stream.ts"
+import { systemClock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import type { Txid } from "../ltx/pos.ts"
+import { checkImport } from "../peer/check-worker.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import type { Databases } from "./databases.ts"
+import type { OtherNodes } from "./other-nodes.ts"
+import type { Threads } from "./threads.ts"
+
+/** How long a replica that asks for a stream waits for this node to become the primary. */
+const SETTLE_MS_MAX = 3000
+
+export interface ServedDatabasesContext {
+  readonly databases: Databases
+  readonly dataDir: DataDir
+  readonly threads: Threads
+  readonly halting: Halting
+  readonly member: Member
+  readonly others: OtherNodes
+  readonly streams: Set<ReplicaStream>
+  readonly counters: StreamCounters
+  /** Bytes per second, for replicas; undefined: as fast as it goes. */
+  readonly snapshotRate: number | undefined
+  /** A thread of peer/check-thread.ts. */
+  newCheckWorker(): Worker
+}
+
+export class ServedDatabases {
+  /** Databases as files of their pages. */
+  readonly raw: SnapshotSource
+  readonly #context: ServedDatabasesContext
+  readonly #parked = new ParkedSnapshots(systemClock)
+  readonly #stream: StreamContext
+
+  constructor(context: ServedDatabasesContext) {
+    const { databases, dataDir, threads, halting, streams, counters } = context
+    const { fs, peer } = threads
+    const freezer = {
+      freeze: (database: string) => (halting.isCaptured(database) ? fs : peer).freeze(database),
+    }
+    this.#context = context
+    this.raw = snapshotsOf(freezer, peer, "raw")
+    this.#stream = {
+      positions: databases.positions,
+      recent: databases.recent,
+      dataDir,
+      clock: systemClock,
+      stallMs: STALL_MS_MAX,
+      parked: this.#parked,
+      snapshots: limited(snapshotsOf(freezer, peer, "ltx"), context.snapshotRate),
+      counters,
+      streams,
+      onChange: (listener: () => void) => databases.subscribe(listener),
+    }
+  }
+
+  get routes(): Routes {
+    const { databases, dataDir, threads, member, others, streams } = this.#context
+    const exports = {
+      files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
+    }
+    const imports = this.#imports()
+    return {
+      "/stream": {
+        POST: async (request, response) => {
+          // Before, there seem to be no databases, and the replica would get all of them anew.
+          await threads.recovered
+          if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
+          if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
+          others.check.checkFollower(request.headers, streams)
+          return handleStream(this.#stream, request, response)
+        },
+      },
+      "/export": {
+        GET: (_, response, url) => handleExport(exports, response, url),
+      },
+      "/import": {
+        POST: (request, response, url) => handleImport(imports, request, response, url),
+      },
+    }
+  }
+
+  #imports(): ImportContext {
+    const { dataDir, threads, member, others, newCheckWorker } = this.#context
+    const imports = {
+      dataDir,
+      checkWritable: () => {
+        if (member.isPrimary) return
+        const advice = `import on the primary at ${others.urls.current}`
+        throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
+      },
+      prepare: (database: string, file: number, isThorough: boolean) => {
+        const request = { dataDir: dataDir.root, database, file, isThorough }
+        return checkImport(newCheckWorker(), request)
+      },
+      replace: async (name: string, file: number) => {
+        await threads.mounted
+        imports.checkWritable()
+        return threads.peer.import(name, file)
+      },
+    }
+    return imports
+  }
+
+  /** The first transaction of a database that a replica lacks; undefined when none lacks any. */
+  neededTxid(database: string): Txid | undefined {
+    return neededTxid(this.#context.streams, database)
+  }
+
+  close(): void {
+    this.#parked.close()
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Who this node is among the others, and what it says of itself with every request and every answer.
+ *
+ * What its role is follows from the record that it keeps (cluster/member.ts).
+ */
+import { randomBytes } from "node:crypto"
+import { ClusterId } from "../cluster/cluster-id.ts"
+import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/lease.ts"
+import { StaticLease } from "../cluster/static-lease.ts"
+import { authHeaders } from "../http/auth.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import type { DatabaseFilter } from "../wire/database-filter.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  RUN_HEADER,
+  WANTS_PRIMARY_HEADER,
+} from "../wire/protocol.ts"
+
+export class ThisNode {
+  readonly lease: StaticLease
+  readonly clusterId: ClusterId
+  readonly hostname: string
+  /** Of this process. */
+  readonly run = randomBytes(8).toString("hex")
+  /** The only databases that it has; all when it is undefined. */
+  readonly filter: DatabaseFilter | undefined
+  /** Whether it is, or may become, the primary. */
+  readonly isCandidate: boolean
+  readonly #options: LiteFSOptions
+  #url: string
+
+  constructor(options: LiteFSOptions, dataDir: DataDir, filter: DatabaseFilter | undefined) {
+    const { role, hostname } = options
+    this.#options = options
+    this.filter = filter
+    this.clusterId = new ClusterId(dataDir.clusterIdPath)
+    this.lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
+    this.hostname = hostname
+    this.#url = options.advertiseUrl ?? ""
+    this.isCandidate =
+      filter === undefined &&
+      (role.kind === "primary" || options.isCandidate || options.promote) === true
+  }
+
+  get id(): string {
+    return this.lease.id
+  }
+
+  /** Where other nodes reach it. Empty as long as that is not known. */
+  get url(): string {
+    return this.#url
+  }
+
+  /** Its API answers at this port. */
+  listensAt(port: number): void {
+    this.#url ||= derivedUrl(this.#options, port)
+  }
+
+  get self(): LeaseNode {
+    return { id: this.lease.id, hostname: this.hostname, url: this.#url }
+  }
+
+  /** Why it can never be the primary; undefined when it can. */
+  get ineligibility(): string | undefined {
+    if (this.filter !== undefined) return "it has some of the databases only"
+    return this.clusterId.value === undefined ? "it has never followed a primary" : undefined
+  }
+
+  /** The record as others are told it. */
+  get news(): string | undefined {
+    return this.lease.record && encodeLease(this.lease.record, this.clusterId.value)
+  }
+
+  /** Of every request and every answer. */
+  get headers(): Record<string, string> {
+    return { "Litefs-Id": this.lease.id, "Litefs-Hostname": this.hostname, [RUN_HEADER]: this.run }
+  }
+
+  get #changingHeaders(): Record<string, string> {
+    const { clusterId, news } = this
+    return {
+      ...(clusterId.value === undefined ? {} : { "Litefs-Cluster-Id": clusterId.value }),
+      ...(news && { [LEASE_HEADER]: news }),
+    }
+  }
+
+  /** Of every answer, beside the others, as they are at the time. */
+  get answerHeaders(): Record<string, string> {
+    return {
+      ...this.#changingHeaders,
+      ...(this.lease.record === undefined && this.#options.role.kind === "primary"
+        ? { [WANTS_PRIMARY_HEADER]: "1" }
+        : {}),
+    }
+  }
+
+  /** Of every request. */
+  get requestHeaders(): Record<string, string> {
+    return {
+      ...this.headers,
+      ...this.#changingHeaders,
+      ...authHeaders(this.#options.authToken),
+      [ADVERTISE_URL_HEADER]: this.#url,
+      ...(this.isCandidate ? { [CANDIDATE_HEADER]: "1" } : {}),
+    }
+  }
+}
+
+/** Where other nodes reach this one, as far as it can tell by itself. */
+function derivedUrl({ httpAddr, hostname, tls }: LiteFSOptions, port: number): string {
+  const { host } = httpAddr
+  const name = host === "" || host === "0.0.0.0" || host === "::" ? hostname : host
+  const scheme = tls?.certPath === undefined ? "http" : "https"
+  const url = `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`
+  return URL.canParse(url) ? new URL(url).origin : `${scheme}://127.0.0.1:${port}`
+}

@@ -1,0 +1,128 @@
+/**
+ * The two threads that have the databases (mount/thread.ts, peer/thread.ts), and the mount between them.
+ *
+ *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
+ *
+ * What one tells that is meant for the other passes here; what clients of the mount want of other nodes goes to
+ * cluster/halting.ts. Which thread has which database is decided there, and in cluster/role-switch.ts.
+ */
+import type { Halting } from "../cluster/halting.ts"
+import { must } from "../lib/assert.ts"
+import { sleep, systemClock } from "../lib/clock.ts"
+import { logger } from "../lib/log.ts"
+import type { LiteFSOptions } from "../litefs-options.ts"
+import { FsWorker } from "../mount/fs-worker.ts"
+import { PeerWorker } from "../peer/peer-worker.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import type { SharedLag } from "../store/shared-lag.ts"
+import type { Fd } from "../sys/file.ts"
+import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
+import type { Databases } from "./databases.ts"
+
+const log = logger("litefs")
+
+/** Files that clients still have open keep the fs thread busy; then it ends with the process. */
+const UNMOUNT_MS_MAX = 1000
+
+export interface ThreadsContext {
+  readonly options: LiteFSOptions
+  readonly dataDir: DataDir
+  readonly databases: Databases
+  readonly lag: SharedLag
+  halting(): Halting
+  /** A thread cannot go on. */
+  fail(error: Error): void
+}
+
+export class Threads {
+  readonly peer: PeerWorker
+  readonly fs: FsWorker
+  readonly #context: ThreadsContext
+  readonly #recovered = Promise.withResolvers<void>()
+  readonly #mounted = Promise.withResolvers<void>()
+  #device: Fd | undefined
+
+  constructor(
+    workers: { readonly peer: Worker; readonly fs: Worker },
+    { options, dataDir, databases, lag, halting, fail }: ThreadsContext,
+  ) {
+    this.#context = { options, dataDir, databases, lag, halting, fail }
+    const onChange = () => databases.announceChange()
+    const peer = new PeerWorker(workers.peer, onChange, fail)
+    this.peer = peer
+    this.fs = new FsWorker(workers.fs, {
+      changed: onChange,
+      rewritten: (database) => peer.rewritten(database),
+      publish: (database, last) => peer.publish(database, last),
+      replaced: (request, outcome) => peer.replaced(request, outcome),
+      segmentFull: (segment) => peer.releaseSegment(segment),
+      propose: (database, bytes) => halting().propose(database, bytes),
+      borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
+      borrowForWriter: (...asked) => halting().borrowForWriter(...asked),
+      inUse: (database) => halting().inUse(database),
+      giveBack: (...given) => halting().giveBack(...given),
+      behind: (database) => halting().behind(database),
+      failed: fail,
+    })
+  }
+
+  /** Resolves when the positions of the databases are known. */
+  get recovered(): Promise<void> {
+    return this.#recovered.promise
+  }
+
+  /** Resolves when the mount answers. */
+  get mounted(): Promise<void> {
+    return this.#mounted.promise
+  }
+
+  /** Recovers the databases. Resolves with those whose saved checksums were believed. */
+  async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
+    const { options, dataDir, databases, lag } = this.#context
+    const { role, fuseDir, fuseDebug, forwardWrites = false } = options
+    const shared = {
+      dataDir: dataDir.root,
+      positions: databases.positions.memory,
+      flags: databases.flags.memory,
+      lag: lag.memory,
+      counters: databases.counters.memory,
+      isPrimary,
+      nodeId: BigInt(`0x${nodeId}`),
+      log: options.log,
+    }
+    const filter = role.kind === "replica" ? role.databases : undefined
+    const { fs, peer } = this
+    const recent = databases.recent.memory
+    const believed = [
+      ...(await fs.start({ ...shared, recent, fuseDebug, forwardWrites })),
+      ...(await peer.start({ ...shared, databases: filter, fuseDir, mailboxFd: fs.mailboxFd })),
+    ]
+    this.#recovered.resolve()
+    return believed
+  }
+
+  /** From here on unmount() is needed. */
+  mount(): void {
+    this.#device = mountFuse(this.#context.options.fuseDir)
+  }
+
+  async serve(): Promise<void> {
+    const device = must(this.#device, "mount")
+    const notifier = cloneDevice(device)
+    await this.fs.serve(device, [notifier])
+    this.peer.mounted(notifier)
+    this.#mounted.resolve()
+  }
+
+  async unmount(): Promise<void> {
+    const { fs, peer } = this
+    await peer.detach()
+    unmount(this.#context.options.fuseDir)
+    const isFree = await Promise.race([
+      fs.unmounted.then(() => true),
+      sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
+    ])
+    if (isFree) await Promise.all([fs.stopped, peer.settle()])
+    else log.warn("files of the mount are still open, the next start takes longer")
+  }
+}

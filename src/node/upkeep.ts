@@ -1,0 +1,49 @@
+/** What is done for the databases beside everything else: verifying them after a start, and removing old LTX files. */
+import type { Halting } from "../cluster/halting.ts"
+import { RetentionMonitor } from "../cluster/retention.ts"
+import { Verifier } from "../cluster/verifier.ts"
+import type { StatusApi } from "../http/status-api.ts"
+import { systemClock } from "../lib/clock.ts"
+import type { RetentionOptions } from "../litefs-options.ts"
+import type { Databases } from "./databases.ts"
+import type { ServedDatabases } from "./served-databases.ts"
+import type { Threads } from "./threads.ts"
+
+/** Bytes per second for looking at databases after a clean start. */
+const VERIFY_RATE = 32 * 1024 * 1024
+
+export function verify(believed: readonly string[], { raw }: ServedDatabases): Verifier {
+  return new Verifier(believed, {
+    clock: systemClock,
+    rate: VERIFY_RATE,
+    read: async (database) => (await raw.snapshot(database))?.parts,
+  })
+}
+
+export interface RetentionContext {
+  readonly databases: Databases
+  readonly served: ServedDatabases
+  readonly threads: Threads
+  readonly halting: Halting
+  readonly api: StatusApi
+}
+
+export function retain(retention: RetentionOptions, context: RetentionContext): RetentionMonitor {
+  const { databases, served, threads, halting, api } = context
+  const { fs, peer } = threads
+  return new RetentionMonitor(retention, {
+    clock: systemClock,
+    databases: () => [...databases.currentPositions().keys()],
+    neededTxid: (database) => served.neededTxid(database),
+    maintain: async (database, needed) => {
+      const count = await peer.maintain({
+        database,
+        writtenTxid: halting.isCaptured(database) ? await fs.writtenTxid(database) : undefined,
+        neededTxid: needed,
+        retention,
+      })
+      api.countReaped(database, count)
+      return count
+    },
+  })
+}

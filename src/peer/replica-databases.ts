@@ -1,0 +1,302 @@
+/**
+ * The databases that this thread has: all of a replica, and on a primary those that are lent. It owns what was found
+ * of them at the start, the commit log that makes what comes durable, and the order in which things are done to each.
+ *
+ *   recovered, or handed over ── database(), when it is first needed ──▶ ReplicaDatabase ── handed over, let go ──▶ gone
+ *
+ * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
+ * (held-locks.ts).
+ */
+import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
+import { emptyHistoryState, type HistoryState } from "../capture/history.ts"
+import { sleep, systemClock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
+import type { Logger } from "../lib/log.ts"
+import { outcomeOf } from "../lib/outcome.ts"
+import type { FsMessage } from "../mount/messages.ts"
+import { openCommitLog } from "../recovery/commit-log-recovery.ts"
+import { believed, recoverDatabases } from "../recovery/recover.ts"
+import { type CommitLog, directLog } from "../store/commit-log.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import type { Positions } from "../store/positions.ts"
+import type { SharedFlags } from "../store/shared-flags.ts"
+import { syncFileSystem } from "../sys/file.ts"
+import { validateDatabaseName } from "../wire/database-name.ts"
+import { DatabaseApplier } from "./database-applier.ts"
+import { switchFiles } from "./file-switch.ts"
+import type { HeldLocks } from "./held-locks.ts"
+import type { PeerEvent } from "./messages.ts"
+import type { MountCache } from "./mount-cache.ts"
+import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
+
+const ATTACH_MS_MAX = 1000
+
+export interface ReplicaDatabasesContext {
+  readonly fuseDir: string
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly flags: SharedFlags
+  readonly locks: HeldLocks
+  readonly cache: MountCache
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+  tell(event: PeerEvent): void
+  tellFs(message: FsMessage): void
+}
+
+export class ReplicaDatabases {
+  readonly #context: ReplicaDatabasesContext
+  #commitLog: CommitLog | undefined // of a replica
+  #recovered: Map<string, HistoryState | undefined> = new Map()
+  readonly #databases = new Map<string, ReplicaDatabase>()
+  readonly #queues = new Map<string, Promise<void>>()
+  #primaryName: string | undefined
+
+  constructor(context: ReplicaDatabasesContext) {
+    this.#context = context
+  }
+
+  /** On a replica, at the start. */
+  recover(): void {
+    const { dataDir, positions, log } = this.#context
+    this.#openLog()
+    this.#recovered = new Map(recoverDatabases(dataDir, positions, log))
+  }
+
+  #openLog(): void {
+    const { dataDir, flags, log } = this.#context
+    this.#commitLog = openCommitLog(dataDir, log, {
+      isFree: (segment) => flags.isSegmentFree(segment),
+      onFull: (segment) => {
+        flags.setSegmentFree(segment, false)
+        this.releaseSegment(segment)
+      },
+    })
+  }
+
+  releaseSegment(segment: number): void {
+    const { dataDir, flags, log } = this.#context
+    try {
+      syncFileSystem("log:syncfs", dataDir.root)
+      flags.setSegmentFree(segment, true)
+    } catch (error) {
+      // Until it works, commits are written to LTX files directly.
+      log.error("cannot set a segment of the commit log free", { error })
+    }
+  }
+
+  /** Databases whose saved checksums were believed. */
+  get believed(): string[] {
+    return believed(this.#recovered)
+  }
+
+  /** Without a name, the last one stays. */
+  setPrimary(name: string | undefined): void {
+    this.#primaryName = name ?? this.#primaryName
+  }
+
+  /** One that has been needed before. */
+  known(name: string): ReplicaDatabase | undefined {
+    return this.#databases.get(name)
+  }
+
+  database(name: string, view?: ClientView): ReplicaDatabase {
+    const known = this.#databases.get(name)
+    if (known !== undefined) return known
+    validateDatabaseName(name)
+    if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
+      throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
+    }
+    const { dataDir, locks, cache, log, tell, tellFs } = this.#context
+    dataDir.createDatabase(name)
+    const database = new ReplicaDatabase(
+      name,
+      {
+        dataDir,
+        clock: systemClock,
+        transactions: this.#commitLog ?? directLog,
+        log,
+        makeApplier: (database, view) =>
+          new DatabaseApplier({
+            ...{ ...this.#surroundings(), ...view, name, database },
+            isWriteHeld: () => locks.holdsWrite(name),
+          }),
+        switchFiles: (files) => switchFiles({ ...this.#surroundings(), tellFs }, files),
+        primaryName: () => this.#primaryName,
+        diverged: () => tell({ type: "diverged", database: name }),
+        publish: (_, state) => this.#publish(name, state),
+        dropped: () => {
+          tellFs({ type: "dropped", database: name })
+          cache.forgetName(name)
+        },
+      },
+      this.#recovered.get(name) ?? emptyHistoryState(),
+      view,
+    )
+    this.#databases.set(name, database)
+    return database
+  }
+
+  #surroundings() {
+    const { dataDir, fuseDir, cache, log, signal } = this.#context
+    return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal }
+  }
+
+  #publish(name: string, state: HistoryState): void {
+    const { positions, flags, cache, tell } = this.#context
+    const isNew = positions.find(name) === undefined
+    const slot = positions.add(name)
+    const wasDropped = positions.read(slot).commit === 0
+    positions.write(slot, state, state.pos)
+    if (isNew || wasDropped) cache.forgetName(name)
+    if (flags.raiseChanged()) tell({ type: "changed" })
+  }
+
+  /** After everything that is to be done to the database already. */
+  enqueue(name: string, work: () => Promise<void>): void {
+    const before = this.#queues.get(name) ?? Promise.resolve()
+    this.#queues.set(name, before.then(work))
+  }
+
+  /** One database, when what has come for it is applied. Its files stay open until letGoOf(). */
+  async give(request: number, name: string): Promise<void> {
+    const { positions, tell } = this.#context
+    await this.#queues.get(name)
+    const result = outcomeOf(() => {
+      if (positions.find(name) === undefined) {
+        throw new LitefsError("not-found", `database not found: "${name}"`)
+      }
+      const handover = this.#handOverOne(name)
+      if (handover.state === undefined) throw damaged(name)
+      if (handover.disguise === 0) return handover
+      const advice = "restart this node first"
+      throw new LitefsError(
+        "unsupported",
+        `Cannot borrow "${name}": its clients have seen another history of it, ${advice}`,
+      )
+    })
+    tell({ type: "given", request, result })
+  }
+
+  letGoOf(request: number, name: string): void {
+    const { locks, cache, tell } = this.#context
+    const result = outcomeOf(() => {
+      this.#databases.get(name)?.detach()
+      this.#databases.delete(name)
+      this.#recovered.delete(name)
+      locks.letGoOf(name)
+      cache.forgetRole([name])
+      return undefined
+    })
+    tell({ type: "exchanged", request, result })
+  }
+
+  async take(request: number, handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    const { locks, cache, tell } = this.#context
+    const { name, state, isUndone } = handover
+    const result = outcomeOf(() => {
+      if (state === undefined) throw damaged(name)
+      if (isUndone) cache.forgetTransaction(name)
+      this.#recovered.set(name, historyState(state))
+      locks.applying(name, lock)
+      this.database(name, handover)
+      return undefined
+    })
+    const database = this.#databases.get(name)
+    if (database !== undefined) {
+      await this.#attach(database)
+      cache.forgetRole([name])
+    }
+    tell({ type: "exchanged", request, result })
+  }
+
+  /** All of them, when what has come is applied. Their files stay open until letGo(). */
+  async handOver(): Promise<DatabaseHandover[]> {
+    await Promise.all(this.#queues.values())
+    const names = new Set([...this.#recovered.keys(), ...this.#databases.keys()])
+    const handovers = [...names].map((name) => this.#handOverOne(name))
+    this.#commitLog?.clear()
+    this.#commitLog?.close()
+    this.#commitLog = undefined
+    this.#recovered = new Map()
+    return handovers
+  }
+
+  #handOverOne(name: string): DatabaseHandover {
+    const isDamaged = this.#recovered.has(name) && this.#recovered.get(name) === undefined
+    return isDamaged ? damagedHandover(name) : this.database(name).handOver()
+  }
+
+  letGo(): void {
+    const names = [...this.#databases.keys()]
+    this.detach()
+    this.#databases.clear()
+    this.#queues.clear()
+    this.#context.cache.forgetRole(names)
+  }
+
+  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    const { cache } = this.#context
+    this.#openLog()
+    this.#recovered = new Map(
+      handovers.map(({ name, state }) => [name, state && historyState(state)]),
+    )
+    for (const handover of handovers) {
+      if (handover.state === undefined) continue
+      const { name, isUndone } = handover
+      // Before anybody reads what was not committed: he would take it for what has the same counters later.
+      if (isUndone) cache.forgetTransaction(name)
+      await this.#attach(this.database(name, handover))
+    }
+    cache.forgetRole([...this.#databases.keys()])
+  }
+
+  /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
+  async #attach(database: ReplicaDatabase): Promise<void> {
+    const { name } = database
+    const attached = Promise.withResolvers<void>()
+    this.enqueue(name, async () => {
+      try {
+        await database.attach()
+      } catch (error) {
+        const { log } = this.#context
+        log.warn("cannot keep the WAL of a database", { db: name, error }) // the next transaction tries again
+      }
+      attached.resolve()
+    })
+    await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+  }
+
+  /** Closes everything that is open in the mount. */
+  detach(): void {
+    for (const database of this.#databases.values()) database.detach()
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    const { log } = this.#context
+    const healthy = [...this.#recovered].filter(([, state]) => state !== undefined)
+    for (const name of new Set([...healthy.map(([name]) => name), ...this.#databases.keys()])) {
+      try {
+        this.database(name).settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: name, error })
+      }
+    }
+    closeLog(this.#commitLog, log)
+  }
+}
+
+function damaged(name: string): LitefsError {
+  return new LitefsError("damaged", `Cannot lend "${name}": it is damaged, see the log`)
+}
+
+function closeLog(commitLog: CommitLog | undefined, log: Logger): void {
+  try {
+    commitLog?.clear()
+  } catch (error) {
+    log.warn("cannot empty the commit log, the next start does", { error })
+  }
+  commitLog?.close()
+}
