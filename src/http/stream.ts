@@ -6,13 +6,16 @@
  * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
  * another checksum, is another history, and is answered with a snapshot.
  *
+ * While a replica catches up that takes all that comes, others are given their turn every few milliseconds: streams,
+ * requests, heartbeats.
+ *
  * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
  * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
  * given up by the kernel, so that LTX files are not kept for it.
  */
 import { open } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import type { Clock } from "../lib/clock.ts"
+import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { logger } from "../lib/log.ts"
@@ -47,6 +50,8 @@ const HEARTBEAT_MS = 1000
 const HEAD_MS = 100
 
 export const STALL_MS_MAX = 30_000
+
+const TURN_MS = 5
 
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
@@ -162,6 +167,7 @@ export class ReplicaStream {
   #farewell: string | undefined
   #isEnding = false
   #lastHeadMs = Number.NEGATIVE_INFINITY
+  #turnMs = 0 // when this stream's turn began
 
   constructor(
     context: StreamContext,
@@ -222,6 +228,7 @@ export class ReplicaStream {
 
   async run(): Promise<void> {
     const { positions, clock } = this.#context
+    this.#turnMs = clock.monotonicMs()
     let isReady = false
     let heartbeatMs = 0 // the last one
     for (;;) {
@@ -248,6 +255,7 @@ export class ReplicaStream {
       const cancel = clock.after(Math.max(0, pauseMs), () => this.#news.open())
       await this.#news.wait()
       cancel()
+      this.#turnMs = clock.monotonicMs()
     }
   }
 
@@ -410,6 +418,10 @@ export class ReplicaStream {
     this.#context.counters?.bytes(bytes.length)
     this.#response.write(bytes)
     while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
+    const { clock } = this.#context
+    if (clock.monotonicMs() - this.#turnMs < TURN_MS) return
+    await sleep(clock, 0)
+    this.#turnMs = clock.monotonicMs()
   }
 }
 

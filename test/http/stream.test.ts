@@ -398,6 +398,24 @@ describe("ReplicaStream", () => {
     expect(pages.map(({ pgno, data }) => [pgno, data[0]])).toEqual([[1, 129]])
   })
 
+  test("ReplicaStream lets others have their turn while a replica catches up that takes all that comes", async () => {
+    await using fixture = new Fixture()
+    const { clock, response } = fixture
+    for (let txid = 1; txid <= 30; txid++) fixture.commit(txid)
+    response.on("written", () => clock.advance(2))
+    fixture.connect({ "app.db": posOf(1) })
+    let turns = 0
+    for (; !response.events.includes("heartbeat"); turns++) {
+      const before = fixture.txids.length
+      await clock.waiting()
+      expect(fixture.txids.length - before).toBeLessThanOrEqual(3)
+      clock.advance(0)
+    }
+    expect(turns).toBeGreaterThan(9)
+    expect(fixture.txids).toEqual(Array.from({ length: 29 }, (_, index) => index + 2))
+    response.removeAllListeners("written")
+  })
+
   test("ReplicaStream sends few transactions, and those to others, one by one", async () => {
     for (const [count, wants] of [
       [7, COMPACTED],
