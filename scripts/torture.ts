@@ -8,6 +8,7 @@
  */
 import { parseArgs } from "node:util"
 import { formatSize } from "../src/lib/size.ts"
+import { MEMORY } from "../test/support/node.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
@@ -51,6 +52,20 @@ const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
 
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string" },
+    minutes: { type: "string" },
+    only: { type: "string" },
+    mode: { type: "string" },
+    rounds: { type: "string" }, // of each job
+    mib: { type: "string" }, // that a database grows to before it shrinks
+    at: { type: "string" }, // the node that has faults
+    call: { type: "string" }, // faults of calls with this in their name
+    part: { type: "string" }, // 2/8: the second of eight parts of all faults
+  },
+})
+
 /** Kills, faults of links, power cuts, handoffs, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
@@ -58,8 +73,8 @@ const GOALS: Record<Kind, number> = {
   links: LINK_FAULTS,
   readers: READER_ROUNDS,
   shrink: SHRINK_ROUNDS,
-  faults: 2, // on the primary, on the replica
-  starts: 2,
+  faults: values.at === undefined ? 2 : 1, // on the primary, on the replica
+  starts: values.at === undefined ? 2 : 1,
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
@@ -77,16 +92,6 @@ interface Job {
   failures: number
 }
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string" },
-    minutes: { type: "string" },
-    only: { type: "string" },
-    mode: { type: "string" },
-    rounds: { type: "string" }, // of each job
-    mib: { type: "string" }, // that a database grows to before it shrinks
-  },
-})
 const seed = values.seed === undefined ? Date.now() >>> 0 : numberOf("seed", values.seed)
 const minutes = values.minutes === undefined ? Infinity : numberOf("minutes", values.minutes)
 const roundsMax = values.rounds === undefined ? Infinity : numberOf("rounds", values.rounds)
@@ -206,32 +211,67 @@ function shareMs(): number {
 
 /** Every fault of every call, for as long as there is time. */
 async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
-  const at = job.rounds % 2 === 1 ? "primary" : "replica"
+  const at = nodeOf(job)
   const result = noSweepResult()
   const durations = ["once", "lifted", "kill"] as const
   const limitMs = shareMs()
+  const startMs = Date.now()
+  const onFailure = failureOf(job, random, at)
+  const how = {
+    ...{ durations, at, sample: Infinity, limitMs, scratch: MEMORY },
+    ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1") },
+  }
   try {
-    await sweep({ random, mode, durations, at, sample: Infinity, limitMs, result })
+    await sweep({ random, mode, ...how, result, onFailure })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
+    const { faults, hits, left, ops, restarts } = result
     console.log(
-      `faults ${mode} on the ${at}: ${result.faults} faults of ${result.ops.size} calls, ` +
-        `${result.restarts} restarts, failed commits that are there: ${unknown || "none"}`,
+      `faults ${mode} on the ${at}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
+        `${left} left for want of time, ${restarts} restarts, ${result.failures} failures, ` +
+        `${((Date.now() - startMs) / 1000).toFixed(0)} s; failed commits that are there: ${unknown || "none"}`,
     )
+    console.log(`calls: ${[...ops].sort().join(" ")}`)
   }
 }
 
+/** 2/8 is the second of eight parts. */
+function partOf(text: string): { index: number; count: number } {
+  const [part = 0, count = 0] = text.split("/").map((word) => numberOf("part", word))
+  if (part < 1 || part > count) refuse(`--part takes K/N, K from 1 to N, not "${text}"`)
+  return { index: part - 1, count }
+}
+
+function failureOf(job: Job, random: Random, at: string): (text: string) => void {
+  return (text) => {
+    job.failures += 1
+    const how = `--seed ${random.seed} --only ${job.kind} --mode ${job.mode} --at ${at}`
+    console.log(`FAILED: ${how}\n${text}`)
+  }
+}
+
+/** Which node has the faults. */
+function nodeOf({ rounds }: Job): "primary" | "replica" {
+  if (values.at !== undefined) return oneOf("at", values.at, ["primary", "replica"] as const)
+  return rounds % 2 === 1 ? "primary" : "replica"
+}
+
 async function failStarts(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
-  const at = job.rounds % 2 === 1 ? "primary" : "replica"
+  const at = nodeOf(job)
   const result = noStartFaultsResult()
   const limitMs = shareMs()
+  const startMs = Date.now()
+  const part = partOf(values.part ?? "1/1")
+  const how = { at, sample: Infinity, limitMs, scratch: MEMORY, part }
   try {
-    await startFaults({ random, mode, at, sample: Infinity, limitMs, result })
+    await startFaults({ random, mode, ...how, result, onFailure: failureOf(job, random, at) })
   } finally {
+    const { faults, hits, ops, refusals, failures } = result
     console.log(
-      `starts ${mode} of the ${at}: ${result.faults} faults of ${result.ops.size} calls, ` +
-        `${result.refusals} did not start`,
+      `starts ${mode} of the ${at}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
+        `${refusals} did not start, ${failures} failures, ${((Date.now() - startMs) / 1000).toFixed(0)} s`,
     )
+    console.log(`calls: ${[...ops].sort().join(", ")}`)
   }
 }
 

@@ -80,12 +80,14 @@ export function databaseImage(
 
   let recipe: Recipe | undefined
   let unloggedCommitCount: number | undefined
-  for (const { recipe: base, states } of walks) {
+  for (const { sums, recipe: base, states } of walks) {
     const index = states.findLastIndex((state) => isAt(state, commit, target))
     if (index < 0) continue
     // The file alone is better than the same with frames that it already holds.
     const walFrames = isAt(states[0], commit, target) ? 0 : (states[index]?.frameCount ?? 0)
-    recipe = { ...base, walFrames }
+    // Equal pages that change alike leave the checksum as it was (recovery/recover.ts).
+    const replays = walFrames === 0 && differingPages(sums, log, commit).length > 0
+    recipe = { ...base, walFrames, replays }
     unloggedCommitCount = states.length - 1 - index
     break
   }

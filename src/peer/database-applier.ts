@@ -124,8 +124,13 @@ export class DatabaseApplier implements Applier {
     this.#mode = undefined
   }
 
-  /** Nobody can have a database open that does not exist: no locks, and the name comes last. */
+  /**
+   * Nobody can have a database open that does not exist: no locks, and the name comes last. A WAL that is there is one
+   * that could not be removed when the last database of this name was, and clients would take it for this one's.
+   */
   #create(application: Application): void {
+    this.#files.removeWal()
+    this.#wal.forget()
     this.#context.database.create()
     this.#writePages(application)
     this.#mode = undefined

@@ -266,12 +266,16 @@ export class ReplicaDatabase {
     }
   }
 
+  /** It is gone, whether or not its files go: the next database of this name is written over what is left. */
   #drop(publish: () => void): void {
     publish()
-    this.#applier.dropped()
-    unlinkFile("database:unlink", this.#file.path)
-    this.#openAnew(false)
-    this.#context.dropped(this.name)
+    try {
+      this.#applier.dropped()
+      unlinkFile("database:unlink", this.#file.path)
+    } finally {
+      this.#openAnew(false)
+      this.#context.dropped(this.name)
+    }
   }
 
   /** The snapshot becomes the database, and its log the only file of ours. */

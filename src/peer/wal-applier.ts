@@ -159,12 +159,8 @@ export class WalApplier {
     this.#pin = undefined
   }
 
-  /** Nothing in the WAL counts any more, and clients are locked out or gone. */
+  /** Nothing in the WAL counts any more, and clients are locked out or gone. When it throws, frames are left in it. */
   forget(): void {
-    const { file } = this.wal
-    file.close() // its name may stand for another file
-    if (file.open()) file.truncate(0)
-    file.close()
     this.wal.clear()
     this.#attempt = undefined
     this.#last = undefined
@@ -172,6 +168,13 @@ export class WalApplier {
     this.#nextCheckpoint = CHECKPOINT_FRAMES
     this.#nextDrain = LARGE_FRAMES
     this.#lastBackfill = 0
+    const { file } = this.wal
+    file.close() // its name may stand for another file
+    try {
+      if (file.open()) file.truncate(0)
+    } finally {
+      file.close()
+    }
   }
 
   /** Leaves a WAL that clients find: there is none to them when the file is empty. */

@@ -21,12 +21,6 @@ export function chainTo(
   return chain
 }
 
-/** Whether the files begin where the database file is known to be, or with all of it. */
-export function isWhole(chain: readonly LtxFileInfo[], synced: Txid): boolean {
-  const first = chain[0]?.minTxid ?? 0n
-  return first === 1n || (synced > 0n && first <= synced + 1n)
-}
-
 /** A file of the log that has to be whole. */
 export function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = {}): LtxSummary {
   try {

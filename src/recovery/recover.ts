@@ -11,8 +11,12 @@
  *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
  *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
- *   5. Sum all pages. When that is the checksum of the last LTX file, done; also when it is with the commits of the
- *      WAL, which are then copied. Otherwise replay the LTX files after the synced TXID, oldest first, and sum again.
+ *   5. Sum all pages. When every page is as the LTX files after the synced TXID have it, and all together have the
+ *      checksum of the last one, done. Otherwise replay those files, oldest first, and sum again. When they do not
+ *      lead there, the commits of the WAL may, and are copied.
+ *
+ * The checksum alone does not tell whether the file is there: it is the XOR of the sums of all pages, and CRC-64 is
+ * linear, so that two pages which change from one content they share to another leave it as it was.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -44,7 +48,7 @@ import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isHot, rollBack } from "./journal-rollback.ts"
 import { removeLeftovers } from "./leftovers.ts"
-import { chainTo, isWhole, readChainFile } from "./log-chain.ts"
+import { chainTo, readChainFile } from "./log-chain.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
@@ -157,27 +161,28 @@ function recoverContent(
   }
   database.create()
   const sums = sumPages(database, summary)
-  if (isAt(sums, summary)) {
+  const isSummed = isAt(sums, summary)
+  const synced = readSynced(dataDir.syncedPath(name))
+  const chain = chainTo(last.file, ltx.list(), synced)
+  const newest = readNewest(name, chain, summary, isSummed)
+  if (isSummed && hasAll(sums, newest)) {
     cutToSize(database, summary)
     return stateAfter(summary, sums)
   }
-  const synced = readSynced(dataDir.syncedPath(name))
-  const chain = chainTo(last.file, ltx.list(), synced)
-  const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary)
-  if (walSums !== undefined) {
-    if (!isWhole(chain, synced)) {
-      log.info("copied pages from the WAL that are in no LTX file", { db: name })
-    }
-    writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
-    return stateAfter(summary, walSums)
+  for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
+  if (isAt(sums, summary)) {
+    const state = replay(name, database, chain, last, log)
+    writeSynced(dataDir.syncedPath(name), state.pos.txid)
+    return state
   }
-  if (!isAt(sumsAfter(name, chain, sums, summary), summary)) throw damaged(name, sums, last)
-  const state = replay(name, database, chain, last, log)
-  writeSynced(dataDir.syncedPath(name), state.pos.txid)
-  return state
+  const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary)
+  if (walSums === undefined) throw damaged(name, sums, last)
+  log.info("copied pages from the WAL that are in no LTX file", { db: name })
+  writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
+  return stateAfter(summary, walSums)
 }
 
-/** After a crash of the daemon alone, the WAL has what the file lacks: that is quicker than to replay the log. */
+/** The original's way: the newest pages are in the WAL alone. */
 function takeFromWal(
   path: string,
   database: BackedFile,
@@ -270,27 +275,45 @@ function replay(
   return state
 }
 
-/** `sums` as they will be when the files are replayed: what would not help must not write over what is there. */
-function sumsAfter(
+type Sum = readonly [hi: number, lo: number]
+
+/**
+ * The sums of the pages that the files hold, as the last of them leaves the database. A file that nobody can read is
+ * damage, unless the database has its checksum without it.
+ */
+function readNewest(
   name: string,
   chain: readonly LtxFileInfo[],
-  sums: PageChecksums,
   { header: { pageSize, commit } }: LtxSummary,
-): PageChecksums {
-  for (const file of chain) {
-    let isSameSize = true
-    readChainFile(name, file, {
-      header: (header) => {
-        isSameSize = header.pageSize === pageSize // else a later file holds every page
-      },
-      page: (pgno, data) => {
-        if (!isSameSize || pgno > commit) return
-        writePageChecksum(sum, pgno, data)
-        sums.set(pgno, sum[0] as number, sum[1] as number)
-      },
-    })
+  isSummed: boolean,
+): ReadonlyMap<number, Sum> {
+  const newest = new Map<number, Sum>()
+  try {
+    for (const file of chain) {
+      let isSameSize = true
+      readChainFile(name, file, {
+        header: (header) => {
+          isSameSize = header.pageSize === pageSize // else a later file holds every page
+        },
+        page: (pgno, data) => {
+          if (!isSameSize || pgno > commit) return
+          writePageChecksum(sum, pgno, data)
+          newest.set(pgno, [sum[0] as number, sum[1] as number])
+        },
+      })
+    }
+  } catch (error) {
+    if (isSummed && error instanceof LitefsError && error.code === "damaged") return new Map()
+    throw error
   }
-  return sums
+  return newest
+}
+
+function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean {
+  for (const [pgno, [hi, lo]] of newest) {
+    if (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo) return false
+  }
+  return true
 }
 
 function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {

@@ -7,12 +7,14 @@
  *   LITEFS_FAULTS_FILE=PATH                                 as above, but the file may be replaced at any time:
  *                                                           counting starts anew, an empty one lifts all faults
  *   LITEFS_FAULTS_COUNT=PATH                                appends the name of each call: a line, a call
+ *                                                           ("1/log:fsync", with "!" behind it when it fails)
  *
  * `*` stands for any part of a name. A fault counts all calls that match its name together, but each thread
- * counts its own: the threads of a process do not share this. Without these variables `faults` is undefined and
- * a call costs one comparison.
+ * counts its own: the threads of a process do not share this. `1/log:fsync` is the call of thread 1 alone; 0 is the
+ * main thread. Without these variables `faults` is undefined and a call costs one comparison.
  */
 import { appendFileSync, readFileSync, statSync } from "node:fs"
+import { threadId } from "node:worker_threads"
 import { Errno } from "./errno.ts"
 
 interface Fault {
@@ -47,17 +49,19 @@ export class Faults implements FaultCheck {
 
   check(op: string): number {
     const { file, countFile } = this.#sources
-    if (countFile !== undefined) appendFileSync(countFile, `${op}\n`)
     if (file !== undefined) this.#read(file)
-    let errno = 0
+    const name = `${threadId}/${op}`
+    let action: Fault["action"] = 0
     for (const fault of this.#faults) {
-      if (!fault.op.test(op)) continue
+      if (!fault.op.test(op) && !fault.op.test(name)) continue
       fault.count += 1
       if (fault.count < fault.first || fault.count > fault.last) continue
-      if (fault.action === "kill") process.kill(process.pid, "SIGKILL")
-      else errno ||= fault.action
+      if (action === 0 || fault.action === "kill") action = fault.action
     }
-    return errno
+    if (countFile !== undefined) appendFileSync(countFile, `${name}${action === 0 ? "" : "!"}\n`)
+    if (action !== "kill") return action
+    process.kill(process.pid, "SIGKILL")
+    return 0
   }
 
   #read(file: string): void {
@@ -78,7 +82,7 @@ function parseFaults(text: string): Fault[] {
 }
 
 function parseFault(text: string): Fault {
-  const match = /^([\w:*-]+)#(\d+)(\+|-(\d+))?=(\w+)$/.exec(text)
+  const match = /^([\w/:*-]+)#(\d+)(\+|-(\d+))?=(\w+)$/.exec(text)
   const [, op = "", first, range, last, name] = match ?? []
   const action = name === "kill" ? name : Errno[name as keyof typeof Errno]
   if (action === undefined) {

@@ -14,7 +14,7 @@ export function integrityProblems(path: string, countMax: number): string[] {
     const rows = database.query(`PRAGMA integrity_check(${countMax})`).values()
     return rows.map(([line]) => String(line)).filter((line) => line !== "ok")
   } catch (error) {
-    if (error instanceof Error && error.constructor.name === "SQLiteError") return [error.message]
+    if (error instanceof SQLiteError) return [error.message]
     throw error
   }
 }

@@ -6,7 +6,11 @@ import { run } from "../../src/cli/main-command.ts"
 import { beginTakeover } from "../../src/diverged/takeover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { closeFile } from "../../src/sys/file.ts"
-import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
+import {
+  type DatabaseFixture,
+  DataDirectory,
+  FIXTURE_PAGE_SIZE,
+} from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
 
 let data: DataDirectory
@@ -411,6 +415,25 @@ describe("litefs doctor of the database file", () => {
     writeFileSync(app.path("database"), image)
     const [found] = await expectUnrepaired(["integrity"])
     expect(found?.what).toStartWith("SQLite's integrity_check says: ")
+  })
+
+  test("a file that SQLite cannot read", async () => {
+    const app = data.database("app.db", 1)
+    const image = app.read("database")
+    image[100] = 0xff // no kind of b-tree page
+    app.capture(image)
+    writeFileSync(app.path("database"), image)
+    const [found] = await expectUnrepaired(["integrity"])
+    expect(found?.what).toContain("malformed")
+  })
+
+  test("a file that lacks two equal pages, which the checksum cannot tell", async () => {
+    const app = data.database("app.db", 2)
+    const image = app.read("database")
+    app.capture(Buffer.concat([image, new Uint8Array(2 * FIXTURE_PAGE_SIZE).fill(7)]))
+    app.save()
+    const { code, report: given } = await report()
+    expect({ code, codes: problems(given) }).toEqual({ code: 1, codes: ["database-behind"] })
   })
 
   test("a synced TXID beyond the log", async () => {

@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
@@ -22,8 +23,12 @@ test.skipIf(!canMount).each(MODES)(
   async (mode) => {
     const result = noSweepResult()
     const durations = ["once", "lifted"] as const
-    await sweep({ random, mode, durations, at: "primary", sample: 12, limitMs: 8000, result })
-    expect(result.faults).toBeGreaterThan(0)
+    const failures: string[] = []
+    const onFailure = (text: string) => void failures.push(text)
+    const where = { at: "primary", scratch: tmpdir() } as const
+    await sweep({ random, mode, durations, ...where, sample: 12, limitMs: 8000, result, onFailure })
+    expect(failures).toEqual([])
+    expect(result.hits).toBeGreaterThan(0)
   },
   60_000,
 )
@@ -33,8 +38,12 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
   async (at) => {
     const result = noStartFaultsResult()
     const mode = random.pick(MODES)
-    await startFaults({ random, mode, at, sample: 8, limitMs: 15_000, result })
-    expect(result.faults).toBeGreaterThan(0)
+    const failures: string[] = []
+    const onFailure = (text: string) => void failures.push(text)
+    const how = { at, sample: 8, limitMs: 15_000, scratch: tmpdir() }
+    await startFaults({ random, mode, ...how, result, onFailure })
+    expect(failures).toEqual([])
+    expect(result.hits).toBeGreaterThan(0)
   },
   90_000,
 )

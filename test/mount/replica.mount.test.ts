@@ -1,5 +1,6 @@
 /** What the mount of a replica refuses, and what both sides show. */
 import { expect, test } from "bun:test"
+import { join } from "node:path"
 import {
   cat,
   caughtUp,
@@ -12,6 +13,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 
 test.skipIf(!canMount).each([
   ["delete", "attempt to write a readonly database", "SQLITE_READONLY"],
@@ -246,4 +248,30 @@ test.skipIf(!canMount)(
     expect(pos(primary, "wal")).toHaveLength(33)
   },
   30_000,
+)
+
+test.skipIf(!canMount).each(["mount:unlink", "wal:open", "database:unlink"])(
+  "a replica that cannot remove the files of a database, since %s fails, takes up the next one of that name",
+  async (op) => {
+    await using scope = new Scope()
+    const faults = new CallFaults(join(scope.directory, "replica"))
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary, env: faults.env })
+    const setup = "pragma journal_mode = wal; create table t(x); insert into t values"
+    sqlite3(primary, "a.db", `${setup}('first')`)
+    await caughtUp(primary, replica, "a.db")
+    sqlite3(primary, "a.db", "insert into t values('in the WAL')")
+    await caughtUp(primary, replica, "a.db")
+    faults.forget()
+    faults.set(`${op}#1=EIO`)
+    run(["rm", `${primary.mount}/a.db`])
+    sqlite3(primary, "a.db", `${setup}('second')`)
+    await expectSame(primary, replica, "a.db")
+    expect(faults.hitCount).toBeGreaterThan(0)
+    expect(sqlite3(replica, "a.db", "select x from t")).toBe("second")
+    sqlite3(primary, "a.db", "insert into t values('third')")
+    await expectSame(primary, replica, "a.db")
+    expect(replica.output).not.toMatch(/restart this node/)
+  },
+  60_000,
 )

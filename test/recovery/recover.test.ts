@@ -179,7 +179,11 @@ describe("recoverDatabase()", () => {
   })
 
   test.each([
-    ["takes from the WAL what the file lacks", [], (_path: string) => {}],
+    [
+      "replays the log also when the WAL has what the file lacks",
+      ["info: replayed transactions"],
+      (_path: string) => {},
+    ],
     ["replays the log without a WAL", ["info: replayed transactions"], rmSync],
     [
       "replays the log when the WAL is torn",
@@ -195,6 +199,32 @@ describe("recoverDatabase()", () => {
     const found = recover(directory)
     expectAt(database, image, 5, found)
     expect(found.log.lines).toEqual(lines)
+  })
+
+  test.each(["adds", "changes"])(
+    "recoverDatabase() replays a transaction that %s two equal pages, which the checksum of all cannot tell",
+    (what) => {
+      using directory = new DataDirectory()
+      const database = directory.database()
+      const image = imageOf(database)
+      const pages = (byte: number) => new Uint8Array(2 * PAGE_SIZE).fill(byte)
+      if (what === "changes") {
+        database.capture(Buffer.concat([image, pages(1)]))
+        writeFileSync(database.path("database"), Buffer.concat([image, pages(1)]))
+      }
+      const wanted = Buffer.concat([image, pages(2)])
+      database.capture(wanted)
+      const before = Buffer.concat([image, pages(what === "changes" ? 1 : 0)])
+      expect(imageChecksum(before, PAGE_SIZE)).toBe(imageChecksum(wanted, PAGE_SIZE))
+      expectAt(database, wanted, Number(database.txid), recover(directory))
+    },
+  )
+
+  test("recoverDatabase() takes a file that has its checksum, though a file of the log is damaged", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    database.flip(150, "ltx", "0000000000000002-0000000000000002.ltx")
+    expectAt(database, imageOf(database), 4, recover(directory))
   })
 
   test("recoverDatabase() cuts a file that is longer than its last transaction", () => {

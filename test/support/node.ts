@@ -7,7 +7,7 @@
  * 2. Whatever a test starts is ended and unmounted when the test is over, also when it has failed.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -49,12 +49,16 @@ export interface NodeOptions {
   readonly isOpen?: boolean
 }
 
+/** A place for data directories where a sync costs nothing, if there is such a place. */
+export const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : tmpdir()
+
 /** Ends what was added to it, last first, when it is disposed: `await using scope = new Scope()`. */
 export class Scope implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack()
-  readonly directory = mkdtempSync(join(tmpdir(), "litefs-test-"))
+  readonly directory: string
 
-  constructor() {
+  constructor(parent = tmpdir()) {
+    this.directory = mkdtempSync(join(parent, "litefs-test-"))
     this.#stack.defer(() => rmSync(this.directory, { recursive: true, force: true }))
   }
 
@@ -218,12 +222,20 @@ export function mountsBelow(directory: string): string[] {
   return targets.filter((line) => line.split(" ")[1]?.startsWith(`${directory}/`))
 }
 
-/** A port nobody listens on, for now. */
+/**
+ * A port nobody listens on, for now. It is none of those that the kernel gives to outgoing connections, of which one
+ * could have it when a node is started again.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === "string") throw new Error("no port")
-  return address.port
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000)
+    const server = createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false))
+      server.listen(port, "127.0.0.1", () => resolve(true))
+    })
+    if (!isFree) continue
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }

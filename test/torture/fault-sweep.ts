@@ -10,11 +10,11 @@
  * 4. The database takes the next transaction. When the log says that a restart is needed, after the restart.
  */
 import { type ChildProcess, spawn } from "node:child_process"
-import { readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Scope, type TestNode } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
+import { type Call, CallFaults, errnosOf, isIn, type Part } from "./call-faults.ts"
 import { StuckError, within } from "./client.ts"
 import { difference, readContent, replayHistory } from "./history-check.ts"
 import type { Mode } from "./model.ts"
@@ -27,63 +27,84 @@ export interface SweepOptions {
   readonly durations: readonly Duration[]
   /** Which node has the faults. */
   readonly at: "primary" | "replica"
-  /** So many of all calls, chosen at random; all when there are fewer. */
+  /** Only calls whose name has this in it. */
+  readonly only?: string
+  readonly part?: Part
+  /** So many of all faults, chosen at random; all when there are fewer. */
   readonly sample: number
   readonly limitMs: number
+  /** Where the nodes have their directories. */
+  readonly scratch: string
   readonly result: SweepResult
+  /** What a fault has led to that must not be. The sweep goes on, with new nodes. */
+  readonly onFailure: (text: string) => void
 }
 
 export interface SweepResult {
   faults: number
+  hits: number // of which the node came to the call
+  left: number // for which there was no time
+  failures: number
   restarts: number
   readonly ops: Set<string>
   readonly unknown: Map<string, number> // op: commits that failed and are there
 }
 
 export function noSweepResult(): SweepResult {
-  return { faults: 0, restarts: 0, ops: new Set(), unknown: new Map() }
+  return {
+    faults: 0,
+    hits: 0,
+    left: 0,
+    failures: 0,
+    restarts: 0,
+    ops: new Set(),
+    unknown: new Map(),
+  }
 }
 
-/** More is not needed to find what depends on the number, and a loop of writes has hundreds. */
-const NTH_MAX = 60
 const ANSWER_MS_MAX = 30_000
 const RUNS_PER_NODE = 60
+const FAILURES_MAX = 20
+/** So long a fault that is lifted stays when the replica has come to it, and so often it fails. */
+const LASTING_MS = 150
+const LASTING_HITS = 3
 
-interface Fault {
-  readonly op: string
-  readonly nth: number
+interface Fault extends Call {
   readonly errno: "EIO" | "ENOSPC"
   readonly duration: Duration
 }
 
 export async function sweep(options: SweepOptions): Promise<void> {
   const deadline = Date.now() + options.limitMs
-  const { random, sample } = options
+  const { random, sample, result, onFailure } = options
   let faults: Fault[] | undefined
-  for (;;) {
-    await using scope = new Scope()
+  while (result.failures < FAILURES_MAX) {
+    await using scope = new Scope(options.scratch)
     const run = await Run.start(scope, options)
-    if (faults === undefined) {
-      const all = await run.allFaults()
-      faults = shuffled(all, random).slice(0, sample)
-    }
+    faults ??= shuffled(
+      (await run.allFaults()).filter((fault) => isIn(options.part, textOf(fault))),
+      random,
+    ).slice(0, sample)
     for (let count = 0; count < RUNS_PER_NODE; count++) {
-      const fault = faults.pop()
+      result.left = faults.length
+      const fault = faults[faults.length - 1]
       if (fault === undefined || Date.now() > deadline) return
+      faults.pop()
+      result.faults += 1
       try {
         await run.fail(fault)
       } catch (error) {
-        const { op, nth, errno, duration } = fault
-        const message = error instanceof Error ? error.stack : String(error)
-        throw new Error(
-          `${options.mode}, ${options.at}: ${op}#${nth}=${errno} ${duration}: ${message}\n${run.logs}`,
-        )
+        const text = error instanceof Error ? error.stack : String(error)
+        onFailure(`${options.mode}, ${options.at}: ${textOf(fault)}: ${text}\n${run.logs}`)
+        result.failures += 1
+        break
       }
-      options.result.faults += 1
-      options.result.ops.add(fault.op)
-      if (fault.duration === "kill") break
     }
   }
+}
+
+function textOf({ name, nth, errno, duration }: Fault): string {
+  return `${name}#${nth}=${errno} ${duration}`
 }
 
 function shuffled<T>(items: readonly T[], random: Random): T[] {
@@ -103,11 +124,13 @@ interface Answer {
   readonly problem?: string
 }
 
+const DIED = "the client has died"
+const NO_ANSWER: Answer = { steps: [], rows: [], problems: [], pos: "" }
+
 class Run {
   readonly #scope: Scope
   readonly #options: SweepOptions
-  readonly #faultsFile: string
-  readonly #countFile: string
+  readonly #faults: CallFaults
   readonly #worker: LineWorker
   #primary: TestNode
   #replica: TestNode
@@ -115,79 +138,88 @@ class Run {
   #nextDatabase = 1
 
   static async start(scope: Scope, options: SweepOptions): Promise<Run> {
-    const files: [string, string] = [
-      join(scope.directory, "faults"),
-      join(scope.directory, "count"),
-    ]
-    writeFileSync(files[0], "")
-    const env = { LITEFS_FAULTS_FILE: files[0], LITEFS_FAULTS_COUNT: files[1] }
+    const faults = new CallFaults(join(scope.directory, "node"))
+    const { env } = faults
     const primary = await scope.node(options.at === "primary" ? { env } : {})
     const replica = await scope.node({
       follows: primary,
       ...(options.at === "replica" ? { env } : {}),
     })
-    return new Run(scope, options, files, primary, replica)
+    return new Run(scope, options, faults, primary, replica)
   }
 
   private constructor(
     scope: Scope,
     options: SweepOptions,
-    files: readonly [string, string],
+    faults: CallFaults,
     primary: TestNode,
     replica: TestNode,
   ) {
     this.#scope = scope
     this.#options = options
-    this.#faultsFile = files[0]
-    this.#countFile = files[1]
+    this.#faults = faults
     this.#worker = new LineWorker(scope)
     this.#primary = primary
     this.#replica = replica
   }
 
   get logs(): string {
-    const text = `--- primary\n${this.#primary.output}--- replica\n${this.#replica.output}`
-    return text.length < 6000 ? text : `…${text.slice(-6000)}`
+    const tail = (text: string) => (text.length < 4000 ? text : `…${text.slice(-4000)}`)
+    return `--- primary\n${tail(this.#primary.output)}--- replica\n${tail(this.#replica.output)}`
   }
 
   /** Every call that the workload makes the node do, with what may go wrong with it. */
   async allFaults(): Promise<Fault[]> {
-    writeFileSync(this.#countFile, "")
-    const database = this.#newDatabase()
-    const { steps } = await this.#ask("work", this.#primary, database)
-    const failed = steps.filter(([, , problem]) => problem !== null)
-    if (failed.length > 0) throw new Error(`without a fault: ${JSON.stringify(failed)}`)
-    await this.#caughtUp(database)
-    const counts = Map.groupBy(readFileSync(this.#countFile, "utf8").trim().split("\n"), (op) => op)
-    counts.delete("shm:read") // clients map that file: a page that cannot be read kills them (SIGBUS)
-    return [...counts].flatMap(([op, calls]) => {
-      const isRead = /:(read|look|list|stat)$/.test(op)
-      const errnos = isRead ? (["EIO"] as const) : (["EIO", "ENOSPC"] as const)
-      return this.#options.durations.flatMap((duration) =>
-        (duration === "kill" ? (["EIO"] as const) : errnos).flatMap((errno) =>
-          Array.from({ length: Math.min(calls.length, NTH_MAX) }, (_, index) => {
-            return { op, nth: index + 1, errno, duration }
-          }),
-        ),
+    // What is done for the first database alone is not there for the others.
+    await this.#work(this.#newDatabase())
+    this.#faults.forget()
+    await this.#work(this.#newDatabase())
+    const { durations, only = "" } = this.#options
+    return this.#faults.chosen().flatMap((call) => {
+      const { name } = call
+      // Clients map that file: a page that cannot be read kills them (SIGBUS).
+      if (name.endsWith("/shm:read") || !name.includes(only)) return []
+      return durations.flatMap((duration) =>
+        (duration === "kill" ? (["EIO"] as const) : errnosOf(name)).map((errno) => {
+          return { ...call, errno, duration }
+        }),
       )
     })
   }
 
-  async fail({ op, nth, errno, duration }: Fault): Promise<void> {
-    const { at } = this.#options
+  /** Without a fault. */
+  async #work(database: string): Promise<void> {
+    const { steps } = await this.#ask("work", this.#primary, database, {
+      marks: this.#faults.countFile,
+      follower: join(this.#replica.mount, database),
+    })
+    const failed = steps.filter(([, , problem]) => problem !== null)
+    if (failed.length > 0) throw new Error(`without a fault: ${JSON.stringify(failed)}`)
+    await this.#caughtUp(database)
+  }
+
+  async fail({ name, nth, errno, duration }: Fault): Promise<void> {
+    const { at, result } = this.#options
     const node = () => (at === "primary" ? this.#primary : this.#replica)
     this.#logStart = node().output.length
     const database = this.#newDatabase()
     const action = duration === "kill" ? "kill" : errno
-    this.#setFaults(`${op}#${nth}${duration === "lifted" ? "+" : ""}=${action}`)
-    const { steps } = await this.#ask("work", this.#primary, database)
-    if (at === "replica") await Bun.sleep(duration === "once" ? 0 : 300)
-    this.#setFaults("")
-    if (duration === "kill") {
-      if (node().isRunning && at === "primary") return // it did not come to that call
-      if (node().isRunning) await within(2000, node().exited)
-      if (node().isRunning) return
+    this.#faults.forget()
+    this.#faults.set(`${name}#${nth}${duration === "lifted" ? "+" : ""}=${action}`)
+    const { steps, problem: death } = await this.#ask("work", this.#primary, database)
+    if (at === "replica") await this.#comeTo(database, duration)
+    const isHit = this.#faults.hitCount > 0
+    this.#faults.set("")
+    const op = name.slice(name.indexOf("/") + 1)
+    if (isHit) {
+      result.hits += 1
+      result.ops.add(op)
+    }
+    if (isHit && duration === "kill") {
+      if (!(await within(ANSWER_MS_MAX, node().exited))) throw new Error("it was not killed")
       await this.#restart()
+    } else if (death !== undefined) {
+      throw new Error(`${death}\n${tell(steps)}`)
     }
     if (!node().isRunning) throw new Error("the daemon has ended")
     let needsRestart = /restart litefs/.test(node().output.slice(this.#logStart))
@@ -210,10 +242,25 @@ class Run {
       steps,
       needsRestart ? await this.#ask("check", this.#primary, database) : found,
     )
-    const { problem } = await this.#ask("add", this.#primary, database, 2_000_000)
+    const { problem } = await this.#ask("add", this.#primary, database, { n: 2_000_000 })
     if (problem !== undefined) throw new Error(`it does not go on: ${problem}\n${tell(steps)}`)
     await this.#checkSame(database)
     await this.#ask("drop", this.#primary, database)
+  }
+
+  /** The replica has come to the fault, or has nothing to do any more. */
+  async #comeTo(database: string, duration: Duration): Promise<void> {
+    if (duration === "once") return
+    const deadline = Date.now() + 10_000
+    let hitMs: number | undefined
+    while (Date.now() < deadline) {
+      const { hitCount } = this.#faults
+      if (hitCount > 0) hitMs ??= Date.now()
+      if (duration === "kill" && hitCount > 0) return
+      if (hitCount >= LASTING_HITS || (hitMs ?? Infinity) < Date.now() - LASTING_MS) return
+      if (hitCount === 0 && (await this.#isSame(database))) return
+      await Bun.sleep(5)
+    }
   }
 
   #compare(op: string, steps: readonly Step[], { rows, problems, problem }: Answer): void {
@@ -266,21 +313,33 @@ class Run {
   }
 
   async #caughtUp(database: string): Promise<void> {
-    const deadline = Date.now() + 10_000
-    for (;;) {
-      const ours = (await this.#ask("pos", this.#primary, database)).pos
-      const theirs = (await this.#ask("pos", this.#replica, database)).pos
-      if (ours === theirs) return
-      if (Date.now() > deadline) throw new Error(`primary at ${ours}, replica at ${theirs}`)
+    const deadline = Date.now() + 20_000
+    while (!(await this.#isSame(database))) {
+      if (Date.now() > deadline) {
+        const [ours, theirs] = await this.#positions(database)
+        throw new Error(`primary at ${ours}, replica at ${theirs}`)
+      }
       await Bun.sleep(5)
     }
+  }
+
+  async #isSame(database: string): Promise<boolean> {
+    const [ours, theirs] = await this.#positions(database)
+    return ours === theirs
+  }
+
+  async #positions(database: string): Promise<[ours: string, theirs: string]> {
+    return [
+      (await this.#ask("pos", this.#primary, database)).pos,
+      (await this.#ask("pos", this.#replica, database)).pos,
+    ]
   }
 
   async #restart(): Promise<void> {
     this.#options.result.restarts += 1
     const { at } = this.#options
     const { directory, port } = at === "primary" ? this.#primary : this.#replica
-    const env = { LITEFS_FAULTS_FILE: this.#faultsFile, LITEFS_FAULTS_COUNT: this.#countFile }
+    const { env } = this.#faults
     if (at === "primary") this.#primary = await this.#scope.node({ directory, port, env })
     else this.#replica = await this.#scope.node({ directory, port, env, follows: this.#primary })
     this.#logStart = 0
@@ -290,14 +349,9 @@ class Run {
     return `f${this.#nextDatabase++}.db`
   }
 
-  #setFaults(text: string): void {
-    writeFileSync(`${this.#faultsFile}.new`, text)
-    renameSync(`${this.#faultsFile}.new`, this.#faultsFile)
-  }
-
-  async #ask(what: string, node: TestNode, database: string, n = 0): Promise<Answer> {
+  async #ask(what: string, node: TestNode, database: string, more: object = {}): Promise<Answer> {
     const { mode } = this.#options
-    return this.#worker.ask({ do: what, path: join(node.mount, database), mode, n })
+    return this.#worker.ask({ do: what, path: join(node.mount, database), mode, ...more })
   }
 }
 
@@ -305,27 +359,51 @@ function tell(steps: readonly Step[]): string {
   return steps.map(([what, n, problem]) => `${what} ${n || ""} ${problem ?? "ok"}`).join("\n")
 }
 
-/** The client process. */
+/**
+ * The client process. One that dies, as clients do whose daemon is killed while they read what is mapped (SIGBUS), is
+ * started again; what it has told of its steps is its answer.
+ */
 class LineWorker {
-  readonly #child: ChildProcess
-  readonly #answers: ((line: string) => void)[] = []
+  readonly #scope: Scope
+  #child: ChildProcess | undefined
+  #onLine: (line: string) => void = () => {}
+  #onDeath: () => void = () => {}
 
   constructor(scope: Scope) {
-    const path = join(import.meta.dir, "programs", "faulty.mjs")
-    this.#child = spawn("node", [path], { stdio: ["pipe", "pipe", "inherit"] })
-    createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on("line", (line) =>
-      this.#answers.shift()?.(line),
-    )
-    scope.defer(() => void this.#child.kill("SIGKILL"))
+    this.#scope = scope
   }
 
   async ask(request: object): Promise<Answer> {
-    const { promise, resolve } = Promise.withResolvers<string>()
-    this.#answers.push(resolve)
-    this.#child.stdin?.write(`${JSON.stringify(request)}\n`)
-    if (!(await within(ANSWER_MS_MAX, promise))) {
-      throw new StuckError(`client at ${JSON.stringify(request)}`, this.#child.pid as number)
+    const child = this.#child ?? this.#start()
+    const { promise, resolve } = Promise.withResolvers<Answer>()
+    const steps: Step[] = []
+    this.#onLine = (line) => {
+      const { begins, ended, ...answer } = JSON.parse(line)
+      if (begins !== undefined) steps.push([begins[0], begins[1], DIED])
+      else if (ended === undefined) resolve(answer)
+      else steps.push([...(steps.pop() as Step).slice(0, 2), ended] as unknown as Step)
     }
-    return JSON.parse(await promise) as Answer
+    this.#onDeath = () => resolve({ ...NO_ANSWER, steps, problem: DIED })
+    child.stdin?.write(`${JSON.stringify(request)}\n`)
+    if (!(await within(ANSWER_MS_MAX, promise))) {
+      throw new StuckError(`client at ${JSON.stringify(request)}`, child.pid as number)
+    }
+    return promise
+  }
+
+  #start(): ChildProcess {
+    const path = join(import.meta.dir, "programs", "faulty.mjs")
+    const child = spawn("node", [path], { stdio: ["pipe", "pipe", "inherit"] })
+    child.stdin?.on("error", () => {}) // it has died, which is told below
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) =>
+      this.#onLine(line),
+    )
+    child.once("close", () => {
+      this.#child = undefined
+      this.#onDeath()
+    })
+    this.#scope.defer(() => void child.kill("SIGKILL"))
+    this.#child = child
+    return child
   }
 }

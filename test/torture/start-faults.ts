@@ -5,14 +5,14 @@
  *   image of a killed node ─▶ start ─▶ mounted ─▶ stop ─▶ start without a fault ─▶ look
  *                             └─ the fault is here ─┘ or here
  */
-import { randomUUID } from "node:crypto"
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
 import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
+import { type Call, CallFaults, isIn, type Part } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { replayHistory } from "./history-check.ts"
 import type { Mode } from "./model.ts"
@@ -21,25 +21,34 @@ export interface StartFaultsOptions {
   readonly random: Random
   readonly mode: Exclude<Mode, "mixed">
   readonly at: "primary" | "replica"
+  /** Only these of all: number `index`, from 0, of `count` parts. */
+  readonly part?: Part
   /** So many of all, chosen at random. */
   readonly sample: number
   readonly limitMs: number
+  /** Where the nodes have their directories. */
+  readonly scratch: string
   readonly result: StartFaultsResult
+  /** What a fault has led to that must not be. The others follow. */
+  readonly onFailure: (text: string) => void
 }
 
 export interface StartFaultsResult {
   faults: number
+  hits: number // of which the node came to the call
   refusals: number // starts that did not come to the mount
+  failures: number
   readonly ops: Set<string>
 }
 
 export function noStartFaultsResult(): StartFaultsResult {
-  return { faults: 0, refusals: 0, ops: new Set() }
+  return { faults: 0, hits: 0, refusals: 0, failures: 0, ops: new Set() }
 }
 
 const PHASES = ["start", "stop"] as const
 const ACTIONS = ["EIO", "EIO+", "ENOSPC+", "kill"] as const
 const END_MS_MAX = 30_000
+const FAILURES_MAX = 20
 
 interface Fault {
   readonly phase: (typeof PHASES)[number]
@@ -49,31 +58,39 @@ interface Fault {
 }
 
 export async function startFaults(options: StartFaultsOptions): Promise<void> {
-  await using scope = new Scope()
+  await using scope = new Scope(options.scratch)
   const deadline = Date.now() + options.limitMs
   const { random, sample, result } = options
   const starts = await Starts.prepare(scope, options)
-  const all = await starts.allFaults()
+  const all = (await starts.allFaults()).filter((fault) => isIn(options.part, textOf(fault)))
   for (let count = 0; count < sample && all.length > 0 && Date.now() < deadline; count++) {
     const [fault] = all.splice(random.below(all.length), 1) as [Fault]
-    const { phase, op, nth, action } = fault
+    result.faults += 1
+    if (result.failures >= FAILURES_MAX) return
     try {
-      if (!(await starts.fail(fault))) result.refusals += 1
+      const { isMounted, isHit } = await starts.fail(fault)
+      if (!isMounted) result.refusals += 1
+      if (!isHit) continue
+      result.hits += 1
+      result.ops.add(`${fault.phase} ${fault.op.replace(/^\d+\//, "")}`)
     } catch (error) {
       const text = error instanceof Error ? error.stack : String(error)
-      throw new Error(
-        `${options.mode}, ${phase} of the ${options.at}: ${op}#${nth}=${action}: ${text}\n${starts.output}`,
-      )
+      const where = `${options.mode}, ${options.at}: ${textOf(fault)}`
+      options.onFailure(`${where}: ${text}\n${starts.output}`)
+      result.failures += 1
+      await starts.end()
     }
-    result.faults += 1
-    result.ops.add(`${phase} ${op}`)
   }
+}
+
+function textOf({ phase, op, nth, action }: Fault): string {
+  return `${phase}: ${op}#${nth}=${action}`
 }
 
 class Starts {
   readonly #scope: Scope
-  readonly #faultsFile: string
-  readonly #countFile: string
+  readonly #faults: CallFaults
+  #last: TestNode | undefined
   readonly #node: TestNode
   readonly #follows: TestNode | undefined
   readonly #image: DirectoryImage
@@ -115,40 +132,45 @@ class Starts {
     this.#follows = follows
     this.#image = image
     this.#expected = expected
-    this.#faultsFile = join(scope.directory, `faults-${randomUUID()}`)
-    this.#countFile = join(scope.directory, `count-${randomUUID()}`)
+    this.#faults = new CallFaults(join(scope.directory, "node"))
   }
 
   async allFaults(): Promise<Fault[]> {
     this.#reset()
-    this.#setFaults("")
-    writeFileSync(this.#countFile, "")
-    const node = await this.#spawn(true)
+    const node = await this.#spawn()
     await node.logged(/msg=mounted/)
     if (this.#follows !== undefined) await untilSame(this.#follows, node)
-    const startCalls = readFileSync(this.#countFile, "utf8")
-    writeFileSync(this.#countFile, "")
+    const startCalls = this.#faults.chosen()
+    this.#faults.forget()
     await node.stop()
-    const stopCalls = readFileSync(this.#countFile, "utf8")
-    return [...faultsOf("start", startCalls), ...faultsOf("stop", stopCalls)]
+    return [...faultsOf("start", startCalls), ...faultsOf("stop", this.#faults.chosen())]
   }
 
-  /** False when the node did not come to its mount. */
-  async fail({ phase, op, nth, action }: Fault): Promise<boolean> {
+  /** After a failure: nothing of it disturbs the next. */
+  async end(): Promise<void> {
+    this.#faults.set("")
+    this.#last?.signal("SIGKILL")
+    await this.#last?.end()
+  }
+
+  async fail(fault: Fault): Promise<{ isMounted: boolean; isHit: boolean }> {
+    const { phase, op, nth, action } = fault
     this.#reset()
+    this.#faults.forget()
     const isLasting = action.endsWith("+")
     const text = `${op}#${nth}${isLasting ? "+" : ""}=${action.replace("+", "")}`
-    this.#setFaults(phase === "start" ? text : "")
+    this.#faults.set(phase === "start" ? text : "")
     const node = await this.#spawn()
     const isMounted = await node.logged(/msg=mounted/).then(
       () => true,
       () => false,
     )
-    this.#setFaults(phase === "stop" ? text : "")
+    this.#faults.set(phase === "stop" ? text : "")
     if (isMounted && node.isRunning) node.signal("SIGTERM")
     if (!(await within(END_MS_MAX, node.exited))) throw new Error("the node does not end")
     this.output = node.output
-    this.#setFaults("")
+    const isHit = this.#faults.hitCount > 0
+    this.#faults.set("")
     await node.end()
 
     const again = await this.#spawn()
@@ -166,7 +188,7 @@ class Starts {
     const exit = await again.stop()
     if (exit.code !== 0) throw new Error(`it ends with ${JSON.stringify(exit)}`)
     await again.end()
-    return isMounted
+    return { isMounted, isHit }
   }
 
   #reset(): void {
@@ -174,28 +196,17 @@ class Starts {
     this.#image.writeTo(this.#node.data)
   }
 
-  #spawn(counts = false): Promise<TestNode> {
+  async #spawn(): Promise<TestNode> {
     const { directory, port } = this.#node
-    const env = {
-      LITEFS_FAULTS_FILE: this.#faultsFile,
-      ...(counts ? { LITEFS_FAULTS_COUNT: this.#countFile } : {}),
-    }
     const follows = this.#follows === undefined ? {} : { follows: this.#follows }
-    return this.#scope.spawn({ directory, port, env, ...follows })
-  }
-
-  #setFaults(text: string): void {
-    writeFileSync(`${this.#faultsFile}.new`, text)
-    renameSync(`${this.#faultsFile}.new`, this.#faultsFile)
+    this.#last = await this.#scope.spawn({ directory, port, env: this.#faults.env, ...follows })
+    return this.#last
   }
 }
 
-function faultsOf(phase: Fault["phase"], calls: string): Fault[] {
-  const counts = Map.groupBy(calls.trim().split("\n"), (op) => op)
-  return [...counts].flatMap(([op, { length }]) =>
-    Array.from({ length: Math.min(length, 20) }, (_, index) => index + 1).flatMap((nth) =>
-      ACTIONS.map((action) => ({ phase, op, nth, action })),
-    ),
+function faultsOf(phase: Fault["phase"], calls: readonly Call[]): Fault[] {
+  return calls.flatMap(({ name, nth }) =>
+    ACTIONS.map((action) => ({ phase, op: name, nth, action })),
   )
 }
 

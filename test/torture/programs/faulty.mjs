@@ -1,35 +1,47 @@
 // Does what it is told in JSON lines on stdin, each answered with one on stdout: a fixed workload in which any
 // statement may fail, and the check of what is left. Statements that fail are rolled back and told of.
-//   {do: "work", path, mode}   answers {steps: [[what, n, problem]]}, n of the row that a commit adds
+//   {do: "work", path, mode}   answers {steps: [[what, n, problem]]}, n of the row that a commit adds, and tells of each
+//                              step before it, {begins: [what, n]} and {ended: problem}, in case it does not live to
+//                              answer; with `marks`, a file, a line of it says where each begins, when `follower` has
+//                              done the one before
 //   {do: "check", path}        answers {rows, problems}
 //   {do: "add", path, n}       answers {problem}
 //   {do: "drop", path}         answers {problem}
-import { existsSync, readFileSync, unlinkSync } from "node:fs"
+import { appendFileSync, closeSync, existsSync, openSync, readSync, unlinkSync } from "node:fs"
 import { createInterface } from "node:readline"
 import Database from "better-sqlite3"
 
 const TIMEOUT_MS = 3000
+const FOLLOW_MS = 3000
 
-function work(path, mode) {
+function work({ path, mode, marks, follower }) {
   const steps = []
   let db
   let n = 0
   const attempt = (what, row, act) => {
+    if (marks !== undefined) {
+      followed(path, follower)
+      appendFileSync(marks, "#\n")
+    }
+    tell({ begins: [what, row] })
+    let problem = null
     try {
       act()
-      steps.push([what, row, null])
     } catch (error) {
-      steps.push([what, row, `${error.code ?? ""} ${error.message}`])
+      problem = `${error.code ?? ""} ${error.message}`
       try {
         if (db?.inTransaction) db.exec("rollback")
       } catch {
         // the next statement shows it
       }
     }
+    steps.push([what, row, problem])
+    tell({ ended: problem })
   }
   const open = () =>
     attempt("open", 0, () => {
       db = new Database(path, { timeout: TIMEOUT_MS })
+      db.pragma("page_size=65536") // few pages make few calls
       db.pragma(`journal_mode=${mode}`)
       db.exec("create table if not exists tx(n integer primary key, v)")
     })
@@ -50,10 +62,10 @@ function work(path, mode) {
   add()
   add()
   attempt("pragma", 0, () => db.pragma("cache_size=5"))
-  add(30, 3000)
-  add(30, 3000, "rollback")
+  add(12, 50_000) // into the WAL or the file before its end
+  add(12, 50_000, "rollback")
   attempt("pragma", 0, () => db.pragma("cache_size=2000"))
-  add(200, 7000) // does not go through the commit log
+  add(22, 50_000) // larger than what goes through the commit log
   attempt("delete", 0, () => db.exec("delete from body where rowid % 2"))
   attempt("checkpoint", 0, () => db.pragma("wal_checkpoint(passive)"))
   add()
@@ -67,6 +79,13 @@ function work(path, mode) {
   add(3, 3000)
   close()
   return { steps }
+}
+
+/** Waits until both are at the same position. */
+function followed(path, follower) {
+  const word = new Int32Array(new SharedArrayBuffer(4))
+  for (let ms = 0; pos(path).pos !== pos(follower).pos && ms < FOLLOW_MS; ms += 10)
+    Atomics.wait(word, 0, 0, 10)
 }
 
 function check(path) {
@@ -98,15 +117,24 @@ const drop = (path) => {
   return {}
 }
 
-const pos = (path) => ({
-  pos: existsSync(`${path}-pos`) ? readFileSync(`${path}-pos`, "utf8") : "",
-})
+/** readFileSync() ends the process when the file cannot be closed, as when the daemon is killed. */
+const pos = (path) => {
+  if (!existsSync(`${path}-pos`)) return { pos: "" }
+  const bytes = Buffer.alloc(100)
+  const fd = openSync(`${path}-pos`)
+  const size = readSync(fd, bytes)
+  closeSync(fd)
+  return { pos: bytes.toString("utf8", 0, size) }
+}
+
+const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`)
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { do: what, path, mode, n } = JSON.parse(line)
+  const request = JSON.parse(line)
+  const { do: what, path, n } = request
   let answer
   try {
-    if (what === "work") answer = work(path, mode)
+    if (what === "work") answer = work(request)
     else if (what === "check") answer = check(path)
     else if (what === "add") answer = add(path, n)
     else if (what === "drop") answer = drop(path)
@@ -114,5 +142,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     answer = { problem: `${error.code ?? ""} ${error.message}` }
   }
-  process.stdout.write(`${JSON.stringify(answer)}\n`)
+  tell(answer)
 }
