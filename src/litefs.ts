@@ -252,7 +252,7 @@ export class LiteFS {
         isCandidate: node.isCandidate,
         lease: () => lease.record,
         clusterId: () => clusterId.value,
-        proxyUrl: () => (isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
+        proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
       },
       metrics: () => proxy?.families() ?? [],
       dataDir,

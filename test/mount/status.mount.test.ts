@@ -121,7 +121,7 @@ describe.skipIf(!canMount)("files of the mount", () => {
     expect(modifiedMs(replica, "a.db-pos")).toBe(changed)
   }, 30_000)
 
-  test("the -lock file can be locked with flock(1), on both nodes, and does nothing to the database", async () => {
+  test("the -lock file can be locked with flock(1) on both nodes, one after the other, and its holder writes", async () => {
     await using scope = new Scope()
     const primary = await scope.node()
     const replica = await scope.node({ follows: primary })
@@ -141,7 +141,10 @@ describe.skipIf(!canMount)("files of the mount", () => {
       ])
       await appeared(log, /held/)
       expect((await start(["flock", "-n", "-E", "9", file, "true"]).ended).code).toBe(9)
-      sqlite3(primary, "a.db", "insert into t values(1)")
+      sqlite3(node, "a.db", "insert into t values(1)")
+      const other = node === primary ? replica : primary
+      const otherFile = `${other.mount}/a.db-lock`
+      expect((await start(["flock", "-n", "-E", "9", otherFile, "true"]).ended).code).toBe(9)
       holder.kill("SIGKILL")
       await holder.ended
       expect((await start(["flock", "-w", "10", file, "true"]).ended).code).toBe(0)
