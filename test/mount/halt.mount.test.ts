@@ -330,6 +330,30 @@ test.skipIf(!canMount)(
   60_000,
 )
 
+test.skipIf(!canMount).each(["flock(1)", "a promotion"] as const)(
+  "a transaction on a replica that is older than what the primary has sent since takes nothing back after %s",
+  async (how) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal", ["--candidate"])
+    const client = new LongClient(scope, replica, "a.db")
+    await client.exec("begin immediate")
+    for (let i = 2; i <= 5; i++) sqlite3(primary, "a.db", `insert into t values(${i})`)
+    await caughtUp(primary, replica, "a.db")
+    if (how === "a promotion") await promote(replica)
+    else await start(locked(replica, "true")).ended
+    await expect(client.exec("insert into t values(100); commit")).rejects.toThrow()
+    expect(values(replica)).toBe("1,2,3,4,5")
+    await client.exec("rollback").catch(() => {}) // SQLite may have
+    run(locked(replica, ...shell(replica, "insert into t values(6)")))
+    expect(values(replica)).toBe("1,2,3,4,5,6")
+    await client.close()
+    if (how === "a promotion") await primary.logged(/this node is a replica/)
+    const [now, then] = how === "a promotion" ? [replica, primary] : [primary, replica]
+    await expectSame(now, then, "a.db")
+  },
+  60_000,
+)
+
 test.skipIf(!canMount)(
   "the role moves when no node has the lock; a forced promotion ends it, and its holder writes nothing more",
   async () => {
