@@ -372,9 +372,6 @@ export class LiteFS {
     })
     this.#subscribe(() => api.positionsChanged())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
-    const freezer = {
-      freeze: (database: string) => (halting.isCaptured(database) ? fs : peer).freeze(database),
-    }
     const stream = {
       positions: this.#positions,
       recent: this.#recent,
@@ -382,13 +379,13 @@ export class LiteFS {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: new ParkedSnapshots(systemClock),
-      snapshots: limited(snapshotsOf(freezer, peer, "ltx"), this.#options.snapshotRate),
+      snapshots: limited(snapshotsOf(halting, peer, "ltx"), this.#options.snapshotRate),
       counters: api.totals,
       streams,
       onChange: (listener: () => void) => this.#subscribe(listener),
     }
     this.#closing.defer(() => stream.parked.close())
-    const raw = snapshotsOf(freezer, peer, "raw")
+    const raw = snapshotsOf(halting, peer, "raw")
     const exports = {
       files: existingSnapshots(raw, dataDir, this.#positions, this.#mounted.promise),
     }
@@ -406,7 +403,7 @@ export class LiteFS {
       replace: async (name: string, file: number) => {
         await this.#mounted.promise
         imports.checkWritable()
-        return peer.import(name, file)
+        return halting.whileNotLent(name, () => peer.import(name, file))
       },
     }
     if (proxyOptions !== undefined) {
@@ -454,7 +451,10 @@ export class LiteFS {
             return handleStream(stream, request, response)
           },
         },
-        ...haltRoutes({ locks: halting.locks, clock: systemClock, id: lease.id }),
+        ...haltRoutes({
+          ...{ locks: halting.locks, clock: systemClock, id: lease.id },
+          mounted: this.#mounted.promise,
+        }),
         "/export": {
           GET: (_, response, url) => handleExport(exports, response, url),
         },

@@ -75,8 +75,10 @@ class PeerThread {
   readonly #stopping = new AbortController()
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
   readonly #writeLocks = new Map<number, WriteLocks>()
-  /** Databases that another node writes to, each with the locks that keep clients of this one from it. */
+  /** Databases with the locks that keep clients of this node from writing: another one does, or they change hands. */
   readonly #lent = new Map<string, WriteLocks>()
+  /** Databases that the fs thread has, or is about to have. */
+  readonly #given = new Set<string>()
   #nextReplace = 1
   #cache: KernelCache | undefined
   #primaryName: string | undefined
@@ -185,6 +187,7 @@ class PeerThread {
 
   #receive({ file, database: name, bytes, isLast }: Extract<PeerCommand, { type: "ltx" }>): void {
     try {
+      if (this.#given.has(name)) throw isGiven(name)
       const database = this.#database(name)
       const incoming = this.#incoming.get(file) ?? database.receive()
       this.#incoming.set(file, incoming)
@@ -223,7 +226,8 @@ class PeerThread {
   /** Between two commands file and state belong together: an apply changes both in one go. */
   #freeze(snapshot: number, name: string): void {
     try {
-      const database = this.#positions.find(name) === undefined ? undefined : this.#database(name)
+      const isHere = this.#positions.find(name) !== undefined && !this.#given.has(name)
+      const database = isHere ? this.#database(name) : undefined
       const view = database?.freeze(`${this.#dataDir.databaseDir(name)}/snapshot-${snapshot}`)
       if (view !== undefined) this.#thaws.set(snapshot, () => database?.thaw(view))
       tell({ type: "frozen", snapshot, state: view?.state })
@@ -384,7 +388,9 @@ class PeerThread {
   }
 
   #unlockWrites(lock: number): void {
-    this.#writeLocks.get(lock)?.release()
+    const locks = this.#writeLocks.get(lock)
+    for (const [name, held] of this.#lent) if (held === locks) this.#lent.delete(name)
+    locks?.release()
     this.#writeLocks.delete(lock)
   }
 
@@ -397,7 +403,10 @@ class PeerThread {
       }
       const handover = this.#handOverOne(name)
       if (handover.state === undefined) throw damaged(name)
-      if (handover.disguise === 0) return handover
+      if (handover.disguise === 0) {
+        this.#given.add(name)
+        return handover
+      }
       const advice = "restart this node first"
       throw new LitefsError(
         "unsupported",
@@ -426,7 +435,13 @@ class PeerThread {
   ): Promise<void> {
     const { name, state, isUndone } = handover
     const result = outcomeOf(() => {
-      if (state === undefined) throw damaged(name)
+      this.#given.delete(name)
+      this.#databases.get(name)?.detach() // what it was before
+      this.#databases.delete(name)
+      if (state === undefined) {
+        this.#recovered.set(name, undefined)
+        throw damaged(name)
+      }
       if (isUndone) this.#forgetTransaction(name)
       this.#recovered.set(name, historyState(state))
       const locks = lock === undefined ? undefined : this.#writeLocks.get(lock)
@@ -469,6 +484,7 @@ class PeerThread {
     const names = [...this.#databases.keys()]
     for (const database of this.#databases.values()) database.detach()
     this.#databases.clear()
+    this.#given.clear()
     this.#queues.clear()
     this.#forgetRole(names)
     tell({ type: "switched" })
@@ -476,6 +492,7 @@ class PeerThread {
 
   async #takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     this.#openLog()
+    this.#given.clear()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )
@@ -538,6 +555,7 @@ class PeerThread {
     const known = this.#databases.get(name)
     if (known !== undefined) return known
     validateDatabaseName(name)
+    if (this.#given.has(name)) throw isGiven(name)
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
@@ -603,6 +621,13 @@ function usesWal(dataDir: DataDir, name: string): boolean {
 
 function damaged(name: string): LitefsError {
   return new LitefsError("damaged", `Cannot lend "${name}": it is damaged, see the log`)
+}
+
+function isGiven(name: string): LitefsError {
+  return new LitefsError(
+    "unavailable",
+    `Cannot apply to "${name}": clients of this node write to it`,
+  )
 }
 
 function fail(error: unknown): void {

@@ -9,6 +9,7 @@
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
  *     Litefs-Candidate: 1        of a replica: it may become the primary
+ *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
@@ -22,6 +23,7 @@ export const DATABASES_HEADER = "litefs-databases"
 export const PROXY_HEADER = "litefs-proxy"
 export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
 export const CANDIDATE_HEADER = "litefs-candidate"
+export const WANTED_HEADER = "litefs-halt-wanted"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1

@@ -382,6 +382,49 @@ test.skipIf(!canMount)(
 )
 
 test.skipIf(!canMount)(
+  "a primary that is asked for the lock while it starts lends it when it can",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    await primary.stop("SIGKILL")
+    const again = await scope.spawn({ directory: primary.directory, port: primary.port })
+    let lent: Response | undefined
+    for (const deadline = Date.now() + 20_000; lent === undefined && Date.now() < deadline; ) {
+      lent = await fetch(`${again.url}/halt?name=a.db&id=7`, { method: "POST" }).catch(
+        () => undefined,
+      )
+    }
+    expect(lent?.status).toBe(200)
+    await fetch(`${again.url}/halt?name=a.db&id=7`, { method: "DELETE" })
+    sqlite3(again, "a.db", "insert into t values(2)")
+    await expectSame(again, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "an import waits until the lock is back, and what the holder has committed until then is replaced",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const file = join(scope.directory, "new.db")
+    run(["sqlite3", file, "pragma journal_mode = wal; create table t(x); insert into t values(7)"])
+    const held = await holder(scope, replica)
+    const importing = start([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
+    await Bun.sleep(500)
+    run(shell(replica, "insert into t values(2)"))
+    expect(values(primary)).toBe("1,2")
+    held.kill("SIGKILL")
+    await output(importing)
+    expect(values(primary)).toBe("7")
+    run(locked(replica, ...shell(replica, "insert into t values(8)")))
+    await expectSame(primary, replica, "a.db")
+    expect(values(replica)).toBe("7,8")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
   "the API lends to one node at a time, and takes transactions from nobody else",
   async () => {
     await using scope = new Scope()
