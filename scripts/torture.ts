@@ -11,6 +11,7 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
@@ -34,6 +35,7 @@ const KINDS = [
   "lockpage",
   "proxy",
   "handoff",
+  "halt",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -46,6 +48,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const HANDOFFS = 200
+const HALT_ROUNDS = 20
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
@@ -63,6 +66,7 @@ const GOALS: Record<Kind, number> = {
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
   handoff: HANDOFFS,
+  halt: HALT_ROUNDS,
 }
 
 interface Job {
@@ -148,6 +152,8 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(random, mode, result)
+    else if (kind === "halt")
+      await halt({ random, mode, faults: 20, transactions: 1000, mayBeLong: true, result })
     else if (kind === "readers") {
       const reads = await readers({ random, mode, roundMs: Math.min(READER_ROUND_MS, shareMs()) })
       console.log(`readers ${mode}: ${reads} reads`)
