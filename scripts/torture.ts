@@ -13,6 +13,7 @@ import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
 import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
@@ -36,6 +37,7 @@ const KINDS = [
   "lockpage",
   "proxy",
   "handoff",
+  "halt",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -48,6 +50,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const HANDOFFS = 200 // in each mode
+const HALT_ROUNDS = 20
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
@@ -79,6 +82,7 @@ const GOALS: Record<Kind, number> = {
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
   handoff: HANDOFFS,
+  halt: HALT_ROUNDS,
 }
 
 interface Job {
@@ -157,6 +161,8 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "halt")
+      await halt({ random, mode, faults: 20, transactions: 1000, mayBeLong: true, result })
     else if (kind === "readers") await readLong(job, random, mode)
     else if (kind === "shrink") {
       const waits = await shrink({ random, mode, sizeMiB, cycles: 2 })

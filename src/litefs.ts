@@ -294,6 +294,7 @@ export class LiteFS {
     this.#handoffs = handoffs
     const server = apiServer({
       ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
+      mounted: threads.mounted,
       proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
     })
     const port = await server.listen(httpAddr)

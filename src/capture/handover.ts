@@ -14,6 +14,8 @@ import { PageChecksums, type SharedChecksums } from "./page-checksums.ts"
 export interface WalHandover {
   readonly header: WalHeader
   readonly pgnos: Uint32Array // of the frames
+  /** So many of them clients know of: the last writer may have died before it published the others. */
+  readonly published: number
   readonly ends: readonly number[] // how many frames there are at the end of each transaction
   /** Pages that the database file does not have yet, each with the transaction that first made it so. */
   readonly unwritten: readonly (readonly [pgno: number, since: Txid])[]

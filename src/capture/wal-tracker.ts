@@ -18,10 +18,13 @@
  *    that restores what was there, so that the history never disagrees with what clients read.
  * 4. A header at offset 0 restarts the log; SQLite writes it only when every frame it knows of is in the
  *    database file. What is not there was not known to it, and is taken back as well.
+ *    Not so frames that another thread has written or captured, and that are published (adopt()): who does not know
+ *    of them has begun before they came, and is refused. It would take back what other nodes have committed.
  * 5. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
  *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  */
 import { assert } from "../lib/assert.ts"
+import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -84,6 +87,7 @@ export class WalTracker {
   #header: WalHeader | undefined
   #size = 0
   #valid = 0
+  #adopted = 0 // published frames of another thread
   #isRepeat = false // the write in progress puts down what is there already
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
   readonly #commits: CapturedCommit[] = []
@@ -123,6 +127,7 @@ export class WalTracker {
     return {
       header,
       pgnos: Uint32Array.from({ length: count }, (_, index) => this.frames.pgno(index)),
+      published: count,
       ends: this.#commits.map(({ end }) => end),
       unwritten: [...this.#unwritten.entries()],
       pageCount: commit,
@@ -132,12 +137,13 @@ export class WalTracker {
   }
 
   /** Goes on with frames that another thread has written, or captured before. */
-  adopt({ header, pgnos, ends, unwritten }: WalHandover): void {
+  adopt({ header, pgnos, published, ends, unwritten }: WalHandover): void {
     this.#header = header
     for (const pgno of pgnos) this.frames.add(pgno)
     for (const end of ends) this.#commits.push({ end, isNew: true })
     for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
     this.#valid = pgnos.length
+    this.#adopted = published
     this.#size = this.#wal.size()
   }
 
@@ -257,7 +263,9 @@ export class WalTracker {
     const first = this.#frameAt(offset)
     if (first >= this.captured) return
     this.#isRepeat = this.#holds(offset, bytes.subarray(0, size))
-    if (!this.#isRepeat) this.#revoke(first)
+    if (this.#isRepeat) return
+    if (first < this.#adopted) throw this.#stale()
+    this.#revoke(first)
   }
 
   /** After bytes of the file have changed. True when that completed transactions, which are durable now. */
@@ -283,12 +291,13 @@ export class WalTracker {
   truncating(size: number, truncate = () => {}): void {
     if (size < WAL_HEADER_SIZE) {
       // SQLite does this after a checkpoint (PRAGMA wal_checkpoint(TRUNCATE)), and knows all published commits.
-      if (this.#isNewestUnpublished()) this.#restarting()
+      if (this.#isNewestUnpublished() && this.captured > this.#adopted) this.#restarting()
       this.#save()
       truncate() // when it fails, the frames are still there, and what follows on them counts
       return this.#forget()
     }
     const whole = this.#header === undefined ? 0 : this.#frameAt(size)
+    if (whole < this.#adopted) throw this.#stale()
     if (whole < this.captured) this.#revoke(whole)
     truncate()
     if (this.#header === undefined) return
@@ -307,8 +316,37 @@ export class WalTracker {
    * database file is one that was not published, and the client goes on without it.
    */
   #restarting(): void {
-    if (this.#unwritten.count > 0 && this.captured > 0) this.#revoke(0)
+    if (this.#unwritten.count > 0 && this.captured > 0) {
+      if (!this.#isAdoptedInFile()) throw this.#stale()
+      this.#revoke(0)
+    }
     this.#on.allGoing()
+  }
+
+  /** Whether nothing is lost of the frames that were adopted when all frames go. */
+  #isAdoptedInFile(): boolean {
+    if (this.#adopted === 0) return true
+    const commit = Math.min(this.#commitAt(this.#adopted), this.#history.commit)
+    const newest = new Map<number, number>()
+    for (let index = 0; index < this.#adopted; index++) newest.set(this.frames.pgno(index), index)
+    for (const [pgno, index] of newest) {
+      if (pgno > commit || !this.#unwritten.has(pgno)) continue
+      if (this.#isInFile(pgno, index)) continue
+      const last = this.frames.newest(pgno)
+      if (last === undefined || last === index || !this.#isInFile(pgno, last)) return false
+    }
+    return true
+  }
+
+  #stale(): LitefsError {
+    const { name } = this.#history
+    this.#log.warn("refused a write: its transaction began before others came from the primary", {
+      db: name,
+    })
+    return new LitefsError(
+      "position-mismatch",
+      `Cannot write the WAL of "${name}": the transaction does not know of others that came from the primary, it has to begin anew`,
+    )
   }
 
   /**
@@ -343,6 +381,7 @@ export class WalTracker {
 
   #forgetFrames(): void {
     this.frames.clear()
+    this.#adopted = 0
     this.#commits.length = 0
     this.#retreat(0)
   }

@@ -21,7 +21,7 @@ export function haltedPath(database: string, fuseDir: string): string {
 
 /** Waits until the lock is had. Throws when it is not to be had. */
 export async function takeHaltLock(path: string): Promise<HaltLock> {
-  const worker = new Worker(new URL("./flock-thread.ts", import.meta.url).href)
+  const worker = new Worker(urlOfThread())
   const answered = Promise.withResolvers<FlockAnswer>()
   worker.onmessage = ({ data }: MessageEvent<FlockAnswer>) => answered.resolve(data)
   worker.onerror = (event) => answered.reject(new Error(event.message))
@@ -36,4 +36,10 @@ export async function takeHaltLock(path: string): Promise<HaltLock> {
     "unavailable",
     `Cannot borrow the write lock of "${basename(path)}": ${answer.problem}, the log of the node may say more`,
   )
+}
+
+/** In the executable this module is not in a folder of its own, but the thread is. */
+function urlOfThread(): string {
+  const isBundled = import.meta.url.includes("/$bunfs/")
+  return new URL(isBundled ? "./cli/flock-thread.ts" : "./flock-thread.ts", import.meta.url).href
 }

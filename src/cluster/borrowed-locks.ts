@@ -6,16 +6,19 @@
  *
  * 1. While it is held, every transaction of a client is sent to the primary before the client's commit returns
  *    (propose()). When the primary does not have it, the commit fails, and nothing has changed here.
- * 2. It is renewed long before the primary takes it back, by every transaction and without one. When that cannot be done, clients of this node are kept from
- *    committing before the primary lends it to somebody else.
+ * 2. It is renewed long before the primary takes it back, by every transaction and without one. When that cannot be
+ *    done, clients of this node are kept from committing before the primary lends it to somebody else.
  * 3. A transaction whose answer is lost is sent again until the lock is: the primary knows it by where it leads to.
  *    When the lock is lost first, its client is told that it failed, though the primary may have it.
+ * 4. Writers that come one after the other keep it for a while, or until the primary says that others want it. Then
+ *    it goes back after the transaction there is, and who comes after that borrows it anew, behind the others.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { type Pos, parsePos, posEquals } from "../ltx/pos.ts"
 import type { Borrower } from "../mount/messages.ts"
+import { WANTED_HEADER } from "../wire/protocol.ts"
 import type { NodeAnswer } from "./node-client.ts"
 
 const log = logger("halt")
@@ -28,12 +31,17 @@ const MARGIN_MS = 2000
 /** For others to give it back, and then for this node to have everything. */
 const WAIT_MS_MAX = 10_000
 const RETRY_MS = 50
+const CALL_ATTEMPTS_MAX = 4
 /** For clients to end their write transactions. */
 const RETURN_MS_MAX = 5000
 /** The same when they cannot commit any more. */
 const UNDO_MS_MAX = 1000
 /** For the primary to hear of it. */
 const RELEASE_MS_MAX = 1000
+/** For a client that is in a write transaction, and knows less than what is here. */
+const STALE_MS_MAX = 2000
+/** Writers of this node have it for so long, and then others may. */
+const TURN_MS_MAX = 500
 
 export interface BorrowedLocksContext {
   readonly clock: Clock
@@ -41,11 +49,15 @@ export interface BorrowedLocksContext {
   call(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
+  /** Throws when this node is not a replica, or becomes something else. */
+  checkReplica(): void
   /** Gives clients of this node the database to write to, and takes it again. */
   exchange: {
-    borrow(database: string): Promise<void>
+    borrow(database: string, limitMs: number): Promise<void>
     giveBack(database: string, limitMs: number): Promise<void>
   }
+  /** No client begins to write, until it is borrowed anew. */
+  closing(database: string): void
   /** Clients commit nothing from here on. */
   shut(database: string): void
   /** What the primary has may be missing here. */
@@ -54,13 +66,16 @@ export interface BorrowedLocksContext {
 
 interface Borrowed {
   readonly id: bigint
-  readonly users: Set<Borrower>
+  readonly users: Borrower[] // the writers of this node are one
   /** All that happens to it, one after the other. */
   work: Promise<void>
   isHeld: boolean
   isLost: boolean
   isEnding: boolean // nobody uses it any more
+  isWanted: boolean // by others
+  heldMs: number // since when
   readonly ended: AbortController
+  readonly gone: PromiseWithResolvers<void>
   renewedMs: number // when it was last asked for, and granted
   isBehind: boolean
 }
@@ -82,23 +97,26 @@ export class BorrowedLocks {
   async borrow(database: string, user: Borrower, waits = true): Promise<void> {
     for (;;) {
       if (this.#isClosed) throw new LitefsError("unavailable", "the node is stopping")
+      this.#context.checkReplica()
       const known = this.#borrowed.get(database)
       if (known === undefined) break
-      if (!known.isLost && !known.isEnding) {
-        known.users.add(user)
+      if (!isLeaving(known)) {
+        addUser(known, user)
         return known.work
       }
-      await known.work.catch(() => {}) // it is on its way back
-      await Promise.resolve()
+      await known.gone.promise // it is on its way back
     }
     const borrowed: Borrowed = {
       id: BigInt(Math.floor(this.#context.clock.random() * 2 ** 52)) + 1n,
-      users: new Set([user]),
+      users: [user],
       work: Promise.resolve(),
       isHeld: false,
       isLost: false,
       isEnding: false,
+      isWanted: false,
+      heldMs: 0,
       ended: new AbortController(),
+      gone: Promise.withResolvers(),
       renewedMs: 0,
       isBehind: false,
     }
@@ -110,20 +128,34 @@ export class BorrowedLocks {
   /** A user that has given back, or is about to, goes on. Nothing happens when it is on its way back already. */
   use(database: string, user: Borrower): void {
     const borrowed = this.#borrowed.get(database)
-    if (borrowed !== undefined && !borrowed.isLost && !borrowed.isEnding) borrowed.users.add(user)
+    if (borrowed !== undefined && !borrowed.isLost && !borrowed.isEnding) addUser(borrowed, user)
   }
 
   /** Whoever borrows it again within `lingerMs` has it at once. */
   async giveBack(database: string, user: Borrower, lingerMs = 0): Promise<void> {
     const borrowed = this.#borrowed.get(database)
-    if (borrowed?.users.delete(user) !== true) return // lost before
-    const end = () => {
-      if (borrowed.users.size > 0 || borrowed.isLost || borrowed.isEnding) return undefined
-      borrowed.isEnding = true
-      return this.#end(database, borrowed)
-    }
-    if (lingerMs === 0) await end()
-    else this.#context.clock.after(lingerMs, () => void end())
+    const index = borrowed?.users.indexOf(user) ?? -1
+    if (borrowed === undefined || index < 0) return // lost before
+    borrowed.users.splice(index, 1)
+    const { clock } = this.#context
+    const isOver = borrowed.isWanted || clock.monotonicMs() - borrowed.heldMs > TURN_MS_MAX
+    if (lingerMs === 0 || isOver) await this.#endUnused(database, borrowed)
+    else clock.after(lingerMs, () => void this.#endUnused(database, borrowed))
+  }
+
+  async #endUnused(database: string, borrowed: Borrowed): Promise<void> {
+    if (borrowed.users.length > 0 || borrowed.isLost || borrowed.isEnding) return
+    borrowed.isEnding = true
+    this.#context.closing(database)
+    await this.#end(database, borrowed)
+  }
+
+  /** Others wait for it. */
+  #wanted(database: string, borrowed: Borrowed): void {
+    if (borrowed.isWanted || isLeaving(borrowed) || borrowed.users.includes("flock")) return
+    borrowed.isWanted = true
+    this.#context.closing(database)
+    void this.#endUnused(database, borrowed)
   }
 
   /** A transaction of a client. Resolves with why it does not count; undefined when the primary has it. */
@@ -139,16 +171,13 @@ export class BorrowedLocks {
         const answer = await until(call("POST", path, bytes), signal)
         if (answer.status === 200) {
           borrowed.renewedMs = Math.max(borrowed.renewedMs, sentMs)
+          if (answer.headers[WANTED_HEADER] !== undefined) this.#wanted(database, borrowed)
           return undefined
         }
         const problem = answer.text
         if (answer.status === 507) return "no-space"
-        if (answer.status !== 409 && answer.status !== 503) {
-          log.warn("the primary refused a transaction", { db: database, problem })
-          return "io"
-        }
-        void this.lost(database, problem)
-        return "no-primary"
+        void this.lost(database, problem) // it may have it all the same
+        return answer.status === 409 || answer.status === 503 ? "no-primary" : "io"
       } catch (error) {
         if (signal.aborted) return "no-primary"
         log.debug("cannot send a transaction, trying again", { db: database, error })
@@ -187,30 +216,34 @@ export class BorrowedLocks {
   }
 
   async #begin(database: string, borrowed: Borrowed, waits: boolean): Promise<void> {
-    const { clock, call, exchange } = this.#context
+    const { clock, exchange } = this.#context
     try {
       const pos = await this.#ask(database, borrowed, waits ? WAIT_MS_MAX : 0)
       await this.#caughtUp(database, pos)
       // The primary counts from when it has lent it, which may be long after it was asked.
       if (clock.monotonicMs() - borrowed.renewedMs > RENEW_MS)
         await this.#ask(database, borrowed, 0)
-      await exchange.borrow(database)
+      // What comes from the primary from here on may be too late for the thread that has applied it so far.
       borrowed.isHeld = true
+      borrowed.heldMs = clock.monotonicMs()
+      await exchange.borrow(database, STALE_MS_MAX)
       log.debug("borrowed the write lock of the primary", { db: database })
       void this.#keep(database, borrowed)
     } catch (error) {
+      borrowed.isHeld = false
       this.#borrowed.delete(database)
       borrowed.ended.abort()
-      void this.#release(database, borrowed, call)
-      throw error
+      borrowed.gone.resolve()
+      void this.#release(database, borrowed)
+      throw isBusy(error) ? new LitefsError("no-lock", error.message) : error
     }
   }
 
   async #ask(database: string, borrowed: Borrowed, waitMs: number): Promise<Pos> {
-    const { clock, call } = this.#context
+    const { clock } = this.#context
     const askedMs = clock.monotonicMs()
     const parameters = { id: borrowed.id, ttl: BigInt(TTL_MS), wait: BigInt(waitMs) }
-    const answer = await call("POST", `/halt?${query(database, parameters)}`)
+    const answer = await this.#call("POST", `/halt?${query(database, parameters)}`)
     if (answer.status !== 200) {
       const code =
         answer.status === 409 ? "no-lock" : answer.status === 404 ? "not-found" : "unavailable"
@@ -219,7 +252,21 @@ export class BorrowedLocks {
     const pos = posOf(answer.text)
     if (pos === undefined) throw new LitefsError("unavailable", `it answered ${answer.text}`)
     borrowed.renewedMs = askedMs
+    if (answer.headers[WANTED_HEADER] !== undefined) this.#wanted(database, borrowed)
     return pos
+  }
+
+  /** A kept connection may be closed in the moment in which it is used again. What is asked twice is done once. */
+  async #call(method: "POST" | "DELETE", path: string): Promise<NodeAnswer> {
+    const { clock, call } = this.#context
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call(method, path)
+      } catch (error) {
+        if (attempt === CALL_ATTEMPTS_MAX || error instanceof LitefsError) throw error
+      }
+      await sleep(clock, RETRY_MS)
+    }
   }
 
   /** Until this node has everything that the primary had when it lent the lock. */
@@ -278,15 +325,16 @@ export class BorrowedLocks {
       .catch(() => {})
       .then(async () => {
         if (this.#borrowed.get(database) !== borrowed) return
-        const { exchange, call, resync } = this.#context
+        const { exchange, resync } = this.#context
         if (borrowed.isLost) borrowed.ended.abort()
         if (borrowed.isHeld) await this.#return(database, borrowed, exchange)
         borrowed.isHeld = false
         borrowed.ended.abort()
         this.#borrowed.delete(database)
+        borrowed.gone.resolve()
         if (borrowed.isBehind) resync()
         await Promise.race([
-          this.#release(database, borrowed, call),
+          this.#release(database, borrowed),
           sleep(this.#context.clock, RELEASE_MS_MAX),
         ])
       })
@@ -314,17 +362,26 @@ export class BorrowedLocks {
   }
 
   /** When it does not arrive, the primary takes the lock back in time. */
-  async #release(
-    database: string,
-    { id }: Borrowed,
-    call: BorrowedLocksContext["call"],
-  ): Promise<void> {
+  async #release(database: string, { id }: Borrowed): Promise<void> {
     try {
-      await call("DELETE", `/halt?${query(database, { id })}`)
+      await this.#call("DELETE", `/halt?${query(database, { id })}`)
     } catch (error) {
       log.debug("cannot give a write lock back", { db: database, error })
     }
   }
+}
+
+function isLeaving({ isLost, isEnding, isWanted }: Borrowed): boolean {
+  return isLost || isEnding || isWanted
+}
+
+function addUser({ users }: Borrowed, user: Borrower): void {
+  if (user === "flock" || !users.includes(user)) users.push(user)
+}
+
+/** Of a client of this node that is in the way. */
+function isBusy(error: unknown): error is LitefsError {
+  return error instanceof LitefsError && error.code === "unavailable"
 }
 
 function query(name: string, numbers: Record<string, bigint>): string {

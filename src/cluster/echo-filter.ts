@@ -5,10 +5,11 @@
  *          ─▶ one of somebody else: the lock is lost; kept until the database has changed hands ─▶ applied
  *          ─▶ of any other database: applied
  *
- * An LTX file is known by where it begins; between two of ours only ours can be, since this node had the lock.
+ * A transaction is known by where it begins, and by who has made it when; between two of ours only ours can be, since
+ * this node had the lock. One that this node does not have after all is asked for anew (BorrowedLocks.lost()).
  */
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
-import type { Checksum, Txid } from "../ltx/pos.ts"
+import type { Txid } from "../ltx/pos.ts"
 import type { LtxSink } from "./incoming-stream.ts"
 
 export interface EchoFilterContext {
@@ -20,25 +21,33 @@ export interface EchoFilterContext {
 
 type Way = "drop" | "pass" | "keep"
 
+interface Kept {
+  readonly file: number
+  readonly act: () => void
+}
+
 export class EchoFilter implements LtxSink {
   readonly #context: EchoFilterContext
-  /** Of transactions that were sent to the primary: the checksum before each. */
-  readonly #sent = new Map<string, Map<Txid, Checksum>>()
+  /** Transactions that were sent to the primary. */
+  readonly #sent = new Map<string, Map<Txid, LtxHeader>>()
   readonly #ways = new Map<number, Way>()
   readonly #applied = new Map<number, PromiseWithResolvers<void>>()
   /** What is to be done with a database when it has changed hands. */
-  readonly #kept = new Map<string, (() => void)[]>()
+  readonly #kept = new Map<string, Kept[]>()
 
   constructor(context: EchoFilterContext) {
     this.#context = context
   }
 
-  /** A transaction of this node is on its way to the primary. */
-  sent(database: string, ltx: Uint8Array): void {
-    const { minTxid, preApplyChecksum } = decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE))
-    const known = this.#sent.get(database) ?? new Map<Txid, Checksum>()
+  /** A transaction of this node is on its way to the primary. To be called back when the primary does not take it. */
+  sent(database: string, ltx: Uint8Array): () => void {
+    const header = decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE))
+    const known = this.#sent.get(database) ?? new Map<Txid, LtxHeader>()
     this.#sent.set(database, known)
-    known.set(minTxid, preApplyChecksum)
+    known.set(header.minTxid, header)
+    return () => {
+      if (known.get(header.minTxid) === header) known.delete(header.minTxid)
+    }
   }
 
   /** The primary is told anew where this node is, and sends nothing that it has. */
@@ -58,7 +67,7 @@ export class EchoFilter implements LtxSink {
     const [file, database] = verdict
     const way = this.#context.isBorrowed(database) || this.#kept.has(database) ? "keep" : "pass"
     this.#begin(file, database, way)
-    this.#do(way, database, () => this.#context.sink.judge?.(...verdict))
+    this.#do(way, file, database, () => this.#context.sink.judge?.(...verdict))
   }
 
   write(
@@ -75,7 +84,7 @@ export class EchoFilter implements LtxSink {
     }
     if (isLast) this.#ways.delete(file)
     if (way !== "drop") {
-      return this.#do(way, database, () => {
+      return this.#do(way, file, database, () => {
         this.#context.sink.write(file, database, bytes, isLast, taken)
       })
     }
@@ -88,13 +97,19 @@ export class EchoFilter implements LtxSink {
   abort(file: number): void {
     this.#ways.delete(file)
     this.#applied.delete(file)
+    for (const [database, kept] of this.#kept) {
+      this.#kept.set(
+        database,
+        kept.filter((each) => each.file !== file),
+      )
+    }
     this.#context.sink.abort(file)
   }
 
   #begin(file: number, database: string, way: Way): void {
     this.#ways.set(file, way)
     if (way === "drop") return
-    this.#do(way, database, () => {
+    this.#do(way, file, database, () => {
       const outcome = this.#applied.get(file)
       this.#applied.delete(file)
       const applied = this.#context.sink.applied(file)
@@ -110,23 +125,30 @@ export class EchoFilter implements LtxSink {
   #isOurs(database: string, header: LtxHeader | undefined): boolean {
     const sent = this.#sent.get(database)
     if (sent === undefined || header === undefined) return false
-    const { minTxid, maxTxid, preApplyChecksum } = header
-    if (sent.get(minTxid) !== preApplyChecksum || !sent.has(maxTxid)) return false
+    const { minTxid, maxTxid } = header
+    const first = sent.get(minTxid)
+    if (first?.preApplyChecksum !== header.preApplyChecksum || !sent.has(maxTxid)) return false
+    if (minTxid === maxTxid && !isSame(first, header)) return false
     for (const txid of sent.keys()) if (txid <= maxTxid) sent.delete(txid)
     return true
   }
 
-  #do(way: Way, database: string, act: () => void): void {
+  #do(way: Way, file: number, database: string, act: () => void): void {
     if (way === "pass") return act()
     const kept = this.#kept.get(database)
-    if (kept !== undefined) return void kept.push(act)
-    this.#kept.set(database, [act])
+    if (kept !== undefined) return void kept.push({ file, act })
+    this.#kept.set(database, [{ file, act }])
     void this.#context.lost(database).then(() => {
-      const acts = this.#kept.get(database) ?? []
+      const all = this.#kept.get(database) ?? []
       this.#kept.delete(database)
-      for (const act of acts) act()
+      for (const { act } of all) act()
     })
   }
+}
+
+/** The same pages at the same place, too: a node makes one transaction at a time. */
+function isSame(one: LtxHeader, other: LtxHeader): boolean {
+  return one.nodeId === other.nodeId && one.timestampMs === other.timestampMs
 }
 
 function headerOf(bytes: Uint8Array): LtxHeader | undefined {

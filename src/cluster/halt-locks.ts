@@ -8,11 +8,12 @@
  *
  * 1. While it is held, the only transactions are those that its holder sends (apply()), each on the position that
  *    the last one has led to. What is sent is durable, and on its way to every replica, when its sender hears so.
- * 2. Who waits for a lock gets it in order of arrival.
+ * 2. Who waits for a lock gets it in order of arrival. Its holder is told that somebody waits. Clients of this node do
+ *    not wait in that order, they try from time to time: when others have had it for long, it rests so that they can.
  * 3. Readers of this node are not disturbed; its writers find the database locked, as by any other writer.
  * 4. A command on this node may hold one, too (flock(1) on `<db>-lock`): then other nodes wait, and that is all.
  */
-import type { Clock } from "../lib/clock.ts"
+import { type Clock, sleep } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
@@ -23,6 +24,11 @@ import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 const log = logger("halt")
 
 const RETRY_MS = 500
+/** A holder has it for so long before it is told that others want it. */
+const TURN_MS_MIN = 50
+/** When other nodes have had it for so long, clients of this one may write for the second time. SQLite tries every 100 ms. */
+const LENT_MS_MAX = 1000
+const REST_MS = 120
 
 export interface HaltLocksContext {
   readonly clock: Clock
@@ -43,6 +49,8 @@ export interface HaltRequest {
   readonly ttlMs: number
   /** Gives up waiting for others after so long. */
   readonly waitMs: number
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface HaltLock {
@@ -60,11 +68,16 @@ interface Held {
   cancel: (() => void) | undefined // of the expiry
   ttlMs: number
   isEnding: boolean
+  readonly sinceMs: number
 }
 
 export class HaltLocks {
   readonly #context: HaltLocksContext
   readonly #held = new Map<string, Held>()
+  /** How many wait for a lock. */
+  readonly #waiting = new Map<string, number>()
+  /** Locks that nodes have had one after the other: since when, and until when. */
+  readonly #lent = new Map<string, { readonly sinceMs: number; untilMs: number }>()
   #isPaused = false
 
   constructor(context: HaltLocksContext) {
@@ -74,6 +87,14 @@ export class HaltLocks {
   /** The node that holds it. */
   holder(database: string): string | undefined {
     return this.#held.get(database)?.node
+  }
+
+  /** Whether its holder should give it back as soon as it can. */
+  isWanted(database: string): boolean {
+    const held = this.#held.get(database)
+    if (held === undefined) return false
+    const isOld = this.#context.clock.monotonicMs() - held.sinceMs >= TURN_MS_MIN
+    return this.#isPaused || (isOld && this.#waiting.has(database))
   }
 
   /** Asked for again with the same id it is renewed. */
@@ -86,11 +107,15 @@ export class HaltLocks {
         return this.#renew(database, known)
       }
     }
+    const deadlineMs = this.#context.clock.monotonicMs() + request.waitMs
     const held = await this.#reserve(database, request)
+    if (held.isEnding) throw notHeld(database)
     held.ttlMs = request.ttlMs
-    const lending = this.#lend(database, held, request.waitMs)
+    const lending = this.#lend(database, held, deadlineMs)
     held.work = lending.catch(() => {})
     await lending
+    if (request.signal?.aborted) await this.#end(database, held)
+    request.signal?.throwIfAborted()
     log.debug("lent the write lock", { db: database, to: request.node })
     return this.#renew(database, held)
   }
@@ -154,18 +179,31 @@ export class HaltLocks {
     await Promise.all([...this.#held].map(([database, held]) => this.#end(database, held)))
   }
 
-  async #reserve(database: string, { id, node, waitMs }: HaltRequest): Promise<Held> {
+  async #reserve(database: string, request: HaltRequest): Promise<Held> {
+    this.#waiting.set(database, (this.#waiting.get(database) ?? 0) + 1)
+    try {
+      return await this.#reserveInTurn(database, request)
+    } finally {
+      const left = (this.#waiting.get(database) ?? 1) - 1
+      if (left > 0) this.#waiting.set(database, left)
+      else this.#waiting.delete(database)
+    }
+  }
+
+  async #reserveInTurn(database: string, { id, node, waitMs, signal }: HaltRequest): Promise<Held> {
     const { clock } = this.#context
     const deadlineMs = clock.monotonicMs() + waitMs
     for (;;) {
+      signal?.throwIfAborted()
       this.#context.checkPrimary()
-      if (this.#isPaused) throw new LitefsError("no-primary", "the primary is handing over")
+      if (this.#isPaused) throw new LitefsError("no-lock", "the primary is handing over")
       const other = this.#held.get(database)
       if (other === undefined) break
       const leftMs = deadlineMs - clock.monotonicMs()
       if (leftMs <= 0) throw busy(database, other.node)
       const { promise, resolve } = Promise.withResolvers<void>()
       const cancel = clock.after(leftMs, resolve)
+      signal?.addEventListener("abort", () => resolve(), { once: true })
       await Promise.race([other.ended.promise, promise])
       cancel()
     }
@@ -178,18 +216,36 @@ export class HaltLocks {
       cancel: undefined,
       ttlMs: 0,
       isEnding: false,
+      sinceMs: clock.monotonicMs(),
     }
     this.#held.set(database, held)
     return held
   }
 
-  async #lend(database: string, held: Held, limitMs: number): Promise<void> {
+  async #lend(database: string, held: Held, deadlineMs: number): Promise<void> {
+    const { clock } = this.#context
     try {
+      await this.#rest(database)
+      const limitMs = Math.max(0, deadlineMs - clock.monotonicMs())
       held.takeBack = await this.#context.lend(database, limitMs)
     } catch (error) {
       this.#forget(database, held)
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
       throw isBusy ? new LitefsError("no-lock", error.message) : error
+    }
+  }
+
+  /** Lets clients of this node write when other nodes have for long. */
+  async #rest(database: string): Promise<void> {
+    const { clock } = this.#context
+    const nowMs = clock.monotonicMs()
+    const lent = this.#lent.get(database)
+    if (lent === undefined || nowMs - lent.untilMs >= REST_MS) {
+      this.#lent.set(database, { sinceMs: nowMs, untilMs: nowMs })
+    } else if (nowMs - lent.sinceMs >= LENT_MS_MAX) {
+      await sleep(clock, REST_MS)
+      const restedMs = clock.monotonicMs()
+      this.#lent.set(database, { sinceMs: restedMs, untilMs: restedMs })
     }
   }
 
@@ -238,6 +294,8 @@ export class HaltLocks {
 
   #forget(database: string, held: Held): void {
     if (this.#held.get(database) === held) this.#held.delete(database)
+    const lent = this.#lent.get(database)
+    if (lent !== undefined) lent.untilMs = this.#context.clock.monotonicMs()
     held.ended.resolve()
   }
 

@@ -5,7 +5,7 @@
  *                         ── a commit ──▶ propose() ──▶ POST /tx ──▶ it applies ──▶ the commit returns
  *                         ── the lock goes ──▶ giveBack() ──▶ DELETE /halt ──▶ it takes writes again
  */
-import type { Clock } from "../lib/clock.ts"
+import { type Clock, sleep } from "../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
@@ -28,13 +28,14 @@ const HURRY_MS = 30
 const LINGER_MS = 5
 /** SQLite asks again after 100 ms at the latest. */
 const UNUSED_MS = 300
+const FREEZE_RETRY_MS = 5
 
 export interface HaltingContext {
   readonly clock: Clock
   readonly fs: FsWorker
   readonly peer: PeerWorker
   readonly hostname: string
-  member(): Pick<Member, "isPrimary">
+  member(): Pick<Member, "isPrimary" | "state">
   callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
@@ -70,7 +71,12 @@ export class Halting {
       ...{ clock, position },
       call: context.callPrimary,
       onPositionChange: context.onPositionChange,
+      checkReplica: () => {
+        if (context.member().state === "replica") return
+        throw new LitefsError("unavailable", "the role of this node is changing")
+      },
       exchange: this.#exchange,
+      closing: (database) => fs.closing(database),
       shut: (database) => fs.lost(database),
       resync: context.reconnect,
     })
@@ -84,6 +90,34 @@ export class Halting {
   /** Whether clients of this node have the database, rather than the stream of the primary. */
   isCaptured(database: string): boolean {
     return this.#context.member().isPrimary !== this.#exchange.isExchanged(database)
+  }
+
+  /** The database as it is now, kept by whoever has it; undefined when there is none. */
+  async freeze(database: string): ReturnType<FsWorker["freeze"]> {
+    const { clock, fs, peer } = this.#context
+    for (;;) {
+      const { changeCount } = this.#exchange
+      const isChanging = this.#exchange.isChanging(database)
+      const frozen = await (this.isCaptured(database) ? fs : peer).freeze(database)
+      if (frozen !== undefined) return frozen
+      // Whoever was asked may have given it up.
+      if (!isChanging && changeCount === this.#exchange.changeCount) return undefined
+      await sleep(clock, FREEZE_RETRY_MS)
+    }
+  }
+
+  /**
+   * Does what changes the database on the primary, while no other node has the lock and none gets it. A command on
+   * this node that has it may be who has asked for this.
+   */
+  async whileNotLent<T>(database: string, act: () => Promise<T>): Promise<T> {
+    if (this.#own.has(database)) return act()
+    const id = await this.#reserveOwn(database, LOCAL_WAIT_MS)
+    try {
+      return await act()
+    } finally {
+      await this.locks.release(database, id)
+    }
   }
 
   /** flock(1) of a client of this node. Resolves with why it does not get the lock; undefined when it does. */
@@ -145,13 +179,16 @@ export class Halting {
   }
 
   /** A transaction of a client. Resolves with why the primary does not take it. */
-  propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
-    this.echoes.sent(database, bytes)
-    return this.#borrowed.propose(database, bytes)
+  async propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
+    const forget = this.echoes.sent(database, bytes)
+    const code = await this.#borrowed.propose(database, bytes)
+    if (code !== undefined) forget()
+    return code
   }
 
-  /** The primary has taken a transaction that could not be made here. */
+  /** The primary has taken a transaction that was not, or could not be made here. */
   behind(database: string): void {
+    if (!this.#borrowed.isHeld(database)) return this.#context.reconnect()
     void this.#borrowed.lost(database, "a transaction could not be written on this node")
   }
 
@@ -167,11 +204,16 @@ export class Halting {
   }
 
   async #lockOwn(database: string, waits: boolean): Promise<void> {
+    this.#own.set(database, await this.#reserveOwn(database, waits ? LOCAL_WAIT_MS : 0))
+  }
+
+  async #reserveOwn(database: string, waitMs: number): Promise<bigint> {
     this.#lastId -= 1n // no other node uses such an id
     const id = this.#lastId
-    const waitMs = waits ? LOCAL_WAIT_MS : 0
-    const request = { id, node: this.#context.hostname, ttlMs: 0, waitMs }
-    await this.locks.acquireLocal(database, request)
-    this.#own.set(database, id)
+    await this.locks.acquireLocal(database, {
+      ...{ id, node: this.#context.hostname },
+      ...{ ttlMs: 0, waitMs },
+    })
+    return id
   }
 }

@@ -7,13 +7,14 @@
  *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
  *
  * `ttl` (milliseconds, 30000) is how long it is lent unless it is renewed, `wait` (10000) how long others are
- * waited for. 409: somebody else has it, or the transaction does not follow on what there is.
+ * waited for. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has it, or the transaction does not follow on what there is.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { HaltLocks } from "../cluster/halt-locks.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum, formatTxid } from "../ltx/pos.ts"
+import { WANTED_HEADER } from "../wire/protocol.ts"
 import { readBody } from "./body.ts"
 import { checkQuery, databaseNameOf, numberOf } from "./query.ts"
 import type { Routes } from "./server.ts"
@@ -30,6 +31,8 @@ export interface HaltContext {
   readonly clock: Clock
   /** This node's id: it borrows nothing from itself. */
   readonly id: string
+  /** Before, there is nothing that could be lent. */
+  readonly mounted: Promise<void>
 }
 
 export function haltRoutes(context: HaltContext): Routes {
@@ -50,7 +53,9 @@ export function haltRoutes(context: HaltContext): Routes {
         const name = databaseNameOf(url)
         const id = idOf(url, "lockID")
         const bytes = await readBody(request, TRANSACTION, context.clock)
+        await context.mounted
         await context.locks.apply(name, id, bytes)
+        tellWanted(context.locks, name, response)
         response.end()
       },
     },
@@ -58,14 +63,21 @@ export function haltRoutes(context: HaltContext): Routes {
 }
 
 async function handleHalt(
-  { locks, id: ownId }: HaltContext,
+  { locks, id: ownId, mounted }: HaltContext,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
   checkQuery(url, ["name", "id", "ttl", "wait"])
   checkSender(request.headers, ownId, "halt")
-  const { id, pos, expiresMs } = await locks.acquire(databaseNameOf(url), {
+  const name = databaseNameOf(url)
+  await mounted
+  const gone = new AbortController()
+  response.once("close", () => {
+    gone.abort(new LitefsError("unavailable", "its sender has gone"))
+  })
+  const { id, pos, expiresMs } = await locks.acquire(name, {
+    signal: gone.signal,
     id: idOf(url, "id"),
     node: nameOf(request),
     ttlMs: Math.min(numberOf(url, "ttl") ?? TTL_MS, TTL_MS_MAX),
@@ -73,9 +85,14 @@ async function handleHalt(
   })
   const position = { TXID: formatTxid(pos.txid), PostApplyChecksum: formatChecksum(pos.checksum) }
   const expires = new Date(expiresMs).toISOString()
+  tellWanted(locks, name, response)
   // The id is a number of 64 bits, as in the original.
   response.setHeader("Content-Type", "application/json")
   response.end(`{"id":${id},"pos":${JSON.stringify(position)},"expires":"${expires}"}\n`)
+}
+
+function tellWanted(locks: HaltLocks, name: string, response: ServerResponse): void {
+  if (locks.isWanted(name)) response.setHeader(WANTED_HEADER, "1")
 }
 
 function checkSender(headers: IncomingMessage["headers"], ownId: string, verb: string): void {

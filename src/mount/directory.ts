@@ -144,6 +144,12 @@ export class Directory implements FileSystem {
     return handover
   }
 
+  /** Whether another node waits for it. */
+  setLending(name: string, isWanted: boolean): void {
+    const database = this.#databases.get(name)
+    if (database !== undefined) database.isWanted = isWanted
+  }
+
   /** One database of a replica: clients may write it, and the primary is asked for every transaction. */
   borrow(handover: DatabaseHandover): void {
     const state = historyState(must(handover.state, "state of a borrowed database"))

@@ -12,7 +12,8 @@
  *
  * The last one since it may be a reader: one that finds no valid wal-index makes one, and locks WRITE for that.
  *
- * When nobody writes any more the lock is given back, a moment later: a burst of transactions pays once.
+ * When nobody writes any more the lock is given back, a moment later: a burst of transactions pays once. From closing()
+ * on, whoever comes waits until it has been, and is borrowed anew: else those who write all the time would keep it.
  */
 import { Deferred } from "../fuse/deferred.ts"
 import type { LockOwner } from "../fuse/filesystem.ts"
@@ -35,6 +36,8 @@ export class ForwardedWrites {
   readonly #writers = new Set<LockOwner>()
   readonly #waiting = new Map<Deferred, LockOwner>()
   #isAsking = false
+  #isClosing = false // what is borrowed is about to be given back
+  #isAnswering = false // who does not get the client's own lock in the end asks again
   #isLate = false // those who are in the way were told so
 
   constructor(database: string, context: ForwardedWritesContext) {
@@ -45,9 +48,9 @@ export class ForwardedWrites {
   locking(owner: LockOwner, isBorrowed: boolean, isPatient: boolean): Deferred | undefined {
     // What has to be applied before it is borrowed could not be, if one were always waiting here.
     if (this.#isLate && !isPatient) throw FuseError.of(Errno.EAGAIN)
-    const isFirst = this.#writers.size === 0
-    this.#writers.add(owner)
-    if (isBorrowed) {
+    if (isBorrowed && !this.#isClosing) {
+      const isFirst = this.#writers.size === 0
+      this.#writers.add(owner)
       if (isFirst) this.#context.use(this.#database)
       return undefined
     }
@@ -62,19 +65,26 @@ export class ForwardedWrites {
   }
 
   unlocked(owner: LockOwner): void {
-    if (!this.#writers.delete(owner) || this.#writers.size > 0 || this.#isAsking) return
-    this.#context.giveBack(this.#database, false)
+    if (!this.#writers.delete(owner) || this.#writers.size > 0 || this.#isAnswering) return
+    // While it is asked for, it is for others; but what is about to be given back was for this one.
+    if (!this.#isAsking || this.#isClosing) this.#context.giveBack(this.#database, false)
+  }
+
+  closing(): void {
+    this.#isClosing = true
+  }
+
+  /** It is borrowed anew. */
+  opened(): void {
+    this.#isClosing = false
   }
 
   /** It takes longer: those who are in the way are to ask again. */
   late(): void {
     this.#isLate = this.#isAsking
-    const waiting = [...this.#waiting]
+    const waiting = [...this.#waiting.keys()]
     this.#waiting.clear()
-    for (const [deferred, owner] of waiting) {
-      this.#writers.delete(owner)
-      if (deferred.isWaiting) deferred.fail(Errno.EAGAIN)
-    }
+    for (const deferred of waiting) if (deferred.isWaiting) deferred.fail(Errno.EAGAIN)
   }
 
   /** `code` is why the lock of the primary is not to be had; undefined when it is. */
@@ -82,9 +92,12 @@ export class ForwardedWrites {
     this.#isAsking = false
     this.#isLate = false
     if (code === "no-lock") return this.late()
-    const waiting = [...this.#waiting.keys()]
+    const waiting = [...this.#waiting]
     this.#waiting.clear()
-    for (const deferred of waiting) if (deferred.isWaiting) deferred.done()
+    for (const [deferred, owner] of waiting) if (deferred.isWaiting) this.#writers.add(owner)
+    this.#isAnswering = true
+    for (const [deferred] of waiting) if (deferred.isWaiting) deferred.done()
+    this.#isAnswering = false
     if (code === undefined && this.#writers.size === 0) {
       this.#context.giveBack(this.#database, true)
     }

@@ -143,6 +143,11 @@ export class FsWorker {
     await this.#takenOver.promise
   }
 
+  /** On the primary: whether another node is to have the write lock, and clients that write all the time let it. */
+  lending(database: string, isWanted: boolean): void {
+    this.#mailbox.send({ type: "lending", database, isWanted })
+  }
+
   /** On the primary: gives one database up, for the peer thread. Rejects when nothing has changed. */
   lend(database: string): Promise<DatabaseHandover> {
     return this.#give("lend", database)
@@ -161,6 +166,11 @@ export class FsWorker {
   /** On the primary: takes back what was lent. */
   takeBack(handover: DatabaseHandover): Promise<void> {
     return this.#take("take-back", handover)
+  }
+
+  /** A write lock that is borrowed is about to be given back: nobody begins to write. */
+  closing(database: string): void {
+    this.#mailbox.send({ type: "closing", database })
   }
 
   /** A write lock that was borrowed is lost: clients commit nothing from here on. */
@@ -204,7 +214,7 @@ export class FsWorker {
 
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
-    this.#mailbox.send({ type: "answer", request, code })
+    this.#mailbox.send({ type: "answer", request, database, code })
   }
 
   /** The last transaction of which everything is in the database file; undefined when there is none. */

@@ -60,10 +60,19 @@ export type FsMessage =
    */
   | { readonly type: "lend" | "give-back"; readonly request: number; readonly database: string }
   | { readonly type: "borrow" | "take-back"; readonly request: number }
+  /** On the primary: whether another node waits for its clients to end their write transactions. */
+  | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
+  /** A write lock that is borrowed is about to be given back. */
+  | { readonly type: "closing"; readonly database: string }
   /** A write lock that was borrowed is lost: no transaction is added any more. */
   | { readonly type: "lost"; readonly database: string }
   /** The primary's word on what was proposed. `code` is why not; undefined: it has it. */
-  | { readonly type: "answer"; readonly request: number; readonly code: ErrorCode | undefined }
+  | {
+      readonly type: "answer"
+      readonly request: number
+      readonly database: string
+      readonly code: ErrorCode | undefined
+    }
   /** Whether the write lock is borrowed that a `borrow-for-flock` has asked for. */
   | {
       readonly type: "flock-answer"

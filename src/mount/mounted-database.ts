@@ -13,6 +13,7 @@ import { type Proposal, ProposingLog } from "../capture/proposal.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { Deferred } from "../fuse/deferred.ts"
 import type { LockOwner } from "../fuse/filesystem.ts"
+import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
 import type { ErrorCode } from "../lib/errors.ts"
@@ -27,6 +28,7 @@ import type { GatedLog } from "../store/gated-log.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import { Errno } from "../sys/errno.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
@@ -71,6 +73,8 @@ export class MountedDatabase {
   #borrowed: ProposingLog | undefined
   readonly #forwarded: ForwardedWrites | undefined
   #isLent = false
+  /** On the primary: another node is to have the write lock. */
+  isWanted = false
   #hasComplained = false
   /** What clients see added to the counters in the header (header-disguise.ts). */
   disguise = 0
@@ -105,15 +109,18 @@ export class MountedDatabase {
 
   /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */
   takeOver(handover: DatabaseHandover, state: HistoryState): void {
-    this.#isLent = false
     this.#adopt(handover, state, this.#context.log)
+    this.#isLent = false
+    this.#borrowed = undefined
     this.disguise = 0
   }
 
   /** On a replica: the primary has lent the write lock, and is asked for every transaction. */
   borrow(handover: DatabaseHandover, state: HistoryState): void {
-    this.#borrowed = new ProposingLog()
-    this.#adopt(handover, state, this.#borrowed)
+    const log = new ProposingLog()
+    this.#adopt(handover, state, log)
+    this.#borrowed = log
+    this.#forwarded?.opened()
   }
 
   #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
@@ -142,6 +149,11 @@ export class MountedDatabase {
     this.#borrowed?.shut()
   }
 
+  /** It is about to be given back: whoever wants to write has to borrow it anew. */
+  closing(): void {
+    this.#forwarded?.closing()
+  }
+
   /** Whether clients of this node write to it when they have its locks. */
   get isWritable(): boolean {
     return this.role.isPrimary || this.isBorrowed || this.#forwarded !== undefined
@@ -149,6 +161,8 @@ export class MountedDatabase {
 
   /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
   locking(owner: LockOwner, isPatient: boolean): Deferred | undefined {
+    // Those who write all the time would never leave the daemon a moment. They try again, a little later.
+    if (this.role.isPrimary && this.isWanted) throw FuseError.of(Errno.EAGAIN)
     if (this.role.isPrimary) return undefined
     return this.#forwarded?.locking(owner, this.isBorrowed, isPatient)
   }

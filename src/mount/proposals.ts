@@ -5,6 +5,8 @@
  *              │                                  └── it makes another transaction first: asked
  *              └── answer(): why not; refuseAll() ─────────▶ the client's request fails
  *
+ * Who is refused without the primary's word may have its transaction there all the same.
+ *
  * While one waits, its client holds the locks of a writer: there is one at a time for a database.
  */
 import { Proposal } from "../capture/proposal.ts"
@@ -22,7 +24,7 @@ interface Waiting {
 export interface ProposalsListener {
   /** Asks the primary. */
   ask(request: number, proposal: Proposal): void
-  /** The primary has taken a transaction that cannot be made here: the database is behind. */
+  /** The primary has taken a transaction that was not made here: the database is behind. */
   behind(database: string): void
 }
 
@@ -43,9 +45,12 @@ export class Proposals {
   }
 
   /** `code` is why the primary has not taken it; undefined when it has. */
-  answer(request: number, code: ErrorCode | undefined): void {
+  answer(request: number, database: string, code: ErrorCode | undefined): void {
     const waiting = this.#waiting.get(request)
-    if (waiting === undefined) return // refused meanwhile
+    if (waiting === undefined) {
+      if (code === undefined) this.#on.behind(database) // its client was told that it failed
+      return
+    }
     this.#waiting.delete(request)
     if (code !== undefined) return this.#fail(waiting, new LitefsError(code, "refused"))
     const { proposal, again, end, deferred } = waiting

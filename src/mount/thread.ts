@@ -298,11 +298,15 @@ function handleMessage(message: FsMessage): void {
     case "borrow":
     case "take-back":
       return take(message.request, message.type === "borrow")
+    case "lending":
+      return directory.setLending(message.database, message.isWanted)
+    case "closing":
+      return directory.database(message.database)?.closing()
     case "lost":
       directory.database(message.database)?.shut()
       return proposals.refuseAll(message.database)
     case "answer":
-      return proposals.answer(message.request, message.code)
+      return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
     case "writer-answer":

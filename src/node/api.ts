@@ -25,6 +25,8 @@ export interface ApiContext {
   readonly handoffs: Handoffs
   readonly served: ServedDatabases
   readonly locks: HaltLocks
+  /** Nothing can be lent before. */
+  readonly mounted: Promise<void>
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
   /** Where the proxy of this node is, or its port; undefined when it has none. */
@@ -33,7 +35,7 @@ export interface ApiContext {
 
 export function apiServer(context: ApiContext): ApiServer {
   const { node, others, member, api, handoffs, served, locks, authToken, tls } = context
-  const { proxyUrl } = context
+  const { proxyUrl, mounted } = context
   const clock = systemClock
   return new ApiServer(
     {
@@ -44,7 +46,7 @@ export function apiServer(context: ApiContext): ApiServer {
         clock,
         clusterId: () => node.clusterId.value,
       }),
-      ...haltRoutes({ locks, clock, id: node.id }),
+      ...haltRoutes({ locks, clock, id: node.id, mounted }),
       ...served.routes,
     },
     {

@@ -56,12 +56,9 @@ export class ServedDatabases {
 
   constructor(context: ServedDatabasesContext) {
     const { databases, dataDir, threads, halting, streams, counters } = context
-    const { fs, peer } = threads
-    const freezer = {
-      freeze: (database: string) => (halting.isCaptured(database) ? fs : peer).freeze(database),
-    }
+    const { peer } = threads
     this.#context = context
-    this.raw = snapshotsOf(freezer, peer, "raw")
+    this.raw = snapshotsOf(halting, peer, "raw")
     this.#stream = {
       positions: databases.positions,
       recent: databases.recent,
@@ -69,7 +66,7 @@ export class ServedDatabases {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
-      snapshots: limited(snapshotsOf(freezer, peer, "ltx"), context.snapshotRate),
+      snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
       counters,
       streams,
       onChange: (listener: () => void) => databases.subscribe(listener),
@@ -103,7 +100,7 @@ export class ServedDatabases {
   }
 
   #imports(): ImportContext {
-    const { dataDir, threads, member, others, newCheckWorker } = this.#context
+    const { dataDir, threads, halting, member, others, newCheckWorker } = this.#context
     const imports = {
       dataDir,
       checkWritable: () => {
@@ -118,7 +115,7 @@ export class ServedDatabases {
       replace: async (name: string, file: number) => {
         await threads.mounted
         imports.checkWritable()
-        return threads.peer.import(name, file)
+        return halting.whileNotLent(name, () => threads.peer.import(name, file))
       },
     }
     return imports

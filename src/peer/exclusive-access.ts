@@ -73,6 +73,10 @@ export function hasJournal(path: string): boolean {
   }
 }
 
+export function releaseAll(file: Fd): void {
+  unlock(file, 0, 0) // to the end of all
+}
+
 export function releaseFile(database: Fd): void {
   unlock(database, SHARED_FIRST, SHARED_SIZE)
   unlock(database, PENDING_BYTE, 1)

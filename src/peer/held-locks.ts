@@ -22,7 +22,7 @@ export interface HeldLocksContext {
 export class HeldLocks {
   readonly #context: HeldLocksContext
   readonly #writeLocks = new Map<number, WriteLocks>()
-  /** Databases that another node writes to, each with the locks that keep clients of this one from it. */
+  /** Databases with the locks that keep clients of this node from writing: another one does, or they change hands. */
   readonly #lent = new Map<string, WriteLocks>()
 
   constructor(context: HeldLocksContext) {
@@ -56,7 +56,9 @@ export class HeldLocks {
   }
 
   unlockWrites(lock: number): void {
-    this.#writeLocks.get(lock)?.release()
+    const locks = this.#writeLocks.get(lock)
+    for (const [name, held] of this.#lent) if (held === locks) this.#lent.delete(name)
+    locks?.release()
     this.#writeLocks.delete(lock)
   }
 

@@ -26,6 +26,7 @@ export class IncomingFiles {
   receive({ file, database: name, bytes, isLast }: Extract<PeerCommand, { type: "ltx" }>): void {
     const { databases, locks, tell } = this.#context
     try {
+      databases.checkHere(name)
       const database = databases.database(name)
       const incoming = this.#incoming.get(file) ?? database.receive()
       this.#incoming.set(file, incoming)

@@ -100,6 +100,10 @@ export class MountedFiles {
     }
   }
 
+  get hasWalIndex(): boolean {
+    return this.#shm !== undefined
+  }
+
   /** The wal-index. It is attached in WAL mode. */
   get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
     const shm = must(this.#shm, "wal-index")

@@ -51,6 +51,8 @@ export class ReplicaDatabases {
   #recovered: Map<string, HistoryState | undefined> = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
+  /** Databases that the fs thread has, or is about to have. */
+  readonly #given = new Set<string>()
   #primaryName: string | undefined
 
   constructor(context: ReplicaDatabasesContext) {
@@ -96,6 +98,18 @@ export class ReplicaDatabases {
     this.#primaryName = name ?? this.#primaryName
   }
 
+  /** Whether the fs thread has it, or is about to. */
+  isGiven(name: string): boolean {
+    return this.#given.has(name)
+  }
+
+  /** Throws when nothing may be applied to it by this thread. */
+  checkHere(name: string): void {
+    if (!this.#given.has(name)) return
+    const problem = "clients of this node write to it"
+    throw new LitefsError("unavailable", `Cannot apply to "${name}": ${problem}`)
+  }
+
   /** One that has been needed before. */
   known(name: string): ReplicaDatabase | undefined {
     return this.#databases.get(name)
@@ -105,6 +119,7 @@ export class ReplicaDatabases {
     const known = this.#databases.get(name)
     if (known !== undefined) return known
     validateDatabaseName(name)
+    this.checkHere(name)
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
@@ -169,7 +184,10 @@ export class ReplicaDatabases {
       }
       const handover = this.#handOverOne(name)
       if (handover.state === undefined) throw damaged(name)
-      if (handover.disguise === 0) return handover
+      if (handover.disguise === 0) {
+        this.#given.add(name)
+        return handover
+      }
       const advice = "restart this node first"
       throw new LitefsError(
         "unsupported",
@@ -196,7 +214,13 @@ export class ReplicaDatabases {
     const { locks, cache, tell } = this.#context
     const { name, state, isUndone } = handover
     const result = outcomeOf(() => {
-      if (state === undefined) throw damaged(name)
+      this.#given.delete(name)
+      this.#databases.get(name)?.detach() // what it was before
+      this.#databases.delete(name)
+      if (state === undefined) {
+        this.#recovered.set(name, undefined)
+        throw damaged(name)
+      }
       if (isUndone) cache.forgetTransaction(name)
       this.#recovered.set(name, historyState(state))
       locks.applying(name, lock)
@@ -232,6 +256,7 @@ export class ReplicaDatabases {
     const names = [...this.#databases.keys()]
     this.detach()
     this.#databases.clear()
+    this.#given.clear()
     this.#queues.clear()
     this.#context.cache.forgetRole(names)
   }
@@ -239,6 +264,7 @@ export class ReplicaDatabases {
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache } = this.#context
     this.#openLog()
+    this.#given.clear()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )

@@ -50,7 +50,7 @@ export class ReplicaWal {
   }
 
   /** Undefined when no frame counts. `last` is what the wal-index says. */
-  handOver(last: WalIndexHeader | undefined): WalHandover | undefined {
+  handOver(last: WalIndexHeader | undefined, published: number): WalHandover | undefined {
     const { frames } = this
     if (last === undefined || frames.count === 0) return undefined
     const bytes = new Uint8Array(WAL_HEADER_SIZE)
@@ -63,6 +63,7 @@ export class ReplicaWal {
     return {
       header,
       pgnos: Uint32Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame)),
+      published,
       ends: [...this.#ends],
       unwritten: [...this.#unwritten.entries()],
       pageCount: last.pageCount,

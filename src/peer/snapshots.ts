@@ -32,7 +32,8 @@ export class Snapshots {
   freeze(snapshot: number, name: string): void {
     const { dataDir, positions, databases, log, tell } = this.#context
     try {
-      const database = positions.find(name) === undefined ? undefined : databases.database(name)
+      const isHere = positions.find(name) !== undefined && !databases.isGiven(name)
+      const database = isHere ? databases.database(name) : undefined
       const view = database?.freeze(`${dataDir.databaseDir(name)}/snapshot-${snapshot}`)
       if (view !== undefined) this.#thaws.set(snapshot, () => database?.thaw(view))
       tell({ type: "frozen", snapshot, state: view?.state })

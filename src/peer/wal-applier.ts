@@ -150,7 +150,15 @@ export class WalApplier {
   }
 
   handOver(): WalHandover | undefined {
-    return this.wal.handOver(this.#last)
+    return this.wal.handOver(this.#last, this.#publishedCount())
+  }
+
+  #publishedCount(): number {
+    const { files, handover } = this.#context
+    const all = this.wal.frames.count
+    if (!files.hasWalIndex) return Math.min(handover?.published ?? 0, all)
+    const header = files.walIndex.index.read()?.header
+    return header !== undefined && isBehind(header, this.#last) ? header.frameCount : all
   }
 
   /** Gives up the read mark. The next transaction takes it again. */

@@ -55,9 +55,16 @@ export class WriteLocks {
     this.#deadlineMs = options.clock.monotonicMs() + options.limitMs
   }
 
-  /** Locks go with the descriptors. */
+  /** Locks would go with the descriptors, but the kernel tells a mount that keeps them only some time after that. */
   release(): void {
-    for (const fd of this.#files.splice(0)) closeFile(fd)
+    for (const fd of this.#files.splice(0)) {
+      try {
+        access.releaseAll(fd)
+      } catch {
+        // The mount is gone.
+      }
+      closeFile(fd)
+    }
     this.#isReleased = true
   }
 

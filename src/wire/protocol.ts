@@ -11,6 +11,7 @@
  *     Litefs-Candidate: 1        of a replica: it may become the primary
  *     Litefs-Run: HEX            of any request and response: the process, which tells a node from a copy of it
  *     Litefs-Wants-Primary: 1    in responses: no record names a primary, and this node's flags do: it
+ *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
@@ -26,6 +27,7 @@ export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
 export const CANDIDATE_HEADER = "litefs-candidate"
 export const RUN_HEADER = "litefs-run"
 export const WANTS_PRIMARY_HEADER = "litefs-wants-primary"
+export const WANTED_HEADER = "litefs-halt-wanted"
 
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1

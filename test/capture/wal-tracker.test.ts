@@ -360,6 +360,47 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.check()
   })
 
+  test("WalTracker refuses a writer that does not know of what came while another thread had the WAL", () => {
+    using fixture = begin(3)
+    const { wal, writer } = fixture
+    wal.putAll(writer.frames([page(1, 0xa1)], 3))
+    wal.putAll(writer.frames([page(2, 0xb2), page(3, 0xb3)], 3))
+    wal.changeHands()
+    writer.frameCount = 1
+    expect(() => wal.putAll(writer.frames([page(2, 0xc2)], 3))).toThrow(/has to begin anew/)
+    expect(() => wal.truncate(32 + 536)).toThrow(/has to begin anew/)
+    expect(() => wal.put(new WalWriter(PAGE_SIZE, 2).header)).toThrow(/has to begin anew/)
+    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xb2, 0xb3])
+    expect(wal.txid).toBe(3)
+    writer.frameCount = 3
+    wal.changeHands()
+    wal.check()
+  })
+
+  test("WalTracker lets a log start over that came from another thread and is in the database file", () => {
+    using fixture = begin(2)
+    const { wal, writer } = fixture
+    wal.putAll(writer.frames([page(2, 0xb2)], 2))
+    wal.changeHands()
+    wal.putPage(2, filled(0xb2))
+    wal.put(writer.restart(2))
+    expect(wal.putAll(writer.frames([page(1, 0xa1)], 2))).toBe(1)
+    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xb2])
+    wal.check()
+  })
+
+  test("WalTracker takes back a transaction that was not published when the WAL changed hands", () => {
+    using fixture = begin(3)
+    const { wal, writer } = fixture
+    wal.putAll(writer.frames([page(1, 0xa1)], 3))
+    wal.putAll(writer.frames([page(2, 0xb2)], 3)) // its writer dies here
+    wal.changeHands(1)
+    writer.frameCount = 1
+    expect(wal.putAll(writer.frames([page(3, 0xc3)], 3))).toBe(1)
+    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2, 0xc3])
+    wal.check()
+  })
+
   test("WalTracker takes back several transactions at once, and restores what lies in earlier frames", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture

@@ -12,9 +12,10 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete"] as const
-const FLAGS = ["--forward-writes"]
+const FLAGS = ["--forward-writes", "--candidate"]
 
 async function cluster(scope: Scope, mode: string, count: number): Promise<TestNode[]> {
   const primary = await scope.node({ flags: FLAGS })
@@ -104,6 +105,36 @@ test.skipIf(!canMount)(
     expect(sqlite3(replica, "a.db", "select group_concat(node) from t")).toBe("p,r")
   },
   60_000,
+)
+
+test.skipIf(!canMount)(
+  "nodes that write all the time let the others write, and the role move",
+  async () => {
+    await using scope = new Scope()
+    const [primary, first, second] = (await cluster(scope, "wal", 3)) as [
+      TestNode,
+      TestNode,
+      TestNode,
+    ]
+    const busy = [primary, first].map((node, index) =>
+      start(writer(node, `${index}`, 1_000_000), { limitMs: 100_000 }),
+    )
+    for (const { spoken } of busy) await spoken
+    for (let i = 0; i < 3; i++) {
+      const sql = `begin immediate; insert into t values('s', ${i}); update n set x = x + 1; commit`
+      run(["sqlite3", "-bail", "-cmd", ".timeout 20000", `${second.mount}/a.db`, sql])
+    }
+    await promote(first)
+    await primary.logged(/this node is a replica/)
+    for (const running of busy) running.kill("SIGKILL")
+    for (const { ended } of busy) await ended
+    const counted =
+      "select (select x from n) = (select count(*) from t), count(*) from t where node = 's'"
+    expect(sqlite3(first, "a.db", counted)).toBe("1|3")
+    await expectSame(first, primary, "a.db")
+    await expectSame(first, second, "a.db")
+  },
+  120_000,
 )
 
 test.skipIf(!canMount)(

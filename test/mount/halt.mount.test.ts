@@ -330,6 +330,30 @@ test.skipIf(!canMount)(
   60_000,
 )
 
+test.skipIf(!canMount).each(["flock(1)", "a promotion"] as const)(
+  "a transaction on a replica that is older than what the primary has sent since takes nothing back after %s",
+  async (how) => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal", ["--candidate"])
+    const client = new LongClient(scope, replica, "a.db")
+    await client.exec("begin immediate")
+    for (let i = 2; i <= 5; i++) sqlite3(primary, "a.db", `insert into t values(${i})`)
+    await caughtUp(primary, replica, "a.db")
+    if (how === "a promotion") await promote(replica)
+    else await start(locked(replica, "true")).ended
+    await expect(client.exec("insert into t values(100); commit")).rejects.toThrow()
+    expect(values(replica)).toBe("1,2,3,4,5")
+    await client.exec("rollback").catch(() => {}) // SQLite may have
+    run(locked(replica, ...shell(replica, "insert into t values(6)")))
+    expect(values(replica)).toBe("1,2,3,4,5,6")
+    await client.close()
+    if (how === "a promotion") await primary.logged(/this node is a replica/)
+    const [now, then] = how === "a promotion" ? [replica, primary] : [primary, replica]
+    await expectSame(now, then, "a.db")
+  },
+  60_000,
+)
+
 test.skipIf(!canMount)(
   "the role moves when no node has the lock; a forced promotion ends it, and its holder writes nothing more",
   async () => {
@@ -353,6 +377,49 @@ test.skipIf(!canMount)(
     run(shell(primary, "insert into t values(7)"))
     await expectSame(primary, replica, "a.db")
     expect(values(replica)).toBe("1,2,3,4,5,6,7")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a primary that is asked for the lock while it starts lends it when it can",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    await primary.stop("SIGKILL")
+    const again = await scope.spawn({ directory: primary.directory, port: primary.port })
+    let lent: Response | undefined
+    for (const deadline = Date.now() + 20_000; lent === undefined && Date.now() < deadline; ) {
+      lent = await fetch(`${again.url}/halt?name=a.db&id=7`, { method: "POST" }).catch(
+        () => undefined,
+      )
+    }
+    expect(lent?.status).toBe(200)
+    await fetch(`${again.url}/halt?name=a.db&id=7`, { method: "DELETE" })
+    sqlite3(again, "a.db", "insert into t values(2)")
+    await expectSame(again, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "an import waits until the lock is back, and what the holder has committed until then is replaced",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const file = join(scope.directory, "new.db")
+    run(["sqlite3", file, "pragma journal_mode = wal; create table t(x); insert into t values(7)"])
+    const held = await holder(scope, replica)
+    const importing = start([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
+    await Bun.sleep(500)
+    run(shell(replica, "insert into t values(2)"))
+    expect(values(primary)).toBe("1,2")
+    held.kill("SIGKILL")
+    await output(importing)
+    expect(values(primary)).toBe("7")
+    run(locked(replica, ...shell(replica, "insert into t values(8)")))
+    await expectSame(primary, replica, "a.db")
+    expect(values(replica)).toBe("7,8")
   },
   60_000,
 )

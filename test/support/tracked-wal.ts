@@ -7,7 +7,7 @@ import { committedFrames, type FileWrite } from "./wal-writes.ts"
 
 export class TrackedWal implements Disposable {
   readonly db: CapturedDatabase
-  readonly tracker: WalTracker
+  tracker: WalTracker
   readonly events: string[] = []
   readonly pageSize: number
 
@@ -17,17 +17,23 @@ export class TrackedWal implements Disposable {
     this.db = new CapturedDatabase(content)
     this.db.captureAll(pageSize)
     this.db.wal.create()
-    this.tracker = new WalTracker(
-      this.db.history,
-      this.db.wal,
-      this.db.database,
-      this.db.log.logger,
-      {
-        pageGoing: (pgno) => this.events.push(`page ${pgno} going`),
-        allGoing: () => this.events.push("all going"),
-        databaseRewritten: () => this.events.push("database rewritten"),
-      },
-    )
+    this.tracker = this.#track()
+  }
+
+  #track(): WalTracker {
+    return new WalTracker(this.db.history, this.db.wal, this.db.database, this.db.log.logger, {
+      pageGoing: (pgno) => this.events.push(`page ${pgno} going`),
+      allGoing: () => this.events.push("all going"),
+      databaseRewritten: () => this.events.push("database rewritten"),
+    })
+  }
+
+  /** Another thread has gone on with the frames, and gives them back. Clients know of so many. */
+  changeHands(published?: number): void {
+    const handover = this.tracker.handOver()
+    this.tracker = this.#track()
+    if (handover === undefined) return
+    this.tracker.adopt({ ...handover, published: published ?? handover.published })
   }
 
   get txid(): number {

@@ -1,0 +1,85 @@
+/**
+ * A node is killed at a system call in the middle of a transaction that is made on a replica, at each of those that
+ * decide something, and started again; and nodes, writers and links at any moment. No acknowledged row is lost, all
+ * nodes have the same, and each of them can be written to.
+ */
+import { expect, test } from "bun:test"
+import { renameSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, output, sqlite3, start } from "../support/client.ts"
+import { canMount, Scope } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
+import { halt } from "../torture/halt.ts"
+
+const random = testRandom()
+
+/** On the replica: before the primary is asked, when it has said yes. On the primary: before and after it is durable. */
+const KILLS = [
+  ["replica", "wal:write#1"],
+  ["replica", "ltx:open#1"],
+  ["replica", "ltx:write#1"],
+  ["replica", "ltx:fsync#1"],
+  ["primary", "ltx:write#1"],
+  ["primary", "ltx:fsync#1"],
+  ["primary", "mount:write#1"],
+  ["primary", "mount:write#2"],
+] as const
+
+// At once, since each waits for a lock that a dead node has left.
+test.skipIf(!canMount)(
+  "a transaction on a replica in which a node is killed is there everywhere or nowhere",
+  async () => {
+    await Promise.all(KILLS.map(([side, call]) => kill(side, call)))
+  },
+  120_000,
+)
+
+async function kill(side: "primary" | "replica", call: string): Promise<void> {
+  await using scope = new Scope()
+  const faults = join(scope.directory, "faults")
+  const setFaults = (text: string) => {
+    writeFileSync(`${faults}.new`, text)
+    renameSync(`${faults}.new`, faults)
+  }
+  setFaults("")
+  const env = { LITEFS_FAULTS_FILE: faults }
+  const primary = await scope.node({ ...(side === "primary" ? { env } : {}) })
+  const replica = await scope.node({ follows: primary, ...(side === "replica" ? { env } : {}) })
+  const sql = "pragma journal_mode = wal; create table t(x); insert into t values(1)"
+  sqlite3(primary, "a.db", sql)
+  await caughtUp(primary, replica, "a.db")
+  const insert = (x: number) => [
+    ...["flock", "-w", "15", `${replica.mount}/a.db-lock`],
+    ...["sqlite3", "-bail", `${replica.mount}/a.db`, `insert into t values(${x})`],
+  ]
+  await output(start(insert(2)))
+  setFaults(`${call}=kill`)
+  const racing = start(insert(3))
+  const killed = side === "primary" ? primary : replica
+  await killed.exited
+  setFaults("")
+  const raced = await racing.ended
+  const back = await scope.node({
+    ...{ directory: killed.directory, port: killed.port },
+    ...(side === "replica" ? { follows: primary } : {}),
+  })
+  const [now, then] = side === "primary" ? [back, replica] : [primary, back]
+  sqlite3(now, "a.db", "insert into t values(4)")
+  await caughtUp(now, then, "a.db")
+  await output(start(insert(5)))
+  await expectSame(now, then, "a.db")
+  const found = sqlite3(then, "a.db", "select group_concat(x) from t")
+  const allowed = raced.code === 0 ? ["1,2,3,4,5"] : ["1,2,3,4,5", "1,2,4,5"]
+  expect(allowed, `${side} killed at ${call}`).toContain(found)
+}
+
+test.skipIf(!canMount)(
+  "three nodes that are written to at once, behind bad links and killed at any moment, lose and repeat nothing",
+  async () => {
+    const result = { kills: 0, acknowledged: 0, unended: 0 }
+    const mode = random.pick(["wal", "delete"] as const)
+    await halt({ random, mode, faults: 5, transactions: 60, mayBeLong: false, result })
+    expect(result.acknowledged).toBeGreaterThanOrEqual(60)
+  },
+  120_000,
+)
