@@ -47,6 +47,7 @@ import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, isWhole, readChainFile } from "./log-chain.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
+import { WrittenPages } from "./written-pages.ts"
 
 /** Databases by name; undefined for one that is damaged and must not be touched. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
@@ -156,22 +157,25 @@ function recoverContent(
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
-  const sums = sumPages(database, summary)
-  if (isAt(sums, summary)) {
-    cutToSize(database, summary)
-    return stateAfter(summary, sums)
-  }
   const synced = readSynced(dataDir.syncedPath(name))
   const chain = chainTo(last.file, ltx.list(), synced)
+  const written = new WrittenPages(name, chain, summary)
+  const fileSums = sumPages(database, summary)
+  if (isAt(fileSums, summary) && written.are(fileSums)) {
+    cutToSize(database, summary)
+    return stateAfter(summary, fileSums)
+  }
   const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary)
-  if (walSums !== undefined) {
+  if (walSums !== undefined && written.are(walSums)) {
     if (!isWhole(chain, synced)) {
       log.info("copied pages from the WAL that are in no LTX file", { db: name })
     }
     writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
     return stateAfter(summary, walSums)
   }
-  if (!isAt(sumsAfter(name, chain, sums, summary), summary)) throw damaged(name, sums, last)
+  const sums = walSums === undefined ? fileSums : sumPages(database, summary)
+  written.putInto(sums) // what would not help must not write over what is there
+  if (!isAt(sums, summary)) throw damaged(name, sums, last)
   const state = replay(name, database, chain, last, log)
   writeSynced(dataDir.syncedPath(name), state.pos.txid)
   return state
@@ -268,29 +272,6 @@ function replay(
   const state = stateAfter(last.summary, sums)
   log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
   return state
-}
-
-/** `sums` as they will be when the files are replayed: what would not help must not write over what is there. */
-function sumsAfter(
-  name: string,
-  chain: readonly LtxFileInfo[],
-  sums: PageChecksums,
-  { header: { pageSize, commit } }: LtxSummary,
-): PageChecksums {
-  for (const file of chain) {
-    let isSameSize = true
-    readChainFile(name, file, {
-      header: (header) => {
-        isSameSize = header.pageSize === pageSize // else a later file holds every page
-      },
-      page: (pgno, data) => {
-        if (!isSameSize || pgno > commit) return
-        writePageChecksum(sum, pgno, data)
-        sums.set(pgno, sum[0] as number, sum[1] as number)
-      },
-    })
-  }
-  return sums
 }
 
 function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {
