@@ -7,6 +7,7 @@
  * So each is looked at for itself.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
 import type { LtxFileInfo } from "../store/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx-file.ts"
@@ -19,6 +20,7 @@ export class WrittenPages {
   readonly #chain: readonly LtxFileInfo[]
   readonly #summary: LtxSummary // of the last file
   #sums: Map<number, readonly [hi: number, lo: number]> | undefined
+  #damage: LitefsError | undefined
 
   constructor(name: string, chain: readonly LtxFileInfo[], summary: LtxSummary) {
     this.#name = name
@@ -26,7 +28,7 @@ export class WrittenPages {
     this.#summary = summary
   }
 
-  /** Whether `sums` has each of them as it was written last. */
+  /** Whether `sums` has each of them as it was written last. Of those before a damaged file nothing is known. */
   are(sums: PageChecksums): boolean {
     for (const [pgno, [hi, lo]] of this.#read()) {
       if (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo) return false
@@ -34,30 +36,44 @@ export class WrittenPages {
     return true
   }
 
-  /** Makes `sums` what they are when the files are replayed. */
+  /** Makes `sums` what they are when the files are replayed. Throws when one is damaged. */
   putInto(sums: PageChecksums): void {
-    for (const [pgno, [hi, lo]] of this.#read()) sums.set(pgno, hi, lo)
+    const written = this.#read()
+    if (this.#damage !== undefined) throw this.#damage
+    for (const [pgno, [hi, lo]] of written) sums.set(pgno, hi, lo)
   }
 
-  /** Read when they are first asked for: one that is damaged is none of a start that does not need it. */
+  /** From the last file back: of a page, the first that is found counts. */
   #read(): ReadonlyMap<number, readonly [hi: number, lo: number]> {
     if (this.#sums !== undefined) return this.#sums
-    const { pageSize, commit } = this.#summary.header
     const sums = new Map<number, readonly [hi: number, lo: number]>()
-    for (const file of this.#chain) {
-      let isSameSize = true
-      readChainFile(this.#name, file, {
-        header: (header) => {
-          isSameSize = header.pageSize === pageSize // else a later file holds every page
-        },
-        page: (pgno, data) => {
-          if (!isSameSize || pgno > commit) return
-          writePageChecksum(sum, pgno, data)
-          sums.set(pgno, [sum[0] as number, sum[1] as number])
-        },
-      })
-    }
     this.#sums = sums
+    for (const file of this.#chain.toReversed()) {
+      try {
+        this.#readFile(file, sums)
+      } catch (error) {
+        if (!(error instanceof LitefsError && error.code === "damaged")) throw error
+        this.#damage = error
+        break
+      }
+    }
     return sums
+  }
+
+  #readFile(file: LtxFileInfo, sums: Map<number, readonly [hi: number, lo: number]>): void {
+    const { pageSize, commit } = this.#summary.header
+    const found = new Map<number, readonly [hi: number, lo: number]>()
+    let isSameSize = true
+    readChainFile(this.#name, file, {
+      header: (header) => {
+        isSameSize = header.pageSize === pageSize // else a later file holds every page
+      },
+      page: (pgno, data) => {
+        if (!isSameSize || pgno > commit || sums.has(pgno)) return
+        writePageChecksum(sum, pgno, data)
+        found.set(pgno, [sum[0] as number, sum[1] as number])
+      },
+    })
+    for (const [pgno, pageSum] of found) sums.set(pgno, pageSum)
   }
 }
