@@ -2,12 +2,13 @@
  * What must be true of the two directories before a node is opened, each fault with the command
  * that mends it.
  *
- * A mount that a killed process left behind must be detached before: looking at it fails, or hangs.
+ * A mount that a killed process left behind must be aborted before: looking at it fails then, and does not hang.
  */
 import { readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
+import { hasMount } from "../sys/mount.ts"
 import { isInside } from "./mount-options.ts"
 
 export async function preflight(
@@ -34,12 +35,13 @@ export async function preflight(
 }
 
 async function checkFuseDir(dir: string): Promise<void> {
+  // A mount whose daemon is dead: the new one takes its place. What the kernel has kept of it may still be listed.
+  if (hasMount(dir)) return
   let entries: string[]
   try {
     entries = await readdir(dir)
   } catch (error) {
-    // A mount whose daemon is dead: the new one takes its place.
-    if ((error as NodeJS.ErrnoException).code === "ENOTCONN") return
+    if ((error as NodeJS.ErrnoException).code === "ENOTCONN") return // one behind a symbolic link
     throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(dir, error)}`, {
       cause: error,
     })

@@ -29,8 +29,12 @@ const MNT_DETACH = 2
  */
 export function mountFuse(directory: string): Fd {
   if (userId() !== 0) return mountByHelper(directory)
-  const isDead = mountsAt(directory).at(-1)?.type === TYPE
-  return mountAsRoot(directory, isDead)
+  return mountAsRoot(directory, hasMount(directory))
+}
+
+/** Whether a mount of LiteFS is there: after abortStaleMounts() a dead one. */
+export function hasMount(directory: string): boolean {
+  return mountsAt(directory).at(-1)?.type === TYPE
 }
 
 function mountAsRoot(directory: string, isDead: boolean): Fd {
@@ -211,7 +215,7 @@ export function parseMountInfo(text: string): MountEntry[] {
  */
 export function abortStaleMounts(directory: string): boolean {
   const count = mountsAt(directory).length
-  if (mountsAt(directory).at(-1)?.type !== TYPE) return false
+  if (!hasMount(directory)) return false
   if (answers(directory)) {
     throw new LitefsError(
       "unavailable",
@@ -222,7 +226,7 @@ export function abortStaleMounts(directory: string): boolean {
     spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
     return true
   }
-  for (let left = count; left > 1 && mountsAt(directory).at(-1)?.type === TYPE; left--) {
+  for (let left = count; left > 1 && hasMount(directory); left--) {
     libc.umount2(pathAddress(directory), MNT_FORCE | MNT_DETACH)
   }
   abortConnection(directory)

@@ -27,6 +27,22 @@ async function snapshotCount(primary: TestNode): Promise<number> {
   return [...(await primary.wholeOutput).matchAll(/msg="sending snapshot"/g)].length
 }
 
+test.skipIf(!canMount)(
+  "a node starts again where it was killed, also when the kernel still lists its files",
+  async () => {
+    await using scope = new Scope()
+    let node = await scope.node()
+    sqlite3(node, "a.db", "create table t(x)")
+    for (let round = 0; round < 3; round++) {
+      for (let count = 0; count < 3; count++) run(["ls", "-A", node.mount])
+      await node.stop("SIGKILL")
+      node = await again(scope, node)
+    }
+    expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
+  },
+  60_000,
+)
+
 test.skipIf(!canMount).each(MODES)(
   "%p mode: a replica that joins while a writer goes on gets a snapshot and then what follows",
   async (mode) => {
