@@ -181,6 +181,7 @@ class Starts {
     this.#faults.set("")
     this.#last?.signal("SIGKILL")
     await this.#last?.end()
+    run(["sh", "-c", `rm -f "${this.#node.mount}"/*`]) // what clients have made where nothing was mounted
   }
 
   async fail(fault: Fault): Promise<{ isMounted: boolean; isHit: boolean }> {
