@@ -23,7 +23,7 @@ import { proxyPairs } from "../test/torture/proxy-pairs.ts"
 import { readers } from "../test/torture/readers.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
-import { noStartFaultsResult, startFaults } from "../test/torture/start-faults.ts"
+import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
 
 const KINDS = [
   "client",
@@ -264,20 +264,22 @@ function nodeOf({ rounds }: Job): "primary" | "replica" {
 
 async function failStarts(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = nodeOf(job)
-  const result = noStartFaultsResult()
-  const limitMs = shareMs()
-  const startMs = Date.now()
   const part = partOf(values.part ?? "1/1")
-  const how = { at, sample: Infinity, limitMs, scratch: MEMORY, part }
-  try {
-    await startFaults({ random, mode, ...how, result, onFailure: failureOf(job, random, at) })
-  } finally {
-    const { faults, hits, ops, refusals, failures } = result
-    console.log(
-      `starts ${mode} of the ${at}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
-        `${refusals} did not start, ${failures} failures, ${((Date.now() - startMs) / 1000).toFixed(0)} s`,
-    )
-    console.log(`calls: ${[...ops].sort().join(", ")}`)
+  const onFailure = failureOf(job, random, at)
+  for (const on of STARTS_ON[at]) {
+    const result = noStartFaultsResult()
+    const [startMs, limitMs] = [Date.now(), shareMs() / STARTS_ON[at].length]
+    const how = { at, on, sample: Infinity, limitMs, scratch: MEMORY, part }
+    try {
+      await startFaults({ random, mode, ...how, result, onFailure })
+    } finally {
+      const { faults, hits, ops, refusals, failures } = result
+      console.log(
+        `starts ${mode} of the ${at} on ${on}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
+          `${refusals} did not start, ${failures} failures, ${((Date.now() - startMs) / 1000).toFixed(0)} s`,
+      )
+      console.log(`calls: ${[...ops].sort().join(", ")}`)
+    }
   }
 }
 

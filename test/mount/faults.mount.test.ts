@@ -14,7 +14,7 @@ import { testRandom } from "../support/random.ts"
 import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
 import { MODES } from "../torture/model.ts"
-import { noStartFaultsResult, startFaults } from "../torture/start-faults.ts"
+import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
 
 const random = testRandom()
 
@@ -34,13 +34,14 @@ test.skipIf(!canMount).each(MODES)(
 )
 
 test.skipIf(!canMount).each(["primary", "replica"] as const)(
-  "system calls that fail while a %s starts on what a crash left, or stops, lose nothing",
+  "system calls that fail while a %s starts on what a crash or nobody left, or stops, lose nothing",
   async (at) => {
     const result = noStartFaultsResult()
     const mode = random.pick(MODES)
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
-    const how = { at, sample: 8, limitMs: 15_000, scratch: tmpdir() }
+    const on = random.pick(STARTS_ON[at])
+    const how = { at, on, sample: 8, limitMs: 15_000, scratch: tmpdir() }
     await startFaults({ random, mode, ...how, result, onFailure })
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)

@@ -1,12 +1,16 @@
 /**
- * Real nodes that start on what a crash has left, and stop, while one of their system calls fails, once or from then
+ * Real nodes that start on what a crash has left, on nothing, or with a history that has diverged, and stop, while one of their system calls fails, once or from then
  * on, or while they are killed at it. A node that is started without a fault afterwards must have everything.
  *
- *   image of a killed node ─▶ start ─▶ mounted ─▶ stop ─▶ start without a fault ─▶ look
- *                             └─ the fault is here ─┘ or here
+ *   image of a data directory ─▶ start ─▶ mounted ─▶ stop ─▶ start without a fault ─▶ look
+ *                                └─ the fault is here ─┘ or here
  */
-import { existsSync, rmSync } from "node:fs"
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
+import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { LtxDirectory } from "../../src/store/ltx-directory.ts"
 import { pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
 import { LongClient } from "../support/long-client.ts"
@@ -21,6 +25,8 @@ export interface StartFaultsOptions {
   readonly random: Random
   readonly mode: Exclude<Mode, "mixed">
   readonly at: "primary" | "replica"
+  /** What it starts on. */
+  readonly on: StartsOn
   /** Only these of all: number `index`, from 0, of `count` parts. */
   readonly part?: Part
   /** So many of all, chosen at random. */
@@ -45,9 +51,20 @@ export function noStartFaultsResult(): StartFaultsResult {
   return { faults: 0, hits: 0, refusals: 0, failures: 0, ops: new Set() }
 }
 
+/** What a killed node has left; nothing; a replica's with what its primary does not have. */
+export type StartsOn = "crash" | "nothing" | "divergence"
+export const STARTS_ON: Readonly<Record<"primary" | "replica", readonly StartsOn[]>> = {
+  primary: ["crash", "nothing"],
+  replica: ["crash", "nothing", "divergence"],
+}
+
 const PHASES = ["start", "stop"] as const
 const ACTIONS = ["EIO", "EIO+", "ENOSPC+", "kill"] as const
+const NAMES = ["a.db", "b.db"]
+const THEIRS = 3 // transactions
 const END_MS_MAX = 30_000
+/** So long a fault that lasts stays when a replica has come to it. */
+const LASTING_MS = 150
 const FAILURES_MAX = 20
 
 interface Fault {
@@ -75,7 +92,7 @@ export async function startFaults(options: StartFaultsOptions): Promise<void> {
       result.ops.add(`${fault.phase} ${fault.op.replace(/^\d+\//, "")}`)
     } catch (error) {
       const text = error instanceof Error ? error.stack : String(error)
-      const where = `${options.mode}, ${options.at}: ${textOf(fault)}`
+      const where = `${options.mode}, ${options.at} on ${options.on}: ${textOf(fault)}`
       options.onFailure(`${where}: ${text}\n${starts.output}`)
       result.failures += 1
       await starts.end()
@@ -93,11 +110,20 @@ class Starts {
   #last: TestNode | undefined
   readonly #node: TestNode
   readonly #follows: TestNode | undefined
-  readonly #image: DirectoryImage
+  readonly #on: StartsOn
+  readonly #image: DirectoryImage | undefined
   readonly #expected: string
   output = ""
 
-  static async prepare(scope: Scope, { mode, at }: StartFaultsOptions): Promise<Starts> {
+  static async prepare(scope: Scope, options: StartFaultsOptions): Promise<Starts> {
+    const { mode, at, on } = options
+    if (at === "primary" && on === "nothing") {
+      const node = await scope.node()
+      const expected = await lookAt(node)
+      await node.stop("SIGKILL")
+      await node.end()
+      return new Starts(scope, options, node, undefined, undefined, expected)
+    }
     const primary = await scope.node()
     const replica = at === "replica" ? await scope.node({ follows: primary }) : undefined
     const node = replica ?? primary
@@ -109,25 +135,29 @@ class Starts {
     sqlite3(primary, "gone.db", "create table t(x)")
     run(["rm", `${primary.mount}/gone.db`])
     if (replica !== undefined) await untilSame(primary, replica)
+    const expected = await lookAt(primary) // before what locks readers out
     // A transaction that is not ended, and has come to the disk.
     const spilling = "pragma cache_size = 2; begin; update t set x = randomblob(20000)"
-    const expected = await lookAt(primary) // before it, since it locks readers out
     if (replica === undefined) await writer.exec(spilling)
     await node.stop("SIGKILL")
     await node.end()
     await writer.close("SIGKILL")
-    const image = new DirectoryImage(node.data)
-    return new Starts(scope, node, replica === undefined ? undefined : primary, image, expected)
+    if (on === "divergence") await diverge(scope, node)
+    if (on === "crash") leaveMore(node.data)
+    const image = on === "nothing" ? undefined : new DirectoryImage(node.data)
+    return new Starts(scope, options, node, replica && primary, image, expected)
   }
 
   private constructor(
     scope: Scope,
+    { on }: StartFaultsOptions,
     node: TestNode,
     follows: TestNode | undefined,
-    image: DirectoryImage,
+    image: DirectoryImage | undefined,
     expected: string,
   ) {
     this.#scope = scope
+    this.#on = on
     this.#node = node
     this.#follows = follows
     this.#image = image
@@ -151,6 +181,7 @@ class Starts {
     this.#faults.set("")
     this.#last?.signal("SIGKILL")
     await this.#last?.end()
+    run(["sh", "-c", `rm -f "${this.#node.mount}"/*`]) // what clients have made where nothing was mounted
   }
 
   async fail(fault: Fault): Promise<{ isMounted: boolean; isHit: boolean }> {
@@ -165,6 +196,7 @@ class Starts {
       () => true,
       () => false,
     )
+    if (isMounted && phase === "start") await this.#comeTo(node, isLasting)
     this.#faults.set(phase === "stop" ? text : "")
     if (isMounted && node.isRunning) node.signal("SIGTERM")
     if (!(await within(END_MS_MAX, node.exited))) throw new Error("the node does not end")
@@ -179,21 +211,54 @@ class Starts {
     const found = await lookAt(again)
     this.output += `--- again\n${again.output}`
     if (found !== this.#expected) throw new Error(`there is ${found}, not ${this.#expected}`)
-    for (const name of ["a.db", "b.db"]) {
+    for (const name of this.#isEmpty ? [] : NAMES) {
       const leads = replayHistory(again.data, name).pos
       if (leads !== pos(again, name)) throw new Error(`the log of ${name} leads to ${leads}`)
     }
     if (/level=error/.test(again.output)) throw new Error("it complains")
-    if (this.#follows === undefined) sqlite3(again, "a.db", "insert into t values(100, 'after')")
+    if (this.#on === "divergence") this.#checkKept(again)
+    if (this.#follows === undefined) {
+      sqlite3(again, "a.db", "create table if not exists t(id, x); insert into t values(100, 0)")
+    }
     const exit = await again.stop()
     if (exit.code !== 0) throw new Error(`it ends with ${JSON.stringify(exit)}`)
     await again.end()
     return { isMounted, isHit }
   }
 
+  /** A replica comes to some calls when it has mounted: when the primary has told it what there is. */
+  async #comeTo(node: TestNode, isLasting: boolean): Promise<void> {
+    if (this.#follows === undefined) return
+    const deadline = Date.now() + END_MS_MAX
+    while (node.isRunning && this.#faults.hitCount === 0 && Date.now() < deadline) {
+      if (await isSame(this.#follows, node)) return
+      await Bun.sleep(10)
+    }
+    if (isLasting) await Bun.sleep(LASTING_MS)
+  }
+
+  get #isEmpty(): boolean {
+    return this.#follows === undefined && this.#on === "nothing"
+  }
+
+  /** What only the replica had is kept, once. */
+  #checkKept(node: TestNode): void {
+    const { histories, otherNames } = listKept(new DataDir(node.data))
+    const names = histories.map(({ name }) => name)
+    if (names.length !== 1 || otherNames.length > 0) {
+      throw new Error(`histories are kept: ${names}; with them is ${otherNames}`)
+    }
+    const path = join(this.#scope.directory, "kept.db")
+    rmSync(path, { force: true })
+    writeKeptDatabase(histories[0] as KeptHistory, path)
+    const sql = "pragma integrity_check; select count(*) from t where x = 'theirs'"
+    const found = run(["sqlite3", path, sql])
+    if (found !== `ok\n${THEIRS}\n`) throw new Error(`what is kept has ${found}`)
+  }
+
   #reset(): void {
     rmSync(this.#node.data, { recursive: true, force: true })
-    this.#image.writeTo(this.#node.data)
+    this.#image?.writeTo(this.#node.data)
   }
 
   async #spawn(): Promise<TestNode> {
@@ -202,6 +267,27 @@ class Starts {
     this.#last = await this.#scope.spawn({ directory, port, env: this.#faults.env, ...follows })
     return this.#last
   }
+}
+
+/** Transactions that the node makes alone. */
+async function diverge(scope: Scope, { directory, port }: TestNode): Promise<void> {
+  const alone = await scope.node({ directory, port })
+  for (let count = 0; count < THEIRS; count++)
+    sqlite3(alone, "a.db", `insert into t values(${count}, 'theirs')`)
+  await alone.stop("SIGKILL")
+  await alone.end()
+}
+
+/** A torn last LTX file, whose transaction nobody was told of, and files that were to replace others. */
+function leaveMore(data: string): void {
+  const directory = new DataDir(data).databaseDir("a.db")
+  const ltx = new LtxDirectory(join(directory, "ltx"))
+  const last = ltx.last()
+  if (last === undefined) throw new Error("there is no LTX file")
+  const next = last.maxTxid + 1n
+  writeFileSync(ltx.filePath(next, next), readFileSync(last.path).subarray(0, 60))
+  writeFileSync(join(directory, "snapshot-7"), "pages")
+  writeFileSync(join(directory, "synced.tmp"), "00")
 }
 
 function faultsOf(phase: Fault["phase"], calls: readonly Call[]): Fault[] {
@@ -213,7 +299,7 @@ function faultsOf(phase: Fault["phase"], calls: readonly Call[]): Fault[] {
 /** What clients see. Names that are gone stay gone. */
 async function lookAt(node: TestNode): Promise<string> {
   const seen: string[] = []
-  for (const name of ["a.db", "b.db"]) {
+  for (const name of NAMES) {
     const sql = "pragma integrity_check; select id, hex(x) from t order by id"
     const { stdout, stderr } = await start(sqlite3Command(node, name), { input: sql }).ended
     seen.push(`${name} ${Bun.hash(stdout)} ${stdout.split("\n").length} rows ${stderr}`)
@@ -224,14 +310,17 @@ async function lookAt(node: TestNode): Promise<string> {
 
 async function untilSame(primary: TestNode, replica: TestNode): Promise<void> {
   const deadline = Date.now() + END_MS_MAX
-  for (const name of ["a.db", "b.db"]) {
-    const wanted = pos(primary, name)
-    for (;;) {
-      const { stdout } = await start(["cat", `${replica.mount}/${name}-pos`]).ended
-      if (stdout.trim() === wanted) break
-      if (Date.now() > deadline) throw new Error(`${name} is at ${stdout}, not ${wanted}`)
-      await Bun.sleep(20)
-    }
+  while (!(await isSame(primary, replica))) {
+    if (Date.now() > deadline) throw new Error(`the replica is not where the primary is`)
+    await Bun.sleep(20)
   }
   if (existsSync(join(replica.data, "dbs/gone.db/database"))) throw new Error("gone.db is there")
+}
+
+async function isSame(primary: TestNode, replica: TestNode): Promise<boolean> {
+  const positions = async ({ mount }: TestNode) => {
+    const paths = NAMES.map((name) => `${mount}/${name}-pos`)
+    return (await start(["cat", ...paths]).ended).stdout
+  }
+  return (await positions(primary)) === (await positions(replica))
 }
