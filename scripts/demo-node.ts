@@ -116,6 +116,13 @@ export class DemoNode {
     return limited("cat", `${this.databasePath}-pos`).trim()
   }
 
+  /** Runs SQL with the primary's write lock, and returns the command line. */
+  runSql(sql: string): string {
+    const command = ["dist/litefs", "sql", "--with-halt-lock", this.databasePath, sql]
+    limited(...(command as [string, ...string[]]))
+    return command.map((word) => (word.includes(" ") ? `"${word}"` : word)).join(" ")
+  }
+
   ltxFiles(): string[] {
     return readdirSync(join(this.dataDir, "dbs", "notes.db", "ltx")).sort()
   }

@@ -90,6 +90,17 @@ async function showSteps(): Promise<"shown"> {
       show(`GET ${replica.proxyUrl}/`, `… ${text} …`)
     }
   }
+
+  step("A script on the replica writes, too: it borrows the primary's write lock")
+  const edited = "edited by a script on the replica"
+  const sql = `UPDATE notes SET text = '${edited}' WHERE id = 1`
+  show(replica.runSql(sql))
+  if (!(await primary.page()).includes(edited)) {
+    throw new Error(
+      "Cannot write with the lock: the primary's page does not show what the script wrote",
+    )
+  }
+  show(`GET ${primary.appUrl}/`, `… ${edited} …`)
   return "shown"
 }
 
