@@ -171,10 +171,12 @@ export class Halting {
 
   /** `isUnused`: whoever it was borrowed for is about to ask again. */
   async giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void> {
+    if (user === "writer") {
+      return this.#borrowed.giveBack(database, user, isUnused ? UNUSED_MS : LINGER_MS)
+    }
     const id = this.#own.get(database)
     this.#own.delete(database)
-    const lingerMs = user === "flock" ? 0 : isUnused ? UNUSED_MS : LINGER_MS
-    if (id === undefined) await this.#borrowed.giveBack(database, user, lingerMs)
+    if (id === undefined) await this.#borrowed.giveBack(database, user)
     else await this.locks.release(database, id)
   }
 
