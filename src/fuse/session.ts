@@ -6,8 +6,14 @@
  * The thread sleeps in poll(2) on the device and on the mailbox, so it never runs an event loop: other threads
  * reach it through the mailbox only. Messages are taken before requests: what another thread said before it
  * let a client see something is known when that client asks.
+ *
+ * A client in a transaction sends one request after the other, and to wake a thread that sleeps takes about as long as
+ * all the rest of a request. So as long as requests come quickly the thread looks for the next one a while before it
+ * sleeps (`scripts/bench` on tmpfs, 2 CPUs: 3400 to 5700 inserts/s in WAL mode, 700 to 1400 in DELETE mode).
  */
 
+import { availableParallelism } from "node:os"
+import { type Clock, systemClock } from "../lib/clock.ts"
 import { Poller, readDevice, writeDevice } from "../sys/device.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
@@ -28,13 +34,46 @@ export interface SessionOptions {
   readonly mailbox: { readonly readFd: Fd; take(): void }
 }
 
+/** So long the thread looks for a request that comes quickly, milliseconds. */
+const QUICK_MS = 0.1
+
+/** With one CPU the client could not send anything meanwhile. */
+const canLook = availableParallelism() > 1
+
+/** Waits for a descriptor of the poller, and first looks for one if the last wait was short. */
+class Patience {
+  readonly #poller: Poller
+  readonly #clock: Clock
+  #isQuick = false
+
+  constructor(poller: Poller, clock: Clock) {
+    this.#poller = poller
+    this.#clock = clock
+  }
+
+  wait(limitMs: number | undefined): void {
+    const startMs = this.#clock.monotonicMs()
+    if (!this.#isQuick || !this.#look(startMs + QUICK_MS)) this.#poller.wait(limitMs)
+    this.#isQuick = canLook && this.#clock.monotonicMs() < startMs + QUICK_MS
+  }
+
+  #look(untilMs: number): boolean {
+    do {
+      this.#poller.wait(0)
+      if (this.#poller.isReady(0) || this.#poller.isReady(1)) return true
+    } while (this.#clock.monotonicMs() < untilMs)
+    return false
+  }
+}
+
 /** Answers requests until the directory is unmounted. */
 export function serve(options: SessionOptions): void {
   const { device, server, request, reply, mailbox } = options
   const poller = new Poller(device, mailbox.readFd)
+  const patience = new Patience(poller, systemClock)
   let waitMs: number | undefined
   for (;;) {
-    poller.wait(waitMs)
+    patience.wait(waitMs)
     if (poller.isReady(1)) mailbox.take()
     if (!poller.isReady(0)) {
       waitMs = options.afterReply()

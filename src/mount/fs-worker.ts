@@ -23,6 +23,8 @@ export interface FsListener {
   replaced(request: number, outcome: ReplaceOutcome): void
   /** A segment of the commit log is full. */
   segmentFull(segment: number): void
+  /** Files for transactions are running out. */
+  sparesWanted(): void
   /** A transaction of a database whose write lock is borrowed. Resolves with why it is refused, if it is. */
   propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined>
   /** A client wants the write lock of a database. Resolves with why it is not to be had. */
@@ -289,6 +291,8 @@ export class FsWorker {
         return this.#on.replaced(event.request, event.outcome)
       case "segment-full":
         return this.#on.segmentFull(event.segment)
+      case "spares-wanted":
+        return this.#on.sparesWanted()
       case "serving":
         return this.#serving.resolve(event.isOwner)
       case "unmounted":

@@ -147,6 +147,8 @@ export type FsEvent =
     }
   /** A segment of the commit log is full: it is free when everything is synced. */
   | { readonly type: "segment-full"; readonly segment: number }
+  /** SpareFiles are running out. */
+  | { readonly type: "spares-wanted" }
   /** Whether the thread has the device to itself, when the others close it. */
   | { readonly type: "serving"; readonly isOwner: boolean }
   | { readonly type: "unmounted" }

@@ -31,6 +31,7 @@ import { Positions, type Slot } from "../store/positions.ts"
 import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
+import { SpareFiles } from "../store/spare-files.ts"
 import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
@@ -56,6 +57,7 @@ let positions: Positions
 let flags: SharedFlags
 let counters: Counters
 let recent: RecentTransactions
+let spares: SpareFiles
 let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
 const gate = new GatedLog()
@@ -81,6 +83,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
   recent = new RecentTransactions(options.recent)
+  spares = new SpareFiles(flags.spareFiles, dataDir.root)
   if (role.isPrimary) openLog(dataDir)
   const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
   context = {
@@ -137,6 +140,7 @@ function openLog(dataDir: DataDir): void {
       flags.setSegmentFree(segment, false)
       tell({ type: "segment-full", segment })
     },
+    spares,
   })
   gate.open(commitLog)
 }
@@ -255,6 +259,7 @@ function storeCommits(): number | undefined {
   canStore = true
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
+  if (spares.ask()) tell({ type: "spares-wanted" })
   if (flags.raiseChanged()) tell({ type: "changed" })
   return undefined
 }

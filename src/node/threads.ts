@@ -56,6 +56,7 @@ export class Threads {
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
+      sparesWanted: () => peer.makeSpares(),
       propose: (database, bytes) => halting().propose(database, bytes),
       borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
       borrowForWriter: (...asked) => halting().borrowForWriter(...asked),

@@ -111,6 +111,8 @@ export type PeerCommand =
     }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
+  /** Make files for transactions, as many as are wanted. */
+  | { readonly type: "make-spares" }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */
   | { readonly type: "settle" }
   /** Close everything that is open in the mount, so that it can be unmounted. */

@@ -92,6 +92,10 @@ export class PeerWorker {
     this.#tell({ type: "release-segment", segment })
   }
 
+  makeSpares(): void {
+    this.#tell({ type: "make-spares" })
+  }
+
   rewritten(database: string): void {
     this.#tell({ type: "rewritten", database })
   }

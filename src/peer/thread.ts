@@ -20,13 +20,14 @@
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
-import { systemClock } from "../lib/clock.ts"
+import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
+import { SpareFiles } from "../store/spare-files.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
@@ -44,6 +45,8 @@ declare const self: Worker
 
 const log = logger("peer")
 
+const SPARES_AT_ONCE = 8
+
 class PeerThread {
   readonly #options: PeerThreadOptions
   readonly #dataDir: DataDir
@@ -55,6 +58,7 @@ class PeerThread {
   readonly #incoming: IncomingFiles
   readonly #snapshots: Snapshots
   readonly #imports: Imports
+  readonly #spares: SpareFiles
 
   constructor(options: PeerThreadOptions) {
     this.#options = options
@@ -80,6 +84,8 @@ class PeerThread {
     this.#incoming = new IncomingFiles({ databases, locks, tell })
     this.#snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, tell })
     this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tell, tellFs })
+    this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
+    this.#spares.removeLeftovers()
     if (!options.isPrimary) databases.recover()
   }
 
@@ -141,6 +147,8 @@ class PeerThread {
         return void this.#takeOver(command.handovers).catch(fail)
       case "release-segment":
         return this.#databases.releaseSegment(command.segment)
+      case "make-spares":
+        return void this.#makeSpares()
       case "settle":
         this.#databases.settle()
         return tell({ type: "settled" })
@@ -178,6 +186,16 @@ class PeerThread {
       log.warn("cannot publish the last transaction of a client that died", { db: name, error })
     }
     tell({ type: "published", database: name })
+  }
+
+  /** A few at a time: between them the thread does what else there is. */
+  async #makeSpares(): Promise<void> {
+    try {
+      while (this.#spares.make(SPARES_AT_ONCE)) await sleep(systemClock, 0)
+    } catch (error) {
+      // Then the fs thread makes its files itself, and says so if it cannot.
+      log.debug("cannot make files for transactions in advance", { error })
+    }
   }
 
   async #handOver(): Promise<void> {

@@ -35,7 +35,7 @@ export interface LogRecord {
 export function openCommitLog(
   dataDir: DataDir,
   log: Logger,
-  options: Pick<CommitLogOptions, "isFree" | "onFull">,
+  options: Omit<CommitLogOptions, "root" | "nextSequence">,
 ): CommitLog {
   const records = readCommitLog(dataDir.root)
   const missing = missingTransactions(dataDir, records)

@@ -43,6 +43,7 @@ import {
 } from "../sys/file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { LtxFileWriter } from "./ltx-directory.ts"
+import type { SpareFiles } from "./spare-files.ts"
 
 export const SEGMENT_COUNT = 2
 export const SEGMENT_SIZE = 8 * 1024 * 1024
@@ -87,6 +88,8 @@ export interface CommitLogOptions {
   readonly isFree: (segment: number) => boolean
   /** A segment is full, and takes no more records until isFree() says that it may. */
   readonly onFull: (segment: number) => void
+  /** What LTX files are made of, if there are any. */
+  readonly spares?: SpareFiles
 }
 
 /** Two, since the bytes of the last transaction are needed until its LTX file is made. */
@@ -168,7 +171,7 @@ export class CommitLog implements TransactionLog {
     const pending = this.#pending
     if (pending === undefined) return
     const { record, path, start, size } = pending
-    const file = new LtxFileWriter(path)
+    const file = new LtxFileWriter(path, this.#options.spares)
     try {
       file.append(record.bytes.subarray(start, start + size))
       file.finish()

@@ -19,6 +19,7 @@ import {
   O_RDWR,
   O_TRUNC,
   openFile,
+  openIfExists,
   renameFile,
   syncData,
   syncFile,
@@ -26,6 +27,7 @@ import {
   writeAt,
 } from "../sys/file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import type { SpareFiles } from "./spare-files.ts"
 
 export interface LtxFileInfo {
   readonly name: string
@@ -76,13 +78,17 @@ const pool: Region[] = []
  */
 export class LtxFileWriter {
   readonly #path: string
+  readonly #spares: SpareFiles | undefined
+  #spare: string | undefined // what the file is until it gets its name
   #buffer: Region | undefined
   #fd: Fd | undefined
   #buffered = 0
   #written = 0
 
-  constructor(path: string) {
+  /** With `spares` the file has its name only after finish(), and commit() must not be called. */
+  constructor(path: string, spares?: SpareFiles) {
     this.#path = path
+    this.#spares = spares
   }
 
   /** The file's size so far. */
@@ -116,6 +122,10 @@ export class LtxFileWriter {
   /** The file is whole, but a power cut may still tear it. */
   finish(): void {
     this.#flush()
+    if (this.#spare !== undefined) {
+      renameFile("ltx:rename", this.#spare, this.#path)
+      this.#spare = undefined
+    }
     this.#end()
   }
 
@@ -125,7 +135,7 @@ export class LtxFileWriter {
     this.#end()
     if (!exists) return
     try {
-      unlinkFile("ltx:discard", this.#path)
+      unlinkFile("ltx:discard", this.#spare ?? this.#path)
     } catch {
       // The torn file stays; recovery sets it aside, and the next commit writes over it.
     }
@@ -138,9 +148,17 @@ export class LtxFileWriter {
     this.#buffer = undefined
   }
 
+  #openSpare(): Fd | undefined {
+    const spare = this.#spares?.take()
+    if (spare === undefined) return undefined
+    const fd = openIfExists("ltx:open-spare", spare, O_RDWR)
+    if (fd !== undefined) this.#spare = spare
+    return fd
+  }
+
   #flush(): void {
     assert(this.#buffer !== undefined, "an LTX file is never empty")
-    this.#fd ??= openFile("ltx:open", this.#path, O_RDWR | O_CREAT | O_TRUNC)
+    this.#fd ??= this.#openSpare() ?? openFile("ltx:open", this.#path, O_RDWR | O_CREAT | O_TRUNC)
     writeAt("ltx:write", this.#fd, this.#buffer.address, this.#buffered, this.#written)
     this.#written += this.#buffered
     this.#buffered = 0

@@ -1,7 +1,10 @@
-/** Single words that threads share: who the peer thread is, whether a change was announced, and the commit log. */
+/** Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files. */
+import { SPARE_FILE_WORDS } from "./spare-files.ts"
+
 const PEER_THREAD_ID = 0
 const CHANGED = 1
 const FULL_SEGMENTS = 2 // one word each
+const SPARE_FILES = 4
 
 export class SharedFlags {
   readonly memory: SharedArrayBuffer
@@ -37,6 +40,11 @@ export class SharedFlags {
 
   setSegmentFree(segment: number, isFree: boolean): void {
     Atomics.store(this.#words, FULL_SEGMENTS + segment, isFree ? 0 : 1)
+  }
+
+  /** For SpareFiles. */
+  get spareFiles(): Int32Array {
+    return this.#words.subarray(SPARE_FILES, SPARE_FILES + SPARE_FILE_WORDS)
   }
 
   /** To be called before looking at what changed. */

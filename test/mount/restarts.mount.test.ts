@@ -1,6 +1,6 @@
 /** Nodes that come late, stop, or are killed, and go on where they were. */
 import { expect, test } from "bun:test"
-import { readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import {
   caughtUp,
@@ -39,6 +39,34 @@ test.skipIf(!canMount)(
       node = await again(scope, node)
     }
     expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a primary that takes many transactions makes files for them in advance, and is killed with them",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x)")
+    const spares = (): string[] => {
+      const path = join(primary.data, "spare")
+      return existsSync(path) ? readdirSync(path) : []
+    }
+    const writer = new LongClient(scope, primary, "a.db")
+    await writer.run("for (let n = 0; n < 20; n++) rows('insert into t values(?)', n)")
+    expect(spares()).toEqual([])
+    await writer.run("for (let n = 20; n < 500; n++) rows('insert into t values(?)', n)")
+    await expectSame(primary, replica, "a.db")
+    expect(spares()).not.toEqual([])
+    expect(readdirSync(join(primary.data, "dbs/a.db/ltx")).length).toBe(501)
+    await primary.stop("SIGKILL")
+    await writer.close("SIGKILL")
+    const next = await again(scope, primary)
+    expect(spares()).toEqual([])
+    expect(sqlite3(next, "a.db", "select count(*), count(distinct x) from t")).toBe("500|500")
+    await expectSame(next, replica, "a.db")
   },
   60_000,
 )
