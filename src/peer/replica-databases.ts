@@ -162,9 +162,11 @@ export class ReplicaDatabases {
     const { positions, flags, cache, tell } = this.#context
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
-    const wasDropped = positions.read(slot).commit === 0
+    const comes = isNew || positions.read(slot).commit === 0
+    // Before and after: who sees the position finds the file, and the kernel never goes on saying that there is none.
+    if (comes) cache.forgetName(name)
     positions.write(slot, state, state.pos)
-    if (isNew || wasDropped) cache.forgetName(name)
+    if (comes) cache.forgetName(name)
     if (flags.raiseChanged()) tell({ type: "changed" })
   }
 
