@@ -21,17 +21,16 @@ const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
 /** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
 const FIRST = [
   "test/mount/halt.mount.test.ts",
-  "test/proxy/proxy.mount.test.ts",
   "test/mount/import-export.mount.test.ts",
-  "test/mount/kill.mount.test.ts",
   "test/recovery/power-cut.test.ts",
-  "test/proxy/failover.mount.test.ts",
-  "test/diverged/takeover.test.ts",
+  "test/mount/halt-kill.mount.test.ts",
+  "test/mount/kill.mount.test.ts",
+  "test/proxy/proxy.mount.test.ts",
   "test/recovery/faults.test.ts",
+  "test/mount/writers.mount.test.ts",
+  "test/diverged/takeover.test.ts",
+  "test/cluster/cut-stream.test.ts",
 ]
-
-/** Those that measure, or that have deadlines of milliseconds. They come last, one after the other. */
-const ALONE: readonly string[] = []
 
 interface Outcome {
   readonly file: string
@@ -45,12 +44,8 @@ const parts = given.map((part) => relative(".", part))
 const files = chosenFiles()
 const outcomes: Outcome[] = []
 
-const together = files.filter((file) => !ALONE.includes(file))
-await Promise.all(Array.from({ length: LANES }, (_, lane) => runAll(together, lane)))
-await runAll(
-  files.filter((file) => ALONE.includes(file)),
-  0,
-)
+const queue = [...files]
+await Promise.all(Array.from({ length: LANES }, (_, lane) => runAll(lane)))
 
 console.log("\nslowest files:")
 for (const { file, seconds } of outcomes.toSorted((a, b) => b.seconds - a.seconds).slice(0, 15)) {
@@ -83,7 +78,7 @@ function rankOf(file: string): number {
 }
 
 /** Takes from the queue until nothing is left. */
-async function runAll(queue: string[], lane: number): Promise<void> {
+async function runAll(lane: number): Promise<void> {
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
     outcomes.push(await runFile(file, lane))
   }
@@ -100,7 +95,7 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
   const startMs = performance.now()
   const child = spawn(
     process.execPath,
-    ["test", `./${file}`, "--reporter=junit", `--reporter-outfile=${report}`],
+    ["test", `./${file}`, "--timeout=30000", "--reporter=junit", `--reporter-outfile=${report}`],
     {
       stdio: ["ignore", output, output],
       env: { ...process.env, TMPDIR: directory, LITEFS_TEST_LANE: `${lane}/${LANES}` },
