@@ -7,9 +7,9 @@
  * time. What it prints is shown when it has ended, in one piece. REPORTS_DIR gets a JUnit report for each file; one that
  * failed and does not say which test it was (it hung, crashed, or has none) gets a report with one failure.
  */
-import { spawn } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { chmodSync, globSync, mkdirSync, openSync, readFileSync } from "node:fs"
+import { chmodSync, closeSync, globSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, relative } from "node:path"
 import { readReport, writeFailure } from "./junit.ts"
@@ -45,6 +45,8 @@ const files = chosenFiles()
 const outcomes: Outcome[] = []
 
 const queue = [...files]
+const running = new Map<string, ChildProcess>()
+process.once("SIGTERM", giveUp)
 await Promise.all(Array.from({ length: LANES }, (_, lane) => runAll(lane)))
 
 console.log("\nslowest files:")
@@ -102,13 +104,16 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
       detached: true, // a process group, with everything that the tests start
     },
   )
+  closeSync(output)
+  running.set(file, child)
   let isLate = false
   const limit = setTimeout(() => {
     isLate = true
-    process.kill(-(child.pid as number), "SIGKILL")
+    killAll(child)
   }, FILE_LIMIT_MS)
   const [code, signal] = await once(child, "exit")
   clearTimeout(limit)
+  running.delete(file)
   const seconds = (performance.now() - startMs) / 1000
 
   const text = readFileSync(outputPath, "utf8")
@@ -123,4 +128,19 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
     failures.push(`${why}, and ${tests === 0 ? "no test of it was done" : "no test of it failed"}`)
   }
   return { file, seconds, failures }
+}
+
+function killAll({ pid }: ChildProcess): void {
+  process.kill(-(pid as number), "SIGKILL")
+}
+
+/** All time is over: what has not ended has failed. */
+function giveUp(): never {
+  for (const child of running.values()) killAll(child)
+  for (const [index, file] of files.entries()) {
+    if (outcomes.some((outcome) => outcome.file === file)) continue
+    writeFailure(join(reportsDir, `${index}-failure.xml`))
+    console.log(`FAILED: ${file}\n  there was no time left for it`)
+  }
+  process.exit(1)
 }

@@ -17,6 +17,7 @@ function run(
   files: Readonly<Record<string, string>>,
   words: readonly string[] = [],
   limitMs = 60_000,
+  through: readonly string[] = [],
 ) {
   const root = mkdtempSync(join(tmpdir(), "litefs-lanes-"))
   try {
@@ -25,7 +26,7 @@ function run(
       writeFileSync(join(root, `test/${name}.test.ts`), `${IMPORTS}\n${text}`)
     }
     const env = { ...process.env, TMPDIR: join(root, "tmp"), LITEFS_TEST_LIMIT_MS: String(limitMs) }
-    const command = [process.execPath, PROGRAM, join(root, "reports"), ...words]
+    const command = [...through, process.execPath, PROGRAM, join(root, "reports"), ...words]
     const { exitCode, stdout, stderr } = Bun.spawnSync(command, { cwd: root, env })
     const output = `${stdout}${stderr}`
     return { exitCode, output, totals: readReports(join(root, "reports")) }
@@ -67,6 +68,13 @@ test("scripts/test-lanes.ts kills a file that hangs, with what it has started", 
   expect(output).toContain("FAILED: test/a.test.ts\n  it took longer than 5 s")
   const pid = Number(/pid (\d+)/.exec(output)?.[1])
   while (commandOf(pid) !== "") await Bun.sleep(10)
+})
+
+test("scripts/test-lanes.ts loses no file when all time is over", () => {
+  const hang = `test("bad", () => { for (;;); })`
+  const files = { a: hang, b: GOOD, c: hang, d: GOOD }
+  const { totals } = run(files, [], 60_000, ["timeout", "5"])
+  expect(totals).toEqual({ tests: 4, failures: 3, skipped: 0 })
 })
 
 /** Empty when it has ended, though nobody may have asked for its exit code. */
