@@ -222,13 +222,16 @@ export function mountsBelow(directory: string): string[] {
   return targets.filter((line) => line.split(" ")[1]?.startsWith(`${directory}/`))
 }
 
+/** Which part of the ports this process takes: other files of tests that run now take the others. */
+const [LANE = 0, LANES = 1] = (process.env.LITEFS_TEST_LANE ?? "0/1").split("/").map(Number)
+
 /**
  * A port nobody listens on, for now. It is none of those that the kernel gives to outgoing connections, of which one
  * could have it when a node is started again.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 22_000)
+    const port = 10_000 + LANE + LANES * Math.floor((Math.random() * 22_000) / LANES)
     const server = createServer()
     const isFree = await new Promise<boolean>((resolve) => {
       server.once("error", () => resolve(false))

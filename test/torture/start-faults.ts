@@ -11,7 +11,7 @@ import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
 import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
-import { pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
+import { caughtUp, pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
 import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
@@ -133,8 +133,12 @@ class Starts {
       await writer.exec(`insert into t values(${id}, randomblob(3000))`)
     sqlite3(primary, "b.db", `pragma journal_mode = ${mode}; create table t(id, x)`)
     sqlite3(primary, "gone.db", "create table t(x)")
+    if (replica !== undefined) await caughtUp(primary, replica, "gone.db")
     run(["rm", `${primary.mount}/gone.db`])
-    if (replica !== undefined) await untilSame(primary, replica)
+    if (replica !== undefined) {
+      await untilGone(replica) // the positions of the others do not say so
+      await untilSame(primary, replica)
+    }
     const expected = await lookAt(primary) // before what locks readers out
     // A transaction that is not ended, and has come to the disk.
     const spilling = "pragma cache_size = 2; begin; update t set x = randomblob(20000)"
@@ -314,7 +318,19 @@ async function untilSame(primary: TestNode, replica: TestNode): Promise<void> {
     if (Date.now() > deadline) throw new Error(`the replica is not where the primary is`)
     await Bun.sleep(20)
   }
-  if (existsSync(join(replica.data, "dbs/gone.db/database"))) throw new Error("gone.db is there")
+  if (hasGone(replica)) throw new Error("gone.db is there")
+}
+
+async function untilGone(node: TestNode): Promise<void> {
+  const deadline = Date.now() + END_MS_MAX
+  while (hasGone(node)) {
+    if (Date.now() > deadline) throw new Error("gone.db is still there")
+    await Bun.sleep(5)
+  }
+}
+
+function hasGone({ data }: TestNode): boolean {
+  return existsSync(join(data, "dbs/gone.db/database"))
 }
 
 async function isSame(primary: TestNode, replica: TestNode): Promise<boolean> {

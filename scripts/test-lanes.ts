@@ -1,0 +1,146 @@
+/**
+ * Runs the files of tests for `scripts/test`, some side by side: most of them wait more than they compute.
+ *
+ *     bun scripts/test-lanes.ts REPORTS_DIR [PART_OF_A_PATH…]
+ *
+ * Each file has a `bun test` of its own, with a time limit, and with a TMPDIR and ports that no other file has at that
+ * time. What it prints is shown when it has ended, in one piece. REPORTS_DIR gets a JUnit report for each file; one that
+ * failed and does not say which test it was (it hung, crashed, or has none) gets a report with one failure.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { chmodSync, closeSync, globSync, mkdirSync, openSync, readFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join, relative } from "node:path"
+import { readReport, writeFailure } from "./junit.ts"
+
+/** The cores of the machines that this is run on. */
+const LANES = 2
+const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
+
+/** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
+const FIRST = [
+  "test/mount/halt.mount.test.ts",
+  "test/mount/import-export.mount.test.ts",
+  "test/recovery/power-cut.test.ts",
+  "test/mount/halt-kill.mount.test.ts",
+  "test/mount/kill.mount.test.ts",
+  "test/proxy/proxy.mount.test.ts",
+  "test/recovery/faults.test.ts",
+  "test/mount/writers.mount.test.ts",
+  "test/diverged/takeover.test.ts",
+  "test/cluster/cut-stream.test.ts",
+]
+
+interface Outcome {
+  readonly file: string
+  readonly seconds: number
+  /** Lines about what failed. */
+  readonly failures: readonly string[]
+}
+
+const [reportsDir = "", ...given] = process.argv.slice(2)
+const parts = given.map((part) => relative(".", part))
+const files = chosenFiles()
+const outcomes: Outcome[] = []
+
+const queue = [...files]
+const running = new Map<string, ChildProcess>()
+process.once("SIGTERM", giveUp)
+await Promise.all(Array.from({ length: LANES }, (_, lane) => runAll(lane)))
+
+console.log("\nslowest files:")
+for (const { file, seconds } of outcomes.toSorted((a, b) => b.seconds - a.seconds).slice(0, 15)) {
+  console.log(`${seconds.toFixed(1).padStart(6)} s ${file}`)
+}
+const unwell = outcomes.filter(({ failures }) => failures.length > 0)
+for (const { file, failures } of unwell) {
+  console.log(`\nFAILED: ${file}`)
+  for (const line of failures) console.log(`  ${line}`)
+}
+process.exit(unwell.length > 0 ? 1 : 0)
+
+/** In the order in which they start. */
+function chosenFiles(): string[] {
+  const all = globSync("test/**/*.test.ts").sort(
+    (a, b) => rankOf(a) - rankOf(b) || (a < b ? -1 : 1),
+  )
+  for (const part of parts) {
+    if (all.some((file) => file.includes(part))) continue
+    console.error(`ERROR: Cannot run ${part}: no file of tests has that in its path`)
+    process.exit(1)
+  }
+  return parts.length === 0 ? all : all.filter((file) => parts.some((part) => file.includes(part)))
+}
+
+function rankOf(file: string): number {
+  const place = FIRST.indexOf(file)
+  if (place >= 0) return place
+  return FIRST.length + (file.includes(".mount.") ? 0 : 1)
+}
+
+/** Takes from the queue until nothing is left. */
+async function runAll(lane: number): Promise<void> {
+  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+    outcomes.push(await runFile(file, lane))
+  }
+}
+
+async function runFile(file: string, lane: number): Promise<Outcome> {
+  const name = String(files.indexOf(file))
+  const report = join(reportsDir, `${name}.xml`)
+  const outputPath = join(reportsDir, `${name}.log`)
+  const directory = join(tmpdir(), name)
+  mkdirSync(directory)
+  chmodSync(directory, 0o755) // some tests are somebody who is not root
+  const output = openSync(outputPath, "w")
+  const startMs = performance.now()
+  const child = spawn(
+    process.execPath,
+    ["test", `./${file}`, "--timeout=30000", "--reporter=junit", `--reporter-outfile=${report}`],
+    {
+      stdio: ["ignore", output, output],
+      env: { ...process.env, TMPDIR: directory, LITEFS_TEST_LANE: `${lane}/${LANES}` },
+      detached: true, // a process group, with everything that the tests start
+    },
+  )
+  closeSync(output)
+  running.set(file, child)
+  let isLate = false
+  const limit = setTimeout(() => {
+    isLate = true
+    killAll(child)
+  }, FILE_LIMIT_MS)
+  const [code, signal] = await once(child, "exit")
+  clearTimeout(limit)
+  running.delete(file)
+  const seconds = (performance.now() - startMs) / 1000
+
+  const text = readFileSync(outputPath, "utf8")
+  process.stdout.write(`\n${text.replace(/^bun test v.*\s+/, "")}`)
+  const failures = text.split("\n").filter((line) => line.startsWith("(fail)"))
+  const { tests, failures: failed } = readReport(report)
+  // One that ends its own process ends well, and says nothing.
+  if (tests === 0 || (code !== 0 && failed === 0)) {
+    writeFailure(join(reportsDir, `${name}-failure.xml`))
+    const end = signal ?? `exit code ${code}`
+    const why = isLate ? `it took longer than ${FILE_LIMIT_MS / 1000} s` : `it ended with ${end}`
+    failures.push(`${why}, and ${tests === 0 ? "no test of it was done" : "no test of it failed"}`)
+  }
+  return { file, seconds, failures }
+}
+
+function killAll({ pid }: ChildProcess): void {
+  process.kill(-(pid as number), "SIGKILL")
+}
+
+/** All time is over: what has not ended has failed. */
+function giveUp(): never {
+  for (const child of running.values()) killAll(child)
+  for (const [index, file] of files.entries()) {
+    if (outcomes.some((outcome) => outcome.file === file)) continue
+    writeFailure(join(reportsDir, `${index}-failure.xml`))
+    console.log(`FAILED: ${file}\n  there was no time left for it`)
+  }
+  process.exit(1)
+}
