@@ -40,6 +40,7 @@ import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
 import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
+import type { MountedDatabases } from "./mounted-databases.ts"
 import { Proposals } from "./proposals.ts"
 import { replaceDatabase } from "./replace.ts"
 import type { Role } from "./role.ts"
@@ -49,6 +50,7 @@ declare const self: Worker
 const log = logger("fs")
 
 let directory: Directory
+let databases: MountedDatabases // of the directory
 let context: MountedDatabaseContext
 let options: FsThreadOptions
 let role: Role
@@ -127,6 +129,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
   directory = new Directory(context, states)
+  databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
 }
 
@@ -168,7 +171,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
   tell({ type: "unmounted" })
   storeCommits()
-  directory.settle()
+  databases.settle()
   closeLog()
   tell({ type: "stopped" })
 }
@@ -183,7 +186,7 @@ function shut(): void {
 
 function handOver(): void {
   gate.shut()
-  const handovers = directory.handOver()
+  const handovers = databases.handOver()
   role.isPrimary = false
   gate.materialize()
   storeCommits()
@@ -196,7 +199,7 @@ function handOver(): void {
 function takeOver(): void {
   const handovers = takeMessage<readonly DatabaseHandover[]>()
   openLog(context.dataDir)
-  directory.takeOver(handovers)
+  databases.takeOver(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()
@@ -208,7 +211,7 @@ function takeOver(): void {
 function lend(database: string): DatabaseHandover {
   gate.materialize()
   storeCommits()
-  return directory.lend(database)
+  return databases.lend(database)
 }
 
 function give(request: number, act: () => DatabaseHandover): void {
@@ -218,8 +221,8 @@ function give(request: number, act: () => DatabaseHandover): void {
 function take(request: number, isBorrowed: boolean): void {
   const handover = takeMessage<DatabaseHandover>()
   const result = outcomeOf(() => {
-    if (isBorrowed) directory.borrow(handover)
-    else directory.takeOver([handover])
+    if (isBorrowed) databases.borrow(handover)
+    else databases.takeOver([handover])
     storeCommits()
     return undefined
   })
@@ -283,10 +286,10 @@ function handleMessage(message: FsMessage): void {
       role.changedMs = systemClock.wallMs()
       return
     case "dropped":
-      directory.forgetRemoved(message.database)
+      databases.fileRemoved(message.database)
       return
     case "switched":
-      directory.database(message.database)?.switchFile(message.disguise)
+      databases.find(message.database)?.switchFile(message.disguise)
       return
     case "freeze":
       return freeze(message.snapshot, message.database)
@@ -294,29 +297,29 @@ function handleMessage(message: FsMessage): void {
       return give(message.request, () => lend(message.database))
     case "give-back":
       proposals.refuseAll(message.database)
-      return give(message.request, () => directory.giveBack(message.database))
+      return give(message.request, () => databases.giveBack(message.database))
     case "borrow":
     case "take-back":
       return take(message.request, message.type === "borrow")
     case "lending":
-      return directory.setLending(message.database, message.isWanted)
+      return databases.setLending(message.database, message.isWanted)
     case "closing":
-      return directory.database(message.database)?.closing()
+      return databases.find(message.database)?.closing()
     case "lost":
-      directory.database(message.database)?.shut()
+      databases.find(message.database)?.shut()
       return proposals.refuseAll(message.database)
     case "answer":
       return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
     case "writer-answer":
-      return directory.database(message.database)?.borrowAnswered(message.code, message.isLate)
+      return databases.find(message.database)?.borrowAnswered(message.code, message.isLate)
     case "published":
       publishing.get(message.request)?.done()
       publishing.delete(message.request)
       return
     case "ask-written": {
-      const txid = directory.database(message.database)?.capture?.writtenTxid
+      const txid = databases.find(message.database)?.capture?.writtenTxid
       return tell({ type: "written", request: message.request, txid })
     }
     case "replace": {
@@ -341,7 +344,7 @@ let nextRequest = 1
 const snapshots = new Map<number, () => void>()
 
 function freeze(snapshot: number, name: string): void {
-  const capture = positions.find(name) === undefined ? undefined : directory.database(name)?.capture
+  const capture = positions.find(name) === undefined ? undefined : databases.find(name)?.capture
   if (capture === undefined) return tell({ type: "frozen", snapshot, state: undefined })
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
   const onFrozen = (view: FrozenView) => {
