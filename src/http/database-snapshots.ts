@@ -7,7 +7,7 @@ import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SnapshotFormat } from "../peer/snapshot-format.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions } from "../store/positions.ts"
-import type { Snapshot, SnapshotSource } from "./stream.ts"
+import type { Snapshot, SnapshotSource } from "./snapshot-source.ts"
 
 /** What keeps a database as it is: the thread that changes its file. */
 type Freezer = Pick<FsWorker, "freeze">
