@@ -19,6 +19,7 @@ import { Handoffs } from "./http/handoffs.ts"
 import type { ReplicaStream } from "./http/replica-stream.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { TlsFiles } from "./http/tls-files.ts"
+import { orAborted } from "./lib/abort.ts"
 import { systemClock } from "./lib/clock.ts"
 import { messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
@@ -88,15 +89,8 @@ export class LiteFS {
    * the primary. Rejects when that cannot be.
    */
   async ready(signal?: AbortSignal): Promise<void> {
-    const aborted = Promise.withResolvers<never>()
-    const abort = () => aborted.reject(signal?.reason)
-    signal?.addEventListener("abort", abort, { once: true })
-    if (signal?.aborted) abort()
-    try {
-      await Promise.race([this.#promoted ?? this.#ready.promise, aborted.promise])
-    } finally {
-      signal?.removeEventListener("abort", abort)
-    }
+    const ready = this.#promoted ?? this.#ready.promise
+    await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
   /** What commands next to this node are told. */
