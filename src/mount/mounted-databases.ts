@@ -2,8 +2,8 @@
  * The databases of the mount, and how they change hands with the peer thread: all of them with the role of the node,
  * one of them with its write lock.
  *
- *   on the primary   captured here ── handOver(), lend() ──▶ applied by the peer thread ── takeOver() ──▶ captured here
- *   on a replica     applied by the peer thread ── borrow() ──▶ captured here ── giveBack() ──▶ applied by the peer thread
+ *   of a primary   captured here ── handOver(), lend() ──▶ the peer thread's ── takeOver() ──▶ captured here
+ *   of a replica   the peer thread's ── borrow() ──▶ captured here ── giveBack() ──▶ the peer thread's
  *
  * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
  */

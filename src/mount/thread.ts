@@ -17,10 +17,10 @@ import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { must, unreachable } from "../lib/assert.ts"
+import { Callee, type CallTo } from "../lib/calls.ts"
 import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
-import { outcomeOf } from "../lib/outcome.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import type { CommitLog } from "../store/commit-log.ts"
@@ -38,7 +38,7 @@ import { ownDescriptors } from "../sys/thread.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
-import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import type { MountedDatabases } from "./mounted-databases.ts"
 import { Proposals } from "./proposals.ts"
@@ -60,6 +60,7 @@ let counters: Counters
 let recent: RecentTransactions
 let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
+const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
 const proposals = new Proposals({
   ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
@@ -157,7 +158,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
-    syncless: true, // a commit is durable in the log before it is answered (capture.ts)
+    syncless: true, // a commit is durable in the log before it is answered (capture/capture.ts)
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
@@ -180,11 +181,11 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
 function shut(): void {
   gate.shut()
   storeCommits()
-  const problem = unstored.size === 0 ? undefined : "LTX files cannot be made"
-  tell({ type: "shut", problem })
+  if (unstored.size === 0) return
+  throw new LitefsError("io", "Cannot stop taking writes: LTX files cannot be made")
 }
 
-function handOver(): void {
+function handOver(): DatabaseHandover[] {
   gate.shut()
   const handovers = databases.handOver()
   role.isPrimary = false
@@ -193,7 +194,7 @@ function handOver(): void {
   must(commitLog, "commit log").clear()
   commitLog?.close()
   commitLog = undefined
-  tell({ type: "handed-over", handovers })
+  return handovers
 }
 
 function takeOver(): void {
@@ -204,7 +205,6 @@ function takeOver(): void {
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()
   storeCommits()
-  tell({ type: "taken-over" })
 }
 
 /** The LTX files of its transactions are there: the peer thread makes those that follow. */
@@ -214,19 +214,13 @@ function lend(database: string): DatabaseHandover {
   return databases.lend(database)
 }
 
-function give(request: number, act: () => DatabaseHandover): void {
-  tell({ type: "given", request, result: outcomeOf(act) })
-}
-
-function take(request: number, isBorrowed: boolean): void {
+function take(call: CallTo<FsCalls, "borrow" | "take-back">): void {
   const handover = takeMessage<DatabaseHandover>()
-  const result = outcomeOf(() => {
-    if (isBorrowed) databases.borrow(handover)
+  callee.attempt(call, () => {
+    if (call.type === "borrow") databases.borrow(handover)
     else databases.takeOver([handover])
     storeCommits()
-    return undefined
   })
-  tell({ type: "taken", request, result })
 }
 
 function takeMessage<T>(): T {
@@ -274,13 +268,13 @@ function closeLog(): void {
 function handleMessage(message: FsMessage): void {
   switch (message.type) {
     case "shut":
-      return shut()
+      return callee.attempt(message, shut)
     case "open":
       return gate.open()
     case "hand-over":
-      return handOver()
+      return callee.answer(message, handOver())
     case "take-over":
-      return takeOver()
+      return callee.answer(message, takeOver())
     case "primary":
       role.primaryName = message.name
       role.changedMs = systemClock.wallMs()
@@ -292,15 +286,15 @@ function handleMessage(message: FsMessage): void {
       databases.find(message.database)?.switchFile(message.disguise)
       return
     case "freeze":
-      return freeze(message.snapshot, message.database)
+      return freeze(message)
     case "lend":
-      return give(message.request, () => lend(message.database))
+      return callee.attempt(message, () => lend(message.database))
     case "give-back":
       proposals.refuseAll(message.database)
-      return give(message.request, () => databases.giveBack(message.database))
+      return callee.attempt(message, () => databases.giveBack(message.database))
     case "borrow":
     case "take-back":
-      return take(message.request, message.type === "borrow")
+      return take(message)
     case "lending":
       return databases.setLending(message.database, message.isWanted)
     case "closing":
@@ -318,10 +312,8 @@ function handleMessage(message: FsMessage): void {
       publishing.get(message.request)?.done()
       publishing.delete(message.request)
       return
-    case "ask-written": {
-      const txid = databases.find(message.database)?.capture?.writtenTxid
-      return tell({ type: "written", request: message.request, txid })
-    }
+    case "written-txid":
+      return callee.answer(message, databases.find(message.database)?.capture?.writtenTxid)
     case "replace": {
       const outcome = replaceDatabase(directory, context, message.replace)
       storeCommits()
@@ -343,15 +335,16 @@ let nextRequest = 1
 /** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
 const snapshots = new Map<number, () => void>()
 
-function freeze(snapshot: number, name: string): void {
+function freeze(call: CallTo<FsCalls, "freeze">): void {
+  const { snapshot, database: name } = call
   const capture = positions.find(name) === undefined ? undefined : databases.find(name)?.capture
-  if (capture === undefined) return tell({ type: "frozen", snapshot, state: undefined })
+  if (capture === undefined) return callee.answer(call, undefined)
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
   const onFrozen = (view: FrozenView) => {
     snapshots.set(snapshot, () => capture.thaw(view))
-    tell({ type: "frozen", snapshot, state: view.state })
+    callee.answer(call, view.state)
   }
-  capture.freeze(sidePath, onFrozen, () => tell({ type: "frozen", snapshot, state: undefined }))
+  capture.freeze(sidePath, onFrozen, () => callee.answer(call, undefined))
 }
 
 function tell(event: FsEvent): void {
