@@ -1,6 +1,6 @@
 /**
- * A whole node: the only place that knows every part. Only this file and node/, where everything is that a node has as a
- * whole and no layer by itself, say `new` across layers.
+ * A whole node: the only place that knows every part. Its parts that belong to no layer are in node/; nobody else
+ * says `new` across layers.
  *
  * Three threads: this one never blocks and never touches the mount; the fs thread answers the mount and captures
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.

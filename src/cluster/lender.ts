@@ -18,13 +18,13 @@ export type CallPrimary = (
   body?: Uint8Array,
 ) => Promise<NodeAnswer>
 
-export interface Loan {
+interface Loan {
   readonly pos: Pos // of the primary
   readonly isWanted: boolean // by others
 }
 
 /** What the primary says of a transaction. */
-export interface Verdict {
+interface Verdict {
   /** Why it does not count; undefined when the primary has it. */
   readonly code: ErrorCode | undefined
   readonly problem: string

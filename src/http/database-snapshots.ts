@@ -1,4 +1,7 @@
-/** Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer thread. */
+/**
+ * Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer
+ * thread.
+ */
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { RateLimit } from "../lib/rate-limit.ts"

@@ -193,7 +193,7 @@ export class FsWorker {
 
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
-    this.#mailbox.send({ type: "answer", request, database, code })
+    this.#mailbox.send({ type: "proposal-answer", request, database, code })
   }
 
   /** The last transaction of which everything is in the database file; undefined when there is none. */

@@ -77,7 +77,7 @@ export type FsMessage =
   | { readonly type: "lost"; readonly database: string }
   /** The primary's word on what was proposed. `code` is why not; undefined: it has it. */
   | {
-      readonly type: "answer"
+      readonly type: "proposal-answer"
       readonly request: number
       readonly database: string
       readonly code: ErrorCode | undefined
@@ -103,12 +103,15 @@ export type FsMessage =
 /** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
 export type Borrower = "flock" | "writer"
 
-/** To the main thread. */
+/**
+ * To the main thread. What is asked in it is answered by an FsMessage: while the thread serves it has no event loop,
+ * and cannot await a call.
+ */
 export type FsEvent =
   | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
   | { readonly type: "changed" } // positions have; look at Positions
-  /** A transaction of a database whose write lock is borrowed. Answered by `answer`. */
+  /** A transaction of a database whose write lock is borrowed. Answered by `proposal-answer`. */
   | {
       readonly type: "propose"
       readonly request: number

@@ -302,7 +302,7 @@ function handleMessage(message: FsMessage): void {
     case "lost":
       databases.find(message.database)?.shut()
       return proposals.refuseAll(message.database)
-    case "answer":
+    case "proposal-answer":
       return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
