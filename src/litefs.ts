@@ -1,6 +1,6 @@
 /**
- * A whole node: the only place that knows every part. Only this file and node/, where everything is that a node has as a
- * whole and no layer by itself, say `new` across layers.
+ * A whole node: the only place that knows every part. Its parts that belong to no layer are in node/; nobody else
+ * says `new` across layers.
  *
  * Three threads: this one never blocks and never touches the mount; the fs thread answers the mount and captures
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
@@ -16,9 +16,10 @@ import type { LeaseNode } from "./cluster/lease.ts"
 import type { Member } from "./cluster/member.ts"
 import { RoleSwitch } from "./cluster/role-switch.ts"
 import { Handoffs } from "./http/handoffs.ts"
+import type { ReplicaStream } from "./http/replica-stream.ts"
 import { StatusApi } from "./http/status-api.ts"
-import type { ReplicaStream } from "./http/stream.ts"
 import { TlsFiles } from "./http/tls-files.ts"
+import { orAborted } from "./lib/abort.ts"
 import { systemClock } from "./lib/clock.ts"
 import { messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
@@ -88,15 +89,8 @@ export class LiteFS {
    * the primary. Rejects when that cannot be.
    */
   async ready(signal?: AbortSignal): Promise<void> {
-    const aborted = Promise.withResolvers<never>()
-    const abort = () => aborted.reject(signal?.reason)
-    signal?.addEventListener("abort", abort, { once: true })
-    if (signal?.aborted) abort()
-    try {
-      await Promise.race([this.#promoted ?? this.#ready.promise, aborted.promise])
-    } finally {
-      signal?.removeEventListener("abort", abort)
-    }
+    const ready = this.#promoted ?? this.#ready.promise
+    await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
   /** What commands next to this node are told. */

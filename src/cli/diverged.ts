@@ -1,10 +1,8 @@
 /** `litefs diverged`: the histories that a replica has kept because its primary does not have them. */
-import { defineCommand } from "citty"
-import { type CommandSyntax, type FlagTable, parseArgs, usageError } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
-import { nearest } from "./nearest.ts"
+import { groupCommand, type Subcommands } from "./subcommands.ts"
 
 const DATA_DIR_FLAG = {
   "data-dir": {
@@ -25,10 +23,7 @@ const EXPORT_FLAGS = {
   ltx: { kind: "boolean", help: "with export: its LTX files, to a directory" },
 } as const satisfies FlagTable
 
-// Each is loaded when needed, so that `litefs --help` is quick.
-type Run = (args: readonly string[], io: CliIo) => Promise<number>
-
-const COMMANDS: Readonly<Record<string, Run>> = {
+const COMMANDS: Subcommands = {
   list: async (args, io) => {
     const { values } = parseArgs(LIST_SYNTAX, args, io.env)
     return (await import("./diverged-list.ts")).listDiverged(values["data-dir"], values.json, io)
@@ -90,18 +85,5 @@ litefs diverged list --json | jq -e '.histories == []'`,
 })
 
 export function divergedCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "diverged" },
-    run: ({ rawArgs: [name, ...args] }) => asConditions(() => find(name)(args, io)),
-  })
-}
-
-function find(name: string | undefined): Run {
-  if (name === undefined) {
-    throw usageError("diverged", "no command is given, see litefs diverged --help")
-  }
-  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Run
-  const guess = nearest(name, Object.keys(COMMANDS))
-  const advice = guess === undefined ? "see litefs diverged --help" : `did you mean ${guess}?`
-  throw usageError("diverged", `there is no command "${name}", ${advice}`)
+  return groupCommand("diverged", COMMANDS, io)
 }

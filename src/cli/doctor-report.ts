@@ -61,7 +61,8 @@ function advice(examination: Examination, repairs: boolean): string {
 
 /**
  * `{ dataDir, healthy, repaired, kept, findings, databases: [{ name, pos, pageSize, commit, ltxFileCount,
- * findings }] }`, after the repairs if there were any; `repaired` are the findings whose repairs were run. A finding is `{ code, severity, path, what, repair, options }`.
+ * findings }] }`, after the repairs if there were any; `repaired` are the findings whose repairs were run. A finding is
+ * `{ code, severity, path, what, repair, options }`.
  */
 function jsonOf(dataDir: string, examination: Examination): string {
   const { found, left, kept } = examination

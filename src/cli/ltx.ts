@@ -1,5 +1,4 @@
 /** `litefs ltx`: looks at LTX files, and makes databases and other LTX files of them. */
-import { defineCommand } from "citty"
 import {
   type CommandSyntax,
   type FlagTable,
@@ -7,10 +6,9 @@ import {
   parseArgs,
   usageError,
 } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
-import { nearest } from "./nearest.ts"
+import { groupCommand, type Subcommands } from "./subcommands.ts"
 
 const JSON_FLAG = {
   json: { kind: "boolean", help: "print one JSON document" },
@@ -30,10 +28,7 @@ const OUTPUT_FLAGS = {
   },
 } as const satisfies FlagTable
 
-// Each is loaded when needed, so that `litefs --help` is quick.
-type Run = (args: readonly string[], io: CliIo) => Promise<number>
-
-const COMMANDS: Readonly<Record<string, Run>> = {
+const COMMANDS: Subcommands = {
   list: async (args, io) => {
     const { words, values } = parseArgs(syntax("list", JSON_FLAG), args, io.env)
     return (await import("./ltx-list.ts")).listLtx(words, values.json, io)
@@ -107,18 +102,7 @@ litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
 })
 
 export function ltxCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "ltx" },
-    run: ({ rawArgs: [name, ...args] }) => asConditions(() => find(name)(args, io)),
-  })
-}
-
-function find(name: string | undefined): Run {
-  if (name === undefined) throw usageError("ltx", "no command is given, see litefs ltx --help")
-  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Run
-  const guess = nearest(name, Object.keys(COMMANDS))
-  const advice = guess === undefined ? "see litefs ltx --help" : `did you mean ${guess}?`
-  throw usageError("ltx", `there is no command "${name}", ${advice}`)
+  return groupCommand("ltx", COMMANDS, io)
 }
 
 function syntax<T extends FlagTable>(name: string, flags: T): CommandSyntax<T> {

@@ -71,7 +71,7 @@ export const MOUNT_FLAGS = {
   ...PROXY_FLAGS,
   "forward-writes": {
     kind: "boolean",
-    help: "let programs write on a replica; reads cost two more requests",
+    help: "let programs write on a replica; a read costs two requests, or four",
   },
   retention: {
     kind: "text",

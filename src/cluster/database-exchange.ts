@@ -2,10 +2,10 @@
  * Has one database change hands between the two threads, under the clients of the mount: what role-switch.ts does
  * for all of them when the role of the node changes.
  *
- *   primary   lend: keep clients from writing ─▶ fs: gives up ─▶ peer: takes, and applies what the borrower commits
- *             take back: peer: gives up ─▶ fs: takes, and captures ─▶ clients may write
- *   replica   borrow: keep clients from writing ─▶ peer: gives up ─▶ fs: takes, and proposes what clients commit to the primary
- *             give back: keep clients from writing ─▶ fs: gives up ─▶ peer: takes, and applies what comes
+ *   primary   lend        keep clients from writing ─▶ fs: gives up ─▶ peer: takes, applies what the borrower commits
+ *             take back   peer: gives up ─▶ fs: takes, captures ─▶ clients may write
+ *   replica   borrow      keep clients from writing ─▶ peer: gives up ─▶ fs: takes, proposes commits to the primary
+ *             give back   keep clients from writing ─▶ fs: gives up ─▶ peer: takes, applies what comes
  *
  * Whoever has given up is given it back when the other one cannot take it: one of the two always has it.
  *

@@ -26,8 +26,9 @@ const log = logger("halt")
 const RETRY_MS = 500
 /** A holder has it for so long before it is told that others want it. */
 const TURN_MS_MIN = 50
-/** When other nodes have had it for so long, clients of this one may write for the second time. SQLite tries every 100 ms. */
+/** When other nodes have had it for so long, it rests: clients of this one may write. */
 const LENT_MS_MAX = 1000
+/** SQLite tries every 100 ms. */
 const REST_MS = 120
 
 export interface HaltLocksContext {

@@ -9,7 +9,7 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
-import type { FsWorker } from "../mount/fs-worker.ts"
+import type { FrozenDatabase, FsWorker } from "../mount/fs-worker.ts"
 import type { Borrower } from "../mount/messages.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import { BorrowedLocks } from "./borrowed-locks.ts"
@@ -93,7 +93,7 @@ export class Halting {
   }
 
   /** The database as it is now, kept by whoever has it; undefined when there is none. */
-  async freeze(database: string): ReturnType<FsWorker["freeze"]> {
+  async freeze(database: string): Promise<FrozenDatabase | undefined> {
     const { clock, fs, peer } = this.#context
     for (;;) {
       const { changeCount } = this.#exchange

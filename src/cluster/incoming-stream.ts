@@ -5,6 +5,7 @@
  * refused as well.
  */
 import type { IncomingMessage } from "node:http"
+import { orAborted } from "../lib/abort.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
@@ -152,12 +153,7 @@ export class IncomingStream {
 
   /** Resolves when every file that came whole is applied or refused, or when nobody cares any more. */
   async settled(signal: AbortSignal): Promise<void> {
-    const aborted = Promise.withResolvers<void>()
-    const abort = () => aborted.resolve()
-    signal.addEventListener("abort", abort, { once: true })
-    if (signal.aborted) abort()
-    await Promise.race([Promise.allSettled([...this.#applying]), aborted.promise])
-    signal.removeEventListener("abort", abort)
+    await orAborted(Promise.allSettled([...this.#applying]), signal).catch(() => {})
   }
 
   #handleFrame(frame: Frame): void {

@@ -2,9 +2,11 @@
  * The lease record: which node is the primary, by the newest word on it that this node has heard.
  *
  * An epoch begins with every handoff and every forced promotion. Before the first of them there is no record, and the
- * primary is the node that was started with `--primary`; from then on the flags say nothing any more. Of two records the one with the higher epoch is
- * newer; of one epoch, which two forced promotions may have begun at the same time, that of the higher node id. So any
- * two nodes that hear of each other agree, and what is older is never believed again.
+ * primary is the node that was started with `--primary`; from then on the flags say nothing any more.
+ *
+ * Of two records the one with the higher epoch is newer; of one epoch, which two forced promotions may have begun at
+ * the same time, that of the higher node id. So any two nodes that hear of each other agree, and what is older is never
+ * believed again.
  *
  * A record travels in the header `Litefs-Lease` of every request and response between nodes, as JSON:
  *

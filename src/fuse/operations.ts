@@ -361,7 +361,7 @@ function rename(fileSystem: FileSystem, request: Request, newParentId: number, f
   return 0
 }
 
-/** SETLK and SETLKW. Unless something else was agreed on, fcntl(2) locks are the kernel's, and only flock(2) arrives. */
+/** SETLK and SETLKW. Only flock(2) arrives, unless it was agreed on that the locks of fcntl(2) are requests too. */
 function setLock({ fileSystem, request, hasPosixLocks }: Exchange, wait: boolean): Answer {
   const { nodeId } = request.header
   const { handle, ownerLo, ownerHi, type, flags } = request.lk

@@ -1,4 +1,7 @@
-/** Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer thread. */
+/**
+ * Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer
+ * thread.
+ */
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { RateLimit } from "../lib/rate-limit.ts"
@@ -7,7 +10,7 @@ import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SnapshotFormat } from "../peer/snapshot-format.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions } from "../store/positions.ts"
-import type { Snapshot, SnapshotSource } from "./stream.ts"
+import type { Snapshot, SnapshotSource } from "./snapshot-source.ts"
 
 /** What keeps a database as it is: the thread that changes its file. */
 type Freezer = Pick<FsWorker, "freeze">

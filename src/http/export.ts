@@ -4,7 +4,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { databaseNameOf } from "./query.ts"
-import type { SnapshotSource } from "./stream.ts"
+import type { SnapshotSource } from "./snapshot-source.ts"
 
 export interface ExportContext {
   /** Databases as files of their pages. */

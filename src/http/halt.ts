@@ -7,7 +7,8 @@
  *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
  *
  * `ttl` (milliseconds, 30000) is how long it is lent unless it is renewed, `wait` (10000) how long others are
- * waited for. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has it, or the transaction does not follow on what there is.
+ * waited for. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has it, or the
+ * transaction does not follow on what there is.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { HaltLocks } from "../cluster/halt-locks.ts"

@@ -9,8 +9,8 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos } from "../ltx/pos.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
+import type { ReplicaStream } from "./replica-stream.ts"
 import type { RolesContext } from "./roles.ts"
-import type { ReplicaStream } from "./stream.ts"
 
 const log = logger("member")
 

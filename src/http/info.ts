@@ -1,8 +1,8 @@
 /**
  * `GET /info`: what this node is. The first keys are the original's; the others are ours.
  *
- * `lag` is explained in store/shared-lag.ts; its `ms` is null until the node has been in sync once. Replicas are those that are
- * connected now, with what they have been sent.
+ * `lag` is explained in store/shared-lag.ts; its `ms` is null until the node has been in sync once. `replicas` are
+ * those that are connected now, with what they have been sent.
  */
 import type { ServerResponse } from "node:http"
 import type { LeaseRecord } from "../cluster/lease.ts"

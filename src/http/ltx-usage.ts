@@ -1,6 +1,6 @@
 /**
- * How many LTX files there are, and their size: as the last maintenance has counted them, and those that were made since.
- * Nothing is known before the first one.
+ * How many LTX files there are, and their size: what the last maintenance has counted, and those that were made
+ * since. Nothing is known before the first one.
  */
 export interface Usage {
   readonly count: number

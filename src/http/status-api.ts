@@ -16,8 +16,8 @@ import { handleHealth } from "./health.ts"
 import { handleInfo } from "./info.ts"
 import { LtxUsage, type Usage } from "./ltx-usage.ts"
 import { handleMetrics } from "./metrics.ts"
+import type { ReplicaStream } from "./replica-stream.ts"
 import type { Routes } from "./server.ts"
-import type { ReplicaStream } from "./stream.ts"
 import { StreamTotals } from "./stream-counters.ts"
 
 export interface StatusApiContext {

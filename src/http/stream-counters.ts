@@ -1,5 +1,5 @@
 import type { Sample } from "../lib/metrics.ts"
-import type { StreamCounters } from "./stream.ts"
+import type { StreamCounters } from "./database-sender.ts"
 
 /** What all replication streams of a primary have sent since the start. */
 export class StreamTotals implements StreamCounters {

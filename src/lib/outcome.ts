@@ -5,12 +5,20 @@ export type Outcome<T> =
   | { readonly kind: "done"; readonly value: T }
   | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
 
+export function done<T>(value: T): Outcome<T> {
+  return { kind: "done", value }
+}
+
+export function failed(error: unknown): Outcome<never> {
+  const code = error instanceof LitefsError ? error.code : "io"
+  return { kind: "failed", code, message: messageOf(error) }
+}
+
 export function outcomeOf<T>(act: () => T): Outcome<T> {
   try {
-    return { kind: "done", value: act() }
+    return done(act())
   } catch (error) {
-    const code = error instanceof LitefsError ? error.code : "io"
-    return { kind: "failed", code, message: messageOf(error) }
+    return failed(error)
   }
 }
 

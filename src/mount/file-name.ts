@@ -16,7 +16,9 @@ export type FileName =
       readonly kind: "database" | "journal" | "wal" | "shm" | "pos" | "lock"
       readonly database: string
     }
-  | { readonly kind: "side" | "primary" | "lag"; readonly database: undefined }
+  | { readonly kind: "side"; readonly database: undefined }
+  | { readonly kind: "primary"; readonly database: undefined }
+  | { readonly kind: "lag"; readonly database: undefined }
 
 const SUFFIXES = [
   ["-journal", "journal"],
@@ -41,6 +43,12 @@ export function parseFileName(name: string): FileName {
   }
   if (SUPER_JOURNAL.test(name)) return { kind: "side", database: undefined }
   return { kind: "database", database: name }
+}
+
+/** Whether the file's content is made up by us, when it is read. */
+export function isMadeUp(name: string): boolean {
+  const { kind } = parseFileName(name)
+  return kind === "pos" || kind === "lock" || kind === "primary" || kind === "lag"
 }
 
 /** Throws ENAMETOOLONG for a name that a new database cannot have. */

@@ -4,12 +4,19 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
-import { type ErrorCode, LitefsError } from "../lib/errors.ts"
-import { type Outcome, resultOf } from "../lib/outcome.ts"
+import { Caller } from "../lib/calls.ts"
+import type { ErrorCode } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
-import type { Borrower, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type {
+  Borrower,
+  FsCalls,
+  FsCommand,
+  FsEvent,
+  FsMessage,
+  FsThreadOptions,
+} from "./messages.ts"
 import type { ReplaceOutcome } from "./replace.ts"
 
 export interface FsListener {
@@ -43,28 +50,28 @@ export interface FsListener {
   failed(error: Error): void
 }
 
+/** A database that is kept as it was, for a snapshot. */
+export interface FrozenDatabase {
+  readonly snapshot: number // tells it apart from others that are frozen
+  readonly state: FrozenState
+  thaw(): void
+}
+
 export class FsWorker {
   /** The write end of the thread's mailbox, for the peer thread. */
   readonly mailboxFd: Fd
   readonly #worker: Worker
   readonly #readFd: Fd
   readonly #mailbox: MailboxSender<FsMessage>
+  readonly #calls = new Caller<FsCalls>((call) => this.#mailbox.send(call))
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #serving = Promise.withResolvers<boolean>()
   readonly #unmounted = Promise.withResolvers<void>()
   readonly #stopped = Promise.withResolvers<void>()
-  readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
-  readonly #written = new Map<number, (txid: Txid | undefined) => void>()
-  readonly #given = new Map<number, (result: Outcome<DatabaseHandover>) => void>()
-  readonly #taken = new Map<number, (result: Outcome<undefined>) => void>()
   readonly #on: FsListener
   /** Through it handovers go, which share memory: the mailbox cannot carry that. */
   readonly #channel = new MessageChannel()
-  readonly #shutting: ((problem: string | undefined) => void)[] = [] // answered in order
-  #handedOver = Promise.withResolvers<readonly DatabaseHandover[]>()
-  #takenOver = Promise.withResolvers<void>()
   #nextSnapshot = 1
-  #nextRequest = 1
 
   constructor(worker: Worker, on: FsListener) {
     this.#on = on
@@ -104,25 +111,16 @@ export class FsWorker {
   }
 
   /** The database as it is now, kept until thaw(). */
-  async freeze(
-    database: string,
-  ): Promise<{ snapshot: number; state: FrozenState; thaw: () => void } | undefined> {
+  async freeze(database: string): Promise<FrozenDatabase | undefined> {
     const snapshot = this.#nextSnapshot++
-    const { promise, resolve } = Promise.withResolvers<FrozenState | undefined>()
-    this.#frozen.set(snapshot, resolve)
-    this.#mailbox.send({ type: "freeze", snapshot, database })
-    const state = await promise
+    const state = await this.#calls.call("freeze", { snapshot, database })
     if (state === undefined) return undefined
     return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
   }
 
   /** On a primary: takes no transaction from here on. Rejects when not all that were taken can be sent. */
-  async shut(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<string | undefined>()
-    this.#shutting.push(resolve)
-    this.#mailbox.send({ type: "shut" })
-    const problem = await promise
-    if (problem !== undefined) throw new LitefsError("io", `Cannot stop taking writes: ${problem}`)
+  shut(): Promise<void> {
+    return this.#calls.call("shut")
   }
 
   /** Takes transactions again. */
@@ -131,18 +129,14 @@ export class FsWorker {
   }
 
   /** Ends being the primary. What it resolves with is for the peer thread. */
-  async handOver(): Promise<readonly DatabaseHandover[]> {
-    this.#handedOver = Promise.withResolvers()
-    this.#mailbox.send({ type: "hand-over" })
-    return this.#handedOver.promise
+  handOver(): Promise<readonly DatabaseHandover[]> {
+    return this.#calls.call("hand-over")
   }
 
   /** Begins to be the primary, with what the peer thread has handed over. */
-  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    this.#takenOver = Promise.withResolvers()
+  takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     this.#channel.port1.postMessage(handovers)
-    this.#mailbox.send({ type: "take-over" })
-    await this.#takenOver.promise
+    return this.#calls.call("take-over")
   }
 
   /** On the primary: whether another node is to have the write lock, and clients that write all the time let it. */
@@ -152,22 +146,24 @@ export class FsWorker {
 
   /** On the primary: gives one database up, for the peer thread. Rejects when nothing has changed. */
   lend(database: string): Promise<DatabaseHandover> {
-    return this.#give("lend", database)
+    return this.#calls.call("lend", { database })
   }
 
   /** The same on a replica, of a database whose write lock was borrowed. */
   giveBack(database: string): Promise<DatabaseHandover> {
-    return this.#give("give-back", database)
+    return this.#calls.call("give-back", { database })
   }
 
   /** On a replica: takes one database, whose write lock is borrowed. */
   borrow(handover: DatabaseHandover): Promise<void> {
-    return this.#take("borrow", handover)
+    this.#channel.port1.postMessage(handover)
+    return this.#calls.call("borrow")
   }
 
   /** On the primary: takes back what was lent. */
   takeBack(handover: DatabaseHandover): Promise<void> {
-    return this.#take("take-back", handover)
+    this.#channel.port1.postMessage(handover)
+    return this.#calls.call("take-back")
   }
 
   /** A write lock that is borrowed is about to be given back: nobody begins to write. */
@@ -178,23 +174,6 @@ export class FsWorker {
   /** A write lock that was borrowed is lost: clients commit nothing from here on. */
   lost(database: string): void {
     this.#mailbox.send({ type: "lost", database })
-  }
-
-  async #give(type: "lend" | "give-back", database: string): Promise<DatabaseHandover> {
-    const request = this.#nextRequest++
-    const { promise, resolve } = Promise.withResolvers<Outcome<DatabaseHandover>>()
-    this.#given.set(request, resolve)
-    this.#mailbox.send({ type, request, database })
-    return resultOf(await promise)
-  }
-
-  async #take(type: "borrow" | "take-back", handover: DatabaseHandover): Promise<void> {
-    const request = this.#nextRequest++
-    const { promise, resolve } = Promise.withResolvers<Outcome<undefined>>()
-    this.#taken.set(request, resolve)
-    this.#channel.port1.postMessage(handover)
-    this.#mailbox.send({ type, request })
-    resultOf(await promise)
   }
 
   async #borrowForFlock({
@@ -216,16 +195,12 @@ export class FsWorker {
 
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
-    this.#mailbox.send({ type: "answer", request, database, code })
+    this.#mailbox.send({ type: "proposal-answer", request, database, code })
   }
 
   /** The last transaction of which everything is in the database file; undefined when there is none. */
-  async writtenTxid(database: string): Promise<Txid | undefined> {
-    const request = this.#nextRequest++
-    const { promise, resolve } = Promise.withResolvers<Txid | undefined>()
-    this.#written.set(request, resolve)
-    this.#mailbox.send({ type: "ask-written", request, database })
-    return promise
+  writtenTxid(database: string): Promise<Txid | undefined> {
+    return this.#calls.call("written-txid", { database })
   }
 
   #publish(request: number, database: string, last: LastTransaction): void {
@@ -244,18 +219,8 @@ export class FsWorker {
         return this.#ready.resolve(event.believed)
       case "changed":
         return this.#on.changed()
-      case "frozen":
-        this.#frozen.get(event.snapshot)?.(event.state)
-        this.#frozen.delete(event.snapshot)
-        return
-      case "given":
-        this.#given.get(event.request)?.(event.result)
-        this.#given.delete(event.request)
-        return
-      case "taken":
-        this.#taken.get(event.request)?.(event.result)
-        this.#taken.delete(event.request)
-        return
+      case "answered":
+        return this.#calls.answered(event)
       case "propose":
         void this.#propose(event.request, event.database, event.bytes)
         return
@@ -272,16 +237,6 @@ export class FsWorker {
         return
       case "behind":
         return this.#on.behind(event.database)
-      case "written":
-        this.#written.get(event.request)?.(event.txid)
-        this.#written.delete(event.request)
-        return
-      case "shut":
-        return this.#shutting.shift()?.(event.problem)
-      case "handed-over":
-        return this.#handedOver.resolve(event.handovers)
-      case "taken-over":
-        return this.#takenOver.resolve()
       case "rewritten":
         return this.#on.rewritten(event.database)
       case "publish":

@@ -3,9 +3,9 @@ import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
+import type { Answer, CallTo } from "../lib/calls.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
-import type { Outcome } from "../lib/outcome.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
@@ -31,35 +31,44 @@ export type FsCommand =
   /** `unwanted` are descriptors that it is not to keep open. */
   | { readonly type: "serve"; readonly device: Fd; readonly unwanted: readonly Fd[] }
 
+/** What the main thread calls it for, while it serves. */
+export interface FsCalls {
+  /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
+  freeze(given: { snapshot: number; database: string }): FrozenState | undefined
+  /** The last transaction of which everything is in the database file. */
+  "written-txid"(given: { database: string }): Txid | undefined
+  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are. */
+  shut(): void
+  /** Becomes a replica: gives up everything. */
+  "hand-over"(): readonly DatabaseHandover[]
+  /** Becomes the primary of what comes through the port for handovers. */
+  "take-over"(): void
+  /** Gives up one database, for the peer thread: its write lock is lent. */
+  lend(given: { database: string }): DatabaseHandover
+  /** The same on a replica: its write lock, which was borrowed, is given back. */
+  "give-back"(given: { database: string }): DatabaseHandover
+  /** Takes one database, which comes through the port for handovers: its write lock is borrowed. */
+  borrow(): void
+  /** The same on the primary: its write lock, which was lent, is back. */
+  "take-back"(): void
+}
+
 /** Through the mailbox, while it serves. */
 export type FsMessage =
+  | CallTo<FsCalls>
   | { readonly type: "primary"; readonly name: string | undefined }
   | { readonly type: "dropped"; readonly database: string }
   /**
    * The name of a replica's database stands for another file now. `disguise` is what is added to the counters
-   * in its header from now on (header-disguise.ts); undefined: as before.
+   * in its header from now on (sqlite/header-disguise.ts); undefined: as before.
    */
   | {
       readonly type: "switched"
       readonly database: string
       readonly disguise: number | undefined
     }
-  /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
-  | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }
-  /** Take no transaction any more, and make the LTX files of all there are. Answered by `shut`. */
-  | { readonly type: "shut" }
   | { readonly type: "open" }
-  /** Become a replica: give up everything. Answered by `handed-over`. */
-  | { readonly type: "hand-over" }
-  /** Become the primary of what comes through the port for handovers. Answered by `taken-over`. */
-  | { readonly type: "take-over" }
-  /**
-   * The write lock of a database is lent, is borrowed, or is given back. `lend`, `give-back`: to the peer thread.
-   * Answered by `given`. `borrow`, `take-back`: from it, through the port for handovers. Answered by `taken`.
-   */
-  | { readonly type: "lend" | "give-back"; readonly request: number; readonly database: string }
-  | { readonly type: "borrow" | "take-back"; readonly request: number }
   /** On the primary: whether another node waits for its clients to end their write transactions. */
   | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
   /** A write lock that is borrowed is about to be given back. */
@@ -68,7 +77,7 @@ export type FsMessage =
   | { readonly type: "lost"; readonly database: string }
   /** The primary's word on what was proposed. `code` is why not; undefined: it has it. */
   | {
-      readonly type: "answer"
+      readonly type: "proposal-answer"
       readonly request: number
       readonly database: string
       readonly code: ErrorCode | undefined
@@ -88,27 +97,21 @@ export type FsMessage =
     }
   /** The peer thread has looked at the transaction of a `publish`. */
   | { readonly type: "published"; readonly request: number }
-  /** Up to where is everything in the database file? Answered by `written`. */
-  | { readonly type: "ask-written"; readonly request: number; readonly database: string }
   /** Put the content of a file in the place of a database. Answered by `replaced`. */
   | { readonly type: "replace"; readonly request: number; readonly replace: ReplaceRequest }
 
 /** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
 export type Borrower = "flock" | "writer"
 
-/** To the main thread. */
+/**
+ * To the main thread. What is asked in it is answered by an FsMessage: while the thread serves it has no event loop,
+ * and cannot await a call.
+ */
 export type FsEvent =
+  | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
   | { readonly type: "changed" } // positions have; look at Positions
-  /** Undefined: there is no such database. */
-  | { readonly type: "frozen"; readonly snapshot: number; readonly state: FrozenState | undefined }
-  /** Undefined: it is done. */
-  | { readonly type: "shut"; readonly problem: string | undefined }
-  | { readonly type: "handed-over"; readonly handovers: readonly DatabaseHandover[] }
-  | { readonly type: "taken-over" }
-  | { readonly type: "given"; readonly request: number; readonly result: Outcome<DatabaseHandover> }
-  | { readonly type: "taken"; readonly request: number; readonly result: Outcome<undefined> }
-  /** A transaction of a database whose write lock is borrowed. Answered by `answer`. */
+  /** A transaction of a database whose write lock is borrowed. Answered by `proposal-answer`. */
   | {
       readonly type: "propose"
       readonly request: number
@@ -134,7 +137,6 @@ export type FsEvent =
     }
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   | { readonly type: "behind"; readonly database: string }
-  | { readonly type: "written"; readonly request: number; readonly txid: Txid | undefined }
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }

@@ -76,7 +76,7 @@ export class MountedDatabase {
   /** On the primary: another node is to have the write lock. */
   isWanted = false
   #hasComplained = false
-  /** What clients see added to the counters in the header (header-disguise.ts). */
+  /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
 
   /** `state` is what recovery found; on a replica there is none, since the peer thread keeps it. */

@@ -63,7 +63,7 @@ function replace(
   context: MountedDatabaseContext,
   { database: name, file, isLocked }: ReplaceRequest,
 ): ReplaceOutcome {
-  const known = directory.database(name)
+  const known = directory.databases.find(name)
   const isThere = known?.database.open() === true
   if (isThere !== isLocked) return { kind: "changed" }
 
@@ -126,7 +126,7 @@ function put(
     if (known === undefined) takeBack(name, dataDir)
     throw error
   }
-  const database = known ?? directory.addDatabase(name, history)
+  const database = known ?? directory.databases.add(name, history)
   must(database.capture, "capture").replace(content)
   return database
 }

@@ -17,10 +17,10 @@ import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { must, unreachable } from "../lib/assert.ts"
+import { Callee, type CallTo } from "../lib/calls.ts"
 import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
-import { outcomeOf } from "../lib/outcome.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import type { CommitLog } from "../store/commit-log.ts"
@@ -39,8 +39,9 @@ import { ownDescriptors } from "../sys/thread.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
-import type { FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
+import type { MountedDatabases } from "./mounted-databases.ts"
 import { Proposals } from "./proposals.ts"
 import { replaceDatabase } from "./replace.ts"
 import type { Role } from "./role.ts"
@@ -50,6 +51,7 @@ declare const self: Worker
 const log = logger("fs")
 
 let directory: Directory
+let databases: MountedDatabases // of the directory
 let context: MountedDatabaseContext
 let options: FsThreadOptions
 let role: Role
@@ -60,6 +62,7 @@ let recent: RecentTransactions
 let spares: SpareFiles
 let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
+const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
 const proposals = new Proposals({
   ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
@@ -130,6 +133,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
   directory = new Directory(context, states)
+  databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
 }
 
@@ -158,7 +162,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
-    syncless: true, // a commit is durable in the log before it is answered (capture.ts)
+    syncless: true, // a commit is durable in the log before it is answered (capture/capture.ts)
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
@@ -172,7 +176,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
   tell({ type: "unmounted" })
   storeCommits()
-  directory.settle()
+  databases.settle()
   closeLog()
   tell({ type: "stopped" })
 }
@@ -181,53 +185,46 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
 function shut(): void {
   gate.shut()
   storeCommits()
-  const problem = unstored.size === 0 ? undefined : "LTX files cannot be made"
-  tell({ type: "shut", problem })
+  if (unstored.size === 0) return
+  throw new LitefsError("io", "Cannot stop taking writes: LTX files cannot be made")
 }
 
-function handOver(): void {
+function handOver(): DatabaseHandover[] {
   gate.shut()
-  const handovers = directory.handOver()
+  const handovers = databases.handOver()
   role.isPrimary = false
   gate.materialize()
   storeCommits()
   must(commitLog, "commit log").clear()
   commitLog?.close()
   commitLog = undefined
-  tell({ type: "handed-over", handovers })
+  return handovers
 }
 
 function takeOver(): void {
   const handovers = takeMessage<readonly DatabaseHandover[]>()
   openLog(context.dataDir)
-  directory.takeOver(handovers)
+  databases.takeOver(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()
   storeCommits()
-  tell({ type: "taken-over" })
 }
 
 /** The LTX files of its transactions are there: the peer thread makes those that follow. */
 function lend(database: string): DatabaseHandover {
   gate.materialize()
   storeCommits()
-  return directory.lend(database)
+  return databases.lend(database)
 }
 
-function give(request: number, act: () => DatabaseHandover): void {
-  tell({ type: "given", request, result: outcomeOf(act) })
-}
-
-function take(request: number, isBorrowed: boolean): void {
+function take(call: CallTo<FsCalls, "borrow" | "take-back">): void {
   const handover = takeMessage<DatabaseHandover>()
-  const result = outcomeOf(() => {
-    if (isBorrowed) directory.borrow(handover)
-    else directory.takeOver([handover])
+  callee.attempt(call, () => {
+    if (call.type === "borrow") databases.borrow(handover)
+    else databases.takeOver([handover])
     storeCommits()
-    return undefined
   })
-  tell({ type: "taken", request, result })
 }
 
 function takeMessage<T>(): T {
@@ -276,54 +273,52 @@ function closeLog(): void {
 function handleMessage(message: FsMessage): void {
   switch (message.type) {
     case "shut":
-      return shut()
+      return callee.attempt(message, shut)
     case "open":
       return gate.open()
     case "hand-over":
-      return handOver()
+      return callee.answer(message, handOver())
     case "take-over":
-      return takeOver()
+      return callee.answer(message, takeOver())
     case "primary":
       role.primaryName = message.name
       role.changedMs = systemClock.wallMs()
       return
     case "dropped":
-      directory.forgetRemoved(message.database)
+      databases.fileRemoved(message.database)
       return
     case "switched":
-      directory.database(message.database)?.switchFile(message.disguise)
+      databases.find(message.database)?.switchFile(message.disguise)
       return
     case "freeze":
-      return freeze(message.snapshot, message.database)
+      return freeze(message)
     case "lend":
-      return give(message.request, () => lend(message.database))
+      return callee.attempt(message, () => lend(message.database))
     case "give-back":
       proposals.refuseAll(message.database)
-      return give(message.request, () => directory.giveBack(message.database))
+      return callee.attempt(message, () => databases.giveBack(message.database))
     case "borrow":
     case "take-back":
-      return take(message.request, message.type === "borrow")
+      return take(message)
     case "lending":
-      return directory.setLending(message.database, message.isWanted)
+      return databases.setLending(message.database, message.isWanted)
     case "closing":
-      return directory.database(message.database)?.closing()
+      return databases.find(message.database)?.closing()
     case "lost":
-      directory.database(message.database)?.shut()
+      databases.find(message.database)?.shut()
       return proposals.refuseAll(message.database)
-    case "answer":
+    case "proposal-answer":
       return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
     case "writer-answer":
-      return directory.database(message.database)?.borrowAnswered(message.code, message.isLate)
+      return databases.find(message.database)?.borrowAnswered(message.code, message.isLate)
     case "published":
       publishing.get(message.request)?.done()
       publishing.delete(message.request)
       return
-    case "ask-written": {
-      const txid = directory.database(message.database)?.capture?.writtenTxid
-      return tell({ type: "written", request: message.request, txid })
-    }
+    case "written-txid":
+      return callee.answer(message, databases.find(message.database)?.capture?.writtenTxid)
     case "replace": {
       const outcome = replaceDatabase(directory, context, message.replace)
       storeCommits()
@@ -345,15 +340,16 @@ let nextRequest = 1
 /** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
 const snapshots = new Map<number, () => void>()
 
-function freeze(snapshot: number, name: string): void {
-  const capture = positions.find(name) === undefined ? undefined : directory.database(name)?.capture
-  if (capture === undefined) return tell({ type: "frozen", snapshot, state: undefined })
+function freeze(call: CallTo<FsCalls, "freeze">): void {
+  const { snapshot, database: name } = call
+  const capture = positions.find(name) === undefined ? undefined : databases.find(name)?.capture
+  if (capture === undefined) return callee.answer(call, undefined)
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
   const onFrozen = (view: FrozenView) => {
     snapshots.set(snapshot, () => capture.thaw(view))
-    tell({ type: "frozen", snapshot, state: view.state })
+    callee.answer(call, view.state)
   }
-  capture.freeze(sidePath, onFrozen, () => tell({ type: "frozen", snapshot, state: undefined }))
+  capture.freeze(sidePath, onFrozen, () => callee.answer(call, undefined))
 }
 
 function tell(event: FsEvent): void {

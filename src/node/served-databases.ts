@@ -6,20 +6,15 @@
  */
 import type { Halting } from "../cluster/halting.ts"
 import type { Member } from "../cluster/member.ts"
+import type { StreamCounters } from "../http/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../http/database-snapshots.ts"
 import { handleExport } from "../http/export.ts"
 import { handleImport, type ImportContext } from "../http/import.ts"
+import { neededTxid, type ReplicaStream } from "../http/replica-stream.ts"
 import { ParkedSnapshots } from "../http/resumable-snapshot.ts"
 import type { Routes } from "../http/server.ts"
-import {
-  handleStream,
-  neededTxid,
-  type ReplicaStream,
-  type SnapshotSource,
-  STALL_MS_MAX,
-  type StreamContext,
-  type StreamCounters,
-} from "../http/stream.ts"
+import type { SnapshotSource } from "../http/snapshot-source.ts"
+import { handleStream, STALL_MS_MAX, type StreamContext } from "../http/stream.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"

@@ -17,6 +17,8 @@ import { join } from "node:path"
 import type { Clock } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
+import { FileSource } from "../store/file-source.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
 import * as access from "./exclusive-access.ts"
 import { untilLocked } from "./lock-wait.ts"
@@ -124,4 +126,13 @@ export class DatabaseLock implements Disposable {
     }
     return untilLocked({ clock, signal, waited }, attempt)
   }
+}
+
+/** What the file of a database tells, also in WAL mode: only a rollback transaction changes the mode. */
+export function isInWalMode(path: string): boolean {
+  using file = FileSource.open(path)
+  if (file === undefined) return false
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
+  return header !== undefined && isWalMode(header)
 }

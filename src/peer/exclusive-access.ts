@@ -2,8 +2,8 @@
  * SQLite's locks, by their names there: the daemon takes part in them like one more process, on files of its own
  * mount (SQLite: os_unix.c unixLock, wal.c "WAL-INDEX LOCKS"). Nothing here waits.
  *
- * On a replica in WAL mode it always holds SHARED on the database and DMS on the wal-index: so no client ever thinks that
- * it is the first or the last, truncates the wal-index or removes the WAL.
+ * On a replica in WAL mode it always holds SHARED on the database and DMS on the wal-index: so no client ever thinks
+ * that it is the first or the last, truncates the wal-index or removes the WAL.
  *
  * PENDING keeps new readers out while old ones finish. It is only kept when waiting has taken long, so that a short
  * reader is not turned away for a long one.

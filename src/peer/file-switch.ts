@@ -18,14 +18,13 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { FileSource } from "../store/file-source.ts"
 import { sizeOf } from "../sys/file.ts"
-import { DatabaseLock } from "./database-lock.ts"
+import { DatabaseLock, isInWalMode } from "./database-lock.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
+import { untilDone } from "./until-done.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 import { beginWal } from "./wal-writer.ts"
 
@@ -58,12 +57,11 @@ export interface FileSwitchOptions {
 }
 
 const ROUND_MS = 1000
-const RETRY_MS = 1000
 
 export async function switchFiles(options: FileSwitchOptions, files: FileSwitch): Promise<void> {
   using lock = await lockOut(options, files)
   files.decide()
-  await untilDone(options, files.name, () => {
+  await untilDone(options, files.name, "cannot take a snapshot over, clients wait", () => {
     files.change()
     options.tellFs({ type: "switched", database: files.name, disguise: files.disguise })
     if (lock !== undefined) forgetOld(options, files, lock)
@@ -126,27 +124,4 @@ function restartWal(options: FileSwitchOptions, files: FileSwitch, index: WalInd
   } finally {
     wal.close()
   }
-}
-
-async function untilDone(
-  { clock, log, signal }: FileSwitchOptions,
-  name: string,
-  step: () => void,
-): Promise<void> {
-  for (;;) {
-    try {
-      return step()
-    } catch (error) {
-      log.error("cannot take a snapshot over, clients wait", { db: name, error })
-      await sleep(clock, RETRY_MS, signal)
-    }
-  }
-}
-
-function isInWalMode(path: string): boolean {
-  using file = FileSource.open(path)
-  if (file === undefined) return false
-  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
-  return header !== undefined && isWalMode(header)
 }

@@ -3,12 +3,12 @@
  * which databases they stay while another node writes.
  */
 import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import { readJournalMode } from "../store/journal-mode.ts"
 import { syncFileSystem } from "../sys/file.ts"
-import type { PeerCommand, PeerEvent } from "./messages.ts"
+import type { WriteLockRequest } from "./messages.ts"
 import { WriteLocks } from "./write-locks.ts"
 
 export interface HeldLocksContext {
@@ -16,7 +16,6 @@ export interface HeldLocksContext {
   readonly dataDir: DataDir
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  tell(event: PeerEvent): void
 }
 
 export class HeldLocks {
@@ -29,13 +28,8 @@ export class HeldLocks {
     this.#context = context
   }
 
-  async lockWrites({
-    lock,
-    databases,
-    limitMs,
-    isApplying,
-  }: Extract<PeerCommand, { type: "lock-writes" }>): Promise<void> {
-    const { fuseDir, dataDir, signal, tell } = this.#context
+  async lockWrites({ lock, databases, limitMs, isApplying }: WriteLockRequest): Promise<void> {
+    const { fuseDir, dataDir, signal } = this.#context
     try {
       const locks = await WriteLocks.acquire({
         directory: fuseDir,
@@ -48,10 +42,9 @@ export class HeldLocks {
       this.#writeLocks.set(lock, locks)
       // What is synced now need not be when the commit log is closed, which everybody waits for.
       if (!isApplying) syncFileSystem("log:syncfs", dataDir.root)
-      tell({ type: "locked", lock, problem: undefined })
     } catch (error) {
       this.unlockWrites(lock)
-      tell({ type: "locked", lock, problem: messageOf(error) })
+      throw new LitefsError("unavailable", messageOf(error))
     }
   }
 

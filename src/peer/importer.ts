@@ -11,11 +11,10 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { FileSource } from "../store/file-source.ts"
-import { DatabaseLock } from "./database-lock.ts"
+import { DatabaseLock, isInWalMode } from "./database-lock.ts"
 import type { KernelCache } from "./kernel-cache.ts"
+import { untilDone } from "./until-done.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 
 export interface ImporterOptions {
@@ -32,7 +31,6 @@ export interface ImporterOptions {
 
 const LOCK_MS_MAX = 10_000
 const ATTEMPT_COUNT_MAX = 100
-const RETRY_MS = 1000
 
 /**
  * Returns the position after it; undefined when the file has to be prepared again. `file` is the number of
@@ -57,7 +55,7 @@ export async function importDatabase(
     if (outcome.kind === "refused") throw new LitefsError(outcome.code, outcome.message)
     if (outcome.kind === "stale") return undefined
     if (outcome.kind === "replaced") {
-      await untilDone(options, database, () => {
+      await untilDone(options, database, "cannot tell clients of an import, they wait", () => {
         for (const nodeId of outcome.nodeIds) cache.forgetFile(nodeId)
         if (lock === undefined) forgetNames(cache, database)
         if (lock?.shm === undefined) return
@@ -75,31 +73,6 @@ export async function importDatabase(
   )
 }
 
-/** There is no way back: clients that went on with what they know of the old content would destroy the new. */
-async function untilDone(
-  { clock, log, signal }: ImporterOptions,
-  database: string,
-  tellClients: () => void,
-): Promise<void> {
-  for (;;) {
-    try {
-      return tellClients()
-    } catch (error) {
-      log.error("cannot tell clients of an import, they wait", { db: database, error })
-      await sleep(clock, RETRY_MS, signal)
-    }
-  }
-}
-
 function forgetNames(cache: KernelCache, database: string): void {
   for (const suffix of ["", "-journal", "-wal", "-shm"]) cache.forgetName(database + suffix)
-}
-
-/** The file tells it also in WAL mode: only a rollback transaction changes the mode. */
-function isInWalMode(path: string): boolean {
-  using file = FileSource.open(path)
-  if (file === undefined) return false
-  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
-  return header !== undefined && isWalMode(header)
 }

@@ -3,13 +3,12 @@
  * of a primary.
  */
 import { systemClock } from "../lib/clock.ts"
-import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import type { Pos } from "../ltx/pos.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { importDatabase } from "./importer.ts"
-import type { PeerCommand, PeerEvent } from "./messages.ts"
 import type { MountCache } from "./mount-cache.ts"
 import type { ReplicaDatabases } from "./replica-databases.ts"
 
@@ -21,13 +20,12 @@ export interface ImportsContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  tell(event: PeerEvent): void
   tellFs(message: FsMessage): void
 }
 
 export class Imports {
   readonly #context: ImportsContext
-  readonly #imports = new Set<Promise<void>>()
+  readonly #imports = new Set<Promise<unknown>>()
   readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
   #nextReplace = 1
 
@@ -35,34 +33,21 @@ export class Imports {
     this.#context = context
   }
 
-  begin({ request, database, file }: Extract<PeerCommand, { type: "import" }>): void {
-    const { fuseDir, dataDir, databases, cache, log, signal, tell } = this.#context
-    const done = Promise.withResolvers<void>()
-    this.#imports.add(done.promise)
+  /** After everything that is to be done to the database already. */
+  async import(database: string, file: number): Promise<Pos | undefined> {
+    const { fuseDir, dataDir, databases, cache, log, signal } = this.#context
+    const options = {
+      ...{ fuseDir, dataDir, cache: cache.kernel, clock: systemClock, log, signal },
+      replace: (replace: ReplaceRequest) => this.#replace(replace),
+    }
+    const { promise, resolve } = Promise.withResolvers<Pos | undefined>()
+    this.#imports.add(promise)
     databases.enqueue(database, async () => {
-      try {
-        const pos = await importDatabase(
-          {
-            fuseDir,
-            dataDir,
-            cache: cache.kernel,
-            clock: systemClock,
-            log,
-            signal,
-            replace: (replace) => this.#replace(replace),
-          },
-          database,
-          file,
-        )
-        tell({ type: "imported", request, result: { kind: "done", pos } })
-      } catch (error) {
-        const code = error instanceof LitefsError ? error.code : "io"
-        const result = { kind: "failed", code, message: messageOf(error) } as const
-        tell({ type: "imported", request, result })
-      }
-      this.#imports.delete(done.promise)
-      done.resolve()
+      const importing = importDatabase(options, database, file)
+      resolve(importing)
+      await importing.catch(() => {})
     })
+    return promise.finally(() => this.#imports.delete(promise))
   }
 
   #replace(replace: ReplaceRequest): Promise<ReplaceOutcome> {
@@ -80,6 +65,6 @@ export class Imports {
 
   /** Resolves when none is going on any more. */
   async ended(): Promise<void> {
-    await Promise.all(this.#imports)
+    await Promise.allSettled(this.#imports)
   }
 }

@@ -10,7 +10,7 @@
 import { type Clock, sleep } from "../lib/clock.ts"
 import { PATIENCE_MS } from "./patience.ts"
 
-/** For so long new clients are kept out; twice as long the next time, and so on: who comes in meanwhile may stay too. */
+/** For so long new clients are kept out, and twice as long the next time: who comes in meanwhile may stay too. */
 const SHUT_MS = 1000
 const SHUT_MS_MAX = 4000
 /** Then everybody is let in. A client asks at least every 100 ms (SQLite: sqliteDefaultBusyCallback). */

@@ -171,8 +171,8 @@ export class MountedFiles {
   }
 
   /**
-   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks are kept, and clients
-   * wait for another try: half of a transaction may be in the file.
+   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks are kept, and
+   * clients wait for another try: half of a transaction may be in the file.
    */
   async exclusively(write: () => void): Promise<void> {
     const database = must(this.#database, "database")

@@ -1,8 +1,8 @@
 /**
  * How long short readers may keep a transaction waiting before new ones are kept out.
  *
- * There are readers that come back at once. If each transaction in turn were patient with them for as long as the first,
- * a replica would fall behind for good. So patience is a budget, which fills up with a share of the time that passes.
+ * There are readers that come back at once. If every transaction were as patient with them as the first, a replica
+ * would fall behind for good. So patience is a budget, which fills up with a share of the time that passes.
  */
 import type { Clock } from "../lib/clock.ts"
 

@@ -3,19 +3,19 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
+import { Caller } from "../lib/calls.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
-import { type Outcome, resultOf } from "../lib/outcome.ts"
-import type { Pos, Txid } from "../ltx/pos.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { FrozenDatabase } from "../mount/fs-worker.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
-import type { MaintenanceRequest } from "./maintenance.ts"
 import type {
-  HandoverResult,
-  ImportResult,
+  PeerCalls,
   PeerCommand,
   PeerEvent,
   PeerThreadOptions,
+  UpkeepRequest,
 } from "./messages.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
@@ -29,25 +29,17 @@ export class PeerWorker {
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
+  readonly #calls = new Caller<PeerCalls>((call) => this.#tell(call))
   readonly #settled = Promise.withResolvers<void>()
-  readonly #maintained = new Map<string, PromiseWithResolvers<number>>()
-  readonly #publishing: (() => void)[] = [] // answered in order
   readonly #detached = Promise.withResolvers<void>()
   readonly #failed: (error: Error) => void
   readonly #onChange: () => void
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
   readonly #taken: (() => void)[] = []
   readonly #snapshots = new Map<number, IncomingSnapshot>()
-  readonly #frozen = new Map<number, (state: FrozenState | undefined) => void>()
-  readonly #imports = new Map<number, (result: ImportResult) => void>()
   /** How often a state of a database had to be kept that the primary does not have. */
   divergenceCount = 0
-  readonly #locked = new Map<number, (problem: string | undefined) => void>()
-  readonly #given = new Map<number, (result: Outcome<DatabaseHandover>) => void>()
-  readonly #exchanged = new Map<number, (result: Outcome<undefined>) => void>()
-  #handedOver = Promise.withResolvers<HandoverResult>()
-  #switched = Promise.withResolvers<void>()
-  #nextNumber = 1 // of freezes, imports, locks and exchanges
+  #nextNumber = 1 // of snapshots, locks and files
 
   constructor(worker: Worker, onChange: () => void, failed: (error: Error) => void) {
     this.#worker = worker
@@ -71,21 +63,13 @@ export class PeerWorker {
   }
 
   /** Syncs a database and removes LTX files nobody needs. Resolves with how many. */
-  async maintain(
-    request: Omit<MaintenanceRequest, "writtenTxid"> & { readonly writtenTxid: Txid | undefined },
-  ): Promise<number> {
-    const outcome = Promise.withResolvers<number>()
-    this.#maintained.set(request.database, outcome)
-    this.#tell({ type: "maintain", request })
-    return outcome.promise
+  maintain(request: UpkeepRequest): Promise<number> {
+    return this.#calls.call("maintain", { request })
   }
 
   /** Resolves when the transaction is published, or cannot be. */
-  async publish(database: string, last: LastTransaction): Promise<void> {
-    const outcome = Promise.withResolvers<void>()
-    this.#publishing.push(outcome.resolve)
-    this.#tell({ type: "publish", database, last })
-    await outcome.promise
+  publish(database: string, last: LastTransaction): Promise<void> {
+    return this.#calls.call("publish", { database, last })
   }
 
   releaseSegment(segment: number): void {
@@ -110,12 +94,8 @@ export class PeerWorker {
     isApplying = false,
   ): Promise<number> {
     const lock = this.#nextNumber++
-    const { promise, resolve } = Promise.withResolvers<string | undefined>()
-    this.#locked.set(lock, resolve)
-    this.#tell({ type: "lock-writes", lock, databases, limitMs, isApplying })
-    const problem = await promise
-    if (problem === undefined) return lock
-    throw new LitefsError("unavailable", problem)
+    await this.#calls.call("lock-writes", { lock, databases, limitMs, isApplying })
+    return lock
   }
 
   unlockWrites(lock: number): void {
@@ -123,53 +103,33 @@ export class PeerWorker {
   }
 
   /** Gives one database up, for the fs thread, when what has come is applied; then letGoOf(). */
-  async give(database: string): Promise<DatabaseHandover> {
-    const request = this.#nextNumber++
-    const { promise, resolve } = Promise.withResolvers<Outcome<DatabaseHandover>>()
-    this.#given.set(request, resolve)
-    this.#tell({ type: "give", request, database })
-    return resultOf(await promise)
+  give(database: string): Promise<DatabaseHandover> {
+    return this.#calls.call("give", { database })
   }
 
   /** The fs thread has taken the database: clients may write it. */
   letGoOf(database: string): Promise<void> {
-    return this.#exchange((request) => ({ type: "let-go-of", request, database }))
+    return this.#calls.call("let-go-of", { database })
   }
 
   /** Takes one database. `lock` keeps clients from writing to it, and stays. */
   take(handover: DatabaseHandover, lock?: number): Promise<void> {
-    return this.#exchange((request) => ({ type: "take", request, handover, lock }))
-  }
-
-  async #exchange(command: (request: number) => PeerCommand): Promise<void> {
-    const request = this.#nextNumber++
-    const { promise, resolve } = Promise.withResolvers<Outcome<undefined>>()
-    this.#exchanged.set(request, resolve)
-    this.#tell(command(request))
-    resultOf(await promise)
+    return this.#calls.call("take", { handover, lock })
   }
 
   /** Ends applying, when what has come is applied. What it resolves with is for the fs thread. */
-  async handOver(): Promise<readonly DatabaseHandover[]> {
-    this.#handedOver = Promise.withResolvers()
-    this.#tell({ type: "hand-over" })
-    const result = await this.#handedOver.promise
-    if (result.kind === "done") return result.handovers
-    throw new LitefsError("unavailable", result.message)
+  handOver(): Promise<readonly DatabaseHandover[]> {
+    return this.#calls.call("hand-over")
   }
 
   /** The fs thread has taken over: clients may write. */
-  async letGo(): Promise<void> {
-    this.#switched = Promise.withResolvers()
-    this.#tell({ type: "let-go" })
-    await this.#switched.promise
+  letGo(): Promise<void> {
+    return this.#calls.call("let-go")
   }
 
   /** Begins to apply, on what the fs thread has handed over. */
-  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    this.#switched = Promise.withResolvers()
-    this.#tell({ type: "take-over", handovers })
-    await this.#switched.promise
+  takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    return this.#calls.call("take-over", { handovers })
   }
 
   /** After the mount has gone. */
@@ -223,14 +183,9 @@ export class PeerWorker {
   }
 
   /** On a replica: the database as it is now, kept until thaw(). */
-  async freeze(
-    database: string,
-  ): Promise<{ snapshot: number; state: FrozenState; thaw: () => void } | undefined> {
+  async freeze(database: string): Promise<FrozenDatabase | undefined> {
     const snapshot = this.#nextNumber++
-    const { promise, resolve } = Promise.withResolvers<FrozenState | undefined>()
-    this.#frozen.set(snapshot, resolve)
-    this.#tell({ type: "freeze", snapshot, database })
-    const state = await promise
+    const state = await this.#calls.call("freeze", { snapshot, database })
     if (state === undefined) return undefined
     return { snapshot, state, thaw: () => this.#tell({ type: "thaw", snapshot }) }
   }
@@ -239,14 +194,8 @@ export class PeerWorker {
    * On the primary: puts the content of DataDir.importPath(file) in the place of the database. Resolves with
    * undefined when it has to be prepared again.
    */
-  async import(database: string, file: number): Promise<Pos | undefined> {
-    const request = this.#nextNumber++
-    const { promise, resolve } = Promise.withResolvers<ImportResult>()
-    this.#imports.set(request, resolve)
-    this.#tell({ type: "import", request, database, file })
-    const result = await promise
-    if (result.kind === "done") return result.pos
-    throw new LitefsError(result.code, result.message)
+  import(database: string, file: number): Promise<Pos | undefined> {
+    return this.#calls.call("import", { database, file })
   }
 
   /** The fs thread has answered. */
@@ -314,38 +263,10 @@ export class PeerWorker {
       case "snapshot-end":
         this.#snapshots.get(event.snapshot)?.end(event.problem)
         return
-      case "frozen":
-        this.#frozen.get(event.snapshot)?.(event.state)
-        this.#frozen.delete(event.snapshot)
-        return
-      case "imported":
-        this.#imports.get(event.request)?.(event.result)
-        this.#imports.delete(event.request)
-        return
+      case "answered":
+        return this.#calls.answered(event)
       case "ltx-usage":
         return this.onLtxUsage(event.database, event.count, event.size)
-      case "maintained":
-        this.#maintained.get(event.database)?.resolve(event.removed)
-        this.#maintained.delete(event.database)
-        return
-      case "published":
-        return must(this.#publishing.shift(), "transaction to publish")()
-      case "locked":
-        this.#locked.get(event.lock)?.(event.problem)
-        this.#locked.delete(event.lock)
-        return
-      case "given":
-        this.#given.get(event.request)?.(event.result)
-        this.#given.delete(event.request)
-        return
-      case "exchanged":
-        this.#exchanged.get(event.request)?.(event.result)
-        this.#exchanged.delete(event.request)
-        return
-      case "handed-over":
-        return this.#handedOver.resolve(event.result)
-      case "switched":
-        return this.#switched.resolve()
       case "settled":
         return this.#settled.resolve()
       case "detached":

@@ -3,8 +3,8 @@
  *
  * A client that has waited for a while asks for its lock every 100 ms (SQLite: sqliteDefaultBusyCallback). While many
  * large transactions are applied, the lock is free for a moment only between two of them, and a client may miss all of
- * these moments until its time is over. So when clients were kept out for most of a while, the lock is left alone for as
- * long as it takes everybody to ask once.
+ * these moments until its time is over. So when clients were kept out for most of a while, the lock is left alone
+ * until everybody has asked once.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 

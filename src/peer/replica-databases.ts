@@ -2,7 +2,7 @@
  * The databases that this thread has: all of a replica, and on a primary those that are lent. It owns what was found
  * of them at the start, the commit log that makes what comes durable, and the order in which things are done to each.
  *
- *   recovered, or handed over ── database(), when it is first needed ──▶ ReplicaDatabase ── handed over, let go ──▶ gone
+ *   recovered, or handed over ── database(): first needed ──▶ ReplicaDatabase ── handed over, let go ──▶ gone
  *
  * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
  * (held-locks.ts).
@@ -12,7 +12,6 @@ import { emptyHistoryState, type HistoryState } from "../capture/history.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
-import { outcomeOf } from "../lib/outcome.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
@@ -177,64 +176,46 @@ export class ReplicaDatabases {
   }
 
   /** One database, when what has come for it is applied. Its files stay open until letGoOf(). */
-  async give(request: number, name: string): Promise<void> {
-    const { positions, tell } = this.#context
+  async give(name: string): Promise<DatabaseHandover> {
     await this.#queues.get(name)
-    const result = outcomeOf(() => {
-      if (positions.find(name) === undefined) {
-        throw new LitefsError("not-found", `database not found: "${name}"`)
-      }
-      const handover = this.#handOverOne(name)
-      if (handover.state === undefined) throw damaged(name)
-      if (handover.disguise === 0) {
-        this.#given.add(name)
-        return handover
-      }
-      const advice = "restart this node first"
-      throw new LitefsError(
-        "unsupported",
-        `Cannot borrow "${name}": its clients have seen another history of it, ${advice}`,
-      )
-    })
-    tell({ type: "given", request, result })
-  }
-
-  letGoOf(request: number, name: string): void {
-    const { locks, cache, tell } = this.#context
-    const result = outcomeOf(() => {
-      this.#databases.get(name)?.detach()
-      this.#databases.delete(name)
-      this.#recovered.delete(name)
-      locks.letGoOf(name)
-      cache.forgetRole([name])
-      return undefined
-    })
-    tell({ type: "exchanged", request, result })
-  }
-
-  async take(request: number, handover: DatabaseHandover, lock: number | undefined): Promise<void> {
-    const { locks, cache, tell } = this.#context
-    const { name, state, isUndone } = handover
-    const result = outcomeOf(() => {
-      this.#given.delete(name)
-      this.#databases.get(name)?.detach() // what it was before
-      this.#databases.delete(name)
-      if (state === undefined) {
-        this.#recovered.set(name, undefined)
-        throw damaged(name)
-      }
-      if (isUndone) cache.forgetTransaction(name)
-      this.#recovered.set(name, historyState(state))
-      locks.applying(name, lock)
-      this.database(name, handover)
-      return undefined
-    })
-    const database = this.#databases.get(name)
-    if (database !== undefined) {
-      await this.#attach(database)
-      cache.forgetRole([name])
+    if (this.#context.positions.find(name) === undefined) {
+      throw new LitefsError("not-found", `database not found: "${name}"`)
     }
-    tell({ type: "exchanged", request, result })
+    const handover = this.#handOverOne(name)
+    if (handover.state === undefined) throw damaged(name)
+    if (handover.disguise !== 0) {
+      const problem = "its clients have seen another history of it, restart this node first"
+      throw new LitefsError("unsupported", `Cannot borrow "${name}": ${problem}`)
+    }
+    this.#given.add(name)
+    return handover
+  }
+
+  letGoOf(name: string): void {
+    const { locks, cache } = this.#context
+    this.#databases.get(name)?.detach()
+    this.#databases.delete(name)
+    this.#recovered.delete(name)
+    locks.letGoOf(name)
+    cache.forgetRole([name])
+  }
+
+  /** One database of the fs thread. `lock` keeps clients from writing to it. */
+  async take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    const { locks, cache } = this.#context
+    const { name, state, isUndone } = handover
+    this.#given.delete(name)
+    this.#databases.get(name)?.detach() // what it was before
+    this.#databases.delete(name)
+    if (state === undefined) {
+      this.#recovered.set(name, undefined)
+      throw damaged(name)
+    }
+    if (isUndone) cache.forgetTransaction(name)
+    this.#recovered.set(name, historyState(state))
+    locks.applying(name, lock)
+    await this.#attach(this.database(name, handover))
+    cache.forgetRole([name])
   }
 
   /** All of them, when what has come is applied. Their files stay open until letGo(). */

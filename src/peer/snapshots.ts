@@ -2,6 +2,7 @@
  * Databases as they were at a moment, while somebody reads them. This thread freezes those that it has itself, and
  * reads all of them (snapshot-reader.ts), as fast as the receiver gives it credit.
  */
+import type { FrozenState } from "../capture/frozen-view.ts"
 import { messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -29,17 +30,17 @@ export class Snapshots {
   }
 
   /** Between two commands file and state belong together: an apply changes both in one go. */
-  freeze(snapshot: number, name: string): void {
-    const { dataDir, positions, databases, log, tell } = this.#context
+  freeze(snapshot: number, name: string): FrozenState | undefined {
+    const { dataDir, positions, databases, log } = this.#context
     try {
       const isHere = positions.find(name) !== undefined && !databases.isGiven(name)
       const database = isHere ? databases.database(name) : undefined
       const view = database?.freeze(`${dataDir.databaseDir(name)}/snapshot-${snapshot}`)
       if (view !== undefined) this.#thaws.set(snapshot, () => database?.thaw(view))
-      tell({ type: "frozen", snapshot, state: view?.state })
+      return view?.state
     } catch (error) {
       log.warn("cannot freeze a database", { db: name, error })
-      tell({ type: "frozen", snapshot, state: undefined })
+      return undefined
     }
   }
 

@@ -3,16 +3,15 @@
  *
  *   new Worker ── start ──▶ ready ── mounted ──▶ serving commands ── detach ──▶ detached
  *
- * On a replica it applies transactions. Roles change while it serves (cluster/member.ts): to become the primary,
+ * On a replica it applies transactions. Roles change while it serves (cluster/member.ts):
  *
- *   hand-over: finish what has come, close the commit log ─▶ (fs thread takes over) ─▶ let-go: close files, tell the kernel
+ *   replica ─▶ primary   hand-over: finish what has come, close the commit log ─▶ (fs thread takes over)
+ *                        ─▶ let-go: close files, tell the kernel
+ *   primary ─▶ replica   lock-writes ─▶ (fs thread hands over)
+ *                        ─▶ take-over: open the commit log, hold the files, tell the kernel, unlock
  *
- * and to become a replica,
- *
- *   lock-writes ─▶ (fs thread hands over) ─▶ take-over: open the commit log, hold the files, tell the kernel, unlock
- *
- * The thread itself only takes commands, and starts and ends: what it has is in replica-databases.ts, incoming-files.ts,
- * held-locks.ts, snapshots.ts and imports.ts.
+ * The thread itself only takes commands, and starts and ends: what it has is in replica-databases.ts,
+ * incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
  *
  * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
  * for different databases do not wait for each other.
@@ -20,6 +19,7 @@
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
+import { Callee } from "../lib/calls.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
@@ -35,7 +35,13 @@ import { HeldLocks } from "./held-locks.ts"
 import { Imports } from "./imports.ts"
 import { IncomingFiles } from "./incoming-files.ts"
 import { maintain } from "./maintenance.ts"
-import type { PeerCommand, PeerEvent, PeerThreadOptions } from "./messages.ts"
+import type {
+  PeerCalls,
+  PeerCommand,
+  PeerEvent,
+  PeerThreadOptions,
+  UpkeepRequest,
+} from "./messages.ts"
 import { MountCache } from "./mount-cache.ts"
 import { ReplicaDatabases } from "./replica-databases.ts"
 import { Snapshots } from "./snapshots.ts"
@@ -44,6 +50,7 @@ import { publish } from "./wal-publisher.ts"
 declare const self: Worker
 
 const log = logger("peer")
+const callee = new Callee<PeerCalls>(tell)
 
 const SPARES_AT_ONCE = 8
 
@@ -74,7 +81,7 @@ class PeerThread {
     const tellFs = (message: FsMessage) => this.#fs.send(message)
     const { signal } = this.#stopping
     const cache = new MountCache(fuseDir, log)
-    const locks = new HeldLocks({ fuseDir, dataDir, signal, tell })
+    const locks = new HeldLocks({ fuseDir, dataDir, signal })
     const databases = new ReplicaDatabases({
       ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, tell, tellFs },
     })
@@ -83,7 +90,7 @@ class PeerThread {
     this.#databases = databases
     this.#incoming = new IncomingFiles({ databases, locks, tell })
     this.#snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, tell })
-    this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tell, tellFs })
+    this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tellFs })
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
     if (!options.isPrimary) databases.recover()
@@ -109,11 +116,11 @@ class PeerThread {
         this.#fs.send({ type: "primary", name: command.name })
         return this.#cache.forgetName(".primary")
       case "freeze":
-        return this.#snapshots.freeze(command.snapshot, command.database)
+        return callee.answer(command, this.#snapshots.freeze(command.snapshot, command.database))
       case "thaw":
         return this.#snapshots.thaw(command.snapshot)
       case "import":
-        return this.#imports.begin(command)
+        return callee.answerLater(command, this.#imports.import(command.database, command.file))
       case "replaced":
         return this.#imports.replaced(command.request, command.outcome)
       case "snapshot":
@@ -123,28 +130,28 @@ class PeerThread {
       case "snapshot-cancel":
         return this.#snapshots.cancel(command.snapshot)
       case "maintain":
-        return this.#maintain(command.request)
+        return callee.answer(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
       case "publish":
-        return this.#publishLast(command.database, command.last)
+        return callee.answer(command, this.#publishLast(command.database, command.last))
       case "lock-writes":
-        return void this.#locks.lockWrites(command)
+        return callee.answerLater(command, this.#locks.lockWrites(command))
       case "unlock-writes":
         return this.#locks.unlockWrites(command.lock)
       case "give":
-        return void this.#databases.give(command.request, command.database)
+        return callee.answerLater(command, this.#databases.give(command.database))
       case "take":
-        return void this.#databases.take(command.request, command.handover, command.lock)
+        return callee.answerLater(command, this.#databases.take(command.handover, command.lock))
       case "let-go-of":
-        return this.#databases.letGoOf(command.request, command.database)
+        return callee.attempt(command, () => this.#databases.letGoOf(command.database))
       case "hand-over":
-        return void this.#handOver()
+        return callee.answerLater(command, this.#handOver())
       case "let-go":
-        this.#databases.letGo()
-        return tell({ type: "switched" })
+        return callee.answer(command, this.#databases.letGo())
       case "take-over":
-        return void this.#takeOver(command.handovers).catch(fail)
+        this.#takeOver(command.handovers).then(() => callee.answer(command, undefined), fail)
+        return
       case "release-segment":
         return this.#databases.releaseSegment(command.segment)
       case "make-spares":
@@ -160,20 +167,19 @@ class PeerThread {
     }
   }
 
-  #maintain(request: Extract<PeerCommand, { type: "maintain" }>["request"]): void {
+  #maintain(request: UpkeepRequest): number {
     const { database: name } = request
     const writtenTxid = request.writtenTxid ?? this.#databases.known(name)?.writtenTxid ?? 0n
-    let removed = 0
     try {
       const onUsage = (count: number, size: number) => {
         tell({ type: "ltx-usage", database: name, count, size })
       }
       const nowMs = systemClock.wallMs()
-      removed = maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
+      return maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
     } catch (error) {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
+      return 0
     }
-    tell({ type: "maintained", database: name, removed })
   }
 
   #publishLast(name: string, last: LastTransaction): void {
@@ -185,7 +191,6 @@ class PeerThread {
       // Then the next writer does not know of it, and it is taken back.
       log.warn("cannot publish the last transaction of a client that died", { db: name, error })
     }
-    tell({ type: "published", database: name })
   }
 
   /** A few at a time: between them the thread does what else there is. */
@@ -198,20 +203,19 @@ class PeerThread {
     }
   }
 
-  async #handOver(): Promise<void> {
+  /** When it fails, nothing has changed. */
+  async #handOver(): Promise<DatabaseHandover[]> {
     try {
       this.#incoming.discard()
-      const handovers = await this.#databases.handOver()
-      tell({ type: "handed-over", result: { kind: "done", handovers } })
+      return await this.#databases.handOver()
     } catch (error) {
-      tell({ type: "handed-over", result: { kind: "failed", message: messageOf(error) } })
+      throw new LitefsError("unavailable", messageOf(error))
     }
   }
 
   async #takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     await this.#databases.takeOver(handovers)
     this.#locks.unlockAll()
-    tell({ type: "switched" })
   }
 
   async #detach(): Promise<void> {

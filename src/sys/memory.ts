@@ -26,3 +26,21 @@ export function allocate(size: number): Region {
 export function slice(region: Region, offset: number, size = region.bytes.length - offset): Region {
   return { address: region.address + offset, bytes: region.bytes.subarray(offset, offset + size) }
 }
+
+/** Copies that outlive a request. Their memory is used again, since it is never freed. */
+export class RegionPool {
+  readonly #free: Region[] = []
+
+  /** The first `size` bytes of `from`, until release(). The region may be longer. */
+  copy(from: Region, size: number): Region {
+    const index = this.#free.findIndex(({ bytes }) => bytes.length >= size)
+    const [found] = index < 0 ? [] : this.#free.splice(index, 1)
+    const copy = found ?? allocate(Math.max(size, 65536))
+    copy.bytes.set(from.bytes.subarray(0, size))
+    return copy
+  }
+
+  release(copy: Region): void {
+    this.#free.push(copy)
+  }
+}

@@ -8,13 +8,12 @@
  *     5  handoff    string32 lease ID: the replica is to become primary
  *     6  hwm        u64 TXID, string32 database: what is safe in a backup
  *     7  heartbeat  i64 Unix milliseconds, by the clock of the primary
- *  0x48  judged     u64 TXID, u64 checksum, u32 0 or 1, string32 database: before a snapshot, whether that
- *                   position of the replica is on the primary's history (0) or on another (1)
- *
- *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
- *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
  *
  *  0x41  head       u64 TXID, string32 database: the last transaction of the primary
+ *  0x48  judged     u64 TXID, u64 checksum, u32 0 or 1, string32 database: before a snapshot, whether that
+ *                   position of the replica is on the primary's history (0) or on another (1)
+ *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
+ *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
  *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does

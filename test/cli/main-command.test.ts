@@ -100,7 +100,7 @@ describe("litefs help", () => {
       	--proxy-primary-redirect-timeout DURATION  a write waits so long for a primary (default 5s)
       	--proxy-advertise-url URL                  where other nodes reach this proxy (default: the host of the API)
       	--proxy-debug                              log every request of the proxy
-      	--forward-writes                           let programs write on a replica; reads cost two more requests
+      	--forward-writes                           let programs write on a replica; a read costs two requests, or four
       	--retention DURATION                       keep LTX files for this long (default 10m)
       	--retention-interval DURATION              look for old LTX files this often (default 1m)
       	--retention-max-size SIZE                  per database, for replicas that lag behind (default 1GiB)

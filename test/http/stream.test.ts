@@ -4,15 +4,11 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import { PassThrough } from "node:stream"
+import { neededTxid, ReplicaStream } from "../../src/http/replica-stream.ts"
 import { NO_WANTS, type Wants, wantsOf } from "../../src/http/replica-wants.ts"
 import { ApiServer } from "../../src/http/server.ts"
-import {
-  handleStream,
-  neededTxid,
-  ReplicaStream,
-  type Snapshot,
-  type StreamContext,
-} from "../../src/http/stream.ts"
+import type { Snapshot } from "../../src/http/snapshot-source.ts"
+import { handleStream, type StreamContext } from "../../src/http/stream.ts"
 import { StreamTotals } from "../../src/http/stream-counters.ts"
 import { decodeLtxHeader } from "../../src/ltx/header.ts"
 import type { Pos } from "../../src/ltx/pos.ts"

@@ -13,7 +13,7 @@ import { halt } from "../torture/halt.ts"
 
 const random = testRandom()
 
-/** On the replica: before the primary is asked, when it has said yes. On the primary: before and after it is durable. */
+/** On the replica: before the primary is asked, when it has agreed. On the primary: before and after it is durable. */
 const KILLS = [
   ["replica", "wal:write#1"],
   ["replica", "ltx:open#1"],

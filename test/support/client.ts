@@ -193,8 +193,8 @@ export function backingContent(node: TestNode, database: string): Buffer {
 
 /**
  * Waits for the replica and compares the two: the position, the bytes of the files (on the primary after a
- * checkpoint, on the replica with what its WAL has), the checksum that the position claims for these bytes, and what SQLite reads through the mounts.
- * Returns the position.
+ * checkpoint, on the replica with what its WAL has), the checksum that the position claims for these bytes, and what
+ * SQLite reads through the mounts. Returns the position.
  */
 export async function expectSame(
   primary: TestNode,

@@ -24,7 +24,7 @@ export const PROGRAM: readonly string[] =
 export const canMount =
   process.getuid?.() === 0 && spawnSync("sh", ["-c", "exec 3<>/dev/fuse"]).status === 0
 
-/** Added to the name of a test that runs with locks that the daemon keeps, not the kernel; its flags come from there. */
+/** In the name of a test that runs with locks that the daemon keeps, not the kernel: flagsOf() has its flags. */
 export const SEEN_LOCKS = " with --forward-writes"
 
 export function flagsOf(name: string): readonly string[] {

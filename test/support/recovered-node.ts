@@ -73,7 +73,7 @@ export class RecoveredNode {
   /** Leaves the databases ready for a quick start. Throws when the commit log could not be emptied. */
   stop(): void {
     try {
-      this.#directory.settle()
+      this.#directory.databases.settle()
       this.#commitLog.clear()
     } finally {
       this.kill()

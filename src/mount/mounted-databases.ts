@@ -1,0 +1,149 @@
+/**
+ * The databases of the mount, and how they change hands with the peer thread: all of them with the role of the node,
+ * one of them with its write lock.
+ *
+ *   of a primary   captured here ── handOver(), lend() ──▶ the peer thread's ── takeOver() ──▶ captured here
+ *   of a replica   the peer thread's ── borrow() ──▶ captured here ── giveBack() ──▶ the peer thread's
+ *
+ * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
+ */
+import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
+import type { HistoryState } from "../capture/history.ts"
+import { FuseError } from "../fuse/fuse-error.ts"
+import { must } from "../lib/assert.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import { Errno } from "../sys/errno.ts"
+import type { EntryTable } from "./entry-table.ts"
+import { JournalEntry } from "./journal.ts"
+import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database.ts"
+
+const log = logger("mount")
+
+export class MountedDatabases {
+  readonly #context: MountedDatabaseContext
+  readonly #entries: EntryTable
+  readonly #databases = new Map<string, MountedDatabase>()
+  readonly #damaged = new Set<string>()
+
+  /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
+  constructor(
+    context: MountedDatabaseContext,
+    entries: EntryTable,
+    states: ReadonlyMap<string, HistoryState | undefined>,
+  ) {
+    this.#context = context
+    this.#entries = entries
+    for (const [name, state] of states) {
+      if (state === undefined) this.#damaged.add(name)
+      else this.add(name, state)
+    }
+  }
+
+  find(name: string): MountedDatabase | undefined {
+    if (this.#damaged.has(name)) throw FuseError.of(Errno.EIO)
+    const known = this.#databases.get(name)
+    if (known !== undefined) return known
+    // On a replica the peer thread makes databases; their slot appears before anything else of them.
+    if (this.#context.role.isPrimary || this.#context.positions.find(name) === undefined) return
+    return this.add(name, undefined)
+  }
+
+  get(name: string): MountedDatabase {
+    const database = this.find(name)
+    if (database !== undefined) return database
+    throw new LitefsError("not-found", `database not found: "${name}"`)
+  }
+
+  add(name: string, state: HistoryState | undefined): MountedDatabase {
+    const database = new MountedDatabase(name, this.#context, state)
+    this.#databases.set(name, database)
+    return database
+  }
+
+  /** Whether clients may write to any of them, or make files. */
+  get areWritable(): boolean {
+    if (this.#context.role.isPrimary || this.#context.forwarding !== undefined) return true
+    for (const database of this.#databases.values()) if (database.isBorrowed) return true
+    return false
+  }
+
+  /** This node becomes the primary of what the peer thread has applied so far, or has a write lock back. */
+  takeOver(handovers: readonly DatabaseHandover[]): void {
+    for (const handover of handovers) {
+      const { name, state } = handover
+      if (state === undefined) this.#damaged.add(name)
+      else {
+        const database = this.#databases.get(name) ?? this.add(name, undefined)
+        database.takeOver(handover, historyState(state))
+      }
+    }
+  }
+
+  /** This node becomes a replica. Clients write nothing from here on. */
+  handOver(): DatabaseHandover[] {
+    const handovers = [...this.#damaged].map(damagedHandover)
+    this.#damaged.clear()
+    for (const database of this.#databases.values()) {
+      if (!database.isLent) handovers.push(this.#give(database, () => database.handOver()))
+    }
+    return handovers
+  }
+
+  /** On the primary: another node borrows the write lock of the database. */
+  lend(name: string): DatabaseHandover {
+    const database = this.get(name)
+    return this.#give(database, () => database.lend())
+  }
+
+  /** Whether another node waits for it. */
+  setLending(name: string, isWanted: boolean): void {
+    const database = this.#databases.get(name)
+    if (database !== undefined) database.isWanted = isWanted
+  }
+
+  /** On a replica: clients may write to the database, and the primary is asked for every transaction. */
+  borrow(handover: DatabaseHandover): void {
+    const state = historyState(must(handover.state, "state of a borrowed database"))
+    this.get(handover.name).borrow(handover, state)
+  }
+
+  /** What was borrowed. */
+  giveBack(name: string): DatabaseHandover {
+    const database = this.get(name)
+    return this.#give(database, () => database.handOver())
+  }
+
+  /** A client in the middle of a transaction finds it undone. */
+  #give(database: MountedDatabase, act: () => DatabaseHandover): DatabaseHandover {
+    const handover = act()
+    if (handover.isUndone) this.#abandonJournal(database)
+    return handover
+  }
+
+  #abandonJournal({ name, journal }: MountedDatabase): void {
+    const entry = this.#entries.named(`${name}-journal`)
+    if (entry === undefined) return void journal.remove().close()
+    if (entry instanceof JournalEntry) entry.abandon()
+    this.#entries.removeName(entry)
+  }
+
+  /** On a replica: the daemon has removed the file of the database. */
+  fileRemoved(name: string): void {
+    const entry = this.#entries.named(name)
+    if (entry === undefined) return
+    this.find(name)?.database.close()
+    this.#entries.removeName(entry)
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    for (const database of this.#databases.values()) {
+      try {
+        database.settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: database.name, error })
+      }
+    }
+  }
+}

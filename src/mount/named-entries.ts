@@ -1,0 +1,138 @@
+/**
+ * What the names of the mount stand for: which files there are, the entry of one that is there, and one for a file that
+ * a client makes.
+ */
+import { emptyHistoryState } from "../capture/history.ts"
+import { FuseError } from "../fuse/fuse-error.ts"
+import { BackedFile } from "../store/backed-file.ts"
+import { Errno } from "../sys/errno.ts"
+import { DatabaseEntry } from "./database.ts"
+import type { FileEntry } from "./entry.ts"
+import { checkNewDatabaseName, parseFileName } from "./file-name.ts"
+import { JournalEntry } from "./journal.ts"
+import { LagEntry } from "./lag.ts"
+import { LockEntry } from "./lock.ts"
+import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
+import type { MountedDatabases } from "./mounted-databases.ts"
+import { PosEntry } from "./pos.ts"
+import { PrimaryEntry } from "./primary.ts"
+import { ShmEntry } from "./shm.ts"
+import { SideFileEntry } from "./side-file.ts"
+import { WalEntry } from "./wal.ts"
+
+export class NamedEntries {
+  readonly #context: MountedDatabaseContext
+  readonly #databases: MountedDatabases
+  readonly #startedMs: number
+
+  constructor(context: MountedDatabaseContext, databases: MountedDatabases, startedMs: number) {
+    this.#context = context
+    this.#databases = databases
+    this.#startedMs = startedMs
+  }
+
+  /** All but those that are found only by who knows them. */
+  names(): string[] {
+    const { role, positions, dataDir } = this.#context
+    const names = [".lag"]
+    if (role.primaryName !== undefined) names.push(".primary")
+    const databases: string[] = []
+    for (let slot = 0; slot < positions.count; slot++) databases.push(positions.name(slot))
+    for (const name of databases.sort()) {
+      if (this.#databases.find(name)?.database.open() !== true) continue
+      names.push(name, `${name}-pos`, `${name}-journal`, `${name}-shm`, `${name}-wal`)
+    }
+    return [...names, ...dataDir.sideNames()]
+  }
+
+  /** Undefined when there is no such file. */
+  find(name: string, nodeId: number): FileEntry | undefined {
+    const { role, lag, positions, clock } = this.#context
+    const { kind, database: databaseName } = parseFileName(name)
+    if (kind === "primary") {
+      return role.primaryName === undefined ? undefined : new PrimaryEntry(nodeId, name, role)
+    }
+    if (kind === "lag") return new LagEntry(nodeId, name, lag, positions, clock)
+    if (kind === "side") {
+      const file = this.#sideFile(name)
+      return file.open() ? new SideFileEntry(nodeId, name, file) : undefined
+    }
+    const database = this.#databases.find(databaseName)
+    if (database === undefined) return undefined
+    if (kind === "pos") return new PosEntry(nodeId, name, positions, database.slot)
+    if (kind === "lock") return new LockEntry(nodeId, name, database.name, this.#startedMs)
+    return database[kind].open() ? newEntry(nodeId, name, kind, database) : undefined
+  }
+
+  /** Makes the file. Throws when this name cannot be made here. */
+  make(name: string, nodeId: number): FileEntry {
+    const fileName = parseFileName(name)
+    switch (fileName.kind) {
+      case "side":
+        return this.#makeSideFile(name, nodeId)
+      case "database":
+        return this.#makeDatabase(name, nodeId)
+      case "journal":
+      case "wal":
+      case "shm":
+        return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId)
+      default:
+        throw FuseError.of(Errno.EACCES) // reserved
+    }
+  }
+
+  #makeSideFile(name: string, nodeId: number): FileEntry {
+    if (!this.#databases.areWritable) throw FuseError.of(Errno.EACCES)
+    const file = this.#sideFile(name)
+    file.create()
+    return new SideFileEntry(nodeId, name, file)
+  }
+
+  #makeDatabase(name: string, nodeId: number): FileEntry {
+    const { role, log, dataDir } = this.#context
+    if (!role.isPrimary || !log.isOpen) throw FuseError.of(Errno.EACCES)
+    checkNewDatabaseName(name)
+    dataDir.createDatabase(name)
+    const database = this.#databases.find(name) ?? this.#databases.add(name, emptyHistoryState())
+    database.database.create()
+    return new DatabaseEntry(nodeId, name, database)
+  }
+
+  #makeFileOf(
+    databaseName: string,
+    kind: "journal" | "wal" | "shm",
+    name: string,
+    nodeId: number,
+  ): FileEntry {
+    const database = this.#databases.find(databaseName)
+    if (database === undefined) throw FuseError.of(Errno.ENOENT)
+    if (kind === "journal" && database.capture === undefined) {
+      database.complainAboutWrite()
+      throw FuseError.of(Errno.EACCES)
+    }
+    database[kind].create()
+    return newEntry(nodeId, name, kind, database)
+  }
+
+  #sideFile(name: string): BackedFile {
+    return new BackedFile("side", this.#context.dataDir.sidePath(name))
+  }
+}
+
+function newEntry(
+  nodeId: number,
+  name: string,
+  kind: "database" | "journal" | "wal" | "shm",
+  database: MountedDatabase,
+): FileEntry {
+  switch (kind) {
+    case "database":
+      return new DatabaseEntry(nodeId, name, database)
+    case "journal":
+      return new JournalEntry(nodeId, name, database, database.journal)
+    case "wal":
+      return new WalEntry(nodeId, name, database, database.wal)
+    case "shm":
+      return new ShmEntry(nodeId, name, database)
+  }
+}
