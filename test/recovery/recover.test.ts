@@ -14,7 +14,6 @@ import { Crc64 } from "../../src/lib/crc64.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { saveCleanState } from "../../src/recovery/clean-stop.ts"
 import { recoverDatabase, recoverDatabases } from "../../src/recovery/recover.ts"
-import { JOURNAL_MAGIC, journalChecksum } from "../../src/sqlite/journal.ts"
 import { BackedFile } from "../../src/store/backed-file.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { Positions } from "../../src/store/positions.ts"
@@ -27,6 +26,7 @@ import {
   DataDirectory,
   FIXTURE_PAGE_SIZE as PAGE_SIZE,
 } from "../support/data-directory.ts"
+import { hotJournal } from "../support/hot-journal.ts"
 import { ltxFile } from "../support/ltx-file.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
@@ -256,7 +256,7 @@ describe("recoverDatabase()", () => {
       writeFileSync(database.path("database"), spilled)
       writeFileSync(
         database.path("journal"),
-        journalOf(first + 1, new Map(before.map((page, index) => [first + index, page]))),
+        hotJournal(first + 1, new Map(before.map((page, index) => [first + index, page]))),
       )
       writeSynced(database.path("synced"), database.txid)
       const found = recover(directory)
@@ -276,7 +276,7 @@ describe("recoverDatabase()", () => {
     database.capture(image)
     writeFileSync(database.path("database"), Buffer.concat([imageOf(database), pages(3)]))
     const before = pages(1).subarray(PAGE_SIZE)
-    const journal = journalOf(
+    const journal = hotJournal(
       first + 1,
       new Map([
         [first, before],
@@ -295,7 +295,7 @@ describe("recoverDatabase()", () => {
     const torn = new Uint8Array(PAGE_SIZE).fill(7)
     writeFileSync(
       database.path("journal"),
-      journalOf(
+      hotJournal(
         4,
         new Map([
           [3, torn],
@@ -439,25 +439,6 @@ describe("recoverDatabase()", () => {
     expect(readdirSync(database.path()).some((name) => /^wal\.removed-\d+$/.test(name))).toBe(true)
   })
 })
-
-/** A hot journal with these pages, of a database of `pageCount`. */
-function journalOf(pageCount: number, pages: ReadonlyMap<number, Uint8Array>): Uint8Array {
-  const nonce = 0x1234
-  const header = new Uint8Array(512)
-  header.set(JOURNAL_MAGIC)
-  const view = new DataView(header.buffer)
-  for (const [index, value] of [pages.size, nonce, pageCount, 512, PAGE_SIZE].entries()) {
-    view.setUint32(8 + index * 4, value)
-  }
-  const records = [...pages].map(([pgno, page]) => {
-    const record = new Uint8Array(4 + PAGE_SIZE + 4)
-    record.set(page, 4)
-    new DataView(record.buffer).setUint32(0, pgno)
-    new DataView(record.buffer).setUint32(4 + PAGE_SIZE, journalChecksum(nonce, page))
-    return record
-  })
-  return Buffer.concat([header, ...records])
-}
 
 /** Adds the LTX file of a database of another page size, which holds every page. */
 function writePageSizeChange(database: DatabaseFixture, image: Uint8Array, pageSize: number): void {
