@@ -22,7 +22,7 @@ class Client {
   }
 
   create(name: string): number {
-    const opened: Opened = { handle: 0, flags: 0 }
+    const opened: Opened = { handle: 0, flags: 0, backingId: 0 }
     return this.#node.directory.create(ROOT_ID, name, 0, 0o600, CALLER, opened).nodeId
   }
 
@@ -65,7 +65,8 @@ test("a journal of a transaction that was undone with the role of its node takes
     expect(() => client.write(database, 0, second.subarray(0, PAGE_SIZE))).toThrow(/journal/)
     expect(() => client.write(journal, 0, new Uint8Array(28))).toThrow(isRefused) // PERSIST
     const attributes = directory.lookup(ROOT_ID, "a.db")?.attributes as never
-    expect(() => directory.setAttributes(journal, { size: 0 }, attributes)).toThrow(isRefused)
+    const empty = { size: 0, handle: undefined, mode: undefined, uid: undefined, gid: undefined }
+    expect(() => directory.setAttributes(journal, empty, attributes)).toThrow(isRefused)
     expect(() => directory.unlink(ROOT_ID, "a.db-journal")).toThrow()
     expect(directory.database("a.db")?.capture?.history.pos).toEqual(position)
   } finally {
