@@ -91,6 +91,7 @@ export class WalTracker {
   #size = 0
   #valid = 0
   #adopted = 0 // published frames of another thread
+  #hasSpilled = false // what was written last goes beyond what is captured
   #isUnproven = false // no frame has been written yet that follows on those of another thread
   #isRepeat = false // the write in progress puts down what is there already
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
@@ -134,6 +135,7 @@ export class WalTracker {
       published: count,
       ends: this.#commits.map(({ end }) => end),
       unwritten: [...this.#unwritten.entries()],
+      hasSpilled: this.#hasSpilled,
       pageCount: commit,
       checksum1,
       checksum2,
@@ -141,7 +143,7 @@ export class WalTracker {
   }
 
   /** Goes on with frames that another thread has written, or captured before. */
-  adopt({ header, pgnos, published, ends, unwritten }: WalHandover): void {
+  adopt({ header, pgnos, published, ends, unwritten, hasSpilled }: WalHandover): void {
     this.#header = header
     for (const pgno of pgnos) this.frames.add(pgno)
     for (const end of ends) this.#commits.push({ end, isNew: true })
@@ -149,6 +151,7 @@ export class WalTracker {
     this.#valid = pgnos.length
     this.#adopted = published
     this.#isUnproven = true
+    this.#hasSpilled = hasSpilled
     this.#size = this.#offset(this.captured) // what follows was never committed
   }
 
@@ -284,9 +287,12 @@ export class WalTracker {
     if (this.#header === undefined || this.#isRepeat) return false
     const first = this.#frameAt(offset)
     if (first < this.#valid) this.#retreat(first)
+    this.#hasSpilled = true
     try {
       // Also when the write is further on: what lies between may be whole since commits were taken back.
-      if (this.#advance()) return true
+      const hasCaptured = this.#advance()
+      this.#hasSpilled = offset + size > this.#offset(this.captured)
+      if (hasCaptured) return true
     } catch (error) {
       this.#spoil(offset)
       throw error
@@ -391,6 +397,7 @@ export class WalTracker {
     this.frames.clear()
     this.#adopted = 0
     this.#isUnproven = false
+    this.#hasSpilled = false
     this.#commits.length = 0
     this.#retreat(0)
   }

@@ -23,6 +23,7 @@ export class JournalEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
+    this.#database.assertKnown()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)
     })

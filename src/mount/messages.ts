@@ -44,6 +44,8 @@ export type FsMessage =
       readonly database: string
       readonly disguise: number | undefined
     }
+  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal-touch.ts). */
+  | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   /** Keep the database as it is now, for a snapshot; answered by `frozen`. */
   | { readonly type: "freeze"; readonly snapshot: number; readonly database: string }
   | { readonly type: "thaw"; readonly snapshot: number }

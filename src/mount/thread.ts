@@ -288,6 +288,11 @@ function handleMessage(message: FsMessage): void {
     case "switched":
       directory.database(message.database)?.switchFile(message.disguise)
       return
+    case "kept": {
+      const database = directory.database(message.database)
+      if (database !== undefined) database.isKept = message.isKept
+      return
+    }
     case "freeze":
       return freeze(message.snapshot, message.database)
     case "lend":

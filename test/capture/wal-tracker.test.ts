@@ -420,6 +420,27 @@ describe("WalTracker when a write comes below what is captured", () => {
     },
   )
 
+  test("WalTracker tells who takes the WAL over whether a transaction that has not ended may have frames in it", () => {
+    using fixture = begin(3)
+    const { wal, writer } = fixture
+    const hasSpilled = () => wal.tracker.handOver()?.hasSpilled
+    wal.putAll(writer.frames([page(1, 0xa1)], 3))
+    expect(hasSpilled()).toBe(false)
+    const spilled = writer.frames([page(2, 0xa2), page(3, 0xa3)], 0)
+    for (const write of spilled) {
+      wal.put(write)
+      expect(hasSpilled()).toBe(true)
+    }
+    wal.changeHands()
+    expect(hasSpilled()).toBe(true) // whoever had it meanwhile
+    writer.frameCount = 1
+    wal.putAll(writer.frames([page(3, 0xc3)], 3))
+    expect(hasSpilled()).toBe(false)
+    wal.db.transactions.failures = 1
+    expect(() => wal.putAll(writer.frames([page(1, 0xd1)], 3))).toThrow(/no space left/)
+    expect(hasSpilled()).toBe(true)
+  })
+
   test("WalTracker refuses frames without a header, as a writer goes on with that has begun the log in other hands", () => {
     using wal = new TrackedWal(pagesUpTo(3), PAGE_SIZE)
     const writer = new WalWriter(PAGE_SIZE)
