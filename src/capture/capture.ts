@@ -331,8 +331,12 @@ export class Capture {
   /**
    * The journal is about to be removed, emptied or invalidated by `end`, which is what commits. When that fails,
    * the transaction is captured, but SQLite will roll it back: which is then another transaction.
+   *
+   * Of what was written through, pages that are what they were before are in no LTX file, and the disk may have what
+   * they were in between: only the journal undoes that, until they are durable.
    */
   journalEnding(end = () => {}): void {
+    if (this.#isWritingThrough) this.#database.sync()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
     this.#endJournal()

@@ -19,6 +19,8 @@ export interface WalHandover {
   readonly ends: readonly number[] // how many frames there are at the end of each transaction
   /** Pages that the database file does not have yet, each with the transaction that first made it so. */
   readonly unwritten: readonly (readonly [pgno: number, since: Txid])[]
+  /** Frames of a transaction that has not ended may follow, and be known to the wal-index. */
+  readonly hasSpilled: boolean
   readonly pageCount: number // of the database, after the last frame
   readonly checksum1: number // of the last frame
   readonly checksum2: number

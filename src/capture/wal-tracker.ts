@@ -20,6 +20,9 @@
  *    database file. What is not there was not known to it, and is taken back as well.
  *    Not so frames that another thread has written or captured, and that are published (adopt()): who does not know
  *    of them has begun before they came, and is refused. It would take back what other nodes have committed.
+ *    Such a writer may have spilled frames before the WAL changed hands, and goes on after them. So the first frame
+ *    that is written then has to follow on those that were adopted, in its place and by its checksum: who writes
+ *    elsewhere, or without a header, is refused, since nothing of what he commits could be captured.
  * 5. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
  *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  */
@@ -88,6 +91,8 @@ export class WalTracker {
   #size = 0
   #valid = 0
   #adopted = 0 // published frames of another thread
+  #hasSpilled = false // what was written last goes beyond what is captured
+  #isUnproven = false // no frame has been written yet that follows on those of another thread
   #isRepeat = false // the write in progress puts down what is there already
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
   readonly #commits: CapturedCommit[] = []
@@ -130,6 +135,7 @@ export class WalTracker {
       published: count,
       ends: this.#commits.map(({ end }) => end),
       unwritten: [...this.#unwritten.entries()],
+      hasSpilled: this.#hasSpilled,
       pageCount: commit,
       checksum1,
       checksum2,
@@ -137,14 +143,16 @@ export class WalTracker {
   }
 
   /** Goes on with frames that another thread has written, or captured before. */
-  adopt({ header, pgnos, published, ends, unwritten }: WalHandover): void {
+  adopt({ header, pgnos, published, ends, unwritten, hasSpilled }: WalHandover): void {
     this.#header = header
     for (const pgno of pgnos) this.frames.add(pgno)
     for (const end of ends) this.#commits.push({ end, isNew: true })
     for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
     this.#valid = pgnos.length
     this.#adopted = published
-    this.#size = this.#wal.size()
+    this.#isUnproven = true
+    this.#hasSpilled = hasSpilled
+    this.#size = this.#offset(this.captured) // what follows was never committed
   }
 
   hasUnwritten(pgno: number): boolean {
@@ -258,8 +266,9 @@ export class WalTracker {
   /** Before bytes of the file change. Throws when they may not. */
   writing(offset: number, size: number, bytes: Uint8Array): void {
     this.#isRepeat = false
-    if (this.#header === undefined) return
-    if (offset < WAL_HEADER_SIZE) return this.#restarting()
+    if (offset < WAL_HEADER_SIZE) return this.#header && this.#restarting()
+    if (this.#header === undefined) throw this.#stale()
+    if (this.#isUnproven && offset > this.#size) throw this.#stale()
     const first = this.#frameAt(offset)
     if (first >= this.captured) return
     this.#isRepeat = this.#holds(offset, bytes.subarray(0, size))
@@ -278,13 +287,18 @@ export class WalTracker {
     if (this.#header === undefined || this.#isRepeat) return false
     const first = this.#frameAt(offset)
     if (first < this.#valid) this.#retreat(first)
+    this.#hasSpilled = true
     try {
       // Also when the write is further on: what lies between may be whole since commits were taken back.
-      return this.#advance()
+      const hasCaptured = this.#advance()
+      this.#hasSpilled = offset + size > this.#offset(this.captured)
+      if (hasCaptured) return true
     } catch (error) {
       this.#spoil(offset)
       throw error
     }
+    if (this.#isUnproven && offset + size >= this.#offset(this.#valid + 1)) throw this.#stale()
+    return false
   }
 
   /** Around the cut of the file to `size` bytes, or its removal. */
@@ -382,6 +396,8 @@ export class WalTracker {
   #forgetFrames(): void {
     this.frames.clear()
     this.#adopted = 0
+    this.#isUnproven = false
+    this.#hasSpilled = false
     this.#commits.length = 0
     this.#retreat(0)
   }
@@ -418,6 +434,7 @@ export class WalTracker {
       const { pgno, commit } = decodeWalFrameHeader(frame.bytes)
       this.#pending.push(pgno)
       this.#valid += 1
+      this.#isUnproven = false
       if (commit !== 0) hasCaptured = this.#capture(commit) || hasCaptured
     }
     return hasCaptured

@@ -1,17 +1,16 @@
 /**
- * A whole SQLite database file made of a kept history.
+ * A whole SQLite database file made of a kept history: a copy of the file, and over it the log after `synced`.
  *
- *   copy of the file ── sums to the position? ── yes ─────────────────────────────▶ done
- *                              └── no ─▶ the log after `synced` over it ─▶ sums? ─▶ done, or damaged
- *
- * The file itself may lack pages that were in the WAL when the history was kept: the log has them all.
+ * The file itself may lack pages that were in the WAL when the history was kept: the log has them all. It is replayed
+ * also when the file sums to the position already, since that does not tell: the checksum is the XOR of the sums of
+ * all pages, and two that change alike leave it as it was. But a log that nobody can read is done without then.
  */
 import { constants, copyFileSync } from "node:fs"
 import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
-import { formatChecksum } from "../ltx/pos.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
+import { formatChecksum, type Txid } from "../ltx/pos.ts"
+import { LtxDirectory, type LtxFileInfo } from "../store/ltx-directory.ts"
 import { readLtxFile } from "../store/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import {
@@ -44,15 +43,16 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   }
   const fd = openFile("diverged:open", path, O_RDWR | O_CREAT)
   try {
-    if (!isAt(fd, facts)) {
-      replay(fd, directory)
+    const log = logAfterSynced(directory, pos.txid)
+    if (log.every(({ path }) => isWhole(path))) {
+      for (const { path } of log) replay(fd, path)
       truncateFile("diverged:truncate", fd, commit * pageSize)
-      if (!isAt(fd, facts)) {
-        throw new LitefsError(
-          "damaged",
-          `Cannot export "${facts.database}": what is in "${directory}" does not sum to ${formatChecksum(pos.checksum)}`,
-        )
-      }
+    }
+    if (!isAt(fd, facts)) {
+      throw new LitefsError(
+        "damaged",
+        `Cannot export "${facts.database}": what is in "${directory}" does not sum to ${formatChecksum(pos.checksum)}`,
+      )
     }
     syncFile("diverged:fsync", fd)
   } finally {
@@ -60,18 +60,31 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   }
 }
 
-function replay(fd: Fd, directory: string): void {
+/** A transaction after the last one was refused, and could not be removed. */
+function logAfterSynced(directory: string, last: Txid): LtxFileInfo[] {
   const synced = readSynced(join(directory, "synced"))
-  for (const { path, maxTxid } of new LtxDirectory(join(directory, "ltx")).list()) {
-    if (maxTxid <= synced) continue
-    let pageSize = 0
-    readLtxFile(path, {
-      header: (header) => {
-        pageSize = header.pageSize
-      },
-      page: (pgno, data) => writeBytesAt("diverged:write", fd, data, (pgno - 1) * pageSize),
-    })
+  const files = new LtxDirectory(join(directory, "ltx")).list()
+  return files.filter(({ maxTxid }) => maxTxid > synced && maxTxid <= last)
+}
+
+function isWhole(path: string): boolean {
+  try {
+    readLtxFile(path)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
   }
+}
+
+function replay(fd: Fd, path: string): void {
+  let pageSize = 0
+  readLtxFile(path, {
+    header: (header) => {
+      pageSize = header.pageSize
+    },
+    page: (pgno, data) => writeBytesAt("diverged:write", fd, data, (pgno - 1) * pageSize),
+  })
 }
 
 const PIECE_SIZE = 1024 * 1024

@@ -8,6 +8,9 @@
  *   3. either of them with the pages of the log written over it.
  *
  * The first that has the right checksum is the recipe. Nothing is written here.
+ *
+ * The checksum of all pages is not enough (recovery/recover.ts): after a commit of the WAL the pages that the log has
+ * must be as they are there, and where the file has the checksum with and without what the journal undoes, it is undone.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
@@ -21,7 +24,6 @@ import {
   sumsOfFile,
   sumsOfLog,
   totalAt,
-  type WalCommitSum,
   walCommits,
 } from "./page-sums.ts"
 
@@ -73,19 +75,27 @@ export function databaseImage(
   const bases = basesOf(fileSums, sources.journal)
   const log = sumsOfLog(chain)
   const walks = bases.map(({ sums, recipe }) => {
-    const { commits, sums: after } = walCommits(sums, sources.wal ?? NO_BYTES, pageSize)
-    const atStart = { frameCount: 0, commit, total: totalAt(sums, commit) }
+    const wal = sources.wal ?? NO_BYTES
+    const { commits, sums: after } = walCommits(sums, wal, pageSize, (sums) => {
+      if (sums.pageCount !== commit || sums.total !== target) return false
+      return differingPages(sums, log, commit).length === 0
+    })
+    const atStart = { frameCount: 0, isRight: totalAt(sums, commit) === target }
     return { sums, recipe, after, states: [atStart, ...commits] }
   })
+  const [asIs, undone] = walks
+  if (asIs !== undefined && undone?.states[0]?.isRight === true) {
+    // Else the journal undoes nothing, and says no more than the file.
+    if (differingPages(undone.sums, asIs.sums, commit).length > 0) walks.reverse()
+  }
 
   let recipe: Recipe | undefined
   let unloggedCommitCount: number | undefined
   for (const { sums, recipe: base, states } of walks) {
-    const index = states.findLastIndex((state) => isAt(state, commit, target))
+    const index = states.findLastIndex(({ isRight }) => isRight)
     if (index < 0) continue
     // The file alone is better than the same with frames that it already holds.
-    const walFrames = isAt(states[0], commit, target) ? 0 : (states[index]?.frameCount ?? 0)
-    // Equal pages that change alike leave the checksum as it was (recovery/recover.ts).
+    const walFrames = states[0]?.isRight ? 0 : (states[index]?.frameCount ?? 0)
     const replays = walFrames === 0 && differingPages(sums, log, commit).length > 0
     recipe = { ...base, walFrames, replays }
     unloggedCommitCount = states.length - 1 - index
@@ -129,10 +139,6 @@ function changeCounterOf(database: ByteSource | undefined): number | undefined {
 }
 
 const NO_BYTES: ByteSource = { size: 0, readAt: () => 0 }
-
-function isAt(state: WalCommitSum | undefined, commit: number, target: bigint): boolean {
-  return state !== undefined && state.commit === commit && state.total === target
-}
 
 function pageCountOf({ database }: ImageSources, pageSize: number, commit: number): number {
   return Math.max(commit, Math.ceil((database?.size ?? 0) / pageSize))

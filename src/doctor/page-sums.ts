@@ -60,15 +60,15 @@ export function rolledBack(sums: PageChecksums, journal: ByteSource): PageChecks
 
 export interface WalCommitSum {
   readonly frameCount: number
-  readonly commit: number // pages
-  readonly total: bigint
+  readonly isRight: boolean
 }
 
-/** After each commit of a WAL, and the sums after the last one. */
+/** After each commit of a WAL, and the sums after the last one. `isRight` judges the pages up to the size given. */
 export function walCommits(
   base: PageChecksums,
   wal: ByteSource,
   pageSize: number,
+  isRight: (sums: PageChecksums) => boolean,
 ): { commits: WalCommitSum[]; sums: PageChecksums } {
   const sums = copyOf(base)
   const commits: WalCommitSum[] = []
@@ -82,7 +82,7 @@ export function walCommits(
     if (commit > sums.pageCount) sums.resize(commit)
     for (const [pgno, hi, lo] of pending) if (pgno <= commit) sums.set(pgno, hi, lo)
     sums.resize(commit)
-    commits.push({ frameCount, commit, total: sums.total })
+    commits.push({ frameCount, isRight: isRight(sums) })
     pending = []
   }
   return { commits, sums }

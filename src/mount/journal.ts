@@ -6,7 +6,12 @@ import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
-/** `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none. */
+/**
+ * `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none.
+ *
+ * Who still writes to one that is removed is in a transaction that was undone when this node lost its role, and may
+ * not go on when it has it again: without the pages that were undone it would be half of one.
+ */
 export class JournalEntry extends BackedEntry {
   readonly #database: MountedDatabase
 
@@ -18,6 +23,7 @@ export class JournalEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
+    this.#database.assertKnown()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)
     })
@@ -40,6 +46,7 @@ export class JournalEntry extends BackedEntry {
 
   get #capture() {
     const { capture } = this.#database
+    if (this.isRemoved) throw FuseError.of(Errno.EIO)
     if (capture === undefined) throw FuseError.of(Errno.EACCES)
     return capture
   }

@@ -67,6 +67,8 @@ export type FsMessage =
       readonly database: string
       readonly disguise: number | undefined
     }
+  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal-touch.ts). */
+  | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
   /** On the primary: whether another node waits for its clients to end their write transactions. */

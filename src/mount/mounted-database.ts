@@ -16,7 +16,7 @@ import type { LockOwner } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import type { Clock } from "../lib/clock.ts"
-import type { ErrorCode } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
@@ -75,6 +75,8 @@ export class MountedDatabase {
   #isLent = false
   /** On the primary: another node is to have the write lock. */
   isWanted = false
+  /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
+  isKept = false
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
@@ -228,6 +230,15 @@ export class MountedDatabase {
     if (capture === undefined || !capture.settle()) return
     const { dataDir } = this.#context
     saveCleanState(dataDir, this.name, this.database, capture.history)
+  }
+
+  /** Throws when it is not sure that who writes knows of everything that counts. */
+  assertKnown(): void {
+    if (!this.isKept) return
+    throw new LitefsError(
+      "position-mismatch",
+      `Cannot write "${this.name}": a client has kept its write lock since before others wrote, and may not know of that`,
+    )
   }
 
   /** Says once in the log what a user can do about a write that a replica refuses. */

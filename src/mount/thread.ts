@@ -290,6 +290,11 @@ function handleMessage(message: FsMessage): void {
     case "switched":
       databases.find(message.database)?.switchFile(message.disguise)
       return
+    case "kept": {
+      const database = databases.find(message.database)
+      if (database !== undefined) database.isKept = message.isKept
+      return
+    }
     case "freeze":
       return freeze(message)
     case "lend":

@@ -24,6 +24,7 @@ export class WalEntry extends BackedEntry {
       this.#database.complainAboutWrite()
       throw FuseError.of(Errno.EROFS)
     }
+    this.#database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)

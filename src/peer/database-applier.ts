@@ -48,6 +48,8 @@ export interface DatabaseApplierContext {
   readonly wal?: WalHandover | undefined
   /** WRITE is held elsewhere in this thread, so that nobody else has it. */
   isWriteHeld?(): boolean
+  /** A transaction is about to count that the client does not know of that keeps WRITE. */
+  onKept(): void
 }
 
 type Mode = "rollback" | "wal" | "leaving"

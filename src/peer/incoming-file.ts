@@ -113,6 +113,7 @@ export class IncomingFile {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
+    this.#log.materialize()
     if (this.#spool === undefined) {
       // The commit log knows files of one transaction.
       const log = minTxid === maxTxid ? this.#log : directLog

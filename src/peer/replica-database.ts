@@ -297,6 +297,7 @@ export class ReplicaDatabase {
     const disguise = kept && Math.floor(clock.random() * 0xffffffff) + 1
     try {
       if (before.txid > 0n) transactions.clear()
+      else transactions.materialize()
       let isWalOpen = false
       await this.#context.switchFiles({
         name: this.name,

@@ -7,6 +7,7 @@
  * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
  * (held-locks.ts).
  */
+import { join } from "node:path"
 import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
 import { emptyHistoryState, type HistoryState } from "../capture/history.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
@@ -27,6 +28,7 @@ import type { HeldLocks } from "./held-locks.ts"
 import type { PeerEvent } from "./messages.ts"
 import type { MountCache } from "./mount-cache.ts"
 import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
+import { touchWhenFree } from "./wal-touch.ts"
 
 const ATTACH_MS_MAX = 1000
 
@@ -52,6 +54,8 @@ export class ReplicaDatabases {
   readonly #queues = new Map<string, Promise<void>>()
   /** Databases that the fs thread has, or is about to have. */
   readonly #given = new Set<string>()
+  /** Databases with a client that keeps WRITE, under which transactions were applied. */
+  readonly #kept = new Set<string>()
   #primaryName: string | undefined
 
   constructor(context: ReplicaDatabasesContext) {
@@ -135,6 +139,7 @@ export class ReplicaDatabases {
           new DatabaseApplier({
             ...{ ...this.#surroundings(), ...view, name, database },
             isWriteHeld: () => locks.holdsWrite(name),
+            onKept: () => this.#keep(name),
           }),
         switchFiles: (files) => switchFiles({ ...this.#surroundings(), tellFs }, files),
         primaryName: () => this.#primaryName,
@@ -150,6 +155,19 @@ export class ReplicaDatabases {
     )
     this.#databases.set(name, database)
     return database
+  }
+
+  /** Until it has let go of WRITE, and what it remembers is not taken for new, nobody may write here. */
+  #keep(name: string): void {
+    if (this.#kept.has(name)) return
+    const { fuseDir, signal, tellFs } = this.#context
+    this.#kept.add(name)
+    tellFs({ type: "kept", database: name, isKept: true })
+    const isOver = () => {
+      this.#kept.delete(name)
+      tellFs({ type: "kept", database: name, isKept: false })
+    }
+    touchWhenFree(join(fuseDir, `${name}-shm`), systemClock, signal).then(isOver, () => {})
   }
 
   #surroundings() {

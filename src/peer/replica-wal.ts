@@ -24,6 +24,8 @@ export class ReplicaWal {
   readonly disguise: number
   readonly frames = new WalFrames()
   readonly #unwritten = new UnwrittenPages()
+  /** A client may have spilled frames after these, and keep WRITE: see WalHandover. */
+  hasSpilled = false
   readonly #ends: number[] = [] // frames at the end of each transaction
 
   /** `disguise` is in the header of page 1 as clients see it: see sqlite/header-disguise.ts. */
@@ -43,7 +45,8 @@ export class ReplicaWal {
   }
 
   /** Goes on with frames that clients of a primary have written. */
-  adopt({ pgnos, ends, unwritten }: WalHandover): void {
+  adopt({ pgnos, ends, unwritten, hasSpilled }: WalHandover): void {
+    this.hasSpilled = hasSpilled
     for (const pgno of pgnos) this.frames.add(pgno)
     for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
     this.#ends.push(...ends)
@@ -66,6 +69,7 @@ export class ReplicaWal {
       published,
       ends: [...this.#ends],
       unwritten: [...this.#unwritten.entries()],
+      hasSpilled: this.hasSpilled,
       pageCount: last.pageCount,
       checksum1: last.frameChecksum1,
       checksum2: last.frameChecksum2,

@@ -10,6 +10,8 @@
  * 2. A client may keep WRITE for as long as it likes (BEGIN IMMEDIATE) and can write nothing. It is not waited for:
  *    with a valid header, WRITE only keeps others from recovering the index between the two copies of the header.
  *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
+ *    When it rolls back, it takes the header as it is then for the one it has read (wal-touch.ts). One that has
+ *    spilled frames before this node lost its role is waited for: it reads them, and takes them out of the index.
  * 3. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
  * 4. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
  *    when its writer did not live to publish it.
@@ -67,6 +69,8 @@ export interface WalApplierContext {
   readonly handover?: WalHandover | undefined
   /** WRITE is held elsewhere in this thread, so that nobody else has it. */
   isWriteHeld?(): boolean
+  /** A transaction is about to count that the client does not know of that keeps WRITE. */
+  onKept(): void
 }
 
 export interface WalApplication extends WalTransaction {
@@ -124,6 +128,8 @@ export class WalApplier {
     try {
       if (!hasWrite && index.read() === undefined) throw this.#unavailable()
       const state = await this.#start(shm, index, hasWrite, application)
+      if (hasWrite) this.wal.hasSpilled = false
+      else this.#context.onKept()
       this.#append(index, state, application)
       application.publish()
     } finally {
@@ -218,7 +224,8 @@ export class WalApplier {
         return true
       }
       const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
-      if (isLate && this.#last !== undefined && this.#isPublished(index)) {
+      const isNeeded = this.#last === undefined || this.wal.hasSpilled
+      if (isLate && !isNeeded && this.#isPublished(index)) {
         this.#isWriteKept = true
         return false
       }

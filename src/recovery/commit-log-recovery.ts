@@ -55,7 +55,10 @@ export function missingTransactions(
   return newestOfEach(records).filter((record) => isMissing(dataDir, record))
 }
 
-/** A transaction that was refused may have left its record. The one that took its TXID came after it. */
+/**
+ * A transaction that was refused may have left its record (see CommitLog). The one that took its TXID came after it;
+ * when there is none, it is as if its client had not heard the answer.
+ */
 function newestOfEach(records: readonly LogRecord[]): LogRecord[] {
   const newest = new Map<string, LogRecord>()
   for (const record of records) newest.set(`${record.txid} ${record.database}`, record)

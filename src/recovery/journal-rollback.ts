@@ -1,7 +1,11 @@
+import type { PageChecksums } from "../capture/page-checksums.ts"
+import { writePageChecksum } from "../ltx/checksum.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileSource } from "../store/file-source.ts"
 import { unlinkFile, writeBytesAt } from "../sys/file.ts"
+
+const sum = new Uint32Array(2)
 
 /** Whether there is a journal that SQLite would roll back. */
 export function isHot(journalPath: string, database: BackedFile): boolean {
@@ -26,4 +30,29 @@ export function rollBack(journalPath: string, database: BackedFile): void {
   database.truncate(header.initialPageCount * header.pageSize)
   database.sync()
   unlinkFile("journal:unlink", journalPath)
+}
+
+/**
+ * Whether to play the journal back would change pages, but not the checksum of all. Then that checksum does not tell
+ * with which of the two the database is whole: with the journal's, since what SQLite saved of a page is what it was
+ * before. One that is torn, or was done with, would have to have saved just what cancels out.
+ */
+export function undoesUnnoticed(
+  journalPath: string,
+  pageSize: number,
+  sums: PageChecksums,
+  isKnown: (pgno: number) => boolean,
+): boolean {
+  using source = FileSource.open(journalPath)
+  if (source === undefined || readJournalHeader(source)?.pageSize !== pageSize) return false
+  let [hi, lo, count] = [0, 0, 0]
+  for (const { pgno, page } of readJournal(source)) {
+    if (pgno > sums.pageCount || isKnown(pgno)) continue
+    writePageChecksum(sum, pgno, page)
+    if (sum[0] === sums.hi(pgno) && sum[1] === sums.lo(pgno)) continue
+    hi ^= (sum[0] as number) ^ sums.hi(pgno)
+    lo ^= (sum[1] as number) ^ sums.lo(pgno)
+    count += 1
+  }
+  return count > 0 && hi === 0 && lo === 0
 }

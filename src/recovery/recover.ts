@@ -16,7 +16,8 @@
  *      lead there, the commits of the WAL may, and are copied.
  *
  * The checksum alone does not tell whether the file is there: it is the XOR of the sums of all pages, and CRC-64 is
- * linear, so that two pages which change from one content they share to another leave it as it was.
+ * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
+ * compared, with the log and with the journal, wherever one of them has them.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -46,7 +47,7 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
-import { isHot, rollBack } from "./journal-rollback.ts"
+import { isHot, rollBack, undoesUnnoticed } from "./journal-rollback.ts"
 import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, readChainFile } from "./log-chain.ts"
 import { type SavedSums, takeSums } from "./saved-sums.ts"
@@ -107,7 +108,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
 }
 
 /**
- * The journal is rolled back only when the log does not lead to its last checksum without that. The journal of a
+ * The journal is rolled back when the log does not lead to its last checksum without that, or does so either way. The journal of a
  * transaction that was held back until its commit (capture/overlay.ts) was never synced: a power cut may have
  * torn it, and SQLite's checksum of a record looks at one byte in 200.
  */
@@ -165,17 +166,23 @@ function recoverContent(
   const synced = readSynced(dataDir.syncedPath(name))
   const chain = chainTo(last.file, ltx.list(), synced)
   const newest = readNewest(name, chain, summary, isSummed)
-  if (isSummed && hasAll(sums, newest)) {
-    cutToSize(database, summary)
-    return stateAfter(summary, sums)
-  }
+  const isWhole = isSummed && hasAll(sums, newest)
   for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
   if (isAt(sums, summary)) {
+    const journal = dataDir.path(name, "journal")
+    const { pageSize } = summary.header
+    if (undoesUnnoticed(journal, pageSize, sums, (pgno) => newest.has(pgno))) {
+      throw damaged(name, sums, last)
+    }
+    if (isWhole) {
+      cutToSize(database, summary)
+      return stateAfter(summary, sums)
+    }
     const state = replay(name, database, chain, last, log)
     writeSynced(dataDir.syncedPath(name), state.pos.txid)
     return state
   }
-  const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary)
+  const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary, newest)
   if (walSums === undefined) throw damaged(name, sums, last)
   log.info("copied pages from the WAL that are in no LTX file", { db: name })
   writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
@@ -187,12 +194,12 @@ function takeFromWal(
   path: string,
   database: BackedFile,
   summary: LtxSummary,
+  newest: ReadonlyMap<number, Sum>,
 ): PageChecksums | undefined {
   if (!fileExists("wal:open", path)) return undefined
-  const wanted = {
-    checksum: summary.trailer.postApplyChecksum,
-    pageSize: summary.header.pageSize,
-  }
+  const { pageSize } = summary.header
+  const isWanted = (sums: PageChecksums) => isAt(sums, summary) && hasAll(sums, newest)
+  const wanted = { isWanted, pageSize }
   const sums = sumPages(database, summary)
   if (!copyFromWal(path, database, sums, wanted)) return undefined
   cutToSize(database, summary)
@@ -242,7 +249,7 @@ function withoutLog(name: string, dataDir: DataDir, database: BackedFile): Histo
     )
   }
   const wal = dataDir.path(name, "wal")
-  const all = { checksum: undefined, pageSize: header.pageSize }
+  const all = { pageSize: header.pageSize }
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   return emptyHistoryState() // its first transaction will hold every page
 }

@@ -16,7 +16,7 @@ import { unlinkFile, writeBytesAt } from "../sys/file.ts"
 const sum = new Uint32Array(2)
 
 /**
- * Copies commits of the WAL into the database file, up to the one after which its checksum is `wanted`, or all
+ * Copies commits of the WAL into the database file, up to the one after which its pages are those wanted, or all
  * of them. False when there is no such commit; then nothing was written. `sums` are those of the file before,
  * and after, when it is true; else they are worth nothing.
  */
@@ -24,7 +24,7 @@ export function copyFromWal(
   path: string,
   database: BackedFile,
   sums: PageChecksums,
-  wanted: { readonly checksum: bigint | undefined; readonly pageSize: number },
+  wanted: { readonly isWanted?: (sums: PageChecksums) => boolean; readonly pageSize: number },
 ): boolean {
   using source = FileSource.open(path)
   if (source === undefined) return false
@@ -32,15 +32,14 @@ export function copyFromWal(
   if (reader.header?.pageSize !== wanted.pageSize) return false
   let frameCount = 0
   const pending = new Map<number, [hi: number, lo: number]>()
-  while ((frameCount === 0 || wanted.checksum === undefined) && reader.next()) {
+  while ((frameCount === 0 || wanted.isWanted === undefined) && reader.next()) {
     writePageChecksum(sum, reader.pgno, reader.page)
     pending.set(reader.pgno, [sum[0] as number, sum[1] as number])
     if (reader.commit === 0) continue
     sums.resize(reader.commit)
     for (const [pgno, [hi, lo]] of pending) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
     pending.clear()
-    if (wanted.checksum === undefined || sums.total === wanted.checksum)
-      frameCount = reader.frameCount
+    if (wanted.isWanted?.(sums) ?? true) frameCount = reader.frameCount
   }
   if (frameCount === 0) return false
   const again = new WalReader(source)

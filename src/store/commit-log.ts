@@ -21,6 +21,11 @@
  *     36  u32 run               a random number that all records of one run of a node have
  *     40  name of the database, UTF-8, padded to 8 bytes, and the LTX file
  *
+ * A record that could not be made durable is erased, durably, before anything else becomes so: the next transaction has
+ * its TXID, may bypass the log, and a recovery would put the record in its place. Until that works nothing is taken.
+ * When the node ends before, the record may be recovered: the last transaction of its database, whole, whose client
+ * was told of an I/O error, and which nobody has gone on without.
+ *
  * Numbers are little endian. Sequence, run and CRC tell a record from what was left behind it before. A
  * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
  */
@@ -72,7 +77,10 @@ export interface TransactionWriter {
 
 /** Where transactions go. */
 export interface TransactionLog {
-  /** The LTX file of the last transaction is there for others when this returns. */
+  /**
+   * The LTX file of the last transaction is there for others when this returns, and nothing is left of one that was
+   * refused. To be called before a transaction is made durable without the log.
+   */
   materialize(): void
   /** Nothing of the past is needed any more to recover; see CommitLog.clear(). */
   clear(): void
@@ -95,6 +103,7 @@ export interface CommitLogOptions {
 /** Two, since the bytes of the last transaction are needed until its LTX file is made. */
 const records = [allocate(RECORD_SIZE_MAX + 4096), allocate(RECORD_SIZE_MAX + 4096)] as const
 const crc = new Crc64()
+const emptyHeader = allocate(RECORD_HEADER_SIZE)
 
 /** An LTX file that is to be made: `size` bytes at `start` of a record. */
 interface PendingFile {
@@ -113,6 +122,7 @@ export class CommitLog implements TransactionLog {
   readonly #run = randomBytes(4).readUInt32LE()
   #sequence: bigint
   #pending: PendingFile | undefined
+  #isRefusedThere = false // at the end of the log there may be the record of a transaction that was refused
 
   constructor(options: CommitLogOptions) {
     this.#options = options
@@ -168,6 +178,7 @@ export class CommitLog implements TransactionLog {
    * is safe in the log, and is tried again before the next one, which is refused if it fails again.
    */
   materialize(): void {
+    if (this.#isRefusedThere) this.#eraseRefused()
     const pending = this.#pending
     if (pending === undefined) return
     const { record, path, start, size } = pending
@@ -189,9 +200,8 @@ export class CommitLog implements TransactionLog {
   clear(): void {
     this.materialize()
     syncFileSystem("log:syncfs", this.#options.root)
-    records[0].bytes.fill(0, 0, RECORD_HEADER_SIZE)
     for (const fd of this.#segments) {
-      writeAt("log:clear", fd, records[0].address, RECORD_HEADER_SIZE, 0)
+      writeAt("log:clear", fd, emptyHeader.address, RECORD_HEADER_SIZE, 0)
       syncData("log:clear-fsync", fd)
     }
     this.#offset = 0
@@ -226,21 +236,23 @@ export class CommitLog implements TransactionLog {
       writeAt("log:write", fd, record.address, size, this.#offset)
       syncData("log:fsync", fd)
     } catch (error) {
-      this.#erase(record, fd)
+      this.#isRefusedThere = true
+      try {
+        this.#eraseRefused()
+      } catch {
+        // A disk that takes neither. It is tried again.
+      }
       throw error
     }
     this.#offset += roundUp(size)
     this.#sequence += 1n
   }
 
-  /** The client is told that it failed: a restart must not find the record. The next record overwrites it anyway. */
-  #erase(record: Region, fd: Fd): void {
-    record.bytes.fill(0, 0, RECORD_HEADER_SIZE)
-    try {
-      writeAt("log:erase", fd, record.address, RECORD_HEADER_SIZE, this.#offset)
-    } catch {
-      // A disk that takes neither: what a crash would find then is a transaction whose outcome is unknown.
-    }
+  #eraseRefused(): void {
+    const fd = this.#segments[this.#segment] as Fd
+    writeAt("log:erase", fd, emptyHeader.address, RECORD_HEADER_SIZE, this.#offset)
+    syncData("log:erase-fsync", fd)
+    this.#isRefusedThere = false
   }
 }
 

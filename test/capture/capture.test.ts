@@ -299,6 +299,30 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
     expect(Buffer.compare(client.db.content("database"), CREATED)).toBe(0)
   })
 
+  // After a power cut without the journal nothing else would bring these pages back.
+  test.each(["DELETE", "TRUNCATE", "PERSIST"] as const)(
+    "Capture has what was written through on the disk before its journal ends by %s",
+    (how) => {
+      using client = new RollbackClient()
+      client.commit(EMPTY, CREATED, PAGE_SIZE)
+      using _full = fillOverlays()
+      client.begin(PAGE_SIZE)
+      client.writeChanges(CREATED, GROWN, PAGE_SIZE)
+      client.writeChanges(GROWN, CREATED, PAGE_SIZE)
+      client.db.calls.length = 0
+      client.db.database.failing.set("sync", Errno.EIO)
+      expect(() => client.end(how)).toThrow(/input\/output/)
+      expect(client.capture.isHalfWritten).toBe(true)
+      expect(client.db.calls).toEqual([])
+      client.db.database.failing.clear()
+      client.end(how)
+      expect(client.db.calls[0]).toBe("database sync")
+      client.commit(CREATED, GROWN, PAGE_SIZE, how)
+      expect(client.db.calls.filter((call) => call === "database sync").length).toBe(2)
+      expect(Buffer.compare(client.db.replay(), GROWN)).toBe(0)
+    },
+  )
+
   test("Capture.freeze() waits for the end of a transaction that is in the file", () => {
     using client = new RollbackClient()
     client.commit(EMPTY, CREATED, PAGE_SIZE)

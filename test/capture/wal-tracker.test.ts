@@ -377,6 +377,83 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.check()
   })
 
+  // Its frames were spilled before the WAL changed hands: so many, and so many came from the other thread.
+  test.each([
+    [1, 0],
+    [5, 0],
+    [5, 1],
+    [5, 4],
+    [5, 5], // the next frame of the writer is in the right place, by chance
+    [5, 9],
+  ])(
+    "WalTracker refuses a writer with %p spilled frames that goes on after the WAL has changed hands, with %p others",
+    (spilledCount, otherCount) => {
+      using fixture = begin(3)
+      const { wal, writer } = fixture
+      const pages = (byte: number, count: number) =>
+        Array.from({ length: count }, (_, index) => page(1 + (index % 3), byte + index))
+      wal.putAll(writer.frames([page(1, 0xa1)], 3))
+      const spilled = writer.frames(pages(0x20, spilledCount), 0)
+      wal.putAll(spilled)
+      const other = new WalWriter(PAGE_SIZE)
+      wal.putAll(other.frames([page(1, 0xa1)], 3))
+      const others = otherCount === 0 ? [] : other.frames(pages(0x60, otherCount), 3)
+      wal.putAll(others)
+      const txid = wal.txid
+      wal.changeHands()
+      const expected = wal.db.replay()
+      const commit = writer.frames([page(2, 0x77), page(3, 0x77)], 3)
+      expect(() => wal.putAll(commit)).toThrow(/has to begin anew/)
+      // Pages that are changed once more go to their frames, and all headers are made anew.
+      for (const { offset, bytes } of spilled.slice(1)) {
+        if (bytes.length === WAL_FRAME_HEADER_SIZE) continue
+        expect(() => wal.put({ offset, bytes: filled(9) })).toThrow(/has to begin anew/)
+      }
+      const headers = [...spilled, ...commit].filter(({ bytes }) => bytes.length < PAGE_SIZE)
+      expect(() => wal.putAll(headers)).toThrow(/has to begin anew/)
+      expect(wal.txid).toBe(txid)
+      expect(Buffer.compare(wal.db.replay(), expected)).toBe(0)
+      // The next writer is one that knows.
+      expect(wal.putAll(other.frames([page(3, 0xc3)], 3))).toBe(1)
+      expect(wal.db.replay()[2 * PAGE_SIZE]).toBe(0xc3)
+      wal.check()
+    },
+  )
+
+  test("WalTracker tells who takes the WAL over whether a transaction that has not ended may have frames in it", () => {
+    using fixture = begin(3)
+    const { wal, writer } = fixture
+    const hasSpilled = () => wal.tracker.handOver()?.hasSpilled
+    wal.putAll(writer.frames([page(1, 0xa1)], 3))
+    expect(hasSpilled()).toBe(false)
+    const spilled = writer.frames([page(2, 0xa2), page(3, 0xa3)], 0)
+    for (const write of spilled) {
+      wal.put(write)
+      expect(hasSpilled()).toBe(true)
+    }
+    wal.changeHands()
+    expect(hasSpilled()).toBe(true) // whoever had it meanwhile
+    writer.frameCount = 1
+    wal.putAll(writer.frames([page(3, 0xc3)], 3))
+    expect(hasSpilled()).toBe(false)
+    wal.db.transactions.failures = 1
+    expect(() => wal.putAll(writer.frames([page(1, 0xd1)], 3))).toThrow(/no space left/)
+    expect(hasSpilled()).toBe(true)
+  })
+
+  test("WalTracker refuses frames without a header, as a writer goes on with that has begun the log in other hands", () => {
+    using wal = new TrackedWal(pagesUpTo(3), PAGE_SIZE)
+    const writer = new WalWriter(PAGE_SIZE)
+    wal.put(writer.header)
+    wal.putAll(writer.frames([page(1, 0xa1), page(2, 0xa2)], 0))
+    wal.changeHands()
+    expect(() => wal.putAll(writer.frames([page(3, 0xa3)], 3))).toThrow(/has to begin anew/)
+    expect(firstBytes(wal.db.replay())).toEqual([1, 2, 3])
+    wal.put(writer.restart(2))
+    expect(wal.putAll(writer.frames([page(1, 0xb1)], 3))).toBe(1)
+    wal.check()
+  })
+
   test("WalTracker lets a log start over that came from another thread and is in the database file", () => {
     using fixture = begin(2)
     const { wal, writer } = fixture

@@ -8,13 +8,18 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { completeKept, keepHistory } from "../../src/diverged/kept-history.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { readLtxFile } from "../../src/store/ltx-file.ts"
 import { integrityProblems } from "../../src/sys/sqlite.ts"
-import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
+import { withByte } from "../support/bytes.ts"
+import {
+  type DatabaseFixture,
+  DataDirectory,
+  FIXTURE_PAGE_SIZE,
+} from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
 
 let data: DataDirectory
@@ -24,8 +29,12 @@ let name: string
 beforeEach(() => {
   data = new DataDirectory()
   app = data.database("app.db", 3)
-  const { header, trailer } = readLtxFile(app.ltxPath(3))
-  const pos = { txid: 3n, checksum: trailer.postApplyChecksum }
+  keep(3)
+})
+
+function keep(txid: number): void {
+  const { header, trailer } = readLtxFile(app.ltxPath(txid))
+  const pos = { txid: BigInt(txid), checksum: trailer.postApplyChecksum }
   const facts = {
     database: "app.db",
     pos,
@@ -38,7 +47,8 @@ beforeEach(() => {
   const dataDir = new DataDir(data.root)
   name = keepHistory(dataDir, facts).label
   completeKept(dataDir, name)
-})
+}
+
 afterEach(() => data[Symbol.dispose]())
 
 async function litefs(...args: string[]) {
@@ -114,6 +124,49 @@ describe("litefs diverged export", () => {
       expect(integrityProblems(output, 10)).toEqual([])
     },
   )
+
+  /** A history of two more pages that a second transaction has changed alike, and whose file has the first. */
+  function keepEqualChange(): Uint8Array {
+    const image = app.read("database")
+    const pages = (byte: number) => new Uint8Array(2 * FIXTURE_PAGE_SIZE).fill(byte)
+    app.capture(Buffer.concat([image, pages(1)]))
+    writeFileSync(app.path("database"), Buffer.concat([image, pages(1)]))
+    writeFileSync(app.path("synced"), "0000000000000004\n")
+    app.capture(Buffer.concat([image, pages(2)]))
+    const [before, after] = [4, 5].map((txid) => readLtxFile(app.ltxPath(txid)))
+    expect(after?.trailer.postApplyChecksum).toBe(before?.trailer.postApplyChecksum as bigint)
+    keep(5)
+    return Buffer.concat([image, pages(2)])
+  }
+
+  test("replays what is not in the file, also when the checksum does not tell", async () => {
+    const wanted = keepEqualChange()
+    const output = join(data.root, "out.db")
+    expect((await litefs("export", ...inData(), name, output)).code).toBe(0)
+    expect(Buffer.compare(readFileSync(output), wanted)).toBe(0)
+  })
+
+  test("replays no transaction after the position, which was refused", async () => {
+    keep(3)
+    const wanted = readFileSync(app.path("database"))
+    app.commit("INSERT INTO t(a) VALUES('refused')")
+    const kept = join(data.root, "diverged", name, "ltx", basename(app.ltxPath(4)))
+    writeFileSync(kept, readFileSync(app.ltxPath(4)))
+    const output = join(data.root, "out.db")
+    expect((await litefs("export", ...inData(), name, output)).code).toBe(0)
+    expect(Buffer.compare(readFileSync(output), wanted)).toBe(0)
+  })
+
+  test("does without a log that is damaged when the file sums to the position", async () => {
+    const kept = join(data.root, "diverged", name)
+    const path = join(kept, "ltx", basename(app.ltxPath(2)))
+    const bytes = readFileSync(path)
+    rmSync(path)
+    writeFileSync(path, withByte(bytes, 150, 0xff ^ (bytes[150] as number)))
+    const output = join(data.root, "out.db")
+    expect((await litefs("export", ...inData(), name, output)).code).toBe(0)
+    expect(Buffer.compare(readFileSync(output), readFileSync(app.path("database")))).toBe(0)
+  })
 
   test("takes the beginning of a name, if it is the only one", async () => {
     const output = join(data.root, "out.db")

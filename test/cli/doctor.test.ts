@@ -12,6 +12,7 @@ import {
   FIXTURE_PAGE_SIZE,
 } from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
+import { hotJournal } from "../support/hot-journal.ts"
 
 let data: DataDirectory
 
@@ -434,6 +435,53 @@ describe("litefs doctor of the database file", () => {
     app.save()
     const { code, report: given } = await report()
     expect({ code, codes: problems(given) }).toEqual({ code: 1, codes: ["database-behind"] })
+  })
+
+  test("a hot journal of a transaction that has changed two pages equally, which the checksum cannot tell", async () => {
+    const app = data.database("app.db", 2)
+    const image = app.read("database")
+    const pages = (byte: number) => new Uint8Array(2 * FIXTURE_PAGE_SIZE).fill(byte)
+    app.capture(Buffer.concat([image, pages(7)]))
+    const wanted = Buffer.concat([image, pages(7)])
+    wanted[99] = (wanted[99] as number) + 1
+    app.capture(wanted)
+    rmSync(app.ltxPath(3))
+    const changed = Buffer.from(wanted)
+    changed.set(pages(8), image.length)
+    writeFileSync(app.path("database"), changed)
+    const first = image.length / FIXTURE_PAGE_SIZE + 1
+    const before = pages(7).subarray(FIXTURE_PAGE_SIZE)
+    const journal = hotJournal(
+      first + 1,
+      new Map([
+        [first, before],
+        [first + 1, before],
+      ]),
+    )
+    writeFileSync(app.path("journal"), journal)
+    writeFileSync(app.path("synced"), "0000000000000004\n")
+    await report("--repair")
+    expect(Buffer.compare(app.read("database"), wanted)).toBe(0)
+  })
+
+  test.each([
+    ["of which the log has both", true],
+    ["of which the log has the first", false],
+  ])("two commits of a WAL with the same checksum, %s", async (_, hasBoth) => {
+    const app = data.database("app.db", 3, "wal")
+    const content = (digit: number) => `replace(hex(zeroblob(200)), '0', '${digit}')`
+    app.commit(`CREATE TABLE e(a); INSERT INTO e VALUES(${content(1)}), (${content(1)})`)
+    app.commit("INSERT INTO t(a) VALUES(1)")
+    let wanted = app.sqlite.database.serialize()
+    app.sqlite.run(`UPDATE e SET a = ${content(2)}`)
+    if (hasBoth) {
+      app.capture()
+      wanted = app.sqlite.database.serialize()
+    }
+    app.save()
+    for (const txid of [1, 2, 3]) rmSync(app.ltxPath(txid)) // as the original does
+    await report("--repair")
+    expect(Buffer.compare(app.read("database"), wanted)).toBe(0)
   })
 
   test("a synced TXID beyond the log", async () => {

@@ -1,10 +1,13 @@
-import { describe, expect, test } from "bun:test"
+import { afterEach, describe, expect, test } from "bun:test"
 import { mkdirSync, readFileSync, rmSync } from "node:fs"
-import { readCommitLog } from "../../src/recovery/commit-log-recovery.ts"
-import { directLog, SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { openCommitLog, readCommitLog } from "../../src/recovery/commit-log-recovery.ts"
+import { type CommitLog, directLog, SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { Errno } from "../../src/sys/errno.ts"
+import { setFaults } from "../../src/sys/faults.ts"
 import { withFaults } from "../support/faulty-log.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { testRandom } from "../support/random.ts"
+import { RecordedLog } from "../support/recorded-log.ts"
 
 const random = testRandom()
 
@@ -177,6 +180,67 @@ describe("CommitLog", () => {
     expect(txidsOf(directory)).toEqual([])
     await withFaults("log:fsync#1=EIO,log:erase#1=EIO", request)
     expect(txidsOf(directory)).toEqual([1]) // a disk that takes neither
+  })
+
+  describe("after a refused transaction whose record could not be erased", () => {
+    /** It is there, and has the TXID 1, of which nothing else is. `failing` fails from then on. */
+    function refuse(directory: LogDirectory, failing: Set<string>): CommitLog {
+      const log = directory.open()
+      for (const op of ["log:fsync", "log:erase"]) failing.add(op)
+      setFaults({ check: (op) => (failing.has(op) ? Errno.EIO : 0) })
+      expect(() => commit(log, directory, 1, { bytes: transaction(1, 0xaa) })).toThrow(/input/)
+      expect(txidsOf(directory)).toEqual([1])
+      return log
+    }
+
+    afterEach(() => setFaults(undefined))
+
+    test.each([
+      ["small", transaction(1, 0xbb)],
+      ["too large for the log", new Uint8Array(2 * LARGE.length).fill(9)],
+    ])("CommitLog takes nothing until it is, and then one that is %s", (_, bytes) => {
+      using directory = new LogDirectory("app.db")
+      const failing = new Set<string>()
+      const log = refuse(directory, failing)
+      failing.delete("log:fsync")
+      const refused = () => {
+        const writer = log.begin("app.db", 1n, directory.ltxPath("app.db", 1))
+        writer.append(bytes)
+        expect(() => writer.commit()).toThrow(/input/)
+        writer.discard()
+      }
+      refused()
+      expect(() => log.materialize()).toThrow(/input/)
+      expect(directory.has("app.db", 1)).toBe(false)
+      failing.delete("log:erase")
+      failing.add("log:erase-fsync")
+      refused()
+      failing.clear()
+      commit(log, directory, 1, { bytes })
+      const options = { isFree: () => true, onFull: () => {} }
+      openCommitLog(directory.dataDir, new RecordedLog().logger, options).close() // as after a kill
+      expect(Buffer.compare(readFileSync(directory.ltxPath("app.db", 1)), bytes)).toBe(0)
+    })
+
+    test("CommitLog.materialize() erases it, for one that is made durable elsewhere", () => {
+      using directory = new LogDirectory("app.db")
+      const failing = new Set<string>()
+      const log = refuse(directory, failing)
+      failing.clear()
+      log.materialize()
+      expect(txidsOf(directory)).toEqual([])
+      expect(directory.has("app.db", 1)).toBe(false)
+    })
+
+    test("a recovery may find it, and then it is whole", () => {
+      using directory = new LogDirectory("app.db")
+      refuse(directory, new Set())
+      setFaults(undefined)
+      const options = { isFree: () => true, onFull: () => {} }
+      openCommitLog(directory.dataDir, new RecordedLog().logger, options).close()
+      const found = readFileSync(directory.ltxPath("app.db", 1))
+      expect(Buffer.compare(found, transaction(1, 0xaa))).toBe(0)
+    })
   })
 
   test.each(["ltx:open#1=EIO", "ltx:write#1=ENOSPC"])(

@@ -22,7 +22,7 @@ export class RecoveredNode {
   readonly states: RecoveredDatabases
   readonly #lock: Fd
   readonly #commitLog: CommitLog
-  readonly #directory: Directory
+  readonly directory: Directory
 
   /** Throws when the node would not start. */
   static start(root: string, log: Logger): RecoveredNode {
@@ -67,13 +67,13 @@ export class RecoveredNode {
       halts: { ask() {}, giveBack() {} },
       forwarding: undefined,
     }
-    this.#directory = new Directory(context, this.states)
+    this.directory = new Directory(context, this.states)
   }
 
   /** Leaves the databases ready for a quick start. Throws when the commit log could not be emptied. */
   stop(): void {
     try {
-      this.#directory.databases.settle()
+      this.directory.databases.settle()
       this.#commitLog.clear()
     } finally {
       this.kill()
