@@ -12,7 +12,7 @@ import { MEMORY } from "../test/support/node.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
-import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { sweep } from "../test/torture/fault-sweep.ts"
 import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
@@ -24,6 +24,7 @@ import { readers } from "../test/torture/readers.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
+import { noSweepResult } from "../test/torture/sweep.ts"
 
 const KINDS = [
   "client",

@@ -11,10 +11,11 @@ import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/cl
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
-import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
+import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
 import { MODES } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
+import { noSweepResult } from "../torture/sweep.ts"
 
 const random = testRandom()
 
