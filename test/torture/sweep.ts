@@ -8,7 +8,8 @@ import type { Mode } from "./model.ts"
  * `lifted`: from the call on, until the fault is lifted. `untidy`: once, and from then on nothing can be cleared away
  * either. `kill`: the process ends there.
  */
-export type Duration = "once" | "lifted" | "untidy" | "kill"
+export const DURATIONS = ["once", "lifted", "untidy", "kill"] as const
+export type Duration = (typeof DURATIONS)[number]
 
 export interface Fault extends Call {
   readonly errno: "EIO" | "ENOSPC"

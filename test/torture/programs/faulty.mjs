@@ -7,6 +7,7 @@
 //   {do: "check", path}        answers {rows, problems}
 //   {do: "make", path, mode}   answers {problem}: a database with the row 1, of pages of `pageSize`
 //   {do: "add", path, n}       answers {problem}: one transaction; with `count` and `size` so many blobs of that size too
+//   {do: "checkpoint", path}   answers {problem}
 //   {do: "drop", path}         answers {problem}
 //   {do: "hold", paths}        opens them, and reads
 //   {do: "held"}               answers {held: [{rows, problems}]}, of the connections that hold has opened
@@ -137,6 +138,16 @@ function add({ path, n, count = 0, size = 0 }) {
   return {}
 }
 
+function checkpoint({ path }) {
+  const db = new Database(path, { timeout: TIMEOUT_MS })
+  try {
+    db.pragma("wal_checkpoint(truncate)")
+  } finally {
+    db.close()
+  }
+  return {}
+}
+
 const connections = []
 
 function hold({ paths }) {
@@ -178,6 +189,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     else if (what === "check") answer = check(path)
     else if (what === "make") answer = make(request)
     else if (what === "add") answer = add(request)
+    else if (what === "checkpoint") answer = checkpoint(request)
     else if (what === "hold") answer = hold(request)
     else if (what === "held") answer = held()
     else if (what === "release") answer = release()
