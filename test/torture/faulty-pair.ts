@@ -106,7 +106,8 @@ export class FaultyPair {
 
   /** Does what the log says since the last time, when it says so. */
   async restartIfTold(): Promise<boolean> {
-    if (!/restart litefs/.test(this.node.output.slice(this.#logStart))) return false
+    if (!/restart litefs|database is unavailable/.test(this.node.output.slice(this.#logStart)))
+      return false
     await this.node.stop()
     await this.restart()
     return true

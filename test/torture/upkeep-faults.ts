@@ -38,6 +38,8 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   }
 }
 
+const TIDY_MS_MAX = 10_000
+
 class Upkeep implements Target {
   readonly #pair: FaultyPair
   readonly #options: UpkeepOptions
@@ -67,8 +69,8 @@ class Upkeep implements Target {
     const pair = this.#pair
     for (let time = 0; time < 2; time++) {
       const database = pair.newDatabase()
-      const before = await this.#operation.prepare(pair, database)
-      await this.#hold(database, before)
+      const prepared = await this.#operation.prepare(pair, database)
+      const before = await this.#ready(database, prepared)
       pair.faults.forget()
       const outcome = await this.#operation.act(pair, database, before)
       if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
@@ -86,8 +88,7 @@ class Upkeep implements Target {
     const pair = this.#pair
     const { at } = this.#options
     const database = pair.newDatabase()
-    const before = await this.#operation.prepare(pair, database)
-    await this.#hold(database, before)
+    const before = await this.#ready(database, await this.#operation.prepare(pair, database))
     pair.begin(fault)
     const outcome = await this.#operation.act(pair, database, before)
     if (at === "replica") await pair.comeTo(database, fault.duration)
@@ -96,8 +97,7 @@ class Upkeep implements Target {
     await pair.restartIfTold()
     const found = await this.#check(database, outcome, !isKilled)
     // What was refused is possible now.
-    await this.#hold(database, found)
-    const again = await this.#operation.act(pair, database, found)
+    const again = await this.#operation.act(pair, database, await this.#ready(database, found))
     if (again.problem !== undefined) throw new Error(`again: ${again.problem}`)
     await this.#operation.settle?.(pair)
     const { rows } = await this.#goOn(database, await this.#check(database, again, true))
@@ -109,7 +109,6 @@ class Upkeep implements Target {
     const pair = this.#pair
     const { reaps = false, settle } = this.#operation
     await pair.ask("release", pair.primary, "")
-    for (const node of [pair.primary, pair.replica]) node.output
     await pair.restartBoth()
     await settle?.(pair)
     for (const [database, content] of this.#kept) {
@@ -121,8 +120,7 @@ class Upkeep implements Target {
     }
     for (const node of [pair.primary, pair.replica]) {
       if (/level=error/.test(node.output)) throw new Error("it complains")
-      const strays = straysIn(node)
-      if (strays.length > 0) throw new Error(`there is left: ${strays}`)
+      await this.#untilTidy(node)
     }
     if (!reaps) return
     for (const node of [pair.replica, pair.primary]) {
@@ -131,14 +129,27 @@ class Upkeep implements Target {
     }
   }
 
-  /** Clients that have it open, and have read it, on both nodes. */
-  async #hold(database: string, content: Content): Promise<void> {
+  /** What a start has left to look at is looked at, which makes files for a while. */
+  async #untilTidy(node: TestNode): Promise<void> {
+    const deadline = Date.now() + TIDY_MS_MAX
+    for (;;) {
+      const strays = straysIn(node)
+      if (strays.length === 0) return
+      if (Date.now() > deadline) throw new Error(`there is left: ${strays}`)
+      await Bun.sleep(20)
+    }
+  }
+
+  /** Clients have it open on both nodes, and have read it. */
+  async #ready(database: string, content: Content): Promise<Content> {
     const pair = this.#pair
-    if (content.length === 0) return
-    await pair.caughtUp(database)
-    const paths = [pair.primary, pair.replica].map(({ mount }) => join(mount, database))
-    const { problem } = await pair.ask("hold", pair.primary, database, { paths })
-    if (problem !== undefined) throw new Error(`cannot read: ${problem}`)
+    if (content.length > 0) {
+      await pair.caughtUp(database)
+      const paths = [pair.primary, pair.replica].map(({ mount }) => join(mount, database))
+      const { problem } = await pair.ask("hold", pair.primary, database, { paths })
+      if (problem !== undefined) throw new Error(`cannot read: ${problem}`)
+    }
+    return (await this.#operation.ready?.(pair, database, content)) ?? content
   }
 
   async #check(database: string, outcome: Outcome, isHeld: boolean): Promise<Content> {
@@ -149,7 +160,7 @@ class Upkeep implements Target {
     const said = problem === undefined ? "it said that it is done" : `it said ${problem}`
     expectContent(answer, problem === undefined ? done : notDone, said)
     const { rows } = answer
-    await pair.checkSame(database, this.#operation.reaps !== true)
+    await pair.checkSame(database, false) // what is durable elsewhere goes to the log with the next transaction
     const isRestarted = this.#operation.name === "restart"
     if (isHeld && !isRestarted) {
       const { held, problem } = await pair.ask("held", pair.primary, database)
@@ -170,7 +181,7 @@ class Upkeep implements Target {
     if (problem !== undefined) throw new Error(`it does not go on: ${problem}`)
     const found = await pair.ask("check", pair.primary, database)
     expectContent(found, [[...before, n]], "after another transaction")
-    await pair.caughtUp(database)
+    await pair.checkSame(database, this.#operation.reaps !== true)
     return found
   }
 }

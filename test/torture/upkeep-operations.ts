@@ -33,6 +33,8 @@ export interface Operation {
   readonly reaps?: boolean
   /** Without a fault. Returns the content. */
   prepare(pair: FaultyPair, database: string): Promise<Content>
+  /** Without a fault too, when clients have the database open. Returns the content. */
+  ready?(pair: FaultyPair, database: string, before: Content): Promise<Content>
   act(pair: FaultyPair, database: string, before: Content): Promise<Outcome>
   /** When the fault is lifted: everything is as other operations want it. */
   settle?(pair: FaultyPair): Promise<void>
@@ -116,7 +118,10 @@ async function exported(
     const response = await fetch(`${node.url}/export?name=${database}`, { signal: abort })
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
     added = await add(pair, database, { count: 3, size: 3000 })
-    writeFileSync(path, new Uint8Array(await response.arrayBuffer()))
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    const size = Number(response.headers.get("Content-Length"))
+    if (bytes.length < size) throw new Error(`${bytes.length} of ${size} bytes came`)
+    writeFileSync(path, bytes)
   } catch (error) {
     return { problem: String(error), added }
   }
@@ -225,7 +230,8 @@ const reaping: Operation = {
     // More than a replica leaves in its WAL; what is in there is needed.
     const some = await add(pair, database, { count: 15, size: 40_000 })
     if (some.problem !== undefined) return some
-    await pair.caughtUp(database)
+    const behind = await until("caught up", pair.node, () => pair.isSame(database))
+    if (behind !== undefined) return { ...some, problem: behind }
     const last = await add(pair, database)
     await pair.ask("checkpoint", pair.primary, database)
     const isGone = () => first === undefined || firstLtx(pair.node, database) !== first
@@ -256,8 +262,8 @@ const checkpointing: Operation = {
   async act(pair, database) {
     const first = await add(pair, database, { count: 15, size: 40_000 })
     if (first.problem !== undefined) return first
-    await pair.caughtUp(database)
-    return add(pair, database)
+    const behind = await until("caught up", pair.node, () => pair.isSame(database))
+    return behind === undefined ? add(pair, database) : { ...first, problem: behind }
   },
 }
 
@@ -269,11 +275,15 @@ const catchingUp: Operation = {
   async prepare(pair, database) {
     await make(pair, database)
     await pair.caughtUp(database)
+    return [1]
+  },
+  async ready(pair, database, before) {
     pair.link?.refuse()
     pair.link?.cut()
-    for (let n = 2; n <= 12; n++)
+    const added = Array.from({ length: 11 }, () => nextRow++)
+    for (const n of added)
       expectDone(await pair.ask("add", pair.primary, database, { n, count: 1, size: 500 }))
-    return [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    return [...before, ...added]
   },
   async act(pair, database, before) {
     pair.link?.heal()
