@@ -69,7 +69,7 @@ const { values } = parseArgs({
     at: { type: "string" }, // the node that has faults
     call: { type: "string" }, // faults of calls with this in their name
     part: { type: "string" }, // 2/8: the second of eight parts of all faults
-    operation: { type: "string" }, // of upkeep: those with this in their name
+    operation: { type: "string" }, // of upkeep: the one of that name
   },
 })
 
@@ -234,7 +234,7 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   }
   try {
     if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill"] })
-    else await upkeepFaults({ ...how, durations: DURATIONS, operation: values.operation ?? "" })
+    else await upkeepFaults({ ...how, durations: DURATIONS, operation: values.operation })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
     const { faults, hits, left, ops, calls, restarts } = result

@@ -7,11 +7,14 @@
  *    database open see that content.
  * 3. The operation succeeds when it is done again, and the database takes the next transaction.
  * 4. When both nodes are started again, everything is there, nothing else is left, and nobody complains.
+ *
+ * Beside those of the primary, commands on its data directory have faults (command-faults.ts).
  */
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { output, start } from "../support/client.ts"
 import { PROGRAM, type Scope, type TestNode } from "../support/node.ts"
+import { COMMANDS, CommandFaults } from "./command-faults.ts"
 import { FaultyPair } from "./faulty-pair.ts"
 import type { Answer } from "./line-worker.ts"
 import { type Fault, faultsOf, type SweepOptions, sweepTargets, type Target } from "./sweep.ts"
@@ -20,15 +23,20 @@ import { type Content, OPERATIONS, type Operation, type Outcome } from "./upkeep
 export interface UpkeepOptions extends SweepOptions {
   /** Which node has the faults. */
   readonly at: "primary" | "replica"
-  /** Those with this in their name. */
-  readonly operation?: string
+  /** The one of that name; without one all. */
+  readonly operation?: string | undefined
 }
 
 export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
-  const { at, operation: wanted = "" } = options
-  const chosen = OPERATIONS.filter(
-    ({ name, at: nodes }) => name.includes(wanted) && nodes.includes(at),
-  )
+  const { at, operation: wanted } = options
+  const isChosen = ({ name }: { readonly name: string }) => wanted === undefined || name === wanted
+  const commands = at === "primary" ? COMMANDS.filter(isChosen) : []
+  for (const command of commands) {
+    await sweepTargets(options, command.name, (scope) =>
+      CommandFaults.start(scope, options, command),
+    )
+  }
+  const chosen = OPERATIONS.filter((each) => isChosen(each) && each.at.includes(at))
   const deadline = Date.now() + options.limitMs
   for (const [index, operation] of chosen.entries()) {
     const limitMs = (deadline - Date.now()) / (chosen.length - index)
