@@ -19,6 +19,8 @@ export interface FaultyPairOptions extends Pick<SweepOptions, "mode" | "result">
   readonly flags?: readonly string[]
   /** Whether the replica reaches the primary over a link that can be cut. */
   readonly hasLink?: boolean
+  /** Whether a fault may keep the node from starting. */
+  readonly mayEnd?: boolean
 }
 
 export class FaultyPair {
@@ -100,6 +102,7 @@ export class FaultyPair {
       if (!(await within(ANSWER_MS_MAX, this.node.exited))) throw new Error("it was not killed")
       await this.restart()
     }
+    if (!this.node.isRunning && this.options.mayEnd === true) await this.restart()
     if (!this.node.isRunning) throw new Error("the daemon has ended")
     return isHit
   }

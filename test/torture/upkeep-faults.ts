@@ -55,9 +55,9 @@ class Upkeep implements Target {
   #kept: [database: string, content: Content][] = []
 
   static async start(scope: Scope, options: UpkeepOptions, operation: Operation): Promise<Upkeep> {
-    const { flags = [], hasLink = false } = operation
+    const { flags = [], hasLink = false, mayEnd = false } = operation
     return new Upkeep(
-      await FaultyPair.start(scope, { ...options, flags, hasLink }),
+      await FaultyPair.start(scope, { ...options, flags, hasLink, mayEnd }),
       options,
       operation,
     )
@@ -169,8 +169,7 @@ class Upkeep implements Target {
     expectContent(answer, problem === undefined ? done : notDone, said)
     const { rows } = answer
     await pair.checkSame(database, false) // what is durable elsewhere goes to the log with the next transaction
-    const isRestarted = this.#operation.name === "restart"
-    if (isHeld && !isRestarted) {
+    if (isHeld && this.#operation.mayEnd !== true) {
       const { held, problem } = await pair.ask("held", pair.primary, database)
       if (problem !== undefined) throw new Error(`one that had it open: ${problem}`)
       for (const [index, each] of (held ?? []).entries()) {

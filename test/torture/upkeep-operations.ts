@@ -27,6 +27,8 @@ export interface Operation {
   readonly at: readonly ("primary" | "replica")[]
   readonly flags?: readonly string[]
   readonly hasLink?: boolean
+  /** Whether a fault may keep the node from starting. */
+  readonly mayEnd?: boolean
   /** Only faults of these calls: others are those of another operation. */
   readonly calls?: RegExp
   /** LTX files are removed: the log does not start at the beginning. */
@@ -333,7 +335,7 @@ const borrowing: Operation = {
     const path = join(pair.replica.mount, database)
     const sql = `insert into tx values(${n}, 'borrowed')`
     const client = ["sqlite3", "-bail", "-cmd", ".timeout 5000", path, sql]
-    const words = ["flock", "-w", "5", `${path}-lock`, ...client]
+    const words = ["flock", "-w", "15", `${path}-lock`, ...client]
     const { code, stderr } = await start(words, { limitMs: LIMIT_MS }).ended
     const problem = code === 0 ? undefined : `exit code ${code}: ${stderr}`
     return { problem, done: [[...before, n]], notDone: [before, [...before, n]] }
@@ -344,6 +346,7 @@ const borrowing: Operation = {
 const restarting: Operation = {
   name: "restart",
   at: ["primary", "replica"],
+  mayEnd: true,
   async prepare(pair, database) {
     await make(pair, database)
     await pair.caughtUp(database)
