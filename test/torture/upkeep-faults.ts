@@ -102,8 +102,8 @@ class Upkeep implements Target {
     if (at === "replica") await pair.comeTo(database, fault.duration)
     const isKilled = (await pair.lift(fault)) && fault.duration === "kill"
     await this.#operation.settle?.(pair)
-    await pair.restartIfTold()
-    const found = await this.#check(database, outcome, !isKilled)
+    const isRestarted = (await pair.restartIfTold()) || isKilled
+    const found = await this.#check(database, outcome, !isRestarted)
     // What was refused is possible now.
     const again = await this.#operation.act(pair, database, await this.#ready(database, found))
     if (again.problem !== undefined) throw new Error(`again: ${again.problem}`)
@@ -164,12 +164,13 @@ class Upkeep implements Target {
     const pair = this.#pair
     const { problem, done, notDone } = outcome
     let answer = await pair.ask("check", pair.primary, database)
-    if (await pair.restartIfTold()) answer = await pair.ask("check", pair.primary, database)
+    const isRestarted = await pair.restartIfTold()
+    if (isRestarted) answer = await pair.ask("check", pair.primary, database)
     const said = problem === undefined ? "it said that it is done" : `it said ${problem}`
     expectContent(answer, problem === undefined ? done : notDone, said)
     const { rows } = answer
     await pair.checkSame(database, false) // what is durable elsewhere goes to the log with the next transaction
-    if (isHeld && this.#operation.mayEnd !== true) {
+    if (isHeld && !isRestarted && this.#operation.mayEnd !== true) {
       const { held, problem } = await pair.ask("held", pair.primary, database)
       if (problem !== undefined) throw new Error(`one that had it open: ${problem}`)
       for (const [index, each] of (held ?? []).entries()) {

@@ -27,7 +27,7 @@ export interface Operation {
   readonly at: readonly ("primary" | "replica")[]
   readonly flags?: readonly string[]
   readonly hasLink?: boolean
-  /** Whether a fault may keep the node from starting. */
+  /** Whether a fault may end the node, or keep it from starting. */
   readonly mayEnd?: boolean
   /** Only faults of these calls: others are those of another operation. */
   readonly calls?: RegExp
@@ -298,6 +298,7 @@ const catchingUp: Operation = {
 const handingOver: Operation = {
   name: "handoff",
   at: ["primary", "replica"],
+  mayEnd: true, // when it cannot be what it is to be
   flags: ["--candidate"],
   async prepare(pair, database) {
     await make(pair, database)
