@@ -12,7 +12,7 @@ import { MEMORY } from "../test/support/node.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
-import { noSweepResult, sweep } from "../test/torture/fault-sweep.ts"
+import { sweep } from "../test/torture/fault-sweep.ts"
 import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
@@ -24,6 +24,8 @@ import { readers } from "../test/torture/readers.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
+import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
+import { upkeepFaults } from "../test/torture/upkeep-faults.ts"
 
 const KINDS = [
   "client",
@@ -33,6 +35,7 @@ const KINDS = [
   "shrink",
   "faults",
   "starts",
+  "upkeep",
   "power",
   "lockpage",
   "proxy",
@@ -66,6 +69,7 @@ const { values } = parseArgs({
     at: { type: "string" }, // the node that has faults
     call: { type: "string" }, // faults of calls with this in their name
     part: { type: "string" }, // 2/8: the second of eight parts of all faults
+    operation: { type: "string" }, // of upkeep: the one of that name
   },
 })
 
@@ -78,6 +82,7 @@ const GOALS: Record<Kind, number> = {
   shrink: SHRINK_ROUNDS,
   faults: values.at === undefined ? 2 : 1, // on the primary, on the replica
   starts: values.at === undefined ? 2 : 1,
+  upkeep: values.at === undefined ? 2 : 1,
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
@@ -173,6 +178,7 @@ async function runRound(job: Job): Promise<void> {
     } else if (kind === "faults") await sweepAll(job, random, mode)
     else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
     else if (kind === "starts") await failStarts(job, random, mode)
+    else if (kind === "upkeep") await sweepAll(job, random, mode)
     else if (kind === "lockpage") {
       await lockPage({ mode, pageSize: LOCK_PAGE_SIZES[(job.rounds - 1) % 2] ?? 65536 })
     } else await cutPower(job, random, mode)
@@ -219,25 +225,27 @@ function shareMs(): number {
 async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = nodeOf(job)
   const result = noSweepResult()
-  const durations = ["once", "lifted", "kill"] as const
   const limitMs = shareMs()
   const startMs = Date.now()
   const onFailure = failureOf(job, random, at)
   const how = {
-    ...{ durations, at, sample: Infinity, limitMs, scratch: MEMORY },
+    ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure },
     ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1") },
   }
   try {
-    await sweep({ random, mode, ...how, result, onFailure })
+    if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill"] })
+    else await upkeepFaults({ ...how, durations: DURATIONS, operation: values.operation })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
-    const { faults, hits, left, ops, restarts } = result
+    const { faults, hits, left, ops, calls, restarts } = result
     console.log(
-      `faults ${mode} on the ${at}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
+      `${job.kind} ${mode} on the ${at}: ${faults} faults, ${hits} of them at a call, of ${ops.size} kinds; ` +
         `${left} left for want of time, ${restarts} restarts, ${result.failures} failures, ` +
         `${((Date.now() - startMs) / 1000).toFixed(0)} s; failed commits that are there: ${unknown || "none"}`,
     )
     console.log(`calls: ${[...ops].sort().join(" ")}`)
+    const others = [...calls].filter((op) => !ops.has(op))
+    if (others.length > 0) console.log(`calls without a fault: ${others.sort().join(" ")}`)
   }
 }
 

@@ -36,7 +36,7 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
       return problem("stray", path, strayMeaning(name), {
         repair: {
           does: "moves it to damaged/",
-          run: (damaged) => void damaged.move(path, name),
+          run: (damaged) => moveIfThere(path, name, damaged), // a repair before may have used it up
         },
       })
     })

@@ -20,15 +20,21 @@ export async function handleExport(
   if (file === undefined) throw new LitefsError("not-found", "database not found")
   const news = new Gate() // room to write, or a closed connection
   for (const event of ["drain", "close"]) response.on(event, () => news.open())
-  response.writeHead(200, {
-    "Content-Type": "application/octet-stream",
-    "Content-Length": file.size,
-    "Litefs-Position": formatPos(file.pos),
-  })
-  for await (const part of file.parts) {
-    if (response.destroyed) return
-    response.write(part)
-    while (response.writableNeedDrain && !response.destroyed) await news.wait()
+  const parts = file.parts[Symbol.asyncIterator]()
+  try {
+    let part = await parts.next() // before the status, which is to say when nothing can be read
+    response.writeHead(200, {
+      "Content-Type": "application/octet-stream",
+      "Content-Length": file.size,
+      "Litefs-Position": formatPos(file.pos),
+    })
+    for (; part.done !== true; part = await parts.next()) {
+      if (response.destroyed) return
+      response.write(part.value)
+      while (response.writableNeedDrain && !response.destroyed) await news.wait()
+    }
+  } finally {
+    await parts.return?.() // the database is kept as it was no longer
   }
   response.end()
 }

@@ -129,14 +129,16 @@ export class IncomingFile {
 
   /** Reads a file that is stored: from memory, or from its place. */
   read(on: LtxHandler): void {
-    if (this.#spool !== undefined) {
-      const { minTxid, maxTxid } = this.header
-      readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
-      return
-    }
+    if (this.#spool !== undefined) return this.readStored(on)
     const decoder = new LtxDecoder({ header() {}, trailer() {}, ...on })
     for (const part of this.#parts) decoder.push(part)
     decoder.end()
+  }
+
+  /** As read(), also after complete(). */
+  readStored(on: LtxHandler): void {
+    const { minTxid, maxTxid } = this.header
+    readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
   }
 
   /** Of a file that is stored: it has its name in the log when this returns. Nobody waits for that. */

@@ -74,8 +74,8 @@ export class ReplicaDatabase {
   readonly #views = new Set<FrozenView>()
   #unfinished: Takeover | undefined
   #disguise = 0
-  /** A transaction is in the log, and perhaps not in the database. */
-  #isBehindLog = false
+  /** Applies a transaction that is in the log, and perhaps not in the database. */
+  #unapplied: (() => Promise<void>) | undefined
 
   constructor(
     name: string,
@@ -129,7 +129,7 @@ export class ReplicaDatabase {
    */
   handOver(): DatabaseHandover {
     this.#endTakeover()
-    if (this.#isBehindLog) {
+    if (this.#unapplied !== undefined) {
       throw new LitefsError(
         "unavailable",
         `Cannot take writes of "${this.name}": its last transaction could not be applied, see the log`,
@@ -145,6 +145,11 @@ export class ReplicaDatabase {
       state: sharedState(this.#state),
       ...{ wal, isWalOpen, disguise: this.#disguise, isUndone: false },
     }
+  }
+
+  /** Tries again what could not be applied when it came. */
+  async applyRest(): Promise<void> {
+    await this.#unapplied?.()
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -169,10 +174,8 @@ export class ReplicaDatabase {
     this.#checkFollowsOn(incoming)
     if (isSnapshot(header)) return this.#takeOver(incoming)
     incoming.store()
-    this.#isBehindLog = true
     const publish = () => {
       this.#advance(incoming)
-      this.#isBehindLog = false
       this.#context.publish(this.name, this.#state)
     }
     if (header.commit === 0) {
@@ -191,6 +194,10 @@ export class ReplicaDatabase {
         for (const view of this.#views) view.loseWal()
       },
       publish,
+    }
+    this.#unapplied = () => {
+      const readPages: Application["readPages"] = (take) => incoming.readStored({ page: take })
+      return this.#applier.apply({ ...application, readPages })
     }
     try {
       await this.#applier.apply(application)
@@ -254,6 +261,7 @@ export class ReplicaDatabase {
   #advance(incoming: IncomingFile): void {
     const { header, sums } = incoming
     const table = this.#state.sums
+    this.#unapplied = undefined
     if (isSnapshot(header) || header.pageSize !== this.#state.pageSize) table.clear()
     table.resize(header.commit)
     sums.each((pgno, hi, lo) => table.set(pgno, hi, lo))

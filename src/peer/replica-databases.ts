@@ -196,6 +196,7 @@ export class ReplicaDatabases {
   /** One database, when what has come for it is applied. Its files stay open until letGoOf(). */
   async give(name: string): Promise<DatabaseHandover> {
     await this.#queues.get(name)
+    await this.#applyRest(name)
     if (this.#context.positions.find(name) === undefined) {
       throw new LitefsError("not-found", `database not found: "${name}"`)
     }
@@ -239,6 +240,7 @@ export class ReplicaDatabases {
   /** All of them, when what has come is applied. Their files stay open until letGo(). */
   async handOver(): Promise<DatabaseHandover[]> {
     await Promise.all(this.#queues.values())
+    for (const name of this.#databases.keys()) await this.#applyRest(name)
     const names = new Set([...this.#recovered.keys(), ...this.#databases.keys()])
     const handovers = [...names].map((name) => this.#handOverOne(name))
     this.#commitLog?.clear()
@@ -246,6 +248,15 @@ export class ReplicaDatabases {
     this.#commitLog = undefined
     this.#recovered = new Map()
     return handovers
+  }
+
+  /** When it cannot be applied still, handing over is refused. */
+  async #applyRest(name: string): Promise<void> {
+    try {
+      await this.#databases.get(name)?.applyRest()
+    } catch (error) {
+      this.#context.log.warn("cannot apply the last transaction", { db: name, error })
+    }
   }
 
   #handOverOne(name: string): DatabaseHandover {

@@ -76,14 +76,18 @@ export class WalIndexFile {
 
   /**
    * Has the next writer start the log over: no frame counts any more, and frames that are left in the file have
-   * other salts. WRITE and READ1 to READ4 are held. Nothing is done to an index that is not valid: who recovers it
-   * builds it from the WAL. SQLite: walRestartHdr.
+   * other salts. WRITE and READ1 to READ4 are held. SQLite: walRestartHdr.
+   *
+   * Without `content` nothing is done to an index that is not valid: who recovers it builds it from the WAL. Of other
+   * content than before he would make a header of an empty WAL that looks like the old one, and clients that know
+   * that would go on with their old pages.
    */
   restart(
     random: number,
     content?: { readonly pageSize: number; readonly pageCount: number },
   ): void {
-    const header = this.read()?.header
+    if (!this.#readHead()) return // no client has it
+    const header = readWalIndexHeader(head.bytes) ?? (content && blankHeader(random, content))
     if (header === undefined) return
     this.writeHeader({
       ...header,
@@ -189,5 +193,18 @@ export class WalIndexFile {
 
   #writeHead(offset: number, size: number): void {
     writeAt("mount:write", this.#fd, head.address + offset, size, offset)
+  }
+}
+
+/** Other than any that clients know. */
+function blankHeader(
+  random: number,
+  content: { readonly pageSize: number; readonly pageCount: number },
+): WalIndexHeader {
+  return {
+    ...content,
+    change: Math.floor(random * 0x100000000),
+    ...{ bigEndianChecksum: false, frameCount: 0, frameChecksum1: 0, frameChecksum2: 0 },
+    ...{ salt1: 0, salt2: 0 },
   }
 }

@@ -351,6 +351,17 @@ describe("litefs doctor of the database file", () => {
     expect(Buffer.compare(app.read("database"), before)).toBe(0)
   })
 
+  test("a flipped byte, after a repair that was killed", async () => {
+    const app = data.database("app.db", 4)
+    const before = app.read("database")
+    app.flip(1000, "database")
+    app.append("half of a copy", "database.repairing")
+    const { code, report: given } = await report("--repair")
+    expect({ code, codes: problems(given) }).toEqual({ code: 0, codes: [] })
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+    expect(existsSync(app.path("database.repairing"))).toBe(false)
+  })
+
   test("a file that is too short, or gone", async () => {
     const app = data.database("app.db", 4)
     const before = app.read("database")

@@ -1,6 +1,6 @@
 /**
- * The short form of the fault sweep: some of the calls in each mode, chosen at random. All of them:
- * `scripts/torture --only faults`. And a disk that is really full.
+ * The short form of the fault sweeps: some of the calls in each mode, chosen at random. All of them:
+ * `scripts/torture --only faults`, `starts` and `upkeep`. And a disk that is really full.
  */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
@@ -11,10 +11,12 @@ import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/cl
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
-import { noSweepResult, sweep } from "../torture/fault-sweep.ts"
+import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
 import { MODES } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
+import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
+import { upkeepFaults } from "../torture/upkeep-faults.ts"
 
 const random = testRandom()
 
@@ -45,6 +47,24 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
     await startFaults({ random, mode, ...how, result, onFailure })
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)
+  },
+  90_000,
+)
+
+/** Those that take little time. */
+const QUICK = ["import", "export", "reap", "catch-up", "handoff", "borrow", "restart"] as const
+
+test.skipIf(!canMount).each(["primary", "replica"] as const)(
+  "system calls of a %s that fail in imports, exports, handoffs and the like leave them done or not done",
+  async (at) => {
+    const result = noSweepResult()
+    const mode = random.pick(MODES)
+    const failures: string[] = []
+    const onFailure = (text: string) => void failures.push(text)
+    const how = { at, durations: DURATIONS, sample: 5, limitMs: 6000, scratch: tmpdir() }
+    await upkeepFaults({ random, mode, operation: random.pick(QUICK), ...how, result, onFailure })
+    expect(failures).toEqual([])
+    expect(result.faults).toBeGreaterThan(0)
   },
   90_000,
 )

@@ -37,6 +37,7 @@ class Fixture implements Disposable {
   image: Uint8Array = new Uint8Array(0)
   published: HistoryState | undefined
   problem: Error | undefined // why clients cannot be locked out
+  applyProblem: Error | undefined
 
   constructor() {
     mkdirSync(this.dataDir.ltxDir("app.db"), { recursive: true })
@@ -75,6 +76,7 @@ class Fixture implements Disposable {
   }
 
   #apply({ readPages, header, pgnos, isNew, publish }: Application): void {
+    if (this.applyProblem !== undefined) throw this.applyProblem
     const next = new Uint8Array(header.commit * header.pageSize)
     if (header.pageSize === PAGE_SIZE) next.set(this.image.subarray(0, next.length))
     const found: number[] = []
@@ -166,6 +168,23 @@ describe("ReplicaDatabase", () => {
       "apply",
       "publish 2",
     ])
+  })
+
+  test("ReplicaDatabase is handed over when what could not be applied has been, from the log", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    const image = imageOf(3)
+    const bytes = fixture.fileTo(image)
+    fixture.applyProblem = new Error("the disk is broken")
+    await expect(fixture.accept(bytes)).rejects.toThrow("the disk is broken")
+    await expect(fixture.database.applyRest()).rejects.toThrow("the disk is broken")
+    expect(() => fixture.database.handOver()).toThrow("its last transaction could not be applied")
+    fixture.applyProblem = undefined
+    await fixture.database.applyRest()
+    expect(fixture.database.handOver().state?.pos.txid).toBe(2n)
+    expect(Buffer.compare(fixture.image, image)).toBe(0)
+    await fixture.database.applyRest() // there is none any more
+    expect(fixture.published?.pos.txid).toBe(2n)
   })
 
   test.each<[string, Partial<LtxHeader>]>([

@@ -5,8 +5,13 @@
 //                              answer; with `marks`, a file, a line of it says where each begins, when `follower` has
 //                              done the one before
 //   {do: "check", path}        answers {rows, problems}
-//   {do: "add", path, n}       answers {problem}
+//   {do: "make", path, mode}   answers {problem}: a database with the row 1, of pages of `pageSize`
+//   {do: "add", path, n}       answers {problem}: one transaction; with `count` and `size` so many blobs of that size too
+//   {do: "checkpoint", path}   answers {problem}
 //   {do: "drop", path}         answers {problem}
+//   {do: "hold", paths}        opens them, and reads
+//   {do: "held"}               answers {held: [{rows, problems}]}, of the connections that hold has opened
+//   {do: "release"}            closes them
 import { appendFileSync, closeSync, existsSync, openSync, readSync, unlinkSync } from "node:fs"
 import { createInterface } from "node:readline"
 import Database from "better-sqlite3"
@@ -92,23 +97,69 @@ function check(path) {
   if (!existsSync(path)) return { rows: [], problems: [], pos: "" }
   const db = new Database(path, { timeout: TIMEOUT_MS })
   try {
-    const problems = db.pragma("integrity_check").map((row) => row.integrity_check)
-    const hasTable = db.prepare("select 1 from sqlite_master where name = 'tx'").get() !== undefined
-    const rows = hasTable ? db.prepare("select n from tx order by n").pluck().all() : []
-    return { rows, problems: problems.filter((line) => line !== "ok") }
+    return contentOf(db)
   } finally {
     db.close()
   }
 }
 
-function add(path, n) {
+function contentOf(db) {
+  const problems = db.pragma("integrity_check").map((row) => row.integrity_check)
+  const hasTable = db.prepare("select 1 from sqlite_master where name = 'tx'").get() !== undefined
+  const rows = hasTable ? db.prepare("select n from tx order by n").pluck().all() : []
+  return { rows, problems: problems.filter((line) => line !== "ok") }
+}
+
+function make({ path, mode, pageSize = 4096 }) {
   const db = new Database(path, { timeout: TIMEOUT_MS })
   try {
-    db.exec("create table if not exists tx(n integer primary key, v)")
-    db.prepare("insert into tx values(?, 'afterwards')").run(n)
+    db.pragma(`page_size=${pageSize}`)
+    db.pragma(`journal_mode=${mode}`)
+    db.exec("create table tx(n integer primary key, v); insert into tx values(1, 'first')")
   } finally {
     db.close()
   }
+  return {}
+}
+
+function add({ path, n, count = 0, size = 0 }) {
+  const db = new Database(path, { timeout: TIMEOUT_MS })
+  try {
+    db.exec("create table if not exists tx(n integer primary key, v)")
+    db.exec("begin immediate")
+    db.prepare("insert into tx values(?, 'afterwards')").run(n)
+    if (count > 0) db.exec("create table if not exists body(v)")
+    const insert = count > 0 ? db.prepare("insert into body values(randomblob(?))") : undefined
+    for (let done = 0; done < count; done++) insert.run(size)
+    db.exec("commit")
+  } finally {
+    db.close()
+  }
+  return {}
+}
+
+function checkpoint({ path }) {
+  const db = new Database(path, { timeout: TIMEOUT_MS })
+  try {
+    db.pragma("wal_checkpoint(truncate)")
+  } finally {
+    db.close()
+  }
+  return {}
+}
+
+const connections = []
+
+function hold({ paths }) {
+  release()
+  for (const path of paths) connections.push(new Database(path, { timeout: TIMEOUT_MS }))
+  return held()
+}
+
+const held = () => ({ held: connections.map(contentOf) })
+
+function release() {
+  for (const db of connections.splice(0)) db.close()
   return {}
 }
 
@@ -131,12 +182,17 @@ const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`)
 
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line)
-  const { do: what, path, n } = request
+  const { do: what, path } = request
   let answer
   try {
     if (what === "work") answer = work(request)
     else if (what === "check") answer = check(path)
-    else if (what === "add") answer = add(path, n)
+    else if (what === "make") answer = make(request)
+    else if (what === "add") answer = add(request)
+    else if (what === "checkpoint") answer = checkpoint(request)
+    else if (what === "hold") answer = hold(request)
+    else if (what === "held") answer = held()
+    else if (what === "release") answer = release()
     else if (what === "drop") answer = drop(path)
     else answer = pos(path)
   } catch (error) {

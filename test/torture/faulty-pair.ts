@@ -1,0 +1,214 @@
+/** A primary and a replica, one of which has faults, and the client that uses both. */
+import { join } from "node:path"
+import { FaultProxy } from "../support/fault-proxy.ts"
+import type { NodeOptions, Scope, TestNode } from "../support/node.ts"
+import { CallFaults } from "./call-faults.ts"
+import { within } from "./client.ts"
+import { difference, readContent, replayHistory } from "./history-check.ts"
+import { ANSWER_MS_MAX, type Answer, LineWorker } from "./line-worker.ts"
+import { type Duration, type Fault, opOf, planOf, type SweepOptions } from "./sweep.ts"
+
+/** So long a fault that is lifted stays when the replica has come to it, and so often it fails. */
+const LASTING_MS = 150
+const LASTING_HITS = 3
+
+export interface FaultyPairOptions extends Pick<SweepOptions, "mode" | "result"> {
+  /** Which node has the faults. */
+  readonly at: "primary" | "replica"
+  /** Of both. */
+  readonly flags?: readonly string[]
+  /** Whether the replica reaches the primary over a link that can be cut. */
+  readonly hasLink?: boolean
+  /** Whether a fault may keep the node from starting. */
+  readonly mayEnd?: boolean
+}
+
+export class FaultyPair {
+  readonly scope: Scope
+  readonly options: FaultyPairOptions
+  readonly faults: CallFaults
+  readonly link: FaultProxy | undefined
+  readonly #worker: LineWorker
+  primary: TestNode
+  replica: TestNode
+  #logStart = 0
+  #nextDatabase = 1
+
+  static async start(scope: Scope, options: FaultyPairOptions): Promise<FaultyPair> {
+    const faults = new CallFaults(join(scope.directory, "node"))
+    const { at, flags = [], hasLink = false } = options
+    const { env } = faults
+    const own = (of: "primary" | "replica") => ({ flags, ...(at === of ? { env } : {}) })
+    const primary = await scope.node(own("primary"))
+    const link = hasLink ? await FaultProxy.start(primary.port) : undefined
+    if (link !== undefined) scope.defer(() => link[Symbol.asyncDispose]())
+    const replica = await scope.node({ ...own("replica"), follows: link ?? primary })
+    return new FaultyPair(scope, options, faults, primary, replica, link)
+  }
+
+  private constructor(
+    scope: Scope,
+    options: FaultyPairOptions,
+    faults: CallFaults,
+    primary: TestNode,
+    replica: TestNode,
+    link: FaultProxy | undefined,
+  ) {
+    this.scope = scope
+    this.options = options
+    this.faults = faults
+    this.link = link
+    this.#worker = new LineWorker(scope)
+    this.primary = primary
+    this.replica = replica
+  }
+
+  /** The one with the faults. */
+  get node(): TestNode {
+    return this.options.at === "primary" ? this.primary : this.replica
+  }
+
+  get logs(): string {
+    const tail = (text: string) => (text.length < 4000 ? text : `…${text.slice(-4000)}`)
+    return `--- primary\n${tail(this.primary.output)}--- replica\n${tail(this.replica.output)}`
+  }
+
+  newDatabase(): string {
+    return `f${this.#nextDatabase++}.db`
+  }
+
+  async ask(what: string, node: TestNode, database: string, more: object = {}): Promise<Answer> {
+    const { mode } = this.options
+    return this.#worker.ask({ do: what, path: join(node.mount, database), mode, ...more })
+  }
+
+  begin(fault: Fault): void {
+    this.#logStart = this.node.output.length
+    this.faults.forget()
+    this.faults.set(planOf(fault))
+  }
+
+  /** The fault is gone afterwards, and the node is there. False when the node has not come to it. */
+  async lift(fault: Fault): Promise<boolean> {
+    const isHit = this.faults.hitCount > 0
+    const { result } = this.options
+    for (const op of this.faults.ops) result.calls.add(op)
+    this.faults.set("")
+    if (isHit) {
+      result.hits += 1
+      result.ops.add(opOf(fault))
+    }
+    if (isHit && fault.duration === "kill") {
+      if (!(await within(ANSWER_MS_MAX, this.node.exited))) throw new Error("it was not killed")
+      await this.restart()
+    }
+    if (!this.node.isRunning && this.options.mayEnd === true) await this.restart()
+    if (!this.node.isRunning) throw new Error("the daemon has ended")
+    return isHit
+  }
+
+  /** Does what the log says since the last time, when it says so. */
+  async restartIfTold(): Promise<boolean> {
+    if (!/restart litefs|database is unavailable/.test(this.node.output.slice(this.#logStart)))
+      return false
+    await this.node.stop()
+    await this.restart()
+    return true
+  }
+
+  async restart(): Promise<void> {
+    this.options.result.restarts += 1
+    const { at } = this.options
+    const node = await this.scope.node(
+      this.#again(at, at === "primary" ? this.primary : this.replica),
+    )
+    if (at === "primary") this.primary = node
+    else this.replica = node
+    this.#logStart = 0
+  }
+
+  /** Both, one after the other. Throws when one of them does not end as it should. */
+  async restartBoth(): Promise<void> {
+    for (const node of [this.replica, this.primary]) {
+      const exit = await node.stop()
+      if (exit.code !== 0) throw new Error(`it ends with ${JSON.stringify(exit)}`)
+    }
+    this.primary = await this.scope.node(this.#again("primary", this.primary))
+    this.replica = await this.scope.node(this.#again("replica", this.replica))
+    this.#logStart = 0
+  }
+
+  #again(of: "primary" | "replica", { directory, port }: TestNode): NodeOptions {
+    const { at, flags = [] } = this.options
+    return {
+      ...{ directory, port, flags },
+      ...(at === of ? { env: this.faults.env } : {}),
+      ...(of === "replica" ? { follows: this.link ?? this.primary } : {}),
+    }
+  }
+
+  /** The replica has come to the fault, or has nothing to do any more. */
+  async comeTo(database: string, duration: Duration): Promise<void> {
+    if (duration === "once") return
+    const deadline = Date.now() + 10_000
+    let hitMs: number | undefined
+    while (Date.now() < deadline) {
+      const { hitCount } = this.faults
+      if (hitCount > 0) hitMs ??= Date.now()
+      if (duration === "kill" && hitCount > 0) return
+      if (hitCount >= LASTING_HITS || (hitMs ?? Infinity) < Date.now() - LASTING_MS) return
+      if (hitCount === 0 && (await this.isSame(database))) return
+      await Bun.sleep(5)
+    }
+  }
+
+  /** The replica is where the primary is, has the same content, and the logs of both lead there. */
+  async checkSame(database: string, hasWholeLog = true): Promise<void> {
+    await this.caughtUp(database)
+    const [ours, theirs] = [
+      await this.ask("check", this.primary, database),
+      await this.ask("check", this.replica, database),
+    ]
+    if (JSON.stringify(ours) !== JSON.stringify(theirs)) {
+      throw new Error(`primary ${JSON.stringify(ours)}, replica ${JSON.stringify(theirs)}`)
+    }
+    const { pos } = await this.ask("pos", this.primary, database)
+    if (!hasWholeLog || isNothing(pos)) return
+    const nodes = [this.primary, this.replica]
+    for (const { data } of nodes) {
+      const replayed = replayHistory(data, database)
+      if (replayed.pos !== pos.trim())
+        throw new Error(`the log leads to ${replayed.pos}, not ${pos}`)
+      const differs = difference(replayed.bytes, readContent(data, database), replayed.pageSize)
+      if (differs !== undefined) throw new Error(`log and database file of ${data}: ${differs}`)
+    }
+  }
+
+  async caughtUp(database: string): Promise<void> {
+    const deadline = Date.now() + 20_000
+    while (!(await this.isSame(database))) {
+      if (Date.now() > deadline) {
+        const [ours, theirs] = await this.#positions(database)
+        throw new Error(`primary at ${ours}, replica at ${theirs}`)
+      }
+      await Bun.sleep(5)
+    }
+  }
+
+  async isSame(database: string): Promise<boolean> {
+    const [ours, theirs] = await this.#positions(database)
+    return ours === theirs || (isNothing(ours) && isNothing(theirs))
+  }
+
+  async #positions(database: string): Promise<[ours: string, theirs: string]> {
+    return [
+      (await this.ask("pos", this.primary, database)).pos,
+      (await this.ask("pos", this.replica, database)).pos,
+    ]
+  }
+}
+
+/** A database of which nobody has committed anything is not known to others. */
+function isNothing(pos: string): boolean {
+  return pos === "" || /^0+\/0+\n$/.test(pos)
+}

@@ -1,0 +1,160 @@
+/** What sweeps have in common: the faults of all calls, and the loop that makes nodes and has them meet one after the other. */
+import { Scope } from "../support/node.ts"
+import type { Random } from "../support/random.ts"
+import { type Call, errnosOf, isIn, type Part } from "./call-faults.ts"
+import type { Mode } from "./model.ts"
+
+/**
+ * `lifted`: from the call on, until the fault is lifted. `untidy`: once, and from then on nothing can be cleared away
+ * either. `kill`: the process ends there.
+ */
+export const DURATIONS = ["once", "lifted", "untidy", "kill"] as const
+export type Duration = (typeof DURATIONS)[number]
+
+export interface Fault extends Call {
+  readonly errno: "EIO" | "ENOSPC"
+  readonly duration: Duration
+}
+
+export interface SweepOptions {
+  readonly random: Random
+  readonly mode: Exclude<Mode, "mixed">
+  readonly durations: readonly Duration[]
+  /** Only calls whose name has this in it. */
+  readonly only?: string
+  readonly part?: Part
+  /** So many of all faults, chosen at random; all when there are fewer. */
+  readonly sample: number
+  readonly limitMs: number
+  /** Where the nodes have their directories. */
+  readonly scratch: string
+  readonly result: SweepResult
+  /** What a fault has led to that must not be. The sweep goes on, with new nodes. */
+  readonly onFailure: (text: string) => void
+}
+
+export interface SweepResult {
+  faults: number
+  hits: number // of which the node came to the call
+  left: number // for which there was no time
+  failures: number
+  restarts: number
+  readonly ops: Set<string>
+  /** Every name that was called, with or without a fault. */
+  readonly calls: Set<string>
+  readonly unknown: Map<string, number> // op: commits that failed and are there
+}
+
+export function noSweepResult(): SweepResult {
+  return {
+    faults: 0,
+    hits: 0,
+    left: 0,
+    failures: 0,
+    restarts: 0,
+    ops: new Set(),
+    calls: new Set(),
+    unknown: new Map(),
+  }
+}
+
+/** Something with nodes in it that meets faults. */
+export interface Target {
+  /** For the report of a failure. */
+  readonly logs: string
+  allFaults(): Promise<Fault[]>
+  /** Throws when that leads to what must not be. */
+  fail(fault: Fault): Promise<void>
+  /** Throws when something is left of them that must not be. */
+  end?(): Promise<void>
+}
+
+const RUNS_PER_TARGET = 60
+const FAILURES_MAX = 20
+
+export async function sweepTargets(
+  options: SweepOptions,
+  label: string,
+  start: (scope: Scope) => Promise<Target>,
+): Promise<void> {
+  const deadline = Date.now() + options.limitMs
+  const { random, sample, result } = options
+  let faults: Fault[] | undefined
+  while (result.failures < FAILURES_MAX) {
+    await using scope = new Scope(options.scratch)
+    const target = await start(scope)
+    faults ??= shuffled(
+      (await target.allFaults()).filter((fault) => isIn(options.part, `${label} ${textOf(fault)}`)),
+      random,
+    ).slice(0, sample)
+    const report = (what: string, error: unknown) => {
+      const text = error instanceof Error ? error.stack : String(error)
+      options.onFailure(`${options.mode}, ${label}: ${what}: ${text}\n${target.logs}`)
+      result.failures += 1
+    }
+    const failed: string[] = []
+    let isOver = false
+    for (let count = 0; count < RUNS_PER_TARGET; count++) {
+      const fault = Date.now() > deadline ? undefined : faults.pop()
+      isOver = fault === undefined
+      if (fault === undefined) break
+      failed.push(textOf(fault))
+      result.faults += 1
+      try {
+        await target.fail(fault)
+      } catch (error) {
+        report(textOf(fault), error)
+        failed.length = 0
+        break
+      }
+    }
+    try {
+      if (failed.length > 0) await target.end?.()
+    } catch (error) {
+      report(`after ${failed.join(", ")}`, error)
+    }
+    if (isOver) {
+      result.left += faults.length
+      return
+    }
+  }
+}
+
+export function faultsOf(
+  calls: readonly Call[],
+  { durations, only = "" }: Pick<SweepOptions, "durations" | "only">,
+): Fault[] {
+  return calls.flatMap((call) => {
+    const { name } = call
+    // Clients map that file: a page that cannot be read kills them (SIGBUS).
+    if (name.endsWith("/shm:read") || !name.includes(only)) return []
+    return durations.flatMap((duration) =>
+      (duration === "kill" || duration === "untidy" ? (["EIO"] as const) : errnosOf(name)).map(
+        (errno) => ({ ...call, errno, duration }),
+      ),
+    )
+  })
+}
+
+export function textOf({ name, nth, errno, duration }: Fault): string {
+  return `${name}#${nth}=${errno} ${duration}`
+}
+
+/** As LITEFS_FAULTS has it. */
+export function planOf({ name, nth, errno, duration }: Fault): string {
+  if (duration === "kill") return `${name}#${nth}=kill`
+  const tidying = duration === "untidy" ? `,*:discard#1+=${errno},log:erase#1+=${errno}` : ""
+  return `${name}#${nth}${duration === "lifted" ? "+" : ""}=${errno}${tidying}`
+}
+
+/** The name of the call without its thread. */
+export function opOf({ name }: Call): string {
+  return name.slice(name.indexOf("/") + 1)
+}
+
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  return items
+    .map((item): [number, T] => [random.u32(), item])
+    .sort(([a], [b]) => a - b)
+    .map(([, item]) => item)
+}

@@ -1,0 +1,219 @@
+/**
+ * Operations of nodes beside the transactions of clients (upkeep-operations.ts), in which one system call fails, for
+ * each call in turn. Clients have the database open on both nodes meanwhile. After each, with the fault gone:
+ *
+ * 1. The operation has happened whole or not at all, and it has when it said so.
+ * 2. integrity_check is content, the log leads to the position, the replica is the same, and clients that had the
+ *    database open see that content.
+ * 3. The operation succeeds when it is done again, and the database takes the next transaction.
+ * 4. When both nodes are started again, everything is there, nothing else is left, and nobody complains.
+ *
+ * Beside those of the primary, commands on its data directory have faults (command-faults.ts).
+ */
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
+import { output, start } from "../support/client.ts"
+import { PROGRAM, type Scope, type TestNode } from "../support/node.ts"
+import { COMMANDS, CommandFaults } from "./command-faults.ts"
+import { FaultyPair } from "./faulty-pair.ts"
+import type { Answer } from "./line-worker.ts"
+import { type Fault, faultsOf, type SweepOptions, sweepTargets, type Target } from "./sweep.ts"
+import { type Content, OPERATIONS, type Operation, type Outcome } from "./upkeep-operations.ts"
+
+export interface UpkeepOptions extends SweepOptions {
+  /** Which node has the faults. */
+  readonly at: "primary" | "replica"
+  /** The one of that name; without one all. */
+  readonly operation?: string | undefined
+}
+
+export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
+  const { at, operation: wanted } = options
+  const isChosen = ({ name }: { readonly name: string }) => wanted === undefined || name === wanted
+  const commands = at === "primary" ? COMMANDS.filter(isChosen) : []
+  for (const command of commands) {
+    await sweepTargets(options, command.name, (scope) =>
+      CommandFaults.start(scope, options, command),
+    )
+  }
+  const chosen = OPERATIONS.filter((each) => isChosen(each) && each.at.includes(at))
+  const deadline = Date.now() + options.limitMs
+  for (const [index, operation] of chosen.entries()) {
+    const limitMs = (deadline - Date.now()) / (chosen.length - index)
+    await sweepTargets({ ...options, limitMs }, `${operation.name} at ${at}`, (scope) =>
+      Upkeep.start(scope, options, operation),
+    )
+  }
+}
+
+const TIDY_MS_MAX = 10_000
+
+class Upkeep implements Target {
+  readonly #pair: FaultyPair
+  readonly #options: UpkeepOptions
+  readonly #operation: Operation
+  #kept: [database: string, content: Content][] = []
+
+  static async start(scope: Scope, options: UpkeepOptions, operation: Operation): Promise<Upkeep> {
+    const { flags = [], hasLink = false, mayEnd = false } = operation
+    return new Upkeep(
+      await FaultyPair.start(scope, { ...options, flags, hasLink, mayEnd }),
+      options,
+      operation,
+    )
+  }
+
+  private constructor(pair: FaultyPair, options: UpkeepOptions, operation: Operation) {
+    this.#pair = pair
+    this.#options = options
+    this.#operation = operation
+  }
+
+  get logs(): string {
+    return this.#pair.logs
+  }
+
+  async allFaults(): Promise<Fault[]> {
+    const pair = this.#pair
+    for (let time = 0; time < 2; time++) {
+      const database = pair.newDatabase()
+      const prepared = await this.#operation.prepare(pair, database)
+      const before = await this.#ready(database, prepared)
+      pair.faults.forget()
+      const outcome = await this.#operation.act(pair, database, before)
+      if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
+      await pair.caughtUp(database)
+      await this.#operation.settle?.(pair)
+      for (const op of pair.faults.ops) this.#options.result.calls.add(op)
+      await pair.ask("release", pair.primary, database)
+      await pair.ask("drop", pair.primary, database)
+    }
+    const { calls = /./ } = this.#operation
+    return faultsOf(pair.faults.chosen(), this.#options).filter(({ name }) => calls.test(name))
+  }
+
+  async fail(fault: Fault): Promise<void> {
+    const pair = this.#pair
+    const { at } = this.#options
+    const database = pair.newDatabase()
+    const before = await this.#ready(database, await this.#operation.prepare(pair, database))
+    pair.begin(fault)
+    const outcome = await this.#operation.act(pair, database, before)
+    if (at === "replica") await pair.comeTo(database, fault.duration)
+    const isKilled = (await pair.lift(fault)) && fault.duration === "kill"
+    await this.#operation.settle?.(pair)
+    const isRestarted = (await pair.restartIfTold()) || isKilled
+    const found = await this.#check(database, outcome, !isRestarted)
+    // What was refused is possible now.
+    const again = await this.#operation.act(pair, database, await this.#ready(database, found))
+    if (again.problem !== undefined) throw new Error(`again: ${again.problem}`)
+    await this.#operation.settle?.(pair)
+    const { rows } = await this.#goOn(database, await this.#check(database, again, true))
+    await pair.ask("release", pair.primary, database)
+    this.#kept.push([database, rows])
+  }
+
+  async end(): Promise<void> {
+    const pair = this.#pair
+    const { reaps = false, settle } = this.#operation
+    await pair.ask("release", pair.primary, "")
+    await pair.restartBoth()
+    await settle?.(pair)
+    for (const [database, content] of this.#kept) {
+      await pair.caughtUp(database)
+      for (const node of [pair.primary, pair.replica]) {
+        const found = await pair.ask("check", node, database)
+        expectContent(found, [content], `after a restart, on ${node.directory}`)
+      }
+    }
+    for (const node of [pair.primary, pair.replica]) {
+      if (/level=error/.test(node.output)) throw new Error("it complains")
+      await this.#untilTidy(node)
+    }
+    if (!reaps) return
+    for (const node of [pair.replica, pair.primary]) {
+      await node.stop()
+      await output(start([...PROGRAM, "doctor", "--data-dir", node.data]))
+    }
+  }
+
+  /** What a start has left to look at is looked at, which makes files for a while. */
+  async #untilTidy(node: TestNode): Promise<void> {
+    const deadline = Date.now() + TIDY_MS_MAX
+    for (;;) {
+      const strays = straysIn(node)
+      if (strays.length === 0) return
+      if (Date.now() > deadline) throw new Error(`there is left: ${strays}`)
+      await Bun.sleep(20)
+    }
+  }
+
+  /** Clients have it open on both nodes, and have read it. */
+  async #ready(database: string, content: Content): Promise<Content> {
+    const pair = this.#pair
+    if (content.length > 0) {
+      await pair.caughtUp(database)
+      const paths = [pair.primary, pair.replica].map(({ mount }) => join(mount, database))
+      const { problem } = await pair.ask("hold", pair.primary, database, { paths })
+      if (problem !== undefined) throw new Error(`cannot read: ${problem}`)
+    }
+    return (await this.#operation.ready?.(pair, database, content)) ?? content
+  }
+
+  async #check(database: string, outcome: Outcome, isHeld: boolean): Promise<Content> {
+    const pair = this.#pair
+    const { problem, done, notDone } = outcome
+    let answer = await pair.ask("check", pair.primary, database)
+    const isRestarted = await pair.restartIfTold()
+    if (isRestarted) answer = await pair.ask("check", pair.primary, database)
+    const said = problem === undefined ? "it said that it is done" : `it said ${problem}`
+    expectContent(answer, problem === undefined ? done : notDone, said)
+    const { rows } = answer
+    await pair.checkSame(database, false) // what is durable elsewhere goes to the log with the next transaction
+    if (isHeld && !isRestarted && this.#operation.mayEnd !== true) {
+      const { held, problem } = await pair.ask("held", pair.primary, database)
+      if (problem !== undefined) throw new Error(`one that had it open: ${problem}`)
+      for (const [index, each] of (held ?? []).entries()) {
+        const where = index === 0 ? "primary" : "replica"
+        expectContent({ ...answer, ...each }, [rows], `to one on the ${where} that had it open`)
+      }
+    }
+    await pair.ask("release", pair.primary, database)
+    return rows
+  }
+
+  async #goOn(database: string, before: Content): Promise<Answer> {
+    const pair = this.#pair
+    const n = 2_000_000
+    const { problem } = await pair.ask("add", pair.primary, database, { n })
+    if (problem !== undefined) throw new Error(`it does not go on: ${problem}`)
+    const found = await pair.ask("check", pair.primary, database)
+    expectContent(found, [[...before, n]], "after another transaction")
+    await pair.checkSame(database, this.#operation.reaps !== true)
+    return found
+  }
+}
+
+function expectContent(
+  { rows, problems, problem }: Answer,
+  may: readonly Content[],
+  when: string,
+): void {
+  if (problem !== undefined) throw new Error(`cannot check: ${problem}; ${when}`)
+  if (problems.length > 0) throw new Error(`integrity_check: ${problems}; ${when}`)
+  const isRight = may.some((content) => `${content}` === `${rows}`)
+  if (!isRight) throw new Error(`there is ${rows}, not ${may.map(String).join(" or ")}; ${when}`)
+}
+
+/** Files of a data directory that are neither databases and their logs nor of the node itself. */
+function straysIn({ data }: TestNode): string[] {
+  const known = [
+    /^(lock|commit-log\.[01]|lease\.json|clusterid|id|dbs|import|side)$/,
+    /^dbs\/[^/]+$/,
+    /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|past|ltx)$/,
+    /^dbs\/[^/]+\/ltx\/[0-9a-f]{16}-[0-9a-f]{16}\.ltx$/,
+  ]
+  return readdirSync(data, { recursive: true, encoding: "utf8" }).filter(
+    (path) => !known.some((pattern) => pattern.test(path)),
+  )
+}
