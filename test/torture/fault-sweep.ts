@@ -31,6 +31,9 @@ export async function sweep(options: SweepOptions): Promise<void> {
   await sweepTargets(options, options.at, (scope) => Workload.start(scope, options))
 }
 
+/** A primary that has done the workload so often makes files for transactions in advance (store/spare-files.ts). */
+const UNTIL_BUSY = 4
+
 class Workload implements Target {
   readonly #pair: FaultyPair
   readonly #options: SweepOptions
@@ -55,7 +58,16 @@ class Workload implements Target {
     await this.#work(pair.newDatabase())
     pair.faults.forget()
     await this.#work(pair.newDatabase())
-    return faultsOf(pair.faults.chosen(), this.#options)
+    const calls = pair.faults.chosen()
+    const { sample, at } = this.#options
+    if (sample === Infinity && at === "primary") {
+      for (let count = 0; count < UNTIL_BUSY; count++) await this.#work(pair.newDatabase())
+      pair.faults.forget()
+      await this.#work(pair.newDatabase())
+      const known = new Set(calls.map(({ name, nth }) => `${name} ${nth}`))
+      calls.push(...pair.faults.chosen().filter(({ name, nth }) => !known.has(`${name} ${nth}`)))
+    }
+    return faultsOf(calls, this.#options)
   }
 
   /** Without a fault. */
