@@ -83,7 +83,7 @@ class Upkeep implements Target {
       const outcome = await this.#operation.act(pair, database, before)
       if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
       await pair.caughtUp(database)
-      await this.#operation.settle?.(pair)
+      await this.#operation.settle?.(pair, database)
       for (const op of pair.faults.ops) this.#options.result.calls.add(op)
       await pair.ask("release", pair.primary, database)
       await pair.ask("drop", pair.primary, database)
@@ -101,13 +101,13 @@ class Upkeep implements Target {
     const outcome = await this.#operation.act(pair, database, before)
     if (at === "replica") await pair.comeTo(database, fault.duration)
     const isKilled = (await pair.lift(fault)) && fault.duration === "kill"
-    await this.#operation.settle?.(pair)
+    await this.#operation.settle?.(pair, database)
     const isRestarted = (await pair.restartIfTold()) || isKilled
     const found = await this.#check(database, outcome, !isRestarted)
     // What was refused is possible now.
     const again = await this.#operation.act(pair, database, await this.#ready(database, found))
     if (again.problem !== undefined) throw new Error(`again: ${again.problem}`)
-    await this.#operation.settle?.(pair)
+    await this.#operation.settle?.(pair, database)
     const { rows } = await this.#goOn(database, await this.#check(database, again, true))
     await pair.ask("release", pair.primary, database)
     this.#kept.push([database, rows])
@@ -118,8 +118,8 @@ class Upkeep implements Target {
     const { reaps = false, settle } = this.#operation
     await pair.ask("release", pair.primary, "")
     await pair.restartBoth()
-    await settle?.(pair)
     for (const [database, content] of this.#kept) {
+      await settle?.(pair, database)
       await pair.caughtUp(database)
       for (const node of [pair.primary, pair.replica]) {
         const found = await pair.ask("check", node, database)

@@ -39,7 +39,7 @@ export interface Operation {
   ready?(pair: FaultyPair, database: string, before: Content): Promise<Content>
   act(pair: FaultyPair, database: string, before: Content): Promise<Outcome>
   /** When the fault is lifted: everything is as other operations want it. */
-  settle?(pair: FaultyPair): Promise<void>
+  settle?(pair: FaultyPair, database: string): Promise<void>
 }
 
 const LIMIT_MS = 20_000
@@ -340,6 +340,14 @@ const borrowing: Operation = {
     const { code, stderr } = await start(words, { limitMs: LIMIT_MS }).ended
     const problem = code === 0 ? undefined : `exit code ${code}: ${stderr}`
     return { problem, done: [[...before, n]], notDone: [before, [...before, n]] }
+  },
+  /** The primary has its database back, with all that is in the log. */
+  async settle({ primary }, database) {
+    const sql = "begin immediate; rollback"
+    const command = ["sqlite3", "-bail", join(primary.mount, database), sql]
+    const isWritable = async () => (await start(command).ended).code === 0
+    const problem = await until("writable", primary, isWritable, LIMIT_MS)
+    if (problem !== undefined) throw new Error(problem)
   },
 }
 
