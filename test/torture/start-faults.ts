@@ -318,7 +318,7 @@ async function untilSame(primary: TestNode, replica: TestNode): Promise<void> {
     if (Date.now() > deadline) throw new Error(`the replica is not where the primary is`)
     await Bun.sleep(20)
   }
-  if (hasGone(replica)) throw new Error("gone.db is there")
+  await untilGone(replica)
 }
 
 async function untilGone(node: TestNode): Promise<void> {
