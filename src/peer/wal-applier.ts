@@ -224,13 +224,19 @@ export class WalApplier {
         return true
       }
       const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
-      const isNeeded = this.#last === undefined || this.wal.hasSpilled
-      if (isLate && !isNeeded && this.#isPublished(index)) {
+      if (isLate && !this.#mayHaveSpilled() && this.#isPublished(index)) {
         this.#isWriteKept = true
         return false
       }
       await sleep(clock, waitMs, signal)
     }
+  }
+
+  /** Whether frames of a client may be in the file that did not come to their commit. */
+  #mayHaveSpilled(): boolean {
+    if (this.#last !== undefined) return this.wal.hasSpilled
+    const { file } = this.wal
+    return file.open() && file.size() > WAL_HEADER_SIZE
   }
 
   #tryLockWrite(shm: Fd): boolean {

@@ -151,15 +151,19 @@ test.skipIf(!canMount)(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a client that keeps the write lock of a replica does not keep transactions away",
-  async () => {
+test.skipIf(!canMount).each(["transactions", "a snapshot"])(
+  "a client that keeps the write lock of a replica, to which %s came, does not keep others away",
+  async (came) => {
     await using scope = new Scope()
     const primary = await scope.node()
+    const make = `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`
+    if (came === "a snapshot") sqlite3(primary, "a.db", `${make}; update t set v = 1`)
     const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
-    await caughtUp(primary, replica, "a.db")
-    sqlite3(primary, "a.db", "update t set v = 1")
+    if (came === "transactions") {
+      sqlite3(primary, "a.db", make)
+      await caughtUp(primary, replica, "a.db")
+      sqlite3(primary, "a.db", "update t set v = 1")
+    }
     await caughtUp(primary, replica, "a.db")
     const holder = new LongClient(scope, replica, "a.db")
     const reader = new LongClient(scope, replica, "a.db")
@@ -172,7 +176,8 @@ test.skipIf(!canMount)(
       expect(await holder.value("select max(v) from t")).toBe(1)
     }
     const problem = await holder.exec("update t set v = 0; commit").catch((error) => error)
-    expect(problem?.code).toStartWith("SQLITE_IOERR")
+    // With an empty WAL it first looks for a snapshot of what it has read, which is no more (SQLite: walRestartLog).
+    expect(problem?.code).toMatch(came === "a snapshot" ? /^SQLITE_PROTOCOL/ : /^SQLITE_IOERR/)
     await holder.exec("rollback").catch(() => {})
     expect(await holder.rows("select min(v), max(v) from t")).toEqual([[29, 29]])
     await expectSame(primary, replica, "a.db")
