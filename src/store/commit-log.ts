@@ -181,14 +181,13 @@ export class CommitLog implements TransactionLog {
     if (this.#isRefusedThere) this.#eraseRefused()
     const pending = this.#pending
     if (pending === undefined) return
-    const { record, path, start, size } = pending
-    const file = new LtxFileWriter(path, this.#options.spares)
+    const { spares } = this.#options
     try {
-      file.append(record.bytes.subarray(start, start + size))
-      file.finish()
+      makeFile(pending, spares)
     } catch (error) {
-      file.discard()
-      throw error
+      if (spares === undefined) throw error
+      spares.failed(error)
+      makeFile(pending)
     }
     this.#pending = undefined
   }
@@ -253,6 +252,17 @@ export class CommitLog implements TransactionLog {
     writeAt("log:erase", fd, emptyHeader.address, RECORD_HEADER_SIZE, this.#offset)
     syncData("log:erase-fsync", fd)
     this.#isRefusedThere = false
+  }
+}
+
+function makeFile({ record, path, start, size }: PendingFile, spares?: SpareFiles): void {
+  const file = new LtxFileWriter(path, spares)
+  try {
+    file.append(record.bytes.subarray(start, start + size))
+    file.finish()
+  } catch (error) {
+    file.discard()
+    throw error
   }
 }
 

@@ -17,6 +17,7 @@
  *   2 wanted   how many files there are to be; 0 when nobody has asked
  */
 import { join } from "node:path"
+import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   fileExists,
@@ -43,6 +44,7 @@ export class SpareFiles {
   readonly #words: Int32Array
   readonly #directory: string
   #missed = 0 // times that there was none
+  #isUseless = false
   #count = PATIENCE // to have, when it is asked for the next time
 
   /** `words` are zeros at the start of the process. */
@@ -53,6 +55,7 @@ export class SpareFiles {
 
   /** The path of an empty file, which is the caller's from now on; undefined when there is none. */
   take(): string | undefined {
+    if (this.#isUseless) return undefined
     const taken = Atomics.load(this.#words, TAKEN)
     if (taken === Atomics.load(this.#words, MADE)) {
       this.#missed += 1
@@ -62,9 +65,14 @@ export class SpareFiles {
     return this.#path(taken)
   }
 
+  /** An LTX file could not be made of one. Where their directory is on another file system, none ever can. */
+  failed(error: unknown): void {
+    if (error instanceof SysError && error.errno === Errno.EXDEV) this.#isUseless = true
+  }
+
   /** Whether somebody should call make(): true once, until that is done. */
   ask(): boolean {
-    if (this.#missed < PATIENCE || this.#wanted > 0) return false
+    if (this.#isUseless || this.#missed < PATIENCE || this.#wanted > 0) return false
     if (this.#left > this.#count / 2) return false
     if (this.#left === 0) this.#count = Math.min(this.#count * 2, COUNT_MAX)
     Atomics.store(this.#words, WANTED, this.#count)

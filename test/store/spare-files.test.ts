@@ -128,14 +128,13 @@ describe("CommitLog with spare files", () => {
   })
 
   test.each(["ltx:open-spare#1=EIO", "ltx:write#1=ENOSPC", "ltx:rename#1=EIO"])(
-    "CommitLog has a transaction whose spare file fails (%s), and makes its LTX file of the next",
+    "CommitLog makes an LTX file of its own when a spare one fails (%s)",
     (faults) => {
       using directory = new LogDirectory("app.db")
       const log = begin(directory)
       commit(log, directory, 1)
       fail(faults)
-      expect(() => log.materialize()).toThrow(/Cannot/)
-      expect(directory.has("app.db", 1)).toBe(false)
+      log.materialize()
       commit(log, directory, 2)
       log.materialize()
       for (const txid of [1, 2]) {
@@ -145,4 +144,29 @@ describe("CommitLog with spare files", () => {
       }
     },
   )
+
+  test("CommitLog has a transaction of which neither file can be made, and makes one with the next", () => {
+    using directory = new LogDirectory("app.db")
+    const log = begin(directory)
+    commit(log, directory, 1)
+    fail("ltx:write#1-2=ENOSPC")
+    expect(() => log.materialize()).toThrow(/no space left/)
+    expect(directory.has("app.db", 1)).toBe(false)
+    commit(log, directory, 2)
+    log.materialize()
+    expect([1, 2].every((txid) => directory.has("app.db", txid))).toBe(true)
+  })
+
+  test("CommitLog uses no spare file any more when they are on another file system", () => {
+    using directory = new LogDirectory("app.db")
+    const log = begin(directory)
+    commit(log, directory, 1)
+    fail("ltx:rename#1+=EXDEV")
+    log.materialize()
+    const count = namesIn(directory).length
+    for (let txid = 2; txid <= 200; txid++) commit(log, directory, txid)
+    log.materialize()
+    expect(directory.has("app.db", 200)).toBe(true)
+    expect(namesIn(directory).length).toBe(count)
+  })
 })
