@@ -210,10 +210,18 @@ class Starts {
     await node.end()
 
     const again = await this.#spawn()
+    try {
+      await this.#checkAgain(again)
+    } finally {
+      this.output += `--- again\n${again.output}`
+    }
+    return { isMounted, isHit }
+  }
+
+  async #checkAgain(again: TestNode): Promise<void> {
     await again.logged(/msg=mounted/)
     if (this.#follows !== undefined) await untilSame(this.#follows, again)
     const found = await lookAt(again)
-    this.output += `--- again\n${again.output}`
     if (found !== this.#expected) throw new Error(`there is ${found}, not ${this.#expected}`)
     for (const name of this.#isEmpty ? [] : NAMES) {
       const leads = replayHistory(again.data, name).pos
@@ -227,7 +235,6 @@ class Starts {
     const exit = await again.stop()
     if (exit.code !== 0) throw new Error(`it ends with ${JSON.stringify(exit)}`)
     await again.end()
-    return { isMounted, isHit }
   }
 
   /** A replica comes to some calls when it has mounted: when the primary has told it what there is. */
