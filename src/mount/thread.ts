@@ -195,8 +195,7 @@ function handOver(): DatabaseHandover[] {
   role.isPrimary = false
   gate.materialize()
   storeCommits()
-  must(commitLog, "commit log").clear()
-  commitLog?.close()
+  closeLog()
   commitLog = undefined
   return handovers
 }
@@ -265,7 +264,7 @@ function closeLog(): void {
   try {
     commitLog?.clear()
   } catch (error) {
-    log.warn("cannot empty the commit log, the next start does", { error })
+    log.warn("cannot empty the commit log, who opens it next does", { error })
   }
   commitLog?.close()
 }

@@ -28,6 +28,7 @@ import type { HeldLocks } from "./held-locks.ts"
 import type { PeerEvent } from "./messages.ts"
 import type { MountCache } from "./mount-cache.ts"
 import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
+import { untilDone } from "./until-done.ts"
 import { touchWhenFree } from "./wal-touch.ts"
 
 const ATTACH_MS_MAX = 1000
@@ -275,7 +276,8 @@ export class ReplicaDatabases {
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache } = this.#context
-    this.#openLog()
+    const problem = "cannot open the commit log, nothing is applied before"
+    await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     this.#given.clear()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),

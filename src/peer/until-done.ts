@@ -16,7 +16,7 @@ interface Surroundings {
  */
 export async function untilDone(
   { clock, log, signal }: Surroundings,
-  database: string,
+  database: string | undefined,
   problem: string,
   step: () => void,
 ): Promise<void> {
@@ -24,7 +24,7 @@ export async function untilDone(
     try {
       return step()
     } catch (error) {
-      log.error(problem, { db: database, error })
+      log.error(problem, database === undefined ? { error } : { db: database, error })
       await sleep(clock, RETRY_MS, signal)
     }
   }
