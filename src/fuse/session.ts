@@ -14,7 +14,7 @@
 
 import { availableParallelism } from "node:os"
 import { type Clock, systemClock } from "../lib/clock.ts"
-import { Poller, readDevice, writeDevice } from "../sys/device.ts"
+import { Poller, readDevice, writeDevice, yieldCpu } from "../sys/device.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
 import type { Region } from "../sys/memory.ts"
@@ -61,6 +61,7 @@ class Patience {
     do {
       this.#poller.wait(0)
       if (this.#poller.isReady(0) || this.#poller.isReady(1)) return true
+      yieldCpu() // who sends it may be waiting for this very CPU
     } while (this.#clock.monotonicMs() < untilMs)
     return false
   }

@@ -15,6 +15,11 @@ export function writeDevice(fd: Fd, address: number, size: number): number {
   return n < 0 ? -errno() : n
 }
 
+/** Lets others run that wait for this CPU. */
+export function yieldCpu(): void {
+  libc.sched_yield()
+}
+
 /** Waits for any of a few descriptors. struct pollfd: fd i32@0, events i16@4, revents i16@6. */
 export class Poller {
   readonly #set: Region

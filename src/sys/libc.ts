@@ -38,6 +38,7 @@ const { symbols } = dlopen(LIBC, {
   fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
   flock: { args: ["i32", "i32"], returns: "i32" },
   poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
+  sched_yield: { args: [], returns: "i32" },
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   recvmsg: { args: ["i32", "ptr", "i32"], returns: FFIType.i64_fast },
@@ -99,6 +100,7 @@ interface Libc {
   fcntl(fd: number, command: number, argument: number): number
   flock(fd: number, operation: number): number
   poll(set: number, count: number, timeoutMs: number): number
+  sched_yield(): number
   pipe2(into: number, flags: number): number
   socketpair(domain: number, type: number, protocol: number, into: number): number
   recvmsg(fd: number, header: number, flags: number): number
