@@ -109,6 +109,7 @@ export class LtxFileWriter {
 
   /** The file is durable when this returns. When it throws, the file is gone or is torn and will be set aside. */
   commit(): void {
+    assert(this.#spares === undefined, "a file that is to be durable is made under its name")
     this.#flush()
     syncFile("ltx:fsync", this.#fd as Fd)
     this.#end()

@@ -81,6 +81,7 @@ export class SpareFiles {
 
   /** Makes a few of the files that are wanted. False when there are enough; when it throws, there are too. */
   make(countMax: number): boolean {
+    let isUnfinished = false
     try {
       makeDirectory("spare:mkdir", this.#directory)
       for (let count = 0; count < countMax && this.#left < this.#wanted; count++) {
@@ -88,13 +89,11 @@ export class SpareFiles {
         closeFile(openFile("spare:open", this.#path(made), O_RDWR | O_CREAT | O_TRUNC))
         Atomics.store(this.#words, MADE, made + 1)
       }
-      if (this.#left < this.#wanted) return true
-    } catch (error) {
-      Atomics.store(this.#words, WANTED, 0)
-      throw error
+      isUnfinished = this.#left < this.#wanted
+      return isUnfinished
+    } finally {
+      if (!isUnfinished) Atomics.store(this.#words, WANTED, 0)
     }
-    Atomics.store(this.#words, WANTED, 0)
-    return false
   }
 
   /** What the last run has left. Does not throw, since it is in nobody's way. */

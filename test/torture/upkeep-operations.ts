@@ -52,6 +52,20 @@ async function make(pair: FaultyPair, database: string, more: object = {}): Prom
   return [1]
 }
 
+async function makeOnBoth(pair: FaultyPair, database: string): Promise<Content> {
+  const content = await make(pair, database)
+  await pair.caughtUp(database)
+  return content
+}
+
+/** What has become of it, for an Outcome. */
+async function problemOf(work: Promise<unknown>): Promise<string | undefined> {
+  return work.then(
+    () => undefined,
+    (error) => String(error).slice(0, 300),
+  )
+}
+
 async function add(pair: FaultyPair, database: string, more: object = {}): Promise<Outcome> {
   const n = nextRow++
   const { rows } = await pair.ask("check", pair.primary, database)
@@ -164,11 +178,7 @@ const always = (problem: string | undefined, content: Content): Outcome => {
 const importing: Operation = {
   name: "import",
   at: ["primary", "replica"],
-  async prepare(pair, database) {
-    await make(pair, database)
-    await pair.caughtUp(database)
-    return [1]
-  },
+  prepare: makeOnBoth,
   act: (pair, database, before) =>
     importInto(pair, database, before, { pageSize: nextRow % 2 === 0 ? 1024 : 4096 }),
 }
@@ -274,11 +284,7 @@ const catchingUp: Operation = {
   name: "catch-up",
   at: ["primary", "replica"],
   hasLink: true,
-  async prepare(pair, database) {
-    await make(pair, database)
-    await pair.caughtUp(database)
-    return [1]
-  },
+  prepare: makeOnBoth,
   async ready(pair, database, before) {
     pair.link?.refuse()
     pair.link?.cut()
@@ -300,19 +306,12 @@ const handingOver: Operation = {
   at: ["primary", "replica"],
   mayEnd: true, // when it cannot be what it is to be
   flags: ["--candidate"],
-  async prepare(pair, database) {
-    await make(pair, database)
-    await pair.caughtUp(database)
-    return [1]
-  },
+  prepare: makeOnBoth,
   async act(pair, _database, before) {
     // Of a node that does not have the role yet.
     const infos = await Promise.all([pair.primary, pair.replica].map(infoOf))
     const to = infos[0]?.isPrimary === true ? pair.replica : pair.primary
-    const problem = await promote(to).then(
-      () => undefined,
-      (error) => String(error).slice(0, 300),
-    )
+    const problem = await problemOf(promote(to))
     return always(problem, before)
   },
   async settle(pair) {
@@ -326,11 +325,7 @@ const handingOver: Operation = {
 const borrowing: Operation = {
   name: "borrow",
   at: ["primary", "replica"],
-  async prepare(pair, database) {
-    await make(pair, database)
-    await pair.caughtUp(database)
-    return [1]
-  },
+  prepare: makeOnBoth,
   async act(pair, database, before) {
     const n = nextRow++
     const path = join(pair.replica.mount, database)
@@ -356,17 +351,10 @@ const restarting: Operation = {
   name: "restart",
   at: ["primary", "replica"],
   mayEnd: true,
-  async prepare(pair, database) {
-    await make(pair, database)
-    await pair.caughtUp(database)
-    return [1]
-  },
+  prepare: makeOnBoth,
   async act(pair, _database, before) {
     await pair.node.stop()
-    const problem = await pair.restart().then(
-      () => undefined,
-      (error) => String(error).slice(0, 300),
-    )
+    const problem = await problemOf(pair.restart())
     await Bun.sleep(150) // it reads what it has believed
     return always(problem, before)
   },
