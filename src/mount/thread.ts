@@ -193,6 +193,7 @@ function handOver(): DatabaseHandover[] {
   gate.shut()
   const handovers = databases.handOver()
   role.isPrimary = false
+  recent.clear()
   gate.materialize()
   storeCommits()
   closeLog()
@@ -202,6 +203,7 @@ function handOver(): DatabaseHandover[] {
 
 function takeOver(): void {
   const handovers = takeMessage<readonly DatabaseHandover[]>()
+  recent.clear()
   openLog(context.dataDir)
   databases.takeOver(handovers)
   role.isPrimary = true

@@ -324,19 +324,22 @@ describe("a primary whose client has seen a newer one", () => {
     expect(pair.requests).toEqual([])
   })
 
-  test.each([withCookie(NEWER), write])("sends it on when it has heard who that is", async (init) => {
-    await using pair = await Pair.open()
-    const answer = ask(pair.primary, "/", init)
-    await waiting(pair.primary)
-    pair.replica.cluster.set({ epoch: 2n, isPrimary: true, primaryName: "node-r" })
-    pair.primary.cluster.set({
-      isPrimary: false,
-      primaryName: "node-r",
-      primaryProxyUrl: pair.replica.url,
-    })
-    if (init !== write) pair.primary.cluster.set({ epoch: 2n }) // it has what the new one has
-    expect((await answer).text).toBe(init === write ? "the replica" : "the primary")
-  })
+  test.each([withCookie(NEWER), write])(
+    "sends it on when it has heard who that is",
+    async (init) => {
+      await using pair = await Pair.open()
+      const answer = ask(pair.primary, "/", init)
+      await waiting(pair.primary)
+      pair.replica.cluster.set({ epoch: 2n, isPrimary: true, primaryName: "node-r" })
+      pair.primary.cluster.set({
+        isPrimary: false,
+        primaryName: "node-r",
+        primaryProxyUrl: pair.replica.url,
+      })
+      if (init !== write) pair.primary.cluster.set({ epoch: 2n }) // it has what the new one has
+      expect((await answer).text).toBe(init === write ? "the replica" : "the primary")
+    },
+  )
 
   test.each([withCookie(NEWER), write])("does it when the others know of none", async (init) => {
     await using pair = await Pair.open()

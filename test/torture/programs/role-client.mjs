@@ -1,7 +1,8 @@
 // A client of one node that does not know which role the node has: it opens the database, reads, writes where it may,
 // and closes it again, until its standard input ends. A row is one in two tables, so that half a transaction shows.
 // Argument: JSON {path, writer, seed}. Lines on standard input: `pause`, answered by `paused`, whatever is open stays
-// so; `look`, answered by `sees` and what the open connection reads, nothing when none is open; `go`.
+// so; `look`, answered by `sees` and what the open connection reads, nothing when none is open; `go N`: it closes after
+// one of N acts, from here on.
 import { writeSync } from "node:fs"
 import { createInterface } from "node:readline"
 import Database from "better-sqlite3"
@@ -17,6 +18,7 @@ const below = (n) => {
 
 let isOver = false
 let isPaused = false
+let closing = 4
 let wake = () => {}
 let db
 createInterface({ input: process.stdin })
@@ -30,7 +32,9 @@ createInterface({ input: process.stdin })
       return
     }
     isPaused = line === "pause"
-    if (!isPaused) wake()
+    if (isPaused) return
+    closing = Number(line.slice(3))
+    wake()
   })
   .on("close", () => {
     isOver = true
@@ -87,7 +91,7 @@ while (!isOver) {
   try {
     act()
     n += 1
-    if (below(4) === 0) close()
+    if (below(closing) === 0) close()
   } catch (error) {
     if (/undefined|CONSTRAINT|CORRUPT|NOTADB|ERROR$/.test(String(error.code))) {
       say(`fatal ${error.code} ${error.message}`)
