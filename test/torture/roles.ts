@@ -6,11 +6,11 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync } from "node:fs"
+import { mkdtempSync, readFileSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { createInterface } from "node:readline"
-import { pos, sqlite3 } from "../support/client.ts"
+import { pos, run, sqlite3 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
 import { freePort, MEMORY, Scope, type TestNode } from "../support/node.ts"
@@ -69,6 +69,7 @@ class Trouble {
   readonly #links: readonly FaultProxy[]
   readonly #clients: readonly RoleClient[]
   readonly #long = new Map<TestNode, LongClient>()
+  readonly #ending = new AbortController()
   #primary: TestNode
   #rounds = 0
 
@@ -90,6 +91,7 @@ class Trouble {
     const trouble = new Trouble(scope, random, nodes, links)
     await trouble.#settle()
     for (const client of trouble.#clients) client.start()
+    void trouble.#exportAlways()
     return trouble
   }
 
@@ -214,6 +216,7 @@ class Trouble {
       const long = this.#long.get(node)
       if (long !== undefined)
         seen(`a long client of ${this.#name(node)}`, (await long.rows(DIGEST))[0])
+      if (node !== this.#primary) this.#checkShared(node)
       if (this.#rounds % 5 === 0) {
         const check = sqlite3(node, DATABASE, "pragma integrity_check")
         if (check !== "ok") throw new Error(`${this.#name(node)}: ${check}`)
@@ -228,6 +231,29 @@ class Trouble {
     for (const node of this.#nodes) {
       const closing = this.#random.pick([1, 1, 4, 100])
       for (const client of this.#clients) if (client.node === node) client.go(closing)
+    }
+  }
+
+  /** A replica that has frames in its WAL keeps clients from taking it away. */
+  #checkShared(node: TestNode): void {
+    if (statSync(join(node.data, "dbs", DATABASE, "wal"), { throwIfNoEntry: false })?.size) {
+      const inode = run(["stat", "-c", "%i", join(node.mount, DATABASE)]).trim()
+      const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n")
+      const [, , device = ""] =
+        mounts.find((line) => line.includes(` ${node.mount} `))?.split(" ") ?? []
+      const [major, minor] = device
+        .split(":")
+        .map((word) => Number(word).toString(16).padStart(2, "0"))
+      const locks = readFileSync("/proc/locks", "utf8").split("\n")
+      const isShared = (line: string) =>
+        line.includes("OFDLCK") &&
+        line.includes(` ${major}:${minor}:${inode} `) &&
+        / 1073741826 /.test(line)
+      if (!locks.some(isShared)) {
+        throw new Error(
+          `${this.#name(node)} does not share ${device}:${inode}:\n${locks.join("\n")}`,
+        )
+      }
     }
   }
 
@@ -267,8 +293,19 @@ class Trouble {
     }
   }
 
+  /** Whoever asks for a database while it changes hands must not be in the way. */
+  async #exportAlways(): Promise<void> {
+    const { signal } = this.#ending
+    for (let turn = 0; !signal.aborted; turn++) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(500)])
+      await exported(this.#nodes[turn % NODES] as TestNode, limit).catch(() => {})
+      await Bun.sleep(5)
+    }
+  }
+
   /** So that everything that was started can end. */
   async stop(): Promise<void> {
+    this.#ending.abort()
     for (const link of this.#links) link.heal()
     for (const node of this.#nodes) node.signal("SIGCONT")
     for (const client of this.#clients) await client.kill()
@@ -296,8 +333,8 @@ class Trouble {
   }
 }
 
-async function exported(node: TestNode): Promise<Buffer> {
-  const response = await fetch(`${node.url}/export?name=${DATABASE}`)
+async function exported(node: TestNode, signal = AbortSignal.timeout(LIMIT_MS)): Promise<Buffer> {
+  const response = await fetch(`${node.url}/export?name=${DATABASE}`, { signal })
   if (response.status !== 200)
     throw new Error(`export: ${response.status} ${await response.text()}`)
   return Buffer.from(await response.arrayBuffer())
