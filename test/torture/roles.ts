@@ -4,12 +4,9 @@
  *
  * After each round there is one primary, and every connection of every node, old and new, reads what it reads.
  */
-import { type ChildProcess, spawn } from "node:child_process"
-import { once } from "node:events"
 import { mkdtempSync, readFileSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
-import { createInterface } from "node:readline"
+import { join } from "node:path"
 import { pos, run, sqlite3 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
@@ -18,9 +15,9 @@ import { infoOf } from "../support/node-api.ts"
 import type { Random } from "../support/random.ts"
 import { promote } from "./handoffs.ts"
 import type { Mode } from "./model.ts"
+import { RoleClient } from "./role-client.ts"
 import type { Result } from "./round.ts"
 
-const ROOT = resolve(import.meta.dir, "../..")
 const NODES = 3
 const CLIENTS = 2 // of each node
 const LIMIT_MS = 30_000
@@ -90,6 +87,7 @@ class Trouble {
     sqlite3(nodes[0] as TestNode, DATABASE, `pragma journal_mode = ${mode}; ${SCHEMA}`)
     const trouble = new Trouble(scope, random, nodes, links)
     await trouble.#settle()
+    for (const node of nodes) await trouble.#reached(node, pos(trouble.#primary, DATABASE))
     for (const client of trouble.#clients) client.start()
     void trouble.#exportAlways()
     return trouble
@@ -108,7 +106,12 @@ class Trouble {
     this.#primary = nodes[0] as TestNode
     this.#clients = nodes.flatMap((node, index) =>
       Array.from({ length: CLIENTS }, (_, client) => {
-        return new RoleClient(scope, node, index * CLIENTS + client, random.below(0x7fffffff))
+        return new RoleClient(scope, node, {
+          path: join(node.mount, DATABASE),
+          writer: index * CLIENTS + client,
+          seed: random.below(0x7fffffff),
+          digest: DIGEST,
+        })
       }),
     )
   }
@@ -272,7 +275,7 @@ class Trouble {
   async #reached(node: TestNode, position: string): Promise<void> {
     const deadline = Date.now() + LIMIT_MS
     for (;;) {
-      const found = pos(node, DATABASE)
+      const found = positionOf(node)
       if (found === position) return
       if (Date.now() > deadline)
         throw new Error(`${this.#name(node)} is at ${found}, not ${position}`)
@@ -299,7 +302,7 @@ class Trouble {
     for (let turn = 0; !signal.aborted; turn++) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(500)])
       await exported(this.#nodes[turn % NODES] as TestNode, limit).catch(() => {})
-      await Bun.sleep(5)
+      await Bun.sleep(30)
     }
   }
 
@@ -333,95 +336,18 @@ class Trouble {
   }
 }
 
+/** Empty when the database is not there yet. */
+function positionOf(node: TestNode): string {
+  try {
+    return pos(node, DATABASE)
+  } catch {
+    return ""
+  }
+}
+
 async function exported(node: TestNode, signal = AbortSignal.timeout(LIMIT_MS)): Promise<Buffer> {
   const response = await fetch(`${node.url}/export?name=${DATABASE}`, { signal })
   if (response.status !== 200)
     throw new Error(`export: ${response.status} ${await response.text()}`)
   return Buffer.from(await response.arrayBuffer())
-}
-
-/** programs/role-client.mjs */
-class RoleClient {
-  readonly name: string
-  readonly node: TestNode
-  acknowledged = 0
-  readonly #scope: Scope
-  readonly #args: string
-  #child: ChildProcess | undefined
-  #problem: string | undefined
-  #errors = ""
-  #heard: (line: string) => void = () => {}
-
-  constructor(scope: Scope, node: TestNode, writer: number, seed: number) {
-    this.name = `client ${writer} of ${node.mount}`
-    this.node = node
-    this.#scope = scope
-    this.#args = JSON.stringify({ path: join(node.mount, DATABASE), writer, seed, digest: DIGEST })
-  }
-
-  start(): void {
-    const program = join(import.meta.dir, "programs/role-client.mjs")
-    const child = spawn("node", [program, this.#args], {
-      cwd: ROOT,
-      stdio: ["pipe", "pipe", "pipe"],
-    })
-    this.#child = child
-    this.#scope.defer(() => void child.kill("SIGKILL"))
-    child.stdin.on("error", () => {})
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      this.#errors += text
-    })
-    createInterface({ input: child.stdout }).on("line", (line) => this.#take(line))
-    child.once("exit", () => this.#take(`ended ${this.#errors}`))
-  }
-
-  #take(line: string): void {
-    if (line.startsWith("ack ")) {
-      this.acknowledged += 1
-      return
-    }
-    if (/^(fatal|ended)/.test(line)) this.#problem ??= line
-    this.#heard(line)
-  }
-
-  async pause(): Promise<void> {
-    await this.#ask("pause", "paused")
-  }
-
-  /** What its open connection reads, as JSON; nothing when none is open. */
-  async look(): Promise<string> {
-    return (await this.#ask("look", "sees")).slice("sees ".length)
-  }
-
-  go(closing: number): void {
-    this.#child?.stdin?.write(`go ${closing}\n`)
-  }
-
-  async #ask(word: string, answer: string): Promise<string> {
-    const { promise, resolve, reject } = Promise.withResolvers<string>()
-    const late = setTimeout(() => reject(new Error(`${this.name} does not answer`)), LIMIT_MS)
-    const check = (line: string) => {
-      if (this.#problem !== undefined) reject(new Error(`${this.name}: ${this.#problem}`))
-      else if (line.startsWith(answer)) resolve(line)
-    }
-    this.#heard = check
-    check("")
-    this.#child?.stdin?.write(`${word}\n`)
-    return promise.finally(() => clearTimeout(late))
-  }
-
-  async end(): Promise<void> {
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null) return
-    const exited = once(child, "exit")
-    child.stdin?.end()
-    await exited
-    if (this.#problem?.startsWith("fatal")) throw new Error(`${this.name}: ${this.#problem}`)
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    child.kill("SIGKILL")
-  }
 }
