@@ -50,6 +50,8 @@ export class Threads {
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
+    const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
+    peer.onRefused = refused
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -63,6 +65,7 @@ export class Threads {
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
+      refused,
       failed: fail,
     })
   }

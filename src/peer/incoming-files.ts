@@ -3,6 +3,7 @@
  * turn. What becomes of it is told: `applied` or `refused`.
  */
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import { isNoSpace } from "../sys/errno.ts"
 import type { HeldLocks } from "./held-locks.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { IncomingFile } from "./incoming-file.ts"
@@ -74,7 +75,7 @@ export class IncomingFiles {
   }
 
   #refuse(file: number, database: string, error: unknown): void {
-    const code = error instanceof LitefsError ? error.code : "io"
+    const code = error instanceof LitefsError ? error.code : isNoSpace(error) ? "no-space" : "io"
     this.#context.tell({ type: "refused", file, database, code, message: messageOf(error) })
   }
 }
