@@ -18,6 +18,7 @@ import type { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
 import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
 import type { Databases } from "./databases.ts"
+import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -107,7 +108,9 @@ export class Threads {
 
   /** From here on unmount() is needed. */
   mount(): void {
-    this.#device = mountFuse(this.#context.options.fuseDir)
+    const { options, dataDir } = this.#context
+    this.#device = mountFuse(options.fuseDir)
+    rememberMount(dataDir, options.fuseDir)
   }
 
   async serve(): Promise<void> {
@@ -126,7 +129,9 @@ export class Threads {
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
-    if (isFree) await Promise.all([fs.stopped, peer.settle()])
-    else log.warn("files of the mount are still open, the next start takes longer")
+    if (isFree) {
+      await Promise.all([fs.stopped, peer.settle()])
+      forgetMount(this.#context.dataDir)
+    } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }
