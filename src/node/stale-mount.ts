@@ -63,7 +63,10 @@ function endStaleHandles(devices: ReadonlySet<string>): void {
   const right = "this daemon lacks the right to reach them, CAP_SYS_PTRACE"
   tell(denied, message, right)
   tell(mapped, message, "several have the same pages mapped (mmap_size): nobody can take them away")
-  tell(hidden, "clients of the last daemon may be among these, and read old data", right)
+  if (hidden.length === 0) return
+  log.info("processes do not show whether they are clients of the last daemon and read old data", {
+    ...{ pids: listed(hidden), problem: right },
+  })
 }
 
 const LISTED_COUNT_MAX = 100

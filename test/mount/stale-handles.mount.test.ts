@@ -46,7 +46,7 @@ for (const [mode, role, end] of CASES) {
       if (mode === "wal") await expect(old.mapped.rows(READ)).rejects.toThrow(FAILURE)
       // Without a WAL nothing fails before the mapped page is read, which is SIGBUS.
       else await expect(old.mapped.rows(READ)).rejects.toThrow(/the client has ended/)
-      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => a - b).join()
+      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join()
       expect(second.output).toMatch(
         new RegExp(`clients of the last daemon get I/O errors.*pids="?${pids}`),
       )
@@ -62,17 +62,23 @@ test.skipIf(!canMount)(
   async () => {
     await using scope = new Scope()
     const first = await scope.node()
-    sqlite3(first, "app.db", "create table t(x); insert into t values(1)")
-    const client = new LongClient(scope, first, "app.db")
-    await client.rows(READ)
+    for (const mode of ["wal", "delete"]) {
+      sqlite3(first, `${mode}.db`, `pragma journal_mode=${mode}; create table t(x)`)
+    }
+    const known = new LongClient(scope, first, "wal.db")
+    const idle = new LongClient(scope, first, "delete.db")
+    for (const client of [known, idle]) await client.rows(READ)
     await first.stop("SIGKILL")
     const { directory, port } = first
     // root, as in a container: it may not look into who has more rights.
     const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
     const second = await scope.node({ directory, port, through })
-    const line = await second.logged(/clients of the last daemon may be among these.*/)
+    const pids = (line: string) => /pids="?([\d,…]+)/.exec(line)?.[1]?.split(",")
+    const line = await second.logged(/clients of the last daemon may read old data.*/)
     expect(line).toContain("CAP_SYS_PTRACE")
-    expect(/pids="?([\d,…]+)/.exec(line)?.[1]?.split(",")).toContain(String(client.pid))
+    expect(pids(line)).toEqual([String(known.pid)])
+    const others = await second.logged(/processes do not show whether they are clients.*/)
+    expect(pids(others)).toContain(String(idle.pid))
   },
   60_000,
 )
