@@ -5,8 +5,8 @@
  *            ── twice in a row ──▶ asked for whole: perhaps an LTX file of the primary is damaged
  *            ── SEVERAL times in a row ──▶ left out, until an interval is over ──▶ asked for whole
  *
- * What was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS up to
- * RETRY_MS_MAX, as long as nothing is applied to the database.
+ * What was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS on, as
+ * long as nothing is applied to the database.
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -17,14 +17,17 @@ const log = logger("replica")
 
 const WHOLE_COUNT = 2
 const SEVERAL = 4
-export const RETRY_MS = 30_000
+export const RETRY_MS = 5000
 const RETRY_MS_MAX = 600_000
+/** For what may pass by itself: a call of the system that fails. */
+const IO_RETRY_MS_MAX = 60_000
 
 interface Refusals {
   count: number // in a row
   problem: string
   intervalMs: number
   isLeftOut: boolean
+  isIo: boolean // the last one: another file would not help
   cancel(): void
 }
 
@@ -62,7 +65,8 @@ export class RefusedDatabases {
 
   /** What the primary is to be told where the database is. */
   told(database: string, pos: Pos): Pos {
-    return (this.#refused.get(database)?.count ?? 0) >= WHOLE_COUNT ? ZERO_POS : pos
+    const { count = 0, isIo = false } = this.#refused.get(database) ?? {}
+    return count >= WHOLE_COUNT && !isIo ? ZERO_POS : pos
   }
 
   applied(database: string): void {
@@ -78,11 +82,13 @@ export class RefusedDatabases {
   refused(database: string, error: unknown): void {
     if (this.#context.damaged.has(database) || isOfAll(error)) return
     const refused = this.#refused.get(database) ?? {
-      ...{ count: 0, problem: "", intervalMs: RETRY_MS, isLeftOut: false, cancel: () => {} },
+      ...{ count: 0, problem: "", intervalMs: RETRY_MS },
+      ...{ isLeftOut: false, isIo: false, cancel: () => {} },
     }
     this.#refused.set(database, refused)
     refused.count += 1
     refused.problem = messageOf(error)
+    refused.isIo = isIo(error)
     if (refused.count < SEVERAL || refused.isLeftOut) return
     const { problem, intervalMs } = refused
     if (refused.count === SEVERAL) {
@@ -92,7 +98,7 @@ export class RefusedDatabases {
       })
     }
     refused.isLeftOut = true
-    refused.intervalMs = Math.min(intervalMs * 2, RETRY_MS_MAX)
+    refused.intervalMs = Math.min(intervalMs * 2, refused.isIo ? IO_RETRY_MS_MAX : RETRY_MS_MAX)
     refused.cancel = this.#context.clock.after(intervalMs, () => {
       refused.isLeftOut = false
       this.#context.onChange()
@@ -108,4 +114,8 @@ export class RefusedDatabases {
 
 function isOfAll(error: unknown): boolean {
   return error instanceof LitefsError && (error.code === "no-space" || error.code === "unavailable")
+}
+
+function isIo(error: unknown): boolean {
+  return error instanceof LitefsError && error.code === "io"
 }
