@@ -39,6 +39,10 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
           "transactions of the commit log that did not follow on the LTX files, and were set aside"
         return note("stray", path, what)
       }
+      if (/^database(-wal|-journal)?\.changed-\d+$/.test(name)) {
+        const what = "what somebody else had written while LiteFS did not run, kept at a start"
+        return note("stray", path, what)
+      }
       return problem("stray", path, strayMeaning(name), {
         repair: {
           does: "moves it to damaged/",

@@ -37,10 +37,15 @@ export class LoggedPages {
   }
 
   add(pgno: number, data: Uint8Array): void {
+    this.newest.set(pgno, this.learn(pgno, data))
+  }
+
+  /** A page has had this content, somewhen. */
+  learn(pgno: number, data: Uint8Array): Sum {
     writePageChecksum(sum, pgno, data)
     const [hi, lo] = [sum[0] as number, sum[1] as number]
-    this.newest.set(pgno, [hi, lo])
     this.#known.add(`${pgno} ${hi} ${lo}`)
+    return [hi, lo]
   }
 
   /** Whether a page has had this content. */

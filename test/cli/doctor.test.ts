@@ -274,8 +274,21 @@ describe("litefs doctor of the log", () => {
 
   test("a damaged last file whose transaction the database has", async () => {
     const app = data.database("app.db", 4)
+    const before = app.read("database")
     app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
-    await expectUnrepaired(["ltx-damaged", "database-newer"])
+    const given = await expectRepaired(["ltx-damaged"], [])
+    expect(findings(given)[0]?.what).toEndWith(
+      "; the database has its transaction, and the next start of LiteFS makes the file anew",
+    )
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+    expect(existsSync(`${app.ltxPath(4)}.damaged-0`)).toBe(true)
+  })
+
+  test("a damaged last file whose transaction the database does not have", async () => {
+    const app = data.database("app.db", 3)
+    app.commit("DELETE FROM t WHERE id = 2")
+    app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
+    await expectUnrepaired(["ltx-damaged"])
   })
 
   test("a last file that is missing while the database has its transaction", async () => {

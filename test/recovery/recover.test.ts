@@ -509,14 +509,6 @@ describe("recoverDatabase() of damage", () => {
     expectRefused(directory, /its pages sum to/)
   })
 
-  test("recoverDatabase() refuses a damaged last LTX file whose transaction is known to be in the file", () => {
-    using directory = new DataDirectory()
-    const database = directory.database()
-    writeSynced(database.path("synced"), 4n)
-    database.flip(200, "ltx", "0000000000000004-0000000000000004.ltx")
-    expectRefused(directory, /Cannot/)
-  })
-
   test("recoverDatabases() goes on with the others, and publishes their positions", () => {
     using directory = new DataDirectory()
     directory.database("a.db", 2)
