@@ -13,7 +13,7 @@
  * Nothing is written here.
  */
 import { LTX_HEADER_SIZE } from "../ltx/header.ts"
-import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
+import { formatPos, type Pos, posEquals, type Txid } from "../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -128,7 +128,7 @@ class Placing {
     const isOurs =
       run.some((given) => this.#isTorn(given)) ||
       this.#isPast(first.before) ||
-      isDatabaseOf(this.#dataDir, this.#database, files, posEquals(first.before, ZERO_POS))
+      isDatabaseOf(this.#dataDir, this.#database, files)
     if (isOurs) this.#goOn(first.before)
   }
 
