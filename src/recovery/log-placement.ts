@@ -84,12 +84,21 @@ class Placing {
     }
   }
 
-  /** From where the files end, with transactions that follow on. */
+  /**
+   * From where the files end, with transactions that follow on. A gap of transactions that are all in the database file
+   * is none: their files were removed, and older ones may be back after a power cut.
+   */
   #goOn(from: Pos): void {
+    const synced = readSynced(this.#dataDir.syncedPath(this.#database))
     for (let pos = from; ; ) {
       this.#reached.add(formatPos(pos))
-      const next = this.#records.get(pos.txid + 1n)
-      if (next === undefined || !posEquals(next.before, pos)) return
+      const { txid } = pos
+      const next =
+        this.#records.get(txid + 1n) ??
+        [...this.#records.values()].find(
+          ({ before }) => before.txid > txid && before.txid <= synced,
+        )
+      if (next === undefined || (next.before.txid === txid && !posEquals(next.before, pos))) return
       this.#missing.add(next.record)
       pos = next.after
     }

@@ -164,6 +164,16 @@ describe("openCommitLog() where files are missing or damaged", () => {
     expect(ltxFiles(directory)).toEqual(before)
   })
 
+  test("openCommitLog() makes the last file, when those before were removed and older ones are back", () => {
+    using directory = killed(5, 6)
+    putCopy(directory, 1, 2, 9)
+    writeSynced(directory.dataDir.syncedPath("app.db"), 4n)
+    expect(start(directory).lines).toEqual([MADE])
+    expect([...ltxFiles(directory).values()].slice(-2)).toEqual(
+      [5, 6].map((txid) => hex(transaction(txid))),
+    )
+  })
+
   test("openCommitLog() makes a torn file though the one before it is gone", () => {
     using directory = killed(4, 4)
     putCopy(directory, 1, 2, 9)
