@@ -96,7 +96,6 @@ describe("recoverDatabase() of a last LTX file with another bit", () => {
       expect(Buffer.compare(database.read("ltx", kept), bytes)).toBe(0)
       rmSync(database.path("ltx", kept))
     }
-    console.log(ignored)
     expect(ignored.length).toBeLessThan(10) // of the LZ4 frame, that mean nothing
   }, 120_000)
 
