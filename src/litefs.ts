@@ -249,6 +249,7 @@ export class LiteFS {
         proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
       },
       metrics: () => proxy?.families() ?? [],
+      measureHeaps: () => threads.measureHeaps(),
       dataDir,
       positions: databases.positions,
       lag,

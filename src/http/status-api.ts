@@ -30,6 +30,8 @@ export interface StatusApiContext {
   readonly streams: ReadonlySet<ReplicaStream>
   /** On a node that is or was a replica. */
   readonly progress: ReplicaProgress | undefined
+  /** Has the other threads measure their heaps. */
+  readonly measureHeaps?: () => void
   /** Of the proxy, which is above this. */
   readonly metrics?: () => Iterable<MetricFamily>
 }
@@ -90,6 +92,7 @@ export class StatusApi {
       ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => countEntries(dataDir.divergedDir("")),
+      measureHeaps: () => this.#context.measureHeaps?.(),
       others: () => this.#context.metrics?.() ?? [],
     }
     return {

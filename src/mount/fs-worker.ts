@@ -118,6 +118,10 @@ export class FsWorker {
     return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
   }
 
+  measureHeap(): void {
+    this.#mailbox.send({ type: "measure-heap" })
+  }
+
   /** On a primary: takes no transaction from here on. Rejects when not all that were taken can be sent. */
   shut(): Promise<void> {
     return this.#calls.call("shut")

@@ -275,6 +275,8 @@ function handleMessage(message: FsMessage): void {
       return callee.attempt(message, shut)
     case "open":
       return gate.open()
+    case "measure-heap":
+      return counters.measureHeap("fs")
     case "hand-over":
       return callee.answer(message, handOver())
     case "take-over":

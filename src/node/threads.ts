@@ -115,6 +115,12 @@ export class Threads {
     this.#mounted.resolve()
   }
 
+  /** For Counters. */
+  measureHeaps(): void {
+    this.fs.measureHeap()
+    this.peer.measureHeap()
+  }
+
   async unmount(): Promise<void> {
     const { fs, peer } = this
     await peer.detach()

@@ -76,6 +76,10 @@ export class PeerWorker {
     this.#tell({ type: "release-segment", segment })
   }
 
+  measureHeap(): void {
+    this.#tell({ type: "measure-heap" })
+  }
+
   makeSpares(): void {
     this.#tell({ type: "make-spares" })
   }

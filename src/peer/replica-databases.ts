@@ -213,8 +213,7 @@ export class ReplicaDatabases {
 
   letGoOf(name: string): void {
     const { locks, cache } = this.#context
-    this.#databases.get(name)?.detach()
-    this.#databases.delete(name)
+    this.#close(name)
     this.#recovered.delete(name)
     locks.letGoOf(name)
     cache.forgetRole([name])
@@ -225,8 +224,7 @@ export class ReplicaDatabases {
     const { locks, cache } = this.#context
     const { name, state, isUndone } = handover
     this.#given.delete(name)
-    this.#databases.get(name)?.detach() // what it was before
-    this.#databases.delete(name)
+    this.#close(name) // what it was before
     if (state === undefined) {
       this.#recovered.set(name, undefined)
       throw damaged(name)
@@ -267,8 +265,7 @@ export class ReplicaDatabases {
 
   letGo(): void {
     const names = [...this.#databases.keys()]
-    this.detach()
-    this.#databases.clear()
+    for (const name of names) this.#close(name)
     this.#given.clear()
     this.#queues.clear()
     this.#context.cache.forgetRole(names)
@@ -306,6 +303,11 @@ export class ReplicaDatabases {
       attached.resolve()
     })
     await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+  }
+
+  #close(name: string): void {
+    this.#databases.get(name)?.close()
+    this.#databases.delete(name)
   }
 
   /** Closes everything that is open in the mount. */

@@ -24,6 +24,7 @@ import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
+import { Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
@@ -66,6 +67,7 @@ class PeerThread {
   readonly #snapshots: Snapshots
   readonly #imports: Imports
   readonly #spares: SpareFiles
+  readonly #counters: Counters
 
   constructor(options: PeerThreadOptions) {
     this.#options = options
@@ -93,6 +95,7 @@ class PeerThread {
     this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tellFs })
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
+    this.#counters = new Counters(options.counters)
     if (!options.isPrimary) databases.recover()
   }
 
@@ -154,6 +157,8 @@ class PeerThread {
         return
       case "release-segment":
         return this.#databases.releaseSegment(command.segment)
+      case "measure-heap":
+        return this.#counters.measureHeap("peer")
       case "make-spares":
         return void this.#makeSpares()
       case "settle":

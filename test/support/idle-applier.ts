@@ -9,6 +9,7 @@ export const idleApplier: Applier = {
   attach: async () => {},
   handOver: () => ({ wal: undefined, isWalOpen: false }),
   detach: () => {},
+  close: () => {},
   settle: () => {},
   dropped: () => {},
 }
