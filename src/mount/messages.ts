@@ -37,7 +37,7 @@ export interface FsCalls {
   freeze(given: { snapshot: number; database: string }): FrozenState | undefined
   /** The last transaction of which everything is in the database file. */
   "written-txid"(given: { database: string }): Txid | undefined
-  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are. */
+  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
   shut(): void
   /** Becomes a replica: gives up everything. */
   "hand-over"(): readonly DatabaseHandover[]

@@ -272,9 +272,13 @@ export class ReplicaDatabases {
   }
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    const { cache } = this.#context
+    const { cache, positions } = this.#context
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
+    for (const { name } of handovers) {
+      const slot = positions.find(name)
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+    }
     this.#given.clear()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),

@@ -11,6 +11,7 @@ import { pathAddress } from "./path.ts"
 import { trace } from "./trace.ts"
 
 export const O_RDONLY = 0
+export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_CREAT = 0o100
 export const O_EXCL = 0o200
@@ -20,6 +21,13 @@ const O_CLOEXEC = 0o2000000
 
 export type Fd = number
 
+/** What the calling thread has opened: each has its own copy of this module. */
+const opened = new Set<Fd>()
+
+export function isOwnFile(fd: Fd): boolean {
+  return opened.has(fd)
+}
+
 export function openFile(op: string, path: string, flags: number, mode = 0o666): Fd {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
@@ -28,6 +36,7 @@ export function openFile(op: string, path: string, flags: number, mode = 0o666):
     const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
     const error = fd < 0 ? errno() : 0
     if (error === 0) {
+      opened.add(fd)
       if (trace !== undefined) traceOpen(fd, path, flags, isNew)
       return fd
     }
@@ -52,6 +61,7 @@ export function openIfExists(op: string, path: string, flags: number): Fd | unde
 }
 
 export function closeFile(fd: Fd): void {
+  opened.delete(fd)
   if (fd >= 0) libc.close(fd)
 }
 
