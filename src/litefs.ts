@@ -254,7 +254,12 @@ export class LiteFS {
         proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
       },
       metrics: () => proxy?.families() ?? [],
-      measureHeaps: () => threads.measureHeaps(),
+      measure: () => threads.measure(),
+      problem: () => {
+        if (!databases.flags.isShort) return undefined
+        threads.measure() // for the next who asks
+        return "no more files can be opened, raise the limit (ulimit -n)"
+      },
       dataDir,
       positions: databases.positions,
       lag,

@@ -56,6 +56,7 @@ export interface NodeStatusContext {
   replicas(): Iterable<ConnectedReplica>
   /** What is known to be missing here in a database that is at the given transaction. */
   missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
+  problem?(): string | undefined
 }
 
 export class NodeStatus {
@@ -74,6 +75,11 @@ export class NodeStatus {
 
   get isPrimary(): boolean {
     return this.identity.primaryUrl === undefined
+  }
+
+  /** What keeps the node from its work, whatever is asked of it. */
+  get problem(): string | undefined {
+    return this.#context.problem?.()
   }
 
   get isReady(): boolean {

@@ -38,7 +38,7 @@ export interface MetricsContext {
   /** Histories that were kept when another took their place. */
   readonly divergedCount: () => number
   /** Has other threads measure their heaps, for the next time. */
-  readonly measureHeaps: () => void
+  readonly measure: () => void
   /** What others have to tell. */
   readonly others?: () => Iterable<MetricFamily>
 }
@@ -54,7 +54,7 @@ export function handleMetrics(context: MetricsContext, response: ServerResponse,
     ...(context.others?.() ?? []),
     ...processMetrics(context.status, context.counters),
   ])
-  context.measureHeaps()
+  context.measure()
   response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })
   response.end(text)
 }

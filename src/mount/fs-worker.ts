@@ -125,8 +125,8 @@ export class FsWorker {
     return { snapshot, state, thaw: () => this.#send({ type: "thaw", snapshot }) }
   }
 
-  measureHeap(): void {
-    this.#send({ type: "measure-heap" })
+  measure(): void {
+    this.#send({ type: "measure" })
   }
 
   /** On a primary: takes no transaction from here on. */

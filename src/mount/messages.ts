@@ -71,8 +71,8 @@ export type FsMessage =
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
-  /** For Counters. */
-  | { readonly type: "measure-heap" }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
   /** On the primary: whether another node waits for its clients to end their write transactions. */
   | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
   /** A write lock that is borrowed is about to be given back. */

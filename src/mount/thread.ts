@@ -34,8 +34,10 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
+import { Garbage } from "../sys/garbage.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
+import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
@@ -65,6 +67,7 @@ let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
 const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
+const garbage = new Garbage(systemClock)
 const proposals = new Proposals({
   ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
   behind: (database) => tell({ type: "behind", database }),
@@ -73,6 +76,9 @@ const proposals = new Proposals({
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
 const unstored = new Set<Slot>()
 let canStore = true
+
+/** A commit opens a file or two, and closes them. */
+const SPARE_DESCRIPTORS = 8
 
 /** A disk that was full has room again without anybody telling us. */
 const STORE_RETRY_MS = 500
@@ -160,6 +166,15 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   // The lock of the data directory stays with every thread that may write to it.
   const isOwner = ownDescriptors(unwanted, `${realpathSync(dataDir)}/dbs`)
   tell({ type: "serving", isOwner })
+  keepSpareDescriptors({
+    count: SPARE_DESCRIPTORS,
+    // What clients open stays open: they could take them all.
+    isUrgent: (op) => !/^(database|wal|shm|side):open$/.test(op),
+    onShort: (isShort) => {
+      flags.setShort("fs", isShort)
+      if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
+    },
+  })
   const request = allocate(REQUEST_SIZE)
   const reply = allocate(REPLY_SIZE)
   const server = new FuseServer({
@@ -178,7 +193,11 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
   const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(takeMessage) }
   try {
-    serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
+    serve({
+      ...{ device, server, request, reply, mailbox },
+      afterReply: () => earlier(storeCommits(), garbage.worked()),
+      idle: () => earlier(storeCommits(), garbage.idle()),
+    })
   } catch (error) {
     closeFile(device) // who waits for an answer gets an error
     throw error
@@ -283,6 +302,10 @@ function closeLog(): void {
   commitLog?.close()
 }
 
+function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {
+  return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
+}
+
 /** What cannot be done for others must not end what clients do. A call is answered either way. */
 function takeMessage(message: FsMessage): void {
   try {
@@ -299,7 +322,8 @@ function handleMessage(message: FsMessage): void {
       return callee.attempt(message, shut)
     case "open":
       return gate.open()
-    case "measure-heap":
+    case "measure":
+      refillSpares()
       return counters.measureHeap("fs")
     case "hand-over":
       return callee.attempt(message, handOver)

@@ -135,10 +135,10 @@ export class Threads {
     this.#mounted.resolve()
   }
 
-  /** For Counters. */
-  measureHeaps(): void {
-    this.fs.measureHeap()
-    this.peer.measureHeap()
+  /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
+  measure(): void {
+    this.fs.measure()
+    this.peer.measure()
   }
 
   async unmount(): Promise<void> {

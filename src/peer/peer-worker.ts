@@ -78,8 +78,8 @@ export class PeerWorker {
     this.#tell({ type: "release-segment", segment })
   }
 
-  measureHeap(): void {
-    this.#tell({ type: "measure-heap" })
+  measure(): void {
+    this.#tell({ type: "measure" })
   }
 
   makeSpares(): void {

@@ -8,6 +8,7 @@ import { faults } from "./faults.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
+import { makeRoom, refillSpares } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
 export const O_RDONLY = 0
@@ -40,7 +41,8 @@ export function openFile(op: string, path: string, flags: number, mode = 0o666):
       if (trace !== undefined) traceOpen(fd, path, flags, isNew)
       return fd
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `open "${path}"`)
+    if (error === Errno.EINTR || makeRoom(op, error)) continue
+    throw new SysError(error, op, `open "${path}"`)
   }
 }
 
@@ -63,6 +65,17 @@ export function openIfExists(op: string, path: string, flags: number): Fd | unde
 export function closeFile(fd: Fd): void {
   opened.delete(fd)
   if (fd >= 0) libc.close(fd)
+  refillSpares()
+}
+
+/** What is made of a file that was opened just now. When that fails nobody has the file, and it is closed. */
+export function closedOnError<T>(fd: Fd, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    closeFile(fd)
+    throw error
+  }
 }
 
 /** Reads up to `size` bytes at `offset` to `address`; fewer only at the end of the file. */

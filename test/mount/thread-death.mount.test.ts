@@ -26,24 +26,28 @@ describe.skipIf(!canMount)("a thread that ends", () => {
     ["fs, in the LTX file after it", "2/ltx:write#1=end"],
     ["fs, at a lookup", "2/database:stat#1=end"],
     ["peer, at an upkeep", "1/log:syncfs#1=end,1/database:fsync#1=end,1/ltx:list#1=end"],
-  ])("ends the node and its command: %s", async (_, plan) => {
-    await using scope = new Scope()
-    const faults = new CallFaults(join(scope.directory, "calls"))
-    const directory = mkdtempSync(join(scope.directory, "node-"))
-    mkdirSync(join(directory, "mnt"))
-    const node = await scope.node({
-      directory,
-      env: faults.env,
-      flags: ["--retention-interval", "100ms"],
-      command: ["node", "--input-type=module", "-e", COMMAND, "--", join(directory, "mnt/a.db")],
-    })
-    const pid = Number(/writing (\d+)/.exec(await node.logged(/writing \d+/))?.[1])
-    faults.set(plan)
-    expect(await within(END_MS_MAX, node.exited)).toBe(true)
-    expect((await node.exited).code).toBe(1)
-    expect(stateOf(pid)).toBeUndefined()
-    expect(mountsBelow(node.directory)).toEqual([])
-  }, 60_000)
+  ])(
+    "ends the node and its command: %s",
+    async (_, plan) => {
+      await using scope = new Scope()
+      const faults = new CallFaults(join(scope.directory, "calls"))
+      const directory = mkdtempSync(join(scope.directory, "node-"))
+      mkdirSync(join(directory, "mnt"))
+      const node = await scope.node({
+        directory,
+        env: faults.env,
+        flags: ["--retention-interval", "100ms"],
+        command: ["node", "--input-type=module", "-e", COMMAND, "--", join(directory, "mnt/a.db")],
+      })
+      const pid = Number(/writing (\d+)/.exec(await node.logged(/writing \d+/))?.[1])
+      faults.set(plan)
+      expect(await within(END_MS_MAX, node.exited)).toBe(true)
+      expect((await node.exited).code).toBe(1)
+      expect(stateOf(pid)).toBeUndefined()
+      expect(mountsBelow(node.directory)).toEqual([])
+    },
+    60_000,
+  )
 })
 
 /** D when it hangs in the kernel; undefined when it is gone. */

@@ -30,6 +30,7 @@ const THREADS = ["main", "fs", "peer"] as const
 const OPERATION_MS = 10_000
 const WRITES_PER_SECOND = 20
 const READS_PER_SECOND = 10
+const BORROW_TRIES = 3
 const MIB = 1024 * 1024
 const FLAGS = ["--candidate", "--retention", "30s", "--retention-interval", "5s"]
 
@@ -113,18 +114,26 @@ async function operate(nodes: readonly TestNode[], number: number): Promise<void
     case 0:
       return void (await promote(replica))
     case 1:
-    case 3: {
-      const path = join(replica.mount, database)
-      const client = ["sqlite3", "-bail", "-cmd", ".timeout 5000", path]
-      const sql = "insert into rows(text) values('borrowed')"
-      await output(start(["flock", "-w", "20", `${path}-lock`, ...client, sql]))
-      return
-    }
+    case 3:
+      return borrow(replica, database)
     case 2:
       await get(replica, database)
       return
     default:
       await put(primary, "imported.db", await get(primary, database))
+  }
+}
+
+/** Writers that never pause may keep it for a while. */
+async function borrow({ mount }: TestNode, database: string): Promise<void> {
+  const path = join(mount, database)
+  const client = ["sqlite3", "-bail", "-cmd", ".timeout 5000", path]
+  const sql = "insert into rows(text) values('borrowed')"
+  for (let tries = 1; ; tries++) {
+    const running = start(["flock", "-w", "20", `${path}-lock`, ...client, sql])
+    if (tries === BORROW_TRIES) return void (await output(running))
+    if ((await running.ended).code === 0) return
+    await Bun.sleep(1000)
   }
 }
 
