@@ -1,13 +1,19 @@
 /** What a node has open does not grow with what it does. */
 import { describe, expect, test } from "bun:test"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, run, sqlite3 } from "../support/client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { usageOf } from "../support/process-usage.ts"
+import { testRandom } from "../support/random.ts"
 import { onlyPrimary, promote } from "../torture/handoffs.ts"
 import { MODES } from "../torture/model.ts"
+import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
+import { measure, type OperationUsage } from "../torture/upkeep-faults.ts"
+import { OPERATIONS } from "../torture/upkeep-operations.ts"
 
 const TIMES = 4
+const QUICK = ["import", "import-new", "export", "reap", "catch-up", "handoff", "borrow", "restart"]
 const DATABASES = MODES.map((mode) => `${mode}.db`)
 
 describe.skipIf(!canMount)("descriptors", () => {
@@ -63,6 +69,24 @@ describe.skipIf(!canMount)("descriptors", () => {
     for (const database of DATABASES) await expectSame(...nodes, database)
   }, 120_000)
 })
+
+test.skipIf(!canMount).each(OPERATIONS.filter(({ name }) => QUICK.includes(name)))(
+  "nothing is left open by what upkeep sweeps: $name",
+  async (operation) => {
+    const random = testRandom()
+    const failures: string[] = []
+    const rows: OperationUsage[] = []
+    const how = { random, mode: random.pick(MODES), at: "primary", durations: DURATIONS } as const
+    const options = {
+      ...{ ...how, sample: 1, limitMs: 1, scratch: tmpdir(), result: noSweepResult() },
+      onFailure: (text: string) => void failures.push(text),
+    }
+    await measure(options, operation, (usage) => rows.push(usage))
+    expect(failures).toEqual([])
+    expect(rows.map(({ node }) => node)).toEqual(["primary", "replica"])
+  },
+  120_000,
+)
 
 async function pairOf(scope: Scope): Promise<[TestNode, TestNode]> {
   const primary = await scope.node({ flags: ["--candidate"] })
