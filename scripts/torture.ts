@@ -26,11 +26,7 @@ import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
-import {
-  type OperationUsage,
-  TIMES_MEASURED,
-  upkeepFaults,
-} from "../test/torture/upkeep-faults.ts"
+import { type OperationUsage, TIMES_MEASURED, upkeepFaults } from "../test/torture/upkeep-faults.ts"
 
 const KINDS = [
   "client",
@@ -242,7 +238,13 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   }
   try {
     if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill", "end"] })
-    else await upkeepFaults({ ...how, ...measuring(at), durations: DURATIONS, operation: values.operation })
+    else
+      await upkeepFaults({
+        ...how,
+        ...measuring(at),
+        durations: DURATIONS,
+        operation: values.operation,
+      })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
     const { faults, hits, left, ops, calls, restarts } = result

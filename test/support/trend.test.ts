@@ -8,13 +8,25 @@ function samplesOf(rss: (minute: number) => number): Sample[] {
 }
 
 test("what goes up and down is no growth, nor what grows at the start alone", () => {
-  expect(problemOf(samplesOf((minute) => 120 + (minute % 7) * 10), "rss")).toBeUndefined()
-  expect(problemOf(samplesOf((minute) => Math.min(90 + minute * 4, 130)), "rss")).toBeUndefined()
+  expect(
+    problemOf(
+      samplesOf((minute) => 120 + (minute % 7) * 10),
+      "rss",
+    ),
+  ).toBeUndefined()
+  expect(
+    problemOf(
+      samplesOf((minute) => Math.min(90 + minute * 4, 130)),
+      "rss",
+    ),
+  ).toBeUndefined()
 })
 
 test("what grows all the time is, and so is too little to tell", () => {
   const growing = samplesOf((minute) => 100 + minute + (minute % 5) * 10)
-  expect(problemOf(growing, "rss")).toMatch(/^rss grows: at least 1\d\d\.0, later at least 1\d\d\.0$/)
+  expect(problemOf(growing, "rss")).toMatch(
+    /^rss grows: at least 1\d\d\.0, later at least 1\d\d\.0$/,
+  )
   expect(problemOf(growing, "files")).toBeUndefined()
   expect(problemOf(growing.slice(0, 3), "files")).toMatch(/too few to tell/)
 })

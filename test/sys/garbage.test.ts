@@ -5,7 +5,11 @@ import { FakeClock } from "../support/fake-clock.ts"
 function scene() {
   const clock = new FakeClock()
   const collected: number[] = []
-  return { clock, collected, garbage: new Garbage(clock, () => collected.push(clock.monotonicMs())) }
+  return {
+    clock,
+    collected,
+    garbage: new Garbage(clock, () => collected.push(clock.monotonicMs())),
+  }
 }
 
 test("a thread that has worked collects in its first pause after a while, once", () => {

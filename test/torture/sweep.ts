@@ -158,7 +158,8 @@ export function faultsOf(
       if (duration === "end" && name.startsWith(MAIN_THREAD)) return [] // it is the process
       // As well before the next call that does: what is on the disk is the same.
       if (isEnd(duration) && changesNothing(name)) return []
-      const errnos = duration === "once" || duration === "lifted" ? errnosOf(name) : ["EIO" as const]
+      const errnos =
+        duration === "once" || duration === "lifted" ? errnosOf(name) : ["EIO" as const]
       return errnos.map((errno) => ({ ...call, errno, duration }))
     })
   })

@@ -15,13 +15,21 @@ import { join } from "node:path"
 import { output, start } from "../support/client.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { type ProcessUsage, usageOf } from "../support/process-usage.ts"
+import { isIn } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { COMMANDS, CommandFaults } from "./command-faults.ts"
 import { FaultyPair } from "./faulty-pair.ts"
-import { isIn } from "./call-faults.ts"
 import type { Answer } from "./line-worker.ts"
 import type { Mode } from "./model.ts"
-import { type Fault, faultsOf, isEnd, type SweepOptions, sweepTargets, type Target, textOf } from "./sweep.ts"
+import {
+  type Fault,
+  faultsOf,
+  isEnd,
+  type SweepOptions,
+  sweepTargets,
+  type Target,
+  textOf,
+} from "./sweep.ts"
 import { type Content, OPERATIONS, type Operation, type Outcome } from "./upkeep-operations.ts"
 
 export interface UpkeepOptions extends SweepOptions {
