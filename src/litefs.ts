@@ -29,6 +29,7 @@ import { Databases } from "./node/databases.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
+import { remarks } from "./node/remarks.ts"
 import { NodeRole } from "./node/role.ts"
 import { ServedDatabases } from "./node/served-databases.ts"
 import { recoverMount } from "./node/stale-mount.ts"
@@ -260,6 +261,7 @@ export class LiteFS {
         threads.measure() // for the next who asks
         return "no more files can be opened, raise the limit (ulimit -n)"
       },
+      remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
       dataDir,
       positions: databases.positions,
       lag,

@@ -95,7 +95,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   recent = new RecentTransactions(options.recent)
   spares = new SpareFiles(flags.spareFiles, dataDir.root)
   if (role.isPrimary) openLog(dataDir)
-  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
+  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log, refused) : new Map()
   context = {
     dataDir,
     positions,
@@ -120,6 +120,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       return deferred
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
+    onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
@@ -142,6 +143,10 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   directory = new Directory(context, states)
   databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
+}
+
+function refused(database: string, problem: string): void {
+  tell({ type: "refused-database", database, problem })
 }
 
 function openLog(dataDir: DataDir): void {
@@ -225,6 +230,9 @@ function shut(): void {
 function handOver(): DatabaseHandover[] {
   gate.shut()
   const handovers = databases.handOver()
+  for (const { name, state } of handovers) {
+    if (state === undefined) refused(name, "it is damaged, see the log")
+  }
   role.isPrimary = false
   storeCommits()
   unstored.clear()
@@ -334,7 +342,7 @@ function handleMessage(message: FsMessage): void {
       role.changedMs = systemClock.wallMs()
       return
     case "dropped":
-      databases.fileRemoved(message.database)
+      directory.fileRemoved(message.database)
       return
     case "switched":
       databases.find(message.database)?.switchFile(message.disguise)
@@ -396,7 +404,8 @@ const snapshots = new Map<number, () => void>()
 
 function freeze(call: CallTo<FsCalls, "freeze">): void {
   const { snapshot, database: name } = call
-  const capture = positions.find(name) === undefined ? undefined : databases.find(name)?.capture
+  const isThere = positions.find(name) !== undefined && !databases.isDamaged(name)
+  const capture = isThere ? databases.find(name)?.capture : undefined
   if (capture === undefined) return callee.answer(call, undefined)
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
   const onFrozen = (view: FrozenView) => {

@@ -18,6 +18,7 @@ import type { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
 import { abortMount, cloneDevice, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
 import type { Databases } from "./databases.ts"
+import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -53,9 +54,12 @@ export class Threads {
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
+    const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
+    peer.onRefused = refused
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
+      writeRefused: (range) => peer.writeRefused(range),
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
@@ -66,6 +70,7 @@ export class Threads {
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
+      refused,
       failed: (error) => {
         this.#abort()
         fail(error)
@@ -110,9 +115,11 @@ export class Threads {
 
   /** From here on unmount() is needed. */
   mount(): void {
-    const { fuseDir } = this.#context.options
+    const { options, dataDir } = this.#context
+    const { fuseDir } = options
     this.#device = mountFuse(fuseDir)
     this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
+    rememberMount(dataDir, fuseDir)
   }
 
   /**
@@ -149,7 +156,9 @@ export class Threads {
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
-    if (isFree) await Promise.all([fs.stopped, peer.settle()])
-    else log.warn("files of the mount are still open, the next start takes longer")
+    if (isFree) {
+      await Promise.all([fs.stopped, peer.settle()])
+      forgetMount(this.#context.dataDir)
+    } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }
