@@ -30,7 +30,12 @@ describe.skipIf(!canMount)("at the limit of descriptors", () => {
     for (let count = 0; count < COMMITS; count++) {
       for (const client of clients) await client.rows("insert into t values('at the limit')")
     }
-    const { status, health } = await healthOf(primary)
+    // What the kernel forgets late makes room for one more.
+    let { status, health } = await healthOf(primary)
+    for (let tries = 0; status === 200 && tries < 20; tries++) {
+      await makes(primary, `late-${tries}.db`)
+      ;({ status, health } = await healthOf(primary))
+    }
     expect(status).toBe(503)
     expect(health.reason).toMatch(/^no more files can be opened, raise the limit/)
 
