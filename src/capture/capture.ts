@@ -347,6 +347,7 @@ export class Capture {
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
+    this.#journalFile.close() // in some modes it stays, and nobody may ever use it again
   }
 
   /** Throws when a restart is needed before anything can be done. */

@@ -40,6 +40,8 @@ const LOCK_MS_MAX = 5000
 const ACCEPT_MS_MAX = 5000
 const RETRY_MS = 1000
 const CLOSE_MS_MAX = 5000
+/** For a node that has handed over to become a replica, which takes long where the disk is full. */
+const SETTLE_MS_MAX = 3000
 
 export type MemberState = "replica" | "promoting" | "primary" | "draining" | "demoting"
 
@@ -200,32 +202,40 @@ export class Member {
    * does not become a replica: it only takes no writes any more.
    */
   async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
-    await this.#alone(async () => {
-      this.#checkStarted()
-      this.#checkPrimary()
-      const { actions, clock } = this.#options
-      const startMs = clock.monotonicMs()
-      this.#become("draining")
-      try {
-        const positions = await actions.drain(LOCK_MS_MAX)
-        this.#checkPrimary() // a newer record may have come
-        await this.#make(target, positions)
-      } catch (error) {
-        this.#offer = undefined
-        if (!this.#isMine) throw error // what follows makes it a replica
-        if (this.#options.lease.isUnsure) {
-          this.#options.fail(asError(error)) // the next start decides; until then nobody writes
-          throw error
-        }
-        actions.resume()
-        this.#become("primary")
+    const handedOver = Promise.withResolvers<void>()
+    this.#alone(async () => {
+      await this.#drainFor(target)
+      handedOver.resolve()
+      if (!isLeaving) await this.#settle()
+    }).catch(handedOver.reject)
+    await handedOver.promise
+    if (!isLeaving) await this.settled(SETTLE_MS_MAX)
+  }
+
+  async #drainFor(target: HandoffTarget): Promise<void> {
+    this.#checkStarted()
+    this.#checkPrimary()
+    const { actions, clock } = this.#options
+    const startMs = clock.monotonicMs()
+    this.#become("draining")
+    try {
+      const positions = await actions.drain(LOCK_MS_MAX)
+      this.#checkPrimary() // a newer record may have come
+      await this.#make(target, positions)
+    } catch (error) {
+      this.#offer = undefined
+      if (!this.#isMine) throw error // what follows makes it a replica
+      if (this.#options.lease.isUnsure) {
+        this.#options.fail(asError(error)) // the next start decides; until then nobody writes
         throw error
       }
-      log.info("handed the role of primary over", {
-        primary: target.node.hostname,
-        ms: Math.round(clock.monotonicMs() - startMs),
-      })
-      if (!isLeaving) await this.#settle()
+      actions.resume()
+      this.#become("primary")
+      throw error
+    }
+    log.info("handed the role of primary over", {
+      primary: target.node.hostname,
+      ms: Math.round(clock.monotonicMs() - startMs),
     })
   }
 

@@ -1,7 +1,7 @@
 /**
  * `GET /health`: 200 when this node is as it should be, else 503; the body says why not.
  *
- *   ready              always: mounted and, on a replica, once where its primary was
+ *   ready              always: mounted and, on a replica, once where its primary was; and files can be opened
  *   ?max-lag-ms=N      not further behind than that, in time
  *   ?max-lag-tx=N      … in transactions that are known to be missing, in all databases together
  *   ?role=primary      it is the primary, or with `replica` it is one
@@ -111,6 +111,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
 
 function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
   const { lagMsMax, lagTransactionsMax, role, pos, db, syncedSinceMs } = wanted
+  if (status.problem !== undefined) return status.problem
   if (role !== undefined && (role === "primary") !== status.isPrimary) {
     return status.isPrimary ? "this node is the primary" : "this node is a replica"
   }

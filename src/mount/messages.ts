@@ -44,7 +44,7 @@ export interface FsCalls {
   freeze(given: { snapshot: number; database: string }): FrozenState | undefined
   /** The last transaction of which everything is in the database file. */
   "written-txid"(given: { database: string }): Txid | undefined
-  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are. */
+  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
   shut(): void
   /** Becomes a replica: gives up everything. */
   "hand-over"(): readonly DatabaseHandover[]
@@ -78,6 +78,8 @@ export type FsMessage =
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
   /** On the primary: whether another node waits for its clients to end their write transactions. */
   | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
   /** A write lock that is borrowed is about to be given back. */

@@ -134,10 +134,10 @@ export class MountedDatabases {
 
   /** On a replica: the daemon has removed the file of the database. */
   fileRemoved(name: string): void {
-    const entry = this.#entries.named(name)
-    if (entry === undefined) return
+    // Also of a name that the kernel has forgotten: the next file of it is another one.
     this.find(name)?.database.close()
-    this.#entries.removeName(entry)
+    const entry = this.#entries.named(name)
+    if (entry !== undefined) this.#entries.removeName(entry)
   }
 
   /** After the mount has gone. */

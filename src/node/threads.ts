@@ -16,7 +16,7 @@ import { PeerWorker } from "../peer/peer-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
-import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
+import { abortMount, cloneDevice, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
 import type { Databases } from "./databases.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"
 
@@ -42,6 +42,9 @@ export class Threads {
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
   #device: Fd | undefined
+  #notifier: Fd | undefined
+  /** Of the mount, as in /proc/self/mountinfo. */
+  #mountDevice: string | undefined
 
   constructor(
     workers: { readonly peer: Worker; readonly fs: Worker },
@@ -68,7 +71,10 @@ export class Threads {
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
       refused,
-      failed: fail,
+      failed: (error) => {
+        this.#abort()
+        fail(error)
+      },
     })
   }
 
@@ -110,16 +116,36 @@ export class Threads {
   /** From here on unmount() is needed. */
   mount(): void {
     const { options, dataDir } = this.#context
-    this.#device = mountFuse(options.fuseDir)
-    rememberMount(dataDir, options.fuseDir)
+    const { fuseDir } = options
+    this.#device = mountFuse(fuseDir)
+    this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
+    rememberMount(dataDir, fuseDir)
+  }
+
+  /**
+   * Nobody answers the mount any more. Who waits for it gets an error, or it could neither be stopped nor killed: the
+   * command, and the peer thread.
+   */
+  #abort(): void {
+    if (this.#mountDevice === undefined) return
+    log.error("the mount has failed, whoever uses it gets errors")
+    const descriptors = [this.#device, this.#notifier].filter((fd) => fd !== undefined)
+    abortMount(this.#context.options.fuseDir, this.#mountDevice, descriptors)
   }
 
   async serve(): Promise<void> {
     const device = must(this.#device, "mount")
     const notifier = cloneDevice(device)
-    await this.fs.serve(device, [notifier])
+    this.#notifier = notifier
+    if (await this.fs.serve(device, [notifier])) this.#device = undefined
     this.peer.mounted(notifier)
     this.#mounted.resolve()
+  }
+
+  /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
+  measure(): void {
+    this.fs.measure()
+    this.peer.measure()
   }
 
   async unmount(): Promise<void> {

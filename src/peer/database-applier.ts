@@ -120,6 +120,11 @@ export class DatabaseApplier implements Applier {
     this.#files.detach()
   }
 
+  close(): void {
+    this.detach()
+    this.#wal.wal.file.close()
+  }
+
   settle(): void {
     this.#wal.settle(() => {})
   }

@@ -36,6 +36,7 @@ export class PeerWorker {
   readonly #settled = Promise.withResolvers<void>()
   readonly #detached = Promise.withResolvers<void>()
   readonly #failed: (error: Error) => void
+  #hasFailed = false
   readonly #onChange: () => void
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
   readonly #taken: (() => void)[] = []
@@ -50,6 +51,7 @@ export class PeerWorker {
     this.#failed = failed
     worker.onmessage = ({ data }: MessageEvent<PeerEvent>) => this.#handle(data)
     worker.onerror = (event) => this.#fail(event.message)
+    worker.addEventListener("close", () => this.#fail("the peer thread has ended"))
   }
 
   async start(options: PeerThreadOptions): Promise<readonly string[]> {
@@ -77,6 +79,10 @@ export class PeerWorker {
 
   releaseSegment(segment: number): void {
     this.#tell({ type: "release-segment", segment })
+  }
+
+  measure(): void {
+    this.#tell({ type: "measure" })
   }
 
   makeSpares(): void {
@@ -293,7 +299,14 @@ export class PeerWorker {
   }
 
   #fail(message: string): void {
-    const error = new Error(message)
+    if (this.#hasFailed) return
+    this.#hasFailed = true
+    const error = new LitefsError("io", `Cannot go on: ${message}`)
+    this.#calls.fail(error)
+    for (const file of this.#files.values()) file.reject(error)
+    this.#files.clear()
+    for (const snapshot of this.#snapshots.values()) snapshot.end(error.message)
+    for (const taken of this.#taken.splice(0)) taken()
     this.#ready.reject(error)
     this.#detached.resolve()
     this.#settled.resolve()

@@ -118,7 +118,10 @@ export class ReplicaDatabase {
     if (this.#state.commit === 0) return undefined
     const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
     const { frames } = this.#applier
-    const files = { database: this.#file, wal, walDisguise: this.#disguise }
+    const files = {
+      ...{ database: this.#file, wal, walDisguise: this.#disguise },
+      closed: () => wal.close(),
+    }
     const view = new FrozenView(this.#state, frames, files, sidePath)
     this.#views.add(view)
     return view
@@ -138,8 +141,14 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
+  /** After handOver(), or when another one takes its place. Nothing more is done with it but thaw(). */
+  close(): void {
+    this.#applier.close()
+    this.#file.close()
+  }
+
   /**
-   * For the thread that captures transactions from here on. What is open in the mount stays so until detach(): it
+   * For the thread that captures transactions from here on. What is open in the mount stays so until close(): it
    * keeps clients from taking the WAL away.
    */
   handOver(): DatabaseHandover {
@@ -410,8 +419,7 @@ export class ReplicaDatabase {
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.clear()
-    this.#applier.detach()
-    this.#file.close()
+    this.close()
     this.#file = new BackedFile("database", this.#file.path)
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }

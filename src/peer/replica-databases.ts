@@ -277,16 +277,19 @@ export class ReplicaDatabases {
 
   letGo(): void {
     const names = [...this.#databases.keys()]
-    this.detach()
-    this.#databases.clear()
+    for (const name of names) this.#close(name)
     this.#queues.clear()
     this.#context.cache.forgetRole(names)
   }
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    const { cache } = this.#context
+    const { cache, positions } = this.#context
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
+    for (const { name } of handovers) {
+      const slot = positions.find(name)
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+    }
     this.#given.clear()
     this.#taken.clear()
     this.#hasAll = true
@@ -306,7 +309,7 @@ export class ReplicaDatabases {
 
   /** What it was before: it has the state, the view and the commit log of then. */
   #close(name: string): void {
-    this.#databases.get(name)?.detach()
+    this.#databases.get(name)?.close()
     this.#databases.delete(name)
   }
 

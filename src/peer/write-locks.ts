@@ -105,6 +105,7 @@ export class WriteLocks {
 
   async #acquireWrite(name: string): Promise<void> {
     const { directory } = this.#options
+    this.#checkHeld()
     const shm = openFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
     this.#files.push(shm)
     await this.#until(name, () => access.tryShareWalIndex(shm))
@@ -112,10 +113,14 @@ export class WriteLocks {
     this.#withWrite.add(name)
   }
 
+  #checkHeld(): void {
+    if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+  }
+
   async #until(name: string, attempt: () => boolean): Promise<void> {
     const { clock, limitMs, signal } = this.#options
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
-      if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+      this.#checkHeld()
       if (attempt()) return
       if (clock.monotonicMs() > this.#deadlineMs) {
         throw new LitefsError(
