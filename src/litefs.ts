@@ -199,7 +199,7 @@ export class LiteFS {
       onPositionChange: (listener) => databases.subscribe(listener),
       reconnect: () => followed.reconnect(),
     })
-    const others = new OtherNodes(options, node, tls, (record) => member.hear(record))
+    const others = new OtherNodes(options, node, tls, (...heard) => member.hear(...heard))
     this.#closing.defer(() => others.close())
     const { urls, check } = others
 
@@ -289,6 +289,7 @@ export class LiteFS {
     const server = apiServer({
       ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
       mounted: threads.mounted,
+      spoolPath: (number) => dataDir.spoolPath(number),
       proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
     })
     const port = await server.listen(httpAddr)

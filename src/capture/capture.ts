@@ -397,9 +397,11 @@ export class Capture {
       )
     }
     const { pageSize } = found
+    const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
+    this.#checkClaim(commit, pageSize, size)
     const isNew = this.history.append({
       pageSize,
-      commit: trustedPageCount(found) ?? Math.ceil(size / pageSize),
+      commit,
       pgnos:
         pageSize === this.history.pageSize
           ? this.#journal.dirtyPages() // of another page size every page is new
@@ -409,6 +411,18 @@ export class Capture {
     if (isNew) this.#finish()
     this.#isWalMode = isWalMode(found)
     if (isNew) this.#onCommit()
+  }
+
+  /** Page 1 says how many there are. Before a commit SQLite makes the file as large (pager.c: pager_truncate). */
+  #checkClaim(commit: number, pageSize: number, size: number): void {
+    const { name } = this.history
+    if (commit > Math.ceil(size / pageSize) + 1) {
+      const problem = `page 1 says that there are ${commit} pages, and its file has ${size} bytes`
+      throw new LitefsError("damaged", `Cannot commit to database "${name}": ${problem}`)
+    }
+    this.history.checkGrowth(pageSize, commit, (before) =>
+      this.#journal.writtenSize(before * pageSize),
+    )
   }
 
   #readPage(pgno: number, pageSize: number, into: Region): void {

@@ -28,6 +28,7 @@ export class JournalTracker {
   #isActive = false
   #pageSize = 0
   readonly #dirty = new Set<number>()
+  #unit = MIN_PAGE_SIZE // bytes, of what is in #dirty
 
   get isActive(): boolean {
     return this.#isActive
@@ -62,8 +63,16 @@ export class JournalTracker {
   databaseWritten(offset: number, size: number, pageSize: number): void {
     // Of a database without pages every page is new, and new pages are always part of the transaction.
     const unit = pageSize === 0 ? MIN_PAGE_SIZE : pageSize
+    this.#unit = unit
     const last = Math.floor((offset + size - 1) / unit) + 1
     for (let pgno = Math.floor(offset / unit) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
+  }
+
+  /** How much of the database was written in the open transaction from `offset` on, in whole pages, bytes. */
+  writtenSize(offset: number): number {
+    let count = 0
+    for (const pgno of this.#dirty) if (pgno * this.#unit > offset) count += 1
+    return count * this.#unit
   }
 
   ended(): void {

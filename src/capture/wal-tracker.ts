@@ -443,10 +443,14 @@ export class WalTracker {
   #capture(commit: number): boolean {
     const header = this.#header as WalHeader
     const first = this.captured
+    const { pageSize } = header
+    this.#history.checkGrowth(pageSize, commit, (before) => {
+      return new Set(this.#pending.filter((pgno) => pgno > before)).size * pageSize
+    })
     for (const pgno of this.#pending) this.frames.add(pgno)
     try {
       const isNew = this.#history.append({
-        pageSize: header.pageSize,
+        pageSize,
         commit,
         pgnos: ascending(this.#pending),
         readPage: (pgno, into) => this.readPage(pgno, into),

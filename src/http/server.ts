@@ -1,7 +1,7 @@
 /**
  * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
  *
- *   connection ─▶ TLS handshake ─▶ request ─▶ token ─▶ route ─▶ handler
+ *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
  *
  * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
  * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
@@ -19,10 +19,11 @@ import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { ListenAddress } from "../litefs-options.ts"
-import { authorize } from "./auth.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
+import { TokenDoor } from "./token-door.ts"
+import { refuseWebPage } from "./web-page.ts"
 
 export type Handler = (
   request: IncomingMessage,
@@ -37,8 +38,10 @@ export interface ApiServerOptions {
   readonly headers: Record<string, string>
   /** Of every response, as they are when the request has been heard. */
   changingHeaders?(): Record<string, string>
-  /** A request that may be made has come. */
-  onRequest?(headers: IncomingHttpHeaders): void
+  /** A request that may be made has come to a path. */
+  onRequest?(headers: IncomingHttpHeaders, path: string): void
+  /** Whether a request for a host of this name, in lower case, means this node. */
+  isOwnName?(name: string): boolean
   /** What every request has to show; undefined: nothing. */
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
@@ -52,10 +55,13 @@ export class ApiServer {
   readonly #tls: TlsListener | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
-    const { headers, tls, clock } = options
+    const { headers, tls, clock, authToken } = options
+    const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
     this.#server = createServer((request, response) => {
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      dispatch(routes, options, request, response).catch((error) => fail(response, error))
+      dispatch(routes, options, door, request, response).catch((error) =>
+        fail(request, response, error),
+      )
     })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
     this.#server.keepAliveTimeout = 30_000
@@ -94,18 +100,26 @@ export class ApiServer {
 
 async function dispatch(
   routes: Routes,
-  { authToken, changingHeaders, onRequest }: ApiServerOptions,
+  { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
+  door: TokenDoor | undefined,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  if (authToken !== undefined) authorize(request.headers, authToken)
-  onRequest?.(request.headers)
+  refuseWebPage(request, isOwnName)
+  await door?.enter(request)
+  if (!isReadable(request.headers)) {
+    response.setHeader("Connection", "close") // where the request ends is not known
+    return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
+  }
+  const target = request.url ?? "/"
+  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
+    throw new LitefsError("usage", "bad request")
+  }
+  const url = new URL(`http://node${target}`)
+  onRequest?.(request.headers, url.pathname)
   for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
     response.setHeader(name, value)
   }
-  const target = request.url ?? "/"
-  if (!URL.canParse(target, "http://node")) return answer(response, 400, "bad request")
-  const url = new URL(target, "http://node")
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
   const handler = methods[request.method ?? ""]
@@ -116,14 +130,18 @@ async function dispatch(
   await handler(request, response, url)
 }
 
-function fail(response: ServerResponse, error: unknown): void {
+/** The library hands on a request whose body it does not know how to read. */
+function isReadable(headers: IncomingHttpHeaders): boolean {
+  const encoding = headers["transfer-encoding"]
+  return encoding === undefined || encoding.toLowerCase() === "chunked"
+}
+
+function fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
   if (status === 500) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
-  if (status === 401) {
-    response.setHeader("WWW-Authenticate", "Bearer")
-    response.setHeader("Connection", "close") // what the client still sends is not read
-  }
+  if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
+  if (!request.complete) response.setHeader("Connection", "close") // what still comes is not read
   answer(response, status, messageOf(error))
 }
 
