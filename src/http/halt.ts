@@ -101,6 +101,7 @@ async function handleHalt(
   checkQuery(url, ["name", "id", "ttl", "wait"])
   checkSender(request.headers, ownId, "halt")
   const name = databaseNameOf(url)
+  const node = nameOf(request)
   await mounted
   const gone = new AbortController()
   response.once("close", () => {
@@ -109,7 +110,7 @@ async function handleHalt(
   const { id, pos, expiresMs } = await locks.acquire(name, {
     signal: gone.signal,
     id: idOf(url, "id"),
-    node: nameOf(request),
+    node,
     ttlMs: Math.min(numberOf(url, "ttl") ?? TTL_MS, TTL_MS_MAX),
     waitMs: Math.min(numberOf(url, "wait") ?? WAIT_MS, WAIT_MS_MAX),
   })

@@ -14,7 +14,7 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http"
-import type { AddressInfo, Server as NetServer } from "node:net"
+import type { AddressInfo, Server as NetServer, Socket } from "node:net"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
@@ -50,6 +50,8 @@ export interface ApiServerOptions {
 
 const log = logger("http")
 
+const LINGER_MS = 2000
+
 export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
@@ -59,9 +61,11 @@ export class ApiServer {
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
     this.#server = createServer((request, response) => {
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      dispatch(routes, options, door, request, response).catch((error) =>
-        fail(request, response, error),
-      )
+      const { socket } = request // which it has no more when its client has gone
+      dispatch(routes, options, door, request, response).catch((error) => {
+        if (!request.complete) dropBody(request, socket, clock)
+        fail(response, error)
+      })
     })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
     this.#server.keepAliveTimeout = 30_000
@@ -136,13 +140,20 @@ function isReadable(headers: IncomingHttpHeaders): boolean {
   return encoding === undefined || encoding.toLowerCase() === "chunked"
 }
 
-function fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
   if (status === 500) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
   if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
-  if (!request.complete) response.setHeader("Connection", "close") // what still comes is not read
   answer(response, status, messageOf(error))
+}
+
+/** A reset, because something is unread, could overtake the response. Who goes on and on gets one. */
+function dropBody(request: IncomingMessage, socket: Socket, clock: Clock): void {
+  request.resume()
+  clock.after(LINGER_MS, () => {
+    if (!request.complete) socket.destroy()
+  })
 }
 
 function answer(response: ServerResponse, status: number, text: string): void {
