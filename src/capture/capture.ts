@@ -24,6 +24,7 @@ import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
+import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
@@ -398,7 +399,8 @@ export class Capture {
     }
     const { pageSize } = found
     const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
-    this.#checkClaim(commit, pageSize, size)
+    const writtenSize = (from: number) => this.#journal.writtenSize(from)
+    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#log)
     const isNew = this.history.append({
       pageSize,
       commit,
@@ -411,18 +413,6 @@ export class Capture {
     if (isNew) this.#finish()
     this.#isWalMode = isWalMode(found)
     if (isNew) this.#onCommit()
-  }
-
-  /** Page 1 says how many there are. Before a commit SQLite makes the file as large (pager.c: pager_truncate). */
-  #checkClaim(commit: number, pageSize: number, size: number): void {
-    const { name } = this.history
-    if (commit > Math.ceil(size / pageSize) + 1) {
-      const problem = `page 1 says that there are ${commit} pages, and its file has ${size} bytes`
-      throw new LitefsError("damaged", `Cannot commit to database "${name}": ${problem}`)
-    }
-    this.history.checkGrowth(pageSize, commit, (before) =>
-      this.#journal.writtenSize(before * pageSize),
-    )
   }
 
   #readPage(pgno: number, pageSize: number, into: Region): void {

@@ -17,7 +17,6 @@ import {
   writePageChecksum,
 } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
-import { growthProblem } from "../ltx/growth.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { type Pos, TXID_MAX, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
@@ -189,15 +188,6 @@ export class History {
     this.#timestampMs = timestampMs
     this.#onAppended?.(this.name, size, this.#clock.monotonicMs() - startMs)
     return true
-  }
-
-  /** Throws when a client says that the database has grown further than it can have by what it has written. */
-  checkGrowth(pageSize: number, commit: number, writtenSize: (before: number) => number): void {
-    const before = pageSize === this.#pageSize ? this.#commit : 0
-    const growth = { pageSize, before, commit, writtenSize: () => writtenSize(before) }
-    const problem = growthProblem(growth)
-    if (problem === undefined) return
-    throw new LitefsError("damaged", `Cannot commit to database "${this.name}": ${problem}`)
   }
 
   /**

@@ -44,6 +44,7 @@ import {
 } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import { checkClaim } from "./claim.ts"
 import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
 import { UnwrittenPages } from "./unwritten-pages.ts"
@@ -444,9 +445,8 @@ export class WalTracker {
     const header = this.#header as WalHeader
     const first = this.captured
     const { pageSize } = header
-    this.#history.checkGrowth(pageSize, commit, (before) => {
-      return new Set(this.#pending.filter((pgno) => pgno > before)).size * pageSize
-    })
+    const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
+    checkClaim({ pageSize, commit, writtenSize }, this.#history, this.#log)
     for (const pgno of this.#pending) this.frames.add(pgno)
     try {
       const isNew = this.#history.append({
@@ -472,6 +472,11 @@ export class WalTracker {
       this.frames.truncate(first)
       throw error
     }
+  }
+
+  /** Of the pages of the frames that no commit has ended yet, from an offset in the database on. */
+  #pendingSize(from: number, pageSize: number): number {
+    return new Set(this.#pending.filter((pgno) => pgno * pageSize > from)).size * pageSize
   }
 
   /** Makes a write that was refused complete nothing. Its bytes exist, so this needs no space on the disk. */
