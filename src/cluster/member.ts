@@ -28,6 +28,7 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
+import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"
 import {
   disbelief,
@@ -113,14 +114,13 @@ export class Member {
   #hasStarted = false
   #work: Promise<unknown> = Promise.resolve()
   #offer: Offer | undefined
-  /** Of a copy of this node that has become the primary. */
-  #copy: LeaseRecord | undefined
-  #isLookingForCopy = false
+  readonly #copies: CopyWatch
   #disbelieved: string | undefined // what was said of it last
 
   constructor(options: MemberOptions) {
     this.#options = options
-    const { lease, clock, tell } = options
+    const { lease, clock, tell, isCopy } = options
+    this.#copies = new CopyWatch({ isCopy, found: (record) => this.#foundCopy(record) })
     this.#fencing = new Fencing({ lease, clock, tell, signal: this.#closing.signal })
   }
 
@@ -185,8 +185,7 @@ export class Member {
     if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
     const { epoch, primary } = record
     const self = this.#options.self()
-    if (primary.id === lease.id && primary.url !== self.url) return this.#lookForCopy(record)
-    if (isNewer(record, this.#copy)) this.#copy = undefined
+    if (primary.id === lease.id && primary.url !== self.url) return this.#copies.look(record)
     if (this.#state !== "replica" && primary.id !== lease.id) {
       actions.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
@@ -214,25 +213,10 @@ export class Member {
     log.warn("heard of a lease record that is not believed", { epoch, url: primary.url, problem })
   }
 
-  /** Anybody can say that there is one. The record is not kept: it names this node, too. */
-  #lookForCopy(record: LeaseRecord): void {
-    if (this.#isLookingForCopy || !isNewer(record, this.#copy)) return
-    this.#isLookingForCopy = true
-    const { url } = record.primary
-    const looking = this.#options.isCopy(url).then(
-      (isCopy) => isCopy && this.#foundCopy(record),
-      (error) => log.debug("cannot ask a node for which this one is taken", { url, error }),
-    )
-    void looking.finally(() => {
-      this.#isLookingForCopy = false
-    })
-  }
-
   #foundCopy(record: LeaseRecord): void {
     const { lease, actions } = this.#options
     if (!isNewer(record, lease.record)) return
     if (this.#state !== "replica") actions.shut()
-    this.#copy = record
     log.error("a copy of this node has become the primary, this node takes no writes", {
       problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
     })
@@ -327,13 +311,12 @@ export class Member {
       if (this.isPrimary) return
       const { lease } = this.#options
       const old = lease.record
-      const copy = this.#copy
+      const copy = this.#copies.record
       const epoch = nextEpoch(copy !== undefined && isNewer(copy, old) ? copy : old)
       const primary = this.#options.self()
       const others = [this.#urlOf(old), copy?.primary.url, ...this.#options.peers]
       const unfenced = others.filter((url) => url !== undefined && url !== primary.url)
       lease.keep({ epoch, primary }, unfenced as string[])
-      this.#copy = undefined
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
       await this.#takeOver()
@@ -361,7 +344,8 @@ export class Member {
 
   get #isMine(): boolean {
     const { lease, isPrimaryByFlag } = this.#options
-    if (this.#copy !== undefined) return false
+    const copy = this.#copies.record
+    if (copy !== undefined && isNewer(copy, lease.record)) return false
     return lease.record === undefined ? isPrimaryByFlag : lease.record.primary.id === lease.id
   }
 

@@ -284,6 +284,61 @@ describe("Member", () => {
     expect([cluster.primaries, a.done]).toEqual([[], ["shut", "step down"]])
   })
 
+  test("believes no epoch that is far off, of who turns to it or of whom it follows", async () => {
+    const { cluster, a } = await pair()
+    using _ = cluster
+    const primary = { id: "F".repeat(16), hostname: "x", url: "http://x:1" }
+    const own = "LFSC0000000000000001"
+    for (const epoch of [2 ** 53 - 1, 2 ** 48, 2 ** 16 + 1]) {
+      a.member?.hear({ record: { epoch, primary }, cluster: own }, false)
+    }
+    a.member?.hear({ record: { epoch: 1, primary }, cluster: undefined }, false)
+    expect([cluster.primaries, a.lease.record]).toEqual([["a"], undefined])
+    // A node that has never heard of any may be late.
+    a.member?.hear({ record: { epoch: 2 ** 20, primary }, cluster: own }, true)
+    expect(a.lease.record?.epoch).toBe(2 ** 20)
+    a.member?.hear({ record: { epoch: 2 ** 40, primary }, cluster: own }, true)
+    a.member?.hear({ record: { epoch: 2 ** 20 + 2 ** 16, primary }, cluster: own }, true)
+    expect(a.lease.record?.epoch).toBe(2 ** 20 + 2 ** 16)
+    await cluster.settle()
+    expect(a.done.at(-1)).toBe("step down")
+  })
+
+  test("is not forced to an epoch that there is not", async () => {
+    const { cluster, b } = await pair()
+    using _ = cluster
+    const primary = { id: "F".repeat(16), hostname: "x", url: "http://x:1" }
+    b.lease.keep({ epoch: 2 ** 48, primary })
+    await expect(b.member?.force()).rejects.toThrow(/epochs are used up, take "epoch" and/)
+    const beyond = { epoch: 2 ** 48 + 1, primary }
+    expect(() => b.lease.keep(beyond)).toThrow(/its epoch is 281474976710657, at most/)
+    expect(b.lease.record?.epoch).toBe(2 ** 48)
+    await cluster.settle()
+    expect([cluster.primaries, b.done]).toEqual([["a"], []])
+  })
+
+  test("takes no writes when a copy of it is the primary, and only when that says so", async () => {
+    const { cluster, a } = await pair()
+    using _ = cluster
+    const primary = { ...a.target.node, url: "http://c:1" }
+    a.member?.hear({ record: { epoch: 1, primary }, cluster: a.clusterId }, false)
+    await cluster.settle()
+    expect([cluster.primaries, a.done]).toEqual([["a"], []])
+    const c = cluster.node("c", B)
+    await a.stop()
+    c.copy(a)
+    await a.start()
+    await c.start()
+    await c.member?.force()
+    cluster.call(c, a.url)
+    await cluster.settle()
+    expect([cluster.primaries, a.done]).toEqual([["c"], ["shut", "step down"]])
+    await a.member?.force()
+    cluster.call(a, c.url)
+    await cluster.settle()
+    expect([cluster.primaries, c.done.at(-1)]).toEqual([["a"], "step down"])
+  })
+
   test("tries again when it cannot become what the record says", async () => {
     const cluster = new FakeCluster()
     using _ = cluster
