@@ -120,9 +120,13 @@ async function dispatch(
     throw new LitefsError("usage", "bad request")
   }
   const url = new URL(`http://node${target}`)
-  onRequest?.(request.headers, url.pathname)
-  for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
-    response.setHeader(name, value)
+  try {
+    onRequest?.(request.headers, url.pathname)
+  } finally {
+    // Also who is refused is told who is the primary.
+    for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
+      response.setHeader(name, value)
+    }
   }
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
@@ -142,10 +146,15 @@ function isReadable(headers: IncomingHttpHeaders): boolean {
 
 function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
-  if (status === 500) log.error("request failed", { error })
+  if (status === 500 && !hasGone(error)) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
   if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
   answer(response, status, messageOf(error))
+}
+
+/** Whether the client has broken the connection before its request was whole. */
+function hasGone(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET"
 }
 
 /** A reset, because something is unread, could overtake the response. Who goes on and on gets one. */
