@@ -15,7 +15,7 @@
  * was, and History finds nothing to add.
  */
 import { readU32BE } from "../lib/bytes.ts"
-import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
+import { isPageSize, MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
 
 const MAGIC = [...JOURNAL_MAGIC]
@@ -34,7 +34,7 @@ export class JournalTracker {
     return this.#isActive
   }
 
-  /** Page size of the database, as the journal says; 0 before there was one. */
+  /** Page size of the database, as the journal says; 0 when it says none that SQLite has. */
   get pageSize(): number {
     return this.#pageSize
   }
@@ -57,7 +57,9 @@ export class JournalTracker {
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
     if (offset !== 0) return
     if (size >= MAGIC.length) this.#isActive = hasMagic(bytes)
-    if (size >= JOURNAL_HEADER_SIZE) this.#pageSize = readU32BE(bytes, PAGE_SIZE_OFFSET)
+    if (size < JOURNAL_HEADER_SIZE) return
+    const pageSize = readU32BE(bytes, PAGE_SIZE_OFFSET)
+    this.#pageSize = isPageSize(pageSize) ? pageSize : 0
   }
 
   databaseWritten(offset: number, size: number, pageSize: number): void {
