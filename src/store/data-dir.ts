@@ -16,6 +16,7 @@
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
  *   <root>/import/body-<number>                        large bodies of requests (http/spool.ts)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
+ *   <root>/mounted                                     the device of the mount, while it may be in use
  *   <root>/lock                                        held by the daemon that uses the directory
  */
 import { dirname, join } from "node:path"
@@ -179,6 +180,11 @@ export class DataDir {
     return listDirectory("data:list", join(this.root, "side"))
       .map((entry) => entry.name)
       .sort()
+  }
+
+  /** Which mount the daemon has made, while it may be in use. */
+  get mountedPath(): string {
+    return join(this.root, "mounted")
   }
 
   /** The lock, or undefined when another process has it. */

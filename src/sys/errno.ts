@@ -2,6 +2,7 @@
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   ENXIO: 6,
@@ -53,6 +54,7 @@ export const Errno = {
 const TEXT: Record<keyof typeof Errno, string> = {
   EPERM: "operation not permitted",
   ENOENT: "no such file or directory",
+  ESRCH: "no such process",
   EINTR: "interrupted system call",
   EIO: "input/output error",
   ENXIO: "no such device or address",
