@@ -206,7 +206,7 @@ export class LiteFS {
       onPositionChange: (listener) => databases.subscribe(listener),
       reconnect: () => followed.reconnect(),
     })
-    const others = new OtherNodes(options, node, tls, (record) => member.hear(record))
+    const others = new OtherNodes(options, node, tls, (...heard) => member.hear(...heard))
     this.#atClose("others", () => others.close())
     const { urls, check } = others
 
@@ -309,6 +309,7 @@ export class LiteFS {
     const server = apiServer({
       ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
       mounted: threads.mounted,
+      spoolPath: (number) => dataDir.spoolPath(number),
       proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
     })
     const port = await server.listen(httpAddr)

@@ -179,6 +179,11 @@ export class NodeStatus {
     return this.primaryName !== undefined
   }
 
+  /** How many are called back. */
+  get listenerCount(): number {
+    return this.#listeners.size
+  }
+
   /** Calls back whenever something may have changed, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)

@@ -29,6 +29,8 @@ import { answerJson } from "./json.ts"
 import { checkQuery, numberOf } from "./query.ts"
 
 export const WAIT_MS_MAX = 60_000
+/** All are asked whenever something changes. When there are so many, nobody else waits. */
+const WAITING_COUNT_MAX = 256
 
 export interface HealthContext {
   readonly status: NodeStatus
@@ -69,7 +71,8 @@ export async function handleHealth(
 ): Promise<void> {
   checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
   const conditions = conditionsOf(url, clock.wallMs())
-  const waitMs = Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
+  const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
+  const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
   const news = new Gate()
   const unsubscribe = status.onChange(() => news.open())

@@ -25,7 +25,8 @@ import type { Logger } from "../lib/log.ts"
 import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
-import { isSnapshot } from "../ltx/header.ts"
+import { growthProblem } from "../ltx/growth.ts"
+import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import {
@@ -41,6 +42,7 @@ import type { Application, Applier, Changes } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
+import type { PageSums } from "./page-sums.ts"
 
 export interface ReplicaDatabaseContext {
   readonly dataDir: DataDir
@@ -257,6 +259,7 @@ export class ReplicaDatabase {
       )
     }
     const isWhole = isSnapshot(header) || header.pageSize !== this.#state.pageSize
+    this.#checkGrowth(header, sums, isWhole ? 0 : this.#state.commit)
     const checksum = new ChecksumAccumulator()
     if (isWhole) checksum.reset()
     else checksum.reset(pos.checksum)
@@ -275,6 +278,14 @@ export class ReplicaDatabase {
       "damaged",
       `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${this.name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
     )
+  }
+
+  #checkGrowth({ pageSize, commit, maxTxid }: LtxHeader, sums: PageSums, before: number): void {
+    const writtenSize = () => sums.countBeyond(before) * pageSize
+    const problem = growthProblem({ pageSize, before, commit, writtenSize })
+    if (problem === undefined) return
+    const message = `Cannot apply TXID ${formatTxid(maxTxid)} to "${this.name}": ${problem}`
+    throw new LitefsError("damaged", message)
   }
 
   /** What the database will be, without a way back: the transaction is stored and in place. */
