@@ -108,8 +108,8 @@ export class NodeStatus {
 
   *databases(): Generator<DatabaseStatus> {
     const { positions } = this.#context
-    for (let slot = 0; slot < positions.count; slot++) {
-      yield this.#status(positions.name(slot), positions.read(slot))
+    for (const [name, slot] of positions.entries()) {
+      yield this.#status(name, positions.read(slot))
     }
   }
 

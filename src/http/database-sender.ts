@@ -77,7 +77,7 @@ export class DatabaseSender {
   names(): string[] {
     const names = new Set(this.#sent.keys())
     const { positions } = this.#context
-    for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
+    for (const [name] of positions.entries()) names.add(name)
     return [...names].filter((name) => this.#wants.databases.matches(name))
   }
 

@@ -86,7 +86,8 @@ function* databaseMetrics(context: MetricsContext) {
     perDatabase("gauge", name, help, databases, value)
   const counter = (name: string, help: string, column: Column, scale = 1) =>
     perDatabase("counter", name, help, databases, ({ name: database }) => {
-      return counters.read(positions.find(database) ?? 0, column) * scale
+      const slot = positions.find(database)
+      return slot === undefined ? 0 : counters.read(slot, column) * scale
     })
   yield gauge("litefs_db_txid", "Current transaction ID.", ({ pos }) => Number(pos.txid))
   yield counter(

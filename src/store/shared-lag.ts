@@ -79,7 +79,7 @@ export class SharedLag {
     if (this.#state !== IS_SYNCED) return undefined
     const syncedMs = this.#syncedMs
     let earliestMs = Number.POSITIVE_INFINITY
-    for (let slot = 0; slot < positions.count; slot++) {
+    for (const [, slot] of positions.entries()) {
       earliestMs = Math.min(earliestMs, positions.read(slot).timestampMs)
       if (earliestMs <= syncedMs) return syncedMs
     }
