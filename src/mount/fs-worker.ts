@@ -9,6 +9,7 @@ import type { ErrorCode } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
+import type { Mount } from "../sys/mount.ts"
 import type {
   Borrower,
   FsCalls,
@@ -24,6 +25,8 @@ export interface FsListener {
   changed(): void
   /** The daemon has changed the database file without the kernel's knowledge. */
   rewritten(database: string): void
+  /** The daemon has taken a file out of the mount without the kernel's knowledge. */
+  vanished(name: string): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
   /** What has become of a `replace` that the peer thread has asked for. */
@@ -95,9 +98,11 @@ export class FsWorker {
   }
 
   /** Answers the mount from now on, until it is taken away. Resolves when the descriptor is not for others any more. */
-  async serve(device: Fd, unwanted: readonly Fd[]): Promise<void> {
-    this.#tell({ type: "serve", device, unwanted })
-    if (await this.#serving.promise) closeFile(device)
+  async serve({ device, directory }: Mount, unwanted: readonly Fd[]): Promise<void> {
+    this.#tell({ type: "serve", device, directory, unwanted })
+    if (!(await this.#serving.promise)) return
+    closeFile(device)
+    closeFile(directory)
   }
 
   /** Resolves when the mount is gone: no client has a file of it open. */
@@ -239,6 +244,8 @@ export class FsWorker {
         return this.#on.behind(event.database)
       case "rewritten":
         return this.#on.rewritten(event.database)
+      case "vanished":
+        return this.#on.vanished(event.name)
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return

@@ -8,10 +8,12 @@ import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
+  readonly access: FileAccess | undefined // of databases that no client makes
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly lag: SharedArrayBuffer
@@ -29,7 +31,12 @@ export interface FsThreadOptions {
 export type FsCommand =
   | { readonly type: "start"; readonly options: FsThreadOptions; readonly handovers: MessagePort }
   /** `unwanted` are descriptors that it is not to keep open. */
-  | { readonly type: "serve"; readonly device: Fd; readonly unwanted: readonly Fd[] }
+  | {
+      readonly type: "serve"
+      readonly device: Fd
+      readonly directory: Fd // below the mount
+      readonly unwanted: readonly Fd[]
+    }
 
 /** What the main thread calls it for, while it serves. */
 export interface FsCalls {
@@ -142,6 +149,8 @@ export type FsEvent =
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** A file is gone without a request: the kernel must forget the name, and its listing. */
+  | { readonly type: "vanished"; readonly name: string }
   /** Somebody died who may not have published this transaction. Answered by `published`. */
   | {
       readonly type: "publish"

@@ -20,6 +20,9 @@ import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database
 
 const log = logger("mount")
 
+/** Of the names of files that we make up beside a database. */
+const MADE_UP = ["-pos", "-lock"]
+
 export class MountedDatabases {
   readonly #context: MountedDatabaseContext
   readonly #entries: EntryTable
@@ -43,10 +46,18 @@ export class MountedDatabases {
   find(name: string): MountedDatabase | undefined {
     if (this.#damaged.has(name)) throw FuseError.of(Errno.EIO)
     const known = this.#databases.get(name)
-    if (known !== undefined) return known
-    // On a replica the peer thread makes databases; their slot appears before anything else of them.
-    if (this.#context.role.isPrimary || this.#context.positions.find(name) === undefined) return
-    return this.add(name, undefined)
+    const { role, positions } = this.#context
+    if (role.isPrimary) return known
+    // On a replica the peer thread makes databases, and frees them; their slot appears before anything else of them.
+    const slot = positions.find(name)
+    if (slot !== undefined && known?.slot === slot) return known
+    if (known !== undefined) this.#forget(known)
+    return slot === undefined ? undefined : this.add(name, undefined)
+  }
+
+  /** False when every use of the name is an error. */
+  isUsable(name: string): boolean {
+    return !this.#damaged.has(name)
   }
 
   get(name: string): MountedDatabase {
@@ -61,6 +72,37 @@ export class MountedDatabases {
     return database
   }
 
+  /** It never had a transaction, and its files are gone: so go its name and its directory. */
+  forgetNew(database: MountedDatabase): void {
+    const { dataDir, positions } = this.#context
+    const { capture, name, slot } = database
+    if (capture === undefined || capture.history.pos.txid > 0n || database.hasFiles) return
+    this.#forget(database)
+    positions.free(slot)
+    try {
+      dataDir.removeDatabase(name)
+    } catch (error) {
+      log.warn("cannot remove the directory of a database that came to nothing", {
+        ...{ db: name, error },
+      })
+    }
+  }
+
+  #forgetFreed(): void {
+    const { positions } = this.#context
+    for (const database of this.#databases.values()) {
+      if (positions.find(database.name) !== database.slot) this.#forget(database)
+    }
+  }
+
+  #forget({ name }: MountedDatabase): void {
+    this.#databases.delete(name)
+    for (const suffix of MADE_UP) {
+      const entry = this.#entries.named(name + suffix)
+      if (entry !== undefined) this.#entries.removeName(entry)
+    }
+  }
+
   /** Whether clients may write to any of them, or make files. */
   get areWritable(): boolean {
     if (this.#context.role.isPrimary || this.#context.forwarding !== undefined) return true
@@ -70,6 +112,7 @@ export class MountedDatabases {
 
   /** This node becomes the primary of what the peer thread has applied so far, or has a write lock back. */
   takeOver(handovers: readonly DatabaseHandover[]): void {
+    this.#forgetFreed()
     for (const handover of handovers) {
       const { name, state } = handover
       if (state === undefined) this.#damaged.add(name)

@@ -81,7 +81,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   handovers = port
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
-  const dataDir = new DataDir(options.dataDir)
+  const dataDir = new DataDir(options.dataDir, undefined, options.access)
   positions = new Positions(options.positions)
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
@@ -105,6 +105,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       const file = commitLog?.pendingFile
       if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
     },
+    onVanish: (name) => tell({ type: "vanished", name }),
     publish: (database, last) => {
       const deferred = new Deferred()
       const request = nextRequest++
@@ -154,7 +155,8 @@ function openLog(dataDir: DataDir): void {
  * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
  * end, and would keep the device open that way (Linux: request_wait_answer).
  */
-function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
+function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
+  directory.mounted(below)
   tell({ type: "serving", isOwner: ownDescriptors(unwanted) })
   const request = allocate(REQUEST_SIZE)
   const reply = allocate(REPLY_SIZE)
@@ -173,7 +175,7 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   })
   const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
   const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(handleMessage) }
-  serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
+  serve({ device, server, request, reply, mailbox, afterReply })
   tell({ type: "unmounted" })
   storeCommits()
   databases.settle()
@@ -258,6 +260,14 @@ function storeCommits(): number | undefined {
   if (spares.ask()) tell({ type: "spares-wanted" })
   if (flags.raiseChanged()) tell({ type: "changed" })
   return undefined
+}
+
+function afterReply(): number | undefined {
+  const storeMs = storeCommits()
+  const sweepMs = directory.sweep()
+  return storeMs === undefined || sweepMs === undefined
+    ? (storeMs ?? sweepMs)
+    : Math.min(storeMs, sweepMs)
 }
 
 function closeLog(): void {
@@ -363,7 +373,7 @@ function tell(event: FsEvent): void {
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
   try {
     if (data.type === "start") start(data.options, data.handovers)
-    else serveDevice(data.device, data.unwanted)
+    else serveDevice(data.device, data.directory, data.unwanted)
   } catch (error) {
     tell({ type: "failed", message: messageOf(error) })
   }

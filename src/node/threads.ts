@@ -15,8 +15,9 @@ import { FsWorker } from "../mount/fs-worker.ts"
 import { PeerWorker } from "../peer/peer-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
-import type { Fd } from "../sys/file.ts"
-import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
+import type { FileAccess } from "../sys/file-access.ts"
+import { cloneDevice, type Mount, mountFuse, unmount } from "../sys/mount.ts"
+import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 
 const log = logger("litefs")
@@ -27,6 +28,8 @@ const UNMOUNT_MS_MAX = 1000
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
+  /** Of databases that no client makes. */
+  readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
   halting(): Halting
@@ -40,19 +43,18 @@ export class Threads {
   readonly #context: ThreadsContext
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
-  #device: Fd | undefined
+  #mount: Mount | undefined
 
-  constructor(
-    workers: { readonly peer: Worker; readonly fs: Worker },
-    { options, dataDir, databases, lag, halting, fail }: ThreadsContext,
-  ) {
-    this.#context = { options, dataDir, databases, lag, halting, fail }
+  constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
+    const { databases, halting, fail } = context
+    this.#context = context
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
+      vanished: (name) => peer.vanished(name),
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
@@ -79,10 +81,11 @@ export class Threads {
 
   /** Recovers the databases. Resolves with those whose saved checksums were believed. */
   async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
-    const { options, dataDir, databases, lag } = this.#context
+    const { options, dataDir, access, databases, lag } = this.#context
     const { role, fuseDir, fuseDebug, forwardWrites = false } = options
     const shared = {
       dataDir: dataDir.root,
+      access,
       positions: databases.positions.memory,
       flags: databases.flags.memory,
       lag: lag.memory,
@@ -104,13 +107,14 @@ export class Threads {
 
   /** From here on unmount() is needed. */
   mount(): void {
-    this.#device = mountFuse(this.#context.options.fuseDir)
+    const { fuseDir, allowOther = userId() === 0 } = this.#context.options
+    this.#mount = mountFuse(fuseDir, allowOther)
   }
 
   async serve(): Promise<void> {
-    const device = must(this.#device, "mount")
-    const notifier = cloneDevice(device)
-    await this.fs.serve(device, [notifier])
+    const mount = must(this.#mount, "mount")
+    const notifier = cloneDevice(mount.device)
+    await this.fs.serve(mount, [notifier])
     this.peer.mounted(notifier)
     this.#mounted.resolve()
   }

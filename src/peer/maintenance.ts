@@ -13,7 +13,6 @@ import type { Logger } from "../lib/log.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
-import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -86,7 +85,7 @@ function syncDatabase(dataDir: DataDir, name: string): boolean {
 }
 
 function syncIfThere(dataDir: DataDir, name: string, kind: "journal" | "database"): boolean {
-  const file = new BackedFile(kind, dataDir.path(name, kind))
+  const file = dataDir.file(name, kind)
   if (!file.open()) return false
   try {
     file.sync()

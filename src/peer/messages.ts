@@ -8,12 +8,14 @@ import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
+  readonly access: FileAccess | undefined // of databases that no client makes
   readonly fuseDir: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
@@ -102,6 +104,8 @@ export type PeerCommand =
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** A file is gone without a request: tell the kernel. */
+  | { readonly type: "vanished"; readonly name: string }
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   | { readonly type: "unlock-writes"; readonly lock: number }

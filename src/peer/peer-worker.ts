@@ -84,6 +84,10 @@ export class PeerWorker {
     this.#tell({ type: "rewritten", database })
   }
 
+  vanished(name: string): void {
+    this.#tell({ type: "vanished", name })
+  }
+
   /**
    * Keeps clients from writing to the databases, until unlockWrites() with the number that is returned; rejects when
    * that takes too long. `isApplying`: the peer thread itself applies transactions meanwhile.

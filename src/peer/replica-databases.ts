@@ -217,7 +217,7 @@ export class ReplicaDatabases {
     this.#databases.delete(name)
     this.#recovered.delete(name)
     locks.letGoOf(name)
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** One database of the fs thread. `lock` keeps clients from writing to it. */
@@ -235,7 +235,7 @@ export class ReplicaDatabases {
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** All of them, when what has come is applied. Their files stay open until letGo(). */
@@ -266,12 +266,11 @@ export class ReplicaDatabases {
   }
 
   letGo(): void {
-    const names = [...this.#databases.keys()]
     this.detach()
     this.#databases.clear()
     this.#given.clear()
     this.#queues.clear()
-    this.#context.cache.forgetRole(names)
+    this.#context.cache.forgetRole()
   }
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
@@ -289,7 +288,7 @@ export class ReplicaDatabases {
       if (isUndone) cache.forgetTransaction(name)
       await this.#attach(this.database(name, handover))
     }
-    cache.forgetRole([...this.#databases.keys()])
+    cache.forgetRole()
   }
 
   /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */

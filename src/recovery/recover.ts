@@ -19,6 +19,8 @@
  * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
  * compared, with the log and with the journal, wherever one of them has them.
  *
+ * A file that never became a database, and was empty still when the node stopped, goes.
+ *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
  */
@@ -39,7 +41,7 @@ import {
   type Txid,
 } from "../ltx/pos.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
 import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
@@ -47,6 +49,7 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
+import { removeEmptyDatabase } from "./empty-database.ts"
 import { isHot, rollBack, undoesUnnoticed } from "./journal-rollback.ts"
 import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, readChainFile } from "./log-chain.ts"
@@ -65,6 +68,7 @@ export function recoverDatabases(
   for (const name of dataDir.databaseNames()) {
     try {
       const state = recoverDatabase(name, dataDir, log)
+      if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
     } catch (error) {
@@ -92,7 +96,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const last = findLast(name, ltx, readSynced(dataDir.syncedPath(name)), log)
-  const database = new BackedFile("database", dataDir.path(name, "database"))
+  const database = dataDir.file(name, "database")
   try {
     const state = recoverFile(name, dataDir, database, ltx, last, log)
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())

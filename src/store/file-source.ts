@@ -1,5 +1,6 @@
 import type { ByteSource } from "../lib/byte-source.ts"
-import { closeFile, type Fd, O_RDONLY, openIfExists, readBytesAt, sizeOf } from "../sys/file.ts"
+import { closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 
 /** A file that is only looked at. */
 export class FileSource implements ByteSource, Disposable {
@@ -15,7 +16,7 @@ export class FileSource implements ByteSource, Disposable {
 
   /** Undefined when there is no such file. */
   static open(path: string): FileSource | undefined {
-    const fd = openIfExists("look:open", path, O_RDONLY)
+    const fd = openOwnIfExists("look:open", path, O_RDONLY)
     return fd === undefined ? undefined : new FileSource(path, fd)
   }
 

@@ -32,6 +32,7 @@ export const Errno = {
   EILSEQ: 84,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,
+  ESTALE: 116,
   EDQUOT: 122,
 } as const
 
