@@ -9,6 +9,7 @@ import { open } from "node:fs/promises"
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
+import { droppedStateIfWhole } from "../recovery/dropped-database.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { RecentTransactions } from "../store/recent-transactions.ts"
@@ -47,6 +48,8 @@ export class DatabaseSender {
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
+  /** Databases without a slot whose drop the replica has. */
+  readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
 
   /** `known` is what the replica has. */
@@ -85,14 +88,12 @@ export class DatabaseSender {
   async sendNext(name: string): Promise<boolean> {
     const { positions } = this.#context
     const slot = positions.find(name)
-    if (slot === undefined) {
-      this.#sent.delete(name)
-      await this.#writer.frame({ type: "dropDb", database: name })
-      return false
-    }
-    const { pos, stored } = positions.read(slot)
     const known = this.#sent.get(name) ?? ZERO_POS
+    if (slot === undefined) return this.#sendDrop(name, known)
+    this.#dropped.delete(name)
+    const { pos, stored, commit } = positions.read(slot)
     if (posEquals(known, pos)) return false
+    if (commit === 0 && known.txid === 0n) return false // there is nothing on either side
     const isBehind = known.txid < pos.txid
     const next = isBehind ? this.#findRecent(slot, known) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return false // its file is being made
@@ -104,6 +105,21 @@ export class DatabaseSender {
     if (sent === undefined) return false
     this.#sent.set(name, sent)
     return true
+  }
+
+  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  async #sendDrop(name: string, known: Pos): Promise<boolean> {
+    if (this.#dropped.has(name)) return false
+    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
+    const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent !== undefined) this.#sent.set(name, sent)
+    else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
+    else {
+      this.#sent.delete(name)
+      await this.#writer.frame({ type: "dropDb", database: name })
+    }
+    return sent !== undefined
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {

@@ -128,6 +128,11 @@ export class FsWorker {
     return this.#calls.call("shut")
   }
 
+  /** Of a database that was dropped: it need not be known any more, if nothing is kept of it but that. */
+  retire(database: string): void {
+    this.#mailbox.send({ type: "retire", database })
+  }
+
   /** Takes transactions again. */
   open(): void {
     this.#mailbox.send({ type: "open" })

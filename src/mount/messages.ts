@@ -78,6 +78,8 @@ export type FsMessage =
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
+  /** The database was dropped, and nothing is kept of it but that: it need not be known any more. */
+  | { readonly type: "retire"; readonly database: string }
   /** On the primary: whether another node waits for its clients to end their write transactions. */
   | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
   /** A write lock that is borrowed is about to be given back. */

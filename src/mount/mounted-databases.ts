@@ -8,11 +8,12 @@
  * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
  */
 import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
-import type { HistoryState } from "../capture/history.ts"
+import { emptyHistoryState, type HistoryState } from "../capture/history.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
+import { droppedState, isOnlyDrop } from "../recovery/dropped-database.ts"
 import { Errno } from "../sys/errno.ts"
 import type { EntryTable } from "./entry-table.ts"
 import { JournalEntry } from "./journal.ts"
@@ -66,6 +67,26 @@ export class MountedDatabases {
     throw new LitefsError("not-found", `database not found: "${name}"`)
   }
 
+  /** One that a client makes: that of a database that was dropped goes on. */
+  addNew(name: string): MountedDatabase {
+    const { dataDir, positions } = this.#context
+    const state = droppedState(dataDir, name)
+    const database = this.add(name, state ?? emptyHistoryState())
+    if (state !== undefined) positions.write(database.slot, state, state.pos)
+    return database
+  }
+
+  /** It was dropped long ago. */
+  retire(name: string): void {
+    const { dataDir, positions } = this.#context
+    const database = this.#databases.get(name)
+    const history = database?.capture?.history
+    if (database === undefined || history === undefined || database.hasFiles) return
+    if (history.pos.txid === 0n || history.commit > 0 || !isOnlyDrop(dataDir, name)) return
+    this.#forget(database)
+    positions.free(database.slot)
+  }
+
   add(name: string, state: HistoryState | undefined): MountedDatabase {
     const database = new MountedDatabase(name, this.#context, state)
     this.#databases.set(name, database)
@@ -95,8 +116,9 @@ export class MountedDatabases {
     }
   }
 
-  #forget({ name }: MountedDatabase): void {
+  #forget({ name, database }: MountedDatabase): void {
     this.#databases.delete(name)
+    database.close()
     for (const suffix of MADE_UP) {
       const entry = this.#entries.named(name + suffix)
       if (entry !== undefined) this.#entries.removeName(entry)
@@ -173,10 +195,9 @@ export class MountedDatabases {
 
   /** On a replica: the daemon has removed the file of the database. */
   fileRemoved(name: string): void {
+    this.find(name)?.database.close() // it may be open though nobody has looked the name up
     const entry = this.#entries.named(name)
-    if (entry === undefined) return
-    this.find(name)?.database.close()
-    this.#entries.removeName(entry)
+    if (entry !== undefined) this.#entries.removeName(entry)
   }
 
   /** After the mount has gone. */

@@ -2,7 +2,6 @@
  * What the names of the mount stand for: which files there are, the entry of one that is there, and one for a file that
  * a client makes.
  */
-import { emptyHistoryState } from "../capture/history.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
@@ -103,7 +102,7 @@ export class NamedEntries {
     if (!role.isPrimary || !log.isOpen) throw FuseError.of(Errno.EACCES)
     checkNewDatabaseName(name)
     dataDir.createDatabase(name)
-    const database = this.#databases.find(name) ?? this.#databases.add(name, emptyHistoryState())
+    const database = this.#databases.find(name) ?? this.#databases.addNew(name)
     database.database.make(access)
     database.database.sync() // its owner is to be as durable as what is committed to it
     return new DatabaseEntry(nodeId, name, database)

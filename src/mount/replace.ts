@@ -10,6 +10,7 @@ import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import type { Pos } from "../ltx/pos.ts"
+import { droppedState } from "../recovery/dropped-database.ts"
 import { takeSums } from "../recovery/saved-sums.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
@@ -117,7 +118,8 @@ function put(
   if (known === undefined) dataDir.createDatabase(name)
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const history =
-    known?.capture?.history ?? new History(name, emptyHistoryState(), { ...context, ltx })
+    known?.capture?.history ??
+    new History(name, droppedState(dataDir, name) ?? emptyHistoryState(), { ...context, ltx })
   try {
     history.adopt(content)
   } catch (error) {

@@ -285,6 +285,8 @@ function handleMessage(message: FsMessage): void {
       return callee.attempt(message, shut)
     case "open":
       return gate.open()
+    case "retire":
+      return databases.retire(message.database)
     case "hand-over":
       return callee.answer(message, handOver())
     case "take-over":

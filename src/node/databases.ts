@@ -72,7 +72,9 @@ export class Databases {
   }
 
   noteUnknown(database: string): void {
-    if (this.#unknown.has(database)) return
+    const slot = this.positions.find(database)
+    const isThere = slot !== undefined && this.positions.read(slot).commit > 0
+    if (!isThere || this.#unknown.has(database)) return
     this.#unknown.add(database)
     log.warn("the primary does not have a database that is here, it stays as it is", {
       db: database,

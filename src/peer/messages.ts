@@ -104,6 +104,8 @@ export type PeerCommand =
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** As the fs thread's `retire`, of a database that this thread has. */
+  | { readonly type: "retire"; readonly database: string }
   /** A file is gone without a request: tell the kernel. */
   | { readonly type: "vanished"; readonly name: string }
   /** The fs thread's answer to a `replace` of this thread. */

@@ -84,6 +84,10 @@ export class PeerWorker {
     this.#tell({ type: "rewritten", database })
   }
 
+  retire(database: string): void {
+    this.#tell({ type: "retire", database })
+  }
+
   vanished(name: string): void {
     this.#tell({ type: "vanished", name })
   }

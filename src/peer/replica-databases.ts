@@ -15,6 +15,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
+import { isOnlyDrop } from "../recovery/dropped-database.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -209,6 +210,23 @@ export class ReplicaDatabases {
     }
     this.#given.add(name)
     return handover
+  }
+
+  /** It was dropped long ago, and is forgotten when nothing is under way for it. */
+  retire(name: string): void {
+    this.enqueue(name, async () => {
+      const { dataDir, positions } = this.#context
+      const slot = positions.find(name)
+      if (slot === undefined || this.#given.has(name)) return
+      const { pos, commit } = positions.read(slot)
+      if (pos.txid === 0n || commit > 0 || !isOnlyDrop(dataDir, name)) return
+      if (dataDir.hasFiles(name)) return // clients have them open still
+      this.#databases.get(name)?.detach()
+      this.#databases.delete(name)
+      this.#recovered.delete(name)
+      this.#queues.delete(name)
+      positions.free(slot)
+    })
   }
 
   letGoOf(name: string): void {

@@ -133,6 +133,8 @@ class PeerThread {
         return callee.answer(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
+      case "retire":
+        return this.#databases.retire(command.database)
       case "vanished":
         return this.#cache.forgetName(command.name)
       case "publish":

@@ -49,6 +49,7 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
+import { isOnlyDrop } from "./dropped-database.ts"
 import { removeEmptyDatabase } from "./empty-database.ts"
 import { isHot, rollBack, undoesUnnoticed } from "./journal-rollback.ts"
 import { removeLeftovers } from "./leftovers.ts"
@@ -69,6 +70,8 @@ export function recoverDatabases(
     try {
       const state = recoverDatabase(name, dataDir, log)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
+      // Nobody needs to know of it but who asks for its name.
+      if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
     } catch (error) {

@@ -82,6 +82,11 @@ export class DataDir {
     return new BackedFile(file, this.path(name, file), this.#access)
   }
 
+  /** Whether there is any of SQLite's files. */
+  hasFiles(name: string): boolean {
+    return DATABASE_FILES.some((kind) => fileExists(`${kind}:look`, this.path(name, kind)))
+  }
+
   ltxDir(name: string): string {
     return join(this.root, "dbs", name, "ltx")
   }
