@@ -136,8 +136,11 @@ export class Directory implements FileSystem {
   ): Entry {
     this.#assertRoot(parentId)
     const found = this.#find(name)
-    if (found !== undefined && (flags & O_EXCL) !== 0) throw FuseError.of(Errno.EEXIST)
-    const entry = found ?? this.#make(name, mode, caller)
+    // The kernel took it to be missing, and has not checked whether the caller may open it: it has to look again.
+    if (found !== undefined) {
+      throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
+    }
+    const entry = this.#make(name, mode, caller)
     this.#fillOpened(entry, caller, opened)
     return this.#reply(entry)
   }
