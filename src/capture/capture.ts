@@ -451,7 +451,7 @@ export class Capture {
 
   #refuse(what: string): never {
     const { name } = this.history
-    const message = `Cannot write "${name}": ${what} is no transaction of SQLite; to bring a database here use litefs import --name ${name} FILE, and in SQLite one of the journal modes DELETE, TRUNCATE, PERSIST and WAL`
+    const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     throw new LitefsError("unsupported", message)
