@@ -12,6 +12,7 @@ import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type { Mount } from "../sys/mount.ts"
 import type {
   Borrower,
+  CachedRange,
   FsCalls,
   FsCommand,
   FsEvent,
@@ -27,6 +28,8 @@ export interface FsListener {
   rewritten(database: string): void
   /** The daemon has taken a file out of the mount without the kernel's knowledge. */
   vanished(name: string): void
+  /** A client's write was refused, and the kernel may have its bytes. */
+  writeRefused(range: CachedRange): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
   /** What has become of a `replace` that the peer thread has asked for. */
@@ -50,6 +53,8 @@ export interface FsListener {
   giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void>
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   behind(database: string): void
+  /** A database is damaged. */
+  refused(database: string, problem: string): void
   failed(error: Error): void
 }
 
@@ -227,6 +232,8 @@ export class FsWorker {
     switch (event.type) {
       case "ready":
         return this.#ready.resolve(event.believed)
+      case "refused-database":
+        return this.#on.refused(event.database, event.problem)
       case "changed":
         return this.#on.changed()
       case "answered":
@@ -251,6 +258,8 @@ export class FsWorker {
         return this.#on.rewritten(event.database)
       case "vanished":
         return this.#on.vanished(event.name)
+      case "write-refused":
+        return this.#on.writeRefused(event)
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return

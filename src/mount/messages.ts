@@ -27,6 +27,13 @@ export interface FsThreadOptions {
   readonly log: LogOptions
 }
 
+/** Bytes of a file of the mount, by its node. */
+export interface CachedRange {
+  readonly nodeId: number
+  readonly offset: number
+  readonly size: number
+}
+
 /** From the main thread, before it serves. */
 export type FsCommand =
   | { readonly type: "start"; readonly options: FsThreadOptions; readonly handovers: MessagePort }
@@ -121,6 +128,8 @@ export type Borrower = "flock" | "writer"
 export type FsEvent =
   | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
+  /** A database is damaged: nobody may use it until the next start. */
+  | { readonly type: "refused-database"; readonly database: string; readonly problem: string }
   | { readonly type: "changed" } // positions have; look at Positions
   /** A transaction of a database whose write lock is borrowed. Answered by `proposal-answer`. */
   | {
@@ -153,6 +162,8 @@ export type FsEvent =
   | { readonly type: "rewritten"; readonly database: string }
   /** A file is gone without a request: the kernel must forget the name, and its listing. */
   | { readonly type: "vanished"; readonly name: string }
+  /** The kernel must forget what it has of these bytes: they were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** Somebody died who may not have published this transaction. Answered by `published`. */
   | {
       readonly type: "publish"

@@ -19,6 +19,7 @@ import type { FileAccess } from "../sys/file-access.ts"
 import { cloneDevice, type Mount, mountFuse, unmount } from "../sys/mount.ts"
 import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
+import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -51,10 +52,13 @@ export class Threads {
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
+    const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
+    peer.onRefused = refused
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
       vanished: (name) => peer.vanished(name),
+      writeRefused: (range) => peer.writeRefused(range),
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
@@ -65,6 +69,7 @@ export class Threads {
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
+      refused,
       failed: fail,
     })
   }
@@ -107,8 +112,10 @@ export class Threads {
 
   /** From here on unmount() is needed. */
   mount(): void {
-    const { fuseDir, allowOther = userId() === 0 } = this.#context.options
+    const { options, dataDir } = this.#context
+    const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
+    rememberMount(dataDir, fuseDir)
   }
 
   async serve(): Promise<void> {
@@ -127,7 +134,9 @@ export class Threads {
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
-    if (isFree) await Promise.all([fs.stopped, peer.settle()])
-    else log.warn("files of the mount are still open, the next start takes longer")
+    if (isFree) {
+      await Promise.all([fs.stopped, peer.settle()])
+      forgetMount(this.#context.dataDir)
+    } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }

@@ -13,7 +13,11 @@ import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { saveSums } from "../recovery/saved-sums.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  trustedPageCount,
+} from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -32,7 +36,12 @@ export function prepareImport(dataDir: DataDir, database: string, file: number):
       throw new LitefsError("usage", `Cannot use "${content.path}": it is not a SQLite database`)
     }
     const { pageSize } = header
-    const commit = Math.ceil(content.size() / pageSize)
+    const commit = Math.min(
+      trustedPageCount(header) ?? Number.POSITIVE_INFINITY,
+      Math.ceil(content.size() / pageSize),
+    )
+    // A client may have made the file longer than the database (SQLITE_FCNTL_CHUNK_SIZE).
+    content.truncate(commit * pageSize)
     const old = headerOf(dataDir.path(database, "database"))
     writeBytesAt("import:write", content.fd, adaptHeader(bytes, old, commit), 0)
     const sums = writeLtx(content, dataDir.importLtxPath(file), pageSize, commit)

@@ -6,6 +6,7 @@ import type { Answer, CallTo } from "../lib/calls.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
@@ -108,6 +109,8 @@ export type PeerCommand =
   | { readonly type: "retire"; readonly database: string }
   /** A file is gone without a request: tell the kernel. */
   | { readonly type: "vanished"; readonly name: string }
+  /** The kernel has bytes in its cache that were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   | { readonly type: "unlock-writes"; readonly lock: number }
@@ -123,6 +126,8 @@ export type PeerCommand =
 export type PeerEvent =
   | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
+  /** A database is damaged: nothing is applied to it until the next start. */
+  | { readonly type: "refused-database"; readonly database: string; readonly problem: string }
   | { readonly type: "failed"; readonly message: string } // cannot go on
   | { readonly type: "applied"; readonly file: number; readonly database: string }
   | {

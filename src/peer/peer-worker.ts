@@ -8,6 +8,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FrozenDatabase } from "../mount/fs-worker.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type {
@@ -27,6 +28,8 @@ const PART_SIZE = 1024 * 1024
 export class PeerWorker {
   /** Told how many LTX files a database has, and their size, whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
+  /** Told of databases that are damaged, and why. */
+  onRefused: (database: string, problem: string) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #calls = new Caller<PeerCalls>((call) => this.#tell(call))
@@ -90,6 +93,11 @@ export class PeerWorker {
 
   vanished(name: string): void {
     this.#tell({ type: "vanished", name })
+  }
+
+  /** Tells the kernel to forget what was not written. */
+  writeRefused({ nodeId, offset, size }: CachedRange): void {
+    this.#tell({ type: "write-refused", nodeId, offset, size })
   }
 
   /**
@@ -249,6 +257,8 @@ export class PeerWorker {
     switch (event.type) {
       case "ready":
         return this.#ready.resolve(event.believed)
+      case "refused-database":
+        return this.onRefused(event.database, event.problem)
       case "failed":
         return this.#fail(event.message)
       case "changed":

@@ -137,6 +137,8 @@ class PeerThread {
         return this.#databases.retire(command.database)
       case "vanished":
         return this.#cache.forgetName(command.name)
+      case "write-refused":
+        return this.#cache.forgetRange(command)
       case "publish":
         return callee.answer(command, this.#publishLast(command.database, command.last))
       case "lock-writes":
