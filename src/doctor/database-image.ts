@@ -14,6 +14,7 @@
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
+import { sumsOfFile } from "../recovery/file-sums.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
 import {
@@ -21,7 +22,6 @@ import {
   differingPages,
   overlaid,
   rolledBack,
-  sumsOfFile,
   sumsOfLog,
   totalAt,
   walCommits,

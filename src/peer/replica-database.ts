@@ -31,7 +31,7 @@ import { saveCleanState } from "../recovery/clean-stop.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
-  trustedPageCount,
+  pageCountIn,
 } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
@@ -398,8 +398,8 @@ export class ReplicaDatabase {
     readBytesAt("database:read", this.#file.fd, bytes, 0)
     const header = decodeDatabaseHeader(bytes)
     const pageSize = header?.pageSize ?? MIN_PAGE_SIZE
-    const trusted = header && trustedPageCount(header)
-    return { pageSize, commit: trusted ?? Math.ceil(this.#file.size() / pageSize) }
+    const size = this.#file.size()
+    return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
   }
 
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */

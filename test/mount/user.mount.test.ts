@@ -48,9 +48,9 @@ test.skipIf(!canMountAsUser)(
     const asNobody = (...words: string[]) => run([...inside, ...AS_NOBODY, ...words]).trim()
     expect(asNobody("stat", "-c", "%a %u %g", mount, path)).toBe("755 65534 65534\n644 65534 65534")
     asNobody("chmod", "444", path)
-    expect(failureOf([...inside, ...AS_NOBODY, "sqlite3", path, "insert into t values(2)"])).toContain(
-      "readonly",
-    )
+    expect(
+      failureOf([...inside, ...AS_NOBODY, "sqlite3", path, "insert into t values(2)"]),
+    ).toContain("readonly")
     const copy = join(directory, "copy.db")
     asNobody("sqlite3", copy, "create table t(x); insert into t values(3)")
     asNobody(...PROGRAM, "import", "--url", primary.url, "--name", "a.db", copy)
@@ -77,7 +77,8 @@ test.skipIf(!canMountAsUser)(
     rmSync(join(directory, "dev"), { recursive: true, force: true })
     const again = await scope.node({ ...nobody(scope, "666", directory), port: primary.port })
     const next = (await appeared(join(directory, "pid"), /\d+\n/)).trim()
-    const asOwner = (...words: string[]) => run(["nsenter", "-t", next, "-m", ...AS_NOBODY, ...words])
+    const asOwner = (...words: string[]) =>
+      run(["nsenter", "-t", next, "-m", ...AS_NOBODY, ...words])
     expect(asOwner("stat", "-c", "%a", path)).toBe("0\n")
     asOwner("chmod", "600", path)
     expect(asOwner("sqlite3", path, "select x from t; insert into t values(4)")).toBe("3\n")
