@@ -15,10 +15,9 @@ import { join } from "node:path"
 import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
 import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import { beginTakeover, finishTakeover } from "../../src/diverged/takeover.ts"
-import { recoverDatabases } from "../../src/recovery/recover.ts"
+import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
-import { Positions } from "../../src/store/positions.ts"
 import { imageChecksum } from "../support/captured-database.ts"
 import { asDatabase, IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
 import { testRandom } from "../support/random.ts"
@@ -67,7 +66,7 @@ class Fixture implements Disposable {
 }
 
 function recovered(dataDir: DataDir) {
-  return recoverDatabases(dataDir, Positions.create(), new RecordedLog().logger).get("app.db")
+  return recoverDatabase("app.db", dataDir, new RecordedLog().logger)
 }
 
 function allNames(dataDir: DataDir): string {
