@@ -27,6 +27,7 @@ import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import { apiServer, warnIfOpenToAll } from "./node/api.ts"
 import { Databases } from "./node/databases.ts"
+import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
@@ -175,9 +176,11 @@ export class LiteFS {
 
     const patterns = role.kind === "replica" ? role.databases : undefined
     const filter = patterns && DatabaseFilter.of(patterns)
-    const dataDir = new DataDir(options.dataDir, filter)
+    const access = newFileAccess(options)
+    const dataDir = new DataDir(options.dataDir, filter, access)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
+    adoptFiles(dataDir, access)
     dataDir.createImports()
     const node = new ThisNode(options, dataDir, filter)
     this.#node = node
@@ -194,7 +197,7 @@ export class LiteFS {
     const lag = SharedLag.create(false)
     const threads = new Threads(
       { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      { options, dataDir, databases, lag, halting: () => halting, fail },
+      { options, dataDir, access, databases, lag, halting: () => halting, fail },
     )
     this.#threads = threads
     const { fs, peer } = threads

@@ -340,11 +340,17 @@ export class Capture {
     this.#endJournal()
   }
 
+  /** Whether there is neither a database nor one in the making: no more than an empty file. */
+  get isEmpty(): boolean {
+    return this.history.commit === 0 && !this.#journal.isDirty && this.#database.size() === 0
+  }
+
   /** The file is removed: the database is dropped, and its name is free for another. */
   databaseRemoving(remove = () => {}): void {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
+    this.#hasComplained = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
@@ -483,7 +489,8 @@ export class Capture {
   }
 
   #refuse(what: string): never {
-    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use litefs import)`
+    const { name } = this.history
+    const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     throw new LitefsError("unsupported", message)

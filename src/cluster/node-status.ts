@@ -133,8 +133,7 @@ export class NodeStatus {
   *databases(): Generator<DatabaseStatus> {
     const { positions } = this.#context
     const remarks = this.#remarks
-    for (let slot = 0; slot < positions.count; slot++) {
-      const name = positions.name(slot)
+    for (const [name, slot] of positions.entries()) {
       yield this.#status(name, positions.read(slot), remarks.get(name))
     }
     for (const [name, remark] of remarks) {

@@ -65,7 +65,8 @@ export class EventFeed {
     if (this.#listeners.size === 0 || positions.changeCount === this.#seenChangeCount) return
     this.#seenChangeCount = positions.changeCount
     let lines = ""
-    for (let slot = 0; slot < positions.count; slot++) lines += this.#newLines(slot)
+    for (const [database, slot] of positions.entries()) lines += this.#newLines(database, slot)
+    if (this.#told.size > positions.count) this.#forgetFreed()
     if (lines !== "") this.#send(lines)
   }
 
@@ -78,18 +79,22 @@ export class EventFeed {
     const { positions } = this.#context
     this.#told.clear()
     this.#seenChangeCount = positions.changeCount
-    for (let slot = 0; slot < positions.count; slot++) {
+    for (const [, slot] of positions.entries()) {
       this.#told.set(slot, positions.read(slot).stored.txid)
     }
   }
 
-  #newLines(slot: Slot): string {
+  #forgetFreed(): void {
+    const taken = new Set([...this.#context.positions.entries()].map(([, slot]) => slot))
+    for (const slot of this.#told.keys()) if (!taken.has(slot)) this.#told.delete(slot)
+  }
+
+  #newLines(database: string, slot: Slot): string {
     const { positions, readTransaction } = this.#context
     const { pos, stored, pageSize, commit, timestampMs } = positions.read(slot)
     const told = this.#told.get(slot) ?? 0n
     if (stored.txid === told) return ""
     this.#told.set(slot, stored.txid)
-    const database = positions.name(slot)
     let lines = ""
     for (let txid = firstOfBunch(told, stored.txid); txid <= stored.txid; txid++) {
       const isLast = txid === pos.txid

@@ -14,7 +14,7 @@ const ERRNO: Record<ErrorCode, number> = {
   "no-lock": Errno.EROFS,
   "position-mismatch": Errno.EIO,
   damaged: Errno.EIO,
-  unsupported: Errno.EIO,
+  unsupported: Errno.EPERM,
   unavailable: Errno.EIO,
   "no-space": Errno.ENOSPC,
   io: Errno.EIO,

@@ -9,6 +9,7 @@ import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
+import type { Mount } from "../sys/mount.ts"
 import type {
   Borrower,
   CachedRange,
@@ -25,6 +26,8 @@ export interface FsListener {
   changed(): void
   /** The daemon has changed the database file without the kernel's knowledge. */
   rewritten(database: string): void
+  /** The daemon has taken a file out of the mount without the kernel's knowledge. */
+  vanished(name: string): void
   /** A client's write was refused, and the kernel may have its bytes. */
   writeRefused(range: CachedRange): void
   /** Somebody died who may not have published this transaction. */
@@ -102,14 +105,16 @@ export class FsWorker {
   }
 
   /**
-   * Answers the mount from now on, until it is taken away. Resolves with whether the descriptor is the thread's alone,
+   * Answers the mount from now on, until it is taken away. Resolves with whether the descriptors are the thread's alone,
    * and closed here.
    */
-  async serve(device: Fd, unwanted: readonly Fd[]): Promise<boolean> {
-    this.#tell({ type: "serve", device, unwanted })
+  async serve({ device, directory }: Mount, unwanted: readonly Fd[]): Promise<boolean> {
+    this.#tell({ type: "serve", device, directory, unwanted })
     const isOwner = await this.#serving.promise
-    if (isOwner) closeFile(device)
-    return isOwner
+    if (!isOwner) return false
+    closeFile(device)
+    closeFile(directory)
+    return true
   }
 
   /** Resolves when the mount is gone: no client has a file of it open. */
@@ -137,6 +142,11 @@ export class FsWorker {
   /** On a primary: takes no transaction from here on. */
   shut(): Promise<void> {
     return this.#calls.call("shut")
+  }
+
+  /** Of a database that was dropped: it need not be known any more, if nothing is kept of it but that. */
+  retire(database: string): void {
+    this.#send({ type: "retire", database })
   }
 
   /** Takes transactions again. */
@@ -257,6 +267,8 @@ export class FsWorker {
         return this.#on.behind(event.database)
       case "rewritten":
         return this.#on.rewritten(event.database)
+      case "vanished":
+        return this.#on.vanished(event.name)
       case "write-refused":
         return this.#on.writeRefused(event)
       case "publish":

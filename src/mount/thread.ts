@@ -88,7 +88,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   handovers = port
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
-  const dataDir = new DataDir(options.dataDir)
+  const dataDir = new DataDir(options.dataDir, undefined, options.access)
   positions = new Positions(options.positions)
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
@@ -112,6 +112,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       const file = commitLog?.pendingFile
       if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
     },
+    onVanish: (name) => tell({ type: "vanished", name }),
     publish: (database, last) => {
       const deferred = new Deferred()
       const request = nextRequest++
@@ -166,7 +167,8 @@ function openLog(dataDir: DataDir): void {
  * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
  * end, and would keep the device open that way (Linux: request_wait_answer).
  */
-function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
+function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
+  directory.mounted(below)
   const { dataDir } = options
   // The lock of the data directory stays with every thread that may write to it.
   const isOwner = ownDescriptors(unwanted, `${realpathSync(dataDir)}/dbs`)
@@ -200,8 +202,8 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
-      afterReply: () => earlier(storeCommits(), garbage.worked()),
-      idle: () => earlier(storeCommits(), garbage.idle()),
+      afterReply: () => earlier(upkeep(), garbage.worked()),
+      idle: () => earlier(upkeep(), garbage.idle()),
     })
   } catch (error) {
     closeFile(device) // who waits for an answer gets an error
@@ -303,6 +305,11 @@ function storeCommits(): number | undefined {
   return undefined
 }
 
+/** Work of this thread that no request asks for. Returns when there is more of it. */
+function upkeep(): number | undefined {
+  return earlier(storeCommits(), directory.sweep())
+}
+
 function closeLog(): void {
   try {
     commitLog?.clear()
@@ -335,6 +342,8 @@ function handleMessage(message: FsMessage): void {
     case "measure":
       refillSpares()
       return counters.measureHeap("fs")
+    case "retire":
+      return databases.retire(message.database)
     case "hand-over":
       return callee.attempt(message, handOver)
     case "take-over":
@@ -424,7 +433,7 @@ function tell(event: FsEvent): void {
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
   try {
     if (data.type === "start") start(data.options, data.handovers)
-    else serveDevice(data.device, data.unwanted)
+    else serveDevice(data.device, data.directory, data.unwanted)
   } catch (error) {
     tell({ type: "failed", message: messageOf(error) })
   }

@@ -9,12 +9,14 @@ import type { Pos, Txid } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
+  readonly access: FileAccess | undefined // of databases that no client makes
   readonly fuseDir: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
@@ -104,6 +106,10 @@ export type PeerCommand =
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** As the fs thread's `retire`, of a database that this thread has. */
+  | { readonly type: "retire"; readonly database: string }
+  /** A file is gone without a request: tell the kernel. */
+  | { readonly type: "vanished"; readonly name: string }
   /** The kernel has bytes in its cache that were not written. */
   | ({ readonly type: "write-refused" } & CachedRange)
   /** The fs thread's answer to a `replace` of this thread. */

@@ -91,6 +91,14 @@ export class PeerWorker {
     this.#tell({ type: "rewritten", database })
   }
 
+  retire(database: string): void {
+    this.#tell({ type: "retire", database })
+  }
+
+  vanished(name: string): void {
+    this.#tell({ type: "vanished", name })
+  }
+
   /** Tells the kernel to forget what was not written. */
   writeRefused({ nodeId, offset, size }: CachedRange): void {
     this.#tell({ type: "write-refused", nodeId, offset, size })

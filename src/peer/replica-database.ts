@@ -34,7 +34,7 @@ import {
   decodeDatabaseHeader,
   pageCountIn,
 } from "../sqlite/database-header.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readBytesAt, unlinkFile } from "../sys/file.ts"
@@ -103,7 +103,7 @@ export class ReplicaDatabase {
     this.name = name
     this.#context = context
     this.#state = state
-    this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
+    this.#file = context.dataDir.file(name, "database")
     this.#applier = context.makeApplier(this.#file, view)
   }
 
@@ -118,7 +118,7 @@ export class ReplicaDatabase {
   /** The database as it is now, kept until thaw(). Undefined when there is none. */
   freeze(sidePath: string): FrozenView | undefined {
     if (this.#state.commit === 0) return undefined
-    const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
+    const wal = this.#context.dataDir.file(this.name, "wal")
     const { frames } = this.#applier
     const files = {
       ...{ database: this.#file, wal, walDisguise: this.#disguise },
@@ -431,7 +431,7 @@ export class ReplicaDatabase {
   #openAnew(isWalOpen: boolean): void {
     this.#views.clear()
     this.close()
-    this.#file = new BackedFile("database", this.#file.path)
+    this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
 }

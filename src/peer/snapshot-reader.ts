@@ -47,8 +47,8 @@ export class SnapshotReader {
     this.#state = state
     this.#nodeId = nodeId
     this.#pages = new FrozenPages(state.pages)
-    this.#database = new BackedFile("database", dataDir.path(name, "database"))
-    this.#wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    this.#database = dataDir.file(name, "database")
+    this.#wal = dataDir.file(name, "wal")
     this.#side = new BackedFile("snapshot", state.sidePath)
     // Now, while the names stand for the files of the view.
     try {

@@ -81,7 +81,7 @@ class PeerThread {
     configureLog(options.log)
     const { fuseDir, nodeId } = options
     const filter = options.databases && DatabaseFilter.of(options.databases)
-    const dataDir = new DataDir(options.dataDir, filter)
+    const dataDir = new DataDir(options.dataDir, filter, options.access)
     const positions = new Positions(options.positions)
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
@@ -152,6 +152,10 @@ class PeerThread {
         return callee.answer(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
+      case "retire":
+        return this.#databases.retire(command.database)
+      case "vanished":
+        return this.#cache.forgetName(command.name)
       case "write-refused":
         return this.#cache.forgetRange(command)
       case "publish":

@@ -10,13 +10,12 @@
  *   96…     per database, by slot: COLUMNS
  */
 import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
-import type { Slot } from "./positions.ts"
+import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
 export const OPCODE_COUNT = 64
 const HISTOGRAM_START = OPCODE_COUNT
 const HEAP_START = 93
 const SLOT_START = 96
-const SLOT_COUNT_MAX = 16384
 
 /** What is counted of each database. */
 export const Column = {
@@ -63,11 +62,20 @@ export class Counters {
   }
 
   add(slot: Slot, column: Column, count: number): void {
-    const at = SLOT_START + slot * COLUMN_COUNT + column
+    const at = startOf(slot) + column
     this.#words[at] = (this.#words[at] as number) + count
   }
 
   read(slot: Slot, column: Column): number {
-    return this.#words[SLOT_START + slot * COLUMN_COUNT + column] as number
+    return this.#words[startOf(slot) + column] as number
   }
+
+  /** The slot is another database's from here on. */
+  clear(slot: Slot): void {
+    this.#words.fill(0, startOf(slot), startOf(slot) + COLUMN_COUNT)
+  }
+}
+
+function startOf(slot: Slot): number {
+  return SLOT_START + slotIndex(slot) * COLUMN_COUNT
 }

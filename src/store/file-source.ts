@@ -1,13 +1,6 @@
 import type { ByteSource } from "../lib/byte-source.ts"
-import {
-  closedOnError,
-  closeFile,
-  type Fd,
-  O_RDONLY,
-  openIfExists,
-  readBytesAt,
-  sizeOf,
-} from "../sys/file.ts"
+import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 
 /** A file that is only looked at. */
 export class FileSource implements ByteSource, Disposable {
@@ -23,7 +16,7 @@ export class FileSource implements ByteSource, Disposable {
 
   /** Undefined when there is no such file. */
   static open(path: string): FileSource | undefined {
-    const fd = openIfExists("look:open", path, O_RDONLY)
+    const fd = openOwnIfExists("look:open", path, O_RDONLY)
     if (fd === undefined) return undefined
     return closedOnError(fd, () => new FileSource(path, fd, sizeOf("look:stat", fd)))
   }
