@@ -6,7 +6,7 @@ import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 
-const FLAGS = {
+export const DOCTOR_FLAGS = {
   "data-dir": {
     kind: "text",
     placeholder: "DIR",
@@ -17,9 +17,9 @@ const FLAGS = {
   json: { kind: "boolean", help: "print one JSON document" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof DOCTOR_FLAGS> = {
   name: "doctor",
-  flags: FLAGS,
+  flags: DOCTOR_FLAGS,
   takesCommand: false,
   words: { placeholder: "DATABASE", countMin: 0 },
 }
@@ -31,7 +31,7 @@ database is what they say it is, what is in its WAL and its journal, and what
 SQLite itself finds. It explains each finding, and changes nothing unless
 --repair is given.`,
   usage: "litefs doctor [flags] [DATABASE...]",
-  flags: FLAGS,
+  flags: DOCTOR_FLAGS,
   notes: `Without a DATABASE all of them are examined.
 
 With --repair it rolls back interrupted transactions, replays LTX files onto

@@ -12,14 +12,14 @@ import type { CliIo } from "./io.ts"
 import type { SignalName } from "./process-events.ts"
 import { Progress } from "./progress.ts"
 
-const FLAGS = {
+export const EXPORT_FLAGS = {
   ...API_FLAGS,
   force: { kind: "boolean", help: "replace the file if it exists" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
   name: "export",
-  flags: FLAGS,
+  flags: EXPORT_FLAGS,
   takesCommand: false,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
 }
@@ -29,7 +29,7 @@ export const EXPORT_HELP = helpText({
 position, and nothing of later ones. Nobody waits for it, and it can be done on
 any node.`,
   usage: "litefs export [flags] --name DB PATH",
-  flags: FLAGS,
+  flags: EXPORT_FLAGS,
   notes: `PATH - is the standard output. The file appears under its name when it is whole,
 and one that it replaces with --force is not touched before.`,
   examples: `# a backup

@@ -9,14 +9,14 @@ import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 import { Progress } from "./progress.ts"
 
-const FLAGS = {
+export const IMPORT_FLAGS = {
   ...API_FLAGS,
   "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof IMPORT_FLAGS> = {
   name: "import",
-  flags: FLAGS,
+  flags: IMPORT_FLAGS,
   takesCommand: false,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
 }
@@ -26,7 +26,7 @@ export const IMPORT_HELP = helpText({
 make a new one of it. The whole file is one transaction, which goes to replicas
 like any other: who has the database open sees all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
-  flags: FLAGS,
+  flags: IMPORT_FLAGS,
   notes: `PATH - is the standard input, which has to be a whole database. Of a file, what is in
 the WAL beside it is imported, too, and other programs may use it meanwhile. One
 with the journal of an interrupted transaction is refused: sqlite3 FILE .backup

@@ -36,7 +36,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     httpAddr: listenAddress(args),
     ...access,
     ...fuseOptions(args),
-    ...proxyOptions(args),
+    ...proxyOptions(args, resolve(values["fuse-dir"])),
     retention: retention(args),
     ...snapshotRate(args),
     ...(values["forward-writes"] ? { forwardWrites: true } : {}),

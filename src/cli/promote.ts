@@ -6,14 +6,14 @@ import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 
-const FLAGS = {
+export const PROMOTE_FLAGS = {
   ...NODE_FLAGS,
   force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof PROMOTE_FLAGS> = {
   name: "promote",
-  flags: FLAGS,
+  flags: PROMOTE_FLAGS,
   takesCommand: false,
 }
 
@@ -22,7 +22,7 @@ export const PROMOTE_HELP = helpText({
 taking writes, waits until the replica has everything, and becomes a replica
 itself: no transaction is lost, and no node restarts.`,
   usage: "litefs promote [flags]",
-  flags: FLAGS,
+  flags: PROMOTE_FLAGS,
   notes: `The replica must have been started with --candidate. When clients of the primary
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
