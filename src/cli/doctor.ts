@@ -2,7 +2,6 @@
 import { resolve } from "node:path"
 import { defineCommand } from "citty"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 
@@ -62,11 +61,9 @@ export function doctorCommand(io: CliIo) {
       const { words, values } = parseArgs(SYNTAX, rawArgs, io.env)
       const dataDir = resolve(values["data-dir"])
       const options = { dataDir, databases: words, repairs: values.repair }
-      return asConditions(async () => {
-        // Loaded when needed, so that `litefs --help` is quick.
-        const { runDoctor } = await import("./doctor-report.ts")
-        return runDoctor(options, values.json, io)
-      })
+      // Loaded when needed, so that `litefs --help` is quick.
+      const { runDoctor } = await import("./doctor-report.ts")
+      return runDoctor(options, values.json, io)
     },
   })
 }

@@ -4,7 +4,6 @@ import { LitefsError } from "../lib/errors.ts"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { signalExitCode } from "./child.ts"
-import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
 import { ExportFile } from "./export-file.ts"
 import { helpText } from "./help.ts"
@@ -42,7 +41,7 @@ litefs export --name app.db - | ssh backup 'cat > app.db'`,
 export function exportCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "export" },
-    run: ({ rawArgs }) => asConditions(() => exportDatabase(rawArgs, io)),
+    run: ({ rawArgs }) => exportDatabase(rawArgs, io),
   })
 }
 
@@ -84,7 +83,10 @@ async function exportFile(
   })
   try {
     await receive(api, name, file, io, stopping.signal)
-    await file.finish()
+    const kept = await file.finish(io.clock.wallMs())
+    if (kept !== undefined) {
+      io.stderr(`What was there is "${kept}" now, --force replaces it\n`)
+    }
     return undefined
   } catch (error) {
     if (signalled === undefined) throw error

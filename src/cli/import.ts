@@ -2,7 +2,6 @@
 import { defineCommand } from "citty"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { DatabaseSource } from "./database-source.ts"
 import { took } from "./elapsed.ts"
 import { helpText } from "./help.ts"
@@ -45,7 +44,7 @@ zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
 export function importCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "import" },
-    run: ({ rawArgs }) => asConditions(() => importFile(rawArgs, io)),
+    run: ({ rawArgs }) => importFile(rawArgs, io),
   })
 }
 

@@ -9,7 +9,7 @@ import { mountArgs } from "./mount-args.ts"
 import { commandOptions } from "./mount-commands.ts"
 import { mountOptions } from "./mount-options.ts"
 import { Orphans } from "./orphans.ts"
-import { preflight } from "./preflight.ts"
+import { checkDataDir, preflight, startProblem } from "./preflight.ts"
 import { supervise } from "./supervisor.ts"
 
 const log = logger("mount")
@@ -39,9 +39,14 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   return await supervise({
     ...commands,
     open: async () => {
-      await io.recoverStaleMount(options)
-      await preflight(options)
-      return io.openNode(options)
+      await checkDataDir(options.dataDir)
+      try {
+        await io.recoverStaleMount(options)
+        await preflight(options)
+        return await io.openNode(options)
+      } catch (error) {
+        throw startProblem(error, options)
+      }
     },
     env: (facts) => childEnvironment(io.env, options, authTokenFile, facts),
     ...(orphans && { children: orphans }),

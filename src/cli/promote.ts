@@ -2,7 +2,6 @@
 import { defineCommand } from "citty"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 
@@ -41,7 +40,7 @@ litefs promote --force --url http://10.0.0.2:20202`,
 export function promoteCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "promote" },
-    run: ({ rawArgs }) => asConditions(() => promote(rawArgs, io)),
+    run: ({ rawArgs }) => promote(rawArgs, io),
   })
 }
 

@@ -13,7 +13,6 @@ import {
   parseArgs,
   usageError,
 } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { databasePath } from "./database-path.ts"
 import { takeHaltLock } from "./halt-lock.ts"
 import { helpText } from "./help.ts"
@@ -87,7 +86,7 @@ litefs sql --json app.db 'SELECT id, name FROM users' | jq -r '.[].name'`,
 export function sqlCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "sql" },
-    run: ({ rawArgs }) => asConditions(() => sql(rawArgs, io)),
+    run: ({ rawArgs }) => sql(rawArgs, io),
   })
 }
 
