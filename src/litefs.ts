@@ -30,6 +30,7 @@ import { Databases } from "./node/databases.ts"
 import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
+import { leadsTo } from "./node/own-address.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
 import { remarks } from "./node/remarks.ts"
 import { NodeRole } from "./node/role.ts"
@@ -326,6 +327,7 @@ export class LiteFS {
       clusterId: () => clusterId.value,
       hasDatabases: () => dataDir.databaseNames().length > 0,
       ask: (url) => others.ask(url),
+      leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
     })
     const isPrimary = nodeRole.begin()
     const believed = await threads.start(isPrimary, lease.id)

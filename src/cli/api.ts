@@ -1,7 +1,8 @@
 /** The API of a node, for commands that are run next to it. */
+import { firstContactProblem, foreignProblem } from "../cluster/connect-problem.ts"
 import { authHeaders } from "../http/auth.ts"
 import { TlsFiles } from "../http/tls-files.ts"
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { ACCESS_FLAGS, accessOptions } from "./access.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
 
@@ -44,6 +45,11 @@ export class NodeApi {
     const response = await this.request(route, query, init)
     if (response.status === 200) return response
     const text = (await response.text()).trim().slice(0, 1000)
+    const foreign = foreignProblem(Object.fromEntries(response.headers), response.status)
+    if (foreign !== undefined) {
+      const problem = `Cannot use LiteFS at ${this.origin}: ${foreign.message}`
+      throw new LitefsError("unavailable", problem)
+    }
     throw new LitefsError(
       response.status === 404 ? "not-found" : "unavailable",
       text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
@@ -66,11 +72,9 @@ export class NodeApi {
       // A node never redirects; whoever does is not to be shown the token.
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot reach LiteFS at ${this.origin}: ${messageOf(error).split(". ")[0]}`,
-        { cause: error },
-      )
+      const { message } = await firstContactProblem(this.origin, error)
+      const text = `Cannot reach LiteFS at ${this.origin}: ${message}`
+      throw new LitefsError("unavailable", text, { cause: error })
     }
   }
 }

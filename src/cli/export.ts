@@ -13,7 +13,7 @@ import { Progress } from "./progress.ts"
 
 export const EXPORT_FLAGS = {
   ...API_FLAGS,
-  force: { kind: "boolean", help: "replace the file if it exists" },
+  force: { kind: "boolean", help: "do not keep a file that is there" },
 } as const satisfies FlagTable
 
 const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
@@ -29,8 +29,9 @@ position, and nothing of later ones. Nobody waits for it, and it can be done on
 any node.`,
   usage: "litefs export [flags] --name DB PATH",
   flags: EXPORT_FLAGS,
-  notes: `PATH - is the standard output. The file appears under its name when it is whole,
-and one that it replaces with --force is not touched before.`,
+  notes: `PATH - is the standard output. The file appears under its name when it is whole.
+One that was there is kept beside it, as PATH.replaced-TIME, or with --force
+replaced.`,
   examples: `# a backup
 litefs export --name app.db /backup/app.db
 

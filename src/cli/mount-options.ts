@@ -82,9 +82,12 @@ function role(args: MountArgs): RoleOptions {
     throw problem(`${args.spelling("databases")} is given, the primary has all databases`)
   }
   if (primaryUrl !== undefined) {
-    const url = nodeUrl(args, "primary-url")
-    if (databases === undefined) return { kind: "replica", primaryUrl: url }
-    return { kind: "replica", primaryUrl: url, databases: databaseNames(args, databases) }
+    return {
+      kind: "replica",
+      primaryUrl: nodeUrl(args, "primary-url"),
+      urlSpelling: args.spelling("primary-url"),
+      ...(databases === undefined ? {} : { databases: databaseNames(args, databases) }),
+    }
   }
   throw problem(
     "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",

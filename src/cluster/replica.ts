@@ -32,6 +32,7 @@ import {
   protocolProblem,
   proxyUrlOf,
 } from "../wire/protocol.ts"
+import { connectProblem, firstContactProblem, foreignProblem } from "./connect-problem.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import {
   IncomingStream,
@@ -83,6 +84,8 @@ export class Replica {
   readonly #done: Promise<void>
   #response: IncomingMessage | undefined
   #lastProblem: string | undefined
+  #lastError: string | undefined // as it was thrown
+  #answered: string | undefined // the last URL that LiteFS has answered at
   #failureCount = 0 // since a connection has brought something
   #isAnnounced = false // that there is a connection
   /** A snapshot that a broken connection has cut off. */
@@ -116,9 +119,9 @@ export class Replica {
       const url = this.#options.primaryUrl
       try {
         await this.#follow(signal)
-        this.#report("the primary ended the stream")
+        this.#report(new LitefsError("unavailable", "the primary ended the stream"))
       } catch (error) {
-        if (!signal.aborted) this.#report(messageOf(error))
+        if (!signal.aborted) await this.#explain(error)
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -130,11 +133,23 @@ export class Replica {
     }
   }
 
-  #report(problem: string): void {
+  /** What is the same again is not looked into. */
+  async #explain(error: unknown): Promise<void> {
+    const message = messageOf(error)
+    if (message === this.#lastError) return
+    this.#lastError = message
+    const { primaryUrl } = this.#options
+    const isKnown = this.#answered === primaryUrl
+    const explain = isKnown ? connectProblem : firstContactProblem
+    this.#report(await explain(primaryUrl, error))
+  }
+
+  #report({ code, message: problem }: LitefsError): void {
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
     this.#isAnnounced = false
-    log.warn("not connected to the primary, trying again", {
+    // What only a setting can mend is an error.
+    log[code === "usage" ? "error" : "warn"]("not connected to the primary, trying again", {
       url: this.#options.primaryUrl,
       problem,
     })
@@ -150,6 +165,7 @@ export class Replica {
       onReady: () => {
         this.#failureCount = 0
         this.#lastProblem = undefined
+        this.#lastError = undefined
         this.#ready.resolve()
       },
     })
@@ -201,6 +217,9 @@ export class Replica {
     request.end(body)
     const response = await promise.finally(cancel)
     try {
+      const foreign = foreignProblem(response.headers, response.statusCode ?? 0)
+      if (foreign !== undefined) throw foreign
+      this.#answered = primaryUrl
       this.#options.onAnswer?.(response.headers, response.statusCode === 200)
     } catch (error) {
       response.destroy()
