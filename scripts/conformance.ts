@@ -10,7 +10,13 @@ import { parseArgs } from "node:util"
 import { type Argument, argumentFor } from "../test/conformance/argued.ts"
 import { type Difference, differencesOf, type Report } from "../test/conformance/report.ts"
 import { longForm, named, shortForm } from "../test/conformance/selection.ts"
-import { type Place, programs, runSubject, type Subject, tclFiles } from "../test/conformance/subject.ts"
+import {
+  type Place,
+  programs,
+  runSubject,
+  type Subject,
+  tclFiles,
+} from "../test/conformance/subject.ts"
 import { Scope } from "../test/support/node.ts"
 
 interface Compared {

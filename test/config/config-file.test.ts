@@ -164,6 +164,8 @@ describe("readConfig() refuses", () => {
     ["# nothing\n", "l.yml is empty"],
     ["- a\n", "l.yml has no keys"],
     ["a: 1\n  b: 2\n", "l.yml:2 is not YAML: Unexpected token"],
+    [`${"#\n".repeat(1234)}a: 1\n  b: 2\n`, "l.yml:1236 is not YAML: Unexpected token"],
+    [`${"#\n".repeat(40_000)}a: 1\n  b: 2\n`, "l.yml is not YAML: Unexpected token"],
     ["fuse:\n\tdir: /x\n", "l.yml:2 is not YAML: Tab characters cannot be used as indentation"],
     [
       "x: ${A-b}\n",

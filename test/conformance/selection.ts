@@ -22,7 +22,8 @@ const FILES = [
 ]
 
 /** They need minutes on any file system and test SQLite's memory, or faults that it makes itself. */
-const NOT = /malloc|walslow|backup_ioerr|fault|(?:^|_)ioerr|shared_err|thread00|walcrash3|e_fkey|_err\.|sort[34]|crash[2-7]?\.test|walthread|swarmvtabfault|fuzz|savepoint[46]|notify2|vacuum3|corruptC|corrupt\.test|securedel2|multiplex3|tkt2686|walprotocol/
+const NOT =
+  /malloc|walslow|backup_ioerr|fault|(?:^|_)ioerr|shared_err|thread00|walcrash3|e_fkey|_err\.|sort[34]|crash[2-7]?\.test|walthread|swarmvtabfault|fuzz|savepoint[46]|notify2|vacuum3|corruptC|corrupt\.test|securedel2|multiplex3|tkt2686|walprotocol/
 
 const SHORT = [
   ...["wal.test", "wal2.test", "walmode.test", "walpersist.test", "pager1.test", "jrnlmode.test"],

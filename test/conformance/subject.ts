@@ -101,7 +101,14 @@ export async function runSubject(
   const output = openSync(log, "w")
   const [file = "", ...args] = subject.command(place)
   // A shell changes the directory, since a hung mount would hang this process.
-  const cd = ["sh", "-c", 'cd "$0" && exec "$@"', subject.isInside ? place.directory : home, file, ...args]
+  const cd = [
+    "sh",
+    "-c",
+    'cd "$0" && exec "$@"',
+    subject.isInside ? place.directory : home,
+    file,
+    ...args,
+  ]
   const child = spawn(cd[0] as string, cd.slice(1), {
     stdio: ["ignore", output, output],
     detached: true, // a process group, with everything that it starts
