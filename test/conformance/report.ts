@@ -26,7 +26,7 @@ export function readTclOutput(output: string, end: string | undefined): Report {
   for (const [, name] of output.matchAll(/^(\S+)\.\.\.\nError: /gm)) failed.add(name as string)
   const list = /^!Failures on these tests:(.*)$/m.exec(output)?.[1] ?? ""
   for (const name of list.split(" ").filter((each) => each !== "")) failed.add(name)
-  if (sum === null) failed.add(`(ended early: ${end ?? lastLine(output)})`)
+  if (sum === null) failed.add(`(ended early: ${tclError(output) ?? end ?? lastLine(output)})`)
   const ran = sum?.[2] ?? output.match(/^\S+\.\.\. /gm)?.length ?? 0
   return { count: Number(ran), failed }
 }
@@ -57,6 +57,11 @@ export function differencesOf(plain: Report, mount: Report): Difference[] {
 
 function on(side: Difference["on"]): (name: string) => Difference {
   return (name) => ({ name, on: side })
+}
+
+/** What Tcl says when a file of tests gives up, before the lines of its stack. */
+function tclError(output: string): string | undefined {
+  return /^\S*testfixture: (.*)$/m.exec(output)?.[1]?.slice(0, 80)
 }
 
 function lastLine(output: string): string {

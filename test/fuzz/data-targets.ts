@@ -217,11 +217,13 @@ function layOut(root: string, input: Uint8Array): string {
   return chosen
 }
 
+const positions = Positions.create()
+
 /** What a node does when it starts, without its threads. */
 function start(dataDir: DataDir): void {
   const log = new RecordedLog()
   storeTransactions(dataDir, missingTransactions(dataDir, readCommitLog(dataDir.root)))
-  recoverDatabases(dataDir, Positions.create(), log.logger)
+  recoverDatabases(dataDir, positions, log.logger)
   for (const [index, line] of log.lines.entries()) {
     const error = log.fields[index]?.error
     if (error === undefined) continue

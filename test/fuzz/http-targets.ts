@@ -154,6 +154,8 @@ const chunked: Target = {
   refuses: refusesAsMessage,
 }
 
+const TOKEN_SIZE_MAX = 4096
+
 /** Cookies of a client: what is read of its token can be written, and read again. */
 const tokens: Target = {
   name: "position-token",
@@ -171,6 +173,7 @@ const tokens: Target = {
       const whole = entries.filter(({ epoch }) => epoch !== undefined)
       for (const { database, txid, checksum, epoch } of whole) {
         const again = formatToken([[database, { txid, checksum: checksum ?? 0n }]], epoch ?? 0n)
+        if (again.length > TOKEN_SIZE_MAX) continue // no database has such a name
         const [entry] = parseToken(again, undefined)
         if (entry?.database !== database || entry.txid !== txid) throw new Error(again)
         if (/[^\x21-\x7e]|[;,"\\]/.test(again)) throw new Error(`${again} is no value of a cookie`)
