@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
-import { type Argument, argumentFor } from "../test/conformance/argued.ts"
+import { ARGUED, type Argument, argumentFor } from "../test/conformance/argued.ts"
 import { type Difference, differencesOf, type Report } from "../test/conformance/report.ts"
 import { longForm, named, shortForm } from "../test/conformance/selection.ts"
 import {
@@ -30,7 +30,8 @@ interface Compared {
 const options = readOptions()
 const work = options.keep ?? mkdtempSync(join(tmpdir(), "litefs-conformance-"))
 mkdirSync(work, { recursive: true })
-const isInPlace = new Set<Argument>()
+/** Arguments that were needed, with the tests they were needed for. */
+const needed = new Map<Argument, Set<string>>()
 let same = 0
 let open = 0
 try {
@@ -47,7 +48,12 @@ try {
   )
   const seconds = ((performance.now() - started) / 1000).toFixed(0)
   console.log("\nArgued, in test/conformance/argued.ts:")
-  for (const { subject, why } of isInPlace) console.log(`  ${subject}: ${why}`)
+  for (const [{ why }, names] of needed) console.log(`  ${why}:\n    ${[...names].join(", ")}`)
+  const unneeded = ARGUED.flatMap((argument) => {
+    const names = Object.keys(argument.tests).filter((name) => !needed.get(argument)?.has(name))
+    return names.filter((name) => options.subjects.some((subject) => subject.name === name))
+  })
+  if (unneeded.length > 0) console.log(`Argued, but not seen: ${unneeded.join(", ")}`)
   const count = options.subjects.length
   console.log(
     `\n${count} run in ${seconds} s: ${same} the same, ${count - same - open} argued, ${open} different`,
@@ -88,8 +94,9 @@ async function compare(subject: Subject): Promise<Compared> {
 function show({ subject, plain, mount, seconds, differences }: Compared): void {
   const unargued = differences.filter((difference) => {
     const argument = argumentFor(subject.name, difference)
-    if (argument !== undefined) isInPlace.add(argument)
-    return argument === undefined
+    if (argument === undefined) return true
+    needed.set(argument, (needed.get(argument) ?? new Set()).add(subject.name))
+    return false
   })
   if (differences.length === 0) same++
   else if (unargued.length > 0) open++

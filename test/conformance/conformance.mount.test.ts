@@ -6,10 +6,11 @@ import { run } from "../support/client.ts"
 import { canMount } from "../support/node.ts"
 
 const LIMIT_MS = 240_000
-const isBuilt = globSync(
-  join(process.env.XDG_CACHE_HOME ?? "/var/tmp", "litefs-conformance-*", "testfixture"),
-).length > 0
-if (!isBuilt) console.log("SQLite's tests are not built here: they are left out (scripts/conformance-build)")
+const isBuilt =
+  globSync(join(process.env.XDG_CACHE_HOME ?? "/var/tmp", "litefs-conformance-*", "testfixture"))
+    .length > 0
+if (!isBuilt)
+  console.log("SQLite's tests are not built here: they are left out (scripts/conformance-build)")
 
 test.skipIf(!canMount || !isBuilt)(
   "SQLite's own tests see on a mount what they see on a plain directory",

@@ -6,6 +6,16 @@
 #   [file copy] copies one there; what SQLite keeps beside it (-wal, -journal) is copied as it is.
 # - They clear away, or keep, everything that starts with "test.db": without what LiteFS shows beside it (-pos).
 # - They write programs for other processes to run, which are no databases: these are put into another directory.
+# - They make directories for the sake of paths that lead through them, where there are none here.
+
+set WITHOUT_DIRECTORIES {
+  "file mkdir tempdir/t1/t2/t3\n" "\n"
+  "file mkdir tempdir/t1/t2\n" "\n"
+  "file mkdir $p\n" "\n"
+  "cd $p\n" "\n"
+  ./tempdir/../tempdir/t1/.//t2/../../..// ./
+  ./tempdir/t1//t2/./t3//./../..//./../../tempdir/..//test.db// ./test.db
+}
 
 rename file plain_file
 rename open plain_open
@@ -69,4 +79,10 @@ set argv [lassign [lrange $argv $end+1 end] litefs(url) argv0]
 regexp {^--testdir=(.*)$} [lindex $argv 0] -> litefs(mount)
 set litefs(mount) [plain_file normalize $litefs(mount)]
 set litefs(home) [pwd]
-source $argv0
+
+# As [source] does, but for the directories.
+set file [plain_open $argv0]
+set text [string map $WITHOUT_DIRECTORIES [read $file]]
+close $file
+info script $argv0
+eval $text

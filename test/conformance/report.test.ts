@@ -71,7 +71,7 @@ describe("differencesOf()", () => {
 })
 
 test("argumentFor() is for the tests of one file, and no others", () => {
-  const argued: Argument[] = [{ subjects: ["a.test"], tests: /^a-1\./, why: "so" }]
+  const argued: Argument[] = [{ tests: { "a.test": /^a-1\./ }, why: "so" }]
   const on = "mount" as const
   expect(argumentFor("a.test", { name: "a-1.2", on }, argued)?.why).toBe("so")
   expect(argumentFor("a.test", { name: "a-2.1", on }, argued)).toBeUndefined()
