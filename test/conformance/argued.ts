@@ -52,6 +52,7 @@ export const ARGUED: readonly Argument[] = [
       "pragma.test": /-(1\.15\.4|3\.\d+[ab]?|2[24]\..*)$/,
       "rdonly.test": /-1\.(3\.1|4|5|6)$/,
       "recoverpgsz.test": endsEarly("I/O error"),
+      "threadtest3 walthread5": /errors\)$|^\(ended: exit code 255\)$/,
       "superlock.test": endsEarly("couldn't open"),
     },
   },

@@ -33,11 +33,11 @@ describe("readTclOutput()", () => {
 
 describe("readProgramOutput()", () => {
   test.each<[string, string | undefined, Report]>([
-    ["Summary: 0 errors out of 81 tests\n", undefined, { count: 81, failed: new Set() }],
+    ["Summary: 0 errors out of 81 tests\n", undefined, { count: 1, failed: new Set() }],
     [
       "2 errors out of 9 tests\n",
       "exit code 1",
-      { count: 9, failed: new Set(["(2 errors)", "(ended: exit code 1)"]) },
+      { count: 1, failed: new Set(["(2 errors)", "(ended: exit code 1)"]) },
     ],
     ["Verification Hash: 5 abc\n", undefined, { count: 1, failed: new Set(), hash: "5 abc" }],
     ["what now\n", undefined, { count: 1, failed: new Set(["(ended early: what now)"]) }],
