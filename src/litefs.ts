@@ -29,6 +29,7 @@ import { Databases } from "./node/databases.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
+import { remarks } from "./node/remarks.ts"
 import { NodeRole } from "./node/role.ts"
 import { ServedDatabases } from "./node/served-databases.ts"
 import { recoverMount } from "./node/stale-mount.ts"
@@ -249,6 +250,7 @@ export class LiteFS {
         proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
       },
       metrics: () => proxy?.families() ?? [],
+      remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
       dataDir,
       positions: databases.positions,
       lag,

@@ -6,6 +6,8 @@ import { counted, formatSize, table } from "./table.ts"
 export function infoReport(info: NodeInfo, nowMs: number): string {
   const sections = [head(info, nowMs)]
   if (info.databases.length > 0) sections.push(databaseTable(info))
+  const problems = info.databases.filter(({ problem }) => problem !== undefined)
+  if (problems.length > 0) sections.push(problemList(problems))
   if (info.replicas.length > 0) sections.push(replicaTable(info.replicas, nowMs))
   return sections.join("\n")
 }
@@ -30,10 +32,12 @@ function roleOf({ isPrimary, isConnected, primary }: NodeInfo): string {
     : `replica, not connected to the primary at ${at}`
 }
 
-function stateOf({ isPrimary, isReady, lag }: NodeInfo): string {
+function stateOf({ isPrimary, isReady, lag, databases }: NodeInfo): string {
   if (isPrimary) return isReady ? "ready" : "starting"
   if (!isReady) return "not in sync with the primary yet"
-  return `ready, ${behind(lag)}`
+  const arriving = databases.filter((database) => database.state === "arriving").length
+  const isArriving = arriving === 0 ? "" : `, ${counted(arriving, "database")} on the way`
+  return `ready, ${behind(lag)}${isArriving}`
 }
 
 function behind({ ms, transactions }: LagInfo): string {
@@ -56,7 +60,13 @@ function databaseTable({ databases, isPrimary }: NodeInfo): string {
   return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
 }
 
-function journalOf({ pageCount, journalMode }: DatabaseInfo): string {
+function problemList(databases: readonly DatabaseInfo[]): string {
+  return databases.map(({ name, problem }) => `left out: ${name}: ${problem}\n`).join("")
+}
+
+function journalOf({ pageCount, journalMode, state }: DatabaseInfo): string {
+  if (state === "arriving") return "on its way"
+  if (state === "left-out") return "left out"
   return pageCount === 0 ? "dropped" : (journalMode ?? "unknown")
 }
 

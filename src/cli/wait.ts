@@ -11,6 +11,7 @@
 import { defineCommand } from "citty"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { databaseNameProblem } from "../wire/database-name.ts"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import {
   type CommandSyntax,
@@ -39,6 +40,11 @@ const FLAGS = {
     hasNoVariable: true,
     help: "until the node is the primary, and ready",
   },
+  db: {
+    kind: "text",
+    placeholder: "NAME",
+    help: "until the node has this database",
+  },
   pos: {
     kind: "text",
     placeholder: "DB=TXID",
@@ -58,10 +64,12 @@ export const WAIT_HELP = helpText({
 program next to LiteFS. The node does not have to be up yet.`,
   usage: "litefs wait [flags]",
   flags: FLAGS,
-  notes: `At least one of --synced, --primary, --pos and --http is required; with several,
+  notes: `At least one of --synced, --primary, --db, --pos and --http is required; with several,
 all of them have to be true. A TXID is a decimal number, or the 16 digits of
 DB-pos, which may be given as a whole. An ADDR is HOST:PORT, :PORT or a URL;
-any status is an answer.
+any status is an answer. With --synced all has to be there that the primary had
+when the command began; a database that it cannot send counts, unless the node has
+some of it.
 
 The exit code is 0 when it is so, 1 when the time is over, or when the node
 refuses to answer, and 2 when the command line is wrong.`,
@@ -78,9 +86,6 @@ litefs wait --primary --timeout 1s && npm run migrate
 litefs wait --http :3000 --timeout 1m`,
 })
 
-/** A replica hears of its primary every second, so one that is in sync is not behind by more than this. */
-const SYNCED_MS = 2000
-
 export function waitCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "wait" },
@@ -93,7 +98,7 @@ async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const timeoutMs = timeoutOf("wait", args)
   const conditions = [...nodeCondition(args, io.clock), ...httpCondition(args, io.clock)]
   if (conditions.length === 0) {
-    throw usageError("wait", "nothing to wait for, give --synced, --primary, --pos or --http")
+    throw usageError("wait", "nothing to wait for, give --synced, --primary, --db, --pos or --http")
   }
   const endMs = io.clock.monotonicMs() + timeoutMs
   for (const condition of conditions) {
@@ -105,18 +110,25 @@ async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
 }
 
 function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
-  const { synced, primary, pos } = args.values
+  const { synced, primary, db, pos } = args.values
   const api = new NodeApi("wait", args)
   if (pos !== undefined && !/^.+=./s.test(pos)) {
     throw usageError("wait", `${args.spelling("pos")} is "${pos}", it should be DB=TXID`)
   }
-  if (!synced && !primary && pos === undefined) return []
+  if (db !== undefined) checkName(db)
+  if (!synced && !primary && db === undefined && pos === undefined) return []
   const query = {
-    ...(synced ? { "max-lag-ms": String(SYNCED_MS) } : {}),
+    ...(synced ? { synced: "1" } : {}),
+    ...(db === undefined ? {} : { db }),
     ...(primary ? { role: "primary" } : {}),
     ...(pos === undefined ? {} : { pos }),
   }
   return [healthCondition(api, query, clock)]
+}
+
+function checkName(name: string): void {
+  const problem = databaseNameProblem(name)
+  if (problem !== undefined) throw usageError("wait", `--db is "${name}": ${problem}`)
 }
 
 function httpCondition(args: WaitArgs, clock: Clock): Condition[] {

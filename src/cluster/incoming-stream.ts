@@ -12,8 +12,15 @@ import { Gate } from "../lib/gate.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { DatabaseFilter } from "../wire/database-filter.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
-import type { Frame, JudgedFrame, ResumableFrame, ResumingFrame } from "../wire/frame.ts"
+import type {
+  Frame,
+  JudgedFrame,
+  ListedFrame,
+  ResumableFrame,
+  ResumingFrame,
+} from "../wire/frame.ts"
 import { StreamDecoder } from "../wire/stream-decoder.ts"
+import type { ListedDatabase } from "./catalogue.ts"
 import { type CutOffSnapshot, goesOn } from "./cut-off-snapshot.ts"
 
 /** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
@@ -46,6 +53,12 @@ export interface IncomingStreamOptions {
   readonly databases?: DatabaseFilter
   /** The primary does not have a database that is here. Told at each connection. */
   onUnknown?(database: string): void
+  /** Where the primary is with a database: all of them at the begin, then what is new. */
+  onListed?(database: string, listed: ListedDatabase): void
+  /** What comes for it is dropped: see refused-databases.ts. */
+  isLeftOut?(database: string): boolean
+  /** An LTX file of the database is applied, or cannot be; then the stream ends. */
+  onOutcome?(database: string, error: Error | undefined): void
   /** The primary hands its role over, and all that it has sent before is applied. */
   onHandoff?(text: string): void
 }
@@ -80,6 +93,10 @@ export class IncomingStream {
   #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
   #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
   #isRefused = false
+  /** The primary says after each snapshot whether it is whole. */
+  #saysWhetherWhole = false
+  /** All of the file has come, and the primary has not said yet whether it is whole. */
+  #isHeld = false
   readonly #applying = new Set<Promise<void>>() // of files that came whole
   #hasEnded = false
 
@@ -94,7 +111,7 @@ export class IncomingStream {
     this.#decoder = new StreamDecoder({
       frame: (frame) => this.#handleFrame(frame),
       ltxData: (bytes) => this.#handleData(bytes),
-      ltxEnd: () => this.#sendParts(true),
+      ltxEnd: () => this.#endFile(),
     })
   }
 
@@ -157,6 +174,7 @@ export class IncomingStream {
   }
 
   #handleFrame(frame: Frame): void {
+    if (this.#isHeld) this.#release(frame)
     switch (frame.type) {
       case "ltx":
         return this.#startFile(frame.database)
@@ -190,6 +208,13 @@ export class IncomingStream {
           () => {},
         )
         return
+      case "catalogue":
+        this.#saysWhetherWhole = true
+        return
+      case "listed":
+        validateDatabaseName(frame.database)
+        if (!this.#isWanted(frame.database)) return
+        return this.#options.onListed?.(frame.database, { pos: frame.pos, state: frame.state })
       case "hwm":
         return
     }
@@ -199,24 +224,52 @@ export class IncomingStream {
     return this.#options.databases?.matches(database) !== false
   }
 
+  #isTaken(database: string): boolean {
+    return this.#isWanted(database) && this.#options.isLeftOut?.(database) !== true
+  }
+
+  #endFile(): void {
+    if (this.#file?.token === undefined || !this.#saysWhetherWhole) return this.#sendParts(true)
+    this.#isHeld = true
+  }
+
+  /** The primary has said whether the snapshot is whole. */
+  #release(frame: Frame): void {
+    this.#isHeld = false
+    const file = this.#file
+    if (file === undefined) return
+    if (frame.type !== "listed" || frame.database !== file.database) {
+      throw new RangeError(`Cannot follow: a ${frame.type} frame is not what follows a snapshot`)
+    }
+    if (!isBroken(frame)) return this.#sendParts(true)
+    this.#file = undefined
+    this.#options.sink.abort(file.number)
+  }
+
   #startFile(database: string): void {
     validateDatabaseName(database)
     const [resumable, verdict] = [this.#resumable, this.#verdict]
     this.#resumable = undefined
     this.#verdict = undefined
-    if (!this.#isWanted(database) || this.#resumeFile(database, resumable)) return
+    if (!this.#isTaken(database) || this.#resumeFile(database, resumable)) return
     const number = nextFile++
     const applied = this.#options.sink.applied(number)
     const token = resumable?.database === database ? resumable.token : undefined
     this.#file = { number, database, applied, token, received: 0, parts: [], size: 0 }
-    this.#watch(applied)
+    this.#watch(database, applied)
     if (verdict?.database !== database) return
     this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
   }
 
-  #watch(applied: Promise<void>): void {
-    applied.then(this.#on.onApplied, (error) => {
+  #watch(database: string, applied: Promise<void>): void {
+    const { onOutcome } = this.#options
+    const done = () => {
+      onOutcome?.(database, undefined)
+      this.#on.onApplied()
+    }
+    applied.then(done, (error) => {
       this.#isRefused = true
+      onOutcome?.(database, error)
       this.#fail(error)
     })
   }
@@ -232,7 +285,7 @@ export class IncomingStream {
     }
     const { file: number, token, offset: received, applied } = cutOff
     this.#file = { number, database, applied, token, received, parts: [], size: 0 }
-    this.#watch(applied)
+    this.#watch(database, applied)
     return true
   }
 
@@ -266,6 +319,10 @@ export class IncomingStream {
       this.#taken.open()
     })
   }
+}
+
+function isBroken({ state }: ListedFrame): boolean {
+  return state === "refused" || state === "unreadable"
 }
 
 export function silence(): LitefsError {

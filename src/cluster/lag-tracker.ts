@@ -19,6 +19,7 @@ export class LagTracker {
   #windowStartMs = 0 // monotonic
   #smallestMs = Number.POSITIVE_INFINITY // of this window
   #smallestBeforeMs = Number.POSITIVE_INFINITY // of the one before
+  #lastMs: number | undefined // of the last heartbeat
 
   constructor(lag: SharedLag, clock: Clock, onChange: () => void) {
     this.#lag = lag
@@ -28,13 +29,16 @@ export class LagTracker {
 
   /** There is a new connection: what the last one has taught about clocks may be old. */
   connected(): void {
+    this.#lastMs = undefined
     this.#smallestMs = Number.POSITIVE_INFINITY
     this.#smallestBeforeMs = Number.POSITIVE_INFINITY
   }
 
   /** `applied` resolves when everything that came before the heartbeat is applied. */
   heartbeat(primaryMs: number, applied: Promise<unknown>): void {
-    this.#measure(this.#clock.wallMs() - primaryMs)
+    // The same time again means that something cannot be sent yet: it tells nothing of the clocks.
+    if (primaryMs !== this.#lastMs) this.#measure(this.#clock.wallMs() - primaryMs)
+    this.#lastMs = primaryMs
     applied.then(
       () => {
         this.#lag.setSynced(primaryMs)

@@ -6,7 +6,7 @@
  * Nothing is kept up to date here: it is read from memory that other threads write, when it is asked for.
  */
 import type { Clock } from "../lib/clock.ts"
-import type { Pos } from "../ltx/pos.ts"
+import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import type { LeaseRecord } from "./lease.ts"
@@ -35,8 +35,22 @@ export interface Lag {
   readonly bytes: number // that have come and are not applied
 }
 
+/**
+ * Whether a database is `here`; `arriving`: the primary has it and nothing of it is here yet; or `left-out`: it
+ * cannot be sent, or cannot be applied, and other databases go on without it.
+ */
+export type DatabaseCondition = "here" | "arriving" | "left-out"
+
+export interface DatabaseRemark {
+  readonly isArriving: boolean
+  /** Why it is left out. */
+  readonly problem?: string
+}
+
 export interface DatabaseStatus extends SharedState {
   readonly name: string
+  readonly condition: DatabaseCondition
+  readonly problem: string | undefined
   readonly lag: Lag
 }
 
@@ -47,6 +61,8 @@ export interface ConnectedReplica {
   readonly connectedMs: number
   readonly sent: ReadonlyMap<string, Pos>
   isWanted(database: string): boolean
+  /** What it cannot take, for now. */
+  readonly leftOut: ReadonlySet<string>
 }
 
 export interface NodeStatusContext {
@@ -54,6 +70,7 @@ export interface NodeStatusContext {
   readonly lag: SharedLag
   readonly clock: Clock
   replicas(): Iterable<ConnectedReplica>
+  remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** What is known to be missing here in a database that is at the given transaction. */
   missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
 }
@@ -106,17 +123,34 @@ export class NodeStatus {
     return { ms: lag.lagMs(positions, clock.wallMs()), transactions, bytes }
   }
 
+  /** Also those of which there is only a remark. */
   *databases(): Generator<DatabaseStatus> {
     const { positions } = this.#context
+    const remarks = this.#remarks
     for (let slot = 0; slot < positions.count; slot++) {
-      yield this.#status(positions.name(slot), positions.read(slot))
+      const name = positions.name(slot)
+      yield this.#status(name, positions.read(slot), remarks.get(name))
+    }
+    for (const [name, remark] of remarks) {
+      if (positions.find(name) === undefined) yield this.#status(name, NOTHING_HERE, remark)
     }
   }
 
   database(name: string): DatabaseStatus | undefined {
     const { positions } = this.#context
     const slot = positions.find(name)
-    return slot === undefined ? undefined : this.#status(name, positions.read(slot))
+    const remark = this.#remarks.get(name)
+    if (slot === undefined && remark === undefined) return undefined
+    return this.#status(name, slot === undefined ? NOTHING_HERE : positions.read(slot), remark)
+  }
+
+  get #remarks(): ReadonlyMap<string, DatabaseRemark> {
+    return this.#context.remarks?.() ?? new Map()
+  }
+
+  /** Whether all is here that the primary had at the time, by our clock. */
+  hasBeenSyncedSince(wallMs: number): boolean {
+    return this.#context.lag.hasBeenSyncedSince(wallMs)
   }
 
   replicas(): Iterable<ConnectedReplica> {
@@ -145,9 +179,24 @@ export class NodeStatus {
     return () => this.#listeners.delete(listener)
   }
 
-  #status(name: string, state: SharedState): DatabaseStatus {
+  #status(
+    name: string,
+    state: SharedState,
+    { isArriving, problem }: DatabaseRemark = NO_REMARK,
+  ): DatabaseStatus {
     const { lag, clock, missing } = this.#context
     const ms = lag.databaseLagMs(state.timestampMs, clock.wallMs())
-    return { ...state, name, lag: { ms, ...missing(name, state.pos.txid) } }
+    const condition = problem !== undefined ? "left-out" : isArriving ? "arriving" : "here"
+    return { ...state, name, condition, problem, lag: { ms, ...missing(name, state.pos.txid) } }
   }
+}
+
+const NO_REMARK: DatabaseRemark = { isArriving: false }
+
+const NOTHING_HERE: SharedState = {
+  pos: ZERO_POS,
+  timestampMs: 0,
+  pageSize: 0,
+  commit: 0,
+  stored: ZERO_POS,
 }

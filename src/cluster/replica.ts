@@ -20,9 +20,12 @@ import type { Pos } from "../ltx/pos.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
 import {
+  CATALOGUE_HEADER,
   COMPACTED_LTX_HEADER,
   DATABASES_HEADER,
+  encodeLeftOut,
   HEADS_HEADER,
+  LEFT_OUT_HEADER,
   PROTOCOL,
   PROTOCOL_HEADER,
   PROXY_HEADER,
@@ -56,6 +59,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   tls?(): TlsMaterial
   /** The only ones that this node has; all when it is not given. */
   readonly databases?: DatabaseFilter
+  /** Databases to which nothing can be applied, for now. */
+  leftOut?(): readonly string[]
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
@@ -169,7 +174,7 @@ export class Replica {
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
-    const { primaryUrl, headers, tls, clock } = this.#options
+    const { primaryUrl, headers, tls, clock, leftOut } = this.#options
     const databases = this.#options.databases ?? DatabaseFilter.all
     const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
     const body = encodePositionMap(new Map(positions))
@@ -183,7 +188,7 @@ export class Replica {
       method: "POST",
       headers: {
         ...headers,
-        ...wantsHeaders(databases),
+        ...wantsHeaders(databases, leftOut?.() ?? []),
         ...extraHeaders(this.#cutOff),
         "Content-Length": body.length,
       },
@@ -213,11 +218,16 @@ export class Replica {
 }
 
 /** What this node understands, and which databases it wants. */
-function wantsHeaders(databases: DatabaseFilter): Record<string, string> {
+function wantsHeaders(
+  databases: DatabaseFilter,
+  leftOut: readonly string[],
+): Record<string, string> {
   return {
     [PROTOCOL_HEADER]: PROTOCOL,
     [COMPACTED_LTX_HEADER]: "1",
     [HEADS_HEADER]: "1",
+    [CATALOGUE_HEADER]: "1",
+    ...(leftOut.length === 0 ? {} : { [LEFT_OUT_HEADER]: encodeLeftOut(leftOut) }),
     ...(databases.isAll ? {} : { [DATABASES_HEADER]: databases.encode() }),
   }
 }

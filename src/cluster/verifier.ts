@@ -15,6 +15,8 @@ export interface VerifierOptions {
   readonly clock: Clock
   /** Bytes per second that may be read. */
   readonly rate: number
+  /** A database is not what it was. */
+  onDamaged?(database: string, error: unknown): void
   /** The pages of a database as it is now, in parts; throws at the end when they are not what they should be. */
   read(database: string): Promise<AsyncIterable<Uint8Array> | undefined>
 }
@@ -47,6 +49,7 @@ export class Verifier {
           db: database,
           problem: messageOf(error),
         })
+        this.#options.onDamaged?.(database, error)
       }
     }
   }

@@ -152,7 +152,7 @@ function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Findin
     ]
   }
   const what =
-    "it has no LTX files, so nothing tells what it should be; its next transaction will hold every page"
+    "it has no LTX files, so nothing tells what it should be; the next start makes its first transaction of it"
   return [
     ...findings,
     note("database-unlogged", paths.database, what),

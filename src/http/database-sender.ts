@@ -7,17 +7,20 @@
  */
 import { open } from "node:fs/promises"
 import type { Clock } from "../lib/clock.ts"
+import { messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { RecentTransactions } from "../store/recent-transactions.ts"
+import type { ListedState } from "../wire/frame.ts"
 import { ancestryOf } from "./ancestry.ts"
-import { compactedFile, following, followingFile } from "./following-file.ts"
+import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
+import type { LeftOutDatabases } from "./left-out-databases.ts"
 import type { Wants } from "./replica-wants.ts"
 import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
 import type { SnapshotSource } from "./snapshot-source.ts"
-import type { StreamWriter } from "./stream-writer.ts"
+import type { LtxParts, StreamWriter } from "./stream-writer.ts"
 
 const log = logger("stream")
 
@@ -40,7 +43,12 @@ export interface DatabaseSenderContext {
   readonly counters?: StreamCounters
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
+  /** What cannot be sent to anybody. */
+  readonly leftOut?: LeftOutDatabases
 }
+
+/** Whether more of a database is to be sent now, or only later: what it lacks is not there to be sent yet. */
+export type Step = "sent" | "nothing" | "later"
 
 export class DatabaseSender {
   readonly #context: DatabaseSenderContext
@@ -48,6 +56,10 @@ export class DatabaseSender {
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
   #lastHeadMs = Number.NEGATIVE_INFINITY
+  /** What the replica was told that there is; undefined before. */
+  #listed: Map<string, ListedState> | undefined
+  /** LTX files that cannot be read, which the log tells once. */
+  readonly #unreadableFiles = new Set<string>()
 
   /** `known` is what the replica has. */
   constructor(
@@ -78,32 +90,73 @@ export class DatabaseSender {
     const names = new Set(this.#sent.keys())
     const { positions } = this.#context
     for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
-    return [...names].filter((name) => this.#wants.databases.matches(name))
+    for (const name of this.#context.leftOut?.names() ?? []) names.add(name)
+    return [...names].filter((name) => this.isWanted(name))
   }
 
-  /** Takes the replica one step further. False when there is none to take, for now. */
-  async sendNext(name: string): Promise<boolean> {
-    const { positions } = this.#context
+  isWanted(database: string): boolean {
+    return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
+  }
+
+  /** Tells the replica which databases there are, at first all of them and then what is new. */
+  async list(): Promise<void> {
+    if (!this.#wants.catalogue) return
+    const isFirst = this.#listed === undefined
+    const listed = this.#listed ?? new Map<string, ListedState>()
+    this.#listed = listed
+    const names = this.names().filter((name) => {
+      const state = this.#stateOf(name)
+      return state !== undefined && state !== listed.get(name)
+    })
+    if (isFirst) await this.#writer.frame({ type: "catalogue", count: names.length })
+    for (const name of names) await this.#list(name)
+  }
+
+  async #list(database: string): Promise<void> {
+    const state = this.#stateOf(database)
+    if (state === undefined) return
+    const slot = this.#context.positions.find(database)
+    const pos = slot === undefined ? ZERO_POS : this.#context.positions.read(slot).pos
+    this.#listed?.set(database, state)
+    await this.#writer.frame({ type: "listed", database, pos, state })
+  }
+
+  /** Undefined when there is none, or nothing in it. */
+  #stateOf(name: string): ListedState | undefined {
+    const { positions, leftOut } = this.#context
+    const problem = leftOut?.state(name)
+    if (problem !== undefined) return problem
+    const slot = positions.find(name)
+    if (slot === undefined) return undefined
+    const { pos, commit } = positions.read(slot)
+    if (pos.txid === 0n) return undefined
+    return commit === 0 ? "dropped" : "present"
+  }
+
+  /** Takes the replica one step further, if there is one to take. */
+  async sendNext(name: string): Promise<Step> {
+    const { positions, leftOut } = this.#context
+    if (leftOut?.state(name) !== undefined) return "nothing"
     const slot = positions.find(name)
     if (slot === undefined) {
       this.#sent.delete(name)
       await this.#writer.frame({ type: "dropDb", database: name })
-      return false
+      return "nothing"
     }
     const { pos, stored } = positions.read(slot)
     const known = this.#sent.get(name) ?? ZERO_POS
-    if (posEquals(known, pos)) return false
+    if (posEquals(known, pos)) return "nothing"
     const isBehind = known.txid < pos.txid
     const next = isBehind ? this.#findRecent(slot, known) : undefined
-    if (next === undefined && isBehind && known.txid >= stored.txid) return false // its file is being made
+    if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
     const sent =
       (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
       (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
       (await this.#sendSnapshot(name))
-    if (sent === undefined) return false
+    if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
-    return true
+    return "sent"
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
@@ -129,7 +182,7 @@ export class DatabaseSender {
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
   async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
     const directory = this.#context.dataDir.ltxDir(name)
-    const first = followingFile(directory, known)
+    const first = this.#followingFile(name, directory, known)
     if (first === undefined) return undefined
     const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
     const file = several ?? first
@@ -148,28 +201,60 @@ export class DatabaseSender {
     return file.pos
   }
 
+  /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
+  #followingFile(database: string, directory: string, known: Pos): FollowingFile | undefined {
+    try {
+      return followingFile(directory, known)
+    } catch (error) {
+      const file = `${database} ${known.txid}`
+      if (this.#unreadableFiles.has(file)) return undefined
+      this.#unreadableFiles.add(file)
+      const problem = messageOf(error)
+      log.warn("cannot read an LTX file, a snapshot is sent instead", { db: database, problem })
+      return undefined
+    }
+  }
+
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
     const parts = await this.#writer.ltxParts(name)
-    try {
-      for (;;) {
-        const part = await snapshot.next()
-        if (part === undefined) break
-        await parts.write(part)
-        if (this.#writer.isClosed) return this.#park(snapshot)
+    for (;;) {
+      let part: Uint8Array | undefined
+      try {
+        part = await snapshot.next()
+      } catch (error) {
+        await snapshot.end()
+        return this.#giveUp(name, parts, error)
       }
-    } catch (error) {
-      await snapshot.end()
-      throw error
+      if (part === undefined) break
+      await parts.write(part)
+      if (this.#writer.isClosed) return this.#park(snapshot)
     }
     await parts.end()
+    if (this.#isSealed) await this.#list(name)
     return snapshot.pos
+  }
+
+  /** Whether the replica waits for a listed frame before it takes a snapshot for whole. */
+  get #isSealed(): boolean {
+    return this.#wants.catalogue && this.#wants.canResume
+  }
+
+  /** Half of the file is sent. A replica that knows what that means hears that it is nothing; others begin anew. */
+  async #giveUp(name: string, parts: LtxParts, error: unknown): Promise<undefined> {
+    this.#context.leftOut?.add(name, error)
+    if (this.#context.leftOut === undefined || !this.#isSealed) throw error
+    await parts.end()
+    await this.#list(name)
   }
 
   async #startSnapshot(name: string): Promise<ResumableSnapshot | undefined> {
     const { snapshots, parked } = this.#context
-    const found = await snapshots.snapshot(name)
+    const found = await snapshots.snapshot(name).catch((error) => {
+      if (this.#context.leftOut === undefined) throw error
+      this.#context.leftOut.add(name, error)
+    })
     if (found === undefined) return undefined
     this.#context.counters?.frame(name, "ltx:snapshot")
     log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })

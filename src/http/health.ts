@@ -7,13 +7,19 @@
  *   ?role=primary      it is the primary, or with `replica` it is one
  *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 digits, and then with or without
  *                      the checksum), or a decimal number
+ *   ?synced            it has everything that its primary had when this was asked; a database that cannot be sent
+ *                      counts unless there is some of it here
+ *   ?db=NAME           the database is here
  *   ?wait=MS           answer 503 only if it has not become so within that time
+ *
+ * Databases that are left out, because they cannot be sent or applied, are named in the answer and make its status
+ * "degraded", which is 200 all the same: the others are as they should be.
  *
  * Without a limit a replica that has lost its primary stays healthy: all replicas would go at once otherwise, when
  * the primary does.
  */
 import type { ServerResponse } from "node:http"
-import type { NodeStatus } from "../cluster/node-status.ts"
+import type { DatabaseStatus, NodeStatus } from "../cluster/node-status.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
@@ -30,11 +36,14 @@ export interface HealthContext {
 }
 
 export interface Health {
-  readonly status: "ok" | "unavailable"
+  readonly status: "ok" | "degraded" | "unavailable"
   readonly reason?: string
   readonly role: "primary" | "replica"
   readonly isReady: boolean
   readonly lag: { readonly ms: number | null; readonly transactions: number }
+  /** Names of databases that the primary has and of which nothing is here yet. */
+  readonly arriving?: readonly string[]
+  readonly leftOut?: readonly { readonly name: string; readonly problem: string }[]
 }
 
 interface WantedPos {
@@ -48,6 +57,9 @@ interface Conditions {
   readonly lagTransactionsMax: number | undefined
   readonly role: string | undefined
   readonly pos: WantedPos | undefined
+  readonly db: string | undefined
+  /** All must be here that the primary had at this time. */
+  readonly syncedSinceMs: number | undefined
 }
 
 export async function handleHealth(
@@ -55,8 +67,8 @@ export async function handleHealth(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "wait"])
-  const conditions = conditionsOf(url)
+  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
+  const conditions = conditionsOf(url, clock.wallMs())
   const waitMs = Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
   const news = new Gate()
@@ -74,23 +86,31 @@ export async function handleHealth(
     unsubscribe()
   }
   const health = healthOf(status, conditions)
-  answerJson(response, health.status === "ok" ? 200 : 503, health)
+  answerJson(response, health.status === "unavailable" ? 503 : 200, health)
 }
 
 function healthOf(status: NodeStatus, conditions: Conditions): Health {
   const reason = reasonAgainst(status, conditions)
   const { ms, transactions } = status.lag
+  const databases = [...status.databases()]
+  const arriving = databases.filter(({ condition }) => condition === "arriving")
+  const leftOut = databases.flatMap(({ name, problem }) =>
+    problem === undefined ? [] : [{ name, problem }],
+  )
+  const fine = leftOut.length === 0 ? "ok" : "degraded"
   return {
-    status: reason === undefined ? "ok" : "unavailable",
+    status: reason === undefined ? fine : "unavailable",
     ...(reason === undefined ? {} : { reason }),
     role: status.isPrimary ? "primary" : "replica",
     isReady: status.isReady,
     lag: { ms: ms ?? null, transactions },
+    ...(arriving.length === 0 ? {} : { arriving: arriving.map(({ name }) => name) }),
+    ...(leftOut.length === 0 ? {} : { leftOut }),
   }
 }
 
 function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
-  const { lagMsMax, lagTransactionsMax, role, pos } = wanted
+  const { lagMsMax, lagTransactionsMax, role, pos, db, syncedSinceMs } = wanted
   if (role !== undefined && (role === "primary") !== status.isPrimary) {
     return status.isPrimary ? "this node is the primary" : "this node is a replica"
   }
@@ -107,8 +127,32 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
     return `the lag is ${transactions} transactions, over ${lagTransactionsMax}`
   }
-  if (pos === undefined) return undefined
+  const missing =
+    (syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs)) ??
+    (db === undefined ? undefined : reasonAgainstDatabase(status.database(db), db))
+  if (missing !== undefined || pos === undefined) return missing
   return reasonAgainstPos(status.database(pos.database)?.pos ?? ZERO_POS, pos)
+}
+
+function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | undefined {
+  for (const { name, pos, condition, problem } of status.databases()) {
+    if (condition === "arriving") return `"${name}" is on its way`
+    if (problem !== undefined && pos.txid === 0n) return `"${name}" is not here: ${problem}`
+  }
+  if (status.primaryName === undefined) return "not connected to the primary"
+  return status.hasBeenSyncedSince(sinceMs) ? undefined : "not in sync with the primary yet"
+}
+
+function reasonAgainstDatabase(
+  database: DatabaseStatus | undefined,
+  name: string,
+): string | undefined {
+  if (database?.condition === "arriving") return `"${name}" is on its way`
+  if (database !== undefined && database.commit > 0) return undefined
+  const problem = database?.problem
+  return problem === undefined
+    ? `there is no database "${name}"`
+    : `"${name}" is not here: ${problem}`
 }
 
 function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
@@ -120,17 +164,21 @@ function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
   return isOther ? `"${wanted.database}" has another transaction ${wanted.txid}` : undefined
 }
 
-function conditionsOf(url: URL): Conditions {
+function conditionsOf(url: URL, nowMs: number): Conditions {
   const role = url.searchParams.get("role") ?? undefined
   if (role !== undefined && role !== "primary" && role !== "replica") {
     throw new LitefsError("usage", `Cannot use role=${role}: primary or replica expected`)
   }
   const pos = url.searchParams.get("pos")
+  const db = url.searchParams.get("db") ?? undefined
+  if (db !== undefined) validateDatabaseName(db)
   return {
     lagMsMax: numberOf(url, "max-lag-ms"),
     lagTransactionsMax: numberOf(url, "max-lag-tx"),
     role,
     pos: pos === null ? undefined : posCondition(pos),
+    db,
+    syncedSinceMs: url.searchParams.has("synced") ? nowMs : undefined,
   }
 }
 

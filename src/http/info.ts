@@ -6,7 +6,13 @@
  */
 import type { ServerResponse } from "node:http"
 import type { LeaseRecord } from "../cluster/lease.ts"
-import type { ConnectedReplica, DatabaseStatus, Lag, NodeStatus } from "../cluster/node-status.ts"
+import type {
+  ConnectedReplica,
+  DatabaseCondition,
+  DatabaseStatus,
+  Lag,
+  NodeStatus,
+} from "../cluster/node-status.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { answerJson } from "./json.ts"
 import { checkQuery } from "./query.ts"
@@ -40,6 +46,9 @@ export interface DatabaseInfo {
   /** When the last transaction was made, by the primary's clock. */
   readonly timestamp: string | null
   readonly lag: LagInfo
+  /** `arriving`: the primary has it and nothing of it is here yet. `left-out`: `problem` says why. */
+  readonly state: DatabaseCondition
+  readonly problem?: string
 }
 
 export interface ReplicaInfo {
@@ -49,6 +58,8 @@ export interface ReplicaInfo {
   readonly lag: { readonly transactions: number }
   /** What it has been sent. */
   readonly databases: readonly { readonly name: string; readonly position: string }[]
+  /** What it cannot take. */
+  readonly leftOut: readonly string[]
 }
 
 export interface NodeInfo {
@@ -109,7 +120,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
 }
 
 function databaseInfo(
-  { name, pos, pageSize, commit, timestampMs, lag }: DatabaseStatus,
+  { name, pos, pageSize, commit, timestampMs, lag, condition, problem }: DatabaseStatus,
   journalMode: JournalMode | undefined,
 ): DatabaseInfo {
   return {
@@ -121,11 +132,13 @@ function databaseInfo(
     journalMode: commit === 0 ? null : (journalMode ?? null),
     timestamp: timestampMs === 0 ? null : new Date(timestampMs).toISOString(),
     lag: lagInfo(lag),
+    state: condition,
+    ...(problem === undefined ? {} : { problem }),
   }
 }
 
 function replicaInfo(
-  { id, name, connectedMs, sent, isWanted }: ConnectedReplica,
+  { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
   databases: readonly DatabaseStatus[],
 ): ReplicaInfo {
   let transactions = 0n
@@ -142,6 +155,7 @@ function replicaInfo(
     databases: [...sent]
       .map(([database, pos]) => ({ name: database, position: formatPos(pos) }))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    leftOut: [...leftOut].sort(),
   }
 }
 

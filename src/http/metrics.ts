@@ -86,7 +86,8 @@ function* databaseMetrics(context: MetricsContext) {
     perDatabase("gauge", name, help, databases, value)
   const counter = (name: string, help: string, column: Column, scale = 1) =>
     perDatabase("counter", name, help, databases, ({ name: database }) => {
-      return counters.read(positions.find(database) ?? 0, column) * scale
+      const slot = positions.find(database)
+      return slot === undefined ? undefined : counters.read(slot, column) * scale
     })
   yield gauge("litefs_db_txid", "Current transaction ID.", ({ pos }) => Number(pos.txid))
   yield counter(
@@ -131,6 +132,16 @@ function* databaseMetrics(context: MetricsContext) {
     "litefs_db_lag_transactions",
     "Transactions that are known to be missing.",
     ({ lag }) => lag.transactions,
+  )
+  yield gauge(
+    "litefs_db_arriving",
+    "Whether the primary has the database and nothing of it is here yet.",
+    ({ condition }) => (condition === "arriving" ? 1 : 0),
+  )
+  yield gauge(
+    "litefs_db_left_out",
+    "Whether the database cannot be sent, or not be applied here, and the others go on.",
+    ({ condition }) => (condition === "left-out" ? 1 : 0),
   )
   yield gauge("litefs_db_lag_bytes", "Bytes received and not applied.", ({ lag }) => lag.bytes)
   yield gauge("litefs_db_size_bytes", "Size of the database.", ({ commit, pageSize }) => {

@@ -9,7 +9,7 @@
 import type { ServerResponse } from "node:http"
 import { Gate } from "../lib/gate.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
-import { DatabaseSender, type DatabaseSenderContext } from "./database-sender.ts"
+import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
 
@@ -76,11 +76,16 @@ export class ReplicaStream {
 
   /** Whether the replica is to have every database. */
   get hasEverything(): boolean {
-    return this.#wants.databases.isAll
+    return this.#wants.databases.isAll && this.#wants.leftOut.size === 0
   }
 
   isWanted(database: string): boolean {
-    return this.#wants.databases.matches(database)
+    return this.#sender.isWanted(database)
+  }
+
+  /** What the replica cannot take, for now. */
+  get leftOut(): ReadonlySet<string> {
+    return this.#wants.leftOut
   }
 
   /** What has been sent of each database. */
@@ -112,10 +117,14 @@ export class ReplicaStream {
     this.#writer.beginTurn()
     let isReady = false
     let heartbeatMs = 0 // the last one
+    let passMs: number | undefined // the start of the last pass in which everything was sent
     for (;;) {
       const seen = positions.changeCount
-      const passMs = clock.wallMs() // whatever was there by then has been sent when the pass is over
-      await this.#sendDatabases()
+      const startMs = clock.wallMs()
+      await this.#sender.list()
+      const isWhole = await this.#sendDatabases()
+      // Whatever was there by then has been sent.
+      if (isWhole || passMs === undefined) passMs = startMs
       if (this.#writer.isClosed) return
       if (this.#isEnding) return this.#leave()
       if (!isReady) await this.#writer.frame({ type: "ready" })
@@ -134,12 +143,18 @@ export class ReplicaStream {
     }
   }
 
-  async #sendDatabases(): Promise<void> {
+  /** Whether the replica has been sent all there is. */
+  async #sendDatabases(): Promise<boolean> {
+    let isWhole = true
     for (const name of this.#sender.names()) {
+      let step: Step
       do {
-        if (this.#writer.isClosed || this.#isEnding) return
-      } while (await this.#sender.sendNext(name))
+        if (this.#writer.isClosed || this.#isEnding) return false
+        step = await this.#sender.sendNext(name)
+      } while (step === "sent")
+      if (step === "later") isWhole = false
     }
+    return isWhole
   }
 
   async #waitForNews(limitMs: number): Promise<void> {

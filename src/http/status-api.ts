@@ -1,6 +1,6 @@
 /** What a node tells of itself: the routes for it, and who has to hear when something changes. */
 import { readdirSync } from "node:fs"
-import { type NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
+import { type DatabaseRemark, type NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { Clock } from "../lib/clock.ts"
 import type { MetricFamily } from "../lib/metrics.ts"
@@ -28,6 +28,8 @@ export interface StatusApiContext {
   readonly counters: Counters
   readonly clock: Clock
   readonly streams: ReadonlySet<ReplicaStream>
+  /** What there is to say of single databases. */
+  remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** On a node that is or was a replica. */
   readonly progress: ReplicaProgress | undefined
   /** Of the proxy, which is above this. */
@@ -49,9 +51,9 @@ export class StatusApi {
       ...context,
       replicas: () =>
         [...streams].flatMap((stream) => {
-          const { replica, sent } = stream
+          const { replica, sent, leftOut } = stream
           const isWanted = (database: string) => stream.isWanted(database)
-          return replica === undefined ? [] : [{ ...replica, sent, isWanted }]
+          return replica === undefined ? [] : [{ ...replica, sent, isWanted, leftOut }]
         }),
       missing: (database, txid) => context.progress?.missing(database, txid) ?? NOTHING,
     })

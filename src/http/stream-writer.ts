@@ -73,7 +73,7 @@ export class StreamWriter {
 }
 
 /** An LTX file in chunk framing, each part sent before the next is asked for. */
-class LtxParts {
+export class LtxParts {
   readonly #send: (bytes: Uint8Array) => Promise<void>
   readonly #encoder: ChunkEncoder
   #framed: Uint8Array[] = []

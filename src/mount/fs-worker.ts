@@ -47,6 +47,8 @@ export interface FsListener {
   giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void>
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   behind(database: string): void
+  /** A database is damaged. */
+  refused(database: string, problem: string): void
   failed(error: Error): void
 }
 
@@ -217,6 +219,8 @@ export class FsWorker {
     switch (event.type) {
       case "ready":
         return this.#ready.resolve(event.believed)
+      case "refused-database":
+        return this.#on.refused(event.database, event.problem)
       case "changed":
         return this.#on.changed()
       case "answered":

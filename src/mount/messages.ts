@@ -112,6 +112,8 @@ export type Borrower = "flock" | "writer"
 export type FsEvent =
   | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
+  /** A database is damaged: nobody may use it until the next start. */
+  | { readonly type: "refused-database"; readonly database: string; readonly problem: string }
   | { readonly type: "changed" } // positions have; look at Positions
   /** A transaction of a database whose write lock is borrowed. Answered by `proposal-answer`. */
   | {

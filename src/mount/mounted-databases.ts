@@ -40,6 +40,10 @@ export class MountedDatabases {
     }
   }
 
+  isDamaged(name: string): boolean {
+    return this.#damaged.has(name)
+  }
+
   find(name: string): MountedDatabase | undefined {
     if (this.#damaged.has(name)) throw FuseError.of(Errno.EIO)
     const known = this.#databases.get(name)

@@ -88,7 +88,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   recent = new RecentTransactions(options.recent)
   spares = new SpareFiles(flags.spareFiles, dataDir.root)
   if (role.isPrimary) openLog(dataDir)
-  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log) : new Map()
+  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log, refused) : new Map()
   context = {
     dataDir,
     positions,
@@ -135,6 +135,10 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   directory = new Directory(context, states)
   databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
+}
+
+function refused(database: string, problem: string): void {
+  tell({ type: "refused-database", database, problem })
 }
 
 function openLog(dataDir: DataDir): void {
@@ -192,6 +196,9 @@ function shut(): void {
 function handOver(): DatabaseHandover[] {
   gate.shut()
   const handovers = databases.handOver()
+  for (const { name, state } of handovers) {
+    if (state === undefined) refused(name, "it is damaged, see the log")
+  }
   role.isPrimary = false
   gate.materialize()
   storeCommits()
@@ -322,7 +329,7 @@ function handleMessage(message: FsMessage): void {
       publishing.delete(message.request)
       return
     case "written-txid":
-      return callee.answer(message, databases.find(message.database)?.capture?.writtenTxid)
+      return callee.attempt(message, () => databases.find(message.database)?.capture?.writtenTxid)
     case "replace": {
       const outcome = replaceDatabase(directory, context, message.replace)
       storeCommits()
@@ -346,7 +353,8 @@ const snapshots = new Map<number, () => void>()
 
 function freeze(call: CallTo<FsCalls, "freeze">): void {
   const { snapshot, database: name } = call
-  const capture = positions.find(name) === undefined ? undefined : databases.find(name)?.capture
+  const isThere = positions.find(name) !== undefined && !databases.isDamaged(name)
+  const capture = isThere ? databases.find(name)?.capture : undefined
   if (capture === undefined) return callee.answer(call, undefined)
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
   const onFrozen = (view: FrozenView) => {

@@ -27,6 +27,8 @@ export class Databases {
   readonly #listeners = new Set<() => void>()
   /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
   #epoch = epochOf(undefined)
+  /** Databases that are damaged, and why: nobody may use them until the next start. */
+  readonly refused = new Map<string, string>()
   /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
   readonly #unknown = new Set<string>()
 
@@ -77,6 +79,12 @@ export class Databases {
     log.warn("the primary does not have a database that is here, it stays as it is", {
       db: database,
     })
+  }
+
+  noteRefused(database: string, problem: string): void {
+    if (this.refused.has(database)) return
+    this.refused.set(database, problem)
+    this.announceChange()
   }
 
   announceChange(): void {

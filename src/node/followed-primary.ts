@@ -4,19 +4,24 @@
  *
  * Who the primary is and where, others know (role.ts, other-nodes.ts); what comes goes to the peer thread.
  */
+import { Catalogue, type ListedDatabase } from "../cluster/catalogue.ts"
 import type { EchoFilter } from "../cluster/echo-filter.ts"
 import { follow } from "../cluster/following.ts"
 import { LagTracker } from "../cluster/lag-tracker.ts"
 import type { Member } from "../cluster/member.ts"
+import { RefusedDatabases } from "../cluster/refused-databases.ts"
 import type { Replica } from "../cluster/replica.ts"
 import { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { StatusApi } from "../http/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
+import { logger } from "../lib/log.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { ThisNode } from "./this-node.ts"
+
+const log = logger("replica")
 
 export interface FollowedPrimaryContext {
   readonly node: ThisNode
@@ -36,6 +41,12 @@ export interface FollowedPrimaryContext {
 
 export class FollowedPrimary {
   readonly progress: ReplicaProgress
+  /** What the primary has. */
+  readonly catalogue = new Catalogue()
+  /** What cannot be applied here. */
+  readonly refusals: RefusedDatabases
+  /** What the primary has and is not here at all. */
+  readonly #arriving = new Set<string>()
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
   #replica: Replica | undefined
@@ -49,7 +60,18 @@ export class FollowedPrimary {
     this.progress = new ReplicaProgress(echoes, systemClock, lag, (name) =>
       databases.hasHistory(name),
     )
+    this.refusals = new RefusedDatabases({
+      clock: systemClock,
+      damaged: databases.refused,
+      onChange: () => this.reconnect(),
+    })
+    databases.subscribe(() => this.#arrived())
     this.#tracker = new LagTracker(lag, systemClock, () => api().status.changed())
+  }
+
+  /** Names of databases that the primary has and that are not here at all. */
+  get arriving(): Iterable<string> {
+    return this.#arriving
   }
 
   /** Whether there is or was one, since the start. */
@@ -73,7 +95,7 @@ export class FollowedPrimary {
     const { lease, clusterId, filter } = node
     const { urls, check } = others
     const tracker = this.#tracker
-    const { progress } = this
+    const { progress, catalogue, refusals } = this
     this.#hasFollowed = true
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
@@ -84,7 +106,17 @@ export class FollowedPrimary {
         ...(filter === undefined ? {} : { databases: filter }),
         clock: systemClock,
         sink: progress,
-        positions: () => databases.currentPositions(),
+        positions: () => {
+          const positions = [...databases.currentPositions()]
+          return new Map(positions.map(([name, pos]) => [name, refusals.told(name, pos)]))
+        },
+        leftOut: () => refusals.leftOut,
+        isLeftOut: (database) => refusals.isLeftOut(database),
+        onOutcome: (database, error) => {
+          if (error === undefined) refusals.applied(database)
+          else refusals.refused(database, error)
+        },
+        onListed: (database, listed) => this.#list(database, listed),
         onProxy: (url) => {
           this.#proxyUrl = url
         },
@@ -98,8 +130,14 @@ export class FollowedPrimary {
           echoes.connected()
           tracker.connected()
           progress.connected()
+          catalogue.clear()
+          this.#arriving.clear()
+          this.#arrived()
         },
-        onUnknown: (database) => databases.noteUnknown(database),
+        onUnknown: (database) => {
+          catalogue.remove(database)
+          databases.noteUnknown(database)
+        },
         onHeartbeat: (timestampMs, applied) => {
           tracker.heartbeat(timestampMs, applied)
           const epoch = epochOf(lease.record)
@@ -125,7 +163,34 @@ export class FollowedPrimary {
     this.#replica?.reconnect()
   }
 
+  #list(database: string, listed: ListedDatabase): void {
+    const { databases, api } = this.#context
+    const before = this.catalogue.of(database)
+    this.catalogue.list(database, listed)
+    const { pos, state } = listed
+    if (state === "present" && !databases.hasHistory(database)) this.#arriving.add(database)
+    else this.#arriving.delete(database)
+    if (state === "present") this.progress.head(database, pos.txid)
+    this.#arrived()
+    api().status.changed()
+    if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
+    log.error("the primary cannot send a database, it is left out", {
+      db: database,
+      reason: state === "refused" ? "refused at its start" : "it cannot be read",
+    })
+  }
+
+  /** Something may be here now. */
+  #arrived(): void {
+    const { databases, lag } = this.#context
+    for (const name of this.#arriving) {
+      if (databases.hasHistory(name)) this.#arriving.delete(name)
+    }
+    lag.setArriving(this.#arriving.size > 0)
+  }
+
   async close(): Promise<void> {
+    this.refusals.close()
     await this.#replica?.close()
   }
 }

@@ -10,6 +10,7 @@ import type { StreamCounters } from "../http/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../http/database-snapshots.ts"
 import { handleExport } from "../http/export.ts"
 import { handleImport, type ImportContext } from "../http/import.ts"
+import { LeftOutDatabases } from "../http/left-out-databases.ts"
 import { neededTxid, type ReplicaStream } from "../http/replica-stream.ts"
 import { ParkedSnapshots } from "../http/resumable-snapshot.ts"
 import type { Routes } from "../http/server.ts"
@@ -26,6 +27,9 @@ import type { Threads } from "./threads.ts"
 
 /** How long a replica that asks for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
+
+/** Bytes per second for looking whether what could not be sent can be read again. */
+const CHECK_RATE = 64 * 1024 * 1024
 
 export interface ServedDatabasesContext {
   readonly databases: Databases
@@ -48,13 +52,22 @@ export class ServedDatabases {
   readonly #context: ServedDatabasesContext
   readonly #parked = new ParkedSnapshots(systemClock)
   readonly #stream: StreamContext
+  /** What cannot be sent to replicas. */
+  readonly leftOut: LeftOutDatabases
 
   constructor(context: ServedDatabasesContext) {
     const { databases, dataDir, threads, halting, streams, counters } = context
     const { peer } = threads
     this.#context = context
     this.raw = snapshotsOf(halting, peer, "raw")
+    this.leftOut = new LeftOutDatabases({
+      clock: systemClock,
+      refused: databases.refused,
+      check: (database) => readWhole(limited(this.raw, CHECK_RATE), database),
+      onChange: () => databases.announceChange(),
+    })
     this.#stream = {
+      leftOut: this.leftOut,
       positions: databases.positions,
       recent: databases.recent,
       dataDir,
@@ -110,7 +123,9 @@ export class ServedDatabases {
       replace: async (name: string, file: number) => {
         await threads.mounted
         imports.checkWritable()
-        return halting.whileNotLent(name, () => threads.peer.import(name, file))
+        const pos = await halting.whileNotLent(name, () => threads.peer.import(name, file))
+        this.leftOut.retry(name)
+        return pos
       },
     }
     return imports
@@ -122,6 +137,16 @@ export class ServedDatabases {
   }
 
   close(): void {
+    this.leftOut.close()
     this.#parked.close()
+  }
+}
+
+/** Throws when its pages are not what they should be. */
+async function readWhole(source: SnapshotSource, database: string): Promise<void> {
+  const snapshot = await source.snapshot(database)
+  if (snapshot === undefined) return
+  for await (const _ of snapshot.parts) {
+    // They go nowhere.
   }
 }

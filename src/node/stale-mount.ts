@@ -1,11 +1,17 @@
-/** What a daemon that was killed has left mounted. */
+/**
+ * What a daemon that was killed has left: a mount, and clients that have files of it open, which the kernel would
+ * answer from its cache for ever (sys/stale-handles.ts). Also the clients of one that was stopped, and of a mount that
+ * somebody has taken away: a file in the data directory says which device it was.
+ */
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
-import { abortStaleMounts } from "../sys/mount.ts"
+import { abortStaleMounts, mountDevices } from "../sys/mount.ts"
 import { isDying } from "../sys/process.ts"
+import { dropStaleHandles } from "../sys/stale-handles.ts"
 
 const log = logger("litefs")
 
@@ -23,6 +29,7 @@ export async function recoverMount(
   options: Pick<LiteFSOptions, "fuseDir" | "dataDir">,
 ): Promise<void> {
   const dataDir = new DataDir(options.dataDir)
+  const devices = new Set([...mountDevices(options.fuseDir), ...rememberedDevices(dataDir)])
   const holder = dataDir.exists() ? dataDir.lockHolder() : undefined
   if (holder !== undefined && isDying(holder)) {
     abortStaleMounts(options.fuseDir)
@@ -36,7 +43,66 @@ export async function recoverMount(
     if (abortStaleMounts(options.fuseDir)) {
       log.info("found a dead mount", { dir: options.fuseDir })
     }
+    if (devices.size > 0) endStaleHandles(devices)
   } finally {
     if (lock !== undefined) closeFile(lock)
   }
+}
+
+/** Has clients of a daemon that is gone find that out. */
+function endStaleHandles(devices: ReadonlySet<string>): void {
+  const { pids, denied, hidden, mapped } = dropStaleHandles(devices)
+  const tell = (some: readonly number[], message: string, problem: string) => {
+    if (some.length > 0) log.error(message, { pids: listed(some), problem })
+  }
+  if (pids.length > 0) {
+    const message = "clients of the last daemon get I/O errors until they open their files again"
+    log.warn(message, { pids: listed(pids) })
+  }
+  const message = "clients of the last daemon may read old data, restart them"
+  const right = "this daemon lacks the right to reach them, CAP_SYS_PTRACE"
+  tell(denied, message, right)
+  tell(mapped, message, "several have the same pages mapped (mmap_size): nobody can take them away")
+  if (hidden.length === 0) return
+  log.info("processes do not show whether they are clients of the last daemon and read old data", {
+    ...{ pids: listed(hidden), problem: right },
+  })
+}
+
+const LISTED_COUNT_MAX = 100
+
+function listed(pids: readonly number[]): string {
+  const some = pids
+    .toSorted((a, b) => b - a)
+    .slice(0, LISTED_COUNT_MAX)
+    .join() // the youngest
+  return pids.length > LISTED_COUNT_MAX ? `${some},…` : some
+}
+
+/** To be called when it is mounted. */
+export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
+  try {
+    writeFileSync(mountedPath, `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`)
+  } catch (error) {
+    log.warn("cannot note which mount this is", { file: mountedPath, error })
+  }
+}
+
+/** No file of it is open any more. */
+export function forgetMount({ mountedPath }: DataDir): void {
+  rmSync(mountedPath, { force: true })
+}
+
+/** Numbers of devices mean nothing after the machine has started anew. */
+function rememberedDevices({ mountedPath }: DataDir): string[] {
+  try {
+    const [boot, device] = readFileSync(mountedPath, "utf8").trim().split(" ")
+    return boot === bootId() && device !== undefined ? [device] : []
+  } catch {
+    return []
+  }
+}
+
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
 }

@@ -18,6 +18,7 @@ import type { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
 import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
 import type { Databases } from "./databases.ts"
+import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -50,6 +51,8 @@ export class Threads {
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
+    const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
+    peer.onRefused = refused
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -63,6 +66,7 @@ export class Threads {
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
+      refused,
       failed: fail,
     })
   }
@@ -104,7 +108,9 @@ export class Threads {
 
   /** From here on unmount() is needed. */
   mount(): void {
-    this.#device = mountFuse(this.#context.options.fuseDir)
+    const { options, dataDir } = this.#context
+    this.#device = mountFuse(options.fuseDir)
+    rememberMount(dataDir, options.fuseDir)
   }
 
   async serve(): Promise<void> {
@@ -123,7 +129,9 @@ export class Threads {
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
-    if (isFree) await Promise.all([fs.stopped, peer.settle()])
-    else log.warn("files of the mount are still open, the next start takes longer")
+    if (isFree) {
+      await Promise.all([fs.stopped, peer.settle()])
+      forgetMount(this.#context.dataDir)
+    } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }

@@ -12,10 +12,11 @@ import type { Threads } from "./threads.ts"
 /** Bytes per second for looking at databases after a clean start. */
 const VERIFY_RATE = 32 * 1024 * 1024
 
-export function verify(believed: readonly string[], { raw }: ServedDatabases): Verifier {
+export function verify(believed: readonly string[], { raw, leftOut }: ServedDatabases): Verifier {
   return new Verifier(believed, {
     clock: systemClock,
     rate: VERIFY_RATE,
+    onDamaged: (database, error) => leftOut.add(database, error),
     read: async (database) => (await raw.snapshot(database))?.parts,
   })
 }

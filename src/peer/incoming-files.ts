@@ -2,7 +2,8 @@
  * LTX files on their way from the main thread to a database: a file comes in parts, and when it is whole it waits its
  * turn. What becomes of it is told: `applied` or `refused`.
  */
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { isNoSpace } from "../sys/errno.ts"
 import type { HeldLocks } from "./held-locks.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { IncomingFile } from "./incoming-file.ts"
@@ -74,7 +75,14 @@ export class IncomingFiles {
   }
 
   #refuse(file: number, database: string, error: unknown): void {
-    const code = error instanceof LitefsError ? error.code : "io"
+    const code = codeOf(error)
     this.#context.tell({ type: "refused", file, database, code, message: messageOf(error) })
   }
+}
+
+/** Bytes that cannot be decoded are damaged; everything else that is not named is a call of the system that failed. */
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof LitefsError) return error.code
+  if (isNoSpace(error)) return "no-space"
+  return error instanceof RangeError ? "damaged" : "io"
 }

@@ -117,6 +117,8 @@ export type PeerCommand =
 export type PeerEvent =
   | Answer
   | { readonly type: "ready"; readonly believed: readonly string[] }
+  /** A database is damaged: nothing is applied to it until the next start. */
+  | { readonly type: "refused-database"; readonly database: string; readonly problem: string }
   | { readonly type: "failed"; readonly message: string } // cannot go on
   | { readonly type: "applied"; readonly file: number; readonly database: string }
   | {

@@ -27,6 +27,8 @@ const PART_SIZE = 1024 * 1024
 export class PeerWorker {
   /** Told how many LTX files a database has, and their size, whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
+  /** Told of databases that are damaged, and why. */
+  onRefused: (database: string, problem: string) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #calls = new Caller<PeerCalls>((call) => this.#tell(call))
@@ -241,6 +243,8 @@ export class PeerWorker {
     switch (event.type) {
       case "ready":
         return this.#ready.resolve(event.believed)
+      case "refused-database":
+        return this.onRefused(event.database, event.problem)
       case "failed":
         return this.#fail(event.message)
       case "changed":

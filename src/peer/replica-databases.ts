@@ -65,9 +65,13 @@ export class ReplicaDatabases {
 
   /** On a replica, at the start. */
   recover(): void {
-    const { dataDir, positions, log } = this.#context
+    const { dataDir, positions, log, tell } = this.#context
     this.#openLog()
-    this.#recovered = new Map(recoverDatabases(dataDir, positions, log))
+    this.#recovered = new Map(
+      recoverDatabases(dataDir, positions, log, (database, problem) => {
+        tell({ type: "refused-database", database, problem })
+      }),
+    )
   }
 
   #openLog(): void {

@@ -27,7 +27,7 @@ import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { clearUnkept, finishTakeover } from "../diverged/takeover.ts"
 import { systemClock } from "../lib/clock.ts"
-import { LitefsError } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
 import {
@@ -47,6 +47,7 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
+import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, undoesUnnoticed } from "./journal-rollback.ts"
 import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, readChainFile } from "./log-chain.ts"
@@ -56,10 +57,12 @@ import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 /** Databases by name; undefined for one that is damaged and must not be touched. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
+/** `onRefused` is told what is damaged. */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
+  onRefused: (name: string, problem: string) => void = () => {},
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
@@ -70,6 +73,7 @@ export function recoverDatabases(
     } catch (error) {
       log.error("database is unavailable, its files are left as they are", { db: name, error })
       states.set(name, undefined)
+      onRefused(name, messageOf(error))
     }
   }
   clearUnkept(dataDir)
@@ -151,7 +155,7 @@ function recoverContent(
   log: Logger,
   saved: SavedSums | undefined,
 ): HistoryState {
-  if (last === undefined) return withoutLog(name, dataDir, database)
+  if (last === undefined) return withoutLog(name, dataDir, database, ltx, log)
   const { summary } = last
   if (summary.header.commit === 0) {
     unlinkFile("database:unlink", database.path)
@@ -238,7 +242,13 @@ function findLast(
 }
 
 /** A database without LTX files: a new one, or one that somebody put there. */
-function withoutLog(name: string, dataDir: DataDir, database: BackedFile): HistoryState {
+function withoutLog(
+  name: string,
+  dataDir: DataDir,
+  database: BackedFile,
+  ltx: LtxDirectory,
+  log: Logger,
+): HistoryState {
   if (database.size() === 0) return emptyHistoryState()
   const n = database.read(buffer.address, 100, 0)
   const header = decodeDatabaseHeader(buffer.bytes.subarray(0, n))
@@ -251,7 +261,18 @@ function withoutLog(name: string, dataDir: DataDir, database: BackedFile): Histo
   const wal = dataDir.path(name, "wal")
   const all = { pageSize: header.pageSize }
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
-  return emptyHistoryState() // its first transaction will hold every page
+  try {
+    const state = makeFirstTransaction(database, header.pageSize, ltx, systemClock.wallMs())
+    log.info("made a first transaction of a database without history", { db: name })
+    return state
+  } catch (error) {
+    // A disk that is full. What a client writes first will hold every page.
+    log.error("cannot make a first transaction of a database, it is not sent until it is written", {
+      db: name,
+      error,
+    })
+    return emptyHistoryState()
+  }
 }
 
 function replay(

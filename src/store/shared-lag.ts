@@ -16,12 +16,14 @@
  *   0 state   0 on a replica before the first such moment, 1 after it, 2 on a primary
  *   1 synced  the moment, milliseconds since 1970 by the clock of the primary
  *   2 offset  milliseconds
+ *   3 arriving  1 while there is a database at the primary that is not here at all
  */
 import type { Positions } from "./positions.ts"
 
 const STATE = 0
 const SYNCED = 1
 const OFFSET = 2
+const ARRIVING = 3
 
 const IS_SYNCED = 1n
 const IS_PRIMARY = 2n
@@ -60,6 +62,21 @@ export class SharedLag {
     Atomics.store(this.#words, OFFSET, BigInt(Math.round(offsetMs)))
   }
 
+  /** Whether the primary has a database that is not here: what is here does not tell how far behind this node is. */
+  setArriving(isArriving: boolean): void {
+    Atomics.store(this.#words, ARRIVING, isArriving ? 1n : 0n)
+  }
+
+  /**
+   * Whether all is here that was at the primary at the time, by our clock. It is for who has it from elsewhere that
+   * something is there: word of that takes no less time than a heartbeat.
+   */
+  hasBeenSyncedSince(wallMs: number): boolean {
+    if (this.#state === IS_PRIMARY) return true
+    if (this.#state !== IS_SYNCED) return false
+    return this.#syncedMs + Number(Atomics.load(this.#words, OFFSET)) >= wallMs
+  }
+
   /** The lag of the whole node, that of its database that is furthest behind; undefined when it is unknown. */
   lagMs(positions: Positions, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
@@ -78,6 +95,7 @@ export class SharedLag {
   syncedMs(positions: Positions): number | undefined {
     if (this.#state !== IS_SYNCED) return undefined
     const syncedMs = this.#syncedMs
+    if (Atomics.load(this.#words, ARRIVING) === 1n) return syncedMs
     let earliestMs = Number.POSITIVE_INFINITY
     for (let slot = 0; slot < positions.count; slot++) {
       earliestMs = Math.min(earliestMs, positions.read(slot).timestampMs)

@@ -2,6 +2,7 @@
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   EBADF: 9,
@@ -31,6 +32,7 @@ export const Errno = {
   EPROTO: 71,
   EILSEQ: 84,
   EOPNOTSUPP: 95,
+  ECONNABORTED: 103,
   ENOTCONN: 107,
   EDQUOT: 122,
 } as const

@@ -51,6 +51,12 @@ const { symbols } = dlopen(LIBC, {
   getgid: { args: [], returns: "u32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
+  posix_fadvise: {
+    args: ["i32", FFIType.i64_fast, FFIType.i64_fast, "i32"],
+    returns: "i32",
+  },
+  lseek: { args: ["i32", FFIType.i64_fast, "i32"], returns: FFIType.i64_fast },
+  mincore: { args: ["ptr", "u64", "ptr"], returns: "i32" },
   waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
 })
 
@@ -64,6 +70,21 @@ const statx = dlopen(LIBC, {
 
 const gettid = dlopen(LIBC, {
   syscall: { args: [FFIType.i64_fast], returns: FFIType.i64_fast },
+}).symbols.syscall
+
+/** For calls that libc has no symbol for, where all arguments are integers or addresses. */
+const syscall = dlopen(LIBC, {
+  syscall: {
+    args: [
+      FFIType.i64_fast,
+      FFIType.i64_fast,
+      FFIType.i64_fast,
+      FFIType.i64_fast,
+      FFIType.i64_fast,
+      FFIType.i64_fast,
+    ],
+    returns: FFIType.i64_fast,
+  },
 }).symbols.syscall
 
 const SYSCALL = process.arch === "arm64" ? { statx: 291, gettid: 178 } : { statx: 332, gettid: 186 }
@@ -123,12 +144,17 @@ interface Libc {
   waitid(kind: number, id: number, into: number, options: number): number
   statx(dirFd: number, path: number, flags: number, mask: number, into: number): number
   gettid(): number
+  posix_fadvise(fd: number, offset: number, size: number, advice: number): number
+  lseek(fd: number, offset: number, whence: number): number
+  mincore(address: number, size: number, into: number): number
+  syscall(number: number, a: number, b: number, c: number, d: number, e: number): number
 }
 
 export const libc = {
   ...symbols,
   statx: statx?.bind(undefined, SYSCALL.statx),
   gettid: gettid?.bind(undefined, SYSCALL.gettid),
+  syscall,
 } as unknown as Libc
 
 /** Memory at an address as an ArrayBuffer; the caller knows that it is there and stays. */

@@ -32,6 +32,11 @@ export function mountFuse(directory: string): Fd {
   return mountAsRoot(directory, hasMount(directory))
 }
 
+/** The devices of mounts of LiteFS there, "major:minor". */
+export function mountDevices(directory: string): string[] {
+  return mountsAt(directory).flatMap(({ type, device }) => (type === TYPE ? [device] : []))
+}
+
 /** Whether a mount of LiteFS is there: after abortStaleMounts() a dead one. */
 export function hasMount(directory: string): boolean {
   return mountsAt(directory).at(-1)?.type === TYPE

@@ -14,6 +14,10 @@
  *                   position of the replica is on the primary's history (0) or on another (1)
  *  0x49  resumable  u64 token, string32 database: before a snapshot, what to name it by to get the rest
  *  0x4a  resuming   u64 token, u64 offset, string32 database: the ltx frame that comes next has the rest of it
+ *  0x4b  catalogue  u32 count: so many listed frames follow, one for each database of the primary
+ *  0x4c  listed     u64 TXID, u64 checksum, u32 state, string32 database: where the primary is with it. Also when
+ *                   that is new, and after each snapshot, whose file counts if the state is 0
+ *                   (0 present, 1 dropped, 2 refused when the primary started, 3 cannot be read)
  *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
  * that has asked for them in a header of its request, since the original fails on a type it does
@@ -86,6 +90,23 @@ export interface ResumingFrame {
   readonly offset: number
 }
 
+export interface CatalogueFrame {
+  readonly type: "catalogue"
+  readonly count: number
+}
+
+/** Of the last two the primary cannot send anything: they are left out of the stream. */
+export const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
+
+export type ListedState = (typeof LISTED_STATES)[number]
+
+export interface ListedFrame {
+  readonly type: "listed"
+  readonly database: string
+  readonly pos: Pos
+  readonly state: ListedState
+}
+
 export type Frame =
   | LtxFrame
   | ReadyFrame
@@ -98,6 +119,8 @@ export type Frame =
   | JudgedFrame
   | ResumableFrame
   | ResumingFrame
+  | CatalogueFrame
+  | ListedFrame
 
 /** How one type of frame is written, without the type itself. */
 interface FrameCodec<F extends Frame> {
@@ -257,6 +280,37 @@ const resuming: FrameCodec<ResumingFrame> = {
   }),
 }
 
+const catalogue: FrameCodec<CatalogueFrame> = {
+  code: 0x4b,
+  fixedSize: 4,
+  hasText: false,
+  encode: (w, f) => void w.u32(f.count),
+  decode: (r) => ({ type: "catalogue", count: r.u32() }),
+}
+
+const listed: FrameCodec<ListedFrame> = {
+  code: 0x4c,
+  fixedSize: 20,
+  hasText: true,
+  encode: (w, f) => {
+    const { pos, state, database } = f
+    writeText(w.u64(pos.txid).u64(pos.checksum).u32(LISTED_STATES.indexOf(state)), database)
+  },
+  decode: (r) => ({
+    type: "listed",
+    pos: { txid: r.u64(), checksum: r.u64() },
+    state: listedState(r.u32()),
+    database: readText(r),
+  }),
+}
+
+function listedState(code: number): ListedState {
+  const state = LISTED_STATES[code]
+  if (state !== undefined) return state
+  const limit = `expected at most ${LISTED_STATES.length - 1}`
+  throw new RangeError(`Cannot decode stream frame: a database in state ${code}, ${limit}`)
+}
+
 const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
   ltx,
   ready,
@@ -269,6 +323,8 @@ const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type:
   judged,
   resumable,
   resuming,
+  catalogue,
+  listed,
 }
 
 const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(

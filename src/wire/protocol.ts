@@ -5,7 +5,9 @@
  *     Litefs-Protocol: 1         versions of the stream that this node speaks, the oldest and the newest: 1-2
  *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
+ *     Litefs-Catalogue: 1        of a replica: it takes frames of the types catalogue and listed
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
+ *     Litefs-Left-Out: a,b       of a replica: these not, for now; each is percent-encoded
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
  *     Litefs-Candidate: 1        of a replica: it may become the primary
@@ -18,9 +20,13 @@
  * version goes up only when the stream as such cannot be understood any more.
  */
 
+import { validateDatabaseName } from "./database-name.ts"
+
 export const PROTOCOL_HEADER = "litefs-protocol"
 export const COMPACTED_LTX_HEADER = "litefs-compacted-ltx"
 export const HEADS_HEADER = "litefs-heads"
+export const CATALOGUE_HEADER = "litefs-catalogue"
+export const LEFT_OUT_HEADER = "litefs-left-out"
 export const DATABASES_HEADER = "litefs-databases"
 export const PROXY_HEADER = "litefs-proxy"
 export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
@@ -44,6 +50,30 @@ export function protocolProblem(theirs: string | undefined): string | undefined 
   if (oldest <= NEWEST && OLDEST <= newest) return undefined
   const older = newest < OLDEST ? "that node" : "this node"
   return `it speaks protocol ${theirs}, this node ${PROTOCOL}, update LiteFS on ${older}`
+}
+
+/** A header has room for so many names. The others are sent in vain. */
+const LEFT_OUT_COUNT_MAX = 16
+
+export function encodeLeftOut(names: readonly string[]): string {
+  return names.slice(0, LEFT_OUT_COUNT_MAX).map(encodeURIComponent).join(",")
+}
+
+/** Throws when one of them is no name of a database. */
+export function decodeLeftOut(header: string): ReadonlySet<string> {
+  const texts = header.split(",", LEFT_OUT_COUNT_MAX)
+  return new Set(texts.map((text) => validName(text.trim())))
+}
+
+function validName(text: string): string {
+  let name = ""
+  try {
+    name = decodeURIComponent(text)
+  } catch {
+    // No name either.
+  }
+  validateDatabaseName(name)
+  return name
 }
 
 /** Where the proxy of a primary is that says this of it, and whose API is at the given URL. */

@@ -31,6 +31,7 @@ const PRIMARY: NodeInfo = {
       journalMode: "wal",
       timestamp: "2026-11-23T09:59:58.209Z",
       lag: { ms: 0, transactions: 0, bytes: 0 },
+      state: "here",
     },
     {
       name: "old.db",
@@ -41,6 +42,7 @@ const PRIMARY: NodeInfo = {
       journalMode: null,
       timestamp: null,
       lag: { ms: 0, transactions: 0, bytes: 0 },
+      state: "here",
     },
   ],
   replicas: [
@@ -50,6 +52,7 @@ const PRIMARY: NodeInfo = {
       connectedAt: "2026-11-23T09:59:00.000Z",
       lag: { transactions: 12 },
       databases: [{ name: "app.db", position: "000000000000abcc/fedcba9876543210" }],
+      leftOut: [],
     },
   ],
 }

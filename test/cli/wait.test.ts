@@ -68,13 +68,11 @@ function queryOf(api: FakeApi, index = 0): Record<string, string> {
 
 describe("litefs wait", () => {
   test.each([
-    [["--synced"], { "max-lag-ms": "2000" }],
+    [["--synced"], { synced: "1" }],
+    [["--db", "a b.db"], { db: "a b.db" }],
     [["--primary"], { role: "primary" }],
     [["--pos", "a b.db=12"], { pos: "a b.db=12" }],
-    [
-      ["--synced", "--primary", "--pos", "a.db=1"],
-      { "max-lag-ms": "2000", role: "primary", pos: "a.db=1" },
-    ],
+    [["--synced", "--primary", "--pos", "a.db=1"], { synced: "1", role: "primary", pos: "a.db=1" }],
   ])("%p is asked of the node, which holds the question back", async (args, query) => {
     await using api = await nodeOf([200])
     expect(await litefs("--url", api.url, ...args)).toEqual(OK)

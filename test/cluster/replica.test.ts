@@ -7,8 +7,9 @@ import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { encodeChunks } from "../../src/wire/chunk.ts"
 import { DatabaseFilter } from "../../src/wire/database-filter.ts"
-import { encodeFrame } from "../../src/wire/frame.ts"
+import { encodeFrame, type ListedState } from "../../src/wire/frame.ts"
 import { decodePositionMap } from "../../src/wire/position-map.ts"
+import { decodeLeftOut } from "../../src/wire/protocol.ts"
 import { concat } from "../support/bytes.ts"
 import { IdleClock } from "../support/idle-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
@@ -373,6 +374,66 @@ describe("Replica", () => {
     expect(positions.size).toBe(0)
     expect([...fixture.files.values()].map(({ database }) => database)).toEqual(["b.db"])
     expect(fixture.log.lines.join("\n")).not.toContain("app.db")
+  })
+
+  test("Replica says what it cannot take, and drops what comes of it", async () => {
+    await using fixture = await Fixture.open({
+      leftOut: () => ["a.db", "ä,b.db"],
+      isLeftOut: (database) => database === "a.db",
+    })
+    const response = await fixture.accept()
+    response.write(concat(ltx("a.db", random.bytes(70_000)), ltx("b.db", new Uint8Array(9)), READY))
+    await fixture.replica.ready
+    const { headers } = (fixture.requests.all[0] as Request).request
+    expect(headers["litefs-left-out"]).toBe("a.db,%C3%A4%2Cb.db")
+    expect([...decodeLeftOut(headers["litefs-left-out"] as string)]).toEqual(["a.db", "ä,b.db"])
+    expect([...fixture.files.values()].map(({ database }) => database)).toEqual(["b.db"])
+  })
+
+  test("Replica takes a snapshot when its primary says that it is whole, and goes on without it when it is not", async () => {
+    const listed: string[] = []
+    await using fixture = await Fixture.open({
+      onListed: (database, { state }) => listed.push(`${database} ${state}`),
+    })
+    const response = await fixture.accept()
+    const snapshot = (database: string, state: ListedState) =>
+      concat(
+        encodeFrame({ type: "resumable", database, token: 1n }),
+        ltx(database, random.bytes(300_000)),
+        encodeFrame({ type: "listed", database, pos, state }),
+      )
+    const pos = { txid: 7n, checksum: 1n << 63n }
+    response.write(
+      concat(
+        encodeFrame({ type: "catalogue", count: 0 }),
+        snapshot("bad.db", "unreadable"),
+        snapshot("good.db", "present"),
+        ltx("other.db", new Uint8Array(9)),
+        READY,
+      ),
+    )
+    await fixture.replica.ready
+    const whole = fixture.events.all.filter((event) => !event.startsWith("primary"))
+    expect(whole).toEqual(["abort", "file good.db", "file other.db"])
+    expect(listed).toEqual(["bad.db unreadable", "good.db present"])
+    expect(fixture.requests.all).toHaveLength(1)
+  })
+
+  test("Replica gives up on a primary that says nothing after a snapshot", async () => {
+    await using fixture = await Fixture.open()
+    const response = await fixture.accept()
+    const database = "app.db"
+    response.write(
+      concat(
+        encodeFrame({ type: "catalogue", count: 0 }),
+        encodeFrame({ type: "resumable", database, token: 1n }),
+        ltx(database, new Uint8Array(9)),
+        HEARTBEAT,
+      ),
+    )
+    await fixture.reconnect()
+    expect(fixture.events.all).not.toContain("file app.db")
+    expect(fixture.log.lines.at(-1)).toContain("a heartbeat frame is not what follows a snapshot")
   })
 
   test("Replica does not follow a primary that speaks another protocol", async () => {

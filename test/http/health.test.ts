@@ -98,6 +98,62 @@ describe("GET /health", () => {
     expect(await health(node, `?pos=${encodeURIComponent(pos)}`)).toEqual(expected)
   })
 
+  test("synced waits for a heartbeat that is younger than the question", async () => {
+    await using node = await syncedReplica()
+    node.clock.advance(500)
+    const reason = "not in sync with the primary yet"
+    expect(await health(node, "?synced")).toEqual({ status: 503, reason })
+    const waiting = health(node, "?synced&wait=30000")
+    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    node.clock.advance(200)
+    await node.heartbeat()
+    expect(await waiting).toEqual(OK)
+    await using primary = await StatusNode.start()
+    primary.api.status.markReady()
+    expect(await health(primary, "?synced")).toEqual(OK)
+  })
+
+  test("synced is not so without a primary, or while a database is missing", async () => {
+    await using node = await syncedReplica()
+    expect(await health(node, "?synced")).toEqual(OK)
+    node.remarked.set("a.db", { isArriving: false, problem: "rotten" })
+    expect(await health(node, "?synced")).toEqual(OK) // some of it is here
+    node.remarked.set("b.db", { isArriving: false, problem: "rotten" })
+    expect((await health(node, "?synced")).reason).toBe('"b.db" is not here: rotten')
+    node.remarked.set("b.db", { isArriving: true })
+    expect((await health(node, "?synced")).reason).toBe('"b.db" is on its way')
+    node.remarked.clear()
+    node.api.setPrimaryName(undefined)
+    expect((await health(node, "?synced")).reason).toBe("not connected to the primary")
+  })
+
+  test("db is so when the database is here", async () => {
+    await using node = await syncedReplica()
+    node.commit("gone.db", 2, { commit: 0 })
+    expect(await health(node, "?db=a.db")).toEqual(OK)
+    for (const name of ["b.db", "gone.db"]) {
+      const reason = `there is no database "${name}"`
+      expect(await health(node, `?db=${name}`)).toEqual({ status: 503, reason })
+    }
+    node.remarked.set("b.db", { isArriving: true })
+    expect((await health(node, "?db=b.db")).reason).toBe('"b.db" is on its way')
+    node.remarked.set("b.db", { isArriving: false, problem: "rotten" })
+    expect((await health(node, "?db=b.db")).reason).toBe('"b.db" is not here: rotten')
+  })
+
+  test("names what is left out and what is on its way, and is 200 all the same", async () => {
+    await using node = await syncedReplica()
+    node.remarked.set("b.db", { isArriving: false, problem: "rotten" })
+    node.remarked.set("c.db", { isArriving: true })
+    const response = await node.get("/health")
+    expect(response.status).toBe(200)
+    expect(await response.json()).toMatchObject({
+      status: "degraded",
+      leftOut: [{ name: "b.db", problem: "rotten" }],
+      arriving: ["c.db"],
+    })
+  })
+
   test("waits for what is not so yet, and answers when it is", async () => {
     await using node = await syncedReplica()
     const transaction = health(node, "?pos=a.db=5&wait=30000")

@@ -15,6 +15,7 @@ function writeHeader(node: StatusNode, database: string, version: number): void 
 function connect(node: StatusNode, name: string, sent: Record<string, number>): void {
   const stream = {
     replica: { id: "00000000000000CD", name, connectedMs: node.nowMs },
+    leftOut: new Set(),
     sent: new Map(Object.entries(sent).map(([database, txid]) => [database, posOf(txid)])),
     isWanted: (database: string) => database !== "gone.db",
   }
@@ -85,6 +86,7 @@ describe("GET /info", () => {
           { name: "a.db", position: "0000000000000001/8000000000000001" },
           { name: "w.db", position: "0000000000000005/8000000000000005" },
         ],
+        leftOut: [],
       },
     ])
   })

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import { PassThrough } from "node:stream"
+import { LeftOutDatabases } from "../../src/http/left-out-databases.ts"
 import { neededTxid, ReplicaStream } from "../../src/http/replica-stream.ts"
 import { NO_WANTS, type Wants, wantsOf } from "../../src/http/replica-wants.ts"
 import { ApiServer } from "../../src/http/server.ts"
@@ -26,6 +27,8 @@ import { testRandom } from "../support/random.ts"
 
 const random = testRandom()
 const FLAG = 1n << 63n
+const WANTS_ALL: Wants = { ...NO_WANTS, catalogue: true, canResume: true }
+const LTX_3 = "/0000000000000003-0000000000000003.ltx"
 
 /** A response whose reader is as fast as the test says. */
 class FakeResponse extends EventEmitter {
@@ -33,6 +36,7 @@ class FakeResponse extends EventEmitter {
   isSlow = false
   headersSent = false
   readonly events: string[] = []
+  heartbeatMs = -1 // what the last one says
   readonly files: Uint8Array[] = []
   #parts: Uint8Array[] = []
   #size = 0
@@ -40,6 +44,7 @@ class FakeResponse extends EventEmitter {
     frame: (frame) => {
       const database = "database" in frame ? ` ${frame.database}` : ""
       this.events.push(frame.type + database)
+      if (frame.type === "heartbeat") this.heartbeatMs = frame.timestampMs
       this.#size = 0
     },
     ltxData: (bytes) => {
@@ -131,6 +136,10 @@ class Fixture implements AsyncDisposable {
     const pos = posOf(txid)
     const state = { pos, timestampMs: 0, pageSize: 512, commit: 1 }
     this.positions.write(this.positions.add(database), state, isStored ? pos : undefined)
+    this.news()
+  }
+
+  news(): void {
     for (const listener of this.listeners) listener()
   }
 
@@ -180,7 +189,104 @@ function snapshotOf(txid: number, parts: readonly Uint8Array[]): Snapshot {
   }
 }
 
+async function* breaking(part: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield part
+  throw new Error("rotten")
+}
+
 describe("ReplicaStream", () => {
+  test("ReplicaStream leaves out a database that cannot be read, and sends it when it can be", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1, { database: "bad.db" })
+    fixture.commit(1, { database: "zz.db" })
+    const bytes = ltxFile({ header: { maxTxid: 1n }, pages: [page(1, 1)] })
+    let isRotten = true
+    const { context } = fixture
+    const leftOut = new LeftOutDatabases({
+      clock: fixture.clock,
+      refused: new Map([["old.db", "refused"]]),
+      check: async () => {
+        if (isRotten) throw new Error("rotten still")
+      },
+      onChange: () => fixture.news(),
+    })
+    Object.assign(context, {
+      leftOut,
+      snapshots: {
+        snapshot: async (name: string) => {
+          const found = snapshotOf(1, [bytes])
+          return isRotten && name === "bad.db" ? { ...found, parts: breaking(bytes) } : found
+        },
+      },
+    })
+    const stream = fixture.connect({ "old.db": posOf(1) }, WANTS_ALL)
+    await fixture.clock.waiting(2)
+    expect(fixture.response.events).toEqual([
+      "catalogue",
+      ...["listed old.db", "listed bad.db", "listed zz.db"],
+      ...["resumable bad.db", "ltx bad.db", "listed bad.db"],
+      ...["resumable zz.db", "ltx zz.db", "listed zz.db"],
+      ...["ready", "heartbeat"],
+    ])
+    expect([...stream.sent.keys()].sort()).toEqual(["old.db", "zz.db"])
+    expect([leftOut.state("bad.db"), leftOut.problem("bad.db")]).toEqual(["unreadable", "rotten"])
+    expect(fixture.log.lines.filter((line) => line.includes("left out"))).toHaveLength(1)
+
+    // The interval doubles; then it is sent.
+    fixture.clock.advance(5000)
+    while (leftOut.problem("bad.db") !== "rotten still") await Bun.sleep(1)
+    isRotten = false
+    fixture.clock.advance(5000)
+    expect(leftOut.state("bad.db")).toBe("unreadable")
+    fixture.clock.advance(5000)
+    while (stream.sent.get("bad.db") === undefined) await Bun.sleep(1)
+    expect(leftOut.state("bad.db")).toBeUndefined()
+    expect(fixture.response.events.slice(-4)).toContain("ltx bad.db")
+    leftOut.close()
+  })
+
+  test("ReplicaStream sends nothing of what a replica cannot take", async () => {
+    await using fixture = new Fixture()
+    for (const database of ["a.db", "b.db"]) fixture.commit(1, { database })
+    fixture.snapshot = () => snapshotOf(1, [ltxFile({ pages: [page(1, 1)] })])
+    const stream = fixture.connect({}, { ...NO_WANTS, leftOut: new Set(["a.db"]) })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual(["ltx b.db", "ready", "heartbeat"])
+    expect([stream.hasEverything, stream.isWanted("a.db")]).toEqual([false, false])
+  })
+
+  test("ReplicaStream sends a snapshot where an LTX file cannot be read", async () => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 3; txid++) fixture.commit(txid)
+    writeFileSync(fixture.directory.dataDir.ltxDir("app.db") + LTX_3, "rotten".repeat(100))
+    fixture.snapshot = () => snapshotOf(3, [ltxFile({ pages: [page(1, 3)] })])
+    fixture.connect({ "app.db": posOf(2) })
+    await fixture.idle()
+    expect(fixture.response.events).toEqual(["ltx app.db", "ready", "heartbeat"])
+    expect(fixture.log.lines.join()).toContain(
+      "cannot read an LTX file, a snapshot is sent instead",
+    )
+  })
+
+  test("ReplicaStream proves with a heartbeat only what it has sent", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    const beat = async (count: number) => {
+      fixture.clock.advance(1000)
+      const beats = () => fixture.response.events.filter((event) => event === "heartbeat").length
+      while (beats() < count) await Bun.sleep(1)
+      return fixture.response.heartbeatMs
+    }
+    const firstMs = fixture.response.heartbeatMs
+    expect(await beat(2)).toBe(firstMs + 1000)
+    fixture.commit(2, { isStored: false, isRecent: false }) // its file is being made
+    expect(await beat(3)).toBe(firstMs + 1000)
+    fixture.positions.markStored(fixture.positions.add("app.db"))
+    expect(await beat(4)).toBe(firstMs + 3000)
+  })
+
   test("ReplicaStream sends the files that a replica lacks, then Ready, then a heartbeat", async () => {
     await using fixture = new Fixture()
     for (let txid = 1; txid <= 5; txid++) fixture.commit(txid)

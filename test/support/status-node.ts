@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { LagTracker } from "../../src/cluster/lag-tracker.ts"
+import type { DatabaseRemark } from "../../src/cluster/node-status.ts"
 import { ReplicaProgress } from "../../src/cluster/replica-progress.ts"
 import type { ReplicaStream } from "../../src/http/replica-stream.ts"
 import { ApiServer } from "../../src/http/server.ts"
@@ -28,6 +29,7 @@ export class StatusNode implements AsyncDisposable {
   /** Resolves when what has come is to be applied. */
   readonly applies = Promise.withResolvers<void>()
   readonly streams = new Set<ReplicaStream>()
+  readonly remarked = new Map<string, DatabaseRemark>()
   readonly lag: SharedLag
   readonly tracker: LagTracker
   readonly progress: ReplicaProgress | undefined
@@ -45,6 +47,7 @@ export class StatusNode implements AsyncDisposable {
       : new ReplicaProgress(sink, this.clock, this.lag, () => false)
     this.api = new StatusApi({
       ...this,
+      remarks: () => this.remarked,
       identity: {
         id: "00000000000000AB",
         hostname: "one",

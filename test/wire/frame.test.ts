@@ -40,6 +40,17 @@ const frames: [type: string, frame: Frame, bytes: string][] = [
     { type: "resuming", database: "my.db", token: 5n, offset: 65536 },
     "0000004a 0000000000000005 0000000000010000 00000005 6d792e6462",
   ],
+  ["catalogue", { type: "catalogue", count: 3 }, "0000004b 00000003"],
+  [
+    "listed",
+    {
+      type: "listed",
+      database: "my.db",
+      pos: { txid: 3n, checksum: 1n << 63n },
+      state: "unreadable",
+    },
+    "0000004c 0000000000000003 8000000000000000 00000003 00000005 6d792e6462",
+  ],
   ["heartbeat", { type: "heartbeat", timestampMs: 1795392642320 }, "00000007 000001a205bd9d10"],
   [
     "head",
@@ -93,6 +104,11 @@ describe("decodeFrame", () => {
         `Cannot decode stream frame: unknown type ${shown}`,
       )
     }
+  })
+
+  test("decodeFrame refuses a database in an unknown state", () => {
+    const bytes = unhex("0000004c 0000000000000003 8000000000000000 00000004 00000001 61")
+    expect(() => decodeFrame(bytes)).toThrow("a database in state 4, expected at most 3")
   })
 
   test("decodeFrame refuses a frame that is cut off or goes on", () => {

@@ -1,0 +1,121 @@
+/**
+ * Databases of a replica to which what comes cannot be applied, so that the others do not suffer for it.
+ *
+ *   followed ── refused ──▶ connected anew, since the primary then sends what fits
+ *            ── twice in a row ──▶ asked for whole: perhaps an LTX file of the primary is damaged
+ *            ── SEVERAL times in a row ──▶ left out, until an interval is over ──▶ asked for whole
+ *
+ * What was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS on, as
+ * long as nothing is applied to the database.
+ */
+import type { Clock } from "../lib/clock.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import { type Pos, ZERO_POS } from "../ltx/pos.ts"
+
+const log = logger("replica")
+
+const WHOLE_COUNT = 2
+const SEVERAL = 4
+export const RETRY_MS = 5000
+const RETRY_MS_MAX = 600_000
+/** For what may pass by itself: a call of the system that fails. */
+const IO_RETRY_MS_MAX = 60_000
+
+interface Refusals {
+  count: number // in a row
+  problem: string
+  intervalMs: number
+  isLeftOut: boolean
+  isIo: boolean // the last one: another file would not help
+  cancel(): void
+}
+
+export interface RefusedDatabasesContext {
+  readonly clock: Clock
+  /** What was damaged at the start, and why. */
+  readonly damaged: ReadonlyMap<string, string>
+  /** One is to be asked for again, or is left out: the primary has to be told. */
+  onChange(): void
+}
+
+export class RefusedDatabases {
+  readonly #context: RefusedDatabasesContext
+  readonly #refused = new Map<string, Refusals>()
+
+  constructor(context: RefusedDatabasesContext) {
+    this.#context = context
+  }
+
+  isLeftOut(database: string): boolean {
+    return this.#context.damaged.has(database) || this.#refused.get(database)?.isLeftOut === true
+  }
+
+  get leftOut(): string[] {
+    const refused = [...this.#refused].filter(([, { isLeftOut }]) => isLeftOut)
+    return [...this.#context.damaged.keys(), ...refused.map(([name]) => name)]
+  }
+
+  /** For people: why it is left out. */
+  problem(database: string): string | undefined {
+    const damage = this.#context.damaged.get(database)
+    const refused = this.#refused.get(database)
+    return damage ?? (refused?.isLeftOut === true ? refused.problem : undefined)
+  }
+
+  /** What the primary is to be told where the database is. */
+  told(database: string, pos: Pos): Pos {
+    const { count = 0, isIo = false } = this.#refused.get(database) ?? {}
+    return count >= WHOLE_COUNT && !isIo ? ZERO_POS : pos
+  }
+
+  applied(database: string): void {
+    const refused = this.#refused.get(database)
+    if (refused === undefined) return
+    refused.cancel()
+    this.#refused.delete(database)
+    if (refused.count < SEVERAL) return
+    log.info("a database follows the primary again", { db: database })
+  }
+
+  /** A disk that is full, and clients that have the database just now, are no matter of this one alone. */
+  refused(database: string, error: unknown): void {
+    if (this.#context.damaged.has(database) || isOfAll(error)) return
+    const refused = this.#refused.get(database) ?? {
+      ...{ count: 0, problem: "", intervalMs: RETRY_MS },
+      ...{ isLeftOut: false, isIo: false, cancel: () => {} },
+    }
+    this.#refused.set(database, refused)
+    refused.count += 1
+    refused.problem = messageOf(error)
+    refused.isIo = isIo(error)
+    if (refused.count < SEVERAL || refused.isLeftOut) return
+    const { problem, intervalMs } = refused
+    if (refused.count === SEVERAL) {
+      log.error("a database does not follow the primary any more, the others do", {
+        db: database,
+        problem,
+      })
+    }
+    refused.isLeftOut = true
+    refused.intervalMs = Math.min(intervalMs * 2, refused.isIo ? IO_RETRY_MS_MAX : RETRY_MS_MAX)
+    refused.cancel = this.#context.clock.after(intervalMs, () => {
+      refused.isLeftOut = false
+      this.#context.onChange()
+    })
+  }
+
+  /** This node follows nobody any more. */
+  close(): void {
+    for (const { cancel } of this.#refused.values()) cancel()
+    this.#refused.clear()
+  }
+}
+
+function isOfAll(error: unknown): boolean {
+  return error instanceof LitefsError && (error.code === "no-space" || error.code === "unavailable")
+}
+
+function isIo(error: unknown): boolean {
+  return error instanceof LitefsError && error.code === "io"
+}

@@ -1,0 +1,35 @@
+/**
+ * A database file that somebody has put in the data directory has content and no history. So that it is sent like any
+ * other, and that its first writer need not capture more than he writes, all its pages become its first transaction.
+ */
+import type { HistoryState } from "../capture/history.ts"
+import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
+import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import type { LtxDirectory } from "../store/ltx-directory.ts"
+
+/** The transaction is durable when this returns. When it throws, there is none. */
+export function makeFirstTransaction(
+  database: BackedFile,
+  pageSize: number,
+  ltx: LtxDirectory,
+  timestampMs: number,
+): HistoryState {
+  database.sync()
+  const commit = Math.ceil(database.size() / pageSize)
+  const path = ltx.filePath(FIRST.minTxid, FIRST.maxTxid)
+  const sums = writeWholeLtxFile(database, path, { ...FIRST, pageSize, commit, timestampMs })
+  return { pos: { txid: 1n, checksum: sums.total }, pageSize, commit, sums, timestampMs }
+}
+
+const FIRST = {
+  flags: LTX_FLAG_COMPRESSED,
+  minTxid: 1n,
+  maxTxid: 1n,
+  preApplyChecksum: 0n,
+  walOffset: 0,
+  walSize: 0,
+  walSalt1: 0,
+  walSalt2: 0,
+  nodeId: 0n,
+}

@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test"
+import { RETRY_MS, RefusedDatabases } from "../../src/cluster/refused-databases.ts"
+import { LitefsError } from "../../src/lib/errors.ts"
+import { ZERO_POS } from "../../src/ltx/pos.ts"
+import { FakeClock } from "../support/fake-clock.ts"
+import { LogLines } from "../support/log-lines.ts"
+
+const POS = { txid: 7n, checksum: 1n << 63n }
+
+test("RefusedDatabases asks for a database whole, then leaves it out, and tries again at longer and longer intervals", () => {
+  using log = new LogLines()
+  const clock = new FakeClock()
+  let changes = 0
+  const onChange = () => {
+    changes += 1
+  }
+  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange })
+  const refuse = () => refused.refused("a.db", new Error("rotten"))
+  refuse()
+  expect(refused.told("a.db", POS)).toEqual(POS)
+  refuse()
+  expect(refused.told("a.db", POS)).toEqual(ZERO_POS)
+  expect(refused.told("b.db", POS)).toEqual(POS)
+  refuse()
+  expect([refused.isLeftOut("a.db"), refused.problem("a.db")]).toEqual([false, undefined])
+  refuse()
+  expect([refused.leftOut, refused.problem("a.db")]).toEqual([["a.db"], "rotten"])
+  clock.advance(RETRY_MS)
+  expect([changes, refused.leftOut]).toEqual([1, []])
+  refuse()
+  expect(refused.isLeftOut("a.db")).toBe(true)
+  clock.advance(RETRY_MS)
+  expect(refused.isLeftOut("a.db")).toBe(true)
+  clock.advance(RETRY_MS)
+  expect([changes, refused.isLeftOut("a.db")]).toEqual([2, false])
+  refused.applied("a.db")
+  expect(refused.told("a.db", POS)).toEqual(POS)
+  refuse()
+  expect(refused.isLeftOut("a.db")).toBe(false)
+  expect(log.lines).toHaveLength(2)
+})
+
+test("RefusedDatabases does not leave out a database for what stops all of them", () => {
+  using log = new LogLines()
+  const clock = new FakeClock()
+  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange: () => {} })
+  for (let count = 0; count < 10; count++) {
+    refused.refused("a.db", new LitefsError("no-space", "the disk is full"))
+    refused.refused("a.db", new LitefsError("unavailable", "clients of this node write to it"))
+  }
+  expect([refused.leftOut, refused.told("a.db", POS)]).toEqual([[], POS])
+  expect(log.lines).toEqual([])
+})
+
+test("RefusedDatabases leaves out what was damaged at the start", () => {
+  const damaged = new Map([["old.db", "it is no database"]])
+  const clock = new FakeClock()
+  const refused = new RefusedDatabases({ clock, damaged, onChange: () => {} })
+  refused.refused("old.db", new Error("damaged"))
+  refused.close()
+  expect([refused.leftOut, refused.problem("old.db")]).toEqual([["old.db"], "it is no database"])
+  expect(clock.timerCount).toBe(0)
+})
