@@ -28,7 +28,7 @@ export interface Place {
 }
 
 const IN_MOUNT = join(import.meta.dirname, "in-mount.tcl")
-const TCL_LIMIT_MS = 600_000
+const TCL_LIMIT_MS = 1_200_000
 const PROGRAM_LIMIT_MS = 600_000
 
 /** `sources` is what scripts/conformance-build prints. */
