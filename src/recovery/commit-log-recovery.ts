@@ -114,14 +114,21 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     const run = view.getUint32(offset + RUN_OFFSET, true)
     if (before !== undefined && (sequence !== before.sequence + 1n || run !== before.run)) break
     const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
+    const database = new TextDecoder().decode(name)
+    if (leadsElsewhere(database)) break // no node of ours has written it
     records.push({
       sequence,
       run,
-      database: new TextDecoder().decode(name),
+      database,
       txid: view.getBigUint64(offset + 24, true),
       ltx: bytes.subarray(offset + start, offset + size),
     })
     offset += roundUp(size)
   }
   return records
+}
+
+/** Whether it cannot be the name of a directory of ours. */
+function leadsElsewhere(name: string): boolean {
+  return name === "" || name === "." || name === ".." || /[/\0]/.test(name)
 }

@@ -88,7 +88,7 @@ const flags: Target = {
       ),
     )
   },
-  refuses: refusesWith("usage", "name-invalid", "not-found"),
+  refuses: refusesWith("usage", "name-invalid", "not-found", "unavailable"),
 }
 
 const command: Target = {
