@@ -9,6 +9,7 @@
  * Callers know what changed and where the new content is. This class knows neither SQLite's files nor locks.
  */
 import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
 import {
   ChecksumAccumulator,
   EMPTY_CHECKSUM,
@@ -16,6 +17,7 @@ import {
   writePageChecksum,
 } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
+import { firstPageProblem } from "../ltx/first-page.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
@@ -153,6 +155,7 @@ export class History {
       const bytes = page.bytes.subarray(0, change.pageSize)
       for (const pgno of pagesOf(change, oldCommit)) {
         change.readPage(pgno, page)
+        if (pgno === 1 && oldCommit === 0) this.#checkFirstPage(bytes)
         writePageChecksum(sum, pgno, bytes)
         const [hi, lo] = sum as unknown as [number, number]
         if (pgno <= oldCommit) {
@@ -187,6 +190,13 @@ export class History {
     this.#timestampMs = timestampMs
     this.#onAppended?.(this.name, size, this.#clock.monotonicMs() - startMs)
     return true
+  }
+
+  /** Of a transaction that holds every page. */
+  #checkFirstPage(bytes: Uint8Array): void {
+    const problem = firstPageProblem(bytes, bytes.length)
+    if (problem === undefined) return
+    throw new LitefsError("damaged", `Cannot commit to database "${this.name}": ${problem}`)
   }
 
   /**

@@ -28,6 +28,7 @@ export class JournalTracker {
   #isActive = false
   #pageSize = 0
   readonly #dirty = new Set<number>()
+  #firstCut = Number.POSITIVE_INFINITY // page from which on everything was cut off, once
 
   get isActive(): boolean {
     return this.#isActive
@@ -40,12 +41,15 @@ export class JournalTracker {
 
   /** Whether the open transaction has written to the database file. */
   get isDirty(): boolean {
-    return this.#dirty.size > 0
+    return this.#dirty.size > 0 || this.#firstCut !== Number.POSITIVE_INFINITY
   }
 
-  /** Pages written in the open transaction, ascending. */
-  dirtyPages(): number[] {
-    return [...this.#dirty].sort((a, b) => a - b)
+  /** Pages that the open transaction has written or cut off, of a database of so many; ascending. */
+  *dirtyPages(pageCount: number): Iterable<number> {
+    for (const pgno of [...this.#dirty].sort((a, b) => a - b)) {
+      if (pgno < this.#firstCut) yield pgno
+    }
+    for (let pgno = this.#firstCut; pgno <= pageCount; pgno++) yield pgno
   }
 
   /** Whether a write to the journal is the one that ends the transaction (journal_mode=PERSIST). */
@@ -66,9 +70,16 @@ export class JournalTracker {
     for (let pgno = Math.floor(offset / unit) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
   }
 
+  /** The file was cut to a size, in the open transaction. Pages that come back are zero until they are written. */
+  databaseCut(size: number, { pageSize, commit }: { pageSize: number; commit: number }): void {
+    if (size >= commit * pageSize) return
+    this.#firstCut = Math.min(this.#firstCut, Math.floor(size / pageSize) + 1)
+  }
+
   ended(): void {
     this.#isActive = false
     this.#dirty.clear()
+    this.#firstCut = Number.POSITIVE_INFINITY
   }
 }
 

@@ -11,18 +11,17 @@
  * names under `<label>.part` while they are still in use, and the directory its name when the others have taken
  * their place (takeover.ts). From then on nobody writes to them. Nothing removes them but people.
  */
-import { constants, copyFileSync, readFileSync, rmSync } from "node:fs"
+import { readFileSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
 import { isPageSize } from "../lib/page-size.ts"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { linkOrCopy } from "../store/link-or-copy.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
-import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   fileExists,
-  linkFile,
   listDirectory,
   makeDirectory,
   O_RDONLY,
@@ -168,18 +167,8 @@ function sizeIfThere(path: string): number {
   }
 }
 
-/** Where a file system knows no second names, or not these, it is a copy. */
 function linkIfThere(from: string, to: string): void {
-  if (!fileExists("diverged:look", from)) return
-  try {
-    linkFile("diverged:link", from, to)
-  } catch (error) {
-    const cannotLink =
-      error instanceof SysError &&
-      [Errno.EPERM, Errno.EXDEV, Errno.EMLINK, Errno.EOPNOTSUPP].includes(error.errno as never)
-    if (!cannotLink) throw error
-    copyFileSync(from, to, constants.COPYFILE_FICLONE)
-  }
+  if (fileExists("diverged:look", from)) linkOrCopy("diverged:link", from, to)
 }
 
 function unused(dataDir: DataDir, label: string): string {

@@ -121,7 +121,7 @@ function clearUnfinished(dataDir: DataDir, name: string): void {
   }
   const ltx = dataDir.ltxDir(name)
   for (const entry of listDirectory("takeover:list", ltx)) {
-    const isPart = /\.ltx\.receiving(-\d+)?$/.test(entry.name)
+    const isPart = /\.ltx\.(receiving(-\d+)?|making)$/.test(entry.name)
     if (isPart) unlinkFile("takeover:unlink-next", `${ltx}/${entry.name}`)
   }
 }

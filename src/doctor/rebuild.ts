@@ -9,6 +9,7 @@
 import { constants, copyFileSync, existsSync, renameSync, unlinkSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum } from "../ltx/pos.ts"
+import { sumsOfFile } from "../recovery/file-sums.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -29,7 +30,6 @@ import {
 import type { DamagedDir } from "./damaged-dir.ts"
 import type { Recipe } from "./database-image.ts"
 import type { DatabasePaths } from "./database-paths.ts"
-import { sumsOfFile } from "./page-sums.ts"
 
 /** What the new file must be; undefined where no log says so. */
 export interface Target {

@@ -47,6 +47,12 @@ export class DatabaseEntry extends BackedEntry {
     this.#capture.truncateDatabase(size)
   }
 
+  override allocate(offset: number, size: number, isGrowing: boolean): void {
+    if (this.isRemoved) return super.allocate(offset, size, isGrowing)
+    if (!this.#capture.reserveDatabase(offset, size, isGrowing))
+      throw FuseError.of(Errno.EOPNOTSUPP)
+  }
+
   /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
   override sync(): void {}
 

@@ -33,6 +33,7 @@ import { Errno } from "../sys/errno.ts"
 import { fileSystemStatus, O_EXCL } from "../sys/file.ts"
 import { type Region, RegionPool } from "../sys/memory.ts"
 import { groupId, userId } from "../sys/thread.ts"
+import { DatabaseEntry } from "./database.ts"
 import { type FileEntry, FOREVER } from "./entry.ts"
 import { EntryTable } from "./entry-table.ts"
 import { FileLocks } from "./file-locks.ts"
@@ -137,7 +138,7 @@ export class Directory implements FileSystem {
 
   write(
     nodeId: number,
-    _handle: number,
+    handle: number,
     offset: number,
     size: number,
     from: Region,
@@ -145,15 +146,38 @@ export class Directory implements FileSystem {
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
+    // The kernel has the bytes already, when they come from a mapping.
+    const refused = () => this.#context.onRefused(nodeId, offset, size)
     try {
+      entry.checkWriter(handle)
       entry.write(offset, size, from, pid)
       return size
     } catch (error) {
-      if (!(error instanceof Proposal)) throw error
+      if (!(error instanceof Proposal)) {
+        refused()
+        throw error
+      }
       const copy = this.#copies.copy(from, size)
-      const again = () => entry.write(offset, size, copy, pid)
-      return this.#context.propose(error, again, () => this.#copies.release(copy))
+      let isWritten = false
+      const again = () => {
+        entry.write(offset, size, copy, pid)
+        isWritten = true
+      }
+      return this.#context.propose(error, again, () => {
+        this.#copies.release(copy)
+        if (!isWritten) refused()
+      })
     }
+  }
+
+  allocate(
+    nodeId: number,
+    _handle: number,
+    offset: number,
+    size: number,
+    keepsSize: boolean,
+  ): void {
+    this.#entries.get(nodeId).allocate(offset, size, !keepsSize)
   }
 
   flush(nodeId: number, _handle: number, owner: LockOwner, caller: Caller): Deferred | undefined {
@@ -205,7 +229,14 @@ export class Directory implements FileSystem {
     return this.#attempt(() => {
       entry.removing()
       this.#entries.removeName(entry)
+      if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
     })
+  }
+
+  /** On a replica: the daemon has removed the file of the database. */
+  fileRemoved(name: string): void {
+    this.databases.fileRemoved(name)
+    this.databases.find(name)?.dropped(this.#nextHandle)
   }
 
   removeIfThere(name: string): void {

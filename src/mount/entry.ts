@@ -22,11 +22,15 @@ export interface FileEntry {
   readonly nameTimeout: number
   readAttributes(into: Attributes): void
   read(offset: number, size: number, into: Region): number
+  /** Throws when who has opened this handle may write no more. */
+  checkWriter(handle: number): void
   /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
   write(offset: number, size: number, from: Region, thread: number): void
   /** A descriptor was closed. The answer may have to wait. */
   flush(thread: number): Deferred | undefined
   truncate(size: number): void
+  /** Room on the disk for `size` bytes at `offset`; with `isGrowing` the file is at least as long as that then. */
+  allocate(offset: number, size: number, isGrowing: boolean): void
   sync(): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
@@ -87,6 +91,8 @@ export abstract class BackedEntry implements FileEntry {
     return this.file.read(into.address, size, offset)
   }
 
+  checkWriter(_handle: number): void {}
+
   write(offset: number, size: number, from: Region, _thread: number): void {
     this.file.write(from.address, size, offset)
   }
@@ -97,6 +103,11 @@ export abstract class BackedEntry implements FileEntry {
 
   truncate(size: number): void {
     this.file.truncate(size)
+  }
+
+  allocate(offset: number, size: number, isGrowing: boolean): void {
+    if (!this.file.reserve(offset, size)) throw FuseError.of(Errno.EOPNOTSUPP)
+    if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 
   sync(): void {
@@ -154,6 +165,8 @@ export abstract class MadeUpEntry implements FileEntry {
     return bytes.length
   }
 
+  checkWriter(): void {}
+
   write(): void {
     throw FuseError.of(Errno.EACCES)
   }
@@ -161,6 +174,10 @@ export abstract class MadeUpEntry implements FileEntry {
   flush(): undefined {}
 
   truncate(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  allocate(): void {
     throw FuseError.of(Errno.EACCES)
   }
 

@@ -11,6 +11,7 @@ import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
 import type {
   Borrower,
+  CachedRange,
   FsCalls,
   FsCommand,
   FsEvent,
@@ -24,6 +25,8 @@ export interface FsListener {
   changed(): void
   /** The daemon has changed the database file without the kernel's knowledge. */
   rewritten(database: string): void
+  /** A client's write was refused, and the kernel may have its bytes. */
+  writeRefused(range: CachedRange): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
   /** What has become of a `replace` that the peer thread has asked for. */
@@ -243,6 +246,8 @@ export class FsWorker {
         return this.#on.behind(event.database)
       case "rewritten":
         return this.#on.rewritten(event.database)
+      case "write-refused":
+        return this.#on.writeRefused(event)
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return

@@ -25,6 +25,13 @@ export interface FsThreadOptions {
   readonly log: LogOptions
 }
 
+/** Bytes of a file of the mount, by its node. */
+export interface CachedRange {
+  readonly nodeId: number
+  readonly offset: number
+  readonly size: number
+}
+
 /** From the main thread, before it serves. */
 export type FsCommand =
   | { readonly type: "start"; readonly options: FsThreadOptions; readonly handovers: MessagePort }
@@ -144,6 +151,8 @@ export type FsEvent =
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** The kernel must forget what it has of these bytes: they were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** Somebody died who may not have published this transaction. Answered by `published`. */
   | {
       readonly type: "publish"

@@ -52,6 +52,8 @@ export interface MountedDatabaseContext {
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
+  /** A WRITE to a file of the mount was refused, and the kernel may have the bytes in its cache. */
+  onRefused(nodeId: number, offset: number, size: number): void
   /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Who is asked for locks on `<db>-lock`, and is told when they go. */
@@ -77,6 +79,7 @@ export class MountedDatabase {
   isWanted = false
   /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
   isKept = false
+  #firstHandle = 0 // that is not of a database that was removed
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
@@ -107,6 +110,23 @@ export class MountedDatabase {
       onCommit: () => this.#publish(),
       onRewrite: () => context.onRewrite(name),
     })
+  }
+
+  /** The file of the database is removed. Those beside it stay, and the next database uses them when they are empty. */
+  dropped(nextHandle: number): void {
+    this.#firstHandle = nextHandle
+  }
+
+  /**
+   * Throws when a file beside the database was opened before the database was removed. Its client goes on in a database
+   * that is no more, and another one may have its name by now.
+   */
+  assertUndropped(handle: number): void {
+    if (handle >= this.#firstHandle) return
+    throw new LitefsError(
+      "unsupported",
+      `Cannot write to "${this.name}": its client has a database open that was removed`,
+    )
   }
 
   /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */

@@ -113,6 +113,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       return deferred
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
+    onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
@@ -291,7 +292,7 @@ function handleMessage(message: FsMessage): void {
       role.changedMs = systemClock.wallMs()
       return
     case "dropped":
-      databases.fileRemoved(message.database)
+      directory.fileRemoved(message.database)
       return
     case "switched":
       databases.find(message.database)?.switchFile(message.disguise)

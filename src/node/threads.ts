@@ -56,6 +56,7 @@ export class Threads {
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
+      writeRefused: (range) => peer.writeRefused(range),
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),

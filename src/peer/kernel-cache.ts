@@ -6,6 +6,7 @@
  */
 import { ROOT_ID } from "../fuse/filesystem.ts"
 import { NOTIFY_SIZE, Notifier } from "../fuse/notify.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import { writeDevice } from "../sys/device.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
@@ -32,6 +33,11 @@ export class KernelCache {
       this.#send(this.#notifier.invalidateInode(nodeId, offset, count * pageSize))
     }
     if (ranges.length === 0) this.#send(this.#notifier.invalidateAttributes(nodeId))
+  }
+
+  /** Bytes of a file, and its size and times. */
+  forgetRange({ nodeId, offset, size }: CachedRange): void {
+    this.#send(this.#notifier.invalidateInode(nodeId, offset, size))
   }
 
   /** All of a file. */

@@ -6,6 +6,7 @@ import type { Answer, CallTo } from "../lib/calls.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
@@ -102,6 +103,8 @@ export type PeerCommand =
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** The kernel has bytes in its cache that were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   | { readonly type: "unlock-writes"; readonly lock: number }

@@ -4,6 +4,7 @@
  */
 import { must } from "../lib/assert.ts"
 import type { Logger } from "../lib/log.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { Fd } from "../sys/file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
@@ -36,6 +37,15 @@ export class MountCache {
     } catch (error) {
       // What is not there any more is not cached. Otherwise clients may read pages that have changed.
       this.#log.warn("cannot have the kernel forget a database", { db: name, error })
+    }
+  }
+
+  /** Bytes of a file, by its node. */
+  forgetRange(range: CachedRange): void {
+    try {
+      this.#cache?.forgetRange(range)
+    } catch (error) {
+      this.#log.warn("cannot have the kernel forget a write that was refused", { error })
     }
   }
 

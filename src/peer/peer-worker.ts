@@ -8,6 +8,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FrozenDatabase } from "../mount/fs-worker.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type {
@@ -84,6 +85,11 @@ export class PeerWorker {
 
   rewritten(database: string): void {
     this.#tell({ type: "rewritten", database })
+  }
+
+  /** Tells the kernel to forget what was not written. */
+  writeRefused({ nodeId, offset, size }: CachedRange): void {
+    this.#tell({ type: "write-refused", nodeId, offset, size })
   }
 
   /**

@@ -22,15 +22,21 @@ import {
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
 import { isSnapshot } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  pageCountIn,
+} from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { unlinkFile } from "../sys/file.ts"
+import { readBytesAt, unlinkFile } from "../sys/file.ts"
 import type { Application, Applier } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
@@ -292,7 +298,7 @@ export class ReplicaDatabase {
     const { header } = incoming
     const before = this.#state.pos
     const next = posAfter(incoming)
-    const reason = divergence(before, next, incoming.verdict)
+    const reason = divergence(before, next, incoming.verdict, this.#file.size() > 0)
     const kept = reason === undefined ? undefined : this.#keep(reason, next)
     const takeover: Takeover = {
       number: incoming.number,
@@ -373,7 +379,8 @@ export class ReplicaDatabase {
 
   #keep(reason: string, next: Pos): { label: string; size: number } {
     const { dataDir, clock, primaryName } = this.#context
-    const { pos, pageSize, commit } = this.#state
+    const { pos } = this.#state
+    const { pageSize, commit } = pos.txid === 0n ? this.#unloggedSize() : this.#state
     return keepHistory(dataDir, {
       database: this.name,
       pos,
@@ -383,6 +390,16 @@ export class ReplicaDatabase {
       reason,
       primary: { name: primaryName(), pos: next },
     })
+  }
+
+  /** Of a file without a log. */
+  #unloggedSize(): { pageSize: number; commit: number } {
+    const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+    readBytesAt("database:read", this.#file.fd, bytes, 0)
+    const header = decodeDatabaseHeader(bytes)
+    const pageSize = header?.pageSize ?? MIN_PAGE_SIZE
+    const size = this.#file.size()
+    return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
   }
 
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */

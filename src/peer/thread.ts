@@ -133,6 +133,8 @@ class PeerThread {
         return callee.answer(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
+      case "write-refused":
+        return this.#cache.forgetRange(command)
       case "publish":
         return callee.answer(command, this.#publishLast(command.database, command.last))
       case "lock-writes":

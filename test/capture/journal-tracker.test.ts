@@ -56,14 +56,28 @@ describe("JournalTracker", () => {
       journal.databaseWritten(offset, size, 4096)
     }
     expect(journal.isDirty).toBe(true)
-    expect(journal.dirtyPages()).toEqual([1, 2, 3, 4, 5])
+    expect([...journal.dirtyPages(9)]).toEqual([1, 2, 3, 4, 5])
     journal.ended()
-    expect(journal.dirtyPages()).toEqual([])
+    expect([...journal.dirtyPages(9)]).toEqual([])
+  })
+
+  test("JournalTracker takes what was cut off for written, whatever its size is in the end", () => {
+    const journal = new JournalTracker()
+    const database = { pageSize: 4096, commit: 9 }
+    journal.databaseCut(9 * 4096, database)
+    expect(journal.isDirty).toBe(false)
+    journal.databaseWritten(0, 4096, 4096)
+    journal.databaseWritten(7 * 4096, 4096, 4096)
+    journal.databaseCut(5 * 4096 + 1, database)
+    journal.databaseCut(8 * 4096, database)
+    expect([...journal.dirtyPages(9)]).toEqual([1, 6, 7, 8, 9])
+    journal.ended()
+    expect(journal.isDirty).toBe(false)
   })
 
   test("JournalTracker counts in the smallest pages while a database has none", () => {
     const journal = new JournalTracker()
     journal.databaseWritten(0, 1024, 0)
-    expect(journal.dirtyPages()).toEqual([1, 2])
+    expect([...journal.dirtyPages(0)]).toEqual([1, 2])
   })
 })

@@ -20,7 +20,7 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { imageChecksum } from "../support/captured-database.ts"
-import { IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
+import { asDatabase, IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
 import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -40,7 +40,7 @@ class Fixture implements Disposable {
     this.dataDir.create()
     this.dataDir.createDatabase("app.db")
     for (let count = 1; count <= 4; count++) {
-      this.append(random.bytes(count * PAGE_SIZE))
+      this.append(asDatabase(random.bytes(count * PAGE_SIZE)))
       if (count === 2) writeFileSync(this.dataDir.path("app.db", "database"), this.image)
       if (count === 2) writeFileSync(this.dataDir.syncedPath("app.db"), "0000000000000002\n")
     }
@@ -80,7 +80,7 @@ describe("takeover", () => {
     "a takeover that ends with %s at any system call leaves the old state or the new, whole, and nothing lies about",
     (action) => {
       using fixture = new Fixture()
-      const image = random.bytes(5 * PAGE_SIZE)
+      const image = asDatabase(random.bytes(5 * PAGE_SIZE))
       const snapshot = join(fixture.directory, "snapshot.ltx")
       writeFileSync(snapshot, imageFile(image, { minTxid: 1n, maxTxid: 3n }))
       const seen = new Set<bigint>()
@@ -119,7 +119,7 @@ describe("takeover", () => {
 
   test("finishTakeover() ends one that was decided, however often it is cut short", () => {
     using fixture = new Fixture()
-    const image = random.bytes(2 * PAGE_SIZE)
+    const image = asDatabase(random.bytes(2 * PAGE_SIZE))
     const { dataDir } = fixture
     writeFileSync(
       dataDir.nextPath("app.db", 7, "ltx"),

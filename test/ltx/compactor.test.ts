@@ -9,6 +9,7 @@ import {
   type LtxPage,
   ltxFile,
   page,
+  pageOf,
 } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 
@@ -63,7 +64,7 @@ class Model {
     ])
     const changed: LtxPage[] = []
     for (let pgno = 1; pgno <= commit; pgno++) {
-      if (pgno > before || random.below(4) === 0) changed.push({ pgno, data: random.bytes(512) })
+      if (pgno > before || random.below(4) === 0) changed.push(pageOf(pgno, random.bytes(512)))
     }
     return this.apply(changed, commit)
   }

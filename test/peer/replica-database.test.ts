@@ -21,7 +21,7 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { FakeTransactionLog, imageChecksum } from "../support/captured-database.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { idleApplier } from "../support/idle-applier.ts"
-import { ltxFile } from "../support/ltx-file.ts"
+import { ltxFile, pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -144,7 +144,9 @@ class Fixture implements Disposable {
 }
 
 function imageOf(count: number): Uint8Array {
-  return random.bytes(count * PAGE_SIZE)
+  const image = random.bytes(count * PAGE_SIZE)
+  if (count > 0) pageOf(1, image.subarray(0, PAGE_SIZE))
+  return image
 }
 
 describe("ReplicaDatabase", () => {
@@ -154,7 +156,7 @@ describe("ReplicaDatabase", () => {
       const image = imageOf(random.between(1, 8))
       if (random.below(2) === 0) {
         image.set(fixture.image.subarray(0, Math.min(image.length, fixture.image.length)))
-        image[0] = txid
+        image[PAGE_SIZE - 1] = txid
       }
       await fixture.accept(fixture.fileTo(image))
       expect(Buffer.compare(fixture.image, image)).toBe(0)

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test"
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import {
-  missingTransactions,
   openCommitLog,
+  placementsOf,
   readCommitLog,
   readSegment,
 } from "../../src/recovery/commit-log-recovery.ts"
@@ -183,7 +183,7 @@ describe("openCommitLog()", () => {
     log.materialize()
     writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
     for (const txid of [1, 2, 3]) rmSync(directory.ltxPath("app.db", txid))
-    expect(txidsOf(missingTransactions(directory.dataDir))).toEqual([3])
+    expect(txidsOf(placementsOf(directory.dataDir).flatMap(({ missing }) => missing))).toEqual([3])
     using _ = open(directory)
     expect([1, 2, 3, 4].map((txid) => directory.has("app.db", txid))).toEqual([
       false,

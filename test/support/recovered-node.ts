@@ -63,6 +63,7 @@ export class RecoveredNode {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      onRefused() {},
       propose: () => new Deferred(),
       halts: { ask() {}, giveBack() {} },
       forwarding: undefined,
