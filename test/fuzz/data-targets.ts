@@ -13,9 +13,9 @@ import { LitefsError } from "../../src/lib/errors.ts"
 import { isPageSize } from "../../src/lib/page-size.ts"
 import { writePageChecksum } from "../../src/ltx/checksum.ts"
 import {
-  missingTransactions,
-  readCommitLog,
+  placementsOf,
   readSegment,
+  setAsideForeign,
   storeTransactions,
 } from "../../src/recovery/commit-log-recovery.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
@@ -222,7 +222,10 @@ const positions = Positions.create()
 /** What a node does when it starts, without its threads. */
 function start(dataDir: DataDir): void {
   const log = new RecordedLog()
-  storeTransactions(dataDir, missingTransactions(dataDir, readCommitLog(dataDir.root)))
+  for (const placement of placementsOf(dataDir)) {
+    setAsideForeign(dataDir, placement, log.logger)
+    storeTransactions(dataDir, placement.missing, log.logger)
+  }
   recoverDatabases(dataDir, positions, log.logger)
   for (const [index, line] of log.lines.entries()) {
     const error = log.fields[index]?.error

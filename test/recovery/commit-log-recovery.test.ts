@@ -134,6 +134,15 @@ describe("readCommitLog()", () => {
 })
 
 describe("openCommitLog()", () => {
+  test("openCommitLog() leaves out a record that holds no LTX file", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    commit(log, directory, 2, { bytes: transaction(2).fill(7, 80, 100) })
+    using _opened = open(directory)
+    expect([directory.has("app.db", 1), directory.has("app.db", 2)]).toEqual([true, false])
+  })
+
   test("openCommitLog() makes an empty log where there is none", () => {
     using directory = new LogDirectory("app.db")
     for (const index of [0, 1]) rmSync(segmentPath(directory.root, index))
