@@ -21,6 +21,7 @@ import { MODES, type Mode } from "../test/torture/model.ts"
 import { noPowerCutResult, powerCut } from "../test/torture/power-cut.ts"
 import { proxyPairs } from "../test/torture/proxy-pairs.ts"
 import { readers } from "../test/torture/readers.ts"
+import { roles } from "../test/torture/roles.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
@@ -40,6 +41,7 @@ const KINDS = [
   "lockpage",
   "proxy",
   "handoff",
+  "roles",
   "halt",
 ] as const
 type Kind = (typeof KINDS)[number]
@@ -53,6 +55,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const HANDOFFS = 200 // in each mode
+const ROLE_ROUNDS = 125 // in each mode
 const HALT_ROUNDS = 20
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
@@ -73,7 +76,7 @@ const { values } = parseArgs({
   },
 })
 
-/** Kills, faults of links, power cuts, handoffs, or rounds where there are none. */
+/** Kills, faults of links, power cuts, handoffs, forced promotions, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
@@ -87,6 +90,7 @@ const GOALS: Record<Kind, number> = {
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
   handoff: HANDOFFS,
+  roles: ROLE_ROUNDS,
   halt: HALT_ROUNDS,
 }
 
@@ -166,6 +170,7 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "roles") await roles({ random, mode, rounds: 25, result })
     else if (kind === "halt")
       await halt({ random, mode, faults: 20, transactions: 1000, mayBeLong: true, result })
     else if (kind === "readers") await readLong(job, random, mode)
@@ -303,7 +308,7 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power", "handoff"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "power", "handoff", "roles"].includes(job.kind)
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

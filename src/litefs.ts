@@ -10,6 +10,7 @@
  */
 import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/child-environment.ts"
+import { Confirmation } from "./cluster/confirmation.ts"
 import { findPrimary } from "./cluster/find-primary.ts"
 import { Halting } from "./cluster/halting.ts"
 import type { LeaseNode } from "./cluster/lease.ts"
@@ -269,7 +270,13 @@ export class LiteFS {
       newCheckWorker: () => newWorker("./peer/check-thread.ts"),
     })
     this.#closing.defer(() => served.close())
-    const proxy = this.#openProxy({ hostname, databases, status: api.status, member, followed })
+    const confirmation = new Confirmation({
+      ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
+      record: () => lease.record,
+    })
+    const proxy = this.#openProxy({
+      ...{ hostname, databases, status: api.status, member, confirmation, followed },
+    })
     this.#closing.defer(() => proxy?.close())
     const handoffs = new Handoffs({
       member,

@@ -201,6 +201,7 @@ function handOver(): DatabaseHandover[] {
     if (state === undefined) refused(name, "it is damaged, see the log")
   }
   role.isPrimary = false
+  recent.clear()
   gate.materialize()
   storeCommits()
   closeLog()
@@ -210,6 +211,7 @@ function handOver(): DatabaseHandover[] {
 
 function takeOver(): void {
   const handovers = takeMessage<readonly DatabaseHandover[]>()
+  recent.clear()
   openLog(context.dataDir)
   databases.takeOver(handovers)
   role.isPrimary = true

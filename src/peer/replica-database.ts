@@ -37,7 +37,7 @@ import { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readBytesAt, unlinkFile } from "../sys/file.ts"
-import type { Application, Applier } from "./applier.ts"
+import type { Application, Applier, Changes } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
@@ -78,6 +78,15 @@ export class ReplicaDatabase {
   #applier: Applier
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
+  /** What snapshots that are being sent have to know. */
+  readonly #changes: Changes = {
+    overwriting: (offset, size) => {
+      for (const view of this.#views) view.saveRange(offset, size)
+    },
+    loseWal: () => {
+      for (const view of this.#views) view.loseWal()
+    },
+  }
   #unfinished: Takeover | undefined
   #disguise = 0
   /** Applies a transaction that is in the log, and perhaps not in the database. */
@@ -153,9 +162,10 @@ export class ReplicaDatabase {
     }
   }
 
-  /** Tries again what could not be applied when it came. */
+  /** Tries again what could not be applied when it came, and has clients see all that was applied. */
   async applyRest(): Promise<void> {
     await this.#unapplied?.()
+    await this.#applier.rejoin(this.#changes)
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -193,12 +203,7 @@ export class ReplicaDatabase {
       readPages: (take) => incoming.read({ page: take }),
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
-      overwriting: (offset, size) => {
-        for (const view of this.#views) view.saveRange(offset, size)
-      },
-      loseWal: () => {
-        for (const view of this.#views) view.loseWal()
-      },
+      ...this.#changes,
       publish,
     }
     this.#unapplied = () => {

@@ -4,7 +4,8 @@
  *   the client's epoch    this node has it when
  *   older                 it has the TXID, or the primary: what a failover has lost comes never
  *   the same, or unknown  it has the TXID, and if it is its last, with that checksum
- *   newer                 never: there is a primary that it has not heard of
+ *   newer                 never: there is a primary that it has not heard of. One that takes itself for the primary
+ *                         asks the others, and is believed when they say so: then what was seen is lost
  *
  * A TXID that is further ahead than replicas ever are was made up, and is not waited for.
  */
@@ -57,6 +58,11 @@ export class TrackedDatabases {
 
   has(entries: readonly TokenEntry[]): boolean {
     return entries.every((entry) => this.#hasEntry(entry))
+  }
+
+  /** Whether a client has seen a primary that is newer than what is here. */
+  isNewer(entries: readonly TokenEntry[]): boolean {
+    return entries.some(({ epoch }) => epoch !== undefined && epoch > this.#cluster.epoch)
   }
 
   #hasEntry({ database, txid, epoch, checksum }: TokenEntry): boolean {

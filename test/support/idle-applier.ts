@@ -7,6 +7,7 @@ export const idleApplier: Applier = {
   writtenTxid: (current) => current,
   yield: () => false,
   attach: async () => {},
+  rejoin: async () => {},
   handOver: () => ({ wal: undefined, isWalOpen: false }),
   detach: () => {},
   settle: () => {},
