@@ -7,7 +7,7 @@ import { InHeader } from "../../src/fuse/requests.ts"
 import { entry } from "../support/fake-filesystem.ts"
 import { FakeKernel } from "../support/fake-kernel.ts"
 import { TrackedWal } from "../support/tracked-wal.ts"
-import { chainWal, walFile } from "./sqlite-targets.ts"
+import { chainWal, firstPage, walFile } from "./sqlite-targets.ts"
 import { refusesWith, type Target } from "./target.ts"
 
 const OPCODES = Object.values(Opcode)
@@ -87,6 +87,7 @@ const capture: Target = {
   run(input, random) {
     if (largestClaim(input) > PAGE_COUNT_MAX) return
     const content = new Uint8Array(2 * PAGE_SIZE).map((_, at) => 1 + Math.floor(at / PAGE_SIZE))
+    content.set(firstPage(1, PAGE_SIZE).data)
     using wal = new TrackedWal(content, PAGE_SIZE)
     let offset = 0
     // The kernel cuts at pages, so a header comes whole.
@@ -97,7 +98,7 @@ const capture: Target = {
     }
     wal.check()
   },
-  refuses: refusesWith("position-mismatch"),
+  refuses: refusesWith("position-mismatch", "damaged", "unsupported"),
   repair: chainWal,
 }
 

@@ -2,6 +2,7 @@
 import { bytesSource } from "../../src/lib/byte-source.ts"
 import {
   DATABASE_HEADER_SIZE,
+  DATABASE_MAGIC,
   decodeDatabaseHeader,
   trustedPageCount,
 } from "../../src/sqlite/database-header.ts"
@@ -30,7 +31,7 @@ import {
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { concat } from "../support/bytes.ts"
 import { hotJournal } from "../support/hot-journal.ts"
-import { page } from "../support/ltx-file.ts"
+import { type LtxPage, page } from "../support/ltx-file.ts"
 import { Random } from "../support/random.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 import { WalWriter } from "../support/wal-writer.ts"
@@ -126,11 +127,19 @@ export function walFile(pageSize: number): Uint8Array {
   const writer = new WalWriter(pageSize)
   const writes = [
     writer.header,
-    ...writer.frames([page(1, 1, pageSize), page(2, 2, pageSize)], 2),
+    ...writer.frames([firstPage(1, pageSize), page(2, 2, pageSize)], 2),
     ...writer.frames([page(3, 3, pageSize)], 3),
-    ...writer.frames([page(1, 4, pageSize)], 1),
+    ...writer.frames([firstPage(4, pageSize)], 1),
   ]
   return concat(...writes.map(({ bytes }) => bytes))
+}
+
+/** With what SQLite takes for the start of a database. */
+export function firstPage(fill: number, pageSize: number): LtxPage {
+  const { data } = page(1, fill, pageSize)
+  data.set(DATABASE_MAGIC)
+  data.set([pageSize >> 8, pageSize & 0xff, 2, 2, 0, 64, 32, 32], DATABASE_MAGIC.length)
+  return { pgno: 1, data }
 }
 
 /** Makes a good header of what is there, and goes on with its salts and checksums. */
