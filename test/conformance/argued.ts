@@ -130,8 +130,6 @@ export const ARGUED: readonly Argument[] = [
   {
     why: "a database file is not longer than the database: there are no chunks and no hints",
     tests: {
-      "fallocate.test": /-1\.[457]$/,
-      "pager1.test": /-32\.1$/,
       "syscall.test": /-8\.[24]\./,
     },
   },
