@@ -24,6 +24,7 @@ import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
+import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
@@ -339,14 +340,21 @@ export class Capture {
     this.#endJournal()
   }
 
+  /** Whether there is neither a database nor one in the making: no more than an empty file. */
+  get isEmpty(): boolean {
+    return this.history.commit === 0 && !this.#journal.isDirty && this.#database.size() === 0
+  }
+
   /** The file is removed: the database is dropped, and its name is free for another. */
   databaseRemoving(remove = () => {}): void {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
+    this.#hasComplained = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
+    this.#journalFile.close() // in some modes it stays, and nobody may ever use it again
   }
 
   /** Throws when a restart is needed before anything can be done. */
@@ -433,9 +441,12 @@ export class Capture {
       )
     }
     const { pageSize } = found
+    const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
+    const writtenSize = (from: number) => this.#journal.writtenSize(from)
+    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#log)
     const isNew = this.history.append({
       pageSize,
-      commit: trustedPageCount(found) ?? Math.ceil(size / pageSize),
+      commit,
       pgnos:
         pageSize === this.history.pageSize
           ? this.#journal.dirtyPages(this.history.commit) // of another page size every page is new
@@ -478,7 +489,8 @@ export class Capture {
   }
 
   #refuse(what: string): never {
-    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use litefs import)`
+    const { name } = this.history
+    const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     throw new LitefsError("unsupported", message)

@@ -27,6 +27,7 @@ import {
   truncateFile,
   writeBytesAt,
 } from "../sys/file.ts"
+import { accessAt, giveAccess } from "../sys/file-access.ts"
 import type { DamagedDir } from "./damaged-dir.ts"
 import type { Recipe } from "./database-image.ts"
 import type { DatabasePaths } from "./database-paths.ts"
@@ -72,6 +73,8 @@ function replaceDatabase(
         truncateFile("doctor:truncate", fd, commit * pageSize)
         checkSum(copy, target.last)
       }
+      const access = accessAt("doctor:look", paths.database)
+      if (access !== undefined) giveAccess("doctor:access", fd, access)
       syncFile("doctor:fsync", fd)
     } finally {
       closeFile(fd)

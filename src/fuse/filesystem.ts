@@ -39,7 +39,7 @@ export interface FileSystem {
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): void
   /**
    * `mode` includes S_IFREG, and has the caller's umask applied. The file may exist, when it was
-   * not made through the mount: then it is opened, unless O_EXCL is set.
+   * not made through the mount: then ESTALE makes the kernel look it up, check and open it.
    */
   create(
     parentId: number,

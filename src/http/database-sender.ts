@@ -10,6 +10,7 @@ import type { Clock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
+import { droppedStateIfWhole } from "../recovery/dropped-database.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { RecentTransactions } from "../store/recent-transactions.ts"
@@ -55,6 +56,8 @@ export class DatabaseSender {
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
+  /** Databases without a slot whose drop the replica has. */
+  readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
   /** What the replica was told that there is; undefined before. */
   #listed: Map<string, ListedState> | undefined
@@ -89,7 +92,7 @@ export class DatabaseSender {
   names(): string[] {
     const names = new Set(this.#sent.keys())
     const { positions } = this.#context
-    for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
+    for (const [name] of positions.entries()) names.add(name)
     for (const name of this.#context.leftOut?.names() ?? []) names.add(name)
     return [...names].filter((name) => this.isWanted(name))
   }
@@ -138,14 +141,12 @@ export class DatabaseSender {
     const { positions, leftOut } = this.#context
     if (leftOut?.state(name) !== undefined) return "nothing"
     const slot = positions.find(name)
-    if (slot === undefined) {
-      this.#sent.delete(name)
-      await this.#writer.frame({ type: "dropDb", database: name })
-      return "nothing"
-    }
-    const { pos, stored } = positions.read(slot)
     const known = this.#sent.get(name) ?? ZERO_POS
+    if (slot === undefined) return this.#sendDrop(name, known)
+    this.#dropped.delete(name)
+    const { pos, stored, commit } = positions.read(slot)
     if (posEquals(known, pos)) return "nothing"
+    if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
     const isBehind = known.txid < pos.txid
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
@@ -157,6 +158,21 @@ export class DatabaseSender {
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
+  }
+
+  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  async #sendDrop(name: string, known: Pos): Promise<Step> {
+    if (this.#dropped.has(name)) return "nothing"
+    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
+    const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent !== undefined) this.#sent.set(name, sent)
+    else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
+    else {
+      this.#sent.delete(name)
+      await this.#writer.frame({ type: "dropDb", database: name })
+    }
+    return sent === undefined ? "nothing" : "sent"
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {

@@ -20,7 +20,7 @@ import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { Column, Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -29,11 +29,15 @@ import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { Errno } from "../sys/errno.ts"
+import type { FileAccess } from "../sys/file-access.ts"
+import { groupId, userId } from "../sys/thread.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
 
 const warnings = logger("mount")
+
+const NOBODY_ELSE: FileAccess = { uid: userId(), gid: groupId(), mode: 0o600 }
 
 export interface MountedDatabaseContext {
   readonly dataDir: DataDir
@@ -48,6 +52,8 @@ export interface MountedDatabaseContext {
   isPeer(thread: number): boolean
   onAppended(name: string, size: number, durationMs: number): void
   onCommit(slot: Slot): void
+  /** A file is gone from the directory without a request: the kernel may have it in a listing. */
+  onVanish(name: string): void
   /** Has the peer thread look whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
@@ -90,11 +96,12 @@ export class MountedDatabase {
     this.name = name
     this.role = context.role
     this.#context = context
-    this.database = new BackedFile("database", dataDir.path(name, "database"))
-    this.journal = new BackedFile("journal", dataDir.path(name, "journal"))
-    this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
-    this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
+    this.database = dataDir.file(name, "database")
+    this.journal = dataDir.file(name, "journal")
+    this.wal = dataDir.file(name, "wal")
+    this.shm = dataDir.file(name, "shm")
     this.slot = context.positions.add(name)
+    context.counters.clear(this.slot)
     const { forwarding } = context
     this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
     if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
@@ -176,9 +183,9 @@ export class MountedDatabase {
     this.#forwarded?.closing()
   }
 
-  /** Whether clients of this node write to it when they have its locks. */
-  get isWritable(): boolean {
-    return this.role.isPrimary || this.isBorrowed || this.#forwarded !== undefined
+  /** Who may do what with the file; with one that is to come, when there is none. */
+  get access(): FileAccess {
+    return this.database.access ?? NOBODY_ELSE
   }
 
   /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
@@ -217,6 +224,10 @@ export class MountedDatabase {
       })
       return damagedHandover(this.name)
     }
+  }
+
+  get hasFiles(): boolean {
+    return [this.database, this.journal, this.wal, this.shm].some((file) => file.open())
   }
 
   /** What captures transactions, or undefined on a replica, where clients cannot write. */

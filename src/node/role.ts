@@ -53,6 +53,7 @@ export class NodeRole {
       onChange: () => this.#changed(),
       fail,
       tell: (url) => others.tell(url),
+      isCopy: (url) => others.isCopy(url),
       peers: options.peers ?? [],
     })
   }

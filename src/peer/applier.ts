@@ -41,6 +41,8 @@ export interface Applier {
   handOver(): { readonly wal: WalHandover | undefined; readonly isWalOpen: boolean }
   /** Closes what is open in the mount. The next apply() opens it again. */
   detach(): void
+  /** Closes everything: another applier goes on, or the fs thread does. */
+  close(): void
   /** After the mount has gone: has everything in the database file. */
   settle(): void
   /** The database is gone, and so is what lay beside it. */

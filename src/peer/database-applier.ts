@@ -19,7 +19,7 @@ import { isSnapshot } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { sizeOf } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
@@ -69,7 +69,7 @@ export class DatabaseApplier implements Applier {
     const { name, dataDir } = context
     this.#context = context
     this.#files = new MountedFiles(context)
-    const wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    const wal = dataDir.file(name, "wal")
     this.#wal = new WalApplier({ ...context, wal, handover: context.wal, files: this.#files })
   }
 
@@ -118,6 +118,11 @@ export class DatabaseApplier implements Applier {
     this.#lock?.release()
     this.#lock = undefined
     this.#files.detach()
+  }
+
+  close(): void {
+    this.detach()
+    this.#wal.wal.file.close()
   }
 
   settle(): void {

@@ -45,11 +45,6 @@ export class KernelCache {
     this.#send(this.#notifier.invalidateInode(nodeId, 0, 0))
   }
 
-  /** Size, times and permissions. */
-  forgetAttributes(nodeId: number): void {
-    this.#send(this.#notifier.invalidateAttributes(nodeId))
-  }
-
   /** What a name stands for, and the listing of the directory. */
   forgetName(name: string): void {
     this.#send(this.#notifier.invalidateEntry(ROOT_ID, name))

@@ -55,15 +55,8 @@ export class MountCache {
     this.#cache?.forgetName(`${name}-journal`)
   }
 
-  /** What the kernel knows of the permissions of databases and of the directory, and of `.primary`. */
-  forgetRole(names: readonly string[]): void {
+  /** Of the role of this node: whether there is a `.primary`. */
+  forgetRole(): void {
     this.#cache?.forgetName(".primary")
-    for (const name of names) {
-      try {
-        this.#cache?.forgetAttributes(nodeIdAt(this.#fuseDir, name))
-      } catch {
-        // A database that was dropped, or has no content yet, has no file.
-      }
-    }
   }
 }

@@ -16,12 +16,12 @@ import {
   O_CREAT,
   O_RDONLY,
   O_RDWR,
-  openFile,
   sizeOf,
   statusOf,
   unlinkFile,
   writeAt,
 } from "../sys/file.ts"
+import { openOwnFile } from "../sys/file-access.ts"
 import { inodeAt } from "../sys/inode.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
@@ -40,7 +40,7 @@ export function nodeIdOf(fd: Fd): number {
 
 /** Of a file that nobody here has open. */
 export function nodeIdAt(directory: string, name: string): number {
-  const fd = openFile("mount:open", join(directory, name), O_RDONLY)
+  const fd = openOwnFile("mount:open", join(directory, name), O_RDONLY)
   try {
     return nodeIdOf(fd)
   } finally {
@@ -138,9 +138,9 @@ export class MountedFiles {
     }
     if (this.#shm !== undefined) return false
     await this.#until("share the database", () => access.tryShare(database))
-    this.#wal ??= openFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
+    this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
     this.#walNodeId = nodeIdOf(this.#wal)
-    const shm = openFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
+    const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
     try {
       await this.#until("share the wal-index", () => access.tryShareWalIndex(shm))
     } catch (error) {
@@ -164,7 +164,7 @@ export class MountedFiles {
 
   #attachDatabase(): Fd {
     if (this.#database !== undefined) return this.#database
-    const database = openFile("mount:open", this.#path(""), O_RDWR)
+    const database = openOwnFile("mount:open", this.#path(""), O_RDWR)
     this.#nodeId = nodeIdOf(database)
     this.#database = database
     return database

@@ -25,7 +25,8 @@ import type { Logger } from "../lib/log.ts"
 import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
-import { isSnapshot } from "../ltx/header.ts"
+import { growthProblem } from "../ltx/growth.ts"
+import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import {
@@ -33,7 +34,7 @@ import {
   decodeDatabaseHeader,
   pageCountIn,
 } from "../sqlite/database-header.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readBytesAt, unlinkFile } from "../sys/file.ts"
@@ -41,6 +42,7 @@ import type { Application, Applier, Changes } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
+import type { PageSums } from "./page-sums.ts"
 
 export interface ReplicaDatabaseContext {
   readonly dataDir: DataDir
@@ -101,7 +103,7 @@ export class ReplicaDatabase {
     this.name = name
     this.#context = context
     this.#state = state
-    this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
+    this.#file = context.dataDir.file(name, "database")
     this.#applier = context.makeApplier(this.#file, view)
   }
 
@@ -116,9 +118,12 @@ export class ReplicaDatabase {
   /** The database as it is now, kept until thaw(). Undefined when there is none. */
   freeze(sidePath: string): FrozenView | undefined {
     if (this.#state.commit === 0) return undefined
-    const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
+    const wal = this.#context.dataDir.file(this.name, "wal")
     const { frames } = this.#applier
-    const files = { database: this.#file, wal, walDisguise: this.#disguise }
+    const files = {
+      ...{ database: this.#file, wal, walDisguise: this.#disguise },
+      closed: () => wal.close(),
+    }
     const view = new FrozenView(this.#state, frames, files, sidePath)
     this.#views.add(view)
     return view
@@ -138,8 +143,14 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
+  /** After handOver(), or when another one takes its place. Nothing more is done with it but thaw(). */
+  close(): void {
+    this.#applier.close()
+    this.#file.close()
+  }
+
   /**
-   * For the thread that captures transactions from here on. What is open in the mount stays so until detach(): it
+   * For the thread that captures transactions from here on. What is open in the mount stays so until close(): it
    * keeps clients from taking the WAL away.
    */
   handOver(): DatabaseHandover {
@@ -248,6 +259,7 @@ export class ReplicaDatabase {
       )
     }
     const isWhole = isSnapshot(header) || header.pageSize !== this.#state.pageSize
+    this.#checkGrowth(header, sums, isWhole ? 0 : this.#state.commit)
     const checksum = new ChecksumAccumulator()
     if (isWhole) checksum.reset()
     else checksum.reset(pos.checksum)
@@ -266,6 +278,14 @@ export class ReplicaDatabase {
       "damaged",
       `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${this.name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
     )
+  }
+
+  #checkGrowth({ pageSize, commit, maxTxid }: LtxHeader, sums: PageSums, before: number): void {
+    const writtenSize = () => sums.countBeyond(before) * pageSize
+    const problem = growthProblem({ pageSize, before, commit, writtenSize })
+    if (problem === undefined) return
+    const message = `Cannot apply TXID ${formatTxid(maxTxid)} to "${this.name}": ${problem}`
+    throw new LitefsError("damaged", message)
   }
 
   /** What the database will be, without a way back: the transaction is stored and in place. */
@@ -410,9 +430,8 @@ export class ReplicaDatabase {
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.clear()
-    this.#applier.detach()
-    this.#file.close()
-    this.#file = new BackedFile("database", this.#file.path)
+    this.close()
+    this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
 }

@@ -15,6 +15,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
+import { isOnlyDrop } from "../recovery/dropped-database.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -220,13 +221,29 @@ export class ReplicaDatabases {
     return handover
   }
 
+  /** It was dropped long ago, and is forgotten when nothing is under way for it. */
+  retire(name: string): void {
+    this.enqueue(name, async () => {
+      const { dataDir, positions } = this.#context
+      const slot = positions.find(name)
+      if (slot === undefined || !this.isHere(name)) return
+      const { pos, commit } = positions.read(slot)
+      if (pos.txid === 0n || commit > 0 || !isOnlyDrop(dataDir, name)) return
+      if (dataDir.hasFiles(name)) return // clients have them open still
+      this.#close(name)
+      this.#recovered.delete(name)
+      this.#queues.delete(name)
+      positions.free(slot)
+    })
+  }
+
   letGoOf(name: string): void {
     const { locks, cache } = this.#context
     this.#close(name)
     this.#recovered.delete(name)
     this.#taken.delete(name)
     locks.letGoOf(name)
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** One database of the fs thread. `lock` keeps clients from writing to it. */
@@ -244,7 +261,7 @@ export class ReplicaDatabases {
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** All of them, when what has come is applied. Their files stay open until letGo(). */
@@ -276,17 +293,19 @@ export class ReplicaDatabases {
   }
 
   letGo(): void {
-    const names = [...this.#databases.keys()]
-    this.detach()
-    this.#databases.clear()
+    for (const name of this.#databases.keys()) this.#close(name)
     this.#queues.clear()
-    this.#context.cache.forgetRole(names)
+    this.#context.cache.forgetRole()
   }
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    const { cache } = this.#context
+    const { cache, positions } = this.#context
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
+    for (const { name } of handovers) {
+      const slot = positions.find(name)
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+    }
     this.#given.clear()
     this.#taken.clear()
     this.#hasAll = true
@@ -301,12 +320,12 @@ export class ReplicaDatabases {
       if (isUndone) cache.forgetTransaction(name)
       await this.#attach(this.database(name, handover))
     }
-    cache.forgetRole([...this.#databases.keys()])
+    cache.forgetRole()
   }
 
   /** What it was before: it has the state, the view and the commit log of then. */
   #close(name: string): void {
-    this.#databases.get(name)?.detach()
+    this.#databases.get(name)?.close()
     this.#databases.delete(name)
   }
 

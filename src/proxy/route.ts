@@ -55,10 +55,10 @@ export class Route {
     this.isSafe = READS.has(method)
     this.isRead = this.isSafe && !context.alwaysForward.matches(this.#path)
     this.#isForwarded = valuesOf(fields, FORWARDED_BY_HEADER).length > 0
-    const told = valuesOf(fields, POSITION_HEADER)
-    this.tellsPosition = told.length > 0
+    const [told] = valuesOf(fields, POSITION_HEADER) // one is what clients send
+    this.tellsPosition = told !== undefined
     const cookie = tokenInCookies(valuesOf(fields, "cookie"))
-    const tokens = cookie === undefined ? told : [...told, cookie]
+    const tokens = [told, cookie].filter((token) => token !== undefined)
     this.#wanted = tokens.length === 0 ? [] : context.tracked.wanted(tokens)
   }
 

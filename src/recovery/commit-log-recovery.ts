@@ -22,6 +22,7 @@ import {
   segmentPath,
 } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../store/ltx-directory.ts"
 import {
   listDirectory,
@@ -146,13 +147,22 @@ function pathIn(directory: string, { txid }: LogRecord): string {
 export function readCommitLog(root: string): LogRecord[] {
   const segments: LogRecord[][] = []
   for (let index = 0; index < SEGMENT_COUNT; index++) {
-    const bytes = readWhole("log:read", segmentPath(root, index))
+    const path = segmentPath(root, index)
+    // A node reads its log at each change of its role, when it is empty: that is much memory for nothing.
+    const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
     if (bytes !== undefined) segments.push(readSegment(bytes))
   }
   return segments
     .filter((records) => records.length > 0)
     .sort((a, b) => Number((a[0] as LogRecord).sequence - (b[0] as LogRecord).sequence))
     .flat()
+}
+
+function hasRecord(path: string): boolean {
+  using file = FileSource.open(path)
+  const magic = new Uint8Array(4)
+  if (file === undefined || file.readAt(0, magic) < magic.length) return false
+  return new DataView(magic.buffer).getUint32(0, true) === RECORD_MAGIC
 }
 
 /** The records from the start of a segment as far as they follow on each other, in one run of a node. */

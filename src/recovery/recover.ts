@@ -21,6 +21,8 @@
  * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
  * compared, with the log and with the journal, wherever one of them has them.
  *
+ * A file that never became a database, and was empty still when the node stopped, goes.
+ *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
  */
@@ -38,7 +40,7 @@ import {
   type DatabaseHeader,
   decodeDatabaseHeader,
 } from "../sqlite/database-header.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx-file.ts"
@@ -46,6 +48,8 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
+import { isOnlyDrop } from "./dropped-database.ts"
+import { removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile } from "./last-file.ts"
@@ -75,6 +79,9 @@ export function recoverDatabases(
   for (const name of dataDir.databaseNames()) {
     try {
       const state = recoverDatabase(name, dataDir, log)
+      if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
+      // Nobody needs to know of it but who asks for its name.
+      if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
     } catch (error) {
@@ -101,7 +108,7 @@ const sum = new Uint32Array(2)
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
-  const database = new BackedFile("database", dataDir.path(name, "database"))
+  const database = dataDir.file(name, "database")
   try {
     const checksumsPath = dataDir.checksumsPath(name)
     const saved = findSums(checksumsPath, database.path)

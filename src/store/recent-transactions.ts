@@ -55,7 +55,7 @@ export class RecentTransactions {
     this.#next = (this.#next + 1) % PLACE_COUNT
     const words = this.#words
     Atomics.add(words, at, 1)
-    words[at + 1] = slot
+    words[at + 1] = slot | 0
     words[at + 2] = Number(BigInt.asIntN(32, txid))
     words[at + 3] = Number(BigInt.asIntN(32, txid >> 32n))
     words[at + 4] = file.length
@@ -72,7 +72,7 @@ export class RecentTransactions {
     for (let place = 0; place < PLACE_COUNT; place++) {
       const at = place * PLACE_WORDS
       const before = Atomics.load(words, at)
-      if (words[at + 1] !== slot || words[at + 2] !== low || words[at + 3] !== high) continue
+      if (words[at + 1] !== (slot | 0) || words[at + 2] !== low || words[at + 3] !== high) continue
       if (before === 0 || before % 2 !== 0) continue
       const start = at * 4 + HEAD_SIZE
       const bytes = this.#bytes.slice(start, start + (words[at + 4] as number))

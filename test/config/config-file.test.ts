@@ -114,6 +114,7 @@ describe("readConfig() takes", () => {
   test("every key of the original", () => {
     expect(flagsOf(EVERYTHING)).toEqual({
       ...{ "exit-on-error": "false", "skip-sync": "true", "fuse-dir": "/f", "fuse-debug": "true" },
+      "allow-other": "true",
       ...{ "data-dir": "/d", retention: "24h", "retention-interval": "5m", "http-addr": ":20203" },
       ...{ "proxy-addr": ":8080", "proxy-target": "localhost:8081", "proxy-db": "db" },
       ...{ "proxy-max-lag": "5s", "proxy-debug": "false", "proxy-passthrough": "*.ico|*.png" },

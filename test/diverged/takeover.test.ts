@@ -15,6 +15,7 @@ import { join } from "node:path"
 import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
 import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import { beginTakeover, finishTakeover } from "../../src/diverged/takeover.ts"
+import { droppedState } from "../../src/recovery/dropped-database.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
@@ -67,7 +68,8 @@ class Fixture implements Disposable {
 }
 
 function recovered(dataDir: DataDir) {
-  return recoverDatabases(dataDir, Positions.create(), new RecordedLog().logger).get("app.db")
+  const states = recoverDatabases(dataDir, Positions.create(), new RecordedLog().logger)
+  return states.has("app.db") ? states.get("app.db") : droppedState(dataDir, "app.db")
 }
 
 function allNames(dataDir: DataDir): string {

@@ -10,6 +10,7 @@ export const idleApplier: Applier = {
   rejoin: async () => {},
   handOver: () => ({ wal: undefined, isWalOpen: false }),
   detach: () => {},
+  close: () => {},
   settle: () => {},
   dropped: () => {},
 }
