@@ -169,12 +169,12 @@ const tokens: Target = {
   run(input) {
     const text = latin1Of(input)
     for (const token of [tokenInCookies([text, text]) ?? "", text]) {
-      const entries = parseToken(token, "app.db")
+      const entries = parseToken(token, "app.db", 8)
       const whole = entries.filter(({ epoch }) => epoch !== undefined)
       for (const { database, txid, checksum, epoch } of whole) {
         const again = formatToken([[database, { txid, checksum: checksum ?? 0n }]], epoch ?? 0n)
         if (again.length > TOKEN_SIZE_MAX) continue // no database has such a name
-        const [entry] = parseToken(again, undefined)
+        const [entry] = parseToken(again, undefined, 8)
         if (entry?.database !== database || entry.txid !== txid) throw new Error(again)
         if (/[^\x21-\x7e]|[;,"\\]/.test(again)) throw new Error(`${again} is no value of a cookie`)
         setCookie(again, true)
