@@ -34,9 +34,10 @@ export async function lockPage({ mode, pageSize }: LockPageOptions): Promise<voi
     mkdirSync(join(directory, name), { recursive: true })
   }
   makeLarge(join(directory, "data/dbs/a.db/database"), pageSize, lock - 3)
-  const primary = await scope.node({ directory })
+  const primary = await scope.spawn({ directory })
+  await primary.logged(/msg=mounted/, LIMIT_MS) // every page becomes its first transaction
   const pageCount = () => Number(ask(primary, "pragma page_count"))
-  ask(primary, `pragma journal_mode = ${mode}; insert into t(x) values('first')`) // every page
+  ask(primary, `pragma journal_mode = ${mode}; insert into t(x) values('first')`)
   const replica = await scope.node({ follows: primary })
   await expectSame(primary, replica)
   expect(pageCount()).toBeLessThan(lock)
