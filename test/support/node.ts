@@ -47,6 +47,8 @@ export interface NodeOptions {
   readonly config?: string
   /** Whether other machines reach its API. */
   readonly isOpen?: boolean
+  /** How long it may take until it is mounted. */
+  readonly startLimitMs?: number
 }
 
 /** A place for data directories where a sync costs nothing, if there is such a place. */
@@ -69,7 +71,7 @@ export class Scope implements AsyncDisposable {
   /** Starts a node and waits until it is mounted. */
   async node(options: NodeOptions = {}): Promise<TestNode> {
     const node = await this.spawn(options)
-    await node.logged(/msg=mounted/)
+    await node.logged(/msg=mounted/, options.startLimitMs)
     return node
   }
 
