@@ -70,7 +70,12 @@ const CASES: Case[] = [
     "a primary of two static nodes, by variables that look like our flags",
     BY_VARIABLES,
     { LITEFS_CANDIDATE: "true", LITEFS_PRIMARY_URL: "http://a:20202", LITEFS_HOSTNAME: "a" },
-    { role: { kind: "primary" }, hostname: "a", advertiseUrl: "http://a:20202", isCandidate: false },
+    {
+      role: { kind: "primary" },
+      hostname: "a",
+      advertiseUrl: "http://a:20202",
+      isCandidate: false,
+    },
   ],
   [
     "the replica of the two",
@@ -144,17 +149,28 @@ lease:
   ],
   [
     "a mount for LiteFS's own user",
-    `${DIRS}lease: {type: static}\n`.replace('dir: "/litefs"', 'dir: "/litefs"\n  allow-other: false'),
+    `${DIRS}lease: {type: static}\n`.replace(
+      'dir: "/litefs"',
+      'dir: "/litefs"\n  allow-other: false',
+    ),
     {},
     { allowOther: false },
   ],
   [
     "a mount for others",
-    `${DIRS}lease: {type: static}\n`.replace('dir: "/litefs"', 'dir: "/litefs"\n  allow-other: yes'),
+    `${DIRS}lease: {type: static}\n`.replace(
+      'dir: "/litefs"',
+      'dir: "/litefs"\n  allow-other: yes',
+    ),
     {},
     { allowOther: true },
   ],
-  ["a mount that says nothing of others", `${DIRS}lease: {type: static}\n`, {}, { allowOther: undefined }],
+  [
+    "a mount that says nothing of others",
+    `${DIRS}lease: {type: static}\n`,
+    {},
+    { allowOther: undefined },
+  ],
   [
     "retention, the log and a debug mount",
     `fuse: {dir: /f, debug: true}\ndata: {dir: /d, retention: 1h, retention-monitor-interval: 30s}
@@ -170,7 +186,12 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
     `${DIRS}strict-verify: true\nhttp: {snapshot-timeout: 5m}\nlease: {type: static, demote-delay: 5s}\ntracing: {path: /t.log}\n`,
     {},
     { role: { kind: "primary" } },
-    [/key="strict-verify/, /key="http.snapshot-timeout/, /key="lease.demote-delay/, /key="tracing.path/],
+    [
+      /key="strict-verify/,
+      /key="http.snapshot-timeout/,
+      /key="lease.demote-delay/,
+      /key="tracing.path/,
+    ],
   ],
   [
     "some databases of a replica",
@@ -183,14 +204,21 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
     `${DIRS}lease: {type: static}\nproxy: {addr: ":8080", target: ":3000", db: /litefs/my.db}\n`,
     {},
     { proxy: expect.objectContaining({ databases: ["my.db"] }) },
-    [/level=info .*"a path where the name is enough" key="proxy.db \(FILE:6\)" path=\/litefs\/my.db/],
+    [
+      /level=info .*"a path where the name is enough" key="proxy.db \(FILE:6\)" path=\/litefs\/my.db/,
+    ],
   ],
   [
     "Consul, where a variable gives the role",
     `${DIRS}lease:\n  type: "consul"\n  consul: {url: "\${FLY_CONSUL_URL}", key: litefs/my-app}\n`,
     { FLY_CONSUL_URL: "http://c:8500", LITEFS_PRIMARY_URL: "http://p:1" },
     REPLICA("http://p:1", "LITEFS_PRIMARY_URL"),
-    [/variables=LITEFS_PRIMARY_URL/, /lease.consul.url/, /lease.consul.key/, /key="lease \(FILE:5\)"/],
+    [
+      /variables=LITEFS_PRIMARY_URL/,
+      /lease.consul.url/,
+      /lease.consul.key/,
+      /key="lease \(FILE:5\)"/,
+    ],
   ],
   [
     "the token of a service that is gone",
@@ -204,8 +232,17 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
     `${DIRS}lease: {type: static}\n`,
     {
       ...{ LITEFS_PRIMRY_URL: "x", LITEFS_XYZZY: "y", LITEFS_EMPTY: "" },
-      ...{ LITEFS_SERVICE_HOST: "1", LITEFS_PORT_20202_TCP_ADDR: "1", LITEFS_PRIMARY_PORT: "tcp://" },
-      ...{ LITEFS_ROLE: "primary", LITEFS_DIR: "/x", LITEFS_URL: "u", LITEFS_PRIMARY_HOSTNAME: "h" },
+      ...{
+        LITEFS_SERVICE_HOST: "1",
+        LITEFS_PORT_20202_TCP_ADDR: "1",
+        LITEFS_PRIMARY_PORT: "tcp://",
+      },
+      ...{
+        LITEFS_ROLE: "primary",
+        LITEFS_DIR: "/x",
+        LITEFS_URL: "u",
+        LITEFS_PRIMARY_HOSTNAME: "h",
+      },
       ...{ LITEFS_TEST_LANE: "0/1", LITEFS_FAULTS: "" },
     },
     { role: { kind: "primary" } },
@@ -230,9 +267,7 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
 describe("a litefs.yml is", () => {
   test.each(CASES)("%s", (_, text, env, options, log = []) => {
     const found = read(text, env)
-    const shown = JSON.parse(
-      JSON.stringify(found.options).replace(/[^" (]*\/litefs\.yml/g, "FILE"),
-    )
+    const shown = JSON.parse(JSON.stringify(found.options).replace(/[^" (]*\/litefs\.yml/g, "FILE"))
     expect({ allowOther: undefined, ...shown }).toMatchObject(options)
     expect(found.log).toHaveLength(log.length)
     for (const [index, line] of log.entries()) expect(found.log[index]).toMatch(line)
@@ -240,8 +275,12 @@ describe("a litefs.yml is", () => {
 
   test.each<[string, string[], string | undefined]>([
     ["exec: node server.js", [], "node server.js"],
-    ['exec: "node server.js --name=\'a b\'"', [], "node server.js --name=a b"],
-    ["exec:\n  - cmd: migrate\n    if-candidate: true\n  - cmd: node server.js", ["migrate"], "node server.js"],
+    ["exec: \"node server.js --name='a b'\"", [], "node server.js --name=a b"],
+    [
+      "exec:\n  - cmd: migrate\n    if-candidate: true\n  - cmd: node server.js",
+      ["migrate"],
+      "node server.js",
+    ],
     ['exec:\n  - cmd: ["node", "server.js", "--port", 8080]', [], "node server.js --port 8080"],
     ["exec:\n  cmd: [sh, -c, 'a | b']\n  if-candidate: true", [], "sh -c a | b"],
     ["exec:\n  cmd: node server.js", [], "node server.js"],
@@ -326,11 +365,23 @@ describe("a litefs.yml is refused with", () => {
 
 describe("the original's flags", () => {
   test.each<[string[], Record<string, unknown>, RegExp]>([
-    [["-debug"], { log: { level: "debug", format: "text" } }, /key=-debug reason="it is --log-level debug here"/],
-    [["-tracing"], { log: { level: "trace", format: "text" } }, /key=-tracing reason="it is --log-level trace here"/],
+    [
+      ["-debug"],
+      { log: { level: "debug", format: "text" } },
+      /key=-debug reason="it is --log-level debug here"/,
+    ],
+    [
+      ["-tracing"],
+      { log: { level: "trace", format: "text" } },
+      /key=-tracing reason="it is --log-level trace here"/,
+    ],
     [["-fuse.debug"], { fuseDebug: true }, /key=-fuse.debug reason="it is --fuse-debug here"/],
     [["-skip-unmount"], {}, /key=-skip-unmount reason="nothing but what a litefs that was killed/],
-    [["-debug=true", "--log-level", "warn"], { log: { level: "warn", format: "text" } }, /key="-debug=true"/],
+    [
+      ["-debug=true", "--log-level", "warn"],
+      { log: { level: "warn", format: "text" } },
+      /key="-debug=true"/,
+    ],
   ])("%j are taken with a remark", (flags, options, remark) => {
     const found = read(`${DIRS}lease: {type: static}\n`, {}, flags)
     expect(found.options).toMatchObject(options)

@@ -13,7 +13,15 @@ async function litefsAfter(
   through: readonly string[] = [],
 ): Promise<string> {
   const mnt = mkdtempSync(join(scope.directory, "mnt-"))
-  const flags = ["--primary", "--fuse-dir", mnt, "--data-dir", dataDir, "--http-addr", "127.0.0.1:0"]
+  const flags = [
+    "--primary",
+    "--fuse-dir",
+    mnt,
+    "--data-dir",
+    dataDir,
+    "--http-addr",
+    "127.0.0.1:0",
+  ]
   const text = `set -e; ${script}; shift; exec "$@"`
   const words = ["unshare", "-m", "sh", "-c", text, "sh", scope.directory, ...through, ...PROGRAM]
   const { stderr, code } = await start([...words, "mount", ...flags, "--", "true"]).ended
@@ -24,52 +32,53 @@ async function litefsAfter(
 
 const AS_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
-const CASES: [what: string, script: string, dataDir: string, through: string[], problem: RegExp][] = [
-  ["a file", "touch $1/f", "f", [], /"DIR\/f": it is not a directory, choose another --data-dir/],
-  ["below a file", "touch $1/f", "f/x", [], /"DIR\/f\/x": "DIR\/f" is not a directory, choose/],
+const CASES: [what: string, script: string, dataDir: string, through: string[], problem: RegExp][] =
   [
-    "read-only",
-    "mkdir $1/r; mount -t tmpfs -o ro t $1/r",
-    "r",
-    [],
-    /"DIR\/r": it may not be written to, its file system is read-only, choose another --data-dir/,
-  ],
-  [
-    "to be made where all is read-only",
-    "mkdir $1/r; mount -t tmpfs -o ro t $1/r",
-    "r/x",
-    [],
-    /"DIR\/r\/x": "DIR\/r" may not be written to, its file system is read-only/,
-  ],
-  [
-    "full",
-    "mkdir $1/r; mount -t tmpfs -o size=64k t $1/r; ! dd if=/dev/zero of=$1/r/x 2>$1/dd",
-    "r",
-    [],
-    /"DIR\/r": there is no space left, make room there or choose another --data-dir/,
-  ],
-  [
-    "too small",
-    "mkdir $1/r; mount -t tmpfs -o size=1m t $1/r",
-    "r/x",
-    [],
-    /of "DIR\/r\/x\/commit-log\.\d": no space left on device \(ENOSPC\)/,
-  ],
-  [
-    "another user's",
-    "chmod 755 $1; mkdir -m 755 $1/r",
-    "r",
-    AS_USER,
-    /"DIR\/r": it may not be written to by this user \(uid 65534\), choose another --data-dir, or as root: install -d -o 65534 -m 700 DIR\/r/,
-  ],
-  [
-    "another user's to make",
-    "chmod 755 $1",
-    "x",
-    AS_USER,
-    /"DIR\/x": (?:"DIR"|it) may not be written to by this user \(uid 65534\)/,
-  ],
-]
+    ["a file", "touch $1/f", "f", [], /"DIR\/f": it is not a directory, choose another --data-dir/],
+    ["below a file", "touch $1/f", "f/x", [], /"DIR\/f\/x": "DIR\/f" is not a directory, choose/],
+    [
+      "read-only",
+      "mkdir $1/r; mount -t tmpfs -o ro t $1/r",
+      "r",
+      [],
+      /"DIR\/r": it may not be written to, its file system is read-only, choose another --data-dir/,
+    ],
+    [
+      "to be made where all is read-only",
+      "mkdir $1/r; mount -t tmpfs -o ro t $1/r",
+      "r/x",
+      [],
+      /"DIR\/r\/x": "DIR\/r" may not be written to, its file system is read-only/,
+    ],
+    [
+      "full",
+      "mkdir $1/r; mount -t tmpfs -o size=64k t $1/r; ! dd if=/dev/zero of=$1/r/x 2>$1/dd",
+      "r",
+      [],
+      /"DIR\/r": there is no space left, make room there or choose another --data-dir/,
+    ],
+    [
+      "too small",
+      "mkdir $1/r; mount -t tmpfs -o size=1m t $1/r",
+      "r/x",
+      [],
+      /of "DIR\/r\/x\/commit-log\.\d": no space left on device \(ENOSPC\)/,
+    ],
+    [
+      "another user's",
+      "chmod 755 $1; mkdir -m 755 $1/r",
+      "r",
+      AS_USER,
+      /"DIR\/r": it may not be written to by this user \(uid 65534\), choose another --data-dir, or as root: install -d -o 65534 -m 700 DIR\/r/,
+    ],
+    [
+      "another user's to make",
+      "chmod 755 $1",
+      "x",
+      AS_USER,
+      /"DIR\/x": (?:"DIR"|it) may not be written to by this user \(uid 65534\)/,
+    ],
+  ]
 
 test.skipIf(!canMount).each(CASES)(
   "a data directory that is %s",
@@ -95,7 +104,13 @@ test.skipIf(!canMount)("commands beside a node", async () => {
   )
   expect(fail("import", ...url, "--name", "b.db-mj0123456AB", none)).toContain("given twice")
   writeFileSync(join(scope.directory, "x.db"), "")
-  const superJournal = ["--url", node.url, "--name", "b.db-mj0123456AB", join(scope.directory, "x.db")]
+  const superJournal = [
+    "--url",
+    node.url,
+    "--name",
+    "b.db-mj0123456AB",
+    join(scope.directory, "x.db"),
+  ]
   expect(fail("import", ...superJournal)).toContain("SQLite has such names for super-journals")
   // There from the start, long before the first maintenance.
   const metrics = await (await fetch(`${node.url}/metrics`)).text()

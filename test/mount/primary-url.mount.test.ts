@@ -4,8 +4,8 @@ import { mkdirSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { hostname } from "node:os"
-import { failureOf, start } from "../support/client.ts"
 import { Certificates } from "../support/certificates.ts"
+import { failureOf, start } from "../support/client.ts"
 import { canMount, freePort, PROGRAM, Scope } from "../support/node.ts"
 
 test.skipIf(!canMount).each([
@@ -76,7 +76,8 @@ test.skipIf(!canMount)("of an application", async () => {
     response.end("<h1>Cannot POST</h1>")
   })
   const url = await listening(scope, app)
-  const problem = /it is not LiteFS, it answers with status 404: the port should be that of --http-addr there, 20202/
+  const problem =
+    /it is not LiteFS, it answers with status 404: the port should be that of --http-addr there, 20202/
   const node = await scope.node({ follows: { url } })
   await node.logged(problem)
   await Bun.sleep(2000)
@@ -85,29 +86,32 @@ test.skipIf(!canMount)("of an application", async () => {
   expect(stderr).toMatch(problem)
 })
 
-test.skipIf(!canMount)("with http for https, and back, and of an authority of one's own", async () => {
-  await using scope = new Scope()
-  using certificates = new Certificates()
-  const { cert, key } = certificates.make("node")
-  const secure = await scope.node({ flags: ["--http-tls-cert", cert, "--http-tls-key", key] })
-  const plain = await scope.node()
-  const https = (port: number) => `https://127.0.0.1:${port}`
-  const cases: [url: string, RegExp][] = [
-    [secure.url, /it speaks TLS, the URL should start with https:\/\//],
-    [https(plain.port), /it does not speak TLS, the URL should start with http:\/\//],
-    [https(secure.port), /signed by an authority that is not known here, give --http-tls-ca/],
-  ]
-  for (const [url, problem] of cases) {
-    const node = await scope.node({ follows: { url } })
-    await node.logged(problem)
-    expect(node.output.match(/level=(warn|error) tag=replica/g)).toHaveLength(1)
-    expect(failureOf([...PROGRAM, "info", "--url", url])).toMatch(problem)
-    await node.stop()
-  }
-  const flags = ["--http-tls-ca", certificates.ca]
-  const node = await scope.node({ follows: { url: https(secure.port) }, flags })
-  await node.logged(/connected to the primary/)
-})
+test.skipIf(!canMount)(
+  "with http for https, and back, and of an authority of one's own",
+  async () => {
+    await using scope = new Scope()
+    using certificates = new Certificates()
+    const { cert, key } = certificates.make("node")
+    const secure = await scope.node({ flags: ["--http-tls-cert", cert, "--http-tls-key", key] })
+    const plain = await scope.node()
+    const https = (port: number) => `https://127.0.0.1:${port}`
+    const cases: [url: string, RegExp][] = [
+      [secure.url, /it speaks TLS, the URL should start with https:\/\//],
+      [https(plain.port), /it does not speak TLS, the URL should start with http:\/\//],
+      [https(secure.port), /signed by an authority that is not known here, give --http-tls-ca/],
+    ]
+    for (const [url, problem] of cases) {
+      const node = await scope.node({ follows: { url } })
+      await node.logged(problem)
+      expect(node.output.match(/level=(warn|error) tag=replica/g)).toHaveLength(1)
+      expect(failureOf([...PROGRAM, "info", "--url", url])).toMatch(problem)
+      await node.stop()
+    }
+    const flags = ["--http-tls-ca", certificates.ca]
+    const node = await scope.node({ follows: { url: https(secure.port) }, flags })
+    await node.logged(/connected to the primary/)
+  },
+)
 
 test.skipIf(!canMount)("without a port", async () => {
   await using scope = new Scope()
