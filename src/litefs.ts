@@ -66,6 +66,7 @@ export class LiteFS {
   #leaving: Promise<void> | undefined
   #hasFailed = false
   #port = 0
+  #socketPath: string | undefined
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -110,6 +111,7 @@ export class LiteFS {
       isPrimary,
       isCandidate: this.#node?.isCandidate === true,
       port: this.#port,
+      socketPath: this.#socketPath,
       primaryHostname: isPrimary ? hostname : (primary?.hostname ?? this.#followed?.name),
       primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
@@ -148,14 +150,16 @@ export class LiteFS {
   /**
    * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
    * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
-   * ends, and close() does it.
+   * ends, and close() does it. A replica takes no role from here on.
    */
   leave(): Promise<void> | undefined {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     if (this.#options.proxy === undefined || !this.isPrimary) return undefined
     return this.#handOff()
   }
 
   async close(): Promise<void> {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     await this.#handOff()
     await this.#closing.disposeAsync()
   }
@@ -306,6 +310,8 @@ export class LiteFS {
       lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
       call: (url, method, path, body) => others.call(url, method, path, body),
+      isLeaving: () => node.isLeaving,
+      reconnect: () => followed.reconnect(),
       hear: (headers, url) => check.hear(headers, url),
     })
     this.#handoffs = handoffs
@@ -320,6 +326,12 @@ export class LiteFS {
     warnIfOpenToAll(options, port)
     this.#atClose("API", () => server.close())
     node.listensAt(port)
+    try {
+      await server.listenLocally(dataDir.socketPath)
+      this.#socketPath = dataDir.socketPath
+    } catch (error) {
+      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
+    }
 
     await findPrimary({
       ...{ member, lease, role, url: node.url, peers, check },

@@ -126,7 +126,7 @@ export class NodeStatus {
       transactions += database.lag.transactions
       bytes += database.lag.bytes
     }
-    return { ms: lag.lagMs(positions, clock.wallMs()), transactions, bytes }
+    return { ms: lag.lagMs(positions, clock.steadyMs()), transactions, bytes }
   }
 
   /** Also those of which there is only a remark. */
@@ -153,9 +153,9 @@ export class NodeStatus {
     return this.#context.remarks?.() ?? new Map()
   }
 
-  /** Whether all is here that the primary had at the time, by our clock. */
-  hasBeenSyncedSince(wallMs: number): boolean {
-    return this.#context.lag.hasBeenSyncedSince(wallMs)
+  /** Whether all is here that the primary had at the time, by our steady clock. */
+  hasBeenSyncedSince(momentMs: number): boolean {
+    return this.#context.lag.hasBeenSyncedSince(momentMs)
   }
 
   replicas(): Iterable<ConnectedReplica> {
@@ -195,7 +195,7 @@ export class NodeStatus {
     { isArriving, problem }: DatabaseRemark = NO_REMARK,
   ): DatabaseStatus {
     const { lag, clock, missing } = this.#context
-    const ms = lag.databaseLagMs(state.timestampMs, clock.wallMs())
+    const ms = lag.databaseLagMs(state.timestampMs, clock.steadyMs())
     const condition = problem !== undefined ? "left-out" : isArriving ? "arriving" : "here"
     return { ...state, name, condition, problem, lag: { ms, ...missing(name, state.pos.txid) } }
   }

@@ -60,7 +60,7 @@ interface Conditions {
   readonly role: string | undefined
   readonly pos: WantedPos | undefined
   readonly db: string | undefined
-  /** All must be here that the primary had at this time. */
+  /** All must be here that the primary had at this time, by our steady clock. */
   readonly syncedSinceMs: number | undefined
 }
 
@@ -70,7 +70,7 @@ export async function handleHealth(
   url: URL,
 ): Promise<void> {
   checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
-  const conditions = conditionsOf(url, clock.wallMs())
+  const conditions = conditionsOf(url, clock.steadyMs())
   const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
   const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
