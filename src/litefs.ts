@@ -17,6 +17,7 @@ import type { LeaseNode } from "./cluster/lease.ts"
 import type { Member } from "./cluster/member.ts"
 import { RoleSwitch } from "./cluster/role-switch.ts"
 import { Handoffs } from "./http/handoffs.ts"
+import { notSynced } from "./http/health.ts"
 import type { ReplicaStream } from "./http/replica-stream.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { TlsFiles } from "./http/tls-files.ts"
@@ -29,6 +30,7 @@ import { apiServer, warnIfOpenToAll } from "./node/api.ts"
 import { Databases } from "./node/databases.ts"
 import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
+import { FullDisk } from "./node/full-disk.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
 import { remarks } from "./node/remarks.ts"
@@ -41,6 +43,7 @@ import { retain, verify } from "./node/upkeep.ts"
 import { ProxyServer } from "./proxy/proxy-server.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
+import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 
@@ -67,6 +70,7 @@ export class LiteFS {
   #hasFailed = false
   #port = 0
   #socketPath: string | undefined
+  #api: StatusApi | undefined
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -100,6 +104,11 @@ export class LiteFS {
   async ready(signal?: AbortSignal): Promise<void> {
     const ready = this.#promoted ?? this.#ready.promise
     await (signal === undefined ? ready : orAborted(ready, signal))
+  }
+
+  /** Why it is not ready. */
+  waitsFor(): string | undefined {
+    return this.#api === undefined ? undefined : notSynced(this.#api.status)
   }
 
   /** What commands next to this node are told. */
@@ -281,6 +290,18 @@ export class LiteFS {
       },
     })
     databases.subscribe(() => api.positionsChanged())
+    this.#api = api
+    const { problems } = api.status
+    const fullDisk = new FullDisk({
+      ...{ path: dataDir.root, flags: databases.flags, problems, clock: systemClock },
+      changed: () => api.status.changed(),
+    })
+    databases.subscribe(() => fullDisk.look())
+    watchFullDisk(() => {
+      databases.flags.noteFull()
+      queueMicrotask(() => fullDisk.look())
+    })
+    this.#atClose("disk", () => fullDisk.close())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },

@@ -348,7 +348,7 @@ class Supervisor {
         if (child.pid !== undefined) children?.delete(child.pid)
         this.handle({ kind: "exited", exit })
       },
-      { env: env?.(node.facts()), hasStdin },
+      { env: env?.(node.facts()), hasStdin, endsWithUs: true },
     )
     if (child.pid !== undefined) {
       children?.add(child.pid)

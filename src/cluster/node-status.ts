@@ -10,6 +10,7 @@ import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import type { LeaseRecord } from "./lease.ts"
+import { NodeProblems } from "./node-problems.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits
@@ -79,6 +80,7 @@ export interface NodeStatusContext {
 export class NodeStatus {
   readonly identity: NodeIdentity
   readonly startedMs: number
+  readonly problems: NodeProblems
   readonly #context: NodeStatusContext
   readonly #listeners = new Set<() => void>()
   #isReady = false
@@ -87,6 +89,7 @@ export class NodeStatus {
   constructor(identity: NodeIdentity, context: NodeStatusContext) {
     this.identity = identity
     this.#context = context
+    this.problems = new NodeProblems(context.clock)
     this.startedMs = context.clock.wallMs()
   }
 
