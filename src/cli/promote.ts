@@ -32,6 +32,8 @@ itself: no transaction is lost, and no node restarts.`,
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
 
+When the answer of a node is lost, it is asked again what came out.
+
 With --force the primary is not asked: for one that is gone, or cannot be
 reached. What it took that has not come here is not lost, but no node has it
 any more as its own: when it comes back, it follows the new primary and keeps
