@@ -161,7 +161,10 @@ export class Threads {
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {
       const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
-      return log.warn("cannot take the mount away, the next start takes longer", { problem, advice })
+      return log.warn("cannot take the mount away, the next start takes longer", {
+        problem,
+        advice,
+      })
     }
     const isFree = await Promise.race([
       fs.unmounted.then(() => true),

@@ -87,7 +87,9 @@ test.skipIf(!canMount)(
     fill(filler)
     sqlite3(primary, "a.db", ROWS)
     await replica.logged(/msg="the disk is full[^"]*" path=\S+\/data free=\S+/)
-    await replica.logged(/msg="cannot take what the primary sends, trying again" .*(is full|no space)/)
+    await replica.logged(
+      /msg="cannot take what the primary sends, trying again" .*(is full|no space)/,
+    )
     expect(await healthOf(replica)).toMatchObject({ status: "degraded" })
     expect((await healthOf(replica, "?synced")).reason).toMatch(
       /cannot take what the primary sends/,
