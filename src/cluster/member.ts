@@ -236,13 +236,15 @@ export class Member {
    */
   async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
     const handedOver = Promise.withResolvers<void>()
-    this.#alone(async () => {
+    const work = this.#alone(async () => {
       await this.#drainFor(target)
       handedOver.resolve()
       if (!isLeaving) await this.#settle()
-    }).catch(handedOver.reject)
+    })
+    work.catch(handedOver.reject)
     await handedOver.promise
-    if (!isLeaving) await this.settled(SETTLE_MS_MAX)
+    // The other one is the primary, whatever becomes of this node.
+    if (!isLeaving) await Promise.race([work.catch(() => {}), this.settled(SETTLE_MS_MAX)])
   }
 
   async #drainFor(target: HandoffTarget): Promise<void> {
