@@ -33,6 +33,7 @@ import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { Garbage } from "../sys/garbage.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
@@ -141,6 +142,10 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     },
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
+  watchFullDisk(() => {
+    flags.noteFull()
+    if (flags.raiseChanged()) tell({ type: "changed" })
+  })
   directory = new Directory(context, states)
   databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
@@ -298,6 +303,7 @@ function storeCommits(): number | undefined {
     return STORE_RETRY_MS
   }
   canStore = true
+  flags.noteRoom()
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
   if (spares.ask()) tell({ type: "spares-wanted" })

@@ -158,7 +158,14 @@ export class Threads {
   async unmount(): Promise<void> {
     const { fs, peer } = this
     await peer.detach()
-    unmount(this.#context.options.fuseDir)
+    const problem = unmount(this.#context.options.fuseDir)
+    if (problem !== undefined) {
+      const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
+      return log.warn("cannot take the mount away, the next start takes longer", {
+        problem,
+        advice,
+      })
+    }
     const isFree = await Promise.race([
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),

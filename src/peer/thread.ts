@@ -29,6 +29,7 @@ import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { watchFullDisk } from "../sys/errno.ts"
 import { Garbage } from "../sys/garbage.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
@@ -103,6 +104,10 @@ class PeerThread {
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
     this.#counters = new Counters(options.counters)
+    watchFullDisk(() => {
+      flags.noteFull()
+      if (flags.raiseChanged()) tell({ type: "changed" })
+    })
     keepSpareDescriptors({
       count: SPARE_DESCRIPTORS,
       isUrgent: () => true,
