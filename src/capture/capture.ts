@@ -11,6 +11,7 @@
  *
  * When the method returns, the transaction is durable in the LTX directory.
  */
+import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -127,6 +128,7 @@ export class Capture {
     // In the WAL of a replica page 1 is as clients see it.
     const isInWal = this.#wal.frames.newest(1) !== undefined
     this.#wal.readPage(1, page)
+    if (decodeDatabaseHeader(page.bytes) === undefined) return // nobody remembers anything of it
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
@@ -205,13 +207,16 @@ export class Capture {
 
   /**
    * A page of the open rollback transaction, which is held back until the commit, or of a checkpoint: then it
-   * is in a captured transaction already.
+   * is in a captured transaction already, and what is not is refused.
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      const isChange = !this.#isWalMode && !this.#isBeyondEnd(offset)
-      if (isChange) this.#refuse("a write without a rollback journal")
+      if (!this.#isBeyondEnd(offset) && !this.#isGrowth(offset, from.bytes.subarray(0, size))) {
+        if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
+        const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
+        if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
+      }
       this.#writeFile(from.address, size, offset)
       this.#wal.checkpointed(offset, size, from.bytes)
       return
@@ -240,8 +245,13 @@ export class Capture {
    * (SQLITE_FCNTL_CHUNK_SIZE). A checkpoint cuts it to what its client knows of; all that goes is in the WAL then.
    */
   #mayHaveSize(size: number): boolean {
-    if (this.#isBeyondEnd(size) || size === this.#database.size()) return true
+    if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
     return this.#isWalMode && size > 0 && this.#wal.holdsFrom(size)
+  }
+
+  /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
+  #isGrowth(offset: number, bytes: Uint8Array): boolean {
+    return offset >= this.#database.size() && isZero(bytes)
   }
 
   /** Whether what is there of the file, if anything, is not of the database. */
