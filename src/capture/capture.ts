@@ -53,6 +53,7 @@ export class Capture {
   readonly #database: BackedFile
   readonly #log: Logger
   readonly #onCommit: () => void
+  readonly #onRewrite: () => void
   readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
   readonly #overlay = new Overlay()
@@ -64,6 +65,7 @@ export class Capture {
   #isWritingThrough = false // the open rollback transaction has changed the file
   #isJournalSynced = false
   #failure: LitefsError | undefined
+  #isBlank = false // the file was made longer before there is anything in it
   #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   #hasComplained = false
@@ -73,6 +75,7 @@ export class Capture {
     this.#database = options.database
     this.#log = options.log
     this.#onCommit = options.onCommit
+    this.#onRewrite = options.onRewrite
     this.#journalFile = options.journal
     this.#walFile = options.wal
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
@@ -212,7 +215,9 @@ export class Capture {
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      if (!this.#isBeyondEnd(offset) && !this.#isGrowth(offset, from.bytes.subarray(0, size))) {
+      const isGrowth = this.#isGrowth(offset, from.bytes.subarray(0, size))
+      if (isGrowth) this.#noteGrowth()
+      else if (!this.#isBeyondEnd(offset)) {
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
         const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
@@ -221,6 +226,7 @@ export class Capture {
       this.#wal.checkpointed(offset, size, from.bytes)
       return
     }
+    this.#isBlank = false
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
     if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
     this.#writeThrough()
@@ -235,6 +241,8 @@ export class Capture {
       this.#writeThrough()
     } else if (!this.#mayHaveSize(size)) {
       this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
+    } else if (size > this.#database.size()) {
+      this.#noteGrowth()
     }
     this.#truncateFile(size)
   }
@@ -252,6 +260,18 @@ export class Capture {
   /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
   #isGrowth(offset: number, bytes: Uint8Array): boolean {
     return offset >= this.#database.size() && isZero(bytes)
+  }
+
+  #noteGrowth(): void {
+    this.#isBlank ||= this.history.commit === 0 && this.#database.size() === 0
+  }
+
+  /** A file of zeros opens as no database: when what was to fill it is refused, it is an empty one again. */
+  #takeBackGrowth(): void {
+    if (!this.#isBlank || this.#journal.isActive) return
+    this.#isBlank = false
+    this.#truncateFile(0)
+    this.#onRewrite()
   }
 
   /** Whether what is there of the file, if anything, is not of the database. */
@@ -345,6 +365,7 @@ export class Capture {
       this.#fail(error)
     }
     this.#isTorn = false
+    this.#isBlank = false
     this.#isWalMode = content.isWalMode
     this.#unpublishedBy = 0
     this.#endJournal()
@@ -360,6 +381,7 @@ export class Capture {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
+    this.#isBlank = false
     this.#hasComplained = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
@@ -503,6 +525,7 @@ export class Capture {
     const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
+    this.#takeBackGrowth()
     throw new LitefsError("unsupported", message)
   }
 }
