@@ -43,6 +43,7 @@ export const ARGUED: readonly Argument[] = [
       "corruptI.test": /-(1\.3|2\.[12]|3\.3|5\.3|8\.[12])$/,
       "corruptJ.test": /-(1\.2|2\.2b)$/,
       "corruptK.test": /-(2\.3|1\.2|2\.2)$/,
+      "corruptL.test": /-17\.[12]$/,
       "descidx2.test": /-2\./,
       "exclusive2.test": /-(1\.(7|9|10)|2\.[458])$/,
       "filefmt.test": /-1\.[3678]$/,
