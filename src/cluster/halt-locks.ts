@@ -311,7 +311,8 @@ export class HaltLocks {
     const after = { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
     const pos = this.#context.position(database)
     if (pos !== undefined && posEquals(pos, after)) return false
-    const isOne = header.minTxid === header.maxTxid && !isSnapshot(header)
+    const isFirst = pos?.txid === 0n
+    const isOne = header.minTxid === header.maxTxid && isSnapshot(header) === isFirst
     if (isOne && pos !== undefined && posEquals(pos, before)) return true
     throw new LitefsError(
       "position-mismatch",

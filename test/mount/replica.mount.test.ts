@@ -16,16 +16,16 @@ import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 
 test.skipIf(!canMount).each([
-  ["delete", "attempt to write a readonly database", "SQLITE_READONLY"],
-  ["truncate", "attempt to write a readonly database", "SQLITE_READONLY"],
-  ["persist", "attempt to write a readonly database", "SQLITE_READONLY"],
+  ["delete", "disk I/O error", "SQLITE_IOERR"],
+  ["truncate", "disk I/O error", "SQLITE_IOERR"],
+  ["persist", "disk I/O error", "SQLITE_IOERR"],
   ["wal", "disk I/O error", "SQLITE_IOERR"],
 ])(
-  "%p mode: a write on the replica fails with %p, and one log line names the primary",
+  "%p mode: a write on a candidate fails with %p, and one log line names the primary",
   async (mode, message, code) => {
     await using scope = new Scope()
     const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
     sqlite3(
       primary,
       "a.db",
