@@ -14,7 +14,8 @@
  *    spilled frames before this node lost its role is waited for: it reads them, and takes them out of the index.
  * 3. CKPT is held as well, as soon as the index is valid: a checkpoint of a client would write to the database file,
  *    which only the daemon may. So it finds another one that is running, which is no error (SQLite: sqlite3Checkpoint,
- *    SQLITE_BUSY). Without a valid index it is let go: clients recover it under CKPT.
+ *    SQLITE_BUSY). Without a valid index it is let go: clients recover it under CKPT. Nor is it kept on a primary whose
+ *    write lock is lent: who wants to checkpoint there waits for WRITE, and goes on when it is back.
  * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
  * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
  *    when its writer did not live to publish it.
@@ -247,12 +248,16 @@ export class WalApplier {
     return file.open() && file.size() > WAL_HEADER_SIZE
   }
 
+  get #isWriteHeld(): boolean {
+    return this.#context.isWriteHeld?.() === true
+  }
+
   #tryLockWrite(shm: Fd): boolean {
-    return this.#context.isWriteHeld?.() === true || access.tryLockWrite(shm)
+    return this.#isWriteHeld || access.tryLockWrite(shm)
   }
 
   #releaseWrite(shm: Fd): void {
-    if (this.#context.isWriteHeld?.() !== true) access.releaseWrite(shm)
+    if (!this.#isWriteHeld) access.releaseWrite(shm)
   }
 
   /** Of a client that committed while this node was the primary, the last may come in a moment. */
@@ -272,7 +277,8 @@ export class WalApplier {
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
-    access.tryLockCheckpoint(shm) // a client that has it gives it up when its first write fails
+    // A client that has it gives it up when its first write fails.
+    if (!this.#isWriteHeld) access.tryLockCheckpoint(shm)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
@@ -425,13 +431,17 @@ export class WalApplier {
     const { database, files, cache, log, name } = this.#context
     try {
       if (!access.tryLockCheckpoint(shm)) return
-      checkpoint({
-        wal: this.wal,
-        database,
-        shm,
-        overwriting,
-        forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
-      })
+      try {
+        checkpoint({
+          wal: this.wal,
+          database,
+          shm,
+          overwriting,
+          forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
+        })
+      } finally {
+        if (this.#isWriteHeld) access.releaseCheckpoint(shm)
+      }
       this.#hasComplained = false
     } catch (error) {
       if (!this.#hasComplained) {
