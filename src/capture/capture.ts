@@ -24,6 +24,7 @@ import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
+import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
@@ -353,6 +354,7 @@ export class Capture {
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
+    this.#journalFile.close() // in some modes it stays, and nobody may ever use it again
   }
 
   /** Throws when a restart is needed before anything can be done. */
@@ -439,9 +441,12 @@ export class Capture {
       )
     }
     const { pageSize } = found
+    const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
+    const writtenSize = (from: number) => this.#journal.writtenSize(from)
+    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#log)
     const isNew = this.history.append({
       pageSize,
-      commit: trustedPageCount(found) ?? Math.ceil(size / pageSize),
+      commit,
       pgnos:
         pageSize === this.history.pageSize
           ? this.#journal.dirtyPages(this.history.commit) // of another page size every page is new

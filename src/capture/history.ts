@@ -19,7 +19,7 @@ import {
 import { LtxEncoder } from "../ltx/encoder.ts"
 import { firstPageProblem } from "../ltx/first-page.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
-import { type Pos, ZERO_POS } from "../ltx/pos.ts"
+import { type Pos, TXID_MAX, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { LtxDirectory } from "../store/ltx-directory.ts"
 import { placeLtxFile } from "../store/ready-ltx-file.ts"
@@ -123,7 +123,7 @@ export class History {
   append(change: Change): boolean {
     const isResized = change.pageSize !== this.#pageSize
     const oldCommit = isResized ? 0 : this.#commit
-    const txid = this.#pos.txid + 1n
+    const txid = this.#nextTxid()
     const file = this.#log.begin(this.name, txid, this.ltx.filePath(txid, txid))
     const startMs = this.#clock.monotonicMs()
     let size = 0
@@ -204,8 +204,8 @@ export class History {
    * it durable or throws and changes nothing.
    */
   adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
+    const txid = this.#nextTxid()
     this.#log.materialize()
-    const txid = this.#pos.txid + 1n
     const timestampMs = this.#clock.wallMs()
     const header = {
       flags: LTX_FLAG_COMPRESSED,
@@ -227,6 +227,15 @@ export class History {
     this.#pageSize = pageSize
     this.#commit = commit
     this.#timestampMs = timestampMs
+  }
+
+  #nextTxid(): Txid {
+    const txid = this.#pos.txid + 1n
+    if (txid <= TXID_MAX) return txid
+    throw new LitefsError(
+      "unsupported",
+      `Cannot write database "${this.name}": it is at the last TXID there is`,
+    )
   }
 
   /** The transaction that leaves no database: the file was removed. */

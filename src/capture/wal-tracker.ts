@@ -52,6 +52,7 @@ import {
 } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import { checkClaim } from "./claim.ts"
 import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
 import { UnwrittenPages } from "./unwritten-pages.ts"
@@ -479,11 +480,16 @@ export class WalTracker {
     const header = this.#header as WalHeader
     if (header.pageSize !== this.#pageSizeOfFile()) throw this.#homeless()
     const first = this.captured
+    const { pageSize } = header
+    const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
     for (const pgno of this.#pending) this.frames.add(pgno)
     try {
+      const roomForPages = Math.ceil(this.#database.size() / pageSize)
+      const claim = { pageSize, commit: said, roomForPages, writtenSize }
+      checkClaim(claim, this.#history, this.#log)
       const commit = said > this.#history.commit ? this.#trueCommit(said) : said
       const isNew = this.#history.append({
-        pageSize: header.pageSize,
+        pageSize,
         commit,
         pgnos: ascending(this.#pending),
         readPage: (pgno, into) => this.#readPage(pgno, header.pageSize, into),
@@ -505,6 +511,11 @@ export class WalTracker {
       this.frames.truncate(first)
       throw error
     }
+  }
+
+  /** Of the pages of the frames that no commit has ended yet, from an offset in the database on. */
+  #pendingSize(from: number, pageSize: number): number {
+    return new Set(this.#pending.filter((pgno) => pgno * pageSize > from)).size * pageSize
   }
 
   /** Makes a write that was refused complete nothing. Its bytes exist, so this needs no space on the disk. */

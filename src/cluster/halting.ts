@@ -69,7 +69,7 @@ export class Halting {
         if (position(database) === undefined) await peer.makeDatabase(database)
         return this.#exchange.lend(database, limitMs)
       },
-      apply: (database, bytes) => peer.apply(database, bytes),
+      apply: (database, transaction) => peer.apply(database, transaction.parts()),
     })
     this.#borrowed = new BorrowedLocks({
       ...{ clock, position },

@@ -148,7 +148,7 @@ export class DatabaseSender {
     if (posEquals(known, pos)) return "nothing"
     if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
     const isBehind = known.txid < pos.txid
-    const next = isBehind ? this.#findRecent(slot, known) : undefined
+    const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
     const sent =
@@ -183,10 +183,13 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "head", txid, database })
   }
 
-  /** The transaction that follows on `known`, if it is one of the last. */
-  #findRecent(slot: Slot, known: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
+  /** The transaction that follows on `known` and leads to `target`, if it is one of the last. */
+  #findRecent(slot: Slot, known: Pos, target: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
     const bytes = this.#context.recent?.find(slot, known.txid + 1n)
-    return bytes === undefined || known.txid === 0n ? undefined : following(bytes, known)
+    if (bytes === undefined || known.txid === 0n) return undefined
+    const file = following(bytes, known)
+    const isElsewhere = file?.pos.txid === target.txid && !posEquals(file.pos, target)
+    return isElsewhere ? undefined : file
   }
 
   async #sendBytes(database: string, file: { bytes: Uint8Array; pos: Pos }): Promise<Pos> {
@@ -289,9 +292,21 @@ export class DatabaseSender {
     this.#wants.resume = undefined
     const snapshot = this.#context.parked?.take(point)
     if (snapshot === undefined) return undefined
+    if (!this.#isOurs(name, snapshot.pos)) {
+      await snapshot.end()
+      return undefined
+    }
     log.info("resuming snapshot", { db: name, pos: formatPos(snapshot.pos), offset: point.offset })
     await this.#writer.frame({ type: "resuming", ...point })
     return snapshot
+  }
+
+  /** Whether our history has been there: it may be that of an earlier term of this node. */
+  #isOurs(name: string, pos: Pos): boolean {
+    const { positions, dataDir } = this.#context
+    const slot = positions.find(name)
+    if (slot === undefined) return false
+    return ancestryOf(dataDir, name, pos, positions.read(slot).pos) === "same"
   }
 
   /** The replica has gone, and may come back. */

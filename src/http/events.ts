@@ -8,6 +8,7 @@
  * A listener that does not read is cut off: what waits for it is bounded.
  */
 import type { ServerResponse } from "node:http"
+import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Positions, Slot } from "../store/positions.ts"
@@ -18,6 +19,8 @@ const log = logger("events")
 
 /** Bytes that may wait for one listener: some 1500 events. */
 const WAITING_SIZE_MAX = 256 * 1024
+
+const LISTENER_COUNT_MAX = 256
 
 /** Transactions of one database that are looked up in one go; of a longer bunch only the last ones are told. */
 const CATCH_UP_COUNT_MAX = 1000
@@ -45,6 +48,10 @@ export class EventFeed {
 
   handle(response: ServerResponse, url: URL): void {
     checkQuery(url, [])
+    if (this.#listeners.size >= LISTENER_COUNT_MAX) {
+      const problem = `${LISTENER_COUNT_MAX} others do, try again later`
+      throw new LitefsError("unavailable", `Cannot listen for events: ${problem}`)
+    }
     if (this.#listeners.size === 0) this.#start()
     else this.positionsChanged() // what has happened before is not for this one
     this.#listeners.add(response)

@@ -6,6 +6,7 @@ import { Errno, SysError } from "../sys/errno.ts"
 const ERRNO: Record<ErrorCode, number> = {
   usage: Errno.EINVAL,
   unauthorized: Errno.EACCES,
+  forbidden: Errno.EACCES,
   "not-found": Errno.ENOENT,
   "name-invalid": Errno.EACCES,
   "read-only-replica": Errno.EROFS,

@@ -52,7 +52,7 @@ export interface FsCalls {
   freeze(given: { snapshot: number; database: string }): FrozenState | undefined
   /** The last transaction of which everything is in the database file. */
   "written-txid"(given: { database: string }): Txid | undefined
-  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are. */
+  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
   shut(): void
   /** Becomes a replica: gives up everything. */
   "hand-over"(): readonly DatabaseHandover[]
@@ -86,6 +86,8 @@ export type FsMessage =
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
   /** The database was dropped, and nothing is kept of it but that: it need not be known any more. */
   | { readonly type: "retire"; readonly database: string }
   /** On the primary: whether another node waits for its clients to end their write transactions. */

@@ -199,7 +199,8 @@ export class MountedDatabases {
 
   /** On a replica: the daemon has removed the file of the database. */
   fileRemoved(name: string): void {
-    this.find(name)?.database.close() // it may be open though nobody has looked the name up
+    // Also of a name that the kernel has forgotten: the next file of it is another one.
+    this.find(name)?.database.close()
     const entry = this.#entries.named(name)
     if (entry !== undefined) this.#entries.removeName(entry)
   }

@@ -15,8 +15,9 @@ import { FsWorker } from "../mount/fs-worker.ts"
 import { PeerWorker } from "../peer/peer-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
-import { cloneDevice, type Mount, mountFuse, unmount } from "../sys/mount.ts"
+import { abortMount, cloneDevice, type Mount, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
 import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"
@@ -47,6 +48,11 @@ export class Threads {
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
   #mount: Mount | undefined
+  /** The fs thread has a table of descriptors of its own, and those of the mount are in that alone. */
+  #isOwnedByThread = false
+  #notifier: Fd | undefined
+  /** Of the mount, as in /proc/self/mountinfo. */
+  #mountDevice: string | undefined
 
   constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
     const { databases, halting, fail } = context
@@ -75,7 +81,10 @@ export class Threads {
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
       refused,
-      failed: fail,
+      failed: (error) => {
+        this.#abort()
+        fail(error)
+      },
     })
   }
 
@@ -127,15 +136,35 @@ export class Threads {
     const { options, dataDir } = this.#context
     const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
+    this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
     rememberMount(dataDir, fuseDir)
+  }
+
+  /**
+   * Nobody answers the mount any more. Who waits for it gets an error, or it could neither be stopped nor killed: the
+   * command, and the peer thread.
+   */
+  #abort(): void {
+    if (this.#mountDevice === undefined) return
+    log.error("the mount has failed, whoever uses it gets errors")
+    const device = this.#isOwnedByThread ? undefined : this.#mount?.device
+    const descriptors = [device, this.#notifier].filter((fd) => fd !== undefined)
+    abortMount(this.#context.options.fuseDir, this.#mountDevice, descriptors)
   }
 
   async serve(): Promise<void> {
     const mount = must(this.#mount, "mount")
     const notifier = cloneDevice(mount.device)
-    await this.fs.serve(mount, [notifier])
+    this.#notifier = notifier
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
     this.peer.mounted(notifier)
     this.#mounted.resolve()
+  }
+
+  /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
+  measure(): void {
+    this.fs.measure()
+    this.peer.measure()
   }
 
   async unmount(): Promise<void> {

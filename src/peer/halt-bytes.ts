@@ -13,7 +13,8 @@ import { join } from "node:path"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { FsMessage } from "../mount/messages.ts"
-import { closeFile, type Fd, O_RDWR, openFile } from "../sys/file.ts"
+import { closeFile, type Fd, O_RDWR } from "../sys/file.ts"
+import { openOwnFile } from "../sys/file-access.ts"
 import { isAwaited, isLockedByOther, lockedName, tryLock, unlock } from "../sys/locks.ts"
 
 const POLL_MS = 10
@@ -56,7 +57,7 @@ export class HaltBytes {
   async hold(database: string): Promise<void> {
     const { fuseDir, clock, signal } = this.#context
     readLocks() // where this fails nothing is granted
-    const fd = openFile("mount:open", join(fuseDir, `${database}-lock`), O_RDWR)
+    const fd = openOwnFile("mount:open", join(fuseDir, `${database}-lock`), O_RDWR)
     try {
       const endMs = clock.monotonicMs() + HOLD_MS_MAX
       while (!tryLockWhole(fd)) {

@@ -21,6 +21,7 @@ export interface PeerThreadOptions {
   readonly hostname: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
   readonly isPrimary: boolean
   readonly databases: readonly string[] | undefined // that a replica has, as patterns; undefined for all
   readonly nodeId: bigint
@@ -128,6 +129,8 @@ export type PeerCommand =
   | { readonly type: "unlock-writes"; readonly lock: number }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
   /** Make files for transactions, as many as are wanted. */
   | { readonly type: "make-spares" }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */

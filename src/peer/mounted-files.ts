@@ -22,6 +22,7 @@ import {
   writeAt,
 } from "../sys/file.ts"
 import { openOwnFile } from "../sys/file-access.ts"
+import { inodeAt } from "../sys/inode.ts"
 import { describeProcess } from "../sys/process.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
@@ -78,6 +79,7 @@ export class MountedFiles {
   #shm: Fd | undefined
   #wal: Fd | undefined
   #walNodeId = 0
+  #shmNodeId = 0
 
   constructor({ name, fuseDir, clock, log, signal }: MountedFilesContext) {
     this.#name = name
@@ -111,6 +113,23 @@ export class MountedFiles {
     return this.#shm !== undefined
   }
 
+  /**
+   * Whether clients find by their names what is attached in WAL mode. As long as SHARED is held nobody takes the names
+   * away who follows SQLite's protocol; for who does not, clients see nothing of what is written here.
+   */
+  get areNamed(): boolean {
+    return (
+      this.nodeOf("-wal") === this.#walNodeId &&
+      this.nodeOf("-shm") === this.#shmNodeId &&
+      this.nodeOf("") === this.#nodeId
+    )
+  }
+
+  /** The kernel's node of the file that has the name now. */
+  nodeOf(suffix: "" | "-wal" | "-shm"): number | undefined {
+    return inodeAt("mount:stat", this.#path(suffix))
+  }
+
   /** The wal-index. It is attached in WAL mode. */
   get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
     const shm = must(this.#shm, "wal-index")
@@ -142,6 +161,7 @@ export class MountedFiles {
       throw error
     }
     this.#shm = shm
+    this.#shmNodeId = nodeIdOf(shm)
     return true
   }
 
@@ -164,7 +184,7 @@ export class MountedFiles {
   }
 
   #leaveWalMode(): void {
-    if (this.#shm === undefined) return
+    if (this.#shm === undefined && this.#wal === undefined) return
     this.#closeWal()
     if (this.#database !== undefined) access.releaseFile(this.#database)
   }

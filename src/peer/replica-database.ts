@@ -25,7 +25,8 @@ import type { Logger } from "../lib/log.ts"
 import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
-import { isSnapshot } from "../ltx/header.ts"
+import { growthProblem } from "../ltx/growth.ts"
+import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import {
@@ -37,10 +38,11 @@ import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { readBytesAt, unlinkFile } from "../sys/file.ts"
-import type { Application, Applier } from "./applier.ts"
+import type { Application, Applier, Changes } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
+import type { PageSums } from "./page-sums.ts"
 
 export interface ReplicaDatabaseContext {
   readonly dataDir: DataDir
@@ -78,6 +80,15 @@ export class ReplicaDatabase {
   #applier: Applier
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
+  /** What snapshots that are being sent have to know. */
+  readonly #changes: Changes = {
+    overwriting: (offset, size) => {
+      for (const view of this.#views) view.saveRange(offset, size)
+    },
+    loseWal: () => {
+      for (const view of this.#views) view.loseWal()
+    },
+  }
   #unfinished: Takeover | undefined
   #disguise = 0
   /** Applies a transaction that is in the log, and perhaps not in the database. */
@@ -109,7 +120,10 @@ export class ReplicaDatabase {
     if (this.#state.commit === 0) return undefined
     const wal = this.#context.dataDir.file(this.name, "wal")
     const { frames } = this.#applier
-    const files = { database: this.#file, wal, walDisguise: this.#disguise }
+    const files = {
+      ...{ database: this.#file, wal, walDisguise: this.#disguise },
+      closed: () => wal.close(),
+    }
     const view = new FrozenView(this.#state, frames, files, sidePath)
     this.#views.add(view)
     return view
@@ -129,8 +143,14 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
+  /** After handOver(), or when another one takes its place. Nothing more is done with it but thaw(). */
+  close(): void {
+    this.#applier.close()
+    this.#file.close()
+  }
+
   /**
-   * For the thread that captures transactions from here on. What is open in the mount stays so until detach(): it
+   * For the thread that captures transactions from here on. What is open in the mount stays so until close(): it
    * keeps clients from taking the WAL away.
    */
   handOver(): DatabaseHandover {
@@ -153,9 +173,10 @@ export class ReplicaDatabase {
     }
   }
 
-  /** Tries again what could not be applied when it came. */
+  /** Tries again what could not be applied when it came, and has clients see all that was applied. */
   async applyRest(): Promise<void> {
     await this.#unapplied?.()
+    await this.#applier.rejoin(this.#changes)
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -193,12 +214,7 @@ export class ReplicaDatabase {
       readPages: (take) => incoming.read({ page: take }),
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
-      overwriting: (offset, size) => {
-        for (const view of this.#views) view.saveRange(offset, size)
-      },
-      loseWal: () => {
-        for (const view of this.#views) view.loseWal()
-      },
+      ...this.#changes,
       publish,
     }
     this.#unapplied = () => {
@@ -243,6 +259,7 @@ export class ReplicaDatabase {
       )
     }
     const isWhole = isSnapshot(header) || header.pageSize !== this.#state.pageSize
+    this.#checkGrowth(header, sums, isWhole ? 0 : this.#state.commit)
     const checksum = new ChecksumAccumulator()
     if (isWhole) checksum.reset()
     else checksum.reset(pos.checksum)
@@ -261,6 +278,14 @@ export class ReplicaDatabase {
       "damaged",
       `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${this.name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
     )
+  }
+
+  #checkGrowth({ pageSize, commit, maxTxid }: LtxHeader, sums: PageSums, before: number): void {
+    const writtenSize = () => sums.countBeyond(before) * pageSize
+    const problem = growthProblem({ pageSize, before, commit, writtenSize })
+    if (problem === undefined) return
+    const message = `Cannot apply TXID ${formatTxid(maxTxid)} to "${this.name}": ${problem}`
+    throw new LitefsError("damaged", message)
   }
 
   /** What the database will be, without a way back: the transaction is stored and in place. */
@@ -405,8 +430,7 @@ export class ReplicaDatabase {
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.clear()
-    this.#applier.detach()
-    this.#file.close()
+    this.close()
     this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }

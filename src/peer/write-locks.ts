@@ -114,12 +114,17 @@ export class WriteLocks {
 
   async #acquireWrite(name: string): Promise<void> {
     const { directory } = this.#options
+    this.#checkHeld()
     const shm = openOwnFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
     this.#files.push(shm)
     const holder = () => access.holderOfWal(shm)
     await this.#until(name, () => access.tryShareWalIndex(shm), holder)
     await this.#until(name, () => access.tryLockWrite(shm), holder)
     this.#withWrite.add(name)
+  }
+
+  #checkHeld(): void {
+    if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
   }
 
   async #until(
@@ -129,7 +134,7 @@ export class WriteLocks {
   ): Promise<void> {
     const { clock, limitMs, signal, hostname } = this.#options
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
-      if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+      this.#checkHeld()
       if (attempt()) return
       if (clock.monotonicMs() > this.#deadlineMs) {
         const process = describeProcess(holder())

@@ -22,6 +22,7 @@ import {
   segmentPath,
 } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../store/ltx-directory.ts"
 import {
   listDirectory,
@@ -56,7 +57,8 @@ export function placementsOf(
   dataDir: DataDir,
   records: readonly LogRecord[] = readCommitLog(dataDir.root),
 ): Placement[] {
-  return placeRecords(dataDir, records).map((placement) => {
+  const good = records.filter(({ ltx }) => isLtx(ltx))
+  return placeRecords(dataDir, good).map((placement) => {
     if (placement.foreign.length === 0) return placement
     const kept = keptDirectories(dataDir, placement.database)
     const foreign = placement.foreign.filter((record) => !kept.some((path) => isIn(path, record)))
@@ -145,13 +147,22 @@ function pathIn(directory: string, { txid }: LogRecord): string {
 export function readCommitLog(root: string): LogRecord[] {
   const segments: LogRecord[][] = []
   for (let index = 0; index < SEGMENT_COUNT; index++) {
-    const bytes = readWhole("log:read", segmentPath(root, index))
+    const path = segmentPath(root, index)
+    // A node reads its log at each change of its role, when it is empty: that is much memory for nothing.
+    const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
     if (bytes !== undefined) segments.push(readSegment(bytes))
   }
   return segments
     .filter((records) => records.length > 0)
     .sort((a, b) => Number((a[0] as LogRecord).sequence - (b[0] as LogRecord).sequence))
     .flat()
+}
+
+function hasRecord(path: string): boolean {
+  using file = FileSource.open(path)
+  const magic = new Uint8Array(4)
+  if (file === undefined || file.readAt(0, magic) < magic.length) return false
+  return new DataView(magic.buffer).getUint32(0, true) === RECORD_MAGIC
 }
 
 /** The records from the start of a segment as far as they follow on each other, in one run of a node. */
@@ -171,14 +182,33 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     const run = view.getUint32(offset + RUN_OFFSET, true)
     if (before !== undefined && (sequence !== before.sequence + 1n || run !== before.run)) break
     const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
+    const database = new TextDecoder().decode(name)
+    const ltx = bytes.subarray(offset + start, offset + size)
+    if (leadsElsewhere(database)) break // no node of ours has written it
     records.push({
       sequence,
       run,
-      database: new TextDecoder().decode(name),
+      database,
       txid: view.getBigUint64(offset + 24, true),
-      ltx: bytes.subarray(offset + start, offset + size),
+      ltx,
     })
     offset += roundUp(size)
   }
   return records
+}
+
+/** Whether it cannot be the name of a directory of ours. */
+function leadsElsewhere(name: string): boolean {
+  return name === "" || name === "." || name === ".." || /[/\0]/.test(name)
+}
+
+/** By its header and its trailer: what is between them has the checksum of the record. Others no node has written. */
+function isLtx(bytes: Uint8Array): boolean {
+  try {
+    stepOf(bytes)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
 }

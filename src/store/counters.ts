@@ -1,11 +1,12 @@
 /**
  * What the fs thread counts, in memory that the main thread reads when it is asked for metrics.
  *
- * Only the fs thread writes, so an increment is a load and a store, without a lock; a reader may miss the last one.
+ * Only one thread writes a word, so an increment is a load and a store, without a lock; a reader may miss the last one.
  * Numbers are doubles: whole up to 2^53, and an aligned one is never seen half written.
  *
  *   0…63    requests of the kernel, by opcode
  *   64…95   histogram of the time that a transaction took to become durable
+ *   93…95   size of the JavaScript heap of the fs thread and of the peer thread, when it was last asked for, bytes
  *   96…     per database, by slot: COLUMNS
  */
 import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
@@ -13,6 +14,7 @@ import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
 export const OPCODE_COUNT = 64
 const HISTOGRAM_START = OPCODE_COUNT
+const HEAP_START = 93
 const SLOT_START = 96
 
 /** What is counted of each database. */
@@ -28,6 +30,9 @@ export const Column = {
 const COLUMN_COUNT = 6
 
 export type Column = (typeof Column)[keyof typeof Column]
+
+/** Threads beside the main one, as their heaps are counted. */
+export const HeapOf = { fs: 0, peer: 1 } as const
 
 export class Counters {
   readonly memory: SharedArrayBuffer
@@ -45,6 +50,15 @@ export class Counters {
     this.requests = this.#words.subarray(0, OPCODE_COUNT)
     const histogram = this.#words.subarray(HISTOGRAM_START, HISTOGRAM_START + HISTOGRAM_WORDS)
     this.commitTime = new Histogram(histogram)
+  }
+
+  /** Of the thread that calls. */
+  measureHeap(thread: keyof typeof HeapOf): void {
+    this.#words[HEAP_START + HeapOf[thread]] = process.memoryUsage().heapUsed
+  }
+
+  heapSize(thread: keyof typeof HeapOf): number {
+    return this.#words[HEAP_START + HeapOf[thread]] as number
   }
 
   add(slot: Slot, column: Column, count: number): void {

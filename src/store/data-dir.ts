@@ -14,6 +14,7 @@
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
+ *   <root>/import/body-<number>                        large bodies of requests (http/spool.ts)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/mounted                                     the device of the mount, while it may be in use
  *   <root>/owners                                      SQLite's files have the owners that clients chose
@@ -204,6 +205,11 @@ export class DataDir {
 
   importSumsPath(file: number): string {
     return `${this.importPath(file)}.sums`
+  }
+
+  /** The body of a request, as long as that takes. */
+  spoolPath(number: number): string {
+    return `${join(this.root, "import", "body")}-${number}`
   }
 
   /** The database file that it has replaced. */

@@ -8,9 +8,11 @@ import { faults } from "./faults.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
+import { makeRoom, refillSpares } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
 export const O_RDONLY = 0
+export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_ACCMODE = 3
 export const O_CREAT = 0o100
@@ -21,6 +23,13 @@ const O_CLOEXEC = 0o2000000
 
 export type Fd = number
 
+/** What the calling thread has opened: each has its own copy of this module. */
+const opened = new Set<Fd>()
+
+export function isOwnFile(fd: Fd): boolean {
+  return opened.has(fd)
+}
+
 /** Files that are made are for nobody else, unless `mode` says so; the umask applies. */
 export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
   const fault = faults?.check(op) ?? 0
@@ -30,10 +39,12 @@ export function openFile(op: string, path: string, flags: number, mode = 0o600):
     const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
     const error = fd < 0 ? errno() : 0
     if (error === 0) {
+      opened.add(fd)
       if (trace !== undefined) traceOpen(fd, path, flags, isNew)
       return fd
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `open "${path}"`)
+    if (error === Errno.EINTR || makeRoom(op, error)) continue
+    throw new SysError(error, op, `open "${path}"`)
   }
 }
 
@@ -54,7 +65,19 @@ export function openIfExists(op: string, path: string, flags: number): Fd | unde
 }
 
 export function closeFile(fd: Fd): void {
+  opened.delete(fd)
   if (fd >= 0) libc.close(fd)
+  refillSpares()
+}
+
+/** What is made of a file that was opened just now. When that fails nobody has the file, and it is closed. */
+export function closedOnError<T>(fd: Fd, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    closeFile(fd)
+    throw error
+  }
 }
 
 /** Reads up to `size` bytes at `offset` to `address`; fewer only at the end of the file. */

@@ -54,6 +54,7 @@ const { symbols } = dlopen(LIBC, {
   getgid: { args: [], returns: "u32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
+  dup2: { args: ["i32", "i32"], returns: "i32" },
   posix_fadvise: {
     args: ["i32", FFIType.i64_fast, FFIType.i64_fast, "i32"],
     returns: "i32",
@@ -147,6 +148,7 @@ interface Libc {
   getgid(): number
   ioctl(fd: number, request: number, argument: number): number
   unshare(flags: number): number
+  dup2(fd: number, to: number): number
   waitid(kind: number, id: number, into: number, options: number): number
   statx(dirFd: number, path: number, flags: number, mask: number, into: number): number
   gettid(): number

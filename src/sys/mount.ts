@@ -8,7 +8,17 @@ import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
-import { closeFile, type Fd, fileSystemStatus, O_PATH, O_RDONLY, O_RDWR, openFile } from "./file.ts"
+import {
+  closeFile,
+  type Fd,
+  fileSystemStatus,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  openFile,
+  writeBytesAt,
+} from "./file.ts"
 import { accessAt, type FileAccess } from "./file-access.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
@@ -290,6 +300,37 @@ function abortConnection(directory: string): void {
   const fd = openFile("fuse:open", directory, O_PATH)
   libc.umount2(pathAddress(directory), MNT_FORCE)
   closeFile(fd)
+}
+
+/**
+ * Everybody who waits for an answer of the mount, or asks from here on, gets an error. `device` is that of its entry,
+ * since the directory may have another mount by now; `descriptors` are those of /dev/fuse that this thread knows of.
+ * They go on as numbers, since other threads may use them. Does not throw: there are three ways, one of which works.
+ */
+export function abortMount(directory: string, device: string, descriptors: readonly Fd[]): void {
+  attempt(() => {
+    const number = device.slice(device.indexOf(":") + 1)
+    const fd = openFile("fuse:abort", `/sys/fs/fuse/connections/${number}/abort`, O_WRONLY)
+    writeBytesAt("fuse:abort", fd, new Uint8Array([0x31]), 0)
+    closeFile(fd)
+  })
+  attempt(() => {
+    if (userId() === 0 && mountsAt(directory).at(-1)?.device === device) abortConnection(directory)
+  })
+  attempt(() => {
+    // The kernel aborts it when the last descriptor is gone; that of the fs thread goes with the thread.
+    const nothing = openFile("fuse:abort", "/dev/null", O_RDWR)
+    for (const fd of descriptors) libc.dup2(nothing, fd)
+    closeFile(nothing)
+  })
+}
+
+function attempt(way: () => void): void {
+  try {
+    way()
+  } catch {
+    // Another one works.
+  }
 }
 
 /** A daemon that is alive but busy has this long to show it. */

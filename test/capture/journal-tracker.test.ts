@@ -31,6 +31,27 @@ describe("JournalTracker", () => {
     expect(journal.isActive).toBe(true)
   })
 
+  test.each([0, 1, 3, 513, 98_304, 2 ** 31])(
+    "JournalTracker knows no page size when the journal says %d",
+    (pageSize) => {
+      const bytes = header(true)
+      new DataView(bytes.buffer).setUint32(24, pageSize)
+      const journal = new JournalTracker()
+      journal.journalWritten(0, 512, bytes)
+      expect([journal.isActive, journal.pageSize]).toEqual([true, 0])
+    },
+  )
+
+  test("JournalTracker counts what was written, in pages", () => {
+    const journal = new JournalTracker()
+    journal.databaseWritten(0, 100, 4096)
+    journal.databaseWritten(8192, 8192, 4096)
+    journal.databaseWritten(8192, 4096, 4096)
+    expect([0, 4096, 12_288, 99_999].map((from) => journal.writtenSize(from))).toEqual([
+      12_288, 8192, 4096, 0,
+    ])
+  })
+
   test.each([
     ["28 zeros at the start", 0, new Uint8Array(28), true],
     ["a sector of zeros", 0, new Uint8Array(512), false],

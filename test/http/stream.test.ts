@@ -795,7 +795,9 @@ describe("handleStream()", () => {
     const socket = connect(port, "127.0.0.1")
     socket.on("error", () => {})
     socket.pause()
-    socket.write(`POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    socket.write(
+      `POST /stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`,
+    )
     socket.write(body)
     const logged = (text: string) => fixture.log.lines.some((line) => line.includes(text))
     while (!logged("replica connected")) await new Promise(setImmediate)

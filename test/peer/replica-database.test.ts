@@ -51,7 +51,7 @@ class Fixture implements Disposable {
         makeApplier: () => ({
           ...idleApplier,
           apply: async (application) => this.#apply(application),
-          detach: () => this.events.push("detach"),
+          close: () => this.events.push("close"),
           dropped: () => this.events.push("forget"),
         }),
         switchFiles: async ({ name: _, ...files }) => {
@@ -164,7 +164,7 @@ describe("ReplicaDatabase", () => {
       expect(fixture.published?.sums.total).toBe(imageChecksum(image, PAGE_SIZE))
     }
     expect(fixture.ltxNames.length).toBe(25)
-    expect(fixture.events.filter((event) => event !== "detach").slice(0, 4)).toEqual([
+    expect(fixture.events.filter((event) => event !== "close").slice(0, 4)).toEqual([
       "switch",
       "publish 1",
       "apply",
@@ -336,11 +336,11 @@ describe("ReplicaDatabase", () => {
     await fixture.accept(fixture.fileTo(imageOf(2)))
     await fixture.accept(fixture.fileTo(new Uint8Array(0)))
     expect(fixture.events.slice(1)).toEqual([
-      "detach",
+      "close",
       "publish 1",
       "publish 2",
       "forget",
-      "detach",
+      "close",
       "dropped",
     ])
     expect(existsSync(fixture.dataDir.path("app.db", "database"))).toBe(false)
