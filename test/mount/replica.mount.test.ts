@@ -89,7 +89,8 @@ test.skipIf(!canMount)(
     await long.exec("begin")
     expect(await long.value("select count(*) from t")).toBe(1)
     sqlite3(primary, "a.db", "insert into t values(2)")
-    await replica.logged(/msg="waiting for readers to write the database"/)
+    const complaint = `msg="waiting for readers to write the database" db=a.db process="${long.pid} (node)"`
+    await replica.logged(new RegExp(complaint.replace(/[()]/g, "\\$&")))
     expect(sqlite3(replica, "a.db", ".timeout 10000\nselect count(*) from t")).toBe("1")
     expect(pos(replica, "a.db")).toBe(before)
     await long.exec("commit")
