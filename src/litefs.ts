@@ -210,7 +210,10 @@ export class LiteFS {
     const lag = SharedLag.create(false)
     const threads = new Threads(
       { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      { options, dataDir, access, databases, lag, halting: () => halting, fail },
+      {
+        ...{ options, dataDir, access, databases, lag, fail, isCandidate: node.isCandidate },
+        halting: () => halting,
+      },
     )
     this.#threads = threads
     const { fs, peer } = threads

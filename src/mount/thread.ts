@@ -123,6 +123,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
     onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
+    readOnlyOpens: options.readOnlyOpens,
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
@@ -139,6 +140,9 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       giveBack: (database) => {
         tell({ type: "give-back", database, user: "flock", isUnused: false })
       },
+      hold: (database) => tell({ type: "hold-lock-file", database }),
+      granted: (database, isGranted) => tell({ type: "lock-file-granted", database, isGranted }),
+      letGo: (database) => tell({ type: "let-lock-file-go", database }),
     },
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
@@ -390,6 +394,12 @@ function handleMessage(message: FsMessage): void {
       return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
+    case "lock-file-held":
+      return directory.haltBytes?.held(message.database, message.isHeld)
+    case "lock-file-wanted":
+      return directory.haltBytes?.wanted(message.database)
+    case "lock-file-unwanted":
+      return directory.haltBytes?.unwanted(message.database)
     case "writer-answer":
       return databases.find(message.database)?.borrowAnswered(message.code, message.isLate)
     case "published":
