@@ -98,7 +98,9 @@ async function until([program, ...args]: readonly string[], word?: string): Prom
   }
   child.stdout.on("data", take)
   child.stderr.on("data", take)
-  child.once("exit", () => reject(new Error(`Cannot measure ${program} ${args.join(" ")}: ${text}`)))
+  child.once("exit", () =>
+    reject(new Error(`Cannot measure ${program} ${args.join(" ")}: ${text}`)),
+  )
   return promise
 }
 
@@ -126,7 +128,8 @@ function cpuMsOf(pid: number): number {
 
 function memoryOf(pid: number): Memory {
   const status = readFileSync(`/proc/${pid}/status`, "utf8")
-  const mb = (key: string) => (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6
+  const mb = (key: string) =>
+    (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6
   return { resident: mb("VmRSS"), own: mb("RssAnon") + mb("RssShmem") }
 }
 
@@ -145,7 +148,14 @@ function buildFloor(): string {
   )
   const outfile = join(directory, "floor")
   const flags = ["--compile", "--minify", "--bytecode", "--format=esm", `--root=${directory}`]
-  const built = Bun.spawnSync([process.execPath, "build", ...flags, `--outfile=${outfile}`, main, thread])
+  const built = Bun.spawnSync([
+    process.execPath,
+    "build",
+    ...flags,
+    `--outfile=${outfile}`,
+    main,
+    thread,
+  ])
   if (built.exitCode !== 0) throw new Error(`Cannot build the bare runtime: ${built.stderr}`)
   return outfile
 }
@@ -170,7 +180,10 @@ function report(): void {
 }
 
 function sorted(of: readonly Sample[], key: keyof Sample): number[] {
-  return of.map((sample) => sample[key]).filter((ms) => !Number.isNaN(ms)).sort((a, b) => a - b)
+  return of
+    .map((sample) => sample[key])
+    .filter((ms) => !Number.isNaN(ms))
+    .sort((a, b) => a - b)
 }
 
 function median(of: readonly Sample[], key: keyof Sample): number {

@@ -5,6 +5,9 @@ import { promisify } from "node:util"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
 import { systemClock } from "./lib/clock.ts"
+import { NodeWorkers } from "./workers.ts"
+
+let workers: NodeWorkers | undefined
 
 const code = await run(process.argv.slice(2), {
   env: process.env,
@@ -16,9 +19,12 @@ const code = await run(process.argv.slice(2), {
   writeStdout: (bytes) => writeAll(1, bytes),
   clock: systemClock,
   events: processEvents,
-  // Loaded when needed, so that `litefs --help` is quick.
-  openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options),
+  // Loaded when needed, so that other commands are quick; and then by all threads at the same time.
+  expectNode: () => {
+    workers = new NodeWorkers()
+  },
   recoverStaleMount: async (options) => (await import("./litefs.ts")).LiteFS.recoverMount(options),
+  openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options, workers),
 })
 process.exit(code)
 

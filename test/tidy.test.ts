@@ -10,6 +10,7 @@ import { join } from "node:path"
 const LAYERS = [
   ["main"],
   ["litefs"],
+  ["workers"],
   ["cli", "node"],
   ["config"],
   ["proxy"],
