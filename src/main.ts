@@ -1,6 +1,5 @@
 /** Arguments in, exit code out. Nothing else ends the process. */
 import { write, writeSync } from "node:fs"
-import { isatty } from "node:tty"
 import { promisify } from "node:util"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
@@ -13,7 +12,10 @@ const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
-  isTerminal: isatty(2),
+  // Asked by few, and slow to load.
+  get isTerminal() {
+    return process.getBuiltinModule("node:tty").isatty(2)
+  },
   isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: (bytes) => writeAll(1, bytes),

@@ -30,9 +30,10 @@
  * Numbers are little endian. Sequence, run and CRC tell a record from what was left behind it before. A
  * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
  */
-import { randomBytes } from "node:crypto"
+
 import { assert } from "../lib/assert.ts"
 import { Crc64 } from "../lib/crc64.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd, syncData, syncFileSystem, writeAt } from "../sys/file.ts"
 import { allocate, type Region } from "../sys/memory.ts"

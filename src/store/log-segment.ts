@@ -9,11 +9,9 @@
  * So a segment that has its name is whole, and its name stays. What a crash leaves under the other name is replaced.
  */
 import { join } from "node:path"
-import { AsyncFile, removeFile, renameDurably } from "../sys/async-file.ts"
 import {
   closedOnError,
   type Fd,
-  fileExists,
   O_CREAT,
   O_RDWR,
   openFile,
@@ -27,9 +25,6 @@ export const SEGMENT_COUNT = 2
 export const SEGMENT_SIZE = 8 * 1024 * 1024
 
 const ZEROS_SIZE = 65536
-/** So much is written between two looks at whether to go on. */
-const PART_SIZE = 1024 * 1024
-
 export function segmentPath(root: string, index: number): string {
   return join(root, `commit-log.${index}`)
 }
@@ -52,45 +47,4 @@ export function openSegment(root: string, index: number, isMade: boolean): Fd | 
     syncFile("log:prepare-fsync", fd)
     return fd
   })
-}
-
-/**
- * Makes a segment where there is none, by a thread that must not wait for the disk. Nothing is left of one that cannot
- * be made, or that is no longer wanted: then the result is false. One at a time.
- */
-export async function prepareSegment(
-  root: string,
-  index: number,
-  isWanted: () => boolean,
-): Promise<boolean> {
-  const path = segmentPath(root, index)
-  if (fileExists("log:look", path)) return true
-  const made = `${path}.tmp`
-  await removeFile("log:prepare-remove", made)
-  try {
-    if (!(await writeZeros(made, isWanted))) {
-      await removeFile("log:prepare-remove", made)
-      return false
-    }
-    await renameDurably("log:prepare", made, path)
-    return true
-  } catch (error) {
-    await removeFile("log:prepare-remove", made).catch(() => {}) // the next attempt does
-    throw error
-  }
-}
-
-async function writeZeros(path: string, isWanted: () => boolean): Promise<boolean> {
-  const file = await AsyncFile.create("log:prepare", path)
-  try {
-    const zeros = new Uint8Array(PART_SIZE)
-    for (let size = 0; size < SEGMENT_SIZE; size += PART_SIZE) {
-      if (!isWanted()) return false
-      await file.append(zeros)
-    }
-    await file.sync()
-    return true
-  } finally {
-    await file.close()
-  }
 }
