@@ -43,10 +43,14 @@ import { ProxyServer } from "./proxy/proxy-server.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { closeFile } from "./sys/file.ts"
+import { dropProgramPages } from "./sys/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
 
 const log = logger("litefs")
+
+/** What only the start needed is not needed any more. */
+const STARTED_MS = 2000
 
 /** For each part of the node to end: longer than an honest one takes. */
 const PART_MS_MAX = 10_000
@@ -355,6 +359,7 @@ export class LiteFS {
       http: `${httpAddr.host}:${port}`,
     })
 
+    this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
     const verifier = verify(believed, served)
     this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })
