@@ -12,6 +12,8 @@ export interface Claim {
   readonly commit: number // pages
   /** Of the database file, bytes; undefined when the new pages are elsewhere. */
   readonly fileSize?: number
+  /** Pages of the database file, where it may be longer than the database (SQLITE_FCNTL_CHUNK_SIZE). */
+  readonly roomForPages?: number
   /** How much was written of the database from there on, bytes. */
   writtenSize(from: number): number
 }
@@ -31,7 +33,8 @@ function problemOf(claim: Claim, history: History): string | undefined {
   if (fileSize !== undefined && commit > Math.ceil(fileSize / pageSize) + 1) {
     return `page 1 says that the database has ${commit} pages, and its file has ${fileSize} bytes`
   }
-  const before = pageSize === history.pageSize ? history.commit : 0
+  const known = pageSize === history.pageSize ? history.commit : 0
+  const before = Math.max(known, claim.roomForPages ?? 0)
   const writtenSize = () => claim.writtenSize(before * pageSize)
   return growthProblem({ pageSize, before, commit, writtenSize })
 }

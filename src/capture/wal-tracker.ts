@@ -484,8 +484,10 @@ export class WalTracker {
     const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
     for (const pgno of this.#pending) this.frames.add(pgno)
     try {
+      const roomForPages = Math.ceil(this.#database.size() / pageSize)
+      const claim = { pageSize, commit: said, roomForPages, writtenSize }
+      checkClaim(claim, this.#history, this.#log)
       const commit = said > this.#history.commit ? this.#trueCommit(said) : said
-      checkClaim({ pageSize, commit, writtenSize }, this.#history, this.#log)
       const isNew = this.#history.append({
         pageSize,
         commit,

@@ -156,7 +156,15 @@ function decode(path: string, bytes: Uint8Array): Content {
   return {
     id,
     record,
-    reached: reached as Reached | undefined,
+    reached: asReached(reached),
     unfenced: Array.isArray(unfenced) ? unfenced.filter((each) => typeof each === "string") : [],
   }
+}
+
+/** It is only where to ask first: one that cannot be read is done without. */
+function asReached(value: unknown): Reached | undefined {
+  const { id, url } = Object(value) as Record<string, unknown>
+  return typeof id === "string" && typeof url === "string" && URL.canParse(url)
+    ? { id, url }
+    : undefined
 }

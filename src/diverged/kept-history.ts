@@ -13,6 +13,7 @@
  */
 import { readFileSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
+import { isPageSize } from "../lib/page-size.ts"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { linkOrCopy } from "../store/link-or-copy.ts"
@@ -49,6 +50,8 @@ export interface KeptHistory {
 }
 
 const PART = ".part"
+/** SQLite's own limit. */
+const PAGE_COUNT_MAX = 0xfffffffe
 
 /** Gives the files of a database their second names. Returns the label. */
 export function keepHistory(
@@ -135,18 +138,22 @@ function readFacts(path: string): HistoryFacts | undefined {
     const primaryPos = parsePos(json.primary.pos)
     const keptMs = Date.parse(json.time)
     if (pos === undefined || primaryPos === undefined || Number.isNaN(keptMs)) return undefined
-    const { database, pageSize, commit, reason } = json
-    if (![pageSize, commit].every(Number.isInteger)) return undefined
-    const primary = { name: json.primary.name ?? undefined, pos: primaryPos }
-    return { database: String(database), pos, pageSize, commit, keptMs, reason, primary }
+    const { database, pageSize, commit } = json
+    const name = json.primary.name ?? undefined
+    if (!isPageSize(pageSize) || !Number.isInteger(commit) || commit < 0) return undefined
+    if (commit > PAGE_COUNT_MAX || typeof database !== "string") return undefined
+    const primary = { name: name === undefined ? undefined : String(name), pos: primaryPos }
+    return { database, pos, pageSize, commit, keptMs, reason: String(json.reason), primary }
   } catch {
     return undefined
   }
 }
 
 function sizeOfHistory(directory: string): number {
-  const ltx = new LtxDirectory(join(directory, "ltx"))
-  const paths = [join(directory, "database"), ...ltx.list().map(({ path }) => path)]
+  const ltx = join(directory, "ltx")
+  // Nothing removes it, but people.
+  const files = fileExists("diverged:look", ltx) ? new LtxDirectory(ltx).list() : []
+  const paths = [join(directory, "database"), ...files.map(({ path }) => path)]
   return paths.reduce((sum, path) => sum + sizeIfThere(path), 0)
 }
 

@@ -55,7 +55,8 @@ export function placementsOf(
   dataDir: DataDir,
   records: readonly LogRecord[] = readCommitLog(dataDir.root),
 ): Placement[] {
-  return placeRecords(dataDir, records).map((placement) => {
+  const good = records.filter(({ ltx }) => isLtx(ltx))
+  return placeRecords(dataDir, good).map((placement) => {
     if (placement.foreign.length === 0) return placement
     const kept = keptDirectories(dataDir, placement.database)
     const foreign = placement.foreign.filter((record) => !kept.some((path) => isIn(path, record)))
@@ -179,14 +180,33 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     const run = view.getUint32(offset + RUN_OFFSET, true)
     if (before !== undefined && (sequence !== before.sequence + 1n || run !== before.run)) break
     const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
+    const database = new TextDecoder().decode(name)
+    const ltx = bytes.subarray(offset + start, offset + size)
+    if (leadsElsewhere(database)) break // no node of ours has written it
     records.push({
       sequence,
       run,
-      database: new TextDecoder().decode(name),
+      database,
       txid: view.getBigUint64(offset + 24, true),
-      ltx: bytes.subarray(offset + start, offset + size),
+      ltx,
     })
     offset += roundUp(size)
   }
   return records
+}
+
+/** Whether it cannot be the name of a directory of ours. */
+function leadsElsewhere(name: string): boolean {
+  return name === "" || name === "." || name === ".." || /[/\0]/.test(name)
+}
+
+/** By its header and its trailer: what is between them has the checksum of the record. Others no node has written. */
+function isLtx(bytes: Uint8Array): boolean {
+  try {
+    stepOf(bytes)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
 }

@@ -33,6 +33,7 @@ import { clearUnkept, finishTakeover } from "../diverged/takeover.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { formatSize } from "../lib/size.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, posEquals } from "../ltx/pos.ts"
 import {
@@ -102,6 +103,9 @@ export function believed(databases: RecoveredDatabases): string[] {
 /** Which of the two it is, its frames alone do not tell. */
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
+/** What is made of a file of this size, bytes, takes long enough to say so before. */
+const LARGE_SIZE = 256 * 1024 * 1024
+
 const buffer = allocate(1 << 20)
 const sum = new Uint32Array(2)
 
@@ -297,6 +301,10 @@ function withoutLog(
       "damaged",
       `Cannot open database "${name}": its file is not a SQLite database and it has no LTX files`,
     )
+  }
+  if (database.size() > LARGE_SIZE) {
+    const size = formatSize(database.size())
+    log.info("making a first transaction of a database without history", { db: name, size })
   }
   const wal = dataDir.path(name, "wal")
   const all = { pageSize: header.pageSize }

@@ -249,6 +249,15 @@ describe("readConfig() refuses", () => {
     expect(errorOf(text)).toBe(problem)
   })
 
+  test.each([
+    [3000, "l.yml:3002 is not YAML: Unexpected token"],
+    [40_000, "l.yml is not YAML: Unexpected token"],
+  ])("a mistake after %d lines, in little time", (count, problem) => {
+    const startMs = performance.now()
+    expect(errorOf(`${"# x\n".repeat(count)}a: 1\n  b: 2\n${"c: 3\n".repeat(count)}`)).toBe(problem)
+    expect(performance.now() - startMs).toBeLessThan(3000)
+  })
+
   test("a lease of Consul, and says what to do instead", () => {
     expect(errorOf("lease:\n  type: consul\n  consul: {url: x}")).toBe(
       'lease.type (l.yml:2) is "consul", which LiteFS does without here: give one node type: static and ' +

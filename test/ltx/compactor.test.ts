@@ -173,6 +173,26 @@ describe("compactLtxFiles", () => {
     expect(() => compact(files)).toThrow(problem)
   })
 
+  /** The second file claims a checksum that the two do not lead to. */
+  const claiming = ltxFile({
+    header: { minTxid: 2n, preApplyChecksum: decodeLtxFile(one).trailer.postApplyChecksum },
+    pages: [page(1, 2)],
+    postApplyChecksum: 1n << 63n,
+  })
+  /** The second file makes the database larger, and leaves out a page. */
+  const gapped = ltxFile({
+    header: { minTxid: 2n, preApplyChecksum: decodeLtxFile(one).trailer.postApplyChecksum },
+    pages: [page(3, 2)],
+  })
+
+  test.each([
+    [claiming, "all pages together have checksum"],
+    [gapped, "page 2 of a snapshot is missing"],
+  ])("compactLtxFiles makes no snapshot that is none", (file, problem) => {
+    expect(() => compact([one, file])).toThrow(RangeError)
+    expect(() => compact([one, file])).toThrow(problem)
+  })
+
   test("compactLtxFiles needs a file", () => {
     expect(() => compact([])).toThrow("there are none")
   })
