@@ -34,6 +34,7 @@ const FLAGS = [
   "--compile",
   "--minify",
   "--bytecode",
+  "--splitting", // a command loads what it needs, and threads share the rest
   "--format=esm", // bytecode is CommonJS otherwise, which has no top-level await
   "--sourcemap=none",
   "--root=src", // fixes the paths of the workers inside the executable

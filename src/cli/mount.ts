@@ -45,6 +45,7 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   return await supervise({
     ...commands,
     open: async () => {
+      io.expectNode()
       await io.recoverStaleMount(options)
       await preflight(options)
       return io.openNode(options)
