@@ -33,6 +33,7 @@ import { FollowedPrimary } from "./node/followed-primary.ts"
 import { FullDisk } from "./node/full-disk.ts"
 import { LogSegments } from "./node/log-segments.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
+import { leadsTo } from "./node/own-address.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
 import { remarks } from "./node/remarks.ts"
 import { NodeRole } from "./node/role.ts"
@@ -381,6 +382,7 @@ export class LiteFS {
       clusterId: () => clusterId.value,
       hasDatabases: () => dataDir.databaseNames().length > 0,
       ask: (url) => others.ask(url),
+      leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
     })
     const isPrimary = nodeRole.begin()
     const believed = await threads.start(isPrimary, lease.id)

@@ -45,6 +45,7 @@ import {
 } from "../sys/file.ts"
 import { type FileAccess, giveAccess } from "../sys/file-access.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import { SUPER_JOURNAL } from "../wire/database-name.ts"
 import { BackedFile } from "./backed-file.ts"
 
 /** What a snapshot arrives as: the LTX file, and the database file that it makes. */
@@ -233,11 +234,12 @@ export class DataDir {
   }
 
   /** Names of the selected databases there is a directory for, sorted. */
+  /** The original keeps super-journals as if they were databases; these are left as they are. */
   databaseNames(): string[] {
     return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
-      .filter((name) => this.#databases.matches(name))
+      .filter((name) => this.#databases.matches(name) && !SUPER_JOURNAL.test(name))
       .sort()
   }
 
