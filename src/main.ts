@@ -2,10 +2,12 @@
 import { write, writeSync } from "node:fs"
 import { isatty } from "node:tty"
 import { promisify } from "node:util"
+import { restoreHiddenVariables } from "./cli/hidden-variables.ts"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
 import { systemClock } from "./lib/clock.ts"
 
+restoreHiddenVariables(process.env)
 const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
