@@ -27,7 +27,7 @@ export const COMPONENTS: readonly Component[] = [
     license: "Apache-2.0",
     copyright: "the authors of LiteFS",
     home: "https://github.com/superfly/litefs",
-    about: "whose formats, protocol and command line this program follows",
+    about: "this program; the original, whose formats and protocol it speaks, has its home there",
   },
   {
     name: "citty",
