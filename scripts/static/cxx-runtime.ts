@@ -158,6 +158,11 @@ export function muslLibc({ muslTriplet }: Architecture, directory: string): stri
   return join(directory, MUSL, "lib", muslTriplet, "libc.so")
 }
 
+/** Where musl's `crt1.o`, `libc.a` and so on are. */
+export function muslLibrary({ muslTriplet }: Architecture, directory: string): string {
+  return join(directory, MUSL, "usr/lib", muslTriplet)
+}
+
 /** musl's headers, and those of the compiler itself. */
 export async function cHeaders(architecture: Architecture, directory: string): Promise<string[]> {
   const compiler = `${architecture.triplet}-gcc-${GCC_VERSION}`

@@ -7,7 +7,7 @@ import { join } from "node:path"
 import type { Architecture } from "./architecture.ts"
 import { cachedDirectory, sumOf } from "./cache.ts"
 import { run } from "./command.ts"
-import { buildCxxRuntime, cCompiler, LIBRARY, muslLibc } from "./cxx-runtime.ts"
+import { buildCxxRuntime, cCompiler, LIBRARY, muslLibc, needCompiler } from "./cxx-runtime.ts"
 
 export interface Loader {
   /** An ELF file that is executable and a library, with a payload that has to be filled in. */
@@ -26,7 +26,7 @@ const EXPORTS = `{
     _ZNSt8__detail15_List_node_base*; _ZSt11_Hash_bytesPKvmm; _ZSt11__once_call; _ZSt15__once_callable;
     _ZSt13set_terminatePFvvE; _ZSt15get_new_handlerv; _ZSt9terminatev; _ZSt21__glibcxx_assert_failPKciS0_S0_;
     _ZSt18_Rb_tree_*; _ZSt28_Rb_tree_*; _ZSt29_Rb_tree_*; _ZSt*__throw_*;
-    _ZTI*; _ZTVN10__cxxabiv1*; _ZNKSt*4whatEv; _ZNSt*D?Ev;
+    _ZTI*; _ZTVN10__cxxabiv1*; _ZNKSt*4whatEv; _ZNSt*D?Ev; _ZNSt13runtime_errorC?EPKc; _Znw*; _Zna*; _Zdl*; _Zda*;
     __cxa_*; __dynamic_cast; __once_proxy; __gxx_personality_v0; _Unwind_*;
   local: *;
 };
@@ -47,36 +47,39 @@ const LOADER_FLAGS = [
   "-fno-asynchronous-unwind-tables",
 ]
 
-const SOURCES = [
-  ...globSync("src/loader/*").sort(),
+const CXX_SOURCES = [
   "scripts/static/architecture.ts",
   "scripts/static/cxx-runtime.ts",
   "scripts/static/debian.ts",
-  "scripts/static/loader.ts",
 ]
+const SOURCES = [...globSync("src/loader/*").sort(), "scripts/static/loader.ts"]
 
 /** Made now or earlier. */
 export async function loaderFor(architecture: Architecture): Promise<Loader> {
-  const sum = sumOf(SOURCES, architecture.name)
-  const directory = await cachedDirectory(`loader-${architecture.name}`, sum, async (into) => {
-    console.error(`making the loader for ${architecture.name}, once`)
+  const cxxSum = sumOf(CXX_SOURCES, architecture.name)
+  const cxx = await cachedDirectory(`libstdcxx-${architecture.name}`, cxxSum, async (into) => {
+    console.error(`making libstdc++ for musl and ${architecture.name}, once`)
     const packages = await buildCxxRuntime(architecture, into)
-    await link(architecture, into)
     const versions = packages.map(({ name, version }) => ({ name, version }))
     writeFileSync(join(into, "packages.json"), JSON.stringify(versions))
     for (const left of ["gcc", "objects", "packages", "unwinder"]) {
       rmSync(join(into, left), { recursive: true })
     }
   })
+  const sum = sumOf(SOURCES, cxxSum)
+  const linked = await cachedDirectory(`loader-${architecture.name}`, sum, async (into) => {
+    await needCompiler(architecture)
+    await link(architecture, cxx, into)
+  })
   return {
-    path: join(directory, "loader"),
-    libcPath: join(directory, "libc.so"),
-    packages: JSON.parse(readFileSync(join(directory, "packages.json"), "utf8")),
-    directory,
+    path: join(linked, "loader"),
+    libcPath: join(linked, "libc.so"),
+    packages: JSON.parse(readFileSync(join(cxx, "packages.json"), "utf8")),
+    directory: cxx,
   }
 }
 
-async function link(architecture: Architecture, directory: string): Promise<void> {
+async function link(architecture: Architecture, cxx: string, directory: string): Promise<void> {
   const compiler = cCompiler(architecture)
   const object = join(directory, "loader.o")
   await run([...compiler, ...LOADER_FLAGS, "-c", "src/loader/loader.c", "-o", object])
@@ -89,7 +92,7 @@ async function link(architecture: Architecture, directory: string): Promise<void
   const loader = join(directory, "loader")
   const libc = join(directory, "libc.so")
   writeFileSync(exports, EXPORTS)
-  copyFileSync(muslLibc(architecture, directory), libc)
+  copyFileSync(muslLibc(architecture, cxx), libc)
   await run([
     ...compiler,
     "-shared",
@@ -107,7 +110,9 @@ async function link(architecture: Architecture, directory: string): Promise<void
     loader,
     object,
     "-Wl,--whole-archive",
-    join(directory, LIBRARY),
+    join(cxx, LIBRARY),
+    "-Wl,--no-whole-archive",
+    (await run([...compiler, "-print-libgcc-file-name"])).trim(),
   ])
   const found = await symbols(architecture, ["-D", "--defined-only", libc])
   const needed = await undefinedSymbols(architecture, ["-D", loader])
