@@ -22,7 +22,7 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join, resolve } from "node:path"
-import { licensesText } from "../src/cli/licenses.ts"
+import { licensesText } from "../src/cli/components.ts"
 import { ARCHITECTURES } from "./static/architecture.ts"
 import { currentRevision, type Kind, type Revision, writeExecutables } from "./static/executable.ts"
 import { loaderFor } from "./static/loader.ts"

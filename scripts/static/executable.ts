@@ -94,7 +94,7 @@ export async function currentRevision(): Promise<Revision> {
       env: { ...process.env, TZ: "UTC" },
     })
     const [commit = "", date] = said.trim().split(" ")
-    const decisive = ["src", "scripts", "licenses", "package.json", "package-lock.json"]
+    const decisive = ["src", "scripts", "package.json", "package-lock.json"]
     const changed = await run(["git", "status", "--porcelain", "--", ...decisive])
     return { commit: changed === "" ? commit : `${commit}-dirty`, date }
   } catch {

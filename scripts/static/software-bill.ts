@@ -1,11 +1,11 @@
 /** The software bill of materials of a release: CycloneDX 1.5, as JSON. */
 import { createHash } from "node:crypto"
-import { COMPONENTS } from "../../src/cli/licenses.ts"
+import { COMPONENTS } from "../../src/cli/components.ts"
 import type { Revision } from "./executable.ts"
 
 /** What a component of an executable is called where its version comes from. */
 const PACKAGE_URLS: Readonly<Record<string, (version: string) => string>> = {
-  bun: (version) => `pkg:npm/bun@${version}`,
+  Bun: (version) => `pkg:npm/bun@${version}`,
   citty: (version) => `pkg:npm/citty@${version}`,
   consola: (version) => `pkg:npm/consola@${version}`,
   lz4js: (version) => `pkg:npm/lz4js@${version}`,

@@ -10,12 +10,10 @@ import { REVISION } from "./revision.ts"
 const FLAGS = {
   json: {
     kind: "boolean",
-    hasNoVariable: true,
     help: "print it as JSON, with the commit that it is made of and its date",
   },
   licenses: {
     kind: "boolean",
-    hasNoVariable: true,
     help: "print what is in the executable, and its licenses",
   },
 } as const satisfies FlagTable
@@ -44,7 +42,7 @@ async function version(rawArgs: readonly string[], io: CliIo): Promise<number> {
   if (json && licenses) {
     throw new LitefsError("usage", "Cannot print --json and --licenses at once: give one of them")
   }
-  if (licenses) io.stdout((await import("./licenses.ts")).licensesText())
+  if (licenses) io.stdout((await import("./components.ts")).licensesText())
   else io.stdout(json ? versionJson() : `${versionLine()}\n`)
   return 0
 }

@@ -107,6 +107,13 @@ describe.skipIf(!canMount)("as PID 1", () => {
   }
 })
 
+test("it knows the commit that it is made of", () => {
+  const { stdout } = spawnSync(program, ["version", "--json"], { encoding: "utf8" })
+  const { commit, date } = JSON.parse(stdout)
+  expect(commit).toMatch(/^[0-9a-f]{40}(-dirty)?$/)
+  expect(date).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+})
+
 describe.skipIf(!canMount)("the static file says in one line why it cannot start", () => {
   /** As somebody else than root, in a root of its own; `prepare` is a line of shell. */
   function start(file: string, prepare: string) {
