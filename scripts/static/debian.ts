@@ -33,9 +33,16 @@ export async function fetchDebianPackages(
     "APT::Sandbox::User=root", // the directory is not for everybody
     "Acquire::Languages=none",
   ].flatMap((option) => ["-o", option])
-  // Sources that have nothing to do with this may be out of reach; what is missing is missed below.
-  await run(["apt-get", ...options, "-qq", "update"], { cwd: directory }).catch(() => undefined)
-  await run(["apt-get", ...options, "-qq", "download", ...names], { cwd: directory })
+  // Sources that have nothing to do with this may be out of reach: what is missing is missed at the download.
+  let problem = ""
+  await run(["apt-get", ...options, "-qq", "update"], { cwd: directory }).catch((error: Error) => {
+    problem = `${error.message}\n`
+  })
+  await run(["apt-get", ...options, "-qq", "download", ...names], { cwd: directory }).catch(
+    (error: Error) => {
+      throw new Error(`${problem}${error.message}`)
+    },
+  )
   return names.map((name) => packageIn(directory, name))
 }
 
