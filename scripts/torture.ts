@@ -6,6 +6,7 @@
  * each. Round i of a job uses seed + i, so a round that failed is repeated with the seed it prints:
  * `--seed THAT --only KIND --mode MODE`.
  */
+import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
 import { formatSize } from "../src/lib/size.ts"
 import { MEMORY } from "../test/support/node.ts"
@@ -21,11 +22,12 @@ import { MODES, type Mode } from "../test/torture/model.ts"
 import { noPowerCutResult, powerCut } from "../test/torture/power-cut.ts"
 import { proxyPairs } from "../test/torture/proxy-pairs.ts"
 import { readers } from "../test/torture/readers.ts"
+import { roles } from "../test/torture/roles.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
-import { upkeepFaults } from "../test/torture/upkeep-faults.ts"
+import { type OperationUsage, TIMES_MEASURED, upkeepFaults } from "../test/torture/upkeep-faults.ts"
 
 const KINDS = [
   "client",
@@ -40,6 +42,7 @@ const KINDS = [
   "lockpage",
   "proxy",
   "handoff",
+  "roles",
   "halt",
 ] as const
 type Kind = (typeof KINDS)[number]
@@ -53,6 +56,7 @@ const SHRINK_ROUNDS = 3
 const SHRINK_MIB = 200
 const POWER_CUTS = 5000
 const HANDOFFS = 200 // in each mode
+const ROLE_ROUNDS = 125 // in each mode
 const HALT_ROUNDS = 20
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
@@ -68,12 +72,13 @@ const { values } = parseArgs({
     mib: { type: "string" }, // that a database grows to before it shrinks
     at: { type: "string" }, // the node that has faults
     call: { type: "string" }, // faults of calls with this in their name
+    pairs: { type: "string" }, // of nodes that have faults side by side
     part: { type: "string" }, // 2/8: the second of eight parts of all faults
     operation: { type: "string" }, // of upkeep: the one of that name
   },
 })
 
-/** Kills, faults of links, power cuts, handoffs, or rounds where there are none. */
+/** Kills, faults of links, power cuts, handoffs, forced promotions, or rounds where there are none. */
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
@@ -87,6 +92,7 @@ const GOALS: Record<Kind, number> = {
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
   handoff: HANDOFFS,
+  roles: ROLE_ROUNDS,
   halt: HALT_ROUNDS,
 }
 
@@ -101,6 +107,7 @@ interface Job {
   failures: number
 }
 
+const targets = numberOf("pairs", values.pairs ?? String(2 * availableParallelism()))
 const seed = values.seed === undefined ? Date.now() >>> 0 : numberOf("seed", values.seed)
 const minutes = values.minutes === undefined ? Infinity : numberOf("minutes", values.minutes)
 const roundsMax = values.rounds === undefined ? Infinity : numberOf("rounds", values.rounds)
@@ -166,6 +173,7 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "roles") await roles({ random, mode, rounds: 25, result })
     else if (kind === "halt")
       await halt({ random, mode, faults: 20, transactions: 1000, mayBeLong: true, result })
     else if (kind === "readers") await readLong(job, random, mode)
@@ -230,11 +238,18 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const onFailure = failureOf(job, random, at)
   const how = {
     ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure },
-    ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1") },
+    ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1"), targets },
+    sharesModes: values.mode === undefined,
   }
   try {
-    if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill"] })
-    else await upkeepFaults({ ...how, durations: DURATIONS, operation: values.operation })
+    if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill", "end"] })
+    else
+      await upkeepFaults({
+        ...how,
+        ...measuring(at),
+        durations: DURATIONS,
+        operation: values.operation,
+      })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
     const { faults, hits, left, ops, calls, restarts } = result
@@ -247,6 +262,22 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
     const others = [...calls].filter((op) => !ops.has(op))
     if (others.length > 0) console.log(`calls without a fault: ${others.sort().join(" ")}`)
   }
+}
+
+/** Both nodes are measured, with the first part of all. */
+function measuring(at: string): { onUsage?: (usage: OperationUsage) => void } {
+  if (at !== "primary" || partOf(values.part ?? "1/1").index > 0) return {}
+  let isFirst = true
+  const onUsage = ({ operation, node, before, after }: OperationUsage) => {
+    if (isFirst) console.log(`operation, ${TIMES_MEASURED} times   node      files        resident`)
+    isFirst = false
+    const sizes = [before, after].map(({ residentSize }) => formatSize(residentSize))
+    const files = [before, after].map((usage) => String(usage.files.length).padStart(4))
+    console.log(
+      `${operation.padEnd(19)}   ${node.padEnd(7)} ${files.join(" →")}   ${sizes.join(" → ")}`,
+    )
+  }
+  return { onUsage }
 }
 
 /** 2/8 is the second of eight parts. */
@@ -303,7 +334,7 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power", "handoff"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "power", "handoff", "roles"].includes(job.kind)
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

@@ -30,6 +30,12 @@ export interface LiteFSOptions {
   readonly snapshotRate?: number
   /** Programs on a replica may write: the fs thread sees their locks, which costs every read two requests. */
   readonly forwardWrites?: boolean
+  /** Other users than this one may use the mount, as owners and modes allow; undefined: when this one is root. */
+  readonly allowOther?: boolean
+  /** Of databases that no client of this mount has made; undefined: the owner of the directory. */
+  readonly fuseOwner?: { readonly uid: number; readonly gid: number }
+  /** Their permissions, nine bits; undefined: what those of the directory suggest. */
+  readonly fuseMode?: number
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
   readonly log: LogOptions

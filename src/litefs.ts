@@ -10,6 +10,7 @@
  */
 import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/child-environment.ts"
+import { Confirmation } from "./cluster/confirmation.ts"
 import { findPrimary } from "./cluster/find-primary.ts"
 import { Halting } from "./cluster/halting.ts"
 import type { LeaseNode } from "./cluster/lease.ts"
@@ -26,6 +27,7 @@ import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import { apiServer, warnIfOpenToAll } from "./node/api.ts"
 import { Databases } from "./node/databases.ts"
+import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
@@ -43,6 +45,11 @@ import { closeFile } from "./sys/file.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 
 const log = logger("litefs")
+
+/** For each part of the node to end: longer than an honest one takes. */
+const PART_MS_MAX = 10_000
+/** The same when a thread has failed: it may be what the part waits for. */
+const FAILED_PART_MS_MAX = 1000
 
 export class LiteFS {
   readonly #options: LiteFSOptions
@@ -169,9 +176,11 @@ export class LiteFS {
 
     const patterns = role.kind === "replica" ? role.databases : undefined
     const filter = patterns && DatabaseFilter.of(patterns)
-    const dataDir = new DataDir(options.dataDir, filter)
+    const access = newFileAccess(options)
+    const dataDir = new DataDir(options.dataDir, filter, access)
     dataDir.create()
     this.#closing.adopt(dataDir.lock(), closeFile)
+    adoptFiles(dataDir, access)
     dataDir.createImports()
     const node = new ThisNode(options, dataDir, filter)
     this.#node = node
@@ -188,7 +197,7 @@ export class LiteFS {
     const lag = SharedLag.create(false)
     const threads = new Threads(
       { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      { options, dataDir, databases, lag, halting: () => halting, fail },
+      { options, dataDir, access, databases, lag, halting: () => halting, fail },
     )
     this.#threads = threads
     const { fs, peer } = threads
@@ -200,8 +209,8 @@ export class LiteFS {
       onPositionChange: (listener) => databases.subscribe(listener),
       reconnect: () => followed.reconnect(),
     })
-    const others = new OtherNodes(options, node, tls, (record) => member.hear(record))
-    this.#closing.defer(() => others.close())
+    const others = new OtherNodes(options, node, tls, (...heard) => member.hear(...heard))
+    this.#atClose("others", () => others.close())
     const { urls, check } = others
 
     const streams = new Set<ReplicaStream>()
@@ -250,6 +259,12 @@ export class LiteFS {
         proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
       },
       metrics: () => proxy?.families() ?? [],
+      measure: () => threads.measure(),
+      problem: () => {
+        if (!databases.flags.isShort) return undefined
+        threads.measure() // for the next who asks
+        return "no more files can be opened, raise the limit (ulimit -n)"
+      },
       remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
       dataDir,
       positions: databases.positions,
@@ -268,9 +283,15 @@ export class LiteFS {
       snapshotRate: options.snapshotRate,
       newCheckWorker: () => newWorker("./peer/check-thread.ts"),
     })
-    this.#closing.defer(() => served.close())
-    const proxy = this.#openProxy({ hostname, databases, status: api.status, member, followed })
-    this.#closing.defer(() => proxy?.close())
+    this.#atClose("snapshots", () => served.close())
+    const confirmation = new Confirmation({
+      ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
+      record: () => lease.record,
+    })
+    const proxy = this.#openProxy({
+      ...{ hostname, databases, status: api.status, member, confirmation, followed },
+    })
+    this.#atClose("proxy", () => proxy?.close())
     const handoffs = new Handoffs({
       member,
       lease,
@@ -291,12 +312,13 @@ export class LiteFS {
     const server = apiServer({
       ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
       mounted: threads.mounted,
+      spoolPath: (number) => dataDir.spoolPath(number),
       proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
     })
     const port = await server.listen(httpAddr)
     this.#port = port
     warnIfOpenToAll(options, port)
-    this.#closing.defer(() => server.close())
+    this.#atClose("API", () => server.close())
     node.listensAt(port)
 
     await findPrimary({
@@ -309,7 +331,7 @@ export class LiteFS {
     const believed = await threads.start(isPrimary, lease.id)
 
     threads.mount()
-    this.#closing.defer(() => threads.unmount())
+    this.#atClose("mount", () => threads.unmount())
     await threads.serve()
     log.info("mounted", {
       ...{ dir: fuseDir, role: isPrimary ? "primary" : "replica" },
@@ -317,13 +339,13 @@ export class LiteFS {
     })
 
     const verifier = verify(believed, served)
-    this.#closing.defer(() => verifier.close())
+    this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })
-    this.#closing.defer(() => retention.close())
+    this.#atClose("retention", () => retention.close())
 
-    this.#closing.defer(() => followed.close())
-    this.#closing.defer(() => halting.close())
-    this.#closing.defer(() => member.close())
+    this.#atClose("stream", () => followed.close())
+    this.#atClose("write locks", () => halting.close())
+    this.#atClose("role", () => member.close())
     if (isPrimary) ready()
     else followed.follow()
     member.start()
@@ -331,6 +353,19 @@ export class LiteFS {
       this.#promoted = this.#promote(handoffs)
       this.#promoted.catch(() => {}) // said, and for whoever waits
     }
+  }
+
+  /** A part that does not end must not keep the others. */
+  #atClose(part: string, end: () => void | Promise<void> | undefined): void {
+    this.#closing.defer(async () => {
+      const late = Promise.withResolvers<boolean>()
+      const limitMs = this.#hasFailed ? FAILED_PART_MS_MAX : PART_MS_MAX
+      const cancel = systemClock.after(limitMs, () => late.resolve(true))
+      const ended = Promise.resolve(end()).then(() => false)
+      const isLate = await Promise.race([ended, late.promise])
+      cancel()
+      if (isLate) log.warn("a part of the node does not end, stopping without it", { part })
+    })
   }
 
   #openProxy(node: ProxiedNodeContext): ProxyServer | undefined {

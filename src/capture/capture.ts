@@ -24,6 +24,7 @@ import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process.ts"
+import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
@@ -190,9 +191,16 @@ export class Capture {
     if (this.#overlay.isEmpty) return this.#database.read(into.address, size, offset)
     const end = Math.min(offset + size, this.databaseSize())
     const wanted = Math.max(0, end - offset)
-    this.#database.readPadded(into, wanted, offset)
-    this.#overlay.patch(into.bytes, offset, wanted)
+    this.#readOverlaid(into, wanted, offset)
     return wanted
+  }
+
+  /** The file as the open transaction has it; beyond its end there are zeros. */
+  #readOverlaid(into: Region, size: number, offset: number): void {
+    const left = Math.min(size, Math.max(0, this.#overlay.cut - offset))
+    this.#database.readPadded(into, left, offset)
+    into.bytes.fill(0, left, size)
+    this.#overlay.patch(into.bytes, offset, size)
   }
 
   /**
@@ -202,7 +210,8 @@ export class Capture {
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
+      const isChange = !this.#isWalMode && !this.#isBeyondEnd(offset)
+      if (isChange) this.#refuse("a write without a rollback journal")
       this.#writeFile(from.address, size, offset)
       this.#wal.checkpointed(offset, size, from.bytes)
       return
@@ -215,20 +224,38 @@ export class Capture {
 
   truncateDatabase(size: number): void {
     this.assertUsable()
-    if (this.#journal.isActive && !this.#isWritingThrough) return this.#overlay.truncate(size)
     if (this.#journal.isActive) {
+      this.#journal.databaseCut(size, this.history)
+      if (!this.#isWritingThrough) return this.#overlay.truncate(size)
       this.#writeThrough()
-    } else {
-      // Only after a commit, when the journal has ended, SQLite cuts the file to the size that page 1 tells
-      // (pager.c: pager_end_transaction).
-      const { commit, pageSize } = this.history
-      const isCheckpoint = this.#isWalMode && size > 0 && size % pageSize === 0
-      const isCommitted = size > 0 && size === commit * pageSize
-      if (!isCheckpoint && !isCommitted && size !== this.#database.size()) {
-        this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
-      }
+    } else if (!this.#mayHaveSize(size)) {
+      this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
     }
     this.#truncateFile(size)
+  }
+
+  /**
+   * Outside of a transaction the file may end where it likes beyond the end of the database: only after a commit, when
+   * the journal has ended, SQLite cuts it (pager.c: pager_end_transaction), and not always to the size of the database
+   * (SQLITE_FCNTL_CHUNK_SIZE). A checkpoint cuts it to what its client knows of; all that goes is in the WAL then.
+   */
+  #mayHaveSize(size: number): boolean {
+    if (this.#isBeyondEnd(size) || size === this.#database.size()) return true
+    return this.#isWalMode && size > 0 && this.#wal.holdsFrom(size)
+  }
+
+  /** Whether what is there of the file, if anything, is not of the database. */
+  #isBeyondEnd(offset: number): boolean {
+    const { commit, pageSize } = this.history
+    return commit > 0 && offset >= commit * pageSize
+  }
+
+  /** Makes room in the file, and with `isGrowing` makes it as long as that. False where the disk cannot promise it. */
+  reserveDatabase(offset: number, size: number, isGrowing: boolean): boolean {
+    this.assertUsable()
+    if (!this.#database.reserve(offset, size)) return false
+    if (isGrowing && offset + size > this.databaseSize()) this.truncateDatabase(offset + size)
+    return true
   }
 
   /** Holds pages back. What is new in the file gets its room on the disk now, while it can be refused. */
@@ -253,12 +280,22 @@ export class Capture {
   /** Puts the pages that were held back into the file. */
   #writeOverlay(): void {
     const { size } = this.#overlay
-    if (size === undefined) return
+    if (size === undefined) return this.#overlay.clear()
+    this.#writeCut(Math.min(size, this.#database.size()))
     for (const [pgno, page] of this.#overlay.pages()) {
       this.#writeFile(page.address, page.bytes.length, (pgno - 1) * page.bytes.length)
     }
     if (this.#database.size() !== size) this.#truncateFile(size)
     this.#overlay.clear()
+  }
+
+  /** What was cut off and has come back is zero. It is not cut off, which would give back its room on the disk. */
+  #writeCut(end: number): void {
+    const { cut } = this.#overlay
+    if (cut < end) page.bytes.fill(0)
+    for (let at = cut; at < end; at += page.bytes.length) {
+      this.#writeFile(page.address, Math.min(page.bytes.length, end - at), at)
+    }
   }
 
   #writeFile(address: number, size: number, offset: number): void {
@@ -303,14 +340,21 @@ export class Capture {
     this.#endJournal()
   }
 
+  /** Whether there is neither a database nor one in the making: no more than an empty file. */
+  get isEmpty(): boolean {
+    return this.history.commit === 0 && !this.#journal.isDirty && this.#database.size() === 0
+  }
+
   /** The file is removed: the database is dropped, and its name is free for another. */
   databaseRemoving(remove = () => {}): void {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
+    this.#hasComplained = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
     this.#wal.discard()
+    this.#journalFile.close() // in some modes it stays, and nobody may ever use it again
   }
 
   /** Throws when a restart is needed before anything can be done. */
@@ -397,12 +441,15 @@ export class Capture {
       )
     }
     const { pageSize } = found
+    const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
+    const writtenSize = (from: number) => this.#journal.writtenSize(from)
+    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#log)
     const isNew = this.history.append({
       pageSize,
-      commit: trustedPageCount(found) ?? Math.ceil(size / pageSize),
+      commit,
       pgnos:
         pageSize === this.history.pageSize
-          ? this.#journal.dirtyPages() // of another page size every page is new
+          ? this.#journal.dirtyPages(this.history.commit) // of another page size every page is new
           : [],
       readPage: (pgno, into) => this.#readPage(pgno, pageSize, into),
     })
@@ -412,9 +459,7 @@ export class Capture {
   }
 
   #readPage(pgno: number, pageSize: number, into: Region): void {
-    const offset = (pgno - 1) * pageSize
-    this.#database.readPadded(into, pageSize, offset)
-    this.#overlay.patch(into.bytes, offset, pageSize)
+    this.#readOverlaid(into, pageSize, (pgno - 1) * pageSize)
   }
 
   /** The transaction is durable; now it goes into the file. There is room for it. */
@@ -444,7 +489,8 @@ export class Capture {
   }
 
   #refuse(what: string): never {
-    const message = `Cannot write database "${this.history.name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL (to put a file in, use litefs import)`
+    const { name } = this.history
+    const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     throw new LitefsError("unsupported", message)

@@ -38,6 +38,8 @@ export interface FrozenFiles {
   readonly database: BackedFile
   readonly wal: BackedFile
   readonly walDisguise: number
+  /** They are not needed for this view any more. */
+  closed?(): void
 }
 
 const page = allocate(65536)
@@ -48,17 +50,19 @@ export class FrozenView {
   readonly #database: BackedFile
   readonly #wal: BackedFile
   readonly #side: BackedFile
+  readonly #closed: FrozenFiles["closed"]
   #saved = 0
 
   constructor(
     history: Omit<HistoryState, "sums">,
     frames: Pick<WalFrames, "entries">,
-    { database, wal, walDisguise }: FrozenFiles,
+    { database, wal, walDisguise, closed }: FrozenFiles,
     sidePath: string,
   ) {
     const { pos, pageSize, commit, timestampMs } = history
     this.#database = database
     this.#wal = wal
+    this.#closed = closed
     this.#side = new BackedFile("snapshot", sidePath)
     this.#side.create()
     this.#pages = FrozenPages.create(commit)
@@ -136,6 +140,7 @@ export class FrozenView {
 
   /** Does not throw: the next start removes what cannot be removed now. */
   close(): void {
+    this.#closed?.()
     try {
       this.#side.remove().close()
     } catch {

@@ -9,6 +9,7 @@
  * Callers know what changed and where the new content is. This class knows neither SQLite's files nor locks.
  */
 import type { Clock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
 import {
   ChecksumAccumulator,
   EMPTY_CHECKSUM,
@@ -16,8 +17,9 @@ import {
   writePageChecksum,
 } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
+import { firstPageProblem } from "../ltx/first-page.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
-import { type Pos, ZERO_POS } from "../ltx/pos.ts"
+import { type Pos, TXID_MAX, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { LtxDirectory } from "../store/ltx-directory.ts"
 import { placeLtxFile } from "../store/ready-ltx-file.ts"
@@ -121,7 +123,7 @@ export class History {
   append(change: Change): boolean {
     const isResized = change.pageSize !== this.#pageSize
     const oldCommit = isResized ? 0 : this.#commit
-    const txid = this.#pos.txid + 1n
+    const txid = this.#nextTxid()
     const file = this.#log.begin(this.name, txid, this.ltx.filePath(txid, txid))
     const startMs = this.#clock.monotonicMs()
     let size = 0
@@ -153,6 +155,7 @@ export class History {
       const bytes = page.bytes.subarray(0, change.pageSize)
       for (const pgno of pagesOf(change, oldCommit)) {
         change.readPage(pgno, page)
+        if (pgno === 1 && oldCommit === 0) this.#checkFirstPage(bytes)
         writePageChecksum(sum, pgno, bytes)
         const [hi, lo] = sum as unknown as [number, number]
         if (pgno <= oldCommit) {
@@ -189,13 +192,20 @@ export class History {
     return true
   }
 
+  /** Of a transaction that holds every page. */
+  #checkFirstPage(bytes: Uint8Array): void {
+    const problem = firstPageProblem(bytes, bytes.length)
+    if (problem === undefined) return
+    throw new LitefsError("damaged", `Cannot commit to database "${this.name}": ${problem}`)
+  }
+
   /**
    * Adds a transaction whose LTX file was made beforehand: every page of the database is in it. As append(), it makes
    * it durable or throws and changes nothing.
    */
   adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
+    const txid = this.#nextTxid()
     this.#log.materialize()
-    const txid = this.#pos.txid + 1n
     const timestampMs = this.#clock.wallMs()
     const header = {
       flags: LTX_FLAG_COMPRESSED,
@@ -217,6 +227,15 @@ export class History {
     this.#pageSize = pageSize
     this.#commit = commit
     this.#timestampMs = timestampMs
+  }
+
+  #nextTxid(): Txid {
+    const txid = this.#pos.txid + 1n
+    if (txid <= TXID_MAX) return txid
+    throw new LitefsError(
+      "unsupported",
+      `Cannot write database "${this.name}": it is at the last TXID there is`,
+    )
   }
 
   /** The transaction that leaves no database: the file was removed. */

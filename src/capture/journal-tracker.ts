@@ -15,7 +15,7 @@
  * was, and History finds nothing to add.
  */
 import { readU32BE } from "../lib/bytes.ts"
-import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
+import { isPageSize, MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
 
 const MAGIC = [...JOURNAL_MAGIC]
@@ -28,24 +28,29 @@ export class JournalTracker {
   #isActive = false
   #pageSize = 0
   readonly #dirty = new Set<number>()
+  #firstCut = Number.POSITIVE_INFINITY // page from which on everything was cut off, once
+  #unit = MIN_PAGE_SIZE // bytes, of what is in #dirty
 
   get isActive(): boolean {
     return this.#isActive
   }
 
-  /** Page size of the database, as the journal says; 0 before there was one. */
+  /** Page size of the database, as the journal says; 0 when it says none that SQLite has. */
   get pageSize(): number {
     return this.#pageSize
   }
 
   /** Whether the open transaction has written to the database file. */
   get isDirty(): boolean {
-    return this.#dirty.size > 0
+    return this.#dirty.size > 0 || this.#firstCut !== Number.POSITIVE_INFINITY
   }
 
-  /** Pages written in the open transaction, ascending. */
-  dirtyPages(): number[] {
-    return [...this.#dirty].sort((a, b) => a - b)
+  /** Pages that the open transaction has written or cut off, of a database of so many; ascending. */
+  *dirtyPages(pageCount: number): Iterable<number> {
+    for (const pgno of [...this.#dirty].sort((a, b) => a - b)) {
+      if (pgno < this.#firstCut) yield pgno
+    }
+    for (let pgno = this.#firstCut; pgno <= pageCount; pgno++) yield pgno
   }
 
   /** Whether a write to the journal is the one that ends the transaction (journal_mode=PERSIST). */
@@ -56,19 +61,36 @@ export class JournalTracker {
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
     if (offset !== 0) return
     if (size >= MAGIC.length) this.#isActive = hasMagic(bytes)
-    if (size >= JOURNAL_HEADER_SIZE) this.#pageSize = readU32BE(bytes, PAGE_SIZE_OFFSET)
+    if (size < JOURNAL_HEADER_SIZE) return
+    const pageSize = readU32BE(bytes, PAGE_SIZE_OFFSET)
+    this.#pageSize = isPageSize(pageSize) ? pageSize : 0
   }
 
   databaseWritten(offset: number, size: number, pageSize: number): void {
     // Of a database without pages every page is new, and new pages are always part of the transaction.
     const unit = pageSize === 0 ? MIN_PAGE_SIZE : pageSize
+    this.#unit = unit
     const last = Math.floor((offset + size - 1) / unit) + 1
     for (let pgno = Math.floor(offset / unit) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
+  }
+
+  /** The file was cut to a size, in the open transaction. Pages that come back are zero until they are written. */
+  databaseCut(size: number, { pageSize, commit }: { pageSize: number; commit: number }): void {
+    if (size >= commit * pageSize) return
+    this.#firstCut = Math.min(this.#firstCut, Math.floor(size / pageSize) + 1)
+  }
+
+  /** How much of the database was written in the open transaction from `offset` on, in whole pages, bytes. */
+  writtenSize(offset: number): number {
+    let count = 0
+    for (const pgno of this.#dirty) if (pgno * this.#unit > offset) count += 1
+    return count * this.#unit
   }
 
   ended(): void {
     this.#isActive = false
     this.#dirty.clear()
+    this.#firstCut = Number.POSITIVE_INFINITY
   }
 }
 

@@ -6,7 +6,10 @@
  * nothing.
  *
  * Pages are held whole. A write that is not of whole pages, or more pages than there is room for, is not taken:
- * the transaction then goes to the file the way SQLite means it to (`Capture`).
+ * the transaction then goes to the file the way SQLite means it to (`Capture`). Not so zeros beyond the end, by which
+ * SQLite makes a file longer (SQLITE_FCNTL_CHUNK_SIZE): they are a change of size.
+ *
+ * What was cut off does not come back when the file grows again: beyond `cut`, the file counts for nothing.
  */
 import { allocate, type Region } from "../sys/memory.ts"
 
@@ -24,6 +27,7 @@ export class Overlay {
   #pageSize = 0
   #nextSlot = 0
   #size: number | undefined
+  #cut = Number.POSITIVE_INFINITY
 
   get isEmpty(): boolean {
     return this.#size === undefined
@@ -34,10 +38,19 @@ export class Overlay {
     return this.#size
   }
 
+  /** Bytes of the file under it that count still. */
+  get cut(): number {
+    return this.#cut
+  }
+
   /** False when it cannot be held. `fileSize` is the size of the file before. */
   write(offset: number, size: number, from: Region, pageSize: number, fileSize: number): boolean {
     if (pageSize === 0 || (this.#pageSize !== 0 && this.#pageSize !== pageSize)) return false
-    if (offset % pageSize !== 0 || size % pageSize !== 0) return false
+    if (offset % pageSize !== 0 || size % pageSize !== 0) {
+      const isGrowth = offset >= (this.#size ?? fileSize) && isZero(from.bytes.subarray(0, size))
+      if (isGrowth) this.#size = offset + size
+      return isGrowth
+    }
     this.#pageSize = pageSize
     for (let done = 0; done < size; done += pageSize) {
       const pgno = (offset + done) / pageSize + 1
@@ -52,9 +65,11 @@ export class Overlay {
   /** Cuts the file, as the transaction sees it, or makes it longer. */
   truncate(size: number): void {
     this.#size = size
+    this.#cut = Math.min(this.#cut, size)
     if (this.#pageSize === 0) return
     const count = Math.ceil(size / this.#pageSize)
     for (const pgno of this.#slots.keys()) if (pgno > count) this.#slots.delete(pgno)
+    if (size % this.#pageSize !== 0) this.page(count)?.fill(0, size % this.#pageSize)
   }
 
   /** Puts what the transaction has written over what was read from the file: `size` bytes at `offset`. */
@@ -89,6 +104,7 @@ export class Overlay {
     this.#nextSlot = 0
     this.#pageSize = 0
     this.#size = undefined
+    this.#cut = Number.POSITIVE_INFINITY
   }
 
   #make(pgno: number): Uint8Array | undefined {
@@ -123,4 +139,8 @@ export class Overlay {
       bytes: block.bytes.subarray(start, start + this.#pageSize),
     }
   }
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
 }

@@ -23,7 +23,9 @@
  *    Such a writer may have spilled frames before the WAL changed hands, and goes on after them. So the first frame
  *    that is written then has to follow on those that were adopted, in its place and by its checksum: who writes
  *    elsewhere, or without a header, is refused, since nothing of what he commits could be captured.
- * 5. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
+ * 5. What a transaction does not hold of its database is in the database file. So there is no transaction of a database
+ *    that is not there, because it was removed or the log was put back without it, nor of one with other pages.
+ * 6. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
  *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  */
 import { assert } from "../lib/assert.ts"
@@ -31,6 +33,12 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
 import type { Txid } from "../ltx/pos.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  type DatabaseHeader,
+  decodeDatabaseHeader,
+  trustedPageCount,
+} from "../sqlite/database-header.ts"
 import {
   decodeWalFrameHeader,
   decodeWalHeader,
@@ -44,6 +52,7 @@ import {
 } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import { checkClaim } from "./claim.ts"
 import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
 import { UnwrittenPages } from "./unwritten-pages.ts"
@@ -161,7 +170,10 @@ export class WalTracker {
 
   /** Where the content of a page is, as of the last captured transaction. */
   readPage(pgno: number, into: Region): void {
-    const pageSize = this.#history.pageSize
+    this.#readPage(pgno, this.#history.pageSize, into)
+  }
+
+  #readPage(pgno: number, pageSize: number, into: Region): void {
     const newest = this.frames.newest(pgno)
     if (newest === undefined) this.#database.readPadded(into, pageSize, (pgno - 1) * pageSize)
     else this.#wal.read(into.address, pageSize, this.#offset(newest) + WAL_FRAME_HEADER_SIZE)
@@ -189,6 +201,17 @@ export class WalTracker {
         this.#unwritten.delete(pgno)
       }
     }
+  }
+
+  /** Whether the newest content of all pages that the file has from `size` bytes on is in the WAL. */
+  holdsFrom(size: number): boolean {
+    const { pageSize, commit } = this.#history
+    if (pageSize === 0) return false
+    const last = Math.min(commit, Math.ceil(this.#database.size() / pageSize))
+    for (let pgno = Math.floor(size / pageSize) + 1; pgno <= last; pgno++) {
+      if (this.frames.newest(pgno) === undefined) return false
+    }
+    return true
   }
 
   /** The newest captured transaction with what pads it, as the wal-index would have to tell of it. */
@@ -266,6 +289,7 @@ export class WalTracker {
   /** Before bytes of the file change. Throws when they may not. */
   writing(offset: number, size: number, bytes: Uint8Array): void {
     this.#isRepeat = false
+    if (this.#history.commit === 0 && this.#database.size() === 0) throw this.#homeless()
     if (offset < WAL_HEADER_SIZE) return this.#header && this.#restarting()
     if (this.#header === undefined) throw this.#stale()
     if (this.#isUnproven && offset > this.#size) throw this.#stale()
@@ -350,6 +374,17 @@ export class WalTracker {
       if (last === undefined || last === index || !this.#isInFile(pgno, last)) return false
     }
     return true
+  }
+
+  #homeless(): LitefsError {
+    const { name } = this.#history
+    this.#log.warn("refused a write to a WAL: it has no database, or is that of another one", {
+      db: name,
+    })
+    return new LitefsError(
+      "unsupported",
+      `Cannot write the WAL of "${name}": its database was removed, or is another one`,
+    )
   }
 
   #stale(): LitefsError {
@@ -440,16 +475,24 @@ export class WalTracker {
     return hasCaptured
   }
 
-  #capture(commit: number): boolean {
+  /** `said` is the size of the database in the commit frame, pages. */
+  #capture(said: number): boolean {
     const header = this.#header as WalHeader
+    if (header.pageSize !== this.#pageSizeOfFile()) throw this.#homeless()
     const first = this.captured
+    const { pageSize } = header
+    const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
     for (const pgno of this.#pending) this.frames.add(pgno)
     try {
+      const roomForPages = Math.ceil(this.#database.size() / pageSize)
+      const claim = { pageSize, commit: said, roomForPages, writtenSize }
+      checkClaim(claim, this.#history, this.#log)
+      const commit = said > this.#history.commit ? this.#trueCommit(said) : said
       const isNew = this.#history.append({
-        pageSize: header.pageSize,
+        pageSize,
         commit,
         pgnos: ascending(this.#pending),
-        readPage: (pgno, into) => this.readPage(pgno, into),
+        readPage: (pgno, into) => this.#readPage(pgno, header.pageSize, into),
         wal: {
           offset: this.#offset(first),
           size: (this.#valid - first) * this.#frameSize,
@@ -468,6 +511,11 @@ export class WalTracker {
       this.frames.truncate(first)
       throw error
     }
+  }
+
+  /** Of the pages of the frames that no commit has ended yet, from an offset in the database on. */
+  #pendingSize(from: number, pageSize: number): number {
+    return new Set(this.#pending.filter((pgno) => pgno * pageSize > from)).size * pageSize
   }
 
   /** Makes a write that was refused complete nothing. Its bytes exist, so this needs no space on the disk. */
@@ -495,11 +543,13 @@ export class WalTracker {
     const revoked: number[] = []
     for (let at = kept; at < this.captured; at++) revoked.push(this.frames.pgno(at))
     for (const pgno of revoked) this.#on.pageGoing(pgno)
-    const commit = this.#commitAt(kept)
+    const said = this.#commitAt(kept)
     const count = this.captured
     const revokedCommit = this.#history.commit
     this.frames.truncate(kept)
+    let commit: number
     try {
+      commit = this.#trueCommit(said)
       this.#history.append({
         pageSize: header.pageSize,
         commit,
@@ -529,6 +579,26 @@ export class WalTracker {
     if (count === 0) return Math.floor(this.#database.size() / this.#history.pageSize)
     this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
     return decodeWalFrameHeader(frame.bytes).commit
+  }
+
+  /**
+   * Size of the database by its first page, pages. The file may be longer (SQLITE_FCNTL_CHUNK_SIZE), and SQLite then
+   * puts the size of the file into its commits, too.
+   */
+  #trueCommit(said: number): number {
+    this.#readPage(1, DATABASE_HEADER_SIZE, page)
+    const header = decodeDatabaseHeader(page.bytes.subarray(0, DATABASE_HEADER_SIZE))
+    return Math.min(said, (header && trustedPageCount(header)) ?? said)
+  }
+
+  /** Undefined when the file is no database. */
+  #pageSizeOfFile(): number | undefined {
+    return this.#history.commit > 0 ? this.#history.pageSize : this.#readFileHeader()?.pageSize
+  }
+
+  #readFileHeader(): DatabaseHeader | undefined {
+    this.#database.readPadded(page, DATABASE_HEADER_SIZE, 0)
+    return decodeDatabaseHeader(page.bytes.subarray(0, DATABASE_HEADER_SIZE))
   }
 
   get #frameSize(): number {

@@ -1,5 +1,5 @@
 /** The flags that say what nodes show each other, for `litefs mount` and for every command that calls a node. */
-import { readFileSync } from "node:fs"
+import { readFileSync, statSync } from "node:fs"
 import { resolve } from "node:path"
 import { tokenProblem } from "../http/auth.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -63,6 +63,17 @@ function tokenOf(command: string, args: AccessArgs): string | undefined {
   if (problem === undefined) return token
   const where = source === "auth-token" ? "" : ` "${text}"`
   throw usageError(command, `the token of ${args.spelling(source)}${where} is no token, ${problem}`)
+}
+
+/** Files with a secret that every user of the machine can read, as they are given. */
+export function openSecrets({ values }: AccessArgs): string[] {
+  const files = [values["auth-token-file"], values["http-tls-key"]]
+  return files.filter((file) => file !== undefined).filter(isReadByOthers)
+}
+
+function isReadByOthers(file: string): boolean {
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
+  return (mode & 0o004) !== 0
 }
 
 function readToken(spelling: string, path: string): string {

@@ -1,10 +1,9 @@
 /** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
-import { open } from "node:fs/promises"
 import { defineCommand } from "citty"
-import { LitefsError } from "../lib/errors.ts"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { asConditions } from "./conditions.ts"
+import { DatabaseSource } from "./database-source.ts"
 import { took } from "./elapsed.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
@@ -28,8 +27,10 @@ make a new one of it. The whole file is one transaction, which goes to replicas
 like any other: who has the database open sees all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
   flags: FLAGS,
-  notes: `PATH - is the standard input. The file must be a whole database, without a WAL
-or a journal beside it that is still needed; sqlite3 FILE .backup makes one.
+  notes: `PATH - is the standard input, which has to be a whole database. Of a file, what is in
+the WAL beside it is imported, too, and other programs may use it meanwhile. One
+with the journal of an interrupted transaction is refused: sqlite3 FILE .backup
+makes a whole one.
 
 The node must be the primary. It checks the file before anything is changed,
 and waits up to 10 seconds for transactions of its clients to end. The journal
@@ -57,9 +58,12 @@ async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number
   const startMs = io.clock.monotonicMs()
   const source = await openSource(words[0] as string, io)
   const progress = new Progress(io, source.size)
+  const failed: { error?: unknown } = {}
   try {
-    const body = streamOf(source.parts, (size) => progress.add(size))
+    const body = streamOf(source.parts, (size) => progress.add(size), failed)
     await api.call("/import", query, { method: "POST", body, ...STREAMING })
+  } catch (error) {
+    throw failed.error ?? error // what made the request fail tells more than that it did
   } finally {
     progress.end()
     await source.close()
@@ -77,42 +81,33 @@ interface Source {
   close(): Promise<void>
 }
 
-const PART_SIZE = 256 * 1024
-
 async function openSource(path: string, io: CliIo): Promise<Source> {
-  if (path === "-") {
-    const parts = io.stdin()[Symbol.asyncIterator]()
-    return { size: undefined, parts, close: async () => {} }
+  if (path !== "-") {
+    const source = await DatabaseSource.open(path, io.clock)
+    return { size: source.size, parts: source.parts(), close: () => source.close() }
   }
-  const file = await open(path)
-  const status = await file.stat()
-  if (!status.isFile()) {
-    await file.close()
-    throw new LitefsError("io", `Cannot import "${path}": it is not a file`)
-  }
-  async function* parts(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const bytes = new Uint8Array(PART_SIZE)
-      const { bytesRead } = await file.read(bytes, 0, PART_SIZE)
-      if (bytesRead === 0) return
-      yield bytes.subarray(0, bytesRead)
-    }
-  }
-  return { size: status.size, parts: parts(), close: () => file.close() }
+  const parts = io.stdin()[Symbol.asyncIterator]()
+  return { size: undefined, parts, close: async () => {} }
 }
 
 /** A part is asked for when there is room for it, so nothing piles up. */
 function streamOf(
   parts: AsyncIterator<Uint8Array>,
   onPart: (size: number) => void,
+  failed: { error?: unknown },
 ): ReadableStream<Uint8Array> {
   return new ReadableStream(
     {
       async pull(controller) {
-        const { value, done } = await parts.next()
-        if (done) return controller.close()
-        onPart(value.length)
-        controller.enqueue(value)
+        try {
+          const { value, done } = await parts.next()
+          if (done) return controller.close()
+          onPart(value.length)
+          controller.enqueue(value)
+        } catch (error) {
+          failed.error = error
+          throw error
+        }
       },
     },
     { highWaterMark: 1 },

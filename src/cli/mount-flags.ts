@@ -2,6 +2,7 @@
 import { LOG_FORMATS, LOG_LEVELS } from "../lib/log.ts"
 import { ACCESS_FLAGS } from "./access.ts"
 import type { CommandSyntax, FlagTable } from "./argv.ts"
+import { FUSE_FLAGS } from "./fuse-flags.ts"
 import { helpText } from "./help.ts"
 import { COMMAND_FLAGS } from "./mount-commands.ts"
 import { CONFIG_FLAGS } from "./mount-config.ts"
@@ -67,6 +68,7 @@ export const MOUNT_FLAGS = {
     default: "127.0.0.1:20202",
     help: "serve the API here; :20202 is every interface",
   },
+  ...FUSE_FLAGS,
   ...ACCESS_FLAGS,
   ...PROXY_FLAGS,
   "forward-writes": {

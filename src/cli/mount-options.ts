@@ -12,6 +12,7 @@ import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-option
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { accessOptions } from "./access.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
+import { fuseOptions } from "./fuse-flags.ts"
 import type { MountFlags } from "./mount-flags.ts"
 import { proxyOptions } from "./proxy-flags.ts"
 
@@ -34,6 +35,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
     httpAddr: listenAddress(args),
     ...access,
+    ...fuseOptions(args),
     ...proxyOptions(args),
     retention: retention(args),
     ...snapshotRate(args),

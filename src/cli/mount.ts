@@ -2,6 +2,7 @@
 import { resolve } from "node:path"
 import { defineCommand } from "citty"
 import { configureLog, logger } from "../lib/log.ts"
+import { openSecrets } from "./access.ts"
 import { parseArgs } from "./argv.ts"
 import { childEnvironment } from "./child-environment.ts"
 import { type CliIo, reportError } from "./io.ts"
@@ -35,6 +36,11 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   configureLog(options.log)
   if (config !== undefined) log.info("configured", { file: config.path })
   for (const remark of config?.remarks ?? []) log.warn("a setting changes nothing", remark)
+  for (const file of openSecrets(args)) {
+    log.warn("every user of this machine can read a secret, chmod o= makes an end of that", {
+      file,
+    })
+  }
   using orphans = io.isInit ? new Orphans(io.events) : undefined
   return await supervise({
     ...commands,

@@ -94,6 +94,7 @@ export type Event =
   | { kind: "exited"; exit: ChildExit }
   | { kind: "left" }
   | { kind: "grace-over" }
+  | { kind: "kill-over" }
   | { kind: "node-closed" }
   | { kind: "not-closed"; error: Error }
 

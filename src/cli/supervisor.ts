@@ -5,7 +5,8 @@
  * 2. The exit code is that of the command, or of one before it that failed. A node that failed makes
  *    it 1. A signal that ends a node makes it 0 when there is no command, and 128+n when there are
  *    commands that have not run to their end yet, so that a script does not take it for success.
- * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short.
+ * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short. One that cannot even
+ *    be killed, since it hangs in the kernel, is left behind after KILL_LIMIT_MS.
  * 4. A node that has something to give away first does so before the command is told to stop, for LEAVE_LIMIT_MS.
  * 5. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
@@ -31,6 +32,9 @@ const GRACE_MS = 10_000
 
 /** Those who stop us give us some 10 seconds in all. */
 const LEAVE_LIMIT_MS = 5000
+
+/** A process that was killed ends at once, unless it hangs in the kernel. */
+const KILL_LIMIT_MS = 5000
 
 /** Longer than an honest close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
@@ -219,7 +223,10 @@ class Supervisor {
       case "grace-over":
         log.warn("command does not stop, killing it", { pid: state.child.pid })
         state.child.kill("SIGKILL")
-        return state
+        return { ...state, endGrace: this.#options.clock.after(KILL_LIMIT_MS, this.#killOver) }
+      case "kill-over":
+        this.#options.report(stuck(state.child))
+        return this.#close(state.node, state.code || 1)
       case "signal":
         state.child.kill(asksToStop(event.signal.name) ? "SIGKILL" : event.signal.name)
         return state
@@ -352,6 +359,8 @@ class Supervisor {
     return { kind: "stopping", node, child, code, endGrace }
   }
 
+  readonly #killOver = () => this.handle({ kind: "kill-over" })
+
   #exited(node: SupervisedNode, exit: ChildExit, code: number | undefined): State {
     if (exit.error === undefined) log.info("command exited", { code: exit.code })
     else this.#options.report(exit.error)
@@ -384,4 +393,9 @@ class Supervisor {
     const { before = [], command } = this.#options
     return command === undefined && before.length === 0 ? 0 : signalExitCode(signal)
   }
+}
+
+function stuck({ pid }: Child): LitefsError {
+  const fault = `it hangs in the kernel ${KILL_LIMIT_MS / 1000} s after it was killed`
+  return new LitefsError("unavailable", `Cannot end the command with pid ${pid}: ${fault}`)
 }

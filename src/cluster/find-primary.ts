@@ -50,7 +50,7 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
       const problem = context.check.copyProblem(answer, url)
       if (problem !== undefined) throw cannotStart(problem)
     }
-    for (const { answer } of given) if (answer.lease !== undefined) member.hear(answer.lease)
+    for (const { answer } of given) if (answer.lease !== undefined) member.hear(answer.lease, true)
     if (lease.record === undefined) {
       for (const { url, answer } of given) checkFirst(context, url, answer)
     }

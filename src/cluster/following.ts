@@ -41,7 +41,7 @@ export function follow(context: FollowingContext): Replica {
     onHandoff: (text) => {
       const heard = decodeLease(text)
       if (heard === undefined) onOffer(text, urls.current)
-      else member.hear(heard)
+      else member.hear(heard, true)
     },
     onAnswer: (answer, isStream) => hear(context, answer, isStream),
     moveOn: () => urls.moveOn(),
@@ -57,5 +57,5 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
     throw new LitefsError("unavailable", "it is the primary no more")
   }
   if (isStream) lease.setReached(heard.record.primary.id, urls.current)
-  member.hear(heard)
+  member.hear(heard, true)
 }

@@ -17,9 +17,9 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
-import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE } from "../ltx/header.ts"
+import type { LtxHeader } from "../ltx/header.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+import { headerOf, posAfter, posBefore, type SentTransaction } from "./sent-transaction.ts"
 
 const log = logger("halt")
 
@@ -28,6 +28,8 @@ const RETRY_MS = 500
 const TURN_MS_MIN = 50
 /** When other nodes have had it for so long, it rests: clients of this one may write. */
 const LENT_MS_MAX = 1000
+/** Who wait for the lock of one database. */
+const WAITING_COUNT_MAX = 256
 /** SQLite tries every 100 ms. */
 const REST_MS = 120
 
@@ -39,7 +41,7 @@ export interface HaltLocksContext {
   /** Keeps clients from writing. Resolves with how to end that. */
   lend(database: string, limitMs: number): Promise<() => Promise<void>>
   /** Applies an LTX file to a database that is lent; rejects when that cannot be. */
-  apply(database: string, bytes: Uint8Array): Promise<void>
+  apply(database: string, transaction: SentTransaction): Promise<void>
 }
 
 export interface HaltRequest {
@@ -133,14 +135,35 @@ export class HaltLocks {
     if (held?.id === id) await this.#end(database, held)
   }
 
-  /** A transaction of the holder. Sent a second time it is not applied again. */
-  async apply(database: string, id: bigint, bytes: Uint8Array): Promise<void> {
+  /** Throws when the lock is not held with this id: then nothing of a transaction has to be read. */
+  checkHeld(database: string, id: bigint): void {
+    this.#find(database, id)
+  }
+
+  /** Throws when a transaction that starts with these bytes will not be taken. */
+  checkStart(database: string, start: Uint8Array): void {
+    const header = headerOf(start)
+    const pos = this.#context.position(database)
+    if (pos?.txid === header.maxTxid) return // it may be here already
+    if (pos === undefined || !posEquals(pos, posBefore(header)))
+      throw mismatch(database, header, pos)
+  }
+
+  #find(database: string, id: bigint): Held {
     const held = this.#held.get(database)
     if (held?.id !== id || held.isEnding) throw notHeld(database)
+    return held
+  }
+
+  /** A transaction of the holder. Sent a second time it is not applied again. */
+  async apply(database: string, id: bigint, transaction: SentTransaction): Promise<void> {
+    const held = this.#find(database, id)
     const work = held.work.then(async () => {
       this.#context.checkPrimary()
       if (held.takeBack === undefined) throw notHeld(database)
-      if (this.#isNext(database, bytes)) await this.#context.apply(database, bytes)
+      if (this.#isNext(database, transaction)) {
+        await this.#context.apply(database, transaction)
+      }
       this.#context.checkPrimary()
       if (!held.isEnding) this.#watch(database, held)
     })
@@ -181,7 +204,9 @@ export class HaltLocks {
   }
 
   async #reserve(database: string, request: HaltRequest): Promise<Held> {
-    this.#waiting.set(database, (this.#waiting.get(database) ?? 0) + 1)
+    const count = this.#waiting.get(database) ?? 0
+    if (count >= WAITING_COUNT_MAX) throw crowded(database)
+    this.#waiting.set(database, count + 1)
     try {
       return await this.#reserveInTurn(database, request)
     } finally {
@@ -301,23 +326,21 @@ export class HaltLocks {
   }
 
   /** False when the transaction is here already. */
-  #isNext(database: string, bytes: Uint8Array): boolean {
-    if (bytes.length < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) {
-      throw new LitefsError("usage", "Cannot take a transaction: it is no LTX file")
-    }
-    const header = decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
-    const trailer = decodeLtxTrailer(bytes.subarray(bytes.length - LTX_TRAILER_SIZE))
-    const before = { txid: header.minTxid - 1n, checksum: header.preApplyChecksum }
-    const after = { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
+  #isNext(database: string, transaction: SentTransaction): boolean {
+    const header = headerOf(transaction.start)
+    const after = posAfter(header, transaction)
     const pos = this.#context.position(database)
     if (pos !== undefined && posEquals(pos, after)) return false
-    const isOne = header.minTxid === header.maxTxid && !isSnapshot(header)
-    if (isOne && pos !== undefined && posEquals(pos, before)) return true
-    throw new LitefsError(
-      "position-mismatch",
-      `Cannot take a transaction of "${database}": it follows on ${formatPos(before)}, the database is at ${pos && formatPos(pos)}`,
-    )
+    if (pos !== undefined && posEquals(pos, posBefore(header))) return true
+    throw mismatch(database, header, pos)
   }
+}
+
+function mismatch(database: string, header: LtxHeader, pos: Pos | undefined): LitefsError {
+  return new LitefsError(
+    "position-mismatch",
+    `Cannot take a transaction of "${database}": it follows on ${formatPos(posBefore(header))}, the database is at ${pos && formatPos(pos)}`,
+  )
 }
 
 function notHeld(database: string): LitefsError {
@@ -325,6 +348,11 @@ function notHeld(database: string): LitefsError {
     "no-lock",
     `Cannot take a transaction of "${database}": its sender does not hold the halt lock`,
   )
+}
+
+function crowded(database: string): LitefsError {
+  const problem = `${WAITING_COUNT_MAX} others wait for it`
+  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": ${problem}`)
 }
 
 function busy(database: string, node: string): LitefsError {

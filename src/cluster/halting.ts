@@ -65,7 +65,7 @@ export class Halting {
         if (!context.member().isPrimary) throw new LitefsError("no-primary", "lease expired")
       },
       lend: (database, limitMs) => this.#exchange.lend(database, limitMs),
-      apply: (database, bytes) => peer.apply(database, bytes),
+      apply: (database, transaction) => peer.apply(database, transaction.parts()),
     })
     this.#borrowed = new BorrowedLocks({
       ...{ clock, position },

@@ -8,11 +8,19 @@
  * the same time, that of the higher node id. So any two nodes that hear of each other agree, and what is older is never
  * believed again.
  *
+ * What is heard is believed of nodes of the same cluster only, and epochs that are no further on than handoffs can
+ * have brought them: a record of the last epoch there is could never be followed by another.
+ *
  * A record travels in the header `Litefs-Lease` of every request and response between nodes, as JSON:
  *
  *     {"epoch":2,"id":"00C0FFEE00C0FFEE","hostname":"b","url":"http://b:20202","cluster":"LFSC0123456789ABCDEF"}
  */
+import { LitefsError } from "../lib/errors.ts"
 import { isNodeUrl } from "../wire/node-url.ts"
+
+export const EPOCH_MAX = 2 ** 48
+/** How far on a record may be of one that a node knows: a handoff a minute, for six weeks. */
+const EPOCH_JUMP_MAX = 2 ** 16
 
 export interface LeaseNode {
   /** It belongs to the data directory: 16 hexadecimal digits. */
@@ -42,6 +50,32 @@ export const LEASE_HEADER = "litefs-lease"
 export function isNewer(record: LeaseRecord, known: LeaseRecord | undefined): boolean {
   if (known === undefined || record.epoch !== known.epoch) return record.epoch > (known?.epoch ?? 0)
   return record.primary.id > known.primary.id
+}
+
+/** The epoch that follows on the known one. Throws when there is none. */
+export function nextEpoch(known: LeaseRecord | undefined): number {
+  const epoch = (known?.epoch ?? 0) + 1
+  if (epoch <= EPOCH_MAX) return epoch
+  const advice = `take "epoch" and "primary" out of lease.json on every node`
+  throw new LitefsError("unavailable", `Cannot change the primary: epochs are used up, ${advice}`)
+}
+
+/**
+ * Why what was heard is not believed; undefined when it is. `isAsked`: a node has said it to whom this one has turned
+ * by itself. It may be the first from which this one hears anything at all.
+ */
+export function disbelief(
+  { record, cluster }: HeardLease,
+  known: LeaseRecord | undefined,
+  ownCluster: string | undefined,
+  isAsked: boolean,
+): string | undefined {
+  const isNew = isAsked && (known === undefined || ownCluster === undefined)
+  if (ownCluster === undefined ? !isAsked : cluster !== ownCluster) {
+    return `it is of cluster ${cluster ?? "unknown"}`
+  }
+  const limit = (known?.epoch ?? 0) + EPOCH_JUMP_MAX
+  return isNew || record.epoch <= limit ? undefined : `its epoch should be ${limit} at most`
 }
 
 export function encodeLease({ epoch, primary }: LeaseRecord, cluster: string | undefined): string {
@@ -74,10 +108,14 @@ export function leaseOf(headers: Readonly<Record<string, unknown>>): HeardLease 
   return decodeLease(headers[LEASE_HEADER])
 }
 
+function isEpoch(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= EPOCH_MAX
+}
+
 export function asRecord(value: unknown): LeaseRecord | undefined {
   if (typeof value !== "object" || value === null) return undefined
   const { epoch, id, hostname, url } = value as Record<string, unknown>
-  if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 1) return undefined
+  if (!isEpoch(epoch)) return undefined
   if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) return undefined
   if (typeof hostname !== "string" || !/^[^\s\p{Cc}]{1,255}$/u.test(hostname)) return undefined
   if (typeof url !== "string" || !isNodeUrl(url)) return undefined

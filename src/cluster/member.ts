@@ -20,15 +20,24 @@
  *    record when one of the two calls the other. Until then an error, a silence or a crash leaves all as it was.
  * 3. A forced promotion makes a record that the old primary has not heard of. It is called until it has, and so are
  *    the peers. What the old primary took until then, it keeps as a divergence.
- * 4. A record that names this node's id at another address is about a copy of it. This node goes no further then.
+ * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
+ *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
  */
 import { randomBytes } from "node:crypto"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
+import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"
-import { type HeardLease, isNewer, type LeaseNode, type LeaseRecord } from "./lease.ts"
+import {
+  disbelief,
+  type HeardLease,
+  isNewer,
+  type LeaseNode,
+  type LeaseRecord,
+  nextEpoch,
+} from "./lease.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
@@ -40,6 +49,8 @@ const LOCK_MS_MAX = 5000
 const ACCEPT_MS_MAX = 5000
 const RETRY_MS = 1000
 const CLOSE_MS_MAX = 5000
+/** For a node that has handed over to become a replica, which takes long where the disk is full. */
+const SETTLE_MS_MAX = 3000
 
 export type MemberState = "replica" | "promoting" | "primary" | "draining" | "demoting"
 
@@ -92,6 +103,8 @@ export interface MemberOptions {
   fail(error: Error): void
   /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
   tell(url: string): Promise<LeaseRecord | undefined>
+  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
+  isCopy(url: string): Promise<boolean>
 }
 
 export class Member {
@@ -103,10 +116,13 @@ export class Member {
   #hasStarted = false
   #work: Promise<unknown> = Promise.resolve()
   #offer: Offer | undefined
+  readonly #copies: CopyWatch
+  #disbelieved: string | undefined // what was said of it last
 
   constructor(options: MemberOptions) {
     this.#options = options
-    const { lease, clock, tell } = options
+    const { lease, clock, tell, isCopy } = options
+    this.#copies = new CopyWatch({ isCopy, found: (record) => this.#foundCopy(record) })
     this.#fencing = new Fencing({ lease, clock, tell, signal: this.#closing.signal })
   }
 
@@ -162,19 +178,16 @@ export class Member {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Another node has told what it knows. */
-  hear({ record, cluster }: HeardLease): void {
+  /** Another node has told what it knows: `isAsked` when this node has turned to it by itself. */
+  hear(heard: HeardLease, isAsked: boolean): void {
     const { lease, actions } = this.#options
-    const ours = this.#options.clusterId()
-    if (cluster !== undefined && ours !== undefined && cluster !== ours) return
+    const { record } = heard
     if (!isNewer(record, lease.record)) return
+    const doubt = disbelief(heard, lease.record, this.#options.clusterId(), isAsked)
+    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
     const { epoch, primary } = record
     const self = this.#options.self()
-    if (primary.id === lease.id && primary.url !== self.url) {
-      if (this.#state !== "replica") actions.shut()
-      const problem = `${primary.url} has become the primary with this node's id, ${lease.id}: ${COPY_ADVICE}`
-      return this.#options.fail(new LitefsError("unavailable", `Cannot go on: ${problem}`))
-    }
+    if (primary.id === lease.id && primary.url !== self.url) return this.#copies.look(record)
     if (this.#state !== "replica" && primary.id !== lease.id) {
       actions.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
@@ -195,43 +208,69 @@ export class Member {
     this.#settleSoon()
   }
 
+  /** Once for each doubt: it may come with every request. */
+  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string): void {
+    if (this.#disbelieved === problem) return
+    this.#disbelieved = problem
+    log.warn("heard of a lease record that is not believed", { epoch, url: primary.url, problem })
+  }
+
+  #foundCopy(record: LeaseRecord): void {
+    const { lease, actions } = this.#options
+    if (!isNewer(record, lease.record)) return
+    if (this.#state !== "replica") actions.shut()
+    log.error("a copy of this node has become the primary, this node takes no writes", {
+      problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
+    })
+    this.#changed()
+    this.#settleSoon()
+  }
+
   /**
    * On the primary: gives the role to a replica. Rejects when this node is still the primary. A node that is leaving
    * does not become a replica: it only takes no writes any more.
    */
   async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
-    await this.#alone(async () => {
-      this.#checkStarted()
-      this.#checkPrimary()
-      const { actions, clock } = this.#options
-      const startMs = clock.monotonicMs()
-      this.#become("draining")
-      try {
-        const positions = await actions.drain(LOCK_MS_MAX)
-        this.#checkPrimary() // a newer record may have come
-        await this.#make(target, positions)
-      } catch (error) {
-        this.#offer = undefined
-        if (!this.#isMine) throw error // what follows makes it a replica
-        if (this.#options.lease.isUnsure) {
-          this.#options.fail(asError(error)) // the next start decides; until then nobody writes
-          throw error
-        }
-        actions.resume()
-        this.#become("primary")
+    const handedOver = Promise.withResolvers<void>()
+    this.#alone(async () => {
+      await this.#drainFor(target)
+      handedOver.resolve()
+      if (!isLeaving) await this.#settle()
+    }).catch(handedOver.reject)
+    await handedOver.promise
+    if (!isLeaving) await this.settled(SETTLE_MS_MAX)
+  }
+
+  async #drainFor(target: HandoffTarget): Promise<void> {
+    this.#checkStarted()
+    this.#checkPrimary()
+    const { actions, clock } = this.#options
+    const startMs = clock.monotonicMs()
+    this.#become("draining")
+    try {
+      const positions = await actions.drain(LOCK_MS_MAX)
+      this.#checkPrimary() // a newer record may have come
+      await this.#make(target, positions)
+    } catch (error) {
+      this.#offer = undefined
+      if (!this.#isMine) throw error // what follows makes it a replica
+      if (this.#options.lease.isUnsure) {
+        this.#options.fail(asError(error)) // the next start decides; until then nobody writes
         throw error
       }
-      log.info("handed the role of primary over", {
-        primary: target.node.hostname,
-        ms: Math.round(clock.monotonicMs() - startMs),
-      })
-      if (!isLeaving) await this.#settle()
+      actions.resume()
+      this.#become("primary")
+      throw error
+    }
+    log.info("handed the role of primary over", {
+      primary: target.node.hostname,
+      ms: Math.round(clock.monotonicMs() - startMs),
     })
   }
 
   async #make(target: HandoffTarget, positions: ReadonlyMap<string, Pos>): Promise<void> {
     const token = randomBytes(16).toString("hex")
-    const record = { epoch: (this.record?.epoch ?? 0) + 1, primary: target.node }
+    const record = { epoch: nextEpoch(this.record), primary: target.node }
     const outcome = Promise.withResolvers<void>()
     this.#offer = { token, positions, record, outcome }
     const cancel = this.#options.clock.after(ACCEPT_MS_MAX, () => {
@@ -248,10 +287,7 @@ export class Member {
 
   /** The target of a handoff has applied all that it was sent. The record that is returned makes it the primary. */
   accept(token: string, positions: ReadonlyMap<string, Pos>): LeaseRecord {
-    const offer = this.#offer
-    if (offer?.token !== token) {
-      throw new LitefsError("unavailable", "Cannot hand over: the offer is not open any more")
-    }
+    const offer = this.#openOffer(token)
     const problem = difference(offer.positions, positions)
     if (problem !== undefined)
       throw new LitefsError("position-mismatch", `Cannot hand over: ${problem}`)
@@ -267,6 +303,17 @@ export class Member {
     return offer.record
   }
 
+  /** Throws when there is no offer with this token. */
+  checkOffer(token: string): void {
+    this.#openOffer(token)
+  }
+
+  #openOffer(token: string): Offer {
+    const offer = this.#offer
+    if (offer?.token === token) return offer
+    throw new LitefsError("unavailable", "Cannot hand over: the offer is not open any more")
+  }
+
   /** Makes this node the primary without asking the one there is. */
   async force(): Promise<void> {
     await this.#alone(async () => {
@@ -274,9 +321,10 @@ export class Member {
       if (this.isPrimary) return
       const { lease } = this.#options
       const old = lease.record
-      const epoch = (old?.epoch ?? 0) + 1
+      const copy = this.#copies.record
+      const epoch = nextEpoch(copy !== undefined && isNewer(copy, old) ? copy : old)
       const primary = this.#options.self()
-      const others = [this.#urlOf(old), ...this.#options.peers]
+      const others = [this.#urlOf(old), copy?.primary.url, ...this.#options.peers]
       const unfenced = others.filter((url) => url !== undefined && url !== primary.url)
       lease.keep({ epoch, primary }, unfenced as string[])
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
@@ -306,6 +354,8 @@ export class Member {
 
   get #isMine(): boolean {
     const { lease, isPrimaryByFlag } = this.#options
+    const copy = this.#copies.record
+    if (copy !== undefined && isNewer(copy, lease.record)) return false
     return lease.record === undefined ? isPrimaryByFlag : lease.record.primary.id === lease.id
   }
 

@@ -73,6 +73,7 @@ export interface NodeStatusContext {
   remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** What is known to be missing here in a database that is at the given transaction. */
   missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
+  problem?(): string | undefined
 }
 
 export class NodeStatus {
@@ -91,6 +92,11 @@ export class NodeStatus {
 
   get isPrimary(): boolean {
     return this.identity.primaryUrl === undefined
+  }
+
+  /** What keeps the node from its work, whatever is asked of it. */
+  get problem(): string | undefined {
+    return this.#context.problem?.()
   }
 
   get isReady(): boolean {
@@ -127,8 +133,7 @@ export class NodeStatus {
   *databases(): Generator<DatabaseStatus> {
     const { positions } = this.#context
     const remarks = this.#remarks
-    for (let slot = 0; slot < positions.count; slot++) {
-      const name = positions.name(slot)
+    for (const [name, slot] of positions.entries()) {
       yield this.#status(name, positions.read(slot), remarks.get(name))
     }
     for (const [name, remark] of remarks) {
@@ -171,6 +176,11 @@ export class NodeStatus {
     unsubscribe()
     cancel()
     return this.primaryName !== undefined
+  }
+
+  /** How many are called back. */
+  get listenerCount(): number {
+    return this.#listeners.size
   }
 
   /** Calls back whenever something may have changed, until the returned function is called. */

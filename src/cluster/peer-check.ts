@@ -18,12 +18,16 @@ const log = logger("member")
 export const COPY_ADVICE =
   "one of the data directories is a copy of the other, remove lease.json from the copy"
 
+/** Anybody can make up nodes: so many are remembered, and told of. */
+const SEEN_COUNT_MAX = 100
+
 export interface PeerCheckOptions {
   readonly id: string
   /** Of this process. */
   readonly run: string
   readonly clusterId: ClusterId
-  heard(lease: HeardLease): void
+  /** `isAsked`: this node has turned to who says it. */
+  heard(lease: HeardLease, isAsked: boolean): void
 }
 
 /** A replica that is connected. */
@@ -41,11 +45,21 @@ export class PeerCheck {
     this.#options = options
   }
 
-  /** A request or an answer has come. Throws when there is nothing to be had to do with who sent it. */
-  hear(headers: Headers, where = senderOf(headers)): PeerAnswer {
+  /** An answer has come. Throws when there is nothing to be had to do with who sent it. */
+  hear(headers: Headers, url: string): PeerAnswer {
+    return this.#hear(headers, url, true)
+  }
+
+  /** As hear(), of a request. */
+  hearRequest(headers: Headers): PeerAnswer {
+    return this.#hear(headers, senderOf(headers), false)
+  }
+
+  #hear(headers: Headers, where: string, isAsked: boolean): PeerAnswer {
     const answer = peerAnswer(headers)
+    // Of a copy, too: it may have become the primary.
+    if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked)
     this.#refuseCopy(answer, where)
-    if (answer.lease !== undefined) this.#options.heard(answer.lease)
     return answer
   }
 
@@ -94,14 +108,13 @@ export class PeerCheck {
 
   #refuseCopy(answer: PeerAnswer, where: string): void {
     const problem = this.copyProblem(answer, where)
-    if (problem === undefined) return
-    if (answer.lease !== undefined) this.#options.heard(answer.lease) // it may have become the primary
-    throw new LitefsError("unavailable", problem)
+    if (problem !== undefined) throw new LitefsError("unavailable", problem)
   }
 
   #say(what: string, message: string, problem: string): void {
-    if (!this.#seen.has(what)) log.error(message, { problem })
+    if (this.#seen.has(what) || this.#seen.size >= SEEN_COUNT_MAX) return
     this.#seen.add(what)
+    log.error(message, { problem })
   }
 }
 

@@ -10,7 +10,7 @@
 import { LitefsError } from "../lib/errors.ts"
 import { replaceFile } from "../store/synced.ts"
 import { readWhole } from "../sys/file.ts"
-import { asRecord, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
+import { asRecord, EPOCH_MAX, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
 
 interface Reached {
   readonly id: string
@@ -103,6 +103,7 @@ export class StaticLease implements Lease {
    */
   #save(content: Content): void {
     const bytes = encode(content)
+    decode(this.#path, bytes) // what cannot be read back would keep this node from every start
     try {
       replaceFile("lease", this.#path, bytes)
     } catch (error) {
@@ -137,6 +138,7 @@ function encode({ id, record, reached, unfenced }: Content): Uint8Array {
 
 function decode(path: string, bytes: Uint8Array): Content {
   const damaged = new LitefsError("damaged", `Cannot read "${path}": it is not a lease record`)
+  const advice = `take "epoch" and "primary" out of it, here and on every node that has them`
   let found: unknown
   try {
     found = JSON.parse(new TextDecoder().decode(bytes))
@@ -146,11 +148,23 @@ function decode(path: string, bytes: Uint8Array): Content {
   const { id, epoch, primary, reached, unfenced } = Object(found) as Record<string, unknown>
   const record = epoch === undefined ? undefined : asRecord({ ...(primary as object), epoch })
   if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) throw damaged
+  if (typeof epoch === "number" && epoch > EPOCH_MAX) {
+    const problem = `its epoch is ${epoch}, at most ${EPOCH_MAX} can be`
+    throw new LitefsError("damaged", `Cannot read "${path}": ${problem}: ${advice}`)
+  }
   if (epoch !== undefined && record === undefined) throw damaged
   return {
     id,
     record,
-    reached: reached as Reached | undefined,
+    reached: asReached(reached),
     unfenced: Array.isArray(unfenced) ? unfenced.filter((each) => typeof each === "string") : [],
   }
+}
+
+/** It is only where to ask first: one that cannot be read is done without. */
+function asReached(value: unknown): Reached | undefined {
+  const { id, url } = Object(value) as Record<string, unknown>
+  return typeof id === "string" && typeof url === "string" && URL.canParse(url)
+    ? { id, url }
+    : undefined
 }

@@ -36,11 +36,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
 
   fuse: { type: "section" },
   "fuse.dir": { type: "text", flag: "fuse-dir" },
-  "fuse.allow-other": {
-    type: "boolean",
-    noEffect: "a mount made by root is open to everybody who may open the files in it",
-    silentFor: true,
-  },
+  "fuse.allow-other": { type: "boolean", flag: "allow-other" },
   "fuse.debug": { type: "boolean", flag: "fuse-debug" },
 
   data: { type: "section" },

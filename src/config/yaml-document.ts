@@ -53,25 +53,39 @@ export class YamlDocument {
       return parseYaml(text)
     } catch (error) {
       const what = messageOf(error).replace(/^YAML Parse error: /, "")
-      throw new LitefsError(
-        "usage",
-        `Cannot run litefs mount: ${this.path}:${badLine(text)} is not YAML: ${what}`,
-        { cause: error },
-      )
+      const line = badLine(text)
+      const place = line === undefined ? this.path : `${this.path}:${line}`
+      throw new LitefsError("usage", `Cannot run litefs mount: ${place} is not YAML: ${what}`, {
+        cause: error,
+      })
     }
   }
 }
 
-/** The line after the longest beginning that can be read: the parser does not tell where it has stopped. */
-function badLine(text: string): number {
+const TRIES = 200
+const SEARCHED_SIZE_MAX = 64 * 1024
+
+/**
+ * The line after the longest beginning that can be read: the parser does not tell where it has stopped. Every beginning
+ * is read anew, so of a long text only some are tried first, and then those after the longest of them.
+ */
+function badLine(text: string): number | undefined {
+  if (text.length > SEARCHED_SIZE_MAX) return undefined
   const lines = text.split("\n")
-  for (let count = lines.length - 1; count > 0; count--) {
-    try {
-      parseYaml(lines.slice(0, count).join("\n"))
-      return count + 1
-    } catch {
-      // Shorter.
-    }
+  const step = Math.ceil(lines.length / TRIES)
+  const longest = (from: number, to: number, by: number) => {
+    for (let count = from; count > to; count -= by) if (canRead(lines.slice(0, count))) return count
+    return to
   }
-  return 1
+  const found = longest(lines.length - 1, 0, step)
+  return (step === 1 ? found : longest(Math.min(found + step, lines.length) - 1, found, 1)) + 1
+}
+
+function canRead(lines: readonly string[]): boolean {
+  try {
+    parseYaml(lines.join("\n"))
+    return true
+  } catch {
+    return false
+  }
 }

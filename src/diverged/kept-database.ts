@@ -4,6 +4,7 @@
  * The file itself may lack pages that were in the WAL when the history was kept: the log has them all. It is replayed
  * also when the file sums to the position already, since that does not tell: the checksum is the XOR of the sums of
  * all pages, and two that change alike leave it as it was. But a log that nobody can read is done without then.
+ * A history of no transactions is a file that had no log: it is what it is.
  */
 import { constants, copyFileSync } from "node:fs"
 import { join } from "node:path"
@@ -43,6 +44,7 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   }
   const fd = openFile("diverged:open", path, O_RDWR | O_CREAT)
   try {
+    if (pos.txid === 0n) return syncFile("diverged:fsync", fd)
     const log = logAfterSynced(directory, pos.txid)
     if (log.every(({ path }) => isWhole(path))) {
       for (const { path } of log) replay(fd, path)

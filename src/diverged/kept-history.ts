@@ -11,17 +11,17 @@
  * names under `<label>.part` while they are still in use, and the directory its name when the others have taken
  * their place (takeover.ts). From then on nobody writes to them. Nothing removes them but people.
  */
-import { constants, copyFileSync, readFileSync, rmSync } from "node:fs"
+import { readFileSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
+import { isPageSize } from "../lib/page-size.ts"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { linkOrCopy } from "../store/link-or-copy.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
-import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   fileExists,
-  linkFile,
   listDirectory,
   makeDirectory,
   O_RDONLY,
@@ -50,6 +50,8 @@ export interface KeptHistory {
 }
 
 const PART = ".part"
+/** SQLite's own limit. */
+const PAGE_COUNT_MAX = 0xfffffffe
 
 /** Gives the files of a database their second names. Returns the label. */
 export function keepHistory(
@@ -136,18 +138,22 @@ function readFacts(path: string): HistoryFacts | undefined {
     const primaryPos = parsePos(json.primary.pos)
     const keptMs = Date.parse(json.time)
     if (pos === undefined || primaryPos === undefined || Number.isNaN(keptMs)) return undefined
-    const { database, pageSize, commit, reason } = json
-    if (![pageSize, commit].every(Number.isInteger)) return undefined
-    const primary = { name: json.primary.name ?? undefined, pos: primaryPos }
-    return { database: String(database), pos, pageSize, commit, keptMs, reason, primary }
+    const { database, pageSize, commit } = json
+    const name = json.primary.name ?? undefined
+    if (!isPageSize(pageSize) || !Number.isInteger(commit) || commit < 0) return undefined
+    if (commit > PAGE_COUNT_MAX || typeof database !== "string") return undefined
+    const primary = { name: name === undefined ? undefined : String(name), pos: primaryPos }
+    return { database, pos, pageSize, commit, keptMs, reason: String(json.reason), primary }
   } catch {
     return undefined
   }
 }
 
 function sizeOfHistory(directory: string): number {
-  const ltx = new LtxDirectory(join(directory, "ltx"))
-  const paths = [join(directory, "database"), ...ltx.list().map(({ path }) => path)]
+  const ltx = join(directory, "ltx")
+  // Nothing removes it, but people.
+  const files = fileExists("diverged:look", ltx) ? new LtxDirectory(ltx).list() : []
+  const paths = [join(directory, "database"), ...files.map(({ path }) => path)]
   return paths.reduce((sum, path) => sum + sizeIfThere(path), 0)
 }
 
@@ -161,18 +167,8 @@ function sizeIfThere(path: string): number {
   }
 }
 
-/** Where a file system knows no second names, or not these, it is a copy. */
 function linkIfThere(from: string, to: string): void {
-  if (!fileExists("diverged:look", from)) return
-  try {
-    linkFile("diverged:link", from, to)
-  } catch (error) {
-    const cannotLink =
-      error instanceof SysError &&
-      [Errno.EPERM, Errno.EXDEV, Errno.EMLINK, Errno.EOPNOTSUPP].includes(error.errno as never)
-    if (!cannotLink) throw error
-    copyFileSync(from, to, constants.COPYFILE_FICLONE)
-  }
+  if (fileExists("diverged:look", from)) linkOrCopy("diverged:link", from, to)
 }
 
 function unused(dataDir: DataDir, label: string): string {

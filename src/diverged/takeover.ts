@@ -16,6 +16,7 @@
  */
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { replaceFile, writeSynced } from "../store/synced.ts"
@@ -74,7 +75,7 @@ export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void
   }
   const database = dataDir.path(name, "database")
   if (commit === 0) unlinkFile("takeover:unlink-database", database)
-  else moveIfThere(dataDir.nextPath(name, number, "database"), database)
+  else replaceIfThere(dataDir.nextPath(name, number, "database"), dataDir.file(name, "database"))
   unlinkFile("takeover:unlink-checksums", dataDir.checksumsPath(name))
   unlinkFile("takeover:unlink-past", dataDir.pastPath(name))
 }
@@ -121,7 +122,7 @@ function clearUnfinished(dataDir: DataDir, name: string): void {
   }
   const ltx = dataDir.ltxDir(name)
   for (const entry of listDirectory("takeover:list", ltx)) {
-    const isPart = /\.ltx\.receiving(-\d+)?$/.test(entry.name)
+    const isPart = /\.ltx\.(receiving(-\d+)?|making)$/.test(entry.name)
     if (isPart) unlinkFile("takeover:unlink-next", `${ltx}/${entry.name}`)
   }
 }
@@ -152,6 +153,15 @@ function parseTakeover(json: Record<string, unknown>): Takeover {
     commit: commit as number,
     kept: typeof kept === "string" ? kept : undefined,
   }
+}
+
+function replaceIfThere(from: string, file: BackedFile): void {
+  try {
+    if (fileExists("takeover:look", from)) file.giveAccessTo(from)
+  } finally {
+    file.close()
+  }
+  moveIfThere(from, file.path)
 }
 
 /** False when it was moved before. */

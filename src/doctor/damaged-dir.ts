@@ -41,7 +41,7 @@ export class DamagedDir {
 
   #place(name: string): string {
     const to = unused(join(this.path, name))
-    mkdirSync(dirname(to), { recursive: true })
+    mkdirSync(dirname(to), { recursive: true, mode: 0o700 })
     return to
   }
 }

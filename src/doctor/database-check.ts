@@ -1,5 +1,7 @@
 /** One database, offline: its log, and whether its files make what the log says. */
 import { formatPos } from "../ltx/pos.ts"
+import { sumsOfFile } from "../recovery/file-sums.ts"
+import { looksTorn } from "../recovery/proven-end.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { isJournalActive, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
@@ -8,6 +10,7 @@ import { FileSource } from "../store/file-source.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
 import { type DatabaseImage, databaseImage, type Recipe } from "./database-image.ts"
 import { type DatabasePaths, databasePaths } from "./database-paths.ts"
+import { mendFindings } from "./end-check.ts"
 import { type Finding, note, problem, type Repair } from "./finding.ts"
 import {
   behindFinding,
@@ -27,7 +30,6 @@ import {
   tornFinding,
 } from "./log-check.ts"
 import { restoreOptions } from "./options.ts"
-import { sumsOfFile } from "./page-sums.ts"
 import { moveIfThere, rebuildDatabase } from "./rebuild.ts"
 import { strayFindings, syncedFindings } from "./side-files.ts"
 
@@ -51,7 +53,7 @@ export function checkDatabase(dataDir: DataDir, name: string, nowMs: number): Da
     pageSize: last?.header.pageSize ?? 0,
     commit: last?.header.commit ?? 0,
     ltxFileCount: log.files.length,
-    findings: [
+    findings: mendFindings(log, last, paths, nowMs) ?? [
       ...syncedFindings(last, paths), // first: a rebuild writes a new one
       ...(last === undefined
         ? unloggedFindings(log, paths, nowMs)
@@ -126,9 +128,10 @@ function deletedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding
 /** A database without a whole LTX file: nothing tells what it should be. */
 function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding[] {
   const findings: Finding[] = []
-  if (log.damagedEnd.length === 1)
-    findings.push(...log.damagedEnd.map((file) => tornFinding(file, nowMs)))
-  else findings.push(...damagedEndFindings(log.damagedEnd, paths, true))
+  const [end, ...more] = log.damagedEnd
+  if (end !== undefined && more.length === 0 && looksTorn(end.path)) {
+    findings.push(tornFinding(end, nowMs))
+  } else findings.push(...damagedEndFindings(log.damagedEnd, paths, true))
 
   using database = FileSource.open(paths.database)
   using journal = FileSource.open(paths.journal)
@@ -187,7 +190,9 @@ function endFindings(
   const [file, ...more] = log.damagedEnd
   if (file === undefined) return []
   const follows = last === undefined || file.minTxid === last.maxTxid + 1n
-  if (more.length === 0 && follows && isTorn) return [tornFinding(file, nowMs)]
+  if (more.length === 0 && follows && isTorn && looksTorn(file.path)) {
+    return [tornFinding(file, nowMs)]
+  }
   return damagedEndFindings(log.damagedEnd, paths, isTorn)
 }
 

@@ -14,6 +14,7 @@
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
+import { sumsOfFile } from "../recovery/file-sums.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
 import {
@@ -21,7 +22,6 @@ import {
   differingPages,
   overlaid,
   rolledBack,
-  sumsOfFile,
   sumsOfLog,
   totalAt,
   walCommits,
@@ -77,7 +77,8 @@ export function databaseImage(
   const walks = bases.map(({ sums, recipe }) => {
     const wal = sources.wal ?? NO_BYTES
     const { commits, sums: after } = walCommits(sums, wal, pageSize, (sums) => {
-      if (sums.pageCount !== commit || sums.total !== target) return false
+      // The commit may have counted a file that is longer than the database.
+      if (sums.pageCount < commit || sums.total !== target) return false
       return differingPages(sums, log, commit).length === 0
     })
     const atStart = { frameCount: 0, isRight: totalAt(sums, commit) === target }

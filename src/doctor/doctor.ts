@@ -10,10 +10,14 @@ import { isDecided } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import {
-  type LogRecord,
-  missingTransactions,
+  logRange,
+  ltxEnd,
+  placementsOf,
+  setAsideForeign,
   storeTransactions,
 } from "../recovery/commit-log-recovery.ts"
+import type { Placement } from "../recovery/log-placement.ts"
+import type { LogRecord } from "../recovery/log-record.ts"
 import { segmentPath } from "../store/commit-log.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
@@ -92,17 +96,21 @@ function report(
   withDirectory: boolean,
   clock: Clock,
 ): DoctorReport {
-  const missing = missingTransactions(dataDir)
+  const placements = placementsOf(dataDir)
   return {
     databases: names.map((name) => {
       // Then the files of two states are side by side.
       if (isDecided(dataDir, name)) return pendingTakeover(dataDir, name)
       const found = checkDatabase(dataDir, name, clock.wallMs())
-      const records = missing.filter(({ database }) => database === name)
-      // What is wrong without them says nothing.
-      return records.length === 0
-        ? found
-        : { ...found, findings: [missingFinding(dataDir, records)] }
+      const placement = placements.find(({ database }) => database === name)
+      if (placement === undefined) return found
+      const { missing, foreign } = placement
+      const ofLog = [
+        ...(missing.length === 0 ? [] : [missingFinding(dataDir, missing)]),
+        ...(foreign.length === 0 ? [] : [foreignFinding(dataDir, placement)]),
+      ]
+      // What is wrong without the missing ones says nothing.
+      return { ...found, findings: missing.length > 0 ? ofLog : [...ofLog, ...found.findings] }
     }),
     findings: withDirectory ? strayFindings(dataDir) : [],
   }
@@ -127,6 +135,18 @@ function missingFinding(dataDir: DataDir, records: readonly LogRecord[]): Findin
   const what = `it holds ${count} whose LTX files are not there yet, as after a crash; the next start of LiteFS makes them, and until then the database cannot be judged`
   return problem("log-pending", segmentPath(dataDir.root, 0), what, {
     repair: { does: "makes the LTX files", run: () => storeTransactions(dataDir, records) },
+  })
+}
+
+function foreignFinding(dataDir: DataDir, placement: Placement): Finding {
+  const count = placement.foreign.length
+  const transactions = count === 1 ? "a transaction" : `${count} transactions`
+  const what = `it holds ${transactions} that ${count === 1 ? "does" : "do"} not follow on the LTX files: from ${logRange(placement)}, while the files end at ${ltxEnd(placement)}; the next start of LiteFS sets ${count === 1 ? "it" : "them"} aside`
+  return problem("log-foreign", segmentPath(dataDir.root, 0), what, {
+    repair: {
+      does: `sets ${count === 1 ? "it" : "them"} aside beside the database, as LTX files`,
+      run: () => setAsideForeign(dataDir, placement),
+    },
   })
 }
 

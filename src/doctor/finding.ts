@@ -5,10 +5,12 @@ export type FindingCode =
   // the log
   | "ltx-torn" // the last file was being written when the machine or the program stopped
   | "ltx-damaged"
+  | "ltx-gone" // the last files, after a clean stop
   | "ltx-gap"
   | "ltx-checksum" // a file that starts at another checksum than the one before it ends at
   | "ltx-unreachable" // whole files that lead nowhere
   | "log-pending" // transactions in the commit log without LTX files
+  | "log-foreign" // transactions in the commit log of another history than the LTX files
   | "ltx-aside" // set aside by an earlier repair or recovery
   // the database
   | "journal-hot"

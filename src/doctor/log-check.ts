@@ -129,12 +129,13 @@ export function damagedEndFindings(
   )
 }
 
-const ASIDE = /^[0-9a-f]{16}-[0-9a-f]{16}\.ltx\.torn-\d+$/
+const ASIDE = /^[0-9a-f]{16}-[0-9a-f]{16}\.ltx\.(?<why>torn|damaged)-\d+$/
 
 export function otherNameFindings(log: Log, paths: DatabasePaths): Finding[] {
   return log.otherNames.map((name) => {
     const path = join(paths.ltx, name)
-    if (ASIDE.test(name)) return note("ltx-aside", path, "a torn LTX file that was set aside")
+    const why = ASIDE.exec(name)?.groups?.why
+    if (why !== undefined) return note("ltx-aside", path, `a ${why} LTX file that was set aside`)
     return problem("stray", path, strayMeaning(name), {
       repair: {
         does: "moves it to damaged/",

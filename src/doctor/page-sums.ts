@@ -1,38 +1,14 @@
 /** The page checksums of a database as it would be: from its file, its journal, its WAL and its log. */
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
-import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
+import { writePageChecksum } from "../ltx/checksum.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
 import { readLtxFile } from "../store/ltx-file.ts"
 
-const CHUNK_SIZE = 1 << 20
 const sum = new Uint32Array(2)
-
-/** Of `pageCount` pages; what lies beyond the end of the file counts as zeros. */
-export function sumsOfFile(
-  file: ByteSource | undefined,
-  pageSize: number,
-  pageCount: number,
-): PageChecksums {
-  const sums = new PageChecksums(pageCount)
-  const chunk = new Uint8Array(CHUNK_SIZE)
-  const lock = lockPgno(pageSize)
-  for (let first = 1; first <= pageCount; first += CHUNK_SIZE / pageSize) {
-    const read = file?.readAt((first - 1) * pageSize, chunk) ?? 0
-    chunk.fill(0, read)
-    const last = Math.min(pageCount, first + CHUNK_SIZE / pageSize - 1)
-    for (let pgno = first; pgno <= last; pgno++) {
-      if (pgno === lock) continue
-      const start = (pgno - first) * pageSize
-      writePageChecksum(sum, pgno, chunk, start, start + pageSize)
-      sums.set(pgno, sum[0] as number, sum[1] as number)
-    }
-  }
-  return sums
-}
 
 export function copyOf(sums: PageChecksums): PageChecksums {
   const copy = new PageChecksums(sums.pageCount)

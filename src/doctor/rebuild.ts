@@ -9,6 +9,7 @@
 import { constants, copyFileSync, existsSync, renameSync, unlinkSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum } from "../ltx/pos.ts"
+import { sumsOfFile } from "../recovery/file-sums.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import { FileSource } from "../store/file-source.ts"
@@ -26,10 +27,10 @@ import {
   truncateFile,
   writeBytesAt,
 } from "../sys/file.ts"
+import { accessAt, giveAccess } from "../sys/file-access.ts"
 import type { DamagedDir } from "./damaged-dir.ts"
 import type { Recipe } from "./database-image.ts"
 import type { DatabasePaths } from "./database-paths.ts"
-import { sumsOfFile } from "./page-sums.ts"
 
 /** What the new file must be; undefined where no log says so. */
 export interface Target {
@@ -72,6 +73,8 @@ function replaceDatabase(
         truncateFile("doctor:truncate", fd, commit * pageSize)
         checkSum(copy, target.last)
       }
+      const access = accessAt("doctor:look", paths.database)
+      if (access !== undefined) giveAccess("doctor:access", fd, access)
       syncFile("doctor:fsync", fd)
     } finally {
       closeFile(fd)

@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { formatTxid } from "../ltx/pos.ts"
+import { isKeptLog } from "../recovery/commit-log-recovery.ts"
 import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import type { DatabasePaths } from "./database-paths.ts"
@@ -32,6 +33,15 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
       const path = join(paths.directory, name)
       if (name.startsWith("wal.removed")) {
         return note("stray", path, "a WAL that was set aside at a start; it is not used any more")
+      }
+      if (isKeptLog(name)) {
+        const what =
+          "transactions of the commit log that did not follow on the LTX files, and were set aside"
+        return note("stray", path, what)
+      }
+      if (/^database(-wal|-journal)?\.changed-\d+$/.test(name)) {
+        const what = "what somebody else had written while LiteFS did not run, kept at a start"
+        return note("stray", path, what)
       }
       return problem("stray", path, strayMeaning(name), {
         repair: {

@@ -39,7 +39,7 @@ export interface FileSystem {
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): void
   /**
    * `mode` includes S_IFREG, and has the caller's umask applied. The file may exist, when it was
-   * not made through the mount: then it is opened, unless O_EXCL is set.
+   * not made through the mount: then ESTALE makes the kernel look it up, check and open it.
    */
   create(
     parentId: number,
@@ -63,6 +63,8 @@ export interface FileSystem {
     from: Region,
     caller: Caller,
   ): number | Deferred
+  /** fallocate(2) without a mode, or with FALLOC_FL_KEEP_SIZE: room for these bytes on the disk. */
+  allocate(nodeId: number, handle: number, offset: number, size: number, keepsSize: boolean): void
   /** A descriptor was closed; others of the handle may remain. close(2) returns the error. */
   flush(nodeId: number, handle: number, owner: LockOwner, caller: Caller): Deferred | undefined
   /** The last descriptor is gone. `flockOwner` is given when flock(2) was ever called on it. */

@@ -104,6 +104,11 @@ export const FsyncFlag = {
   FDATASYNC: 1 << 0,
 } as const
 
+/** fuse_fallocate_in.mode: FALLOC_FL_… of fallocate(2) */
+export const FallocateMode = {
+  KEEP_SIZE: 1 << 0,
+} as const
+
 /** fuse_release_in.release_flags: FUSE_RELEASE_… */
 export const ReleaseFlag = {
   FLUSH: 1 << 0,

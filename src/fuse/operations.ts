@@ -12,7 +12,7 @@ import { Deferred } from "./deferred.ts"
 import type { DirectoryOffsets } from "./directory-offsets.ts"
 import { readDirectory } from "./directory-reply.ts"
 import type { FileSystem, FlockKind, PosixLockRequest } from "./filesystem.ts"
-import { FsyncFlag, LkFlag, LockType, ReleaseFlag } from "./flags.ts"
+import { FallocateMode, FsyncFlag, LkFlag, LockType, ReleaseFlag } from "./flags.ts"
 import { OFFSET_MAX } from "./lock-range.ts"
 import { Opcode } from "./opcodes.ts"
 import type { Reply } from "./reply.ts"
@@ -186,6 +186,19 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     },
   },
 
+  [Opcode.FALLOCATE]: {
+    recordSize: FallocateIn.size,
+    handle({ fileSystem, request }) {
+      const { nodeId } = request.header
+      const { handle, offset, length, mode } = request.fallocate
+      if (mode !== 0 && mode !== FallocateMode.KEEP_SIZE) return -Errno.EOPNOTSUPP
+      if (!Number.isSafeInteger(offset + length)) return -Errno.EFBIG
+      const keepsSize = mode === FallocateMode.KEEP_SIZE
+      fileSystem.allocate(nodeId, handle, offset, length, keepsSize)
+      return 0
+    },
+  },
+
   [Opcode.FLUSH]: {
     recordSize: FlushIn.size,
     handle({ fileSystem, request }) {
@@ -326,7 +339,6 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   // The kernel does these itself, or without them, from the first ENOSYS on.
   [Opcode.ACCESS]: { recordSize: AccessIn.size, handle: refuse(Errno.ENOSYS) },
-  [Opcode.FALLOCATE]: { recordSize: FallocateIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.LSEEK]: { recordSize: LseekIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.COPY_FILE_RANGE]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.COPY_FILE_RANGE_64]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },

@@ -10,6 +10,7 @@ import { NameDecoder } from "./names.ts"
 import {
   BatchForgetIn,
   CreateIn,
+  FallocateIn,
   FlushIn,
   ForgetIn,
   ForgetOne,
@@ -47,6 +48,7 @@ export class Request {
   readonly flush
   readonly read
   readonly write
+  readonly fallocate
   readonly fsync
   readonly lk
   readonly interrupt
@@ -86,6 +88,7 @@ export class Request {
     this.flush = FlushIn.view(bytes, BODY)
     this.read = ReadIn.view(bytes, BODY)
     this.write = WriteIn.view(bytes, BODY)
+    this.fallocate = FallocateIn.view(bytes, BODY)
     this.fsync = FsyncIn.view(bytes, BODY)
     this.lk = LkIn.view(bytes, BODY)
     this.interrupt = InterruptIn.view(bytes, BODY)

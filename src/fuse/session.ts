@@ -30,6 +30,8 @@ export interface SessionOptions {
    * milliseconds, even if there is no request until then.
    */
   afterReply(): number | undefined
+  /** The same when there was no request. */
+  idle(): number | undefined
   /** A descriptor that becomes readable when there are messages, and who takes them. */
   readonly mailbox: { readonly readFd: Fd; take(): void }
 }
@@ -77,7 +79,7 @@ export function serve(options: SessionOptions): void {
     patience.wait(waitMs)
     if (poller.isReady(1)) mailbox.take()
     if (!poller.isReady(0)) {
-      waitMs = options.afterReply()
+      waitMs = options.idle()
       continue
     }
     const length = readDevice(device, request)

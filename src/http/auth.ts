@@ -25,9 +25,18 @@ export function authHeaders(token: string | undefined): Record<string, string> {
   return token === undefined ? {} : { Authorization: `Bearer ${token}` }
 }
 
+/** Whether the request shows any token. */
+export function showsToken(headers: IncomingHttpHeaders): boolean {
+  return shownToken(headers) !== undefined
+}
+
+function shownToken({ authorization = "" }: IncomingHttpHeaders): string | undefined {
+  return /^Bearer +(?<token>\S+) *$/i.exec(authorization)?.groups?.token
+}
+
 /** Throws unless the request shows the token. How long that takes does not depend on what it shows. */
 export function authorize(headers: IncomingHttpHeaders, token: string): void {
-  const shown = /^Bearer +(?<token>\S+) *$/i.exec(headers.authorization ?? "")?.groups?.token
+  const shown = shownToken(headers)
   if (shown === undefined) {
     const advice = "give --auth-token-file, or set LITEFS_AUTH_TOKEN"
     throw new LitefsError("unauthorized", `unauthorized: this node asks for a token, ${advice}`)

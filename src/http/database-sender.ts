@@ -10,6 +10,7 @@ import type { Clock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../ltx/pos.ts"
+import { droppedStateIfWhole } from "../recovery/dropped-database.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { RecentTransactions } from "../store/recent-transactions.ts"
@@ -55,6 +56,8 @@ export class DatabaseSender {
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
+  /** Databases without a slot whose drop the replica has. */
+  readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
   /** What the replica was told that there is; undefined before. */
   #listed: Map<string, ListedState> | undefined
@@ -89,7 +92,7 @@ export class DatabaseSender {
   names(): string[] {
     const names = new Set(this.#sent.keys())
     const { positions } = this.#context
-    for (let slot = 0; slot < positions.count; slot++) names.add(positions.name(slot))
+    for (const [name] of positions.entries()) names.add(name)
     for (const name of this.#context.leftOut?.names() ?? []) names.add(name)
     return [...names].filter((name) => this.isWanted(name))
   }
@@ -138,16 +141,14 @@ export class DatabaseSender {
     const { positions, leftOut } = this.#context
     if (leftOut?.state(name) !== undefined) return "nothing"
     const slot = positions.find(name)
-    if (slot === undefined) {
-      this.#sent.delete(name)
-      await this.#writer.frame({ type: "dropDb", database: name })
-      return "nothing"
-    }
-    const { pos, stored } = positions.read(slot)
     const known = this.#sent.get(name) ?? ZERO_POS
+    if (slot === undefined) return this.#sendDrop(name, known)
+    this.#dropped.delete(name)
+    const { pos, stored, commit } = positions.read(slot)
     if (posEquals(known, pos)) return "nothing"
+    if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
     const isBehind = known.txid < pos.txid
-    const next = isBehind ? this.#findRecent(slot, known) : undefined
+    const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
     const sent =
@@ -159,6 +160,21 @@ export class DatabaseSender {
     return "sent"
   }
 
+  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  async #sendDrop(name: string, known: Pos): Promise<Step> {
+    if (this.#dropped.has(name)) return "nothing"
+    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
+    const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent !== undefined) this.#sent.set(name, sent)
+    else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
+    else {
+      this.#sent.delete(name)
+      await this.#writer.frame({ type: "dropDb", database: name })
+    }
+    return sent === undefined ? "nothing" : "sent"
+  }
+
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
     if (!this.#wants.heads || txid <= known.txid + 1n) return
     const nowMs = this.#context.clock.monotonicMs()
@@ -167,10 +183,13 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "head", txid, database })
   }
 
-  /** The transaction that follows on `known`, if it is one of the last. */
-  #findRecent(slot: Slot, known: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
+  /** The transaction that follows on `known` and leads to `target`, if it is one of the last. */
+  #findRecent(slot: Slot, known: Pos, target: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
     const bytes = this.#context.recent?.find(slot, known.txid + 1n)
-    return bytes === undefined || known.txid === 0n ? undefined : following(bytes, known)
+    if (bytes === undefined || known.txid === 0n) return undefined
+    const file = following(bytes, known)
+    const isElsewhere = file?.pos.txid === target.txid && !posEquals(file.pos, target)
+    return isElsewhere ? undefined : file
   }
 
   async #sendBytes(database: string, file: { bytes: Uint8Array; pos: Pos }): Promise<Pos> {
@@ -273,9 +292,21 @@ export class DatabaseSender {
     this.#wants.resume = undefined
     const snapshot = this.#context.parked?.take(point)
     if (snapshot === undefined) return undefined
+    if (!this.#isOurs(name, snapshot.pos)) {
+      await snapshot.end()
+      return undefined
+    }
     log.info("resuming snapshot", { db: name, pos: formatPos(snapshot.pos), offset: point.offset })
     await this.#writer.frame({ type: "resuming", ...point })
     return snapshot
+  }
+
+  /** Whether our history has been there: it may be that of an earlier term of this node. */
+  #isOurs(name: string, pos: Pos): boolean {
+    const { positions, dataDir } = this.#context
+    const slot = positions.find(name)
+    if (slot === undefined) return false
+    return ancestryOf(dataDir, name, pos, positions.read(slot).pos) === "same"
   }
 
   /** The replica has gone, and may come back. */

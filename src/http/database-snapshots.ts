@@ -8,6 +8,7 @@ import { RateLimit } from "../lib/rate-limit.ts"
 import type { FsWorker } from "../mount/fs-worker.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SnapshotFormat } from "../peer/snapshot-format.ts"
+import { droppedStateIfWhole } from "../recovery/dropped-database.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Positions } from "../store/positions.ts"
 import type { Snapshot, SnapshotSource } from "./snapshot-source.ts"
@@ -51,7 +52,7 @@ export function existingSnapshots(
       if (slot !== undefined) {
         return positions.read(slot).commit === 0 ? undefined : source.snapshot(name)
       }
-      if (!dataDir.databaseNames().includes(name)) return undefined
+      if (!dataDir.databaseNames().includes(name) || droppedStateIfWhole(dataDir, name)) return
       throw new LitefsError(
         "damaged",
         `Cannot export "${name}": it is damaged, see the log and litefs doctor`,

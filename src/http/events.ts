@@ -8,6 +8,7 @@
  * A listener that does not read is cut off: what waits for it is bounded.
  */
 import type { ServerResponse } from "node:http"
+import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Positions, Slot } from "../store/positions.ts"
@@ -18,6 +19,8 @@ const log = logger("events")
 
 /** Bytes that may wait for one listener: some 1500 events. */
 const WAITING_SIZE_MAX = 256 * 1024
+
+const LISTENER_COUNT_MAX = 256
 
 /** Transactions of one database that are looked up in one go; of a longer bunch only the last ones are told. */
 const CATCH_UP_COUNT_MAX = 1000
@@ -45,6 +48,10 @@ export class EventFeed {
 
   handle(response: ServerResponse, url: URL): void {
     checkQuery(url, [])
+    if (this.#listeners.size >= LISTENER_COUNT_MAX) {
+      const problem = `${LISTENER_COUNT_MAX} others do, try again later`
+      throw new LitefsError("unavailable", `Cannot listen for events: ${problem}`)
+    }
     if (this.#listeners.size === 0) this.#start()
     else this.positionsChanged() // what has happened before is not for this one
     this.#listeners.add(response)
@@ -58,7 +65,8 @@ export class EventFeed {
     if (this.#listeners.size === 0 || positions.changeCount === this.#seenChangeCount) return
     this.#seenChangeCount = positions.changeCount
     let lines = ""
-    for (let slot = 0; slot < positions.count; slot++) lines += this.#newLines(slot)
+    for (const [database, slot] of positions.entries()) lines += this.#newLines(database, slot)
+    if (this.#told.size > positions.count) this.#forgetFreed()
     if (lines !== "") this.#send(lines)
   }
 
@@ -71,18 +79,22 @@ export class EventFeed {
     const { positions } = this.#context
     this.#told.clear()
     this.#seenChangeCount = positions.changeCount
-    for (let slot = 0; slot < positions.count; slot++) {
+    for (const [, slot] of positions.entries()) {
       this.#told.set(slot, positions.read(slot).stored.txid)
     }
   }
 
-  #newLines(slot: Slot): string {
+  #forgetFreed(): void {
+    const taken = new Set([...this.#context.positions.entries()].map(([, slot]) => slot))
+    for (const slot of this.#told.keys()) if (!taken.has(slot)) this.#told.delete(slot)
+  }
+
+  #newLines(database: string, slot: Slot): string {
     const { positions, readTransaction } = this.#context
     const { pos, stored, pageSize, commit, timestampMs } = positions.read(slot)
     const told = this.#told.get(slot) ?? 0n
     if (stored.txid === told) return ""
     this.#told.set(slot, stored.txid)
-    const database = positions.name(slot)
     let lines = ""
     for (let txid = firstOfBunch(told, stored.txid); txid <= stored.txid; txid++) {
       const isLast = txid === pos.txid

@@ -14,17 +14,25 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import type { HaltLocks } from "../cluster/halt-locks.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { LTX_HEADER_SIZE } from "../ltx/header.ts"
 import { formatChecksum, formatTxid } from "../ltx/pos.ts"
+import { LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import { WANTED_HEADER } from "../wire/protocol.ts"
-import { readBody } from "./body.ts"
 import { checkQuery, databaseNameOf, numberOf } from "./query.ts"
 import type { Routes } from "./server.ts"
+import { Spool, type SpoolLimits } from "./spool.ts"
 
 const TTL_MS = 30_000
 const TTL_MS_MAX = 300_000
 const WAIT_MS = 10_000
 const WAIT_MS_MAX = 60_000
-const TRANSACTION = { sizeMax: 1024 * 1024 * 1024, timeMs: 60_000 }
+const MIB = 1024 * 1024
+const TRANSACTION = { sizeMax: 1024 * MIB, timeMs: 60_000 }
+const TRANSACTIONS: SpoolLimits = {
+  memorySizeMax: MIB,
+  memoryTotalMax: 32 * MIB,
+  fileTotalMax: 2048 * MIB,
+}
 const ID_MAX = 2n ** 63n - 1n
 
 export interface HaltContext {
@@ -34,9 +42,12 @@ export interface HaltContext {
   readonly id: string
   /** Before, there is nothing that could be lent. */
   readonly mounted: Promise<void>
+  /** Where a transaction is kept that is too large for the memory. */
+  spoolPath(number: number): string
 }
 
 export function haltRoutes(context: HaltContext): Routes {
+  const spool = new Spool((number) => context.spoolPath(number), TRANSACTIONS, context.clock)
   return {
     "/halt": {
       POST: (request, response, url) => handleHalt(context, request, response, url),
@@ -51,15 +62,33 @@ export function haltRoutes(context: HaltContext): Routes {
       POST: async (request, response, url) => {
         checkQuery(url, ["name", "lockID"])
         checkSender(request.headers, context.id, "halt")
-        const name = databaseNameOf(url)
-        const id = idOf(url, "lockID")
-        const bytes = await readBody(request, TRANSACTION, context.clock)
-        await context.mounted
-        await context.locks.apply(name, id, bytes)
-        tellWanted(context.locks, name, response)
+        await handleTransaction(context, spool, request, url)
+        tellWanted(context.locks, databaseNameOf(url), response)
         response.end()
       },
     },
+  }
+}
+
+/** Who does not hold the lock, or sends what cannot follow, is not listened to. */
+async function handleTransaction(
+  { locks, mounted }: HaltContext,
+  spool: Spool,
+  request: IncomingMessage,
+  url: URL,
+): Promise<void> {
+  const name = databaseNameOf(url)
+  const id = idOf(url, "lockID")
+  locks.checkHeld(name, id)
+  const transaction = await spool.receive(request, TRANSACTION, {
+    ...{ startSize: LTX_HEADER_SIZE, endSize: LTX_TRAILER_SIZE },
+    atStart: (start) => locks.checkStart(name, start),
+  })
+  try {
+    await mounted
+    await locks.apply(name, id, transaction)
+  } finally {
+    await transaction.remove()
   }
 }
 
@@ -72,6 +101,7 @@ async function handleHalt(
   checkQuery(url, ["name", "id", "ttl", "wait"])
   checkSender(request.headers, ownId, "halt")
   const name = databaseNameOf(url)
+  const node = nameOf(request)
   await mounted
   const gone = new AbortController()
   response.once("close", () => {
@@ -80,7 +110,7 @@ async function handleHalt(
   const { id, pos, expiresMs } = await locks.acquire(name, {
     signal: gone.signal,
     id: idOf(url, "id"),
-    node: nameOf(request),
+    node,
     ttlMs: Math.min(numberOf(url, "ttl") ?? TTL_MS, TTL_MS_MAX),
     waitMs: Math.min(numberOf(url, "wait") ?? WAIT_MS, WAIT_MS_MAX),
   })

@@ -1,7 +1,7 @@
 /**
  * `GET /health`: 200 when this node is as it should be, else 503; the body says why not.
  *
- *   ready              always: mounted and, on a replica, once where its primary was
+ *   ready              always: mounted and, on a replica, once where its primary was; and files can be opened
  *   ?max-lag-ms=N      not further behind than that, in time
  *   ?max-lag-tx=N      … in transactions that are known to be missing, in all databases together
  *   ?role=primary      it is the primary, or with `replica` it is one
@@ -29,6 +29,8 @@ import { answerJson } from "./json.ts"
 import { checkQuery, numberOf } from "./query.ts"
 
 export const WAIT_MS_MAX = 60_000
+/** All are asked whenever something changes. When there are so many, nobody else waits. */
+const WAITING_COUNT_MAX = 256
 
 export interface HealthContext {
   readonly status: NodeStatus
@@ -69,7 +71,8 @@ export async function handleHealth(
 ): Promise<void> {
   checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
   const conditions = conditionsOf(url, clock.wallMs())
-  const waitMs = Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
+  const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
+  const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
   const news = new Gate()
   const unsubscribe = status.onChange(() => news.open())
@@ -111,6 +114,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
 
 function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
   const { lagMsMax, lagTransactionsMax, role, pos, db, syncedSinceMs } = wanted
+  if (status.problem !== undefined) return status.problem
   if (role !== undefined && (role === "primary") !== status.isPrimary) {
     return status.isPrimary ? "this node is the primary" : "this node is a replica"
   }

@@ -48,10 +48,6 @@ export async function handleImport(
     const pos = await put(context, name, file, isThorough)
     response.setHeader("Litefs-Position", formatPos(pos))
     response.end()
-  } catch (error) {
-    // What the client still sends is not wanted.
-    if (!request.complete) response.setHeader("Connection", "close")
-    throw error
   } finally {
     await removeFiles(context.dataDir, file)
   }

@@ -37,6 +37,8 @@ export interface MetricsContext {
   readonly eventListenerCount: () => number
   /** Histories that were kept when another took their place. */
   readonly divergedCount: () => number
+  /** Has other threads measure their heaps, for the next time. */
+  readonly measure: () => void
   /** What others have to tell. */
   readonly others?: () => Iterable<MetricFamily>
 }
@@ -50,8 +52,9 @@ export function handleMetrics(context: MetricsContext, response: ServerResponse,
     ...replicaMetrics(context),
     ...mountMetrics(context),
     ...(context.others?.() ?? []),
-    ...processMetrics(context.status),
+    ...processMetrics(context.status, context.counters),
   ])
+  context.measure()
   response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })
   response.end(text)
 }

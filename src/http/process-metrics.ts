@@ -1,8 +1,12 @@
 import type { NodeStatus } from "../cluster/node-status.ts"
 import { type MetricFamily, single } from "../lib/metrics.ts"
+import type { Counters } from "../store/counters.ts"
 
-/** What Prometheus' own client libraries tell of a process, under their names. */
-export function* processMetrics({ identity, startedMs }: NodeStatus): Generator<MetricFamily> {
+/** What Prometheus' own client libraries tell of a process, under their names, and the heaps of its threads. */
+export function* processMetrics(
+  { identity, startedMs }: NodeStatus,
+  counters: Counters,
+): Generator<MetricFamily> {
   const { user, system } = process.cpuUsage()
   yield single("counter", "process_cpu_seconds_total", "CPU time, in seconds.", () => {
     return (user + system) / 1e6
@@ -10,6 +14,16 @@ export function* processMetrics({ identity, startedMs }: NodeStatus): Generator<
   yield single("gauge", "process_resident_memory_bytes", "Resident memory.", () => {
     return process.memoryUsage.rss()
   })
+  yield {
+    name: "litefs_thread_heap_bytes",
+    type: "gauge",
+    help: "JavaScript heap of each thread; of others than main as of the time before.",
+    samples: () => [
+      { labels: { thread: "main" }, value: process.memoryUsage().heapUsed },
+      { labels: { thread: "fs" }, value: counters.heapSize("fs") },
+      { labels: { thread: "peer" }, value: counters.heapSize("peer") },
+    ],
+  }
   yield single("gauge", "process_start_time_seconds", "Start time since 1970.", () => {
     return startedMs / 1000
   })

@@ -1,6 +1,7 @@
 /**
  * The routes by which the role of primary moves.
  *
+ *   POST /lease                      has two nodes hear the record of each other: that is all it does
  *   POST /promote                    on a replica: asks the primary for a handoff. 200 when this node is the primary
  *   POST /promote?force=true         on a replica: makes this node the primary without asking; says what may be lost
  *   POST /handoff?nodeID=HEX         on the primary: gives the role to a replica that is connected
@@ -32,10 +33,13 @@ export interface RolesContext {
   target(id: string): HandoffTarget | undefined
 }
 
+export const EXCHANGE_PATH = "/lease"
+
 const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export function roleRoutes(context: RolesContext): Routes {
   return {
+    [EXCHANGE_PATH]: { POST: (_, response) => void response.end() },
     "/promote": { POST: (_, response, url) => handlePromote(context, response, url) },
     "/handoff": {
       POST: (request, response, url) => handleHandoff(context, request, response, url),
@@ -73,6 +77,7 @@ async function handleHandoff(
   checkQuery(url, ["nodeID", "token"])
   const token = url.searchParams.get("token")
   if (token !== null) {
+    member.checkOffer(token)
     const positions = decodePositionMap(await readBody(request, BODY_LIMITS, clock))
     const record = member.accept(token, positions)
     response.setHeader(LEASE_HEADER, encodeLease(record, clusterId()))

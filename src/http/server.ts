@@ -1,7 +1,7 @@
 /**
  * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
  *
- *   connection ─▶ TLS handshake ─▶ request ─▶ token ─▶ route ─▶ handler
+ *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
  *
  * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
  * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
@@ -14,15 +14,16 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http"
-import type { AddressInfo, Server as NetServer } from "node:net"
+import type { AddressInfo, Server as NetServer, Socket } from "node:net"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { ListenAddress } from "../litefs-options.ts"
-import { authorize } from "./auth.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
+import { TokenDoor } from "./token-door.ts"
+import { refuseWebPage } from "./web-page.ts"
 
 export type Handler = (
   request: IncomingMessage,
@@ -37,8 +38,10 @@ export interface ApiServerOptions {
   readonly headers: Record<string, string>
   /** Of every response, as they are when the request has been heard. */
   changingHeaders?(): Record<string, string>
-  /** A request that may be made has come. */
-  onRequest?(headers: IncomingHttpHeaders): void
+  /** A request that may be made has come to a path. */
+  onRequest?(headers: IncomingHttpHeaders, path: string): void
+  /** Whether a request for a host of this name, in lower case, means this node. */
+  isOwnName?(name: string): boolean
   /** What every request has to show; undefined: nothing. */
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
@@ -47,15 +50,22 @@ export interface ApiServerOptions {
 
 const log = logger("http")
 
+const LINGER_MS = 2000
+
 export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
-    const { headers, tls, clock } = options
+    const { headers, tls, clock, authToken } = options
+    const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
     this.#server = createServer((request, response) => {
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      dispatch(routes, options, request, response).catch((error) => fail(response, error))
+      const { socket } = request // which it has no more when its client has gone
+      dispatch(routes, options, door, request, response).catch((error) => {
+        if (!request.complete) dropBody(request, socket, clock)
+        fail(response, error)
+      })
     })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
     this.#server.keepAliveTimeout = 30_000
@@ -94,18 +104,30 @@ export class ApiServer {
 
 async function dispatch(
   routes: Routes,
-  { authToken, changingHeaders, onRequest }: ApiServerOptions,
+  { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
+  door: TokenDoor | undefined,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  if (authToken !== undefined) authorize(request.headers, authToken)
-  onRequest?.(request.headers)
-  for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
-    response.setHeader(name, value)
+  refuseWebPage(request, isOwnName)
+  await door?.enter(request)
+  if (!isReadable(request.headers)) {
+    response.setHeader("Connection", "close") // where the request ends is not known
+    return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
   const target = request.url ?? "/"
-  if (!URL.canParse(target, "http://node")) return answer(response, 400, "bad request")
-  const url = new URL(target, "http://node")
+  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
+    throw new LitefsError("usage", "bad request")
+  }
+  const url = new URL(`http://node${target}`)
+  try {
+    onRequest?.(request.headers, url.pathname)
+  } finally {
+    // Also who is refused is told who is the primary.
+    for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
+      response.setHeader(name, value)
+    }
+  }
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
   const handler = methods[request.method ?? ""]
@@ -116,15 +138,31 @@ async function dispatch(
   await handler(request, response, url)
 }
 
+/** The library hands on a request whose body it does not know how to read. */
+function isReadable(headers: IncomingHttpHeaders): boolean {
+  const encoding = headers["transfer-encoding"]
+  return encoding === undefined || encoding.toLowerCase() === "chunked"
+}
+
 function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
-  if (status === 500) log.error("request failed", { error })
+  if (status === 500 && !hasGone(error)) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
-  if (status === 401) {
-    response.setHeader("WWW-Authenticate", "Bearer")
-    response.setHeader("Connection", "close") // what the client still sends is not read
-  }
+  if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
   answer(response, status, messageOf(error))
+}
+
+/** Whether the client has broken the connection before its request was whole. */
+function hasGone(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET"
+}
+
+/** A reset, because something is unread, could overtake the response. Who goes on and on gets one. */
+function dropBody(request: IncomingMessage, socket: Socket, clock: Clock): void {
+  request.resume()
+  clock.after(LINGER_MS, () => {
+    if (!request.complete) socket.destroy()
+  })
 }
 
 function answer(response: ServerResponse, status: number, text: string): void {

@@ -32,6 +32,10 @@ export interface StatusApiContext {
   remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** On a node that is or was a replica. */
   readonly progress: ReplicaProgress | undefined
+  /** Has the other threads measure themselves, for the next time. */
+  readonly measure?: () => void
+  /** What keeps the node from its work. */
+  readonly problem?: () => string | undefined
   /** Of the proxy, which is above this. */
   readonly metrics?: () => Iterable<MetricFamily>
 }
@@ -92,6 +96,7 @@ export class StatusApi {
       ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => countEntries(dataDir.divergedDir("")),
+      measure: () => this.#context.measure?.(),
       others: () => this.#context.metrics?.() ?? [],
     }
     return {

@@ -5,6 +5,7 @@ const STATUS: Record<ErrorCode, number> = {
   usage: 400,
   "name-invalid": 400,
   unauthorized: 401,
+  forbidden: 403,
   "not-found": 404,
   "position-mismatch": 409,
   "no-lock": 409,

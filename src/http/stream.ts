@@ -42,7 +42,9 @@ export async function handleStream(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  if (request.destroyed) throw new LitefsError("unavailable", "the replica has gone")
   const wants = wantsOf(request)
+  const { socket } = request // which it has no more when its client has gone
   response.setHeader(PROTOCOL_HEADER, PROTOCOL)
   const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
   if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
@@ -50,9 +52,9 @@ export async function handleStream(
   for (const name of known.keys()) validateDatabaseName(name)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
-  const about = replicaOf(request, context.clock.wallMs())
+  const about = replicaOf(request, socket, context.clock.wallMs())
   const replica = about.name
-  limitStall(request.socket, context.stallMs)
+  limitStall(socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
   const stream = new ReplicaStream(context, response, known, wants, about)
   context.streams.add(stream)
@@ -65,8 +67,12 @@ export async function handleStream(
   }
 }
 
-function replicaOf(request: IncomingMessage, connectedMs: number): StreamReplica {
-  const name = headerOf(request, "litefs-hostname") ?? request.socket.remoteAddress ?? "unknown"
+function replicaOf(
+  request: IncomingMessage,
+  socket: IncomingMessage["socket"],
+  connectedMs: number,
+): StreamReplica {
+  const name = headerOf(request, "litefs-hostname") ?? socket.remoteAddress ?? "unknown"
   const url = headerOf(request, ADVERTISE_URL_HEADER)
   return {
     ...{ id: headerOf(request, "litefs-id"), name, connectedMs },

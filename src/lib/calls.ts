@@ -8,7 +8,7 @@
  *   caller.call("freeze", { database })  ──  { type: "freeze", call: 7, database }  ─▶  callee.answer(message, state)
  *   resolves with the state              ◀─  { type: "answered", call: 7, outcome } ──
  *
- * A call whose thread has died is never answered: whoever hears of that gives up the node.
+ * A call whose thread has died is not answered: whoever hears of that calls fail(), and all of them reject.
  */
 import { done, failed, type Outcome, outcomeOf, resultOf } from "./outcome.ts"
 
@@ -34,6 +34,7 @@ export class Caller<Calls> {
   readonly #send: (call: CallTo<Calls>) => void
   readonly #waiting = new Map<number, (outcome: Outcome<unknown>) => void>()
   #nextCall = 1
+  #error: Error | undefined
 
   constructor(send: (call: CallTo<Calls>) => void) {
     this.#send = send
@@ -44,11 +45,20 @@ export class Caller<Calls> {
     type: Type,
     ...[given]: Given<Calls[Type]>
   ): Promise<Returned<Calls[Type]>> {
+    if (this.#error !== undefined) throw this.#error
     const call = this.#nextCall++
     const { promise, resolve } = Promise.withResolvers<Outcome<unknown>>()
     this.#waiting.set(call, resolve)
     this.#send({ ...given, type, call } as unknown as CallTo<Calls>)
     return resultOf(await promise) as Returned<Calls[Type]>
+  }
+
+  /** The other thread answers nothing any more. */
+  fail(error: Error): void {
+    this.#error ??= error
+    const waiting = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const resolve of waiting) resolve(failed(error))
   }
 
   answered({ call, outcome }: Answer): void {
@@ -72,6 +82,11 @@ export class Callee<Calls> {
   /** What `act` throws is the answer. */
   attempt<Type extends keyof Calls>(call: Numbered<Type>, act: () => Returned<Calls[Type]>): void {
     this.#tell(answerTo(call, outcomeOf(act)))
+  }
+
+  /** What has been thrown is the answer. */
+  fail(call: Numbered<keyof Calls>, error: unknown): void {
+    this.#tell(answerTo(call, failed(error)))
   }
 
   /** The same for what takes a while. */

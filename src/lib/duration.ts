@@ -15,7 +15,8 @@ const UNIT_MS = new Map([
   ["h", 3_600_000],
 ])
 
-const TERM = /(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g
+// One way to read each text: with two, one that is none would take for ever.
+const TERM = /(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g
 const DURATION = new RegExp(`^[+-]?(?:${TERM.source})+$`)
 
 /** The duration in milliseconds, with a fraction when it has one. */

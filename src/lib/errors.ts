@@ -8,6 +8,7 @@
 export type ErrorCode =
   | "usage" // the command line is wrong: exit code 2
   | "unauthorized" // a request without the token of the node
+  | "forbidden" // a request that nobody may make who could have made it
   | "not-found"
   | "name-invalid" // not a name a database can have
   | "read-only-replica"

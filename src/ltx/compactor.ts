@@ -5,14 +5,17 @@
  * that is in several files the last version is taken. A version is left out if a later file made
  * the database too small for it: should the database grow again, the page begins anew.
  *
- * Files that do not follow on each other, or are damaged, are a RangeError. The encoder is then
- * left open and what it has written is worth nothing.
+ * Files that do not follow on each other, are damaged, or make a snapshot that does not have the
+ * checksum that the last of them claims, are a RangeError. The encoder is then left open and what
+ * it has written is worth nothing.
  */
 
 import { assert, must } from "../lib/assert.ts"
+import { ChecksumAccumulator } from "./checksum.ts"
 import type { LtxEncoder } from "./encoder.ts"
-import { LTX_FLAG_COMPRESSED, type LtxHeader } from "./header.ts"
-import { formatChecksum, formatTxid } from "./pos.ts"
+import { isSnapshot, LTX_FLAG_COMPRESSED, type LtxHeader } from "./header.ts"
+import { PageOrder } from "./page-order.ts"
+import { type Checksum, formatChecksum, formatTxid } from "./pos.ts"
 import { type LtxPage, LtxReader } from "./reader.ts"
 import type { LtxTrailer } from "./trailer.ts"
 
@@ -38,10 +41,45 @@ export function compactLtxFiles(
   const headers = readers.map((reader) => reader.header)
   checkHeaders(headers)
   const inputs = inputsOf(readers)
-  encoder.header(compactedHeader(headers, compress))
-  mergePages(inputs, encoder)
+  const header = compactedHeader(headers, compress)
+  const check = new SnapshotCheck(header)
+  encoder.header(header)
+  mergePages(inputs, (pgno, data) => {
+    check.page(pgno, data)
+    encoder.page(pgno, data)
+  })
   checkChecksums(readers)
-  return encoder.close(trailerOf(must(readers.at(-1), "last file")).postApplyChecksum)
+  const { postApplyChecksum } = trailerOf(must(readers.at(-1), "last file"))
+  check.end(postApplyChecksum)
+  return encoder.close(postApplyChecksum)
+}
+
+/** The files after the first only claim what they lead to. A snapshot has to have every page, and to sum up to it. */
+class SnapshotCheck {
+  readonly #order: PageOrder | undefined
+  readonly #sum = new ChecksumAccumulator()
+
+  constructor(header: LtxHeader) {
+    this.#order = isSnapshot(header) ? new PageOrder(header) : undefined
+  }
+
+  page(pgno: number, data: Uint8Array): void {
+    if (this.#order === undefined) return
+    this.#failWith(this.#order.next(pgno))
+    this.#sum.togglePage(pgno, data)
+  }
+
+  end(expected: Checksum): void {
+    if (this.#order === undefined) return
+    this.#failWith(this.#order.end())
+    if (this.#sum.checksum === expected) return
+    const [is, should] = [formatChecksum(this.#sum.checksum), formatChecksum(expected)]
+    throw mismatch(`all pages together have checksum ${is}, expected ${should}`)
+  }
+
+  #failWith(problem: string | undefined): void {
+    if (problem !== undefined) throw mismatch(problem)
+  }
 }
 
 function checkHeaders(headers: readonly LtxHeader[]): void {
@@ -98,7 +136,7 @@ function inputsOf(readers: readonly LtxReader[]): Input[] {
   return inputs
 }
 
-function mergePages(inputs: readonly Input[], encoder: LtxEncoder): void {
+function mergePages(inputs: readonly Input[], add: (pgno: number, data: Uint8Array) => void): void {
   for (;;) {
     const pgno = lowestPgno(inputs)
     if (pgno === undefined) return
@@ -111,7 +149,7 @@ function mergePages(inputs: readonly Input[], encoder: LtxEncoder): void {
       input.page = input.reader.next()
     }
     if (newest === undefined || data === undefined) return
-    if (pgno <= newest.leastCommit) encoder.page(pgno, data)
+    if (pgno <= newest.leastCommit) add(pgno, data)
   }
 }
 

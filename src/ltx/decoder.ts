@@ -5,8 +5,9 @@
  *     header ─────────────▶ pages ───────▶ trailer ──────────▶ done
  *                           page ▸ pgno ▸ page …
  *
- * Verified are the header, the order of the pages, that a snapshot has all of them and that they
- * sum up to its post-apply checksum, the LZ4 frame, and the checksum of the file. That the file
+ * Verified are the header, the order of the pages, that a snapshot has all of them, that the first is
+ * that of a SQLite database and that they sum up to its post-apply checksum, the LZ4 frame, and the
+ * checksum of the file. That the file
  * follows on the position of a database is for the caller to check.
  *
  * Pages are handed out before the checksum at the end of the file is known: nothing may be done
@@ -18,6 +19,7 @@ import { Crc64 } from "../lib/crc64.ts"
 import { Gather } from "../lib/gather.ts"
 import { Lz4FrameDecoder } from "../lib/lz4.ts"
 import { CHECKSUM_FLAG, ChecksumAccumulator } from "./checksum.ts"
+import { firstPageProblem } from "./first-page.ts"
 import {
   decodeLtxHeader,
   isCompressed,
@@ -168,8 +170,14 @@ export class LtxDecoder {
     const pgno = this.#pgno
     this.#pgno = 0
     this.#crc.update(page)
-    if (isSnapshot(this.#currentHeader())) this.#database.togglePage(pgno, page)
+    if (isSnapshot(this.#currentHeader())) this.#checkSnapshotPage(pgno, page)
     this.#on.page?.(pgno, page)
+  }
+
+  #checkSnapshotPage(pgno: number, page: Uint8Array): void {
+    const problem = pgno === 1 ? firstPageProblem(page, page.length) : undefined
+    if (problem !== undefined) throw damaged(problem)
+    this.#database.togglePage(pgno, page)
   }
 
   #readTrailer(record: Uint8Array): void {

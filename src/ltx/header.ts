@@ -21,7 +21,7 @@ import { assert } from "../lib/assert.ts"
 import { ByteReader, ByteWriter } from "../lib/bytes.ts"
 import { isPageSize } from "../lib/page-size.ts"
 import { CHECKSUM_FLAG } from "./checksum.ts"
-import type { Checksum, Txid } from "./pos.ts"
+import { type Checksum, TXID_MAX, type Txid } from "./pos.ts"
 
 export const LTX_HEADER_SIZE = 100
 
@@ -30,6 +30,8 @@ export const LTX_FLAG_COMPRESSED = 1
 const MAGIC = 0x4c545831
 const KNOWN_FLAGS = LTX_FLAG_COMPRESSED
 const RESERVED_SIZE = 20
+/** The first and the last moment that a Date can be, either side of 1970. */
+const TIMESTAMP_MS_MAX = 8.64e15
 
 export interface LtxHeader {
   readonly flags: number
@@ -104,6 +106,8 @@ export function ltxHeaderProblem(h: LtxHeader): string | undefined {
   if (!isPageSize(h.pageSize)) return `page size ${h.pageSize} is not one SQLite has`
   if (h.minTxid === 0n) return "min TXID is 0"
   if (h.maxTxid < h.minTxid) return `max TXID ${h.maxTxid} is below min TXID ${h.minTxid}`
+  if (h.maxTxid > TXID_MAX) return `max TXID ${h.maxTxid} is above ${TXID_MAX}`
+  if (Math.abs(h.timestampMs) > TIMESTAMP_MS_MAX) return `timestamp ${h.timestampMs} is no time`
   if (h.walOffset < 0) return `WAL offset ${h.walOffset} is negative`
   if (h.walSize < 0) return `WAL size ${h.walSize} is negative`
   if (h.walOffset === 0) {

@@ -7,6 +7,9 @@
 
 export type Txid = bigint
 
+/** A million a second for 285 years: after a higher one there would soon be no next. */
+export const TXID_MAX = 2n ** 53n - 1n
+
 /** Of a page, of a database or of a file; see `checksum.ts`. 0 where there is none. */
 export type Checksum = bigint
 

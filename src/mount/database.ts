@@ -2,6 +2,7 @@ import type { Deferred } from "../fuse/deferred.ts"
 import type { Attributes, LockOwner } from "../fuse/filesystem.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { includes, type LockRange } from "../fuse/lock-range.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { RESERVED_BYTE } from "../sqlite/lock-bytes.ts"
 import { Column } from "../store/counters.ts"
@@ -10,17 +11,56 @@ import type { Region } from "../sys/memory.ts"
 import { BackedEntry } from "./entry.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
-/** `<db>`: the database file. On a replica its pages come from the primary only. */
+/**
+ * `<db>`: the database file. On a replica its pages come from the primary only.
+ *
+ * SQLite makes an empty file when it opens a new database, and other programs to put something else into it, which is
+ * refused. What is still empty when its last user has gone need not stay: see empty-files.ts.
+ */
 export class DatabaseEntry extends BackedEntry {
   readonly #database: MountedDatabase
+  #userCount = 0
+  #isRefused = false
+  #hasVanished = false
 
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.database)
     this.#database = database
   }
 
-  protected override get permissions(): number {
-    return this.#database.isWritable ? 0o666 : 0o444
+  /** What may go without the kernel is looked up each time. */
+  override get nameTimeout(): number {
+    return this.isEmpty ? 0 : super.nameTimeout
+  }
+
+  /** Nobody has it open, and it may go. */
+  get isUnused(): boolean {
+    return this.#userCount === 0 && this.isEmpty
+  }
+
+  /** Somebody has tried to put something else than a transaction into it. */
+  get isRefused(): boolean {
+    return this.#isRefused
+  }
+
+  private get isEmpty(): boolean {
+    return !this.isRemoved && this.#database.capture?.isEmpty === true
+  }
+
+  /** A client that has looked the name up before has to do so again. */
+  override opened(): void {
+    if (this.#hasVanished) throw FuseError.of(Errno.ESTALE)
+    this.#userCount += 1
+  }
+
+  override released(): void {
+    this.#userCount -= 1
+  }
+
+  /** Takes away what is unused. */
+  vanish(): void {
+    this.removing()
+    this.#hasVanished = true
   }
 
   override readAttributes(into: Attributes): void {
@@ -38,13 +78,28 @@ export class DatabaseEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.DATABASE_WRITES)
     if (this.isRemoved) super.write(offset, size, from, thread)
-    else this.#capture.writeDatabase(offset, size, from)
+    else this.#noting(() => this.#capture.writeDatabase(offset, size, from))
   }
 
   override truncate(size: number): void {
     if (this.isRemoved) return super.truncate(size)
     if (this.#database.capture === undefined && size === this.file.size()) return
-    this.#capture.truncateDatabase(size)
+    this.#noting(() => this.#capture.truncateDatabase(size))
+  }
+
+  #noting(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      this.#isRefused ||= error instanceof LitefsError && error.code === "unsupported"
+      throw error
+    }
+  }
+
+  override allocate(offset: number, size: number, isGrowing: boolean): void {
+    if (this.isRemoved) return super.allocate(offset, size, isGrowing)
+    if (!this.#capture.reserveDatabase(offset, size, isGrowing))
+      throw FuseError.of(Errno.EOPNOTSUPP)
   }
 
   /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */

@@ -30,20 +30,24 @@ import { Fopen } from "../fuse/flags.ts"
 import { FlockTable } from "../fuse/flock-table.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { Errno } from "../sys/errno.ts"
-import { fileSystemStatus, O_EXCL } from "../sys/file.ts"
+import { type Fd, fileSystemStatus, O_EXCL } from "../sys/file.ts"
+import { MODE_BITS } from "../sys/file-access.ts"
 import { type Region, RegionPool } from "../sys/memory.ts"
-import { groupId, userId } from "../sys/thread.ts"
-import { type FileEntry, FOREVER } from "./entry.ts"
+import { DatabaseEntry } from "./database.ts"
+import { EmptyFiles } from "./empty-files.ts"
+import type { FileEntry } from "./entry.ts"
 import { EntryTable } from "./entry-table.ts"
 import { FileLocks } from "./file-locks.ts"
-import { isMadeUp } from "./file-name.ts"
+import { isMadeUp, parseFileName } from "./file-name.ts"
 import { HaltFlocks } from "./halt-flocks.ts"
 import { LockEntry } from "./lock.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import { MountedDatabases } from "./mounted-databases.ts"
 import { NamedEntries } from "./named-entries.ts"
+import { Root } from "./root.ts"
 
-const S_IFDIR = 0o040000
+/** Of SQLite's files beside a database. */
+export const SIDE_SUFFIXES = ["-journal", "-wal", "-shm"]
 
 export class Directory implements FileSystem {
   readonly databases: MountedDatabases
@@ -56,9 +60,8 @@ export class Directory implements FileSystem {
   readonly #locks = new FileLocks((nodeId) => this.#entries.find(nodeId))
   /** What was written in transactions that the primary is asked for. */
   readonly #copies = new RegionPool()
-  readonly #uid = userId()
-  readonly #gid = groupId()
-  readonly #startedMs: number
+  readonly #root: Root
+  readonly #empty: EmptyFiles
   #nextHandle = 1
 
   /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
@@ -68,9 +71,23 @@ export class Directory implements FileSystem {
   ) {
     this.#context = context
     this.halts = new HaltFlocks({ ...context.halts, flocks: this.#flocks })
-    this.#startedMs = context.clock.wallMs()
+    const startedMs = context.clock.wallMs()
+    this.#root = new Root(startedMs)
     this.databases = new MountedDatabases(context, this.#entries, states)
-    this.#named = new NamedEntries(context, this.databases, this.#startedMs)
+    this.#named = new NamedEntries(context, this.databases, this.#root, startedMs)
+    this.#empty = new EmptyFiles({
+      clock: context.clock,
+      find: (name) => {
+        const entry = this.databases.isUsable(name) ? this.#find(name) : undefined
+        return entry instanceof DatabaseEntry ? entry : undefined
+      },
+      remove: (entry) => this.#vanish(entry),
+    })
+  }
+
+  /** Before the first request. `below` is the directory that was mounted on. */
+  mounted(below: Fd): void {
+    this.#root.mounted(below)
   }
 
   lookup(parentId: number, name: string): Entry | undefined {
@@ -87,22 +104,16 @@ export class Directory implements FileSystem {
 
   getAttributes(nodeId: number, into: Attributes): void {
     into.nodeId = nodeId
-    into.uid = this.#uid
-    into.gid = this.#gid
-    if (nodeId !== ROOT_ID) return this.#entries.get(nodeId).readAttributes(into)
-    into.size = 0
-    into.blocks = 0
-    into.blockSize = 4096
-    into.mode = S_IFDIR | (this.databases.areWritable ? 0o777 : 0o555)
-    into.nlink = 1
-    into.mtimeMs = into.atimeMs = into.ctimeMs = this.#startedMs
-    into.timeout = FOREVER
+    if (nodeId === ROOT_ID) this.#root.readAttributes(into)
+    else this.#entries.get(nodeId).readAttributes(into)
   }
 
-  /** Modes, owners and times are not kept: changing them succeeds and does nothing, as in the original. */
-  setAttributes(nodeId: number, { size }: AttributeChange, into: Attributes): Deferred | undefined {
+  /** Times are not kept: changing them succeeds and does nothing, as in the original. */
+  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined {
+    const { size } = change
+    if (nodeId === ROOT_ID) this.#root.changeAccess(change)
+    else this.#entries.get(nodeId).changeAccess(change)
     if (size !== undefined) {
-      if (nodeId === ROOT_ID) throw FuseError.of(Errno.EISDIR)
       const entry = this.#entries.get(nodeId)
       const truncating = this.#attempt(() => entry.truncate(size))
       if (truncating !== undefined) return truncating
@@ -119,14 +130,17 @@ export class Directory implements FileSystem {
     parentId: number,
     name: string,
     flags: number,
-    _mode: number,
+    mode: number,
     caller: Caller,
     opened: Opened,
   ): Entry {
     this.#assertRoot(parentId)
     const found = this.#find(name)
-    if (found !== undefined && (flags & O_EXCL) !== 0) throw FuseError.of(Errno.EEXIST)
-    const entry = found ?? this.#make(name)
+    // The kernel took it to be missing, and has not checked whether the caller may open it: it has to look again.
+    if (found !== undefined) {
+      throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
+    }
+    const entry = this.#make(name, mode, caller)
     this.#fillOpened(entry, caller, opened)
     return this.#reply(entry)
   }
@@ -137,7 +151,7 @@ export class Directory implements FileSystem {
 
   write(
     nodeId: number,
-    _handle: number,
+    handle: number,
     offset: number,
     size: number,
     from: Region,
@@ -145,15 +159,38 @@ export class Directory implements FileSystem {
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
+    // The kernel has the bytes already, when they come from a mapping.
+    const refused = () => this.#context.onRefused(nodeId, offset, size)
     try {
+      entry.checkWriter(handle)
       entry.write(offset, size, from, pid)
       return size
     } catch (error) {
-      if (!(error instanceof Proposal)) throw error
+      if (!(error instanceof Proposal)) {
+        refused()
+        throw error
+      }
       const copy = this.#copies.copy(from, size)
-      const again = () => entry.write(offset, size, copy, pid)
-      return this.#context.propose(error, again, () => this.#copies.release(copy))
+      let isWritten = false
+      const again = () => {
+        entry.write(offset, size, copy, pid)
+        isWritten = true
+      }
+      return this.#context.propose(error, again, () => {
+        this.#copies.release(copy)
+        if (!isWritten) refused()
+      })
     }
+  }
+
+  allocate(
+    nodeId: number,
+    _handle: number,
+    offset: number,
+    size: number,
+    keepsSize: boolean,
+  ): void {
+    this.#entries.get(nodeId).allocate(offset, size, !keepsSize)
   }
 
   flush(nodeId: number, _handle: number, owner: LockOwner, caller: Caller): Deferred | undefined {
@@ -162,8 +199,14 @@ export class Directory implements FileSystem {
 
   release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void {
     this.#locks.released(nodeId, handle)
-    if (flockOwner === undefined) return
-    if (this.#entries.find(nodeId) instanceof LockEntry) this.halts.release(nodeId, flockOwner)
+    const entry = this.#entries.find(nodeId)
+    if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
+    entry?.released()
+    if (entry instanceof DatabaseEntry) this.#empty.released(entry)
+  }
+
+  #releaseFlock(entry: FileEntry | undefined, nodeId: number, flockOwner: LockOwner): void {
+    if (entry instanceof LockEntry) this.halts.release(nodeId, flockOwner)
     else this.#flocks.release(nodeId, flockOwner)
   }
 
@@ -205,7 +248,38 @@ export class Directory implements FileSystem {
     return this.#attempt(() => {
       entry.removing()
       this.#entries.removeName(entry)
+      if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
+      this.#forgetNew(name)
     })
+  }
+
+  /** Its last file may have gone. */
+  #forgetNew(name: string): void {
+    const { database: databaseName } = parseFileName(name)
+    if (databaseName === undefined) return
+    const database = this.databases.find(databaseName)
+    if (database !== undefined) this.databases.forgetNew(database)
+  }
+
+  /** Takes away a file that is empty and unused, and what is left beside it. */
+  #vanish(entry: DatabaseEntry): void {
+    const { name } = entry
+    for (const suffix of SIDE_SUFFIXES) this.removeIfThere(name + suffix)
+    entry.vanish()
+    this.#entries.removeName(entry)
+    this.#forgetNew(name)
+    this.#context.onVanish(name)
+  }
+
+  /** Does what has waited for its time. Returns when to call again, in milliseconds; undefined: when something happens. */
+  sweep(): number | undefined {
+    return this.#empty.sweep()
+  }
+
+  /** On a replica: the daemon has removed the file of the database. */
+  fileRemoved(name: string): void {
+    this.databases.fileRemoved(name)
+    this.databases.find(name)?.dropped(this.#nextHandle)
   }
 
   removeIfThere(name: string): void {
@@ -251,8 +325,12 @@ export class Directory implements FileSystem {
     return entry && this.#entries.add(entry)
   }
 
-  #make(name: string): FileEntry {
-    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId))
+  /** What the daemon makes of a database, when it takes part in SQLite's locking, is as the database. */
+  #make(name: string, mode: number, { pid, uid, gid }: Caller): FileEntry {
+    const access = this.#context.isPeer(pid)
+      ? undefined
+      : { uid, gid: this.#root.groupOfNew(gid), mode: mode & MODE_BITS }
+    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access))
   }
 
   /** The kernel is told of the entry, and will forget it. */
@@ -265,6 +343,8 @@ export class Directory implements FileSystem {
   }
 
   #fillOpened(entry: FileEntry, caller: Caller, opened: Opened): void {
+    entry.opened()
+    if (entry instanceof DatabaseEntry) this.#empty.opened(entry)
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.

@@ -10,8 +10,16 @@ import { FuseError } from "../fuse/fuse-error.ts"
 import type { LockRange } from "../fuse/lock-range.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
-import { emptyStatus, statusOf } from "../sys/file.ts"
+import { emptyStatus, type Fd, statusOf } from "../sys/file.ts"
+import { type FileAccess, MODE_BITS, setMode, setOwner, UNCHANGED } from "../sys/file-access.ts"
 import type { Region } from "../sys/memory.ts"
+
+/** Undefined: as it is. */
+export interface AccessChange {
+  readonly uid: number | undefined
+  readonly gid: number | undefined
+  readonly mode: number | undefined
+}
 
 export interface FileEntry {
   readonly nodeId: number
@@ -21,12 +29,22 @@ export interface FileEntry {
   /** Seconds that the kernel may believe the name. */
   readonly nameTimeout: number
   readAttributes(into: Attributes): void
+  /** chmod(2), chown(2); the kernel has checked that the caller may. */
+  changeAccess(change: AccessChange): void
+  /** A client opens the file. Throws when there is none any more. */
+  opened(): void
+  /** One of those who have opened it has it no longer. */
+  released(): void
   read(offset: number, size: number, into: Region): number
+  /** Throws when who has opened this handle may write no more. */
+  checkWriter(handle: number): void
   /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
   write(offset: number, size: number, from: Region, thread: number): void
   /** A descriptor was closed. The answer may have to wait. */
   flush(thread: number): Deferred | undefined
   truncate(size: number): void
+  /** Room on the disk for `size` bytes at `offset`; with `isGrowing` the file is at least as long as that then. */
+  allocate(offset: number, size: number, isGrowing: boolean): void
   sync(): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
@@ -54,7 +72,6 @@ export abstract class BackedEntry implements FileEntry {
   readonly nodeId: number
   readonly name: string
   readonly openFlags = Fopen.KEEP_CACHE
-  readonly nameTimeout = FOREVER
   protected file: BackedFile
   protected isRemoved = false
   readonly #status = emptyStatus()
@@ -65,8 +82,8 @@ export abstract class BackedEntry implements FileEntry {
     this.file = file
   }
 
-  protected get permissions(): number {
-    return 0o666
+  get nameTimeout(): number {
+    return FOREVER
   }
 
   readAttributes(into: Attributes): void {
@@ -75,7 +92,9 @@ export abstract class BackedEntry implements FileEntry {
     into.size = status.size
     into.blocks = status.blocks
     into.blockSize = status.blockSize
-    into.mode = S_IFREG | this.permissions
+    into.uid = status.uid
+    into.gid = status.gid
+    into.mode = S_IFREG | (status.mode & MODE_BITS)
     into.nlink = this.isRemoved ? 0 : 1
     into.mtimeMs = status.modifiedMs
     into.atimeMs = status.accessedMs
@@ -83,9 +102,19 @@ export abstract class BackedEntry implements FileEntry {
     into.timeout = FOREVER
   }
 
+  changeAccess(change: AccessChange): void {
+    changeAccess(`${this.file.kind}:access`, this.file.fd, change)
+  }
+
+  opened(): void {}
+
+  released(): void {}
+
   read(offset: number, size: number, into: Region): number {
     return this.file.read(into.address, size, offset)
   }
+
+  checkWriter(_handle: number): void {}
 
   write(offset: number, size: number, from: Region, _thread: number): void {
     this.file.write(from.address, size, offset)
@@ -97,6 +126,11 @@ export abstract class BackedEntry implements FileEntry {
 
   truncate(size: number): void {
     this.file.truncate(size)
+  }
+
+  allocate(offset: number, size: number, isGrowing: boolean): void {
+    if (!this.file.reserve(offset, size)) throw FuseError.of(Errno.EOPNOTSUPP)
+    if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 
   sync(): void {
@@ -133,6 +167,7 @@ export abstract class MadeUpEntry implements FileEntry {
   }
 
   protected abstract content(): string
+  protected abstract access(): FileAccess
   protected abstract modifiedMs(): number
 
   readAttributes(into: Attributes): void {
@@ -140,7 +175,10 @@ export abstract class MadeUpEntry implements FileEntry {
     into.size = this.#encoder.encode(this.content()).length
     into.blocks = 0
     into.blockSize = 4096
-    into.mode = S_IFREG | 0o444
+    const { uid, gid, mode } = this.access()
+    into.uid = uid
+    into.gid = gid
+    into.mode = S_IFREG | mode
     into.nlink = 1
     into.mtimeMs = ms
     into.atimeMs = ms
@@ -148,11 +186,20 @@ export abstract class MadeUpEntry implements FileEntry {
     into.timeout = 0
   }
 
+  /** Granted, and nothing changes: whoever gives all files of the directory to somebody means others. */
+  changeAccess(): void {}
+
+  opened(): void {}
+
+  released(): void {}
+
   read(offset: number, size: number, into: Region): number {
     const bytes = this.#encoder.encode(this.content()).subarray(offset, offset + size)
     into.bytes.set(bytes)
     return bytes.length
   }
+
+  checkWriter(): void {}
 
   write(): void {
     throw FuseError.of(Errno.EACCES)
@@ -161,6 +208,10 @@ export abstract class MadeUpEntry implements FileEntry {
   flush(): undefined {}
 
   truncate(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  allocate(): void {
     throw FuseError.of(Errno.EACCES)
   }
 
@@ -175,4 +226,10 @@ export abstract class MadeUpEntry implements FileEntry {
   }
 
   close(): void {}
+}
+
+/** The owner first: that takes bits of the mode away, which the kernel asks for when they are to stay. */
+export function changeAccess(op: string, fd: Fd, { uid, gid, mode }: AccessChange): void {
+  if (uid !== undefined || gid !== undefined) setOwner(op, fd, uid ?? UNCHANGED, gid ?? UNCHANGED)
+  if (mode !== undefined) setMode(op, fd, mode)
 }

@@ -6,6 +6,7 @@ import { Errno, SysError } from "../sys/errno.ts"
 const ERRNO: Record<ErrorCode, number> = {
   usage: Errno.EINVAL,
   unauthorized: Errno.EACCES,
+  forbidden: Errno.EACCES,
   "not-found": Errno.ENOENT,
   "name-invalid": Errno.EACCES,
   "read-only-replica": Errno.EROFS,
@@ -13,7 +14,7 @@ const ERRNO: Record<ErrorCode, number> = {
   "no-lock": Errno.EROFS,
   "position-mismatch": Errno.EIO,
   damaged: Errno.EIO,
-  unsupported: Errno.EIO,
+  unsupported: Errno.EPERM,
   unavailable: Errno.EIO,
   "no-space": Errno.ENOSPC,
   io: Errno.EIO,

@@ -5,12 +5,14 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
 import { Caller } from "../lib/calls.ts"
-import type { ErrorCode } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
+import type { Mount } from "../sys/mount.ts"
 import type {
   Borrower,
+  CachedRange,
   FsCalls,
   FsCommand,
   FsEvent,
@@ -24,6 +26,10 @@ export interface FsListener {
   changed(): void
   /** The daemon has changed the database file without the kernel's knowledge. */
   rewritten(database: string): void
+  /** The daemon has taken a file out of the mount without the kernel's knowledge. */
+  vanished(name: string): void
+  /** A client's write was refused, and the kernel may have its bytes. */
+  writeRefused(range: CachedRange): void
   /** Somebody died who may not have published this transaction. */
   publish(database: string, last: LastTransaction): Promise<void>
   /** What has become of a `replace` that the peer thread has asked for. */
@@ -65,7 +71,7 @@ export class FsWorker {
   readonly #worker: Worker
   readonly #readFd: Fd
   readonly #mailbox: MailboxSender<FsMessage>
-  readonly #calls = new Caller<FsCalls>((call) => this.#mailbox.send(call))
+  readonly #calls = new Caller<FsCalls>((call) => this.#send(call))
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #serving = Promise.withResolvers<boolean>()
   readonly #unmounted = Promise.withResolvers<void>()
@@ -74,6 +80,7 @@ export class FsWorker {
   /** Through it handovers go, which share memory: the mailbox cannot carry that. */
   readonly #channel = new MessageChannel()
   #nextSnapshot = 1
+  #hasFailed = false
 
   constructor(worker: Worker, on: FsListener) {
     this.#on = on
@@ -84,6 +91,7 @@ export class FsWorker {
     this.#worker = worker
     worker.onmessage = ({ data }: MessageEvent<FsEvent>) => this.#handle(data)
     worker.onerror = (event) => this.#fail(event.message)
+    worker.addEventListener("close", () => this.#fail("the fs thread has ended"))
   }
 
   /** Recovers the databases, on a primary. Resolves with those whose saved checksums were believed. */
@@ -96,10 +104,17 @@ export class FsWorker {
     return this.#ready.promise
   }
 
-  /** Answers the mount from now on, until it is taken away. Resolves when the descriptor is not for others any more. */
-  async serve(device: Fd, unwanted: readonly Fd[]): Promise<void> {
-    this.#tell({ type: "serve", device, unwanted })
-    if (await this.#serving.promise) closeFile(device)
+  /**
+   * Answers the mount from now on, until it is taken away. Resolves with whether the descriptors are the thread's alone,
+   * and closed here.
+   */
+  async serve({ device, directory }: Mount, unwanted: readonly Fd[]): Promise<boolean> {
+    this.#tell({ type: "serve", device, directory, unwanted })
+    const isOwner = await this.#serving.promise
+    if (!isOwner) return false
+    closeFile(device)
+    closeFile(directory)
+    return true
   }
 
   /** Resolves when the mount is gone: no client has a file of it open. */
@@ -117,17 +132,26 @@ export class FsWorker {
     const snapshot = this.#nextSnapshot++
     const state = await this.#calls.call("freeze", { snapshot, database })
     if (state === undefined) return undefined
-    return { snapshot, state, thaw: () => this.#mailbox.send({ type: "thaw", snapshot }) }
+    return { snapshot, state, thaw: () => this.#send({ type: "thaw", snapshot }) }
   }
 
-  /** On a primary: takes no transaction from here on. Rejects when not all that were taken can be sent. */
+  measure(): void {
+    this.#send({ type: "measure" })
+  }
+
+  /** On a primary: takes no transaction from here on. */
   shut(): Promise<void> {
     return this.#calls.call("shut")
   }
 
+  /** Of a database that was dropped: it need not be known any more, if nothing is kept of it but that. */
+  retire(database: string): void {
+    this.#send({ type: "retire", database })
+  }
+
   /** Takes transactions again. */
   open(): void {
-    this.#mailbox.send({ type: "open" })
+    this.#send({ type: "open" })
   }
 
   /** Ends being the primary. What it resolves with is for the peer thread. */
@@ -143,7 +167,7 @@ export class FsWorker {
 
   /** On the primary: whether another node is to have the write lock, and clients that write all the time let it. */
   lending(database: string, isWanted: boolean): void {
-    this.#mailbox.send({ type: "lending", database, isWanted })
+    this.#send({ type: "lending", database, isWanted })
   }
 
   /** On the primary: gives one database up, for the peer thread. Rejects when nothing has changed. */
@@ -170,12 +194,12 @@ export class FsWorker {
 
   /** A write lock that is borrowed is about to be given back: nobody begins to write. */
   closing(database: string): void {
-    this.#mailbox.send({ type: "closing", database })
+    this.#send({ type: "closing", database })
   }
 
   /** A write lock that was borrowed is lost: clients commit nothing from here on. */
   lost(database: string): void {
-    this.#mailbox.send({ type: "lost", database })
+    this.#send({ type: "lost", database })
   }
 
   async #borrowForFlock({
@@ -184,12 +208,12 @@ export class FsWorker {
     waits,
   }: Extract<FsEvent, { type: "borrow-for-flock" }>): Promise<void> {
     const code = await this.#on.borrowForFlock(database, waits)
-    this.#mailbox.send({ type: "flock-answer", request, code })
+    this.#send({ type: "flock-answer", request, code })
   }
 
   async #borrowForWriter(database: string, isPatient: boolean): Promise<void> {
     const tell = (code: ErrorCode | undefined, isLate: boolean) => {
-      this.#mailbox.send({ type: "writer-answer", database, code, isLate })
+      this.#send({ type: "writer-answer", database, code, isLate })
     }
     const code = await this.#on.borrowForWriter(database, isPatient, () => tell(undefined, true))
     tell(code, false)
@@ -197,7 +221,7 @@ export class FsWorker {
 
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
-    this.#mailbox.send({ type: "proposal-answer", request, database, code })
+    this.#send({ type: "proposal-answer", request, database, code })
   }
 
   /** The last transaction of which everything is in the database file; undefined when there is none. */
@@ -207,7 +231,7 @@ export class FsWorker {
 
   #publish(request: number, database: string, last: LastTransaction): void {
     // Answered whatever happens, or a process that has died can never be reaped.
-    const done = () => this.#mailbox.send({ type: "published", request })
+    const done = () => this.#send({ type: "published", request })
     this.#on.publish(database, last).then(done, done)
   }
 
@@ -243,6 +267,10 @@ export class FsWorker {
         return this.#on.behind(event.database)
       case "rewritten":
         return this.#on.rewritten(event.database)
+      case "vanished":
+        return this.#on.vanished(event.name)
+      case "write-refused":
+        return this.#on.writeRefused(event)
       case "publish":
         this.#publish(event.request, event.database, event.last)
         return
@@ -265,8 +293,16 @@ export class FsWorker {
     }
   }
 
+  /** Nothing is sent to a thread that reads no more: a pipe that is full would stop this one, too. */
+  #send(message: FsMessage): void {
+    if (!this.#hasFailed) this.#mailbox.send(message)
+  }
+
   #fail(message: string): void {
-    const error = new Error(message)
+    if (this.#hasFailed) return
+    this.#hasFailed = true
+    const error = new LitefsError("io", `Cannot go on without the mount: ${message}`)
+    this.#calls.fail(error)
     this.#ready.reject(error)
     this.#serving.resolve(false)
     this.#unmounted.resolve()

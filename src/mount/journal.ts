@@ -20,6 +20,10 @@ export class JournalEntry extends BackedEntry {
     this.#database = database
   }
 
+  override checkWriter(handle: number): void {
+    this.#database.assertUndropped(handle)
+  }
+
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture

@@ -1,7 +1,10 @@
 import type { Clock } from "../lib/clock.ts"
 import type { Positions } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import { MadeUpEntry } from "./entry.ts"
+import type { MountedDatabaseContext } from "./mounted-database.ts"
+import type { Root } from "./root.ts"
 
 const SIZE = 11
 
@@ -13,12 +16,23 @@ export class LagEntry extends MadeUpEntry {
   readonly #lag: SharedLag
   readonly #positions: Positions
   readonly #clock: Clock
+  readonly #root: Root
 
-  constructor(nodeId: number, name: string, lag: SharedLag, positions: Positions, clock: Clock) {
+  constructor(
+    nodeId: number,
+    name: string,
+    root: Root,
+    { lag, positions, clock }: Pick<MountedDatabaseContext, "lag" | "positions" | "clock">,
+  ) {
     super(nodeId, name)
+    this.#root = root
     this.#lag = lag
     this.#positions = positions
     this.#clock = clock
+  }
+
+  protected access(): FileAccess {
+    return { ...this.#root.access, mode: 0o444 }
   }
 
   protected content(): string {

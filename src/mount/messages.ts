@@ -8,10 +8,12 @@ import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
+  readonly access: FileAccess | undefined // of databases that no client makes
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly lag: SharedArrayBuffer
@@ -25,11 +27,23 @@ export interface FsThreadOptions {
   readonly log: LogOptions
 }
 
+/** Bytes of a file of the mount, by its node. */
+export interface CachedRange {
+  readonly nodeId: number
+  readonly offset: number
+  readonly size: number
+}
+
 /** From the main thread, before it serves. */
 export type FsCommand =
   | { readonly type: "start"; readonly options: FsThreadOptions; readonly handovers: MessagePort }
   /** `unwanted` are descriptors that it is not to keep open. */
-  | { readonly type: "serve"; readonly device: Fd; readonly unwanted: readonly Fd[] }
+  | {
+      readonly type: "serve"
+      readonly device: Fd
+      readonly directory: Fd // below the mount
+      readonly unwanted: readonly Fd[]
+    }
 
 /** What the main thread calls it for, while it serves. */
 export interface FsCalls {
@@ -37,7 +51,7 @@ export interface FsCalls {
   freeze(given: { snapshot: number; database: string }): FrozenState | undefined
   /** The last transaction of which everything is in the database file. */
   "written-txid"(given: { database: string }): Txid | undefined
-  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are. */
+  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
   shut(): void
   /** Becomes a replica: gives up everything. */
   "hand-over"(): readonly DatabaseHandover[]
@@ -71,6 +85,10 @@ export type FsMessage =
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
+  /** The database was dropped, and nothing is kept of it but that: it need not be known any more. */
+  | { readonly type: "retire"; readonly database: string }
   /** On the primary: whether another node waits for its clients to end their write transactions. */
   | { readonly type: "lending"; readonly database: string; readonly isWanted: boolean }
   /** A write lock that is borrowed is about to be given back. */
@@ -144,6 +162,10 @@ export type FsEvent =
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** A file is gone without a request: the kernel must forget the name, and its listing. */
+  | { readonly type: "vanished"; readonly name: string }
+  /** The kernel must forget what it has of these bytes: they were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** Somebody died who may not have published this transaction. Answered by `published`. */
   | {
       readonly type: "publish"

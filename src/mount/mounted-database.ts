@@ -20,7 +20,7 @@ import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { Column, Counters } from "../store/counters.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -29,11 +29,15 @@ import { LtxDirectory } from "../store/ltx-directory.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { Errno } from "../sys/errno.ts"
+import type { FileAccess } from "../sys/file-access.ts"
+import { groupId, userId } from "../sys/thread.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
 
 const warnings = logger("mount")
+
+const NOBODY_ELSE: FileAccess = { uid: userId(), gid: groupId(), mode: 0o600 }
 
 export interface MountedDatabaseContext {
   readonly dataDir: DataDir
@@ -48,10 +52,14 @@ export interface MountedDatabaseContext {
   isPeer(thread: number): boolean
   onAppended(name: string, size: number, durationMs: number): void
   onCommit(slot: Slot): void
+  /** A file is gone from the directory without a request: the kernel may have it in a listing. */
+  onVanish(name: string): void
   /** Has the peer thread look whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
+  /** A WRITE to a file of the mount was refused, and the kernel may have the bytes in its cache. */
+  onRefused(nodeId: number, offset: number, size: number): void
   /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Who is asked for locks on `<db>-lock`, and is told when they go. */
@@ -77,6 +85,7 @@ export class MountedDatabase {
   isWanted = false
   /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
   isKept = false
+  #firstHandle = 0 // that is not of a database that was removed
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
@@ -87,11 +96,12 @@ export class MountedDatabase {
     this.name = name
     this.role = context.role
     this.#context = context
-    this.database = new BackedFile("database", dataDir.path(name, "database"))
-    this.journal = new BackedFile("journal", dataDir.path(name, "journal"))
-    this.wal = new BackedFile("wal", dataDir.path(name, "wal"))
-    this.shm = new BackedFile("shm", dataDir.path(name, "shm"))
+    this.database = dataDir.file(name, "database")
+    this.journal = dataDir.file(name, "journal")
+    this.wal = dataDir.file(name, "wal")
+    this.shm = dataDir.file(name, "shm")
     this.slot = context.positions.add(name)
+    context.counters.clear(this.slot)
     const { forwarding } = context
     this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
     if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
@@ -107,6 +117,23 @@ export class MountedDatabase {
       onCommit: () => this.#publish(),
       onRewrite: () => context.onRewrite(name),
     })
+  }
+
+  /** The file of the database is removed. Those beside it stay, and the next database uses them when they are empty. */
+  dropped(nextHandle: number): void {
+    this.#firstHandle = nextHandle
+  }
+
+  /**
+   * Throws when a file beside the database was opened before the database was removed. Its client goes on in a database
+   * that is no more, and another one may have its name by now.
+   */
+  assertUndropped(handle: number): void {
+    if (handle >= this.#firstHandle) return
+    throw new LitefsError(
+      "unsupported",
+      `Cannot write to "${this.name}": its client has a database open that was removed`,
+    )
   }
 
   /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */
@@ -156,9 +183,9 @@ export class MountedDatabase {
     this.#forwarded?.closing()
   }
 
-  /** Whether clients of this node write to it when they have its locks. */
-  get isWritable(): boolean {
-    return this.role.isPrimary || this.isBorrowed || this.#forwarded !== undefined
+  /** Who may do what with the file; with one that is to come, when there is none. */
+  get access(): FileAccess {
+    return this.database.access ?? NOBODY_ELSE
   }
 
   /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
@@ -197,6 +224,10 @@ export class MountedDatabase {
       })
       return damagedHandover(this.name)
     }
+  }
+
+  get hasFiles(): boolean {
+    return [this.database, this.journal, this.wal, this.shm].some((file) => file.open())
   }
 
   /** What captures transactions, or undefined on a replica, where clients cannot write. */

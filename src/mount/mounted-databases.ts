@@ -8,17 +8,21 @@
  * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
  */
 import { type DatabaseHandover, damagedHandover, historyState } from "../capture/handover.ts"
-import type { HistoryState } from "../capture/history.ts"
+import { emptyHistoryState, type HistoryState } from "../capture/history.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
+import { droppedState, isOnlyDrop } from "../recovery/dropped-database.ts"
 import { Errno } from "../sys/errno.ts"
 import type { EntryTable } from "./entry-table.ts"
 import { JournalEntry } from "./journal.ts"
 import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database.ts"
 
 const log = logger("mount")
+
+/** Of the names of files that we make up beside a database. */
+const MADE_UP = ["-pos", "-lock"]
 
 export class MountedDatabases {
   readonly #context: MountedDatabaseContext
@@ -47,10 +51,18 @@ export class MountedDatabases {
   find(name: string): MountedDatabase | undefined {
     if (this.#damaged.has(name)) throw FuseError.of(Errno.EIO)
     const known = this.#databases.get(name)
-    if (known !== undefined) return known
-    // On a replica the peer thread makes databases; their slot appears before anything else of them.
-    if (this.#context.role.isPrimary || this.#context.positions.find(name) === undefined) return
-    return this.add(name, undefined)
+    const { role, positions } = this.#context
+    if (role.isPrimary) return known
+    // On a replica the peer thread makes databases, and frees them; their slot appears before anything else of them.
+    const slot = positions.find(name)
+    if (slot !== undefined && known?.slot === slot) return known
+    if (known !== undefined) this.#forget(known)
+    return slot === undefined ? undefined : this.add(name, undefined)
+  }
+
+  /** False when every use of the name is an error. */
+  isUsable(name: string): boolean {
+    return !this.#damaged.has(name)
   }
 
   get(name: string): MountedDatabase {
@@ -59,10 +71,62 @@ export class MountedDatabases {
     throw new LitefsError("not-found", `database not found: "${name}"`)
   }
 
+  /** One that a client makes: that of a database that was dropped goes on. */
+  addNew(name: string): MountedDatabase {
+    const { dataDir, positions } = this.#context
+    const state = droppedState(dataDir, name)
+    const database = this.add(name, state ?? emptyHistoryState())
+    if (state !== undefined) positions.write(database.slot, state, state.pos)
+    return database
+  }
+
+  /** It was dropped long ago. */
+  retire(name: string): void {
+    const { dataDir, positions } = this.#context
+    const database = this.#databases.get(name)
+    const history = database?.capture?.history
+    if (database === undefined || history === undefined || database.hasFiles) return
+    if (history.pos.txid === 0n || history.commit > 0 || !isOnlyDrop(dataDir, name)) return
+    this.#forget(database)
+    positions.free(database.slot)
+  }
+
   add(name: string, state: HistoryState | undefined): MountedDatabase {
     const database = new MountedDatabase(name, this.#context, state)
     this.#databases.set(name, database)
     return database
+  }
+
+  /** It never had a transaction, and its files are gone: so go its name and its directory. */
+  forgetNew(database: MountedDatabase): void {
+    const { dataDir, positions } = this.#context
+    const { capture, name, slot } = database
+    if (capture === undefined || capture.history.pos.txid > 0n || database.hasFiles) return
+    this.#forget(database)
+    positions.free(slot)
+    try {
+      dataDir.removeDatabase(name)
+    } catch (error) {
+      log.warn("cannot remove the directory of a database that came to nothing", {
+        ...{ db: name, error },
+      })
+    }
+  }
+
+  #forgetFreed(): void {
+    const { positions } = this.#context
+    for (const database of this.#databases.values()) {
+      if (positions.find(database.name) !== database.slot) this.#forget(database)
+    }
+  }
+
+  #forget({ name, database }: MountedDatabase): void {
+    this.#databases.delete(name)
+    database.close()
+    for (const suffix of MADE_UP) {
+      const entry = this.#entries.named(name + suffix)
+      if (entry !== undefined) this.#entries.removeName(entry)
+    }
   }
 
   /** Whether clients may write to any of them, or make files. */
@@ -74,6 +138,7 @@ export class MountedDatabases {
 
   /** This node becomes the primary of what the peer thread has applied so far, or has a write lock back. */
   takeOver(handovers: readonly DatabaseHandover[]): void {
+    this.#forgetFreed()
     for (const handover of handovers) {
       const { name, state } = handover
       if (state === undefined) this.#damaged.add(name)
@@ -134,10 +199,10 @@ export class MountedDatabases {
 
   /** On a replica: the daemon has removed the file of the database. */
   fileRemoved(name: string): void {
-    const entry = this.#entries.named(name)
-    if (entry === undefined) return
+    // Also of a name that the kernel has forgotten: the next file of it is another one.
     this.find(name)?.database.close()
-    this.#entries.removeName(entry)
+    const entry = this.#entries.named(name)
+    if (entry !== undefined) this.#entries.removeName(entry)
   }
 
   /** After the mount has gone. */

@@ -2,10 +2,10 @@
  * What the names of the mount stand for: which files there are, the entry of one that is there, and one for a file that
  * a client makes.
  */
-import { emptyHistoryState } from "../capture/history.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { Errno } from "../sys/errno.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import { DatabaseEntry } from "./database.ts"
 import type { FileEntry } from "./entry.ts"
 import { checkNewDatabaseName, parseFileName } from "./file-name.ts"
@@ -16,6 +16,7 @@ import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database
 import type { MountedDatabases } from "./mounted-databases.ts"
 import { PosEntry } from "./pos.ts"
 import { PrimaryEntry } from "./primary.ts"
+import type { Root } from "./root.ts"
 import { ShmEntry } from "./shm.ts"
 import { SideFileEntry } from "./side-file.ts"
 import { WalEntry } from "./wal.ts"
@@ -23,11 +24,18 @@ import { WalEntry } from "./wal.ts"
 export class NamedEntries {
   readonly #context: MountedDatabaseContext
   readonly #databases: MountedDatabases
+  readonly #root: Root
   readonly #startedMs: number
 
-  constructor(context: MountedDatabaseContext, databases: MountedDatabases, startedMs: number) {
+  constructor(
+    context: MountedDatabaseContext,
+    databases: MountedDatabases,
+    root: Root,
+    startedMs: number,
+  ) {
     this.#context = context
     this.#databases = databases
+    this.#root = root
     this.#startedMs = startedMs
   }
 
@@ -36,8 +44,7 @@ export class NamedEntries {
     const { role, positions, dataDir } = this.#context
     const names = [".lag"]
     if (role.primaryName !== undefined) names.push(".primary")
-    const databases: string[] = []
-    for (let slot = 0; slot < positions.count; slot++) databases.push(positions.name(slot))
+    const databases = [...positions.entries()].map(([name]) => name)
     for (const name of databases.sort()) {
       if (this.#databases.find(name)?.database.open() !== true) continue
       names.push(name, `${name}-pos`, `${name}-journal`, `${name}-shm`, `${name}-wal`)
@@ -47,54 +54,57 @@ export class NamedEntries {
 
   /** Undefined when there is no such file. */
   find(name: string, nodeId: number): FileEntry | undefined {
-    const { role, lag, positions, clock } = this.#context
+    const { role, positions } = this.#context
     const { kind, database: databaseName } = parseFileName(name)
     if (kind === "primary") {
-      return role.primaryName === undefined ? undefined : new PrimaryEntry(nodeId, name, role)
+      return role.primaryName === undefined
+        ? undefined
+        : new PrimaryEntry(nodeId, name, this.#root, role)
     }
-    if (kind === "lag") return new LagEntry(nodeId, name, lag, positions, clock)
+    if (kind === "lag") return new LagEntry(nodeId, name, this.#root, this.#context)
     if (kind === "side") {
       const file = this.#sideFile(name)
       return file.open() ? new SideFileEntry(nodeId, name, file) : undefined
     }
     const database = this.#databases.find(databaseName)
     if (database === undefined) return undefined
-    if (kind === "pos") return new PosEntry(nodeId, name, positions, database.slot)
-    if (kind === "lock") return new LockEntry(nodeId, name, database.name, this.#startedMs)
+    if (kind === "pos") return new PosEntry(nodeId, name, positions, database)
+    if (kind === "lock") return new LockEntry(nodeId, name, database, this.#startedMs)
     return database[kind].open() ? newEntry(nodeId, name, kind, database) : undefined
   }
 
-  /** Makes the file. Throws when this name cannot be made here. */
-  make(name: string, nodeId: number): FileEntry {
+  /** Makes the file, for a client with `access`. Throws when this name cannot be made here. */
+  make(name: string, nodeId: number, access: FileAccess | undefined): FileEntry {
     const fileName = parseFileName(name)
     switch (fileName.kind) {
       case "side":
-        return this.#makeSideFile(name, nodeId)
+        return this.#makeSideFile(name, nodeId, access)
       case "database":
-        return this.#makeDatabase(name, nodeId)
+        return this.#makeDatabase(name, nodeId, access)
       case "journal":
       case "wal":
       case "shm":
-        return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId)
+        return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId, access)
       default:
         throw FuseError.of(Errno.EACCES) // reserved
     }
   }
 
-  #makeSideFile(name: string, nodeId: number): FileEntry {
+  #makeSideFile(name: string, nodeId: number, access: FileAccess | undefined): FileEntry {
     if (!this.#databases.areWritable) throw FuseError.of(Errno.EACCES)
     const file = this.#sideFile(name)
-    file.create()
+    file.make(access)
     return new SideFileEntry(nodeId, name, file)
   }
 
-  #makeDatabase(name: string, nodeId: number): FileEntry {
+  #makeDatabase(name: string, nodeId: number, access: FileAccess | undefined): FileEntry {
     const { role, log, dataDir } = this.#context
     if (!role.isPrimary || !log.isOpen) throw FuseError.of(Errno.EACCES)
     checkNewDatabaseName(name)
     dataDir.createDatabase(name)
-    const database = this.#databases.find(name) ?? this.#databases.add(name, emptyHistoryState())
-    database.database.create()
+    const database = this.#databases.find(name) ?? this.#databases.addNew(name)
+    database.database.make(access)
+    database.database.sync() // its owner is to be as durable as what is committed to it
     return new DatabaseEntry(nodeId, name, database)
   }
 
@@ -103,6 +113,7 @@ export class NamedEntries {
     kind: "journal" | "wal" | "shm",
     name: string,
     nodeId: number,
+    access: FileAccess | undefined,
   ): FileEntry {
     const database = this.#databases.find(databaseName)
     if (database === undefined) throw FuseError.of(Errno.ENOENT)
@@ -110,7 +121,7 @@ export class NamedEntries {
       database.complainAboutWrite()
       throw FuseError.of(Errno.EACCES)
     }
-    database[kind].create()
+    database[kind].make(access ?? database.access)
     return newEntry(nodeId, name, kind, database)
   }
 

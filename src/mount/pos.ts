@@ -1,24 +1,32 @@
 import { formatPos } from "../ltx/pos.ts"
-import type { Positions, Slot } from "../store/positions.ts"
+import type { Positions } from "../store/positions.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import { MadeUpEntry } from "./entry.ts"
+import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>-pos`: the position of the database, 34 bytes: `%016x/%016x\n`, TXID and checksum. */
 export class PosEntry extends MadeUpEntry {
   readonly #positions: Positions
-  readonly #slot: Slot
+  readonly #database: MountedDatabase
 
-  constructor(nodeId: number, name: string, positions: Positions, slot: Slot) {
+  constructor(nodeId: number, name: string, positions: Positions, database: MountedDatabase) {
     super(nodeId, name)
     this.#positions = positions
-    this.#slot = slot
+    this.#database = database
   }
 
   protected content(): string {
-    return `${formatPos(this.#positions.read(this.#slot).pos)}\n`
+    return `${formatPos(this.#positions.read(this.#database.slot).pos)}\n`
+  }
+
+  /** Who may read the database may know where it is. */
+  protected access(): FileAccess {
+    const { uid, gid, mode } = this.#database.access
+    return { uid, gid, mode: mode & 0o444 }
   }
 
   /** When the last transaction was made. */
   protected modifiedMs(): number {
-    return this.#positions.read(this.#slot).timestampMs
+    return this.#positions.read(this.#database.slot).timestampMs
   }
 }

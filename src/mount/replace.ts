@@ -10,6 +10,7 @@ import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import type { Pos } from "../ltx/pos.ts"
+import { droppedState } from "../recovery/dropped-database.ts"
 import { takeSums } from "../recovery/saved-sums.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { BackedFile } from "../store/backed-file.ts"
@@ -17,7 +18,7 @@ import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { isNoSpace } from "../sys/errno.ts"
 import { readBytesAt } from "../sys/file.ts"
-import type { Directory } from "./directory.ts"
+import { type Directory, SIDE_SUFFIXES } from "./directory.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
 
 export interface ReplaceRequest {
@@ -43,8 +44,6 @@ export type ReplaceOutcome =
   | { readonly kind: "stale" }
   | { readonly kind: "refused"; readonly code: ErrorCode; readonly message: string }
 
-const SIDE_FILES = ["-journal", "-wal", "-shm"]
-
 /** Does not throw: what goes wrong is the outcome. */
 export function replaceDatabase(
   directory: Directory,
@@ -63,13 +62,13 @@ function replace(
   context: MountedDatabaseContext,
   { database: name, file, isLocked }: ReplaceRequest,
 ): ReplaceOutcome {
-  const known = directory.databases.find(name)
-  const isThere = known?.database.open() === true
+  const isThere = directory.databases.find(name)?.database.open() === true
   if (isThere !== isLocked) return { kind: "changed" }
 
   const nodeIds = directory.nodeIds([name, `${name}-journal`, `${name}-wal`])
   // Of a database that was removed; to the next client they would belong to this one.
-  if (!isThere) for (const suffix of SIDE_FILES) directory.removeIfThere(name + suffix)
+  if (!isThere) for (const suffix of SIDE_SUFFIXES) directory.removeIfThere(name + suffix)
+  const known = directory.databases.find(name) // with those files one may have gone that was nothing else
   const old = isThere ? known?.capture?.databaseHeader() : undefined
   const content = openPrepared(context.dataDir, file, old)
   if (content === undefined) return { kind: "stale" }
@@ -119,7 +118,8 @@ function put(
   if (known === undefined) dataDir.createDatabase(name)
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const history =
-    known?.capture?.history ?? new History(name, emptyHistoryState(), { ...context, ltx })
+    known?.capture?.history ??
+    new History(name, droppedState(dataDir, name) ?? emptyHistoryState(), { ...context, ltx })
   try {
     history.adopt(content)
   } catch (error) {

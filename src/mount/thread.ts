@@ -10,6 +10,7 @@
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
  * neither the log nor a database's files but to read.
  */
+import { realpathSync } from "node:fs"
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
@@ -19,7 +20,7 @@ import { sendReply, serve } from "../fuse/session.ts"
 import { must, unreachable } from "../lib/assert.ts"
 import { Callee, type CallTo } from "../lib/calls.ts"
 import { systemClock } from "../lib/clock.ts"
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
@@ -32,9 +33,11 @@ import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
-import type { Fd } from "../sys/file.ts"
+import { closeFile, type Fd } from "../sys/file.ts"
+import { Garbage } from "../sys/garbage.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
+import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
@@ -64,6 +67,7 @@ let handovers: MessagePort
 let commitLog: CommitLog | undefined // of a primary
 const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
+const garbage = new Garbage(systemClock)
 const proposals = new Proposals({
   ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
   behind: (database) => tell({ type: "behind", database }),
@@ -73,6 +77,9 @@ const proposals = new Proposals({
 const unstored = new Set<Slot>()
 let canStore = true
 
+/** A commit opens a file or two, and closes them. */
+const SPARE_DESCRIPTORS = 8
+
 /** A disk that was full has room again without anybody telling us. */
 const STORE_RETRY_MS = 500
 
@@ -81,7 +88,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
   handovers = port
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
-  const dataDir = new DataDir(options.dataDir)
+  const dataDir = new DataDir(options.dataDir, undefined, options.access)
   positions = new Positions(options.positions)
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
@@ -105,6 +112,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       const file = commitLog?.pendingFile
       if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
     },
+    onVanish: (name) => tell({ type: "vanished", name }),
     publish: (database, last) => {
       const deferred = new Deferred()
       const request = nextRequest++
@@ -113,6 +121,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       return deferred
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
+    onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
@@ -158,8 +167,21 @@ function openLog(dataDir: DataDir): void {
  * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
  * end, and would keep the device open that way (Linux: request_wait_answer).
  */
-function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
-  tell({ type: "serving", isOwner: ownDescriptors(unwanted) })
+function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
+  directory.mounted(below)
+  const { dataDir } = options
+  // The lock of the data directory stays with every thread that may write to it.
+  const isOwner = ownDescriptors(unwanted, `${realpathSync(dataDir)}/dbs`)
+  tell({ type: "serving", isOwner })
+  keepSpareDescriptors({
+    count: SPARE_DESCRIPTORS,
+    // What clients open stays open: they could take them all.
+    isUrgent: (op) => !/^(database|wal|shm|side):open$/.test(op),
+    onShort: (isShort) => {
+      flags.setShort("fs", isShort)
+      if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
+    },
+  })
   const request = allocate(REQUEST_SIZE)
   const reply = allocate(REPLY_SIZE)
   const server = new FuseServer({
@@ -176,8 +198,17 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
   const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
-  const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(handleMessage) }
-  serve({ device, server, request, reply, mailbox, afterReply: storeCommits })
+  const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(takeMessage) }
+  try {
+    serve({
+      ...{ device, server, request, reply, mailbox },
+      afterReply: () => earlier(upkeep(), garbage.worked()),
+      idle: () => earlier(upkeep(), garbage.idle()),
+    })
+  } catch (error) {
+    closeFile(device) // who waits for an answer gets an error
+    throw error
+  }
   tell({ type: "unmounted" })
   storeCommits()
   databases.settle()
@@ -185,14 +216,19 @@ function serveDevice(device: Fd, unwanted: readonly Fd[]): void {
   tell({ type: "stopped" })
 }
 
-/** No transaction is added from here on, until the gate is opened or another thread has taken over. */
+/**
+ * No transaction is added from here on, until the gate is opened or another thread has taken over. The LTX file of the
+ * last one may be missing: where there is no room for it, another node is to go on.
+ */
 function shut(): void {
   gate.shut()
   storeCommits()
-  if (unstored.size === 0) return
-  throw new LitefsError("io", "Cannot stop taking writes: LTX files cannot be made")
 }
 
+/**
+ * Needs no room on the disk: the peer thread makes the LTX files that are missing when it opens the log, and applies
+ * nothing before it can.
+ */
 function handOver(): DatabaseHandover[] {
   gate.shut()
   const handovers = databases.handOver()
@@ -200,15 +236,17 @@ function handOver(): DatabaseHandover[] {
     if (state === undefined) refused(name, "it is damaged, see the log")
   }
   role.isPrimary = false
-  gate.materialize()
+  recent.clear()
   storeCommits()
+  unstored.clear()
   closeLog()
   commitLog = undefined
   return handovers
 }
 
 function takeOver(): void {
-  const handovers = takeMessage<readonly DatabaseHandover[]>()
+  const handovers = takeHandover<readonly DatabaseHandover[]>()
+  recent.clear()
   openLog(context.dataDir)
   databases.takeOver(handovers)
   role.isPrimary = true
@@ -225,7 +263,7 @@ function lend(database: string): DatabaseHandover {
 }
 
 function take(call: CallTo<FsCalls, "borrow" | "take-back">): void {
-  const handover = takeMessage<DatabaseHandover>()
+  const handover = takeHandover<DatabaseHandover>()
   callee.attempt(call, () => {
     if (call.type === "borrow") databases.borrow(handover)
     else databases.takeOver([handover])
@@ -233,7 +271,7 @@ function take(call: CallTo<FsCalls, "borrow" | "take-back">): void {
   })
 }
 
-function takeMessage<T>(): T {
+function takeHandover<T>(): T {
   return (must(receiveMessageOnPort(handovers), "handover") as { readonly message: T }).message
 }
 
@@ -267,6 +305,11 @@ function storeCommits(): number | undefined {
   return undefined
 }
 
+/** Work of this thread that no request asks for. Returns when there is more of it. */
+function upkeep(): number | undefined {
+  return earlier(storeCommits(), directory.sweep())
+}
+
 function closeLog(): void {
   try {
     commitLog?.clear()
@@ -276,22 +319,41 @@ function closeLog(): void {
   commitLog?.close()
 }
 
+function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {
+  return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
+}
+
+/** What cannot be done for others must not end what clients do. A call is answered either way. */
+function takeMessage(message: FsMessage): void {
+  try {
+    handleMessage(message)
+  } catch (error) {
+    log.error("a message failed on a defect", { message: message.type, error })
+    if ("call" in message) callee.fail(message, error)
+  }
+}
+
 function handleMessage(message: FsMessage): void {
   switch (message.type) {
     case "shut":
       return callee.attempt(message, shut)
     case "open":
       return gate.open()
+    case "measure":
+      refillSpares()
+      return counters.measureHeap("fs")
+    case "retire":
+      return databases.retire(message.database)
     case "hand-over":
-      return callee.answer(message, handOver())
+      return callee.attempt(message, handOver)
     case "take-over":
-      return callee.answer(message, takeOver())
+      return callee.attempt(message, takeOver)
     case "primary":
       role.primaryName = message.name
       role.changedMs = systemClock.wallMs()
       return
     case "dropped":
-      databases.fileRemoved(message.database)
+      directory.fileRemoved(message.database)
       return
     case "switched":
       databases.find(message.database)?.switchFile(message.disguise)
@@ -371,7 +433,7 @@ function tell(event: FsEvent): void {
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
   try {
     if (data.type === "start") start(data.options, data.handovers)
-    else serveDevice(data.device, data.unwanted)
+    else serveDevice(data.device, data.directory, data.unwanted)
   } catch (error) {
     tell({ type: "failed", message: messageOf(error) })
   }

@@ -7,13 +7,20 @@ import { BackedEntry } from "./entry.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
 /** `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make
- * and remove it. */
+ * and remove it. One that is removed, or whose database is, takes nothing more: what would be captured is the WAL
+ * that has the name. */
 export class WalEntry extends BackedEntry {
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
     super(nodeId, name, file)
     this.#database = database
+  }
+
+  override checkWriter(handle: number): void {
+    if (this.#database.capture === undefined) return
+    if (this.isRemoved) throw FuseError.of(Errno.EIO)
+    this.#database.assertUndropped(handle)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
@@ -32,6 +39,7 @@ export class WalEntry extends BackedEntry {
 
   override truncate(size: number): void {
     const { capture } = this.#database
+    if (this.isRemoved) return super.truncate(size)
     if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
     // The daemon's own frames are in it. Nobody cuts it off who follows SQLite's protocol.
     if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)

@@ -3,12 +3,13 @@ import type { HaltLocks } from "../cluster/halt-locks.ts"
 import type { Member } from "../cluster/member.ts"
 import { haltRoutes } from "../http/halt.ts"
 import type { Handoffs } from "../http/handoffs.ts"
-import { roleRoutes } from "../http/roles.ts"
+import { EXCHANGE_PATH, roleRoutes } from "../http/roles.ts"
 import { ApiServer } from "../http/server.ts"
 import type { StatusApi } from "../http/status-api.ts"
 import type { TlsFiles } from "../http/tls-files.ts"
 import { systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
+import { isLoopback } from "../lib/loopback.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { PROXY_HEADER } from "../wire/protocol.ts"
 import type { OtherNodes } from "./other-nodes.ts"
@@ -16,6 +17,9 @@ import type { ServedDatabases } from "./served-databases.ts"
 import type { ThisNode } from "./this-node.ts"
 
 const log = logger("litefs")
+
+/** What only nodes ask of each other. On other paths nobody is believed to be one. */
+const NODE_PATHS = new Set([EXCHANGE_PATH, "/stream", "/handoff", "/halt", "/tx"])
 
 export interface ApiContext {
   readonly node: ThisNode
@@ -25,6 +29,8 @@ export interface ApiContext {
   readonly handoffs: Handoffs
   readonly served: ServedDatabases
   readonly locks: HaltLocks
+  /** For large bodies of requests. */
+  spoolPath(number: number): string
   /** Nothing can be lent before. */
   readonly mounted: Promise<void>
   readonly authToken: string | undefined
@@ -46,7 +52,10 @@ export function apiServer(context: ApiContext): ApiServer {
         clock,
         clusterId: () => node.clusterId.value,
       }),
-      ...haltRoutes({ locks, clock, id: node.id, mounted }),
+      ...haltRoutes({
+        ...{ locks, clock, id: node.id, mounted },
+        spoolPath: (number) => context.spoolPath(number),
+      }),
       ...served.routes,
     },
     {
@@ -56,7 +65,10 @@ export function apiServer(context: ApiContext): ApiServer {
       },
       changingHeaders: () => node.answerHeaders,
       ...{ authToken, tls, clock },
-      onRequest: (headers) => void others.check.hear(headers),
+      isOwnName: (name) => node.isOwnName(name),
+      onRequest: (headers, path) => {
+        if (NODE_PATHS.has(path)) others.check.hearRequest(headers)
+      },
     },
   )
 }
@@ -72,5 +84,5 @@ export function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
 function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
   if (authToken !== undefined) return false
   const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
-  return !asksForCertificates && !/^(127\.|::1$|localhost$)/i.test(httpAddr.host)
+  return !asksForCertificates && !isLoopback(httpAddr.host)
 }

@@ -43,17 +43,17 @@ export class Databases {
   /** Of databases that there are. */
   livePositions(): Map<string, Pos> {
     const positions = new Map<string, Pos>()
-    for (let slot = 0; slot < this.positions.count; slot++) {
+    for (const [name, slot] of this.positions.entries()) {
       const { pos, commit } = this.positions.read(slot)
-      if (commit > 0) positions.set(this.positions.name(slot), pos)
+      if (commit > 0) positions.set(name, pos)
     }
     return positions
   }
 
   currentPositions(): Map<string, Pos> {
     const positions = new Map<string, Pos>()
-    for (let slot = 0; slot < this.positions.count; slot++) {
-      positions.set(this.positions.name(slot), this.positions.read(slot).pos)
+    for (const [name, slot] of this.positions.entries()) {
+      positions.set(name, this.positions.read(slot).pos)
     }
     return positions
   }
@@ -74,7 +74,9 @@ export class Databases {
   }
 
   noteUnknown(database: string): void {
-    if (this.#unknown.has(database)) return
+    const slot = this.positions.find(database)
+    const isThere = slot !== undefined && this.positions.read(slot).commit > 0
+    if (!isThere || this.#unknown.has(database)) return
     this.#unknown.add(database)
     log.warn("the primary does not have a database that is here, it stays as it is", {
       db: database,

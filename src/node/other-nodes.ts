@@ -8,6 +8,7 @@ import { type PeerAnswer, peerAnswer } from "../cluster/peer-answer.ts"
 import { PeerCheck } from "../cluster/peer-check.ts"
 import { PrimaryUrls } from "../cluster/primary-urls.ts"
 import type { TlsMaterial } from "../cluster/replica.ts"
+import { EXCHANGE_PATH } from "../http/roles.ts"
 import type { TlsFiles } from "../http/tls-files.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
@@ -27,7 +28,7 @@ export class OtherNodes {
     { role, peers = [] }: LiteFSOptions,
     node: ThisNode,
     tls: TlsFiles | undefined,
-    heard: (record: HeardLease) => void,
+    heard: (record: HeardLease, isAsked: boolean) => void,
   ) {
     const { lease, run, clusterId } = node
     this.#node = node
@@ -67,14 +68,27 @@ export class OtherNodes {
     return this.call(this.urls.current, method, path, body, this.#agents)
   }
 
+  /** What the node there says of itself. It hears of this node's record. */
   async ask(url: string): Promise<PeerAnswer> {
-    return peerAnswer((await this.call(url, "GET", "/info")).headers)
+    return peerAnswer(await this.#exchange(url))
   }
 
   /** Has both nodes hear the record of the other. */
   async tell(url: string): Promise<LeaseRecord | undefined> {
-    const { headers } = await this.call(url, "GET", "/info")
-    return this.check.hear(headers, url).lease?.record
+    return this.check.hear(await this.#exchange(url), url).lease?.record
+  }
+
+  /** Whether a copy of this node is there that goes by a record of its own. */
+  async isCopy(url: string): Promise<boolean> {
+    const answer = await this.ask(url)
+    const isPrimary = answer.lease?.record.primary.id === this.#node.id
+    return this.check.copyProblem(answer, url) !== undefined && isPrimary
+  }
+
+  async #exchange(url: string): Promise<NodeAnswer["headers"]> {
+    const { status, headers } = await this.call(url, "POST", EXCHANGE_PATH)
+    if (status !== 404) return headers
+    return (await this.call(url, "GET", "/info")).headers // a release that has no such route
   }
 
   close(): void {

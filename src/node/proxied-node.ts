@@ -1,4 +1,5 @@
 /** What the proxy knows of this node: it is the primary, or another one is. */
+import type { Confirmation } from "../cluster/confirmation.ts"
 import type { Member } from "../cluster/member.ts"
 import type { NodeStatus } from "../cluster/node-status.ts"
 import type { ProxyCluster } from "../proxy/cluster.ts"
@@ -10,11 +11,12 @@ export interface ProxiedNodeContext {
   readonly databases: Databases
   readonly status: NodeStatus
   readonly member: Member
+  readonly confirmation: Confirmation
   readonly followed: FollowedPrimary
 }
 
 export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
-  const { hostname, databases, status, member, followed } = context
+  const { hostname, databases, status, member, confirmation, followed } = context
   return {
     hostname,
     get isHandingOff() {
@@ -26,6 +28,9 @@ export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
     get isPrimary() {
       return status.isPrimary
     },
+    get isConfirmed() {
+      return confirmation.isConfirmed
+    },
     get primaryName() {
       return status.primaryName
     },
@@ -36,8 +41,10 @@ export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
       return status.isReady ? status.lag.ms : undefined
     },
     position: (database) => databases.position(database),
+    askOthers: () => confirmation.ask(),
     onChange: (listener) => {
-      const ends = [status.onChange(listener), member.onChange(listener)]
+      const sources = [status, member, confirmation]
+      const ends = sources.map((source) => source.onChange(listener))
       return () => {
         for (const end of ends) end()
       }

@@ -53,6 +53,7 @@ export class NodeRole {
       onChange: () => this.#changed(),
       fail,
       tell: (url) => others.tell(url),
+      isCopy: (url) => others.isCopy(url),
       peers: options.peers ?? [],
     })
   }
@@ -60,10 +61,11 @@ export class NodeRole {
   /** Takes the role that the record gives this node, which the threads then start with: whether it is the primary. */
   begin(): boolean {
     const { member } = this
-    const { node, lag } = this.#context
+    const { node, databases, lag } = this.#context
     member.begin()
     this.#wasPrimary = member.isPrimary
     if (member.isPrimary) {
+      databases.reachEpoch(epochOf(node.lease.record))
       lag.setRole(true, systemClock.wallMs())
       node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
     }

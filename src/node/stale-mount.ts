@@ -82,7 +82,8 @@ function listed(pids: readonly number[]): string {
 /** To be called when it is mounted. */
 export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
   try {
-    writeFileSync(mountedPath, `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`)
+    const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
+    writeFileSync(mountedPath, text, { mode: 0o600 })
   } catch (error) {
     log.warn("cannot note which mount this is", { file: mountedPath, error })
   }

@@ -4,6 +4,7 @@
  * What its role is follows from the record that it keeps (cluster/member.ts).
  */
 import { randomBytes } from "node:crypto"
+import { hostname } from "node:os"
 import { ClusterId } from "../cluster/cluster-id.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/lease.ts"
 import { StaticLease } from "../cluster/static-lease.ts"
@@ -42,6 +43,16 @@ export class ThisNode {
     this.isCandidate =
       filter === undefined &&
       (role.kind === "primary" || options.isCandidate || options.promote) === true
+  }
+
+  /** Whether others may call this machine so. */
+  isOwnName(name: string): boolean {
+    const names = [
+      this.hostname,
+      hostname(),
+      ...(this.#url === "" ? [] : [new URL(this.#url).hostname]),
+    ]
+    return names.some((each) => each.toLowerCase() === name)
   }
 
   get id(): string {

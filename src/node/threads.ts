@@ -16,7 +16,9 @@ import { PeerWorker } from "../peer/peer-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import type { Fd } from "../sys/file.ts"
-import { cloneDevice, mountFuse, unmount } from "../sys/mount.ts"
+import type { FileAccess } from "../sys/file-access.ts"
+import { abortMount, cloneDevice, type Mount, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
+import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"
 
@@ -28,6 +30,8 @@ const UNMOUNT_MS_MAX = 1000
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
+  /** Of databases that no client makes. */
+  readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
   halting(): Halting
@@ -41,13 +45,16 @@ export class Threads {
   readonly #context: ThreadsContext
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
-  #device: Fd | undefined
+  #mount: Mount | undefined
+  /** The fs thread has a table of descriptors of its own, and those of the mount are in that alone. */
+  #isOwnedByThread = false
+  #notifier: Fd | undefined
+  /** Of the mount, as in /proc/self/mountinfo. */
+  #mountDevice: string | undefined
 
-  constructor(
-    workers: { readonly peer: Worker; readonly fs: Worker },
-    { options, dataDir, databases, lag, halting, fail }: ThreadsContext,
-  ) {
-    this.#context = { options, dataDir, databases, lag, halting, fail }
+  constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
+    const { databases, halting, fail } = context
+    this.#context = context
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
@@ -56,6 +63,8 @@ export class Threads {
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
+      vanished: (name) => peer.vanished(name),
+      writeRefused: (range) => peer.writeRefused(range),
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
@@ -67,7 +76,10 @@ export class Threads {
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
       refused,
-      failed: fail,
+      failed: (error) => {
+        this.#abort()
+        fail(error)
+      },
     })
   }
 
@@ -83,10 +95,11 @@ export class Threads {
 
   /** Recovers the databases. Resolves with those whose saved checksums were believed. */
   async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
-    const { options, dataDir, databases, lag } = this.#context
+    const { options, dataDir, access, databases, lag } = this.#context
     const { role, fuseDir, fuseDebug, forwardWrites = false } = options
     const shared = {
       dataDir: dataDir.root,
+      access,
       positions: databases.positions.memory,
       flags: databases.flags.memory,
       lag: lag.memory,
@@ -109,16 +122,37 @@ export class Threads {
   /** From here on unmount() is needed. */
   mount(): void {
     const { options, dataDir } = this.#context
-    this.#device = mountFuse(options.fuseDir)
-    rememberMount(dataDir, options.fuseDir)
+    const { fuseDir, allowOther = userId() === 0 } = options
+    this.#mount = mountFuse(fuseDir, allowOther)
+    this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
+    rememberMount(dataDir, fuseDir)
+  }
+
+  /**
+   * Nobody answers the mount any more. Who waits for it gets an error, or it could neither be stopped nor killed: the
+   * command, and the peer thread.
+   */
+  #abort(): void {
+    if (this.#mountDevice === undefined) return
+    log.error("the mount has failed, whoever uses it gets errors")
+    const device = this.#isOwnedByThread ? undefined : this.#mount?.device
+    const descriptors = [device, this.#notifier].filter((fd) => fd !== undefined)
+    abortMount(this.#context.options.fuseDir, this.#mountDevice, descriptors)
   }
 
   async serve(): Promise<void> {
-    const device = must(this.#device, "mount")
-    const notifier = cloneDevice(device)
-    await this.fs.serve(device, [notifier])
+    const mount = must(this.#mount, "mount")
+    const notifier = cloneDevice(mount.device)
+    this.#notifier = notifier
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
     this.peer.mounted(notifier)
     this.#mounted.resolve()
+  }
+
+  /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
+  measure(): void {
+    this.fs.measure()
+    this.peer.measure()
   }
 
   async unmount(): Promise<void> {

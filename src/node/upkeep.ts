@@ -32,18 +32,29 @@ export interface RetentionContext {
 export function retain(retention: RetentionOptions, context: RetentionContext): RetentionMonitor {
   const { databases, served, threads, halting, api } = context
   const { fs, peer } = threads
+  const { positions } = databases
   return new RetentionMonitor(retention, {
     clock: systemClock,
     databases: () => [...databases.currentPositions().keys()],
     neededTxid: (database) => served.neededTxid(database),
     maintain: async (database, needed) => {
+      const slot = positions.find(database)
+      if (slot === undefined) return 0 // it came and went
+      const { pos, commit, timestampMs } = positions.read(slot)
+      const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.maintain({
-        database,
+        ...{ database, isDropped },
         writtenTxid: halting.isCaptured(database) ? await fs.writtenTxid(database) : undefined,
         neededTxid: needed,
         retention,
       })
       api.countReaped(database, count)
+      const isOld = timestampMs < systemClock.wallMs() - retention.ageMs
+      const isNeeded = needed !== undefined && needed <= pos.txid
+      if (isDropped && isOld && !isNeeded) {
+        if (halting.isCaptured(database)) fs.retire(database)
+        else peer.retire(database)
+      }
       return count
     },
   })

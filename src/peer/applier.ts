@@ -19,6 +19,9 @@ export interface Application {
   publish(): void
 }
 
+/** What has to know that a database is changed. */
+export type Changes = Pick<Application, "overwriting" | "loseWal">
+
 export interface Applier {
   /** Where the newest content of pages is, when it is in the WAL. */
   readonly frames: Pick<WalFrames, "entries">
@@ -32,10 +35,14 @@ export interface Applier {
   yield(): boolean
   /** Opens what keeps clients from taking the WAL away, when there is one. */
   attach(): Promise<void>
+  /** Goes on with the files that clients find, when somebody has taken the names away of those that are open. */
+  rejoin(changes: Changes): Promise<void>
   /** What is in the WAL, for the thread that goes on; nothing is applied from here on. */
   handOver(): { readonly wal: WalHandover | undefined; readonly isWalOpen: boolean }
   /** Closes what is open in the mount. The next apply() opens it again. */
   detach(): void
+  /** Closes everything: another applier goes on, or the fs thread does. */
+  close(): void
   /** After the mount has gone: has everything in the database file. */
   settle(): void
   /** The database is gone, and so is what lay beside it. */

@@ -26,7 +26,8 @@ function problemOf(path: string, isThorough: boolean): string | undefined {
   if (header === undefined) return "it does not start like a SQLite database"
   const { pageSize } = header
   const pageCount = trustedPageCount(header) ?? Math.ceil(file.size / pageSize)
-  if (file.size !== pageCount * pageSize) {
+  // A file may be longer than its database (SQLITE_FCNTL_CHUNK_SIZE).
+  if (file.size < pageCount * pageSize) {
     return `it has ${file.size} bytes, its header says ${pageCount} pages of ${pageSize}`
   }
   const [problem] = isThorough ? integrityProblems(path, 1) : []

@@ -18,6 +18,7 @@ export async function checkImport(worker: Worker, request: CheckRequest): Promis
   const { promise, resolve, reject } = Promise.withResolvers<CheckResult>()
   worker.onmessage = ({ data }: MessageEvent<CheckResult>) => resolve(data)
   worker.onerror = (event) => reject(new Error(event.message))
+  worker.addEventListener("close", () => reject(new Error("the thread that checks it has ended")))
   worker.postMessage(request)
   try {
     const result = await promise

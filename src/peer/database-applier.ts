@@ -19,11 +19,11 @@ import { isSnapshot } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { sizeOf } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
-import type { Application, Applier } from "./applier.ts"
+import type { Application, Applier, Changes } from "./applier.ts"
 import { DatabaseLock } from "./database-lock.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { MountedFiles } from "./mounted-files.ts"
@@ -69,7 +69,7 @@ export class DatabaseApplier implements Applier {
     const { name, dataDir } = context
     this.#context = context
     this.#files = new MountedFiles(context)
-    const wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    const wal = dataDir.file(name, "wal")
     this.#wal = new WalApplier({ ...context, wal, handover: context.wal, files: this.#files })
   }
 
@@ -104,6 +104,11 @@ export class DatabaseApplier implements Applier {
     if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
   }
 
+  async rejoin(changes: Changes): Promise<void> {
+    if (this.#findMode() === "rollback" || !this.#files.hasWalIndex) return
+    if (!this.#files.areNamed) await this.#goOver(changes)
+  }
+
   handOver() {
     const isWalOpen = this.#findMode() !== "rollback"
     return { wal: isWalOpen ? this.#wal.handOver() : undefined, isWalOpen }
@@ -113,6 +118,11 @@ export class DatabaseApplier implements Applier {
     this.#lock?.release()
     this.#lock = undefined
     this.#files.detach()
+  }
+
+  close(): void {
+    this.detach()
+    this.#wal.wal.file.close()
   }
 
   settle(): void {
@@ -151,6 +161,7 @@ export class DatabaseApplier implements Applier {
   }
 
   async #append(application: Application): Promise<void> {
+    await this.rejoin(application)
     const { header, overwriting, loseWal, publish } = application
     const { pageSize, commit, maxTxid } = header
     let pgnos = application.pgnos
@@ -165,37 +176,68 @@ export class DatabaseApplier implements Applier {
       pgnos = [1]
       readPages = (take) => take(1, this.#disguised(this.#wal.readPage(1, pageSize)))
     }
-    await this.#wal.apply({
+    const isSeen = await this.#wal.apply({
       ...{ pageSize, commit, pgnos, maxTxid, readPages },
       ...{ overwriting, publish, restarting: loseWal },
     })
     if (first !== undefined) this.#mode = isWal(first) ? "wal" : "leaving"
+    if (isSeen) return
+    await this.#goOver(application)
+    publish()
   }
 
   /** Clients that never pause are kept out by what tells them that the wal-index is being recovered. */
   async #replace(application: Application): Promise<void> {
-    const { clock, cache } = this.#context
     await this.#files.attach(true)
-    const { nodeId, walNodeId } = this.#files
     this.#lock ??= await this.#acquire()
     const { pageSize, commit } = application.header
     this.#wal.settle(application.overwriting)
     this.#writePages(application)
-    application.loseWal()
+    this.#startOver(this.#lock, { pageSize, commit, loseWal: application.loseWal })
+    application.publish()
+    this.#lock.release()
+    this.#lock = undefined
+  }
+
+  /** What the open WAL has goes to the database file. Clients that have it open, too, see nothing more: as on any disk. */
+  async #goOver({ overwriting, loseWal }: Changes): Promise<void> {
+    const { log, name } = this.#context
+    log.warn("the WAL was removed under the clients that have it open, going on with a new one", {
+      db: name,
+    })
+    this.#lock ??= await this.#acquire()
+    const { last } = this.#wal
+    this.#wal.settle(overwriting)
+    if (last !== undefined) {
+      const { pageSize, pageCount: commit } = last
+      this.#startOver(this.#lock, { pageSize, commit, loseWal })
+    }
+    this.#files.detach()
+    this.#lock.release()
+    this.#lock = undefined
+    await this.#wal.attach()
+  }
+
+  /** The database file has everything, the log nothing. */
+  #startOver(
+    lock: DatabaseLock,
+    { pageSize, commit, loseWal }: { pageSize: number; commit: number; loseWal(): void },
+  ): void {
+    const { clock, cache } = this.#context
+    loseWal()
     this.#wal.forget()
     this.#mode = this.#modeOfFile() === "wal" ? "wal" : "leaving"
-    const { shm } = this.#lock
+    const { shm } = lock
     if (shm !== undefined) {
       const index = new WalIndexFile(shm)
       index.restart(clock.random(), { pageSize, pageCount: commit })
       if (this.#mode === "leaving") this.#wal.begin(index, pageSize)
     }
-    cache.forgetFile(nodeId)
-    cache.forgetFile(walNodeId)
-    sizeOf("mount:stat", this.#lock.database) // see MountedFiles.forgetPages()
-    application.publish()
-    this.#lock.release()
-    this.#lock = undefined
+    for (const suffix of ["", "-wal"] as const) {
+      const nodeId = this.#files.nodeOf(suffix)
+      if (nodeId !== undefined) cache.forgetFile(nodeId)
+    }
+    sizeOf("mount:stat", lock.database) // see MountedFiles.forgetPages()
   }
 
   async #acquire(): Promise<DatabaseLock> {

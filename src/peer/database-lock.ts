@@ -19,7 +19,8 @@ import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite/database-header.ts"
 import { FileSource } from "../store/file-source.ts"
-import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
+import { closeFile, type Fd, O_CREAT, O_RDWR } from "../sys/file.ts"
+import { openOwnFile, openOwnIfExists } from "../sys/file-access.ts"
 import * as access from "./exclusive-access.ts"
 import { untilLocked } from "./lock-wait.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
@@ -45,7 +46,7 @@ export class DatabaseLock implements Disposable {
   /** Undefined when there is no such file in the mount. */
   static async acquire(options: LockOptions): Promise<DatabaseLock | undefined> {
     const path = join(options.directory, options.database)
-    const database = openIfExists("mount:open", path, O_RDWR)
+    const database = openOwnIfExists("mount:open", path, O_RDWR)
     if (database === undefined) return undefined
     const lock = new DatabaseLock(options, database)
     try {
@@ -89,7 +90,7 @@ export class DatabaseLock implements Disposable {
       await this.#until((isLate) => access.tryLockFile(database, isLate))
       return
     }
-    const shm = openFile("mount:open", `${mounted}-shm`, O_RDWR | O_CREAT)
+    const shm = openOwnFile("mount:open", `${mounted}-shm`, O_RDWR | O_CREAT)
     this.#shm = shm
     await this.#until(() => access.tryShareWalIndex(shm))
     await this.#until(() => access.tryLockCheckpoint(shm))

@@ -21,7 +21,8 @@ import {
   WAL_WRITE_LOCK,
   walReadLock,
 } from "../sqlite/lock-bytes.ts"
-import { closeFile, type Fd, O_RDONLY, openIfExists, readBytesAt } from "../sys/file.ts"
+import { closeFile, type Fd, O_RDONLY, readBytesAt } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 import { isLockedByOther, type LockKind, tryLock, unlock } from "../sys/locks.ts"
 
 /** What the daemon always holds in WAL mode. False when a client holds EXCLUSIVE at this moment. */
@@ -63,7 +64,7 @@ export function tryReserve(database: Fd, hasJournal: boolean): boolean {
 
 /** Whether a rollback journal lies beside a database of the mount, of a writer that lives or has died. */
 export function hasJournal(path: string): boolean {
-  const journal = openIfExists("mount:open", `${path}-journal`, O_RDONLY)
+  const journal = openOwnIfExists("mount:open", `${path}-journal`, O_RDONLY)
   if (journal === undefined) return false
   const first = new Uint8Array(1)
   try {

@@ -18,7 +18,6 @@ import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
-import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { sizeOf } from "../sys/file.ts"
 import { DatabaseLock, isInWalMode } from "./database-lock.ts"
@@ -113,7 +112,7 @@ function restartWal(options: FileSwitchOptions, files: FileSwitch, index: WalInd
   const { fuseDir, dataDir, cache, clock } = options
   const { name, pageSize, commit: pageCount } = files
   index.restart(clock.random(), { pageSize, pageCount })
-  const wal = new BackedFile("wal", dataDir.path(name, "wal"))
+  const wal = dataDir.file(name, "wal")
   try {
     if (!wal.open()) return
     wal.truncate(0)

@@ -3,7 +3,7 @@
  * lost with it; if it is not, or nobody knows, it is kept.
  *
  *   the state's TXID        the primary's word      is kept
- *   none                    —                       no: there is nothing
+ *   none                    —                       only if there is a file: nobody knows what it is
  *   that of the snapshot    —                       only if the checksums differ
  *   above the snapshot's    —                       yes: it is ahead
  *   below the snapshot's    "same"                  no: it was behind, and its LTX files are gone
@@ -23,7 +23,10 @@ export function divergence(
   pos: Pos,
   next: Pos,
   verdict: HistoryVerdict | undefined,
+  hasFile: boolean,
 ): string | undefined {
+  if (pos.txid === 0n && hasFile)
+    return "it has no LTX files, nobody knows whether the primary has it"
   if (pos.txid === 0n || posEquals(pos, next)) return undefined
   const known = verdict !== undefined && posEquals(verdict.pos, pos) ? verdict.is : undefined
   if (known === "same") return undefined

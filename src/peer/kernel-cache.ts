@@ -6,6 +6,7 @@
  */
 import { ROOT_ID } from "../fuse/filesystem.ts"
 import { NOTIFY_SIZE, Notifier } from "../fuse/notify.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import { writeDevice } from "../sys/device.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
@@ -34,14 +35,14 @@ export class KernelCache {
     if (ranges.length === 0) this.#send(this.#notifier.invalidateAttributes(nodeId))
   }
 
+  /** Bytes of a file, and its size and times. */
+  forgetRange({ nodeId, offset, size }: CachedRange): void {
+    this.#send(this.#notifier.invalidateInode(nodeId, offset, size))
+  }
+
   /** All of a file. */
   forgetFile(nodeId: number): void {
     this.#send(this.#notifier.invalidateInode(nodeId, 0, 0))
-  }
-
-  /** Size, times and permissions. */
-  forgetAttributes(nodeId: number): void {
-    this.#send(this.#notifier.invalidateAttributes(nodeId))
   }
 
   /** What a name stands for, and the listing of the directory. */

@@ -5,7 +5,7 @@
  * An LTX file goes when all of this holds:
  *
  * 1. It is older than the retention.
- * 2. The database file holds its transaction durably: recovery will not ask for it.
+ * 2. The database file holds its transaction durably, or the database was dropped: recovery will not ask for it.
  * 3. It is not the last one, which tells the position.
  * 4. No connected replica still has to get it, unless the files kept for replicas have grown beyond their limit.
  */
@@ -13,7 +13,6 @@ import type { Logger } from "../lib/log.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
-import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
@@ -27,12 +26,14 @@ export interface MaintenanceRequest {
   readonly writtenTxid: Txid
   /** The first transaction that a connected replica lacks. */
   readonly neededTxid: Txid | undefined
+  /** There is no database any more: its last LTX file says so, and recovery asks for no other. */
+  readonly isDropped?: boolean
   readonly retention: RetentionOptions
 }
 
 /** Returns how many LTX files were removed; `onUsage` is told how many are left, and their size. */
 export function maintain(
-  { database, writtenTxid, neededTxid, retention }: MaintenanceRequest,
+  { database, writtenTxid, neededTxid, isDropped, retention }: MaintenanceRequest,
   dataDir: DataDir,
   nowMs: number,
   log: Logger,
@@ -51,7 +52,8 @@ export function maintain(
   let total = files.reduce((sum, { size }) => sum + size, 0)
   let count = 0
   for (const file of files.slice(0, -1)) {
-    if (file.mtimeMs > nowMs - retention.ageMs || file.maxTxid > synced) break
+    if (file.mtimeMs > nowMs - retention.ageMs) break
+    if (file.maxTxid > synced && isDropped !== true) break
     const isNeeded = neededTxid !== undefined && file.maxTxid >= neededTxid
     if (isNeeded && total <= retention.sizeMax) break
     const checksum = checksumAfter(file.path)
@@ -86,7 +88,7 @@ function syncDatabase(dataDir: DataDir, name: string): boolean {
 }
 
 function syncIfThere(dataDir: DataDir, name: string, kind: "journal" | "database"): boolean {
-  const file = new BackedFile(kind, dataDir.path(name, kind))
+  const file = dataDir.file(name, kind)
   if (!file.open()) return false
   try {
     file.sync()

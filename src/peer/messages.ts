@@ -6,17 +6,21 @@ import type { Answer, CallTo } from "../lib/calls.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { Fd } from "../sys/file.ts"
+import type { FileAccess } from "../sys/file-access.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { MaintenanceRequest } from "./maintenance.ts"
 import type { SnapshotFormat } from "./snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
+  readonly access: FileAccess | undefined // of databases that no client makes
   readonly fuseDir: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
   readonly isPrimary: boolean
   readonly databases: readonly string[] | undefined // that a replica has, as patterns; undefined for all
   readonly nodeId: bigint
@@ -102,11 +106,19 @@ export type PeerCommand =
   | { readonly type: "snapshot-cancel"; readonly snapshot: number }
   /** The daemon has changed the database file: tell the kernel. */
   | { readonly type: "rewritten"; readonly database: string }
+  /** As the fs thread's `retire`, of a database that this thread has. */
+  | { readonly type: "retire"; readonly database: string }
+  /** A file is gone without a request: tell the kernel. */
+  | { readonly type: "vanished"; readonly name: string }
+  /** The kernel has bytes in its cache that were not written. */
+  | ({ readonly type: "write-refused" } & CachedRange)
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
   | { readonly type: "unlock-writes"; readonly lock: number }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }
+  /** For Counters, and whether files can be opened again. */
+  | { readonly type: "measure" }
   /** Make files for transactions, as many as are wanted. */
   | { readonly type: "make-spares" }
   /** The mount is gone: leave the databases ready for a quick start. Answered by `settled`. */

@@ -4,6 +4,7 @@
  */
 import { must } from "../lib/assert.ts"
 import type { Logger } from "../lib/log.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { Fd } from "../sys/file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
@@ -39,21 +40,23 @@ export class MountCache {
     }
   }
 
+  /** Bytes of a file, by its node. */
+  forgetRange(range: CachedRange): void {
+    try {
+      this.#cache?.forgetRange(range)
+    } catch (error) {
+      this.#log.warn("cannot have the kernel forget a write that was refused", { error })
+    }
+  }
+
   /** What the kernel has of a transaction that came to nothing. */
   forgetTransaction(name: string): void {
     this.forgetFile(name)
     this.#cache?.forgetName(`${name}-journal`)
   }
 
-  /** What the kernel knows of the permissions of databases and of the directory, and of `.primary`. */
-  forgetRole(names: readonly string[]): void {
+  /** Of the role of this node: whether there is a `.primary`. */
+  forgetRole(): void {
     this.#cache?.forgetName(".primary")
-    for (const name of names) {
-      try {
-        this.#cache?.forgetAttributes(nodeIdAt(this.#fuseDir, name))
-      } catch {
-        // A database that was dropped, or has no content yet, has no file.
-      }
-    }
   }
 }

@@ -16,12 +16,13 @@ import {
   O_CREAT,
   O_RDONLY,
   O_RDWR,
-  openFile,
   sizeOf,
   statusOf,
   unlinkFile,
   writeAt,
 } from "../sys/file.ts"
+import { openOwnFile } from "../sys/file-access.ts"
+import { inodeAt } from "../sys/inode.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { untilLocked } from "./lock-wait.ts"
@@ -39,7 +40,7 @@ export function nodeIdOf(fd: Fd): number {
 
 /** Of a file that nobody here has open. */
 export function nodeIdAt(directory: string, name: string): number {
-  const fd = openFile("mount:open", join(directory, name), O_RDONLY)
+  const fd = openOwnFile("mount:open", join(directory, name), O_RDONLY)
   try {
     return nodeIdOf(fd)
   } finally {
@@ -71,6 +72,7 @@ export class MountedFiles {
   #shm: Fd | undefined
   #wal: Fd | undefined
   #walNodeId = 0
+  #shmNodeId = 0
 
   constructor({ name, fuseDir, clock, log, signal }: MountedFilesContext) {
     this.#name = name
@@ -104,6 +106,23 @@ export class MountedFiles {
     return this.#shm !== undefined
   }
 
+  /**
+   * Whether clients find by their names what is attached in WAL mode. As long as SHARED is held nobody takes the names
+   * away who follows SQLite's protocol; for who does not, clients see nothing of what is written here.
+   */
+  get areNamed(): boolean {
+    return (
+      this.nodeOf("-wal") === this.#walNodeId &&
+      this.nodeOf("-shm") === this.#shmNodeId &&
+      this.nodeOf("") === this.#nodeId
+    )
+  }
+
+  /** The kernel's node of the file that has the name now. */
+  nodeOf(suffix: "" | "-wal" | "-shm"): number | undefined {
+    return inodeAt("mount:stat", this.#path(suffix))
+  }
+
   /** The wal-index. It is attached in WAL mode. */
   get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
     const shm = must(this.#shm, "wal-index")
@@ -119,9 +138,9 @@ export class MountedFiles {
     }
     if (this.#shm !== undefined) return false
     await this.#until("share the database", () => access.tryShare(database))
-    this.#wal ??= openFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
+    this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
     this.#walNodeId = nodeIdOf(this.#wal)
-    const shm = openFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
+    const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
     try {
       await this.#until("share the wal-index", () => access.tryShareWalIndex(shm))
     } catch (error) {
@@ -129,6 +148,7 @@ export class MountedFiles {
       throw error
     }
     this.#shm = shm
+    this.#shmNodeId = nodeIdOf(shm)
     return true
   }
 
@@ -144,14 +164,14 @@ export class MountedFiles {
 
   #attachDatabase(): Fd {
     if (this.#database !== undefined) return this.#database
-    const database = openFile("mount:open", this.#path(""), O_RDWR)
+    const database = openOwnFile("mount:open", this.#path(""), O_RDWR)
     this.#nodeId = nodeIdOf(database)
     this.#database = database
     return database
   }
 
   #leaveWalMode(): void {
-    if (this.#shm === undefined) return
+    if (this.#shm === undefined && this.#wal === undefined) return
     this.#closeWal()
     if (this.#database !== undefined) access.releaseFile(this.#database)
   }

@@ -20,6 +20,15 @@ export class PageSums {
     this.#count += 1
   }
 
+  /** How many pages are beyond `pgno`. */
+  countBeyond(pgno: number): number {
+    let count = 0
+    this.each((each) => {
+      if (each > pgno) count += 1
+    })
+    return count
+  }
+
   each(visit: (pgno: number, hi: number, lo: number) => void): void {
     const words = this.#words
     for (let at = 0; at < this.#count * 3; at += 3) {

@@ -8,6 +8,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FrozenDatabase } from "../mount/fs-worker.ts"
+import type { CachedRange } from "../mount/messages.ts"
 import type { ReplaceOutcome } from "../mount/replace.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type {
@@ -22,8 +23,6 @@ import type { SnapshotFormat } from "./snapshot-format.ts"
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024
 
-const PART_SIZE = 1024 * 1024
-
 export class PeerWorker {
   /** Told how many LTX files a database has, and their size, whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
@@ -35,6 +34,7 @@ export class PeerWorker {
   readonly #settled = Promise.withResolvers<void>()
   readonly #detached = Promise.withResolvers<void>()
   readonly #failed: (error: Error) => void
+  #hasFailed = false
   readonly #onChange: () => void
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
   readonly #taken: (() => void)[] = []
@@ -49,6 +49,7 @@ export class PeerWorker {
     this.#failed = failed
     worker.onmessage = ({ data }: MessageEvent<PeerEvent>) => this.#handle(data)
     worker.onerror = (event) => this.#fail(event.message)
+    worker.addEventListener("close", () => this.#fail("the peer thread has ended"))
   }
 
   async start(options: PeerThreadOptions): Promise<readonly string[]> {
@@ -78,12 +79,29 @@ export class PeerWorker {
     this.#tell({ type: "release-segment", segment })
   }
 
+  measure(): void {
+    this.#tell({ type: "measure" })
+  }
+
   makeSpares(): void {
     this.#tell({ type: "make-spares" })
   }
 
   rewritten(database: string): void {
     this.#tell({ type: "rewritten", database })
+  }
+
+  retire(database: string): void {
+    this.#tell({ type: "retire", database })
+  }
+
+  vanished(name: string): void {
+    this.#tell({ type: "vanished", name })
+  }
+
+  /** Tells the kernel to forget what was not written. */
+  writeRefused({ nodeId, offset, size }: CachedRange): void {
+    this.#tell({ type: "write-refused", nodeId, offset, size })
   }
 
   /**
@@ -169,14 +187,34 @@ export class PeerWorker {
   }
 
   /** On the primary: a transaction of a database that is lent. Rejects when it cannot be applied. */
-  apply(database: string, bytes: Uint8Array): Promise<void> {
+  async apply(
+    database: string,
+    parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<void> {
     const file = -this.#nextNumber++ // files of a stream count up
     const applied = this.applied(file)
-    for (let at = 0; at < bytes.length; at += PART_SIZE) {
-      const isLast = at + PART_SIZE >= bytes.length
-      this.write(file, database, bytes.slice(at, at + PART_SIZE), isLast, () => {})
+    let isRefused = false
+    applied.catch(() => {
+      isRefused = true
+    })
+    const put = async (bytes: Uint8Array, isLast: boolean) => {
+      const taken = Promise.withResolvers<void>()
+      this.write(file, database, bytes, isLast, taken.resolve)
+      if (!isLast) await taken.promise
     }
-    return applied
+    try {
+      let last: Uint8Array = new Uint8Array(0)
+      for await (const part of parts) {
+        if (last.length > 0) await put(last, false)
+        if (isRefused) break
+        last = part
+      }
+      if (!isRefused) await put(last, true)
+    } catch (error) {
+      this.abort(file)
+      throw error
+    }
+    await applied
   }
 
   abort(file: number): void {
@@ -287,7 +325,14 @@ export class PeerWorker {
   }
 
   #fail(message: string): void {
-    const error = new Error(message)
+    if (this.#hasFailed) return
+    this.#hasFailed = true
+    const error = new LitefsError("io", `Cannot go on: ${message}`)
+    this.#calls.fail(error)
+    for (const file of this.#files.values()) file.reject(error)
+    this.#files.clear()
+    for (const snapshot of this.#snapshots.values()) snapshot.end(error.message)
+    for (const taken of this.#taken.splice(0)) taken()
     this.#ready.reject(error)
     this.#detached.resolve()
     this.#settled.resolve()

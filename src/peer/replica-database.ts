@@ -22,19 +22,27 @@ import {
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { formatSize } from "../lib/size.ts"
 import { ChecksumAccumulator } from "../ltx/checksum.ts"
-import { isSnapshot } from "../ltx/header.ts"
+import { growthProblem } from "../ltx/growth.ts"
+import { isSnapshot, type LtxHeader } from "../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../ltx/pos.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
-import { BackedFile } from "../store/backed-file.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  pageCountIn,
+} from "../sqlite/database-header.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { unlinkFile } from "../sys/file.ts"
-import type { Application, Applier } from "./applier.ts"
+import { readBytesAt, unlinkFile } from "../sys/file.ts"
+import type { Application, Applier, Changes } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { divergence } from "./history-verdict.ts"
 import { IncomingFile } from "./incoming-file.ts"
+import type { PageSums } from "./page-sums.ts"
 
 export interface ReplicaDatabaseContext {
   readonly dataDir: DataDir
@@ -72,6 +80,15 @@ export class ReplicaDatabase {
   #applier: Applier
   #state: HistoryState
   readonly #views = new Set<FrozenView>()
+  /** What snapshots that are being sent have to know. */
+  readonly #changes: Changes = {
+    overwriting: (offset, size) => {
+      for (const view of this.#views) view.saveRange(offset, size)
+    },
+    loseWal: () => {
+      for (const view of this.#views) view.loseWal()
+    },
+  }
   #unfinished: Takeover | undefined
   #disguise = 0
   /** Applies a transaction that is in the log, and perhaps not in the database. */
@@ -86,7 +103,7 @@ export class ReplicaDatabase {
     this.name = name
     this.#context = context
     this.#state = state
-    this.#file = new BackedFile("database", context.dataDir.path(name, "database"))
+    this.#file = context.dataDir.file(name, "database")
     this.#applier = context.makeApplier(this.#file, view)
   }
 
@@ -101,9 +118,12 @@ export class ReplicaDatabase {
   /** The database as it is now, kept until thaw(). Undefined when there is none. */
   freeze(sidePath: string): FrozenView | undefined {
     if (this.#state.commit === 0) return undefined
-    const wal = new BackedFile("wal", this.#context.dataDir.path(this.name, "wal"))
+    const wal = this.#context.dataDir.file(this.name, "wal")
     const { frames } = this.#applier
-    const files = { database: this.#file, wal, walDisguise: this.#disguise }
+    const files = {
+      ...{ database: this.#file, wal, walDisguise: this.#disguise },
+      closed: () => wal.close(),
+    }
     const view = new FrozenView(this.#state, frames, files, sidePath)
     this.#views.add(view)
     return view
@@ -123,8 +143,14 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
+  /** After handOver(), or when another one takes its place. Nothing more is done with it but thaw(). */
+  close(): void {
+    this.#applier.close()
+    this.#file.close()
+  }
+
   /**
-   * For the thread that captures transactions from here on. What is open in the mount stays so until detach(): it
+   * For the thread that captures transactions from here on. What is open in the mount stays so until close(): it
    * keeps clients from taking the WAL away.
    */
   handOver(): DatabaseHandover {
@@ -147,9 +173,10 @@ export class ReplicaDatabase {
     }
   }
 
-  /** Tries again what could not be applied when it came. */
+  /** Tries again what could not be applied when it came, and has clients see all that was applied. */
   async applyRest(): Promise<void> {
     await this.#unapplied?.()
+    await this.#applier.rejoin(this.#changes)
   }
 
   /** The last transaction of which everything is in the database file. */
@@ -187,12 +214,7 @@ export class ReplicaDatabase {
       readPages: (take) => incoming.read({ page: take }),
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
-      overwriting: (offset, size) => {
-        for (const view of this.#views) view.saveRange(offset, size)
-      },
-      loseWal: () => {
-        for (const view of this.#views) view.loseWal()
-      },
+      ...this.#changes,
       publish,
     }
     this.#unapplied = () => {
@@ -237,6 +259,7 @@ export class ReplicaDatabase {
       )
     }
     const isWhole = isSnapshot(header) || header.pageSize !== this.#state.pageSize
+    this.#checkGrowth(header, sums, isWhole ? 0 : this.#state.commit)
     const checksum = new ChecksumAccumulator()
     if (isWhole) checksum.reset()
     else checksum.reset(pos.checksum)
@@ -255,6 +278,14 @@ export class ReplicaDatabase {
       "damaged",
       `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${this.name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
     )
+  }
+
+  #checkGrowth({ pageSize, commit, maxTxid }: LtxHeader, sums: PageSums, before: number): void {
+    const writtenSize = () => sums.countBeyond(before) * pageSize
+    const problem = growthProblem({ pageSize, before, commit, writtenSize })
+    if (problem === undefined) return
+    const message = `Cannot apply TXID ${formatTxid(maxTxid)} to "${this.name}": ${problem}`
+    throw new LitefsError("damaged", message)
   }
 
   /** What the database will be, without a way back: the transaction is stored and in place. */
@@ -292,7 +323,7 @@ export class ReplicaDatabase {
     const { header } = incoming
     const before = this.#state.pos
     const next = posAfter(incoming)
-    const reason = divergence(before, next, incoming.verdict)
+    const reason = divergence(before, next, incoming.verdict, this.#file.size() > 0)
     const kept = reason === undefined ? undefined : this.#keep(reason, next)
     const takeover: Takeover = {
       number: incoming.number,
@@ -373,7 +404,8 @@ export class ReplicaDatabase {
 
   #keep(reason: string, next: Pos): { label: string; size: number } {
     const { dataDir, clock, primaryName } = this.#context
-    const { pos, pageSize, commit } = this.#state
+    const { pos } = this.#state
+    const { pageSize, commit } = pos.txid === 0n ? this.#unloggedSize() : this.#state
     return keepHistory(dataDir, {
       database: this.name,
       pos,
@@ -385,12 +417,21 @@ export class ReplicaDatabase {
     })
   }
 
+  /** Of a file without a log. */
+  #unloggedSize(): { pageSize: number; commit: number } {
+    const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+    readBytesAt("database:read", this.#file.fd, bytes, 0)
+    const header = decodeDatabaseHeader(bytes)
+    const pageSize = header?.pageSize ?? MIN_PAGE_SIZE
+    const size = this.#file.size()
+    return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
+  }
+
   /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.clear()
-    this.#applier.detach()
-    this.#file.close()
-    this.#file = new BackedFile("database", this.#file.path)
+    this.close()
+    this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
 }

@@ -15,6 +15,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import { openCommitLog } from "../recovery/commit-log-recovery.ts"
+import { isOnlyDrop } from "../recovery/dropped-database.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { type CommitLog, directLog } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -53,8 +54,12 @@ export class ReplicaDatabases {
   #recovered: Map<string, HistoryState | undefined> = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
+  /** Whether this thread has all databases, but for those that are given: the node is a replica. */
+  #hasAll = false
   /** Databases that the fs thread has, or is about to have. */
   readonly #given = new Set<string>()
+  /** Databases that this thread has on a primary. */
+  readonly #taken = new Set<string>()
   /** Databases with a client that keeps WRITE, under which transactions were applied. */
   readonly #kept = new Set<string>()
   #primaryName: string | undefined
@@ -72,6 +77,7 @@ export class ReplicaDatabases {
         tell({ type: "refused-database", database, problem })
       }),
     )
+    this.#hasAll = true
   }
 
   #openLog(): void {
@@ -106,14 +112,14 @@ export class ReplicaDatabases {
     this.#primaryName = name ?? this.#primaryName
   }
 
-  /** Whether the fs thread has it, or is about to. */
-  isGiven(name: string): boolean {
-    return this.#given.has(name)
+  /** Whether this thread has it. What is made of one that the fs thread has would outlive that, and know nothing. */
+  isHere(name: string): boolean {
+    return (this.#hasAll || this.#taken.has(name)) && !this.#given.has(name)
   }
 
   /** Throws when nothing may be applied to it by this thread. */
   checkHere(name: string): void {
-    if (!this.#given.has(name)) return
+    if (this.isHere(name)) return
     const problem = "clients of this node write to it"
     throw new LitefsError("unavailable", `Cannot apply to "${name}": ${problem}`)
   }
@@ -215,13 +221,29 @@ export class ReplicaDatabases {
     return handover
   }
 
+  /** It was dropped long ago, and is forgotten when nothing is under way for it. */
+  retire(name: string): void {
+    this.enqueue(name, async () => {
+      const { dataDir, positions } = this.#context
+      const slot = positions.find(name)
+      if (slot === undefined || !this.isHere(name)) return
+      const { pos, commit } = positions.read(slot)
+      if (pos.txid === 0n || commit > 0 || !isOnlyDrop(dataDir, name)) return
+      if (dataDir.hasFiles(name)) return // clients have them open still
+      this.#close(name)
+      this.#recovered.delete(name)
+      this.#queues.delete(name)
+      positions.free(slot)
+    })
+  }
+
   letGoOf(name: string): void {
     const { locks, cache } = this.#context
-    this.#databases.get(name)?.detach()
-    this.#databases.delete(name)
+    this.#close(name)
     this.#recovered.delete(name)
+    this.#taken.delete(name)
     locks.letGoOf(name)
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** One database of the fs thread. `lock` keeps clients from writing to it. */
@@ -229,8 +251,8 @@ export class ReplicaDatabases {
     const { locks, cache } = this.#context
     const { name, state, isUndone } = handover
     this.#given.delete(name)
-    this.#databases.get(name)?.detach() // what it was before
-    this.#databases.delete(name)
+    if (!this.#hasAll) this.#taken.add(name)
+    this.#close(name)
     if (state === undefined) {
       this.#recovered.set(name, undefined)
       throw damaged(name)
@@ -239,7 +261,7 @@ export class ReplicaDatabases {
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
-    cache.forgetRole([name])
+    cache.forgetRole()
   }
 
   /** All of them, when what has come is applied. Their files stay open until letGo(). */
@@ -252,6 +274,7 @@ export class ReplicaDatabases {
     this.#commitLog?.close()
     this.#commitLog = undefined
     this.#recovered = new Map()
+    this.#hasAll = false
     return handovers
   }
 
@@ -270,30 +293,40 @@ export class ReplicaDatabases {
   }
 
   letGo(): void {
-    const names = [...this.#databases.keys()]
-    this.detach()
-    this.#databases.clear()
-    this.#given.clear()
+    for (const name of this.#databases.keys()) this.#close(name)
     this.#queues.clear()
-    this.#context.cache.forgetRole(names)
+    this.#context.cache.forgetRole()
   }
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    const { cache } = this.#context
+    const { cache, positions } = this.#context
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
+    for (const { name } of handovers) {
+      const slot = positions.find(name)
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+    }
     this.#given.clear()
+    this.#taken.clear()
+    this.#hasAll = true
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )
     for (const handover of handovers) {
+      this.#close(handover.name)
       if (handover.state === undefined) continue
       const { name, isUndone } = handover
       // Before anybody reads what was not committed: he would take it for what has the same counters later.
       if (isUndone) cache.forgetTransaction(name)
       await this.#attach(this.database(name, handover))
     }
-    cache.forgetRole([...this.#databases.keys()])
+    cache.forgetRole()
+  }
+
+  /** What it was before: it has the state, the view and the commit log of then. */
+  #close(name: string): void {
+    this.#databases.get(name)?.close()
+    this.#databases.delete(name)
   }
 
   /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */

@@ -4,13 +4,16 @@
  *   making ── page()… ──▶ making ── finish() ──▶ on the disk
  *      └────────────── discard() ──────────────▶ gone
  *
- * Its room is reserved before the first page, so a disk that is too small is found out at once, and what was
- * written is synced as it goes: neither the page cache nor the last sync gets large.
+ * A disk that is too small for what the header says is found out at once. Room is reserved as pages come, some way
+ * ahead: the header may say what it likes. What was written is synced as it goes: neither the page cache nor the last
+ * sync gets large.
  */
 import type { LtxHeader } from "../ltx/header.ts"
+import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   type Fd,
+  fileSystemStatus,
   O_CREAT,
   O_RDWR,
   O_TRUNC,
@@ -25,6 +28,7 @@ import {
 import { allocate } from "../sys/memory.ts"
 
 const UNSYNCED_SIZE_MAX = 32 * 1024 * 1024
+const RESERVE_SIZE = 64 * 1024 * 1024
 const BUFFER_SIZE = 256 * 1024
 const buffer = allocate(BUFFER_SIZE)
 
@@ -39,6 +43,7 @@ export class SnapshotImage {
   #offset = 0 // in the file, of what is in the buffer
   #buffered = 0
   #unsynced = 0
+  #reserved = 0 // bytes of the file
 
   constructor(path: string, { pageSize, commit }: LtxHeader) {
     this.#path = path
@@ -46,7 +51,8 @@ export class SnapshotImage {
     this.#size = pageSize * commit
     this.#fd = openFile("next:open", path, O_RDWR | O_CREAT | O_TRUNC)
     try {
-      if (this.#size > 0) reserveSpace("next:reserve", this.#fd, 0, this.#size)
+      this.#checkRoom()
+      this.#reserve(0)
     } catch (error) {
       this.discard()
       throw error
@@ -55,10 +61,26 @@ export class SnapshotImage {
 
   page(pgno: number, data: Uint8Array): void {
     const offset = (pgno - 1) * this.#pageSize
+    this.#reserve(offset + data.length)
     const follows = owner === this && offset === this.#offset + this.#buffered
     if (!follows || this.#buffered + data.length > BUFFER_SIZE) this.#start(offset)
     buffer.bytes.set(data, this.#buffered)
     this.#buffered += data.length
+  }
+
+  /** Has room on the disk for what comes next when the file is written up to `end`. */
+  #reserve(end: number): void {
+    if (end < this.#reserved || this.#reserved === this.#size) return
+    const size = Math.min(Math.max(RESERVE_SIZE, end - this.#reserved), this.#size - this.#reserved)
+    reserveSpace("next:reserve", this.#fd, this.#reserved, size)
+    this.#reserved += size
+  }
+
+  #checkRoom(): void {
+    const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", this.#path)
+    // A file system that does not count has none at all.
+    if (blocks === 0 || this.#size <= blocksAvailable * blockSize) return
+    throw new SysError(Errno.ENOSPC, "next:statfs", `reserve ${this.#size} bytes`)
   }
 
   finish(): void {

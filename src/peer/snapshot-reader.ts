@@ -47,11 +47,24 @@ export class SnapshotReader {
     this.#state = state
     this.#nodeId = nodeId
     this.#pages = new FrozenPages(state.pages)
-    this.#database = new BackedFile("database", dataDir.path(name, "database"))
-    this.#wal = new BackedFile("wal", dataDir.path(name, "wal"))
+    this.#database = dataDir.file(name, "database")
+    this.#wal = dataDir.file(name, "wal")
     this.#side = new BackedFile("snapshot", state.sidePath)
     // Now, while the names stand for the files of the view.
-    for (const file of [this.#database, this.#wal, this.#side]) file.open()
+    try {
+      for (const file of this.#files) file.open()
+    } catch (error) {
+      this.#close()
+      throw error
+    }
+  }
+
+  get #files(): readonly BackedFile[] {
+    return [this.#database, this.#wal, this.#side]
+  }
+
+  #close(): void {
+    for (const file of this.#files) file.close()
   }
 
   addCredit(size: number): void {
@@ -92,7 +105,7 @@ export class SnapshotReader {
       writer.end(checksum.checksum)
       this.#flush(sink)
     } finally {
-      for (const file of [this.#database, this.#wal, this.#side]) file.close()
+      this.#close()
     }
   }
 

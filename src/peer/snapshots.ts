@@ -33,7 +33,7 @@ export class Snapshots {
   freeze(snapshot: number, name: string): FrozenState | undefined {
     const { dataDir, positions, databases, log } = this.#context
     try {
-      const isHere = positions.find(name) !== undefined && !databases.isGiven(name)
+      const isHere = positions.find(name) !== undefined && databases.isHere(name)
       const database = isHere ? databases.database(name) : undefined
       const view = database?.freeze(`${dataDir.databaseDir(name)}/snapshot-${snapshot}`)
       if (view !== undefined) this.#thaws.set(snapshot, () => database?.thaw(view))

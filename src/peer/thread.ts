@@ -24,11 +24,14 @@ import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
+import { Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { Garbage } from "../sys/garbage.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
+import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { HeldLocks } from "./held-locks.ts"
@@ -54,6 +57,9 @@ const callee = new Callee<PeerCalls>(tell)
 
 const SPARES_AT_ONCE = 8
 
+/** A database that changes hands needs four; connections have the same table. */
+const SPARE_DESCRIPTORS = 32
+
 class PeerThread {
   readonly #options: PeerThreadOptions
   readonly #dataDir: DataDir
@@ -66,13 +72,16 @@ class PeerThread {
   readonly #snapshots: Snapshots
   readonly #imports: Imports
   readonly #spares: SpareFiles
+  readonly #counters: Counters
+  readonly #garbage = new Garbage(systemClock)
+  #isCollecting = false // or about to
 
   constructor(options: PeerThreadOptions) {
     this.#options = options
     configureLog(options.log)
     const { fuseDir, nodeId } = options
     const filter = options.databases && DatabaseFilter.of(options.databases)
-    const dataDir = new DataDir(options.dataDir, filter)
+    const dataDir = new DataDir(options.dataDir, filter, options.access)
     const positions = new Positions(options.positions)
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
@@ -93,6 +102,15 @@ class PeerThread {
     this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tellFs })
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
+    this.#counters = new Counters(options.counters)
+    keepSpareDescriptors({
+      count: SPARE_DESCRIPTORS,
+      isUrgent: () => true,
+      onShort: (isShort) => {
+        flags.setShort("peer", isShort)
+        if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
+      },
+    })
     if (!options.isPrimary) databases.recover()
   }
 
@@ -102,6 +120,7 @@ class PeerThread {
   }
 
   handle(command: Exclude<PeerCommand, { type: "start" }>): void {
+    this.#collectSoon()
     switch (command.type) {
       case "mounted":
         return this.#cache.mounted(command.device)
@@ -133,6 +152,12 @@ class PeerThread {
         return callee.answer(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
+      case "retire":
+        return this.#databases.retire(command.database)
+      case "vanished":
+        return this.#cache.forgetName(command.name)
+      case "write-refused":
+        return this.#cache.forgetRange(command)
       case "publish":
         return callee.answer(command, this.#publishLast(command.database, command.last))
       case "lock-writes":
@@ -154,6 +179,9 @@ class PeerThread {
         return
       case "release-segment":
         return this.#databases.releaseSegment(command.segment)
+      case "measure":
+        refillSpares()
+        return this.#counters.measureHeap("peer")
       case "make-spares":
         return void this.#makeSpares()
       case "settle":
@@ -165,6 +193,18 @@ class PeerThread {
       default:
         unreachable(command)
     }
+  }
+
+  /** What comes from the main thread is not of this thread's heap, and is not seen to fill it. */
+  #collectSoon(): void {
+    const waitMs = this.#garbage.worked()
+    if (this.#isCollecting || waitMs === undefined) return
+    this.#isCollecting = true
+    systemClock.after(waitMs, () => {
+      this.#isCollecting = false
+      const leftMs = this.#garbage.idle()
+      if (leftMs !== undefined) this.#collectSoon()
+    })
   }
 
   #maintain(request: UpkeepRequest): number {

@@ -109,6 +109,7 @@ export class WalApplier {
   async attach(): Promise<void> {
     if (!(await this.#context.files.attach(true))) return
     this.wal.file.close() // before, clients could take its name away
+    this.wal.file.create() // what is written from here on is read again, whatever becomes of the name
     this.#pin = undefined
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
   }
@@ -120,7 +121,8 @@ export class WalApplier {
     index.makeReadable()
   }
 
-  async apply(application: WalApplication): Promise<void> {
+  /** False when clients do not see it, since the files that are open are not what their names stand for. */
+  async apply(application: WalApplication): Promise<boolean> {
     const { files } = this.#context
     await this.attach()
     const { shm, index } = files.walIndex
@@ -131,12 +133,14 @@ export class WalApplier {
       if (hasWrite) this.wal.hasSpilled = false
       else this.#context.onKept()
       this.#append(index, state, application)
+      if (!files.areNamed) return false
       application.publish()
     } finally {
       if (hasWrite) this.#releaseWrite(shm)
     }
     if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
     await this.#drain(shm, index, application)
+    return true
   }
 
   /** Whether the file holds frames of that log. */
@@ -197,6 +201,11 @@ export class WalApplier {
     if (header === undefined) return
     this.wal.file.create()
     beginWal(this.wal.file, header, pageSize)
+  }
+
+  /** What the wal-index says, as far as it was written here; undefined before the first transaction. */
+  get last(): WalIndexHeader | undefined {
+    return this.#last
   }
 
   /** Moves everything to the database file, while nobody else has it open. Returns the pages. */

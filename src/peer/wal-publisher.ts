@@ -11,12 +11,13 @@
 import { join } from "node:path"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { WalIndexHeader } from "../sqlite/wal-index.ts"
-import { closeFile, O_RDWR, openIfExists } from "../sys/file.ts"
+import { closeFile, O_RDWR } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 
 /** True when the transaction was published, false when there was nothing to do or nothing that could be done. */
 export function publish(directory: string, database: string, last: LastTransaction): boolean {
-  const shm = openIfExists("mount:open", join(directory, `${database}-shm`), O_RDWR)
+  const shm = openOwnIfExists("mount:open", join(directory, `${database}-shm`), O_RDWR)
   if (shm === undefined) return false
   try {
     const index = new WalIndexFile(shm)

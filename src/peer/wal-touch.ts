@@ -8,7 +8,8 @@
  * change counter, as soon as WRITE is free.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
-import { closeFile, type Fd, O_RDWR, openFile } from "../sys/file.ts"
+import { closeFile, type Fd, O_RDWR } from "../sys/file.ts"
+import { openOwnFile } from "../sys/file-access.ts"
 import * as access from "./exclusive-access.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 
@@ -21,7 +22,7 @@ export async function touchWhenFree(
   signal: AbortSignal,
 ): Promise<void> {
   // A descriptor of its own, with its own locks: the roles of the threads may change meanwhile.
-  const shm = openFile("mount:open", path, O_RDWR)
+  const shm = openOwnFile("mount:open", path, O_RDWR)
   try {
     do await sleep(clock, WAIT_MS, signal)
     while (!tryTouch(shm))

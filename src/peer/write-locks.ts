@@ -15,7 +15,8 @@ import { join } from "node:path"
 import { type Clock, sleep } from "../lib/clock.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
-import { closeFile, type Fd, O_CREAT, O_RDWR, openFile, openIfExists } from "../sys/file.ts"
+import { closeFile, type Fd, O_CREAT, O_RDWR } from "../sys/file.ts"
+import { openOwnFile, openOwnIfExists } from "../sys/file-access.ts"
 import * as access from "./exclusive-access.ts"
 
 const WAIT_MS_MAX = 3
@@ -73,7 +74,7 @@ export class WriteLocks {
   async #acquire(name: string): Promise<void> {
     const { directory, isWalMode } = this.#options
     const path = join(directory, name)
-    const database = openIfExists("mount:open", path, O_RDWR)
+    const database = openOwnIfExists("mount:open", path, O_RDWR)
     if (database === undefined) return
     this.#files.push(database)
     this.#databases.set(name, database)
@@ -105,17 +106,22 @@ export class WriteLocks {
 
   async #acquireWrite(name: string): Promise<void> {
     const { directory } = this.#options
-    const shm = openFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
+    this.#checkHeld()
+    const shm = openOwnFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
     this.#files.push(shm)
     await this.#until(name, () => access.tryShareWalIndex(shm))
     await this.#until(name, () => access.tryLockWrite(shm))
     this.#withWrite.add(name)
   }
 
+  #checkHeld(): void {
+    if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+  }
+
   async #until(name: string, attempt: () => boolean): Promise<void> {
     const { clock, limitMs, signal } = this.#options
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
-      if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
+      this.#checkHeld()
       if (attempt()) return
       if (clock.monotonicMs() > this.#deadlineMs) {
         throw new LitefsError(

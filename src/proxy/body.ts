@@ -1,11 +1,14 @@
 /**
- * Where the body of a message ends. Bytes are looked at and passed on as they are; what is malformed throws before
- * anything behind it is passed on.
+ * Where the body of a message ends. Bytes are looked at and passed on as they are, but for trailers; what is malformed
+ * throws before anything behind it is passed on.
  *
  * Chunked:
  *
  *     *( 1*13HEXDIG [ ";" extension ] CRLF  data CRLF )
  *     1*13"0" [ ";" extension ] CRLF  *( trailer field CRLF )  CRLF
+ *
+ * A server may take a trailer for a header field (RFC 9110, 6.5.1), and then who has sent it could speak for the proxy,
+ * or for somebody else. So only those are passed on that say something of the body.
  */
 import {
   BadMessage,
@@ -19,6 +22,8 @@ export interface Body {
   readonly isWhole: boolean
   /** Looks at bytes from `start`, and says where those end that belong to it. */
   take(bytes: Uint8Array, start: number): number
+  /** What is passed on of those bytes that the last take() has taken, which are all that is given. */
+  passed(bytes: Uint8Array): Uint8Array
 }
 
 /** Throws when the head leaves a doubt. */
@@ -58,7 +63,7 @@ function contentLength(values: readonly string[]): number | undefined {
   return Number(value)
 }
 
-const EMPTY: Body = { isWhole: true, take: (_, start) => start }
+const EMPTY: Body = { isWhole: true, take: (_, start) => start, passed: (bytes) => bytes }
 
 class SizedBody implements Body {
   #rest: number
@@ -76,6 +81,10 @@ class SizedBody implements Body {
     this.#rest -= count
     return start + count
   }
+
+  passed(bytes: Uint8Array): Uint8Array {
+    return bytes
+  }
 }
 
 /** Ends with the connection. */
@@ -84,6 +93,10 @@ export class ClosingBody implements Body {
 
   take(bytes: Uint8Array): number {
     return bytes.length
+  }
+
+  passed(bytes: Uint8Array): Uint8Array {
+    return bytes
   }
 }
 
@@ -111,6 +124,21 @@ const TRAILER_SIZE_MAX = 16 * 1024
 /** Fields that say how to read a message cannot come after it. */
 const NOT_IN_TRAILERS = new Set(["content-length", "transfer-encoding", "host", "connection", "te"])
 
+const PASSED_TRAILERS = new Set([
+  "content-digest",
+  "content-md5",
+  "digest",
+  "etag",
+  "expires",
+  "grpc-message",
+  "grpc-status",
+  "grpc-status-details-bin",
+  "repr-digest",
+  "server-timing",
+])
+
+const CHECKSUM_TRAILER = /^x-(?:[a-z]+-)?checksum-[a-z0-9]+$/
+
 export class ChunkedBody implements Body {
   #expected: Expected = "size"
   #digits = 0
@@ -118,6 +146,10 @@ export class ChunkedBody implements Body {
   #extensionSize = 0
   #trailerSize = 0
   #name = ""
+  #line = ""
+  #isInTrailers = false
+  #trailers = "" // that are passed on
+  #literalSize = 0 // of the last bytes: what comes before the trailers
 
   get isWhole(): boolean {
     return this.#expected === "nothing"
@@ -125,6 +157,8 @@ export class ChunkedBody implements Body {
 
   take(bytes: Uint8Array, start: number): number {
     let at = start
+    let isLiteral = !this.#isInTrailers
+    if (!isLiteral) this.#literalSize = 0
     while (at < bytes.length && this.#expected !== "nothing") {
       if (this.#expected === "data") {
         const count = Math.min(this.#size, bytes.length - at)
@@ -135,8 +169,18 @@ export class ChunkedBody implements Body {
       }
       this.#expected = this.#next(bytes[at] as number)
       at += 1
+      if (!isLiteral || !this.#isInTrailers) continue
+      isLiteral = false
+      this.#literalSize = at - start
     }
+    if (isLiteral) this.#literalSize = at - start
     return at
+  }
+
+  passed(bytes: Uint8Array): Uint8Array {
+    const literal = bytes.subarray(0, this.#literalSize)
+    if (!this.isWhole) return literal
+    return Buffer.concat([literal, Buffer.from(`${this.#trailers}\r\n`, "latin1")])
   }
 
   #next(byte: number): Expected {
@@ -151,6 +195,7 @@ export class ChunkedBody implements Body {
         must(byte === LF, "size LF")
         this.#digits = 0
         this.#extensionSize = 0
+        this.#isInTrailers = this.#size === 0
         return this.#size === 0 ? "trailer" : "data"
       case "data CR":
         must(byte === CR, "data CR")
@@ -178,10 +223,12 @@ export class ChunkedBody implements Body {
   #trailerByte(byte: number): Expected {
     this.#trailerSize += 1
     must(this.#trailerSize <= TRAILER_SIZE_MAX, "trailer")
+    this.#line += String.fromCharCode(byte)
     switch (this.#expected) {
       case "trailer":
         if (byte === CR) return "last LF"
         this.#name = ""
+        this.#line = String.fromCharCode(byte)
         return this.#trailerNameByte(byte)
       case "trailer name":
         if (byte !== 0x3a /* : */) return this.#trailerNameByte(byte)
@@ -190,6 +237,7 @@ export class ChunkedBody implements Body {
       case "trailer value":
         return byte === CR ? "trailer LF" : must(isText(byte), "trailer value")
       case "trailer LF":
+        if (isPassed(this.#name.toLowerCase())) this.#trailers += this.#line
         return must(byte === LF, "trailer")
       default:
         return must(byte === LF, "nothing")
@@ -201,6 +249,10 @@ export class ChunkedBody implements Body {
     this.#name += character
     return must(/[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character), "trailer name")
   }
+}
+
+function isPassed(name: string): boolean {
+  return PASSED_TRAILERS.has(name) || CHECKSUM_TRAILER.test(name)
 }
 
 function must(condition: boolean, next: Expected): Expected {

@@ -13,6 +13,8 @@ export interface ProxyCluster {
    * change of the primary it grows only when they are known to be on the new one's.
    */
   readonly epoch: bigint
+  /** It was asked of a moment ago whether others take it for the primary, too, and they do: see askOthers(). */
+  readonly isConfirmed: boolean
   /** The name of the primary; undefined when none is known. */
   readonly primaryName: string | undefined
   /** Where its proxy is, like http://10.0.0.1:8080; undefined when none is known. */
@@ -21,6 +23,8 @@ export interface ProxyCluster {
   readonly lagMs: number | undefined
   /** Undefined when there is no such database here. */
   position(database: string): Pos | undefined
+  /** A client has seen a primary of a newer epoch: the others are asked who it is. */
+  askOthers(): void
   /** Calls back after any of these may have changed, until the returned function is called. */
   onChange(listener: () => void): () => void
 }

@@ -113,7 +113,7 @@ export class Exchange implements ResponseReceiver {
   takeBody(bytes: Uint8Array): number {
     if (this.#connection === undefined || this.#body.isWhole || this.#doesBodyWait) return 0
     const count = this.#body.take(bytes, 0)
-    const part = bytes.subarray(0, count)
+    const part = this.#body.passed(bytes.subarray(0, count))
     this.receivedSize += count
     this.#keep(part)
     this.#connection.tcp.write(part)

@@ -39,6 +39,9 @@ const NOT_OF_REQUESTS = new Set<string>([
 
 const NOT_OF_RESPONSES = new Set<string>([...BETWEEN_NEIGHBOURS, NOT_PRIMARY_HEADER])
 
+/** Of those that cannot have a body: a client that goes by the size would take the next response for it. */
+const NOT_OF_BODILESS = new Set<string>([...NOT_OF_RESPONSES, "content-length"])
+
 /** What no Connection field can take out of a message. */
 const KEPT = new Set(["host", "content-length", "cookie", "set-cookie", "litefs-position", "date"])
 
@@ -80,7 +83,8 @@ export interface ResponseExtras {
 
 export function responseBytes(head: ResponseHead, extras: ResponseExtras): Buffer {
   let text = `${head.statusLine.replace(/^HTTP\/1\.0/, "HTTP/1.1")}\r\n`
-  text += endToEnd(head.fields, NOT_OF_RESPONSES)
+  const isBodiless = head.status < 200 || head.status === 204
+  text += endToEnd(head.fields, isBodiless ? NOT_OF_BODILESS : NOT_OF_RESPONSES)
   for (const [name, value] of extras.fields) text += `${name}: ${value}\r\n`
   if (extras.isChunked) text += "Transfer-Encoding: chunked\r\n"
   const upgrade = head.status === 101 || head.status === 426 ? upgradeOf(head.fields) : undefined

@@ -19,7 +19,9 @@ export const COOKIE_NAME = "__txid"
 export const POSITION_HEADER = "litefs-position"
 
 const COOKIE_AGE_S = 300
-const TOKEN_SIZE_MAX = 4096
+const TOKEN_SIZE_MAX = 16 * 1024
+/** The numbers, a name of 255 bytes that are all encoded, and what is between. */
+const ENTRY_SIZE_MAX = 16 + 16 + 16 + 255 * 3 + 4
 
 export interface TokenEntry {
   readonly database: string
@@ -42,10 +44,15 @@ export function formatToken(
   return entries.join("&")
 }
 
-/** What cannot be read is left out. */
-export function parseToken(token: string, firstDatabase: string | undefined): TokenEntry[] {
-  if (token.length > TOKEN_SIZE_MAX) return []
-  return token.split("&").flatMap((text) => parseEntry(text, firstDatabase) ?? [])
+/** What cannot be read is left out, and so is what comes after as many entries as there can be. */
+export function parseToken(
+  token: string,
+  firstDatabase: string | undefined,
+  countMax: number,
+): TokenEntry[] {
+  if (token.length > Math.min(TOKEN_SIZE_MAX, countMax * ENTRY_SIZE_MAX)) return []
+  const entries = token.split("&", countMax)
+  return entries.flatMap((text) => parseEntry(text, firstDatabase) ?? [])
 }
 
 const ENTRY = /^([0-9a-f]{16})-([0-9a-f]{1,16})-([0-9a-f]{16})-([^&]+)$/i

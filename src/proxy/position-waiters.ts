@@ -5,12 +5,23 @@
  *          ── the time is over ─▶ "late"
  *          ── the returned function is called: nothing more happens
  *
- * All are asked whenever something has changed, and nobody in between.
+ * All are asked whenever something has changed, and nobody in between. There may be so many, and so many changes, that
+ * this would take all the time of the thread: then they are asked less often. More than COUNT_MAX do not wait at all.
  */
 import type { Clock } from "../lib/clock.ts"
 import type { ProxyCluster } from "./cluster.ts"
 
 export type Outcome = "reached" | "late"
+
+/** Requests that wait at the same time. */
+export const COUNT_MAX = 1000
+
+/** Whoever comes then is late at once, but not so soon that it could ask again and again. */
+const CROWDED_MS = 100
+
+/** After they were asked, they are left alone for so many times as long as that took. */
+const REST_FACTOR = 9
+const REST_MS_MAX = 50
 
 interface Waiter {
   isReached(): boolean
@@ -22,6 +33,8 @@ export class PositionWaiters {
   readonly #clock: Clock
   readonly #waiters = new Set<Waiter>()
   readonly #unsubscribe: () => void
+  #isResting = false
+  #hasChanged = false // since they were asked
 
   constructor(cluster: ProxyCluster, clock: Clock) {
     this.#cluster = cluster
@@ -34,6 +47,9 @@ export class PositionWaiters {
   }
 
   wait(isReached: () => boolean, limitMs: number, then: (outcome: Outcome) => void): () => void {
+    if (this.#waiters.size >= COUNT_MAX) {
+      return this.#clock.after(Math.min(limitMs, CROWDED_MS), () => then("late"))
+    }
     const waiter: Waiter = {
       isReached,
       end: (outcome) => {
@@ -57,6 +73,19 @@ export class PositionWaiters {
 
   #look(): void {
     if (this.#waiters.size === 0) return
+    this.#hasChanged = this.#isResting
+    if (this.#isResting) return
+    const startMs = this.#clock.monotonicMs()
     for (const waiter of [...this.#waiters]) if (waiter.isReached()) waiter.end("reached")
+    this.#rest((this.#clock.monotonicMs() - startMs) * REST_FACTOR)
+  }
+
+  #rest(durationMs: number): void {
+    if (durationMs < 1) return
+    this.#isResting = true
+    this.#clock.after(Math.min(durationMs, REST_MS_MAX), () => {
+      this.#isResting = false
+      if (this.#hasChanged) this.#look()
+    })
   }
 }

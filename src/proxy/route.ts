@@ -10,6 +10,8 @@
  *               no primary, or about to hand over ── there is one ──────────▶ as above
  *                                                 └─ late ──────────────────▶ 503
  *
+ * A primary whose client has seen a newer one is none to that client, unless the other nodes say that it is.
+ *
  * A request that another proxy has sent on is not sent on again: this node says that it is not the primary, and the
  * other one asks again, where the primary is then.
  */
@@ -53,10 +55,10 @@ export class Route {
     this.isSafe = READS.has(method)
     this.isRead = this.isSafe && !context.alwaysForward.matches(this.#path)
     this.#isForwarded = valuesOf(fields, FORWARDED_BY_HEADER).length > 0
-    const told = valuesOf(fields, POSITION_HEADER)
-    this.tellsPosition = told.length > 0
+    const [told] = valuesOf(fields, POSITION_HEADER) // one is what clients send
+    this.tellsPosition = told !== undefined
     const cookie = tokenInCookies(valuesOf(fields, "cookie"))
-    const tokens = cookie === undefined ? told : [...told, cookie]
+    const tokens = [told, cookie].filter((token) => token !== undefined)
     this.#wanted = tokens.length === 0 ? [] : context.tracked.wanted(tokens)
   }
 
@@ -66,9 +68,10 @@ export class Route {
   }
 
   find(then: (way: Way) => void): void {
-    const { passthrough, cluster } = this.#context
+    const { passthrough } = this.#context
     if (passthrough.matches(this.#path)) return then({ to: "application", isTracked: false })
     if (this.isSafe && this.#path === HEALTH_PATH) return then(this.#health())
+    this.#askIfDoubtful()
     if (!this.isRead) return this.#findPrimary(then)
     if (this.#canReadHere()) return then(APPLICATION)
     if (this.#isForwarded) return then(NOT_PRIMARY)
@@ -77,7 +80,7 @@ export class Route {
       this.#context.options.readTimeoutMs,
       "position",
       (isSo) => {
-        if (isSo || cluster.isPrimary) then(APPLICATION)
+        if (isSo || this.#isPrimary) then(APPLICATION)
         else this.#findPrimary(then)
       },
     )
@@ -89,7 +92,7 @@ export class Route {
     if (restMs <= 0) return then(this.#unavailable())
     const { cluster } = this.#context
     const isOther = () =>
-      cluster.isPrimary ||
+      this.#isPrimary ||
       (cluster.primaryProxyUrl !== undefined && cluster.primaryProxyUrl !== failedUrl)
     this.#wait(isOther, Math.min(restMs, RETRY_MS), "primary", () => this.#findPrimary(then))
   }
@@ -120,12 +123,27 @@ export class Route {
 
   /** Whether the application here may do what is meant for the primary, or is good enough for it. */
   get takesItHere(): boolean {
-    const { isPrimary, isHandingOff } = this.#context.cluster
-    return this.isRead ? this.#canReadHere() : isPrimary && !isHandingOff
+    const { isHandingOff } = this.#context.cluster
+    return this.isRead ? this.#canReadHere() : this.#isPrimary && !isHandingOff
   }
 
   #canReadHere(): boolean {
-    return this.#context.cluster.isPrimary || !this.isBehind
+    return this.#isPrimary || !this.isBehind
+  }
+
+  /** Whether this node is the primary, and none is newer that its client has seen. */
+  get #isPrimary(): boolean {
+    const { cluster } = this.#context
+    return cluster.isPrimary && (!this.#hasSeenNewer || cluster.isConfirmed)
+  }
+
+  get #hasSeenNewer(): boolean {
+    return this.#wanted.length > 0 && this.#context.tracked.isNewer(this.#wanted)
+  }
+
+  #askIfDoubtful(): void {
+    const { cluster } = this.#context
+    if (cluster.isPrimary && this.#hasSeenNewer && !cluster.isConfirmed) cluster.askOthers()
   }
 
   #restMs(): number {
@@ -152,7 +170,12 @@ export class Route {
   #unavailable(): Answer {
     const { cluster } = this.#context
     const isUnreachable = cluster.primaryName !== undefined && !cluster.isPrimary
-    const problem = isUnreachable ? "the primary's proxy does not answer" : "no primary available"
+    const isDoubtful = cluster.isPrimary && !this.#isPrimary
+    const problem = isDoubtful
+      ? "there is a newer primary, which this node does not know"
+      : isUnreachable
+        ? "the primary's proxy does not answer"
+        : "no primary available"
     const status = this.isRead ? 504 : 503
     const text = `Proxy error: ${problem}\n`
     return { to: "answer", status, text, fields: [["Retry-After", "1"]] }

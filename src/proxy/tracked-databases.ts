@@ -4,7 +4,8 @@
  *   the client's epoch    this node has it when
  *   older                 it has the TXID, or the primary: what a failover has lost comes never
  *   the same, or unknown  it has the TXID, and if it is its last, with that checksum
- *   newer                 never: there is a primary that it has not heard of
+ *   newer                 never: there is a primary that it has not heard of. One that takes itself for the primary
+ *                         asks the others, and is believed when they say so: then what was seen is lost
  *
  * A TXID that is further ahead than replicas ever are was made up, and is not waited for.
  */
@@ -44,19 +45,34 @@ export class TrackedDatabases {
     return formatToken(positions, this.#cluster.epoch)
   }
 
-  /** What a client's tokens ask for, without what is not tracked or cannot be. */
+  /** What a client's tokens ask for, once for each database, without what is not tracked or cannot be. */
   wanted(tokens: readonly string[]): TokenEntry[] {
-    const entries = tokens.flatMap((token) => parseToken(token, this.#names[0]))
-    return entries.filter(({ database, txid, epoch }) => {
-      if (!this.#names.includes(database)) return false
-      const { txid: ours } = this.#cluster.position(database) ?? ZERO_POS
-      if (txid > ours + BEHIND_MAX) return false
-      return epoch === undefined || epoch <= this.#cluster.epoch + EPOCHS_BEHIND_MAX
-    })
+    const wanted = new Map<string, TokenEntry>()
+    for (const token of tokens) {
+      for (const entry of parseToken(token, this.#names[0], this.#names.length)) {
+        const known = wanted.get(entry.database)
+        if (this.#isPossible(entry) && (known === undefined || isFurther(entry, known))) {
+          wanted.set(entry.database, entry)
+        }
+      }
+    }
+    return [...wanted.values()]
+  }
+
+  #isPossible({ database, txid, epoch }: TokenEntry): boolean {
+    if (!this.#names.includes(database)) return false
+    const { txid: ours } = this.#cluster.position(database) ?? ZERO_POS
+    if (txid > ours + BEHIND_MAX) return false
+    return epoch === undefined || epoch <= this.#cluster.epoch + EPOCHS_BEHIND_MAX
   }
 
   has(entries: readonly TokenEntry[]): boolean {
     return entries.every((entry) => this.#hasEntry(entry))
+  }
+
+  /** Whether a client has seen a primary that is newer than what is here. */
+  isNewer(entries: readonly TokenEntry[]): boolean {
+    return entries.some(({ epoch }) => epoch !== undefined && epoch > this.#cluster.epoch)
   }
 
   #hasEntry({ database, txid, epoch, checksum }: TokenEntry): boolean {
@@ -66,4 +82,11 @@ export class TrackedDatabases {
     if (ours.txid !== txid) return ours.txid > txid
     return checksum === undefined || epochs < 0n || ours.checksum === checksum
   }
+}
+
+/** What comes of the original's token is of an epoch that nobody knows. */
+function isFurther(entry: TokenEntry, known: TokenEntry): boolean {
+  const [ours, theirs] = [entry.epoch, known.epoch]
+  const isComparable = ours !== undefined && theirs !== undefined
+  return isComparable && ours !== theirs ? ours > theirs : entry.txid > known.txid
 }

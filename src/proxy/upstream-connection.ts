@@ -130,7 +130,7 @@ export class UpstreamConnection implements TcpHandler {
     this.#body = body
     this.#noteKeepAlive(head, body)
     const end = body.take(rest, 0)
-    receiver.head(head, body, rest.subarray(0, end))
+    receiver.head(head, body, body.passed(rest.subarray(0, end)))
     if (this.#receiver === receiver && body.isWhole) this.#endBody(rest.length - end)
   }
 
@@ -148,7 +148,7 @@ export class UpstreamConnection implements TcpHandler {
 
   #takeBody(body: Body, bytes: Buffer): void {
     const end = body.take(bytes, 0)
-    if (end > 0) this.#receiver?.body(bytes.subarray(0, end))
+    if (end > 0) this.#receiver?.body(body.passed(bytes.subarray(0, end)))
     if (body.isWhole) this.#endBody(bytes.length - end)
   }
 

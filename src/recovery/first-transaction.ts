@@ -5,18 +5,20 @@
 import type { HistoryState } from "../capture/history.ts"
 import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
+import { type DatabaseHeader, pageCountIn } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { LtxDirectory } from "../store/ltx-directory.ts"
 
 /** The transaction is durable when this returns. When it throws, there is none. */
 export function makeFirstTransaction(
   database: BackedFile,
-  pageSize: number,
+  header: DatabaseHeader,
   ltx: LtxDirectory,
   timestampMs: number,
 ): HistoryState {
   database.sync()
-  const commit = Math.ceil(database.size() / pageSize)
+  const { pageSize } = header
+  const commit = pageCountIn(header, database.size())
   const path = ltx.filePath(FIRST.minTxid, FIRST.maxTxid)
   const sums = writeWholeLtxFile(database, path, { ...FIRST, pageSize, commit, timestampMs })
   return { pos: { txid: 1n, checksum: sums.total }, pageSize, commit, sums, timestampMs }

@@ -32,6 +32,17 @@ export function rollBack(journalPath: string, database: BackedFile): void {
   unlinkFile("journal:unlink", journalPath)
 }
 
+/** Makes of the sums of a database those after the journal was played back. */
+export function setUndone(sums: PageChecksums, journalPath: string): void {
+  using source = FileSource.open(journalPath)
+  if (source === undefined) return
+  for (const { pgno, page } of readJournal(source)) {
+    if (pgno > sums.pageCount) continue
+    writePageChecksum(sum, pgno, page)
+    sums.set(pgno, sum[0] as number, sum[1] as number)
+  }
+}
+
 /**
  * Whether to play the journal back would change pages, but not the checksum of all. Then that checksum does not tell
  * with which of the two the database is whole: with the journal's, since what SQLite saved of a page is what it was

@@ -9,15 +9,19 @@
  *      not captured become what they were.
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
  *      `wal-rescue.ts`.)
- *   3. Set aside a torn last LTX file: its transaction was never acknowledged.
+ *   3. Set aside a torn last LTX file: its transaction was never acknowledged. One that is damaged is made anew of the
+ *      database file, if that has its transaction (last-file.ts).
  *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
  *   5. Sum all pages. When every page is as the LTX files after the synced TXID have it, and all together have the
  *      checksum of the last one, done. Otherwise replay those files, oldest first, and sum again. When they do not
- *      lead there, the commits of the WAL may, and are copied.
+ *      lead there, the commits of the WAL may, and are copied. What somebody else has written to the file in the
+ *      meantime is kept in a copy of it (outside-write.ts).
  *
  * The checksum alone does not tell whether the file is there: it is the XOR of the sums of all pages, and CRC-64 is
  * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
  * compared, with the log and with the journal, wherever one of them has them.
+ *
+ * A file that never became a database, and was empty still when the node stopped, goes.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -29,29 +33,37 @@ import { clearUnkept, finishTakeover } from "../diverged/takeover.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { formatSize } from "../lib/size.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
+import { formatChecksum, formatPos, formatTxid, type Pos, posEquals } from "../ltx/pos.ts"
 import {
-  formatChecksum,
-  formatPos,
-  formatTxid,
-  type Pos,
-  posEquals,
-  type Txid,
-} from "../ltx/pos.ts"
-import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
-import { BackedFile } from "../store/backed-file.ts"
+  DATABASE_HEADER_SIZE,
+  type DatabaseHeader,
+  decodeDatabaseHeader,
+} from "../sqlite/database-header.ts"
+import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
-import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
+import type { LtxSummary } from "../store/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
+import { isOnlyDrop } from "./dropped-database.ts"
+import { removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
-import { isHot, rollBack, undoesUnnoticed } from "./journal-rollback.ts"
+import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
+import { findLast, type LastFile } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
-import { chainTo, readChainFile } from "./log-chain.ts"
-import { type SavedSums, takeSums } from "./saved-sums.ts"
+import { chainTo, readChainFile, readNewest } from "./log-chain.ts"
+import type { Sum } from "./logged-pages.ts"
+import {
+  isWhatWasDropped,
+  isWrittenOutside,
+  keepDatabaseFile,
+  setAsideClientFiles,
+} from "./outside-write.ts"
+import { type FoundSums, findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
 /** Databases by name; undefined for one that is damaged and must not be touched. */
@@ -68,6 +80,9 @@ export function recoverDatabases(
   for (const name of dataDir.databaseNames()) {
     try {
       const state = recoverDatabase(name, dataDir, log)
+      if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
+      // Nobody needs to know of it but who asks for its name.
+      if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
     } catch (error) {
@@ -88,20 +103,33 @@ export function believed(databases: RecoveredDatabases): string[] {
 /** Which of the two it is, its frames alone do not tell. */
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
+/** What is made of a file of this size, bytes, takes long enough to say so before. */
+const LARGE_SIZE = 256 * 1024 * 1024
+
 const buffer = allocate(1 << 20)
 const sum = new Uint32Array(2)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
-  const ltx = new LtxDirectory(dataDir.ltxDir(name))
-  const last = findLast(name, ltx, readSynced(dataDir.syncedPath(name)), log)
-  const database = new BackedFile("database", dataDir.path(name, "database"))
+  const database = dataDir.file(name, "database")
   try {
-    const state = recoverFile(name, dataDir, database, ltx, last, log)
+    const checksumsPath = dataDir.checksumsPath(name)
+    const saved = findSums(checksumsPath, database.path)
+    const last = findLast(name, dataDir, saved, log)
+    unlinkFile("checksums:unlink", checksumsPath)
+    const state = recoverFile({ name, dataDir, database, last, saved, log })
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
     if (kept !== undefined) {
       log.warn(WAL_SET_ASIDE, { db: name, file: kept })
+    }
+    for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
+      log.warn(
+        "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it",
+        {
+          ...{ db: name, file },
+        },
+      )
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
     removeLeftovers(dataDir.databaseDir(name))
@@ -116,59 +144,62 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
  * transaction that was held back until its commit (capture/overlay.ts) was never synced: a power cut may have
  * torn it, and SQLite's checksum of a record looks at one byte in 200.
  */
-function recoverFile(
-  name: string,
-  dataDir: DataDir,
-  database: BackedFile,
-  ltx: LtxDirectory,
-  last: LastFile | undefined,
-  log: Logger,
-): HistoryState {
+function recoverFile(given: Recovery): HistoryState {
+  const { name, dataDir, database, last, log } = given
   const path = dataDir.path(name, "journal")
-  const saved = takeSums(dataDir.checksumsPath(name), database)
-  const recover = (saved?: SavedSums) =>
-    recoverContent(name, dataDir, database, ltx, last, log, saved)
   if (!isHot(path, database)) {
     unlinkFile("journal:unlink", path)
-    return recover(saved)
+    return recoverContent(given)
   }
   try {
     if (last !== undefined) {
-      const state = recover()
+      const state = recoverContent(given)
       unlinkFile("journal:unlink", path)
       return state
     }
   } catch (error) {
     if (!(error instanceof LitefsError && error.code === "damaged")) throw error
+    if (!undoLeadsThere(given)) throw error
   }
+  if (last !== undefined) keepWrittenOutside(given, chainOf(dataDir, name, last), true)
   rollBack(path, database)
   log.info("rolled back", { db: name })
-  return recover()
+  return recoverContent(given)
 }
 
-function recoverContent(
-  name: string,
-  dataDir: DataDir,
-  database: BackedFile,
-  ltx: LtxDirectory,
-  last: LastFile | undefined,
-  log: Logger,
-  saved: SavedSums | undefined,
-): HistoryState {
-  if (last === undefined) return withoutLog(name, dataDir, database, ltx, log)
+/** Whether it helps to roll the journal back. Else it would only change a file that is to stay as it is. */
+function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
+  if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
+  const sums = sumPages(database, last.summary)
+  setUndone(sums, dataDir.path(name, "journal"))
+  if (isAt(sums, last.summary)) return true
+  const newest = readNewest(name, chainOf(dataDir, name, last), last.summary, false)
+  for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
+  return isAt(sums, last.summary)
+}
+
+function chainOf(dataDir: DataDir, name: string, last: LastFile): LtxFileInfo[] {
+  const files = new LtxDirectory(dataDir.ltxDir(name)).list()
+  return chainTo(last.file, files, readSynced(dataDir.syncedPath(name)))
+}
+
+function recoverContent(given: Recovery): HistoryState {
+  const { name, dataDir, database, last, saved, log } = given
+  if (last === undefined) {
+    return withoutLog(name, dataDir, database, new LtxDirectory(dataDir.ltxDir(name)), log)
+  }
   const { summary } = last
   if (summary.header.commit === 0) {
-    unlinkFile("database:unlink", database.path)
+    removeDropped(given, summary)
     return stateAfter(summary, new PageChecksums())
   }
-  if (saved !== undefined && posEquals(saved.pos, posAfter(summary))) {
+  if (saved?.isCurrent === true && posEquals(saved.pos, posAfter(summary))) {
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
   const sums = sumPages(database, summary)
   const isSummed = isAt(sums, summary)
-  const synced = readSynced(dataDir.syncedPath(name))
-  const chain = chainTo(last.file, ltx.list(), synced)
+  const chain = chainOf(dataDir, name, last)
   const newest = readNewest(name, chain, summary, isSummed)
   const isWhole = isSummed && hasAll(sums, newest)
   for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
@@ -182,15 +213,50 @@ function recoverContent(
       cutToSize(database, summary)
       return stateAfter(summary, sums)
     }
+    keepWrittenOutside(given, chain)
     const state = replay(name, database, chain, last, log)
     writeSynced(dataDir.syncedPath(name), state.pos.txid)
     return state
   }
   const walSums = takeFromWal(dataDir.path(name, "wal"), database, summary, newest)
-  if (walSums === undefined) throw damaged(name, sums, last)
+  if (walSums === undefined) {
+    const facts = { dataDir, name, chain, last: summary, saved }
+    throw damaged(name, sums, last, isWrittenOutside(facts) ? WRITTEN_OUTSIDE : "")
+  }
   log.info("copied pages from the WAL that are in no LTX file", { db: name })
   writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
   return stateAfter(summary, walSums)
+}
+
+/** A database that was dropped last. What is in its place may be a new one that somebody has put there. */
+function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxSummary): void {
+  const paths = { database: database.path, wal: dataDir.path(name, "wal") }
+  if (database.size() === 0 || isWhatWasDropped(paths, summary)) {
+    unlinkFile("database:unlink", database.path)
+    return
+  }
+  const kept = setAside(database.path, "changed", systemClock.wallMs())
+  log.warn("set aside a database file that is not the one that was dropped, import it to use it", {
+    ...{ db: name, file: kept },
+  })
+}
+
+const WRITTEN_OUTSIDE =
+  "; its file was written to while LiteFS did not run: copy it if that is to be kept, and see litefs doctor"
+
+/** What a replay would take back, of somebody else. */
+function keepWrittenOutside(
+  { name, dataDir, last, saved, log }: Recovery,
+  chain: readonly LtxFileInfo[],
+  undoes = false,
+): void {
+  const { summary } = last as LastFile
+  if (!isWrittenOutside({ dataDir, name, chain, last: summary, saved, undoes })) return
+  const kept = keepDatabaseFile(dataDir, name, systemClock.wallMs())
+  log.warn(
+    "the database file was written to while LiteFS did not run, kept it as it is and returned to the LTX files",
+    { db: name, file: kept, pos: formatPos(posAfter(summary)) },
+  )
 }
 
 /** The original's way: the newest pages are in the WAL alone. */
@@ -210,35 +276,14 @@ function takeFromWal(
   return sums
 }
 
-interface LastFile {
-  readonly file: LtxFileInfo
-  readonly summary: LtxSummary
-}
-
-/**
- * The newest whole LTX file. One torn file at the end is what a crash leaves; more is damage, and so is one whose
- * transaction the database file has had durably: that was acknowledged.
- */
-function findLast(
-  name: string,
-  ltx: LtxDirectory,
-  synced: Txid,
-  log: Logger,
-): LastFile | undefined {
-  const file = ltx.last()
-  if (file === undefined) return undefined
-  try {
-    return { file, summary: readLtxFile(file.path) }
-  } catch (error) {
-    const isTorn = error instanceof RangeError && file.maxTxid > synced
-    if (!isTorn) throw error
-  }
-  // This throws when it is damaged too, and then both stay: the next start must not take one torn file for all.
-  const before = ltx.list().at(-2)
-  const last = before && { file: before, summary: readChainFile(name, before) }
-  const kept = setAside(file.path, "torn", systemClock.wallMs())
-  log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
-  return last
+interface Recovery {
+  readonly name: string
+  readonly dataDir: DataDir
+  readonly database: BackedFile
+  readonly last: LastFile | undefined
+  /** What a clean stop has left. */
+  readonly saved?: FoundSums | undefined
+  readonly log: Logger
 }
 
 /** A database without LTX files: a new one, or one that somebody put there. */
@@ -250,19 +295,23 @@ function withoutLog(
   log: Logger,
 ): HistoryState {
   if (database.size() === 0) return emptyHistoryState()
-  const n = database.read(buffer.address, 100, 0)
-  const header = decodeDatabaseHeader(buffer.bytes.subarray(0, n))
+  const header = headerOf(database)
   if (header === undefined) {
     throw new LitefsError(
       "damaged",
       `Cannot open database "${name}": its file is not a SQLite database and it has no LTX files`,
     )
   }
+  if (database.size() > LARGE_SIZE) {
+    const size = formatSize(database.size())
+    log.info("making a first transaction of a database without history", { db: name, size })
+  }
   const wal = dataDir.path(name, "wal")
   const all = { pageSize: header.pageSize }
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   try {
-    const state = makeFirstTransaction(database, header.pageSize, ltx, systemClock.wallMs())
+    const copied = headerOf(database) ?? header // page 1 may have come from the WAL
+    const state = makeFirstTransaction(database, copied, ltx, systemClock.wallMs())
     log.info("made a first transaction of a database without history", { db: name })
     return state
   } catch (error) {
@@ -273,6 +322,11 @@ function withoutLog(
     })
     return emptyHistoryState()
   }
+}
+
+function headerOf(database: BackedFile): DatabaseHeader | undefined {
+  const n = database.read(buffer.address, DATABASE_HEADER_SIZE, 0)
+  return decodeDatabaseHeader(buffer.bytes.subarray(0, n))
 }
 
 function replay(
@@ -303,40 +357,6 @@ function replay(
   return state
 }
 
-type Sum = readonly [hi: number, lo: number]
-
-/**
- * The sums of the pages that the files hold, as the last of them leaves the database. A file that nobody can read is
- * damage, unless the database has its checksum without it.
- */
-function readNewest(
-  name: string,
-  chain: readonly LtxFileInfo[],
-  { header: { pageSize, commit } }: LtxSummary,
-  isSummed: boolean,
-): ReadonlyMap<number, Sum> {
-  const newest = new Map<number, Sum>()
-  try {
-    for (const file of chain) {
-      let isSameSize = true
-      readChainFile(name, file, {
-        header: (header) => {
-          isSameSize = header.pageSize === pageSize // else a later file holds every page
-        },
-        page: (pgno, data) => {
-          if (!isSameSize || pgno > commit) return
-          writePageChecksum(sum, pgno, data)
-          newest.set(pgno, [sum[0] as number, sum[1] as number])
-        },
-      })
-    }
-  } catch (error) {
-    if (isSummed && error instanceof LitefsError && error.code === "damaged") return new Map()
-    throw error
-  }
-  return newest
-}
-
 function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean {
   for (const [pgno, [hi, lo]] of newest) {
     if (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo) return false
@@ -344,11 +364,16 @@ function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean 
   return true
 }
 
-function damaged(name: string, sums: PageChecksums, { file, summary }: LastFile): LitefsError {
+function damaged(
+  name: string,
+  sums: PageChecksums,
+  { file, summary }: LastFile,
+  hint = "",
+): LitefsError {
   const expected = formatChecksum(summary.trailer.postApplyChecksum)
   return new LitefsError(
     "damaged",
-    `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(file.maxTxid)}`,
+    `Cannot open database "${name}": its pages sum to ${formatChecksum(sums.total)}, ${expected} expected at TXID ${formatTxid(file.maxTxid)}${hint}`,
   )
 }
 

@@ -21,7 +21,7 @@ import { Crc64 } from "../lib/crc64.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { replaceFile } from "../store/synced.ts"
-import { emptyStatus, readWhole, statusOf, unlinkFile } from "../sys/file.ts"
+import { emptyStatus, readWhole, statusAt, statusOf, unlinkFile } from "../sys/file.ts"
 
 const MAGIC = 0x4c4653554d303031n // "LFSUM001"
 const HEADER_SIZE = 56
@@ -52,12 +52,23 @@ export function saveSums(path: string, database: BackedFile, state: SavedSums): 
   replaceFile("checksums", path, bytes)
 }
 
+/** What the last clean stop has left. */
+export interface FoundSums extends SavedSums {
+  /** Whether the database file has the size and the time that it had then. */
+  readonly isCurrent: boolean
+}
+
 /** The saved sums, when they are those of the database file as it is. The file is gone afterwards. */
 export function takeSums(path: string, database: BackedFile): SavedSums | undefined {
-  const bytes = readWhole("checksums:read", path)
-  if (bytes === undefined) return undefined
+  const found = findSums(path, database.path)
   unlinkFile("checksums:unlink", path)
-  if (bytes.length < HEADER_SIZE || !database.open()) return undefined
+  return found?.isCurrent === true ? found : undefined
+}
+
+/** The saved sums, also of a database file that has changed since. To be removed before anything changes it. */
+export function findSums(path: string, databasePath: string): FoundSums | undefined {
+  const bytes = readWhole("checksums:read", path)
+  if (bytes === undefined || bytes.length < HEADER_SIZE) return undefined
   const view = new DataView(bytes.buffer)
   const commit = view.getUint32(28)
   const isWhole =
@@ -65,16 +76,18 @@ export function takeSums(path: string, database: BackedFile): SavedSums | undefi
     bytes.length === HEADER_SIZE + commit * 8 &&
     view.getBigUint64(CRC_OFFSET) === crcOf(bytes)
   if (!isWhole) return undefined
-  const status = emptyStatus()
-  statusOf("database:stat", database.fd, status)
-  if (BigInt(status.size) !== view.getBigUint64(32)) return undefined
-  if (status.modifiedMs !== view.getFloat64(40)) return undefined
   return {
     pos: { txid: view.getBigUint64(8), checksum: view.getBigUint64(16) },
     pageSize: view.getUint32(24),
     commit,
     sums: PageChecksums.from(bytes.subarray(HEADER_SIZE)),
+    isCurrent: isStatus(databasePath, view.getBigUint64(32), view.getFloat64(40)),
   }
+}
+
+function isStatus(path: string, size: bigint, modifiedMs: number): boolean {
+  const status = statusAt("database:stat", path)
+  return status !== undefined && BigInt(status.size) === size && status.modifiedMs === modifiedMs
 }
 
 function crcOf(bytes: Uint8Array): bigint {

@@ -26,28 +26,52 @@ export function copyFromWal(
   sums: PageChecksums,
   wanted: { readonly isWanted?: (sums: PageChecksums) => boolean; readonly pageSize: number },
 ): boolean {
+  const { isWanted, pageSize } = wanted
+  const frameCount = walFrameCount(path, sums, { isWanted: isWanted ?? (() => false), pageSize })
+  const count = isWanted === undefined ? frameCount.all : frameCount.wanted
+  if (count === 0) return false
+  copyFrames(path, database, count)
+  return true
+}
+
+/**
+ * How many frames of the WAL lead to the commit that is wanted, and to the last one; 0 when there is no such commit.
+ * `sums` are those of the file before, and after the commit that is wanted.
+ */
+export function walFrameCount(
+  path: string,
+  sums: PageChecksums,
+  wanted: { readonly isWanted: (sums: PageChecksums) => boolean; readonly pageSize: number },
+): { readonly wanted: number; readonly all: number } {
   using source = FileSource.open(path)
-  if (source === undefined) return false
+  if (source === undefined) return { wanted: 0, all: 0 }
   const reader = new WalReader(source)
-  if (reader.header?.pageSize !== wanted.pageSize) return false
-  let frameCount = 0
+  if (reader.header?.pageSize !== wanted.pageSize) return { wanted: 0, all: 0 }
+  let all = 0
   const pending = new Map<number, [hi: number, lo: number]>()
-  while ((frameCount === 0 || wanted.isWanted === undefined) && reader.next()) {
+  while (reader.next()) {
     writePageChecksum(sum, reader.pgno, reader.page)
     pending.set(reader.pgno, [sum[0] as number, sum[1] as number])
     if (reader.commit === 0) continue
     sums.resize(reader.commit)
     for (const [pgno, [hi, lo]] of pending) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
     pending.clear()
-    if (wanted.isWanted?.(sums) ?? true) frameCount = reader.frameCount
+    all = reader.frameCount
+    if (wanted.isWanted(sums)) return { wanted: all, all }
   }
-  if (frameCount === 0) return false
-  const again = new WalReader(source)
-  while (again.frameCount < frameCount && again.next()) {
-    writeBytesAt("database:write", database.fd, again.page, (again.pgno - 1) * wanted.pageSize)
+  return { wanted: 0, all }
+}
+
+/** Writes frames of the WAL into the database file, which is synced then. */
+export function copyFrames(path: string, database: BackedFile, count: number): void {
+  using source = FileSource.open(path)
+  if (source === undefined) return
+  const reader = new WalReader(source)
+  while (reader.frameCount < count && reader.next()) {
+    const { page } = reader
+    writeBytesAt("database:write", database.fd, page, (reader.pgno - 1) * page.length)
   }
   database.sync()
-  return true
 }
 
 /**

@@ -84,3 +84,11 @@ export function trustedPageCount(header: DatabaseHeader): number | undefined {
   const { pageCount, changeCounter, versionValidFor } = header
   return pageCount > 0 && changeCounter === versionValidFor ? pageCount : undefined
 }
+
+/**
+ * The pages of a database in a file of this size, bytes. The file may be longer than the database: a client may have
+ * it grow in large steps (SQLITE_FCNTL_CHUNK_SIZE).
+ */
+export function pageCountIn(header: DatabaseHeader, size: number): number {
+  return Math.min(trustedPageCount(header) ?? Infinity, Math.ceil(size / header.pageSize))
+}

@@ -3,9 +3,9 @@ import {
   type Fd,
   linkFile,
   O_CREAT,
+  O_EXCL,
   O_RDWR,
   openFile,
-  openIfExists,
   readAt,
   renameFile,
   reserveSpace,
@@ -15,39 +15,68 @@ import {
   unlinkFile,
   writeAt,
 } from "../sys/file.ts"
+import {
+  accessOf,
+  type FileAccess,
+  giveAccess,
+  openOwnFile,
+  openOwnIfExists,
+} from "../sys/file-access.ts"
 import type { Region } from "../sys/memory.ts"
 
 /**
  * A file of the data directory that stands behind a file of the mount.
  *
  * It is opened once, on first use, and kept open: what was opened before a removal goes on working after it.
- * `kind` names its system calls in fault tests ("wal:write").
+ * `kind` names its system calls in fault tests ("wal:write"). `access` is who may do what with the file when it is made
+ * without another word; else it is for nobody but the daemon.
  */
 export class BackedFile {
   readonly kind: string
   readonly path: string
+  readonly #access: FileAccess | undefined
   #fd: Fd | undefined
 
-  constructor(kind: string, path: string) {
+  constructor(kind: string, path: string, access?: FileAccess) {
     this.kind = kind
     this.path = path
+    this.#access = access
   }
 
   /** Opens the file, making it when it is not there. */
   create(): Fd {
-    this.#fd ??= openFile(`${this.kind}:open`, this.path, O_RDWR | O_CREAT)
-    return this.#fd
+    return this.open() ? this.fd : this.make()
+  }
+
+  /** Makes the file, which is not there. */
+  make(access = this.#access): Fd {
+    const op = `${this.kind}:open`
+    const fd = openFile(op, this.path, O_RDWR | O_CREAT | O_EXCL)
+    try {
+      if (access !== undefined) giveAccess(`${this.kind}:access`, fd, access)
+    } catch (error) {
+      closeFile(fd)
+      unlinkFile(op, this.path)
+      throw error
+    }
+    this.#fd = fd
+    return fd
   }
 
   /** False when there is no such file. */
   open(): boolean {
-    this.#fd ??= openIfExists(`${this.kind}:open`, this.path, O_RDWR)
+    this.#fd ??= openOwnIfExists(`${this.kind}:open`, this.path, O_RDWR)
     return this.#fd !== undefined
+  }
+
+  /** Who may do what with it; with what would be made, when there is no such file. Undefined: nobody but the daemon. */
+  get access(): FileAccess | undefined {
+    return this.open() ? accessOf(`${this.kind}:stat`, this.fd) : this.#access
   }
 
   /** The descriptor of the file, which the caller has opened or knows to exist. */
   get fd(): Fd {
-    this.#fd ??= openFile(`${this.kind}:open`, this.path, O_RDWR)
+    this.#fd ??= openOwnFile(`${this.kind}:open`, this.path, O_RDWR)
     return this.#fd
   }
 
@@ -88,14 +117,27 @@ export class BackedFile {
   }
 
   /**
-   * The file at `path`, of the same file system, takes the place of this one, which keeps the name `oldPath`: to
-   * give back the room of a large file takes long, and somebody else may do it.
+   * The file at `path`, of the same file system, takes the place of this one and its access. This one keeps the name
+   * `oldPath`: to give back the room of a large file takes long, and somebody else may do it.
    */
   replaceBy(path: string, oldPath: string): void {
+    this.giveAccessTo(path)
     if (this.open()) this.#keepAs(oldPath)
     renameFile(`${this.kind}:replace`, path, this.path)
     this.close()
     this.create()
+  }
+
+  /** Another file is to take the place of this one: clients have the same rights to it. */
+  giveAccessTo(path: string): void {
+    const { access, kind } = this
+    if (access === undefined) return
+    const fd = openOwnFile(`${kind}:open`, path, O_RDWR)
+    try {
+      giveAccess(`${kind}:access`, fd, access)
+    } finally {
+      closeFile(fd)
+    }
   }
 
   #keepAs(path: string): void {
@@ -109,7 +151,7 @@ export class BackedFile {
   /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */
   remove(): BackedFile {
     unlinkFile(`${this.kind}:unlink`, this.path)
-    const removed = new BackedFile(this.kind, this.path)
+    const removed = new BackedFile(this.kind, this.path, this.#access)
     removed.#fd = this.#fd
     this.#fd = undefined
     return removed

@@ -35,6 +35,7 @@ import { assert } from "../lib/assert.ts"
 import { Crc64 } from "../lib/crc64.ts"
 import type { Txid } from "../ltx/pos.ts"
 import {
+  closedOnError,
   closeFile,
   type Fd,
   O_CREAT,
@@ -45,6 +46,7 @@ import {
   syncFile,
   syncFileSystem,
   writeAt,
+  writeBytesAt,
 } from "../sys/file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { LtxFileWriter } from "./ltx-directory.ts"
@@ -127,8 +129,13 @@ export class CommitLog implements TransactionLog {
   constructor(options: CommitLogOptions) {
     this.#options = options
     this.#sequence = options.nextSequence
-    for (let index = 0; index < SEGMENT_COUNT; index++) {
-      this.#segments.push(openSegment(segmentPath(options.root, index)))
+    try {
+      for (let index = 0; index < SEGMENT_COUNT; index++) {
+        this.#segments.push(openSegment(segmentPath(options.root, index)))
+      }
+    } catch (error) {
+      this.close()
+      throw error
     }
   }
 
@@ -269,14 +276,17 @@ function makeFile({ record, path, start, size }: PendingFile, spares?: SpareFile
 /** Every byte of a segment is written once when it is made, so that later writes change no metadata. */
 function openSegment(path: string): Fd {
   const fd = openFile("log:open", path, O_RDWR | O_CREAT)
-  if (sizeOf("log:stat", fd) === SEGMENT_SIZE) return fd
-  const zeros = allocate(SEGMENT_SIZE / 8)
-  for (let offset = 0; offset < SEGMENT_SIZE; offset += zeros.bytes.length) {
-    writeAt("log:prepare", fd, zeros.address, zeros.bytes.length, offset)
-  }
-  syncFile("log:prepare-fsync", fd)
-  return fd
+  return closedOnError(fd, () => {
+    if (sizeOf("log:stat", fd) === SEGMENT_SIZE) return fd
+    for (let offset = 0; offset < SEGMENT_SIZE; offset += ZEROS_SIZE) {
+      writeBytesAt("log:prepare", fd, new Uint8Array(ZEROS_SIZE), offset)
+    }
+    syncFile("log:prepare-fsync", fd)
+    return fd
+  })
 }
+
+const ZEROS_SIZE = 65536
 
 export function roundUp(size: number): number {
   return Math.ceil(size / 8) * 8

@@ -1,20 +1,21 @@
 /**
  * What the fs thread counts, in memory that the main thread reads when it is asked for metrics.
  *
- * Only the fs thread writes, so an increment is a load and a store, without a lock; a reader may miss the last one.
+ * Only one thread writes a word, so an increment is a load and a store, without a lock; a reader may miss the last one.
  * Numbers are doubles: whole up to 2^53, and an aligned one is never seen half written.
  *
  *   0…63    requests of the kernel, by opcode
  *   64…95   histogram of the time that a transaction took to become durable
+ *   93…95   size of the JavaScript heap of the fs thread and of the peer thread, when it was last asked for, bytes
  *   96…     per database, by slot: COLUMNS
  */
 import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
-import type { Slot } from "./positions.ts"
+import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
 export const OPCODE_COUNT = 64
 const HISTOGRAM_START = OPCODE_COUNT
+const HEAP_START = 93
 const SLOT_START = 96
-const SLOT_COUNT_MAX = 16384
 
 /** What is counted of each database. */
 export const Column = {
@@ -29,6 +30,9 @@ export const Column = {
 const COLUMN_COUNT = 6
 
 export type Column = (typeof Column)[keyof typeof Column]
+
+/** Threads beside the main one, as their heaps are counted. */
+export const HeapOf = { fs: 0, peer: 1 } as const
 
 export class Counters {
   readonly memory: SharedArrayBuffer
@@ -48,12 +52,30 @@ export class Counters {
     this.commitTime = new Histogram(histogram)
   }
 
+  /** Of the thread that calls. */
+  measureHeap(thread: keyof typeof HeapOf): void {
+    this.#words[HEAP_START + HeapOf[thread]] = process.memoryUsage().heapUsed
+  }
+
+  heapSize(thread: keyof typeof HeapOf): number {
+    return this.#words[HEAP_START + HeapOf[thread]] as number
+  }
+
   add(slot: Slot, column: Column, count: number): void {
-    const at = SLOT_START + slot * COLUMN_COUNT + column
+    const at = startOf(slot) + column
     this.#words[at] = (this.#words[at] as number) + count
   }
 
   read(slot: Slot, column: Column): number {
-    return this.#words[SLOT_START + slot * COLUMN_COUNT + column] as number
+    return this.#words[startOf(slot) + column] as number
   }
+
+  /** The slot is another database's from here on. */
+  clear(slot: Slot): void {
+    this.#words.fill(0, startOf(slot), startOf(slot) + COLUMN_COUNT)
+  }
+}
+
+function startOf(slot: Slot): number {
+  return SLOT_START + slotIndex(slot) * COLUMN_COUNT
 }

@@ -14,9 +14,15 @@
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
+ *   <root>/import/body-<number>                        large bodies of requests (http/spool.ts)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/mounted                                     the device of the mount, while it may be in use
+ *   <root>/owners                                      SQLite's files have the owners that clients chose
  *   <root>/lock                                        held by the daemon that uses the directory
+ *
+ * What is made here is for the daemon alone: directories 0700, files 0600. SQLite's files have the owner and the mode
+ * that clients of the mount see and change, since they are kept with them; what keeps others from these files here,
+ * whatever their mode, are the directories that they lie in. A directory that was there before is left as it is.
  */
 import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
@@ -36,21 +42,34 @@ import {
   unlinkFile,
   writeBytesAt,
 } from "../sys/file.ts"
+import { type FileAccess, giveAccess } from "../sys/file-access.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import { BackedFile } from "./backed-file.ts"
 
 /** What a snapshot arrives as: the LTX file, and the database file that it makes. */
 export type NextFile = "ltx" | "database"
 
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
 
+const DATABASE_FILES: readonly DatabaseFile[] = ["database", "journal", "wal", "shm"]
+
 export class DataDir {
   readonly root: string
   readonly #databases: DatabaseFilter
+  readonly #access: FileAccess | undefined
 
-  /** Of databases that are not selected nothing is read or changed: they stay as they are. */
-  constructor(root: string, databases: DatabaseFilter = DatabaseFilter.all) {
+  /**
+   * Of databases that are not selected nothing is read or changed: they stay as they are. `access` is what files of
+   * databases have that no client makes.
+   */
+  constructor(
+    root: string,
+    databases: DatabaseFilter = DatabaseFilter.all,
+    access: FileAccess | undefined = undefined,
+  ) {
     this.root = root
     this.#databases = databases
+    this.#access = access
   }
 
   databaseDir(name: string): string {
@@ -59,6 +78,15 @@ export class DataDir {
 
   path(name: string, file: DatabaseFile): string {
     return join(this.root, "dbs", name, file)
+  }
+
+  file(name: string, file: DatabaseFile): BackedFile {
+    return new BackedFile(file, this.path(name, file), this.#access)
+  }
+
+  /** Whether there is any of SQLite's files. */
+  hasFiles(name: string): boolean {
+    return DATABASE_FILES.some((kind) => fileExists(`${kind}:look`, this.path(name, kind)))
   }
 
   ltxDir(name: string): string {
@@ -108,11 +136,43 @@ export class DataDir {
 
   /** Makes what is missing of the directories above. */
   create(): void {
-    makeParents(this.root)
+    const isNew = makeParents(this.root)
     const made = ["dbs", "side"].filter((name) => {
       return makeDirectory("data:mkdir", join(this.root, name))
     })
     if (made.length > 0) syncDirectory("data:sync-dir", this.root)
+    if (isNew || made.includes("dbs")) this.#markOwners()
+  }
+
+  /**
+   * SQLite's files of a version that kept neither owners nor modes, which were everybody's to use, get those of files
+   * that no client makes. Once: from then on they are the clients' business. Returns how many there are.
+   */
+  adoptFiles(): number {
+    if (fileExists("data:look", this.#ownersPath)) return 0
+    let count = 0
+    for (const name of this.databaseNames()) {
+      for (const kind of DATABASE_FILES) {
+        const file = this.file(name, kind)
+        try {
+          if (this.#access === undefined || !file.open()) continue
+          giveAccess(`${kind}:access`, file.fd, this.#access)
+          count += 1
+        } finally {
+          file.close()
+        }
+      }
+    }
+    this.#markOwners()
+    return count
+  }
+
+  #markOwners(): void {
+    closeFile(openFile("data:open", this.#ownersPath, O_RDWR | O_CREAT))
+  }
+
+  get #ownersPath(): string {
+    return join(this.root, "owners")
   }
 
   /**
@@ -145,6 +205,11 @@ export class DataDir {
 
   importSumsPath(file: number): string {
     return `${this.importPath(file)}.sums`
+  }
+
+  /** The body of a request, as long as that takes. */
+  spoolPath(number: number): string {
+    return `${join(this.root, "import", "body")}-${number}`
   }
 
   /** The database file that it has replaced. */
@@ -226,9 +291,11 @@ export class DataDir {
   }
 }
 
-function makeParents(path: string): void {
+/** The directory itself is for the daemon alone, those above it are like any other. True when it was not there. */
+function makeParents(path: string): boolean {
   const parts = path.split("/")
-  for (let count = 2; count <= parts.length; count++) {
-    makeDirectory("data:mkdir", parts.slice(0, count).join("/"))
+  for (let count = 2; count < parts.length; count++) {
+    makeDirectory("data:mkdir", parts.slice(0, count).join("/"), 0o777)
   }
+  return makeDirectory("data:mkdir", path)
 }

@@ -1,5 +1,6 @@
 import type { ByteSource } from "../lib/byte-source.ts"
-import { closeFile, type Fd, O_RDONLY, openIfExists, readBytesAt, sizeOf } from "../sys/file.ts"
+import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 
 /** A file that is only looked at. */
 export class FileSource implements ByteSource, Disposable {
@@ -7,16 +8,17 @@ export class FileSource implements ByteSource, Disposable {
   readonly size: number
   readonly #fd: Fd
 
-  private constructor(path: string, fd: Fd) {
+  private constructor(path: string, fd: Fd, size: number) {
     this.path = path
-    this.size = sizeOf("look:stat", fd)
+    this.size = size
     this.#fd = fd
   }
 
   /** Undefined when there is no such file. */
   static open(path: string): FileSource | undefined {
-    const fd = openIfExists("look:open", path, O_RDONLY)
-    return fd === undefined ? undefined : new FileSource(path, fd)
+    const fd = openOwnIfExists("look:open", path, O_RDONLY)
+    if (fd === undefined) return undefined
+    return closedOnError(fd, () => new FileSource(path, fd, sizeOf("look:stat", fd)))
   }
 
   readAt(offset: number, target: Uint8Array): number {

@@ -1,8 +1,12 @@
 /**
  * The position of every database, in memory that all threads share: any thread reads it without asking.
  *
- * A slot belongs to one database for the life of the process. It is written by one thread at a time (the fs
- * thread on a primary, the peer thread on a replica) and read by all, guarded by a sequence number:
+ * A slot belongs to one database until that is gone for good. Then it is free for another, under another number: a
+ * `Slot` is where the slot lies and how often it was taken and freed, so who still has the number of an earlier
+ * database reads that there is nothing, never what belongs to the next one.
+ *
+ * It is written by one thread at a time (the fs thread on a primary, the peer thread on a replica) and read by all,
+ * guarded by a sequence number:
  *
  *   0 sequence    odd while the slot is being written
  *   1,2 txid      low, high half
@@ -12,20 +16,29 @@
  *   8 commit      pages after the last transaction, 0 when the database is dropped or new
  *   9,10 stored   the last TXID whose LTX file is there for others to read, low, high half
  *   11,12         checksum after it
- *   13 name size  bytes
- *   14… name      UTF-8, up to 255 bytes
+ *   13 life       grows when the slot is taken and when it is freed: odd while it is taken
+ *   14 name size  bytes
+ *   15… name      UTF-8, up to 255 bytes; written while the slot is free
  *
- * Word 0 of the memory is the count of slots in use, word 1 a counter of changes to wait on.
+ * Word 0 of the memory is the count of slots that were ever in use, word 1 a counter of changes to wait on, word 2
+ * a counter of slots taken and freed.
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
-import type { Pos } from "../ltx/pos.ts"
+import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 
 const HEADER_WORDS = 16
 const SLOT_WORDS = 80
-const SLOT_COUNT_MAX = 16384
-const NAME_SIZE_WORD = 13
-const NAME_WORD = 14
+const COUNT_WORD = 0
+const CHANGE_WORD = 1
+const TAKEN_WORD = 2
+const INDEX_BITS = 14
+export const SLOT_COUNT_MAX = 2 ** INDEX_BITS
+const LIFE_COUNT = 2 ** (32 - INDEX_BITS)
+const STATE_WORDS = 12 // after the sequence
+const LIFE_WORD = 13
+const NAME_SIZE_WORD = 14
+const NAME_WORD = 15
 const NAME_SIZE_MAX = (SLOT_WORDS - NAME_WORD) * 4
 
 export interface DatabaseState {
@@ -40,14 +53,25 @@ export interface SharedState extends DatabaseState {
   readonly stored: Pos
 }
 
+/** An unsigned number of 32 bits. */
 export type Slot = number
+
+/** Where the slot lies: that of another database, perhaps, once this one is free. */
+export function slotIndex(slot: Slot): number {
+  return slot % SLOT_COUNT_MAX
+}
 
 export class Positions {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
+  /** What this thread has seen of the slots that are taken. */
   readonly #slots = new Map<string, Slot>()
-  readonly #names: string[] = []
+  readonly #names: string[] = [] // by index, as is the next one
+  readonly #lives = new Int32Array(SLOT_COUNT_MAX)
+  #seenTaken = 0
+  /** What this thread has freed, and another may have taken since. */
+  readonly #freed: number[] = []
 
   static create(): Positions {
     return new Positions(new SharedArrayBuffer((HEADER_WORDS + SLOT_WORDS * SLOT_COUNT_MAX) * 4))
@@ -61,40 +85,64 @@ export class Positions {
 
   /** The slot of a database, or undefined when no thread has added one. */
   find(name: string): Slot | undefined {
-    return this.#slots.get(name) ?? (this.#refresh() ? this.#slots.get(name) : undefined)
+    this.#refresh()
+    return this.#slots.get(name)
   }
 
   /** The slot of a database, made when there is none. Only the thread that writes positions adds. */
   add(name: string): Slot {
     const found = this.find(name)
     if (found !== undefined) return found
-    const slot = Atomics.load(this.#words, 0)
-    if (slot === SLOT_COUNT_MAX) {
-      throw new LitefsError("no-space", `Cannot add database "${name}": there are ${slot} already`)
+    const index = this.#freeIndex()
+    if (index === undefined) {
+      const count = this.#slots.size
+      throw new LitefsError("no-space", `Cannot add database "${name}": there are ${count} already`)
     }
     const encoded = new TextEncoder().encode(name)
     assert(encoded.length <= NAME_SIZE_MAX, "the name was validated")
-    const at = HEADER_WORDS + slot * SLOT_WORDS
+    const words = this.#words
+    const at = wordOf(index)
     this.#bytes.set(encoded, (at + NAME_WORD) * 4)
-    this.#words[at + NAME_SIZE_WORD] = encoded.length
-    Atomics.store(this.#words, 0, slot + 1) // publishes the slot
-    return must(this.find(name))
+    words[at + NAME_SIZE_WORD] = encoded.length
+    if (index >= Atomics.load(words, COUNT_WORD)) Atomics.store(words, COUNT_WORD, index + 1)
+    Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD))) // publishes it
+    this.#changed(index)
+    return must(this.#slots.get(name))
   }
 
-  name(slot: Slot): string {
-    if (slot >= this.#names.length) this.#refresh()
-    return must(this.#names[slot])
+  /** The database is gone for good. Only the thread that writes positions frees. */
+  free(slot: Slot): void {
+    if (!this.#isTaken(slot)) return
+    const words = this.#words
+    const at = wordOf(slotIndex(slot))
+    Atomics.add(words, at, 1)
+    Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD)))
+    words.fill(0, at + 1, at + 1 + STATE_WORDS)
+    Atomics.add(words, at, 1)
+    this.#refresh()
+    this.#changed(slotIndex(slot))
+    this.#freed.push(slotIndex(slot))
+    Atomics.add(words, CHANGE_WORD, 1)
+  }
+
+  /** All that are taken. */
+  entries(): Iterable<readonly [name: string, slot: Slot]> {
+    this.#refresh()
+    return this.#slots
   }
 
   get count(): number {
-    return Atomics.load(this.#words, 0)
+    this.#refresh()
+    return this.#slots.size
   }
 
+  /** Zeros when the slot is free, or somebody else's. */
   read(slot: Slot): SharedState {
-    const at = HEADER_WORDS + slot * SLOT_WORDS
+    const at = wordOf(slotIndex(slot))
     const words = this.#words
     for (;;) {
       const before = Atomics.load(words, at)
+      if (!this.#isTaken(slot)) return NOTHING
       const state = {
         pos: { txid: u64(words, at + 1), checksum: u64(words, at + 3) },
         timestampMs: Number(u64(words, at + 5)),
@@ -108,7 +156,8 @@ export class Positions {
 
   /** `stored` is given when the LTX file of the last transaction is there already. */
   write(slot: Slot, state: DatabaseState, stored: Pos | undefined): void {
-    const at = HEADER_WORDS + slot * SLOT_WORDS
+    if (!this.#isTaken(slot)) return
+    const at = wordOf(slotIndex(slot))
     const words = this.#words
     Atomics.add(words, at, 1)
     putPos(words, at + 1, state.pos)
@@ -117,39 +166,115 @@ export class Positions {
     words[at + 8] = state.commit
     if (stored !== undefined) putPos(words, at + 9, stored)
     Atomics.add(words, at, 1)
-    Atomics.add(words, 1, 1)
+    Atomics.add(words, CHANGE_WORD, 1)
   }
 
   /** The LTX file of the last transaction is there. */
   markStored(slot: Slot): void {
+    if (!this.#isTaken(slot)) return
     const { pos } = this.read(slot)
-    const at = HEADER_WORDS + slot * SLOT_WORDS
+    const at = wordOf(slotIndex(slot))
     Atomics.add(this.#words, at, 1)
     putPos(this.#words, at + 9, pos)
     Atomics.add(this.#words, at, 1)
-    Atomics.add(this.#words, 1, 1)
+    Atomics.add(this.#words, CHANGE_WORD, 1)
   }
 
   /** Grows with every write() of any thread: unchanged means that no position has changed. */
   get changeCount(): number {
-    return Atomics.load(this.#words, 1)
+    return Atomics.load(this.#words, CHANGE_WORD)
   }
 
-  /** True when slots were found that this thread had not seen. */
-  #refresh(): boolean {
-    const count = this.count
-    const known = this.#names.length
-    for (let slot = known; slot < count; slot++) {
-      const at = HEADER_WORDS + slot * SLOT_WORDS
-      const start = (at + NAME_WORD) * 4
-      // TextDecoder does not take shared memory, so the bytes are copied.
-      const encoded = this.#bytes.slice(start, start + (this.#words[at + NAME_SIZE_WORD] as number))
-      const name = new TextDecoder().decode(encoded)
-      this.#names.push(name)
-      this.#slots.set(name, slot)
-    }
-    return count > known
+  #isTaken(slot: Slot): boolean {
+    return Atomics.load(this.#words, wordOf(slotIndex(slot)) + LIFE_WORD) === lifeOf(slot)
   }
+
+  /** One that lies free, else one that was never in use. */
+  #freeIndex(): number | undefined {
+    const count = Atomics.load(this.#words, COUNT_WORD)
+    for (let index = this.#freed.pop(); index !== undefined; index = this.#freed.pop()) {
+      if (!isLifeTaken(this.#lifeAt(index))) return index
+    }
+    if (this.#slots.size === count) return count < SLOT_COUNT_MAX ? count : undefined
+    for (let index = 0; index < count; index++) {
+      if (!isLifeTaken(this.#lifeAt(index))) return index
+    }
+    return undefined
+  }
+
+  /** This thread has taken or freed the slot, and has seen what others did before. */
+  #changed(index: number): void {
+    this.#look(index)
+    this.#seenTaken = (Atomics.add(this.#words, TAKEN_WORD, 1) + 1) | 0
+  }
+
+  /** Looks at slots that another thread has taken or freed since this one last looked. */
+  #refresh(): void {
+    const taken = Atomics.load(this.#words, TAKEN_WORD)
+    if (taken === this.#seenTaken) return
+    const count = Atomics.load(this.#words, COUNT_WORD)
+    for (let index = 0; index < count; index++) {
+      if (this.#lives[index] !== this.#lifeAt(index)) this.#look(index)
+    }
+    this.#seenTaken = taken
+  }
+
+  #look(index: number): void {
+    let life = this.#lifeAt(index)
+    let name = ""
+    while (isLifeTaken(life)) {
+      name = this.#nameAt(wordOf(index))
+      const after = this.#lifeAt(index)
+      if (after === life) break
+      life = after
+    }
+    const before = this.#names[index]
+    const slotBefore = slotOf(index, this.#lives[index] as number)
+    // The name may have another slot by now.
+    if (before !== undefined && this.#slots.get(before) === slotBefore) this.#slots.delete(before)
+    this.#names[index] = name
+    this.#lives[index] = life
+    if (isLifeTaken(life)) this.#slots.set(name, slotOf(index, life))
+  }
+
+  #lifeAt(index: number): number {
+    return Atomics.load(this.#words, wordOf(index) + LIFE_WORD)
+  }
+
+  #nameAt(at: number): string {
+    const start = (at + NAME_WORD) * 4
+    // TextDecoder does not take shared memory, so the bytes are copied.
+    const encoded = this.#bytes.slice(start, start + (this.#words[at + NAME_SIZE_WORD] as number))
+    return new TextDecoder().decode(encoded)
+  }
+}
+
+const NOTHING: SharedState = {
+  pos: ZERO_POS,
+  timestampMs: 0,
+  pageSize: 0,
+  commit: 0,
+  stored: ZERO_POS,
+}
+
+function wordOf(index: number): number {
+  return HEADER_WORDS + index * SLOT_WORDS
+}
+
+function slotOf(index: number, life: number): Slot {
+  return life * SLOT_COUNT_MAX + index
+}
+
+function lifeOf(slot: Slot): number {
+  return Math.floor(slot / SLOT_COUNT_MAX)
+}
+
+function nextLife(life: number): number {
+  return (life + 1) % LIFE_COUNT
+}
+
+function isLifeTaken(life: number): boolean {
+  return life % 2 === 1
 }
 
 function must<T>(value: T | undefined): T {

@@ -1,10 +1,17 @@
-/** Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files. */
+/**
+ * Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files, and
+ * which thread can open no more files.
+ */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
 const PEER_THREAD_ID = 0
 const CHANGED = 1
 const FULL_SEGMENTS = 2 // one word each
 const SPARE_FILES = 4
+const SHORT = 8 // one word for each thread
+
+/** Threads that open files of databases. */
+const THREADS = { fs: 0, peer: 1 } as const
 
 export class SharedFlags {
   readonly memory: SharedArrayBuffer
@@ -40,6 +47,15 @@ export class SharedFlags {
 
   setSegmentFree(segment: number, isFree: boolean): void {
     Atomics.store(this.#words, FULL_SEGMENTS + segment, isFree ? 0 : 1)
+  }
+
+  /** Whether a thread can open no more files. */
+  get isShort(): boolean {
+    return Object.values(THREADS).some((thread) => Atomics.load(this.#words, SHORT + thread) !== 0)
+  }
+
+  setShort(thread: keyof typeof THREADS, isShort: boolean): void {
+    Atomics.store(this.#words, SHORT + THREADS[thread], isShort ? 1 : 0)
   }
 
   /** For SpareFiles. */

@@ -97,7 +97,7 @@ export class SharedLag {
     const syncedMs = this.#syncedMs
     if (Atomics.load(this.#words, ARRIVING) === 1n) return syncedMs
     let earliestMs = Number.POSITIVE_INFINITY
-    for (let slot = 0; slot < positions.count; slot++) {
+    for (const [, slot] of positions.entries()) {
       earliestMs = Math.min(earliestMs, positions.read(slot).timestampMs)
       if (earliestMs <= syncedMs) return syncedMs
     }

@@ -14,7 +14,7 @@ export class AsyncFile {
 
   /** Makes a file where there is none. */
   static async create(kind: string, path: string): Promise<AsyncFile> {
-    const handle = await call(`${kind}:open`, `open "${path}"`, () => open(path, "wx"))
+    const handle = await call(`${kind}:open`, `open "${path}"`, () => open(path, "wx", 0o600))
     trace?.append({ type: "create", path, inode: trace.inodeOf(handle.fd) })
     return new AsyncFile(kind, handle)
   }

@@ -5,11 +5,13 @@ export const Errno = {
   ESRCH: 3,
   EINTR: 4,
   EIO: 5,
+  ENXIO: 6,
   EBADF: 9,
   ECHILD: 10,
   EAGAIN: 11,
   ENOMEM: 12,
   EACCES: 13,
+  EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,
   EXDEV: 18,
@@ -17,9 +19,13 @@ export const Errno = {
   ENOTDIR: 20,
   EISDIR: 21,
   EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
   ENOTTY: 25,
+  ETXTBSY: 26,
   EFBIG: 27,
   ENOSPC: 28,
+  ESPIPE: 29,
   EROFS: 30,
   EMLINK: 31,
   EPIPE: 32,
@@ -29,35 +35,76 @@ export const Errno = {
   ENOLCK: 37,
   ENOSYS: 38,
   ENOTEMPTY: 39,
+  ELOOP: 40,
   EPROTO: 71,
+  EOVERFLOW: 75,
   EILSEQ: 84,
+  EUSERS: 87,
   EOPNOTSUPP: 95,
   ECONNABORTED: 103,
+  ECONNRESET: 104,
+  ENOBUFS: 105,
   ENOTCONN: 107,
+  ETIMEDOUT: 110,
+  ESTALE: 116,
   EDQUOT: 122,
 } as const
 
-const TEXT: Record<number, string> = {
-  [Errno.EPERM]: "operation not permitted",
-  [Errno.ENOENT]: "no such file or directory",
-  [Errno.EIO]: "input/output error",
-  [Errno.EACCES]: "permission denied",
-  [Errno.EBUSY]: "device or resource busy",
-  [Errno.EEXIST]: "file exists",
-  [Errno.ENODEV]: "no such device",
-  [Errno.ENOTDIR]: "not a directory",
-  [Errno.EISDIR]: "is a directory",
-  [Errno.EINVAL]: "invalid argument",
-  [Errno.ENOSPC]: "no space left on device",
-  [Errno.EROFS]: "read-only file system",
-  [Errno.ENOLCK]: "no locks available",
-  [Errno.ENAMETOOLONG]: "file name too long",
-  [Errno.ENOTEMPTY]: "directory not empty",
-  [Errno.ENOTCONN]: "transport endpoint is not connected",
-  [Errno.EDQUOT]: "disk quota exceeded",
+/** As strerror(3) has them, in lower case. */
+const TEXT: Record<keyof typeof Errno, string> = {
+  EPERM: "operation not permitted",
+  ENOENT: "no such file or directory",
+  ESRCH: "no such process",
+  EINTR: "interrupted system call",
+  EIO: "input/output error",
+  ENXIO: "no such device or address",
+  EBADF: "bad file descriptor",
+  ECHILD: "no child processes",
+  EAGAIN: "resource temporarily unavailable",
+  ENOMEM: "cannot allocate memory",
+  EACCES: "permission denied",
+  EFAULT: "bad address",
+  EBUSY: "device or resource busy",
+  EEXIST: "file exists",
+  EXDEV: "invalid cross-device link",
+  ENODEV: "no such device",
+  ENOTDIR: "not a directory",
+  EISDIR: "is a directory",
+  EINVAL: "invalid argument",
+  ENFILE: "too many open files in system",
+  EMFILE: "too many open files",
+  ENOTTY: "inappropriate ioctl for device",
+  ETXTBSY: "text file busy",
+  EFBIG: "file too large",
+  ENOSPC: "no space left on device",
+  ESPIPE: "illegal seek",
+  EROFS: "read-only file system",
+  EMLINK: "too many links",
+  EPIPE: "broken pipe",
+  ERANGE: "numerical result out of range",
+  EDEADLK: "resource deadlock avoided",
+  ENAMETOOLONG: "file name too long",
+  ENOLCK: "no locks available",
+  ENOSYS: "function not implemented",
+  ENOTEMPTY: "directory not empty",
+  ELOOP: "too many levels of symbolic links",
+  EPROTO: "protocol error",
+  EOVERFLOW: "value too large for defined data type",
+  EILSEQ: "invalid or incomplete multibyte or wide character",
+  EUSERS: "too many users",
+  EOPNOTSUPP: "operation not supported",
+  ECONNABORTED: "software caused connection abort",
+  ECONNRESET: "connection reset by peer",
+  ENOBUFS: "no buffer space available",
+  ENOTCONN: "transport endpoint is not connected",
+  ETIMEDOUT: "connection timed out",
+  ESTALE: "stale file handle",
+  EDQUOT: "disk quota exceeded",
 }
 
-const NAMES = new Map(Object.entries(Errno).map(([name, value]) => [value as number, name]))
+const NAMES = new Map(
+  Object.entries(Errno).map(([name, value]) => [value as number, name as keyof typeof Errno]),
+)
 
 /** "ENOSPC" for 28; "errno 200" for a number we have no name for. */
 export function errnoName(errno: number): string {
@@ -77,7 +124,9 @@ export class SysError extends Error {
   readonly op: string
 
   constructor(errno: number, op: string, doing: string) {
-    super(`Cannot ${doing}: ${TEXT[errno] ?? "system error"} (${errnoName(errno)})`)
+    const name = NAMES.get(errno)
+    const text = name === undefined ? "system error" : TEXT[name]
+    super(`Cannot ${doing}: ${text} (${errnoName(errno)})`)
     this.errno = errno
     this.op = op
   }

@@ -1,9 +1,10 @@
 /**
  * Faults on demand: every system call of the daemon that touches data has a name, and a test can make the
- * n-th call of a name fail with an errno, or stop the process there.
+ * n-th call of a name fail with an errno, or stop the process or the thread there.
  *
  *   LITEFS_FAULTS="log:fsync#3=ENOSPC,wal:write#10=kill"   fails the third, stops at the tenth
  *   LITEFS_FAULTS="ltx:*#2-5=EIO,*#100+=ENOSPC"            from the second to the fifth; from the hundredth on
+ *   LITEFS_FAULTS="2/ltx:open#1=end"                        the thread ends there, and the process goes on
  *   LITEFS_FAULTS_FILE=PATH                                 as above, but the file may be replaced at any time:
  *                                                           counting starts anew, an empty one lifts all faults
  *   LITEFS_FAULTS_COUNT=PATH                                appends the name of each call: a line, a call
@@ -21,7 +22,7 @@ interface Fault {
   readonly op: RegExp
   readonly first: number
   readonly last: number
-  readonly action: "kill" | number // an errno
+  readonly action: "kill" | "end" | number // an errno
   count: number
 }
 
@@ -56,10 +57,12 @@ export class Faults implements FaultCheck {
       if (!fault.op.test(op) && !fault.op.test(name)) continue
       fault.count += 1
       if (fault.count < fault.first || fault.count > fault.last) continue
-      if (action === 0 || fault.action === "kill") action = fault.action
+      if (action === 0 || typeof fault.action === "string") action = fault.action
     }
     if (countFile !== undefined) appendFileSync(countFile, `${name}${action === 0 ? "" : "!"}\n`)
-    if (action !== "kill") return action
+    if (typeof action === "number") return action
+    // In a Worker exit() ends the thread alone, without a `catch` or a `finally` on the way.
+    if (action === "end") process.exit(1)
     process.kill(process.pid, "SIGKILL")
     return 0
   }
@@ -84,9 +87,9 @@ function parseFaults(text: string): Fault[] {
 function parseFault(text: string): Fault {
   const match = /^([\w/:*-]+)#(\d+)(\+|-(\d+))?=(\w+)$/.exec(text)
   const [, op = "", first, range, last, name] = match ?? []
-  const action = name === "kill" ? name : Errno[name as keyof typeof Errno]
+  const action = name === "kill" || name === "end" ? name : Errno[name as keyof typeof Errno]
   if (action === undefined) {
-    const form = "must be OP#N=ERRNO or OP#N=kill, with N, N-M or N+"
+    const form = "must be OP#N=ERRNO, OP#N=kill or OP#N=end, with N, N-M or N+"
     throw new SyntaxError(`Cannot parse LITEFS_FAULTS: "${text}", ${form}`)
   }
   return {

@@ -8,9 +8,11 @@ import { faults } from "./faults.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
+import { makeRoom, refillSpares } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
 export const O_RDONLY = 0
+export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_CREAT = 0o100
 export const O_EXCL = 0o200
@@ -20,7 +22,15 @@ const O_CLOEXEC = 0o2000000
 
 export type Fd = number
 
-export function openFile(op: string, path: string, flags: number, mode = 0o666): Fd {
+/** What the calling thread has opened: each has its own copy of this module. */
+const opened = new Set<Fd>()
+
+export function isOwnFile(fd: Fd): boolean {
+  return opened.has(fd)
+}
+
+/** Files that are made are for nobody else, unless `mode` says so; the umask applies. */
+export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
   const isNew = (flags & O_CREAT) !== 0 && trace?.exists(path) === false
@@ -28,10 +38,12 @@ export function openFile(op: string, path: string, flags: number, mode = 0o666):
     const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
     const error = fd < 0 ? errno() : 0
     if (error === 0) {
+      opened.add(fd)
       if (trace !== undefined) traceOpen(fd, path, flags, isNew)
       return fd
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `open "${path}"`)
+    if (error === Errno.EINTR || makeRoom(op, error)) continue
+    throw new SysError(error, op, `open "${path}"`)
   }
 }
 
@@ -52,7 +64,19 @@ export function openIfExists(op: string, path: string, flags: number): Fd | unde
 }
 
 export function closeFile(fd: Fd): void {
+  opened.delete(fd)
   if (fd >= 0) libc.close(fd)
+  refillSpares()
+}
+
+/** What is made of a file that was opened just now. When that fails nobody has the file, and it is closed. */
+export function closedOnError<T>(fd: Fd, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    closeFile(fd)
+    throw error
+  }
 }
 
 /** Reads up to `size` bytes at `offset` to `address`; fewer only at the end of the file. */
@@ -199,11 +223,11 @@ export function linkFile(op: string, from: string, to: string): void {
   trace?.append({ type: "link", path: from, to })
 }
 
-/** False when it was there already. */
-export function makeDirectory(op: string, path: string): boolean {
+/** False when it was there already. As files, it is for nobody else. */
+export function makeDirectory(op: string, path: string, mode = 0o700): boolean {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `make directory "${path}"`)
-  const error = libc.mkdir(pathAddress(path), 0o777) < 0 ? errno() : 0
+  const error = libc.mkdir(pathAddress(path), mode) < 0 ? errno() : 0
   if (error !== 0 && error !== Errno.EEXIST) {
     throw new SysError(error, op, `make directory "${path}"`)
   }
@@ -265,7 +289,9 @@ export interface FileStatus {
   size: number
   blocks: number // of 512 bytes
   blockSize: number
-  mode: number
+  uid: number
+  gid: number
+  mode: number // type and permissions
   accessedMs: number
   modifiedMs: number
   changedMs: number
@@ -277,7 +303,7 @@ const statxBuffer = allocate(4096)
 const statxWords = new Uint32Array(statxBuffer.bytes.buffer, statxBuffer.bytes.byteOffset, 64)
 const emptyPath = statxBuffer.address + 4095 // a NUL
 
-/** Fills `into`. statx layout: blksize@4 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
+/** Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
 export function statusOf(op: string, fd: Fd, into: FileStatus): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, "read the status of a file")
@@ -286,6 +312,8 @@ export function statusOf(op: string, fd: Fd, into: FileStatus): void {
   const error = failed ? errno() : 0
   if (error !== 0) throw new SysError(error, op, "read the status of a file")
   into.blockSize = word(1)
+  into.uid = word(5)
+  into.gid = word(6)
   into.mode = word(7) & 0xffff
   into.inode = word(8) + word(9) * 4294967296
   into.size = word(10) + word(11) * 4294967296
@@ -301,6 +329,8 @@ export function emptyStatus(): FileStatus {
     size: 0,
     blocks: 0,
     blockSize: 4096,
+    uid: 0,
+    gid: 0,
     mode: 0,
     accessedMs: 0,
     modifiedMs: 0,

@@ -27,6 +27,9 @@ const { symbols } = dlopen(LIBC, {
     returns: "i32",
   },
   ftruncate: { args: ["i32", FFIType.i64_fast], returns: "i32" },
+  chmod: { args: ["ptr", "u32"], returns: "i32" },
+  fchmod: { args: ["i32", "u32"], returns: "i32" },
+  fchown: { args: ["i32", "u32", "u32"], returns: "i32" },
   unlink: { args: ["ptr"], returns: "i32" },
   rename: { args: ["ptr", "ptr"], returns: "i32" },
   link: { args: ["ptr", "ptr"], returns: "i32" },
@@ -51,6 +54,7 @@ const { symbols } = dlopen(LIBC, {
   getgid: { args: [], returns: "u32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
+  dup2: { args: ["i32", "i32"], returns: "i32" },
   posix_fadvise: {
     args: ["i32", FFIType.i64_fast, FFIType.i64_fast, "i32"],
     returns: "i32",
@@ -110,6 +114,9 @@ interface Libc {
   syncfs(fd: number): number
   fallocate(fd: number, mode: number, offset: number, size: number): number
   ftruncate(fd: number, size: number): number
+  chmod(path: number, mode: number): number
+  fchmod(fd: number, mode: number): number
+  fchown(fd: number, uid: number, gid: number): number
   unlink(path: number): number
   rename(from: number, to: number): number
   link(from: number, to: number): number
@@ -141,6 +148,7 @@ interface Libc {
   getgid(): number
   ioctl(fd: number, request: number, argument: number): number
   unshare(flags: number): number
+  dup2(fd: number, to: number): number
   waitid(kind: number, id: number, into: number, options: number): number
   statx(dirFd: number, path: number, flags: number, mask: number, into: number): number
   gettid(): number

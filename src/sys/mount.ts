@@ -8,7 +8,18 @@ import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
-import { closeFile, type Fd, fileSystemStatus, O_PATH, O_RDWR, openFile } from "./file.ts"
+import {
+  closeFile,
+  type Fd,
+  fileSystemStatus,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  openFile,
+  writeBytesAt,
+} from "./file.ts"
+import { accessAt, type FileAccess } from "./file-access.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"
@@ -21,15 +32,44 @@ const MS_NOSUID_NODEV = 2 | 4
 const MNT_FORCE = 1
 const MNT_DETACH = 2
 
+export interface Mount {
+  /** Of /dev/fuse. */
+  readonly device: Fd
+  /** The directory below. */
+  readonly directory: Fd
+}
+
 /**
- * Mounts on the directory. Requests queue up in the kernel until the descriptor is read.
+ * Mounts on the directory. Requests queue up in the kernel until the device is read. The kernel checks who may do what
+ * by what it is told of owners and modes. Without `allowOther` nobody but this user may look, not even root.
  *
  * A dead mount that is there stays until the last moment, since a program that lives would otherwise write into
  * the bare directory below. (A mount on top of it would be its child, and go with it.)
  */
-export function mountFuse(directory: string): Fd {
-  if (userId() !== 0) return mountByHelper(directory)
-  return mountAsRoot(directory, hasMount(directory))
+export function mountFuse(path: string, allowOther: boolean): Mount {
+  const options = `default_permissions${allowOther ? ",allow_other" : ""}`
+  if (userId() === 0) return mountAsRoot(path, options)
+  const directory = openFile("fuse:open", path, O_RDONLY)
+  try {
+    return { device: mountByHelper(path, options), directory }
+  } catch (error) {
+    closeFile(directory)
+    throw error
+  }
+}
+
+/**
+ * Who owns the directory on which is to be mounted. Of one with a dead mount that is what the kernel remembers of it;
+ * when that is nothing, the dead mount goes.
+ */
+export function accessOfDirectory(path: string): FileAccess | undefined {
+  try {
+    return accessAt("fuse:stat", path)
+  } catch (error) {
+    if (!(error instanceof SysError && error.errno === Errno.ENOTCONN)) throw error
+    libc.umount2(pathAddress(path), MNT_DETACH)
+    return accessAt("fuse:stat", path)
+  }
 }
 
 /** The devices of mounts of LiteFS there, "major:minor". */
@@ -42,9 +82,26 @@ export function hasMount(directory: string): boolean {
   return mountsAt(directory).at(-1)?.type === TYPE
 }
 
-function mountAsRoot(directory: string, isDead: boolean): Fd {
-  const fd = openDevice()
-  const options = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`
+function mountAsRoot(path: string, more: string): Mount {
+  const device = openDevice()
+  try {
+    if (hasMount(path)) libc.umount2(pathAddress(path), MNT_DETACH)
+    const directory = openFile("fuse:open", path, O_RDONLY)
+    try {
+      mountDevice(device, path, more)
+    } catch (error) {
+      closeFile(directory)
+      throw error
+    }
+    return { device, directory }
+  } catch (error) {
+    closeFile(device)
+    throw error
+  }
+}
+
+function mountDevice(device: Fd, path: string, more: string): void {
+  const options = `fd=${device},rootmode=40000,user_id=0,group_id=0,${more}`
   const strings = allocate(8192)
   const encoder = new TextEncoder()
   const put = (text: string, at: number) => {
@@ -52,15 +109,12 @@ function mountAsRoot(directory: string, isDead: boolean): Fd {
     return strings.address + at
   }
   const [source, type, data] = [put(SOURCE, 0), put(TYPE, 64), put(options, 128)]
-  const target = pathAddress(directory)
-  if (isDead) libc.umount2(target, MNT_DETACH)
-  const failed = libc.mount(source, target, type, MS_NOSUID_NODEV, data) < 0
+  const failed = libc.mount(source, pathAddress(path), type, MS_NOSUID_NODEV, data) < 0
   const error = failed ? errno() : 0
-  if (error === 0) return fd
-  closeFile(fd)
+  if (error === 0) return
   throw new LitefsError(
     "unavailable",
-    `Cannot mount on "${directory}": mount(2) says ${errnoName(error)}${mountHint(error)}`,
+    `Cannot mount on "${path}": mount(2) says ${errnoName(error)}${mountHint(error)}`,
   )
 }
 
@@ -105,7 +159,7 @@ function openDevice(): Fd {
 }
 
 /** msghdr (x86-64, arm64): iov@16 iovlen@24 control@32 controllen@40. cmsghdr: len@0 level@8 type@12 data@16. */
-function mountByHelper(directory: string): Fd {
+function mountByHelper(directory: string, more: string): Fd {
   const memory = allocate(4096)
   const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 4096)
   const AF_UNIX = 1
@@ -115,7 +169,7 @@ function mountByHelper(directory: string): Fd {
   }
   const [ours, theirs] = [view.getInt32(0, true), view.getInt32(4, true)]
   try {
-    const options = `rw,nosuid,nodev,fsname=${SOURCE},subtype=litefs`
+    const options = `rw,nosuid,nodev,fsname=${SOURCE},subtype=litefs,${more}`
     const child = spawnSync("fusermount3", ["-o", options, "--", directory], {
       env: { ...process.env, _FUSE_COMMFD: "3" },
       stdio: ["ignore", "ignore", "pipe", theirs],
@@ -246,6 +300,37 @@ function abortConnection(directory: string): void {
   const fd = openFile("fuse:open", directory, O_PATH)
   libc.umount2(pathAddress(directory), MNT_FORCE)
   closeFile(fd)
+}
+
+/**
+ * Everybody who waits for an answer of the mount, or asks from here on, gets an error. `device` is that of its entry,
+ * since the directory may have another mount by now; `descriptors` are those of /dev/fuse that this thread knows of.
+ * They go on as numbers, since other threads may use them. Does not throw: there are three ways, one of which works.
+ */
+export function abortMount(directory: string, device: string, descriptors: readonly Fd[]): void {
+  attempt(() => {
+    const number = device.slice(device.indexOf(":") + 1)
+    const fd = openFile("fuse:abort", `/sys/fs/fuse/connections/${number}/abort`, O_WRONLY)
+    writeBytesAt("fuse:abort", fd, new Uint8Array([0x31]), 0)
+    closeFile(fd)
+  })
+  attempt(() => {
+    if (userId() === 0 && mountsAt(directory).at(-1)?.device === device) abortConnection(directory)
+  })
+  attempt(() => {
+    // The kernel aborts it when the last descriptor is gone; that of the fs thread goes with the thread.
+    const nothing = openFile("fuse:abort", "/dev/null", O_RDWR)
+    for (const fd of descriptors) libc.dup2(nothing, fd)
+    closeFile(nothing)
+  })
+}
+
+function attempt(way: () => void): void {
+  try {
+    way()
+  } catch {
+    // Another one works.
+  }
 }
 
 /** A daemon that is alive but busy has this long to show it. */

@@ -66,7 +66,9 @@ export class TcpConnection {
   }
 
   get remoteAddress(): string {
-    return this.#socket.remoteAddress.replace(/^::ffff:(?=[\d.]+$)/, "")
+    // Of a connection that was broken at once there is none.
+    const address: string | undefined = this.#socket.remoteAddress
+    return (address ?? "").replace(/^::ffff:(?=[\d.]+$)/, "")
   }
 
   get isClosed(): boolean {

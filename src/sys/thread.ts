@@ -1,5 +1,5 @@
 import { readdirSync, readlinkSync } from "node:fs"
-import { closeFile, type Fd } from "./file.ts"
+import { closeFile, type Fd, isOwnFile } from "./file.ts"
 import { libc } from "./libc.ts"
 
 const CLONE_FILES = 0x400
@@ -8,20 +8,20 @@ const CLONE_FILES = 0x400
 const STANDARD_FD_MAX = 2
 
 /**
- * Gives the calling thread a table of descriptors of its own, with what is open now, less `unwanted` and all sockets:
- * those would stay open when the others close them. False where the kernel does not allow it.
+ * Gives the calling thread a table of descriptors of its own, with what is open now, less `unwanted`, all sockets, and
+ * files below `directory` that other threads have opened: those would stay open when the others close them. False where
+ * the kernel does not allow it.
  */
-export function ownDescriptors(unwanted: readonly Fd[]): boolean {
+export function ownDescriptors(unwanted: readonly Fd[], directory: string): boolean {
   if (libc.unshare(CLONE_FILES) < 0) return false
-  for (const fd of [...unwanted, ...sockets()]) closeFile(fd)
-  return true
-}
-
-function sockets(): Fd[] {
-  const directory = "/proc/thread-self/fd"
-  return readdirSync(directory)
+  const isOfOthers = (link: string, fd: Fd) =>
+    link.startsWith("socket:") || (link.startsWith(`${directory}/`) && !isOwnFile(fd))
+  const table = "/proc/thread-self/fd"
+  const others = readdirSync(table)
     .map(Number)
-    .filter((fd) => fd > STANDARD_FD_MAX && linkOf(`${directory}/${fd}`).startsWith("socket:"))
+    .filter((fd) => fd > STANDARD_FD_MAX && isOfOthers(linkOf(`${table}/${fd}`), fd))
+  for (const fd of [...unwanted, ...others]) closeFile(fd)
+  return true
 }
 
 /** Empty for a descriptor that is gone, as the one of the listing is. */

@@ -361,6 +361,76 @@ describe("Capture, refusals and failures", () => {
     expect(client.db.content("database").length).toBe(GROWN.length)
   })
 
+  test("Capture lets the file be longer than the database, whatever is beyond its end", () => {
+    using client = new RollbackClient()
+    client.commit(EMPTY, GROWN, PAGE_SIZE)
+    client.capture.truncateDatabase(GROWN.length + 100)
+    client.write(GROWN.length + 5000, new Uint8Array(1))
+    expect(client.capture.databaseSize()).toBe(GROWN.length + 5001)
+    expect(client.capture.reserveDatabase(0, GROWN.length + 9000, false)).toBe(true)
+    expect(client.capture.databaseSize()).toBe(GROWN.length + 5001)
+    expect(client.capture.reserveDatabase(0, GROWN.length + 9000, true)).toBe(true)
+    expect(client.capture.databaseSize()).toBe(GROWN.length + 9000)
+    expect(client.db.txid).toBe(1)
+    client.begin(PAGE_SIZE)
+    client.write(GROWN.length + 9999, new Uint8Array(1)) // SQLITE_FCNTL_SIZE_HINT
+    expect(changesOf(client).at(-1)).toBe(`database truncate ${GROWN.length + 9000}`)
+    expect(client.capture.databaseSize()).toBe(GROWN.length + 10000)
+    client.writeChanges(GROWN, CHANGED, PAGE_SIZE)
+    client.end("DELETE")
+    expect(client.db.header(2).commit).toBe(GROWN.length / PAGE_SIZE)
+    expect(Buffer.compare(client.db.replay(), CHANGED)).toBe(0)
+  })
+
+  test.each([
+    ["held back", () => {}],
+    [
+      "written through",
+      (client: RollbackClient) => client.write(5 * PAGE_SIZE, CHANGED.subarray(0, 7)),
+    ],
+  ])(
+    "Capture finds zeros where a transaction that is %s has cut the file and made it longer",
+    (_, after) => {
+      using client = new RollbackClient()
+      client.commit(EMPTY, GROWN, PAGE_SIZE)
+      const pageCount = GROWN.length / PAGE_SIZE
+      client.begin(PAGE_SIZE, pageCount)
+      client.write(3 * PAGE_SIZE, GROWN.subarray(0, PAGE_SIZE))
+      client.capture.truncateDatabase(2 * PAGE_SIZE + 100)
+      client.write(5 * PAGE_SIZE, GROWN.subarray(5 * PAGE_SIZE, 6 * PAGE_SIZE))
+      after(client)
+      client.capture.truncateDatabase(GROWN.length)
+      const wanted = client.read().slice()
+      expect(wanted.length).toBe(GROWN.length)
+      for (const [from, to] of [
+        [2 * PAGE_SIZE + 100, 5 * PAGE_SIZE],
+        [6 * PAGE_SIZE, GROWN.length],
+      ] as const) {
+        expect(wanted.subarray(from, to).every((byte) => byte === 0)).toBe(true)
+      }
+      expect(
+        Buffer.compare(
+          wanted.subarray(0, 2 * PAGE_SIZE + 100),
+          GROWN.subarray(0, 2 * PAGE_SIZE + 100),
+        ),
+      ).toBe(0)
+      client.end("DELETE")
+      expect(Buffer.compare(client.db.replay(), wanted)).toBe(0)
+      expect(Buffer.compare(client.db.content("database"), wanted)).toBe(0)
+    },
+  )
+
+  test("Capture of a transaction that has cut the file and is rolled back leaves no trace", () => {
+    using client = new RollbackClient()
+    client.commit(EMPTY, GROWN, PAGE_SIZE)
+    client.begin(PAGE_SIZE, GROWN.length / PAGE_SIZE)
+    client.capture.truncateDatabase(2 * PAGE_SIZE)
+    client.write(2 * PAGE_SIZE, GROWN.subarray(2 * PAGE_SIZE))
+    client.end("DELETE")
+    expect(client.db.txid).toBe(1)
+    expect(Buffer.compare(client.db.content("database"), GROWN)).toBe(0)
+  })
+
   test("Capture refuses a commit of what is no database", () => {
     using client = new RollbackClient()
     client.begin(PAGE_SIZE)
@@ -476,7 +546,8 @@ describe("Capture of a WAL", () => {
     }
     wal.capture.truncateDatabase(content.length)
     expect(wal.capture.writtenTxid).toBe(3n)
-    expect(() => wal.capture.truncateDatabase(content.length + 1)).toThrow(LitefsError)
+    wal.capture.truncateDatabase(content.length + 1) // in chunks (SQLITE_FCNTL_CHUNK_SIZE)
+    expect(() => wal.capture.truncateDatabase(0)).toThrow(LitefsError)
     expect(wal.events).toEqual(["commit 2", "commit 3"])
   })
 

@@ -3,6 +3,7 @@ import type { Change } from "../../src/capture/history.ts"
 import { EMPTY_CHECKSUM, lockPgno } from "../../src/ltx/checksum.ts"
 import { ZERO_POS } from "../../src/ltx/pos.ts"
 import { CapturedDatabase, imageChecksum } from "../support/captured-database.ts"
+import { page, pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 
 const random = testRandom()
@@ -21,7 +22,8 @@ function change(
     pgnos: Object.keys(pages).map(Number),
     readPage(pgno, into) {
       read.push(pgno)
-      into.bytes.fill(pages[pgno] ?? 0, 0, given.pageSize ?? PAGE_SIZE)
+      const size = given.pageSize ?? PAGE_SIZE
+      into.bytes.set(page(pgno, pages[pgno] ?? 0, size).data)
     },
     read,
     ...given,
@@ -29,6 +31,14 @@ function change(
 }
 
 describe("History", () => {
+  test("History makes no first transaction of what is no database", () => {
+    using db = new CapturedDatabase()
+    const zeros = change({}, 3, { readPage: (_, into) => void into.bytes.fill(0, 0, PAGE_SIZE) })
+    expect(() => db.history.append(zeros)).toThrow("first page is not that of a SQLite database")
+    expect(db.history.pos).toEqual(ZERO_POS)
+    expect(db.ltxNames).toEqual([])
+  })
+
   test("History makes the first transaction of a database a snapshot of every page", () => {
     using db = new CapturedDatabase()
     expect(db.history.pos).toEqual(ZERO_POS)
@@ -114,7 +124,7 @@ describe("History", () => {
     expect(db.history.append(change({ 1: 1 }, 1, { pageSize: 1024, pgnos: [] }))).toBe(true)
     expect(db.header(2)).toMatchObject({ pageSize: 1024, commit: 1 })
     expect(db.pgnos(2)).toEqual([1])
-    expect(db.replay()).toEqual(new Uint8Array(1024).fill(1))
+    expect(db.replay()).toEqual(page(1, 1, 1024).data)
   })
 
   test("History.appendDrop() leaves no database, once, and the history goes on when it is made again", () => {
@@ -128,7 +138,7 @@ describe("History", () => {
     db.replay()
     expect(db.history.append(change({ 1: 5 }, 1))).toBe(true)
     expect(db.pgnos(3)).toEqual([1])
-    expect(db.replay()).toEqual(new Uint8Array(PAGE_SIZE).fill(5))
+    expect(db.replay()).toEqual(page(1, 5).data)
   })
 
   test("History changes nothing when the log refuses the transaction", () => {
@@ -184,6 +194,8 @@ describe("History", () => {
             image.fill(random.below(3), (pgno - 1) * pageSize, pgno * pageSize)
             pgnos.add(pgno)
           }
+          if (commit > 0) pageOf(1, image.subarray(0, pageSize))
+          if (pgnos.size > 0) pgnos.add(1)
           if (random.below(2) === 0) pgnos.add(commit + 1) // written, then cut off
           if (random.below(4) === 0) db.transactions.failures = 1
           const append = () =>

@@ -31,6 +31,27 @@ describe("JournalTracker", () => {
     expect(journal.isActive).toBe(true)
   })
 
+  test.each([0, 1, 3, 513, 98_304, 2 ** 31])(
+    "JournalTracker knows no page size when the journal says %d",
+    (pageSize) => {
+      const bytes = header(true)
+      new DataView(bytes.buffer).setUint32(24, pageSize)
+      const journal = new JournalTracker()
+      journal.journalWritten(0, 512, bytes)
+      expect([journal.isActive, journal.pageSize]).toEqual([true, 0])
+    },
+  )
+
+  test("JournalTracker counts what was written, in pages", () => {
+    const journal = new JournalTracker()
+    journal.databaseWritten(0, 100, 4096)
+    journal.databaseWritten(8192, 8192, 4096)
+    journal.databaseWritten(8192, 4096, 4096)
+    expect([0, 4096, 12_288, 99_999].map((from) => journal.writtenSize(from))).toEqual([
+      12_288, 8192, 4096, 0,
+    ])
+  })
+
   test.each([
     ["28 zeros at the start", 0, new Uint8Array(28), true],
     ["a sector of zeros", 0, new Uint8Array(512), false],
@@ -56,14 +77,28 @@ describe("JournalTracker", () => {
       journal.databaseWritten(offset, size, 4096)
     }
     expect(journal.isDirty).toBe(true)
-    expect(journal.dirtyPages()).toEqual([1, 2, 3, 4, 5])
+    expect([...journal.dirtyPages(9)]).toEqual([1, 2, 3, 4, 5])
     journal.ended()
-    expect(journal.dirtyPages()).toEqual([])
+    expect([...journal.dirtyPages(9)]).toEqual([])
+  })
+
+  test("JournalTracker takes what was cut off for written, whatever its size is in the end", () => {
+    const journal = new JournalTracker()
+    const database = { pageSize: 4096, commit: 9 }
+    journal.databaseCut(9 * 4096, database)
+    expect(journal.isDirty).toBe(false)
+    journal.databaseWritten(0, 4096, 4096)
+    journal.databaseWritten(7 * 4096, 4096, 4096)
+    journal.databaseCut(5 * 4096 + 1, database)
+    journal.databaseCut(8 * 4096, database)
+    expect([...journal.dirtyPages(9)]).toEqual([1, 6, 7, 8, 9])
+    journal.ended()
+    expect(journal.isDirty).toBe(false)
   })
 
   test("JournalTracker counts in the smallest pages while a database has none", () => {
     const journal = new JournalTracker()
     journal.databaseWritten(0, 1024, 0)
-    expect(journal.dirtyPages()).toEqual([1, 2])
+    expect([...journal.dirtyPages(0)]).toEqual([1, 2])
   })
 })

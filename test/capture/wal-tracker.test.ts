@@ -3,6 +3,7 @@ import { WAL_FRAME_HEADER_SIZE } from "../../src/sqlite/wal.ts"
 import { Errno, SysError } from "../../src/sys/errno.ts"
 import { allocate } from "../../src/sys/memory.ts"
 import { regionOf } from "../support/captured-database.ts"
+import { pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 import { TrackedWal } from "../support/tracked-wal.ts"
@@ -28,17 +29,20 @@ function filled(byte: number, size = PAGE_SIZE): Uint8Array {
 }
 
 function page(pgno: number, byte: number): WalPage {
-  return { pgno, data: filled(byte) }
+  return pageOf(pgno, filled(byte))
 }
 
 /** A database of `count` pages, each filled with its number. */
 function pagesUpTo(count: number): Uint8Array {
-  return new Uint8Array(count * PAGE_SIZE).map((_, at) => Math.floor(at / PAGE_SIZE) + 1)
+  const image = new Uint8Array(count * PAGE_SIZE).map((_, at) => Math.floor(at / PAGE_SIZE) + 1)
+  pageOf(1, image.subarray(0, PAGE_SIZE))
+  return image
 }
 
-/** Bytes that a test knows pages by: the first of each. */
-function firstBytes(image: Uint8Array): number[] {
-  return Array.from({ length: image.length / PAGE_SIZE }, (_, i) => image[i * PAGE_SIZE] as number)
+/** Bytes that a test knows pages by: the last of each. */
+function lastBytes(image: Uint8Array): number[] {
+  const count = image.length / PAGE_SIZE
+  return Array.from({ length: count }, (_, i) => image[(i + 1) * PAGE_SIZE - 1] as number)
 }
 
 const INSERT = "INSERT INTO t(a) VALUES(randomblob(400))"
@@ -205,7 +209,7 @@ describe("WalTracker", () => {
     const end = { offset: last.offset + PAGE_SIZE - 1, bytes: last.bytes.subarray(-1) }
     expect(wal.put(end)).toBe(true)
     expect(wal.txid).toBe(2)
-    expect(firstBytes(wal.db.replay())).toEqual([1, 0xa2, 0xa3])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xa2, 0xa3])
     wal.check()
   })
 
@@ -225,7 +229,7 @@ describe("WalTracker", () => {
     const { wal, writer } = fixture
     expect(wal.putAll(writer.frames([page(3, 0xb3), page(2, 0xa2), page(3, 0xa3)], 3))).toBe(1)
     expect(wal.db.pgnos(2)).toEqual([2, 3])
-    expect(firstBytes(wal.db.replay())).toEqual([1, 0xa2, 0xa3])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xa2, 0xa3])
   })
 
   test("WalTracker writes the frames that a transaction was made from into its LTX header", () => {
@@ -272,7 +276,7 @@ describe("WalTracker", () => {
     const read = (pgno: number) => {
       const region = { address: scratch.address, bytes: scratch.bytes }
       wal.tracker.readPage(pgno, region)
-      return region.bytes[0]
+      return region.bytes[PAGE_SIZE - 1]
     }
     expect([1, 2, 3].map(read)).toEqual([1, 0xa2, 0])
   })
@@ -306,7 +310,7 @@ describe("WalTracker when a capture fails", () => {
     expect(() => wal.putAll(writes)).toThrow(/no space left/)
     writer.frameCount = 0
     expect(wal.putAll(writer.frames([page(1, 0xb1)], 3))).toBe(1)
-    expect(firstBytes(wal.db.replay())).toEqual([0xb1, 2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xb1, 2, 3])
     wal.check()
   })
 
@@ -353,7 +357,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     expect(wal.txid).toBe(5) // 4 takes 3 back
     expect(wal.db.pgnos(4)).toEqual([2, 3])
     expect(wal.events).toEqual(["page 2 going", "page 3 going"])
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xc2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xc2, 3])
     expect(wal.db.log.lines).toEqual([
       "warn: took back transactions that their writer did not publish",
     ])
@@ -370,7 +374,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     expect(() => wal.putAll(writer.frames([page(2, 0xc2)], 3))).toThrow(/has to begin anew/)
     expect(() => wal.truncate(32 + 536)).toThrow(/has to begin anew/)
     expect(() => wal.put(new WalWriter(PAGE_SIZE, 2).header)).toThrow(/has to begin anew/)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xb2, 0xb3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xb2, 0xb3])
     expect(wal.txid).toBe(3)
     writer.frameCount = 3
     wal.changeHands()
@@ -448,7 +452,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.putAll(writer.frames([page(1, 0xa1), page(2, 0xa2)], 0))
     wal.changeHands()
     expect(() => wal.putAll(writer.frames([page(3, 0xa3)], 3))).toThrow(/has to begin anew/)
-    expect(firstBytes(wal.db.replay())).toEqual([1, 2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 2, 3])
     wal.put(writer.restart(2))
     expect(wal.putAll(writer.frames([page(1, 0xb1)], 3))).toBe(1)
     wal.check()
@@ -462,7 +466,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.putPage(2, filled(0xb2))
     wal.put(writer.restart(2))
     expect(wal.putAll(writer.frames([page(1, 0xa1)], 2))).toBe(1)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xb2])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xb2])
     wal.check()
   })
 
@@ -474,7 +478,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.changeHands(1)
     writer.frameCount = 1
     expect(wal.putAll(writer.frames([page(3, 0xc3)], 3))).toBe(1)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2, 0xc3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2, 0xc3])
     wal.check()
   })
 
@@ -487,10 +491,10 @@ describe("WalTracker when a write comes below what is captured", () => {
     writer.frameCount = 1
     const [first, ...rest] = writer.frames([page(1, 0xd1)], 3)
     wal.put(first as NonNullable<typeof first>)
-    expect(firstBytes(wal.db.replay())).toEqual([1, 0xa2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xa2, 3])
     wal.check()
     wal.putAll(rest)
-    expect(firstBytes(wal.db.replay())).toEqual([0xd1, 0xa2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xd1, 0xa2, 3])
     wal.check()
   })
 
@@ -502,7 +506,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     expect(wal.db.history.commit).toBe(4)
     writer.frameCount = 1
     wal.putAll(writer.frames([page(2, 0xc2)], 2))
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xc2])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xc2])
     wal.check()
   })
 
@@ -513,12 +517,12 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.putAll(writer.frames([page(1, 0xb1)], 2))
     writer.frameCount = 1
     wal.putAll(writer.frames([page(2, 0xc2)], 5))
-    expect(firstBytes(wal.db.replay())).toEqual([1, 0xc2, 3, 4, 0xa5])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xc2, 3, 4, 0xa5])
     expect(wal.tracker.writtenTxid).toBeLessThan(BigInt(wal.txid))
     wal.check()
     // What came back above the smaller size is in the WAL only, and has to be checkpointed.
     expect(wal.tracker.checkpoint()).toBe(true)
-    expect(firstBytes(wal.db.content("database"))).toEqual([1, 0xc2, 3, 4, 0xa5])
+    expect(lastBytes(wal.db.content("database"))).toEqual([1, 0xc2, 3, 4, 0xa5])
   })
 
   test("WalTracker takes back nothing when the bytes are those that are there", () => {
@@ -549,7 +553,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     expect(wal.putAll(first)).toBe(1)
     wal.put({ offset: writer.offset(0), bytes }) // one write of both frames
     wal.check()
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xb2])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xb2])
   })
 
   test("WalTracker changes nothing when the taking back fails", () => {
@@ -564,7 +568,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     expect(wal.txid).toBe(3)
     wal.check()
     wal.putAll(writes)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2, 0xc3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2, 0xc3])
     wal.check()
   })
 
@@ -574,7 +578,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.putAll(writer.frames([page(1, 0xa1)], 2))
     wal.putAll(writer.frames([page(2, 0xb2)], 2))
     wal.truncate(writer.offset(1) + 100)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2])
     wal.check()
   })
 })
@@ -584,11 +588,11 @@ describe("WalTracker when the log is begun again", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1)], 3))
-    wal.putPage(1, filled(0xa1))
+    wal.putPage(1, page(1, 0xa1).data)
     wal.putAll(writer.frames([page(2, 0xb2)], 3)) // not published: no checkpoint copies it
     wal.put(writer.restart(2))
     expect(wal.events).toContain("all going")
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2, 3])
     expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
     wal.check()
     expect(wal.putAll(writer.frames([page(3, 0xc3)], 3))).toBe(1)
@@ -599,7 +603,7 @@ describe("WalTracker when the log is begun again", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1), page(3, 0xa3)], 3))
-    wal.putPage(1, filled(0xa1))
+    wal.putPage(1, page(1, 0xa1).data)
     wal.putPage(3, filled(0xa3))
     wal.put(writer.restart(2))
     expect(wal.txid).toBe(2)
@@ -628,7 +632,7 @@ describe("WalTracker when the log is begun again", () => {
     wal.putAll(writer.frames([page(1, 0xc1)], 3))
     wal.truncate(0)
     expect(wal.txid).toBe(4)
-    expect(firstBytes(wal.db.content("database"))).toEqual([0xc1, 0xb2, 3])
+    expect(lastBytes(wal.db.content("database"))).toEqual([0xc1, 0xb2, 3])
     expect(wal.events).toEqual(["all going", "database rewritten"])
     expect(wal.tracker.writtenTxid).toBe(4n)
     expect(wal.db.log.lines).toEqual([
@@ -641,11 +645,11 @@ describe("WalTracker when the log is begun again", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1)], 3))
-    wal.putPage(1, filled(0xa1))
+    wal.putPage(1, page(1, 0xa1).data)
     wal.putAll(writer.frames([page(2, 0xb2)], 3))
     wal.truncate(0)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 2, 3])
-    expect(firstBytes(wal.db.content("database"))).toEqual([0xa1, 2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2, 3])
+    expect(lastBytes(wal.db.content("database"))).toEqual([0xa1, 2, 3])
     wal.check()
   })
 
@@ -654,11 +658,11 @@ describe("WalTracker when the log is begun again", () => {
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1), page(2, 0xa2)], 3))
     wal.putAll(writer.frames([page(2, 0xb2)], 3)) // not published
-    wal.putPage(1, filled(0xa1))
+    wal.putPage(1, page(1, 0xa1).data)
     wal.putPage(2, filled(0xa2))
     wal.truncate(0)
-    expect(firstBytes(wal.db.replay())).toEqual([0xa1, 0xa2, 3])
-    expect(firstBytes(wal.db.content("database"))).toEqual([0xa1, 0xa2, 3])
+    expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xa2, 3])
+    expect(lastBytes(wal.db.content("database"))).toEqual([0xa1, 0xa2, 3])
     expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
     wal.check()
   })
@@ -669,7 +673,7 @@ describe("WalTracker when the log is begun again", () => {
     wal.putAll(writer.frames([page(2, 0xa2)], 2))
     wal.tracker.discard()
     expect(wal.tracker.captured).toBe(0)
-    expect(firstBytes(wal.db.content("database"))).toEqual([1, 2])
+    expect(lastBytes(wal.db.content("database"))).toEqual([1, 2])
     expect(wal.tracker.lastTransaction()).toBeUndefined()
   })
 })
@@ -683,9 +687,9 @@ describe("WalTracker.writtenTxid", () => {
     wal.putAll(writer.frames([page(2, 0xb2)], 3)) // 3
     wal.putAll(writer.frames([page(1, 0xc1)], 3)) // 4
     expect(wal.tracker.writtenTxid).toBe(1n)
-    wal.putPage(1, filled(0xa1)) // an older version, for a reader's sake
+    wal.putPage(1, page(1, 0xa1).data) // an older version, for a reader's sake
     expect(wal.tracker.writtenTxid).toBe(1n)
-    wal.putPage(1, filled(0xc1))
+    wal.putPage(1, page(1, 0xc1).data)
     expect(wal.tracker.writtenTxid).toBe(2n)
     wal.putPage(2, filled(0xb2))
     expect(wal.tracker.writtenTxid).toBe(4n)
@@ -696,7 +700,7 @@ describe("WalTracker.writtenTxid", () => {
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(4, 0xa4)], 4))
     wal.putAll(writer.frames([page(1, 0xb1)], 2))
-    wal.putPage(1, filled(0xb1))
+    wal.putPage(1, page(1, 0xb1).data)
     expect(wal.tracker.writtenTxid).toBe(3n)
   })
 
@@ -708,7 +712,7 @@ describe("WalTracker.writtenTxid", () => {
     wal.putAll(writer.frames([page(2, 0xb2)], 3))
     writer.frameCount = 1
     wal.putAll(writer.frames([page(1, 0xc1)], 3))
-    wal.putPage(1, filled(0xc1))
+    wal.putPage(1, page(1, 0xc1).data)
     expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
     wal.put(writer.restart(2))
     expect(wal.db.log.lines.length).toBe(1) // of the one that was taken back
@@ -720,7 +724,7 @@ describe("WalTracker.writtenTxid", () => {
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1), page(3, 0xa3)], 3))
     expect(wal.tracker.checkpoint()).toBe(true)
-    expect(firstBytes(wal.db.content("database"))).toEqual([0xa1, 2, 0xa3])
+    expect(lastBytes(wal.db.content("database"))).toEqual([0xa1, 2, 0xa3])
     expect(wal.tracker.writtenTxid).toBe(2n)
     expect(wal.tracker.checkpoint()).toBe(false)
   })
@@ -845,3 +849,77 @@ function headerAt(wal: TrackedWal, frame: number) {
   const at = 32 + frame * 536
   return { offset: at, bytes: wal.db.content("wal").slice(at, at + WAL_FRAME_HEADER_SIZE) }
 }
+
+describe("WalTracker of a database without a log", () => {
+  const CONTENT = pagesUpTo(5)
+
+  function untracked(content: Uint8Array, pageSize = PAGE_SIZE): TrackedWal {
+    const wal = new TrackedWal(content, pageSize, false)
+    wal.db.wal.create()
+    return wal
+  }
+
+  test("WalTracker has every page in the first transaction", () => {
+    using wal = untracked(CONTENT)
+    const writer = new WalWriter(PAGE_SIZE)
+    wal.put(writer.header)
+    expect(wal.putAll(writer.frames([page(2, 0xa2)], 5))).toBe(1)
+    expect(wal.db.pgnos(1)).toEqual([1, 2, 3, 4, 5])
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xa2, 3, 4, 5])
+    wal.check()
+    writer.frameCount = 0
+    expect(wal.putAll(writer.frames([page(3, 0xb3)], 5))).toBe(1) // the first one was not published
+    wal.check()
+  })
+
+  test("WalTracker takes no transaction of a database that is not there", () => {
+    using wal = untracked(new Uint8Array(0))
+    const writer = new WalWriter(PAGE_SIZE)
+    expect(() => wal.put(writer.header)).toThrow("its database was removed, or is another one")
+    expect(wal.db.content("wal").length).toBe(0)
+    expect(wal.txid).toBe(0)
+  })
+
+  test.each(["logged", "without a log"])(
+    "WalTracker takes no transaction of a database (%s) with pages of another size",
+    (how) => {
+      using wal = how === "logged" ? new TrackedWal(CONTENT, PAGE_SIZE) : untracked(CONTENT)
+      const writer = new WalWriter(1024)
+      wal.put(writer.header)
+      const writes = writer.frames([{ pgno: 1, data: filled(1, 1024) }], 1)
+      expect(() => wal.putAll(writes)).toThrow("its database was removed, or is another one")
+      expect(wal.txid).toBe(how === "logged" ? 1 : 0)
+      expect(committedFrames(wal.db.content("wal"))).toBe(0)
+    },
+  )
+
+  test("WalTracker counts the pages that page 1 has, when a commit counts those of a longer file", () => {
+    using files = walFiles()
+    files.run("CREATE TABLE t(a)")
+    files.run(INSERT)
+    files.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    const content = files.read()
+    const count = content.length / PAGE_SIZE
+    using wal = new TrackedWal(content, PAGE_SIZE)
+    wal.db.database.truncate((count + 3) * PAGE_SIZE)
+    const writer = new WalWriter(PAGE_SIZE)
+    wal.put(writer.header)
+    expect(wal.putAll(writer.frames([page(2, 0xa2)], count + 3))).toBe(1)
+    expect(wal.db.header(2).commit).toBe(count)
+    writer.frameCount = 0
+    expect(wal.putAll(writer.frames([page(2, 0xb2)], count + 3))).toBe(1)
+    expect(wal.txid).toBe(4)
+    for (const txid of [3, 4]) expect(wal.db.header(txid).commit).toBe(count)
+    wal.db.replay()
+  })
+
+  test("WalTracker.holdsFrom() tells whether what is cut off the file is in the WAL", () => {
+    using fixture = begin(5)
+    const { wal, writer } = fixture
+    expect(wal.tracker.holdsFrom(5 * PAGE_SIZE)).toBe(true)
+    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE)).toBe(false)
+    wal.putAll(writer.frames([page(5, 0xa5), page(7, 0xa7), page(6, 0xa6)], 7))
+    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE)).toBe(true)
+    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE - 1)).toBe(false)
+  })
+})

@@ -93,6 +93,26 @@ describe("litefs diverged list", () => {
     })
   })
 
+  test("shows a history whose LTX files somebody has removed", async () => {
+    rmSync(join(data.root, "diverged", name, "ltx"), { recursive: true })
+    const { code, out } = await litefs("list", ...inData())
+    expect({ code, lines: out.split("\n").length }).toEqual({ code: 0, lines: 3 })
+  })
+
+  test.each([
+    ["pageSize", 0],
+    ["pageSize", 1000],
+    ["commit", -1],
+    ["commit", 2 ** 33],
+    ["database", ["app.db"]],
+  ])("takes a history.json whose %s is %p for none", async (key, value) => {
+    const path = join(data.root, "diverged", name, "history.json")
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), [key]: value }))
+    const { code, out, err } = await litefs("list", ...inData())
+    expect({ code, out }).toEqual({ code: 0, out: "nothing is kept\n" })
+    expect(err).toContain("has no history.json that could be read")
+  })
+
   test("says when there is nothing, and what it cannot read", async () => {
     rmSync(join(data.root, "diverged", name, "history.json"))
     const { code, out, err } = await litefs("list", ...inData())

@@ -4,6 +4,8 @@ import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { beginTakeover } from "../../src/diverged/takeover.ts"
+import { formatLtxFileName } from "../../src/ltx/file-name.ts"
+import { CommitLog } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { closeFile } from "../../src/sys/file.ts"
 import {
@@ -272,8 +274,21 @@ describe("litefs doctor of the log", () => {
 
   test("a damaged last file whose transaction the database has", async () => {
     const app = data.database("app.db", 4)
+    const before = app.read("database")
     app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
-    await expectUnrepaired(["ltx-damaged", "database-newer"])
+    const given = await expectRepaired(["ltx-damaged"], [])
+    expect(findings(given)[0]?.what).toEndWith(
+      "; the database has its transaction, and the next start of LiteFS makes the file anew",
+    )
+    expect(Buffer.compare(app.read("database"), before)).toBe(0)
+    expect(existsSync(`${app.ltxPath(4)}.damaged-0`)).toBe(true)
+  })
+
+  test("a damaged last file whose transaction the database does not have", async () => {
+    const app = data.database("app.db", 3)
+    app.commit("DELETE FROM t WHERE id = 2")
+    app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
+    await expectUnrepaired(["ltx-damaged"])
   })
 
   test("a last file that is missing while the database has its transaction", async () => {
@@ -593,4 +608,52 @@ describe("litefs doctor of the data directory", () => {
     writeFileSync(app.path("wal.removed"), "old")
     expect((await report()).code).toBe(0)
   })
+})
+
+describe("litefs doctor of the commit log", () => {
+  /** The commit log of the directory holds these LTX files of a database, as after a kill. */
+  function logged(name: string, files: readonly Uint8Array[], firstTxid: number): void {
+    const log = new CommitLog({
+      ...{ root: data.root, nextSequence: 1n, isFree: () => true, onFull() {} },
+    })
+    for (const [index, bytes] of files.entries()) {
+      const txid = BigInt(firstTxid + index)
+      const writer = log.begin(name, txid, join(data.root, `made-${txid}`))
+      writer.append(bytes)
+      writer.commit()
+    }
+    log.close()
+    for (const [index] of files.entries())
+      rmSync(join(data.root, `made-${firstTxid + index}`), { force: true })
+  }
+
+  test("transactions whose LTX files a power cut has taken", async () => {
+    const app = data.database("app.db", 4)
+    logged("app.db", [app.read("ltx", ltxName(4))], 4)
+    rmSync(app.ltxPath(4))
+    await expectRepaired(["log-pending"], [])
+    expect(existsSync(app.ltxPath(4))).toBe(true)
+  })
+
+  test("transactions of another history than the LTX files", async () => {
+    const lost = data.database("lost.db", 6)
+    const app = data.database("app.db", 2)
+    logged(
+      "app.db",
+      [5, 6].map((txid) => lost.read("ltx", ltxName(txid))),
+      5,
+    )
+    const found = await expectRepaired(["log-foreign"], [])
+    const what = findings(found).find(({ code }) => code === "log-foreign")?.what
+    expect(what).toBe(
+      "it holds 2 transactions that do not follow on the LTX files: from 0000000000000004/CHECKSUM to 0000000000000006/CHECKSUM, while the files end at 0000000000000002/CHECKSUM; the next start of LiteFS sets them aside",
+    )
+    expect(existsSync(app.ltxPath(3))).toBe(false)
+    const kept = [...data.content.keys()].filter((path) => path.includes("commit-log.removed-"))
+    expect(kept.map((path) => path.split("/").at(-1))).toEqual([ltxName(5), ltxName(6)])
+  })
+
+  function ltxName(txid: number): string {
+    return formatLtxFileName(BigInt(txid), BigInt(txid))
+  }
 })

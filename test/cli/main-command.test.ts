@@ -84,6 +84,9 @@ describe("litefs help", () => {
       	--hostname NAME                            this node's name for other nodes (default: the host's)
       	--advertise-url URL                        where other nodes reach this node's API (default: its host and port)
       	--http-addr ADDR                           serve the API here; :20202 is every interface (default 127.0.0.1:20202)
+      	--allow-other                              other users may use the mount, as modes allow (default: when run by root)
+      	--fuse-owner USER[:GROUP]                  owns databases that arrive here (default: who owns --fuse-dir)
+      	--fuse-mode MODE                           the mode of databases that arrive here, like 0660 (default: as --fuse-dir)
       	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
       	--auth-token-file FILE                     the token is in this file; the same one on all nodes
       	--http-tls-cert FILE                       the certificate that this side shows (PEM)

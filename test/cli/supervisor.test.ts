@@ -254,6 +254,16 @@ describe("supervise() kills a command that was told to stop", () => {
     expect(await scene.outcome()).toEqual({ code: 137, calls: ["ready", "close"], errors: [] })
   })
 
+  test("and goes on without it when it hangs in the kernel", async () => {
+    const scene = await running(STUBBORN)
+    scene.events.signal("SIGTERM")
+    scene.clock.advance(10_000)
+    scene.clock.advance(5_000) // before the kernel can tell of its end
+    const { code, calls, errors } = await scene.outcome()
+    expect({ code, calls }).toEqual({ code: 1, calls: ["ready", "close"] })
+    expect(errors[0]).toMatch(/^Cannot end the command with pid \d+: it hangs in the kernel/)
+  })
+
   test.each(["SIGTERM", "SIGINT"] as const)("at a second signal, %s", async (name) => {
     const scene = await running(STUBBORN)
     scene.events.signal("SIGTERM")

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { HaltLocks } from "../../src/cluster/halt-locks.ts"
 import { FakeClock } from "../support/fake-clock.ts"
+import { sent } from "../support/sent-transaction.ts"
 
 const TTL_MS = 10_000
 
@@ -130,7 +131,7 @@ describe("HaltLocks", () => {
     await settled()
     expect(locks.holder("db")).toBeUndefined()
     expect(events).toEqual(["lend", "take back"])
-    await expect(locks.apply("db", 1n, new Uint8Array(200))).rejects.toMatchObject({
+    await expect(locks.apply("db", 1n, sent(new Uint8Array(200)))).rejects.toMatchObject({
       code: "no-lock",
     })
   })

@@ -4,6 +4,7 @@ import { LitefsError } from "../../src/lib/errors.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
+import { sent } from "../support/sent-transaction.ts"
 
 const BASE = 1n << 63n
 
@@ -88,30 +89,32 @@ describe("HaltLocks", () => {
     fixture.clock.advance(4000)
     await fixture.acquire(1n)
     fixture.clock.advance(4000)
-    await fixture.locks.apply("a.db", 1n, transaction(5n))
+    await fixture.locks.apply("a.db", 1n, sent(transaction(5n)))
     fixture.clock.advance(4000)
     expect(fixture.locks.holder("a.db")).toBe("node-1")
     fixture.clock.advance(1000)
     await settle()
     expect(fixture.locks.holder("a.db")).toBeUndefined()
     expect(fixture.log).toEqual(["lend a.db", "apply 5", "take back a.db"])
-    await expect(fixture.locks.apply("a.db", 1n, transaction(6n))).rejects.toThrow(/does not hold/)
+    await expect(fixture.locks.apply("a.db", 1n, sent(transaction(6n)))).rejects.toThrow(
+      /does not hold/,
+    )
   })
 
   test("applies what follows on the position, once, and nothing else", async () => {
     const fixture = new Fixture()
     await fixture.acquire(1n)
-    await fixture.locks.apply("a.db", 1n, transaction(5n))
-    await fixture.locks.apply("a.db", 1n, transaction(5n)) // its answer was lost
+    await fixture.locks.apply("a.db", 1n, sent(transaction(5n)))
+    await fixture.locks.apply("a.db", 1n, sent(transaction(5n))) // its answer was lost
     const { locks } = fixture
-    await expect(locks.apply("a.db", 2n, transaction(6n))).rejects.toThrow(/does not hold/)
-    await expect(locks.apply("b.db", 1n, transaction(6n))).rejects.toThrow(/does not hold/)
-    await expect(locks.apply("a.db", 1n, transaction(7n))).rejects.toThrow(/follows on/)
+    await expect(locks.apply("a.db", 2n, sent(transaction(6n)))).rejects.toThrow(/does not hold/)
+    await expect(locks.apply("b.db", 1n, sent(transaction(6n)))).rejects.toThrow(/does not hold/)
+    await expect(locks.apply("a.db", 1n, sent(transaction(7n)))).rejects.toThrow(/follows on/)
     const other = transaction(6n, { txid: 5n, checksum: BASE | 99n })
-    await expect(locks.apply("a.db", 1n, other)).rejects.toThrow(/follows on/)
+    await expect(locks.apply("a.db", 1n, sent(other))).rejects.toThrow(/follows on/)
     const snapshot = ltxFile({ header: { minTxid: 1n, maxTxid: 6n }, pages: [page(1, 1)] })
-    await expect(locks.apply("a.db", 1n, snapshot)).rejects.toThrow(/follows on/)
-    await expect(locks.apply("a.db", 1n, new Uint8Array(40))).rejects.toThrow(/no LTX file/)
+    await expect(locks.apply("a.db", 1n, sent(snapshot))).rejects.toThrow(/makes the database/)
+    await expect(locks.apply("a.db", 1n, sent(new Uint8Array(40)))).rejects.toThrow(/LTX header/)
     expect(fixture.log).toEqual(["lend a.db", "apply 5"])
   })
 
@@ -120,7 +123,7 @@ describe("HaltLocks", () => {
     await fixture.acquire(1n)
     const applying = Promise.withResolvers<void>()
     fixture.applying = applying.promise
-    const applied = fixture.locks.apply("a.db", 1n, transaction(5n))
+    const applied = fixture.locks.apply("a.db", 1n, sent(transaction(5n)))
     await settle()
     fixture.isPrimary = false
     applying.resolve()
@@ -132,7 +135,7 @@ describe("HaltLocks", () => {
     await fixture.acquire(1n)
     const applying = Promise.withResolvers<void>()
     fixture.applying = applying.promise
-    const applied = fixture.locks.apply("a.db", 1n, transaction(5n))
+    const applied = fixture.locks.apply("a.db", 1n, sent(transaction(5n)))
     const released = fixture.locks.release("a.db", 1n)
     await settle()
     expect(fixture.log).toEqual(["lend a.db"])
@@ -146,7 +149,7 @@ describe("HaltLocks", () => {
     await fixture.acquire(1n)
     const paused = fixture.locks.pause(1000)
     await expect(fixture.acquire(2n)).rejects.toThrow("handing over")
-    await fixture.locks.apply("a.db", 1n, transaction(5n))
+    await fixture.locks.apply("a.db", 1n, sent(transaction(5n)))
     await fixture.locks.release("a.db", 1n)
     await paused
     fixture.locks.resume()

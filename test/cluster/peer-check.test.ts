@@ -36,7 +36,7 @@ describe("PeerCheck.hear()", () => {
     ["of this node itself", headers(SELF.id, SELF.run, LEASE)],
     ["of a LiteFS that does not say which process it is", headers(SELF.id, undefined, LEASE)],
   ])("takes in the record %s", (_, given) => {
-    expect(check().hear(given).lease?.record).toEqual(RECORD)
+    expect(check().hear(given, "http://b:1").lease?.record).toEqual(RECORD)
     expect(heard).toEqual([RECORD])
   })
 

@@ -95,6 +95,17 @@ describe("StaticLease", () => {
     expect(lease.record).toEqual(record(3))
   })
 
+  test.each(["5", '"x"', "[]", '{"id":1,"url":[]}', '{"id":"0000000000000001","url":"no"}'])(
+    "does without an address of %p",
+    (reached) => {
+      const { epoch, primary } = record(1)
+      const json = JSON.stringify({ id: "00000000000000AB", epoch, primary })
+      writeFileSync(path, json.replace(/}$/, `,"reached":${reached}}`))
+      expect(open().record).toEqual(record(1))
+      expect(open().reachedAt("0000000000000001")).toBeUndefined()
+    },
+  )
+
   test.each(["", "{", "[]", '{"id":"x"}', '{"id":"0000000000000001","epoch":-1}'])(
     "takes a file of %p for damaged, and leaves it",
     (text) => {

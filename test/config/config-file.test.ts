@@ -114,6 +114,7 @@ describe("readConfig() takes", () => {
   test("every key of the original", () => {
     expect(flagsOf(EVERYTHING)).toEqual({
       ...{ "exit-on-error": "false", "skip-sync": "true", "fuse-dir": "/f", "fuse-debug": "true" },
+      "allow-other": "true",
       ...{ "data-dir": "/d", retention: "24h", "retention-interval": "5m", "http-addr": ":20203" },
       ...{ "proxy-addr": ":8080", "proxy-target": "localhost:8081", "proxy-db": "db" },
       ...{ "proxy-max-lag": "5s", "proxy-debug": "false", "proxy-passthrough": "*.ico|*.png" },
@@ -246,6 +247,15 @@ describe("readConfig() refuses", () => {
     ],
   ])("%j", (text, problem) => {
     expect(errorOf(text)).toBe(problem)
+  })
+
+  test.each([
+    [3000, "l.yml:3002 is not YAML: Unexpected token"],
+    [40_000, "l.yml is not YAML: Unexpected token"],
+  ])("a mistake after %d lines, in little time", (count, problem) => {
+    const startMs = performance.now()
+    expect(errorOf(`${"# x\n".repeat(count)}a: 1\n  b: 2\n${"c: 3\n".repeat(count)}`)).toBe(problem)
+    expect(performance.now() - startMs).toBeLessThan(3000)
   })
 
   test("a lease of Consul, and says what to do instead", () => {

@@ -9,7 +9,7 @@ import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { Positions } from "../../src/store/positions.ts"
-import { IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
+import { asDatabase, IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
 import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
 import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
@@ -20,7 +20,10 @@ const random = testRandom()
 test("a power cut at any moment of a takeover leaves the old state or the new, and then the old one kept", () => {
   const directory = mkdtempSync(join(tmpdir(), "litefs-cut-"))
   try {
-    const [old, next] = [random.bytes(4 * IMAGE_PAGE_SIZE), random.bytes(5 * IMAGE_PAGE_SIZE)]
+    const [old, next] = [
+      asDatabase(random.bytes(4 * IMAGE_PAGE_SIZE)),
+      asDatabase(random.bytes(5 * IMAGE_PAGE_SIZE)),
+    ]
     const files = [
       { image: old, maxTxid: 9n },
       { image: next, maxTxid: 6n },

@@ -15,12 +15,13 @@ import { join } from "node:path"
 import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
 import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import { beginTakeover, finishTakeover } from "../../src/diverged/takeover.ts"
+import { droppedState } from "../../src/recovery/dropped-database.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx-directory.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { imageChecksum } from "../support/captured-database.ts"
-import { IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
+import { asDatabase, IMAGE_PAGE_SIZE, imageFile } from "../support/image-file.ts"
 import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -40,7 +41,7 @@ class Fixture implements Disposable {
     this.dataDir.create()
     this.dataDir.createDatabase("app.db")
     for (let count = 1; count <= 4; count++) {
-      this.append(random.bytes(count * PAGE_SIZE))
+      this.append(asDatabase(random.bytes(count * PAGE_SIZE)))
       if (count === 2) writeFileSync(this.dataDir.path("app.db", "database"), this.image)
       if (count === 2) writeFileSync(this.dataDir.syncedPath("app.db"), "0000000000000002\n")
     }
@@ -67,7 +68,8 @@ class Fixture implements Disposable {
 }
 
 function recovered(dataDir: DataDir) {
-  return recoverDatabases(dataDir, Positions.create(), new RecordedLog().logger).get("app.db")
+  const states = recoverDatabases(dataDir, Positions.create(), new RecordedLog().logger)
+  return states.has("app.db") ? states.get("app.db") : droppedState(dataDir, "app.db")
 }
 
 function allNames(dataDir: DataDir): string {
@@ -80,7 +82,7 @@ describe("takeover", () => {
     "a takeover that ends with %s at any system call leaves the old state or the new, whole, and nothing lies about",
     (action) => {
       using fixture = new Fixture()
-      const image = random.bytes(5 * PAGE_SIZE)
+      const image = asDatabase(random.bytes(5 * PAGE_SIZE))
       const snapshot = join(fixture.directory, "snapshot.ltx")
       writeFileSync(snapshot, imageFile(image, { minTxid: 1n, maxTxid: 3n }))
       const seen = new Set<bigint>()
@@ -119,7 +121,7 @@ describe("takeover", () => {
 
   test("finishTakeover() ends one that was decided, however often it is cut short", () => {
     using fixture = new Fixture()
-    const image = random.bytes(2 * PAGE_SIZE)
+    const image = asDatabase(random.bytes(2 * PAGE_SIZE))
     const { dataDir } = fixture
     writeFileSync(
       dataDir.nextPath("app.db", 7, "ltx"),

@@ -461,7 +461,6 @@ test.each<[keyof typeof Opcode, keyof typeof Errno]>([
   ["REMOVEXATTR", "ENOSYS"],
   ["ACCESS", "ENOSYS"],
   ["LSEEK", "ENOSYS"],
-  ["FALLOCATE", "ENOSYS"],
   ["COPY_FILE_RANGE", "ENOSYS"],
   ["COPY_FILE_RANGE_64", "ENOSYS"],
   ["POLL", "ENOSYS"],
@@ -475,6 +474,27 @@ test.each<[keyof typeof Opcode, keyof typeof Errno]>([
   const data = new Uint8Array(Buffer.from(`${"a".repeat(80)}\0`)) // a record and a name, for all of them
   const { error, payload } = kernel.ask(Opcode[opcode], { data })
   expect({ error, size: payload.length }).toEqual({ error: -Errno[errno], size: 0 })
+})
+
+test.each([
+  ["plain", 0, 0, { offset: 4096, size: 100, keepsSize: false }],
+  ["with KEEP_SIZE", 1, 0, { offset: 4096, size: 100, keepsSize: true }],
+  ["that punches a hole", 3, -Errno.EOPNOTSUPP, undefined],
+  ["that writes zeros", 16, -Errno.EOPNOTSUPP, undefined],
+] as const)("FALLOCATE %s is answered", (_, mode, error, asked) => {
+  const calls: object[] = []
+  const kernel = FakeKernel.started({
+    allocate: (_node, _handle, offset, size, keepsSize) => {
+      calls.push({ offset, size, keepsSize })
+    },
+  })
+  const data = new Uint8Array(32)
+  const view = new DataView(data.buffer)
+  view.setBigUint64(8, 4096n, true)
+  view.setBigUint64(16, 100n, true)
+  view.setUint32(24, mode, true)
+  expect(kernel.ask(Opcode.FALLOCATE, { data }).error).toBe(error)
+  expect(calls).toEqual(asked === undefined ? [] : [asked])
 })
 
 test("GETLK is not implemented, since fcntl(2) locks are the kernel's", () => {

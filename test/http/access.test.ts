@@ -4,6 +4,7 @@ import { connect } from "node:net"
 import { connect as connectTls, type PeerCertificate } from "node:tls"
 import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server.ts"
 import { TlsFiles } from "../../src/http/tls-files.ts"
+import { systemClock } from "../../src/lib/clock.ts"
 import { limitStall } from "../../src/sys/socket.ts"
 import { type CertificatePaths, Certificates } from "../support/certificates.ts"
 import { FakeClock } from "../support/fake-clock.ts"
@@ -26,7 +27,7 @@ const ROUTES: Routes = {
 
 async function serve(options: Partial<ApiServerOptions>) {
   called = []
-  const given = { headers: {}, authToken: undefined, tls: undefined, clock: new FakeClock() }
+  const given = { headers: {}, authToken: undefined, tls: undefined, clock: systemClock }
   const server = new ApiServer(ROUTES, { ...given, ...options })
   const port = await server.listen({ host: "127.0.0.1", port: 0 })
   return { port, [Symbol.asyncDispose]: () => server.close() }
@@ -61,7 +62,7 @@ describe("ApiServer with a token", () => {
   test("ApiServer refuses a body without having read it, and hangs up", async () => {
     await using server = await serve({ authToken: TOKEN })
     const socket = connect(server.port, "127.0.0.1")
-    const head = "POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n"
+    const head = "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n"
     socket.write(head)
     socket.on("error", () => {}) // the connection may be reset
     let text = ""
@@ -147,7 +148,7 @@ describe("ApiServer with certificates", () => {
     const port = await server.listen({ host: "127.0.0.1", port: 0 })
     const socket = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
       socket.pause()
-      socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      socket.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     })
     socket.on("error", () => {})
     socket.pause()

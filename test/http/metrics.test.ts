@@ -64,6 +64,7 @@ describe("GET /metrics", () => {
     for (const [name, value] of Object.entries(expected))
       expect([name, samples.get(name)]).toEqual([name, value])
     expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e6)
+    expect(samples.get('litefs_thread_heap_bytes{thread="main"}')).toBeGreaterThan(1e5)
   })
 
   test("tells what is sent to replicas, and merges those of one name", async () => {

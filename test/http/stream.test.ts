@@ -363,7 +363,7 @@ describe("ReplicaStream", () => {
     fixture.commit(2, { isStored: false })
     await fixture.idle()
     expect(fixture.txids).toEqual([])
-    fixture.positions.markStored(0)
+    fixture.positions.markStored(fixture.positions.find("app.db") ?? 0)
     for (const listener of fixture.listeners) listener()
     await sent(fixture, 1)
   })
@@ -380,7 +380,7 @@ describe("ReplicaStream", () => {
     fixture.commit(4, { isStored: false })
     await fixture.idle()
     expect(fixture.txids).toEqual([2, 3]) // and takes nothing that is missing for a reason to send a snapshot
-    fixture.positions.markStored(0)
+    fixture.positions.markStored(fixture.positions.find("app.db") ?? 0)
     for (const listener of fixture.listeners) listener()
     await sent(fixture, 3)
     expect(fixture.txids).toEqual([2, 3, 4])
@@ -795,7 +795,9 @@ describe("handleStream()", () => {
     const socket = connect(port, "127.0.0.1")
     socket.on("error", () => {})
     socket.pause()
-    socket.write(`POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    socket.write(
+      `POST /stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`,
+    )
     socket.write(body)
     const logged = (text: string) => fixture.log.lines.some((line) => line.includes(text))
     while (!logged("replica connected")) await new Promise(setImmediate)

@@ -35,6 +35,16 @@ describe("Caller", () => {
     expect(await Promise.all([one, two])).toEqual([2, 4])
   })
 
+  test("rejects what waits for a thread that has died, and what is asked of it later", async () => {
+    const { caller, sent, deliver } = threads()
+    const waiting = caller.call("stop")
+    caller.fail(new LitefsError("io", "the thread has ended"))
+    await expect(waiting).rejects.toThrow("the thread has ended")
+    await expect(caller.call("stop")).rejects.toThrow("the thread has ended")
+    expect(sent).toHaveLength(1)
+    deliver()
+  })
+
   test("rejects with the code and the message of what was thrown there", async () => {
     const { caller, callee, sent, deliver } = threads()
     const stopping = [caller.call("stop"), caller.call("stop")]

@@ -33,6 +33,13 @@ describe("parseDuration()", () => {
       )
     },
   )
+
+  test("refuses a long text as fast as a short one", () => {
+    const text = `${"123456789m".repeat(20)}x`
+    const startMs = performance.now()
+    expect(() => parseDuration(text)).toThrow(SyntaxError)
+    expect(performance.now() - startMs).toBeLessThan(1000)
+  })
 })
 
 describe("formatDuration()", () => {

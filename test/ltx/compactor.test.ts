@@ -9,6 +9,7 @@ import {
   type LtxPage,
   ltxFile,
   page,
+  pageOf,
 } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 
@@ -63,7 +64,7 @@ class Model {
     ])
     const changed: LtxPage[] = []
     for (let pgno = 1; pgno <= commit; pgno++) {
-      if (pgno > before || random.below(4) === 0) changed.push({ pgno, data: random.bytes(512) })
+      if (pgno > before || random.below(4) === 0) changed.push(pageOf(pgno, random.bytes(512)))
     }
     return this.apply(changed, commit)
   }
@@ -170,6 +171,26 @@ describe("compactLtxFiles", () => {
   ])("compactLtxFiles refuses %s", (_, files, problem) => {
     expect(() => compact(files)).toThrow(RangeError)
     expect(() => compact(files)).toThrow(problem)
+  })
+
+  /** The second file claims a checksum that the two do not lead to. */
+  const claiming = ltxFile({
+    header: { minTxid: 2n, preApplyChecksum: decodeLtxFile(one).trailer.postApplyChecksum },
+    pages: [page(1, 2)],
+    postApplyChecksum: 1n << 63n,
+  })
+  /** The second file makes the database larger, and leaves out a page. */
+  const gapped = ltxFile({
+    header: { minTxid: 2n, preApplyChecksum: decodeLtxFile(one).trailer.postApplyChecksum },
+    pages: [page(3, 2)],
+  })
+
+  test.each([
+    [claiming, "all pages together have checksum"],
+    [gapped, "page 2 of a snapshot is missing"],
+  ])("compactLtxFiles makes no snapshot that is none", (file, problem) => {
+    expect(() => compact([one, file])).toThrow(RangeError)
+    expect(() => compact([one, file])).toThrow(problem)
   })
 
   test("compactLtxFiles needs a file", () => {

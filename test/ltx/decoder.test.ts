@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { LtxDecoder } from "../../src/ltx/decoder.ts"
 import { concat, everySplit, unhex, withByte } from "../support/bytes.ts"
-import { decodeLtxFile, ltxFile, ltxHeader, page } from "../support/ltx-file.ts"
+import { decodeLtxFile, ltxFile, ltxHeader, page, pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 
 const random = testRandom()
@@ -16,10 +16,9 @@ describe("LtxDecoder", () => {
     for (let i = 0; i < 30; i++) {
       const pageSize = random.pick([512, 4096, 65536])
       const snapshot = random.below(2) === 0
-      const all = Array.from({ length: random.below(20) }, (_, index) => ({
-        pgno: index + 1,
-        data: random.pick([random.compressible, random.bytes]).call(random, pageSize),
-      }))
+      const all = Array.from({ length: random.below(20) }, (_, index) =>
+        pageOf(index + 1, random.pick([random.compressible, random.bytes]).call(random, pageSize)),
+      )
       const pages = snapshot ? all : all.filter(() => random.below(2) === 0)
       const given = {
         flags: random.below(2),
@@ -128,6 +127,20 @@ describe("LtxDecoder", () => {
     expect(() => decodeLtxFile(withByte(bytes, 103, 1).fill(0x20, 101, 102))).toThrow(
       "page 2097153 is the lock page",
     )
+  })
+
+  test.each([
+    ["zeros", new Uint8Array(512), "is not that of a SQLite database"],
+    [
+      "of other pages",
+      page(1, 1, 1024).data.slice(0, 512),
+      "is of a database with pages of 1024 bytes",
+    ],
+  ])("LtxDecoder refuses a snapshot whose first page is %s", (_, data, problem) => {
+    const pages = [{ pgno: 1, data }, page(2, 2)]
+    expect(() => decodeLtxFile(ltxFile({ pages }))).toThrow(problem)
+    const later = ltxFile({ header: { minTxid: 2n }, pages })
+    expect(decodeLtxFile(later).pages).toHaveLength(2) // the rest of the history tells what it changes
   })
 
   test("LtxDecoder refuses a snapshot that lacks a page", () => {

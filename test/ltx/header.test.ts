@@ -77,6 +77,8 @@ describe("decodeLtxHeader", () => {
     ["a page size that is no power of two", 11, 0x01, "page size 4097 is not one SQLite has"],
     ["min TXID 0", 23, 0, "min TXID is 0"],
     ["max TXID below min TXID", 31, 2, "max TXID 2 is below min TXID 3"],
+    ["a max TXID that leaves no next one", 24, 0xff, "max TXID 18374686479671623683 is above"],
+    ["a time that is none", 33, 0x1f, "is no time"],
     ["a WAL offset beyond 2^53", 49, 0xff, "is beyond what a number can hold"],
     ["a snapshot with a pre-apply checksum", 23, 1, "pre-apply checksum of a snapshot is not 0"],
     ["a pre-apply checksum without flag", 40, 0x15, "pre-apply checksum has no checksum flag"],

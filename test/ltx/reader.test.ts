@@ -1,13 +1,10 @@
 import { describe, expect, test } from "bun:test"
 import { LtxReader } from "../../src/ltx/reader.ts"
-import { ltxFile, page } from "../support/ltx-file.ts"
+import { ltxFile, page, pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 
 const random = testRandom()
-const pages = Array.from({ length: 50 }, (_, i) => ({
-  pgno: i + 1,
-  data: random.compressible(512),
-}))
+const pages = Array.from({ length: 50 }, (_, i) => pageOf(i + 1, random.compressible(512)))
 
 describe("LtxReader", () => {
   test.each([0, 1])("LtxReader gives header, pages and trailer in order, flags %i", (flags) => {

@@ -85,7 +85,9 @@ class SlowReplica implements Disposable {
     const body = encodePositionMap(new Map([[database, known]]))
     this.socket = connect(primary.port, "127.0.0.1")
     this.socket.on("error", () => {})
-    this.socket.write(`POST /stream HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    this.socket.write(
+      `POST /stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`,
+    )
     this.socket.write(body)
     this.socket.on("data", (bytes) => {
       this.receivedSize += bytes.length

@@ -1,6 +1,6 @@
 /** Clients that map the database (`PRAGMA mmap_size`) instead of reading it: they see what all the others see. */
 import { expect, test } from "bun:test"
-import { caughtUp, expectQuiet, expectSame } from "../support/client.ts"
+import { caughtUp, expectQuiet, expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 
@@ -62,6 +62,43 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     }
     await expectSame(primary, replica, "a.db")
     await expectQuiet(replica, primary)
+  },
+  60_000,
+)
+
+const GARBLE = `
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 8192)
+m[4096:8192] = b"x" * 4096
+try:
+    m.flush()
+    print("taken")
+except OSError:
+    print("refused")
+`
+
+test.skipIf(!canMount).each(["primary", "replica"])(
+  "what is refused of a mapping that is written to on a %s, nobody reads",
+  async (role) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    await caughtUp(primary, replica, "a.db")
+    const node = role === "primary" ? primary : replica
+    const path = `${node.mount}/a.db`
+    const sum = () => run(["sha256sum", path])
+    const before = sum()
+    for (let i = 0; i < 5; i++) {
+      expect(run(["python3", "-c", GARBLE, path]).trim()).toBe("refused")
+      const deadline = Date.now() + 5000
+      while (sum() !== before && Date.now() < deadline) await Bun.sleep(5)
+      expect(sum()).toBe(before)
+    }
+    expect(sqlite3(node, "a.db", "pragma integrity_check; select x from t")).toBe("ok\n1")
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    await expectSame(primary, replica, "a.db")
   },
   60_000,
 )

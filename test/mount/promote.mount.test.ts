@@ -213,7 +213,11 @@ test.skipIf(!canBeNobody).each([
     await using scope = new Scope()
     chmodSync(scope.directory, 0o755)
     const { primary, replica } = await pair(scope, mode)
-    for (const node of [primary, replica]) chmodSync(node.directory, 0o755)
+    for (const node of [primary, replica]) {
+      chmodSync(node.directory, 0o755)
+      run(["chmod", "777", node.mount])
+      run(["sh", "-c", 'chmod 666 "$0"/a.db*', node.mount])
+    }
     const former = new LongClient(scope, primary, "a.db", NOBODY)
     const client = new LongClient(scope, replica, "a.db", NOBODY)
     await former.exec("insert into t values(2)")

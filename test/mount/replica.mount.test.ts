@@ -158,8 +158,8 @@ test.skipIf(!canMount)(
       "w.db-wal",
     ])
     const details = run(["ls", "-lU", `${primary.mount}/a.db`, `${replica.mount}/a.db`]).split("\n")
-    expect(details[0]).toMatch(/^-rw-rw-rw- 1 root root 8192 /)
-    expect(details[1]).toMatch(/^-r--r--r-- 1 root root 8192 /)
+    expect(details[0]).toMatch(/^-rw-r--r-- 1 root root 8192 /)
+    expect(details[1]).toMatch(/^-rw-rw-r-- 1 root root 8192 /)
   },
   30_000,
 )

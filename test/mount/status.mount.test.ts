@@ -286,11 +286,18 @@ describe.skipIf(!canMount)("the API", () => {
       "/health?pos=%00=1",
       `/health?pos=${"a".repeat(300)}=1`,
       "/health?__proto__=1",
-      "//[",
     ]) {
       expect([path, await rawStatus(primary, path)]).toEqual([path, 400])
     }
-    for (const path of ["//info", "/info/", "/INFO", "/%69nfo", "/../info/x", "/constructor"]) {
+    for (const path of [
+      "//[",
+      "//info",
+      "/info/",
+      "/INFO",
+      "/%69nfo",
+      "/../info/x",
+      "/constructor",
+    ]) {
       expect([path, await rawStatus(primary, path)]).toEqual([path, 404])
     }
     for (const method of ["POST", "PUT", "DELETE"]) {

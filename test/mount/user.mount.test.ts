@@ -1,7 +1,7 @@
 /** A node of a user who is not root, mounted with the help of fusermount3. */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs"
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
 import { failureOf, run } from "../support/client.ts"
@@ -18,10 +18,10 @@ const canMountAsUser =
   spawnSync("setpriv", [...AS_NOBODY.slice(1), ...PROGRAM, "version"]).status === 0
 
 /** A directory for nobody's node, and words that run it in a mount namespace of its own. */
-function nobody(scope: Scope, deviceMode: string) {
+function nobody(scope: Scope, deviceMode: string, earlier?: string) {
   chmodSync(scope.directory, 0o755)
-  const directory = mkdtempSync(join(scope.directory, "node-"))
-  mkdirSync(join(directory, "mnt"))
+  const directory = earlier ?? mkdtempSync(join(scope.directory, "node-"))
+  if (earlier === undefined) mkdirSync(join(directory, "mnt"))
   for (const path of [directory, join(directory, "mnt")]) chownSync(path, NOBODY, NOBODY)
   const script = `set -e; mkdir $0/dev; mount -t tmpfs t $0/dev
     mknod -m ${deviceMode} $0/dev/fuse c 10 229; mount --bind $0/dev/fuse /dev/fuse
@@ -42,6 +42,21 @@ test.skipIf(!canMountAsUser)(
     expect(run([...inside, ...AS_NOBODY, "sqlite3", `${mount}/a.db`, sql])).toBe("wal\n1\n")
     expect(run([...inside, ...AS_NOBODY, "cat", `${mount}/a.db-pos`])).toHaveLength(34)
     expect(failureOf([...inside, "ls", mount])).toContain("Permission denied") // root, even
+
+    // Modes are kept, and what the owner takes away from himself LiteFS can do all the same.
+    const path = `${mount}/a.db`
+    const asNobody = (...words: string[]) => run([...inside, ...AS_NOBODY, ...words]).trim()
+    expect(asNobody("stat", "-c", "%a %u %g", mount, path)).toBe("755 65534 65534\n644 65534 65534")
+    asNobody("chmod", "444", path)
+    expect(
+      failureOf([...inside, ...AS_NOBODY, "sqlite3", path, "insert into t values(2)"]),
+    ).toContain("readonly")
+    const copy = join(directory, "copy.db")
+    asNobody("sqlite3", copy, "create table t(x); insert into t values(3)")
+    asNobody(...PROGRAM, "import", "--url", primary.url, "--name", "a.db", copy)
+    expect(asNobody("sqlite3", path, "select x from t")).toBe("3")
+    expect(asNobody("stat", "-c", "%a %u %g", path)).toBe("444 65534 65534")
+    asNobody("chmod", "000", path)
     expect(readFileSync(`/proc/${pid}/mounts`, "utf8")).toContain(` ${mount} fuse.litefs `)
 
     // What keeps the namespace after the node tells what the node has left there.
@@ -58,6 +73,16 @@ test.skipIf(!canMountAsUser)(
     expect(watcher.status).toBe(0)
     expect(await primary.stop()).toEqual({ code: 0, signal: null })
     expect(await appeared(log, /^end/m)).not.toContain(mount)
+
+    rmSync(join(directory, "dev"), { recursive: true, force: true })
+    const again = await scope.node({ ...nobody(scope, "666", directory), port: primary.port })
+    const next = (await appeared(join(directory, "pid"), /\d+\n/)).trim()
+    const asOwner = (...words: string[]) =>
+      run(["nsenter", "-t", next, "-m", ...AS_NOBODY, ...words])
+    expect(asOwner("stat", "-c", "%a", path)).toBe("0\n")
+    asOwner("chmod", "600", path)
+    expect(asOwner("sqlite3", path, "select x from t; insert into t values(4)")).toBe("3\n")
+    expect(await again.stop()).toEqual({ code: 0, signal: null })
   },
   30_000,
 )

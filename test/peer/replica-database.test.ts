@@ -21,7 +21,7 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { FakeTransactionLog, imageChecksum } from "../support/captured-database.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { idleApplier } from "../support/idle-applier.ts"
-import { ltxFile } from "../support/ltx-file.ts"
+import { ltxFile, pageOf } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -51,7 +51,7 @@ class Fixture implements Disposable {
         makeApplier: () => ({
           ...idleApplier,
           apply: async (application) => this.#apply(application),
-          detach: () => this.events.push("detach"),
+          close: () => this.events.push("close"),
           dropped: () => this.events.push("forget"),
         }),
         switchFiles: async ({ name: _, ...files }) => {
@@ -144,7 +144,9 @@ class Fixture implements Disposable {
 }
 
 function imageOf(count: number): Uint8Array {
-  return random.bytes(count * PAGE_SIZE)
+  const image = random.bytes(count * PAGE_SIZE)
+  if (count > 0) pageOf(1, image.subarray(0, PAGE_SIZE))
+  return image
 }
 
 describe("ReplicaDatabase", () => {
@@ -154,7 +156,7 @@ describe("ReplicaDatabase", () => {
       const image = imageOf(random.between(1, 8))
       if (random.below(2) === 0) {
         image.set(fixture.image.subarray(0, Math.min(image.length, fixture.image.length)))
-        image[0] = txid
+        image[PAGE_SIZE - 1] = txid
       }
       await fixture.accept(fixture.fileTo(image))
       expect(Buffer.compare(fixture.image, image)).toBe(0)
@@ -162,7 +164,7 @@ describe("ReplicaDatabase", () => {
       expect(fixture.published?.sums.total).toBe(imageChecksum(image, PAGE_SIZE))
     }
     expect(fixture.ltxNames.length).toBe(25)
-    expect(fixture.events.filter((event) => event !== "detach").slice(0, 4)).toEqual([
+    expect(fixture.events.filter((event) => event !== "close").slice(0, 4)).toEqual([
       "switch",
       "publish 1",
       "apply",
@@ -334,11 +336,11 @@ describe("ReplicaDatabase", () => {
     await fixture.accept(fixture.fileTo(imageOf(2)))
     await fixture.accept(fixture.fileTo(new Uint8Array(0)))
     expect(fixture.events.slice(1)).toEqual([
-      "detach",
+      "close",
       "publish 1",
       "publish 2",
       "forget",
-      "detach",
+      "close",
       "dropped",
     ])
     expect(existsSync(fixture.dataDir.path("app.db", "database"))).toBe(false)

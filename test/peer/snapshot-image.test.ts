@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { SnapshotImage } from "../../src/peer/snapshot-image.ts"
@@ -53,5 +53,16 @@ describe("SnapshotImage", () => {
       image.discard()
       expect(existsSync(path)).toBe(false)
     }
+  })
+
+  test("SnapshotImage takes no room for what a header only says", () => {
+    const path = join(directory, "next")
+    const image = new SnapshotImage(path, ltxHeader({ pageSize: 65536, commit: 16384 })) // 1 GiB
+    image.page(1, random.bytes(65536))
+    expect(statSync(path).blocks * 512).toBeLessThan(128 * 1024 * 1024)
+    image.discard()
+    const impossible = ltxHeader({ pageSize: 65536, commit: 2 ** 31 })
+    expect(() => new SnapshotImage(path, impossible)).toThrow("no space left on device")
+    expect(existsSync(path)).toBe(false)
   })
 })

@@ -298,6 +298,58 @@ test("a read that breaks with the primary is asked again", async () => {
   expect((await answer).text).toBe("found")
 })
 
+describe("a primary whose client has seen a newer one", () => {
+  const NEWER = "0000000000000002-2-0000000000000001-a.db"
+  const write = { method: "POST", body: "some", ...withCookie(NEWER) }
+
+  test.each([
+    ["read", withCookie(NEWER), 504],
+    ["write", write, 503],
+  ])("asks the others, and does no %s while they do not answer", async (_, init, status) => {
+    await using pair = await Pair.open({ readTimeoutMs: 20, redirectTimeoutMs: 20 })
+    const answer = await ask(pair.primary, "/", init)
+    expect([answer.status, answer.text]).toEqual([
+      status,
+      "Proxy error: there is a newer primary, which this node does not know\n",
+    ])
+    expect(pair.requests).toEqual([])
+    expect(pair.primary.cluster.asked).toBe(1)
+    expect((await ask(pair.primary, "/", withCookie(NEXT))).text).toBe("the primary")
+  })
+
+  test("turns back what a replica sends on for it", async () => {
+    await using pair = await Pair.open({ readTimeoutMs: 20, redirectTimeoutMs: 20 })
+    expect((await ask(pair.replica, "/", write)).status).toBe(503)
+    expect((await ask(pair.replica, "/", withCookie(NEWER))).status).toBe(504)
+    expect(pair.requests).toEqual([])
+  })
+
+  test.each([withCookie(NEWER), write])(
+    "sends it on when it has heard who that is",
+    async (init) => {
+      await using pair = await Pair.open()
+      const answer = ask(pair.primary, "/", init)
+      await waiting(pair.primary)
+      pair.replica.cluster.set({ epoch: 2n, isPrimary: true, primaryName: "node-r" })
+      pair.primary.cluster.set({
+        isPrimary: false,
+        primaryName: "node-r",
+        primaryProxyUrl: pair.replica.url,
+      })
+      if (init !== write) pair.primary.cluster.set({ epoch: 2n }) // it has what the new one has
+      expect((await answer).text).toBe(init === write ? "the replica" : "the primary")
+    },
+  )
+
+  test.each([withCookie(NEWER), write])("does it when the others know of none", async (init) => {
+    await using pair = await Pair.open()
+    const answer = ask(pair.primary, "/", init)
+    await waiting(pair.primary)
+    pair.primary.cluster.set({ isConfirmed: true })
+    expect((await answer).text).toBe("the primary")
+  })
+})
+
 describe("a handoff", () => {
   test("holds writes on the old primary until there is a new one, which gets them", async () => {
     await using pair = await Pair.open()

@@ -23,8 +23,8 @@ describe("a stream", () => {
       served.write(`${event.length.toString(16)};x=y\r\n${event}\r\n`)
       await client.until(event)
     }
-    served.write("0\r\nX-Trailer: end\r\n\r\n")
-    await client.until("0\r\nX-Trailer: end\r\n\r\n")
+    served.write("0\r\nServer-Timing: end\r\n\r\n")
+    await client.until("0\r\nServer-Timing: end\r\n\r\n")
     client.write(`GET /next ${HEAD}\r\n`)
     await served.until("GET /next") // on the same connection
   })
@@ -42,8 +42,8 @@ describe("a stream", () => {
     await served.until("two")
     served.write("3\r\ndue\r\n")
     await client.until("due")
-    client.write("0\r\nX-Sum: 1\r\n\r\n")
-    await served.until("0\r\nX-Sum: 1\r\n\r\n")
+    client.write("0\r\nContent-Digest: 1\r\n\r\n")
+    await served.until("0\r\nContent-Digest: 1\r\n\r\n")
     served.write("0\r\n\r\n")
     await client.until("0\r\n\r\n")
     client.write(`GET /next ${HEAD}\r\n`)

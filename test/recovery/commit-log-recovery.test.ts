@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test"
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import {
-  missingTransactions,
   openCommitLog,
+  placementsOf,
   readCommitLog,
   readSegment,
 } from "../../src/recovery/commit-log-recovery.ts"
@@ -42,6 +42,16 @@ describe("readSegment()", () => {
   test("readSegment() finds nothing in zeros, and nothing in what is too short", () => {
     expect(readSegment(new Uint8Array(4096))).toEqual([])
     for (let size = 0; size < 64; size++) expect(readSegment(new Uint8Array(size))).toEqual([])
+  })
+
+  test.each(["", "..", "../../etc", "a\0b"])("readSegment() ends at a record of %j", (database) => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    const writer = log.begin(database, 2n, directory.ltxPath("app.db", 2))
+    writer.append(transaction(2))
+    writer.commit()
+    expect(txidsOf(readSegment(directory.segment(0)))).toEqual([1])
   })
 
   test("readSegment() drops the last record, and only it, wherever it is cut", () => {
@@ -124,6 +134,15 @@ describe("readCommitLog()", () => {
 })
 
 describe("openCommitLog()", () => {
+  test("openCommitLog() leaves out a record that holds no LTX file", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    commit(log, directory, 2, { bytes: transaction(2).fill(7, 80, 100) })
+    using _opened = open(directory)
+    expect([directory.has("app.db", 1), directory.has("app.db", 2)]).toEqual([true, false])
+  })
+
   test("openCommitLog() makes an empty log where there is none", () => {
     using directory = new LogDirectory("app.db")
     for (const index of [0, 1]) rmSync(segmentPath(directory.root, index))
@@ -173,7 +192,7 @@ describe("openCommitLog()", () => {
     log.materialize()
     writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
     for (const txid of [1, 2, 3]) rmSync(directory.ltxPath("app.db", txid))
-    expect(txidsOf(missingTransactions(directory.dataDir))).toEqual([3])
+    expect(txidsOf(placementsOf(directory.dataDir).flatMap(({ missing }) => missing))).toEqual([3])
     using _ = open(directory)
     expect([1, 2, 3, 4].map((txid) => directory.has("app.db", txid))).toEqual([
       false,

@@ -61,6 +61,11 @@ const CRASHES: Record<string, (database: DatabaseFixture, directory: DataDirecto
     writeFileSync(database.ltxPath(9), torn.subarray(0, torn.length / 2))
     writeFileSync(database.path("shm"), "of a dead client")
   },
+  "a last LTX file with another bit": (database) => {
+    database.commit(INSERT)
+    database.save()
+    database.flip(150, "ltx", "0000000000000005-0000000000000005.ltx")
+  },
   "a clean stop": (database, directory) => {
     const dataDir = new DataDir(directory.root)
     const { states, stop } = started(directory.root)

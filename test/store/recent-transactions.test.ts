@@ -31,6 +31,17 @@ describe("RecentTransactions", () => {
     expect(recent.find(0, 0x8000_0001n)).toBeUndefined()
   })
 
+  test("RecentTransactions finds nothing of an earlier term, in every thread's view", () => {
+    const writer = RecentTransactions.create()
+    const reader = new RecentTransactions(writer.memory)
+    for (let txid = 1n; txid <= 40n; txid++) writer.add(0, txid, random.bytes(100))
+    writer.clear()
+    for (let txid = 1n; txid <= 40n; txid++) expect(reader.find(0, txid)).toBeUndefined()
+    const file = random.bytes(100)
+    writer.add(0, 39n, file)
+    expect(reader.find(0, 39n)).toEqual(file)
+  })
+
   test("RecentTransactions takes no file that is larger than a place", () => {
     const recent = RecentTransactions.create()
     expect(recent.add(0, 1n, new Uint8Array(32 * 1024 - 32))).toBe(true)

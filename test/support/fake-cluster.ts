@@ -28,8 +28,13 @@ export class FakeCluster implements Disposable {
   /** Both hear what the other knows, as with any call between nodes. */
   call(from: FakeMember, url: string): LeaseRecord | undefined {
     const { lease } = this.ask(from, url)
-    if (lease !== undefined) from.member?.hear(lease)
+    if (lease !== undefined) from.member?.hear(lease, true)
     return lease?.record
+  }
+
+  isCopy(from: FakeMember, url: string): boolean {
+    const { id, run, lease } = this.ask(from, url)
+    return id === from.lease.id && run !== from.name && lease?.record.primary.id === id
   }
 
   /** The one that asks has not heard the answer yet. */
@@ -38,11 +43,11 @@ export class FakeCluster implements Disposable {
     const isCut = this.cut.has(`${from.name}${to?.name}`) || this.cut.has(`${to?.name}${from.name}`)
     if (to?.member === undefined || isCut) throw new LitefsError("unavailable", "nobody answers")
     if (from.lease.record !== undefined)
-      to.member.hear({ record: from.lease.record, cluster: undefined })
+      to.member.hear({ record: from.lease.record, cluster: from.clusterId }, false)
     const { id, record } = to.lease
     return {
       ...{ id, run: to.name, clusterId: to.clusterId },
-      lease: record && { record, cluster: undefined },
+      lease: record && { record, cluster: to.clusterId },
       isPrimaryByFlag: record === undefined && to.flags.primary === true,
     }
   }
@@ -123,6 +128,7 @@ export class FakeMember {
       peers: flags.peers ?? [],
       fail: () => note("fail"),
       tell: async (url) => this.#cluster.call(this, url),
+      isCopy: async (url) => this.#cluster.isCopy(this, url),
     })
     await findPrimary({
       ...{ member, lease: this.lease, role, url: this.url, peers: flags.peers ?? [] },

@@ -11,6 +11,7 @@ export function fakeFileSystem(methods: Partial<FileSystem> = {}): FileSystem {
     create: () => entry(),
     read: () => 0,
     write: (_nodeId, _handle, _offset, size) => size,
+    allocate: () => {},
     flush: () => undefined,
     release: () => {},
     sync: () => undefined,

@@ -7,6 +7,9 @@ export class FakeProxyCluster implements ProxyCluster {
   isPrimary = true
   isHandingOff = false
   epoch = 1n
+  isConfirmed = false
+  /** How often others were asked. */
+  asked = 0
   primaryName: string | undefined = "node-1"
   primaryProxyUrl: string | undefined
   lagMs: number | undefined = 0
@@ -15,6 +18,10 @@ export class FakeProxyCluster implements ProxyCluster {
 
   position(database: string): Pos | undefined {
     return this.positions.get(database)
+  }
+
+  askOthers(): void {
+    this.asked += 1
   }
 
   onChange(listener: () => void): () => void {

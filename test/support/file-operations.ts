@@ -6,8 +6,15 @@ const PROGRAM = `
   import fs from "node:fs"
   import { execFileSync } from "node:child_process"
 
-  const [directory, text] = process.argv.slice(-2)
+  const [directory, text, user] = process.argv.slice(-3)
   process.chdir(directory)
+  const { uid, gid, groups, umask } = JSON.parse(user)
+  if (uid !== undefined) {
+    process.umask(umask)
+    process.setgroups(groups)
+    process.setgid(gid)
+    process.setuid(uid)
+  }
   const open = (name, flags, use) => {
     const fd = fs.openSync(name, flags, 0o644)
     try {
@@ -38,15 +45,25 @@ const PROGRAM = `
 
 export type Outcome = string | number | boolean
 
+/** Who the client process is; else it is who runs the test. */
+export interface User {
+  readonly uid: number
+  readonly gid: number
+  readonly groups: readonly number[]
+  readonly umask: number
+}
+
 /**
  * Each operation is an expression of JavaScript over \`fs\`, \`open(name, flags, fd => …)\`, \`bytes(size)\` and
  * \`tool(...words)\`. Its outcome is its value, "ok" when it has none, or the code of its error.
  */
 export function fileOperations(
-  node: TestNode,
+  { mount }: Pick<TestNode, "mount">,
   operations: readonly string[],
+  user: User | undefined = undefined,
 ): Record<string, Outcome> {
   const list = JSON.stringify(operations)
-  const command = ["node", "--input-type=module", "-e", PROGRAM, "--", node.mount, list]
+  const words = [mount, list, JSON.stringify(user ?? {})]
+  const command = ["node", "--input-type=module", "-e", PROGRAM, "--", ...words]
   return JSON.parse(run(command)) as Record<string, Outcome>
 }

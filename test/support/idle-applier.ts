@@ -7,8 +7,10 @@ export const idleApplier: Applier = {
   writtenTxid: (current) => current,
   yield: () => false,
   attach: async () => {},
+  rejoin: async () => {},
   handOver: () => ({ wal: undefined, isWalOpen: false }),
   detach: () => {},
+  close: () => {},
   settle: () => {},
   dropped: () => {},
 }

@@ -1,6 +1,6 @@
 /** LTX files that hold whole databases of pages of 512 bytes. */
 import { imageChecksum } from "./captured-database.ts"
-import { ltxFile } from "./ltx-file.ts"
+import { ltxFile, pageOf } from "./ltx-file.ts"
 
 export const IMAGE_PAGE_SIZE = 512
 
@@ -21,4 +21,10 @@ export function imageFile(image: Uint8Array, header: ImageFileHeader): Uint8Arra
     pages,
     postApplyChecksum: imageChecksum(image, IMAGE_PAGE_SIZE),
   })
+}
+
+/** The image, made to begin as a SQLite database does. */
+export function asDatabase<T extends Uint8Array>(image: T): T {
+  if (image.length > 0) pageOf(1, image.subarray(0, IMAGE_PAGE_SIZE))
+  return image
 }

@@ -10,6 +10,8 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { pageChecksum } from "../../src/ltx/checksum.ts"
+import type { LtxHeader } from "../../src/ltx/header.ts"
 import {
   CommitLog,
   type CommitLogOptions,
@@ -64,10 +66,23 @@ export class LogDirectory implements Disposable {
   }
 }
 
-/** An LTX file of one page; the larger it is the less it can be compressed. */
-export function transaction(txid: number, fill = txid): Uint8Array {
-  const pages = [page(1, fill)]
-  return ltxFile({ header: { minTxid: BigInt(txid), maxTxid: BigInt(txid) }, pages })
+/**
+ * Transaction `txid` of a database of one page, which is full of the byte `fill` afterwards and was full of `before`.
+ * The larger it is the less it can be compressed.
+ */
+export function transaction(
+  txid: number,
+  fill = txid,
+  before = txid - 1,
+  given: Partial<LtxHeader> = {},
+): Uint8Array {
+  const preApplyChecksum = txid === 1 ? 0n : checksumOf(before)
+  const header = { minTxid: BigInt(txid), maxTxid: BigInt(txid), preApplyChecksum, ...given }
+  return ltxFile({ header, pages: [page(1, fill)], postApplyChecksum: checksumOf(fill) })
+}
+
+function checksumOf(fill: number): bigint {
+  return pageChecksum(1, page(1, fill).data)
 }
 
 /** Makes a transaction durable in the log, and not more. */

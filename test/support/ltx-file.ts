@@ -1,8 +1,10 @@
+import { writeU16BE } from "../../src/lib/bytes.ts"
 import { ChecksumAccumulator, EMPTY_CHECKSUM } from "../../src/ltx/checksum.ts"
 import { LtxDecoder } from "../../src/ltx/decoder.ts"
 import { LtxEncoder } from "../../src/ltx/encoder.ts"
 import { isSnapshot, LTX_FLAG_COMPRESSED, type LtxHeader } from "../../src/ltx/header.ts"
 import type { LtxTrailer } from "../../src/ltx/trailer.ts"
+import { DATABASE_MAGIC } from "../../src/sqlite/database-header.ts"
 import { Collected } from "./bytes.ts"
 
 export interface LtxPage {
@@ -24,8 +26,19 @@ export interface DecodedLtxFile {
 
 const PAGE_SIZE = 512
 
+/** Filled with a byte; page 1 begins as that of a SQLite database does. */
 export function page(pgno: number, fill: number, pageSize = PAGE_SIZE): LtxPage {
-  return { pgno, data: new Uint8Array(pageSize).fill(fill) }
+  return pageOf(pgno, new Uint8Array(pageSize).fill(fill))
+}
+
+/** With this content; that of page 1 is made to begin as a SQLite database does. */
+export function pageOf(pgno: number, data: Uint8Array): LtxPage {
+  if (pgno === 1) {
+    data.set(DATABASE_MAGIC)
+    writeU16BE(data, 16, data.length === 65536 ? 1 : data.length)
+    data.set([1, 1, 0, 64, 32, 32], 18)
+  }
+  return { pgno, data }
 }
 
 /** A header of a snapshot of one page of 512 bytes, compressed, but for what is given. */

@@ -47,6 +47,8 @@ export interface NodeOptions {
   readonly config?: string
   /** Whether other machines reach its API. */
   readonly isOpen?: boolean
+  /** How long it may take until it is mounted. */
+  readonly startLimitMs?: number
 }
 
 /** A place for data directories where a sync costs nothing, if there is such a place. */
@@ -69,7 +71,7 @@ export class Scope implements AsyncDisposable {
   /** Starts a node and waits until it is mounted. */
   async node(options: NodeOptions = {}): Promise<TestNode> {
     const node = await this.spawn(options)
-    await node.logged(/msg=mounted/)
+    await node.logged(/msg=mounted/, options.startLimitMs)
     return node
   }
 
@@ -168,14 +170,15 @@ export class TestNode {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
-  /** Resolves when its output matches; rejects when it ends before, or after 20 s. */
-  async logged(pattern: RegExp): Promise<string> {
-    const deadline = Date.now() + 20_000
+  /** Resolves when its output matches; rejects when it ends before, or after the limit. */
+  async logged(pattern: RegExp, limitMs = 20_000): Promise<string> {
+    const deadline = Date.now() + limitMs
     for (;;) {
       const match = pattern.exec(this.#output)
       if (match !== null) return match[0]
       if (!this.isRunning) throw new Error(`the node ended without ${pattern}:\n${this.#output}`)
-      if (Date.now() > deadline) throw new Error(`no ${pattern} in 20 s:\n${this.#output}`)
+      if (Date.now() > deadline)
+        throw new Error(`no ${pattern} in ${limitMs / 1000} s:\n${this.#output}`)
       await new Promise<void>((wake) => {
         const done = () => {
           clearTimeout(timer)

@@ -14,13 +14,14 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { GatedLog } from "../../src/store/gated-log.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SharedLag } from "../../src/store/shared-lag.ts"
-import { closeFile, type Fd } from "../../src/sys/file.ts"
+import { closeFile, type Fd, O_RDONLY, openFile } from "../../src/sys/file.ts"
 import { FakeClock } from "./fake-clock.ts"
 
 export class RecoveredNode {
   readonly dataDir: DataDir
   readonly states: RecoveredDatabases
   readonly #lock: Fd
+  readonly #below: Fd
   readonly #commitLog: CommitLog
   readonly directory: Directory
 
@@ -42,6 +43,7 @@ export class RecoveredNode {
   private constructor(dataDir: DataDir, lock: Fd, log: Logger) {
     this.dataDir = dataDir
     this.#lock = lock
+    this.#below = openFile("test:open", dataDir.root, O_RDONLY)
     this.#commitLog = openCommitLog(dataDir, log, { isFree: () => true, onFull: () => {} })
     const gate = new GatedLog()
     gate.open(this.#commitLog)
@@ -59,15 +61,18 @@ export class RecoveredNode {
       isPeer: () => false,
       onAppended() {},
       onCommit() {},
+      onVanish() {},
       publish: () => {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      onRefused() {},
       propose: () => new Deferred(),
       halts: { ask() {}, giveBack() {} },
       forwarding: undefined,
     }
     this.directory = new Directory(context, this.states)
+    this.directory.mounted(this.#below)
   }
 
   /** Leaves the databases ready for a quick start. Throws when the commit log could not be emptied. */
@@ -84,5 +89,6 @@ export class RecoveredNode {
   kill(): void {
     this.#commitLog.close()
     closeFile(this.#lock)
+    closeFile(this.#below)
   }
 }

@@ -5,10 +5,9 @@
 import { readFileSync } from "node:fs"
 import { systemClock } from "../../src/lib/clock.ts"
 import { ReplicaDatabase } from "../../src/peer/replica-database.ts"
-import { recoverDatabases } from "../../src/recovery/recover.ts"
+import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { directLog } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { Positions } from "../../src/store/positions.ts"
 import { trace } from "../../src/sys/trace.ts"
 import { idleApplier } from "./idle-applier.ts"
 import { RecordedLog } from "./recorded-log.ts"
@@ -18,8 +17,7 @@ const dataDir = new DataDir(root)
 const log = new RecordedLog().logger
 dataDir.create()
 dataDir.createDatabase("app.db")
-const state = recoverDatabases(dataDir, Positions.create(), log).get("app.db")
-if (state === undefined) throw new Error("the database is damaged")
+const state = recoverDatabase("app.db", dataDir, log)
 const database = new ReplicaDatabase(
   "app.db",
   {

@@ -11,11 +11,11 @@ export class TrackedWal implements Disposable {
   readonly events: string[] = []
   readonly pageSize: number
 
-  /** `content` is that of the database file. It is the first transaction. */
-  constructor(content: Uint8Array, pageSize: number) {
+  /** `content` is that of the database file. It is the first transaction, unless it has no log. */
+  constructor(content: Uint8Array, pageSize: number, isLogged = true) {
     this.pageSize = pageSize
     this.db = new CapturedDatabase(content)
-    this.db.captureAll(pageSize)
+    if (isLogged) this.db.captureAll(pageSize)
     this.db.wal.create()
     this.tracker = this.#track()
   }

@@ -97,9 +97,13 @@ export class CallFaults {
   }
 }
 
+export function changesNothing(name: string): boolean {
+  return /:(read|look|list|stat)$/.test(name)
+}
+
 /** Calls that change nothing do not fail for want of room. */
 export function errnosOf(name: string): readonly ("EIO" | "ENOSPC")[] {
-  return /:(read|look|list|stat)$/.test(name) ? ["EIO"] : ["EIO", "ENOSPC"]
+  return changesNothing(name) ? ["EIO"] : ["EIO", "ENOSPC"]
 }
 
 /** Number `index`, from 0, of `count` parts of all faults. */

@@ -16,6 +16,7 @@ import type { Answer, Step } from "./line-worker.ts"
 import {
   type Fault,
   faultsOf,
+  isEnd,
   type SweepOptions as Options,
   opOf,
   sweepTargets,
@@ -90,7 +91,7 @@ class Workload implements Target {
     const { steps, problem: death } = await pair.ask("work", pair.primary, database)
     if (at === "replica") await pair.comeTo(database, fault.duration)
     const isHit = await pair.lift(fault)
-    const isKilled = isHit && fault.duration === "kill"
+    const isKilled = isHit && isEnd(fault.duration)
     if (death !== undefined && !isKilled) throw new Error(`${death}\n${tell(steps)}`)
     const wasRestarted = await pair.restartIfTold()
     if (at === "replica") {

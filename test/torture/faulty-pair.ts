@@ -6,7 +6,7 @@ import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { difference, readContent, replayHistory } from "./history-check.ts"
 import { ANSWER_MS_MAX, type Answer, LineWorker } from "./line-worker.ts"
-import { type Duration, type Fault, opOf, planOf, type SweepOptions } from "./sweep.ts"
+import { type Duration, type Fault, isEnd, opOf, planOf, type SweepOptions } from "./sweep.ts"
 
 /** So long a fault that is lifted stays when the replica has come to it, and so often it fails. */
 const LASTING_MS = 150
@@ -98,8 +98,12 @@ export class FaultyPair {
       result.hits += 1
       result.ops.add(opOf(fault))
     }
-    if (isHit && fault.duration === "kill") {
-      if (!(await within(ANSWER_MS_MAX, this.node.exited))) throw new Error("it was not killed")
+    // A thread that only checks files is not missed.
+    const ends = fault.duration === "kill" || (fault.duration === "end" && isOfNode(fault))
+    if (isHit && ends) {
+      if (!(await within(ANSWER_MS_MAX, this.node.exited))) throw new Error("it does not end")
+      const { code } = await this.node.exited
+      if (fault.duration === "end" && code !== 1) throw new Error(`it ends with ${code}, not 1`)
       await this.restart()
     }
     if (!this.node.isRunning && this.options.mayEnd === true) await this.restart()
@@ -155,7 +159,7 @@ export class FaultyPair {
     while (Date.now() < deadline) {
       const { hitCount } = this.faults
       if (hitCount > 0) hitMs ??= Date.now()
-      if (duration === "kill" && hitCount > 0) return
+      if (isEnd(duration) && hitCount > 0) return
       if (hitCount >= LASTING_HITS || (hitMs ?? Infinity) < Date.now() - LASTING_MS) return
       if (hitCount === 0 && (await this.isSame(database))) return
       await Bun.sleep(5)
@@ -206,6 +210,11 @@ export class FaultyPair {
       (await this.ask("pos", this.replica, database)).pos,
     ]
   }
+}
+
+/** Of the two threads without which a node cannot go on. */
+function isOfNode({ name }: Fault): boolean {
+  return /^[12]\//.test(name)
 }
 
 /** A database of which nobody has committed anything is not known to others. */

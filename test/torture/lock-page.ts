@@ -34,9 +34,10 @@ export async function lockPage({ mode, pageSize }: LockPageOptions): Promise<voi
     mkdirSync(join(directory, name), { recursive: true })
   }
   makeLarge(join(directory, "data/dbs/a.db/database"), pageSize, lock - 3)
-  const primary = await scope.node({ directory })
+  // Every page becomes its first transaction.
+  const primary = await scope.node({ directory, startLimitMs: LIMIT_MS })
   const pageCount = () => Number(ask(primary, "pragma page_count"))
-  ask(primary, `pragma journal_mode = ${mode}; insert into t(x) values('first')`) // every page
+  ask(primary, `pragma journal_mode = ${mode}; insert into t(x) values('first')`)
   const replica = await scope.node({ follows: primary })
   await expectSame(primary, replica)
   expect(pageCount()).toBeLessThan(lock)
@@ -54,11 +55,12 @@ export async function lockPage({ mode, pageSize }: LockPageOptions): Promise<voi
     await node.end()
   }
   const { port } = primary
-  const again = await scope.node({ directory, port })
+  const again = await scope.node({ directory, port, startLimitMs: LIMIT_MS })
   const replicaAgain = await scope.node({
     directory: replica.directory,
     port: replica.port,
     follows: again,
+    startLimitMs: LIMIT_MS,
   })
   await expectSame(again, replicaAgain)
 

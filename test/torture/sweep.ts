@@ -1,14 +1,14 @@
 /** What sweeps have in common: the faults of all calls, and the loop that makes nodes and has them meet one after the other. */
 import { Scope } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
-import { type Call, errnosOf, isIn, type Part } from "./call-faults.ts"
+import { type Call, changesNothing, errnosOf, isIn, type Part } from "./call-faults.ts"
 import type { Mode } from "./model.ts"
 
 /**
  * `lifted`: from the call on, until the fault is lifted. `untidy`: once, and from then on nothing can be cleared away
- * either. `kill`: the process ends there.
+ * either. `kill`: the process ends there. `end`: the thread does, and is to take the process with it.
  */
-export const DURATIONS = ["once", "lifted", "untidy", "kill"] as const
+export const DURATIONS = ["once", "lifted", "untidy", "kill", "end"] as const
 export type Duration = (typeof DURATIONS)[number]
 
 export interface Fault extends Call {
@@ -26,6 +26,8 @@ export interface SweepOptions {
   /** So many of all faults, chosen at random; all when there are fewer. */
   readonly sample: number
   readonly limitMs: number
+  /** So many targets meet faults side by side: they wait more than they work. */
+  readonly targets?: number
   /** Where the nodes have their directories. */
   readonly scratch: string
   readonly result: SweepResult
@@ -71,6 +73,8 @@ export interface Target {
 
 const RUNS_PER_TARGET = 60
 const FAILURES_MAX = 20
+/** Fewer for each target are not worth its start. */
+const FAULTS_PER_TARGET_MIN = 20
 
 export async function sweepTargets(
   options: SweepOptions,
@@ -78,47 +82,69 @@ export async function sweepTargets(
   start: (scope: Scope) => Promise<Target>,
 ): Promise<void> {
   const deadline = Date.now() + options.limitMs
-  const { random, sample, result } = options
-  let faults: Fault[] | undefined
-  while (result.failures < FAILURES_MAX) {
-    await using scope = new Scope(options.scratch)
-    const target = await start(scope)
-    faults ??= shuffled(
-      (await target.allFaults()).filter((fault) => isIn(options.part, `${label} ${textOf(fault)}`)),
-      random,
-    ).slice(0, sample)
-    const report = (what: string, error: unknown) => {
-      const text = error instanceof Error ? error.stack : String(error)
-      options.onFailure(`${options.mode}, ${label}: ${what}: ${text}\n${target.logs}`)
-      result.failures += 1
-    }
-    const failed: string[] = []
-    let isOver = false
-    for (let count = 0; count < RUNS_PER_TARGET; count++) {
-      const fault = Date.now() > deadline ? undefined : faults.pop()
-      isOver = fault === undefined
-      if (fault === undefined) break
-      failed.push(textOf(fault))
-      result.faults += 1
-      try {
-        await target.fail(fault)
-      } catch (error) {
-        report(textOf(fault), error)
-        failed.length = 0
-        break
-      }
-    }
-    try {
-      if (failed.length > 0) await target.end?.()
-    } catch (error) {
-      report(`after ${failed.join(", ")}`, error)
-    }
-    if (isOver) {
-      result.left += faults.length
-      return
+  const { random, sample, result, targets = 1 } = options
+  const found = Promise.withResolvers<Fault[]>()
+  const find = async (target: Target) => {
+    const all = (await target.allFaults()).filter((fault) =>
+      isIn(options.part, `${label} ${textOf(fault)}`),
+    )
+    found.resolve(shuffled(all, random).slice(0, sample))
+  }
+  const sweepOne = async (index: number) => {
+    let isFirst = index === 0
+    if (!isFirst && (await found.promise).length < index * FAULTS_PER_TARGET_MIN) return
+    while (result.failures < FAILURES_MAX) {
+      await using scope = new Scope(options.scratch)
+      const target = await start(scope)
+      if (isFirst) await find(target)
+      isFirst = false
+      if (await meet(options, label, target, await found.promise, deadline)) return
     }
   }
+  const sweeps = Array.from({ length: targets }, (_, index) => sweepOne(index))
+  sweeps[0]?.catch(found.reject)
+  await Promise.all(sweeps)
 }
+
+/** True when no fault is left, or no time for it. */
+async function meet(
+  options: SweepOptions,
+  label: string,
+  target: Target,
+  faults: Fault[],
+  deadline: number,
+): Promise<boolean> {
+  const { result } = options
+  const report = (what: string, error: unknown) => {
+    const text = error instanceof Error ? error.stack : String(error)
+    options.onFailure(`${options.mode}, ${label}: ${what}: ${text}\n${target.logs}`)
+    result.failures += 1
+  }
+  const met: string[] = []
+  let isOver = false
+  for (let count = 0; count < RUNS_PER_TARGET; count++) {
+    const fault = Date.now() > deadline ? undefined : faults.pop()
+    isOver = fault === undefined
+    if (fault === undefined) break
+    met.push(textOf(fault))
+    result.faults += 1
+    try {
+      await target.fail(fault)
+    } catch (error) {
+      report(textOf(fault), error)
+      return false
+    }
+  }
+  try {
+    if (met.length > 0) await target.end?.()
+  } catch (error) {
+    report(`after ${met.join(", ")}`, error)
+  }
+  if (isOver) result.left += faults.splice(0).length
+  return isOver
+}
+
+const MAIN_THREAD = "0/"
 
 export function faultsOf(
   calls: readonly Call[],
@@ -128,11 +154,14 @@ export function faultsOf(
     const { name } = call
     // Clients map that file: a page that cannot be read kills them (SIGBUS).
     if (name.endsWith("/shm:read") || !name.includes(only)) return []
-    return durations.flatMap((duration) =>
-      (duration === "kill" || duration === "untidy" ? (["EIO"] as const) : errnosOf(name)).map(
-        (errno) => ({ ...call, errno, duration }),
-      ),
-    )
+    return durations.flatMap((duration) => {
+      if (duration === "end" && name.startsWith(MAIN_THREAD)) return [] // it is the process
+      // As well before the next call that does: what is on the disk is the same.
+      if (isEnd(duration) && changesNothing(name)) return []
+      const errnos =
+        duration === "once" || duration === "lifted" ? errnosOf(name) : ["EIO" as const]
+      return errnos.map((errno) => ({ ...call, errno, duration }))
+    })
   })
 }
 
@@ -142,9 +171,14 @@ export function textOf({ name, nth, errno, duration }: Fault): string {
 
 /** As LITEFS_FAULTS has it. */
 export function planOf({ name, nth, errno, duration }: Fault): string {
-  if (duration === "kill") return `${name}#${nth}=kill`
+  if (isEnd(duration)) return `${name}#${nth}=${duration}`
   const tidying = duration === "untidy" ? `,*:discard#1+=${errno},log:erase#1+=${errno}` : ""
   return `${name}#${nth}${duration === "lifted" ? "+" : ""}=${errno}${tidying}`
+}
+
+/** Whether the node has to be started again. */
+export function isEnd(duration: Duration): duration is "kill" | "end" {
+  return duration === "kill" || duration === "end"
 }
 
 /** The name of the call without its thread. */

@@ -13,11 +13,23 @@
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { output, start } from "../support/client.ts"
-import { PROGRAM, type Scope, type TestNode } from "../support/node.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { type ProcessUsage, usageOf } from "../support/process-usage.ts"
+import { isIn } from "./call-faults.ts"
+import { within } from "./client.ts"
 import { COMMANDS, CommandFaults } from "./command-faults.ts"
 import { FaultyPair } from "./faulty-pair.ts"
 import type { Answer } from "./line-worker.ts"
-import { type Fault, faultsOf, type SweepOptions, sweepTargets, type Target } from "./sweep.ts"
+import type { Mode } from "./model.ts"
+import {
+  type Fault,
+  faultsOf,
+  isEnd,
+  type SweepOptions,
+  sweepTargets,
+  type Target,
+  textOf,
+} from "./sweep.ts"
 import { type Content, OPERATIONS, type Operation, type Outcome } from "./upkeep-operations.ts"
 
 export interface UpkeepOptions extends SweepOptions {
@@ -25,7 +37,25 @@ export interface UpkeepOptions extends SweepOptions {
   readonly at: "primary" | "replica"
   /** The one of that name; without one all. */
   readonly operation?: string | undefined
+  /** Told what each operation has left open, before it is swept. */
+  readonly onUsage?: (usage: OperationUsage) => void
+  /** Every rollback mode is swept, so that one of them is enough for what is the same in all. */
+  readonly sharesModes?: boolean
 }
+
+/** Of one node, before and after an operation was done TIMES_MEASURED times without a fault. */
+export interface OperationUsage {
+  readonly operation: string
+  readonly node: "primary" | "replica"
+  readonly before: ProcessUsage
+  readonly after: ProcessUsage
+  /** Files of databases that are open and were not before. */
+  readonly more: readonly string[]
+}
+
+export const TIMES_MEASURED = 3
+
+const ROLLBACK_MODES: readonly Mode[] = ["delete", "truncate", "persist"]
 
 export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   const { at, operation: wanted } = options
@@ -39,6 +69,7 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   const chosen = OPERATIONS.filter((each) => isChosen(each) && each.at.includes(at))
   const deadline = Date.now() + options.limitMs
   for (const [index, operation] of chosen.entries()) {
+    if (options.onUsage !== undefined) await measure(options, operation, options.onUsage)
     const limitMs = (deadline - Date.now()) / (chosen.length - index)
     await sweepTargets({ ...options, limitMs }, `${operation.name} at ${at}`, (scope) =>
       Upkeep.start(scope, options, operation),
@@ -46,7 +77,25 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   }
 }
 
+/** What leaks leaves something each time. */
+export async function measure(
+  options: UpkeepOptions,
+  operation: Operation,
+  onUsage: (usage: OperationUsage) => void,
+): Promise<void> {
+  await using scope = new Scope(options.scratch)
+  const target = await Upkeep.start(scope, options, operation)
+  for (const usage of await target.measure()) {
+    onUsage(usage)
+    if (usage.more.length < TIMES_MEASURED) continue
+    const text = `${options.mode}, ${operation.name}: the ${usage.node} has more open: ${usage.more.join(" ")}`
+    options.onFailure(`${text}\n${target.logs}`)
+    options.result.failures += 1
+  }
+}
+
 const TIDY_MS_MAX = 10_000
+const LASTING_MS = 2500
 
 class Upkeep implements Target {
   readonly #pair: FaultyPair
@@ -73,23 +122,60 @@ class Upkeep implements Target {
     return this.#pair.logs
   }
 
+  async measure(): Promise<OperationUsage[]> {
+    const pair = this.#pair
+    await this.#do()
+    const nodes = ["primary", "replica"] as const
+    const before = nodes.map((node) => usageOf(pair[node].pid))
+    for (let time = 0; time < TIMES_MEASURED; time++) await this.#do()
+    const deadline = Date.now() + TIDY_MS_MAX
+    for (;;) {
+      const usages = nodes.map((node, index): OperationUsage => {
+        const old = before[index] as ProcessUsage
+        const after = usageOf(pair[node].pid)
+        const more = without(ownFiles(after, pair[node]), ownFiles(old, pair[node]))
+        return { operation: this.#operation.name, node, before: old, after, more }
+      })
+      // What was dropped last may still be on its way out.
+      const isTidy = usages.every(({ more }) => more.length < TIMES_MEASURED)
+      if (isTidy || Date.now() > deadline) return usages
+      await Bun.sleep(50)
+    }
+  }
+
+  /** Without a fault. */
+  async #do(): Promise<void> {
+    const pair = this.#pair
+    const database = pair.newDatabase()
+    const prepared = await this.#operation.prepare(pair, database)
+    const before = await this.#ready(database, prepared)
+    pair.faults.forget()
+    const outcome = await this.#operation.act(pair, database, before)
+    if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
+    await pair.caughtUp(database)
+    await this.#operation.settle?.(pair, database)
+    for (const op of pair.faults.ops) this.#options.result.calls.add(op)
+    await pair.ask("release", pair.primary, database)
+    await pair.ask("drop", pair.primary, database)
+    await pair.caughtUp(database)
+  }
+
   async allFaults(): Promise<Fault[]> {
     const pair = this.#pair
-    for (let time = 0; time < 2; time++) {
-      const database = pair.newDatabase()
-      const prepared = await this.#operation.prepare(pair, database)
-      const before = await this.#ready(database, prepared)
-      pair.faults.forget()
-      const outcome = await this.#operation.act(pair, database, before)
-      if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
-      await pair.caughtUp(database)
-      await this.#operation.settle?.(pair, database)
-      for (const op of pair.faults.ops) this.#options.result.calls.add(op)
-      await pair.ask("release", pair.primary, database)
-      await pair.ask("drop", pair.primary, database)
-    }
+    for (let time = 0; time < 2; time++) await this.#do()
     const { calls = /./ } = this.#operation
-    return faultsOf(pair.faults.chosen(), this.#options).filter(({ name }) => calls.test(name))
+    return faultsOf(pair.faults.chosen(), this.#options).filter(
+      (fault) => calls.test(fault.name) && this.#isHere(fault),
+    )
+  }
+
+  /** What has nothing to do with the journal is the same in all rollback modes: each has its share of it. */
+  #isHere(fault: Fault): boolean {
+    const { mode, sharesModes = false } = this.#options
+    const index = ROLLBACK_MODES.indexOf(mode)
+    if (!sharesModes || index < 0 || fault.name.includes("journal")) return true
+    const part = { index, count: ROLLBACK_MODES.length }
+    return isIn(part, `mode of ${this.#operation.name} ${textOf(fault)}`)
   }
 
   async fail(fault: Fault): Promise<void> {
@@ -98,9 +184,9 @@ class Upkeep implements Target {
     const database = pair.newDatabase()
     const before = await this.#ready(database, await this.#operation.prepare(pair, database))
     pair.begin(fault)
-    const outcome = await this.#operation.act(pair, database, before)
+    const outcome = await this.#actUnder(fault, database, before)
     if (at === "replica") await pair.comeTo(database, fault.duration)
-    const isKilled = (await pair.lift(fault)) && fault.duration === "kill"
+    const isKilled = (await pair.lift(fault)) && isEnd(fault.duration)
     await this.#operation.settle?.(pair, database)
     const isRestarted = (await pair.restartIfTold()) || isKilled
     const found = await this.#check(database, outcome, !isRestarted)
@@ -111,6 +197,14 @@ class Upkeep implements Target {
     const { rows } = await this.#goOn(database, await this.#check(database, again, true))
     await pair.ask("release", pair.primary, database)
     this.#kept.push([database, rows])
+  }
+
+  /** What tries again for as long as a fault lasts is not waited for to the end: it is lifted meanwhile. */
+  async #actUnder(fault: Fault, database: string, before: Content): Promise<Outcome> {
+    const pair = this.#pair
+    const acting = this.#operation.act(pair, database, before)
+    if (fault.duration === "lifted" && !(await within(LASTING_MS, acting))) pair.faults.set("")
+    return acting
   }
 
   async end(): Promise<void> {
@@ -205,10 +299,26 @@ function expectContent(
   if (!isRight) throw new Error(`there is ${rows}, not ${may.map(String).join(" or ")}; ${when}`)
 }
 
+/** Of the data directory and the mount; databases by a name that stands for all of them. */
+function ownFiles(usage: ProcessUsage, { data, mount }: TestNode): string[] {
+  return usage.files
+    .filter((file) => file.startsWith(data) || file.startsWith(mount))
+    .map((file) => file.replace(/f\d+\.db/, "f.db"))
+}
+
+function without(files: readonly string[], others: readonly string[]): string[] {
+  const left = [...others]
+  return files.filter((file) => {
+    const index = left.indexOf(file)
+    if (index >= 0) left.splice(index, 1)
+    return index < 0
+  })
+}
+
 /** Files of a data directory that are neither databases and their logs nor of the node itself. */
 function straysIn({ data }: TestNode): string[] {
   const known = [
-    /^(lock|commit-log\.[01]|lease\.json|clusterid|id|dbs|import|side|spare)$/,
+    /^(lock|commit-log\.[01]|lease\.json|mounted|owners|clusterid|id|dbs|import|side|spare)$/,
     /^dbs\/[^/]+$/,
     /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|past|ltx)$/,
     /^dbs\/[^/]+\/ltx\/[0-9a-f]{16}-[0-9a-f]{16}\.ltx$/,

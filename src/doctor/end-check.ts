@@ -1,0 +1,49 @@
+/** A last LTX file that is damaged or gone while the database provably has its transaction (recovery/last-file.ts). */
+import { formatPos } from "../ltx/pos.ts"
+import { mendEnd } from "../recovery/mended-end.ts"
+import { provenEnd } from "../recovery/proven-end.ts"
+import { findSums } from "../recovery/saved-sums.ts"
+import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import type { DatabasePaths } from "./database-paths.ts"
+import { type Finding, problem } from "./finding.ts"
+import type { Log } from "./log-check.ts"
+
+/** Undefined when it is not so. Else all there is to say: what is wrong without the file says nothing. */
+export function mendFindings(
+  log: Log,
+  last: WholeLtxFile | undefined,
+  paths: DatabasePaths,
+  nowMs: number,
+): Finding[] | undefined {
+  const saved = findSums(paths.checksums, paths.database)
+  const [file, ...more] = log.damagedEnd
+  if (file === undefined) {
+    if (last === undefined || saved?.isCurrent !== true) return undefined
+    const { pos, pageSize, commit } = saved
+    if (pos.txid <= last.maxTxid) return undefined
+    const what = `the LTX files after ${formatPos({ txid: last.maxTxid, checksum: last.trailer.postApplyChecksum })} are gone, but the database was closed at ${formatPos(pos)}, and is as it was; the next start of LiteFS makes one LTX file of it`
+    const gone = { path: undefined, minTxid: last.maxTxid + 1n }
+    const end = { pos, pageSize, commit, walFrames: 0 }
+    return [
+      problem("ltx-gone", paths.ltx, what, {
+        repair: {
+          does: "makes one LTX file of the database file",
+          run: () => void mendEnd(paths, gone, end, last, nowMs),
+        },
+      }),
+    ]
+  }
+  if (more.length > 0 || (last !== undefined && file.minTxid !== last.maxTxid + 1n))
+    return undefined
+  const end = provenEnd(paths, file, last, saved)
+  if (end === undefined) return undefined
+  const what = `${file.name} is damaged: ${file.problem}; the database has its transaction, and the next start of LiteFS makes the file anew`
+  return [
+    problem("ltx-damaged", file.path, what, {
+      repair: {
+        does: `sets it aside as ${file.name}.damaged-${nowMs}, and makes it anew of the database file`,
+        run: () => void mendEnd(paths, file, end, last, nowMs),
+      },
+    }),
+  ]
+}

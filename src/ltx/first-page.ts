@@ -1,0 +1,15 @@
+/**
+ * Whether the first page of a snapshot is that of the database that the snapshot says it holds.
+ *
+ * Every other page may be anything, and a checksum is right for any bytes. But page 1 of a database names itself, and
+ * what was read from the wrong place, or from nowhere, does not.
+ */
+import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
+
+/** What is wrong with page 1 of a snapshot, without a subject but "it"; undefined when nothing is. */
+export function firstPageProblem(page: Uint8Array, pageSize: number): string | undefined {
+  const header = decodeDatabaseHeader(page)
+  if (header === undefined) return "its first page is not that of a SQLite database"
+  if (header.pageSize === pageSize) return undefined
+  return `its first page is of a database with pages of ${header.pageSize} bytes, its own have ${pageSize}`
+}

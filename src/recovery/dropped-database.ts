@@ -1,0 +1,42 @@
+/**
+ * A database that was dropped, and whose LTX files have become old but for the last one, which says so: it has a
+ * directory and no slot, and nobody has it in memory. Its history goes on when its name is used again, and a replica
+ * that comes back late hears of the drop.
+ */
+import type { HistoryState } from "../capture/history.ts"
+import { PageChecksums } from "../capture/page-checksums.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { LtxDirectory } from "../store/ltx-directory.ts"
+import { readLtxFile } from "../store/ltx-file.ts"
+import { fileExists } from "../sys/file.ts"
+
+/** What the drop has left; undefined when there is no such database. Throws when its last LTX file is damaged. */
+export function droppedState(dataDir: DataDir, name: string): HistoryState | undefined {
+  const path = dataDir.ltxDir(name)
+  if (!fileExists("ltx:look", path)) return undefined
+  const last = new LtxDirectory(path).last()
+  if (last === undefined) return undefined
+  const { header, trailer } = readLtxFile(last.path)
+  if (header.commit > 0) return undefined
+  return {
+    pos: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+    pageSize: header.pageSize,
+    commit: 0,
+    sums: new PageChecksums(),
+    timestampMs: header.timestampMs,
+  }
+}
+
+/** droppedState() for who has something else to say of what is damaged. */
+export function droppedStateIfWhole(dataDir: DataDir, name: string): HistoryState | undefined {
+  try {
+    return droppedState(dataDir, name)
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether it is old: nothing but the drop itself is kept of it. */
+export function isOnlyDrop(dataDir: DataDir, name: string): boolean {
+  return new LtxDirectory(dataDir.ltxDir(name)).list().length === 1
+}

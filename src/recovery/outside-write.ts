@@ -1,0 +1,197 @@
+/**
+ * Content of a database file that somebody else has written while no LiteFS ran, and that a replay would take back.
+ *
+ * Of itself a file of that kind looks like one after a crash: pages are not as in the log. But a crash leaves content
+ * that pages have had before, and that is known in most cases: the whole file is at a position of the log, or the LTX
+ * files, the journal or the WAL have it. Where they do not, since a page was written long ago, the times tell: a
+ * database file that was written a second after everything else was not written by LiteFS. After a clean stop nothing
+ * has to be guessed: the file has to be as it was left, if the log is.
+ *
+ * What is found is kept as `database.changed-<ms>` beside the database file, a whole file.
+ */
+import { constants, copyFileSync } from "node:fs"
+import type { PageChecksums } from "../capture/page-checksums.ts"
+import type { LtxHeader } from "../ltx/header.ts"
+import { type Checksum, ZERO_POS } from "../ltx/pos.ts"
+import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
+import { WalReader } from "../sqlite/wal-reader.ts"
+import { SEGMENT_COUNT, segmentPath } from "../store/commit-log.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/file-source.ts"
+import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
+import { type LtxSummary, readLtxFile } from "../store/ltx-file.ts"
+import { readSynced } from "../store/synced.ts"
+import { closeFile, O_RDWR, openFile, statusAt, syncDirectory, syncFile } from "../sys/file.ts"
+import { sumsOfFile } from "./file-sums.ts"
+import { LoggedPages } from "./logged-pages.ts"
+import type { EndSources } from "./proven-end.ts"
+import type { FoundSums } from "./saved-sums.ts"
+import { walFrameCount } from "./wal-rescue.ts"
+
+export interface ReplayFacts {
+  readonly dataDir: DataDir
+  readonly name: string
+  /** What is to be replayed, oldest first. */
+  readonly chain: readonly LtxFileInfo[]
+  readonly last: LtxSummary
+  /** Whether the journal is rolled back first. */
+  readonly undoes?: boolean
+  /** Of a clean stop that was the last thing to happen here, as far as LiteFS knows. */
+  readonly saved: FoundSums | undefined
+}
+
+/** Whether the file has content that is not LiteFS's. Nothing is written. */
+export function isWrittenOutside(facts: ReplayFacts): boolean {
+  const { dataDir, name, last, saved } = facts
+  using database = FileSource.open(dataDir.path(name, "database"))
+  if (database === undefined || database.size === 0) return false
+  const { pageSize } = last.header
+  const pageCount = Math.ceil(database.size / pageSize)
+  const sums = sumsOfFile(database, pageSize, pageCount)
+  const { txid, checksum } = saved?.pos ?? ZERO_POS
+  const isAsLeft = txid === last.header.maxTxid && checksum === last.trailer.postApplyChecksum
+  if (saved !== undefined && isAsLeft) return !isAt(sums, checksum, saved.commit)
+  const isSuspect =
+    saved !== undefined ||
+    readSynced(dataDir.syncedPath(name)) > last.header.maxTxid ||
+    isLaterThanAll(facts)
+  if (!isSuspect) return false
+  const logged = new LoggedPages(pageSize)
+  if (isAtPositionOf(facts, sums, logged)) return false
+  const undone = addSideFiles(dataDir, name, pageSize, logged)
+  const replaced = new Set([...logged.newest.keys(), ...(facts.undoes === true ? undone : [])])
+  let unknown = unknownPages(database, sums, last.header, logged, replaced)
+  const files = new LtxDirectory(dataDir.ltxDir(name)).list()
+  const older = files.filter(({ maxTxid }) => maxTxid < (facts.chain[0]?.minTxid ?? 0n))
+  for (const file of older.toReversed()) {
+    if (unknown.length === 0) return false
+    const pages = new LoggedPages(pageSize)
+    if (!readInto(file, pages)) continue
+    unknown = unknown.filter((pgno) => !pages.knows(pgno, [sums.hi(pgno), sums.lo(pgno)]))
+  }
+  return unknown.length > 0
+}
+
+/** Whether what is there of a database that was dropped last is what was dropped. Then a crash came in between. */
+export function isWhatWasDropped(paths: EndSources, { header }: LtxSummary): boolean {
+  using database = FileSource.open(paths.database)
+  const { pageSize, preApplyChecksum } = header
+  const sums = sumsOfFile(database, pageSize, Math.ceil((database?.size ?? 0) / pageSize))
+  if (sums.total === preApplyChecksum) return true
+  const isWanted = () => sums.total === preApplyChecksum
+  return walFrameCount(paths.wal, sums, { isWanted, pageSize }).wanted > 0
+}
+
+/**
+ * Sets aside what SQLite makes beside a database that is opened where LiteFS keeps it: nobody uses it, and with it the
+ * file would be another database. Returns the names that the files have then.
+ */
+export function setAsideClientFiles(dataDir: DataDir, name: string, nowMs: number): string[] {
+  const paths = ["-wal", "-journal"].map((suffix) => dataDir.path(name, "database") + suffix)
+  const used = paths.filter((path) => (statusAt("database:look", path)?.size ?? 0) > 0)
+  return used.map((path) => setAside(path, "changed", nowMs))
+}
+
+/** Keeps the file as it is. Returns the name of the copy, which is durable. */
+export function keepDatabaseFile(dataDir: DataDir, name: string, nowMs: number): string {
+  const path = dataDir.path(name, "database")
+  const kept = `${path}.changed-${nowMs}`
+  copyFileSync(path, kept, constants.COPYFILE_FICLONE)
+  const fd = openFile("database:keep", kept, O_RDWR)
+  try {
+    syncFile("database:keep-fsync", fd)
+  } finally {
+    closeFile(fd)
+  }
+  syncDirectory("database:sync-dir", dataDir.databaseDir(name))
+  return kept
+}
+
+/** What a restart of the machine may add to the time of the last write of a client. */
+const MARGIN_MS = 1000
+
+function isLaterThanAll({ dataDir, name, chain, last }: ReplayFacts): boolean {
+  const writtenMs = statusAt("database:stat", dataDir.path(name, "database"))?.modifiedMs ?? 0
+  const paths = [
+    ...Array.from({ length: SEGMENT_COUNT }, (_, index) => segmentPath(dataDir.root, index)),
+    ...(["journal", "wal", "shm"] as const).map((file) => dataDir.path(name, file)),
+    ...chain.map(({ path }) => path),
+  ]
+  const times = paths.map((path) => statusAt("database:stat-others", path)?.modifiedMs ?? 0)
+  return writtenMs > Math.max(last.header.timestampMs, ...times) + MARGIN_MS
+}
+
+/** Whether the file as a whole is what a transaction of the chain leads from or to. Fills `logged`. */
+function isAtPositionOf(facts: ReplayFacts, sums: PageChecksums, logged: LoggedPages): boolean {
+  const ends: { checksum: Checksum; commit: number }[] = []
+  for (const [index, file] of facts.chain.entries()) {
+    const summary = readInto(file, logged)
+    if (!summary) continue
+    const { header, trailer } = summary
+    if (index === 0) ends.push({ checksum: header.preApplyChecksum, commit: sums.pageCount })
+    ends.push({ checksum: trailer.postApplyChecksum, commit: header.commit })
+  }
+  return ends.some(({ checksum, commit }) => isAt(sums, checksum, commit))
+}
+
+function isAt(sums: PageChecksums, checksum: Checksum, commit: number): boolean {
+  if (commit > sums.pageCount) return false
+  let [hi, lo] = [0, 0]
+  for (let pgno = 1; pgno <= commit; pgno++) {
+    hi ^= sums.hi(pgno)
+    lo ^= sums.lo(pgno)
+  }
+  const total = (BigInt((hi | 0x80000000) >>> 0) << 32n) | BigInt(lo >>> 0)
+  return total === checksum
+}
+
+/** Of the pages that are replaced or cut off, those with content that they have never had. */
+function unknownPages(
+  database: FileSource,
+  sums: PageChecksums,
+  { pageSize, commit }: LtxHeader,
+  logged: LoggedPages,
+  replaced: ReadonlySet<number>,
+): number[] {
+  const page = new Uint8Array(pageSize)
+  const unknown: number[] = []
+  for (let pgno = 1; pgno <= sums.pageCount; pgno++) {
+    // Another one stays, and is right since all of them sum up.
+    if (pgno <= commit && !replaced.has(pgno)) continue
+    if (logged.knows(pgno, [sums.hi(pgno), sums.lo(pgno)])) continue
+    page.fill(0, database.readAt((pgno - 1) * pageSize, page))
+    if (page.some((byte) => byte !== 0)) unknown.push(pgno)
+  }
+  return unknown
+}
+
+/** What an interrupted transaction has saved, and commits. Returns the pages that the journal puts back. */
+function addSideFiles(
+  dataDir: DataDir,
+  name: string,
+  pageSize: number,
+  logged: LoggedPages,
+): ReadonlySet<number> {
+  const undone = new Set<number>()
+  using journal = FileSource.open(dataDir.path(name, "journal"))
+  if (journal !== undefined && readJournalHeader(journal)?.pageSize === pageSize) {
+    for (const { pgno, page } of readJournal(journal)) {
+      logged.learn(pgno, page)
+      undone.add(pgno)
+    }
+  }
+  using wal = FileSource.open(dataDir.path(name, "wal"))
+  const reader = wal && new WalReader(wal)
+  while (reader?.header?.pageSize === pageSize && reader.next())
+    logged.learn(reader.pgno, reader.page)
+  return undone
+}
+
+function readInto(file: LtxFileInfo, logged: LoggedPages): LtxSummary | undefined {
+  try {
+    return readLtxFile(file.path, logged.handler())
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}

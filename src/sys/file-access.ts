@@ -1,0 +1,98 @@
+/**
+ * Who may do what with a file: owner, group and permissions, as chmod(2) and chown(2) have them.
+ *
+ * A process that is not root can give its files to nobody, and may be kept from its own by their permissions, which
+ * clients of the mount choose: openOwnFile() opens them all the same.
+ */
+import { Errno, SysError } from "./errno.ts"
+import { faults } from "./faults.ts"
+import { emptyStatus, type Fd, openFile, statusAt, statusOf } from "./file.ts"
+import { errno, libc } from "./libc.ts"
+import { pathAddress } from "./path.ts"
+import { userId } from "./thread.ts"
+
+export interface FileAccess {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number // the twelve bits of chmod(2)
+}
+
+export const MODE_BITS = 0o7777
+const OWNER_READS_AND_WRITES = 0o600
+
+/** chown(2): leaves that one as it is. */
+export const UNCHANGED = 0xffffffff
+
+export function setMode(op: string, fd: Fd, mode: number): void {
+  const fault = faults?.check(op) ?? 0
+  const error = fault || (libc.fchmod(fd, mode & MODE_BITS) < 0 ? errno() : 0)
+  if (error !== 0) throw new SysError(error, op, "change the mode of a file")
+}
+
+export function setOwner(op: string, fd: Fd, uid: number, gid: number): void {
+  const fault = faults?.check(op) ?? 0
+  const error = fault || (libc.fchown(fd, uid, gid) < 0 ? errno() : 0)
+  if (error !== 0) throw new SysError(error, op, "change the owner of a file")
+}
+
+/** As far as this process may: an owner that it cannot give stays, the group by itself is tried. */
+export function giveAccess(op: string, fd: Fd, { uid, gid, mode }: FileAccess): void {
+  // In this order: a change of the owner takes bits of the mode away.
+  if (!mayOwn(op, fd, uid, gid)) mayOwn(op, fd, UNCHANGED, gid)
+  setMode(op, fd, mode)
+}
+
+function mayOwn(op: string, fd: Fd, uid: number, gid: number): boolean {
+  try {
+    setOwner(op, fd, uid, gid)
+    return true
+  } catch (error) {
+    // EINVAL: an owner that the user namespace of this process does not have.
+    if (hasErrno(error, Errno.EPERM) || hasErrno(error, Errno.EINVAL)) return false
+    throw error
+  }
+}
+
+export function accessOf(op: string, fd: Fd): FileAccess {
+  statusOf(op, fd, status)
+  return { uid: status.uid, gid: status.gid, mode: status.mode & MODE_BITS }
+}
+
+/** Undefined when there is no such file. */
+export function accessAt(op: string, path: string): FileAccess | undefined {
+  const found = statusAt(op, path)
+  return found && { uid: found.uid, gid: found.gid, mode: found.mode & MODE_BITS }
+}
+
+const status = emptyStatus()
+
+/** openFile() for a file of ours whose owner may have lost the right to it; its mode stays what it is. */
+export function openOwnFile(op: string, path: string, flags: number): Fd {
+  try {
+    return openFile(op, path, flags)
+  } catch (error) {
+    if (!hasErrno(error, Errno.EACCES)) throw error
+    const access = accessAt(op, path)
+    if (access === undefined || access.uid !== userId()) throw error
+    const { mode } = access
+    if (libc.chmod(pathAddress(path), mode | OWNER_READS_AND_WRITES) < 0) throw error
+    try {
+      return openFile(op, path, flags)
+    } finally {
+      libc.chmod(pathAddress(path), mode)
+    }
+  }
+}
+
+export function openOwnIfExists(op: string, path: string, flags: number): Fd | undefined {
+  try {
+    return openOwnFile(op, path, flags)
+  } catch (error) {
+    if (hasErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}
+
+function hasErrno(error: unknown, errno: number): boolean {
+  return error instanceof SysError && error.errno === errno
+}

@@ -1,0 +1,50 @@
+/**
+ * Collects what a thread without an event loop has left: the engine does it by itself in timers, which such a thread
+ * never comes to, or when so much is left that a process has twice the memory that it needs.
+ *
+ *   work ── worked() ──▶ due after INTERVAL_MS ── idle() ──▶ collected
+ *                                 └── no pause for PATIENCE_MS ──▶ collected
+ */
+import type { Clock } from "../lib/clock.ts"
+
+const INTERVAL_MS = 5000
+const PATIENCE_MS = 30_000
+/** So long without work is a pause. */
+const PAUSE_MS = 50
+
+export class Garbage {
+  readonly #clock: Clock
+  readonly #collect: () => void
+  #collectedMs: number
+  #hasWorked = false
+
+  constructor(clock: Clock, collect = () => Bun.gc(true)) {
+    this.#clock = clock
+    this.#collect = collect
+    this.#collectedMs = clock.monotonicMs()
+  }
+
+  /** Returns when to call idle() if nothing has happened by then, in milliseconds; undefined: that is not needed. */
+  worked(): number | undefined {
+    this.#hasWorked = true
+    const sinceMs = this.#clock.monotonicMs() - this.#collectedMs
+    if (sinceMs < INTERVAL_MS) return INTERVAL_MS - sinceMs
+    if (sinceMs >= PATIENCE_MS) this.#now()
+    return PAUSE_MS
+  }
+
+  /** Nothing has happened. Returns as worked(). */
+  idle(): number | undefined {
+    if (!this.#hasWorked) return undefined
+    const sinceMs = this.#clock.monotonicMs() - this.#collectedMs
+    if (sinceMs < INTERVAL_MS) return INTERVAL_MS - sinceMs
+    this.#now()
+    return undefined
+  }
+
+  #now(): void {
+    this.#collect()
+    this.#collectedMs = this.#clock.monotonicMs()
+    this.#hasWorked = false
+  }
+}

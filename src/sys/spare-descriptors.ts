@@ -1,0 +1,61 @@
+/**
+ * Descriptors that a thread keeps for the time when its process may open no more files (RLIMIT_NOFILE): then what others
+ * ask for is refused, and what must go on takes one of these. What is closed next goes back to them first.
+ *
+ * Each thread has its own copy of this module. Threads with one table of descriptors keep theirs side by side.
+ */
+import { Errno } from "./errno.ts"
+import { libc } from "./libc.ts"
+import { pathAddress } from "./path.ts"
+
+export interface SpareDescriptorsOptions {
+  readonly count: number
+  /** Whether the call of this name (see sys/faults.ts) may take one. */
+  isUrgent(op: string): boolean
+  /** Called when there was none left that is not kept, and when there is again. */
+  onShort(isShort: boolean): void
+}
+
+const O_RDWR_CLOEXEC = 2 | 0o2000000
+
+const spares: number[] = []
+let options: SpareDescriptorsOptions | undefined
+let isShort = false
+
+export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
+  options = given
+  refillSpares()
+}
+
+/** After an open has failed with this errno: whether it is worth another try. */
+export function makeRoom(op: string, error: number): boolean {
+  if (error !== Errno.EMFILE || options === undefined) return false
+  if (!isShort) options.onShort(true)
+  isShort = true
+  const spare = options.isUrgent(op) ? spares.pop() : undefined
+  if (spare === undefined) return false
+  libc.close(spare)
+  return true
+}
+
+/** To be called when there may be room again. */
+export function refillSpares(): void {
+  if (options === undefined) return
+  while (spares.length < options.count) {
+    const fd = openNothing()
+    if (fd === undefined) return
+    spares.push(fd)
+  }
+  if (!isShort) return
+  const more = openNothing()
+  if (more === undefined) return
+  libc.close(more)
+  options.onShort(false)
+  isShort = false
+}
+
+/** Undefined when there is no room, or no such device here: then nothing is kept. */
+function openNothing(): number | undefined {
+  const fd = libc.open(pathAddress("/dev/null"), O_RDWR_CLOEXEC, 0)
+  return fd < 0 ? undefined : fd
+}

@@ -1,0 +1,100 @@
+/** A database that is removed under its clients takes no more of what they write; nor does a WAL without its database. */
+import { expect, test } from "bun:test"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const ROW = "insert into t(x) values(randomblob(500))"
+const SETUP = `pragma journal_mode = wal; create table t(id integer primary key, x); ${ROW}; ${ROW};`
+
+function remove(node: TestNode, ...names: string[]): void {
+  run(["rm", ...names.map((name) => `${node.mount}/${name}`)])
+}
+
+test.skipIf(!canMount).each(["a checkpoint", "none"])(
+  "a client of a WAL database that was removed writes nothing more, after %s",
+  async (checkpoint) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", SETUP)
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec(ROW)
+    if (checkpoint !== "none") await client.rows("pragma wal_checkpoint(restart)")
+    await caughtUp(primary, replica, "a.db")
+
+    remove(primary, "a.db")
+    const dropped = await caughtUp(primary, replica, "a.db")
+    expect(client.exec(ROW)).rejects.toThrow(/disk I\/O error/)
+    expect(pos(primary, "a.db")).toBe(dropped)
+    expect(await client.value("select count(*) from t")).toBe(3)
+
+    // Another one by its name is not what it writes to, whatever it does. With frames that are not in a database
+    // file, its wal-index keeps others from making one.
+    if (checkpoint === "none") await client.close()
+    sqlite3(primary, "a.db", `${SETUP}${ROW};${ROW};${ROW};`)
+    const made = pos(primary, "a.db")
+    if (checkpoint !== "none") {
+      await client.exec(ROW).catch(() => {})
+      expect(pos(primary, "a.db")).toBe(made)
+      await client.close()
+    }
+    expect(sqlite3(primary, "a.db", "select count(*) from t")).toBe("5")
+    sqlite3(primary, "a.db", ROW)
+    await expectSame(primary, replica, "a.db")
+
+    await primary.stop("SIGKILL")
+    const { directory, port } = primary
+    const again = await scope.node({ directory, port })
+    expect(sqlite3(again, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n6")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a WAL that is put back without its database is not taken",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const wal = join(scope.directory, "saved-wal")
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec(SETUP)
+    run(["cp", `${primary.mount}/a.db-wal`, wal])
+    await client.close()
+    remove(primary, "a.db")
+    const dropped = pos(primary, "a.db")
+
+    expect(failureOf(["cp", wal, `${primary.mount}/a.db-wal`])).toContain("error")
+    expect(pos(primary, "a.db")).toBe(dropped)
+    await primary.logged(/refused a write to a WAL: it has no database/)
+    expect(existsSync(join(primary.data, "dbs/a.db/database"))).toBe(false)
+    sqlite3(primary, "a.db", SETUP)
+    expect(sqlite3(primary, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n2")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a WAL that was removed under its client takes nothing more",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec(SETUP)
+    remove(primary, "a.db-wal", "a.db-shm")
+    sqlite3(primary, "a.db", `${ROW};${ROW};`)
+    const other = new LongClient(scope, primary, "a.db")
+    await other.exec(ROW)
+    const before = pos(primary, "a.db")
+    expect(client.exec(ROW)).rejects.toThrow(/disk I\/O error/)
+    expect(pos(primary, "a.db")).toBe(before)
+    expect(await other.value("select count(*) from t")).toBe(5)
+    await client.close()
+    await other.close()
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)

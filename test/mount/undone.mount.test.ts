@@ -1,0 +1,62 @@
+/** What clients read of a transaction that came to nothing, since their node lost the role of primary in it. */
+import { expect, test } from "bun:test"
+import { caughtUp, expectSame } from "../support/client.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
+import { promote } from "../torture/handoffs.ts"
+
+const ROWS = 3000
+/** More pages than are held back in memory. */
+const SPILL = `update t set x = zeroblob(900) where rowid % 2 = 0;
+  with recursive n(i) as (select 1 union all select i + 1 from n where i < ${ROWS})
+  insert into t select randomblob(900) from n`
+/** The first time that the peer thread opens the commit log, it cannot, and tries again a second later. */
+const SLOW = { LITEFS_FAULTS: "1/log:open#1=EIO" }
+const LOOK = "select count(*), (select integrity_check from pragma_integrity_check) from t"
+
+test.skipIf(!canMount).each([
+  ["delete", "rollback", ""],
+  ["truncate", "kill", SEEN_LOCKS],
+] as const)(
+  "%s mode: nobody reads anything of it, not even for a moment: its client ends with %s%s",
+  async (mode, end, locks) => {
+    await using scope = new Scope()
+    const flags = ["--candidate", ...flagsOf(locks)]
+    const first = await scope.node({ flags, env: SLOW })
+    const second = await scope.node({ follows: first, flags })
+    const writer = new LongClient(scope, first, "a.db")
+    await writer.exec(`pragma journal_mode = ${mode}; pragma cache_size = 10; create table t(x)`)
+    await writer.exec(
+      `with recursive n(i) as (select 1 union all select i + 1 from n where i < ${ROWS})
+       insert into t select randomblob(900) from n; create index i on t(x)`,
+    )
+    await caughtUp(first, second, "a.db")
+    const reader = new LongClient(scope, first, "a.db")
+    expect(await reader.rows(LOOK)).toEqual([[ROWS, "ok"]])
+    await writer.exec(`begin immediate; ${SPILL}`)
+    await promote(second, "?force=true")
+    await first.logged(/cannot open the commit log/)
+    const ended = end === "kill" ? writer.close("SIGKILL") : writer.exec(end).catch(() => {})
+    const clients = end === "kill" ? [reader] : [writer, reader]
+    const seen = new Set<string>()
+    for (let look = 0; look < 10; look++) {
+      for (const client of clients) {
+        const found = await client.rows(LOOK).catch((error) => String(error.code))
+        seen.add(JSON.stringify(found))
+      }
+      await Bun.sleep(20)
+    }
+    // It is told that it cannot be done, or reads what there is.
+    const others = [...seen].filter((found) => !/^"SQLITE_(BUSY|IOERR)/.test(found))
+    expect(others.filter((found) => found !== JSON.stringify([[ROWS, "ok"]]))).toEqual([])
+    await ended
+    await first.logged(/msg="this node is a replica"/)
+    expect(await reader.rows(LOOK)).toEqual([[ROWS, "ok"]])
+    expect((await infoOf(first)).role).toBe("replica")
+    await writer.close()
+    await reader.close()
+    await expectSame(second, first, "a.db")
+  },
+  60_000,
+)

@@ -1,0 +1,79 @@
+/** Which databases the peer thread has when the role of its node changes, and what it knows of them then. */
+import { expect, test } from "bun:test"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { HeldLocks } from "../../src/peer/held-locks.ts"
+import { MountCache } from "../../src/peer/mount-cache.ts"
+import { ReplicaDatabases } from "../../src/peer/replica-databases.ts"
+import { Snapshots } from "../../src/peer/snapshots.ts"
+import { DataDir } from "../../src/store/data-dir.ts"
+import { Positions } from "../../src/store/positions.ts"
+import { SharedFlags } from "../../src/store/shared-flags.ts"
+import { closeFile, O_RDWR, openFile } from "../../src/sys/file.ts"
+import { DataDirectory } from "../support/data-directory.ts"
+import { RecordedLog } from "../support/recorded-log.ts"
+
+const NAME = "app.db"
+
+/** A peer thread without a mount, whose database is in a rollback mode: so nothing of the mount is needed. */
+class Peer implements Disposable {
+  readonly data = new DataDirectory()
+  readonly databases: ReplicaDatabases
+  readonly snapshots: Snapshots
+  readonly #fuseDir = mkdtempSync(join(tmpdir(), "litefs-mnt-"))
+  readonly #device = openFile("test:open", "/dev/null", O_RDWR)
+
+  constructor() {
+    this.data.database(NAME)
+    const dataDir = new DataDir(this.data.root)
+    const positions = Positions.create()
+    const { logger: log } = new RecordedLog()
+    const { signal } = new AbortController()
+    const cache = new MountCache(this.#fuseDir, log)
+    cache.mounted(this.#device)
+    const common = { fuseDir: this.#fuseDir, dataDir, positions, log, signal }
+    this.databases = new ReplicaDatabases({
+      ...{ ...common, cache, flags: SharedFlags.create(), locks: new HeldLocks(common) },
+      ...{ tell: () => {}, tellFs: () => {} },
+    })
+    const { databases } = this
+    this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, tell: () => {} })
+    databases.recover()
+  }
+
+  [Symbol.dispose](): void {
+    this.data[Symbol.dispose]()
+    rmSync(this.#fuseDir, { recursive: true })
+    closeFile(this.#device)
+  }
+}
+
+test("ReplicaDatabases makes nothing of a database that the fs thread has, whoever asks while the role changes", async () => {
+  using peer = new Peer()
+  const { databases, snapshots } = peer
+  const frozen = snapshots.freeze(1, NAME)
+  const handovers = await databases.handOver()
+  const pos = handovers[0]?.state?.pos
+  expect(frozen?.pos).toEqual(pos as never)
+  expect(pos?.txid).toBe(4n)
+
+  expect(snapshots.freeze(2, NAME)).toBeUndefined() // the fs thread is about to write to it
+  databases.letGo()
+  expect(snapshots.freeze(3, NAME)).toBeUndefined()
+  expect(() => databases.database(NAME)).toThrow(/clients of this node write to it/)
+
+  await databases.takeOver(handovers)
+  expect(databases.database(NAME).pos).toEqual(pos as never)
+  expect(snapshots.freeze(4, NAME)?.pos).toEqual(pos as never)
+})
+
+test("ReplicaDatabases that are given back at once begin anew, with the commit log that is open then", async () => {
+  using peer = new Peer()
+  const { databases } = peer
+  const before = databases.database(NAME)
+  const handovers = await databases.handOver()
+  await databases.takeOver(handovers)
+  expect(databases.database(NAME)).not.toBe(before)
+  expect(databases.database(NAME).pos).toEqual(before.pos)
+})
