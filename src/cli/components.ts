@@ -1,11 +1,11 @@
 /** What is in an executable of LiteFS, by whom, and under which terms: `litefs version --licenses`, and the SBOM. */
 
+import packageJson from "../../package.json" with { type: "json" }
 import apache from "./licenses/Apache-2.0.txt" with { type: "text" }
 import bsd2 from "./licenses/BSD-2-Clause.txt" with { type: "text" }
 import isc from "./licenses/ISC.txt" with { type: "text" }
 import lgpl from "./licenses/LGPL-2.1.txt" with { type: "text" }
 import mit from "./licenses/MIT.txt" with { type: "text" }
-import packageJson from "../../package.json" with { type: "json" }
 
 export interface Component {
   readonly name: string
