@@ -33,16 +33,16 @@ class Primary implements Disposable {
   /** Where it has ever been. */
   readonly everywhere: Pos[] = [ZERO_POS]
   readonly #random: Random
+  readonly #slot = this.positions.add(DATABASE)
   #unstored: (() => void) | undefined
 
   constructor(random: Random) {
     this.#random = random
-    this.positions.add(DATABASE)
     this.beginTerm(0n)
   }
 
   get pos(): Pos {
-    return this.positions.read(0).pos
+    return this.positions.read(this.#slot).pos
   }
 
   commit(): void {
@@ -51,12 +51,12 @@ class Primary implements Disposable {
     const pos = this.#next(before.txid + 1n)
     const bytes = this.#file(before, pos)
     // Some are too large to be kept in memory, of some the file is there at once.
-    if (this.#random.below(4) > 0) this.recent.add(0, pos.txid, bytes)
+    if (this.#random.below(4) > 0) this.recent.add(this.#slot, pos.txid, bytes)
     else writeFileSync(this.#path(pos.txid), bytes)
     this.#goTo(pos)
     this.#unstored = () => {
       writeFileSync(this.#path(pos.txid), bytes)
-      this.positions.markStored(0)
+      this.positions.markStored(this.#slot)
     }
     if (this.#random.below(2) === 0) this.store()
   }
@@ -75,7 +75,7 @@ class Primary implements Disposable {
     const pos = this.#next(txid + 1n)
     writeFileSync(this.#ltx.filePath(1n, pos.txid), this.snapshot(pos))
     this.#goTo(pos)
-    this.positions.markStored(0)
+    this.positions.markStored(this.#slot)
   }
 
   /** Retention. */
@@ -119,7 +119,7 @@ class Primary implements Disposable {
   #goTo(pos: Pos): void {
     this.history.set(pos.txid, pos)
     this.everywhere.push(pos)
-    this.positions.write(0, { pos, timestampMs: 0, pageSize: 512, commit: 1 }, undefined)
+    this.positions.write(this.#slot, { pos, timestampMs: 0, pageSize: 512, commit: 1 }, undefined)
   }
 
   get #ltx(): LtxDirectory {

@@ -497,7 +497,7 @@ describe("ReplicaStream", () => {
     expect(header.preApplyChecksum).toBe(posOf(1).checksum)
     expect(trailer.postApplyChecksum).toBe(posOf(129).checksum)
     // Of each page the last version: 129 is page 1, 127 page 2, 128 page 3; the last commit leaves one page.
-    expect(pages.map(({ pgno, data }) => [pgno, data[0]])).toEqual([[1, 129]])
+    expect(pages.map(({ pgno, data }) => [pgno, data.at(-1)])).toEqual([[1, 129]])
   })
 
   test("ReplicaStream lets others have their turn while a replica catches up that takes all that comes", async () => {

@@ -52,11 +52,12 @@ test.skipIf(!canMount).each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way
       await Bun.write(last, readFileSync(last).subarray(0, 60))
       rmSync(join(first.data, "dbs/a.db/synced"), { force: true })
       litefs("doctor", "--repair", "--data-dir", first.data)
-      expect(ltxFiles(first)).toEqual([])
+      // Where the file proves to have its last transaction, the repair makes one that holds every page.
+      for (const path of ltxFiles(first)) expect(litefs("ltx", "verify", path)).toContain("whole")
     }
 
     const primary = await again(scope, first)
-    expect(pos(primary, "a.db")).toMatch(/^0+1\//)
+    expect(pos(primary, "a.db")).toMatch(/^0+[1-9]\//)
     const replica = await scope.node({ follows: primary })
     const client = new LongClient(scope, primary, "a.db")
     await client.exec("insert into t(x) values('new')")
