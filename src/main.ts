@@ -1,6 +1,7 @@
 /** Arguments in, exit code out. Nothing else ends the process. */
 import { write, writeSync } from "node:fs"
 import { promisify } from "node:util"
+import { restoreHiddenVariables } from "./cli/hidden-variables.ts"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
 import { systemClock } from "./lib/clock.ts"
@@ -8,6 +9,7 @@ import { NodeWorkers } from "./workers.ts"
 
 let workers: NodeWorkers | undefined
 
+restoreHiddenVariables(process.env)
 const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
