@@ -165,7 +165,7 @@ describe("tidy: a start loads what it needs", () => {
   test.each([
     [
       "main.ts",
-      /^node:(?!fs$|util$|path$)|^bun|^sys\/|^litefs\.ts$|^cli\/(mount|version|sql)\.ts$/,
+      /^node:(?!fs$|util$|path$)|^bun|^sys\/(?!errno\.ts$)|^litefs\.ts$|^cli\/(mount|version|sql)\.ts$/,
     ],
     ["cli/version.ts", SLOW],
     ["mount/thread.ts", SLOW],

@@ -39,8 +39,8 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   return await supervise({
     ...commands,
     open: async () => {
-      io.expectNode()
       await checkDataDir(options.dataDir)
+      io.expectNode()
       try {
         await io.recoverStaleMount(options)
         await preflight(options)
