@@ -17,18 +17,21 @@ import type { LeaseNode } from "./cluster/lease.ts"
 import type { Member } from "./cluster/member.ts"
 import { RoleSwitch } from "./cluster/role-switch.ts"
 import { Handoffs } from "./http/handoffs.ts"
+import { notSynced } from "./http/health.ts"
 import type { ReplicaStream } from "./http/replica-stream.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { orAborted } from "./lib/abort.ts"
 import { systemClock } from "./lib/clock.ts"
-import { messageOf } from "./lib/errors.ts"
+import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import { apiServer, warnIfOpenToAll } from "./node/api.ts"
 import { Databases } from "./node/databases.ts"
 import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
+import { FullDisk } from "./node/full-disk.ts"
+import { LogSegments } from "./node/log-segments.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { leadsTo } from "./node/own-address.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
@@ -42,10 +45,16 @@ import { retain, verify } from "./node/upkeep.ts"
 import { ProxyServer } from "./proxy/proxy-server.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
+import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
+import { dropProgramPages } from "./sys/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
+import { NodeWorkers, newWorker } from "./workers.ts"
 
 const log = logger("litefs")
+
+/** What only the start needed is not needed any more. */
+const STARTED_MS = 2000
 
 /** For each part of the node to end: longer than an honest one takes. */
 const PART_MS_MAX = 10_000
@@ -67,11 +76,14 @@ export class LiteFS {
   #leaving: Promise<void> | undefined
   #hasFailed = false
   #port = 0
+  #socketPath: string | undefined
+  #api: StatusApi | undefined
 
-  static async open(options: LiteFSOptions): Promise<LiteFS> {
+  /** `workers` are those of one node, if they were started before. */
+  static async open(options: LiteFSOptions, workers = new NodeWorkers()): Promise<LiteFS> {
     const node = new LiteFS(options)
     try {
-      await node.#open()
+      await node.#open(workers)
       return node
     } catch (error) {
       await node.close()
@@ -102,6 +114,11 @@ export class LiteFS {
     await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
+  /** Why it is not ready. */
+  waitsFor(): string | undefined {
+    return this.#api === undefined ? undefined : notSynced(this.#api.status)
+  }
+
   /** What commands next to this node are told. */
   facts(): NodeFacts {
     const { role, hostname, advertiseUrl } = this.#options
@@ -111,6 +128,7 @@ export class LiteFS {
       isPrimary,
       isCandidate: this.#node?.isCandidate === true,
       port: this.#port,
+      socketPath: this.#socketPath,
       primaryHostname: isPrimary ? hostname : (primary?.hostname ?? this.#followed?.name),
       primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
@@ -149,14 +167,16 @@ export class LiteFS {
   /**
    * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
    * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
-   * ends, and close() does it.
+   * ends, and close() does it. A replica takes no role from here on.
    */
   leave(): Promise<void> | undefined {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     if (this.#options.proxy === undefined || !this.isPrimary) return undefined
     return this.#handOff()
   }
 
   async close(): Promise<void> {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     await this.#handOff()
     await this.#closing.disposeAsync()
   }
@@ -169,7 +189,7 @@ export class LiteFS {
     return this.#leaving
   }
 
-  async #open(): Promise<void> {
+  async #open(workers: NodeWorkers): Promise<void> {
     const options = this.#options
     const { fuseDir, role, httpAddr, hostname, authToken, peers = [] } = options
     const databases = this.#databases
@@ -196,11 +216,26 @@ export class LiteFS {
       this.#ready.resolve()
     }
     const lag = SharedLag.create(false)
-    const threads = new Threads(
-      { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      { options, dataDir, access, databases, lag, halting: () => halting, fail },
-    )
+    const segments = new LogSegments({
+      ...{ root: dataDir.root, clock: systemClock },
+      ready: (segment) => databases.flags.setSegmentFree(segment, true),
+    })
+    this.#atClose("commit log", () => segments.close())
+    const threads = new Threads(workers, {
+      options,
+      dataDir,
+      access,
+      databases,
+      lag,
+      segments,
+      isCandidate: node.isCandidate,
+      halting: () => halting,
+      fail,
+    })
     this.#threads = threads
+    if (workers.problem !== undefined) {
+      throw new LitefsError("io", `Cannot open the node: ${workers.problem}`)
+    }
     const { fs, peer } = threads
     const halting: Halting = new Halting({
       ...{ clock: systemClock, fs, peer, hostname },
@@ -278,6 +313,18 @@ export class LiteFS {
       },
     })
     databases.subscribe(() => api.positionsChanged())
+    this.#api = api
+    const { problems } = api.status
+    const fullDisk = new FullDisk({
+      ...{ path: dataDir.root, flags: databases.flags, problems, clock: systemClock },
+      changed: () => api.status.changed(),
+    })
+    databases.subscribe(() => fullDisk.look())
+    watchFullDisk(() => {
+      databases.flags.noteFull()
+      queueMicrotask(() => fullDisk.look())
+    })
+    this.#atClose("disk", () => fullDisk.close())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
@@ -307,6 +354,8 @@ export class LiteFS {
       lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
       call: (url, method, path, body) => others.call(url, method, path, body),
+      isLeaving: () => node.isLeaving,
+      reconnect: () => followed.reconnect(),
       hear: (headers, url) => check.hear(headers, url),
     })
     this.#handoffs = handoffs
@@ -321,6 +370,12 @@ export class LiteFS {
     warnIfOpenToAll(options, port)
     this.#atClose("API", () => server.close())
     node.listensAt(port)
+    try {
+      await server.listenLocally(dataDir.socketPath)
+      this.#socketPath = dataDir.socketPath
+    } catch (error) {
+      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
+    }
 
     await findPrimary({
       ...{ member, lease, role, url: node.url, peers, check },
@@ -340,6 +395,7 @@ export class LiteFS {
       http: `${httpAddr.host}:${port}`,
     })
 
+    this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
     const verifier = verify(believed, served)
     this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })
@@ -377,12 +433,4 @@ export class LiteFS {
     log.info("proxy", { address: `${options.address.host}:${proxy.port}` })
     return proxy
   }
-}
-
-/**
- * A thread. Its path is relative to this file, which lies beside the entry of the program: in the executable they are
- * one file, from which the same path leads to the thread.
- */
-function newWorker(path: string): Worker {
-  return new Worker(new URL(path, import.meta.url).href)
 }

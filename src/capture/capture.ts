@@ -11,6 +11,7 @@
  *
  * When the method returns, the transaction is durable in the LTX directory.
  */
+import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -52,6 +53,7 @@ export class Capture {
   readonly #database: BackedFile
   readonly #log: Logger
   readonly #onCommit: () => void
+  readonly #onRewrite: () => void
   readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
   readonly #overlay = new Overlay()
@@ -63,6 +65,7 @@ export class Capture {
   #isWritingThrough = false // the open rollback transaction has changed the file
   #isJournalSynced = false
   #failure: LitefsError | undefined
+  #isBlank = false // the file was made longer before there is anything in it
   #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   #hasComplained = false
@@ -72,6 +75,7 @@ export class Capture {
     this.#database = options.database
     this.#log = options.log
     this.#onCommit = options.onCommit
+    this.#onRewrite = options.onRewrite
     this.#journalFile = options.journal
     this.#walFile = options.wal
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
@@ -127,6 +131,7 @@ export class Capture {
     // In the WAL of a replica page 1 is as clients see it.
     const isInWal = this.#wal.frames.newest(1) !== undefined
     this.#wal.readPage(1, page)
+    if (decodeDatabaseHeader(page.bytes) === undefined) return // nobody remembers anything of it
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
@@ -205,17 +210,23 @@ export class Capture {
 
   /**
    * A page of the open rollback transaction, which is held back until the commit, or of a checkpoint: then it
-   * is in a captured transaction already.
+   * is in a captured transaction already, and what is not is refused.
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      const isChange = !this.#isWalMode && !this.#isBeyondEnd(offset)
-      if (isChange) this.#refuse("a write without a rollback journal")
+      const isGrowth = this.#isGrowth(offset, from.bytes.subarray(0, size))
+      if (isGrowth) this.#noteGrowth()
+      else if (!this.#isBeyondEnd(offset)) {
+        if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
+        const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
+        if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
+      }
       this.#writeFile(from.address, size, offset)
       this.#wal.checkpointed(offset, size, from.bytes)
       return
     }
+    this.#isBlank = false
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
     if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
     this.#writeThrough()
@@ -230,6 +241,8 @@ export class Capture {
       this.#writeThrough()
     } else if (!this.#mayHaveSize(size)) {
       this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
+    } else if (size > this.#database.size()) {
+      this.#noteGrowth()
     }
     this.#truncateFile(size)
   }
@@ -240,8 +253,25 @@ export class Capture {
    * (SQLITE_FCNTL_CHUNK_SIZE). A checkpoint cuts it to what its client knows of; all that goes is in the WAL then.
    */
   #mayHaveSize(size: number): boolean {
-    if (this.#isBeyondEnd(size) || size === this.#database.size()) return true
+    if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
     return this.#isWalMode && size > 0 && this.#wal.holdsFrom(size)
+  }
+
+  /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
+  #isGrowth(offset: number, bytes: Uint8Array): boolean {
+    return offset >= this.#database.size() && isZero(bytes)
+  }
+
+  #noteGrowth(): void {
+    this.#isBlank ||= this.history.commit === 0 && this.#database.size() === 0
+  }
+
+  /** A file of zeros opens as no database: when what was to fill it is refused, it is an empty one again. */
+  #takeBackGrowth(): void {
+    if (!this.#isBlank || this.#journal.isActive) return
+    this.#isBlank = false
+    this.#truncateFile(0)
+    this.#onRewrite()
   }
 
   /** Whether what is there of the file, if anything, is not of the database. */
@@ -335,6 +365,7 @@ export class Capture {
       this.#fail(error)
     }
     this.#isTorn = false
+    this.#isBlank = false
     this.#isWalMode = content.isWalMode
     this.#unpublishedBy = 0
     this.#endJournal()
@@ -350,6 +381,7 @@ export class Capture {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
+    this.#isBlank = false
     this.#hasComplained = false
     this.#views.clear() // their reader has the file open, and nobody writes to it any more
     this.#endJournal()
@@ -493,6 +525,7 @@ export class Capture {
     const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
+    this.#takeBackGrowth()
     throw new LitefsError("unsupported", message)
   }
 }

@@ -155,7 +155,7 @@ export class History {
       const bytes = page.bytes.subarray(0, change.pageSize)
       for (const pgno of pagesOf(change, oldCommit)) {
         change.readPage(pgno, page)
-        if (pgno === 1 && oldCommit === 0) this.#checkFirstPage(bytes)
+        if (pgno === 1) this.#checkFirstPage(bytes)
         writePageChecksum(sum, pgno, bytes)
         const [hi, lo] = sum as unknown as [number, number]
         if (pgno <= oldCommit) {
@@ -192,7 +192,7 @@ export class History {
     return true
   }
 
-  /** Of a transaction that holds every page. */
+  /** What nobody can open any more is not committed: its clients would find no way back. */
   #checkFirstPage(bytes: Uint8Array): void {
     const problem = firstPageProblem(bytes, bytes.length)
     if (problem === undefined) return

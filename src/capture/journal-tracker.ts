@@ -14,7 +14,7 @@
  * Whether the end is a commit or a rollback makes no difference here: after a rollback every page is what it
  * was, and History finds nothing to add.
  */
-import { readU32BE } from "../lib/bytes.ts"
+import { isZero, readU32BE } from "../lib/bytes.ts"
 import { isPageSize, MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
 
@@ -96,8 +96,4 @@ export class JournalTracker {
 
 function hasMagic(bytes: Uint8Array): boolean {
   return MAGIC.every((byte, index) => bytes[index] === byte)
-}
-
-function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0)
 }

@@ -11,6 +11,7 @@
  *
  * What was cut off does not come back when the file grows again: beyond `cut`, the file counts for nothing.
  */
+import { isZero } from "../lib/bytes.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 
 /** For all databases of the process together. */
@@ -139,8 +140,4 @@ export class Overlay {
       bytes: block.bytes.subarray(start, start + this.#pageSize),
     }
   }
-}
-
-function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0)
 }

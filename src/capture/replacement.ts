@@ -15,6 +15,7 @@
 import { readU32BE, writeU32BE } from "../lib/bytes.ts"
 import {
   CHANGE_COUNTER_OFFSET,
+  decodeDatabaseHeader,
   PAGE_COUNT_OFFSET,
   READ_VERSION_OFFSET,
   SCHEMA_COOKIE_OFFSET,
@@ -51,7 +52,7 @@ export function adaptHeader(
   writeU32BE(header, VERSION_VALID_FOR_OFFSET, change)
   writeU32BE(header, PAGE_COUNT_OFFSET, pageCount)
   writeU32BE(header, SCHEMA_COOKIE_OFFSET, countedOn(bytes, old, SCHEMA_COOKIE_OFFSET))
-  if (old === undefined) return header
+  if (old === undefined || decodeDatabaseHeader(old) === undefined) return header
   for (const offset of [WRITE_VERSION_OFFSET, READ_VERSION_OFFSET]) {
     header[offset] = old[offset] as number
   }
@@ -61,11 +62,11 @@ export function adaptHeader(
 /** Whether clients of the old content, as it is now, will see that the new one is another. */
 export function isFitFor(header: Uint8Array, old: Uint8Array): boolean {
   const isSame = (offset: number) => readU32BE(header, offset) === readU32BE(old, offset)
+  if (isSame(CHANGE_COUNTER_OFFSET) || isSame(SCHEMA_COOKIE_OFFSET)) return false
+  if (decodeDatabaseHeader(old) === undefined) return true
   return (
     header[READ_VERSION_OFFSET] === old[READ_VERSION_OFFSET] &&
-    header[WRITE_VERSION_OFFSET] === old[WRITE_VERSION_OFFSET] &&
-    !isSame(CHANGE_COUNTER_OFFSET) &&
-    !isSame(SCHEMA_COOKIE_OFFSET)
+    header[WRITE_VERSION_OFFSET] === old[WRITE_VERSION_OFFSET]
   )
 }
 

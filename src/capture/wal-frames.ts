@@ -1,5 +1,5 @@
 /**
- * Which page each frame of a WAL holds, and where the newest frame of a page is.
+ * Which page each frame of a WAL holds, where the newest frame of a page is, and where those before it are.
  *
  * Frames are numbered from 0 in the order of the file. They are added as a commit makes them count, and taken
  * back from the end.
@@ -8,6 +8,7 @@ import { assert } from "../lib/assert.ts"
 
 export class WalFrames {
   #pgnos = new Uint32Array(1024)
+  #previous = new Int32Array(1024) // the frame before of the same page; -1: there is none
   #count = 0
   readonly #newest = new Map<number, number>() // pgno → frame
 
@@ -25,6 +26,12 @@ export class WalFrames {
     return this.#newest.get(pgno)
   }
 
+  /** All frames of a page, the newest first. */
+  *of(pgno: number): Iterable<number> {
+    let frame = this.#newest.get(pgno) ?? -1
+    for (; frame >= 0; frame = this.#previous[frame] as number) yield frame
+  }
+
   /** Pages that have a frame, with the newest, in no order. */
   entries(): Iterable<[pgno: number, frame: number]> {
     return this.#newest
@@ -35,21 +42,24 @@ export class WalFrames {
       const grown = new Uint32Array(this.#count * 2)
       grown.set(this.#pgnos)
       this.#pgnos = grown
+      const previous = new Int32Array(this.#count * 2)
+      previous.set(this.#previous)
+      this.#previous = previous
     }
     this.#pgnos[this.#count] = pgno
+    this.#previous[this.#count] = this.#newest.get(pgno) ?? -1
     this.#newest.set(pgno, this.#count)
     this.#count += 1
   }
 
-  /** Forgets the frames from `count` on. Costs as much as there are frames before it. */
+  /** Forgets the frames from `count` on. */
   truncate(count: number): void {
-    const revoked = new Set<number>()
-    for (let frame = count; frame < this.#count; frame++) revoked.add(this.pgno(frame))
-    for (const pgno of revoked) this.#newest.delete(pgno)
-    this.#count = count
-    for (let frame = 0; frame < count && revoked.size > 0; frame++) {
-      const pgno = this.pgno(frame)
-      if (revoked.has(pgno)) this.#newest.set(pgno, frame)
+    while (this.#count > count) {
+      this.#count -= 1
+      const pgno = this.#pgnos[this.#count] as number
+      const previous = this.#previous[this.#count] as number
+      if (previous < 0) this.#newest.delete(pgno)
+      else this.#newest.set(pgno, previous)
     }
   }
 

@@ -191,15 +191,43 @@ export class WalTracker {
     return this.#unwritten.writtenTxid(this.#history.pos.txid)
   }
 
+  /**
+   * Whether bytes that a client writes to the database file are what a checkpoint copies there: for each page its newest
+   * content, or what it was in an older frame, for a reader's sake. What the file has the newest content of already is
+   * not set back: no checkpoint copies less than the one before. The kernel may have split a write within a page.
+   */
+  isCheckpoint(offset: number, size: number, bytes: Uint8Array): boolean {
+    const { pageSize, commit } = this.#history
+    if (commit === 0) return false
+    for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
+      if (pgno > commit) return true // what follows is not of the database
+      if (end - start === pageSize && this.#isNewest(pgno, bytes, start)) continue
+      const within = (offset + start) % pageSize
+      if (!this.#isKnown(pgno, within, bytes.subarray(start, end))) return false
+    }
+    return true
+  }
+
+  /** Whether a page has these bytes from `start` on, in the file or, if the newest is not there, in any frame. */
+  #isKnown(pgno: number, start: number, bytes: Uint8Array): boolean {
+    const { pageSize } = this.#history
+    if (this.#unwritten.has(pgno)) {
+      for (const index of this.frames.of(pgno)) {
+        if (this.#holds(this.#offset(index) + WAL_FRAME_HEADER_SIZE + start, bytes)) return true
+      }
+    }
+    this.#database.readPadded(page, bytes.length, (pgno - 1) * pageSize + start)
+    return Buffer.compare(page.bytes.subarray(0, bytes.length), bytes) === 0
+  }
+
   /** A client has copied pages into the database file. It may have copied an older version, for a reader's sake. */
   checkpointed(offset: number, size: number, bytes: Uint8Array): void {
     const { pageSize } = this.#history
-    if (pageSize === 0 || offset % pageSize !== 0) return
-    for (let done = 0; done + pageSize <= size; done += pageSize) {
-      const pgno = (offset + done) / pageSize + 1
-      if (this.#unwritten.has(pgno) && this.#isNewest(pgno, bytes, done)) {
-        this.#unwritten.delete(pgno)
-      }
+    if (pageSize === 0) return
+    for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
+      if (!this.#unwritten.has(pgno)) continue
+      if (end - start < pageSize) this.#lookWhere(pgno)
+      else if (this.#isNewest(pgno, bytes, start)) this.#unwritten.delete(pgno)
     }
   }
 
@@ -304,12 +332,10 @@ export class WalTracker {
   /** After bytes of the file have changed. True when that completed transactions, which are durable now. */
   written(offset: number, size: number): boolean {
     this.#size = Math.max(this.#size, offset + size)
-    if (offset < WAL_HEADER_SIZE) {
-      this.#readHeader()
-      return false
-    }
+    if (offset < WAL_HEADER_SIZE) this.#readHeader()
+    if (offset + size <= WAL_HEADER_SIZE) return false
     if (this.#header === undefined || this.#isRepeat) return false
-    const first = this.#frameAt(offset)
+    const first = this.#frameAt(Math.max(offset, WAL_HEADER_SIZE)) // a program that copies a WAL writes both at once
     if (first < this.#valid) this.#retreat(first)
     this.#hasSpilled = true
     try {
@@ -611,6 +637,16 @@ export class WalTracker {
 
   #frameAt(offset: number): number {
     return Math.floor((offset - WAL_HEADER_SIZE) / this.#frameSize)
+  }
+}
+
+/** The pages that a write of `size` bytes at `offset` touches, with the part of its bytes that is of each. */
+function* pageParts(offset: number, size: number, pageSize: number) {
+  for (let start = 0; start < size; ) {
+    const pgno = Math.floor((offset + start) / pageSize) + 1
+    const end = Math.min(size, pgno * pageSize - offset)
+    yield { pgno, start, end }
+    start = end
   }
 }
 

@@ -20,6 +20,8 @@ export interface CliIo {
   readonly isInit: boolean
   readonly clock: Clock
   readonly events: ProcessEvents
+  /** A node will be opened, most likely: what can be done before is begun. */
+  expectNode(): void
   openNode(options: LiteFSOptions): Promise<SupervisedNode>
   /** Detaches what an earlier process, now dead, has left mounted. Throws when one that lives serves it. */
   recoverStaleMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void>

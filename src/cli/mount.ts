@@ -40,6 +40,7 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
     ...commands,
     open: async () => {
       await checkDataDir(options.dataDir)
+      io.expectNode()
       try {
         await io.recoverStaleMount(options)
         await preflight(options)

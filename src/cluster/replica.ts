@@ -71,6 +71,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   onUnknown?(database: string): void
   /** A node has answered, with a stream or with something else. Throws when it is not to be followed. */
   onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
+  /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */
+  onProblem?(problem: string | undefined): void
   /** An attempt has failed, and `primaryUrl` is what it was: the next one may go elsewhere. */
   moveOn?(): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
@@ -146,12 +148,17 @@ export class Replica {
     if (this.#lastError === message) this.#report(problem)
   }
 
-  #report({ code, message: problem }: LitefsError): void {
+  #report(error: LitefsError): void {
+    const problem = error.message
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
     this.#isAnnounced = false
+    const what = isOurs(error)
+      ? "cannot take what the primary sends"
+      : "not connected to the primary"
+    this.#options.onProblem?.(`${what}: ${problem}`)
     // What only a setting can mend is an error.
-    log[code === "usage" ? "error" : "warn"]("not connected to the primary, trying again", {
+    log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
       url: this.#options.primaryUrl,
       problem,
     })
@@ -167,6 +174,7 @@ export class Replica {
       onReady: () => {
         this.#failureCount = 0
         this.#lastProblem = undefined
+        this.#options.onProblem?.(undefined)
         this.#lastError = undefined
         this.#ready.resolve()
       },
@@ -236,6 +244,11 @@ export class Replica {
     const text = await readText(response)
     throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
   }
+}
+
+/** Whether it is the fault of this node, and its link to the primary is well. */
+function isOurs({ code }: LitefsError): boolean {
+  return code === "no-space" || code === "io"
 }
 
 /** What this node understands, and which databases it wants. */

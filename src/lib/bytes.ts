@@ -228,3 +228,7 @@ export class ByteWriter {
     return start
   }
 }
+
+export function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
+}

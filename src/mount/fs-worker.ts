@@ -5,7 +5,8 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
 import { Caller } from "../lib/calls.ts"
-import { type ErrorCode, LitefsError } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
@@ -20,6 +21,8 @@ import type {
   FsThreadOptions,
 } from "./messages.ts"
 import type { ReplaceOutcome } from "./replace.ts"
+
+const log = logger("mount")
 
 export interface FsListener {
   /** Positions have changed. */
@@ -36,6 +39,8 @@ export interface FsListener {
   replaced(request: number, outcome: ReplaceOutcome): void
   /** A segment of the commit log is full. */
   segmentFull(segment: number): void
+  /** One is not there. */
+  segmentMissing(segment: number): void
   /** Files for transactions are running out. */
   sparesWanted(): void
   /** A transaction of a database whose write lock is borrowed. Resolves with why it is refused, if it is. */
@@ -48,6 +53,11 @@ export interface FsListener {
     isPatient: boolean,
     late: () => void,
   ): Promise<ErrorCode | undefined>
+  /** Locks `<db>-lock` before any client can. */
+  holdLockFile(database: string): Promise<void>
+  /** Whether a client may have the lock of it that it waits for. */
+  lockFileGranted(database: string, isGranted: boolean): void
+  letLockFileGo(database: string): void
   /** What is borrowed has a writer again. */
   inUse(database: string): void
   giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void>
@@ -219,6 +229,19 @@ export class FsWorker {
     tell(code, false)
   }
 
+  async #holdLockFile(database: string): Promise<void> {
+    const isHeld = await this.#on.holdLockFile(database).then(
+      () => true,
+      (error) => {
+        log.warn("cannot see locks on a file, so nobody may open it to write", {
+          ...{ file: `${database}-lock`, problem: messageOf(error) },
+        })
+        return false
+      },
+    )
+    this.#mailbox.send({ type: "lock-file-held", database, isHeld })
+  }
+
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
     this.#send({ type: "proposal-answer", request, database, code })
@@ -258,6 +281,13 @@ export class FsWorker {
       case "borrow-for-writer":
         void this.#borrowForWriter(event.database, event.isPatient)
         return
+      case "hold-lock-file":
+        void this.#holdLockFile(event.database)
+        return
+      case "lock-file-granted":
+        return this.#on.lockFileGranted(event.database, event.isGranted)
+      case "let-lock-file-go":
+        return this.#on.letLockFileGo(event.database)
       case "in-use":
         return this.#on.inUse(event.database)
       case "give-back":
@@ -278,6 +308,8 @@ export class FsWorker {
         return this.#on.replaced(event.request, event.outcome)
       case "segment-full":
         return this.#on.segmentFull(event.segment)
+      case "segment-missing":
+        return this.#on.segmentMissing(event.segment)
       case "spares-wanted":
         return this.#on.sparesWanted()
       case "serving":

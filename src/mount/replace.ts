@@ -4,11 +4,14 @@
  * The peer thread asks for this when it has locked every client out of the database, or when it has seen that
  * there is none. Here nothing else happens meanwhile, so what it has seen is checked once more and stays true.
  */
+import { constants, copyFileSync } from "node:fs"
+import { dirname } from "node:path"
 import { emptyHistoryState, History } from "../capture/history.ts"
 import { isFitFor, type Replacement } from "../capture/replacement.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { must } from "../lib/assert.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { droppedState } from "../recovery/dropped-database.ts"
 import { takeSums } from "../recovery/saved-sums.ts"
@@ -17,9 +20,11 @@ import { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx-directory.ts"
 import { isNoSpace } from "../sys/errno.ts"
-import { readBytesAt } from "../sys/file.ts"
+import { linkFile, readBytesAt, syncDirectory } from "../sys/file.ts"
 import { type Directory, SIDE_SUFFIXES } from "./directory.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
+
+const log = logger("import")
 
 export interface ReplaceRequest {
   readonly database: string
@@ -72,6 +77,9 @@ function replace(
   const old = isThere ? known?.capture?.databaseHeader() : undefined
   const content = openPrepared(context.dataDir, file, old)
   if (content === undefined) return { kind: "stale" }
+  if (known !== undefined && old !== undefined && decodeDatabaseHeader(old) === undefined) {
+    keepUnreadable(known, context)
+  }
   const database = put(content, name, known, directory, context)
   const { pos, pageSize, commit } = must(database.capture, "capture").history
   return { kind: "replaced", pos, pageSize, commit, nodeIds }
@@ -99,6 +107,19 @@ function openPrepared(
   } finally {
     file.close()
   }
+}
+
+/** What cannot be opened any more is kept for somebody who looks into it, with its WAL as SQLite names it. */
+function keepUnreadable(known: MountedDatabase, { clock }: MountedDatabaseContext): void {
+  const { name, database, wal } = known
+  const kept = `${database.path}.damaged-${clock.wallMs()}`
+  linkFile("database:keep", database.path, kept)
+  // Not a link: clients go on with the file that it is.
+  if (wal.size() > 0) copyFileSync(wal.path, `${kept}-wal`, constants.COPYFILE_FICLONE)
+  syncDirectory("database:sync-dir", dirname(kept))
+  log.warn("kept what was no database any more when another took its place", {
+    ...{ db: name, file: kept },
+  })
 }
 
 /** Makes the transaction durable, then the file. When the transaction cannot be made, nothing is left of it. */

@@ -7,10 +7,11 @@
  *
  * What the threads do for it is in cluster/role-switch.ts.
  */
-import { randomBytes } from "node:crypto"
+
 import { Member, type RoleActions } from "../cluster/member.ts"
 import type { StatusApi } from "../http/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"
@@ -66,7 +67,7 @@ export class NodeRole {
     this.#wasPrimary = member.isPrimary
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
-      lag.setRole(true, systemClock.wallMs())
+      lag.setRole(true, systemClock.steadyMs(), systemClock.wallMs())
       node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
     }
     return member.isPrimary
@@ -84,7 +85,7 @@ export class NodeRole {
     const api = this.#context.api()
     this.#wasPrimary = member.isPrimary
     if (this.#wasPrimary) databases.reachEpoch(epochOf(lease.record))
-    lag.setRole(this.#wasPrimary, systemClock.wallMs())
+    lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
       api.setPrimaryName(undefined)
       ready()

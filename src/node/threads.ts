@@ -20,6 +20,7 @@ import type { FileAccess } from "../sys/file-access.ts"
 import { abortMount, cloneDevice, type Mount, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
 import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
+import type { LogSegments } from "./log-segments.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
@@ -30,10 +31,13 @@ const UNMOUNT_MS_MAX = 1000
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
+  /** This node may become the primary. */
+  readonly isCandidate: boolean
   /** Of databases that no client makes. */
   readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
+  readonly segments: LogSegments
   halting(): Halting
   /** A thread cannot go on. */
   fail(error: Error): void
@@ -53,13 +57,14 @@ export class Threads {
   #mountDevice: string | undefined
 
   constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
-    const { databases, halting, fail } = context
+    const { databases, segments, halting, fail } = context
     this.#context = context
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
     const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
     peer.onRefused = refused
+    peer.onSegmentMissing = (segment) => segments.missing(segment)
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -68,10 +73,14 @@ export class Threads {
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
+      segmentMissing: (segment) => segments.missing(segment),
       sparesWanted: () => peer.makeSpares(),
       propose: (database, bytes) => halting().propose(database, bytes),
       borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
       borrowForWriter: (...asked) => halting().borrowForWriter(...asked),
+      holdLockFile: (database) => peer.holdLockFile(database),
+      lockFileGranted: (...given) => peer.lockFileGranted(...given),
+      letLockFileGo: (database) => peer.letLockFileGo(database),
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
@@ -95,8 +104,9 @@ export class Threads {
 
   /** Recovers the databases. Resolves with those whose saved checksums were believed. */
   async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
-    const { options, dataDir, access, databases, lag } = this.#context
-    const { role, fuseDir, fuseDebug, forwardWrites = false } = options
+    const { options, dataDir, access, databases, lag, isCandidate } = this.#context
+    const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
+    const { readOnlyOpens = !isCandidate && !forwardWrites } = options
     const shared = {
       dataDir: dataDir.root,
       access,
@@ -111,12 +121,12 @@ export class Threads {
     const filter = role.kind === "replica" ? role.databases : undefined
     const { fs, peer } = this
     const recent = databases.recent.memory
-    const believed = [
-      ...(await fs.start({ ...shared, recent, fuseDebug, forwardWrites })),
-      ...(await peer.start({ ...shared, databases: filter, fuseDir, mailboxFd: fs.mailboxFd })),
-    ]
+    const believed = await Promise.all([
+      fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
+      peer.start({ ...shared, databases: filter, fuseDir, hostname, mailboxFd: fs.mailboxFd }),
+    ])
     this.#recovered.resolve()
-    return believed
+    return believed.flat()
   }
 
   /** From here on unmount() is needed. */
@@ -158,7 +168,14 @@ export class Threads {
   async unmount(): Promise<void> {
     const { fs, peer } = this
     await peer.detach()
-    unmount(this.#context.options.fuseDir)
+    const problem = unmount(this.#context.options.fuseDir)
+    if (problem !== undefined) {
+      const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
+      return log.warn("cannot take the mount away, the next start takes longer", {
+        problem,
+        advice,
+      })
+    }
     const isFree = await Promise.race([
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),

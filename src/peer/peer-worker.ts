@@ -28,6 +28,8 @@ export class PeerWorker {
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   /** Told of databases that are damaged, and why. */
   onRefused: (database: string, problem: string) => void = () => {}
+  /** Told of segments of the commit log that are not there. */
+  onSegmentMissing: (segment: number) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #calls = new Caller<PeerCalls>((call) => this.#tell(call))
@@ -102,6 +104,24 @@ export class PeerWorker {
   /** Tells the kernel to forget what was not written. */
   writeRefused({ nodeId, offset, size }: CachedRange): void {
     this.#tell({ type: "write-refused", nodeId, offset, size })
+  }
+
+  /** On the primary: makes a database without content. Nothing happens when it is there. */
+  makeDatabase(database: string): Promise<void> {
+    return this.#calls.call("make-database", { database })
+  }
+
+  /** Locks `<db>-lock` before any client can: see halt-bytes.ts. */
+  holdLockFile(database: string): Promise<void> {
+    return this.#calls.call("hold-lock-file", { database })
+  }
+
+  lockFileGranted(database: string, isGranted: boolean): void {
+    this.#tell({ type: "lock-file-granted", database, isGranted })
+  }
+
+  letLockFileGo(database: string): void {
+    this.#tell({ type: "let-lock-file-go", database })
   }
 
   /**
@@ -283,6 +303,8 @@ export class PeerWorker {
         return this.#ready.resolve(event.believed)
       case "refused-database":
         return this.onRefused(event.database, event.problem)
+      case "segment-missing":
+        return this.onSegmentMissing(event.segment)
       case "failed":
         return this.#fail(event.message)
       case "changed":

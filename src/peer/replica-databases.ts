@@ -81,12 +81,16 @@ export class ReplicaDatabases {
   }
 
   #openLog(): void {
-    const { dataDir, flags, log } = this.#context
+    const { dataDir, flags, log, tell } = this.#context
     this.#commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
         flags.setSegmentFree(segment, false)
         this.releaseSegment(segment)
+      },
+      onMissing: (segment) => {
+        flags.setSegmentFree(segment, false)
+        tell({ type: "segment-missing", segment })
       },
     })
   }
@@ -152,7 +156,11 @@ export class ReplicaDatabases {
             isWriteHeld: () => locks.holdsWrite(name),
             onKept: () => this.#keep(name),
           }),
-        switchFiles: (files) => switchFiles({ ...this.#surroundings(), tellFs }, files),
+        switchFiles: (files) =>
+          switchFiles(
+            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), tellFs },
+            files,
+          ),
         primaryName: () => this.#primaryName,
         diverged: () => tell({ type: "diverged", database: name }),
         publish: (_, state) => this.#publish(name, state),

@@ -21,7 +21,7 @@
  * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
  * compared, with the log and with the journal, wherever one of them has them.
  *
- * A file that never became a database, and was empty still when the node stopped, goes.
+ * A file that never became a database, and was empty still when the node stopped, or held zeros, goes.
  *
  * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
  * removed and the other databases go on.
@@ -50,7 +50,7 @@ import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
-import { removeEmptyDatabase } from "./empty-database.ts"
+import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile } from "./last-file.ts"
@@ -231,7 +231,7 @@ function recoverContent(given: Recovery): HistoryState {
 /** A database that was dropped last. What is in its place may be a new one that somebody has put there. */
 function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxSummary): void {
   const paths = { database: database.path, wal: dataDir.path(name, "wal") }
-  if (database.size() === 0 || isWhatWasDropped(paths, summary)) {
+  if (isBlank(database) || isWhatWasDropped(paths, summary)) {
     unlinkFile("database:unlink", database.path)
     return
   }
@@ -294,7 +294,7 @@ function withoutLog(
   ltx: LtxDirectory,
   log: Logger,
 ): HistoryState {
-  if (database.size() === 0) return emptyHistoryState()
+  if (isBlank(database)) return emptyHistoryState()
   const header = headerOf(database)
   if (header === undefined) {
     throw new LitefsError(

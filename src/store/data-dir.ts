@@ -11,6 +11,7 @@
  *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
+ *   <root>/commit-log.<n>.tmp                          one of them that is being prepared (log-segment.ts)
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
@@ -125,6 +126,11 @@ export class DataDir {
 
   get clusterIdPath(): string {
     return join(this.root, "clusterid")
+  }
+
+  /** Where the API answers for processes of this user. */
+  get socketPath(): string {
+    return join(this.root, "api.sock")
   }
 
   get leasePath(): string {

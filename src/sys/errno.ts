@@ -117,6 +117,13 @@ export function isNoSpace(error: unknown): boolean {
   return error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT
 }
 
+let onFullDisk: (() => void) | undefined
+
+/** Has somebody hear, on this thread, of every call that failed because the disk, or the user's share of it, is full. */
+export function watchFullDisk(listener: () => void): void {
+  onFullDisk = listener
+}
+
 /** "no such file or directory (ENOENT)". */
 export function errnoText(errno: number): string {
   const name = NAMES.get(errno)
@@ -151,5 +158,6 @@ export class SysError extends Error {
     this.errno = errno
     this.code = errnoName(errno)
     this.op = op
+    if (isNoSpace(this)) onFullDisk?.()
   }
 }

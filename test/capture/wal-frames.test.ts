@@ -42,6 +42,8 @@ describe("WalFrames", () => {
         for (let pgno = 1; pgno <= 40; pgno++) {
           const newest = model.lastIndexOf(pgno)
           expect(frames.newest(pgno)).toBe(newest < 0 ? undefined : newest)
+          const all = [...model.keys()].filter((frame) => model[frame] === pgno)
+          expect([...frames.of(pgno)]).toEqual(all.toReversed())
         }
         expect(new Map(frames.entries()).size).toBe(new Set(model).size)
       }

@@ -163,7 +163,7 @@ test("export has help", async () => {
 
     Flags:
 
-    	--url URL               the API of the node (default http://127.0.0.1:20202)
+    	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes

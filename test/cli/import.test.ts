@@ -105,7 +105,7 @@ test.each([
   [["--name", "a.db", "a", "b"], '"b" is one word too many'],
   [
     ["--name", "a.db", "--url", "localhost", "a"],
-    '--url is "localhost", it should be like http://127.0.0.1:20202',
+    '--url is "localhost", it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock',
   ],
   [["--nmae", "a.db", "a"], "there is no flag --nmae, did you mean --name?"],
 ])("import refuses %j", async (args, problem) => {
@@ -130,7 +130,7 @@ test("import has help", async () => {
 
     Flags:
 
-    	--url URL               the API of the node (default http://127.0.0.1:20202)
+    	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes

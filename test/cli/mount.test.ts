@@ -55,7 +55,7 @@ describe("litefs mount opens", () => {
       fuseDebug: false,
       log: { level: "error", format: "text" },
     })
-    expect(io.effects).toEqual([`recover ${fuseDir}`, "open"])
+    expect(io.effects).toEqual(["expect", `recover ${fuseDir}`, "open"])
   })
 
   test("a replica, with every flag", async () => {
@@ -221,7 +221,10 @@ describe("litefs mount cannot go on", () => {
   /** A fault of the machine: found after stale mounts are gone, before a node is opened. */
   async function faultOf(fuse: string, data = dataDir): Promise<string> {
     const { code, err, io } = await mount(["--primary", "--fuse-dir", fuse, "--data-dir", data])
-    expect({ code, effects: io.effects }).toEqual({ code: 1, effects: [`recover ${fuse}`] })
+    expect({ code, effects: io.effects }).toEqual({
+      code: 1,
+      effects: ["expect", `recover ${fuse}`],
+    })
     return err
   }
 

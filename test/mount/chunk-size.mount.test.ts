@@ -115,3 +115,82 @@ test.skipIf(!canMount).each(["delete", "wal"] as const)(
   },
   60_000,
 )
+
+/** Says what each of its words did: a statement, "chunk", "hint" and "size" of the file. Fails as SQLite does. */
+const CONTROLS = `
+import ctypes, os, sys
+lib = ctypes.CDLL("libsqlite3.so.0")
+lib.sqlite3_exec.argtypes = [ctypes.c_void_p, ctypes.c_char_p] + [ctypes.c_void_p] * 3
+lib.sqlite3_file_control.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
+path = sys.argv[1]
+db = ctypes.c_void_p()
+assert lib.sqlite3_open(path.encode(), ctypes.byref(db)) == 0
+def control(op, value):
+    return lib.sqlite3_file_control(db, b"main", op, ctypes.byref(value))
+def act(word):
+    if word == "chunk": return control(6, ctypes.c_int(32768))
+    if word == "hint": return control(5, ctypes.c_longlong(100000))
+    if word == "size": return os.stat(path).st_size
+    return lib.sqlite3_exec(db, word.encode(), None, None, None)
+print([act(word) for word in sys.argv[2:]])
+`
+
+const CREATE = "create table t(id integer primary key, x)"
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "%s mode: hints of the size to come, at any time, do what they do on a plain directory",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    const expectSameOf = (name: string, ...words: string[]) => {
+      const command = (path: string) => ["python3", "-c", CONTROLS, path, ...words]
+      const seen = run(command(join(primary.mount, name)))
+      expect(seen).toBe(run(command(join(scope.directory, name))))
+      return seen
+    }
+    const begin = `pragma journal_mode = ${mode}`
+    const checkpoint = "pragma wal_checkpoint(truncate)"
+    const kept = expectSameOf(
+      "a.db",
+      ...[begin, CREATE, "chunk", "hint", "size", FILL, "size", checkpoint, "hint", "size"],
+      ...["delete from t where id > 5", "vacuum", checkpoint, "size", "hint", "size", FILL],
+    )
+    expect(kept).toContain("131072")
+    await expectSameDatabase(scope, primary, replica)
+
+    // Before there is anything in it: with zeros for its first page it is no database, there and here.
+    const early = expectSameOf("early.db", "size", "chunk", "hint", "size", CREATE)
+    expect(early).toBe("[0, 0, 0, 131072, 26]\n")
+    expect((await primary.stop()).code).toBe(0)
+    const { directory, port } = primary
+    const again = await scope.node({ directory, port })
+    sqlite3(again, "early.db", `${begin}; ${CREATE}; ${FILL}`)
+    await caughtUp(again, replica, "early.db")
+    await expectSameDatabase(scope, again, replica)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a database that grew for what is refused is an empty one again",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const [chunk, mapped] = ["chunk", "pragma mmap_size = 1000000"]
+    for (const [name, how] of [
+      ["a.db", chunk],
+      ["b.db", mapped],
+    ] as const) {
+      const path = join(primary.mount, name)
+      const refused = ["pragma journal_mode = off", how, CREATE]
+      const said = run(["python3", "-c", CONTROLS, path, ...refused])
+      expect(said).not.toBe("[0, 0, 0]\n")
+      sqlite3(primary, name, `${CREATE}; ${FILL}`)
+      expect(sqlite3(primary, name, "pragma integrity_check; select count(*) from t")).toBe(
+        "ok\n40",
+      )
+    }
+  },
+  60_000,
+)

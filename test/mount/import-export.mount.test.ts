@@ -326,7 +326,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     const before = pos(primary, "a.db")
     const path = file(scope, "CREATE TABLE other(x)")
     expect(failureOf(importCommand(primary, "a.db", path))).toBe(
-      'ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, try again when they are done\n',
+      `ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, one is process ${client.pid} (node), try again when they are done\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     await client.exec("commit")
@@ -470,3 +470,33 @@ function memoryOf(node: TestNode): number {
   const status = readFileSync(`/proc/${node.pid}/status`, "utf8")
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
 }
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "%s mode: an import takes the place of a database that is none any more, which is kept",
+  async (mode) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    await caughtUp(primary, replica, "a.db")
+    const home = join(primary.data, "dbs/a.db")
+    const noise = crypto.getRandomValues(new Uint8Array(4096))
+    const from = join(scope.directory, "noise")
+    writeFileSync(from, noise)
+    run(["dd", `if=${from}`, `of=${home}/database`, "conv=notrunc", "status=none"])
+
+    const other = file(scope, "create table other as select 1 as y")
+    run(importCommand(primary, "a.db", other))
+    expect(sqlite3(primary, "a.db", "pragma integrity_check; select y from other")).toBe("ok\n1")
+    await caughtUp(primary, replica, "a.db")
+    await expectSame(primary, replica, "a.db")
+    const kept = readdirSync(home).filter((name) => /^database\.damaged-\d+$/.test(name))
+    expect(kept.length).toBe(1)
+    expect(readFileSync(join(home, kept[0] as string)).subarray(0, 4096)).toEqual(
+      Buffer.from(noise),
+    )
+    await primary.logged(/kept what was no database any more/)
+    expect(primary.output).not.toContain("request failed")
+  },
+  60_000,
+)

@@ -75,6 +75,7 @@ export class Scope implements AsyncDisposable {
   async node(options: NodeOptions = {}): Promise<TestNode> {
     const node = await this.spawn(options)
     await node.logged(/msg=mounted/, options.startLimitMs)
+    await node.prepared()
     return node
   }
 
@@ -193,6 +194,16 @@ export class TestNode {
         const timer = setTimeout(done, 100)
         this.#listeners.add(done)
       })
+    }
+  }
+
+  /** When its commit log is there, so that commits take the way that they take ever after; where that fails it is not. */
+  async prepared(): Promise<void> {
+    const segments = [0, 1].map((index) => join(this.data, `commit-log.${index}`))
+    for (let look = 0; look < 200 && this.isRunning; look++) {
+      if (segments.every((path) => existsSync(path))) return
+      if (/cannot prepare the commit log/.test(this.#output)) return
+      await Bun.sleep(10)
     }
   }
 
