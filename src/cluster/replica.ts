@@ -123,7 +123,7 @@ export class Replica {
         await this.#follow(signal)
         this.#report(new LitefsError("unavailable", "the primary ended the stream"))
       } catch (error) {
-        if (!signal.aborted) await this.#explain(error)
+        if (!signal.aborted) void this.#explain(error) // the next attempt does not wait for it
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -143,7 +143,9 @@ export class Replica {
     const { primaryUrl } = this.#options
     const isKnown = this.#answered === primaryUrl
     const explain = isKnown ? connectProblem : firstContactProblem
-    this.#report(await explain(primaryUrl, error))
+    const problem = await explain(primaryUrl, error)
+    // Unless it is connected by now, or there is another problem.
+    if (this.#lastError === message) this.#report(problem)
   }
 
   #report(error: LitefsError): void {
