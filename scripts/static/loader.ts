@@ -52,7 +52,7 @@ const CXX_SOURCES = [
   "scripts/static/cxx-runtime.ts",
   "scripts/static/debian.ts",
 ]
-const SOURCES = [...globSync("src/loader/*").sort(), "scripts/static/loader.ts"]
+const SOURCES = ["src/loader/*", "scripts/static/loader.ts"]
 
 /** Made now or earlier. */
 export async function loaderFor(architecture: Architecture): Promise<Loader> {
@@ -66,7 +66,7 @@ export async function loaderFor(architecture: Architecture): Promise<Loader> {
       rmSync(join(into, left), { recursive: true })
     }
   })
-  const sum = sumOf(SOURCES, cxxSum)
+  const sum = sumOf(globSync(SOURCES).sort(), cxxSum)
   const linked = await cachedDirectory(`loader-${architecture.name}`, sum, async (into) => {
     await needCompiler(architecture)
     await link(architecture, cxx, into)
