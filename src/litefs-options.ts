@@ -30,6 +30,11 @@ export interface LiteFSOptions {
   readonly snapshotRate?: number
   /** Programs on a replica may write: the fs thread sees their locks, which costs every read two requests. */
   readonly forwardWrites?: boolean
+  /**
+   * What clients open while this node is a replica they can only read, until they open it anew; undefined: when this
+   * node is no candidate and forwards no writes.
+   */
+  readonly readOnlyOpens?: boolean
   /** Other users than this one may use the mount, as owners and modes allow; undefined: when this one is root. */
   readonly allowOther?: boolean
   /** Of databases that no client of this mount has made; undefined: the owner of the directory. */

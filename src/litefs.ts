@@ -17,6 +17,7 @@ import type { LeaseNode } from "./cluster/lease.ts"
 import type { Member } from "./cluster/member.ts"
 import { RoleSwitch } from "./cluster/role-switch.ts"
 import { Handoffs } from "./http/handoffs.ts"
+import { notSynced } from "./http/health.ts"
 import type { ReplicaStream } from "./http/replica-stream.ts"
 import { StatusApi } from "./http/status-api.ts"
 import { TlsFiles } from "./http/tls-files.ts"
@@ -29,6 +30,7 @@ import { apiServer, warnIfOpenToAll } from "./node/api.ts"
 import { Databases } from "./node/databases.ts"
 import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
+import { FullDisk } from "./node/full-disk.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
 import { remarks } from "./node/remarks.ts"
@@ -41,6 +43,7 @@ import { retain, verify } from "./node/upkeep.ts"
 import { ProxyServer } from "./proxy/proxy-server.ts"
 import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
+import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 
@@ -66,6 +69,8 @@ export class LiteFS {
   #leaving: Promise<void> | undefined
   #hasFailed = false
   #port = 0
+  #socketPath: string | undefined
+  #api: StatusApi | undefined
 
   static async open(options: LiteFSOptions): Promise<LiteFS> {
     const node = new LiteFS(options)
@@ -101,6 +106,11 @@ export class LiteFS {
     await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
+  /** Why it is not ready. */
+  waitsFor(): string | undefined {
+    return this.#api === undefined ? undefined : notSynced(this.#api.status)
+  }
+
   /** What commands next to this node are told. */
   facts(): NodeFacts {
     const { role, hostname, advertiseUrl } = this.#options
@@ -110,6 +120,7 @@ export class LiteFS {
       isPrimary,
       isCandidate: this.#node?.isCandidate === true,
       port: this.#port,
+      socketPath: this.#socketPath,
       primaryHostname: isPrimary ? hostname : (primary?.hostname ?? this.#followed?.name),
       primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
@@ -148,14 +159,16 @@ export class LiteFS {
   /**
    * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
    * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
-   * ends, and close() does it.
+   * ends, and close() does it. A replica takes no role from here on.
    */
   leave(): Promise<void> | undefined {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     if (this.#options.proxy === undefined || !this.isPrimary) return undefined
     return this.#handOff()
   }
 
   async close(): Promise<void> {
+    if (this.#node !== undefined) this.#node.isLeaving = true
     await this.#handOff()
     await this.#closing.disposeAsync()
   }
@@ -197,7 +210,10 @@ export class LiteFS {
     const lag = SharedLag.create(false)
     const threads = new Threads(
       { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      { options, dataDir, access, databases, lag, halting: () => halting, fail },
+      {
+        ...{ options, dataDir, access, databases, lag, fail, isCandidate: node.isCandidate },
+        halting: () => halting,
+      },
     )
     this.#threads = threads
     const { fs, peer } = threads
@@ -277,6 +293,18 @@ export class LiteFS {
       },
     })
     databases.subscribe(() => api.positionsChanged())
+    this.#api = api
+    const { problems } = api.status
+    const fullDisk = new FullDisk({
+      ...{ path: dataDir.root, flags: databases.flags, problems, clock: systemClock },
+      changed: () => api.status.changed(),
+    })
+    databases.subscribe(() => fullDisk.look())
+    watchFullDisk(() => {
+      databases.flags.noteFull()
+      queueMicrotask(() => fullDisk.look())
+    })
+    this.#atClose("disk", () => fullDisk.close())
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
@@ -306,6 +334,8 @@ export class LiteFS {
       lagMs: () => api.status.lag.ms,
       primaryUrl: () => urls.current,
       call: (url, method, path, body) => others.call(url, method, path, body),
+      isLeaving: () => node.isLeaving,
+      reconnect: () => followed.reconnect(),
       hear: (headers, url) => check.hear(headers, url),
     })
     this.#handoffs = handoffs
@@ -320,6 +350,12 @@ export class LiteFS {
     warnIfOpenToAll(options, port)
     this.#atClose("API", () => server.close())
     node.listensAt(port)
+    try {
+      await server.listenLocally(dataDir.socketPath)
+      this.#socketPath = dataDir.socketPath
+    } catch (error) {
+      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
+    }
 
     await findPrimary({
       ...{ member, lease, role, url: node.url, peers, check },

@@ -2,6 +2,7 @@
 import { authHeaders } from "../http/auth.ts"
 import { TlsFiles } from "../http/tls-files.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import { reachable } from "../sys/local-socket.ts"
 import { ACCESS_FLAGS, accessOptions } from "./access.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
 
@@ -9,7 +10,7 @@ const URL_FLAG = {
   kind: "text",
   placeholder: "URL",
   default: "http://127.0.0.1:20202",
-  help: "the API of the node",
+  help: "the API of the node, or unix:PATH of its socket",
 } as const
 
 /** Of every command that calls a node. */
@@ -22,17 +23,33 @@ export const API_FLAGS = {
   ...ACCESS_FLAGS,
 } as const satisfies FlagTable
 
-/** A node, and what it has to be shown. */
+/** The connection broke when the node may have got the request: nobody knows what it did. */
+export class BrokenConnection extends LitefsError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super("unavailable", message, options)
+  }
+}
+
+/** Codes that fetch() rejects with when there was a connection. */
+const BROKEN = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE", "ETIMEDOUT"])
+
+/** A node, and what it has to be shown. Who may open its socket need show nothing. */
 export class NodeApi {
+  /** For people: where it is. */
   readonly origin: string
+  readonly #base: string
+  readonly #unix: string | undefined
   readonly #headers: Record<string, string>
   readonly #tls: TlsFiles | undefined
 
   constructor(command: string, args: ParsedArgs<typeof NODE_FLAGS>) {
-    this.origin = originOf(command, args)
+    const socketPath = /^unix:(?:\/\/)?(?<path>.+)$/s.exec(args.values.url)?.groups?.path
+    this.origin = socketPath === undefined ? originOf(command, args) : `unix:${socketPath}`
+    this.#base = socketPath === undefined ? this.origin : "http://localhost"
     const { authToken, tls } = accessOptions(command, args)
-    this.#headers = authHeaders(authToken)
-    this.#tls = tls === undefined ? undefined : new TlsFiles(tls)
+    this.#headers = socketPath === undefined ? authHeaders(authToken) : {}
+    this.#tls = tls === undefined || socketPath !== undefined ? undefined : new TlsFiles(tls)
+    this.#unix = socketPath
   }
 
   /** Answers other than 200 are errors, with the text that the node gives. */
@@ -56,21 +73,25 @@ export class NodeApi {
     query: Record<string, string> = {},
     init: RequestInit = {},
   ): Promise<Response> {
-    const url = new URL(route, this.origin)
+    const url = new URL(route, this.#base)
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     const headers = { ...(init.headers as Record<string, string>), ...this.#headers }
     const tls = this.#tls?.current()
     try {
+      using way = this.#unix === undefined ? undefined : reachable(this.#unix)
       // Without `timeout` Bun gives up after five minutes.
-      const options = { ...init, timeout: false, headers, ...(tls === undefined ? {} : { tls }) }
+      const options = {
+        ...{ ...init, timeout: false, headers },
+        ...(tls === undefined ? {} : { tls }),
+        ...(way === undefined ? {} : { unix: way.path }),
+      }
       // A node never redirects; whoever does is not to be shown the token.
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot reach LiteFS at ${this.origin}: ${messageOf(error).split(". ")[0]}`,
-        { cause: error },
-      )
+      const problem = `Cannot reach LiteFS at ${this.origin}: ${messageOf(error).split(". ")[0]}`
+      const isBroken = BROKEN.has((error as NodeJS.ErrnoException).code ?? "")
+      if (isBroken) throw new BrokenConnection(problem, { cause: error })
+      throw new LitefsError("unavailable", problem, { cause: error })
     }
   }
 }
@@ -85,7 +106,10 @@ function originOf(command: string, args: ParsedArgs<typeof NODE_FLAGS>): string 
   const { url } = args.values
   const base = URL.canParse(url) ? new URL(url) : undefined
   if (base?.protocol !== "http:" && base?.protocol !== "https:") {
-    throw usageError(command, `--url is "${url}", it should be like http://127.0.0.1:20202`)
+    throw usageError(
+      command,
+      `--url is "${url}", it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock`,
+    )
   }
   return base.origin
 }

@@ -14,6 +14,8 @@ export interface NodeFacts {
   readonly isCandidate: boolean
   /** Of its API. */
   readonly port: number
+  /** Of the Unix socket where it answers as well; undefined when there is none. */
+  readonly socketPath?: string | undefined
   /** What the primary calls itself; undefined when it is not known. */
   readonly primaryHostname: string | undefined
   /** Where other nodes reach the primary. */
@@ -34,7 +36,7 @@ export function childEnvironment(
     LITEFS_FUSE_DIR: fuseDir,
     LITEFS_DATA_DIR: dataDir,
     LITEFS_HOSTNAME: hostname,
-    LITEFS_URL: localUrl(options, facts.port),
+    LITEFS_URL: localUrl(options, facts),
     LITEFS_PRIMARY_URL: facts.primaryUrl,
     LITEFS_PRIMARY_HOSTNAME: facts.primaryHostname,
     ...(tls?.certPath === undefined ? {} : { LITEFS_HTTP_TLS_CERT: tls.certPath }),
@@ -47,10 +49,17 @@ export function childEnvironment(
   }
 }
 
-/** The API as this machine reaches it. A certificate is for the name by which others do. */
-function localUrl({ httpAddr, advertiseUrl, tls }: LiteFSOptions, port: number): string {
+/**
+ * The API as this machine reaches it. A certificate is for the name by which others do: when that is not known, only
+ * the socket is left. It is not used otherwise, since commands may run under another user, who may not open it.
+ */
+function localUrl(
+  { httpAddr, advertiseUrl, tls }: LiteFSOptions,
+  { port, socketPath }: NodeFacts,
+): string {
   const isTls = tls?.certPath !== undefined
   if (isTls && advertiseUrl !== undefined) return advertiseUrl
+  if (isTls && socketPath !== undefined) return `unix:${socketPath}`
   const { host } = httpAddr
   const name = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
   return `${isTls ? "https" : "http"}://${name.includes(":") ? `[${name}]` : name}:${port}`

@@ -2,6 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process"
 import { constants } from "node:os"
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import { endingWithUs } from "../sys/death-signal.ts"
 import type { Environment } from "./argv.ts"
 
 export interface Child {
@@ -24,6 +25,8 @@ export interface ChildOptions {
   readonly hasStdin?: boolean
   /** A descriptor that it has as its fourth: what is locked through it stays so while it runs. */
   readonly inherited?: number | undefined
+  /** It gets SIGTERM when this process dies without having been able to stop it. */
+  readonly endsWithUs?: boolean
 }
 
 /**
@@ -33,12 +36,16 @@ export interface ChildOptions {
 export function startChild(
   command: readonly string[],
   onExit: (exit: ChildExit) => void,
-  { env, hasStdin = true, inherited }: ChildOptions = {},
+  { env, hasStdin = true, inherited, endsWithUs = false }: ChildOptions = {},
 ): Child {
   const [file = "", ...args] = command
   const stdio: StdioOptions = [hasStdin ? "inherit" : "ignore", "inherit", "inherit"]
   if (inherited !== undefined) stdio.push(inherited)
-  const started = attempt(() => spawn(file, args, { stdio, ...(env && { env: { ...env } }) }))
+  const path = (env ?? process.env).PATH ?? ""
+  const way = (endsWithUs ? endingWithUs(file, args, path) : undefined) ?? { file, args }
+  const started = attempt(() =>
+    spawn(way.file, way.args, { stdio, ...(env && { env: { ...env } }) }),
+  )
   if (started instanceof Error) {
     queueMicrotask(() => onExit(notStarted(file, started)))
     return { pid: undefined, kill: () => {} }

@@ -1,4 +1,4 @@
-/** The flags that say who may use the mount, and what the databases in it that no client makes. */
+/** The flags that say who may use the mount, and how; and what the databases in it are that no client makes. */
 import { readFileSync } from "node:fs"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
@@ -18,10 +18,14 @@ export const FUSE_FLAGS = {
     placeholder: "MODE",
     help: "the mode of databases that arrive here, like 0660 (default: as --fuse-dir)",
   },
+  "read-only-opens": {
+    kind: "boolean",
+    help: "what is opened on a replica stays read-only (default: unless it is a candidate)",
+  },
 } as const satisfies FlagTable
 
 type FuseArgs = ParsedArgs<typeof FUSE_FLAGS>
-type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode">
+type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens">
 
 export function fuseOptions(args: FuseArgs): FuseOptions {
   const { values } = args
@@ -29,6 +33,7 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
   const mode = values["fuse-mode"]
   return {
     ...(args.isGiven("allow-other") ? { allowOther: values["allow-other"] } : {}),
+    ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
     ...(owner === undefined ? {} : { fuseOwner: ownerOf(args, owner) }),
     ...(mode === undefined ? {} : { fuseMode: modeOf(args, mode) }),
   }

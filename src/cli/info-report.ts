@@ -1,5 +1,5 @@
 /** What `litefs info` prints for people. */
-import type { DatabaseInfo, LagInfo, NodeInfo, ReplicaInfo } from "../http/info.ts"
+import type { DatabaseInfo, LagInfo, NodeInfo, ProblemInfo, ReplicaInfo } from "../http/info.ts"
 import { formatDuration } from "../lib/duration.ts"
 import { counted, formatSize, table } from "./table.ts"
 
@@ -21,7 +21,12 @@ function head(info: NodeInfo, nowMs: number): string {
     ["data", info.path],
   ]
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
+  if (info.lastProblem !== undefined) lines.push(["problem", problemOf(info.lastProblem)])
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
+}
+
+function problemOf({ problem, since, until }: ProblemInfo): string {
+  return `${problem} (${until === undefined ? `since ${since}` : `from ${since} until ${until}`})`
 }
 
 function roleOf({ isPrimary, isConnected, primary }: NodeInfo): string {

@@ -20,12 +20,17 @@ export const COMMAND_FLAGS = {
   "stop-timeout": {
     kind: "text",
     placeholder: "DURATION",
-    default: "10s",
+    default: "8s",
     help: "kill a command that was told to stop after this long",
   },
   "skip-sync": {
     kind: "boolean",
     help: "do not wait until this node is in sync with its primary",
+  },
+  "sync-timeout": {
+    kind: "text",
+    placeholder: "DURATION",
+    help: "wait for that no longer, and start with what is here (default: wait)",
   },
   "exit-on-error": {
     kind: "boolean",
@@ -38,15 +43,16 @@ type CommandArgs = ParsedArgs<typeof COMMAND_FLAGS>
 
 type Commands = Pick<
   SuperviseOptions,
-  "before" | "command" | "graceMs" | "skipSync" | "exitOnError"
+  "before" | "command" | "graceMs" | "skipSync" | "syncTimeoutMs" | "exitOnError"
 >
 
 /** The commands of a file are used when the command line and the environment have none at all. */
 export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
   return {
     ...commands(args, fromFile),
-    graceMs: stopTimeout(args),
+    graceMs: duration(args, "stop-timeout"),
     skipSync: args.values["skip-sync"],
+    syncTimeoutMs: args.isGiven("sync-timeout") ? duration(args, "sync-timeout") : undefined,
     exitOnError: args.values["exit-on-error"],
   }
 }
@@ -81,8 +87,8 @@ function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedComma
   }
 }
 
-function stopTimeout(args: CommandArgs): number {
-  const text = args.values["stop-timeout"]
+function duration(args: CommandArgs, flag: "stop-timeout" | "sync-timeout"): number {
+  const text = args.values[flag] ?? ""
   try {
     const ms = parseDuration(text)
     if (ms >= 0) return ms
@@ -90,5 +96,5 @@ function stopTimeout(args: CommandArgs): number {
     // Said below.
   }
   const shape = "a duration, like 10s or 1m"
-  throw usageError("mount", `${args.spelling("stop-timeout")} is "${text}", it should be ${shape}`)
+  throw usageError("mount", `${args.spelling(flag)} is "${text}", it should be ${shape}`)
 }

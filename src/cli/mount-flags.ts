@@ -108,7 +108,7 @@ export const MOUNT_FLAGS = {
     kind: "choice",
     choices: LOG_FORMATS,
     default: "text",
-    help: "how to log it",
+    help: "how to log it; plain is text without the time",
   },
   "fuse-debug": {
     kind: "boolean",

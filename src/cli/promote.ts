@@ -1,10 +1,15 @@
 /** `litefs promote`: makes a node the primary. */
 import { defineCommand } from "citty"
-import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
+import { healthCondition, until } from "./waiting.ts"
+
+/** A handoff that has begun has ended by then. */
+const UNSURE_MS_MAX = 15_000
 
 const FLAGS = {
   ...NODE_FLAGS,
@@ -26,6 +31,8 @@ itself: no transaction is lost, and no node restarts.`,
   notes: `The replica must have been started with --candidate. When clients of the primary
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
+
+When the answer of a node is lost, it is asked again what came out.
 
 With --force the primary is not asked: for one that is gone, or cannot be
 reached. What it took that has not come here is not lost, but no node has it
@@ -49,7 +56,26 @@ async function promote(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const args = parseArgs(SYNTAX, rawArgs, io.env)
   const api = new NodeApi("promote", args)
   const query: Record<string, string> = args.values.force ? { force: "true" } : {}
-  const response = await api.call("/promote", query, { method: "POST" })
-  io.stdout(await response.text())
+  const text = await answerOf(api, query).catch((error) => findOut(api, io, error))
+  io.stdout(text === "" ? `${api.origin} is the primary\n` : text)
   return 0
+}
+
+async function answerOf(api: NodeApi, query: Record<string, string>): Promise<string> {
+  const response = await api.call("/promote", query, { method: "POST" })
+  try {
+    return await response.text()
+  } catch (error) {
+    throw new BrokenConnection(`Cannot promote ${api.origin}: ${messageOf(error)}`)
+  }
+}
+
+/** The node may have become the primary, or be about to, though its answer is lost. */
+async function findOut(api: NodeApi, io: CliIo, error: unknown): Promise<string> {
+  if (!(error instanceof BrokenConnection)) throw error
+  const endMs = io.clock.monotonicMs() + UNSURE_MS_MAX
+  const problem = await until(healthCondition(api, { role: "primary" }, io.clock), io.clock, endMs)
+  if (problem === undefined) return ""
+  const outcome = `whether it becomes the primary is not known (${problem}), see litefs info --url ${api.origin}`
+  throw new LitefsError("unavailable", `${error.message}; ${outcome}`)
 }

@@ -22,6 +22,8 @@ import type { ProcessEvents, Signal, SignalName } from "./process-events.ts"
 export interface SupervisedNode {
   /** Resolves when the command may start. */
   ready(signal: AbortSignal): Promise<void>
+  /** Why it may not start yet, for people. */
+  waitsFor?(): string | undefined
   /** Resolves when the command may be told to stop; undefined when that is at once. */
   leave(): Promise<void> | undefined
   close(): Promise<void>
@@ -47,6 +49,8 @@ export interface SuperviseOptions {
   readonly env?: (facts: NodeFacts) => Environment
   /** Do not wait until the node is ready. */
   readonly skipSync?: boolean
+  /** Wait no longer than this, and go on with what is here then; undefined: as long as it takes. */
+  readonly syncTimeoutMs?: number | undefined
   /** False: stay when something fails before the command runs. */
   readonly exitOnError?: boolean
   /** Told of every child, so that somebody who reaps orphans leaves it alone. */
@@ -61,7 +65,7 @@ export interface SuperviseOptions {
 export type State =
   /** `code`: the decision to close has been made, but there is nothing to close yet. */
   | { kind: "opening"; code: number | undefined }
-  | { kind: "waiting"; node: SupervisedNode; wait: AbortController }
+  | { kind: "waiting"; node: SupervisedNode; endTimers: () => void; giveUp: () => void }
   /** `index`: of the child in `before`. */
   | { kind: "preparing"; node: SupervisedNode; child: Child; index: number }
   | { kind: "serving"; node: SupervisedNode }
@@ -89,6 +93,7 @@ export type Event =
   | { kind: "opened"; node: SupervisedNode }
   | { kind: "not-opened"; error: Error }
   | { kind: "ready" }
+  | { kind: "sync-over" }
   | { kind: "signal"; signal: Signal }
   | { kind: "failed"; error: Error }
   | { kind: "exited"; exit: ChildExit }

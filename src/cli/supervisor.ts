@@ -12,7 +12,8 @@
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
  */
 import { unreachable } from "../lib/assert.ts"
-import { keepAlive } from "../lib/clock.ts"
+import { every, keepAlive } from "../lib/clock.ts"
+import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "./child.ts"
@@ -28,13 +29,17 @@ import type {
 
 const log = logger("supervisor")
 
-const GRACE_MS = 10_000
+/** What stops containers (docker stop) kills everything after 10 seconds, and the node has to be closed in them, too. */
+const GRACE_MS = 8000
 
 /** Those who stop us give us some 10 seconds in all. */
 const LEAVE_LIMIT_MS = 5000
 
 /** A process that was killed ends at once, unless it hangs in the kernel. */
 const KILL_LIMIT_MS = 5000
+
+/** So often a command that waits is spoken of. */
+const WAITING_MS = 30_000
 
 /** Longer than an honest close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
@@ -125,14 +130,21 @@ class Supervisor {
   #whenWaiting(state: In<"waiting">, event: Event): State {
     switch (event.kind) {
       case "ready":
+        state.endTimers()
+        return this.#prepare(state.node, 0)
+      case "sync-over":
+        state.giveUp()
+        log.warn("not in sync in time, going on with what is here (--sync-timeout)", {
+          reason: state.node.waitsFor?.(),
+        })
         return this.#prepare(state.node, 0)
       case "failed":
         this.#options.report(event.error)
-        state.wait.abort()
+        state.giveUp()
         return this.#close(state.node, 1, this.#options.exitOnError === false)
       case "signal":
         if (!endsWithoutChild(event.signal.name)) return state
-        state.wait.abort()
+        state.giveUp()
         return this.#close(state.node, this.#codeWithoutChild(event.signal.name))
       default:
         return state
@@ -272,14 +284,39 @@ class Supervisor {
   }
 
   #wait(node: SupervisedNode): State {
+    const { skipSync, syncTimeoutMs, clock } = this.#options
     const wait = new AbortController()
-    const ready = this.#options.skipSync ? Promise.resolve() : node.ready(wait.signal)
+    const ready = skipSync ? Promise.resolve() : node.ready(wait.signal)
     ready.then(
       () => this.handle({ kind: "ready" }),
-      (error) => this.handle({ kind: "failed", error }),
+      (error) => {
+        if (!wait.signal.aborted) this.handle({ kind: "failed", error })
+      },
     )
     void node.failed.then((error) => this.handle({ kind: "failed", error }))
-    return { kind: "waiting", node, wait }
+    const endReports = every(clock, WAITING_MS, (ms) => this.#sayWaiting(node, ms))
+    const over = () => this.handle({ kind: "sync-over" })
+    const endLimit = syncTimeoutMs === undefined ? () => {} : clock.after(syncTimeoutMs, over)
+    const endTimers = () => {
+      endReports()
+      endLimit()
+    }
+    const giveUp = () => {
+      endTimers()
+      wait.abort()
+    }
+    return { kind: "waiting", node, endTimers, giveUp }
+  }
+
+  #sayWaiting(node: SupervisedNode, ms: number): void {
+    const { before = [], command } = this.#options
+    const first = before[0] ?? command
+    if (first === undefined) return
+    log.warn("the command has not been started yet", {
+      command: first.words[0],
+      reason: node.waitsFor?.(),
+      waited: formatDuration(ms),
+    })
   }
 
   /** The command at `index` of those before, or the next one that is to be run, or what follows them. */
@@ -311,7 +348,7 @@ class Supervisor {
         if (child.pid !== undefined) children?.delete(child.pid)
         this.handle({ kind: "exited", exit })
       },
-      { env: env?.(node.facts()), hasStdin },
+      { env: env?.(node.facts()), hasStdin, endsWithUs: true },
     )
     if (child.pid !== undefined) {
       children?.add(child.pid)

@@ -103,7 +103,10 @@ async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const endMs = io.clock.monotonicMs() + timeoutMs
   for (const condition of conditions) {
     const problem = await until(condition, io.clock, endMs)
-    if (problem === undefined) continue
+    if (problem === undefined) {
+      io.stdout(`${condition.outcome}\n`)
+      continue
+    }
     throw new LitefsError("unavailable", `Cannot wait over ${args.values.timeout}: ${problem}`)
   }
   return 0
@@ -123,7 +126,13 @@ function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
     ...(primary ? { role: "primary" } : {}),
     ...(pos === undefined ? {} : { pos }),
   }
-  return [healthCondition(api, query, clock)]
+  const outcomes = [
+    ...(synced ? ["is in sync"] : []),
+    ...(primary ? ["is the primary"] : []),
+    ...(db === undefined ? [] : [`has ${db}`]),
+    ...(pos === undefined ? [] : [`has ${pos}`]),
+  ]
+  return [healthCondition(api, query, clock, `${api.origin} ${outcomes.join(", ")}`)]
 }
 
 function checkName(name: string): void {
@@ -149,7 +158,7 @@ function httpCondition(args: WaitArgs, clock: Clock): Condition[] {
       return `nothing answers at ${url}`
     }
   }
-  return [{ check }]
+  return [{ check, outcome: `${url} answers` }]
 }
 
 /** `:3000` is on this machine. */

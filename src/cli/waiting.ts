@@ -34,6 +34,8 @@ const PAUSE_MS_MAX = 1000
 export interface Condition {
   /** Why it is not so (yet); undefined when it is. Takes up to `leftMs`. */
   check(leftMs: number): Promise<string | undefined>
+  /** What is so when it is, for people. */
+  readonly outcome: string
 }
 
 /** Returns why it is not so when the time is over. */
@@ -55,6 +57,7 @@ export function healthCondition(
   api: NodeApi,
   query: Readonly<Record<string, string>>,
   clock: Clock,
+  outcome = `${api.origin} is ready`,
 ): Condition {
   const check = async (leftMs: number) => {
     const holdMs = Math.min(leftMs, HOLD_MS_MAX)
@@ -73,7 +76,7 @@ export function healthCondition(
     const code = response.status === 400 ? "usage" : "unavailable"
     throw new LitefsError(code, text.slice(0, 1000) || `status ${response.status}`)
   }
-  return { check }
+  return { check, outcome }
 }
 
 /** What --timeout is. */

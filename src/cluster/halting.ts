@@ -64,7 +64,11 @@ export class Halting {
       checkPrimary: () => {
         if (!context.member().isPrimary) throw new LitefsError("no-primary", "lease expired")
       },
-      lend: (database, limitMs) => this.#exchange.lend(database, limitMs),
+      lend: async (database, limitMs) => {
+        // The holder makes it, as in the original: its first transaction is the first one there is.
+        if (position(database) === undefined) await peer.makeDatabase(database)
+        return this.#exchange.lend(database, limitMs)
+      },
       apply: (database, transaction) => peer.apply(database, transaction.parts()),
     })
     this.#borrowed = new BorrowedLocks({

@@ -4,8 +4,10 @@
  * A heartbeat carries the time of the primary's clock. How much later ours shows when it arrives is the difference of
  * the clocks and the way. The way cannot be told from the difference, but its shortest time can: the smallest
  * of these numbers is the offset, and whatever a heartbeat takes longer than that, in a queue or on a slow link, is
- * lag. A clock that was set shows in the next heartbeat when this makes the number smaller, else after WINDOW_MS, or
- * with the next connection.
+ * lag.
+ *
+ * Ours is the steady clock. That of the primary may be set: forward, and the number is smaller at once; back, and a
+ * heartbeat says that it is older than the one before it, which none is. Then what was measured before is forgotten.
  */
 import type { Clock } from "../lib/clock.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
@@ -36,12 +38,16 @@ export class LagTracker {
 
   /** `applied` resolves when everything that came before the heartbeat is applied. */
   heartbeat(primaryMs: number, applied: Promise<unknown>): void {
+    const nowMs = this.#clock.steadyMs()
+    if (this.#lastMs !== undefined && primaryMs < this.#lastMs) this.connected()
     // The same time again means that something cannot be sent yet: it tells nothing of the clocks.
-    if (primaryMs !== this.#lastMs) this.#measure(this.#clock.wallMs() - primaryMs)
+    if (primaryMs !== this.#lastMs) this.#measure(nowMs - primaryMs)
     this.#lastMs = primaryMs
+    const offsetMs = this.#offsetMs
+    this.#lag.setOffset(offsetMs, nowMs)
     applied.then(
       () => {
-        this.#lag.setSynced(primaryMs)
+        this.#lag.setSynced(primaryMs + offsetMs)
         this.#onChange()
       },
       () => {}, // the connection ends for it
@@ -56,6 +62,9 @@ export class LagTracker {
       this.#windowStartMs = nowMs
     }
     this.#smallestMs = Math.min(this.#smallestMs, differenceMs)
-    this.#lag.setOffset(Math.min(this.#smallestMs, this.#smallestBeforeMs))
+  }
+
+  get #offsetMs(): number {
+    return Math.min(this.#smallestMs, this.#smallestBeforeMs)
   }
 }

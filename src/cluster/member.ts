@@ -47,6 +47,8 @@ const log = logger("member")
 const LOCK_MS_MAX = 5000
 /** For the target to apply what it has been sent, and to say so. */
 const ACCEPT_MS_MAX = 5000
+/** What a node that is not connected any more has sent before may still come. */
+const GONE_MS = 500
 const RETRY_MS = 1000
 const CLOSE_MS_MAX = 5000
 /** For a node that has handed over to become a replica, which takes long where the disk is full. */
@@ -76,6 +78,8 @@ export interface HandoffTarget {
   readonly node: LeaseNode
   /** Sends it what it lacks, and then the token, with which it accepts. */
   offer(token: string): void
+  /** Resolves when it is not connected any more. */
+  readonly gone: Promise<void>
 }
 
 interface Offer {
@@ -232,13 +236,15 @@ export class Member {
    */
   async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
     const handedOver = Promise.withResolvers<void>()
-    this.#alone(async () => {
+    const work = this.#alone(async () => {
       await this.#drainFor(target)
       handedOver.resolve()
       if (!isLeaving) await this.#settle()
-    }).catch(handedOver.reject)
+    })
+    work.catch(handedOver.reject)
     await handedOver.promise
-    if (!isLeaving) await this.settled(SETTLE_MS_MAX)
+    // The other one is the primary, whatever becomes of this node.
+    if (!isLeaving) await Promise.race([work.catch(() => {}), this.settled(SETTLE_MS_MAX)])
   }
 
   async #drainFor(target: HandoffTarget): Promise<void> {
@@ -276,6 +282,12 @@ export class Member {
     const cancel = this.#options.clock.after(ACCEPT_MS_MAX, () => {
       const late = `"${target.node.hostname}" has not accepted in ${ACCEPT_MS_MAX / 1000} s`
       outcome.reject(new LitefsError("unavailable", late))
+    })
+    void target.gone.then(() => {
+      const gone = `"${target.node.hostname}" is not connected any more`
+      this.#options.clock.after(GONE_MS, () => {
+        outcome.reject(new LitefsError("unavailable", gone))
+      })
     })
     try {
       target.offer(token)

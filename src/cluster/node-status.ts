@@ -10,6 +10,7 @@ import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import type { LeaseRecord } from "./lease.ts"
+import { NodeProblems } from "./node-problems.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits
@@ -79,6 +80,7 @@ export interface NodeStatusContext {
 export class NodeStatus {
   readonly identity: NodeIdentity
   readonly startedMs: number
+  readonly problems: NodeProblems
   readonly #context: NodeStatusContext
   readonly #listeners = new Set<() => void>()
   #isReady = false
@@ -87,6 +89,7 @@ export class NodeStatus {
   constructor(identity: NodeIdentity, context: NodeStatusContext) {
     this.identity = identity
     this.#context = context
+    this.problems = new NodeProblems(context.clock)
     this.startedMs = context.clock.wallMs()
   }
 
@@ -126,7 +129,7 @@ export class NodeStatus {
       transactions += database.lag.transactions
       bytes += database.lag.bytes
     }
-    return { ms: lag.lagMs(positions, clock.wallMs()), transactions, bytes }
+    return { ms: lag.lagMs(positions, clock.steadyMs()), transactions, bytes }
   }
 
   /** Also those of which there is only a remark. */
@@ -153,9 +156,9 @@ export class NodeStatus {
     return this.#context.remarks?.() ?? new Map()
   }
 
-  /** Whether all is here that the primary had at the time, by our clock. */
-  hasBeenSyncedSince(wallMs: number): boolean {
-    return this.#context.lag.hasBeenSyncedSince(wallMs)
+  /** Whether all is here that the primary had at the time, by our steady clock. */
+  hasBeenSyncedSince(momentMs: number): boolean {
+    return this.#context.lag.hasBeenSyncedSince(momentMs)
   }
 
   replicas(): Iterable<ConnectedReplica> {
@@ -195,7 +198,7 @@ export class NodeStatus {
     { isArriving, problem }: DatabaseRemark = NO_REMARK,
   ): DatabaseStatus {
     const { lag, clock, missing } = this.#context
-    const ms = lag.databaseLagMs(state.timestampMs, clock.wallMs())
+    const ms = lag.databaseLagMs(state.timestampMs, clock.steadyMs())
     const condition = problem !== undefined ? "left-out" : isArriving ? "arriving" : "here"
     return { ...state, name, condition, problem, lag: { ms, ...missing(name, state.pos.txid) } }
   }

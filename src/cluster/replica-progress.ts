@@ -113,7 +113,7 @@ export class ReplicaProgress implements LtxSink {
         this.applyTime.observe(this.#clock.monotonicMs() - incoming.arrivedMs)
         const { received } = incoming.progress
         received.transactions += 1
-        received.latencyMs = this.#lag.ageMs(incoming.timestampMs, this.#clock.wallMs())
+        received.latencyMs = this.#lag.ageMs(incoming.timestampMs, this.#clock.steadyMs())
       },
       (error) => {
         const incoming = this.#end(file)

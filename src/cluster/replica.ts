@@ -70,6 +70,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   onUnknown?(database: string): void
   /** A node has answered, with a stream or with something else. Throws when it is not to be followed. */
   onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
+  /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */
+  onProblem?(problem: string | undefined): void
   /** An attempt has failed, and `primaryUrl` is what it was: the next one may go elsewhere. */
   moveOn?(): void
   /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
@@ -118,7 +120,7 @@ export class Replica {
         await this.#follow(signal)
         this.#report("the primary ended the stream")
       } catch (error) {
-        if (!signal.aborted) this.#report(messageOf(error))
+        if (!signal.aborted) this.#report(messageOf(error), isOurs(error))
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -130,14 +132,13 @@ export class Replica {
     }
   }
 
-  #report(problem: string): void {
+  #report(problem: string, isOurs = false): void {
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
     this.#isAnnounced = false
-    log.warn("not connected to the primary, trying again", {
-      url: this.#options.primaryUrl,
-      problem,
-    })
+    const what = isOurs ? "cannot take what the primary sends" : "not connected to the primary"
+    this.#options.onProblem?.(`${what}: ${problem}`)
+    log.warn(`${what}, trying again`, { url: this.#options.primaryUrl, problem })
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
@@ -150,6 +151,7 @@ export class Replica {
       onReady: () => {
         this.#failureCount = 0
         this.#lastProblem = undefined
+        this.#options.onProblem?.(undefined)
         this.#ready.resolve()
       },
     })
@@ -215,6 +217,11 @@ export class Replica {
     const text = await readText(response)
     throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
   }
+}
+
+/** Whether it is the fault of this node, and its link to the primary is well. */
+function isOurs(error: unknown): boolean {
+  return error instanceof LitefsError && (error.code === "no-space" || error.code === "io")
 }
 
 /** What this node understands, and which databases it wants. */

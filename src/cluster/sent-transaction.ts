@@ -1,5 +1,5 @@
 /** A transaction that another node has sent whole: an LTX file that nobody has believed yet. */
-import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
+import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 
@@ -25,7 +25,7 @@ export function posAfter(header: LtxHeader, { end, size }: SentTransaction): Pos
   return { txid: header.maxTxid, checksum: decodeLtxTrailer(end).postApplyChecksum }
 }
 
-/** What its first bytes say. Throws a RangeError unless it is one transaction of a database that stays. */
+/** What its first bytes say. The first of all follows on nothing: it is refused where there is something. Throws a RangeError unless it is one transaction of a database that stays. */
 export function headerOf(start: Uint8Array): LtxHeader {
   const header = decodeLtxHeader(start)
   const problem = headerProblem(header)
@@ -34,7 +34,6 @@ export function headerOf(start: Uint8Array): LtxHeader {
 }
 
 function headerProblem(header: LtxHeader): string | undefined {
-  if (isSnapshot(header)) return "it makes the database, which only the primary does"
   if (header.commit === 0) return "it drops the database, which only the primary does"
   return header.minTxid === header.maxTxid ? undefined : "there is more than one in the file"
 }

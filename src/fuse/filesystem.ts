@@ -36,7 +36,7 @@ export interface FileSystem {
   setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined
 
   /** `flags` are those of open(2). O_TRUNC is not among them: it is a `setAttributes` before. */
-  open(nodeId: number, flags: number, caller: Caller, opened: Opened): void
+  open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined
   /**
    * `mode` includes S_IFREG, and has the caller's umask applied. The file may exist, when it was
    * not made through the mount: then ESTALE makes the kernel look it up, check and open it.

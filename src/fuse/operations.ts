@@ -137,8 +137,11 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     recordSize: OpenIn.size,
     handle({ fileSystem, request, reply }) {
       const opened = reply.blankOpened()
-      fileSystem.open(request.header.nodeId, request.open.flags, request.caller, opened)
-      return reply.opened(opened)
+      const { nodeId } = request.header
+      const deferred = fileSystem.open(nodeId, request.open.flags, request.caller, opened)
+      if (deferred === undefined) return reply.opened(opened)
+      const kept = { ...opened }
+      return { deferred, fill: (later) => later.opened(kept) }
     },
   },
 

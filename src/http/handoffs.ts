@@ -4,13 +4,13 @@ import type { HandoffTarget, Member } from "../cluster/member.ts"
 import type { NodeAnswer } from "../cluster/node-client.ts"
 import type { ReplicaProgress } from "../cluster/replica-progress.ts"
 import type { StaticLease } from "../cluster/static-lease.ts"
-import type { Clock } from "../lib/clock.ts"
+import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { formatPos, type Pos } from "../ltx/pos.ts"
 import { encodePositionMap } from "../wire/position-map.ts"
 import type { ReplicaStream } from "./replica-stream.ts"
-import type { RolesContext } from "./roles.ts"
+import { EXCHANGE_PATH, type RolesContext } from "./roles.ts"
 
 const log = logger("member")
 
@@ -23,15 +23,21 @@ const LEAVE_MS_MAX = 10_000
 /** From the primary's word until this node takes writes. */
 const PROMOTION_MS_MAX = 10_000
 
+/** A handoff whose answer is lost has ended by then, at the primary. */
+const UNSURE_MS_MAX = 12_000
+const ASK_AGAIN_MS = 500
+
 export interface HandoffsContext {
   readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
   readonly lease: Pick<StaticLease, "id" | "record">
-  readonly streams: Iterable<Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer">>
+  readonly streams: Iterable<
+    Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer" | "ended">
+  >
   readonly progress: Pick<ReplicaProgress, "missing">
   /** Why this node can never be the primary. */
   readonly ineligibility: () => string | undefined
   readonly isCandidate: boolean
-  readonly clock: Pick<Clock, "monotonicMs">
+  readonly clock: Clock
   positions(): ReadonlyMap<string, Pos>
   /** Of the primary that this node is connected to. */
   primaryName(): string | undefined
@@ -41,6 +47,10 @@ export interface HandoffsContext {
   lagMs(): number | undefined
   primaryUrl(): string
   call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  /** Nothing is to be taken any more: this node is about to stop. */
+  isLeaving(): boolean
+  /** The primary is to hear that this is no candidate any more. */
+  reconnect(): void
   /** Takes in what the node at the address says of the primary. */
   hear(headers: NodeAnswer["headers"], url: string): void
 }
@@ -78,7 +88,12 @@ export class Handoffs {
       throw new LitefsError("unavailable", `${problem}; if it is gone, use --force`)
     }
     const url = primaryUrl()
-    const answer = await call(url, "POST", `/handoff?nodeID=${lease.id}`)
+    let answer: NodeAnswer
+    try {
+      answer = await call(url, "POST", `/handoff?nodeID=${lease.id}`)
+    } catch (error) {
+      return this.#findOut(url, messageOf(error))
+    }
     hear(answer.headers, url)
     if (answer.status !== 200) {
       throw new LitefsError("unavailable", `handoff failed: ${answer.text}`)
@@ -88,9 +103,41 @@ export class Handoffs {
     throw new LitefsError("unavailable", "promote: timed out waiting for promotion")
   }
 
+  /** The primary may have handed its role over, or be about to, though its answer is lost: its record tells. */
+  async #findOut(url: string, problem: string): Promise<void> {
+    const { member, lease, call, hear, clock } = this.#context
+    const endMs = clock.monotonicMs() + UNSURE_MS_MAX
+    let isSaid = false
+    while (clock.monotonicMs() < endMs) {
+      if (lease.record?.primary.id === lease.id) {
+        await member.settled(PROMOTION_MS_MAX)
+        if (member.isPrimary) return
+      }
+      await sleep(clock, ASK_AGAIN_MS)
+      try {
+        const answer = await call(url, "POST", EXCHANGE_PATH)
+        hear(answer.headers, url)
+        isSaid = answer.status === 200
+      } catch {
+        isSaid = false
+      }
+    }
+    const outcome = isSaid
+      ? `it did not happen, ${url} is the primary as before`
+      : `whether it happened is not known, ${url} does not answer: litefs info tells when it does`
+    throw new LitefsError(
+      "unavailable",
+      `handoff failed: the answer is lost (${problem}); ${outcome}`,
+    )
+  }
+
   /** The primary offers its role, and all it has is applied here. */
   async takeOffer(token: string, url: string): Promise<void> {
-    const { call, hear, positions } = this.#context
+    const { call, hear, positions, isLeaving, reconnect } = this.#context
+    if (isLeaving()) {
+      log.info("the primary offers its role, this node is stopping", { url })
+      return reconnect()
+    }
     try {
       const body = encodePositionMap(new Map(positions()))
       const answer = await call(url, "POST", `/handoff?token=${encodeURIComponent(token)}`, body)
@@ -137,7 +184,8 @@ export class Handoffs {
         return sum + pos.txid - (stream.sent.get(name)?.txid ?? 0n)
       }, 0n)
       // Of a node that was started again, an older stream may not have ended yet: the last one counts.
-      found.set(id, { target: { node: { id, hostname, url }, offer }, lack })
+      const target = { node: { id, hostname, url }, offer, gone: stream.ended }
+      found.set(id, { target, lack })
     }
     const sorted = [...found.values()].sort((a, b) => Number(a.lack - b.lack))
     return sorted.map(({ target }) => target)

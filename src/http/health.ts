@@ -13,7 +13,8 @@
  *   ?wait=MS           answer 503 only if it has not become so within that time
  *
  * Databases that are left out, because they cannot be sent or applied, are named in the answer and make its status
- * "degraded", which is 200 all the same: the others are as they should be.
+ * "degraded", which is 200 all the same: the others are as they should be. So does a disk that is full: what is here
+ * can be read. `lastProblem` says what is wrong with the node as a whole, or was last.
  *
  * Without a limit a replica that has lost its primary stays healthy: all replicas would go at once otherwise, when
  * the primary does.
@@ -25,6 +26,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { type Checksum, type Pos, parsePos, parseTxid, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import { validateDatabaseName } from "../wire/database-name.ts"
+import { lastProblem, type ProblemInfo } from "./info.ts"
 import { answerJson } from "./json.ts"
 import { checkQuery, numberOf } from "./query.ts"
 
@@ -46,6 +48,7 @@ export interface Health {
   /** Names of databases that the primary has and of which nothing is here yet. */
   readonly arriving?: readonly string[]
   readonly leftOut?: readonly { readonly name: string; readonly problem: string }[]
+  readonly lastProblem?: ProblemInfo
 }
 
 interface WantedPos {
@@ -60,7 +63,7 @@ interface Conditions {
   readonly role: string | undefined
   readonly pos: WantedPos | undefined
   readonly db: string | undefined
-  /** All must be here that the primary had at this time. */
+  /** All must be here that the primary had at this time, by our steady clock. */
   readonly syncedSinceMs: number | undefined
 }
 
@@ -70,7 +73,7 @@ export async function handleHealth(
   url: URL,
 ): Promise<void> {
   checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
-  const conditions = conditionsOf(url, clock.wallMs())
+  const conditions = conditionsOf(url, clock.steadyMs())
   const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
   const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
@@ -100,7 +103,8 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
   const leftOut = databases.flatMap(({ name, problem }) =>
     problem === undefined ? [] : [{ name, problem }],
   )
-  const fine = leftOut.length === 0 ? "ok" : "degraded"
+  const isFine = leftOut.length === 0 && status.problems.of("disk") === undefined
+  const fine = isFine ? "ok" : "degraded"
   return {
     status: reason === undefined ? fine : "unavailable",
     ...(reason === undefined ? {} : { reason }),
@@ -109,6 +113,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
     lag: { ms: ms ?? null, transactions },
     ...(arriving.length === 0 ? {} : { arriving: arriving.map(({ name }) => name) }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
+    ...lastProblem(status.problems),
   }
 }
 
@@ -120,8 +125,7 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   }
   if (!status.isReady) {
     if (status.isPrimary) return "not mounted yet"
-    const how = status.primaryName === undefined ? "connected to" : "in sync with"
-    return `not ${how} the primary yet`
+    return notSynced(status)
   }
   const { ms, transactions } = status.lag
   if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
@@ -143,8 +147,15 @@ function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | unde
     if (condition === "arriving") return `"${name}" is on its way`
     if (problem !== undefined && pos.txid === 0n) return `"${name}" is not here: ${problem}`
   }
-  if (status.primaryName === undefined) return "not connected to the primary"
-  return status.hasBeenSyncedSince(sinceMs) ? undefined : "not in sync with the primary yet"
+  const problem = status.problems.of("primary")
+  if (status.primaryName === undefined) return problem ?? "not connected to the primary"
+  return status.hasBeenSyncedSince(sinceMs) ? undefined : notSynced(status)
+}
+
+/** Why a replica is not ready, or has not everything. */
+export function notSynced({ primaryName, problems }: NodeStatus): string {
+  const how = primaryName === undefined ? "connected to" : "in sync with"
+  return problems.of("primary") ?? `not ${how} the primary yet`
 }
 
 function reasonAgainstDatabase(

@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from "node:http"
 import type { LeaseRecord } from "../cluster/lease.ts"
+import type { NodeProblems } from "../cluster/node-problems.ts"
 import type {
   ConnectedReplica,
   DatabaseCondition,
@@ -62,6 +63,12 @@ export interface ReplicaInfo {
   readonly leftOut: readonly string[]
 }
 
+export interface ProblemInfo {
+  readonly problem: string
+  readonly since: string
+  readonly until?: string
+}
+
 export interface NodeInfo {
   readonly clusterID?: string
   readonly isPrimary: boolean
@@ -83,6 +90,8 @@ export interface NodeInfo {
   readonly isConnected: boolean
   readonly startedAt: string
   readonly lag: LagInfo
+  /** What is wrong with the node as a whole, or was last: then `until` is there. */
+  readonly lastProblem?: ProblemInfo
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
 }
@@ -114,9 +123,19 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     isConnected: primaryName !== undefined,
     startedAt: new Date(status.startedMs).toISOString(),
     lag: lagInfo(status.lag),
+    ...lastProblem(status.problems),
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
     replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases)),
   }
+}
+
+/** For `/info` and `/health`. */
+export function lastProblem({ last }: NodeProblems): { readonly lastProblem?: ProblemInfo } {
+  if (last === undefined) return {}
+  const time = (ms: number) => new Date(ms).toISOString()
+  const { text, sinceMs, untilMs } = last
+  const until = untilMs === undefined ? {} : { until: time(untilMs) }
+  return { lastProblem: { problem: text, since: time(sinceMs), ...until } }
 }
 
 function databaseInfo(

@@ -49,6 +49,7 @@ export class ReplicaStream {
   readonly #sender: DatabaseSender
   readonly #news = new Gate() // a change, a closed connection, an offer, or time for a heartbeat
   readonly #unsubscribe: () => void
+  readonly #ended = Promise.withResolvers<void>()
   #offer: string | undefined // to be sent when there is nothing else to send
   #farewell: string | undefined
   #isEnding = false
@@ -111,8 +112,21 @@ export class ReplicaStream {
     this.#news.open()
   }
 
+  /** Resolves when run() has. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
+  }
+
   /** Resolves when the stream has ended, or its connection has. */
   async run(): Promise<void> {
+    try {
+      await this.#run()
+    } finally {
+      this.#ended.resolve()
+    }
+  }
+
+  async #run(): Promise<void> {
     const { positions, clock } = this.#context
     this.#writer.beginTurn()
     let isReady = false

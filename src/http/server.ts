@@ -2,11 +2,13 @@
  * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
  *
  *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
+ *   Unix socket ─────────────────────────────────▲             └ not asked for: the file's permissions are the door
  *
  * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
  * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
  * break the connection.
  */
+import { rmSync } from "node:fs"
 import {
   createServer,
   type IncomingHttpHeaders,
@@ -19,6 +21,7 @@ import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { ListenAddress } from "../litefs-options.ts"
+import { bindPrivately } from "../sys/local-socket.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
@@ -55,21 +58,15 @@ const LINGER_MS = 2000
 export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
+  readonly #local: Server
+  #localPath: string | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
-    const { headers, tls, clock, authToken } = options
+    const { tls, clock, authToken } = options
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
-    this.#server = createServer((request, response) => {
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-      const { socket } = request // which it has no more when its client has gone
-      dispatch(routes, options, door, request, response).catch((error) => {
-        if (!request.complete) dropBody(request, socket, clock)
-        fail(response, error)
-      })
-    })
+    this.#server = serverOf(routes, options, door)
+    this.#local = serverOf(routes, options, undefined)
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
-    this.#server.keepAliveTimeout = 30_000
-    this.#server.requestTimeout = 0 // a stream's request is over long before its response
   }
 
   /** Returns the port, which the system chose when the given one is 0. */
@@ -93,13 +90,47 @@ export class ApiServer {
     return (listener.address() as AddressInfo).port
   }
 
+  /** At a Unix socket too, for processes of this user, without TLS and without a token. */
+  async listenLocally(path: string): Promise<void> {
+    await bindPrivately(path, async (bound) => {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      this.#local.once("error", reject)
+      this.#local.listen(bound, resolve)
+      await promise
+      this.#local.removeAllListeners("error")
+    })
+    this.#localPath = path
+  }
+
   /** Breaks what is still connected. */
   async close(): Promise<void> {
-    if (this.#tls !== undefined) return this.#tls.close()
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    this.#server.closeAllConnections()
-    await closed
+    if (this.#localPath !== undefined) {
+      rmSync(this.#localPath, { force: true })
+      await closeServer(this.#local)
+    }
+    await (this.#tls === undefined ? closeServer(this.#server) : this.#tls.close())
   }
+}
+
+function serverOf(routes: Routes, options: ApiServerOptions, door: TokenDoor | undefined): Server {
+  const { headers, clock } = options
+  const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    const { socket } = request // which it has no more when its client has gone
+    dispatch(routes, options, door, request, response).catch((error) => {
+      if (!request.complete) dropBody(request, socket, clock)
+      fail(response, error)
+    })
+  })
+  server.keepAliveTimeout = 30_000
+  server.requestTimeout = 0 // a stream's request is over long before its response
+  return server
+}
+
+async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeAllConnections()
+  await closed
 }
 
 async function dispatch(

@@ -8,6 +8,11 @@ export interface Clock {
   wallMs(): number
   /** Milliseconds since some moment, with fractions, for measuring. It never goes back. */
   monotonicMs(): number
+  /**
+   * As `wallMs` was when the process began, and nobody sets it since: what threads tell each other that measure
+   * together, each with a `monotonicMs` of its own.
+   */
+  steadyMs(): number
   /** A number in [0, 1), for jitter and ids that need not be secret. */
   random(): number
   /** Calls back once after `delayMs`, unless the returned function is called before. */
@@ -17,6 +22,7 @@ export interface Clock {
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
+  steadyMs: () => performance.timeOrigin + performance.now(),
   random: () => Math.random(),
   after(delayMs, callback) {
     const timer = setTimeout(callback, delayMs)
@@ -41,6 +47,20 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   })
   signal?.addEventListener("abort", onAbort, { once: true })
   return promise
+}
+
+/** Calls back again and again, with the time since the beginning, until the returned function is called. */
+export function every(clock: Clock, periodMs: number, callback: (ms: number) => void): () => void {
+  const startMs = clock.monotonicMs()
+  let cancel = () => {}
+  const next = () => {
+    cancel = clock.after(periodMs, () => {
+      next()
+      callback(clock.monotonicMs() - startMs)
+    })
+  }
+  next()
+  return () => cancel()
 }
 
 /** Keeps the process going, which ends when it has nothing to wait for, until the returned function is called. */

@@ -1,8 +1,12 @@
 /**
  * Logging: one line per change of state, on stderr.
  *
- *   text   level=info tag=replica msg="connected to the primary" url=http://10.0.0.1:20202
+ *   text   time=2026-11-29T20:17:33.048Z level=info tag=replica msg="connected to the primary" url=http://10.0.0.1:20202
+ *   plain  level=info tag=replica msg="connected to the primary" url=http://10.0.0.1:20202
  *   json   {"time":"…","level":"info","tag":"replica","msg":"connected to the primary","url":"…"}
+ *
+ * Times are RFC 3339 in UTC: lines of several nodes, which may be in several time zones, can be sorted together.
+ * `plain` is for who adds a time of its own to every line, as journald does.
  *
  * Lines are written synchronously, so they keep their order across threads and none is lost when
  * the process ends. Every Worker has its own copy of this module, and calls `configureLog` with the
@@ -13,7 +17,7 @@ import { writeSync } from "node:fs"
 import { createConsola, type LogObject } from "consola/core"
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const
-export const LOG_FORMATS = ["text", "json"] as const
+export const LOG_FORMATS = ["text", "plain", "json"] as const
 
 export type LogLevel = (typeof LOG_LEVELS)[number]
 export type LogFormat = (typeof LOG_FORMATS)[number]
@@ -68,6 +72,7 @@ export function logger(tag: string): Logger {
 
 function render(entry: LogObject): string {
   const [msg, fields] = entry.args as [string, LogFields | undefined]
+  const time = entry.date.toISOString()
   const parts: [string, unknown][] = [
     ["level", entry.type],
     ["tag", entry.tag],
@@ -78,10 +83,16 @@ function render(entry: LogObject): string {
   }
   switch (sink.format) {
     case "text":
-      return parts.map(([key, value]) => `${key}=${quoted(value)}`).join(" ")
+      return inWords([["time", time], ...parts])
+    case "plain":
+      return inWords(parts)
     case "json":
-      return JSON.stringify({ time: entry.date.toISOString(), ...Object.fromEntries(parts) })
+      return JSON.stringify({ time, ...Object.fromEntries(parts) })
   }
+}
+
+function inWords(parts: readonly [string, unknown][]): string {
+  return parts.map(([key, value]) => `${key}=${quoted(value)}`).join(" ")
 }
 
 function plain(value: unknown): string | number | boolean | null {

@@ -14,6 +14,9 @@ import type { MountedDatabase } from "./mounted-database.ts"
 /**
  * `<db>`: the database file. On a replica its pages come from the primary only.
  *
+ * Where clients cannot come to write, they can open it only to read it. SQLite then does that by itself, for the life of
+ * the connection, says "attempt to write a readonly database" in every journal mode, and holds no lock of a writer.
+ *
  * SQLite makes an empty file when it opens a new database, and other programs to put something else into it, which is
  * refused. What is still empty when its last user has gone need not stay: see empty-files.ts.
  */
@@ -45,6 +48,10 @@ export class DatabaseEntry extends BackedEntry {
 
   private get isEmpty(): boolean {
     return !this.isRemoved && this.#database.capture?.isEmpty === true
+  }
+
+  override checkWritable(): void {
+    if (!this.#database.isOpenedToWrite && !this.isRemoved) throw FuseError.of(Errno.EROFS)
   }
 
   /** A client that has looked the name up before has to do so again. */

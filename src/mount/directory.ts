@@ -30,7 +30,7 @@ import { Fopen } from "../fuse/flags.ts"
 import { FlockTable } from "../fuse/flock-table.ts"
 import { FuseError } from "../fuse/fuse-error.ts"
 import { Errno } from "../sys/errno.ts"
-import { type Fd, fileSystemStatus, O_EXCL } from "../sys/file.ts"
+import { type Fd, fileSystemStatus, O_ACCMODE, O_EXCL, O_RDONLY } from "../sys/file.ts"
 import { MODE_BITS } from "../sys/file-access.ts"
 import { type Region, RegionPool } from "../sys/memory.ts"
 import { DatabaseEntry } from "./database.ts"
@@ -39,7 +39,9 @@ import type { FileEntry } from "./entry.ts"
 import { EntryTable } from "./entry-table.ts"
 import { FileLocks } from "./file-locks.ts"
 import { isMadeUp, parseFileName } from "./file-name.ts"
+import { HaltBytes } from "./halt-bytes.ts"
 import { HaltFlocks } from "./halt-flocks.ts"
+import { RefusedJournalEntry } from "./journal.ts"
 import { LockEntry } from "./lock.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import { MountedDatabases } from "./mounted-databases.ts"
@@ -53,6 +55,8 @@ export class Directory implements FileSystem {
   readonly databases: MountedDatabases
   /** Locks on the files `<db>-lock`. */
   readonly halts: HaltFlocks
+  /** Those that the kernel keeps; undefined when locks are requests. */
+  readonly haltBytes: HaltBytes | undefined
   readonly #context: MountedDatabaseContext
   readonly #entries = new EntryTable()
   readonly #named: NamedEntries
@@ -71,10 +75,12 @@ export class Directory implements FileSystem {
   ) {
     this.#context = context
     this.halts = new HaltFlocks({ ...context.halts, flocks: this.#flocks })
+    const isKernels = context.forwarding === undefined
+    this.haltBytes = isKernels ? new HaltBytes({ ...context.halts, flocks: this.halts }) : undefined
     const startedMs = context.clock.wallMs()
     this.#root = new Root(startedMs)
     this.databases = new MountedDatabases(context, this.#entries, states)
-    this.#named = new NamedEntries(context, this.databases, this.#root, startedMs)
+    this.#named = new NamedEntries(context, this.databases, this.#root, this.halts, startedMs)
     this.#empty = new EmptyFiles({
       clock: context.clock,
       find: (name) => {
@@ -122,8 +128,13 @@ export class Directory implements FileSystem {
     return undefined
   }
 
-  open(nodeId: number, _flags: number, caller: Caller, opened: Opened): void {
-    this.#fillOpened(this.#entries.get(nodeId), caller, opened)
+  open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined {
+    const entry = this.#entries.get(nodeId)
+    const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
+    if (isToWrite) entry.checkWritable()
+    this.#fillOpened(entry, caller, opened)
+    if (!isToWrite || !(entry instanceof LockEntry)) return undefined
+    return this.haltBytes?.opening(entry, opened.handle)
   }
 
   create(
@@ -200,9 +211,11 @@ export class Directory implements FileSystem {
   release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void {
     this.#locks.released(nodeId, handle)
     const entry = this.#entries.find(nodeId)
+    if (entry instanceof LockEntry) this.haltBytes?.released(entry, handle)
     if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
     entry?.released()
     if (entry instanceof DatabaseEntry) this.#empty.released(entry)
+    if (entry instanceof RefusedJournalEntry && entry.isUnused) this.#entries.removeName(entry)
   }
 
   #releaseFlock(entry: FileEntry | undefined, nodeId: number, flockOwner: LockOwner): void {
@@ -320,7 +333,9 @@ export class Directory implements FileSystem {
 
   #find(name: string): FileEntry | undefined {
     const known = this.#entries.named(name)
-    if (known !== undefined) return known
+    const isOver = known instanceof RefusedJournalEntry && known.isOver
+    if (known !== undefined && !isOver) return known
+    if (known !== undefined) this.#entries.removeName(known)
     const entry = this.#named.find(name, this.#entries.nextNodeId)
     return entry && this.#entries.add(entry)
   }

@@ -31,6 +31,8 @@ export interface FileEntry {
   readAttributes(into: Attributes): void
   /** chmod(2), chown(2); the kernel has checked that the caller may. */
   changeAccess(change: AccessChange): void
+  /** Throws when clients may not open it to write, whatever its mode says. */
+  checkWritable(): void
   /** A client opens the file. Throws when there is none any more. */
   opened(): void
   /** One of those who have opened it has it no longer. */
@@ -105,6 +107,8 @@ export abstract class BackedEntry implements FileEntry {
   changeAccess(change: AccessChange): void {
     changeAccess(`${this.file.kind}:access`, this.file.fd, change)
   }
+
+  checkWritable(): void {}
 
   opened(): void {}
 
@@ -189,6 +193,8 @@ export abstract class MadeUpEntry implements FileEntry {
   /** Granted, and nothing changes: whoever gives all files of the directory to somebody means others. */
   changeAccess(): void {}
 
+  checkWritable(): void {}
+
   opened(): void {}
 
   released(): void {}
@@ -217,9 +223,11 @@ export abstract class MadeUpEntry implements FileEntry {
 
   sync(): void {}
 
-  locking(): undefined {}
+  locking(_range: LockRange, _owner: LockOwner): Deferred | undefined {
+    return undefined
+  }
 
-  unlocked(): void {}
+  unlocked(_range: LockRange, _owner: LockOwner): void {}
 
   removing(): void {
     throw FuseError.of(Errno.EACCES)

@@ -5,7 +5,8 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { unreachable } from "../lib/assert.ts"
 import { Caller } from "../lib/calls.ts"
-import { type ErrorCode, LitefsError } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
@@ -20,6 +21,8 @@ import type {
   FsThreadOptions,
 } from "./messages.ts"
 import type { ReplaceOutcome } from "./replace.ts"
+
+const log = logger("mount")
 
 export interface FsListener {
   /** Positions have changed. */
@@ -48,6 +51,11 @@ export interface FsListener {
     isPatient: boolean,
     late: () => void,
   ): Promise<ErrorCode | undefined>
+  /** Locks `<db>-lock` before any client can. */
+  holdLockFile(database: string): Promise<void>
+  /** Whether a client may have the lock of it that it waits for. */
+  lockFileGranted(database: string, isGranted: boolean): void
+  letLockFileGo(database: string): void
   /** What is borrowed has a writer again. */
   inUse(database: string): void
   giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void>
@@ -219,6 +227,19 @@ export class FsWorker {
     tell(code, false)
   }
 
+  async #holdLockFile(database: string): Promise<void> {
+    const isHeld = await this.#on.holdLockFile(database).then(
+      () => true,
+      (error) => {
+        log.warn("cannot see locks on a file, so nobody may open it to write", {
+          ...{ file: `${database}-lock`, problem: messageOf(error) },
+        })
+        return false
+      },
+    )
+    this.#mailbox.send({ type: "lock-file-held", database, isHeld })
+  }
+
   async #propose(request: number, database: string, bytes: Uint8Array): Promise<void> {
     const code = await this.#on.propose(database, bytes).catch((): ErrorCode => "unavailable")
     this.#send({ type: "proposal-answer", request, database, code })
@@ -258,6 +279,13 @@ export class FsWorker {
       case "borrow-for-writer":
         void this.#borrowForWriter(event.database, event.isPatient)
         return
+      case "hold-lock-file":
+        void this.#holdLockFile(event.database)
+        return
+      case "lock-file-granted":
+        return this.#on.lockFileGranted(event.database, event.isGranted)
+      case "let-lock-file-go":
+        return this.#on.letLockFileGo(event.database)
       case "in-use":
         return this.#on.inUse(event.database)
       case "give-back":

@@ -36,14 +36,13 @@ export class LagEntry extends MadeUpEntry {
   }
 
   protected content(): string {
-    return formatLag(this.#lag.lagMs(this.#positions, this.#clock.wallMs()))
+    return formatLag(this.#lag.lagMs(this.#positions, this.#clock.steadyMs()))
   }
 
-  /** When this node had everything, by the primary's clock: now on the primary, 1970 when it never had. */
+  /** When this node had everything: now on the primary, 1970 when it never had. */
   protected modifiedMs(): number {
-    const nowMs = this.#clock.wallMs()
-    if (this.#lag.lagMs(this.#positions, nowMs) === undefined) return 0
-    return this.#lag.syncedMs(this.#positions) ?? nowMs
+    const lagMs = this.#lag.lagMs(this.#positions, this.#clock.steadyMs())
+    return lagMs === undefined ? 0 : this.#clock.wallMs() - lagMs
   }
 }
 

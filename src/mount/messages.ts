@@ -24,6 +24,7 @@ export interface FsThreadOptions {
   readonly mailboxFd: Fd
   readonly fuseDebug: boolean
   readonly forwardWrites: boolean // fcntl(2) locks are requests
+  readonly readOnlyOpens: boolean // by clients, on a replica
   readonly log: LogOptions
 }
 
@@ -115,6 +116,12 @@ export type FsMessage =
       readonly isLate: boolean
       readonly code: ErrorCode | undefined
     }
+  /** Whether the peer thread has locked `<db>-lock`, as a `hold-lock-file` asks. */
+  | { readonly type: "lock-file-held"; readonly database: string; readonly isHeld: boolean }
+  /** A client waits for a lock of `<db>-lock`. Answered by `lock-file-granted`. */
+  | { readonly type: "lock-file-wanted"; readonly database: string }
+  /** It has given its lock up. */
+  | { readonly type: "lock-file-unwanted"; readonly database: string }
   /** The peer thread has looked at the transaction of a `publish`. */
   | { readonly type: "published"; readonly request: number }
   /** Put the content of a file in the place of a database. Answered by `replaced`. */
@@ -148,6 +155,16 @@ export type FsEvent =
       readonly waits: boolean
     }
   | { readonly type: "borrow-for-writer"; readonly database: string; readonly isPatient: boolean }
+  /** The peer thread is to lock `<db>-lock`. Answered by `lock-file-held`. */
+  | { readonly type: "hold-lock-file"; readonly database: string }
+  /** Whether the client that waits for a lock of it may have it. */
+  | {
+      readonly type: "lock-file-granted"
+      readonly database: string
+      readonly isGranted: boolean
+    }
+  /** The peer thread is to close it. */
+  | { readonly type: "let-lock-file-go"; readonly database: string }
   /** What is borrowed has a writer again. */
   | { readonly type: "in-use"; readonly database: string }
   /** `isUnused`: whoever it was borrowed for is about to ask again. */

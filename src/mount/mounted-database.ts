@@ -32,6 +32,7 @@ import { Errno } from "../sys/errno.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
+import type { HaltBytesContext } from "./halt-bytes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Role } from "./role.ts"
 
@@ -62,8 +63,10 @@ export interface MountedDatabaseContext {
   onRefused(nodeId: number, offset: number, size: number): void
   /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
-  /** Who is asked for locks on `<db>-lock`, and is told when they go. */
-  readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack">
+  /** Clients of a replica open databases only to read them. */
+  readonly readOnlyOpens: boolean
+  /** Who is asked for locks on `<db>-lock`, and is told when they go; and what the peer thread does with the file. */
+  readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Clients write on a replica, too; undefined: they do not. */
   readonly forwarding: ForwardedWritesContext | undefined
 }
@@ -186,6 +189,12 @@ export class MountedDatabase {
   /** Who may do what with the file; with one that is to come, when there is none. */
   get access(): FileAccess {
     return this.database.access ?? NOBODY_ELSE
+  }
+
+  /** Whether clients may open it to write. A connection stays what it was opened as. */
+  get isOpenedToWrite(): boolean {
+    if (this.role.isPrimary || this.isBorrowed) return true
+    return this.#forwarded !== undefined || !this.#context.readOnlyOpens
   }
 
   /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */

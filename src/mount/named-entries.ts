@@ -9,7 +9,8 @@ import type { FileAccess } from "../sys/file-access.ts"
 import { DatabaseEntry } from "./database.ts"
 import type { FileEntry } from "./entry.ts"
 import { checkNewDatabaseName, parseFileName } from "./file-name.ts"
-import { JournalEntry } from "./journal.ts"
+import type { HaltFlocks } from "./halt-flocks.ts"
+import { JournalEntry, RefusedJournalEntry } from "./journal.ts"
 import { LagEntry } from "./lag.ts"
 import { LockEntry } from "./lock.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "./mounted-database.ts"
@@ -25,17 +26,20 @@ export class NamedEntries {
   readonly #context: MountedDatabaseContext
   readonly #databases: MountedDatabases
   readonly #root: Root
+  readonly #halts: HaltFlocks
   readonly #startedMs: number
 
   constructor(
     context: MountedDatabaseContext,
     databases: MountedDatabases,
     root: Root,
+    halts: HaltFlocks,
     startedMs: number,
   ) {
     this.#context = context
     this.#databases = databases
     this.#root = root
+    this.#halts = halts
     this.#startedMs = startedMs
   }
 
@@ -69,7 +73,7 @@ export class NamedEntries {
     const database = this.#databases.find(databaseName)
     if (database === undefined) return undefined
     if (kind === "pos") return new PosEntry(nodeId, name, positions, database)
-    if (kind === "lock") return new LockEntry(nodeId, name, database, this.#startedMs)
+    if (kind === "lock") return new LockEntry(nodeId, name, database, this.#halts, this.#startedMs)
     return database[kind].open() ? newEntry(nodeId, name, kind, database) : undefined
   }
 
@@ -119,7 +123,7 @@ export class NamedEntries {
     if (database === undefined) throw FuseError.of(Errno.ENOENT)
     if (kind === "journal" && database.capture === undefined) {
       database.complainAboutWrite()
-      throw FuseError.of(Errno.EACCES)
+      return new RefusedJournalEntry(nodeId, name, database, this.#context.clock.wallMs())
     }
     database[kind].make(access ?? database.access)
     return newEntry(nodeId, name, kind, database)

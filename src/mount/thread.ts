@@ -33,6 +33,7 @@ import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { Garbage } from "../sys/garbage.ts"
 import { MailboxReceiver } from "../sys/mailbox.ts"
@@ -122,6 +123,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     },
     onRewrite: (database) => tell({ type: "rewritten", database }),
     onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
+    readOnlyOpens: options.readOnlyOpens,
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
@@ -138,9 +140,16 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       giveBack: (database) => {
         tell({ type: "give-back", database, user: "flock", isUnused: false })
       },
+      hold: (database) => tell({ type: "hold-lock-file", database }),
+      granted: (database, isGranted) => tell({ type: "lock-file-granted", database, isGranted }),
+      letGo: (database) => tell({ type: "let-lock-file-go", database }),
     },
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
+  watchFullDisk(() => {
+    flags.noteFull()
+    if (flags.raiseChanged()) tell({ type: "changed" })
+  })
   directory = new Directory(context, states)
   databases = directory.databases
   tell({ type: "ready", believed: believed(states) })
@@ -298,6 +307,7 @@ function storeCommits(): number | undefined {
     return STORE_RETRY_MS
   }
   canStore = true
+  flags.noteRoom()
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
   if (spares.ask()) tell({ type: "spares-wanted" })
@@ -384,6 +394,12 @@ function handleMessage(message: FsMessage): void {
       return proposals.answer(message.request, message.database, message.code)
     case "flock-answer":
       return directory.halts.answer(message.request, message.code)
+    case "lock-file-held":
+      return directory.haltBytes?.held(message.database, message.isHeld)
+    case "lock-file-wanted":
+      return directory.haltBytes?.wanted(message.database)
+    case "lock-file-unwanted":
+      return directory.haltBytes?.unwanted(message.database)
     case "writer-answer":
       return databases.find(message.database)?.borrowAnswered(message.code, message.isLate)
     case "published":

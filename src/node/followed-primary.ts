@@ -113,8 +113,10 @@ export class FollowedPrimary {
         leftOut: () => refusals.leftOut,
         isLeftOut: (database) => refusals.isLeftOut(database),
         onOutcome: (database, error) => {
-          if (error === undefined) refusals.applied(database)
-          else refusals.refused(database, error)
+          if (error === undefined) {
+            databases.flags.noteRoom()
+            refusals.applied(database)
+          } else refusals.refused(database, error)
         },
         onListed: (database, listed) => this.#list(database, listed),
         onProxy: (url) => {
@@ -133,6 +135,12 @@ export class FollowedPrimary {
           catalogue.clear()
           this.#arriving.clear()
           this.#arrived()
+        },
+        onProblem: (problem) => {
+          const { problems } = api.status
+          if (problem === undefined) problems.end("primary")
+          else problems.begin("primary", problem)
+          api.status.changed()
         },
         onUnknown: (database) => {
           catalogue.remove(database)
@@ -156,6 +164,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#replica = undefined
+    this.#context.api().status.problems.end("primary")
   }
 
   /** Connects anew: then the primary sends what is missing. */

@@ -66,7 +66,7 @@ export class NodeRole {
     this.#wasPrimary = member.isPrimary
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
-      lag.setRole(true, systemClock.wallMs())
+      lag.setRole(true, systemClock.steadyMs(), systemClock.wallMs())
       node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
     }
     return member.isPrimary
@@ -84,7 +84,7 @@ export class NodeRole {
     const api = this.#context.api()
     this.#wasPrimary = member.isPrimary
     if (this.#wasPrimary) databases.reachEpoch(epochOf(lease.record))
-    lag.setRole(this.#wasPrimary, systemClock.wallMs())
+    lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
       api.setPrimaryName(undefined)
       ready()

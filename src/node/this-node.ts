@@ -29,6 +29,8 @@ export class ThisNode {
   readonly filter: DatabaseFilter | undefined
   /** Whether it is, or may become, the primary. */
   readonly isCandidate: boolean
+  /** It is about to stop, and takes no role any more. */
+  isLeaving = false
   readonly #options: LiteFSOptions
   #url: string
 
@@ -114,7 +116,7 @@ export class ThisNode {
       ...this.#changingHeaders,
       ...authHeaders(this.#options.authToken),
       [ADVERTISE_URL_HEADER]: this.#url,
-      ...(this.isCandidate ? { [CANDIDATE_HEADER]: "1" } : {}),
+      ...(this.isCandidate && !this.isLeaving ? { [CANDIDATE_HEADER]: "1" } : {}),
     }
   }
 }

@@ -30,6 +30,8 @@ const UNMOUNT_MS_MAX = 1000
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
+  /** This node may become the primary. */
+  readonly isCandidate: boolean
   /** Of databases that no client makes. */
   readonly access: FileAccess | undefined
   readonly databases: Databases
@@ -72,6 +74,9 @@ export class Threads {
       propose: (database, bytes) => halting().propose(database, bytes),
       borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
       borrowForWriter: (...asked) => halting().borrowForWriter(...asked),
+      holdLockFile: (database) => peer.holdLockFile(database),
+      lockFileGranted: (...given) => peer.lockFileGranted(...given),
+      letLockFileGo: (database) => peer.letLockFileGo(database),
       inUse: (database) => halting().inUse(database),
       giveBack: (...given) => halting().giveBack(...given),
       behind: (database) => halting().behind(database),
@@ -95,8 +100,9 @@ export class Threads {
 
   /** Recovers the databases. Resolves with those whose saved checksums were believed. */
   async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
-    const { options, dataDir, access, databases, lag } = this.#context
-    const { role, fuseDir, fuseDebug, forwardWrites = false } = options
+    const { options, dataDir, access, databases, lag, isCandidate } = this.#context
+    const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
+    const { readOnlyOpens = !isCandidate && !forwardWrites } = options
     const shared = {
       dataDir: dataDir.root,
       access,
@@ -112,8 +118,14 @@ export class Threads {
     const { fs, peer } = this
     const recent = databases.recent.memory
     const believed = [
-      ...(await fs.start({ ...shared, recent, fuseDebug, forwardWrites })),
-      ...(await peer.start({ ...shared, databases: filter, fuseDir, mailboxFd: fs.mailboxFd })),
+      ...(await fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens })),
+      ...(await peer.start({
+        ...shared,
+        databases: filter,
+        fuseDir,
+        hostname,
+        mailboxFd: fs.mailboxFd,
+      })),
     ]
     this.#recovered.resolve()
     return believed
@@ -158,7 +170,14 @@ export class Threads {
   async unmount(): Promise<void> {
     const { fs, peer } = this
     await peer.detach()
-    unmount(this.#context.options.fuseDir)
+    const problem = unmount(this.#context.options.fuseDir)
+    if (problem !== undefined) {
+      const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
+      return log.warn("cannot take the mount away, the next start takes longer", {
+        problem,
+        advice,
+      })
+    }
     const isFree = await Promise.race([
       fs.unmounted.then(() => true),
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),

@@ -21,6 +21,7 @@ import { DATABASE_HEADER_SIZE, decodeDatabaseHeader, isWalMode } from "../sqlite
 import { FileSource } from "../store/file-source.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR } from "../sys/file.ts"
 import { openOwnFile, openOwnIfExists } from "../sys/file-access.ts"
+import { describeProcess } from "../sys/process.ts"
 import * as access from "./exclusive-access.ts"
 import { untilLocked } from "./lock-wait.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
@@ -85,44 +86,49 @@ export class DatabaseLock implements Disposable {
   async #acquire(): Promise<void> {
     const database = this.#database
     const mounted = join(this.#options.directory, this.#options.database)
-    await this.#until(() => access.tryReserve(database, access.hasJournal(mounted)))
+    const holder = () => access.holderOfFile(database)
+    await this.#until(() => access.tryReserve(database, access.hasJournal(mounted)), holder)
     if (!this.#options.isWalMode()) {
-      await this.#until((isLate) => access.tryLockFile(database, isLate))
+      await this.#until((isLate) => access.tryLockFile(database, isLate), holder)
       return
     }
     const shm = openOwnFile("mount:open", `${mounted}-shm`, O_RDWR | O_CREAT)
     this.#shm = shm
-    await this.#until(() => access.tryShareWalIndex(shm))
-    await this.#until(() => access.tryLockCheckpoint(shm))
-    await this.#until(() => access.tryLockWrite(shm))
-    await this.#until(() => access.tryLockRecover(shm))
+    const holderOfWal = () => access.holderOfWal(shm)
+    await this.#until(() => access.tryShareWalIndex(shm), holderOfWal)
+    await this.#until(() => access.tryLockCheckpoint(shm), holderOfWal)
+    await this.#until(() => access.tryLockWrite(shm), holderOfWal)
+    await this.#until(() => access.tryLockRecover(shm), holderOfWal)
     await this.#drain(shm)
   }
 
   async #drain(shm: Fd): Promise<void> {
     let open: (() => void) | undefined
     try {
-      await this.#until((isLate) => {
-        if (isLate) {
-          open ??= new WalIndexFile(shm).close()
-        } else {
-          open?.()
-          open = undefined
-        }
-        return access.tryLockReaders(shm)
-      })
+      await this.#until(
+        (isLate) => {
+          if (isLate) {
+            open ??= new WalIndexFile(shm).close()
+          } else {
+            open?.()
+            open = undefined
+          }
+          return access.tryLockReaders(shm)
+        },
+        () => access.holderOfWal(shm),
+      )
     } finally {
       open?.()
     }
   }
 
-  #until(attempt: (isLate: boolean) => boolean): Promise<void> {
+  #until(attempt: (isLate: boolean) => boolean, holder: () => number | undefined): Promise<void> {
     const { clock, signal, database, limitMs } = this.#options
     const waited = () => {
       if (clock.monotonicMs() <= this.#deadlineMs) return
       throw new LitefsError(
         "unavailable",
-        `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, try again when they are done`,
+        `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, one is process ${describeProcess(holder())}, try again when they are done`,
       )
     }
     return untilLocked({ clock, signal, waited }, attempt)

@@ -23,7 +23,7 @@ import {
 } from "../sqlite/lock-bytes.ts"
 import { closeFile, type Fd, O_RDONLY, readBytesAt } from "../sys/file.ts"
 import { openOwnIfExists } from "../sys/file-access.ts"
-import { isLockedByOther, type LockKind, tryLock, unlock } from "../sys/locks.ts"
+import { isLockedByOther, type LockKind, lockHolder, tryLock, unlock } from "../sys/locks.ts"
 
 /** What the daemon always holds in WAL mode. False when a client holds EXCLUSIVE at this moment. */
 export function tryShare(database: Fd): boolean {
@@ -72,6 +72,24 @@ export function hasJournal(path: string): boolean {
   } finally {
     closeFile(journal)
   }
+}
+
+/** The process that keeps others from reading or writing the file, if it is known. */
+export function holderOfFile(database: Fd): number | undefined {
+  return (
+    lockHolder(database, "exclusive", RESERVED_BYTE, 1) ??
+    lockHolder(database, "exclusive", SHARED_FIRST, SHARED_SIZE) ??
+    lockHolder(database, "exclusive", PENDING_BYTE, 1)
+  )
+}
+
+/** The same of the WAL. */
+export function holderOfWal(shm: Fd): number | undefined {
+  return (
+    lockHolder(shm, "exclusive", WAL_WRITE_LOCK, 1) ??
+    lockHolder(shm, "exclusive", WAL_CKPT_LOCK, WAL_DMS_LOCK - WAL_CKPT_LOCK) ??
+    lockHolder(shm, "shared", WAL_DMS_LOCK, 1)
+  )
 }
 
 export function releaseAll(file: Fd): void {

@@ -19,9 +19,11 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import type { FsMessage } from "../mount/messages.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { sizeOf } from "../sys/file.ts"
+import { type Fd, sizeOf } from "../sys/file.ts"
 import { DatabaseLock, isInWalMode } from "./database-lock.ts"
+import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
+import { untilLocked } from "./lock-wait.ts"
 import { nodeIdAt } from "./mounted-files.ts"
 import { untilDone } from "./until-done.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
@@ -52,7 +54,15 @@ export interface FileSwitchOptions {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
+  /** The file, when this thread holds RESERVED of it already, and it is in no WAL mode. */
+  reserved(name: string): Fd | undefined
   tellFs(message: FsMessage): void
+}
+
+/** No client is in a transaction until it is disposed. `shm` is undefined but in WAL mode. */
+interface Lock extends Disposable {
+  readonly database: Fd
+  readonly shm: Fd | undefined
 }
 
 const ROUND_MS = 1000
@@ -68,12 +78,11 @@ export async function switchFiles(options: FileSwitchOptions, files: FileSwitch)
   files.publish()
 }
 
-async function lockOut(
-  options: FileSwitchOptions,
-  files: FileSwitch,
-): Promise<DatabaseLock | undefined> {
+async function lockOut(options: FileSwitchOptions, files: FileSwitch): Promise<Lock | undefined> {
   const { name } = files
   const { fuseDir, clock, log, signal } = options
+  const reserved = options.reserved(name)
+  if (reserved !== undefined) return lockReserved(options, reserved, files)
   for (let round = 1; ; round++) {
     try {
       return await DatabaseLock.acquire({
@@ -87,13 +96,29 @@ async function lockOut(
     } catch (error) {
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
       if (!isBusy || signal.aborted) throw error
-      if (round === 5) log.warn("waiting for readers to take a snapshot over", { db: name })
+      if (round === 5) {
+        const { message: problem } = error
+        log.warn("waiting for readers to take a snapshot over", { db: name, problem })
+      }
       await sleep(clock, ROUND_MS, signal)
     }
   }
 }
 
-function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: DatabaseLock): void {
+/** The database is lent, without content, and gets its first transaction. */
+async function lockReserved(
+  { clock, signal }: FileSwitchOptions,
+  database: Fd,
+  files: FileSwitch,
+): Promise<Lock> {
+  files.yield()
+  const attempt = (isLate: boolean) => access.tryLockFile(database, isLate)
+  await untilLocked({ clock, signal, waited() {} }, attempt)
+  const release = () => access.releaseFile(database)
+  return { database, shm: undefined, [Symbol.dispose]: release }
+}
+
+function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: Lock): void {
   const { fuseDir, cache } = options
   const { name, commit } = files
   if (commit === 0) return // its name goes, and with it what is known of it

@@ -7,12 +7,13 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
 import { readJournalMode } from "../store/journal-mode.ts"
-import { syncFileSystem } from "../sys/file.ts"
+import { type Fd, syncFileSystem } from "../sys/file.ts"
 import type { WriteLockRequest } from "./messages.ts"
 import { WriteLocks } from "./write-locks.ts"
 
 export interface HeldLocksContext {
   readonly fuseDir: string
+  readonly hostname: string
   readonly dataDir: DataDir
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
@@ -29,10 +30,11 @@ export class HeldLocks {
   }
 
   async lockWrites({ lock, databases, limitMs, isApplying }: WriteLockRequest): Promise<void> {
-    const { fuseDir, dataDir, signal } = this.#context
+    const { fuseDir, hostname, dataDir, signal } = this.#context
     try {
       const locks = await WriteLocks.acquire({
         directory: fuseDir,
+        hostname,
         databases,
         clock: systemClock,
         limitMs,
@@ -74,6 +76,11 @@ export class HeldLocks {
   /** Whether clients are kept from writing to the WAL of a database that is lent. */
   holdsWrite(name: string): boolean {
     return this.#lent.get(name)?.holdsWrite(name) === true
+  }
+
+  /** The file of a database that is lent, whose RESERVED is held, and WRITE is not. */
+  reserved(name: string): Fd | undefined {
+    return this.#lent.get(name)?.reserved(name)
   }
 
   /** After a transaction of a database that may be lent. */

@@ -18,6 +18,7 @@ export interface PeerThreadOptions {
   readonly dataDir: string
   readonly access: FileAccess | undefined // of databases that no client makes
   readonly fuseDir: string
+  readonly hostname: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
@@ -43,6 +44,10 @@ export interface PeerCalls {
   import(given: { database: string; file: number }): Pos | undefined
   /** Keeps clients from writing, until `unlock-writes` with the same number. Fails when that takes too long. */
   "lock-writes"(given: WriteLockRequest): void
+  /** On the primary: makes a database without content. */
+  "make-database"(given: { database: string }): void
+  /** Locks `<db>-lock` of the mount before any client can, until `let-lock-file-go`. */
+  "hold-lock-file"(given: { database: string }): void
   /** Gives up what a replica has, for the fs thread, when what has come is applied; then `let-go`. */
   "hand-over"(): readonly DatabaseHandover[]
   /** The fs thread has taken over: lets go of the files, and tells the kernel. */
@@ -114,6 +119,13 @@ export type PeerCommand =
   | ({ readonly type: "write-refused" } & CachedRange)
   /** The fs thread's answer to a `replace` of this thread. */
   | { readonly type: "replaced"; readonly request: number; readonly outcome: ReplaceOutcome }
+  /** Whether a client may have the lock of `<db>-lock` that it waits for. */
+  | {
+      readonly type: "lock-file-granted"
+      readonly database: string
+      readonly isGranted: boolean
+    }
+  | { readonly type: "let-lock-file-go"; readonly database: string }
   | { readonly type: "unlock-writes"; readonly lock: number }
   /** Sync everything, then set the segment of the commit log free. */
   | { readonly type: "release-segment"; readonly segment: number }

@@ -23,6 +23,7 @@ import {
 } from "../sys/file.ts"
 import { openOwnFile } from "../sys/file-access.ts"
 import { inodeAt } from "../sys/inode.ts"
+import { describeProcess } from "../sys/process.ts"
 import * as access from "./exclusive-access.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 import { untilLocked } from "./lock-wait.ts"
@@ -57,6 +58,12 @@ export interface MountedFilesContext {
   readonly log: Logger
   /** Aborted when the node stops, and before the files are closed. */
   readonly signal: AbortSignal
+}
+
+interface Wait {
+  attempt(isLate: boolean): boolean
+  /** The process that is waited for, if it is known. */
+  holder(): number | undefined
 }
 
 export class MountedFiles {
@@ -137,12 +144,18 @@ export class MountedFiles {
       return false
     }
     if (this.#shm !== undefined) return false
-    await this.#until("share the database", () => access.tryShare(database))
+    await this.#until("share the database", {
+      attempt: () => access.tryShare(database),
+      holder: () => access.holderOfFile(database),
+    })
     this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
     this.#walNodeId = nodeIdOf(this.#wal)
     const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
     try {
-      await this.#until("share the wal-index", () => access.tryShareWalIndex(shm))
+      await this.#until("share the wal-index", {
+        attempt: () => access.tryShareWalIndex(shm),
+        holder: () => access.holderOfWal(shm),
+      })
     } catch (error) {
       closeFile(shm)
       throw error
@@ -203,7 +216,8 @@ export class MountedFiles {
       if (!isLate) sinceMs = this.#clock.monotonicMs()
       return access.tryLockFile(database, isLate)
     }
-    await this.#until("write the database", attempt, this.#patience.leftMs)
+    const holder = () => access.holderOfFile(database)
+    await this.#until("write the database", { attempt, holder }, this.#patience.leftMs)
     this.#patience.spend(sinceMs - startMs)
     write()
     access.releaseFile(database)
@@ -231,16 +245,13 @@ export class MountedFiles {
     return join(this.#directory, this.#name + suffix)
   }
 
-  #until(
-    what: string,
-    attempt: (isLate: boolean) => boolean,
-    patienceMs = PATIENCE_MS,
-  ): Promise<void> {
+  #until(what: string, { attempt, holder }: Wait, patienceMs = PATIENCE_MS): Promise<void> {
     let hasComplained = false
     const waited = (waitedMs: number) => {
       if (waitedMs <= COMPLAINT_MS || hasComplained) return
       hasComplained = true
-      this.#log.warn(`waiting for readers to ${what}`, { db: this.#name })
+      const process = describeProcess(holder())
+      this.#log.warn(`waiting for readers to ${what}`, { db: this.#name, process })
     }
     const wait = { clock: this.#clock, signal: this.#signal, patienceMs, waited }
     return untilLocked(wait, attempt)

@@ -104,6 +104,24 @@ export class PeerWorker {
     this.#tell({ type: "write-refused", nodeId, offset, size })
   }
 
+  /** On the primary: makes a database without content. Nothing happens when it is there. */
+  makeDatabase(database: string): Promise<void> {
+    return this.#calls.call("make-database", { database })
+  }
+
+  /** Locks `<db>-lock` before any client can: see halt-bytes.ts. */
+  holdLockFile(database: string): Promise<void> {
+    return this.#calls.call("hold-lock-file", { database })
+  }
+
+  lockFileGranted(database: string, isGranted: boolean): void {
+    this.#tell({ type: "lock-file-granted", database, isGranted })
+  }
+
+  letLockFileGo(database: string): void {
+    this.#tell({ type: "let-lock-file-go", database })
+  }
+
   /**
    * Keeps clients from writing to the databases, until unlockWrites() with the number that is returned; rejects when
    * that takes too long. `isApplying`: the peer thread itself applies transactions meanwhile.

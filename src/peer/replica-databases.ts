@@ -152,7 +152,11 @@ export class ReplicaDatabases {
             isWriteHeld: () => locks.holdsWrite(name),
             onKept: () => this.#keep(name),
           }),
-        switchFiles: (files) => switchFiles({ ...this.#surroundings(), tellFs }, files),
+        switchFiles: (files) =>
+          switchFiles(
+            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), tellFs },
+            files,
+          ),
         primaryName: () => this.#primaryName,
         diverged: () => tell({ type: "diverged", database: name }),
         publish: (_, state) => this.#publish(name, state),

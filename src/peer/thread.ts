@@ -16,6 +16,7 @@
  * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
  * for different databases do not wait for each other.
  */
+import { join } from "node:path"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must, unreachable } from "../lib/assert.ts"
@@ -29,11 +30,14 @@ import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { watchFullDisk } from "../sys/errno.ts"
+import { closeFile, O_CREAT, O_RDWR, openFile } from "../sys/file.ts"
 import { Garbage } from "../sys/garbage.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import { HaltBytes } from "./halt-bytes.ts"
 import { HeldLocks } from "./held-locks.ts"
 import { Imports } from "./imports.ts"
 import { IncomingFiles } from "./incoming-files.ts"
@@ -67,6 +71,7 @@ class PeerThread {
   readonly #stopping = new AbortController()
   readonly #cache: MountCache
   readonly #locks: HeldLocks
+  readonly #haltBytes: HaltBytes
   readonly #databases: ReplicaDatabases
   readonly #incoming: IncomingFiles
   readonly #snapshots: Snapshots
@@ -79,7 +84,7 @@ class PeerThread {
   constructor(options: PeerThreadOptions) {
     this.#options = options
     configureLog(options.log)
-    const { fuseDir, nodeId } = options
+    const { fuseDir, hostname, nodeId } = options
     const filter = options.databases && DatabaseFilter.of(options.databases)
     const dataDir = new DataDir(options.dataDir, filter, options.access)
     const positions = new Positions(options.positions)
@@ -90,12 +95,13 @@ class PeerThread {
     const tellFs = (message: FsMessage) => this.#fs.send(message)
     const { signal } = this.#stopping
     const cache = new MountCache(fuseDir, log)
-    const locks = new HeldLocks({ fuseDir, dataDir, signal })
+    const locks = new HeldLocks({ fuseDir, hostname, dataDir, signal })
     const databases = new ReplicaDatabases({
       ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, tell, tellFs },
     })
     this.#cache = cache
     this.#locks = locks
+    this.#haltBytes = new HaltBytes({ fuseDir, clock: systemClock, signal, tellFs })
     this.#databases = databases
     this.#incoming = new IncomingFiles({ databases, locks, tell })
     this.#snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, tell })
@@ -103,6 +109,10 @@ class PeerThread {
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
     this.#counters = new Counters(options.counters)
+    watchFullDisk(() => {
+      flags.noteFull()
+      if (flags.raiseChanged()) tell({ type: "changed" })
+    })
     keepSpareDescriptors({
       count: SPARE_DESCRIPTORS,
       isUrgent: () => true,
@@ -160,6 +170,14 @@ class PeerThread {
         return this.#cache.forgetRange(command)
       case "publish":
         return callee.answer(command, this.#publishLast(command.database, command.last))
+      case "make-database":
+        return callee.attempt(command, () => this.#makeDatabase(command.database))
+      case "hold-lock-file":
+        return callee.answerLater(command, this.#haltBytes.hold(command.database))
+      case "lock-file-granted":
+        return this.#haltBytes.granted(command.database, command.isGranted)
+      case "let-lock-file-go":
+        return this.#haltBytes.letGo(command.database)
       case "lock-writes":
         return callee.answerLater(command, this.#locks.lockWrites(command))
       case "unlock-writes":
@@ -222,6 +240,14 @@ class PeerThread {
     }
   }
 
+  #makeDatabase(name: string): void {
+    try {
+      closeFile(openFile("mount:open", join(this.#options.fuseDir, name), O_RDWR | O_CREAT))
+    } catch (error) {
+      throw new LitefsError("unavailable", `Cannot make database "${name}": ${messageOf(error)}`)
+    }
+  }
+
   #publishLast(name: string, last: LastTransaction): void {
     try {
       if (publish(this.#options.fuseDir, name, last)) {
@@ -261,6 +287,7 @@ class PeerThread {
   async #detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
     this.#locks.unlockAll()
+    this.#haltBytes.close()
     this.#databases.detach()
     await this.#imports.ended()
   }

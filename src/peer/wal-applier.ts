@@ -12,8 +12,12 @@
  *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
  *    When it rolls back, it takes the header as it is then for the one it has read (wal-touch.ts). One that has
  *    spilled frames before this node lost its role is waited for: it reads them, and takes them out of the index.
- * 3. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
- * 4. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
+ * 3. CKPT is held as well, as soon as the index is valid: a checkpoint of a client would write to the database file,
+ *    which only the daemon may. So it finds another one that is running, which is no error (SQLite: sqlite3Checkpoint,
+ *    SQLITE_BUSY). Without a valid index it is let go: clients recover it under CKPT. Nor is it kept on a primary whose
+ *    write lock is lent: who wants to checkpoint there waits for WRITE, and goes on when it is back.
+ * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
+ * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
  *    when its writer did not live to publish it.
  */
 import { indexHeaderOf, type WalHandover } from "../capture/handover.ts"
@@ -135,6 +139,9 @@ export class WalApplier {
       this.#append(index, state, application)
       if (!files.areNamed) return false
       application.publish()
+    } catch (error) {
+      this.#tryReleaseCheckpoint(shm)
+      throw error
     } finally {
       if (hasWrite) this.#releaseWrite(shm)
     }
@@ -171,9 +178,11 @@ export class WalApplier {
     return header !== undefined && isBehind(header, this.#last) ? header.frameCount : all
   }
 
-  /** Gives up the read mark. The next transaction takes it again. */
+  /** Gives up the read mark and CKPT. The next transaction takes them again. */
   unpin(): void {
-    if (this.#pin !== undefined) access.releaseMark(this.#context.files.walIndex.shm, this.#pin)
+    const { files } = this.#context
+    if (files.hasWalIndex) access.releaseCheckpoint(files.walIndex.shm)
+    if (this.#pin !== undefined) access.releaseMark(files.walIndex.shm, this.#pin)
     this.#pin = undefined
   }
 
@@ -248,12 +257,16 @@ export class WalApplier {
     return file.open() && file.size() > WAL_HEADER_SIZE
   }
 
+  get #isWriteHeld(): boolean {
+    return this.#context.isWriteHeld?.() === true
+  }
+
   #tryLockWrite(shm: Fd): boolean {
-    return this.#context.isWriteHeld?.() === true || access.tryLockWrite(shm)
+    return this.#isWriteHeld || access.tryLockWrite(shm)
   }
 
   #releaseWrite(shm: Fd): void {
-    if (this.#context.isWriteHeld?.() !== true) access.releaseWrite(shm)
+    if (!this.#isWriteHeld) access.releaseWrite(shm)
   }
 
   /** Of a client that committed while this node was the primary, the last may come in a moment. */
@@ -273,6 +286,8 @@ export class WalApplier {
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
+    // A client that has it gives it up when its first write fails.
+    if (!this.#isWriteHeld) access.tryLockCheckpoint(shm)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
@@ -411,17 +426,31 @@ export class WalApplier {
     }
   }
 
+  /** The index may not be valid. */
+  #tryReleaseCheckpoint(shm: Fd): void {
+    try {
+      access.releaseCheckpoint(shm)
+    } catch {
+      // The mount is gone.
+    }
+  }
+
   /** What goes wrong here is no harm to the transaction. */
   #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
     const { database, files, cache, log, name } = this.#context
     try {
-      checkpoint({
-        wal: this.wal,
-        database,
-        shm,
-        overwriting,
-        forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
-      })
+      if (!access.tryLockCheckpoint(shm)) return
+      try {
+        checkpoint({
+          wal: this.wal,
+          database,
+          shm,
+          overwriting,
+          forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
+        })
+      } finally {
+        if (this.#isWriteHeld) access.releaseCheckpoint(shm)
+      }
       this.#hasComplained = false
     } catch (error) {
       if (!this.#hasComplained) {

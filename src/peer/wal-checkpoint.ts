@@ -1,6 +1,6 @@
 /**
  * The checkpoint of a replica: pages move from the WAL to the database file, beside readers. It never waits, as
- * SQLite's passive checkpoint (SQLite: walCheckpoint). CKPT is held throughout.
+ * SQLite's passive checkpoint (SQLite: walCheckpoint). CKPT is held by its caller.
  *
  *   1. How far it may go: up to the least frame that a reader ends at. A read mark that nobody holds is moved on.
  *   2. Under READ0, which readers hold that use the file alone: pages into the file, the kernel forgets them.
@@ -28,30 +28,25 @@ export interface CheckpointContext {
   forgetPages(pageSize: number, pgnos: readonly number[]): void
 }
 
-/** Moves what can be moved now. */
+/** Moves what can be moved now. The caller holds CKPT. */
 export function checkpoint(context: CheckpointContext): void {
   const { shm } = context
-  if (!access.tryLockCheckpoint(shm)) return
+  const index = new WalIndexFile(shm)
+  const state = index.read()
+  if (state === undefined) return
+  const safe = safeFrameCount(shm, index, state)
+  if (safe <= state.backfillCount || !access.tryLockMark(shm, "exclusive", 0)) return
   try {
-    const index = new WalIndexFile(shm)
-    const state = index.read()
-    if (state === undefined) return
-    const safe = safeFrameCount(shm, index, state)
-    if (safe <= state.backfillCount || !access.tryLockMark(shm, "exclusive", 0)) return
-    try {
-      index.writeBackfillAttempted(safe)
-      const { pageSize, pageCount, frameCount } = state.header
-      const pgnos = context.wal.unwritten(safe)
-      const isWhole = safe === frameCount
-      copyPages(context, pgnos, pageSize, isWhole ? pageCount : undefined)
-      context.forgetPages(pageSize, pgnos)
-      index.writeBackfillCount(safe)
-      for (const pgno of pgnos) context.wal.written(pgno)
-    } finally {
-      access.releaseMark(shm, 0)
-    }
+    index.writeBackfillAttempted(safe)
+    const { pageSize, pageCount, frameCount } = state.header
+    const pgnos = context.wal.unwritten(safe)
+    const isWhole = safe === frameCount
+    copyPages(context, pgnos, pageSize, isWhole ? pageCount : undefined)
+    context.forgetPages(pageSize, pgnos)
+    index.writeBackfillCount(safe)
+    for (const pgno of pgnos) context.wal.written(pgno)
   } finally {
-    access.releaseCheckpoint(shm)
+    access.releaseMark(shm, 0)
   }
 }
 

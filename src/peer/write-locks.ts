@@ -17,12 +17,14 @@ import { formatDuration } from "../lib/duration.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { closeFile, type Fd, O_CREAT, O_RDWR } from "../sys/file.ts"
 import { openOwnFile, openOwnIfExists } from "../sys/file-access.ts"
+import { describeProcess } from "../sys/process.ts"
 import * as access from "./exclusive-access.ts"
 
 const WAIT_MS_MAX = 3
 
 export interface WriteLocksOptions {
   readonly directory: string // of the mount
+  readonly hostname: string // of this node, for whoever reads the error on another
   readonly databases: readonly string[]
   readonly clock: Clock
   /** Gives up after so long, for all of them together. */
@@ -78,7 +80,8 @@ export class WriteLocks {
     if (database === undefined) return
     this.#files.push(database)
     this.#databases.set(name, database)
-    await this.#until(name, () => access.tryReserve(database, access.hasJournal(path)))
+    const reserve = () => access.tryReserve(database, access.hasJournal(path))
+    await this.#until(name, reserve, () => access.holderOfFile(database))
     if (isWalMode(name)) await this.#acquireWrite(name)
   }
 
@@ -96,6 +99,11 @@ export class WriteLocks {
     return this.#withWrite.has(name)
   }
 
+  /** The file whose RESERVED is held, outside of WAL mode. */
+  reserved(name: string): Fd | undefined {
+    return this.holdsWrite(name) ? undefined : this.#databases.get(name)
+  }
+
   /** After a transaction: clients may use a WAL now. */
   async coverWal(name: string): Promise<void> {
     const { clock, limitMs, isWalMode } = this.#options
@@ -109,8 +117,9 @@ export class WriteLocks {
     this.#checkHeld()
     const shm = openOwnFile("mount:open", join(directory, `${name}-shm`), O_RDWR | O_CREAT)
     this.#files.push(shm)
-    await this.#until(name, () => access.tryShareWalIndex(shm))
-    await this.#until(name, () => access.tryLockWrite(shm))
+    const holder = () => access.holderOfWal(shm)
+    await this.#until(name, () => access.tryShareWalIndex(shm), holder)
+    await this.#until(name, () => access.tryLockWrite(shm), holder)
     this.#withWrite.add(name)
   }
 
@@ -118,15 +127,20 @@ export class WriteLocks {
     if (this.#isReleased) throw new LitefsError("unavailable", "Cannot lock: given up")
   }
 
-  async #until(name: string, attempt: () => boolean): Promise<void> {
-    const { clock, limitMs, signal } = this.#options
+  async #until(
+    name: string,
+    attempt: () => boolean,
+    holder: () => number | undefined,
+  ): Promise<void> {
+    const { clock, limitMs, signal, hostname } = this.#options
     for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
       this.#checkHeld()
       if (attempt()) return
       if (clock.monotonicMs() > this.#deadlineMs) {
+        const process = describeProcess(holder())
         throw new LitefsError(
           "unavailable",
-          `Cannot stop writes to database "${name}": a client has been in a write transaction for ${formatDuration(limitMs)}, try again when it is done`,
+          `Cannot stop writes to database "${name}": a client has been in a write transaction for ${formatDuration(limitMs)}, process ${process} on "${hostname}", try again when it is done`,
         )
       }
       await sleep(clock, waitMs, signal)

@@ -3,6 +3,9 @@
  * file.
  */
 
+/** Of `<db>-lock`, not SQLite's: the halt lock of the original (litefs.go). */
+export const HALT_BYTE = 72
+
 export const PENDING_BYTE = 0x40000000
 export const RESERVED_BYTE = PENDING_BYTE + 1
 export const SHARED_FIRST = PENDING_BYTE + 2

@@ -126,6 +126,11 @@ export class DataDir {
     return join(this.root, "clusterid")
   }
 
+  /** Where the API answers for processes of this user. */
+  get socketPath(): string {
+    return join(this.root, "api.sock")
+  }
+
   get leasePath(): string {
     return join(this.root, "lease.json")
   }

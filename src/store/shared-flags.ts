@@ -1,6 +1,6 @@
 /**
- * Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files, and
- * which thread can open no more files.
+ * Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files,
+ * which thread can open no more files, and whether the disk is full.
  */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
@@ -9,6 +9,8 @@ const CHANGED = 1
 const FULL_SEGMENTS = 2 // one word each
 const SPARE_FILES = 4
 const SHORT = 8 // one word for each thread
+const FULL_COUNT = 10
+const ROOM_COUNT = 11
 
 /** Threads that open files of databases. */
 const THREADS = { fs: 0, peer: 1 } as const
@@ -56,6 +58,24 @@ export class SharedFlags {
 
   setShort(thread: keyof typeof THREADS, isShort: boolean): void {
     Atomics.store(this.#words, SHORT + THREADS[thread], isShort ? 1 : 0)
+  }
+
+  /** How often a call has failed since the disk was full. */
+  get fullCount(): number {
+    return Atomics.load(this.#words, FULL_COUNT)
+  }
+
+  noteFull(): void {
+    Atomics.add(this.#words, FULL_COUNT, 1)
+  }
+
+  /** How often a transaction was stored, which takes room. */
+  get roomCount(): number {
+    return Atomics.load(this.#words, ROOM_COUNT)
+  }
+
+  noteRoom(): void {
+    Atomics.add(this.#words, ROOM_COUNT, 1)
   }
 
   /** For SpareFiles. */

@@ -10,13 +10,16 @@
  *   apply does not keep up.
  * - It is unknown until the first such moment.
  *
- * Moments are told by the clock of the primary. `offset` is what our clock shows more than that one, so clocks that
- * differ do not show up as a lag (cluster/lag-tracker.ts).
+ * Moments are kept by our steady clock, which nobody sets (lib/clock.ts). The primary tells them by its own;
+ * `offset` is what ours shows more than that one, so clocks that differ, or are set, do not show up as a lag
+ * (cluster/lag-tracker.ts).
  *
  *   0 state   0 on a replica before the first such moment, 1 after it, 2 on a primary
- *   1 synced  the moment, milliseconds since 1970 by the clock of the primary
+ *   1 synced  the moment, milliseconds
  *   2 offset  milliseconds
  *   3 arriving  1 while there is a database at the primary that is not here at all
+ *   4 heard   when the primary was heard last, milliseconds. A transaction cannot be newer: one that says so was made
+ *             before the clock of the primary was set back, and proves nothing
  */
 import type { Positions } from "./positions.ts"
 
@@ -24,6 +27,10 @@ const STATE = 0
 const SYNCED = 1
 const OFFSET = 2
 const ARRIVING = 3
+const HEARD = 4
+
+/** Between two heartbeats a transaction may come. */
+const UNHEARD_MS_MAX = 2000
 
 const IS_SYNCED = 1n
 const IS_PRIMARY = 2n
@@ -43,23 +50,26 @@ export class SharedLag {
     this.#words = new BigInt64Array(memory)
   }
 
-  /** A replica that was the primary has had everything up to now, by its own clock. */
-  setRole(isPrimary: boolean, nowMs: number): void {
+  /** A replica that was the primary has had everything up to now. `wallMs` is what its transactions are dated by. */
+  setRole(isPrimary: boolean, nowMs: number, wallMs: number): void {
     if (isPrimary) return void Atomics.store(this.#words, STATE, IS_PRIMARY)
-    Atomics.store(this.#words, SYNCED, BigInt(Math.round(nowMs)))
-    Atomics.store(this.#words, OFFSET, 0n)
+    this.#store(SYNCED, nowMs)
+    this.#store(HEARD, nowMs)
+    this.#store(OFFSET, nowMs - wallMs)
     Atomics.store(this.#words, STATE, IS_SYNCED)
   }
 
   /** All that was there at the moment is here. Says nothing on a primary, which may hear of it late. */
-  setSynced(primaryMs: number): void {
+  setSynced(momentMs: number): void {
     if (this.#state === IS_PRIMARY) return
-    Atomics.store(this.#words, SYNCED, BigInt(Math.round(primaryMs)))
+    this.#store(SYNCED, momentMs)
     Atomics.store(this.#words, STATE, IS_SYNCED)
   }
 
-  setOffset(offsetMs: number): void {
-    Atomics.store(this.#words, OFFSET, BigInt(Math.round(offsetMs)))
+  /** The primary is heard now, whose clock shows so much less than ours. */
+  setOffset(offsetMs: number, nowMs: number): void {
+    this.#store(OFFSET, offsetMs)
+    this.#store(HEARD, nowMs)
   }
 
   /** Whether the primary has a database that is not here: what is here does not tell how far behind this node is. */
@@ -68,52 +78,62 @@ export class SharedLag {
   }
 
   /**
-   * Whether all is here that was at the primary at the time, by our clock. It is for who has it from elsewhere that
+   * Whether all is here that was at the primary at the time, by our steady clock. It is for who has it from elsewhere that
    * something is there: word of that takes no less time than a heartbeat.
    */
-  hasBeenSyncedSince(wallMs: number): boolean {
+  hasBeenSyncedSince(momentMs: number): boolean {
     if (this.#state === IS_PRIMARY) return true
-    if (this.#state !== IS_SYNCED) return false
-    return this.#syncedMs + Number(Atomics.load(this.#words, OFFSET)) >= wallMs
+    return this.#state === IS_SYNCED && this.#load(SYNCED) >= momentMs
   }
 
-  /** The lag of the whole node, that of its database that is furthest behind; undefined when it is unknown. */
+  /**
+   * The lag of the whole node, that of its database that is furthest behind; undefined when it is unknown. `nowMs`, here
+   * and below, is what our steady clock shows.
+   */
   lagMs(positions: Positions, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
-    const syncedMs = this.syncedMs(positions)
-    return syncedMs === undefined ? undefined : this.ageMs(syncedMs, nowMs)
+    if (this.#state !== IS_SYNCED) return undefined
+    return Math.max(0, nowMs - this.#syncedMs(positions))
   }
 
-  /** The lag of a database whose last transaction has the given time. */
+  /** The lag of a database whose last transaction has the given time, by the clock of the primary. */
   databaseLagMs(timestampMs: number, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
     if (this.#state !== IS_SYNCED) return undefined
-    return this.ageMs(Math.max(timestampMs, this.#syncedMs), nowMs)
+    return Math.max(0, nowMs - Math.max(this.#momentOf(timestampMs), this.#load(SYNCED)))
   }
 
-  /** On a replica: the moment, by the clock of the primary; undefined when there was none. */
-  syncedMs(positions: Positions): number | undefined {
-    if (this.#state !== IS_SYNCED) return undefined
-    const syncedMs = this.#syncedMs
+  /** How long ago something was by the primary's clock. */
+  ageMs(primaryMs: number, nowMs: number): number {
+    return Math.max(0, nowMs - primaryMs - this.#load(OFFSET))
+  }
+
+  #syncedMs(positions: Positions): number {
+    const syncedMs = this.#load(SYNCED)
     if (Atomics.load(this.#words, ARRIVING) === 1n) return syncedMs
     let earliestMs = Number.POSITIVE_INFINITY
     for (const [, slot] of positions.entries()) {
-      earliestMs = Math.min(earliestMs, positions.read(slot).timestampMs)
+      earliestMs = Math.min(earliestMs, this.#momentOf(positions.read(slot).timestampMs))
       if (earliestMs <= syncedMs) return syncedMs
     }
     return Number.isFinite(earliestMs) ? earliestMs : syncedMs
   }
 
-  /** How long ago something was by the primary's clock. */
-  ageMs(primaryMs: number, nowMs: number): number {
-    return Math.max(0, nowMs - Number(Atomics.load(this.#words, OFFSET)) - primaryMs)
+  /** What a transaction of the given time proves: nothing when it says that it is not made yet. */
+  #momentOf(timestampMs: number): number {
+    const momentMs = timestampMs + this.#load(OFFSET)
+    return momentMs > this.#load(HEARD) + UNHEARD_MS_MAX ? 0 : momentMs
   }
 
   get #state(): bigint {
     return Atomics.load(this.#words, STATE)
   }
 
-  get #syncedMs(): number {
-    return Number(Atomics.load(this.#words, SYNCED))
+  #load(word: number): number {
+    return Number(Atomics.load(this.#words, word))
+  }
+
+  #store(word: number, ms: number): void {
+    Atomics.store(this.#words, word, BigInt(Math.round(ms)))
   }
 }

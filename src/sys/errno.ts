@@ -117,6 +117,13 @@ export function isNoSpace(error: unknown): boolean {
   return error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT
 }
 
+let onFullDisk: (() => void) | undefined
+
+/** Has somebody hear, on this thread, of every call that failed because the disk, or the user's share of it, is full. */
+export function watchFullDisk(listener: () => void): void {
+  onFullDisk = listener
+}
+
 /** A system call that failed. `op` is the name the call has in fault tests ("ltx:fsync"). */
 export class SysError extends Error {
   override readonly name = "SysError"
@@ -129,5 +136,6 @@ export class SysError extends Error {
     super(`Cannot ${doing}: ${text} (${errnoName(errno)})`)
     this.errno = errno
     this.op = op
+    if (isNoSpace(this)) onFullDisk?.()
   }
 }

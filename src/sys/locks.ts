@@ -2,11 +2,13 @@
  * Open file description locks (F_OFD_*): byte ranges that conflict with SQLite's POSIX locks like those of
  * another process, and that are dropped when the descriptor is closed, not when any descriptor of ours is.
  */
+import { fstatSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
 import type { Fd } from "./file.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 
+const F_GETLK = 5
 const F_OFD_GETLK = 36
 const F_OFD_SETLK = 37
 const F_RDLCK = 0
@@ -34,6 +36,51 @@ export function isLockedByOther(fd: Fd, kind: LockKind, start: number, length: n
   const error = libc.fcntl(fd, F_OFD_GETLK, flock.address) < 0 ? errno() : 0
   if (error !== 0) throw new SysError(error, "lock:get", "ask for a lock")
   return view.getInt16(0, true) !== F_UNLCK
+}
+
+/**
+ * The process that holds a lock in the way of `kind` on the range. Undefined when there is none, or none that is known:
+ * the lock belongs to an open file, or to a process that is not seen from here.
+ */
+export function lockHolder(
+  fd: Fd,
+  kind: LockKind,
+  start: number,
+  length: number,
+): number | undefined {
+  // Asked for an open file, a mount that keeps the locks itself says no process. Asked for this process it does.
+  for (const command of [F_OFD_GETLK, F_GETLK]) {
+    fill(kind === "shared" ? F_RDLCK : F_WRLCK, start, length)
+    if (libc.fcntl(fd, command, flock.address) < 0) return undefined
+    if (view.getInt16(0, true) === F_UNLCK) return undefined
+    const pid = view.getInt32(24, true)
+    if (pid > 0 && pid !== process.pid) return pid
+  }
+  return undefined
+}
+
+/**
+ * Whether somebody waits for a lock of the file, in what /proc/locks says:
+ *
+ *     1: OFDLCK  ADVISORY  WRITE -1 00:2e:7 0 EOF
+ *     1: -> OFDLCK  ADVISORY  WRITE -1 00:2e:7 72 72
+ *
+ * `file` is what lockedName() says.
+ */
+export function isAwaited(locks: string, file: string): boolean {
+  return locks.split("\n").some((line) => line.includes("->") && line.includes(` ${file} `))
+}
+
+/** An open file as /proc/locks names it: its device, in hexadecimal, and its inode (Linux: lock_get_status). */
+export function lockedName(fd: Fd): string {
+  const { dev, ino } = fstatSync(fd)
+  const major = (dev >>> 8) & 0xfff
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00)
+  return `${hex(major)}:${hex(minor)}:${ino}`
+}
+
+function hex(number: number): string {
+  return number.toString(16).padStart(2, "0")
 }
 
 function set(fd: Fd, type: number, start: number, length: number): boolean {

@@ -221,16 +221,20 @@ function receiveDescriptor(socket: Fd, address: number, view: DataView): Fd {
 
 /**
  * Takes the mount away. When files in it are still open, the name goes at once and the rest when they are
- * closed. Must not be called on the thread that answers the mount: the kernel flushes first.
+ * closed. Must not be called on the thread that answers the mount: the kernel flushes first. Returns why it stays;
+ * undefined when it does not.
  */
-export function unmount(directory: string): void {
+export function unmount(directory: string): string | undefined {
   if (userId() !== 0) {
-    spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })
-    return
+    const command = ["-u", "-z", "--", directory]
+    const ended = spawnSync("fusermount3", command, { stdio: ["ignore", "ignore", "pipe"] })
+    if (ended.status === 0 || mountsAt(directory).length === 0) return undefined
+    return ended.error?.message ?? ended.stderr.toString().trim()
   }
   const error = libc.umount2(pathAddress(directory), 0) < 0 ? errno() : 0
-  if (error === 0 || error === Errno.EINVAL) return // EINVAL: somebody else unmounted it
+  if (error === 0 || error === Errno.EINVAL) return undefined // EINVAL: somebody else unmounted it
   libc.umount2(pathAddress(directory), MNT_DETACH)
+  return undefined
 }
 
 export interface MountEntry {

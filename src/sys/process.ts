@@ -10,6 +10,16 @@ export function processOfThread(threadId: number): number | undefined {
   }
 }
 
+/** A process for people: its id and command. It is not known when its locks are not seen from here. */
+export function describeProcess(pid: number | undefined): string {
+  if (pid === undefined) return "unknown"
+  try {
+    return `${pid} (${readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd()})`
+  } catch {
+    return `${pid}`
+  }
+}
+
 /**
  * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel
  * for an answer that nobody will give. A process that lives, or is gone, is not.

@@ -77,4 +77,13 @@ describe("childEnvironment()", () => {
       "https://127.0.0.1:20202",
     )
   })
+
+  test("reaches an API with TLS by its socket when nobody has said that name", () => {
+    const tls = { certPath: "/c.pem", keyPath: "/k.pem" }
+    const facts = { ...FACTS, socketPath: "/data/api.sock" }
+    expect(childEnvironment({}, { ...OPTIONS, tls }, undefined, facts).LITEFS_URL).toBe(
+      "unix:/data/api.sock",
+    )
+    expect(childEnvironment({}, OPTIONS, undefined, facts).LITEFS_URL).toMatch(/^http:/)
+  })
 })

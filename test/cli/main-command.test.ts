@@ -87,6 +87,7 @@ describe("litefs help", () => {
       	--allow-other                              other users may use the mount, as modes allow (default: when run by root)
       	--fuse-owner USER[:GROUP]                  owns databases that arrive here (default: who owns --fuse-dir)
       	--fuse-mode MODE                           the mode of databases that arrive here, like 0660 (default: as --fuse-dir)
+      	--read-only-opens                          what is opened on a replica stays read-only (default: unless it is a candidate)
       	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
       	--auth-token-file FILE                     the token is in this file; the same one on all nodes
       	--http-tls-cert FILE                       the certificate that this side shows (PEM)
@@ -109,12 +110,13 @@ describe("litefs help", () => {
       	--retention-max-size SIZE                  per database, for replicas that lag behind (default 1GiB)
       	--snapshot-rate RATE                       send snapshots no faster, like 50MB/s (default: unlimited)
       	--log-level LEVEL                          how much to log: error, warn, info, debug, trace (default info)
-      	--log-format FORMAT                        how to log it: text, json (default text)
+      	--log-format FORMAT                        how to log it; plain is text without the time: text, plain, json (default text)
       	--fuse-debug                               log every request of the kernel
       	--exec CMD                                 run this before COMMAND, to its end; may be given several times
       	--exec-if-candidate CMD                    the same, on a node that is or may become the primary
-      	--stop-timeout DURATION                    kill a command that was told to stop after this long (default 10s)
+      	--stop-timeout DURATION                    kill a command that was told to stop after this long (default 8s)
       	--skip-sync                                do not wait until this node is in sync with its primary
+      	--sync-timeout DURATION                    wait for that no longer, and start with what is here (default: wait)
       	--exit-on-error=false                      stay, to be looked at, when something fails at the start
       	--config FILE                              read the original's litefs.yml; flags and variables win over it
       	--no-expand-env                            do not replace $NAME in that file by variables

@@ -11,6 +11,7 @@ import { appeared } from "../support/appeared.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { FakeEvents } from "../support/fake-io.ts"
 import { FakeNode } from "../support/fake-node.ts"
+import { LogLines } from "../support/log-lines.ts"
 
 let dir: string
 
@@ -69,6 +70,50 @@ async function running(script: string): Promise<Scene & { output(): string }> {
 }
 
 const SLEEP = "while :; do sleep 0.02; done"
+
+describe("supervise() waits for the node", () => {
+  test("and says every 30 s that the command has not been started, and why", async () => {
+    using log = new LogLines()
+    const scene = new Scene(["true"])
+    scene.node.reason = "not connected to the primary yet"
+    scene.opening.resolve()
+    await new Promise(setImmediate)
+    scene.clock.advance(29_999)
+    expect(log.text).not.toContain("not been started")
+    scene.clock.advance(60_001)
+    const line =
+      /the command has not been started yet" command=true reason="not connected to the primary yet" waited=/g
+    expect(log.text.match(line)).toHaveLength(3)
+    expect(log.text).toContain("waited=1m30s")
+    scene.node.becomeReady.resolve()
+    expect((await scene.outcome()).code).toBe(0)
+  })
+
+  test("but no longer than --sync-timeout, and then starts the command with what is here", async () => {
+    using log = new LogLines()
+    const scene = new Scene(["sh", "-c", "exit 7"], { syncTimeoutMs: 5000 })
+    scene.opening.resolve()
+    await new Promise(setImmediate)
+    scene.clock.advance(5000)
+    expect(await scene.outcome()).toEqual({
+      code: 7,
+      calls: ["ready", "aborted", "close"],
+      errors: [],
+    })
+    expect(log.text).toContain("not in sync in time, going on with what is here")
+  })
+
+  test("and says nothing when there is no command", async () => {
+    using log = new LogLines()
+    const scene = new Scene()
+    scene.opening.resolve()
+    await new Promise(setImmediate)
+    scene.clock.advance(90_000)
+    scene.events.signal("SIGTERM")
+    expect((await scene.outcome()).code).toBe(0)
+    expect(log.text).not.toContain("not been started")
+  })
+})
 
 describe("supervise() exits with", () => {
   test.each([

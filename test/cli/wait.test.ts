@@ -44,7 +44,7 @@ async function outcome(io: WaitIo, ...args: string[]) {
 /** The first attempt has a limit, and the pause after it is the second timer. */
 const FIRST_PAUSE = 2
 
-const OK = { code: 0, out: "", err: "" }
+const OK = { code: 0, out: expect.stringMatching(/^http:.* (is|has|answers)\b.*\n$/s), err: "" }
 
 function answer(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status)

@@ -86,7 +86,7 @@ describe("ReplicaProgress", () => {
     expect(progress.missing("a.db", 2n).transactions).toBe(1)
     expect(progress.missing("a.db", 2n).bytes).toBe(progress.receivedSize)
     expect(progress.missing("b.db", 2n)).toEqual({ transactions: 0, bytes: 0 })
-    fixture.lag.setOffset(500)
+    fixture.lag.setOffset(500, 0)
     fixture.clock.advance(1530)
     fixture.sink.outcomes.get(file)?.resolve()
     await done

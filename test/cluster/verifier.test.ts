@@ -21,6 +21,7 @@ async function verify(
     clock: {
       wallMs: () => 0,
       monotonicMs: () => 1e9,
+      steadyMs: () => 0,
       random: () => 0,
       after: (_, wake) => {
         queueMicrotask(wake)

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test"
+import type { LeaseRecord } from "../../src/cluster/lease.ts"
 import type { HandoffTarget, MemberState } from "../../src/cluster/member.ts"
+import type { NodeAnswer } from "../../src/cluster/node-client.ts"
 import { Handoffs, type HandoffsContext } from "../../src/http/handoffs.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
+import { LogLines } from "../support/log-lines.ts"
 
 function at(txid: number): Pos {
   return { txid: BigInt(txid), checksum: 1n << 63n }
@@ -22,6 +25,7 @@ function streamOf({ name, txid, isCandidate = true, hasEverything = true, url }:
   return {
     replica: { id, name, connectedMs: 0, url: url ?? `http://${name}:1`, isCandidate },
     ...{ hasEverything, sent: new Map([["a.db", at(txid)]]), offer: () => {} },
+    ended: new Promise<void>(() => {}),
   }
 }
 
@@ -64,6 +68,8 @@ class Scene {
       primaryUrl: () => "http://p:1",
       call: () => Promise.reject(new Error("nobody answers")),
       hear: () => {},
+      isLeaving: () => false,
+      reconnect: () => {},
       ...given,
     })
   }
@@ -180,4 +186,59 @@ describe("a promotion that is not forced", () => {
     const found = new Scene([], given).handoffs.routes.ineligibility(isForced)
     expect(found).toBe(problem && `not eligible to become primary: ${problem}`)
   })
+})
+
+describe("Handoffs.promote() whose answer is lost", () => {
+  async function promote(exchange: (scene: Scene) => Promise<NodeAnswer>, record?: LeaseRecord) {
+    const lease: { id: string; record: LeaseRecord | undefined } = { id: ID, record: undefined }
+    const scene: Scene = new Scene([], {
+      lease,
+      isConnected: async () => true,
+      call: (_url, _method, path) => {
+        if (path.startsWith("/handoff")) return Promise.reject(new Error("socket hang up"))
+        lease.record = record
+        if (record !== undefined) scene.state = "primary"
+        return exchange(scene)
+      },
+    })
+    scene.state = "replica"
+    const done = scene.handoffs.promote()
+    const timer = setInterval(() => scene.clock.advance(500), 1)
+    await done.finally(() => clearInterval(timer))
+  }
+
+  const ID = "F".repeat(16)
+  const ANSWER = { status: 200, headers: {}, text: "" }
+
+  test("is done when the record says so", async () => {
+    const primary = { id: ID, hostname: "f", url: "http://f:1" }
+    await promote(async () => ANSWER, { epoch: 3, primary })
+  })
+
+  test("did not happen when the primary goes on", async () => {
+    await expect(promote(async () => ANSWER)).rejects.toThrow(
+      "handoff failed: the answer is lost (socket hang up); it did not happen, http://p:1 is the primary as before",
+    )
+  })
+
+  test("is not known to have happened when nobody answers", async () => {
+    await expect(promote(() => Promise.reject(new Error("no route")))).rejects.toThrow(
+      /whether it happened is not known, http:\/\/p:1 does not answer/,
+    )
+  })
+})
+
+test("Handoffs.takeOffer() on a node that stops takes no role, and has the primary hear that", async () => {
+  using _ = new LogLines()
+  const done: string[] = []
+  const scene = new Scene([], {
+    isLeaving: () => true,
+    reconnect: () => done.push("reconnect"),
+    call: async () => {
+      done.push("accepted")
+      return { status: 200, headers: {}, text: "" }
+    },
+  })
+  await scene.handoffs.takeOffer("t", "http://p:1")
+  expect(done).toEqual(["reconnect"])
 })

@@ -25,6 +25,17 @@ function configure(level: LogLevel, format: LogFormat) {
 }
 
 describe("logger() as text", () => {
+  test("begins with the time, in UTC", () => {
+    configure("info", "text")
+    const before = Date.now()
+    log.info("database opened", { pgno: 7 })
+    const [, time = "", rest] = /^time=(\S+) (.*)\n$/.exec(lines[0] ?? "") ?? []
+    expect(time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    expect(Date.parse(time)).toBeGreaterThanOrEqual(before)
+    expect(Date.parse(time)).toBeLessThanOrEqual(Date.now())
+    expect(rest).toBe('level=info tag=store msg="database opened" pgno=7')
+  })
+
   test.each([
     [undefined, ""],
     [{}, ""],
@@ -35,13 +46,13 @@ describe("logger() as text", () => {
     [{ text: 'say "hi"\n\x1b[0m' }, ' text="say \\"hi\\"\\n\\u001b[0m"'],
     [{ primary: undefined, role: "replica" }, " role=replica"],
   ] as [LogFields | undefined, string][])("prints fields: %#", (fields, end) => {
-    configure("info", "text")
+    configure("info", "plain")
     log.info("database opened", fields)
     expect(lines).toEqual([`level=info tag=store msg="database opened"${end}\n`])
   })
 
   test("tells a condition in its words, and a bug with its stack", () => {
-    configure("info", "text")
+    configure("info", "plain")
     log.error("cannot apply", { error: new LitefsError("damaged", "Cannot decode: it is torn") })
     log.error("cannot apply", { error: new TypeError("x is not a function") })
     expect(lines[0]).toBe(
@@ -53,7 +64,7 @@ describe("logger() as text", () => {
   })
 
   test("does not fold lines that repeat", () => {
-    configure("info", "text")
+    configure("info", "plain")
     for (let count = 0; count < 20; count++) log.info("again")
     expect(lines).toHaveLength(20)
   })
@@ -88,7 +99,7 @@ test.each([...LOG_LEVELS])("configureLog() with %s leaves out what is finer", (l
 test("logger() writes to stderr, in a Worker too", async () => {
   const program = `
     import { configureLog, logger } from ${JSON.stringify(`${import.meta.dirname}/../../src/lib/log.ts`)}
-    configureLog({ level: "debug", format: "text" })
+    configureLog({ level: "debug", format: "plain" })
     logger(Bun.isMainThread ? "main" : "worker").debug("hello")
     if (Bun.isMainThread) new Worker(import.meta.url)
   `

@@ -326,7 +326,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     const before = pos(primary, "a.db")
     const path = file(scope, "CREATE TABLE other(x)")
     expect(failureOf(importCommand(primary, "a.db", path))).toBe(
-      'ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, try again when they are done\n',
+      `ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, one is process ${client.pid} (node), try again when they are done\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     await client.exec("commit")

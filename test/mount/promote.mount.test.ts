@@ -103,7 +103,10 @@ test.skipIf(!canMount)(
     const { primary, replica } = await pair(scope, "wal")
     const client = new LongClient(scope, primary, "a.db")
     await client.exec("begin immediate; insert into t values(2)")
-    await expect(promote(replica)).rejects.toThrow(/a client has been in a write transaction/)
+    const blocker = `process ${client.pid} (node) on "node-${primary.port}"`
+    const refusal = await promote(replica).catch((error: Error) => error.message)
+    expect(refusal).toContain("a client has been in a write transaction")
+    expect(JSON.stringify(refusal).replaceAll("\\", "")).toContain(blocker)
     await client.exec("commit")
     await client.close()
     sqlite3(primary, "a.db", "insert into t values(3)")

@@ -25,7 +25,7 @@ function flagsIn(scope: Scope, given: Record<string, string> = {}) {
 }
 
 function expectError(scope: Scope, ended: Ended, code: number, message: RegExp): void {
-  expect(ended.stderr.replace(/^level=info .*\n/gm, "")).toMatch(message)
+  expect(ended.stderr.replace(/^time=\S+ level=info .*\n/gm, "")).toMatch(message)
   expect(ended.stderr.match(/ERROR/g)).toHaveLength(1)
   expect(ended.stderr).toMatch(/^ERROR: Cannot .*\n$(?![\s\S])/m)
   expect(ended).toMatchObject({ code, signal: null, stdout: "" })

@@ -30,6 +30,22 @@ function nobody(scope: Scope, deviceMode: string, earlier?: string) {
 }
 
 test.skipIf(!canMountAsUser)(
+  "a user who is not root is told why the mount stays where there is no /etc/mtab",
+  async () => {
+    await using scope = new Scope()
+    const { directory, through } = nobody(scope, "666")
+    const etc = join(directory, "etc")
+    const hide = `set -e; cp -a /etc "$0"; rm -f "$0/mtab"; mount --bind "$0" /etc; exec "$@"`
+    const inside = ["unshare", "-m", "sh", "-c", hide, etc]
+    const node = await scope.node({ directory, through: [...inside, ...through] })
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    expect(await node.wholeOutput).toMatch(
+      /msg="cannot take the mount away[^"]*" problem="fusermount3: .*mtab.*" advice="ln -s /,
+    )
+  },
+)
+
+test.skipIf(!canMountAsUser)(
   "a user who is not root mounts with fusermount3 and takes the mount away at the end",
   async () => {
     await using scope = new Scope()

@@ -34,7 +34,12 @@ class Peer implements Disposable {
     cache.mounted(this.#device)
     const common = { fuseDir: this.#fuseDir, dataDir, positions, log, signal }
     this.databases = new ReplicaDatabases({
-      ...{ ...common, cache, flags: SharedFlags.create(), locks: new HeldLocks(common) },
+      ...{
+        ...common,
+        cache,
+        flags: SharedFlags.create(),
+        locks: new HeldLocks({ ...common, hostname: "here" }),
+      },
       ...{ tell: () => {}, tellFs: () => {} },
     })
     const { databases } = this

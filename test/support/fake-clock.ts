@@ -10,11 +10,18 @@ export class FakeClock implements Clock {
   #nowMs = 0
   readonly #timers = new Set<Timer>()
 
+  /** What somebody has set the wall clock by. */
+  setMs = 0
+
   wallMs(): number {
-    return this.#nowMs
+    return this.#nowMs + this.setMs
   }
 
   monotonicMs(): number {
+    return this.#nowMs
+  }
+
+  steadyMs(): number {
     return this.#nowMs
   }
 

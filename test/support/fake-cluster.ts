@@ -174,6 +174,7 @@ export class FakeMember {
     return {
       node: { id: this.lease.id, hostname: this.name, url: this.url },
       offer: () => {},
+      gone: new Promise(() => {}),
     }
   }
 }

@@ -8,6 +8,8 @@ export class FakeNode implements SupervisedNode {
   readonly fail = Promise.withResolvers<Error>()
   readonly failed = this.fail.promise
   isCandidate = true
+  /** Why it is not ready. */
+  reason: string | undefined
   leaveNode: (() => Promise<void>) | undefined
   closeNode: () => Promise<void> = async () => {}
 
@@ -19,6 +21,10 @@ export class FakeNode implements SupervisedNode {
       primaryHostname: "node-1",
       primaryUrl: "http://10.0.0.1:20202",
     }
+  }
+
+  waitsFor(): string | undefined {
+    return this.reason
   }
 
   ready(signal: AbortSignal): Promise<void> {

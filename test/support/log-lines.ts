@@ -5,7 +5,11 @@ export class LogLines implements Disposable {
   readonly lines: string[] = []
 
   constructor() {
-    configureLog({ level: "info", format: "text" }, (line) => this.lines.push(line.trim()))
+    configureLog({ level: "info", format: "plain" }, (line) => this.lines.push(line.trim()))
+  }
+
+  get text(): string {
+    return this.lines.join("\n")
   }
 
   [Symbol.dispose](): void {

@@ -68,8 +68,9 @@ export class RecoveredNode {
       onRewrite() {},
       onRefused() {},
       propose: () => new Deferred(),
-      halts: { ask() {}, giveBack() {} },
+      halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },
       forwarding: undefined,
+      readOnlyOpens: false,
     }
     this.directory = new Directory(context, this.states)
     this.directory.mounted(this.#below)

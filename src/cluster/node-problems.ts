@@ -1,0 +1,50 @@
+/** What was wrong with this node as a whole, for whoever asks: what is wrong still, or else what was the last. */
+import type { Clock } from "../lib/clock.ts"
+
+/**
+ * `disk`: it is full. `primary`: this node is not connected to it, or cannot take what it sends.
+ */
+export type ProblemKind = "disk" | "primary"
+
+export interface NodeProblem {
+  readonly kind: ProblemKind
+  readonly text: string
+  /** By the wall clock. */
+  readonly sinceMs: number
+  /** Undefined while it lasts. */
+  readonly untilMs?: number
+}
+
+export class NodeProblems {
+  readonly #clock: Pick<Clock, "wallMs">
+  readonly #open = new Map<ProblemKind, NodeProblem>()
+  #ended: NodeProblem | undefined
+
+  constructor(clock: Pick<Clock, "wallMs">) {
+    this.#clock = clock
+  }
+
+  begin(kind: ProblemKind, text: string): void {
+    const sinceMs = this.#open.get(kind)?.sinceMs ?? this.#clock.wallMs()
+    this.#open.delete(kind) // the newest comes last
+    this.#open.set(kind, { kind, text, sinceMs })
+  }
+
+  end(kind: ProblemKind): void {
+    const problem = this.#open.get(kind)
+    if (problem === undefined) return
+    this.#open.delete(kind)
+    this.#ended = { ...problem, untilMs: this.#clock.wallMs() }
+  }
+
+  /** What it is, while it lasts. */
+  of(kind: ProblemKind): string | undefined {
+    return this.#open.get(kind)?.text
+  }
+
+  get last(): NodeProblem | undefined {
+    return this.of("disk") !== undefined
+      ? this.#open.get("disk")
+      : ([...this.#open.values()].at(-1) ?? this.#ended)
+  }
+}

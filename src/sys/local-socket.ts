@@ -1,0 +1,42 @@
+/** Unix sockets as files: for who is on this machine and may open the file. */
+import { chmodSync, closeSync, constants, mkdirSync, openSync, renameSync, rmSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+
+/** sockaddr_un has 108 bytes for a path and the zero after it: unix(7). */
+const PATH_SIZE_MAX = 107
+
+export interface ReachablePath extends Disposable {
+  readonly path: string
+}
+
+/** The path as a socket can be bound or connected to, until it is disposed of: a long one goes by a descriptor. */
+export function reachable(path: string): ReachablePath {
+  if (Buffer.byteLength(path) <= PATH_SIZE_MAX) return { path, [Symbol.dispose]: () => {} }
+  const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  return {
+    path: `/proc/self/fd/${fd}/${basename(path)}`,
+    [Symbol.dispose]: () => closeSync(fd),
+  }
+}
+
+/**
+ * Has `bind` make a socket and puts it at the path, in the place of one that is there: only our own user may connect,
+ * from the beginning on. It is made in a directory that nobody else can look into.
+ */
+export async function bindPrivately(
+  path: string,
+  bind: (path: string) => Promise<void>,
+): Promise<void> {
+  const directory = `${path}.new`
+  rmSync(directory, { recursive: true, force: true })
+  mkdirSync(directory, { mode: 0o700 })
+  try {
+    const made = join(directory, "s")
+    using way = reachable(made)
+    await bind(way.path)
+    chmodSync(made, 0o600)
+    renameSync(made, path)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
