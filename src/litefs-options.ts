@@ -53,6 +53,8 @@ export type RoleOptions =
   | {
       readonly kind: "replica"
       readonly primaryUrl: string
+      /** How its user has given it, for messages: `--primary-url`. */
+      readonly urlSpelling?: string
       /** The only databases that it has: names, or patterns with stars. All when not given. */
       readonly databases?: readonly string[]
     }

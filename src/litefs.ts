@@ -23,7 +23,7 @@ import { StatusApi } from "./http/status-api.ts"
 import { TlsFiles } from "./http/tls-files.ts"
 import { orAborted } from "./lib/abort.ts"
 import { systemClock } from "./lib/clock.ts"
-import { messageOf } from "./lib/errors.ts"
+import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import { apiServer, warnIfOpenToAll } from "./node/api.ts"
@@ -31,7 +31,9 @@ import { Databases } from "./node/databases.ts"
 import { adoptFiles, newFileAccess } from "./node/file-access.ts"
 import { FollowedPrimary } from "./node/followed-primary.ts"
 import { FullDisk } from "./node/full-disk.ts"
+import { LogSegments } from "./node/log-segments.ts"
 import { OtherNodes } from "./node/other-nodes.ts"
+import { leadsTo } from "./node/own-address.ts"
 import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
 import { remarks } from "./node/remarks.ts"
 import { NodeRole } from "./node/role.ts"
@@ -45,9 +47,14 @@ import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
+import { dropProgramPages } from "./sys/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
+import { NodeWorkers, newWorker } from "./workers.ts"
 
 const log = logger("litefs")
+
+/** What only the start needed is not needed any more. */
+const STARTED_MS = 2000
 
 /** For each part of the node to end: longer than an honest one takes. */
 const PART_MS_MAX = 10_000
@@ -72,10 +79,11 @@ export class LiteFS {
   #socketPath: string | undefined
   #api: StatusApi | undefined
 
-  static async open(options: LiteFSOptions): Promise<LiteFS> {
+  /** `workers` are those of one node, if they were started before. */
+  static async open(options: LiteFSOptions, workers = new NodeWorkers()): Promise<LiteFS> {
     const node = new LiteFS(options)
     try {
-      await node.#open()
+      await node.#open(workers)
       return node
     } catch (error) {
       await node.close()
@@ -181,7 +189,7 @@ export class LiteFS {
     return this.#leaving
   }
 
-  async #open(): Promise<void> {
+  async #open(workers: NodeWorkers): Promise<void> {
     const options = this.#options
     const { fuseDir, role, httpAddr, hostname, authToken, peers = [] } = options
     const databases = this.#databases
@@ -208,14 +216,26 @@ export class LiteFS {
       this.#ready.resolve()
     }
     const lag = SharedLag.create(false)
-    const threads = new Threads(
-      { peer: newWorker("./peer/thread.ts"), fs: newWorker("./mount/thread.ts") },
-      {
-        ...{ options, dataDir, access, databases, lag, fail, isCandidate: node.isCandidate },
-        halting: () => halting,
-      },
-    )
+    const segments = new LogSegments({
+      ...{ root: dataDir.root, clock: systemClock },
+      ready: (segment) => databases.flags.setSegmentFree(segment, true),
+    })
+    this.#atClose("commit log", () => segments.close())
+    const threads = new Threads(workers, {
+      options,
+      dataDir,
+      access,
+      databases,
+      lag,
+      segments,
+      isCandidate: node.isCandidate,
+      halting: () => halting,
+      fail,
+    })
     this.#threads = threads
+    if (workers.problem !== undefined) {
+      throw new LitefsError("io", `Cannot open the node: ${workers.problem}`)
+    }
     const { fs, peer } = threads
     const halting: Halting = new Halting({
       ...{ clock: systemClock, fs, peer, hostname },
@@ -362,6 +382,7 @@ export class LiteFS {
       clusterId: () => clusterId.value,
       hasDatabases: () => dataDir.databaseNames().length > 0,
       ask: (url) => others.ask(url),
+      leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
     })
     const isPrimary = nodeRole.begin()
     const believed = await threads.start(isPrimary, lease.id)
@@ -374,6 +395,7 @@ export class LiteFS {
       http: `${httpAddr.host}:${port}`,
     })
 
+    this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
     const verifier = verify(believed, served)
     this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })
@@ -411,12 +433,4 @@ export class LiteFS {
     log.info("proxy", { address: `${options.address.host}:${proxy.port}` })
     return proxy
   }
-}
-
-/**
- * A thread. Its path is relative to this file, which lies beside the entry of the program: in the executable they are
- * one file, from which the same path leads to the thread.
- */
-function newWorker(path: string): Worker {
-  return new Worker(new URL(path, import.meta.url).href)
 }

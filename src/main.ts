@@ -1,24 +1,34 @@
 /** Arguments in, exit code out. Nothing else ends the process. */
 import { write, writeSync } from "node:fs"
-import { isatty } from "node:tty"
 import { promisify } from "node:util"
+import { restoreHiddenVariables } from "./cli/hidden-variables.ts"
 import { run } from "./cli/main-command.ts"
 import { processEvents } from "./cli/process-events.ts"
 import { systemClock } from "./lib/clock.ts"
+import { NodeWorkers } from "./workers.ts"
 
+let workers: NodeWorkers | undefined
+
+restoreHiddenVariables(process.env)
 const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
-  isTerminal: isatty(2),
+  // Asked by few, and slow to load.
+  get isTerminal() {
+    return process.getBuiltinModule("node:tty").isatty(2)
+  },
   isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: (bytes) => writeAll(1, bytes),
   clock: systemClock,
   events: processEvents,
-  // Loaded when needed, so that `litefs --help` is quick.
-  openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options),
+  // Loaded when needed, so that other commands are quick; and then by all threads at the same time.
+  expectNode: () => {
+    workers = new NodeWorkers()
+  },
   recoverStaleMount: async (options) => (await import("./litefs.ts")).LiteFS.recoverMount(options),
+  openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options, workers),
 })
 process.exit(code)
 

@@ -10,6 +10,7 @@ import { join } from "node:path"
 const LAYERS = [
   ["main"],
   ["litefs"],
+  ["workers"],
   ["cli", "node"],
   ["config"],
   ["proxy"],
@@ -80,13 +81,18 @@ interface Import {
   readonly number: number
   /** As it is written: `../lib/log.ts`, `node:fs`. */
   readonly specifier: string
+  /** It is of types alone, or an import() that waits until it is reached. */
+  readonly isLater: boolean
 }
 
 function importsOf({ path, lines }: Source): Import[] {
+  let isOfTypes = false // the statement that this line belongs to
   return lines.flatMap(({ number, text }) => {
+    if (/^(import|export)\b/.test(text)) isOfTypes = /^(import|export) type\b/.test(text)
+    const isLater = isOfTypes || /\bimport\(/.test(text)
     const specifier = /(?:\bfrom|^\s*import|\bimport\()\s*"(?<specifier>[^"]+)"/.exec(text)?.groups
       ?.specifier
-    return specifier === undefined ? [] : [{ path, number, specifier }]
+    return specifier === undefined ? [] : [{ path, number, specifier, isLater }]
   })
 }
 
@@ -138,6 +144,37 @@ describe("tidy: layers", () => {
     const advice = "use node: or Web APIs, or move it to sys/ or a file of BUN_ADAPTERS"
     const allowed = (path: string) => path.startsWith("sys/") || BUN_ADAPTERS.includes(path)
     expect(offences(/"bun(:[^"]+)?"|\bBun\./, advice, allowed)).toEqual([])
+  })
+})
+
+/** What is loaded before the first line of a file runs: its imports, and theirs, but for types. */
+function loadedBy(path: string, loaded = new Set<string>()): Set<string> {
+  for (const each of IMPORTS) {
+    if (each.path !== path || each.isLater) continue
+    const target = targetOf(each) ?? each.specifier
+    if (loaded.has(target)) continue
+    loaded.add(target)
+    loadedBy(target, loaded)
+  }
+  return loaded
+}
+
+describe("tidy: a start loads what it needs", () => {
+  const SLOW = /^node:(crypto|http|https|tls|net|tty|child_process|fs\/promises)$/
+
+  test.each([
+    [
+      "main.ts",
+      /^node:(?!fs$|util$|path$)|^bun|^sys\/(?!errno\.ts$)|^litefs\.ts$|^cli\/(mount|version|sql)\.ts$/,
+    ],
+    ["cli/version.ts", SLOW],
+    ["mount/thread.ts", SLOW],
+    ["peer/thread.ts", SLOW],
+  ])("%s", (path, slow) => {
+    const loaded = [...loadedBy(path)]
+    expect(loaded.length).toBeGreaterThan(3)
+    const advice = `${path} loads it, which costs every start: import it where it is needed, with import()`
+    expect(loaded.filter((each) => slow.test(each)).map((each) => `${each}: ${advice}`)).toEqual([])
   })
 })
 

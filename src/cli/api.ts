@@ -1,4 +1,5 @@
 /** The API of a node, for commands that are run next to it. */
+import { firstContactProblem, foreignProblem } from "../cluster/connect-problem.ts"
 import { authHeaders } from "../http/auth.ts"
 import { TlsFiles } from "../http/tls-files.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -61,6 +62,11 @@ export class NodeApi {
     const response = await this.request(route, query, init)
     if (response.status === 200) return response
     const text = (await response.text()).trim().slice(0, 1000)
+    const foreign = foreignProblem(Object.fromEntries(response.headers), response.status)
+    if (foreign !== undefined) {
+      const problem = `Cannot use LiteFS at ${this.origin}: ${foreign.message}`
+      throw new LitefsError("unavailable", problem)
+    }
     throw new LitefsError(
       response.status === 404 ? "not-found" : "unavailable",
       text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
@@ -88,11 +94,17 @@ export class NodeApi {
       // A node never redirects; whoever does is not to be shown the token.
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
-      const problem = `Cannot reach LiteFS at ${this.origin}: ${messageOf(error).split(". ")[0]}`
+      const problem = await this.#problemOf(error)
+      const text = `Cannot reach LiteFS at ${this.origin}: ${problem.message}`
       const isBroken = BROKEN.has((error as NodeJS.ErrnoException).code ?? "")
-      if (isBroken) throw new BrokenConnection(problem, { cause: error })
-      throw new LitefsError("unavailable", problem, { cause: error })
+      if (isBroken && problem.code !== "usage") throw new BrokenConnection(text, { cause: error })
+      throw new LitefsError("unavailable", text, { cause: error })
     }
+  }
+
+  async #problemOf(error: unknown): Promise<LitefsError> {
+    if (this.#unix === undefined) return firstContactProblem(this.origin, error)
+    return new LitefsError("unavailable", String(messageOf(error).split(". ")[0]))
   }
 }
 

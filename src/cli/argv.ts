@@ -7,7 +7,8 @@
  * `--primary=false`. A list may be given again and again; its variable has one value on each line.
  * What follows the first `--` is someone else's and passed on word by word.
  *
- * Settings of a file may stand below both; each says where it comes from.
+ * Settings of a file may stand below both; each says where it comes from. Flags of the original that are another one
+ * here, or change nothing, are taken with a remark.
  *
  * Nothing is guessed: an unknown flag, a missing value, a flag given twice and a stray word are
  * errors. citty's own parser lets all four pass, so it never sees a flag.
@@ -28,6 +29,7 @@ export type Flag =
       /** What stands for the value in the help text: `DIR`. */
       readonly placeholder: string
       readonly default?: string
+      readonly hasNoVariable?: true
       readonly help: string
     }
   | { readonly kind: "list"; readonly placeholder: string; readonly help: string }
@@ -52,9 +54,15 @@ type FlagValue<F extends Flag> = F extends { kind: "boolean" }
         ? string
         : string | undefined
 
+/** A boolean flag of the original: what it is here, or why it changes nothing. */
+export type OriginalFlag =
+  | { readonly flag: string; readonly text: string }
+  | { readonly noEffect: string }
+
 export interface CommandSyntax<T extends FlagTable> {
   readonly name: string
   readonly flags: T
+  readonly originals?: Readonly<Record<string, OriginalFlag>>
   /** Whether `-- COMMAND ARGS…` may follow the flags. */
   readonly takesCommand: boolean
   /** The words it takes between its flags, such as paths; without this any such word is an error. */
@@ -73,6 +81,8 @@ export interface ParsedArgs<T extends FlagTable> {
   readonly words: readonly string[]
   /** The words after `--`, exactly as they were given; undefined when there was no `--`. */
   readonly command: readonly string[] | undefined
+  /** The flags of the original that were given, and what becomes of them. */
+  readonly remarks: readonly { readonly key: string; readonly reason: string }[]
   /** How a flag was given, for messages: `--primary`, or `LITEFS_PRIMARY`. */
   spelling(name: keyof T & string): string
   /** Whether it was given at all, and is not the default. */
@@ -104,7 +114,7 @@ export function parseArgs<T extends FlagTable>(
   const [words, command] = splitAtDoubleDash(args)
   if (command !== undefined) checkCommand(syntax, command)
 
-  const { flags, others } = wordFlags(syntax, words)
+  const { flags, others, remarks } = wordFlags(syntax, words)
   checkWords(syntax, others)
   // Flags come last, so they win.
   const given: AllGiven = new Map()
@@ -123,6 +133,7 @@ export function parseArgs<T extends FlagTable>(
     values: Object.fromEntries(values) as FlagValues<T>,
     words: others,
     command,
+    remarks,
     spelling: (name) => given.get(name)?.[0]?.spelling ?? `--${name}`,
     isGiven: (name) => given.has(name),
     inOrder: (...names) =>
@@ -171,7 +182,7 @@ function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly s
 function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
   const given: AllGiven = new Map()
   for (const [name, flag] of Object.entries(flags)) {
-    if (flag.kind === "boolean" && flag.hasNoVariable) continue
+    if (hasNoVariable(flag)) continue
     const spelling = environmentName(name)
     const value = env[spelling] ?? ""
     const texts = flag.kind === "list" ? value.split("\n").map((line) => line.trim()) : [value]
@@ -185,13 +196,20 @@ function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
   return given
 }
 
+/** Whether it can be given on the command line only. */
+export function hasNoVariable(flag: Flag): boolean {
+  return "hasNoVariable" in flag && flag.hasNoVariable === true
+}
+
 function wordFlags(
   syntax: CommandSyntax<FlagTable>,
   words: readonly string[],
-): { flags: AllGiven; others: string[] } {
+): { flags: AllGiven; others: string[]; remarks: { key: string; reason: string }[] } {
   const { name: commandName, flags } = syntax
   const given: AllGiven = new Map()
+  const translated: AllGiven = new Map()
   const others: string[] = []
+  const remarks: { key: string; reason: string }[] = []
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? ""
     if (isWord(syntax, word)) {
@@ -200,6 +218,14 @@ function wordFlags(
     }
     const { name, attached } = splitWord(syntax, word)
     const spelling = `--${name}`
+    const original = Object.hasOwn(flags, name) ? undefined : syntax.originals?.[name]
+    if (original !== undefined) {
+      if (!booleanValue(commandName, attached ?? "true", spelling)) continue
+      remarks.push({ key: word, reason: becomeOf(original) })
+      if ("flag" in original)
+        translated.set(original.flag, [{ text: original.text, spelling: word, at: index }])
+      continue
+    }
     const before = given.get(name) ?? []
     if (before.length > 0 && flags[name]?.kind !== "list") {
       throw usageError(commandName, `${spelling} is given twice, give it once`)
@@ -215,7 +241,13 @@ function wordFlags(
     }
     given.set(name, [...before, { text, spelling, at: index }])
   }
-  return { flags: given, others }
+  return { flags: new Map([...translated, ...given]), others, remarks }
+}
+
+function becomeOf(original: OriginalFlag): string {
+  if ("noEffect" in original) return original.noEffect
+  const { flag, text } = original
+  return `it is --${flag}${text === "true" ? "" : ` ${text}`} here`
 }
 
 function isWord({ words }: CommandSyntax<FlagTable>, word: string): boolean {
@@ -234,7 +266,9 @@ function splitWord(
     throw usageError(syntax.name, `"${word}" is not a flag${advice}`)
   }
   const { name = "", attached } = match.groups ?? {}
-  if (Object.hasOwn(syntax.flags, name)) return { name, attached }
+  if (Object.hasOwn(syntax.flags, name) || Object.hasOwn(syntax.originals ?? {}, name)) {
+    return { name, attached }
+  }
 
   const guess = nearest(name, Object.keys(syntax.flags))
   const advice = guess ? `did you mean --${guess}?` : `see litefs ${syntax.name} --help`

@@ -22,6 +22,13 @@ export interface NodeFacts {
   readonly primaryUrl: string | undefined
 }
 
+/** Those that are no flags of a command. */
+export const FACT_VARIABLES: readonly string[] = [
+  "LITEFS_ROLE",
+  "LITEFS_DIR",
+  "LITEFS_PRIMARY_HOSTNAME",
+]
+
 export function childEnvironment(
   env: Environment,
   options: LiteFSOptions,

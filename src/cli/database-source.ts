@@ -30,7 +30,7 @@ import {
 import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import { FileSource } from "../store/file-source.ts"
-import { SysError } from "../sys/errno.ts"
+import { errnoText, SysError } from "../sys/errno.ts"
 import { closeFile, type Fd, O_RDONLY, openFile, openIfExists } from "../sys/file.ts"
 import { isLockedByOther, tryLock, unlock } from "../sys/locks.ts"
 
@@ -61,7 +61,7 @@ export class DatabaseSource {
 
   /** Throws when there is no whole database. What is no database at all is for others to judge. */
   static async open(path: string, clock: Clock): Promise<DatabaseSource> {
-    const file = await open(path)
+    const file = await openToRead(path)
     const source = new DatabaseSource(path, file)
     try {
       const status = await file.stat()
@@ -242,6 +242,16 @@ export class DatabaseSource {
 
   #refusal(problem: string): LitefsError {
     return new LitefsError("io", `Cannot import "${this.#path}": ${problem}`)
+  }
+}
+
+async function openToRead(path: string): Promise<FileHandle> {
+  try {
+    return await open(path)
+  } catch (error) {
+    const { code, errno = 0 } = error as NodeJS.ErrnoException
+    const problem = code === "ENOENT" ? "there is no such file" : errnoText(Math.abs(errno))
+    throw new LitefsError("io", `Cannot import "${path}": ${problem}`, { cause: error })
   }
 }
 

@@ -13,12 +13,12 @@ const DATA_DIR_FLAG = {
   },
 } as const satisfies FlagTable
 
-const LIST_FLAGS = {
+export const DIVERGED_LIST_FLAGS = {
   ...DATA_DIR_FLAG,
   json: { kind: "boolean", help: "with list: print one JSON document" },
 } as const satisfies FlagTable
 
-const EXPORT_FLAGS = {
+export const DIVERGED_EXPORT_FLAGS = {
   ...DATA_DIR_FLAG,
   ltx: { kind: "boolean", help: "with export: its LTX files, to a directory" },
 } as const satisfies FlagTable
@@ -36,15 +36,15 @@ const COMMANDS: Subcommands = {
   },
 }
 
-const LIST_SYNTAX: CommandSyntax<typeof LIST_FLAGS> = {
+const LIST_SYNTAX: CommandSyntax<typeof DIVERGED_LIST_FLAGS> = {
   name: "diverged list",
-  flags: LIST_FLAGS,
+  flags: DIVERGED_LIST_FLAGS,
   takesCommand: false,
 }
 
-const EXPORT_SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
+const EXPORT_SYNTAX: CommandSyntax<typeof DIVERGED_EXPORT_FLAGS> = {
   name: "diverged export",
-  flags: EXPORT_FLAGS,
+  flags: DIVERGED_EXPORT_FLAGS,
   takesCommand: false,
   words: { placeholder: "NAME OUT", countMin: 2, countMax: 2 },
 }
@@ -61,7 +61,7 @@ The commands are:
 	export   write the database as it was to a new file`,
   usage: `litefs diverged list [--json] [--data-dir DIR]
 litefs diverged export [--ltx] [--data-dir DIR] NAME OUT`,
-  flags: { ...LIST_FLAGS, ...EXPORT_FLAGS },
+  flags: { ...DIVERGED_LIST_FLAGS, ...DIVERGED_EXPORT_FLAGS },
   notes: `NAME is what list shows, or as much of its beginning as makes it the only one.
 OUT must not exist; what is written is checked against the position.
 

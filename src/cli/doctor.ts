@@ -2,11 +2,10 @@
 import { resolve } from "node:path"
 import { defineCommand } from "citty"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 
-const FLAGS = {
+export const DOCTOR_FLAGS = {
   "data-dir": {
     kind: "text",
     placeholder: "DIR",
@@ -17,9 +16,9 @@ const FLAGS = {
   json: { kind: "boolean", help: "print one JSON document" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof DOCTOR_FLAGS> = {
   name: "doctor",
-  flags: FLAGS,
+  flags: DOCTOR_FLAGS,
   takesCommand: false,
   words: { placeholder: "DATABASE", countMin: 0 },
 }
@@ -31,7 +30,7 @@ database is what they say it is, what is in its WAL and its journal, and what
 SQLite itself finds. It explains each finding, and changes nothing unless
 --repair is given.`,
   usage: "litefs doctor [flags] [DATABASE...]",
-  flags: FLAGS,
+  flags: DOCTOR_FLAGS,
   notes: `Without a DATABASE all of them are examined.
 
 With --repair it rolls back interrupted transactions, replays LTX files onto
@@ -62,11 +61,9 @@ export function doctorCommand(io: CliIo) {
       const { words, values } = parseArgs(SYNTAX, rawArgs, io.env)
       const dataDir = resolve(values["data-dir"])
       const options = { dataDir, databases: words, repairs: values.repair }
-      return asConditions(async () => {
-        // Loaded when needed, so that `litefs --help` is quick.
-        const { runDoctor } = await import("./doctor-report.ts")
-        return runDoctor(options, values.json, io)
-      })
+      // Loaded when needed, so that `litefs --help` is quick.
+      const { runDoctor } = await import("./doctor-report.ts")
+      return runDoctor(options, values.json, io)
     },
   })
 }

@@ -4,7 +4,6 @@ import { LitefsError } from "../lib/errors.ts"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { signalExitCode } from "./child.ts"
-import { asConditions } from "./conditions.ts"
 import { took } from "./elapsed.ts"
 import { ExportFile } from "./export-file.ts"
 import { helpText } from "./help.ts"
@@ -12,14 +11,14 @@ import type { CliIo } from "./io.ts"
 import type { SignalName } from "./process-events.ts"
 import { Progress } from "./progress.ts"
 
-const FLAGS = {
+export const EXPORT_FLAGS = {
   ...API_FLAGS,
-  force: { kind: "boolean", help: "replace the file if it exists" },
+  force: { kind: "boolean", help: "do not keep a file that is there" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
   name: "export",
-  flags: FLAGS,
+  flags: EXPORT_FLAGS,
   takesCommand: false,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
 }
@@ -29,9 +28,10 @@ export const EXPORT_HELP = helpText({
 position, and nothing of later ones. Nobody waits for it, and it can be done on
 any node.`,
   usage: "litefs export [flags] --name DB PATH",
-  flags: FLAGS,
-  notes: `PATH - is the standard output. The file appears under its name when it is whole,
-and one that it replaces with --force is not touched before.`,
+  flags: EXPORT_FLAGS,
+  notes: `PATH - is the standard output. The file appears under its name when it is whole.
+One that was there is kept beside it, as PATH.replaced-TIME, or with --force
+replaced.`,
   examples: `# a backup
 litefs export --name app.db /backup/app.db
 
@@ -42,7 +42,7 @@ litefs export --name app.db - | ssh backup 'cat > app.db'`,
 export function exportCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "export" },
-    run: ({ rawArgs }) => asConditions(() => exportDatabase(rawArgs, io)),
+    run: ({ rawArgs }) => exportDatabase(rawArgs, io),
   })
 }
 
@@ -84,7 +84,10 @@ async function exportFile(
   })
   try {
     await receive(api, name, file, io, stopping.signal)
-    await file.finish()
+    const kept = await file.finish(io.clock.wallMs())
+    if (kept !== undefined) {
+      io.stderr(`What was there is "${kept}" now, --force replaces it\n`)
+    }
     return undefined
   } catch (error) {
     if (signalled === undefined) throw error

@@ -2,7 +2,7 @@
  * The write lock of a database, borrowed from the primary for as long as a command runs: a flock(2) lock on
  * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
  */
-import { basename, join } from "node:path"
+import { basename } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 
@@ -12,11 +12,6 @@ export interface HaltLock extends Disposable {
   /** To be handed to the command: the lock is there until nobody has it open. */
   readonly fd: Fd
   release(): void
-}
-
-/** A word with a slash in it is a path, any other the name of a database in the mount. */
-export function haltedPath(database: string, fuseDir: string): string {
-  return database.includes("/") ? database : join(fuseDir, database)
 }
 
 /** Waits until the lock is had. Throws when it is not to be had. */

@@ -1,5 +1,5 @@
 /** Help texts: laid out like the original's, with the flags taken from the table that is parsed. */
-import { environmentName, type Flag, type FlagTable } from "./argv.ts"
+import { environmentName, type Flag, type FlagTable, hasNoVariable } from "./argv.ts"
 
 export interface HelpParts {
   readonly about: string
@@ -16,8 +16,8 @@ export function helpText(parts: HelpParts): string {
   if (example !== undefined) {
     sections.push(`Flags:\n\n${flagLines(parts.flags)}`)
     const without = Object.entries(parts.flags)
-      .filter(([, flag]) => flag.kind === "boolean" && flag.hasNoVariable)
-      .map(([name]) => ` but --${name}`)
+      .filter(([, flag]) => hasNoVariable(flag))
+      .map(([name], index) => `${index === 0 ? " but" : " and"} --${name}`)
     sections.push(
       `Every flag${without.join("")} can be set in the environment too: --${example} is ` +
         `${environmentName(example)}.\nA flag on the command line wins.`,

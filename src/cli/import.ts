@@ -2,21 +2,20 @@
 import { defineCommand } from "citty"
 import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { DatabaseSource } from "./database-source.ts"
 import { took } from "./elapsed.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 import { Progress } from "./progress.ts"
 
-const FLAGS = {
+export const IMPORT_FLAGS = {
   ...API_FLAGS,
   "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof IMPORT_FLAGS> = {
   name: "import",
-  flags: FLAGS,
+  flags: IMPORT_FLAGS,
   takesCommand: false,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
 }
@@ -26,7 +25,7 @@ export const IMPORT_HELP = helpText({
 make a new one of it. The whole file is one transaction, which goes to replicas
 like any other: who has the database open sees all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
-  flags: FLAGS,
+  flags: IMPORT_FLAGS,
   notes: `PATH - is the standard input, which has to be a whole database. Of a file, what is in
 the WAL beside it is imported, too, and other programs may use it meanwhile. One
 with the journal of an interrupted transaction is refused: sqlite3 FILE .backup
@@ -45,7 +44,7 @@ zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
 export function importCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "import" },
-    run: ({ rawArgs }) => asConditions(() => importFile(rawArgs, io)),
+    run: ({ rawArgs }) => importFile(rawArgs, io),
   })
 }
 

@@ -8,19 +8,23 @@ import { helpText } from "./help.ts"
 import { infoReport } from "./info-report.ts"
 import type { CliIo } from "./io.ts"
 
-const FLAGS = {
+export const INFO_FLAGS = {
   ...NODE_FLAGS,
   json: { kind: "boolean", help: "print the JSON that the node gives" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = { name: "info", flags: FLAGS, takesCommand: false }
+const SYNTAX: CommandSyntax<typeof INFO_FLAGS> = {
+  name: "info",
+  flags: INFO_FLAGS,
+  takesCommand: false,
+}
 
 export const INFO_HELP = helpText({
   about: `The info command will show what a node is: its role, its primary, its databases
 with their positions, how far it is behind, and the replicas that are connected
 to it.`,
   usage: "litefs info [flags]",
-  flags: FLAGS,
+  flags: INFO_FLAGS,
   notes: `The lag is the age of the last moment at which the node is known to have had
 everything that its primary had. It is below a second or so while all is well.`,
   examples: `# a look

@@ -2,6 +2,7 @@
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
+import { systemProblem } from "../sys/errno.ts"
 import type { Environment } from "./argv.ts"
 import type { ProcessEvents } from "./process-events.ts"
 import type { SupervisedNode } from "./supervisor-state.ts"
@@ -19,6 +20,8 @@ export interface CliIo {
   readonly isInit: boolean
   readonly clock: Clock
   readonly events: ProcessEvents
+  /** A node will be opened, most likely: what can be done before is begun. */
+  expectNode(): void
   openNode(options: LiteFSOptions): Promise<SupervisedNode>
   /** Detaches what an earlier process, now dead, has left mounted. Throws when one that lives serves it. */
   recoverStaleMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void>
@@ -26,7 +29,8 @@ export interface CliIo {
 
 /** One line for a condition of the world; a bug is told in full. */
 export function reportError(io: CliIo, error: unknown): void {
-  io.stderr(`ERROR: ${messageOf(error)}\n`)
-  if (error instanceof LitefsError || !(error instanceof Error)) return
+  const problem = systemProblem(error)
+  io.stderr(`ERROR: ${problem ?? messageOf(error)}\n`)
+  if (problem !== undefined || error instanceof LitefsError || !(error instanceof Error)) return
   io.stderr(`${error.stack}\n`)
 }

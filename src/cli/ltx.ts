@@ -14,12 +14,12 @@ const JSON_FLAG = {
   json: { kind: "boolean", help: "print one JSON document" },
 } as const satisfies FlagTable
 
-const DUMP_FLAGS = {
+export const LTX_DUMP_FLAGS = {
   ...JSON_FLAG,
   pages: { kind: "boolean", help: "with dump: a line for each page, with its checksum" },
 } as const satisfies FlagTable
 
-const OUTPUT_FLAGS = {
+export const LTX_OUTPUT_FLAGS = {
   ...JSON_FLAG,
   output: {
     kind: "text",
@@ -34,7 +34,7 @@ const COMMANDS: Subcommands = {
     return (await import("./ltx-list.ts")).listLtx(words, values.json, io)
   },
   dump: async (args, io) => {
-    const { words, values } = parseArgs(syntax("dump", DUMP_FLAGS), args, io.env)
+    const { words, values } = parseArgs(syntax("dump", LTX_DUMP_FLAGS), args, io.env)
     return (await import("./ltx-dump.ts")).dumpLtx(words, values, io)
   },
   verify: async (args, io) => {
@@ -42,7 +42,7 @@ const COMMANDS: Subcommands = {
     return (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io)
   },
   apply: async (args, io) => {
-    const parsed = parseArgs(syntax("apply", OUTPUT_FLAGS), args, io.env)
+    const parsed = parseArgs(syntax("apply", LTX_OUTPUT_FLAGS), args, io.env)
     return (await import("./ltx-apply.ts")).applyLtx(
       parsed.words,
       outputOf("apply", parsed),
@@ -51,7 +51,7 @@ const COMMANDS: Subcommands = {
     )
   },
   compact: async (args, io) => {
-    const parsed = parseArgs(syntax("compact", OUTPUT_FLAGS), args, io.env)
+    const parsed = parseArgs(syntax("compact", LTX_OUTPUT_FLAGS), args, io.env)
     return (await import("./ltx-compact.ts")).compactLtx(
       parsed.words,
       outputOf("compact", parsed),
@@ -78,7 +78,7 @@ litefs ltx dump [--json] [--pages] PATH...
 litefs ltx verify [--json] PATH...
 litefs ltx apply [--json] --output DATABASE PATH...
 litefs ltx compact [--json] --output FILE PATH...`,
-  flags: { ...DUMP_FLAGS, ...OUTPUT_FLAGS },
+  flags: { ...LTX_DUMP_FLAGS, ...LTX_OUTPUT_FLAGS },
   notes: `PATH is an LTX file or a directory: one of LTX files, the directory of a
 database (dbs/NAME), or a data directory, which stands for all its databases.
 Apply and compact take the files of one database.
@@ -114,7 +114,7 @@ function syntax<T extends FlagTable>(name: string, flags: T): CommandSyntax<T> {
   }
 }
 
-function outputOf(name: string, { values }: ParsedArgs<typeof OUTPUT_FLAGS>): string {
+function outputOf(name: string, { values }: ParsedArgs<typeof LTX_OUTPUT_FLAGS>): string {
   if (values.output !== undefined) return values.output
   throw usageError(`ltx ${name}`, "no --output FILE is given")
 }

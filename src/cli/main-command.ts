@@ -7,25 +7,17 @@ import { type CommandDef, runCommand } from "citty"
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { splitAtDoubleDash } from "./argv.ts"
-import { DIVERGED_HELP, divergedCommand } from "./diverged.ts"
-import { DOCTOR_HELP, doctorCommand } from "./doctor.ts"
-import { EXPORT_HELP, exportCommand } from "./export.ts"
 import { columns, indented } from "./help.ts"
-import { IMPORT_HELP, importCommand } from "./import.ts"
-import { INFO_HELP, infoCommand } from "./info.ts"
 import { type CliIo, reportError } from "./io.ts"
-import { LTX_HELP, ltxCommand } from "./ltx.ts"
-import { mountCommand } from "./mount.ts"
-import { MOUNT_HELP } from "./mount-flags.ts"
 import { nearest } from "./nearest.ts"
-import { PROMOTE_HELP, promoteCommand } from "./promote.ts"
-import { litefsRunCommand, RUN_HELP } from "./run.ts"
-import { SQL_HELP, sqlCommand } from "./sql.ts"
-import { VERSION_HELP, versionCommand } from "./version.ts"
-import { WAIT_HELP, waitCommand } from "./wait.ts"
 
 interface Command {
   readonly about: string
+  /** Each is loaded when it is meant: most of a start is what is loaded. */
+  load(): Promise<LoadedCommand>
+}
+
+interface LoadedCommand {
   readonly help: string
   readonly define: (io: CliIo) => CommandDef
 }
@@ -33,60 +25,88 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   mount: {
     about: "mount the file system and run a command next to it",
-    help: MOUNT_HELP,
-    define: mountCommand,
+    load: async () => ({
+      help: (await import("./mount-flags.ts")).MOUNT_HELP,
+      define: (await import("./mount.ts")).mountCommand,
+    }),
   },
   info: {
     about: "show the databases of a node, its role and its lag",
-    help: INFO_HELP,
-    define: infoCommand,
+    load: async () => {
+      const { INFO_HELP, infoCommand } = await import("./info.ts")
+      return { help: INFO_HELP, define: infoCommand }
+    },
   },
   wait: {
     about: "wait until a node is in sync, has a transaction, or is the primary",
-    help: WAIT_HELP,
-    define: waitCommand,
+    load: async () => {
+      const { WAIT_HELP, waitCommand } = await import("./wait.ts")
+      return { help: WAIT_HELP, define: waitCommand }
+    },
   },
   run: {
     about: "run a command on the right node, at the right time",
-    help: RUN_HELP,
-    define: litefsRunCommand,
+    load: async () => {
+      const { RUN_HELP, litefsRunCommand } = await import("./run.ts")
+      return { help: RUN_HELP, define: litefsRunCommand }
+    },
   },
   sql: {
     about: "run SQL on a database, where there is no sqlite3",
-    help: SQL_HELP,
-    define: sqlCommand,
+    load: async () => {
+      const { SQL_HELP, sqlCommand } = await import("./sql.ts")
+      return { help: SQL_HELP, define: sqlCommand }
+    },
   },
   promote: {
     about: "make a replica the primary",
-    help: PROMOTE_HELP,
-    define: promoteCommand,
+    load: async () => {
+      const { PROMOTE_HELP, promoteCommand } = await import("./promote.ts")
+      return { help: PROMOTE_HELP, define: promoteCommand }
+    },
   },
   import: {
     about: "put a database file in the place of a database",
-    help: IMPORT_HELP,
-    define: importCommand,
+    load: async () => {
+      const { IMPORT_HELP, importCommand } = await import("./import.ts")
+      return { help: IMPORT_HELP, define: importCommand }
+    },
   },
   export: {
     about: "write a database to a file",
-    help: EXPORT_HELP,
-    define: exportCommand,
+    load: async () => {
+      const { EXPORT_HELP, exportCommand } = await import("./export.ts")
+      return { help: EXPORT_HELP, define: exportCommand }
+    },
   },
   ltx: {
     about: "list, check, apply and compact LTX files",
-    help: LTX_HELP,
-    define: ltxCommand,
+    load: async () => {
+      const { LTX_HELP, ltxCommand } = await import("./ltx.ts")
+      return { help: LTX_HELP, define: ltxCommand }
+    },
   },
   doctor: {
     about: "examine a data directory, and repair it",
-    help: DOCTOR_HELP,
-    define: doctorCommand,
+    load: async () => {
+      const { DOCTOR_HELP, doctorCommand } = await import("./doctor.ts")
+      return { help: DOCTOR_HELP, define: doctorCommand }
+    },
   },
   diverged: {
     about: "show and extract what a replica kept that its primary lacks",
-    help: DIVERGED_HELP,
-    define: divergedCommand,
+    load: async () => {
+      const { DIVERGED_HELP, divergedCommand } = await import("./diverged.ts")
+      return { help: DIVERGED_HELP, define: divergedCommand }
+    },
   },
-  version: { about: "print the version", help: VERSION_HELP, define: versionCommand },
+  version: {
+    about: "print the version",
+    load: async () => {
+      const { VERSION_HELP, versionCommand } = await import("./version.ts")
+      return { help: VERSION_HELP, define: versionCommand }
+    },
+  },
 }
 
 const EXAMPLES = `# one primary
@@ -129,12 +149,12 @@ async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
     return 2
   }
   if (name === "help" || isHelpFlag(name)) {
-    io.stdout(helpOf(rest))
+    io.stdout(await helpOf(rest))
     return 0
   }
   if (name === "--version" || name === "-version") return dispatch(["version", ...rest], io)
 
-  const command = find(name)
+  const command = await find(name).load()
   if (splitAtDoubleDash(rest)[0].some(isHelpFlag)) {
     io.stdout(command.help)
     return 0
@@ -144,9 +164,9 @@ async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
   return result
 }
 
-function helpOf([name, stray]: readonly string[]): string {
+async function helpOf([name, stray]: readonly string[]): Promise<string> {
   if (name === undefined) return MAIN_HELP
-  if (stray === undefined) return find(name).help
+  if (stray === undefined) return (await find(name).load()).help
   throw new LitefsError("usage", `Cannot show help: "${stray}" is one word too many`)
 }
 

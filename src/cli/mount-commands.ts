@@ -81,7 +81,7 @@ function commands(
 
 function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedCommand {
   try {
-    return { words: splitCommand(text), isForCandidate }
+    return { words: typeof text === "string" ? splitCommand(text) : text, isForCandidate }
   } catch (error) {
     throw usageError("mount", `${spelling} is "${text}": ${messageOf(error)}`)
   }

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../config/config-file.ts"
+import { expandVariables } from "../config/expand.ts"
 import { messageOf } from "../lib/errors.ts"
 import { type Environment, type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
 
@@ -18,24 +19,62 @@ export const CONFIG_FLAGS = {
   },
 } as const satisfies FlagTable
 
-interface ConfigSource {
+export interface ConfigSource {
   readonly args: ParsedArgs<typeof CONFIG_FLAGS>
   readonly env: Environment
-  readonly hasRole: boolean
   readonly flags: FlagTable
+  /** Whether the command line has a role. */
+  readonly hasRole: boolean
+  /** Variables that would give one, if the file does not refer to them. */
+  readonly roleVariables: readonly string[]
+}
+
+export interface MountConfig {
+  readonly file: ConfigFile | undefined
+  /** One that is there and not read, because of a variable. */
+  readonly unread?: string
 }
 
 /** The file of --config, else, for a node without a role, the first one of `searchPath()`. */
-export function mountConfig(source: ConfigSource): ConfigFile | undefined {
-  const { args, hasRole } = source
+export function mountConfig(source: ConfigSource): MountConfig {
+  const { args, hasRole, roleVariables } = source
   const given = args.values.config
-  if (given !== undefined) return read(given, contentOf(given, args.spelling("config")), source)
-  if (hasRole) return undefined
-  for (const path of searchPath()) {
-    const text = contentIfThere(path)
-    if (text !== undefined) return read(path, text, source)
+  if (given !== undefined) {
+    return { file: read(given, contentOf("mount", given, args.spelling("config")), source) }
   }
-  return undefined
+  if (hasRole) return { file: undefined }
+  for (const path of searchPath()) {
+    const text = contentIfThere("mount", path)
+    if (text === undefined) continue
+    const isExpanded = !args.values["no-expand-env"]
+    const isMeant = roleVariables.length === 0 || (isExpanded && refersTo(text, roleVariables))
+    return isMeant ? { file: read(path, text, source) } : { file: undefined, unread: path }
+  }
+  return { file: undefined }
+}
+
+/** What a file says of the node, for a command that is run next to it; the spelling is that of --config. */
+export function nodeConfig(
+  command: string,
+  path: string,
+  spelling: string,
+  { env, flags }: Pick<ConfigSource, "env" | "flags">,
+): ConfigFile["settings"] {
+  const text = contentOf(command, path, spelling)
+  const options = { env: withHostname(env), isExpanded: true, hasRole: () => true, flags, command }
+  const { settings } = readConfig(path, text, options)
+  const [fuseDir, httpAddr] = [settings.get("fuse-dir"), settings.get("http-addr")]
+  const [address] = httpAddr ?? []
+  const match = /^(?<host>.*):(?<port>\d+)$/.exec(address?.text ?? "")
+  const host = match?.groups?.host ?? ""
+  const name = host === "" || host === "0.0.0.0" || host === "[::]" ? "127.0.0.1" : host
+  const url = `http://${name}:${match?.groups?.port}`
+  return new Map([
+    ...(fuseDir === undefined ? [] : ([["fuse-dir", fuseDir]] as const)),
+    ...(address === undefined || match === null
+      ? []
+      : ([["url", [{ ...address, text: url }]]] as const)),
+  ])
 }
 
 /** As in the original. */
@@ -43,29 +82,43 @@ function searchPath(): string[] {
   return ["litefs.yml", join(homeOfUser(), "litefs.yml"), "/etc/litefs.yml"]
 }
 
-function read(path: string, text: string, { args, env, hasRole, flags }: ConfigSource): ConfigFile {
+function read(path: string, text: string, source: ConfigSource): ConfigFile {
+  const { args, env, hasRole, roleVariables, flags } = source
   return readConfig(path, text, {
-    env: { ...env, HOSTNAME: env.HOSTNAME || hostname() },
+    env: withHostname(env),
     isExpanded: !args.values["no-expand-env"],
-    hasRole,
+    hasRole: (ofFile) => hasRole || roleVariables.some((name) => !ofFile.has(name)),
     flags,
   })
 }
 
-function contentIfThere(path: string): string | undefined {
+function withHostname(env: Environment): Environment {
+  return { ...env, HOSTNAME: env.HOSTNAME || hostname() }
+}
+
+function refersTo(text: string, variables: readonly string[]): boolean {
+  try {
+    const { names } = expandVariables(text, {})
+    return variables.some((name) => names.has(name))
+  } catch {
+    return false // nobody has asked for it
+  }
+}
+
+function contentIfThere(command: string, path: string): string | undefined {
   try {
     return readFileSync(path, "utf8")
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    throw usageError("mount", `"${path}" cannot be read: ${messageOf(error)}`)
+    throw usageError(command, `"${path}" cannot be read: ${messageOf(error)}`)
   }
 }
 
-function contentOf(path: string, spelling: string): string {
-  const text = contentIfThere(path)
+function contentOf(command: string, path: string, spelling: string): string {
+  const text = contentIfThere(command, path)
   if (text !== undefined) return text
-  throw usageError("mount", `${spelling} is "${path}": there is no such file`)
+  throw usageError(command, `${spelling} is "${path}": there is no such file`)
 }
 
 /** What the system knows about the user; an image without users has only $HOME. */

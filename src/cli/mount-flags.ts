@@ -124,6 +124,14 @@ export const MOUNT_SYNTAX: CommandSyntax<MountFlags> = {
   name: "mount",
   flags: MOUNT_FLAGS,
   takesCommand: true,
+  originals: {
+    "fuse.debug": { flag: "fuse-debug", text: "true" },
+    debug: { flag: "log-level", text: "debug" },
+    tracing: { flag: "log-level", text: "trace" },
+    "skip-unmount": {
+      noEffect: "nothing but what a litefs that was killed has left is ever unmounted at the start",
+    },
+  },
 }
 
 export const MOUNT_HELP = helpText({

@@ -8,7 +8,7 @@ import { isAbsolute, relative, resolve } from "node:path"
 import { parseDuration } from "../lib/duration.ts"
 import { messageOf } from "../lib/errors.ts"
 import { parseSize } from "../lib/size.ts"
-import type { ListenAddress, LiteFSOptions, RoleOptions } from "../litefs-options.ts"
+import type { ListenAddress, LiteFSOptions, ProxyOptions, RoleOptions } from "../litefs-options.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { accessOptions } from "./access.ts"
 import { type ParsedArgs, usageError } from "./argv.ts"
@@ -27,16 +27,19 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     const advice = "give --http-tls-cert and --http-tls-key, or a --primary-url with https://"
     throw problem(`${args.spelling("http-tls-ca")} is given and nothing uses TLS, ${advice}`)
   }
+  const httpAddr = listenAddress(args)
+  const proxy = proxyOptions(args, resolve(values["fuse-dir"]))
+  checkPorts(args, httpAddr, proxy.proxy)
   return {
     ...directories(args),
     role: role(args),
     ...membership(args),
     hostname: hostname(args),
     ...(advertiseUrl === undefined ? {} : { advertiseUrl: nodeUrl(args, "advertise-url") }),
-    httpAddr: listenAddress(args),
+    httpAddr,
     ...access,
     ...fuseOptions(args),
-    ...proxyOptions(args),
+    ...proxy,
     retention: retention(args),
     ...snapshotRate(args),
     ...(values["forward-writes"] ? { forwardWrites: true } : {}),
@@ -79,9 +82,12 @@ function role(args: MountArgs): RoleOptions {
     throw problem(`${args.spelling("databases")} is given, the primary has all databases`)
   }
   if (primaryUrl !== undefined) {
-    const url = nodeUrl(args, "primary-url")
-    if (databases === undefined) return { kind: "replica", primaryUrl: url }
-    return { kind: "replica", primaryUrl: url, databases: databaseNames(args, databases) }
+    return {
+      kind: "replica",
+      primaryUrl: nodeUrl(args, "primary-url"),
+      urlSpelling: args.spelling("primary-url"),
+      ...(databases === undefined ? {} : { databases: databaseNames(args, databases) }),
+    }
   }
   throw problem(
     "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
@@ -146,6 +152,28 @@ function listenAddress(args: MountArgs): ListenAddress {
     throw problem(`${args.spelling("http-addr")} is "${text}", it should be ${shape}`)
   }
   return { host: match.groups?.ipv6 ?? match.groups?.host ?? "", port }
+}
+
+/** Three listeners, of which one is the application's. */
+function checkPorts(args: MountArgs, api: ListenAddress, proxy: ProxyOptions | undefined): void {
+  if (proxy === undefined) return
+  const flags = { "http-addr": api, "proxy-addr": proxy.address, "proxy-target": proxy.target }
+  const names = ["http-addr", "proxy-addr", "proxy-target"] as const
+  for (const [index, name] of names.entries()) {
+    for (const other of names.slice(index + 1)) {
+      if (!isSamePort(flags[name], flags[other])) continue
+      const both = `${args.spelling(name)} and ${args.spelling(other)}`
+      throw problem(`${both} are both port ${flags[name].port}, give each a port of its own`)
+    }
+  }
+}
+
+/** Whether one of them would take the port of the other. */
+function isSamePort(a: ListenAddress, b: ListenAddress): boolean {
+  const host = ({ host: name }: ListenAddress) => (name === "localhost" ? "127.0.0.1" : name)
+  const isEverywhere = ({ host: name }: ListenAddress) => ["", "0.0.0.0", "::"].includes(name)
+  if (a.port !== b.port || a.port === 0) return false
+  return host(a) === host(b) || isEverywhere(a) || isEverywhere(b)
 }
 
 function retention(args: MountArgs): LiteFSOptions["retention"] {

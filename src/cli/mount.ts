@@ -3,15 +3,13 @@ import { resolve } from "node:path"
 import { defineCommand } from "citty"
 import { configureLog, logger } from "../lib/log.ts"
 import { openSecrets } from "./access.ts"
-import { parseArgs } from "./argv.ts"
 import { childEnvironment } from "./child-environment.ts"
 import { type CliIo, reportError } from "./io.ts"
+import { mountArgs } from "./mount-args.ts"
 import { commandOptions } from "./mount-commands.ts"
-import { mountConfig } from "./mount-config.ts"
-import { MOUNT_FLAGS, MOUNT_SYNTAX } from "./mount-flags.ts"
 import { mountOptions } from "./mount-options.ts"
 import { Orphans } from "./orphans.ts"
-import { preflight } from "./preflight.ts"
+import { checkDataDir, preflight, startProblem } from "./preflight.ts"
 import { supervise } from "./supervisor.ts"
 
 const log = logger("mount")
@@ -24,18 +22,14 @@ export function mountCommand(io: CliIo) {
 }
 
 async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const given = parseArgs(MOUNT_SYNTAX, rawArgs, io.env)
-  const hasRole = given.values.primary || given.isGiven("primary-url")
-  const config = mountConfig({ args: given, env: io.env, hasRole, flags: MOUNT_FLAGS })
-  const args = config ? parseArgs(MOUNT_SYNTAX, rawArgs, io.env, config.settings) : given
+  const { args, file, logRemarks } = mountArgs(rawArgs, io.env)
   const options = mountOptions(args)
   const tokenFile = options.authToken === undefined ? undefined : args.values["auth-token-file"]
   const authTokenFile = tokenFile === undefined ? undefined : resolve(tokenFile)
-  const commands = commandOptions(args, config?.exec ?? [])
+  const commands = commandOptions(args, file?.exec ?? [])
 
   configureLog(options.log)
-  if (config !== undefined) log.info("configured", { file: config.path })
-  for (const remark of config?.remarks ?? []) log.warn("a setting changes nothing", remark)
+  logRemarks()
   for (const file of openSecrets(args)) {
     log.warn("every user of this machine can read a secret, chmod o= makes an end of that", {
       file,
@@ -45,9 +39,15 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   return await supervise({
     ...commands,
     open: async () => {
-      await io.recoverStaleMount(options)
-      await preflight(options)
-      return io.openNode(options)
+      await checkDataDir(options.dataDir)
+      io.expectNode()
+      try {
+        await io.recoverStaleMount(options)
+        await preflight(options)
+        return await io.openNode(options)
+      } catch (error) {
+        throw startProblem(error, options)
+      }
     },
     env: (facts) => childEnvironment(io.env, options, authTokenFile, facts),
     ...(orphans && { children: orphans }),

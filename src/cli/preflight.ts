@@ -2,12 +2,15 @@
  * What must be true of the two directories before a node is opened, each fault with the command
  * that mends it.
  *
- * A mount that a killed process left behind must be aborted before: looking at it fails then, and does not hang.
+ * A mount that a killed process left behind must be aborted before `preflight`: looking at it fails then, and does not
+ * hang. That needs the data directory, so `checkDataDir` comes first.
  */
-import { readdir, realpath, stat } from "node:fs/promises"
+import { constants } from "node:fs"
+import { access, readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
-import { LitefsError } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
+import { isNoSpace, systemProblem } from "../sys/errno.ts"
 import { hasMount } from "../sys/mount.ts"
 import { isInside } from "./mount-options.ts"
 
@@ -16,8 +19,6 @@ export async function preflight(
 ): Promise<void> {
   const { fuseDir, dataDir } = options
   await checkFuseDir(fuseDir)
-  await checkDataDir(dataDir)
-
   // Symbolic links may lead one into the other.
   const realFuseDir = await realPath(fuseDir)
   const realDataDir = await realPath(dataDir)
@@ -69,21 +70,57 @@ function fuseDirFault(dir: string, error: unknown): string {
   }
 }
 
-/** It need not exist yet, but nothing else may be in its place. */
-async function checkDataDir(dir: string): Promise<void> {
-  try {
-    const stats = await stat(dir)
-    if (stats.isDirectory()) return
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return
-    throw new LitefsError("unavailable", `Cannot use the data directory "${dir}": ${error}`, {
-      cause: error,
-    })
+/**
+ * The data directory need not exist yet, but somebody who may has to be able to make it and to write there. To be
+ * called before anything else looks at it.
+ */
+export async function checkDataDir(dir: string): Promise<void> {
+  const problem = await dataDirFault(dir)
+  if (problem === undefined) return
+  throw new LitefsError("unavailable", `Cannot use the data directory "${dir}": ${problem}`)
+}
+
+async function dataDirFault(dir: string): Promise<string | undefined> {
+  let existing = dir
+  for (;;) {
+    try {
+      if (!(await stat(existing)).isDirectory()) {
+        const what = existing === dir ? "it" : `"${existing}"`
+        return `${what} is not a directory, choose another --data-dir`
+      }
+      await access(existing, constants.W_OK | constants.X_OK)
+      return undefined
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      const isMissing = code === "ENOENT" || code === "ENOTDIR"
+      if (!isMissing || existing === dirname(existing)) return refusal(dir, existing, error)
+      existing = dirname(existing)
+    }
   }
-  throw new LitefsError(
-    "unavailable",
-    `Cannot use the data directory "${dir}": it is not a directory, choose another --data-dir`,
-  )
+}
+
+function refusal(dir: string, existing: string, error: unknown): string {
+  const what = existing === dir ? "it may not be written to" : `"${existing}" may not be written to`
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EROFS":
+      return `${what}, its file system is read-only, choose another --data-dir`
+    case "EACCES":
+    case "EPERM": {
+      const user = process.getuid?.() ?? 0
+      const advice = `choose another --data-dir, or as root: install -d -o ${user} -m 700 ${shellWord(dir)}`
+      return `${what} by this user (uid ${user}), ${advice}`
+    }
+    default:
+      return systemProblem(error) ?? messageOf(error)
+  }
+}
+
+/** In the place of what the system says when there is no room for what a start needs. */
+export function startProblem(error: unknown, { dataDir }: Pick<LiteFSOptions, "dataDir">): unknown {
+  if (!isNoSpace(error)) return error
+  const problem = "there is no space left, make room there or choose another --data-dir"
+  const text = `Cannot use the data directory "${dataDir}": ${problem}`
+  return new LitefsError("no-space", text, { cause: error })
 }
 
 /** Where a path leads when its symbolic links are followed; its end need not exist. */

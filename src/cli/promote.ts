@@ -3,7 +3,6 @@ import { defineCommand } from "citty"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 import { healthCondition, until } from "./waiting.ts"
@@ -11,14 +10,14 @@ import { healthCondition, until } from "./waiting.ts"
 /** A handoff that has begun has ended by then. */
 const UNSURE_MS_MAX = 15_000
 
-const FLAGS = {
+export const PROMOTE_FLAGS = {
   ...NODE_FLAGS,
   force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof PROMOTE_FLAGS> = {
   name: "promote",
-  flags: FLAGS,
+  flags: PROMOTE_FLAGS,
   takesCommand: false,
 }
 
@@ -27,7 +26,7 @@ export const PROMOTE_HELP = helpText({
 taking writes, waits until the replica has everything, and becomes a replica
 itself: no transaction is lost, and no node restarts.`,
   usage: "litefs promote [flags]",
-  flags: FLAGS,
+  flags: PROMOTE_FLAGS,
   notes: `The replica must have been started with --candidate. When clients of the primary
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
@@ -48,7 +47,7 @@ litefs promote --force --url http://10.0.0.2:20202`,
 export function promoteCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "promote" },
-    run: ({ rawArgs }) => asConditions(() => promote(rawArgs, io)),
+    run: ({ rawArgs }) => promote(rawArgs, io),
   })
 }
 

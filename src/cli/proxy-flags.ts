@@ -1,4 +1,5 @@
 /** The flags of the proxy, `--proxy-*`, and the options that they make. There is a proxy when there is an address. */
+import { basename, dirname, resolve } from "node:path"
 import { parseDuration } from "../lib/duration.ts"
 import { messageOf } from "../lib/errors.ts"
 import type { ListenAddress, ProxyOptions } from "../litefs-options.ts"
@@ -75,7 +76,8 @@ const DATABASE_COUNT_MAX = 16
 
 const PATTERN_SIZE_MAX = 1024
 
-export function proxyOptions(args: ProxyArgs): { readonly proxy?: ProxyOptions } {
+/** `fuseDir` is absolute. */
+export function proxyOptions(args: ProxyArgs, fuseDir: string): { readonly proxy?: ProxyOptions } {
   const { values } = args
   const address = values["proxy-addr"]
   const target = values["proxy-target"]
@@ -93,7 +95,7 @@ export function proxyOptions(args: ProxyArgs): { readonly proxy?: ProxyOptions }
     proxy: {
       address: hostAndPort(args, "proxy-addr", address),
       target: targetOf(args, target),
-      databases: databases(args),
+      databases: databases(args, fuseDir),
       passthrough: patterns(args, "proxy-passthrough"),
       alwaysForward: patterns(args, "proxy-always-forward"),
       mode: values["proxy-mode"],
@@ -123,8 +125,8 @@ function hostAndPort(args: ProxyArgs, flag: ProxyFlag, text: string): ListenAddr
   return { host: match.groups?.ipv6 ?? match.groups?.host ?? "", port }
 }
 
-function databases(args: ProxyArgs): readonly string[] {
-  const names = args.values["proxy-db"]
+function databases(args: ProxyArgs, fuseDir: string): readonly string[] {
+  const names = args.values["proxy-db"].map((name) => databaseName(args, name, fuseDir))
   for (const name of names) {
     try {
       validateDatabaseName(name)
@@ -137,6 +139,13 @@ function databases(args: ProxyArgs): readonly string[] {
     throw problem(`${args.spelling("proxy-db")} is given ${names.length} times, ${advice}`)
   }
   return [...new Set(names)]
+}
+
+/** Also of a path in the mount. */
+function databaseName(args: ProxyArgs, text: string, fuseDir: string): string {
+  if (!text.includes("/") || dirname(resolve(text)) === fuseDir) return basename(text)
+  const shape = `the name of a database in --fuse-dir "${fuseDir}", like ${basename(text)}`
+  throw problem(`${args.spelling("proxy-db")} is "${text}", it should be ${shape}`)
 }
 
 function patterns(

@@ -18,13 +18,16 @@ import {
   usageError,
 } from "./argv.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "./child.ts"
-import { type HaltLock, haltedPath, takeHaltLock } from "./halt-lock.ts"
+import { databasePath } from "./database-path.ts"
+import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
 import { helpText } from "./help.ts"
 import { type CliIo, reportError } from "./io.ts"
+import { nodeConfig } from "./mount-config.ts"
+import { MOUNT_FLAGS } from "./mount-flags.ts"
 import { endsWithoutChild } from "./process-events.ts"
 import { healthCondition, TIMEOUT_FLAG, timeoutOf, until } from "./waiting.ts"
 
-const FLAGS = {
+export const RUN_FLAGS = {
   "if-primary": { kind: "boolean", help: "do nothing on a node that is not the primary" },
   "if-candidate": {
     kind: "boolean",
@@ -44,19 +47,30 @@ const FLAGS = {
   },
   wait: { kind: "boolean", help: "wait until the node is ready" },
   timeout: TIMEOUT_FLAG,
+  config: {
+    kind: "text",
+    placeholder: "FILE",
+    hasNoVariable: true,
+    help: "read the node's address and mount from its litefs.yml",
+  },
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
-type RunArgs = ParsedArgs<typeof FLAGS>
+type RunArgs = ParsedArgs<typeof RUN_FLAGS>
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = { name: "run", flags: FLAGS, takesCommand: true }
+const SYNTAX: CommandSyntax<typeof RUN_FLAGS> = {
+  name: "run",
+  flags: RUN_FLAGS,
+  takesCommand: true,
+  originals: { v: { noEffect: "what there is to say is always said" } },
+}
 
 export const RUN_HELP = helpText({
   about: `The run command will run a command next to a node: where writes are taken, or
 after the node is ready. Nothing else is done to the command: its arguments,
 its streams and the signals it gets are as they were given.`,
   usage: "litefs run [flags] -- COMMAND ARGS...",
-  flags: FLAGS,
+  flags: RUN_FLAGS,
   notes: `The exit code is the command's, and 128+n when a signal ended it, or ended the
 waiting before it. It is 0 when --if-primary or --if-candidate has kept the
 command from running, which is said on stderr; 1 when the node cannot be asked,
@@ -87,7 +101,7 @@ export function litefsRunCommand(io: CliIo) {
 }
 
 async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const args = runArgs(rawArgs, io)
   const { command } = args
   if (command === undefined) throw usageError("run", 'no command is given, write it after "--"')
   if (args.values.promote && args.values["if-primary"]) {
@@ -97,6 +111,7 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
   if (args.values.promote && halted !== undefined) {
     throw usageError("run", "both --promote and --with-halt-lock-on are given, give one of them")
   }
+  for (const { key, reason } of args.remarks) io.stderr(`${key} changes nothing: ${reason}\n`)
   const timeoutMs = timeoutOf("run", args)
   const api = new NodeApi("run", args)
 
@@ -113,7 +128,7 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
     if (code !== undefined) return code
     if (halted !== undefined) {
       const taken = await Promise.race([
-        takeHaltLock(haltedPath(halted, args.values["fuse-dir"])),
+        takeHaltLock(databasePath(halted, args.values["fuse-dir"])),
         stopped.promise,
       ])
       if (typeof taken === "number") return taken
@@ -129,6 +144,15 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
     lock?.release()
     removeListener()
   }
+}
+
+function runArgs(rawArgs: readonly string[], { env }: CliIo): RunArgs {
+  const args = parseArgs(SYNTAX, rawArgs, env)
+  const path = args.values.config
+  if (path === undefined) return args
+  const source = { env, flags: MOUNT_FLAGS }
+  const settings = nodeConfig("run", path, args.spelling("config"), source)
+  return parseArgs(SYNTAX, rawArgs, env, settings)
 }
 
 /** Returns an exit code when the command is not to run. */

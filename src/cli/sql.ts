@@ -13,14 +13,14 @@ import {
   parseArgs,
   usageError,
 } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
+import { databasePath } from "./database-path.ts"
 import { takeHaltLock } from "./halt-lock.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
 import { nearest } from "./nearest.ts"
 import { formatted, type SqlFormat } from "./sql-output.ts"
 
-const FLAGS = {
+export const SQL_FLAGS = {
   "fuse-dir": {
     kind: "text",
     placeholder: "DIR",
@@ -44,11 +44,11 @@ const FLAGS = {
   },
 } as const satisfies FlagTable
 
-type SqlArgs = ParsedArgs<typeof FLAGS>
+type SqlArgs = ParsedArgs<typeof SQL_FLAGS>
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = {
+const SYNTAX: CommandSyntax<typeof SQL_FLAGS> = {
   name: "sql",
-  flags: FLAGS,
+  flags: SQL_FLAGS,
   takesCommand: false,
   words: { placeholder: "DB", countMin: 1, countMax: 2 },
 }
@@ -57,7 +57,7 @@ export const SQL_HELP = helpText({
   about: `The sql command will run SQL on a database, for images that have no sqlite3. It
 is a client of the database like any other.`,
   usage: "litefs sql [flags] DB [SQL]",
-  flags: FLAGS,
+  flags: SQL_FLAGS,
   notes: `DB is the name of a database in the mount, or the path of any database: a word
 with a slash in it. Without SQL the standard input is read. It may be several
 statements; at the first one that fails, the others are not run, and a
@@ -86,7 +86,7 @@ litefs sql --json app.db 'SELECT id, name FROM users' | jq -r '.[].name'`,
 export function sqlCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "sql" },
-    run: ({ rawArgs }) => asConditions(() => sql(rawArgs, io)),
+    run: ({ rawArgs }) => sql(rawArgs, io),
   })
 }
 
@@ -101,7 +101,7 @@ async function sql(rawArgs: readonly string[], io: CliIo): Promise<number> {
   }
   const format = values.json ? "json" : values.raw ? "raw" : "table"
   const busyMs = busyTimeout(args)
-  const path = databasePath(words[0] ?? "", args)
+  const path = existingPath(words[0] ?? "", args)
   const text = words[1] ?? (await readText(io))
 
   const sqlite = await import("../sys/sqlite.ts")
@@ -152,9 +152,9 @@ async function runStatement(
 
 const FLUSH_SIZE = 65_536
 
-function databasePath(name: string, { values }: SqlArgs): string {
+function existingPath(name: string, { values }: SqlArgs): string {
   if (name === "" || name.includes("\0")) throw usageError("sql", `"${name}" is no database`)
-  const path = name.includes("/") ? name : join(values["fuse-dir"], name)
+  const path = databasePath(name, values["fuse-dir"])
   if (values.create || existsSync(path)) return path
   throw new LitefsError("not-found", `Cannot open "${name}": ${missing(path)}`)
 }

@@ -1,7 +1,6 @@
 /** A command that is a group of others, like `litefs ltx list`. */
 import { defineCommand } from "citty"
 import { usageError } from "./argv.ts"
-import { asConditions } from "./conditions.ts"
 import type { CliIo } from "./io.ts"
 import { nearest } from "./nearest.ts"
 
@@ -13,8 +12,7 @@ type Subcommand = (args: readonly string[], io: CliIo) => Promise<number>
 export function groupCommand(group: string, commands: Subcommands, io: CliIo) {
   return defineCommand({
     meta: { name: group },
-    run: ({ rawArgs: [name, ...args] }) =>
-      asConditions(() => find(group, commands, name)(args, io)),
+    run: ({ rawArgs: [name, ...args] }) => find(group, commands, name)(args, io),
   })
 }
 

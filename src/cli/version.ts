@@ -1,34 +1,59 @@
 /** `litefs version`. */
 import { defineCommand } from "citty"
 import packageJson from "../../package.json" with { type: "json" }
-import { type CommandSyntax, parseArgs } from "./argv.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
 import { helpText } from "./help.ts"
 import type { CliIo } from "./io.ts"
+import { REVISION } from "./revision.ts"
 
-const FLAGS = {}
+const FLAGS = {
+  json: {
+    kind: "boolean",
+    help: "print it as JSON, with the commit that it is made of and its date",
+  },
+  licenses: {
+    kind: "boolean",
+    help: "print what is in the executable, and its licenses",
+  },
+} as const satisfies FlagTable
 
 const SYNTAX: CommandSyntax<typeof FLAGS> = { name: "version", flags: FLAGS, takesCommand: false }
 
 export const VERSION_HELP = helpText({
   about: "The version command will print the version of LiteFS and what it runs on.",
-  usage: "litefs version",
+  usage: "litefs version [flags]",
   flags: FLAGS,
-  examples: "litefs version",
+  examples: `litefs version
+
+# in a script
+litefs version --json | jq -r .commit`,
 })
 
 export function versionCommand(io: CliIo) {
   return defineCommand({
     meta: { name: "version" },
-    run({ rawArgs }) {
-      parseArgs(SYNTAX, rawArgs, io.env)
-      io.stdout(`${versionLine()}\n`)
-      return 0
-    },
+    run: ({ rawArgs }) => version(rawArgs, io),
   })
+}
+
+async function version(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const { json, licenses } = parseArgs(SYNTAX, rawArgs, io.env).values
+  if (json && licenses) {
+    throw new LitefsError("usage", "Cannot print --json and --licenses at once: give one of them")
+  }
+  if (licenses) io.stdout((await import("./components.ts")).licensesText())
+  else io.stdout(json ? versionJson() : `${versionLine()}\n`)
+  return 0
 }
 
 /** `litefs 0.1.0 (bun 1.4.5, linux-x64)` */
 export function versionLine(): string {
   const runtime = `bun ${process.versions.bun}, ${process.platform}-${process.arch}`
   return `${packageJson.name} ${packageJson.version} (${runtime})`
+}
+
+function versionJson(): string {
+  const { platform, arch } = process
+  return `${JSON.stringify({ ...REVISION, runtime: `bun ${process.versions.bun}`, platform, arch }, undefined, 2)}\n`
 }

@@ -33,7 +33,7 @@ import {
   until,
 } from "./waiting.ts"
 
-const FLAGS = {
+export const WAIT_FLAGS = {
   synced: { kind: "boolean", help: "until the node is ready and has everything its primary has" },
   primary: {
     kind: "boolean",
@@ -55,15 +55,19 @@ const FLAGS = {
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
-type WaitArgs = ParsedArgs<typeof FLAGS>
+type WaitArgs = ParsedArgs<typeof WAIT_FLAGS>
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = { name: "wait", flags: FLAGS, takesCommand: false }
+const SYNTAX: CommandSyntax<typeof WAIT_FLAGS> = {
+  name: "wait",
+  flags: WAIT_FLAGS,
+  takesCommand: false,
+}
 
 export const WAIT_HELP = helpText({
   about: `The wait command will wait until something is so: for scripts that start a
 program next to LiteFS. The node does not have to be up yet.`,
   usage: "litefs wait [flags]",
-  flags: FLAGS,
+  flags: WAIT_FLAGS,
   notes: `At least one of --synced, --primary, --db, --pos and --http is required; with several,
 all of them have to be true. A TXID is a decimal number, or the 16 digits of
 DB-pos, which may be given as a whole. An ADDR is HOST:PORT, :PORT or a URL;

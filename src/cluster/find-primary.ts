@@ -11,6 +11,8 @@
  *     it has this node's id                            is a copy of it, or the other way round
  *     its flags, too, say that it is the primary       is one of two, when no record decides
  *     it has been in a cluster, and no record decides  had lost its data, when it has none and would be the primary
+ *
+ * Nor does one start that would follow itself for ever.
  */
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
@@ -34,6 +36,8 @@ export interface FindPrimaryContext {
   /** Whether there is any database here. */
   hasDatabases(): boolean
   ask(url: string): Promise<PeerAnswer>
+  /** Whether the URL leads to this node and to no other. */
+  leadsHere(url: string): Promise<boolean>
 }
 
 export async function findPrimary(context: FindPrimaryContext): Promise<void> {
@@ -59,7 +63,15 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
     }
   }
   const { record } = lease
-  if (record === undefined) return
+  if (record === undefined) {
+    if (role.kind === "replica" && (await context.leadsHere(role.primaryUrl))) {
+      throw cannotStart(
+        `${role.urlSpelling ?? "the URL of the primary"} is "${role.primaryUrl}", which is this node itself, ` +
+          "it should be the URL of the primary; the primary is started with --primary, or has candidate: true",
+      )
+    }
+    return
+  }
   const isMine = record.primary.id === lease.id
   if (isMine && role.kind === "replica" && role.databases !== undefined) {
     throw cannotStart(

@@ -23,10 +23,11 @@
  * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
  *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
  */
-import { randomBytes } from "node:crypto"
+
 import { type Clock, sleep } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import { formatPos, type Pos, posEquals } from "../ltx/pos.ts"
 import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"

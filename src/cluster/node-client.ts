@@ -3,6 +3,7 @@ import { Agent, request as httpRequest, type IncomingMessage } from "node:http"
 import { request as httpsRequest, Agent as SecureAgent } from "node:https"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { connectProblem } from "./connect-problem.ts"
 import type { TlsMaterial } from "./replica.ts"
 
 export interface NodeCall {
@@ -64,7 +65,13 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
     )
   })
   request.end(call.body)
-  return promise.finally(cancel)
+  try {
+    return await promise
+  } catch (error) {
+    throw connectProblem(origin, error)
+  } finally {
+    cancel()
+  }
 }
 
 async function readText(response: IncomingMessage): Promise<string> {

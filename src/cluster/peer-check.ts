@@ -28,6 +28,8 @@ export interface PeerCheckOptions {
   readonly clusterId: ClusterId
   /** `isAsked`: this node has turned to who says it. */
   heard(lease: HeardLease, isAsked: boolean): void
+  /** The setting that a URL comes from, as the user knows it. */
+  spellingOf?(url: string): string | undefined
 }
 
 /** A replica that is connected. */
@@ -99,8 +101,13 @@ export class PeerCheck {
   /** On a replica: throws when the node that it asked is not to be followed. */
   checkPrimary(headers: Headers, url: string): void {
     const answer = peerAnswer(headers)
+    const { clusterId, id, run, spellingOf } = this.#options
+    if (answer.id === id && answer.run === run) {
+      const setting = spellingOf?.(url) ?? "its URL"
+      const text = `this node itself answers there: ${setting} should be the URL of the primary`
+      throw new LitefsError("usage", text)
+    }
     this.#refuseCopy(answer, url)
-    const { clusterId } = this.#options
     if (answer.clusterId !== undefined && clusterId.value !== undefined) {
       clusterId.check(answer.clusterId)
     }

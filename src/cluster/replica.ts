@@ -32,6 +32,7 @@ import {
   protocolProblem,
   proxyUrlOf,
 } from "../wire/protocol.ts"
+import { connectProblem, firstContactProblem, foreignProblem } from "./connect-problem.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import {
   IncomingStream,
@@ -85,6 +86,8 @@ export class Replica {
   readonly #done: Promise<void>
   #response: IncomingMessage | undefined
   #lastProblem: string | undefined
+  #lastError: string | undefined // as it was thrown
+  #answered: string | undefined // the last URL that LiteFS has answered at
   #failureCount = 0 // since a connection has brought something
   #isAnnounced = false // that there is a connection
   /** A snapshot that a broken connection has cut off. */
@@ -118,9 +121,9 @@ export class Replica {
       const url = this.#options.primaryUrl
       try {
         await this.#follow(signal)
-        this.#report("the primary ended the stream")
+        this.#report(new LitefsError("unavailable", "the primary ended the stream"))
       } catch (error) {
-        if (!signal.aborted) this.#report(messageOf(error), isOurs(error))
+        if (!signal.aborted) await this.#explain(error)
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -132,13 +135,31 @@ export class Replica {
     }
   }
 
-  #report(problem: string, isOurs = false): void {
+  /** What is the same again is not looked into. */
+  async #explain(error: unknown): Promise<void> {
+    const message = messageOf(error)
+    if (message === this.#lastError) return
+    this.#lastError = message
+    const { primaryUrl } = this.#options
+    const isKnown = this.#answered === primaryUrl
+    const explain = isKnown ? connectProblem : firstContactProblem
+    this.#report(await explain(primaryUrl, error))
+  }
+
+  #report(error: LitefsError): void {
+    const problem = error.message
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
     this.#isAnnounced = false
-    const what = isOurs ? "cannot take what the primary sends" : "not connected to the primary"
+    const what = isOurs(error)
+      ? "cannot take what the primary sends"
+      : "not connected to the primary"
     this.#options.onProblem?.(`${what}: ${problem}`)
-    log.warn(`${what}, trying again`, { url: this.#options.primaryUrl, problem })
+    // What only a setting can mend is an error.
+    log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
+      url: this.#options.primaryUrl,
+      problem,
+    })
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
@@ -152,6 +173,7 @@ export class Replica {
         this.#failureCount = 0
         this.#lastProblem = undefined
         this.#options.onProblem?.(undefined)
+        this.#lastError = undefined
         this.#ready.resolve()
       },
     })
@@ -203,6 +225,9 @@ export class Replica {
     request.end(body)
     const response = await promise.finally(cancel)
     try {
+      const foreign = foreignProblem(response.headers, response.statusCode ?? 0)
+      if (foreign !== undefined) throw foreign
+      this.#answered = primaryUrl
       this.#options.onAnswer?.(response.headers, response.statusCode === 200)
     } catch (error) {
       response.destroy()
@@ -220,8 +245,8 @@ export class Replica {
 }
 
 /** Whether it is the fault of this node, and its link to the primary is well. */
-function isOurs(error: unknown): boolean {
-  return error instanceof LitefsError && (error.code === "no-space" || error.code === "io")
+function isOurs({ code }: LitefsError): boolean {
+  return code === "no-space" || code === "io"
 }
 
 /** What this node understands, and which databases it wants. */

@@ -10,7 +10,7 @@
 import { parseDuration } from "../lib/duration.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { type ExecCommand, execCommands } from "./exec.ts"
-import { expandVariables } from "./expand.ts"
+import { type Expanded, expandVariables } from "./expand.ts"
 import { KEYS, type Key, MOVED } from "./keys.ts"
 import { leaseSettings } from "./lease.ts"
 import { type Mapping, type Setting, YamlDocument } from "./yaml-document.ts"
@@ -22,20 +22,30 @@ export interface ConfigFile {
   readonly exec: readonly ExecCommand[]
   /** Settings that change nothing here, with the reason. */
   readonly remarks: readonly { readonly key: string; readonly reason: string }[]
+  /** The variables that it refers to: they are its own, and no flags. */
+  readonly variables: ReadonlySet<string>
+  /** The role that is not taken from it, since there is another. */
+  readonly unusedRole: string | undefined
 }
 
 export interface ConfigOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly isExpanded: boolean
-  /** Whether the role is given elsewhere, so that `lease` is not needed. */
-  readonly hasRole: boolean
+  /** Whether the role is given elsewhere, so that `lease` is not needed, by others than the file's variables. */
+  hasRole(variables: ReadonlySet<string>): boolean
   /** The flags that there are. */
   readonly flags: Readonly<Record<string, unknown>>
+  /** Who reads it, for messages; "mount" when it is not given. */
+  readonly command?: string
 }
 
 /** Throws a LitefsError "usage" that names the file, the key and the line. */
 export function readConfig(path: string, text: string, options: ConfigOptions): ConfigFile {
-  const document = new YamlDocument(path, options.isExpanded ? expanded(path, text, options) : text)
+  const expanded = options.isExpanded
+    ? expand(path, text, options)
+    : { text, names: new Set<string>() }
+  const document = new YamlDocument(path, expanded.text, options.command)
+  const hasRole = options.hasRole(expanded.names)
   const values = valuesOf(document)
   const settings = new Map<string, readonly Setting[]>()
   const remarks: { key: string; reason: string }[] = []
@@ -64,19 +74,24 @@ export function readConfig(path: string, text: string, options: ConfigOptions): 
   if (!settings.has("http-addr")) {
     settings.set("http-addr", [{ text: ":20202", spelling: document.spelling("http.addr") }])
   }
-  if (!options.hasRole) {
+  if (!hasRole) {
     for (const [flag, setting] of leaseSettings(document, values)) settings.set(flag, [setting])
   }
-  return { path, settings, remarks, exec: execCommands(document, values.get("exec")) }
+  return {
+    ...{ path, settings, remarks, variables: expanded.names },
+    exec: execCommands(document, values.get("exec")),
+    unusedRole: hasRole && values.has("lease.type") ? document.spelling("lease") : undefined,
+  }
 }
 
-function expanded(path: string, text: string, { env }: ConfigOptions): string {
+function expand(path: string, text: string, { env, command = "mount" }: ConfigOptions): Expanded {
   try {
     return expandVariables(text, env)
   } catch (error) {
+    const advice = command === "mount" ? ", or give --no-expand-env" : ""
     throw new LitefsError(
       "usage",
-      `Cannot run litefs mount: ${path}: ${messageOf(error)}, or give --no-expand-env`,
+      `Cannot run litefs ${command}: ${path}: ${messageOf(error)}${advice}`,
     )
   }
 }
@@ -85,10 +100,10 @@ function expanded(path: string, text: string, { env }: ConfigOptions): string {
 function valuesOf(document: YamlDocument): Map<string, unknown> {
   const values = new Map<string, unknown>()
   if (document.root === null || document.root === undefined) {
-    throw new LitefsError("usage", `Cannot run litefs mount: ${document.path} is empty`)
+    throw document.fault("is empty")
   }
   if (!isMapping(document.root)) {
-    throw new LitefsError("usage", `Cannot run litefs mount: ${document.path} has no keys`)
+    throw document.fault("has no keys")
   }
   collect(document, document.root, "", values)
   return values

@@ -2,7 +2,8 @@
 import type { YamlDocument } from "./yaml-document.ts"
 
 export interface ExecCommand {
-  readonly text: string
+  /** Words, or a text that is to be split into them. */
+  readonly text: string | readonly string[]
   readonly isForCandidate: boolean
   /** How it is named in messages. */
   readonly spelling: string
@@ -13,8 +14,11 @@ export function execCommands(document: YamlDocument, value: unknown): ExecComman
   if (typeof value === "string") {
     return [{ text: value, isForCandidate: false, spelling: document.spelling("exec") }]
   }
-  if (!Array.isArray(value)) throw document.problem("exec", "should be a command, or a list")
-  return value.map((entry: unknown, index) => commandOf(document, `exec.${index}`, entry))
+  if (Array.isArray(value)) {
+    return value.map((entry: unknown, index) => commandOf(document, `exec.${index}`, entry))
+  }
+  if (typeof value === "object" && value !== null) return [commandOf(document, "exec", value)]
+  throw document.problem("exec", "should be a command, or a list")
 }
 
 function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCommand {
@@ -26,13 +30,29 @@ function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCom
   if (stray !== undefined) {
     throw document.problem(`${key}.${stray}`, "is not a key, there are cmd, if-candidate")
   }
-  if (typeof cmd !== "string" || cmd.trim() === "") {
-    throw document.problem(key, "has no cmd, it should be the command")
-  }
+  const text = textOf(document, key, cmd)
   if (ifCandidate !== undefined && ifCandidate !== null && typeof ifCandidate !== "boolean") {
     const shown = JSON.stringify(ifCandidate)
     throw document.problem(`${key}.if-candidate`, `is ${shown}, it should be true or false`)
   }
   const spelling = document.spelling(`${key}.cmd`)
-  return { text: cmd, isForCandidate: ifCandidate === true, spelling }
+  return { text, isForCandidate: ifCandidate === true, spelling }
+}
+
+/** A list is the words themselves, as container images have it. */
+function textOf(document: YamlDocument, key: string, cmd: unknown): ExecCommand["text"] {
+  if (cmd === undefined || cmd === null || (typeof cmd === "string" && cmd.trim() === "")) {
+    throw document.problem(key, "has no cmd, it should be the command")
+  }
+  if (typeof cmd === "string") return cmd
+  const words = Array.isArray(cmd) ? cmd.map(wordOf) : []
+  const isCommand = words.length > 0 && words[0] !== "" && !words.includes(undefined)
+  if (isCommand) return words as string[]
+  const shown = JSON.stringify(cmd)
+  throw document.problem(`${key}.cmd`, `is ${shown}, it should be a text, or a list of words`)
+}
+
+function wordOf(word: unknown): string | undefined {
+  if (typeof word === "string") return word
+  return typeof word === "boolean" || Number.isSafeInteger(word) ? String(word) : undefined
 }

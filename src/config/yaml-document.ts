@@ -14,11 +14,13 @@ export interface Setting {
 export class YamlDocument {
   readonly path: string
   readonly root: unknown
+  readonly #command: string
   readonly #lines = new Map<string, number>()
 
   /** The text is that in which variables have been replaced. */
-  constructor(path: string, text: string) {
+  constructor(path: string, text: string, command = "mount") {
     this.path = path
+    this.#command = command
     this.root = this.#parse(text)
     for (const { path: key, line } of keyLines(text)) {
       const first = this.#lines.get(key)
@@ -33,10 +35,16 @@ export class YamlDocument {
   }
 
   problem(key: string, what: string, line?: number): LitefsError {
-    return new LitefsError(
-      "usage",
-      `Cannot run litefs mount: ${this.spelling(key, line ?? this.#lineOf(key))} ${what}`,
-    )
+    return this.#error(`${this.spelling(key, line ?? this.#lineOf(key))} ${what}`)
+  }
+
+  /** Of the file as a whole. */
+  fault(what: string): LitefsError {
+    return this.#error(`${this.path} ${what}`)
+  }
+
+  #error(what: string, cause?: unknown): LitefsError {
+    return new LitefsError("usage", `Cannot run litefs ${this.#command}: ${what}`, { cause })
   }
 
   /** What comes from an alias has no line of its own. */
@@ -55,9 +63,7 @@ export class YamlDocument {
       const what = messageOf(error).replace(/^YAML Parse error: /, "")
       const line = badLine(text)
       const place = line === undefined ? this.path : `${this.path}:${line}`
-      throw new LitefsError("usage", `Cannot run litefs mount: ${place} is not YAML: ${what}`, {
-        cause: error,
-      })
+      throw this.#error(`${place} is not YAML: ${what}`, error)
     }
   }
 }

@@ -43,8 +43,13 @@ export interface MetricsContext {
   readonly others?: () => Iterable<MetricFamily>
 }
 
-export function handleMetrics(context: MetricsContext, response: ServerResponse, url: URL): void {
+export async function handleMetrics(
+  context: MetricsContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
   checkQuery(url, [])
+  await context.ltx.learn([...context.status.databases()].map(({ name }) => name))
   const text = formatMetrics([
     ...nodeMetrics(context),
     ...databaseMetrics(context),

@@ -21,6 +21,7 @@ import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import type { ListenAddress } from "../litefs-options.ts"
+import { systemProblem } from "../sys/errno.ts"
 import { bindPrivately } from "../sys/local-socket.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
@@ -207,5 +208,7 @@ function reason(error: unknown): string {
   if (code === "EADDRINUSE") return "the port is in use"
   if (code === "EACCES") return "the port may not be used"
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
-  return messageOf(error)
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "EAGAIN")
+    return "nobody knows the name"
+  return systemProblem(error) ?? messageOf(error)
 }

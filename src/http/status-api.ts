@@ -61,7 +61,10 @@ export class StatusApi {
         }),
       missing: (database, txid) => context.progress?.missing(database, txid) ?? NOTHING,
     })
-    this.ltx = new LtxUsage((database) => this.#made(database))
+    this.ltx = new LtxUsage({
+      made: (database) => this.#made(database),
+      directory: (database) => dataDir.ltxDir(database),
+    })
     this.#events = new EventFeed({
       positions,
       leadership: () => {

@@ -3,13 +3,15 @@
  *
  *   <db>-journal <db>-wal <db>-shm   SQLite's files beside a database
  *   <db>-pos <db>-lock               made by us
- *   <db>-mjXXXXXXXXX                 a super-journal (SQLite: vdbeCommit), passed through
+ *   <db>-mjXXXXXXXXX                 a super-journal (SQLite: vdbeCommit), passed through; no database, so that
+ *                                    nothing is beside it
  *   .primary .lag                    made by us
  *   anything else                    a database
  */
 
 import { FuseError } from "../fuse/fuse-error.ts"
 import { Errno } from "../sys/errno.ts"
+import { SUPER_JOURNAL } from "../wire/database-name.ts"
 
 export type FileName =
   | {
@@ -27,8 +29,6 @@ const SUFFIXES = [
   ["-pos", "pos"],
   ["-lock", "lock"],
 ] as const
-
-const SUPER_JOURNAL = /-mj[0-9A-F]{9}$/
 
 /** File names have at most 255 bytes, and the longest suffix must fit behind a database's name. */
 const NAME_SIZE_MAX = 255 - "-journal".length

@@ -39,6 +39,8 @@ export interface FsListener {
   replaced(request: number, outcome: ReplaceOutcome): void
   /** A segment of the commit log is full. */
   segmentFull(segment: number): void
+  /** One is not there. */
+  segmentMissing(segment: number): void
   /** Files for transactions are running out. */
   sparesWanted(): void
   /** A transaction of a database whose write lock is borrowed. Resolves with why it is refused, if it is. */
@@ -306,6 +308,8 @@ export class FsWorker {
         return this.#on.replaced(event.request, event.outcome)
       case "segment-full":
         return this.#on.segmentFull(event.segment)
+      case "segment-missing":
+        return this.#on.segmentMissing(event.segment)
       case "spares-wanted":
         return this.#on.sparesWanted()
       case "serving":

@@ -192,6 +192,7 @@ export type FsEvent =
     }
   /** A segment of the commit log is full: it is free when everything is synced. */
   | { readonly type: "segment-full"; readonly segment: number }
+  | { readonly type: "segment-missing"; readonly segment: number }
   /** SpareFiles are running out. */
   | { readonly type: "spares-wanted" }
   /** Whether the thread has the device to itself, when the others close it. */

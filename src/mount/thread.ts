@@ -166,6 +166,10 @@ function openLog(dataDir: DataDir): void {
       flags.setSegmentFree(segment, false)
       tell({ type: "segment-full", segment })
     },
+    onMissing: (segment) => {
+      flags.setSegmentFree(segment, false)
+      tell({ type: "segment-missing", segment })
+    },
     spares,
   })
   gate.open(commitLog)

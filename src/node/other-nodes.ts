@@ -40,7 +40,9 @@ export class OtherNodes {
       record: () => lease.record,
       reachedAt: (id) => lease.reachedAt(id),
     })
-    this.check = new PeerCheck({ id: lease.id, run, clusterId, heard })
+    const spellingOf = (url: string) =>
+      role.kind === "replica" && role.primaryUrl === url ? role.urlSpelling : undefined
+    this.check = new PeerCheck({ id: lease.id, run, clusterId, heard, spellingOf })
   }
 
   /** What this node shows, and what it believes. */

@@ -7,10 +7,11 @@
  *
  * What the threads do for it is in cluster/role-switch.ts.
  */
-import { randomBytes } from "node:crypto"
+
 import { Member, type RoleActions } from "../cluster/member.ts"
 import type { StatusApi } from "../http/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"

@@ -3,12 +3,13 @@
  *
  * What its role is follows from the record that it keeps (cluster/member.ts).
  */
-import { randomBytes } from "node:crypto"
+
 import { hostname } from "node:os"
 import { ClusterId } from "../cluster/cluster-id.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/lease.ts"
 import { StaticLease } from "../cluster/static-lease.ts"
 import { authHeaders } from "../http/auth.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { DatabaseFilter } from "../wire/database-filter.ts"

@@ -20,6 +20,7 @@ import type { FileAccess } from "../sys/file-access.ts"
 import { abortMount, cloneDevice, type Mount, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
 import { userId } from "../sys/thread.ts"
 import type { Databases } from "./databases.ts"
+import type { LogSegments } from "./log-segments.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
@@ -36,6 +37,7 @@ export interface ThreadsContext {
   readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
+  readonly segments: LogSegments
   halting(): Halting
   /** A thread cannot go on. */
   fail(error: Error): void
@@ -55,13 +57,14 @@ export class Threads {
   #mountDevice: string | undefined
 
   constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
-    const { databases, halting, fail } = context
+    const { databases, segments, halting, fail } = context
     this.#context = context
     const onChange = () => databases.announceChange()
     const peer = new PeerWorker(workers.peer, onChange, fail)
     this.peer = peer
     const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
     peer.onRefused = refused
+    peer.onSegmentMissing = (segment) => segments.missing(segment)
     this.fs = new FsWorker(workers.fs, {
       changed: onChange,
       rewritten: (database) => peer.rewritten(database),
@@ -70,6 +73,7 @@ export class Threads {
       publish: (database, last) => peer.publish(database, last),
       replaced: (request, outcome) => peer.replaced(request, outcome),
       segmentFull: (segment) => peer.releaseSegment(segment),
+      segmentMissing: (segment) => segments.missing(segment),
       sparesWanted: () => peer.makeSpares(),
       propose: (database, bytes) => halting().propose(database, bytes),
       borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
@@ -117,18 +121,12 @@ export class Threads {
     const filter = role.kind === "replica" ? role.databases : undefined
     const { fs, peer } = this
     const recent = databases.recent.memory
-    const believed = [
-      ...(await fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens })),
-      ...(await peer.start({
-        ...shared,
-        databases: filter,
-        fuseDir,
-        hostname,
-        mailboxFd: fs.mailboxFd,
-      })),
-    ]
+    const believed = await Promise.all([
+      fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
+      peer.start({ ...shared, databases: filter, fuseDir, hostname, mailboxFd: fs.mailboxFd }),
+    ])
     this.#recovered.resolve()
-    return believed
+    return believed.flat()
   }
 
   /** From here on unmount() is needed. */

@@ -143,6 +143,8 @@ export type PeerEvent =
   | { readonly type: "ready"; readonly believed: readonly string[] }
   /** A database is damaged: nothing is applied to it until the next start. */
   | { readonly type: "refused-database"; readonly database: string; readonly problem: string }
+  /** Of the commit log, which is not there and is to be prepared. */
+  | { readonly type: "segment-missing"; readonly segment: number }
   | { readonly type: "failed"; readonly message: string } // cannot go on
   | { readonly type: "applied"; readonly file: number; readonly database: string }
   | {

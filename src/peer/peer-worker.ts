@@ -28,6 +28,8 @@ export class PeerWorker {
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   /** Told of databases that are damaged, and why. */
   onRefused: (database: string, problem: string) => void = () => {}
+  /** Told of segments of the commit log that are not there. */
+  onSegmentMissing: (segment: number) => void = () => {}
   readonly #worker: Worker
   readonly #ready = Promise.withResolvers<readonly string[]>()
   readonly #calls = new Caller<PeerCalls>((call) => this.#tell(call))
@@ -301,6 +303,8 @@ export class PeerWorker {
         return this.#ready.resolve(event.believed)
       case "refused-database":
         return this.onRefused(event.database, event.problem)
+      case "segment-missing":
+        return this.onSegmentMissing(event.segment)
       case "failed":
         return this.#fail(event.message)
       case "changed":

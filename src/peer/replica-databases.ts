@@ -81,12 +81,16 @@ export class ReplicaDatabases {
   }
 
   #openLog(): void {
-    const { dataDir, flags, log } = this.#context
+    const { dataDir, flags, log, tell } = this.#context
     this.#commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
         flags.setSegmentFree(segment, false)
         this.releaseSegment(segment)
+      },
+      onMissing: (segment) => {
+        flags.setSegmentFree(segment, false)
+        tell({ type: "segment-missing", segment })
       },
     })
   }

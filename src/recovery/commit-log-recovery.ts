@@ -17,12 +17,10 @@ import {
   RECORD_MAGIC,
   RUN_OFFSET,
   roundUp,
-  SEGMENT_COUNT,
-  SEGMENT_SIZE,
-  segmentPath,
 } from "../store/commit-log.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/file-source.ts"
+import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../store/log-segment.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../store/ltx-directory.ts"
 import {
   listDirectory,

@@ -9,8 +9,9 @@
  *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ materialize(): the LTX file is there
  *
  * Two segments, `<data>/commit-log.0` and `.1`, take turns. A full one is free again when everything on its file
- * system has been synced (`release`), because then its LTX files are durable by themselves. A record, at any
- * multiple of 8 bytes from the start of a segment, without a gap to the next:
+ * system has been synced (`release`), because then its LTX files are durable by themselves. One that is not there yet is
+ * prepared by somebody else (log-segment.ts). While no segment is free, each LTX file is made durable by itself. A
+ * record, at any multiple of 8 bytes from the start of a segment, without a gap to the next:
  *
  *      0  u32 magic "LFCL"
  *      4  u32 size              of the record, these bytes included, before padding
@@ -29,31 +30,16 @@
  * Numbers are little endian. Sequence, run and CRC tell a record from what was left behind it before. A
  * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
  */
-import { randomBytes } from "node:crypto"
-import { join } from "node:path"
+
 import { assert } from "../lib/assert.ts"
 import { Crc64 } from "../lib/crc64.ts"
+import { randomBytes } from "../lib/random-bytes.ts"
 import type { Txid } from "../ltx/pos.ts"
-import {
-  closedOnError,
-  closeFile,
-  type Fd,
-  O_CREAT,
-  O_RDWR,
-  openFile,
-  sizeOf,
-  syncData,
-  syncFile,
-  syncFileSystem,
-  writeAt,
-  writeBytesAt,
-} from "../sys/file.ts"
+import { closeFile, type Fd, syncData, syncFileSystem, writeAt } from "../sys/file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
+import { openSegment, SEGMENT_COUNT, SEGMENT_SIZE } from "./log-segment.ts"
 import { LtxFileWriter } from "./ltx-directory.ts"
 import type { SpareFiles } from "./spare-files.ts"
-
-export const SEGMENT_COUNT = 2
-export const SEGMENT_SIZE = 8 * 1024 * 1024
 
 export const RECORD_MAGIC = 0x4c43464c // "LFCL"
 export const RECORD_HEADER_SIZE = 40
@@ -63,10 +49,6 @@ const CRC_OFFSET = 16
 
 /** Larger transactions bypass the log. */
 const RECORD_SIZE_MAX = 1024 * 1024
-
-export function segmentPath(root: string, index: number): string {
-  return join(root, `commit-log.${index}`)
-}
 
 /** Where a transaction is written to. */
 export interface TransactionWriter {
@@ -94,10 +76,12 @@ export interface CommitLogOptions {
   readonly root: string // the data directory
   /** Follows on the highest that recovery found. */
   readonly nextSequence: bigint
-  /** Whether a segment's LTX files are durable, so that it may be written over. Read and reset by this class. */
+  /** Whether a segment is there and its LTX files are durable, so that it may be written over. */
   readonly isFree: (segment: number) => boolean
   /** A segment is full, and takes no more records until isFree() says that it may. */
   readonly onFull: (segment: number) => void
+  /** The same of one that is not there, and is to be prepared. Without this function the log prepares it by itself. */
+  readonly onMissing?: (segment: number) => void
   /** What LTX files are made of, if there are any. */
   readonly spares?: SpareFiles
 }
@@ -118,7 +102,7 @@ const encoder = new TextEncoder()
 
 export class CommitLog implements TransactionLog {
   readonly #options: CommitLogOptions
-  readonly #segments: Fd[] = []
+  readonly #segments: (Fd | undefined)[] = []
   #segment = 0
   #offset = 0
   readonly #run = randomBytes(4).readUInt32LE()
@@ -131,11 +115,14 @@ export class CommitLog implements TransactionLog {
     this.#sequence = options.nextSequence
     try {
       for (let index = 0; index < SEGMENT_COUNT; index++) {
-        this.#segments.push(openSegment(segmentPath(options.root, index)))
+        this.#segments.push(openSegment(options.root, index, options.onMissing === undefined))
       }
     } catch (error) {
       this.close()
       throw error
+    }
+    for (const [index, fd] of this.#segments.entries()) {
+      if (fd === undefined) options.onMissing?.(index)
     }
   }
 
@@ -207,6 +194,7 @@ export class CommitLog implements TransactionLog {
     this.materialize()
     syncFileSystem("log:syncfs", this.#options.root)
     for (const fd of this.#segments) {
+      if (fd === undefined) continue // others prepare it, and then it is empty
       writeAt("log:clear", fd, emptyHeader.address, RECORD_HEADER_SIZE, 0)
       syncData("log:clear-fsync", fd)
     }
@@ -214,18 +202,29 @@ export class CommitLog implements TransactionLog {
   }
 
   close(): void {
-    for (const fd of this.#segments) closeFile(fd)
+    for (const fd of this.#segments) if (fd !== undefined) closeFile(fd)
   }
 
   /** Whether a record fits, in this segment or, when that is full, in the other. */
   #hasRoom(size: number): boolean {
-    if (this.#offset + size <= SEGMENT_SIZE) return true
+    const isThere = this.#isThere(this.#segment)
+    if (isThere && this.#offset + size <= SEGMENT_SIZE) return true
     const next = (this.#segment + 1) % SEGMENT_COUNT
-    if (!this.#options.isFree(next)) return false
-    this.#options.onFull(this.#segment)
+    if (!this.#options.isFree(next) || !this.#isThere(next)) return false
+    if (isThere) this.#options.onFull(this.#segment)
     this.#segment = next
     this.#offset = 0
     return true
+  }
+
+  /** Opens one that has been prepared since. */
+  #isThere(segment: number): boolean {
+    const { root, isFree, onMissing } = this.#options
+    if (this.#segments[segment] !== undefined) return true
+    if (!isFree(segment)) return false
+    this.#segments[segment] = openSegment(root, segment, false)
+    if (this.#segments[segment] === undefined) onMissing?.(segment)
+    return this.#segments[segment] !== undefined
   }
 
   #write(record: Region, txid: Txid, nameSize: number, size: number): void {
@@ -272,21 +271,6 @@ function makeFile({ record, path, start, size }: PendingFile, spares?: SpareFile
     throw error
   }
 }
-
-/** Every byte of a segment is written once when it is made, so that later writes change no metadata. */
-function openSegment(path: string): Fd {
-  const fd = openFile("log:open", path, O_RDWR | O_CREAT)
-  return closedOnError(fd, () => {
-    if (sizeOf("log:stat", fd) === SEGMENT_SIZE) return fd
-    for (let offset = 0; offset < SEGMENT_SIZE; offset += ZEROS_SIZE) {
-      writeBytesAt("log:prepare", fd, new Uint8Array(ZEROS_SIZE), offset)
-    }
-    syncFile("log:prepare-fsync", fd)
-    return fd
-  })
-}
-
-const ZEROS_SIZE = 65536
 
 export function roundUp(size: number): number {
   return Math.ceil(size / 8) * 8

@@ -11,6 +11,7 @@
  *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
+ *   <root>/commit-log.<n>.tmp                          one of them that is being prepared (log-segment.ts)
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
@@ -44,6 +45,7 @@ import {
 } from "../sys/file.ts"
 import { type FileAccess, giveAccess } from "../sys/file-access.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import { SUPER_JOURNAL } from "../wire/database-name.ts"
 import { BackedFile } from "./backed-file.ts"
 
 /** What a snapshot arrives as: the LTX file, and the database file that it makes. */
@@ -232,11 +234,12 @@ export class DataDir {
   }
 
   /** Names of the selected databases there is a directory for, sorted. */
+  /** The original keeps super-journals as if they were databases; these are left as they are. */
   databaseNames(): string[] {
     return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
-      .filter((name) => this.#databases.matches(name))
+      .filter((name) => this.#databases.matches(name) && !SUPER_JOURNAL.test(name))
       .sort()
   }
 

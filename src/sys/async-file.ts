@@ -2,7 +2,8 @@
  * A file that is written by a thread that must not wait for the disk. As in `file.ts`, every call has a name in fault
  * tests and throws SysError when it fails.
  */
-import { type FileHandle, open, rm } from "node:fs/promises"
+import { type FileHandle, open, rename, rm } from "node:fs/promises"
+import { dirname } from "node:path"
 import { SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import { trace } from "./trace.ts"
@@ -38,9 +39,31 @@ export class AsyncFile {
     this.#size += bytes.length
   }
 
+  /** What was written, and the size, reach the disk before this resolves. */
+  async sync(): Promise<void> {
+    const start = trace?.position ?? 0
+    await call(`${this.#kind}:fsync`, "sync a file", () => this.#handle.sync())
+    trace?.append({ type: "sync", inode: trace.inodeOf(this.#handle.fd), start })
+  }
+
   async close(): Promise<void> {
     await this.#handle.close()
   }
+}
+
+/** The new name reaches the disk before this resolves. Both are in one directory. */
+export async function renameDurably(kind: string, from: string, to: string): Promise<void> {
+  await call(`${kind}:rename`, `rename "${from}" to "${to}"`, () => rename(from, to))
+  trace?.append({ type: "rename", path: from, to })
+  const path = dirname(to)
+  const start = trace?.position ?? 0
+  const directory = await call(`${kind}:open-dir`, `open "${path}"`, () => open(path, "r"))
+  try {
+    await call(`${kind}:sync-dir`, `sync "${path}"`, () => directory.sync())
+  } finally {
+    await directory.close()
+  }
+  trace?.append({ type: "sync-directory", path, start })
 }
 
 /** Whether it is there or not. */

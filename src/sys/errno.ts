@@ -124,17 +124,39 @@ export function watchFullDisk(listener: () => void): void {
   onFullDisk = listener
 }
 
-/** A system call that failed. `op` is the name the call has in fault tests ("ltx:fsync"). */
+/** "no such file or directory (ENOENT)". */
+export function errnoText(errno: number): string {
+  const name = NAMES.get(errno)
+  return `${name === undefined ? "system error" : TEXT[name]} (${errnoName(errno)})`
+}
+
+/**
+ * One line for what the system has refused, here or to the runtime, whose own words are those of its library.
+ * Undefined for anything else that was thrown.
+ */
+export function systemProblem(error: unknown): string | undefined {
+  if (error instanceof SysError) return error.message
+  if (!(error instanceof Error)) return undefined
+  const { code, errno, syscall, path } = error as NodeJS.ErrnoException
+  if (code === undefined || syscall === undefined) return undefined
+  const text = errno === undefined ? code : errnoText(Math.abs(errno))
+  return `Cannot ${syscall}${path === undefined ? "" : ` "${path}"`}: ${text}`
+}
+
+/**
+ * A system call that failed. `op` is the name the call has in fault tests ("ltx:fsync"). As errors of the runtime it
+ * has a `code`: it is a condition of the world, no bug.
+ */
 export class SysError extends Error {
   override readonly name = "SysError"
   readonly errno: number
+  readonly code: string
   readonly op: string
 
   constructor(errno: number, op: string, doing: string) {
-    const name = NAMES.get(errno)
-    const text = name === undefined ? "system error" : TEXT[name]
-    super(`Cannot ${doing}: ${text} (${errnoName(errno)})`)
+    super(`Cannot ${doing}: ${errnoText(errno)}`)
     this.errno = errno
+    this.code = errnoName(errno)
     this.op = op
     if (isNoSpace(this)) onFullDisk?.()
   }

@@ -8,7 +8,7 @@ import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import { emptyStatus, type Fd, openFile, statusAt, statusOf } from "./file.ts"
 import { errno, libc } from "./libc.ts"
-import { pathAddress } from "./path.ts"
+import { nameOf, pathAddress } from "./path.ts"
 import { userId } from "./thread.ts"
 
 export interface FileAccess {
@@ -26,13 +26,13 @@ export const UNCHANGED = 0xffffffff
 export function setMode(op: string, fd: Fd, mode: number): void {
   const fault = faults?.check(op) ?? 0
   const error = fault || (libc.fchmod(fd, mode & MODE_BITS) < 0 ? errno() : 0)
-  if (error !== 0) throw new SysError(error, op, "change the mode of a file")
+  if (error !== 0) throw new SysError(error, op, `change the mode of ${nameOf(fd)}`)
 }
 
 export function setOwner(op: string, fd: Fd, uid: number, gid: number): void {
   const fault = faults?.check(op) ?? 0
   const error = fault || (libc.fchown(fd, uid, gid) < 0 ? errno() : 0)
-  if (error !== 0) throw new SysError(error, op, "change the owner of a file")
+  if (error !== 0) throw new SysError(error, op, `change the owner of ${nameOf(fd)}`)
 }
 
 /** As far as this process may: an owner that it cannot give stays, the group by itself is tried. */

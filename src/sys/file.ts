@@ -7,7 +7,7 @@ import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
-import { pathAddress } from "./path.ts"
+import { nameOf, pathAddress } from "./path.ts"
 import { makeRoom, refillSpares } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
@@ -83,13 +83,14 @@ export function closedOnError<T>(fd: Fd, make: () => T): T {
 /** Reads up to `size` bytes at `offset` to `address`; fewer only at the end of the file. */
 export function readAt(op: string, fd: Fd, address: number, size: number, offset: number): number {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `read ${size} bytes at ${offset}`)
+  if (fault !== 0) throw new SysError(fault, op, `read ${size} bytes at ${offset} of ${nameOf(fd)}`)
   let done = 0
   while (done < size) {
     const n = libc.pread(fd, address + done, size - done, offset + done)
     const error = n < 0 ? errno() : 0
     if (error === Errno.EINTR) continue
-    if (error !== 0) throw new SysError(error, op, `read ${size} bytes at ${offset}`)
+    if (error !== 0)
+      throw new SysError(error, op, `read ${size} bytes at ${offset} of ${nameOf(fd)}`)
     if (n === 0) break
     done += n
   }
@@ -99,13 +100,15 @@ export function readAt(op: string, fd: Fd, address: number, size: number, offset
 /** Writes all `size` bytes at `address` to `offset`. */
 export function writeAt(op: string, fd: Fd, address: number, size: number, offset: number): void {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `write ${size} bytes at ${offset}`)
+  if (fault !== 0)
+    throw new SysError(fault, op, `write ${size} bytes at ${offset} of ${nameOf(fd)}`)
   let done = 0
   while (done < size) {
     const n = libc.pwrite(fd, address + done, size - done, offset + done)
     const error = n < 0 ? errno() : 0
     if (error === Errno.EINTR) continue
-    if (error !== 0) throw new SysError(error, op, `write ${size} bytes at ${offset}`)
+    if (error !== 0)
+      throw new SysError(error, op, `write ${size} bytes at ${offset} of ${nameOf(fd)}`)
     done += n
   }
   if (trace === undefined) return
@@ -141,7 +144,7 @@ export function readBytesAt(op: string, fd: Fd, into: Uint8Array, offset: number
 /** Data and metadata of the file reach the disk before this returns. */
 export function syncFile(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
   const start = trace?.position ?? 0
   for (;;) {
     const error = libc.fsync(fd) < 0 ? errno() : 0
@@ -149,14 +152,14 @@ export function syncFile(op: string, fd: Fd): void {
       trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
       return
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
+    if (error !== Errno.EINTR) throw new SysError(error, op, `sync ${nameOf(fd)}`)
   }
 }
 
 /** As syncFile(), less metadata that is not needed to read the data back (times). */
 export function syncData(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, "sync a file")
+  if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
   const start = trace?.position ?? 0
   for (;;) {
     const error = libc.fdatasync(fd) < 0 ? errno() : 0
@@ -164,20 +167,21 @@ export function syncData(op: string, fd: Fd): void {
       trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
       return
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, "sync a file")
+    if (error !== Errno.EINTR) throw new SysError(error, op, `sync ${nameOf(fd)}`)
   }
 }
 
 export function truncateFile(op: string, fd: Fd, size: number): void {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `truncate a file to ${size} bytes`)
+  if (fault !== 0) throw new SysError(fault, op, `truncate ${nameOf(fd)} to ${size} bytes`)
   for (;;) {
     const error = libc.ftruncate(fd, size) < 0 ? errno() : 0
     if (error === 0) {
       trace?.append({ type: "truncate", inode: trace.inodeOf(fd), size })
       return
     }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `truncate a file to ${size} bytes`)
+    if (error !== Errno.EINTR)
+      throw new SysError(error, op, `truncate ${nameOf(fd)} to ${size} bytes`)
   }
 }
 
@@ -187,13 +191,14 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
  */
 export function reserveSpace(op: string, fd: Fd, offset: number, size: number): boolean {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `reserve ${size} bytes`)
+  if (fault !== 0) throw new SysError(fault, op, `reserve ${size} bytes of ${nameOf(fd)}`)
   const FALLOC_FL_KEEP_SIZE = 1
   for (;;) {
     const error = libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size) < 0 ? errno() : 0
     if (error === 0) return true
     if (error === Errno.EOPNOTSUPP || error === Errno.ENOSYS) return false
-    if (error !== Errno.EINTR) throw new SysError(error, op, `reserve ${size} bytes`)
+    if (error !== Errno.EINTR)
+      throw new SysError(error, op, `reserve ${size} bytes of ${nameOf(fd)}`)
   }
 }
 
@@ -307,11 +312,11 @@ const emptyPath = statxBuffer.address + 4095 // a NUL
 /** Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
 export function statusOf(op: string, fd: Fd, into: FileStatus): void {
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, "read the status of a file")
+  if (fault !== 0) throw new SysError(fault, op, `read the status of ${nameOf(fd)}`)
   const failed =
     libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) < 0
   const error = failed ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, "read the status of a file")
+  if (error !== 0) throw new SysError(error, op, `read the status of ${nameOf(fd)}`)
   into.blockSize = word(1)
   into.uid = word(5)
   into.gid = word(6)
@@ -416,7 +421,7 @@ export function tryLockFile(fd: Fd): boolean {
   const error = libc.flock(fd, LOCK_EX_NB) < 0 ? errno() : 0
   if (error === 0) return true
   if (error === Errno.EAGAIN) return false
-  throw new SysError(error, "lock", "lock a file")
+  throw new SysError(error, "lock", `lock ${nameOf(fd)}`)
 }
 
 /** Waits until this open file has the lock. flock(2), exclusive. A signal of which nobody knows ends the process. */
@@ -425,6 +430,6 @@ export function waitForFileLock(fd: Fd): void {
   for (;;) {
     const error = libc.flock(fd, LOCK_EX) < 0 ? errno() : 0
     if (error === 0) return
-    if (error !== Errno.EINTR) throw new SysError(error, "lock", "lock a file")
+    if (error !== Errno.EINTR) throw new SysError(error, "lock", `lock ${nameOf(fd)}`)
   }
 }

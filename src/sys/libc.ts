@@ -49,6 +49,7 @@ const { symbols } = dlopen(LIBC, {
   getpeername: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", FFIType.i64_fast], returns: FFIType.i64_fast },
+  madvise: { args: ["ptr", "u64", "i32"], returns: "i32" },
   munmap: { args: ["ptr", "u64"], returns: "i32" },
   getuid: { args: [], returns: "u32" },
   getgid: { args: [], returns: "u32" },
@@ -143,6 +144,7 @@ interface Libc {
     fd: number,
     offset: number,
   ): number
+  madvise(address: number, size: number, advice: number): number
   munmap(address: number, size: number): number
   getuid(): number
   getgid(): number

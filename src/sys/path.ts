@@ -1,3 +1,4 @@
+import { readlinkSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
 import { allocate } from "./memory.ts"
 
@@ -12,4 +13,13 @@ export function pathAddress(path: string, slot: 0 | 1 = 0): number {
   if (read < path.length) throw new SysError(Errno.ENAMETOOLONG, "path", `use path "${path}"`)
   scratch.bytes[start + written] = 0
   return scratch.address + start
+}
+
+/** What an open file is called, for messages. */
+export function nameOf(fd: number): string {
+  try {
+    return `"${readlinkSync(`/proc/self/fd/${fd}`)}"`
+  } catch {
+    return "a file"
+  }
 }

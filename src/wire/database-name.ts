@@ -19,6 +19,9 @@ const LONGEST_SUFFIX_SIZE = Math.max(...RESERVED_SUFFIXES.map((suffix) => suffix
 
 export const MAX_DATABASE_NAME_SIZE = MAX_FILE_NAME_SIZE - LONGEST_SUFFIX_SIZE
 
+/** A super-journal of SQLite (vdbeCommit), which stands beside databases and is none. */
+export const SUPER_JOURNAL = /-mj[0-9A-F]{9}$/
+
 /** Throws a LitefsError "name-invalid" if no database may have this name. */
 export function validateDatabaseName(name: string): void {
   const problem = databaseNameProblem(name)
@@ -41,5 +44,6 @@ export function databaseNameProblem(name: string): string | undefined {
   if (reservedName !== undefined) return `names that start with "${reservedName}" are reserved`
   const reservedSuffix = RESERVED_SUFFIXES.find((suffix) => name.endsWith(suffix))
   if (reservedSuffix !== undefined) return `names that end in "${reservedSuffix}" are reserved`
+  if (SUPER_JOURNAL.test(name)) return "SQLite has such names for super-journals"
   return undefined
 }

@@ -55,18 +55,40 @@ test("export writes to the standard output when PATH is a dash", async () => {
   expect(Buffer.compare(bytes, database)).toBe(0)
 })
 
-test("export replaces a file only with --force", async () => {
+test("export keeps the file that was there, and says where", async () => {
   await using api = await FakeApi.start(sendDatabase)
   writeFileSync(path, "old")
-  expect(await litefs("--url", api.url, "--name", "a.db", path)).toMatchObject({
-    code: 1,
-    err: `ERROR: Cannot export to "${path}": it exists, use --force\n`,
+  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", path)
+  expect({ code, out }).toEqual({ code: 0, out: 'Export of database "a.db" in 0s\n' })
+  const kept = readdirSync(directory).find((name) => name !== "out.db")
+  expect(kept).toMatch(/^out\.db\.replaced-\d+$/)
+  expect(err).toBe(`What was there is "${join(directory, kept ?? "")}" now, --force replaces it\n`)
+  expect(readFileSync(join(directory, kept ?? ""), "utf8")).toBe("old")
+  expect(readFileSync(path).equals(database)).toBe(true)
+})
+
+test("export replaces a file with --force", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  writeFileSync(path, "old")
+  expect(await litefs("--url", api.url, "--name", "a.db", "--force", path)).toMatchObject({
+    code: 0,
+    err: "",
   })
-  expect(api.requests).toHaveLength(0)
-  expect(readFileSync(path, "utf8")).toBe("old")
-  expect((await litefs("--url", api.url, "--name", "a.db", "--force", path)).code).toBe(0)
   expect(readFileSync(path).equals(database)).toBe(true)
   expect(readdirSync(directory)).toEqual(["out.db"])
+})
+
+test("export says in one line where it cannot write", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  const missing = join(directory, "none")
+  expect(await litefs("--url", api.url, "--name", "a.db", join(missing, "out.db"))).toMatchObject({
+    code: 1,
+    err: `ERROR: Cannot export to "${missing}/out.db": there is no directory "${missing}"\n`,
+  })
+  expect(await litefs("--url", api.url, "--name", "a.db", directory)).toMatchObject({
+    code: 1,
+    err: `ERROR: Cannot export to "${directory}": it is not a file, choose another PATH\n`,
+  })
 })
 
 test("export does not put a file beside a WAL that is not its own", async () => {
@@ -141,20 +163,21 @@ test("export has help", async () => {
 
     Flags:
 
-    	--url URL               the API of the node (default http://127.0.0.1:20202)
+    	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes
     	--http-tls-cert FILE    the certificate that this side shows (PEM)
     	--http-tls-key FILE     its private key (PEM)
     	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
-    	--force                 replace the file if it exists
+    	--force                 do not keep a file that is there
 
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
-    PATH - is the standard output. The file appears under its name when it is whole,
-    and one that it replaces with --force is not touched before.
+    PATH - is the standard output. The file appears under its name when it is whole.
+    One that was there is kept beside it, as PATH.replaced-TIME, or with --force
+    replaced.
 
     Examples:
 

@@ -94,7 +94,7 @@ test("import says when there is no file", async () => {
   const path = join(directory, "none.db")
   const { code, err } = await litefs(["--name", "a.db", path])
   expect(code).toBe(1)
-  expect(err).toContain(`'${path}'`)
+  expect(err).toBe(`ERROR: Cannot import "${path}": there is no such file\n`)
   const other = await litefs(["--name", "a.db", directory])
   expect(other.err).toBe(`ERROR: Cannot import "${directory}": it is not a file\n`)
 })
@@ -105,7 +105,7 @@ test.each([
   [["--name", "a.db", "a", "b"], '"b" is one word too many'],
   [
     ["--name", "a.db", "--url", "localhost", "a"],
-    '--url is "localhost", it should be like http://127.0.0.1:20202',
+    '--url is "localhost", it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock',
   ],
   [["--nmae", "a.db", "a"], "there is no flag --nmae, did you mean --name?"],
 ])("import refuses %j", async (args, problem) => {
@@ -130,7 +130,7 @@ test("import has help", async () => {
 
     Flags:
 
-    	--url URL               the API of the node (default http://127.0.0.1:20202)
+    	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes

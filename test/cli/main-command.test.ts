@@ -185,11 +185,22 @@ describe("litefs help", () => {
 
       Usage:
 
-      	litefs version
+      	litefs version [flags]
+
+      Flags:
+
+      	--json      print it as JSON, with the commit that it is made of and its date
+      	--licenses  print what is in the executable, and its licenses
+
+      Every flag can be set in the environment too: --json is LITEFS_JSON.
+      A flag on the command line wins.
 
       Examples:
 
       	litefs version
+
+      	# in a script
+      	litefs version --json | jq -r .commit
       "
     `)
   })
@@ -222,6 +233,39 @@ describe("litefs version", () => {
 
   test("is also --version", async () => {
     expect(await outcome("--version")).toEqual(await outcome("version"))
+  })
+
+  test("prints JSON, where a commit is known only to what was built", async () => {
+    const { code, out } = await outcome("version", "--json")
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toEqual({
+      version: packageJson.version,
+      commit: null,
+      date: null,
+      runtime: `bun ${process.versions.bun}`,
+      platform: "linux",
+      arch: process.arch,
+    })
+  })
+
+  test("names what is in it, with the versions of package.json, and the texts of all licenses", async () => {
+    const { out } = await outcome("version", "--licenses")
+    for (const [name, version] of Object.entries(packageJson.dependencies)) {
+      expect(out).toContain(`\n${name} ${version}: `)
+    }
+    for (const name of ["JavaScriptCore", "SQLite", "musl", "libstdc++"]) {
+      expect(out).toContain(`\n${name}: `)
+    }
+    for (const text of [
+      "Apache License\n                           Version 2.0",
+      "Permission is hereby granted, free of charge",
+      "Permission to use, copy, modify, and/or distribute",
+      "Redistribution and use in source and binary forms",
+      "GNU LESSER GENERAL PUBLIC LICENSE",
+    ]) {
+      expect(out).toContain(text)
+    }
+    expect((await outcome("version", "--licenses", "--json")).code).toBe(2)
   })
 
   test("takes no words", async () => {

@@ -83,7 +83,10 @@ describe("the flags of the proxy", () => {
     [["--proxy-addr", ":8080", "--proxy-target", "http://a:1"], /^--proxy-target is "http:/],
     [["--proxy-addr", ":8080", "--proxy-target", "a:0"], /port 0 is nobody's$/],
     [["--proxy-addr", ":8080", "--proxy-target", "a:65536"], /it should be HOST:PORT/],
-    [[...MINIMUM, "--proxy-db", "a/b"], /^--proxy-db is "a\/b": /],
+    [
+      [...MINIMUM, "--proxy-db", "a/b"],
+      /^--proxy-db is "a\/b", it should be the name of a database in --fuse-dir "\/litefs", like b$/,
+    ],
     [[...MINIMUM, ...seventeen], /^--proxy-db is given 17 times/],
     [[...MINIMUM, "--proxy-passthrough", "static"], /it should be a path that starts with/],
     [[...MINIMUM, "--proxy-max-lag", "ten"], /^--proxy-max-lag is "ten", it should be a duration/],

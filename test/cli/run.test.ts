@@ -56,6 +56,26 @@ const CANDIDATE = { isPrimary: false, candidate: true }
 const PRIMARY = { isPrimary: true, candidate: true }
 
 describe("litefs run", () => {
+  test("takes the original's -config, in which the node's address is, and -v", async () => {
+    await using api = await nodeOf({ info: PRIMARY })
+    using directory = new TemporaryDirectory()
+    const port = new URL(api.url).port
+    const path = directory.write("l.yml", `http: {addr: ":${port}"}\nlease: {type: consul}\n`)
+    const io = new FakeIo()
+    const flags = ["-config", path, "-v", "-if-candidate"]
+    expect(await run(["run", ...flags, "--", "true"], io)).toBe(0)
+    expect(io.err).toBe("-v changes nothing: what there is to say is always said\n")
+    expect(api.requests[0]?.url).toBe("/info")
+  })
+
+  test("says of a -config that cannot be read what is wrong, for itself", async () => {
+    const io = new FakeIo()
+    expect(await run(["run", "-config", "/no/such.yml", "--", "true"], io)).toBe(2)
+    expect(io.err).toBe(
+      'ERROR: Cannot run litefs run: --config is "/no/such.yml": there is no such file\n',
+    )
+  })
+
   test.each([
     [["true"], 0],
     [["sh", "-c", "exit 7"], 7],

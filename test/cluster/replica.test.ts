@@ -63,6 +63,7 @@ class Fixture implements AsyncDisposable {
       const parts: Uint8Array[] = []
       for await (const part of request) parts.push(part as Uint8Array)
       const positions = decodePositionMap(concat(...parts))
+      response.setHeader("Litefs-Id", "0000000000000008")
       this.requests.push({ request, response, positions })
     })
     this.replica = new Replica({

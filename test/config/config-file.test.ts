@@ -10,7 +10,7 @@ const PROXY_FLAGS = Object.fromEntries(
 
 function read(text: string, env: Record<string, string> = {}, hasRole = false): ConfigFile {
   const flags = { ...MOUNT_FLAGS, ...PROXY_FLAGS }
-  return readConfig("l.yml", text, { env, hasRole, isExpanded: true, flags })
+  return readConfig("l.yml", text, { env, hasRole: () => hasRole, isExpanded: true, flags })
 }
 
 /** Flags and values, without those that the others have by default. */
@@ -153,7 +153,7 @@ describe("readConfig() takes", () => {
   })
 
   test("variables as they are when told to", () => {
-    const options = { env: {}, hasRole: true, isExpanded: false, flags: MOUNT_FLAGS }
+    const options = { env: {}, hasRole: () => true, isExpanded: false, flags: MOUNT_FLAGS }
     const { settings } = readConfig("l.yml", "fuse: {dir: /$x}", options)
     expect(settings.get("fuse-dir")?.[0]?.text).toBe("/$x")
   })
@@ -274,7 +274,7 @@ describe("readConfig() refuses", () => {
   })
 
   test("a flag that there is not in this version", () => {
-    const options = { env: {}, hasRole: true, isExpanded: true, flags: MOUNT_FLAGS }
+    const options = { env: {}, hasRole: () => true, isExpanded: true, flags: MOUNT_FLAGS }
     const withFlag = { ...MOUNT_FLAGS, "proxy-addr": {} }
     const text = "proxy:\n  addr: :80"
     expect(

@@ -19,7 +19,19 @@ describe("expandVariables()", () => {
     ["a: $$ $1x $* $# $@ $! $? $- b", "a:  x       b"],
     ["a: 5$ $. $", "a: 5$ $. $"],
   ])("%j is %j", (text, expected) => {
-    expect(expandVariables(text, ENV)).toBe(expected)
+    expect(expandVariables(text, ENV).text).toBe(expected)
+  })
+
+  test.each<[string, string[]]>([
+    ["a: $REGION # $OTHER", ["REGION"]],
+    ["# $REGION\na: ${OTHER}", ["OTHER"]],
+    ["a: '#' # $REGION", []],
+    ["a: 'x # y $REGION'", ["REGION"]],
+    ["a: b#$REGION", ["REGION"]],
+    ["a: ${REGION == OTHER}\nb: $NONE$$", ["OTHER", "REGION", "NONE"]],
+    ["a: ${REGION == 'OTHER'}", ["REGION"]],
+  ])("%j refers to %j", (text, names) => {
+    expect([...expandVariables(text, ENV).names]).toEqual(names)
   })
 
   test.each([

@@ -53,7 +53,7 @@ const config: Target = {
     const file = readConfig("litefs.yml", textOf(input), {
       env: ENV,
       isExpanded: true,
-      hasRole: false,
+      hasRole: () => false,
       flags,
     })
     mountOptions(parseArgs(MOUNT_SYNTAX, [], {}, file.settings))

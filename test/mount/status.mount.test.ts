@@ -333,7 +333,11 @@ describe.skipIf(!canMount)("commands", () => {
     const primary = await scope.node()
     sqlite3(primary, "a.db", "create table t(x)")
     const replica = await scope.node({ follows: primary, port })
-    expect(await synced.ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^http:\S+ /), stderr: "" })
+    expect(await synced.ended).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^http:\S+ /),
+      stderr: "",
+    })
     expect(pos(replica, "a.db")).toBe(pos(primary, "a.db"))
 
     const later = start(commandOf(replica, "wait", "--pos", "a.db=2"))

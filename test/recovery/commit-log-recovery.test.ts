@@ -6,7 +6,7 @@ import {
   readCommitLog,
   readSegment,
 } from "../../src/recovery/commit-log-recovery.ts"
-import { SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { SEGMENT_SIZE, segmentPath } from "../../src/store/log-segment.ts"
 import { writeSynced } from "../../src/store/synced.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { RecordedLog } from "../support/recorded-log.ts"

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test"
-import { mkdirSync, readFileSync, rmSync } from "node:fs"
+import { mkdirSync, readFileSync, renameSync, rmSync } from "node:fs"
 import { openCommitLog, readCommitLog } from "../../src/recovery/commit-log-recovery.ts"
-import { type CommitLog, directLog, SEGMENT_SIZE, segmentPath } from "../../src/store/commit-log.ts"
+import { type CommitLog, directLog } from "../../src/store/commit-log.ts"
+import { SEGMENT_SIZE, segmentPath } from "../../src/store/log-segment.ts"
 import { Errno } from "../../src/sys/errno.ts"
 import { setFaults } from "../../src/sys/faults.ts"
 import { withFaults } from "../support/faulty-log.ts"
@@ -148,6 +149,43 @@ describe("CommitLog", () => {
     // The record of TXID 2 is still behind, where the next one of this one's size ends.
     commit(log, directory, 1)
     expect(txidsOf(directory)).toEqual([1])
+  })
+
+  test("CommitLog writes LTX files directly while its segments are prepared, one after the other", () => {
+    using directory = new LogDirectory("app.db")
+    const aside = [0, 1].map((index) => `${segmentPath(directory.root, index)}.tmp`)
+    for (const [index, path] of aside.entries()) {
+      renameSync(segmentPath(directory.root, index), path)
+    }
+    const free = new Set<number>()
+    const [missing, full]: [number[], number[]] = [[], []]
+    const log = directory.open({
+      isFree: (segment) => free.has(segment),
+      onMissing: (segment) => missing.push(segment),
+      onFull: (segment) => full.push(segment),
+    })
+    expect(missing).toEqual([0, 1])
+    commit(log, directory, 1)
+    expect(directory.has("app.db", 1)).toBe(true) // without materialize()
+    log.clear()
+    renameSync(aside[1] as string, segmentPath(directory.root, 1))
+    commit(log, directory, 2)
+    expect(directory.has("app.db", 2)).toBe(true) // nobody has said so yet
+    free.add(1)
+    commit(log, directory, 3)
+    expect(txidsOf(directory)).toEqual([3])
+    expect(full).toEqual([]) // the first is not full, there is none
+    // Somebody says that it is there, and it is not.
+    const count = Math.floor(SEGMENT_SIZE / LARGE.length)
+    free.add(0)
+    for (let txid = 4; txid <= count + 4; txid++) commit(log, directory, txid, { bytes: LARGE })
+    expect([...new Set(missing)]).toEqual([0, 1])
+    expect(missing.length).toBeGreaterThan(2)
+    expect(directory.has("app.db", count + 4)).toBe(true)
+    renameSync(aside[0] as string, segmentPath(directory.root, 0))
+    commit(log, directory, count + 5)
+    expect(full).toEqual([1])
+    expect(txidsOf(directory).at(-1)).toBe(count + 5)
   })
 
   test("CommitLog makes segments of the size that they keep", () => {

@@ -9,6 +9,7 @@ import { decodeDatabaseHeader } from "../../src/sqlite/database-header.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { FileSource } from "../../src/store/file-source.ts"
 import type { Exit, TestNode } from "./node.ts"
+import { refuseStackTrace } from "./stack-trace.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
 const LIMIT_MS = 30_000
@@ -37,7 +38,7 @@ function ended(
   limitMs: number,
 ): SpawnSyncReturns<string> {
   const [program, ...args] = command as [string, ...string[]]
-  return spawnSync(program, args, {
+  const result = spawnSync(program, args, {
     input,
     encoding: "utf8",
     timeout: limitMs,
@@ -45,6 +46,8 @@ function ended(
     cwd: ROOT,
     maxBuffer: 256 * 1024 * 1024,
   })
+  refuseStackTrace(result.stderr ?? "", command.join(" ").slice(0, 200))
+  return result
 }
 
 export interface Ended extends Exit {
@@ -82,7 +85,12 @@ export function start(
     child.once("error", failed)
     child.once("close", (code, signal) => {
       clearTimeout(timer)
-      done({ code, signal, stdout, stderr })
+      try {
+        refuseStackTrace(stderr, command.join(" ").slice(0, 200))
+        done({ code, signal, stdout, stderr })
+      } catch (error) {
+        failed(error)
+      }
     })
   })
   const spoken = new Promise<void>((done) => {

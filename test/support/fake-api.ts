@@ -22,6 +22,7 @@ export class FakeApi implements AsyncDisposable {
         url: request.url,
         body: Buffer.concat(parts),
       })
+      response.setHeader("Litefs-Id", "0000000000000007")
       answer(response, request)
     })
   }

@@ -138,6 +138,7 @@ export class FakeMember {
           id === this.lease.id && run !== this.name ? "a copy" : undefined,
       },
       ask: async (url) => this.#cluster.ask(this, url),
+      leadsHere: async (url) => url === this.url,
     })
     this.clusterId ??= CLUSTER
     member.begin()

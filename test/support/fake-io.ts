@@ -78,6 +78,10 @@ export class FakeIo implements CliIo {
     this.effects.push(`recover ${fuseDir}`)
   }
 
+  expectNode(): void {
+    this.effects.push("expect")
+  }
+
   async openNode(options: LiteFSOptions): Promise<FakeNode> {
     this.effects.push("open")
     this.opened.push(options)

@@ -4,6 +4,7 @@ import { once } from "node:events"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { refuseStackTrace } from "./stack-trace.ts"
 
 const PROGRAM = join(import.meta.dirname, "litefs-program.ts")
 
@@ -17,6 +18,7 @@ export interface LitefsOptions {
 export class Litefs {
   readonly process: ChildProcess
   readonly #dir = mkdtempSync(join(tmpdir(), "litefs-process-"))
+  readonly #mayCrash: boolean
   out = ""
   err = ""
 
@@ -25,6 +27,7 @@ export class Litefs {
     env: Record<string, string> = {},
     { through = [], logLevel = "error" }: LitefsOptions = {},
   ) {
+    this.#mayCrash = env.NODE_ERROR !== undefined
     mkdirSync(join(this.#dir, "mount"))
     const dirs = ["--fuse-dir", join(this.#dir, "mount"), "--data-dir", join(this.#dir, "data")]
     const args = ["mount", "--primary", "--log-level", logLevel, ...dirs, ...words]
@@ -62,6 +65,7 @@ export class Litefs {
   async outcome() {
     const [code] = await once(this.process, "close")
     rmSync(this.#dir, { recursive: true })
+    if (!this.#mayCrash) refuseStackTrace(this.err, "litefs mount")
     return { code, out: this.out, err: this.err }
   }
 }

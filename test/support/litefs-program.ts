@@ -32,6 +32,7 @@ const code = await run(process.argv.slice(2), {
   clock: systemClock,
   events: processEvents,
   recoverStaleMount: async () => {},
+  expectNode: () => {},
   openNode: async () => {
     const node = new FakeNode()
     node.isCandidate = IS_REPLICA === undefined

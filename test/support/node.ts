@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
+import { refuseStackTrace } from "./stack-trace.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
 
@@ -47,6 +48,8 @@ export interface NodeOptions {
   readonly config?: string
   /** Whether other machines reach its API. */
   readonly isOpen?: boolean
+  /** Whether it may meet what is a bug of ours, and tell it with a stack trace. */
+  readonly mayCrash?: boolean
   /** How long it may take until it is mounted. */
   readonly startLimitMs?: number
 }
@@ -72,6 +75,7 @@ export class Scope implements AsyncDisposable {
   async node(options: NodeOptions = {}): Promise<TestNode> {
     const node = await this.spawn(options)
     await node.logged(/msg=mounted/, options.startLimitMs)
+    await node.prepared()
     return node
   }
 
@@ -105,12 +109,14 @@ export class TestNode {
   /** All output, when it has ended and nothing it has started holds its streams. */
   readonly wholeOutput: Promise<string>
   readonly #child: ChildProcess
+  readonly #mayCrash: boolean
   #output = ""
   #listeners = new Set<() => void>()
 
   constructor(directory: string, port: number, options: NodeOptions) {
     this.directory = directory
     this.port = port
+    this.#mayCrash = options.mayCrash === true
     this.mount = join(directory, "mnt")
     this.data = join(directory, "data")
     if (options.directory === undefined) mkdirSync(this.mount)
@@ -191,6 +197,16 @@ export class TestNode {
     }
   }
 
+  /** When its commit log is there, so that commits take the way that they take ever after; where that fails it is not. */
+  async prepared(): Promise<void> {
+    const segments = [0, 1].map((index) => join(this.data, `commit-log.${index}`))
+    for (let look = 0; look < 200 && this.isRunning; look++) {
+      if (segments.every((path) => existsSync(path))) return
+      if (/cannot prepare the commit log/.test(this.#output)) return
+      await Bun.sleep(10)
+    }
+  }
+
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }
@@ -211,6 +227,7 @@ export class TestNode {
       clearTimeout(last)
     }
     this.#unmount()
+    if (!this.#mayCrash) refuseStackTrace(this.#output, `the node at ${this.url}`)
   }
 
   /** Also aborts a connection that a killed daemon has left hanging. umount(8) may block on a stuck mount. */

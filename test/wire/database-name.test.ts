@@ -11,6 +11,7 @@ describe("validateDatabaseName", () => {
     "ä€😀",
     "...",
     "-walrus",
+    "a.db-mj0123456789", // of another length
     "n".repeat(MAX_DATABASE_NAME_SIZE),
   ])("validateDatabaseName takes %j", (name) => {
     expect(() => validateDatabaseName(name)).not.toThrow()
@@ -31,6 +32,7 @@ describe("validateDatabaseName", () => {
     ["db-wal", 'names that end in "-wal" are reserved'],
     ["db-shm", 'names that end in "-shm" are reserved'],
     ["db-pos", 'names that end in "-pos" are reserved'],
+    ["a.db-mj0123456AB", "SQLite has such names for super-journals"],
     ["db-lock", 'names that end in "-lock" are reserved'],
   ])("validateDatabaseName refuses %j", (name, problem) => {
     try {

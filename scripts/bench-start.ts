@@ -1,0 +1,196 @@
+/**
+ * From the start of a process until it has done what it was started for, and the CPU time that all its threads took by
+ * then: of a bare runtime with three threads (the floor), of `litefs version`, and of `litefs mount` until it is mounted,
+ * in a fresh data directory, at the restart after a clean stop, and after a kill. Then the memory of a node that has
+ * nothing to do. Run it through `scripts/bench-start`.
+ *
+ * Rounds alternate between all of them, since the machine is noisy: the least of many rounds is what a quiet machine
+ * would take, the median what this one does.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: "string", default: "20" } },
+})
+const rounds = Number(values.rounds)
+const programs = positionals.length > 0 ? positionals : ["dist/litefs"]
+
+/** A start is forgotten by then, and what can be collected is. */
+const IDLE_MS = 3000
+
+interface Sample {
+  readonly wallMs: number
+  readonly cpuMs: number
+}
+
+interface Memory {
+  readonly resident: number
+  readonly own: number // not pages of files
+}
+
+const directory = mkdtempSync(join(tmpdir(), "litefs-start-"))
+const [mount, data] = [join(directory, "mnt"), join(directory, "data")]
+mkdirSync(mount)
+const samples = new Map<string, Sample[]>()
+const memories = new Map<string, Memory>()
+
+let running: ChildProcess | undefined
+try {
+  const floor = buildFloor()
+  for (let round = 0; round < rounds; round++) {
+    await measure("bare runtime, 3 threads", () => until([floor], "ready"), "SIGKILL")
+    for (const program of programs) await measureProgram(program, round === rounds - 1)
+  }
+  report()
+} finally {
+  await stop("SIGKILL")
+  spawnSync("umount", ["-l", mount], { stdio: "ignore", timeout: 5000 })
+  rmSync(directory, { recursive: true, force: true })
+}
+
+async function measureProgram(program: string, isLast: boolean): Promise<void> {
+  const names = programs.length > 1 ? ` (${program})` : ""
+  const args = ["mount", "--primary", "--fuse-dir", mount, "--data-dir", data]
+  const mounted = () => until([program, ...args, "--http-addr", "127.0.0.1:0"], "msg=mounted")
+  await measure(`version${names}`, () => until([program, "version"]), "SIGKILL")
+  rmSync(data, { recursive: true, force: true })
+  for (const [name, end] of [
+    ["fresh", "SIGTERM"],
+    ["restart", "SIGKILL"],
+    ["after a kill", "SIGTERM"],
+  ] as const) {
+    await measure(`mount, ${name}${names}`, mounted, end, isLast)
+  }
+}
+
+async function measure(
+  name: string,
+  start: () => Promise<Sample>,
+  end: NodeJS.Signals,
+  wantsMemory = false,
+): Promise<void> {
+  const sample = await start()
+  samples.set(name, [...(samples.get(name) ?? []), sample])
+  // A start is over when what it has put off is done, too.
+  await new Promise((done) => setTimeout(done, wantsMemory ? IDLE_MS : 200))
+  if (wantsMemory) memories.set(name, memoryOf(running?.pid as number))
+  await stop(end)
+}
+
+/** Until a line has `word`, or else until the process ends. */
+async function until([program, ...args]: readonly string[], word?: string): Promise<Sample> {
+  const startedMs = performance.now()
+  const child = spawn(program as string, args, { stdio: ["ignore", "pipe", "pipe"] })
+  running = child
+  const { promise, resolve, reject } = Promise.withResolvers<Sample>()
+  let text = ""
+  const take = (part: Buffer) => {
+    const wallMs = performance.now() - startedMs
+    text += part
+    if (word === undefined || text.includes(word)) {
+      resolve({ wallMs, cpuMs: cpuMsOf(child.pid as number) })
+    }
+  }
+  child.stdout.on("data", take)
+  child.stderr.on("data", take)
+  child.once("exit", () =>
+    reject(new Error(`Cannot measure ${program} ${args.join(" ")}: ${text}`)),
+  )
+  return promise
+}
+
+async function stop(signal: NodeJS.Signals): Promise<void> {
+  const child = running
+  running = undefined
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+  const exited = new Promise((done) => child.once("exit", done))
+  child.kill(signal)
+  await exited
+}
+
+/** Of all threads, by the scheduler: the other counters have steps of 10 ms. NaN when it has ended. */
+function cpuMsOf(pid: number): number {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`)
+    const times = tasks.map((task) =>
+      Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]),
+    )
+    return times.reduce((sum, ns) => sum + ns, 0) / 1e6
+  } catch {
+    return Number.NaN
+  }
+}
+
+function memoryOf(pid: number): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8")
+  const mb = (key: string) =>
+    (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6
+  return { resident: mb("VmRSS"), own: mb("RssAnon") + mb("RssShmem") }
+}
+
+/** The runtime that is in the product, with as many threads. */
+function buildFloor(): string {
+  const main = join(directory, "floor.ts")
+  const thread = join(directory, "floor-thread.ts")
+  writeFileSync(thread, "self.postMessage(1)\n")
+  writeFileSync(
+    main,
+    `let count = 0
+     for (let i = 0; i < 3; i++) {
+       const worker = new Worker(new URL("./floor-thread.ts", import.meta.url).href)
+       worker.onmessage = () => { if (++count === 3) console.log("ready") }
+     }`,
+  )
+  const outfile = join(directory, "floor")
+  const flags = ["--compile", "--minify", "--bytecode", "--format=esm", `--root=${directory}`]
+  const built = Bun.spawnSync([
+    process.execPath,
+    "build",
+    ...flags,
+    `--outfile=${outfile}`,
+    main,
+    thread,
+  ])
+  if (built.exitCode !== 0) throw new Error(`Cannot build the bare runtime: ${built.stderr}`)
+  return outfile
+}
+
+function report(): void {
+  const width = Math.max(...[...samples.keys()].map((name) => name.length))
+  console.log(`${"".padEnd(width)}  median ms   least  ratio   CPU ms  resident MB   own`)
+  const [first] = samples.values()
+  const floorMs = least(first as Sample[], "wallMs")
+  for (const [name, of] of samples) {
+    const memory = memories.get(name)
+    const cells = [
+      median(of, "wallMs").toFixed(1).padStart(9),
+      least(of, "wallMs").toFixed(1).padStart(7),
+      (least(of, "wallMs") / floorMs).toFixed(1).padStart(6),
+      least(of, "cpuMs").toFixed(1).padStart(8),
+      (memory?.resident.toFixed(1) ?? "").padStart(12),
+      (memory?.own.toFixed(1) ?? "").padStart(5),
+    ]
+    console.log(`${name.padEnd(width)}  ${cells.join(" ")}`)
+  }
+}
+
+function sorted(of: readonly Sample[], key: keyof Sample): number[] {
+  return of
+    .map((sample) => sample[key])
+    .filter((ms) => !Number.isNaN(ms))
+    .sort((a, b) => a - b)
+}
+
+function median(of: readonly Sample[], key: keyof Sample): number {
+  const numbers = sorted(of, key)
+  return numbers[numbers.length >> 1] ?? Number.NaN
+}
+
+function least(of: readonly Sample[], key: keyof Sample): number {
+  return sorted(of, key)[0] ?? Number.NaN
+}

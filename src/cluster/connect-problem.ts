@@ -1,0 +1,106 @@
+/**
+ * Why a node cannot be reached, in words that name the setting that mends it.
+ *
+ *   the certificate is not believed         --http-tls-ca
+ *   it wants to see a certificate           --http-tls-cert, --http-tls-key
+ *   https:// to a port without TLS          the scheme of the URL
+ *   http:// to a port with TLS              the same; a handshake is tried to find that out
+ *   no port in the URL                      20202, unless --http-addr says otherwise
+ *   what answers is no LiteFS               the port of an application, or of a proxy
+ *
+ * What a setting mends is an error of code "usage", everything else one of code "unavailable".
+ */
+import { isIP } from "node:net"
+import { connect } from "node:tls"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import type { Headers } from "./peer-answer.ts"
+
+const PORT = 20202
+
+const HANDSHAKE_MS_MAX = 2000
+
+const NO_PLAIN_TLS = "it does not speak TLS, the URL should start with http://"
+const NO_CERTIFICATE =
+  "it asks for a certificate that its authority has signed, give --http-tls-cert and --http-tls-key"
+
+/** `error` is what connecting to the origin has thrown, where nothing has answered so far. It may take a while. */
+export async function firstContactProblem(origin: string, error: unknown): Promise<LitefsError> {
+  const url = new URL(origin)
+  const isReset = (error as NodeJS.ErrnoException).code === "ECONNRESET"
+  if (url.protocol !== "http:" || !isReset || !(await speaksTls(url))) {
+    return connectProblem(origin, error)
+  }
+  const problem = "it speaks TLS, the URL should start with https://"
+  return new LitefsError("usage", problem, { cause: error })
+}
+
+/** The same, of a node that is known. */
+export function connectProblem(origin: string, error: unknown): LitefsError {
+  if (error instanceof LitefsError) return error
+  const problem = settingProblem(new URL(origin), error)
+  const text = problem ?? messageOf(error).split(". ")[0]
+  return new LitefsError(problem === undefined ? "unavailable" : "usage", String(text), {
+    cause: error,
+  })
+}
+
+function settingProblem(url: URL, error: unknown): string | undefined {
+  const code = String((error as NodeJS.ErrnoException).code ?? "")
+  switch (code) {
+    case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
+    case "UNABLE_TO_GET_ISSUER_CERT":
+    case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
+    case "SELF_SIGNED_CERT_IN_CHAIN":
+    case "DEPTH_ZERO_SELF_SIGNED_CERT":
+      return "its certificate is signed by an authority that is not known here, give --http-tls-ca with that one"
+    case "ERR_TLS_CERT_ALTNAME_INVALID":
+      return `its certificate is not for "${url.hostname}", it should be for the host in the URL`
+    case "CERT_HAS_EXPIRED":
+      return "its certificate has expired, --http-tls-cert there should be a new one"
+    case "ERR_SSL_WRONG_VERSION_NUMBER":
+      return NO_PLAIN_TLS
+    case "ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED":
+    case "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED":
+      return NO_CERTIFICATE
+    case "EPROTO": // of fetch(), for both
+      return `the TLS handshake has failed: ${NO_PLAIN_TLS}, or ${NO_CERTIFICATE}`
+  }
+  if (url.port === "" && code === "ECONNREFUSED") {
+    return `nobody listens at ${url.host}, and the URL has no port, it should be like ${url.origin}:${PORT}`
+  }
+  return /^HPE_/.test(code) ? foreignText("it does not speak HTTP") : undefined
+}
+
+/** Why what answers is not to be followed; undefined when it is LiteFS. */
+export function foreignProblem(headers: Headers, status: number): LitefsError | undefined {
+  const isLitefs = ["litefs-id", "litefs-hostname", "litefs-cluster-id"].some(
+    (name) => headers[name] !== undefined,
+  )
+  if (isLitefs) return undefined
+  return new LitefsError("usage", foreignText(`it answers with status ${status}`))
+}
+
+function foreignText(what: string): string {
+  return (
+    `it is not LiteFS, ${what}: the port should be that of --http-addr there, ` +
+    `${PORT} unless it says otherwise, not that of the application or of the proxy`
+  )
+}
+
+async function speaksTls({ hostname, port }: URL): Promise<boolean> {
+  const host = hostname.replace(/^\[|\]$/g, "")
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = connect({
+    ...{ host, port: Number(port || 80), rejectUnauthorized: false, timeout: HANDSHAKE_MS_MAX },
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+  })
+  socket.on("timeout", () => resolve(false))
+  socket.on("secureConnect", () => resolve(true))
+  socket.on("error", () => resolve(false))
+  socket.on("close", () => resolve(false))
+  try {
+    return await promise
+  } finally {
+    socket.destroy()
+  }
+}
