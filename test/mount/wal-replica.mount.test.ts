@@ -158,7 +158,7 @@ test.skipIf(!canMount).each(["transactions", "a snapshot"])(
     const primary = await scope.node()
     const make = `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`
     if (came === "a snapshot") sqlite3(primary, "a.db", `${make}; update t set v = 1`)
-    const replica = await scope.node({ follows: primary })
+    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
     if (came === "transactions") {
       sqlite3(primary, "a.db", make)
       await caughtUp(primary, replica, "a.db")
