@@ -68,7 +68,9 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   try {
     return await promise
   } catch (error) {
-    throw connectProblem(origin, error)
+    // What no setting mends is for the caller, who may know it by its code.
+    const problem = connectProblem(origin, error)
+    throw problem.code === "usage" ? problem : error
   } finally {
     cancel()
   }

@@ -1,6 +1,7 @@
 import type { NodeStatus } from "../cluster/node-status.ts"
 import { type MetricFamily, single } from "../lib/metrics.ts"
 import type { Counters } from "../store/counters.ts"
+import { heapUsed } from "../sys/process.ts"
 
 /** What Prometheus' own client libraries tell of a process, under their names, and the heaps of its threads. */
 export function* processMetrics(
@@ -19,7 +20,7 @@ export function* processMetrics(
     type: "gauge",
     help: "JavaScript heap of each thread; of others than main as of the time before.",
     samples: () => [
-      { labels: { thread: "main" }, value: process.memoryUsage().heapUsed },
+      { labels: { thread: "main" }, value: heapUsed() ?? Number.NaN },
       { labels: { thread: "fs" }, value: counters.heapSize("fs") },
       { labels: { thread: "peer" }, value: counters.heapSize("peer") },
     ],

@@ -9,7 +9,9 @@
  *   93…95   size of the JavaScript heap of the fs thread and of the peer thread, when it was last asked for, bytes
  *   96…     per database, by slot: COLUMNS
  */
+
 import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
+import { heapUsed } from "../sys/process.ts"
 import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
 export const OPCODE_COUNT = 64
@@ -54,7 +56,8 @@ export class Counters {
 
   /** Of the thread that calls. */
   measureHeap(thread: keyof typeof HeapOf): void {
-    this.#words[HEAP_START + HeapOf[thread]] = process.memoryUsage().heapUsed
+    const used = heapUsed()
+    if (used !== undefined) this.#words[HEAP_START + HeapOf[thread]] = used
   }
 
   heapSize(thread: keyof typeof HeapOf): number {

@@ -31,3 +31,12 @@ export function isDying(pid: number): boolean {
     return false
   }
 }
+
+/** Of the calling thread, bytes in use. Undefined when the runtime cannot look, as at the limit of descriptors. */
+export function heapUsed(): number | undefined {
+  try {
+    return process.memoryUsage().heapUsed
+  } catch {
+    return undefined
+  }
+}

@@ -79,7 +79,12 @@ class Primary implements AsyncDisposable {
     }
     this.#server = new ApiServer(
       { "/stream": { POST: (request, response) => handleStream(context, request, response) } },
-      { headers: { "Litefs-Id": "0000000000000008" }, authToken: undefined, tls: undefined, clock: FAST },
+      {
+        headers: { "Litefs-Id": "0000000000000008" },
+        authToken: undefined,
+        tls: undefined,
+        clock: FAST,
+      },
     )
   }
 

@@ -29,7 +29,7 @@ export class DirectoryImage {
       const status = statSync(join(root, name))
       if (status.isDirectory()) {
         this.directories.push(name)
-      } else {
+      } else if (!status.isSocket()) {
         const bytes = withoutZeros(readFileSync(join(root, name)))
         const inode = `${status.dev}:${status.ino}`
         this.files.push({ name, bytes, size: status.size, modifiedMs: status.mtimeMs, inode })
