@@ -21,13 +21,13 @@ const KILLS = [
   ["primary", "lease:rename#1"],
   ["primary", "lease:sync-dir#1"],
   ["primary", "log:clear#1"],
-  ["primary", "log:clear-fsync#2"],
+  ["primary", "log:clear-fsync#1"],
   ["target", "lease:open#1"],
   ["target", "lease:fsync#1"],
   ["target", "lease:rename#1"],
   ["target", "lease:sync-dir#1"],
   ["target", "log:clear#1"],
-  ["target", "log:clear-fsync#2"],
+  ["target", "log:clear-fsync#1"],
 ] as const
 
 test.skipIf(!canMount).each(KILLS)(

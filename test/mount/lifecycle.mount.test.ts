@@ -21,7 +21,7 @@ test.skipIf(!canMount)(
     let requests = 0
     let waiting = Promise.withResolvers<void>()
     const server: Server = createServer((_, response) => {
-      response.writeHead(status).end("not yet\n")
+      response.writeHead(status, { "Litefs-Hostname": "other" }).end("not yet\n")
       requests += 1
       if (requests % 2 === 0) waiting.resolve()
     })

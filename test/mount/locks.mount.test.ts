@@ -154,7 +154,7 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
   async (role) => {
     await using scope = new Scope()
     const { node } = await nodes(scope, role, "delete")
-    const path = `${node.mount}/a.db-lock`
+    const path = `${node.mount}/a.db`
     const [a, b] = [new LockClient(scope, path), new LockClient(scope, path)]
     expect(await a.lock("posix", "set", "exclusive", 10, 10)).toBe("ok")
     expect(await b.lock("posix", "set", "shared", 19, 5)).toBe("EAGAIN")
@@ -191,7 +191,7 @@ test.skipIf(!canMount)(
     await using scope = new Scope()
     const node = await scope.node({ flags: [...flags, "--fuse-debug", "--log-level", "debug"] })
     sqlite3(node, "a.db", "create table t(x)")
-    const path = `${node.mount}/a.db-lock`
+    const path = `${node.mount}/a.db`
     const clients = Array.from({ length: 4 }, () => new LockClient(scope, path))
     const [a, b, c, d] = clients as [LockClient, LockClient, LockClient, LockClient]
     expect(await a.lock("posix", "set", "exclusive", 1, 1)).toBe("ok")

@@ -83,7 +83,8 @@ test.skipIf(!canMount).each(["primary", "replica"])(
   async (role) => {
     await using scope = new Scope()
     const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    // Or it could not be opened to write to it.
+    const replica = await scope.node({ follows: primary, flags: ["--read-only-opens=false"] })
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
     await caughtUp(primary, replica, "a.db")
     const node = role === "primary" ? primary : replica

@@ -209,7 +209,7 @@ const canBeNobody =
 
 test.skipIf(!canBeNobody).each([
   ["wal", "SQLITE_IOERR_WRITE"],
-  ["delete", "SQLITE_READONLY_DIRECTORY"],
+  ["delete", "SQLITE_IOERR_WRITE"],
 ])(
   "%s mode: a program that is not root writes on the connection that it has had since before the promotion",
   async (mode, code) => {
