@@ -214,6 +214,11 @@ describe.skipIf(!canMount)("a node without a token", () => {
       { header: { commit: 2 ** 28, pageSize: 4096 }, pages: [page(1, 0, 4096)] },
     ],
     [
+      "a page more than there are",
+      /^\d+ .*it says that the database has \d+ pages, and \d+ new ones are not in it/,
+      { header: { commit: 20, pageSize: 4096 }, pages: [page(1, 0, 4096)] },
+    ],
+    [
       "a snapshot",
       /^(400 .*makes the database|409 .*follows on)/,
       { header: { minTxid: 1n, preApplyChecksum: 0n, commit: 1 }, pages: [page(1, 0)] },
