@@ -25,7 +25,10 @@ export function posAfter(header: LtxHeader, { end, size }: SentTransaction): Pos
   return { txid: header.maxTxid, checksum: decodeLtxTrailer(end).postApplyChecksum }
 }
 
-/** What its first bytes say. The first of all follows on nothing: it is refused where there is something. Throws a RangeError unless it is one transaction of a database that stays. */
+/**
+ * What its first bytes say. The first transaction of all follows on nothing: it is refused where there is something.
+ * Throws a RangeError unless it is one transaction of a database that stays.
+ */
 export function headerOf(start: Uint8Array): LtxHeader {
   const header = decodeLtxHeader(start)
   const problem = headerProblem(header)
