@@ -6,6 +6,7 @@ import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const MODES = ["delete", "wal"] as const
 
@@ -173,7 +174,7 @@ test.skipIf(!canMount)(
     sqlite3(primary, "a.db", "insert into t values(1);".repeat(40))
     // Until the files that the replica lacks are gone.
     const files = () => spawnSync("ls", [join(primary.data, "dbs/a.db/ltx")], { encoding: "utf8" })
-    while (files().stdout.trim().split("\n").length > 1) await Bun.sleep(10)
+    await until("they are gone", () => files().stdout.trim().split("\n").length === 1)
     const replica = await again(scope, first, primary)
     await expectSame(primary, replica, "a.db")
     await replica.logged(/msg="took a snapshot of the primary"/)

@@ -24,6 +24,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 /** A database file outside of any mount. */
 function file(scope: Scope, sql: string, pageSize = 4096): string {
@@ -304,7 +305,7 @@ test.skipIf(!canMount)(
     writeFileSync(path, good)
     const broken = ["curl", "-sS", "-m", "1", "--limit-rate", "20k", "-T", path]
     expect(failureOf([...broken, "-X", "POST", `${primary.url}/import?name=b.db`])).toContain("28")
-    while (readdirSync(join(primary.data, "import")).length > 0) await Bun.sleep(10)
+    await until("what came is gone", () => readdirSync(join(primary.data, "import")).length === 0)
     expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
 
     writeFileSync(path, corrupt)

@@ -13,6 +13,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 
 test.skipIf(!canMount).each([
@@ -172,16 +173,17 @@ test.skipIf(!canMount)(
     const primary = await scope.node()
     const replica = await scope.node({ follows: primary })
     await replica.logged(/msg="connected to the primary"/)
-    while (!run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    const hasPrimary = () => run(["ls", "-A", replica.mount]).includes(".primary")
+    await until(".primary is there", hasPrimary)
     expect(cat(replica, ".primary")).toBe(`node-${primary.port}\n`)
     expect(failureOf(["cat", `${primary.mount}/.primary`])).toContain("No such file")
     await primary.stop()
     await replica.logged(/msg="not connected to the primary, trying again"/)
-    while (run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    await until(".primary is gone", () => !hasPrimary())
     expect(failureOf(["cat", `${replica.mount}/.primary`])).toContain("No such file")
     const { directory, port } = primary
     await scope.node({ directory, port })
-    while (!run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    await until(".primary is there", hasPrimary)
     expect(cat(replica, ".primary")).toBe(`node-${port}\n`)
   },
   30_000,

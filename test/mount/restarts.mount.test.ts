@@ -14,6 +14,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const MODES = ["delete", "wal"] as const
 
@@ -97,7 +98,7 @@ test.skipIf(!canMount).each(MODES)(
     })()
     const replica = await scope.node({ follows: primary })
     await replica.logged(/msg="connected to the primary"/)
-    while (!run(["ls", replica.mount]).includes("a.db\n")) await Bun.sleep(5)
+    await until("a.db is there", () => run(["ls", replica.mount]).includes("a.db\n"))
     hasJoined = true
     await writing
     await writer.close()
@@ -183,7 +184,7 @@ test.skipIf(!canMount).each(MODES)(
         ),
       )
       const before = pos(replica, "a.db")
-      while (pos(replica, "a.db") === before) await Bun.sleep(1)
+      await until("a transaction has come", () => pos(replica, "a.db") !== before, { everyMs: 1 })
       await replica.stop("SIGKILL")
       replica = await again(scope, replica, primary)
       await output(writing)
@@ -241,7 +242,7 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
           acknowledged.push(id)
         }
       })().catch(() => {})
-      while (acknowledged.length < enough) await Bun.sleep(1)
+      await until("some are acknowledged", () => acknowledged.length >= enough, { everyMs: 1 })
       await primary.stop("SIGKILL")
       await writing
       await writer.close("SIGKILL")

@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const SOON = ["--retention", "1s", "--retention-interval", "300ms"]
 const CREATE = "create table t(x); insert into t values(1)"
@@ -18,9 +19,7 @@ const known = async ({ url }: TestNode) => {
 }
 
 async function untilKnown(node: TestNode, names: readonly string[]): Promise<void> {
-  for (let tries = 0; tries < 1500 && (await known(node)).join() !== names.join(); tries++)
-    await Bun.sleep(10)
-  expect(await known(node)).toEqual([...names])
+  await until(`only ${names} is known`, async () => (await known(node)).join() === names.join())
 }
 
 test.skipIf(!canMount)(
@@ -44,8 +43,7 @@ test.skipIf(!canMount)(
     // What it was while it was away; it hears of the drop, and forgets it in turn.
     const { directory, port } = late
     const back = await scope.node({ directory, port, follows: primary, flags: SOON })
-    for (let tries = 0; tries < 1000 && run(["ls", back.mount]).includes("gone.db"); tries++)
-      await Bun.sleep(10)
+    await until("it is gone", () => !run(["ls", back.mount]).includes("gone.db"))
     await untilKnown(back, ["live.db"])
     expect(run(["ls", back.mount])).not.toContain("gone.db")
     expect(back.output).not.toContain("does not have a database that is here")

@@ -26,6 +26,7 @@ import {
   nextEvent,
   rawStatus,
 } from "../support/node-api.ts"
+import { until } from "../support/until.ts"
 
 /** Far more than a heartbeat takes on a machine that is very busy. */
 const BUSY_MS = 4000
@@ -41,14 +42,10 @@ function modifiedMs(node: TestNode, name: string): number {
   return Number(run(["stat", "-c", "%.3Y", `${node.mount}/${name}`])) * 1000
 }
 
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await Bun.sleep(10) // the test's own time limit ends it
-}
-
 /** Resolves when the lag is less than it was: something has come from the primary. */
 async function dropOfLag(node: TestNode): Promise<void> {
   let before = lagMs(node)
-  await until(() => {
+  await until("the lag has fallen", () => {
     const [now, last] = [lagMs(node), before]
     before = now
     return now < last
@@ -83,7 +80,7 @@ describe.skipIf(!canMount)("files of the mount", () => {
     await using scope = new Scope()
     const primary = await scope.node()
     const replica = await scope.node({ follows: primary })
-    await until(() => cat(replica, ".lag").endsWith("\n"))
+    await until("a lag is told", () => cat(replica, ".lag").endsWith("\n"))
     for (let heartbeat = 0; heartbeat < 3; heartbeat++) await dropOfLag(replica)
 
     // Two databases, one of which is idle: it is the heartbeats that say that it is up to date.
@@ -101,10 +98,10 @@ describe.skipIf(!canMount)("files of the mount", () => {
 
     primary.signal("SIGSTOP")
     const [lag, atMs] = [lagMs(replica), performance.now()]
-    await until(() => lagMs(replica) >= lag + 3000)
+    await until("the lag has grown", () => lagMs(replica) >= lag + 3000)
     expect(performance.now() - atMs).toBeGreaterThan(2900) // not faster than time
     primary.signal("SIGCONT")
-    await until(() => lagMs(replica) < 2000)
+    await until("the lag has fallen", () => lagMs(replica) < 2000)
   }, 60_000)
 
   test("the -pos file was changed when its last transaction was made, on both nodes", async () => {
@@ -196,7 +193,7 @@ describe.skipIf(!canMount)("the API", () => {
     const limit = `?max-lag-ms=${BUSY_MS}`
     expect((await healthOf(replica, `${limit}&wait=20000`)).status).toBe(200)
     primary.signal("SIGSTOP")
-    await until(async () => (await healthOf(replica, limit)).status === 503)
+    await until("it lags", async () => (await healthOf(replica, limit)).status === 503)
     const { health } = await healthOf(replica, limit)
     expect(health.reason).toMatch(/^the lag is \d+ ms, over 4000 ms$/)
     expect((await healthOf(replica)).status).toBe(200) // it serves what it has
@@ -217,7 +214,7 @@ describe.skipIf(!canMount)("the API", () => {
     // As many files as there are transactions, or less when one is a snapshot of the first few.
     const appliedCount = () => metricOf(replica, 'litefs_db_apply_count{db="w.db"}')
     const isApplied = async () => (await metricOf(replica, 'litefs_db_lag_bytes{db="w.db"}')) === 0
-    await until(async () => (await appliedCount()) > 0 && (await isApplied()))
+    await until("it is applied", async () => (await appliedCount()) > 0 && (await isApplied()))
     expect(await appliedCount()).toBeLessThanOrEqual(12)
 
     for (const node of [primary, replica]) {
@@ -266,8 +263,11 @@ describe.skipIf(!canMount)("the API", () => {
       const files = readdirSync(directory).map((name) => statSync(join(directory, name)).size)
       const size = files.reduce((sum, each) => sum + each)
       const name = (what: string) => `litefs_db_ltx_${what}{db="a.db"}`
-      await until(async () => (await metricOf(node, name("count"))) === files.length)
-      await until(async () => (await metricOf(node, name("bytes"))) === size)
+      await until(
+        "all are counted",
+        async () => (await metricOf(node, name("count"))) === files.length,
+      )
+      await until("all bytes are", async () => (await metricOf(node, name("bytes"))) === size)
     }
   }, 30_000)
 

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { readReports } from "../../scripts/junit.ts"
+import { until } from "../support/until.ts"
 
 const PROGRAM = join(import.meta.dirname, "../../scripts/test-lanes.ts")
 
@@ -67,7 +68,7 @@ test("scripts/test-lanes.ts kills a file that hangs, with what it has started", 
   expect(totals).toEqual({ tests: 2, failures: 1, skipped: 0 })
   expect(output).toContain("FAILED: test/a.test.ts\n  it took longer than 5 s")
   const pid = Number(/pid (\d+)/.exec(output)?.[1])
-  while (commandOf(pid) !== "") await Bun.sleep(10)
+  await until("what it has started has ended", () => commandOf(pid) === "")
 })
 
 test("scripts/test-lanes.ts loses no file when all time is over", () => {

@@ -9,6 +9,7 @@ import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
 import type { Random } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import type { Mode } from "./model.ts"
 import type { Result } from "./round.ts"
 
@@ -40,7 +41,7 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
   const limits: [startMs: number, endMs: number][] = []
   for (let done = 0; done < options.handoffs; done++) {
     const before = count(writers)
-    await until(() => count(writers) >= before + random.between(1, 30), writers, nodes)
+    await goOn(() => count(writers) >= before + random.between(1, 30), writers, nodes)
     const startMs = Date.now()
     await promote(replica)
     limits.push([startMs, Date.now()])
@@ -50,7 +51,7 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
     for (const reader of readers) expectWhole(await reader.rows(PARITY))
   }
   const before = count(writers)
-  await until(() => count(writers) > before, writers, nodes)
+  await goOn(() => count(writers) > before, writers, nodes)
   for (const writer of writers) await writer.stop()
   for (const reader of readers) await reader.close()
   result.kills += options.handoffs
@@ -91,7 +92,7 @@ export async function handoffKills({
   let primary = first
   for (let done = 0; done < handoffs; done++) {
     const before = count(writers)
-    await until(() => count(writers) >= before + random.between(1, 30), writers, nodes)
+    await goOn(() => count(writers) >= before + random.between(1, 30), writers, nodes)
     const target = nodes.find((node) => node !== primary) as TestNode
     const asked = promote(target).catch(() => "")
     await Bun.sleep(random.between(0, 80))
@@ -122,18 +123,14 @@ export async function handoffKills({
 
 /** Resolves with the only node that is the primary, when the other one follows it. */
 export async function onlyPrimary(nodes: readonly TestNode[]): Promise<TestNode> {
-  const deadline = Date.now() + LIMIT_MS
-  for (;;) {
+  const find = async () => {
     const infos = await Promise.all(nodes.map(infoOf))
     const primaries = nodes.filter((_, index) => infos[index]?.isPrimary)
     const isFollowed = infos.some(({ role, isConnected }) => role === "replica" && isConnected)
-    if (primaries.length === 1 && isFollowed) return primaries[0] as TestNode
-    if (Date.now() > deadline) {
-      const logs = nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
-      throw new Error(`${primaries.length} nodes are the primary:\n${logs}`)
-    }
-    await Bun.sleep(20)
+    return primaries.length === 1 && isFollowed && (primaries[0] as TestNode)
   }
+  const context = () => nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
+  return until("one primary, which is followed", find, { limitMs: LIMIT_MS, everyMs: 20, context })
 }
 
 const SCHEMA = `
@@ -161,20 +158,19 @@ function count(writers: readonly Writer[]): number {
   return writers.reduce((sum, { acks }) => sum + acks.length, 0)
 }
 
-async function until(
-  condition: () => boolean,
+/** Until the writers have come so far. */
+async function goOn(
+  isThere: () => boolean,
   writers: readonly Writer[],
   nodes: readonly TestNode[],
 ): Promise<void> {
-  const deadline = Date.now() + LIMIT_MS
-  while (!condition()) {
+  const context = () => nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
+  const look = () => {
     const problem = writers.find(({ problem }) => problem !== undefined)?.problem
-    if (problem !== undefined || Date.now() > deadline) {
-      const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
-      throw new Error(`${problem ?? "no writer goes on"}\n${logs}`)
-    }
-    await Bun.sleep(1)
+    if (problem !== undefined) throw new Error(`${problem}\n${context()}`)
+    return isThere()
   }
+  await until("the writers go on", look, { limitMs: LIMIT_MS, everyMs: 1, context })
 }
 
 function longestGap(acks: readonly number[], startMs: number, endMs: number): number {

@@ -35,6 +35,7 @@ import type { Random } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 import { RecoveredNode } from "../support/recovered-node.ts"
 import { callsOf, RECOVERY_FAULTS, sweepRecovery } from "../support/recovery-faults.ts"
+import { until } from "../support/until.ts"
 import { Client, program } from "./client.ts"
 import type { Mode } from "./model.ts"
 
@@ -105,8 +106,7 @@ async function record(scope: Scope, options: PowerCutOptions): Promise<Recording
     const position = (node: TestNode) =>
       new Client("cat", ["cat", `${node.mount}/main.db-pos`]).output(5000)
     const wanted = await position(primary)
-    const deadline = Date.now() + 20_000
-    while ((await position(traced)) !== wanted && Date.now() < deadline) await Bun.sleep(50)
+    await until("the replica is there", async () => (await position(traced)) === wanted)
     for (const watcher of watchers) await watcher.kill()
     // Not what the primary has told its client, but what the replica has shown.
     acknowledged = watchers.flatMap(({ lines }) => lines.map((line) => JSON.parse(line)))
