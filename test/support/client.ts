@@ -206,10 +206,11 @@ export async function expectSame(
   primary: TestNode,
   replica: TestNode,
   database: string,
+  limitMs?: number,
 ): Promise<string> {
   const found = sqlite3(primary, database, "pragma wal_checkpoint(truncate)")
   expect(found).toMatch(/^0\|(-1\|-1|0\|0)$/) // nobody was in its way
-  const position = await caughtUp(primary, replica, database)
+  const position = await caughtUp(primary, replica, database, limitMs)
   const [ours, theirs] = [backingFile(primary, database), backingContent(replica, database)]
   expect(theirs.length).toBe(ours.length)
   expect(Buffer.compare(ours, theirs)).toBe(0)

@@ -59,17 +59,28 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
   const all = writers.flatMap(({ acks }) => acks).sort((a, b) => a - b)
   for (const [startMs, endMs] of limits) result.gapsMs.push(longestGap(all, startMs, endMs))
   await expectSame(primary, replica, "a.db")
-  for (const writer of writers) {
-    for (const table of ["a", "b"]) {
-      const sql = `select count(*), count(distinct n), min(n), max(n) from ${table} where writer = ${writer.number}`
-      const found = sqlite3(primary, "a.db", sql)
-      const rows = writer.acks.length
-      const wanted = `${rows}|${rows}|0|${rows - 1}`
-      // The last one may have come through though its writer was not there any more to hear of it.
-      if (found !== wanted)
-        throw new Error(`writer ${writer.number}: ${found}, acknowledged ${wanted}`)
-    }
+  for (const writer of writers) checkOnce(writer, (sql) => sqlite3(primary, "a.db", sql))
+}
+
+type Acknowledged = Pick<Writer, "number" | "acks">
+
+/** Each row that was acknowledged is there once, and no other. */
+export function checkOnce({ number, acks }: Acknowledged, ask: (sql: string) => string): void {
+  for (const table of ["a", "b"]) {
+    const sql = `select count(*), count(distinct n), min(n), max(n) from ${table} where writer = ${number}`
+    const found = ask(sql)
+    const wanted = `${acks.length}|${acks.length}|0|${acks.length - 1}`
+    if (found !== wanted) throw new Error(`writer ${number}: ${found}, acknowledged ${wanted}`)
   }
+}
+
+/** Each row that was acknowledged is there, once or more often. */
+export function checkThere({ number, acks }: Acknowledged, ask: (sql: string) => string): void {
+  const mine = `where writer = ${number} and n < ${acks.length}`
+  const sql = `select count(distinct n) from a ${mine}; select count(distinct n) from b ${mine}`
+  const found = ask(sql)
+  if (found === `${acks.length}\n${acks.length}`) return
+  throw new Error(`writer ${number}: ${found} of ${acks.length} acknowledged rows`)
 }
 
 /**
@@ -110,14 +121,11 @@ export async function handoffKills({
   result.kills += handoffs
   result.acknowledged += count(writers)
   await expectSame(primary, nodes.find((node) => node !== primary) as TestNode, "a.db")
-  for (const { number, acks } of writers) {
-    const mine = `where writer = ${number} and n < ${acks.length}`
-    const sql = `select count(distinct n) from a ${mine}; select count(distinct n) from b ${mine}`
-    const found = sqlite3(primary, "a.db", sql)
-    if (found !== `${acks.length}\n${acks.length}`) {
-      const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
-      throw new Error(`writer ${number}: ${found} of ${acks.length} acknowledged rows\n${logs}`)
-    }
+  try {
+    for (const writer of writers) checkThere(writer, (sql) => sqlite3(primary, "a.db", sql))
+  } catch (error) {
+    const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
+    throw new Error(`${error}\n${logs}`)
   }
 }
 
@@ -133,7 +141,7 @@ export async function onlyPrimary(nodes: readonly TestNode[]): Promise<TestNode>
   return until("one primary, which is followed", find, { limitMs: LIMIT_MS, everyMs: 20, context })
 }
 
-const SCHEMA = `
+export const SCHEMA = `
   create table a(id integer primary key, writer integer, n integer, padding default (randomblob(100)));
   create table b(id integer primary key, writer integer, n integer);
 `

@@ -37,7 +37,7 @@ const SCHEMA = `
   create table a(id integer primary key, writer integer, n integer, padding);
   create table b(id integer primary key, writer integer, n integer);
 `
-const DIGEST = `select count(*), coalesce(sum(n), 0), coalesce(max(id), 0), coalesce(sum(length(padding)), 0),
+export const DIGEST = `select count(*), coalesce(sum(n), 0), coalesce(max(id), 0), coalesce(sum(length(padding)), 0),
   (select count(*) from b), (select coalesce(sum(n), 0) from b) from a`
 
 export async function roles({ random, mode, rounds, result }: RolesOptions): Promise<void> {
@@ -203,14 +203,8 @@ class Trouble {
     )
     const wanted = JSON.parse(`[${sqlite3(this.#primary, DATABASE, DIGEST).replaceAll("|", ",")}]`)
     const position = pos(this.#primary, DATABASE)
-    const seen = (where: string, what: unknown) => {
-      const text = JSON.stringify(what)
-      if (text !== JSON.stringify(wanted)) {
-        throw new Error(
-          `${where} reads ${text}, the primary ${JSON.stringify(wanted)} at ${position}`,
-        )
-      }
-    }
+    const seen = (where: string, what: unknown) =>
+      expectSeen(`${where}, at ${position}`, what, wanted)
     for (const node of this.#nodes) {
       await this.#reached(node, position)
       const found = sqlite3(node, DATABASE, DIGEST).replaceAll("|", ",")
@@ -329,6 +323,12 @@ class Trouble {
   #pause(ms: number): Promise<void> {
     return Bun.sleep(this.#random.below(ms))
   }
+}
+
+/** What a connection reads is what the primary reads. */
+export function expectSeen(where: string, what: unknown, wanted: unknown): void {
+  const [text, ours] = [JSON.stringify(what), JSON.stringify(wanted)]
+  if (text !== ours) throw new Error(`${where} reads ${text}, the primary ${ours}`)
 }
 
 /** Empty when the database is not there yet. */

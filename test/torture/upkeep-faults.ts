@@ -285,7 +285,8 @@ class Upkeep implements Target {
   }
 }
 
-function expectContent(
+/** A database has one of the contents that it may have. */
+export function expectContent(
   { rows, problems, problem }: Answer,
   may: readonly Content[],
   when: string,
