@@ -81,7 +81,7 @@ test.skipIf(!canMount)(
     run(["sqlite3", `file:${node.mount}/touched.db?mode=rw`, "create table t(x)"])
     await client.exec("create table t(x)")
     await node.stop()
-    const again = await scope.node({ directory: node.directory, port: node.port })
+    const again = await scope.again(node)
     expect(listed(again)).toEqual([
       ".lag",
       "slow.db",

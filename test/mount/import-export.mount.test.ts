@@ -24,6 +24,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"
 
 /** A database file outside of any mount. */
@@ -51,9 +52,8 @@ function rows(count: number): string {
 test.skipIf(!canMount)(
   "import makes a new database, which replicas and clients see",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const pageSize of [512, 4096, 65536]) {
       const name = `new-${pageSize}.db`
       expect(failureOf(["cat", `${primary.mount}/${name}`])).toContain("No such file")
@@ -79,9 +79,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
   "%p mode: import replaces a database under the clients of both nodes, also with another page size",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const writer = new LongClient(scope, primary, "a.db")
     await writer.exec(
       `pragma journal_mode = ${mode}; create table t(i, x); insert into t ${rows(3000)}`,
@@ -123,7 +122,7 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
     for (const client of [reader, writer, watcher]) await client.close()
     const at = pos(primary, "a.db")
     await expectQuiet(replica, primary)
-    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    const again = await scope.again(primary)
     expect(pos(again, "a.db")).toBe(at)
     expect(sqlite3(again, "a.db", "pragma integrity_check")).toBe("ok")
   },
@@ -133,9 +132,8 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: import while others read and write: everybody sees the old or the new",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     // In every version the sum of all rows is a thousand times the version.
     const content = (version: number) =>
       `CREATE TABLE t(i INTEGER PRIMARY KEY, v); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, ${version} FROM n; CREATE TABLE log(x); CREATE TABLE pad(p); INSERT INTO pad SELECT randomblob(1000) FROM t`
@@ -207,9 +205,8 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount)(
   "import takes the place of a transaction that its writer did not live to end",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       const name = `${mode}.db`
       sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(i, x)`)
@@ -228,9 +225,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "import makes a database again that was removed, whatever lies beside it",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       const name = `${mode}.db`
       sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(x)`)
@@ -256,11 +252,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "import refuses what is not a whole database, and changes nothing",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values('kept')")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x); insert into t values('kept')" })
+    const { primary, replica } = scope
     const before = pos(primary, "a.db")
     const good = readFileSync(
       file(scope, `CREATE TABLE t(i, x); CREATE INDEX j ON t(x); INSERT INTO t ${rows(500)}`),
@@ -341,15 +334,11 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: an export is of one position, on both nodes, while others write",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma journal_mode = ${mode}; create table t(i, x); create table n(a, b); insert into n values(0, 0); insert into t ${rows(5000)}`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({
+      mode,
+      sql: `create table t(i, x); create table n(a, b); insert into n values(0, 0); insert into t ${rows(5000)}`,
+    })
+    const { primary, replica } = scope
     const writing = start(
       nodeCommand(
         primary,
@@ -405,9 +394,8 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount)(
   "an export of what is not there fails and leaves the file alone",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "gone.db", "create table t(x)")
     await caughtUp(primary, replica, "gone.db")
     run(["rm", `${primary.mount}/gone.db`])
@@ -475,11 +463,8 @@ function memoryOf(node: TestNode): number {
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%s mode: an import takes the place of a database that is none any more, which is kept",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ mode, sql: "create table t(x)" })
+    const { primary, replica } = scope
     const home = join(primary.data, "dbs/a.db")
     const noise = crypto.getRandomValues(new Uint8Array(4096))
     const from = join(scope.directory, "noise")

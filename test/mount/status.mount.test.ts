@@ -26,6 +26,7 @@ import {
   nextEvent,
   rawStatus,
 } from "../support/node-api.ts"
+import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"
 
 /** Far more than a heartbeat takes on a machine that is very busy. */
@@ -77,9 +78,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
   }, 30_000)
 
   test(".lag of a replica falls with every sign of the primary, idle and under load, grows while the primary is silent, and shrinks again", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     await until("a lag is told", () => cat(replica, ".lag").endsWith("\n"))
     for (let heartbeat = 0; heartbeat < 3; heartbeat++) await dropOfLag(replica)
 
@@ -105,9 +105,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
   }, 60_000)
 
   test("the -pos file was changed when its last transaction was made, on both nodes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const before = Date.now()
     sqlite3(primary, "a.db", "create table t(x)")
     const after = Date.now()
@@ -119,11 +118,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
   }, 30_000)
 
   test("the -lock file can be locked with flock(1) on both nodes, one after the other, and its holder writes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
     for (const node of [primary, replica]) {
       const file = `${node.mount}/a.db-lock`
       const log = join(scope.directory, `log-${node.port}`)
@@ -153,9 +149,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
 
 describe.skipIf(!canMount)("the API", () => {
   test("/events tells every transaction of the primary, and what a replica has applied, once and in order", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     await replica.logged(/msg="connected to the primary"/)
     const feeds = [await eventsOf(scope, primary), await eventsOf(scope, replica)] as const
     const [first, second] = await Promise.all(feeds.map(nextEvent))
@@ -185,9 +180,8 @@ describe.skipIf(!canMount)("the API", () => {
   }, 60_000)
 
   test("/health follows the primary: stopped, continued", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     expect((await healthOf(primary, "?wait=20000")).status).toBe(200)
     expect((await healthOf(replica, "?wait=20000")).status).toBe(200)
     const limit = `?max-lag-ms=${BUSY_MS}`
@@ -251,10 +245,9 @@ describe.skipIf(!canMount)("the API", () => {
   }, 60_000)
 
   test("/metrics tells how many LTX files there are, once they were counted", async () => {
-    await using scope = new Scope()
     const flags = ["--retention-interval", "100ms"]
-    const primary = await scope.node({ flags })
-    const replica = await scope.node({ follows: primary, flags })
+    await using scope = await pair({ flags })
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
     sqlite3(primary, "a.db", "insert into t values(2)")
     await caughtUp(primary, replica, "a.db")
@@ -310,9 +303,8 @@ describe.skipIf(!canMount)("the API", () => {
 
 describe.skipIf(!canMount)("commands", () => {
   test("litefs info shows both nodes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x)")
     const position = await caughtUp(primary, replica, "a.db")
     const first = run(commandOf(primary, "info"))

@@ -32,8 +32,7 @@ test.skipIf(!canMount)(
     await caughtUp(back, first, "a.db")
     await promote(first)
     await becomes(first, "primary")
-    const { directory, port } = third
-    const late = await scope.node({ directory, port, follows: first })
+    const late = await scope.again(third, { follows: first })
     await expectSame(first, late, "a.db")
     expect(sqlite3(late, "a.db", "select group_concat(x) from t")).toBe("before,new")
     await late.logged(/the database has diverged|took a snapshot/)
