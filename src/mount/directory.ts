@@ -46,7 +46,9 @@ import { LockEntry } from "./lock.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import { MountedDatabases } from "./mounted-databases.ts"
 import { NamedEntries } from "./named-entries.ts"
+import { sayDropped } from "./refusals.ts"
 import { Root } from "./root.ts"
+import { UsedEntry } from "./used-entry.ts"
 
 /** Of SQLite's files beside a database. */
 export const SIDE_SUFFIXES = ["-journal", "-wal", "-shm"]
@@ -151,7 +153,8 @@ export class Directory implements FileSystem {
     if (found !== undefined) {
       throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
     }
-    const entry = this.#make(name, mode, caller)
+    const make = () => this.#make(name, mode, caller)
+    const entry = this.#context.refusals.watch("make", name, caller.pid, make)
     this.#fillOpened(entry, caller, opened)
     return this.#reply(entry)
   }
@@ -215,6 +218,7 @@ export class Directory implements FileSystem {
     if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
     entry?.released()
     if (entry instanceof DatabaseEntry) this.#empty.released(entry)
+    else if (entry instanceof UsedEntry && entry.isRemains) this.#vanishSide(entry)
     if (entry instanceof RefusedJournalEntry && entry.isUnused) this.#entries.removeName(entry)
   }
 
@@ -254,15 +258,23 @@ export class Directory implements FileSystem {
     return this.#locks.set(nodeId, request, wait, caller)
   }
 
-  unlink(parentId: number, name: string): Deferred | undefined {
+  unlink(parentId: number, name: string, caller: Caller): Deferred | undefined {
     this.#assertRoot(parentId)
+    return this.#remove(name, caller.pid)
+  }
+
+  /** For a thread, by the kernel's id of it, 0 for the daemon. */
+  #remove(name: string, thread: number): Deferred | undefined {
     const entry = this.#find(name)
     if (entry === undefined) throw FuseError.of(Errno.ENOENT)
+    const { refusals } = this.#context
     return this.#attempt(() => {
-      entry.removing()
+      const last = entry instanceof DatabaseEntry ? entry.pos : undefined
+      refusals.watch("remove", name, thread, () => entry.removing())
       this.#entries.removeName(entry)
       if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
       this.#forgetNew(name)
+      if (last !== undefined) sayDropped(name, last, thread)
     })
   }
 
@@ -278,10 +290,14 @@ export class Directory implements FileSystem {
   #vanish(entry: DatabaseEntry): void {
     const { name } = entry
     for (const suffix of SIDE_SUFFIXES) this.removeIfThere(name + suffix)
+    this.#vanishSide(entry)
+    this.#forgetNew(name)
+  }
+
+  #vanishSide(entry: UsedEntry): void {
     entry.vanish()
     this.#entries.removeName(entry)
-    this.#forgetNew(name)
-    this.#context.onVanish(name)
+    this.#context.onVanish(entry.name)
   }
 
   /** Does what has waited for its time. Returns when to call again, in milliseconds; undefined: when something happens. */
@@ -296,7 +312,7 @@ export class Directory implements FileSystem {
   }
 
   removeIfThere(name: string): void {
-    if (this.#find(name) !== undefined) this.unlink(ROOT_ID, name)
+    if (this.#find(name) !== undefined) this.#remove(name, 0)
   }
 
   /** The nodes of those of the files that the kernel knows. */
@@ -345,7 +361,7 @@ export class Directory implements FileSystem {
     const access = this.#context.isPeer(pid)
       ? undefined
       : { uid, gid: this.#root.groupOfNew(gid), mode: mode & MODE_BITS }
-    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access))
+    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access, pid))
   }
 
   /** The kernel is told of the entry, and will forget it. */

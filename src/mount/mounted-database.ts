@@ -30,10 +30,12 @@ import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { Errno } from "../sys/errno.ts"
 import type { FileAccess } from "../sys/file-access.ts"
+import { describeThread } from "../sys/process.ts"
 import { groupId, userId } from "../sys/thread.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltBytesContext } from "./halt-bytes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
+import type { Refusals } from "./refusals.ts"
 import type { Role } from "./role.ts"
 
 const warnings = logger("mount")
@@ -46,6 +48,7 @@ export interface MountedDatabaseContext {
   readonly lag: SharedLag
   readonly counters: Counters
   readonly role: Role
+  readonly refusals: Refusals
   readonly nodeId: bigint
   readonly clock: Clock
   readonly log: GatedLog
@@ -281,20 +284,31 @@ export class MountedDatabase {
     )
   }
 
-  /** Says once in the log what a user can do about a write that a replica refuses. */
-  complainAboutWrite(): void {
+  /** What to throw when a file beside the database is written to by who is not SQLite. It is in the log then. */
+  foreignWrite(file: string, thread: number): LitefsError {
+    const { name } = this
+    const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
+    this.#context.refusals.say(message, file, thread)
+    return new LitefsError("unsupported", message)
+  }
+
+  /**
+   * Says once in the log what a user can do about a write that a replica refuses. `thread` is the kernel's id of the
+   * thread that writes, 0 if unknown.
+   */
+  complainAboutWrite(thread: number): void {
     if (this.#hasComplained) return
     this.#hasComplained = true
     if (this.#isLent) {
       return warnings.warn("refused a write: the write lock is lent to another node", {
         db: this.name,
+        process: describeThread(thread),
       })
     }
-    const primary = this.role.primaryName ?? "unknown"
-    warnings.warn("refused a write: this node is a replica, write on the primary", {
-      db: this.name,
-      primary,
-    })
+    this.#context.refusals.tellPrimary(
+      "refused a write: this node is a replica, write on the primary",
+      { db: this.name, process: describeThread(thread) },
+    )
   }
 
   #publish(): void {

@@ -47,6 +47,7 @@ import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import type { MountedDatabases } from "./mounted-databases.ts"
 import { Proposals } from "./proposals.ts"
+import { Refusals } from "./refusals.ts"
 import { replaceDatabase } from "./replace.ts"
 import type { Role } from "./role.ts"
 
@@ -103,6 +104,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     lag: new SharedLag(options.lag),
     counters,
     role,
+    refusals: new Refusals(systemClock, role),
     nodeId: options.nodeId,
     clock: systemClock,
     log: gate,
@@ -321,7 +323,7 @@ function storeCommits(): number | undefined {
 
 /** Work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
-  return earlier(storeCommits(), directory.sweep())
+  return earlier(earlier(storeCommits(), directory.sweep()), context.refusals.sweep())
 }
 
 function closeLog(): void {

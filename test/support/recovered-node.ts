@@ -6,6 +6,7 @@ import { readClusterId } from "../../src/cluster/cluster-id.ts"
 import { Deferred } from "../../src/fuse/deferred.ts"
 import type { Logger } from "../../src/lib/log.ts"
 import { Directory } from "../../src/mount/directory.ts"
+import { Refusals } from "../../src/mount/refusals.ts"
 import { openCommitLog } from "../../src/recovery/commit-log-recovery.ts"
 import { type RecoveredDatabases, recoverDatabases } from "../../src/recovery/recover.ts"
 import type { CommitLog } from "../../src/store/commit-log.ts"
@@ -49,12 +50,11 @@ export class RecoveredNode {
     gate.open(this.#commitLog)
     const positions = Positions.create()
     this.states = recoverDatabases(dataDir, positions, log)
+    const role = { isPrimary: true, primaryName: undefined, changedMs: 0 }
+    const clock = new FakeClock()
     const context = {
-      dataDir,
-      positions,
-      role: { isPrimary: true, primaryName: undefined, changedMs: 0 },
+      ...{ dataDir, positions, role, clock },
       nodeId: 1n,
-      clock: new FakeClock(),
       log: gate,
       lag: SharedLag.create(true),
       counters: Counters.create(),
@@ -66,6 +66,7 @@ export class RecoveredNode {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      refusals: new Refusals(clock, role),
       onRefused() {},
       propose: () => new Deferred(),
       halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },
