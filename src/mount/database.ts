@@ -26,6 +26,7 @@ export class DatabaseEntry extends UsedEntry {
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.database)
     this.#database = database
+    database.file = this
   }
 
   /** What may go without the kernel is looked up each time. */

@@ -173,7 +173,10 @@ export class Directory implements FileSystem {
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
-    // The kernel has the bytes already, when they come from a mapping.
+    // The kernel has the bytes already, when they come from a mapping, and so have its other readers, since they were
+    // stored: long before this request, and until the kernel has been told to forget them, just after the answer. It
+    // asks nobody when a page is made writable (Linux: fuse_page_mkwrite), and FOPEN_DIRECT_IO, which refuses such
+    // mappings, refuses those that SQLite reads through as well (PRAGMA mmap_size), and has every read be a request.
     const refused = () => this.#context.onRefused(nodeId, offset, size)
     try {
       entry.checkWriter(handle)

@@ -1,5 +1,5 @@
 import { FuseError } from "../fuse/fuse-error.ts"
-import { isWriteToJournal } from "../sqlite/first-writes.ts"
+import { writerOfJournal } from "../sqlite/first-writes.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
@@ -30,10 +30,8 @@ export class JournalEntry extends UsedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
-    if (!isWriteToJournal(offset, from.bytes.subarray(0, size))) {
-      this.refused()
-      throw this.#database.foreignWrite(this.name, thread)
-    }
+    const writer = writerOfJournal(offset, from.bytes.subarray(0, size))
+    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
     this.#database.assertKnown()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)

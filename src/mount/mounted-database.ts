@@ -20,6 +20,7 @@ import { type ErrorCode, LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { saveCleanState } from "../recovery/clean-stop.ts"
 import { rollBack } from "../recovery/journal-rollback.ts"
+import type { Writer } from "../sqlite/first-writes.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { TransactionLog } from "../store/commit-log.ts"
 import type { Column, Counters } from "../store/counters.ts"
@@ -91,6 +92,8 @@ export class MountedDatabase {
   isWanted = false
   /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
   isKept = false
+  /** The file of the database as the kernel knows it by its name. */
+  file: { readonly hasUsers: boolean } | undefined
   #firstHandle = 0 // that is not of a database that was removed
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
@@ -284,12 +287,18 @@ export class MountedDatabase {
     )
   }
 
-  /** What to throw when a file beside the database is written to by who is not SQLite. It is in the log then. */
-  foreignWrite(file: string, thread: number): LitefsError {
+  /**
+   * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. Who copies a
+   * WAL or a journal of SQLite's beside a database that nobody has open gets what he would anywhere: the next client
+   * recovers it. Where there is no database, there is nothing to do harm to.
+   */
+  assertSqlite(writer: Writer, file: string, thread: number): void {
+    if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
     const { name } = this
+    if (this.#capture?.isEmpty === true) return
     const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
     this.#context.refusals.say(message, file, thread)
-    return new LitefsError("unsupported", message)
+    throw new LitefsError("unsupported", message)
   }
 
   /**

@@ -1,5 +1,5 @@
 import { FuseError } from "../fuse/fuse-error.ts"
-import { isWriteToWal } from "../sqlite/first-writes.ts"
+import { writerOfWal } from "../sqlite/first-writes.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { Column } from "../store/counters.ts"
 import { Errno } from "../sys/errno.ts"
@@ -33,10 +33,8 @@ export class WalEntry extends UsedEntry {
       this.refused()
       throw FuseError.of(Errno.EROFS)
     }
-    if (!isWriteToWal(offset, from.bytes.subarray(0, size))) {
-      this.refused()
-      throw this.#database.foreignWrite(this.name, thread)
-    }
+    const writer = writerOfWal(offset, from.bytes.subarray(0, size))
+    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
     this.#database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)

@@ -13,30 +13,38 @@
 import { isZero, readU32BE } from "../lib/bytes.ts"
 import { isPageSize } from "../lib/page-size.ts"
 import { isSectorSize, JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "./journal.ts"
-import { decodeWalHeader, WAL_HEADER_SIZE } from "./wal.ts"
+import { isWalMagic, WAL_HEADER_SIZE } from "./wal.ts"
+
+/**
+ *   sqlite    SQLite writes this
+ *   copy      a file of SQLite's, as it is copied: its header and what follows
+ *   foreign   nothing of SQLite's
+ */
+export type Writer = "sqlite" | "copy" | "foreign"
 
 const SYNCED_SIZE = JOURNAL_MAGIC.length + 4
 const SECTOR_SIZE_OFFSET = 20
 const PAGE_SIZE_OFFSET = 24
 
-/** Whether SQLite may write these bytes at this offset of a WAL. Frames are judged by their checksums, elsewhere. */
-export function isWriteToWal(offset: number, bytes: Uint8Array): boolean {
-  if (offset >= WAL_HEADER_SIZE) return true
-  const isHeader = offset === 0 && bytes.length === WAL_HEADER_SIZE
-  return isHeader && decodeWalHeader(bytes) !== undefined
+/** Whose write to a WAL it is. Frames are judged by their checksums, elsewhere. */
+export function writerOfWal(offset: number, bytes: Uint8Array): Writer {
+  if (offset >= WAL_HEADER_SIZE) return "sqlite"
+  const isMagic = offset > 0 || (bytes.length >= 4 && isWalMagic(readU32BE(bytes, 0)))
+  if (!isMagic) return "foreign"
+  return offset + bytes.length <= WAL_HEADER_SIZE ? "sqlite" : "copy"
 }
 
-/** Whether SQLite may write these bytes at this offset of a rollback journal. */
-export function isWriteToJournal(offset: number, bytes: Uint8Array): boolean {
-  if (offset !== 0) return true
+/** Whose write to a rollback journal it is. */
+export function writerOfJournal(offset: number, bytes: Uint8Array): Writer {
+  if (offset !== 0) return "sqlite"
   const size = bytes.length
-  if (size === SYNCED_SIZE) return hasMagic(bytes)
-  if (size < JOURNAL_HEADER_SIZE) return false
-  if (size === JOURNAL_HEADER_SIZE && isZero(bytes)) return true
+  if (size === SYNCED_SIZE) return hasMagic(bytes) ? "sqlite" : "foreign"
+  if (size < JOURNAL_HEADER_SIZE) return "foreign"
+  if (size === JOURNAL_HEADER_SIZE && isZero(bytes)) return "sqlite"
   const sectorSize = readU32BE(bytes, SECTOR_SIZE_OFFSET)
-  if (!isSectorSize(sectorSize) || size > sectorSize) return false
-  if (!isPageSize(readU32BE(bytes, PAGE_SIZE_OFFSET))) return false
-  return hasMagic(bytes) || isZero(bytes.subarray(0, SYNCED_SIZE))
+  if (!isSectorSize(sectorSize) || !isPageSize(readU32BE(bytes, PAGE_SIZE_OFFSET))) return "foreign"
+  if (!hasMagic(bytes) && !isZero(bytes.subarray(0, SYNCED_SIZE))) return "foreign"
+  return size <= sectorSize ? "sqlite" : "copy"
 }
 
 function hasMagic(bytes: Uint8Array): boolean {
