@@ -24,7 +24,7 @@ import {
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
-import { processOfThread } from "../sys/process.ts"
+import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"

@@ -1,6 +1,6 @@
 /**
  * What a daemon that was killed has left: a mount, and clients that have files of it open, which the kernel would
- * answer from its cache for ever (sys/stale-handles.ts). Also the clients of one that was stopped, and of a mount that
+ * answer from its cache for ever (sys/process/stale-handles.ts). Also the clients of one that was stopped, and of a mount that
  * somebody has taken away: a file in the data directory says which device it was.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -8,11 +8,11 @@ import { sleep, systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { DataDir } from "../store/data-dir.ts"
-import { rightsOf, rightToTrace } from "../sys/capabilities.ts"
 import { closeFile } from "../sys/file.ts"
 import { abortStaleMounts, mountDevices } from "../sys/mount.ts"
-import { describeProcess, isDying } from "../sys/process.ts"
-import { dropStaleHandles } from "../sys/stale-handles.ts"
+import { rightsOf, rightToTrace } from "../sys/process/capabilities.ts"
+import { describeProcess, isDying } from "../sys/process/process.ts"
+import { dropStaleHandles } from "../sys/process/stale-handles.ts"
 
 const log = logger("litefs")
 

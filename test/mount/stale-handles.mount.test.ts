@@ -1,6 +1,6 @@
 /** Connections that outlive their daemon do not go on reading what was. */
 import { expect, test } from "bun:test"
-import { describeProcess } from "../../src/sys/process.ts"
+import { describeProcess } from "../../src/sys/process/process.ts"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"

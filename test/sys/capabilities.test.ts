@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { parseRights, rightsOf, rightToTrace } from "../../src/sys/capabilities.ts"
+import { parseRights, rightsOf, rightToTrace } from "../../src/sys/process/capabilities.ts"
 
 const status = (uid: number, permitted: string, effective = permitted) =>
   `Name:\tx\nUid:\t${uid}\t0\t0\t0\nCapPrm:\t${permitted}\nCapEff:\t${effective}\n`
