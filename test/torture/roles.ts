@@ -7,7 +7,7 @@
 import { mkdtempSync, readFileSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { NodeInfo } from "../../src/http/info.ts"
+import type { NodeInfo } from "../../src/http/status/info.ts"
 import { pos, run, sqlite3 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
