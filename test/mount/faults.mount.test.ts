@@ -15,14 +15,14 @@ import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
-import { MODES } from "../torture/model.ts"
+import { MODES, someModes } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
 import { upkeepFaults } from "../torture/upkeep-faults.ts"
 
 const random = testRandom()
 
-test.skipIf(!canMount).each(MODES)(
+test.skipIf(!canMount).each(someModes(random))(
   "system calls that fail in %s mode fail commits, and nothing else",
   async (mode) => {
     const result = noSweepResult()
