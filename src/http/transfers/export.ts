@@ -16,8 +16,11 @@ export async function handleExport(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  const file = await files.snapshot(databaseNameOf(url))
-  if (file === undefined) throw new LitefsError("not-found", "database not found")
+  const name = databaseNameOf(url)
+  const file = await files.snapshot(name)
+  if (file === undefined) {
+    throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
+  }
   const news = new Gate() // room to write, or a closed connection
   for (const event of ["drain", "close"]) response.on(event, () => news.open())
   const parts = file.parts[Symbol.asyncIterator]()
