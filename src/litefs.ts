@@ -328,6 +328,7 @@ export class LiteFS {
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
+      clusterKey: node.clusterKey,
       snapshotRate: options.snapshotRate,
       newCheckWorker: () => newWorker("./peer/check-thread.ts"),
     })

@@ -6,6 +6,7 @@
  */
 import type { IncomingHttpHeaders } from "node:http"
 import { LitefsError } from "../lib/errors.ts"
+import { CLUSTER_KEY_HEADER } from "./cluster-key.ts"
 import { decodeLease, isNewer, leaseOf } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { PrimaryUrls } from "./primary-urls.ts"
@@ -18,6 +19,8 @@ export interface FollowingContext {
   readonly urls: PrimaryUrls
   /** Throws when a node that answers so is not to be followed. */
   check(answer: IncomingHttpHeaders, url: string): void
+  /** The key of the cluster, as the primary has it. */
+  learnKey(text: unknown): void
   /** With what other nodes are to be told of this one. */
   headers(): Record<string, string>
   readonly replica: Omit<
@@ -52,10 +55,12 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
   const { member, lease, urls } = context
   context.check(answer, urls.current)
   const heard = leaseOf(answer)
-  if (heard === undefined) return
-  if (isStream && lease.record !== undefined && isNewer(lease.record, heard.record)) {
+  const { record } = lease
+  if (isStream && record !== undefined && heard !== undefined && isNewer(record, heard.record)) {
     throw new LitefsError("unavailable", "it is the primary no more")
   }
+  if (isStream) context.learnKey(answer[CLUSTER_KEY_HEADER])
+  if (heard === undefined) return
   if (isStream) lease.setReached(heard.record.primary.id, urls.current)
   member.hear(heard, true)
 }

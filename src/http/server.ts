@@ -42,8 +42,8 @@ export interface ApiServerOptions {
   readonly headers: Record<string, string>
   /** Of every response, as they are when the request has been heard. */
   changingHeaders?(): Record<string, string>
-  /** A request that may be made has come to a path. */
-  onRequest?(headers: IncomingHttpHeaders, path: string): void
+  /** A request that may be made has come to a path, from an address. */
+  onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
   /** Whether a request for a host of this name, in lower case, means this node. */
   isOwnName?(name: string): boolean
   /** What every request has to show; undefined: nothing. */
@@ -153,7 +153,7 @@ async function dispatch(
   }
   const url = new URL(`http://node${target}`)
   try {
-    onRequest?.(request.headers, url.pathname)
+    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
   } finally {
     // Also who is refused is told who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {

@@ -100,6 +100,7 @@ export class FollowedPrimary {
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
       onOffer: takeOffer,
+      learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {
         tls: () => others.tls,

@@ -4,6 +4,7 @@
  * Whole databases are read by the peer thread, and kept as they are meanwhile by the thread that has them. The protocol
  * is in http/.
  */
+import { CLUSTER_KEY_HEADER, type ClusterKey } from "../cluster/cluster-key.ts"
 import type { Halting } from "../cluster/halting.ts"
 import type { Member } from "../cluster/member.ts"
 import type { StreamCounters } from "../http/database-sender.ts"
@@ -21,6 +22,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { checkImport } from "../peer/check-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { ADVERTISE_URL_HEADER } from "../wire/protocol.ts"
 import type { Databases } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Threads } from "./threads.ts"
@@ -39,6 +41,7 @@ export interface ServedDatabasesContext {
   readonly member: Member
   readonly others: OtherNodes
   readonly streams: Set<ReplicaStream>
+  readonly clusterKey: Pick<ClusterKey, "value">
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: as fast as it goes. */
   readonly snapshotRate: number | undefined
@@ -82,7 +85,7 @@ export class ServedDatabases {
   }
 
   get routes(): Routes {
-    const { databases, dataDir, threads, member, others, streams } = this.#context
+    const { databases, dataDir, threads, member, others, streams, clusterKey } = this.#context
     const exports = {
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
@@ -95,6 +98,10 @@ export class ServedDatabases {
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
           others.check.checkFollower(request.headers, streams)
+          const key = clusterKey.value
+          // The original has no use for it.
+          if (key !== undefined && request.headers[ADVERTISE_URL_HEADER] !== undefined)
+            response.setHeader(CLUSTER_KEY_HEADER, key)
           return handleStream(this.#stream, request, response)
         },
       },

@@ -6,6 +6,7 @@
 
 import { hostname } from "node:os"
 import { ClusterId } from "../cluster/cluster-id.ts"
+import { ClusterKey } from "../cluster/cluster-key.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/lease.ts"
 import { StaticLease } from "../cluster/static-lease.ts"
 import { authHeaders } from "../http/auth.ts"
@@ -23,6 +24,7 @@ import {
 export class ThisNode {
   readonly lease: StaticLease
   readonly clusterId: ClusterId
+  readonly clusterKey: ClusterKey
   readonly hostname: string
   /** Of this process. */
   readonly run = randomBytes(8).toString("hex")
@@ -40,6 +42,7 @@ export class ThisNode {
     this.#options = options
     this.filter = filter
     this.clusterId = new ClusterId(dataDir.clusterIdPath)
+    this.clusterKey = new ClusterKey(dataDir.clusterKeyPath)
     this.lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
     this.hostname = hostname
     this.#url = options.advertiseUrl ?? ""
@@ -84,7 +87,9 @@ export class ThisNode {
 
   /** The record as others are told it. */
   get news(): string | undefined {
-    return this.lease.record && encodeLease(this.lease.record, this.clusterId.value)
+    const { record } = this.lease
+    const cluster = this.clusterId.value
+    return record && encodeLease(record, cluster, this.clusterKey.seal(record, cluster))
   }
 
   /** Of every request and every answer. */
@@ -120,6 +125,11 @@ export class ThisNode {
       ...(this.isCandidate && !this.isLeaving ? { [CANDIDATE_HEADER]: "1" } : {}),
     }
   }
+}
+
+/** Whether who uses the API has to show something that only nodes of the cluster have. */
+export function isGuarded({ authToken, tls }: LiteFSOptions): boolean {
+  return authToken !== undefined || (tls?.certPath !== undefined && tls.caPath !== undefined)
 }
 
 /** Where other nodes reach this one, as far as it can tell by itself. */

@@ -1,6 +1,9 @@
 /** What strangers send to the API of a node: pages of a browser, and whoever reaches its port. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { once } from "node:events"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { hostname } from "node:os"
 import { join } from "node:path"
 import { failureOf, pos, sqlite3 } from "../support/client.ts"
@@ -154,6 +157,40 @@ describe.skipIf(!canMount)("a node without a token", () => {
       }
       await answerTo(node, request("DELETE /halt?name=a.db&id=1", HOST))
       await expectWritable()
+    },
+  )
+
+  test.each(["POST /lease", "POST /stream", "POST /handoff?token=x", "POST /halt?name=a.db&id=1"])(
+    "believes with %s no record without a seal, unless the node that it names says so",
+    async (line) => {
+      const cluster = await clusterOf()
+      const { id } = JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
+      const stranger = createServer((_, response) => response.writeHead(200, {}).end())
+      stranger.listen(0, "127.0.0.1")
+      await once(stranger, "listening")
+      const url = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}`
+      for (const record of [
+        lease(1, cluster),
+        lease(65_000, cluster),
+        lease(1, cluster, { ...EVIL, seal: "0".repeat(64) }),
+        lease(1, cluster, { ...EVIL, seal: 1 }),
+        lease(1, cluster, { ...EVIL, url }),
+        lease(1, cluster, { ...EVIL, url: node.url }),
+        lease(1, cluster, { ...EVIL, id, url: "http://node.example:20202" }),
+      ]) {
+        const raw = await RawSocket.connect(node.port)
+        raw.write(request(line, HOST, "Litefs-Id: EEEEEEEEEEEEEEEE", record))
+        await raw.until("\r\n\r\n")
+        raw.destroy()
+      }
+      await answerTo(node, request("DELETE /halt?name=a.db&id=1", HOST))
+      await node.logged(
+        /which is not believed.* from=\S*127\.0\.0\.1 .*url=http:\/\/127\.0\.0\.1:1 /,
+      )
+      await node.logged(/not believed.* problem="another node is there"/)
+      stranger.close()
+      await expectWritable()
+      expect(JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8")).epoch).toBeUndefined()
     },
   )
 
