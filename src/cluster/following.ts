@@ -2,16 +2,22 @@
  * What a replica does to follow the primary of the newest record: at the addresses where it may be found
  * (primary-urls.ts), with both nodes telling each other what they know.
  *
+ * A replica that answers says where its primary is, and that is asked next.
+ *
  * A node of which this node knows that it is the primary no more is not followed. It has heard so with the request.
  */
 import type { IncomingHttpHeaders } from "node:http"
 import { LitefsError } from "../lib/errors.ts"
+import { logger } from "../lib/log.ts"
+import { PRIMARY_URL_HEADER } from "../wire/protocol.ts"
 import { CLUSTER_KEY_HEADER } from "./cluster-key.ts"
 import { decodeLease, isNewer, leaseOf } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { PrimaryUrls } from "./primary-urls.ts"
 import { Replica, type ReplicaOptions } from "./replica.ts"
 import type { StaticLease } from "./static-lease.ts"
+
+const log = logger("replica")
 
 export interface FollowingContext {
   readonly member: Member
@@ -53,14 +59,25 @@ export function follow(context: FollowingContext): Replica {
 
 function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: boolean): void {
   const { member, lease, urls } = context
-  context.check(answer, urls.current)
+  const url = urls.current
+  context.check(answer, url)
   const heard = leaseOf(answer)
   const { record } = lease
   if (isStream && record !== undefined && heard !== undefined && isNewer(record, heard.record)) {
     throw new LitefsError("unavailable", "it is the primary no more")
   }
-  if (isStream) context.learnKey(answer[CLUSTER_KEY_HEADER])
-  if (heard === undefined) return
-  if (isStream) lease.setReached(heard.record.primary.id, urls.current)
-  member.hear(heard, true)
+  if (isStream) {
+    urls.arrived()
+    context.learnKey(answer[CLUSTER_KEY_HEADER])
+    if (heard !== undefined) lease.setReached(heard.record.primary.id, url)
+  }
+  if (heard !== undefined) member.hear(heard, true)
+  if (!isStream) sendOn(context, url, answer)
+}
+
+/** A replica has answered: what it says of its primary is tried next, unless its record has led to there already. */
+function sendOn({ urls }: FollowingContext, url: string, answer: IncomingHttpHeaders): void {
+  const primary = answer[PRIMARY_URL_HEADER]
+  if (urls.current !== url || typeof primary !== "string" || !urls.sendOn(primary)) return
+  log.info(`${url} is a replica, its primary is ${primary}`)
 }

@@ -120,11 +120,15 @@ export class FollowedPrimary {
           } else refusals.refused(database, error)
         },
         onListed: (database, listed) => this.#list(database, listed),
+        onUrl: (url) => {
+          node.primaryUrl = url
+        },
         onProxy: (url) => {
           this.#proxyUrl = url
         },
         onPrimary: (name) => {
           if (name === undefined) this.#proxyUrl = undefined
+          if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
           peer.setPrimary(name)
           api.setPrimaryName(name)
@@ -165,7 +169,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#replica = undefined
-    this.#context.api().status.problems.end("primary")
+    this.#context.api().status.problems.forget("primary")
   }
 
   /** Connects anew: then the primary sends what is missing. */

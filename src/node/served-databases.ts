@@ -4,7 +4,7 @@
  * Whole databases are read by the peer thread, and kept as they are meanwhile by the thread that has them. The protocol
  * is in http/.
  */
-import { CLUSTER_KEY_HEADER, type ClusterKey } from "../cluster/cluster-key.ts"
+import { CLUSTER_KEY_HEADER } from "../cluster/cluster-key.ts"
 import type { Halting } from "../cluster/halting.ts"
 import type { Member } from "../cluster/member.ts"
 import type { StreamCounters } from "../http/database-sender.ts"
@@ -25,6 +25,7 @@ import type { DataDir } from "../store/data-dir.ts"
 import { ADVERTISE_URL_HEADER } from "../wire/protocol.ts"
 import type { Databases } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
+import type { ThisNode } from "./this-node.ts"
 import type { Threads } from "./threads.ts"
 
 /** How long a replica that asks for a stream waits for this node to become the primary. */
@@ -41,7 +42,7 @@ export interface ServedDatabasesContext {
   readonly member: Member
   readonly others: OtherNodes
   readonly streams: Set<ReplicaStream>
-  readonly clusterKey: Pick<ClusterKey, "value">
+  readonly node: Pick<ThisNode, "clusterKey" | "url">
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: as fast as it goes. */
   readonly snapshotRate: number | undefined
@@ -85,7 +86,7 @@ export class ServedDatabases {
   }
 
   get routes(): Routes {
-    const { databases, dataDir, threads, member, others, streams, clusterKey } = this.#context
+    const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
@@ -98,10 +99,11 @@ export class ServedDatabases {
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
           others.check.checkFollower(request.headers, streams)
-          const key = clusterKey.value
+          const key = node.clusterKey.value
           // The original has no use for it.
           if (key !== undefined && request.headers[ADVERTISE_URL_HEADER] !== undefined)
             response.setHeader(CLUSTER_KEY_HEADER, key)
+          response.setHeader(ADVERTISE_URL_HEADER, node.url)
           return handleStream(this.#stream, request, response)
         },
       },

@@ -17,6 +17,7 @@ import type { DatabaseFilter } from "../wire/database-filter.ts"
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
+  PRIMARY_URL_HEADER,
   RUN_HEADER,
   WANTS_PRIMARY_HEADER,
 } from "../wire/protocol.ts"
@@ -34,6 +35,8 @@ export class ThisNode {
   readonly isCandidate: boolean
   /** It is about to stop, and takes no role any more. */
   isLeaving = false
+  /** Where others reach the primary that it is connected to. */
+  primaryUrl: string | undefined
   readonly #options: LiteFSOptions
   #url: string
 
@@ -109,6 +112,7 @@ export class ThisNode {
   get answerHeaders(): Record<string, string> {
     return {
       ...this.#changingHeaders,
+      ...(this.primaryUrl === undefined ? {} : { [PRIMARY_URL_HEADER]: this.primaryUrl }),
       ...(this.lease.record === undefined && this.#options.role.kind === "primary"
         ? { [WANTS_PRIMARY_HEADER]: "1" }
         : {}),

@@ -5,7 +5,7 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { hostname } from "node:os"
 import { Certificates } from "../support/certificates.ts"
-import { failureOf, start } from "../support/client.ts"
+import { caughtUp, failureOf, sqlite3, start } from "../support/client.ts"
 import { canMount, freePort, PROGRAM, Scope } from "../support/node.ts"
 
 test.skipIf(!canMount).each([
@@ -131,3 +131,26 @@ async function listening(scope: Scope, server: ReturnType<typeof createServer>):
   })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
+
+test.skipIf(!canMount)(
+  "a replica, which says who its primary is",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const first = await scope.node({ follows: primary })
+    const second = await scope.node({ follows: first })
+    await second.logged(new RegExp(`${first.url} is a replica, its primary is ${primary.url}`))
+    await second.logged(/connected to the primary/)
+    sqlite3(primary, "a.db", "create table t(x)")
+    await caughtUp(primary, second, "a.db")
+    expect(second.output).not.toContain("not connected to the primary")
+    await primary.stop()
+    await second.logged(
+      /not connected to the primary.* problem="it is a replica, and not connected/,
+    )
+    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    sqlite3(again, "a.db", "insert into t values(1)")
+    await caughtUp(again, second, "a.db")
+  },
+  60_000,
+)
