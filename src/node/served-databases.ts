@@ -9,7 +9,7 @@ import type { Halting } from "../cluster/halting.ts"
 import type { Member } from "../cluster/member.ts"
 import type { StreamCounters } from "../http/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../http/database-snapshots.ts"
-import { handleExport } from "../http/export.ts"
+import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../http/export.ts"
 import { handleImport, type ImportContext } from "../http/import.ts"
 import { LeftOutDatabases } from "../http/left-out-databases.ts"
 import { neededTxid, type ReplicaStream } from "../http/replica-stream.ts"
@@ -88,6 +88,7 @@ export class ServedDatabases {
   get routes(): Routes {
     const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
+      stallMs: EXPORT_STALL_MS_MAX,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()
@@ -108,7 +109,7 @@ export class ServedDatabases {
         },
       },
       "/export": {
-        GET: (_, response, url) => handleExport(exports, response, url),
+        GET: (request, response, url) => handleExport(exports, request, response, url),
       },
       "/import": {
         POST: (request, response, url) => handleImport(imports, request, response, url),
@@ -120,6 +121,7 @@ export class ServedDatabases {
     const { dataDir, threads, halting, member, others, newCheckWorker } = this.#context
     const imports = {
       dataDir,
+      clock: systemClock,
       checkWritable: () => {
         if (member.isPrimary) return
         const advice = `import on the primary at ${others.urls.current}`

@@ -207,6 +207,45 @@ describe.skipIf(!canMount)("a node without a token", () => {
     await expectWritable()
   })
 
+  // --- crowds ---
+
+  test.each([
+    ["POST /stream", 256, []],
+    ["POST /import?name=b.db", 16, ["Content-Length: 4096"]],
+  ])(
+    "takes so many at a time, and answers 503 to one more: %s",
+    async (line, countMax, fields) => {
+      const text = [
+        `${line} HTTP/1.1`,
+        HOST,
+        ...(fields.length === 0 ? ["Content-Length: 4"] : fields),
+      ]
+      const head = `${text.join("\r\n")}\r\n\r\n`
+      const body = line.includes("stream") ? "\0\0\0\0" : "SQLite"
+      const sockets: RawSocket[] = []
+      const begin = async () => {
+        const socket = await RawSocket.connect(node.port)
+        sockets.push(socket)
+        socket.write(head + body)
+        return socket
+      }
+      for (let count = 0; count < countMax; count++) await begin()
+      await Bun.sleep(1000)
+      const problem = `there are ${countMax} such requests, and no more are taken at a time`
+      expect(await (await begin()).until("\r\n\r\n")).toMatch(/^HTTP\/1\.1 503 /)
+      await node.logged(new RegExp(`level=warn .*${problem}`))
+      await expectWritable()
+      for (const socket of sockets) socket.destroy()
+      for (const endMs = Date.now() + 5000; Date.now() < endMs; await Bun.sleep(100)) {
+        const socket = await begin()
+        await Bun.sleep(200)
+        if (!socket.text.includes(" 503 ")) return socket.destroy()
+      }
+      throw new Error("it takes no more, though there is room")
+    },
+    60_000,
+  )
+
   // --- transactions of other nodes ---
 
   test("reads nothing of a transaction whose sender has no lock", async () => {

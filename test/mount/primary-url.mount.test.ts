@@ -154,3 +154,45 @@ test.skipIf(!canMount)(
   },
   60_000,
 )
+
+test.skipIf(!canMount)(
+  "that of all nodes, in a litefs.yml without candidate",
+  async () => {
+    await using scope = new Scope()
+    const port = await freePort()
+    const config = (at: number) => `fuse: {dir: "mnt"}
+data: {dir: "data"}
+http: {addr: "127.0.0.1:${at}"}
+lease:
+  type: static
+  advertise-url: "http://127.0.0.1:${port}"
+`
+    const directory = (name: string) => {
+      mkdirSync(`${scope.directory}/${name}/mnt`, { recursive: true })
+      return `${scope.directory}/${name}`
+    }
+    const other = await freePort()
+    const refused =
+      /ERROR: Cannot be the primary: another node is it at http:\S+, .*candidate: false in litefs.yml/
+    const first = await scope.node({ directory: directory("a"), port, config: config(port) })
+    const second = await scope.spawn({
+      ...{ directory: directory("b"), port: other, config: config(other) },
+    })
+    expect((await second.exited).code).toBe(1)
+    expect(await second.wholeOutput).toMatch(refused)
+
+    // The other order: the second comes up while the first is away.
+    await first.stop()
+    const alone = await scope.node({
+      directory: `${scope.directory}/b`,
+      port: other,
+      config: config(other),
+    })
+    await alone.logged(/level=warn .*cannot reach this one where it tells them to/)
+    const again = await scope.node({ directory: first.directory, port, config: config(port) })
+    expect((await alone.exited).code).toBe(1)
+    expect(await alone.wholeOutput).toMatch(refused)
+    sqlite3(again, "a.db", "create table t(x)")
+  },
+  60_000,
+)
