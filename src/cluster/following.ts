@@ -39,6 +39,7 @@ export interface FollowingContext {
 
 export function follow(context: FollowingContext): Replica {
   const { member, urls, headers, replica, onOffer } = context
+  const told = new Set<string>()
   return new Replica({
     ...replica,
     get primaryUrl() {
@@ -52,7 +53,11 @@ export function follow(context: FollowingContext): Replica {
       if (heard === undefined) onOffer(text, urls.current)
       else member.hear(heard, true)
     },
-    onAnswer: (answer, isStream) => hear(context, answer, isStream),
+    onAnswer: (answer, isStream) => {
+      const url = urls.current
+      hear(context, answer, isStream)
+      if (!isStream) sendOn(context, url, answer, told)
+    },
     moveOn: () => urls.moveOn(),
   })
 }
@@ -72,12 +77,19 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
     if (heard !== undefined) lease.setReached(heard.record.primary.id, url)
   }
   if (heard !== undefined) member.hear(heard, true)
-  if (!isStream) sendOn(context, url, answer)
 }
 
 /** A replica has answered: what it says of its primary is tried next, unless its record has led to there already. */
-function sendOn({ urls }: FollowingContext, url: string, answer: IncomingHttpHeaders): void {
+function sendOn(
+  { urls }: FollowingContext,
+  url: string,
+  answer: IncomingHttpHeaders,
+  told: Set<string>,
+): void {
   const primary = answer[PRIMARY_URL_HEADER]
   if (urls.current !== url || typeof primary !== "string" || !urls.sendOn(primary)) return
-  log.info(`${url} is a replica, its primary is ${primary}`)
+  const text = `${url} is a replica, its primary is ${primary}`
+  if (!told.has(text)) log.info(text)
+  told.clear()
+  told.add(text) // one that cannot be reached is told of again and again
 }
