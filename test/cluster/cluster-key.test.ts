@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { ClusterKey } from "../../src/cluster/cluster-key.ts"
-import { decodeLease, encodeLease, type HeardLease } from "../../src/cluster/lease.ts"
+import { ClusterKey } from "../../src/cluster/role/cluster-key.ts"
+import { decodeLease, encodeLease, type HeardLease } from "../../src/cluster/role/lease.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { EventEmitter, once } from "node:events"
 import { createServer, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import { Crowd, limitConnections } from "../../src/http/crowd.ts"
+import { Crowd, limitConnections } from "../../src/http/server/crowd.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 
