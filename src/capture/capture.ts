@@ -216,10 +216,10 @@ export class Capture {
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      const isGrowth = this.#isGrowth(offset, from.bytes.subarray(0, size))
-      if (isGrowth) this.#noteGrowth()
-      else if (!this.#isBeyondEnd(offset)) {
-        if (this.#isForeign(offset, from.bytes.subarray(0, size))) this.#refuseForeign()
+      const bytes = from.bytes.subarray(0, size)
+      if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
+      else if (!this.#isBeyondEnd(offset) || !isZero(bytes)) {
+        if (this.#isForeign(offset, bytes)) this.#refuseForeign()
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
         const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")

@@ -10,6 +10,7 @@
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
  * neither the log nor a database's files but to read.
  */
+
 import { realpathSync } from "node:fs"
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { FrozenView } from "../capture/frozen-view.ts"
@@ -44,6 +45,7 @@ import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
 import type { MountedDatabases } from "./databases/mounted-databases.ts"
 import { Proposals } from "./databases/proposals.ts"
+import { Refusals } from "./databases/refusals.ts"
 import { FOREVER } from "./files/entry.ts"
 import type { Role } from "./files/role.ts"
 import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
@@ -103,6 +105,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     lag: new SharedLag(options.lag),
     counters,
     role,
+    refusals: new Refusals(systemClock, role),
     nodeId: options.nodeId,
     clock: systemClock,
     log: gate,
@@ -323,7 +326,7 @@ function storeCommits(): number | undefined {
 
 /** Work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
-  return earlier(storeCommits(), directory.sweep())
+  return earlier(earlier(storeCommits(), directory.sweep()), context.refusals.sweep())
 }
 
 function closeLog(): void {

@@ -138,10 +138,10 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   const { ms, transactions } = status.lag
   if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
     const found = ms === undefined ? "of unknown length" : `${Math.round(ms)} ms`
-    return `the lag is ${found}, over ${lagMsMax} ms`
+    return `the lag is ${found}, over ${lagMsMax} ms${because(status)}`
   }
   if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
-    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}`
+    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}${because(status)}`
   }
   const reasons = [
     syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs),
@@ -151,6 +151,12 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
     ),
   ]
   return reasons.find((reason) => reason !== undefined)
+}
+
+/** What keeps a node from having everything. */
+function because({ problems }: NodeStatus): string {
+  const problem = problems.of("disk") ?? problems.of("primary")
+  return problem === undefined ? "" : `: ${problem}`
 }
 
 function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | undefined {
