@@ -222,7 +222,7 @@ new.db  without a position  0 LTX files: healthy
       Every flag can be set in the environment too: --data-dir is LITEFS_DATA_DIR.
       A flag on the command line wins.
 
-      Without a DATABASE all of them are examined.
+      A DATABASE is a name, like app.db. Without one all of them are examined.
 
       With --repair it rolls back interrupted transactions, replays LTX files onto
       database files, and sets aside what is torn or does not belong there. Whatever
