@@ -227,6 +227,8 @@ function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
   }
   tell({ type: "unmounted" })
   storeCommits()
+  for (const thaw of snapshots.values()) thaw() // nobody is told any more to end them
+  snapshots.clear()
   databases.settle()
   closeLog()
   tell({ type: "stopped" })

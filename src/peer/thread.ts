@@ -203,6 +203,7 @@ class PeerThread {
       case "make-spares":
         return void this.#makeSpares()
       case "settle":
+        this.#snapshots.close()
         this.#databases.settle()
         return tell({ type: "settled" })
       case "detach":

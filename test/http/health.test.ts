@@ -88,16 +88,23 @@ describe("GET /health", () => {
     expect(await health(other, "?role=replica")).toEqual(OK)
   })
 
+  test("several databases and positions are looked at together", async () => {
+    await using node = await syncedReplica()
+    expect(await health(node, "?pos=a.db=3&pos=a.db=2&db=a.db&db=a.db")).toEqual(OK)
+    expect((await health(node, "?db=a.db&db=b.db")).reason).toBe('there is no database "b.db"')
+    expect((await health(node, "?pos=a.db=3&pos=a.db=4")).reason).toContain("not at")
+  })
+
   test.each([
     ["a.db=3", undefined],
     ["a.db=0000000000000003", undefined],
     ["a.db=0000000000000003/8000000000000003", undefined],
     ["a.db=2", undefined],
     ["a.db=0000000000000002/8000000000000007", undefined], // of a past that is not known here
-    ["a.db=4", '"a.db" is at 3, not at 4 yet'],
-    ["a.db=000000000000000a", '"a.db" is at 3, not at 10 yet'],
-    ["a.db=0000000000000003/8000000000000007", '"a.db" has another transaction 3'],
-    ["b=c.db=1", '"b=c.db" is at 0, not at 1 yet'],
+    ["a.db=4", '"a.db" is at TXID 0000000000000003, not at 0000000000000004 yet'],
+    ["a.db=000000000000000a", '"a.db" is at TXID 0000000000000003, not at 000000000000000a yet'],
+    ["a.db=0000000000000003/8000000000000007", '"a.db" has another transaction 0000000000000003'],
+    ["b=c.db=1", '"b=c.db" is at TXID 0000000000000000, not at 0000000000000001 yet'],
   ])("pos=%s", async (pos, reason) => {
     await using node = await syncedReplica()
     const expected = reason === undefined ? OK : { status: 503, reason }
@@ -181,7 +188,9 @@ describe("GET /health", () => {
     const late = health(node, "?pos=a.db=5&wait=2000")
     await timers(node, 1)
     node.clock.advance(2000)
-    expect((await late).reason).toBe('"a.db" is at 3, not at 5 yet')
+    expect((await late).reason).toBe(
+      '"a.db" is at TXID 0000000000000003, not at 0000000000000005 yet',
+    )
 
     const abort = new AbortController()
     const gone = node.get("/health?pos=a.db=5&wait=2000", { signal: abort.signal })
@@ -200,6 +209,7 @@ describe("GET /health", () => {
     "?max-lag-ms=5s",
     "?max-lag-ms=9999999999999999",
     "?max-lag-ms=5&max-lag-ms=6",
+    "?db=a.db&db=../b.db",
     "?max-lag-tx=NaN",
     "?role=candidate",
     "?role=",

@@ -39,7 +39,6 @@ test.skipIf(!canMount)(
       ["cat.db", ["sh", "-c", 'cat "$0" > "$1"', source, to("cat.db")]],
       ["dd.db", ["dd", `if=${source}`, `of=${to("dd.db")}`, "bs=1M"]],
       ["a.db", ["tar", "-C", node.mount, "-xf", join(scope.directory, "a.tar")]],
-      ["notes.txt", ["cp", text, to("notes.txt")]],
       ["m.db", ["sqlite3", to("m.db"), "pragma journal_mode = memory; create table t(x)"]],
     ]
     for (const [name, command] of attempts) {
@@ -50,6 +49,17 @@ test.skipIf(!canMount)(
       const lines = node.output.split("\n").filter((line) => line.includes(`--name ${name} FILE`))
       expect([name, lines.length]).toEqual([name, 1])
     }
+    for (const command of [
+      ["cp", text, to("notes.txt")],
+      ["sh", "-c", 'echo word > "$0"', to("notes.txt")],
+    ]) {
+      expect(failureOf(command)).toMatch(/not permitted|I\/O error/)
+    }
+    await untilOnly(node, [])
+    await node.logged(
+      /Cannot write \\"notes.txt\\": it is no SQLite database.*choose another directory/,
+    )
+    expect(node.output).not.toContain("--name notes.txt")
     expect(kept(node)).toEqual([])
 
     // A database that is there stays what it is.

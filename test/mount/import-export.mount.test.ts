@@ -43,7 +43,7 @@ function importCommand(node: TestNode, name: string, path: string, ...flags: str
 }
 
 function exportCommand(node: TestNode, name: string, path: string): string[] {
-  return [...PROGRAM, "export", "--url", node.url, "--name", name, "--force", path]
+  return [...PROGRAM, "export", "--url", node.url, "--name", name, path]
 }
 
 /** Content of the test's tables, from 1 to `count`. */
@@ -284,7 +284,7 @@ test.skipIf(!canMount)(
       }
     }
     for (const name of ["../evil", "a.db-wal", ".primary", "a/b"]) {
-      expect(failureOf(importCommand(primary, name, path))).toContain("as a database name")
+      expect(failureOf(importCommand(primary, name, path))).toContain(`--name is "${name}": `)
     }
     expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
     expect(failureOf(importCommand(replica, "a.db", path))).toBe(
@@ -392,6 +392,35 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 )
 
 test.skipIf(!canMount)(
+  "an export into the mount or the data directory is refused, and one onto a backup replaces it",
+  async () => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    sqlite3(node, "a.db", "create table t(x); insert into t values(1)")
+    const before = pos(node, "a.db")
+    for (const name of ["a.db", "new.db"]) {
+      const path = join(node.mount, name)
+      expect(failureOf([...exportCommand(node, "a.db", path), "--force"])).toBe(
+        `ERROR: Cannot export to "${path}": it is in the mount, choose another PATH\n`,
+      )
+    }
+    const inside = join(node.data, "dbs/a.db/database")
+    expect(failureOf(exportCommand(node, "a.db", inside))).toContain("it is in the data directory")
+    expect(pos(node, "a.db")).toBe(before)
+    expect(run(["ls", node.mount])).toBe("a.db\na.db-pos\n")
+    const backup = join(scope.directory, "backup.db")
+    for (const count of [1, 2]) {
+      run(exportCommand(node, "a.db", backup))
+      expect(run(["sqlite3", backup, "select count(*) from t"])).toBe(`${count}\n`)
+      sqlite3(node, "a.db", "insert into t values(2)")
+    }
+    expect(readdirSync(scope.directory).filter((name) => name.startsWith("backup"))).toEqual([
+      "backup.db",
+    ])
+  },
+)
+
+test.skipIf(!canMount)(
   "an export of what is not there fails and leaves the file alone",
   async () => {
     await using scope = await pair()
@@ -401,15 +430,17 @@ test.skipIf(!canMount)(
     run(["rm", `${primary.mount}/gone.db`])
     await caughtUp(primary, replica, "gone.db")
     const path = join(scope.directory, "out.db")
-    writeFileSync(path, "old")
+    writeFileSync(path, "SQLite format 3\0old")
     for (const node of [primary, replica]) {
       for (const name of ["gone.db", "none.db"]) {
-        expect(failureOf(exportCommand(node, name, path))).toBe("ERROR: database not found\n")
+        expect(failureOf(exportCommand(node, name, path))).toBe(
+          `ERROR: Cannot export "${name}": there is no database of that name\n`,
+        )
       }
       expect(run(["curl", "-sS", `${node.url}/export`])).toBe("name required\n")
       expect(existsSync(join(node.data, "dbs/none.db"))).toBe(false)
     }
-    expect(readFileSync(path, "utf8")).toBe("old")
+    expect(readFileSync(path, "utf8")).toBe("SQLite format 3\0old")
   },
   30_000,
 )

@@ -3,6 +3,8 @@
  * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
  */
 import { basename } from "node:path"
+import type { Clock } from "../../lib/clock.ts"
+import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
 
@@ -14,14 +16,21 @@ export interface HaltLock extends Disposable {
   release(): void
 }
 
-/** Waits until the lock is had. Throws when it is not to be had. */
-export async function takeHaltLock(path: string): Promise<HaltLock> {
+/**
+ * Waits until the lock is had. Throws when it is not to be had, or not in time: then a thread waits on, until the
+ * process ends.
+ */
+export async function takeHaltLock(path: string, clock: Clock, limitMs: number): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
   const answered = Promise.withResolvers<FlockAnswer>()
   worker.onmessage = ({ data }: MessageEvent<FlockAnswer>) => answered.resolve(data)
   worker.onerror = (event) => answered.reject(new Error(event.message))
   worker.postMessage(`${path}-lock`)
-  const answer = await answered.promise
+  const cancel = clock.after(limitMs, () => {
+    const problem = `it was not to be had in ${formatDuration(Math.round(limitMs))}`
+    answered.resolve({ problem })
+  })
+  const answer = await answered.promise.finally(cancel)
   worker.terminate()
   if ("fd" in answer) {
     const release = () => closeFile(answer.fd)
@@ -36,5 +45,6 @@ export async function takeHaltLock(path: string): Promise<HaltLock> {
 /** In the executable this module is not in a folder of its own, but the thread is. */
 function urlOfThread(): string {
   const isBundled = import.meta.url.includes("/$bunfs/")
-  return new URL(isBundled ? "./cli/node/flock-thread.ts" : "./flock-thread.ts", import.meta.url).href
+  return new URL(isBundled ? "./cli/node/flock-thread.ts" : "./flock-thread.ts", import.meta.url)
+    .href
 }

@@ -49,6 +49,11 @@ export class Snapshots {
     this.#thaws.delete(snapshot)
   }
 
+  /** The node stops, and nobody is told any more to end them. */
+  close(): void {
+    for (const snapshot of [...this.#thaws.keys()]) this.thaw(snapshot)
+  }
+
   send(command: Extract<PeerCommand, { type: "snapshot" }>): void {
     const { snapshot, database, state, format } = command
     const { dataDir, nodeId, tell } = this.#context
