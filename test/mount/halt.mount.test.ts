@@ -191,8 +191,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "litefs run and litefs sql do not wait for the lock any longer than they are told",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     const holding = await holder(scope, replica)
     const environment = (node: TestNode) => ["env", `LITEFS_FUSE_DIR=${node.mount}`, ...PROGRAM]
     for (const node of [replica, primary]) {

@@ -76,7 +76,7 @@ test.skipIf(!canMount)(
     const { primary, replica: stopped } = await pair(scope, "wal")
     await stopped.stop()
     const flags = [...CANDIDATE, "--advertise-url", "http://127.0.0.1:1"]
-    const replica = await again(scope, stopped, { follows: primary, flags })
+    const replica = await scope.again(stopped, { follows: primary, flags })
     await promote(replica, "?force=true")
     const startMs = Date.now()
     await becomes(primary, "replica")
@@ -96,7 +96,7 @@ test.skipIf(!canMount)(
     await stopped.stop()
     primary.signal("SIGSTOP")
     rmSync(join(stopped.data, "clusterkey"))
-    const replica = await again(scope, stopped, { follows: primary, flags: CANDIDATE })
+    const replica = await scope.again(stopped, { follows: primary, flags: CANDIDATE })
     await promote(replica, "?force=true")
     primary.signal("SIGCONT")
     await becomes(primary, "replica")
