@@ -125,7 +125,7 @@ export class FollowedPrimary {
         onPrimary: (name) => {
           if (name === undefined) this.#proxyUrl = undefined
           if (member.isPrimary) return
-          peer.setPrimary(name)
+          peer.tell("primary", name)
           api.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return

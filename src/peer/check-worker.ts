@@ -1,5 +1,6 @@
 /** The thread that checks a file before it is imported, and prepares the import, as the main thread sees it. */
-import { type ErrorCode, LitefsError } from "../lib/errors.ts"
+import { LitefsError } from "../lib/errors.ts"
+import { listen, Port } from "../lib/port.ts"
 
 export interface CheckRequest {
   readonly dataDir: string
@@ -10,20 +11,21 @@ export interface CheckRequest {
   readonly isThorough: boolean
 }
 
-/** What keeps the file from being imported. */
-export type CheckResult = { readonly code: ErrorCode; readonly problem: string } | undefined
+export interface CheckThread {
+  /** Fails when something keeps the file from being imported. */
+  check(request: CheckRequest): void
+}
 
 /** Throws when the file cannot take the place of a database. Ends the worker. */
 export async function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<CheckResult>()
-  worker.onmessage = ({ data }: MessageEvent<CheckResult>) => resolve(data)
-  worker.onerror = (event) => reject(new Error(event.message))
-  worker.addEventListener("close", () => reject(new Error("the thread that checks it has ended")))
-  worker.postMessage(request)
+  const port = new Port<object, CheckThread>({
+    send: (message) => worker.postMessage(message),
+    offers: {},
+  })
+  const ended = (problem: string) => port.close(new LitefsError("io", problem))
+  listen(worker, port, "the thread that checks it", ended)
   try {
-    const result = await promise
-    if (result === undefined) return
-    throw new LitefsError(result.code, `Cannot import "${request.database}": ${result.problem}`)
+    await port.call("check", request)
   } finally {
     worker.terminate()
   }
