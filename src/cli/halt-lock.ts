@@ -3,10 +3,14 @@
  * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
  */
 import { basename } from "node:path"
-import { LitefsError } from "../lib/errors.ts"
+import { LitefsError, messageOf } from "../lib/errors.ts"
+import { callOnce } from "../lib/port.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 
-export type FlockAnswer = { readonly fd: Fd } | { readonly problem: string }
+export interface FlockThread {
+  /** Waits for an exclusive lock of the file. Returns a descriptor that has it. */
+  lock(path: string): Fd
+}
 
 export interface HaltLock extends Disposable {
   /** To be handed to the command: the lock is there until nobody has it open. */
@@ -17,20 +21,16 @@ export interface HaltLock extends Disposable {
 /** Waits until the lock is had. Throws when it is not to be had. */
 export async function takeHaltLock(path: string): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
-  const answered = Promise.withResolvers<FlockAnswer>()
-  worker.onmessage = ({ data }: MessageEvent<FlockAnswer>) => answered.resolve(data)
-  worker.onerror = (event) => answered.reject(new Error(event.message))
-  worker.postMessage(`${path}-lock`)
-  const answer = await answered.promise
-  worker.terminate()
-  if ("fd" in answer) {
-    const release = () => closeFile(answer.fd)
-    return { fd: answer.fd, release, [Symbol.dispose]: release }
-  }
-  throw new LitefsError(
-    "unavailable",
-    `Cannot borrow the write lock of "${basename(path)}": ${answer.problem}, the log of the node may say more`,
-  )
+  const thread = "the thread that waits for it"
+  const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
+  const fd = await locking.catch((error) => {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
+    )
+  })
+  const release = () => closeFile(fd)
+  return { fd, release, [Symbol.dispose]: release }
 }
 
 /** In the executable this module is not in a folder of its own, but the thread is. */

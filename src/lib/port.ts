@@ -30,7 +30,7 @@
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
  *    (mount/fs-worker.ts): 1. holds for it, too.
  */
-import type { ErrorCode } from "./errors.ts"
+import { type ErrorCode, LitefsError } from "./errors.ts"
 import { done, failed, type Outcome, outcomeOf, resultOf } from "./outcome.ts"
 
 /**
@@ -196,4 +196,30 @@ export function listen(
   worker.onmessage = ({ data }: MessageEvent<Message>) => port.receive(data)
   worker.onerror = (event) => ended(event.message)
   worker.addEventListener("close", () => ended(`${thread} has ended`))
+}
+
+/** The port of a Worker to who has made it, with nothing else to hear. */
+export function hostPort<Ours, Theirs>(self: Worker, offers: Offers<Ours>): Port<Ours, Theirs> {
+  const port = new Port<Ours, Theirs>({ send: (message) => self.postMessage(message), offers })
+  self.onmessage = ({ data }: MessageEvent<Message>) => port.receive(data)
+  return port
+}
+
+/** Calls a Worker that was made for this one thing, and ends it. */
+export async function callOnce<Theirs, K extends Name<Theirs>>(
+  worker: Worker,
+  thread: string,
+  name: K,
+  ...given: Given<Theirs[K]>
+): Promise<Returned<Theirs[K]>> {
+  const port = new Port<object, Theirs>({
+    send: (message) => worker.postMessage(message),
+    offers: {},
+  })
+  listen(worker, port, thread, (problem) => port.close(new LitefsError("io", problem)))
+  try {
+    return await port.call(name, ...given)
+  } finally {
+    worker.terminate()
+  }
 }

@@ -3,7 +3,7 @@
  * own since both take as long as the file is large, and nobody else should wait for it.
  */
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
-import { type Message, Port } from "../lib/port.ts"
+import { hostPort } from "../lib/port.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
@@ -53,9 +53,4 @@ function codeOf(error: unknown): ErrorCode {
   return isNoSpace(error) ? "no-space" : "io"
 }
 
-const port = new Port<CheckThread, object>({
-  send: (message) => self.postMessage(message),
-  offers: { check },
-})
-
-self.onmessage = ({ data }: MessageEvent<Message>) => port.receive(data)
+hostPort<CheckThread, object>(self, { check })

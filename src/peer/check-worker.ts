@@ -1,6 +1,5 @@
 /** The thread that checks a file before it is imported, and prepares the import, as the main thread sees it. */
-import { LitefsError } from "../lib/errors.ts"
-import { listen, Port } from "../lib/port.ts"
+import { callOnce } from "../lib/port.ts"
 
 export interface CheckRequest {
   readonly dataDir: string
@@ -17,16 +16,6 @@ export interface CheckThread {
 }
 
 /** Throws when the file cannot take the place of a database. Ends the worker. */
-export async function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
-  const port = new Port<object, CheckThread>({
-    send: (message) => worker.postMessage(message),
-    offers: {},
-  })
-  const ended = (problem: string) => port.close(new LitefsError("io", problem))
-  listen(worker, port, "the thread that checks it", ended)
-  try {
-    await port.call("check", request)
-  } finally {
-    worker.terminate()
-  }
+export function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
+  return callOnce<CheckThread, "check">(worker, "the thread that checks it", "check", request)
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { receiveMessageOnPort } from "node:worker_threads"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { failed, type Outcome } from "../../src/lib/outcome.ts"
-import { Later, listen, type Message, Port } from "../../src/lib/port.ts"
+import { callOnce, Later, listen, type Message, Port } from "../../src/lib/port.ts"
 import { type EchoHost, type EchoThread, isShared } from "../support/echo-thread.ts"
 import { portPair } from "../support/port-pair.ts"
 
@@ -278,6 +278,20 @@ describe("a Worker", () => {
     } finally {
       worker.terminate()
     }
+  })
+
+  test("that is made for one call is ended after it, and by its death", async () => {
+    const url = new URL("../support/echo-thread.ts", import.meta.url).href
+    const worker = new Worker(url)
+    const ended = Promise.withResolvers<void>()
+    worker.addEventListener("close", () => ended.resolve())
+    const given = [new Uint8Array(0), 1n, "once"] as const
+    expect(await callOnce<EchoThread, "echo">(worker, "it", "echo", ...given)).toEqual([...given])
+    await ended.promise
+    const dying = new Worker(url)
+    const waiting = callOnce<EchoThread, "never">(dying, "the thread", "never")
+    dying.terminate()
+    await expect(waiting).rejects.toMatchObject({ code: "io", message: "the thread has ended" })
   })
 
   test("that dies rejects what it was called for", async () => {

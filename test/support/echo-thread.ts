@@ -1,5 +1,5 @@
 /** A Worker behind a port: what it gets comes back. */
-import { type Message, Port } from "../../src/lib/port.ts"
+import { hostPort } from "../../src/lib/port.ts"
 
 export interface EchoThread {
   /** Counts up in shared memory, then sends "added" through the port. Returns the memory. */
@@ -14,21 +14,16 @@ export interface EchoHost {
 
 declare const self: Worker
 
-const host = new Port<EchoThread, EchoHost>({
-  send: (message) => self.postMessage(message),
-  offers: {
-    add: (memory, count, port) => {
-      for (let i = 0; i < count; i++)
-        host.tell("progress", Atomics.add(new Int32Array(memory), 0, 1) + 1)
-      port.postMessage("added")
-      return memory
-    },
-    echo: (...given) => given,
-    never: () => new Promise(() => {}),
+const host = hostPort<EchoThread, EchoHost>(self, {
+  add: (memory, count, port) => {
+    const words = new Int32Array(memory)
+    for (let i = 0; i < count; i++) host.tell("progress", Atomics.add(words, 0, 1) + 1)
+    port.postMessage("added")
+    return memory
   },
+  echo: (...given) => given,
+  never: () => new Promise(() => {}),
 })
-
-self.onmessage = ({ data }: MessageEvent<Message>) => host.receive(data)
 
 /** Whether a change of one is a change of the other. */
 export function isShared(one: SharedArrayBuffer, other: SharedArrayBuffer): boolean {
