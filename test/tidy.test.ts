@@ -193,7 +193,7 @@ describe("tidy: effects have one home", () => {
     [
       /\bpostMessage\(|\bonmessage\b/,
       "threads talk through a Port (lib/port.ts): say what you need in its contract",
-      "lib/port.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
+      "lib/port.ts mount/fs-mailbox.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
     ],
     [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
   ])("%p", (pattern, advice, homes) => {

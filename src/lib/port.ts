@@ -28,7 +28,7 @@
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): who has told it something and then
  *    uses the mount finds it known, at the second request at the latest (peer/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
- *    (mount/fs-worker.ts): 1. holds for it, too.
+ *    (mount/fs-mailbox.ts): 1. holds for it, too.
  */
 import { type ErrorCode, LitefsError } from "./errors.ts"
 import { done, failed, type Outcome, outcomeOf, resultOf } from "./outcome.ts"

@@ -5,7 +5,6 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
-import type { Message } from "../lib/port.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
@@ -37,9 +36,6 @@ export interface CachedRange {
 
 /** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
 export type Borrower = "flock" | "writer"
-
-/** In the mailbox, for a message that was sent beside it, since what it gives shares memory. */
-export const BESIDE: Message = ["beside", 0]
 
 /** For the main thread. But for the first two, it is done while the thread serves. */
 export interface FsThread {

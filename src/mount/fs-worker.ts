@@ -1,21 +1,16 @@
 /** The fs thread as the main thread sees it. */
 import { MessageChannel, type MessagePort } from "node:worker_threads"
 import { LitefsError } from "../lib/errors.ts"
-import { FAILED, listen, type Message, type Offers, Port } from "../lib/port.ts"
+import { listen, type Offers, Port } from "../lib/port.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
-import { createMailbox, MailboxSender } from "../sys/mailbox.ts"
+import { createMailbox } from "../sys/mailbox.ts"
 import type { Mount } from "../sys/mount.ts"
-import { BESIDE, type FsHost, type FsThread, type FsThreadOptions } from "./contract.ts"
+import type { FsHost, FsThread, FsThreadOptions } from "./contract.ts"
 import { type FrozenDatabase, freezeDatabase } from "./frozen-database.ts"
+import { FsMailboxSender } from "./fs-mailbox.ts"
 
 /** Before the thread serves it has an event loop, and these are taken by it. */
 const EARLY: ReadonlySet<string> = new Set<keyof FsThread>(["start", "serve"])
-
-/** What is given shares memory. */
-const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["takeOver", "borrow", "takeBack"])
-
-/** Of an error, characters. What the mailbox takes is limited, and what somebody says of a problem is not. */
-const TEXT_LENGTH_MAX = 500
 
 export type FsListener = Omit<Offers<FsHost>, "unmounted" | "stopped" | "failed">
 
@@ -29,8 +24,8 @@ export class FsWorker extends Port<FsHost, FsThread> {
 
   constructor(worker: Worker, on: FsListener, failed: (error: Error) => void) {
     const { readFd, writeFd } = createMailbox()
-    const mailbox = new MailboxSender<Message>(writeFd)
     const { port1, port2 } = new MessageChannel()
+    const mailbox = new FsMailboxSender(writeFd, port1)
     const unmounted = Promise.withResolvers<void>()
     const stopped = Promise.withResolvers<void>()
     let hasEnded = false
@@ -46,11 +41,8 @@ export class FsWorker extends Port<FsHost, FsThread> {
     super({
       send(message) {
         const [name] = message
-        if (EARLY.has(name)) return worker.postMessage(message, name === "start" ? [port2] : [])
-        if (name === FAILED) return mailbox.send(shortened(message))
-        if (!SHARING.has(name)) return mailbox.send(message)
-        port1.postMessage(message)
-        mailbox.send(BESIDE)
+        if (!EARLY.has(name)) return mailbox.send(message)
+        worker.postMessage(message, name === "start" ? [port2] : [])
       },
       offers: { ...on, unmounted: unmounted.resolve, stopped: stopped.resolve, failed: end },
     })
@@ -96,9 +88,4 @@ export class FsWorker extends Port<FsHost, FsThread> {
       (snapshot) => this.tell("thaw", snapshot),
     )
   }
-}
-
-function shortened([name, number, ...given]: Message): Message {
-  const cut = (each: unknown) => (typeof each === "string" ? each.slice(0, TEXT_LENGTH_MAX) : each)
-  return [name, number, ...given.map(cut)]
 }

@@ -11,13 +11,12 @@
  * neither the log nor a database's files but to read.
  */
 import { realpathSync } from "node:fs"
-import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
-import { must } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
@@ -37,20 +36,14 @@ import { SpareFiles } from "../store/spare-files.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { Garbage } from "../sys/garbage.ts"
-import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
-import {
-  BESIDE,
-  type FsHost,
-  type FsThread,
-  type FsThreadOfPeer,
-  type FsThreadOptions,
-} from "./contract.ts"
+import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { Directory } from "./directory.ts"
 import { FOREVER } from "./entry.ts"
 import { errnoOf } from "./errno.ts"
+import { FsMailboxReceiver } from "./fs-mailbox.ts"
 import type { MountedDatabaseContext } from "./mounted-database.ts"
 import type { MountedDatabases } from "./mounted-databases.ts"
 import { Proposals } from "./proposals.ts"
@@ -323,8 +316,9 @@ function serveDevice(device: Fd): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
-  const receiver = new MailboxReceiver<Message>(options.mailboxFd)
-  const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(takeMessage) }
+  const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
+  const receive = (message: Message) => port.receive(message)
+  const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
@@ -434,15 +428,6 @@ function closeLog(): void {
 
 function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {
   return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
-}
-
-/** JSON has nothing for what is undefined but null, which nobody gives. */
-function takeMessage([name, number, ...given]: Message): void {
-  if (name !== BESIDE[0]) {
-    return port.receive([name, number, ...given.map((each) => each ?? undefined)])
-  }
-  const sent = must(receiveMessageOnPort(beside), "message beside the mailbox")
-  port.receive((sent as { readonly message: Message }).message)
 }
 
 function freeze(snapshot: number, name: string): Later<FrozenState | undefined> | undefined {
