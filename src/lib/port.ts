@@ -26,7 +26,7 @@
  *    also where one of them has heard of the other: what the peer thread has told the fs thread before it answers the
  *    main thread is there before what the main thread says upon that. `dropped` and `kept` are known before a take-over.
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): who has told it something and then
- *    uses the mount finds it known, at the second request at the latest (peer/file-switch.ts).
+ *    uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
  *    (mount/fs-mailbox.ts): 1. holds for it, too.
  */

@@ -8,7 +8,7 @@ import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
-import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
@@ -95,7 +95,7 @@ export interface FsThreadOfPeer {
    * in its header from now on (sqlite/header-disguise.ts); undefined: as before.
    */
   switched(database: string, disguise: number | undefined): void
-  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal-touch.ts). */
+  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal/wal-touch.ts). */
   kept(database: string, isKept: boolean): void
   /** A client waits for a lock of `<db>-lock`. Answered by `lockFileGranted`. */
   lockFileWanted(database: string): void

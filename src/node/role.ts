@@ -1,15 +1,15 @@
 /**
- * The role of this node: its place among the others (cluster/member.ts), and who hears in this process when that
+ * The role of this node: its place among the others (cluster/role/member.ts), and who hears in this process when that
  * changes.
  *
  *   a newer record ──▶ where the primary is looked for
  *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
  *
- * What the threads do for it is in cluster/role-switch.ts.
+ * What the threads do for it is in cluster/role/role-switch.ts.
  */
 
-import { Member, type RoleActions } from "../cluster/member.ts"
-import type { StatusApi } from "../http/status-api.ts"
+import { Member, type RoleActions } from "../cluster/role/member.ts"
+import type { StatusApi } from "../http/status/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
 import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"

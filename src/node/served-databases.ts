@@ -4,22 +4,22 @@
  * Whole databases are read by the peer thread, and kept as they are meanwhile by the thread that has them. The protocol
  * is in http/.
  */
-import type { Halting } from "../cluster/halting.ts"
-import type { Member } from "../cluster/member.ts"
-import type { StreamCounters } from "../http/database-sender.ts"
-import { existingSnapshots, limited, snapshotsOf } from "../http/database-snapshots.ts"
-import { handleExport } from "../http/export.ts"
-import { handleImport, type ImportContext } from "../http/import.ts"
-import { LeftOutDatabases } from "../http/left-out-databases.ts"
-import { neededTxid, type ReplicaStream } from "../http/replica-stream.ts"
-import { ParkedSnapshots } from "../http/resumable-snapshot.ts"
-import type { Routes } from "../http/server.ts"
-import type { SnapshotSource } from "../http/snapshot-source.ts"
-import { handleStream, STALL_MS_MAX, type StreamContext } from "../http/stream.ts"
+import type { Halting } from "../cluster/locks/halting.ts"
+import type { Member } from "../cluster/role/member.ts"
+import type { Routes } from "../http/server/server.ts"
+import type { StreamCounters } from "../http/streams/database-sender.ts"
+import { existingSnapshots, limited, snapshotsOf } from "../http/streams/database-snapshots.ts"
+import { LeftOutDatabases } from "../http/streams/left-out-databases.ts"
+import { neededTxid, type ReplicaStream } from "../http/streams/replica-stream.ts"
+import { ParkedSnapshots } from "../http/streams/resumable-snapshot.ts"
+import type { SnapshotSource } from "../http/streams/snapshot-source.ts"
+import { handleStream, STALL_MS_MAX, type StreamContext } from "../http/streams/stream.ts"
+import { handleExport } from "../http/transfers/export.ts"
+import { handleImport, type ImportContext } from "../http/transfers/import.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
-import { checkImport } from "../peer/check-worker.ts"
+import { checkImport } from "../peer/serve/check-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { Databases } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
@@ -42,7 +42,7 @@ export interface ServedDatabasesContext {
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: as fast as it goes. */
   readonly snapshotRate: number | undefined
-  /** A thread of peer/check-thread.ts. */
+  /** A thread of peer/serve/check-thread.ts. */
   newCheckWorker(): Worker
 }
 

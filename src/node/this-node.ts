@@ -1,14 +1,14 @@
 /**
  * Who this node is among the others, and what it says of itself with every request and every answer.
  *
- * What its role is follows from the record that it keeps (cluster/member.ts).
+ * What its role is follows from the record that it keeps (cluster/role/member.ts).
  */
 
 import { hostname } from "node:os"
-import { ClusterId } from "../cluster/cluster-id.ts"
-import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/lease.ts"
-import { StaticLease } from "../cluster/static-lease.ts"
-import { authHeaders } from "../http/auth.ts"
+import { ClusterId } from "../cluster/role/cluster-id.ts"
+import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/role/lease.ts"
+import { StaticLease } from "../cluster/role/static-lease.ts"
+import { authHeaders } from "../http/server/auth.ts"
 import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { DataDir } from "../store/data-dir.ts"

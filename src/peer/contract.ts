@@ -6,12 +6,12 @@ import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/contract.ts"
-import type { ReplaceOutcome, ReplaceRequest } from "../mount/replace.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "../mount/names/replace.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
-import type { HistoryVerdict } from "./history-verdict.ts"
-import type { MaintenanceRequest } from "./maintenance.ts"
-import type { SnapshotFormat } from "./snapshot-format.ts"
+import type { HistoryVerdict } from "./receive/history-verdict.ts"
+import type { MaintenanceRequest } from "./serve/maintenance.ts"
+import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
@@ -88,7 +88,7 @@ export interface PeerThread {
   import(database: string, file: number): Pos | undefined
   /** Publishes the transaction if its writer has not, and if that can be done. */
   publish(database: string, last: LastTransaction): void
-  /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see halt-bytes.ts. */
+  /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see locks/halt-bytes.ts. */
   holdLockFile(database: string): void
   /** Whether a client may have the lock of it that it waits for. */
   lockFileGranted(database: string, isGranted: boolean): void

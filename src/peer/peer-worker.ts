@@ -5,8 +5,8 @@ import { Gate } from "../lib/gate.ts"
 import { listen, type Offers, Port } from "../lib/port.ts"
 import { type FrozenDatabase, freezeDatabase } from "../mount/frozen-database.ts"
 import type { PeerHost, PeerThread } from "./contract.ts"
-import type { HistoryVerdict } from "./history-verdict.ts"
-import type { SnapshotFormat } from "./snapshot-format.ts"
+import type { HistoryVerdict } from "./receive/history-verdict.ts"
+import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024

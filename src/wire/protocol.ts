@@ -14,7 +14,7 @@
  *     Litefs-Run: HEX            of any request and response: the process, which tells a node from a copy of it
  *     Litefs-Wants-Primary: 1    in responses: no record names a primary, and this node's flags do: it
  *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
- *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/lease.ts)
+ *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/role/lease.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { damagedHandover } from "../../src/capture/handover.ts"
-import { DatabaseExchange } from "../../src/cluster/database-exchange.ts"
+import { DatabaseExchange } from "../../src/cluster/locks/database-exchange.ts"
 import { type ErrorCode, LitefsError } from "../../src/lib/errors.ts"
 import type { FsThread } from "../../src/mount/contract.ts"
 import type { PeerThread } from "../../src/peer/contract.ts"

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
-import type { LeaseRecord } from "../../src/cluster/lease.ts"
-import { PrimaryUrls } from "../../src/cluster/primary-urls.ts"
+import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
+import { PrimaryUrls } from "../../src/cluster/role/primary-urls.ts"
 
 function record(name: string): LeaseRecord {
   return { epoch: 1, primary: { id: name, hostname: name, url: `http://${name}` } }

@@ -1,7 +1,7 @@
 /** What nodes send each other: the stream, the positions of a replica, and headers. */
-import { decodeLease, encodeLease } from "../../src/cluster/lease.ts"
-import { peerAnswer } from "../../src/cluster/peer-answer.ts"
-import { wantsOf } from "../../src/http/replica-wants.ts"
+import { decodeLease, encodeLease } from "../../src/cluster/role/lease.ts"
+import { peerAnswer } from "../../src/cluster/role/peer-answer.ts"
+import { wantsOf } from "../../src/http/streams/replica-wants.ts"
 import { ChunkDecoder, encodeChunks } from "../../src/wire/chunk.ts"
 import { databaseNameProblem } from "../../src/wire/database-name.ts"
 import { decodeFrame, encodeFrame, encodeResume, type Frame } from "../../src/wire/frame.ts"

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
-import { handleExport } from "../../src/http/export.ts"
-import { ApiServer } from "../../src/http/server.ts"
+import { ApiServer } from "../../src/http/server/server.ts"
+import { handleExport } from "../../src/http/transfers/export.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 

@@ -1,0 +1,41 @@
+/**
+ * The write lock of a database, borrowed from the primary for as long as a command runs: a flock(2) lock on
+ * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
+ */
+import { basename } from "node:path"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { callOnce } from "../../lib/port.ts"
+import { closeFile, type Fd } from "../../sys/file.ts"
+
+export interface FlockThread {
+  /** Waits for an exclusive lock of the file. Returns a descriptor that has it. */
+  lock(path: string): Fd
+}
+
+export interface HaltLock extends Disposable {
+  /** To be handed to the command: the lock is there until nobody has it open. */
+  readonly fd: Fd
+  release(): void
+}
+
+/** Waits until the lock is had. Throws when it is not to be had. */
+export async function takeHaltLock(path: string): Promise<HaltLock> {
+  const worker = new Worker(urlOfThread())
+  const thread = "the thread that waits for it"
+  const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
+  const fd = await locking.catch((error) => {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
+    )
+  })
+  const release = () => closeFile(fd)
+  return { fd, release, [Symbol.dispose]: release }
+}
+
+/** In the executable this module is not in a folder of its own, but the thread is. */
+function urlOfThread(): string {
+  const isBundled = import.meta.url.includes("/$bunfs/")
+  return new URL(isBundled ? "./cli/node/flock-thread.ts" : "./flock-thread.ts", import.meta.url)
+    .href
+}
