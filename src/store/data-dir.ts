@@ -2,6 +2,7 @@
  * Where a node keeps its data. The layout is LiteFS's, so that one binary can be stopped and the other started.
  *
  *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
+ *   <root>/clusterkey                                  with which lease records are sealed (cluster/role/cluster-key.ts)
  *   <root>/lease.json                                  which node is the primary (cluster/role/static-lease.ts)
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
@@ -126,6 +127,10 @@ export class DataDir {
 
   get clusterIdPath(): string {
     return join(this.root, "clusterid")
+  }
+
+  get clusterKeyPath(): string {
+    return join(this.root, "clusterkey")
   }
 
   /** Where the API answers for processes of this user. */

@@ -3,6 +3,8 @@
  * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
  */
 import { basename } from "node:path"
+import type { Clock } from "../../lib/clock.ts"
+import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { callOnce } from "../../lib/port.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
@@ -18,19 +20,31 @@ export interface HaltLock extends Disposable {
   release(): void
 }
 
-/** Waits until the lock is had. Throws when it is not to be had. */
-export async function takeHaltLock(path: string): Promise<HaltLock> {
+/**
+ * Waits until the lock is had. Throws when it is not to be had, or not in time: then a thread waits on, until the
+ * process ends.
+ */
+export async function takeHaltLock(path: string, clock: Clock, limitMs: number): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
   const thread = "the thread that waits for it"
   const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
-  const fd = await locking.catch((error) => {
+  const late = Promise.withResolvers<never>()
+  const cancel = clock.after(limitMs, () => {
+    late.reject(new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`))
+    worker.terminate()
+  })
+  try {
+    const fd = await Promise.race([locking, late.promise])
+    const release = () => closeFile(fd)
+    return { fd, release, [Symbol.dispose]: release }
+  } catch (error) {
     throw new LitefsError(
       "unavailable",
       `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
     )
-  })
-  const release = () => closeFile(fd)
-  return { fd, release, [Symbol.dispose]: release }
+  } finally {
+    cancel()
+  }
 }
 
 /** In the executable this module is not in a folder of its own, but the thread is. */

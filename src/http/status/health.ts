@@ -130,16 +130,22 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   const { ms, transactions } = status.lag
   if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
     const found = ms === undefined ? "of unknown length" : `${Math.round(ms)} ms`
-    return `the lag is ${found}, over ${lagMsMax} ms`
+    return `the lag is ${found}, over ${lagMsMax} ms${because(status)}`
   }
   if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
-    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}`
+    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}${because(status)}`
   }
   const missing =
     (syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs)) ??
     (db === undefined ? undefined : reasonAgainstDatabase(status.database(db), db))
   if (missing !== undefined || pos === undefined) return missing
   return reasonAgainstPos(status.database(pos.database)?.pos ?? ZERO_POS, pos)
+}
+
+/** What keeps a node from having everything. */
+function because({ problems }: NodeStatus): string {
+  const problem = problems.of("disk") ?? problems.of("primary")
+  return problem === undefined ? "" : `: ${problem}`
 }
 
 function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | undefined {
