@@ -252,6 +252,11 @@ describe("tidy: effects have one home", () => {
       "take a Clock (lib/clock.ts) as a parameter, so that a test can own it",
       "lib/clock.ts",
     ],
+    [
+      /\bpostMessage\(|\bonmessage\b/,
+      "threads talk through a Port (lib/port.ts): say what you need in its contract",
+      "lib/port.ts mount/fs-mailbox.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
+    ],
     [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
   ])("%p", (pattern, advice, homes) => {
     expect(offences(pattern, advice, (path) => homes.split(" ").includes(path))).toEqual([])
