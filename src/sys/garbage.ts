@@ -12,7 +12,7 @@ const PATIENCE_MS = 30_000
 /** So long without work is a pause. */
 const PAUSE_MS = 50
 /** Of the processor: less work leaves little. */
-const WORK_MS_MIN = 200
+const WORK_MS_MIN = 50
 const PERIOD_MS = 10_000
 
 export class Garbage {

@@ -78,16 +78,16 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   }
 }
 
-/** What leaks leaves something each time. */
+/** What leaks leaves something each time. Nodes rest before they are measured, for so long. */
 export async function measure(
   options: UpkeepOptions,
   operation: Operation,
   onUsage: (usage: OperationUsage) => void,
-  times = TIMES_MEASURED,
+  { times, restMs } = { times: TIMES_MEASURED, restMs: 0 },
 ): Promise<void> {
   await using scope = new Scope(options.scratch)
   const target = await Upkeep.start(scope, options, operation)
-  for (const usage of await target.measure(times)) {
+  for (const usage of await target.measure(times, restMs)) {
     onUsage(usage)
     if (usage.more.length < times) continue
     const text = `${options.mode}, ${operation.name}: the ${usage.node} has more open: ${usage.more.join(" ")}`
@@ -124,12 +124,14 @@ class Upkeep implements Target {
     return this.#pair.logs
   }
 
-  async measure(times: number): Promise<OperationUsage[]> {
+  async measure(times: number, restMs: number): Promise<OperationUsage[]> {
     const pair = this.#pair
     await this.#do()
+    await Bun.sleep(restMs)
     const nodes = ["primary", "replica"] as const
     const before = nodes.map((node) => usageOf(pair[node].pid))
     for (let time = 0; time < times; time++) await this.#do()
+    await Bun.sleep(restMs)
     const deadline = Date.now() + TIDY_MS_MAX
     for (;;) {
       const usages = nodes.map((node, index): OperationUsage => {
