@@ -5,9 +5,9 @@
  */
 
 import { Database } from "bun:sqlite"
-import { Crc64 } from "../src/lib/crc64.ts"
-import { Lz4FrameDecoder, Lz4FrameEncoder } from "../src/lib/lz4.ts"
-import { Xxh32 } from "../src/lib/xxh32.ts"
+import { Crc64 } from "../src/lib/codecs/crc64.ts"
+import { Lz4FrameDecoder, Lz4FrameEncoder } from "../src/lib/codecs/lz4.ts"
+import { Xxh32 } from "../src/lib/codecs/xxh32.ts"
 import { ChecksumAccumulator, writePageChecksum } from "../src/ltx/checksum.ts"
 import { LtxDecoder } from "../src/ltx/decoder.ts"
 import { LtxEncoder } from "../src/ltx/encoder.ts"

@@ -47,7 +47,7 @@ export interface LiteFSOptions {
 }
 
 export type RoleOptions =
-  /** Unless a newer lease record names another (cluster/lease.ts). */
+  /** Unless a newer lease record names another (cluster/role/lease.ts). */
   | { readonly kind: "primary" }
   /** Unless a lease record names this node. `primaryUrl` is without a path: `http://10.0.0.1:20202`. */
   | {

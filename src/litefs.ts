@@ -9,18 +9,19 @@
  *   close(): the reverse
  */
 import packageJson from "../package.json" with { type: "json" }
-import type { NodeFacts } from "./cli/child-environment.ts"
-import { Confirmation } from "./cluster/confirmation.ts"
-import { findPrimary } from "./cluster/find-primary.ts"
-import { Halting } from "./cluster/halting.ts"
-import type { LeaseNode } from "./cluster/lease.ts"
-import type { Member } from "./cluster/member.ts"
-import { RoleSwitch } from "./cluster/role-switch.ts"
-import { Handoffs } from "./http/handoffs.ts"
-import { notSynced } from "./http/health.ts"
-import type { ReplicaStream } from "./http/replica-stream.ts"
-import { StatusApi } from "./http/status-api.ts"
-import { TlsFiles } from "./http/tls-files.ts"
+import type { NodeFacts } from "./cli/command/child-environment.ts"
+import { Halting } from "./cluster/locks/halting.ts"
+import { AdvertisedUrl } from "./cluster/role/advertised-url.ts"
+import { Confirmation } from "./cluster/role/confirmation.ts"
+import { findPrimary } from "./cluster/role/find-primary.ts"
+import type { LeaseNode } from "./cluster/role/lease.ts"
+import type { Member } from "./cluster/role/member.ts"
+import { RoleSwitch } from "./cluster/role/role-switch.ts"
+import { Handoffs } from "./http/roles/handoffs.ts"
+import { TlsFiles } from "./http/server/tls-files.ts"
+import { notSynced } from "./http/status/health.ts"
+import { StatusApi } from "./http/status/status-api.ts"
+import type { ReplicaStream } from "./http/streams/replica-stream.ts"
 import { orAborted } from "./lib/abort.ts"
 import { systemClock } from "./lib/clock.ts"
 import { LitefsError, messageOf } from "./lib/errors.ts"
@@ -329,8 +330,9 @@ export class LiteFS {
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
+      node,
       snapshotRate: options.snapshotRate,
-      newCheckWorker: () => newWorker("./peer/check-thread.ts"),
+      newCheckWorker: () => newWorker("./peer/serve/check-thread.ts"),
     })
     this.#atClose("snapshots", () => served.close())
     const confirmation = new Confirmation({
@@ -385,6 +387,13 @@ export class LiteFS {
       ask: (url) => others.ask(url),
       leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
     })
+    const advertised = new AdvertisedUrl({
+      ...{ url: options.advertiseUrl, id: lease.id, clock: systemClock },
+      isPrimaryByFlag: () => lease.record === undefined && role.kind === "primary",
+      ask: (url) => others.ask(url),
+    })
+    await advertised.check()
+    this.#atClose("address", () => advertised.close())
     const isPrimary = nodeRole.begin()
     const believed = await threads.start(isPrimary, lease.id)
 
@@ -396,6 +405,7 @@ export class LiteFS {
       http: `${httpAddr.host}:${port}`,
     })
 
+    advertised.watch(fail)
     this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
     this.#closing.defer(collectWhenWorked(systemClock))
     const verifier = verify(believed, served)

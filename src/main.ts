@@ -1,9 +1,9 @@
 /** Arguments in, exit code out. Nothing else ends the process. */
 import { write, writeSync } from "node:fs"
 import { promisify } from "node:util"
-import { restoreHiddenVariables } from "./cli/hidden-variables.ts"
+import { processEvents } from "./cli/command/process-events.ts"
 import { run } from "./cli/main-command.ts"
-import { processEvents } from "./cli/process-events.ts"
+import { restoreHiddenVariables } from "./cli/settings/hidden-variables.ts"
 import { systemClock } from "./lib/clock.ts"
 import { NodeWorkers } from "./workers.ts"
 

@@ -31,6 +31,25 @@ const LAYERS = [
   ["lib"],
 ]
 
+/**
+ * The rooms of a folder, from the top; "." are the files that lie in it directly. A file imports values from its own
+ * room and from rooms further down; an interface may come from any room.
+ */
+const ROOMS: Record<string, readonly string[]> = {
+  cli: [".", "mount", "node", "settings", "command", "doctor", "ltx", "terminal"],
+  http: ["status", "transfers", "streams", "roles", "server"],
+  cluster: ["role", "locks", "replica", "."],
+  peer: [".", "serve", "receive", "files", "wal", "locks"],
+  mount: [".", "names", "databases", "files"],
+  recovery: [".", "log"],
+  store: ["log", "ltx", "."],
+  sys: ["process", "net", "."],
+  lib: ["codecs", "."],
+}
+
+/** As many files and folders as a reader takes in at a glance. */
+const SIBLINGS_MAX = 22
+
 /** Bytes in, values out: no files, sockets, clocks or libc. */
 const PURE = ["wire", "ltx", "sqlite"]
 
@@ -70,6 +89,12 @@ function offences(pattern: RegExp, advice: string, allowed: (path: string) => bo
 /** `store/positions.ts` is in "store", `main.ts` in "main". */
 function folderOf(path: string): string {
   return path.split("/")[0]?.replace(/\.ts$/, "") ?? ""
+}
+
+/** `peer/wal/wal-applier.ts` is in "wal", `peer/thread.ts` in ".". */
+function roomOf(path: string): string {
+  const parts = path.split("/")
+  return parts.length > 2 ? (parts[1] ?? ".") : "."
 }
 
 function rankOf(folder: string): number {
@@ -128,6 +153,43 @@ describe("tidy: layers", () => {
       ]
     })
     expect(wrong).toEqual([])
+  })
+
+  test("every room has its place", () => {
+    const homeless = SOURCES.filter(({ path }) => {
+      return roomOf(path) !== "." && ROOMS[folderOf(path)]?.includes(roomOf(path)) !== true
+    }).map(({ path }) => `src/${path}: give its room a place in ROOMS, in test/tidy.test.ts`)
+    expect(homeless).toEqual([])
+  })
+
+  test("imports between rooms point down", () => {
+    const wrong = IMPORTS.flatMap((each) => {
+      const target = targetOf(each)
+      const rooms = ROOMS[folderOf(each.path)]
+      if (target === undefined || rooms === undefined || each.isLater) return []
+      if (folderOf(target) !== folderOf(each.path) || !target.endsWith(".ts")) return []
+      const [from, to] = [roomOf(each.path), roomOf(target)]
+      if (from === to || rooms.indexOf(from) < rooms.indexOf(to)) return []
+      return [`src/${each.path}:${each.number}: room ${from} may not know room ${to}`]
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test("no folder is a heap", () => {
+    const siblings = new Map<string, Set<string>>()
+    for (const { path } of SOURCES) {
+      const parts = path.split("/")
+      for (const [depth, name] of parts.entries()) {
+        const folder = parts.slice(0, depth).join("/")
+        siblings.set(folder, (siblings.get(folder) ?? new Set()).add(name))
+      }
+    }
+    const heaps = [...siblings].filter(([folder, names]) => {
+      return folder !== "" && names.size > SIBLINGS_MAX // LAYERS tells the folders of src apart
+    })
+    expect(
+      heaps.map(([folder, { size }]) => `src/${folder}: ${size} siblings, make rooms`),
+    ).toEqual([])
   })
 
   test("formats are pure", () => {

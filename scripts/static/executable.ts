@@ -13,9 +13,9 @@ import { type Form, writeStaticFile } from "./static-file.ts"
  */
 const ENTRY_POINTS = [
   "src/main.ts",
-  "src/cli/flock-thread.ts",
+  "src/cli/node/flock-thread.ts",
   "src/mount/thread.ts",
-  "src/peer/check-thread.ts",
+  "src/peer/serve/check-thread.ts",
   "src/peer/thread.ts",
 ]
 

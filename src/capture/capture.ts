@@ -24,7 +24,7 @@ import {
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
-import { processOfThread } from "../sys/process.ts"
+import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
@@ -215,9 +215,9 @@ export class Capture {
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
     if (!this.#journal.isActive) {
-      const isGrowth = this.#isGrowth(offset, from.bytes.subarray(0, size))
-      if (isGrowth) this.#noteGrowth()
-      else if (!this.#isBeyondEnd(offset)) {
+      const bytes = from.bytes.subarray(0, size)
+      if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
+      else if (!this.#isBeyondEnd(offset) || !isZero(bytes)) {
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
         const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")

@@ -12,7 +12,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
-import { directLog, type TransactionLog, type TransactionWriter } from "../store/commit-log.ts"
+import { directLog, type TransactionLog, type TransactionWriter } from "../store/log/commit-log.ts"
 
 /** A transaction that another node has to take first. */
 export class Proposal extends Error {

@@ -1,6 +1,6 @@
 /**
  * A whole database in a file, which is to take the place of what another database holds, with the LTX file that says
- * so. Both are made before anybody is locked out (peer/import-preparation.ts).
+ * so. Both are made before anybody is locked out (peer/serve/import-preparation.ts).
  *
  * Its pages are taken as they are, but for the first bytes: clients that have the old content open, and compare
  * them with what they know, have to see that everything is different now.

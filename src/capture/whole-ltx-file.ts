@@ -3,7 +3,7 @@ import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import { LtxFileWriter } from "../store/ltx-directory.ts"
+import { LtxFileWriter } from "../store/ltx/ltx-directory.ts"
 import { allocate } from "../sys/memory.ts"
 import { PageChecksums } from "./page-checksums.ts"
 

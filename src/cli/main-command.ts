@@ -6,10 +6,10 @@
 import { type CommandDef, runCommand } from "citty"
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
-import { splitAtDoubleDash } from "./argv.ts"
-import { columns, indented } from "./help.ts"
-import { type CliIo, reportError } from "./io.ts"
-import { nearest } from "./nearest.ts"
+import { splitAtDoubleDash } from "./terminal/argv.ts"
+import { columns, indented } from "./terminal/help.ts"
+import { type CliIo, reportError } from "./terminal/io.ts"
+import { nearest } from "./terminal/nearest.ts"
 
 interface Command {
   readonly about: string
@@ -26,77 +26,77 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   mount: {
     about: "mount the file system and run a command next to it",
     load: async () => ({
-      help: (await import("./mount-flags.ts")).MOUNT_HELP,
-      define: (await import("./mount.ts")).mountCommand,
+      help: (await import("./settings/mount-flags.ts")).MOUNT_HELP,
+      define: (await import("./mount/mount.ts")).mountCommand,
     }),
   },
   info: {
     about: "show the databases of a node, its role and its lag",
     load: async () => {
-      const { INFO_HELP, infoCommand } = await import("./info.ts")
+      const { INFO_HELP, infoCommand } = await import("./node/info.ts")
       return { help: INFO_HELP, define: infoCommand }
     },
   },
   wait: {
     about: "wait until a node is in sync, has a transaction, or is the primary",
     load: async () => {
-      const { WAIT_HELP, waitCommand } = await import("./wait.ts")
+      const { WAIT_HELP, waitCommand } = await import("./node/wait.ts")
       return { help: WAIT_HELP, define: waitCommand }
     },
   },
   run: {
     about: "run a command on the right node, at the right time",
     load: async () => {
-      const { RUN_HELP, litefsRunCommand } = await import("./run.ts")
+      const { RUN_HELP, litefsRunCommand } = await import("./node/run.ts")
       return { help: RUN_HELP, define: litefsRunCommand }
     },
   },
   sql: {
     about: "run SQL on a database, where there is no sqlite3",
     load: async () => {
-      const { SQL_HELP, sqlCommand } = await import("./sql.ts")
+      const { SQL_HELP, sqlCommand } = await import("./node/sql.ts")
       return { help: SQL_HELP, define: sqlCommand }
     },
   },
   promote: {
     about: "make a replica the primary",
     load: async () => {
-      const { PROMOTE_HELP, promoteCommand } = await import("./promote.ts")
+      const { PROMOTE_HELP, promoteCommand } = await import("./node/promote.ts")
       return { help: PROMOTE_HELP, define: promoteCommand }
     },
   },
   import: {
     about: "put a database file in the place of a database",
     load: async () => {
-      const { IMPORT_HELP, importCommand } = await import("./import.ts")
+      const { IMPORT_HELP, importCommand } = await import("./node/import.ts")
       return { help: IMPORT_HELP, define: importCommand }
     },
   },
   export: {
     about: "write a database to a file",
     load: async () => {
-      const { EXPORT_HELP, exportCommand } = await import("./export.ts")
+      const { EXPORT_HELP, exportCommand } = await import("./node/export.ts")
       return { help: EXPORT_HELP, define: exportCommand }
     },
   },
   ltx: {
     about: "list, check, apply and compact LTX files",
     load: async () => {
-      const { LTX_HELP, ltxCommand } = await import("./ltx.ts")
+      const { LTX_HELP, ltxCommand } = await import("./ltx/ltx.ts")
       return { help: LTX_HELP, define: ltxCommand }
     },
   },
   doctor: {
     about: "examine a data directory, and repair it",
     load: async () => {
-      const { DOCTOR_HELP, doctorCommand } = await import("./doctor.ts")
+      const { DOCTOR_HELP, doctorCommand } = await import("./doctor/doctor.ts")
       return { help: DOCTOR_HELP, define: doctorCommand }
     },
   },
   diverged: {
     about: "show and extract what a replica kept that its primary lacks",
     load: async () => {
-      const { DIVERGED_HELP, divergedCommand } = await import("./diverged.ts")
+      const { DIVERGED_HELP, divergedCommand } = await import("./node/diverged.ts")
       return { help: DIVERGED_HELP, define: divergedCommand }
     },
   },

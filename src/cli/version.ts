@@ -2,10 +2,10 @@
 import { defineCommand } from "citty"
 import packageJson from "../../package.json" with { type: "json" }
 import { LitefsError } from "../lib/errors.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "./argv.ts"
-import { helpText } from "./help.ts"
-import type { CliIo } from "./io.ts"
 import { REVISION } from "./revision.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "./terminal/argv.ts"
+import { helpText } from "./terminal/help.ts"
+import type { CliIo } from "./terminal/io.ts"
 
 const FLAGS = {
   json: {

@@ -4,7 +4,7 @@ import { request as httpsRequest, Agent as SecureAgent } from "node:https"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { connectProblem } from "./connect-problem.ts"
-import type { TlsMaterial } from "./replica.ts"
+import type { TlsMaterial } from "./replica/replica.ts"
 
 export interface NodeCall {
   readonly method: "GET" | "POST" | "DELETE"

@@ -9,8 +9,8 @@ import type { Clock } from "../lib/clock.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
-import type { LeaseRecord } from "./lease.ts"
 import { NodeProblems } from "./node-problems.ts"
+import type { LeaseRecord } from "./role/lease.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits

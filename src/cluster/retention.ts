@@ -1,6 +1,6 @@
 /**
  * The round that makes databases durable and removes old LTX files, one database after the other, again and
- * again. The work itself is done where it may block (`peer/maintenance.ts`).
+ * again. The work itself is done where it may block (`peer/serve/maintenance.ts`).
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"

@@ -11,8 +11,8 @@ import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
 import { formatChecksum, type Txid } from "../ltx/pos.ts"
-import { LtxDirectory, type LtxFileInfo } from "../store/ltx-directory.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
+import { LtxDirectory, type LtxFileInfo } from "../store/ltx/ltx-directory.ts"
+import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import {
   closeFile,

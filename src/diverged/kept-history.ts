@@ -17,7 +17,7 @@ import { isPageSize } from "../lib/page-size.ts"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { linkOrCopy } from "../store/link-or-copy.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
+import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
 import {
   closeFile,

@@ -18,7 +18,7 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
+import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile, writeSynced } from "../store/synced.ts"
 import {
   fileExists,

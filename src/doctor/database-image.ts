@@ -16,7 +16,7 @@ import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
 import { sumsOfFile } from "../recovery/file-sums.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
-import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {
   comparedWithLog,
   differingPages,

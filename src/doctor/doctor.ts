@@ -15,11 +15,11 @@ import {
   placementsOf,
   setAsideForeign,
   storeTransactions,
-} from "../recovery/commit-log-recovery.ts"
-import type { Placement } from "../recovery/log-placement.ts"
-import type { LogRecord } from "../recovery/log-record.ts"
+} from "../recovery/log/commit-log-recovery.ts"
+import type { Placement } from "../recovery/log/log-placement.ts"
+import type { LogRecord } from "../recovery/log/log-record.ts"
 import { DataDir } from "../store/data-dir.ts"
-import { segmentPath } from "../store/log-segment.ts"
+import { segmentPath } from "../store/log/log-segment.ts"
 import { closeFile } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"

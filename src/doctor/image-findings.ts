@@ -1,8 +1,8 @@
 /** What there is to say of the files that make the content of a database. */
 import { formatChecksum, formatTxid } from "../ltx/pos.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
-import type { FileSource } from "../store/file-source.ts"
-import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
+import type { FileSource } from "../store/ltx/file-source.ts"
+import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import type { DatabaseImage, Recipe } from "./database-image.ts"
 import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, note, problem, type Repair } from "./finding.ts"

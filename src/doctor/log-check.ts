@@ -4,15 +4,15 @@ import { join } from "node:path"
 import { parseLtxFileName } from "../ltx/file-name.ts"
 import type { Checksum } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
-import { FileSource } from "../store/file-source.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
 import {
   type DamagedLtxFile,
   type InspectedLtxFile,
   inspectLtxFile,
   type WholeLtxFile,
-} from "../store/inspected-ltx-file.ts"
-import { byTxid, isCovered, type LtxBreak, liveChain, ltxBreaks } from "../store/ltx-chain.ts"
-import { setAside } from "../store/ltx-directory.ts"
+} from "../store/ltx/inspected-ltx-file.ts"
+import { byTxid, isCovered, type LtxBreak, liveChain, ltxBreaks } from "../store/ltx/ltx-chain.ts"
+import { setAside } from "../store/ltx/ltx-directory.ts"
 import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, note, problem, type Repair } from "./finding.ts"
 import { newerOptions, restoreOptions } from "./options.ts"

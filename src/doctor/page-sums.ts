@@ -5,8 +5,8 @@ import { writePageChecksum } from "../ltx/checksum.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
-import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
+import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
+import { readLtxFile } from "../store/ltx/ltx-file.ts"
 
 const sum = new Uint32Array(2)
 

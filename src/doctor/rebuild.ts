@@ -12,9 +12,9 @@ import { formatChecksum } from "../ltx/pos.ts"
 import { sumsOfFile } from "../recovery/file-sums.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
-import { FileSource } from "../store/file-source.ts"
-import type { WholeLtxFile } from "../store/inspected-ltx-file.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
+import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
+import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { writeSynced } from "../store/synced.ts"
 import {
   closeFile,

@@ -1,8 +1,8 @@
 /**
  * Conditions of the world that code reacts to.
  *
- * `code` is for machines: one table turns it into an errno (`mount/errno.ts`), one into an HTTP status
- * (`http/status.ts`), one into an exit code (`main.ts`). `message` is for people, in the form
+ * `code` is for machines: one table turns it into an errno (`mount/databases/errno.ts`), one into an HTTP status
+ * (`http/server/status.ts`), one into an exit code (`main.ts`). `message` is for people, in the form
  * `Cannot <do what>: <what is>, <what should be>`.
  */
 export type ErrorCode =

@@ -11,7 +11,7 @@
  */
 
 import { u64 } from "../lib/bytes.ts"
-import { Crc64 } from "../lib/crc64.ts"
+import { Crc64 } from "../lib/codecs/crc64.ts"
 import type { Checksum } from "./pos.ts"
 
 export const CHECKSUM_FLAG: Checksum = 1n << 63n

@@ -15,9 +15,9 @@
  */
 
 import { assert, must } from "../lib/assert.ts"
-import { Crc64 } from "../lib/crc64.ts"
+import { Crc64 } from "../lib/codecs/crc64.ts"
+import { Lz4FrameDecoder } from "../lib/codecs/lz4.ts"
 import { Gather } from "../lib/gather.ts"
-import { Lz4FrameDecoder } from "../lib/lz4.ts"
 import { CHECKSUM_FLAG, ChecksumAccumulator } from "./checksum.ts"
 import { firstPageProblem } from "./first-page.ts"
 import {

@@ -15,8 +15,8 @@
 
 import { assert, must } from "../lib/assert.ts"
 import { writeU32BE } from "../lib/bytes.ts"
-import { Crc64 } from "../lib/crc64.ts"
-import { type ByteSink, Lz4FrameEncoder } from "../lib/lz4.ts"
+import { Crc64 } from "../lib/codecs/crc64.ts"
+import { type ByteSink, Lz4FrameEncoder } from "../lib/codecs/lz4.ts"
 import { CHECKSUM_FLAG } from "./checksum.ts"
 import { encodeLtxHeader, isCompressed, type LtxHeader } from "./header.ts"
 import { PageOrder } from "./page-order.ts"

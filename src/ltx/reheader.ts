@@ -3,8 +3,8 @@
  * Of a large file everything but the position can so be made before anybody has to wait for it.
  */
 import { assert } from "../lib/assert.ts"
-import { Crc64 } from "../lib/crc64.ts"
-import { shiftCrc64 } from "../lib/crc64-shift.ts"
+import { Crc64 } from "../lib/codecs/crc64.ts"
+import { shiftCrc64 } from "../lib/codecs/crc64-shift.ts"
 import { CHECKSUM_FLAG, lockPgno } from "./checksum.ts"
 import { encodeLtxHeader, type LtxHeader } from "./header.ts"
 import { LTX_TRAILER_SUMMED_SIZE, type LtxTrailer } from "./trailer.ts"

@@ -20,7 +20,7 @@ import type {
   FsMessage,
   FsThreadOptions,
 } from "./messages.ts"
-import type { ReplaceOutcome } from "./replace.ts"
+import type { ReplaceOutcome } from "./names/replace.ts"
 
 const log = logger("mount")
 

@@ -9,7 +9,7 @@ import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
-import type { ReplaceOutcome, ReplaceRequest } from "./replace.ts"
+import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
@@ -82,7 +82,7 @@ export type FsMessage =
       readonly database: string
       readonly disguise: number | undefined
     }
-  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal-touch.ts). */
+  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal/wal-touch.ts). */
   | { readonly type: "kept"; readonly database: string; readonly isKept: boolean }
   | { readonly type: "thaw"; readonly snapshot: number }
   | { readonly type: "open" }

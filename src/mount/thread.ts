@@ -10,6 +10,7 @@
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
  * neither the log nor a database's files but to read.
  */
+
 import { realpathSync } from "node:fs"
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { FrozenView } from "../capture/frozen-view.ts"
@@ -22,14 +23,14 @@ import { Callee, type CallTo } from "../lib/calls.ts"
 import { systemClock } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
-import { openCommitLog } from "../recovery/commit-log-recovery.ts"
+import { openCommitLog } from "../recovery/log/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
-import type { CommitLog } from "../store/commit-log.ts"
 import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
-import { GatedLog } from "../store/gated-log.ts"
+import type { CommitLog } from "../store/log/commit-log.ts"
+import { GatedLog } from "../store/log/gated-log.ts"
+import { RecentTransactions } from "../store/ltx/recent-transactions.ts"
 import { Positions, type Slot } from "../store/positions.ts"
-import { RecentTransactions } from "../store/recent-transactions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
@@ -40,15 +41,16 @@ import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
-import { Directory } from "./directory.ts"
-import { FOREVER } from "./entry.ts"
-import { errnoOf } from "./errno.ts"
+import { errnoOf } from "./databases/errno.ts"
+import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
+import type { MountedDatabases } from "./databases/mounted-databases.ts"
+import { Proposals } from "./databases/proposals.ts"
+import { Refusals } from "./databases/refusals.ts"
+import { FOREVER } from "./files/entry.ts"
+import type { Role } from "./files/role.ts"
 import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
-import type { MountedDatabaseContext } from "./mounted-database.ts"
-import type { MountedDatabases } from "./mounted-databases.ts"
-import { Proposals } from "./proposals.ts"
-import { replaceDatabase } from "./replace.ts"
-import type { Role } from "./role.ts"
+import { Directory } from "./names/directory.ts"
+import { replaceDatabase } from "./names/replace.ts"
 
 declare const self: Worker
 
@@ -103,6 +105,7 @@ function start(given: FsThreadOptions, port: MessagePort): void {
     lag: new SharedLag(options.lag),
     counters,
     role,
+    refusals: new Refusals(systemClock, role),
     nodeId: options.nodeId,
     clock: systemClock,
     log: gate,
@@ -321,7 +324,7 @@ function storeCommits(): number | undefined {
 
 /** Work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
-  return earlier(storeCommits(), directory.sweep())
+  return earlier(earlier(storeCommits(), directory.sweep()), context.refusals.sweep())
 }
 
 function closeLog(): void {

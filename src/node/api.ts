@@ -1,12 +1,12 @@
 /** The API of this node: the routes of everybody put together, and what every answer says of the node. */
-import type { HaltLocks } from "../cluster/halt-locks.ts"
-import type { Member } from "../cluster/member.ts"
-import { haltRoutes } from "../http/halt.ts"
-import type { Handoffs } from "../http/handoffs.ts"
-import { EXCHANGE_PATH, roleRoutes } from "../http/roles.ts"
-import { ApiServer } from "../http/server.ts"
-import type { StatusApi } from "../http/status-api.ts"
-import type { TlsFiles } from "../http/tls-files.ts"
+import type { HaltLocks } from "../cluster/locks/halt-locks.ts"
+import type { Member } from "../cluster/role/member.ts"
+import type { Handoffs } from "../http/roles/handoffs.ts"
+import { EXCHANGE_PATH, roleRoutes } from "../http/roles/roles.ts"
+import { ApiServer } from "../http/server/server.ts"
+import type { TlsFiles } from "../http/server/tls-files.ts"
+import type { StatusApi } from "../http/status/status-api.ts"
+import { haltRoutes } from "../http/transfers/halt.ts"
 import { systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import { isLoopback } from "../lib/loopback.ts"
@@ -14,7 +14,7 @@ import type { LiteFSOptions } from "../litefs-options.ts"
 import { PROXY_HEADER } from "../wire/protocol.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { ServedDatabases } from "./served-databases.ts"
-import type { ThisNode } from "./this-node.ts"
+import { isGuarded, type ThisNode } from "./this-node.ts"
 
 const log = logger("litefs")
 
@@ -66,8 +66,8 @@ export function apiServer(context: ApiContext): ApiServer {
       changingHeaders: () => node.answerHeaders,
       ...{ authToken, tls, clock },
       isOwnName: (name) => node.isOwnName(name),
-      onRequest: (headers, path) => {
-        if (NODE_PATHS.has(path)) others.check.hearRequest(headers)
+      onRequest: (headers, path, from) => {
+        if (NODE_PATHS.has(path)) others.check.hearRequest(headers, from)
       },
     },
   )
@@ -81,8 +81,6 @@ export function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
 }
 
 /** Whether other machines reach the API and need to show nothing. */
-function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
-  if (authToken !== undefined) return false
-  const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
-  return !asksForCertificates && !isLoopback(httpAddr.host)
+function isOpenToAll(options: LiteFSOptions): boolean {
+  return !isGuarded(options) && !isLoopback(options.httpAddr.host)
 }

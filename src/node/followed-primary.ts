@@ -1,18 +1,19 @@
 /**
- * The primary that this node follows, as long as it is a replica: the connection to it (cluster/following.ts), how far
+ * The primary that this node follows, as long as it is a replica: the connection to it (cluster/role/following.ts), how far
  * what comes is applied, and what else the primary tells.
  *
  * Who the primary is and where, others know (role.ts, other-nodes.ts); what comes goes to the peer thread.
  */
-import { Catalogue, type ListedDatabase } from "../cluster/catalogue.ts"
-import type { EchoFilter } from "../cluster/echo-filter.ts"
-import { follow } from "../cluster/following.ts"
-import { LagTracker } from "../cluster/lag-tracker.ts"
-import type { Member } from "../cluster/member.ts"
+
+import type { EchoFilter } from "../cluster/locks/echo-filter.ts"
 import { RefusedDatabases } from "../cluster/refused-databases.ts"
-import type { Replica } from "../cluster/replica.ts"
-import { ReplicaProgress } from "../cluster/replica-progress.ts"
-import type { StatusApi } from "../http/status-api.ts"
+import { Catalogue, type ListedDatabase } from "../cluster/replica/catalogue.ts"
+import { LagTracker } from "../cluster/replica/lag-tracker.ts"
+import type { Replica } from "../cluster/replica/replica.ts"
+import { ReplicaProgress } from "../cluster/replica/replica-progress.ts"
+import { follow } from "../cluster/role/following.ts"
+import type { Member } from "../cluster/role/member.ts"
+import type { StatusApi } from "../http/status/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
@@ -100,6 +101,7 @@ export class FollowedPrimary {
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
       onOffer: takeOffer,
+      learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {
         tls: () => others.tls,
@@ -119,11 +121,15 @@ export class FollowedPrimary {
           } else refusals.refused(database, error)
         },
         onListed: (database, listed) => this.#list(database, listed),
+        onUrl: (url) => {
+          node.primaryUrl = url
+        },
         onProxy: (url) => {
           this.#proxyUrl = url
         },
         onPrimary: (name) => {
           if (name === undefined) this.#proxyUrl = undefined
+          if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
           peer.setPrimary(name)
           api.setPrimaryName(name)
@@ -164,7 +170,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#replica = undefined
-    this.#context.api().status.problems.end("primary")
+    this.#context.api().status.problems.forget("primary")
   }
 
   /** Connects anew: then the primary sends what is missing. */

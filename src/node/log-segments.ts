@@ -4,7 +4,7 @@
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
-import { prepareSegment } from "../store/segment-preparation.ts"
+import { prepareSegment } from "../store/log/segment-preparation.ts"
 
 const log = logger("litefs")
 

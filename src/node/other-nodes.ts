@@ -2,14 +2,15 @@
  * The other nodes as this one reaches them: where the primary may be, what they answer, and with which of them it has
  * nothing to do.
  */
-import type { HeardLease, LeaseRecord } from "../cluster/lease.ts"
+
 import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../cluster/node-client.ts"
-import { type PeerAnswer, peerAnswer } from "../cluster/peer-answer.ts"
-import { PeerCheck } from "../cluster/peer-check.ts"
-import { PrimaryUrls } from "../cluster/primary-urls.ts"
-import type { TlsMaterial } from "../cluster/replica.ts"
-import { EXCHANGE_PATH } from "../http/roles.ts"
-import type { TlsFiles } from "../http/tls-files.ts"
+import type { TlsMaterial } from "../cluster/replica/replica.ts"
+import type { HeardLease, LeaseRecord } from "../cluster/role/lease.ts"
+import { type PeerAnswer, peerAnswer } from "../cluster/role/peer-answer.ts"
+import { PeerCheck } from "../cluster/role/peer-check.ts"
+import { PrimaryUrls } from "../cluster/role/primary-urls.ts"
+import { EXCHANGE_PATH } from "../http/roles/roles.ts"
+import type { TlsFiles } from "../http/server/tls-files.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { ThisNode } from "./this-node.ts"
@@ -28,7 +29,7 @@ export class OtherNodes {
     { role, peers = [] }: LiteFSOptions,
     node: ThisNode,
     tls: TlsFiles | undefined,
-    heard: (record: HeardLease, isAsked: boolean) => void,
+    heard: (record: HeardLease, isAsked: boolean, from?: string) => void,
   ) {
     const { lease, run, clusterId } = node
     this.#node = node

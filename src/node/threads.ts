@@ -4,9 +4,9 @@
  *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
  *
  * What one tells that is meant for the other passes here; what clients of the mount want of other nodes goes to
- * cluster/halting.ts. Which thread has which database is decided there, and in cluster/role-switch.ts.
+ * cluster/locks/halting.ts. Which thread has which database is decided there, and in cluster/role/role-switch.ts.
  */
-import type { Halting } from "../cluster/halting.ts"
+import type { Halting } from "../cluster/locks/halting.ts"
 import { must } from "../lib/assert.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"

@@ -1,8 +1,8 @@
 /** What is done for the databases beside everything else: verifying them after a start, and removing old LTX files. */
-import type { Halting } from "../cluster/halting.ts"
+import type { Halting } from "../cluster/locks/halting.ts"
 import { RetentionMonitor } from "../cluster/retention.ts"
 import { Verifier } from "../cluster/verifier.ts"
-import type { StatusApi } from "../http/status-api.ts"
+import type { StatusApi } from "../http/status/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
 import type { Databases } from "./databases.ts"

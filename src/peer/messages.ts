@@ -7,12 +7,12 @@ import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/messages.ts"
-import type { ReplaceOutcome } from "../mount/replace.ts"
+import type { ReplaceOutcome } from "../mount/names/replace.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
-import type { HistoryVerdict } from "./history-verdict.ts"
-import type { MaintenanceRequest } from "./maintenance.ts"
-import type { SnapshotFormat } from "./snapshot-format.ts"
+import type { HistoryVerdict } from "./receive/history-verdict.ts"
+import type { MaintenanceRequest } from "./serve/maintenance.ts"
+import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string

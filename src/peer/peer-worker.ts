@@ -9,8 +9,7 @@ import { Gate } from "../lib/gate.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { FrozenDatabase } from "../mount/fs-worker.ts"
 import type { CachedRange } from "../mount/messages.ts"
-import type { ReplaceOutcome } from "../mount/replace.ts"
-import type { HistoryVerdict } from "./history-verdict.ts"
+import type { ReplaceOutcome } from "../mount/names/replace.ts"
 import type {
   PeerCalls,
   PeerCommand,
@@ -18,7 +17,8 @@ import type {
   PeerThreadOptions,
   UpkeepRequest,
 } from "./messages.ts"
-import type { SnapshotFormat } from "./snapshot-format.ts"
+import type { HistoryVerdict } from "./receive/history-verdict.ts"
+import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
 /** So many bytes of a snapshot are read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024

@@ -3,7 +3,7 @@
  *
  *   new Worker ── start ──▶ ready ── mounted ──▶ serving commands ── detach ──▶ detached
  *
- * On a replica it applies transactions. Roles change while it serves (cluster/member.ts):
+ * On a replica it applies transactions. Roles change while it serves (cluster/role/member.ts):
  *
  *   replica ─▶ primary   hand-over: finish what has come, close the commit log ─▶ (fs thread takes over)
  *                        ─▶ let-go: close files, tell the kernel
@@ -37,11 +37,9 @@ import { MailboxSender } from "../sys/mailbox.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
-import { HaltBytes } from "./halt-bytes.ts"
-import { HeldLocks } from "./held-locks.ts"
-import { Imports } from "./imports.ts"
-import { IncomingFiles } from "./incoming-files.ts"
-import { maintain } from "./maintenance.ts"
+import { MountCache } from "./files/mount-cache.ts"
+import { HaltBytes } from "./locks/halt-bytes.ts"
+import { HeldLocks } from "./locks/held-locks.ts"
 import type {
   PeerCalls,
   PeerCommand,
@@ -49,10 +47,12 @@ import type {
   PeerThreadOptions,
   UpkeepRequest,
 } from "./messages.ts"
-import { MountCache } from "./mount-cache.ts"
-import { ReplicaDatabases } from "./replica-databases.ts"
-import { Snapshots } from "./snapshots.ts"
-import { publish } from "./wal-publisher.ts"
+import { IncomingFiles } from "./receive/incoming-files.ts"
+import { ReplicaDatabases } from "./receive/replica-databases.ts"
+import { Imports } from "./serve/imports.ts"
+import { maintain } from "./serve/maintenance.ts"
+import { Snapshots } from "./serve/snapshots.ts"
+import { publish } from "./wal/wal-publisher.ts"
 
 declare const self: Worker
 

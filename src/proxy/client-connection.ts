@@ -10,7 +10,7 @@
  * A client that ends or breaks the connection while a response is under way is gone: what was done for it stops at
  * once. In every state but that of waiting for an application there is a limit for making no progress.
  */
-import type { TcpConnection, TcpHandler } from "../sys/tcp.ts"
+import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { answerBytes } from "./answer.ts"
 import { bodyOfRequest } from "./body.ts"
 import type { ProxyContext } from "./context.ts"

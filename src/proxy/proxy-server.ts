@@ -12,7 +12,7 @@
 import type { Clock } from "../lib/clock.ts"
 import type { MetricFamily } from "../lib/metrics.ts"
 import type { ProxyOptions } from "../litefs-options.ts"
-import { TcpListener } from "../sys/tcp.ts"
+import { TcpListener } from "../sys/net/tcp.ts"
 import { ClientConnection } from "./client-connection.ts"
 import type { ProxyCluster } from "./cluster.ts"
 import type { ProxyContext } from "./context.ts"

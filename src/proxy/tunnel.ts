@@ -2,7 +2,7 @@
  * Two connections that have become one: bytes go both ways as they come, an end is passed on as an end, a break as a
  * break. Who does not read makes the other side wait.
  */
-import type { TcpConnection, TcpHandler } from "../sys/tcp.ts"
+import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 
 export function tunnel(left: TcpConnection, right: TcpConnection, onClosed: () => void): void {
   let openCount = 2

@@ -6,7 +6,7 @@
  *
  * When it breaks before the response is whole, failed() is told, once.
  */
-import type { TcpConnection, TcpHandler } from "../sys/tcp.ts"
+import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { type Body, bodyOfResponse, ClosingBody } from "./body.ts"
 import {
   BadMessage,

@@ -7,7 +7,7 @@
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
-import { type TcpAddress, TcpConnection } from "../sys/tcp.ts"
+import { type TcpAddress, TcpConnection } from "../sys/net/tcp.ts"
 import { UpstreamConnection } from "./upstream-connection.ts"
 
 const CONNECT_MS_MAX = 3000

@@ -6,8 +6,8 @@
 import type { HistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
-import { readLtxFile } from "../store/ltx-file.ts"
+import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
+import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { fileExists } from "../sys/file.ts"
 
 /** What the drop has left; undefined when there is no such database. Throws when its last LTX file is damaged. */

@@ -1,7 +1,7 @@
 import { isZero } from "../lib/bytes.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory } from "../store/ltx-directory.ts"
+import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { listDirectory, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 

@@ -7,7 +7,7 @@ import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
 import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
 import { type DatabaseHeader, pageCountIn } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import type { LtxDirectory } from "../store/ltx-directory.ts"
+import type { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 
 /** The transaction is durable when this returns. When it throws, there is none. */
 export function makeFirstTransaction(

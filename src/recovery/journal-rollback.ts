@@ -2,7 +2,7 @@ import type { PageChecksums } from "../capture/page-checksums.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import { FileSource } from "../store/file-source.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
 import { unlinkFile, writeBytesAt } from "../sys/file.ts"
 
 const sum = new Uint32Array(2)

@@ -25,9 +25,9 @@ import {
   trustedPageCount,
 } from "../sqlite/database-header.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
-import { FileSource } from "../store/file-source.ts"
-import type { LtxFileInfo } from "../store/ltx-directory.ts"
-import type { LtxSummary } from "../store/ltx-file.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
+import type { LtxFileInfo } from "../store/ltx/ltx-directory.ts"
+import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import { sumsOfFile } from "./file-sums.ts"
 import type { FoundSums } from "./saved-sums.ts"
 import { walFrameCount } from "./wal-rescue.ts"

@@ -43,8 +43,8 @@ import {
 } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx-directory.ts"
-import type { LtxSummary } from "../store/ltx-file.ts"
+import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
+import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
@@ -55,8 +55,8 @@ import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
-import { chainTo, readChainFile, readNewest } from "./log-chain.ts"
-import type { Sum } from "./logged-pages.ts"
+import { chainTo, readChainFile, readNewest } from "./log/log-chain.ts"
+import type { Sum } from "./log/logged-pages.ts"
 import {
   isWhatWasDropped,
   isWrittenOutside,

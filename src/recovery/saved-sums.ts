@@ -17,7 +17,7 @@
  * database file has the size and mtime it had then; the pages themselves are summed later, in the background.
  */
 import { PageChecksums } from "../capture/page-checksums.ts"
-import { Crc64 } from "../lib/crc64.ts"
+import { Crc64 } from "../lib/codecs/crc64.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { replaceFile } from "../store/synced.ts"

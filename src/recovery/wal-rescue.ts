@@ -9,8 +9,8 @@ import { writePageChecksum } from "../ltx/checksum.ts"
 import { REPLICA_WAL_SEQUENCE } from "../sqlite/wal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import { FileSource } from "../store/file-source.ts"
-import { setAside } from "../store/ltx-directory.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
+import { setAside } from "../store/ltx/ltx-directory.ts"
 import { unlinkFile, writeBytesAt } from "../sys/file.ts"
 
 const sum = new Uint32Array(2)

@@ -11,7 +11,7 @@
  */
 
 import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
-import { heapUsed } from "../sys/process.ts"
+import { heapUsed } from "../sys/process/process.ts"
 import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
 export const OPCODE_COUNT = 64

@@ -2,20 +2,21 @@
  * Where a node keeps its data. The layout is LiteFS's, so that one binary can be stopped and the other started.
  *
  *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
- *   <root>/lease.json                                  which node is the primary (cluster/static-lease.ts)
+ *   <root>/clusterkey                                  with which lease records are sealed (cluster/role/cluster-key.ts)
+ *   <root>/lease.json                                  which node is the primary (cluster/role/static-lease.ts)
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
  *   <root>/dbs/<name>/past                             positions of removed LTX files (past-positions.ts)
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
- *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/incoming-file.ts)
+ *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/receive/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
  *   <root>/commit-log.<n>.tmp                          one of them that is being prepared (log-segment.ts)
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
- *   <root>/import/body-<number>                        large bodies of requests (http/spool.ts)
+ *   <root>/import/body-<number>                        large bodies of requests (http/transfers/spool.ts)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/mounted                                     the device of the mount, while it may be in use
  *   <root>/owners                                      SQLite's files have the owners that clients chose
@@ -128,6 +129,10 @@ export class DataDir {
     return join(this.root, "clusterid")
   }
 
+  get clusterKeyPath(): string {
+    return join(this.root, "clusterkey")
+  }
+
   /** Where the API answers for processes of this user. */
   get socketPath(): string {
     return join(this.root, "api.sock")
@@ -205,7 +210,7 @@ export class DataDir {
     return join(this.root, "import", `${file}`)
   }
 
-  /** Its transaction, and the checksums of its pages: see peer/import-preparation.ts. */
+  /** Its transaction, and the checksums of its pages: see peer/serve/import-preparation.ts. */
   importLtxPath(file: number): string {
     return `${this.importPath(file)}.ltx`
   }

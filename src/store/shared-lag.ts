@@ -12,7 +12,7 @@
  *
  * Moments are kept by our steady clock, which nobody sets (lib/clock.ts). The primary tells them by its own;
  * `offset` is what ours shows more than that one, so clocks that differ, or are set, do not show up as a lag
- * (cluster/lag-tracker.ts).
+ * (cluster/replica/lag-tracker.ts).
  *
  *   0 state   0 on a replica before the first such moment, 1 after it, 2 on a primary
  *   1 synced  the moment, milliseconds

@@ -8,8 +8,8 @@
  */
 
 import { writeU16BE } from "../lib/bytes.ts"
+import type { ByteSink } from "../lib/codecs/lz4.ts"
 import { Gather } from "../lib/gather.ts"
-import type { ByteSink } from "../lib/lz4.ts"
 
 export const MAX_CHUNK_SIZE = 0xffff
 

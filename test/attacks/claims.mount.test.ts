@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test"
 import { statSync } from "node:fs"
 import { join } from "node:path"
-import { Crc64 } from "../../src/lib/crc64.ts"
+import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { ChecksumAccumulator } from "../../src/ltx/checksum.ts"
 import { WAL_HEADER_SIZE } from "../../src/sqlite/wal.ts"
 import { encodeChunks } from "../../src/wire/chunk.ts"

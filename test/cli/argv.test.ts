@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { environmentName, type FlagTable, parseArgs } from "../../src/cli/argv.ts"
+import { environmentName, type FlagTable, parseArgs } from "../../src/cli/terminal/argv.ts"
 import { LitefsError, messageOf } from "../../src/lib/errors.ts"
 
 const FLAGS = {

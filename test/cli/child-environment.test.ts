@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { childEnvironment } from "../../src/cli/child-environment.ts"
+import { childEnvironment } from "../../src/cli/command/child-environment.ts"
 import type { LiteFSOptions } from "../../src/litefs-options.ts"
 
 const OPTIONS: LiteFSOptions = {

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test"
 import { chmodSync, existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { type ChildExit, startChild } from "../../src/cli/child.ts"
-import { shimProgram } from "../../src/sys/death-signal.ts"
+import { type ChildExit, startChild } from "../../src/cli/command/child.ts"
+import { shimProgram } from "../../src/sys/process/death-signal.ts"
 import { appeared } from "../support/appeared.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
@@ -47,7 +47,7 @@ describe("startChild() of one that ends with us", () => {
   test("ends it when we are killed", async () => {
     using directory = new TemporaryDirectory()
     const out = join(directory.path, "pid")
-    const child = join(import.meta.dirname, "../../src/cli/child.ts")
+    const child = join(import.meta.dirname, "../../src/cli/command/child.ts")
     const words = ["sh", "-c", `echo "is $$" > ${out}; exec sleep 1000`]
     const program = directory.write(
       "program.ts",

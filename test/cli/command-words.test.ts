@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { splitCommand } from "../../src/cli/command-words.ts"
+import { splitCommand } from "../../src/cli/terminal/command-words.ts"
 
 describe("splitCommand()", () => {
   test.each<[string, string[]]>([

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { databasePath } from "../../src/cli/database-path.ts"
+import { databasePath } from "../../src/cli/node/database-path.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 test("databasePath() takes a word for a name in the mount, and one with a slash for a path", () => {

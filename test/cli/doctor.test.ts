@@ -5,8 +5,8 @@ import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { beginTakeover } from "../../src/diverged/takeover.ts"
 import { formatLtxFileName } from "../../src/ltx/file-name.ts"
-import { CommitLog } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
+import { CommitLog } from "../../src/store/log/commit-log.ts"
 import { closeFile } from "../../src/sys/file.ts"
 import {
   type DatabaseFixture,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { run } from "../../src/cli/main-command.ts"
-import type { NodeInfo } from "../../src/http/info.ts"
+import type { NodeInfo } from "../../src/http/status/info.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeIo } from "../support/fake-io.ts"
 

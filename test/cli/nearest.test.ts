@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { nearest } from "../../src/cli/nearest.ts"
+import { nearest } from "../../src/cli/terminal/nearest.ts"
 
 const FLAGS = ["fuse-dir", "data-dir", "primary", "primary-url", "hostname"]
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
-import { parseArgs } from "../../src/cli/argv.ts"
-import { MOUNT_SYNTAX } from "../../src/cli/mount-flags.ts"
-import { mountOptions } from "../../src/cli/mount-options.ts"
+import { MOUNT_SYNTAX } from "../../src/cli/settings/mount-flags.ts"
+import { mountOptions } from "../../src/cli/settings/mount-options.ts"
+import { parseArgs } from "../../src/cli/terminal/argv.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 
 function proxyOf(args: string[], env: Record<string, string> = {}) {

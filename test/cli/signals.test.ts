@@ -4,7 +4,7 @@
  * A child of these tests prints "up" when its traps are set, so nothing depends on time.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
-import type { SignalName } from "../../src/cli/process-events.ts"
+import type { SignalName } from "../../src/cli/command/process-events.ts"
 import { Litefs } from "../support/litefs-process.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 

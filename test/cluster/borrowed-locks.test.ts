@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { BorrowedLocks } from "../../src/cluster/borrowed-locks.ts"
+import { BorrowedLocks } from "../../src/cluster/locks/borrowed-locks.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { WANTED_HEADER } from "../../src/wire/protocol.ts"
 import { FakeClock } from "../support/fake-clock.ts"

@@ -7,7 +7,7 @@ import {
   makeClusterId,
   readClusterId,
   writeClusterId,
-} from "../../src/cluster/cluster-id.ts"
+} from "../../src/cluster/role/cluster-id.ts"
 
 function withFile(act: (path: string) => void): void {
   const directory = mkdtempSync(join(tmpdir(), "litefs-cluster-"))

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
-import { Confirmation } from "../../src/cluster/confirmation.ts"
-import type { LeaseRecord } from "../../src/cluster/lease.ts"
+import { Confirmation } from "../../src/cluster/role/confirmation.ts"
+import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 function record(epoch: number): LeaseRecord {

@@ -4,7 +4,7 @@ import {
   DatabaseExchange,
   type ExchangeFs,
   type ExchangePeer,
-} from "../../src/cluster/database-exchange.ts"
+} from "../../src/cluster/locks/database-exchange.ts"
 import { type ErrorCode, LitefsError } from "../../src/lib/errors.ts"
 
 type Step = keyof ExchangeFs | keyof ExchangePeer

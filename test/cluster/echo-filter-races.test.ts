@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { EchoFilter } from "../../src/cluster/echo-filter.ts"
+import { EchoFilter } from "../../src/cluster/locks/echo-filter.ts"
 import { encodeLtxHeader, LTX_FLAG_COMPRESSED } from "../../src/ltx/header.ts"
 
 const NODE = 7n

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
-import { EchoFilter } from "../../src/cluster/echo-filter.ts"
-import type { LtxSink } from "../../src/cluster/incoming-stream.ts"
+import { EchoFilter } from "../../src/cluster/locks/echo-filter.ts"
+import type { LtxSink } from "../../src/cluster/replica/incoming-stream.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
 
 const BASE = 1n << 63n

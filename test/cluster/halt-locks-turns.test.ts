@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { HaltLocks } from "../../src/cluster/halt-locks.ts"
+import { HaltLocks } from "../../src/cluster/locks/halt-locks.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { sent } from "../support/sent-transaction.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { HaltLocks } from "../../src/cluster/halt-locks.ts"
+import { HaltLocks } from "../../src/cluster/locks/halt-locks.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"

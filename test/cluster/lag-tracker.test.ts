@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { LagTracker } from "../../src/cluster/lag-tracker.ts"
+import { LagTracker } from "../../src/cluster/replica/lag-tracker.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SharedLag } from "../../src/store/shared-lag.ts"
 import { FakeClock } from "../support/fake-clock.ts"

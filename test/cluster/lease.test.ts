@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test"
-import { decodeLease, encodeLease, isNewer, type LeaseRecord } from "../../src/cluster/lease.ts"
+import {
+  decodeLease,
+  encodeLease,
+  isNewer,
+  type LeaseRecord,
+} from "../../src/cluster/role/lease.ts"
 
 function record(epoch: number, id = "A", hostname = "one"): LeaseRecord {
   const url = `http://${id.toLowerCase()}:20202`

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { join } from "node:path"
-import { ClusterId, makeClusterId } from "../../src/cluster/cluster-id.ts"
-import { encodeLease, type LeaseRecord } from "../../src/cluster/lease.ts"
-import { PeerCheck } from "../../src/cluster/peer-check.ts"
+import { ClusterId, makeClusterId } from "../../src/cluster/role/cluster-id.ts"
+import { encodeLease, type LeaseRecord } from "../../src/cluster/role/lease.ts"
+import { PeerCheck } from "../../src/cluster/role/peer-check.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 const OURS = makeClusterId(() => 1n)

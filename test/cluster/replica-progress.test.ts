@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
-import type { LtxSink } from "../../src/cluster/incoming-stream.ts"
-import { ReplicaProgress } from "../../src/cluster/replica-progress.ts"
+import type { LtxSink } from "../../src/cluster/replica/incoming-stream.ts"
+import { ReplicaProgress } from "../../src/cluster/replica/replica-progress.ts"
 import { SharedLag } from "../../src/store/shared-lag.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"

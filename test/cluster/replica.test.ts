@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import { Replica, type ReplicaOptions } from "../../src/cluster/replica.ts"
+import { Replica, type ReplicaOptions } from "../../src/cluster/replica/replica.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { MOUNT_FLAGS } from "../../src/cli/mount-flags.ts"
+import { MOUNT_FLAGS } from "../../src/cli/settings/mount-flags.ts"
 import { type ConfigFile, readConfig } from "../../src/config/config-file.ts"
 import { KEYS } from "../../src/config/keys.ts"
 import { type LitefsError, messageOf } from "../../src/lib/errors.ts"

@@ -3,9 +3,9 @@
  * file and an environment make of a node, or what is said instead.
  */
 import { describe, expect, test } from "bun:test"
-import { mountArgs } from "../../src/cli/mount-args.ts"
-import { commandOptions } from "../../src/cli/mount-commands.ts"
-import { mountOptions } from "../../src/cli/mount-options.ts"
+import { mountArgs } from "../../src/cli/mount/mount-args.ts"
+import { commandOptions } from "../../src/cli/settings/mount-commands.ts"
+import { mountOptions } from "../../src/cli/settings/mount-options.ts"
 import { messageOf } from "../../src/lib/errors.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"

@@ -5,10 +5,10 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { PageChecksums } from "../../src/capture/page-checksums.ts"
-import { readClusterId } from "../../src/cluster/cluster-id.ts"
-import { StaticLease } from "../../src/cluster/static-lease.ts"
+import { readClusterId } from "../../src/cluster/role/cluster-id.ts"
+import { StaticLease } from "../../src/cluster/role/static-lease.ts"
 import { factsJson, listKept } from "../../src/diverged/kept-history.ts"
-import { Crc64 } from "../../src/lib/crc64.ts"
+import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { isPageSize } from "../../src/lib/page-size.ts"
 import { writePageChecksum } from "../../src/ltx/checksum.ts"
@@ -17,12 +17,12 @@ import {
   readSegment,
   setAsideForeign,
   storeTransactions,
-} from "../../src/recovery/commit-log-recovery.ts"
+} from "../../src/recovery/log/commit-log-recovery.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { saveSums } from "../../src/recovery/saved-sums.ts"
 import { BackedFile } from "../../src/store/backed-file.ts"
-import { CRC_START, RECORD_HEADER_SIZE, roundUp } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
+import { CRC_START, RECORD_HEADER_SIZE, roundUp } from "../../src/store/log/commit-log.ts"
 import { pastChecksum } from "../../src/store/past-positions.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SysError } from "../../src/sys/errno.ts"

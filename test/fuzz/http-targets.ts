@@ -1,5 +1,5 @@
 /** HTTP as anybody may send it: to the proxy, and to the API. */
-import { checkQuery, databaseNameOf, numberOf } from "../../src/http/query.ts"
+import { checkQuery, databaseNameOf, numberOf } from "../../src/http/server/query.ts"
 import { type Body, bodyOfRequest, bodyOfResponse, ChunkedBody } from "../../src/proxy/body.ts"
 import { originOf } from "../../src/proxy/forwarded.ts"
 import { parseRequestHead, parseResponseHead } from "../../src/proxy/message-head.ts"

@@ -1,6 +1,6 @@
 /** LTX files: from other nodes, and from a directory that another program may have written to. */
-import { Crc64 } from "../../src/lib/crc64.ts"
-import { Lz4FrameDecoder, Lz4FrameEncoder } from "../../src/lib/lz4.ts"
+import { Crc64 } from "../../src/lib/codecs/crc64.ts"
+import { Lz4FrameDecoder, Lz4FrameEncoder } from "../../src/lib/codecs/lz4.ts"
 import { CHECKSUM_FLAG, ChecksumAccumulator } from "../../src/ltx/checksum.ts"
 import { compactLtxFiles } from "../../src/ltx/compactor.ts"
 import { LtxDecoder } from "../../src/ltx/decoder.ts"

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { rmSync, writeFileSync } from "node:fs"
-import { ancestryOf } from "../../src/http/ancestry.ts"
+import { ancestryOf } from "../../src/http/streams/ancestry.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { appendPastPositions } from "../../src/store/past-positions.ts"
 import { LogDirectory } from "../support/log-directory.ts"

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { authHeaders, authorize, tokenProblem } from "../../src/http/auth.ts"
+import { authHeaders, authorize, tokenProblem } from "../../src/http/server/auth.ts"
 
 const TOKEN = "s3cret-s3cret"
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { mkdirSync, writeFileSync } from "node:fs"
-import type { NodeInfo } from "../../src/http/info.ts"
-import type { ReplicaStream } from "../../src/http/replica-stream.ts"
+import type { NodeInfo } from "../../src/http/status/info.ts"
+import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
 import { posOf, StatusNode } from "../support/status-node.ts"
 
 /** Gives the database a file whose header says its journal mode. */

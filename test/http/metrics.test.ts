@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { mkdirSync } from "node:fs"
-import type { ReplicaStream } from "../../src/http/replica-stream.ts"
+import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
 import { Column } from "../../src/store/counters.ts"
 import { posOf, StatusNode } from "../support/status-node.ts"
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { databaseNameOf } from "../../src/http/query.ts"
+import { databaseNameOf } from "../../src/http/server/query.ts"
 
 const urlOf = (query: string) => new URL(`http://node/export?${query}`)
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { ParkedSnapshots, ResumableSnapshot } from "../../src/http/resumable-snapshot.ts"
+import { ParkedSnapshots, ResumableSnapshot } from "../../src/http/streams/resumable-snapshot.ts"
 import { concat } from "../support/bytes.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { testRandom } from "../support/random.ts"

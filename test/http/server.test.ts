@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server.ts"
+import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server/server.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"

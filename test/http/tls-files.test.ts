@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { chmodSync, copyFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { TlsFiles } from "../../src/http/tls-files.ts"
+import { TlsFiles } from "../../src/http/server/tls-files.ts"
 import { Certificates } from "../support/certificates.ts"
 import { LogLines } from "../support/log-lines.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { Crc64 } from "../../src/lib/crc64.ts"
+import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { atAddress } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 

@@ -1,5 +1,9 @@
 import { describe, expect, test } from "bun:test"
-import { compressLz4Block, decompressLz4Block, maxLz4BlockSize } from "../../src/lib/lz4-block.ts"
+import {
+  compressLz4Block,
+  decompressLz4Block,
+  maxLz4BlockSize,
+} from "../../src/lib/codecs/lz4-block.ts"
 import { unhex } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { Lz4FrameDecoder, Lz4FrameEncoder } from "../../src/lib/lz4.ts"
+import { Lz4FrameDecoder, Lz4FrameEncoder } from "../../src/lib/codecs/lz4.ts"
 import { Collected, concat, everySplit, hex, unhex, withByte } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 

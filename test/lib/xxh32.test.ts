@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { Xxh32 } from "../../src/lib/xxh32.ts"
+import { Xxh32 } from "../../src/lib/codecs/xxh32.ts"
 import { atAddress } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 

@@ -169,7 +169,7 @@ test.skipIf(!canMount)(
     sqlite3(primary, "a.db", "create table t(x)")
     await caughtUp(primary, first, "a.db")
     await first.stop()
-    // More than the primary has in memory (store/recent-transactions.ts).
+    // More than the primary has in memory (store/ltx/recent-transactions.ts).
     sqlite3(primary, "a.db", "insert into t values(1);".repeat(40))
     // Until the files that the replica lacks are gone.
     const files = () => spawnSync("ls", [join(primary.data, "dbs/a.db/ltx")], { encoding: "utf8" })

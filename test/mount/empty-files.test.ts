@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
-import type { DatabaseEntry } from "../../src/mount/database.ts"
-import { EmptyFiles } from "../../src/mount/empty-files.ts"
+import type { DatabaseEntry } from "../../src/mount/files/database.ts"
+import { EmptyFiles } from "../../src/mount/names/empty-files.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 /** Files of the mount by name. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { ROOT_ID } from "../../src/fuse/filesystem.ts"
-import type { FileEntry } from "../../src/mount/entry.ts"
-import { EntryTable } from "../../src/mount/entry-table.ts"
+import type { FileEntry } from "../../src/mount/files/entry.ts"
+import { EntryTable } from "../../src/mount/files/entry-table.ts"
 
 /** A table, and the ids of entries that were closed. */
 function entryTable() {

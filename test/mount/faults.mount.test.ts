@@ -88,7 +88,7 @@ test.skipIf(!canMount)(
     setFaults("ltx:write#1+=ENOSPC")
     // It does not end, so it makes no requests either.
     const client = new LongClient(scope, primary, "a.db")
-    // Smaller ones reach replicas without an LTX file (store/recent-transactions.ts).
+    // Smaller ones reach replicas without an LTX file (store/ltx/recent-transactions.ts).
     await client.exec("insert into t values('after', randomblob(60000))")
     await primary.logged(/cannot make an LTX file/)
     expect(pos(replica, "a.db")).toBe(before)

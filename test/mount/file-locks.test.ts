@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test"
 import { Deferred } from "../../src/fuse/deferred.ts"
 import type { Caller, FlockKind } from "../../src/fuse/filesystem.ts"
 import { FuseError } from "../../src/fuse/fuse-error.ts"
-import type { FileEntry } from "../../src/mount/entry.ts"
-import { FileLocks } from "../../src/mount/file-locks.ts"
+import { FileLocks } from "../../src/mount/databases/file-locks.ts"
+import type { FileEntry } from "../../src/mount/files/entry.ts"
 import { Errno } from "../../src/sys/errno.ts"
 
 const NODE = 5

@@ -1,8 +1,8 @@
 /** The first start of a node, whose commit log is prepared beside it and may be there later than the mount. */
 import { expect, test } from "bun:test"
 import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs"
-import { RECORD_MAGIC } from "../../src/store/commit-log.ts"
-import { SEGMENT_SIZE, segmentPath } from "../../src/store/log-segment.ts"
+import { RECORD_MAGIC } from "../../src/store/log/commit-log.ts"
+import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { sqlite3 } from "../support/client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 

@@ -201,6 +201,36 @@ test.skipIf(!canMount)(
   60_000,
 )
 
+test.skipIf(!canMount)(
+  "litefs run and litefs sql do not wait for the lock any longer than they are told",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica } = await pair(scope, "wal")
+    const holding = await holder(scope, replica)
+    const environment = (node: TestNode) => ["env", `LITEFS_FUSE_DIR=${node.mount}`, ...PROGRAM]
+    for (const node of [replica, primary]) {
+      for (const words of [
+        ["run", "--with-halt-lock-on", "a.db", "--timeout", "700ms", "--", "true"],
+        ["sql", "--with-halt-lock", "--busy-timeout", "700ms", "a.db", "insert into t values(9)"],
+      ]) {
+        const startMs = Date.now()
+        const problem = failureOf([...environment(node), ...words])
+        expect(Date.now() - startMs).toBeLessThan(6000) // the daemon itself waits for 10 seconds
+        expect(problem).toMatch(
+          /Cannot borrow the write lock of "a.db": it was not to be had in [67]\d\dms, /,
+        )
+      }
+    }
+    holding.kill("SIGKILL")
+    await holding.ended
+    // Who has given up waits for nothing any more, and has no lock.
+    run(locked(primary, ...shell(primary, "insert into t values(2)")))
+    run(locked(replica, ...shell(replica, "insert into t values(3)")))
+    expect(values(primary)).toBe("1,2,3")
+  },
+  60_000,
+)
+
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: a client that is killed in a transaction under the lock leaves nothing, and the lock goes with it",
   async (mode) => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { formatLag } from "../../src/mount/lag.ts"
+import { formatLag } from "../../src/mount/files/lag.ts"
 
 test.each([
   [0, "+000000000\n"],

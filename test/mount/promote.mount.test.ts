@@ -1,7 +1,7 @@
 /** Which node is the primary after a promotion, a stop, a start and a crash, and what becomes of what it took. */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { chmodSync, readdirSync, readFileSync } from "node:fs"
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
@@ -69,6 +69,46 @@ test.skipIf(!canMount).each(MODES)(
       unfenced: [],
     })
     expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a forced primary that nobody can reach is believed at once where it calls",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, "wal")
+    await stopped.stop()
+    const flags = [...CANDIDATE, "--advertise-url", "http://127.0.0.1:1"]
+    const replica = await again(scope, stopped, { follows: primary, flags })
+    await promote(replica, "?force=true")
+    const startMs = Date.now()
+    await becomes(primary, "replica")
+    expect(Date.now() - startMs).toBeLessThan(2500)
+    expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    expect(statSync(join(replica.data, "clusterkey")).mode & 0o777).toBe(0o600)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a forced primary without the key of the cluster is believed when it says so at its address",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, "wal")
+    await stopped.stop()
+    primary.signal("SIGSTOP")
+    rmSync(join(stopped.data, "clusterkey"))
+    const replica = await again(scope, stopped, { follows: primary, flags: CANDIDATE })
+    await promote(replica, "?force=true")
+    primary.signal("SIGCONT")
+    await becomes(primary, "replica")
+    await caughtUp(replica, primary, "a.db")
+    const keys = [primary, replica].map(({ data }) =>
+      readFileSync(join(data, "clusterkey"), "utf8"),
+    )
+    expect(keys[0]).toBe(keys[1] as string)
   },
   60_000,
 )

@@ -1,5 +1,6 @@
 /** Connections that outlive their daemon do not go on reading what was. */
 import { expect, test } from "bun:test"
+import { describeProcess } from "../../src/sys/process/process.ts"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
@@ -46,7 +47,7 @@ for (const [mode, role, end] of CASES) {
       if (mode === "wal") await expect(old.mapped.rows(READ)).rejects.toThrow(FAILURE)
       // Without a WAL nothing fails before the mapped page is read, which is SIGBUS.
       else await expect(old.mapped.rows(READ)).rejects.toThrow(/the client has ended/)
-      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join()
+      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join(" \\(.+?\\), ")
       expect(second.output).toMatch(
         new RegExp(`clients of the last daemon get I/O errors.*pids="?${pids}`),
       )
@@ -73,12 +74,12 @@ test.skipIf(!canMount)(
     // root, as in a container: it may not look into who has more rights.
     const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
     const second = await scope.node({ directory, port, through })
-    const pids = (line: string) => /pids="?([\d,…]+)/.exec(line)?.[1]?.split(",")
+    const pids = (line: string) => /pids="([^"]+)"/.exec(line)?.[1]?.split(", ")
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     expect(line).toContain("CAP_SYS_PTRACE")
-    expect(pids(line)).toEqual([String(known.pid)])
+    expect(pids(line)).toEqual([describeProcess(known.pid)])
     const others = await second.logged(/processes do not show whether they are clients.*/)
-    expect(pids(others)).toContain(String(idle.pid))
+    expect(pids(others)).toContain(describeProcess(idle.pid))
   },
   60_000,
 )

@@ -2,9 +2,9 @@
 import { describe, expect, test } from "bun:test"
 import { existsSync, globSync, readFileSync } from "node:fs"
 import { basename, join, resolve } from "node:path"
-import { parseArgs } from "../../src/cli/argv.ts"
-import { MOUNT_SYNTAX } from "../../src/cli/mount-flags.ts"
-import { mountOptions } from "../../src/cli/mount-options.ts"
+import { MOUNT_SYNTAX } from "../../src/cli/settings/mount-flags.ts"
+import { mountOptions } from "../../src/cli/settings/mount-options.ts"
+import { parseArgs } from "../../src/cli/terminal/argv.ts"
 import { parseYaml } from "../../src/sys/yaml.ts"
 
 const ROOT = resolve(import.meta.dirname, "../..")

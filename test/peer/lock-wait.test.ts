@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { untilLocked } from "../../src/peer/lock-wait.ts"
+import { untilLocked } from "../../src/peer/locks/lock-wait.ts"
 import { IdleClock } from "../support/idle-clock.ts"
 
 /** Every attempt takes a while. */

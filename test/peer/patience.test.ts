@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { PATIENCE_MS, Patience } from "../../src/peer/patience.ts"
+import { PATIENCE_MS, Patience } from "../../src/peer/locks/patience.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 describe("Patience", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { ReadersTurn } from "../../src/peer/readers-turn.ts"
+import { ReadersTurn } from "../../src/peer/locks/readers-turn.ts"
 import { IdleClock } from "../support/idle-clock.ts"
 
 const { signal } = new AbortController()

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { SnapshotImage } from "../../src/peer/snapshot-image.ts"
+import { SnapshotImage } from "../../src/peer/receive/snapshot-image.ts"
 import { ltxHeader } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { join } from "node:path"
-import { WalIndexFile } from "../../src/peer/wal-index-file.ts"
+import { WalIndexFile } from "../../src/peer/wal/wal-index-file.ts"
 import { WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from "../../src/sqlite/wal-index.ts"
 import { WAL_INDEX_BLOCK_SIZE } from "../../src/sqlite/wal-index-block.ts"
 import {

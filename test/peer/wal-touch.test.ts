@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { systemClock } from "../../src/lib/clock.ts"
-import { WalIndexFile } from "../../src/peer/wal-index-file.ts"
-import { touchWhenFree } from "../../src/peer/wal-touch.ts"
+import { WalIndexFile } from "../../src/peer/wal/wal-index-file.ts"
+import { touchWhenFree } from "../../src/peer/wal/wal-touch.ts"
 import { closeFile, O_RDWR, openFile } from "../../src/sys/file.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 

@@ -5,8 +5,8 @@ import {
   placementsOf,
   readCommitLog,
   readSegment,
-} from "../../src/recovery/commit-log-recovery.ts"
-import { SEGMENT_SIZE, segmentPath } from "../../src/store/log-segment.ts"
+} from "../../src/recovery/log/commit-log-recovery.ts"
+import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { writeSynced } from "../../src/store/synced.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { RecordedLog } from "../support/recorded-log.ts"

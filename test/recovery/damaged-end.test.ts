@@ -5,7 +5,7 @@ import { saveCleanState } from "../../src/recovery/clean-stop.ts"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { BackedFile } from "../../src/store/backed-file.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { readLtxFile } from "../../src/store/ltx-file.ts"
+import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
 import { writeSynced } from "../../src/store/synced.ts"
 import { imageChecksum } from "../support/captured-database.ts"
 import {

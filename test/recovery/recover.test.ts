@@ -10,7 +10,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs"
-import { Crc64 } from "../../src/lib/crc64.ts"
+import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { saveCleanState } from "../../src/recovery/clean-stop.ts"
 import { recoverDatabase, recoverDatabases } from "../../src/recovery/recover.ts"

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { RecentTransactions } from "../../src/store/recent-transactions.ts"
+import { RecentTransactions } from "../../src/store/ltx/recent-transactions.ts"
 import { testRandom } from "../support/random.ts"
 
 const random = testRandom()

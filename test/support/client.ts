@@ -7,7 +7,7 @@ import { ChecksumAccumulator, lockPgno } from "../../src/ltx/checksum.ts"
 import { formatChecksum } from "../../src/ltx/pos.ts"
 import { decodeDatabaseHeader } from "../../src/sqlite/database-header.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
-import { FileSource } from "../../src/store/file-source.ts"
+import { FileSource } from "../../src/store/ltx/file-source.ts"
 import type { Exit, TestNode } from "./node.ts"
 import { refuseStackTrace } from "./stack-trace.ts"
 

@@ -1,5 +1,5 @@
-import type { CliIo } from "../../src/cli/io.ts"
-import type { ProcessEvents, Signal, SignalName } from "../../src/cli/process-events.ts"
+import type { ProcessEvents, Signal, SignalName } from "../../src/cli/command/process-events.ts"
+import type { CliIo } from "../../src/cli/terminal/io.ts"
 import type { LiteFSOptions } from "../../src/litefs-options.ts"
 import { FakeClock } from "./fake-clock.ts"
 import { FakeNode } from "./fake-node.ts"

@@ -1,5 +1,5 @@
-import type { NodeFacts } from "../../src/cli/child-environment.ts"
-import type { SupervisedNode } from "../../src/cli/supervisor-state.ts"
+import type { NodeFacts } from "../../src/cli/command/child-environment.ts"
+import type { SupervisedNode } from "../../src/cli/command/supervisor-state.ts"
 
 /** A node that does what the test says, and remembers what was asked of it. */
 export class FakeNode implements SupervisedNode {

@@ -2,7 +2,7 @@
  * A Worker in which system calls fail: `LITEFS_FAULTS` is read when a thread starts. It appends transactions to a
  * commit log and says what came of each.
  */
-import { CommitLog } from "../../src/store/commit-log.ts"
+import { CommitLog } from "../../src/store/log/commit-log.ts"
 
 export interface FaultyLogRequest {
   readonly root: string

@@ -1,4 +1,4 @@
-import type { Applier } from "../../src/peer/applier.ts"
+import type { Applier } from "../../src/peer/receive/applier.ts"
 
 /** Applies nothing, and has nothing open. */
 export const idleApplier: Applier = {

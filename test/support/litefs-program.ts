@@ -5,8 +5,8 @@
  * It prints the stage when it is there.
  */
 import { writeSync } from "node:fs"
+import { processEvents } from "../../src/cli/command/process-events.ts"
 import { run } from "../../src/cli/main-command.ts"
-import { processEvents } from "../../src/cli/process-events.ts"
 import { systemClock } from "../../src/lib/clock.ts"
 import { FakeNode } from "./fake-node.ts"
 

@@ -12,10 +12,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { pageChecksum } from "../../src/ltx/checksum.ts"
 import type { LtxHeader } from "../../src/ltx/header.ts"
-import { CommitLog, type CommitLogOptions } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../../src/store/log-segment.ts"
-import { LtxDirectory } from "../../src/store/ltx-directory.ts"
+import { CommitLog, type CommitLogOptions } from "../../src/store/log/commit-log.ts"
+import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
+import { LtxDirectory } from "../../src/store/ltx/ltx-directory.ts"
 import { ltxFile, page } from "./ltx-file.ts"
 
 export class LogDirectory implements Disposable {

@@ -1,5 +1,5 @@
 /** Where a replica's files go in a test without a mount: databases as pages in memory, as strict as the real ones. */
-import type { LtxSink } from "../../src/cluster/incoming-stream.ts"
+import type { LtxSink } from "../../src/cluster/replica/incoming-stream.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import { isSnapshot } from "../../src/ltx/header.ts"

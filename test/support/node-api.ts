@@ -1,7 +1,7 @@
 /** The API of a real node, as a client that has nothing of ours. */
 import { request } from "node:http"
-import type { Health } from "../../src/http/health.ts"
-import type { NodeInfo } from "../../src/http/info.ts"
+import type { Health } from "../../src/http/status/health.ts"
+import type { NodeInfo } from "../../src/http/status/info.ts"
 import type { Scope, TestNode } from "./node.ts"
 
 const LIMIT_MS = 20_000

@@ -5,7 +5,7 @@
  *
  * 1. of a file, what was written before its last sync began; of everything, what was before the last syncfs;
  * 2. of names, what was made, renamed and removed in a directory before its last sync began. The sync of a file
- *    makes its own name durable too, and the directories above it: see src/store/ltx-directory.ts.
+ *    makes its own name durable too, and the directories above it: see src/store/ltx/ltx-directory.ts.
  *
  * What is not durable may be there all the same. Of writes, any sector of 512 bytes: but not what follows a
  * cut of the file that is lost, since then the bytes have no place. Of names, as file systems with a journal

@@ -1,4 +1,4 @@
-import type { SentTransaction } from "../../src/cluster/sent-transaction.ts"
+import type { SentTransaction } from "../../src/cluster/locks/sent-transaction.ts"
 
 /** A transaction as it has come from another node. */
 export function sent(bytes: Uint8Array): SentTransaction {

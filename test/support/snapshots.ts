@@ -2,7 +2,7 @@
 import { join } from "node:path"
 import type { Capture } from "../../src/capture/capture.ts"
 import type { FrozenState, FrozenView } from "../../src/capture/frozen-view.ts"
-import { SnapshotReader } from "../../src/peer/snapshot-reader.ts"
+import { SnapshotReader } from "../../src/peer/serve/snapshot-reader.ts"
 import { type DatabaseFile, DataDir } from "../../src/store/data-dir.ts"
 import { concat } from "./bytes.ts"
 

@@ -4,10 +4,10 @@
  */
 import { readFileSync } from "node:fs"
 import { systemClock } from "../../src/lib/clock.ts"
-import { ReplicaDatabase } from "../../src/peer/replica-database.ts"
+import { ReplicaDatabase } from "../../src/peer/receive/replica-database.ts"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
-import { directLog } from "../../src/store/commit-log.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
+import { directLog } from "../../src/store/log/commit-log.ts"
 import { trace } from "../../src/sys/trace.ts"
 import { idleApplier } from "./idle-applier.ts"
 import { RecordedLog } from "./recorded-log.ts"

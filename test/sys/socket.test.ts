@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test"
 import { createServer as createHttpServer, type ServerResponse } from "node:http"
 import { type AddressInfo, connect, type Socket } from "node:net"
-import { limitStall } from "../../src/sys/socket.ts"
+import { limitStall } from "../../src/sys/net/socket.ts"
 
 const ends: (() => void)[] = []
 afterEach(() => {

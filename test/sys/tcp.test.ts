@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { TcpConnection, type TcpHandler, TcpListener } from "../../src/sys/tcp.ts"
+import { TcpConnection, type TcpHandler, TcpListener } from "../../src/sys/net/tcp.ts"
 
 /** What has happened on a connection, and a way to wait for it. */
 class Recorder implements TcpHandler {

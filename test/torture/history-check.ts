@@ -8,8 +8,8 @@ import { formatPos } from "../../src/ltx/pos.ts"
 import { decodeDatabaseHeader, trustedPageCount } from "../../src/sqlite/database-header.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { LtxDirectory } from "../../src/store/ltx-directory.ts"
-import { readLtxFile } from "../../src/store/ltx-file.ts"
+import { LtxDirectory } from "../../src/store/ltx/ltx-directory.ts"
+import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
 
 export interface Replayed {
   readonly pos: string

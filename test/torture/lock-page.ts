@@ -15,7 +15,7 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { lockPgno } from "../../src/ltx/checksum.ts"
-import { readLtxFile } from "../../src/store/ltx-file.ts"
+import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
 import { caughtUp, run } from "../support/client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 

@@ -325,7 +325,7 @@ function without(files: readonly string[], others: readonly string[]): string[] 
 /** Files of a data directory that are neither databases and their logs nor of the node itself. */
 function straysIn({ data }: TestNode): string[] {
   const known = [
-    /^(lock|commit-log\.[01]|lease\.json|mounted|owners|api\.sock|clusterid|id|dbs|import|side|spare)$/,
+    /^(lock|commit-log\.[01]|lease\.json|mounted|owners|api\.sock|clusterid|clusterkey|id|dbs|import|side|spare)$/,
     /^dbs\/[^/]+$/,
     /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|past|ltx)$/,
     /^dbs\/[^/]+\/ltx\/[0-9a-f]{16}-[0-9a-f]{16}\.ltx$/,

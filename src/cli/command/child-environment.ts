@@ -1,0 +1,73 @@
+/**
+ * What LiteFS tells the commands that it runs: facts, under the names that flags of other commands have,
+ * so that `litefs info` or `litefs sql` in such a command means this node without a flag.
+ *
+ * The token itself is never handed on; one that is in our environment was put there for everybody. Paths
+ * of files are: whoever may read them, may use them.
+ */
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { Environment } from "../terminal/argv.ts"
+
+export interface NodeFacts {
+  readonly isPrimary: boolean
+  /** Whether it is, or may become, the primary. */
+  readonly isCandidate: boolean
+  /** Of its API. */
+  readonly port: number
+  /** Of the Unix socket where it answers as well; undefined when there is none. */
+  readonly socketPath?: string | undefined
+  /** What the primary calls itself; undefined when it is not known. */
+  readonly primaryHostname: string | undefined
+  /** Where other nodes reach the primary. */
+  readonly primaryUrl: string | undefined
+}
+
+/** Those that are no flags of a command. */
+export const FACT_VARIABLES: readonly string[] = [
+  "LITEFS_ROLE",
+  "LITEFS_DIR",
+  "LITEFS_PRIMARY_HOSTNAME",
+]
+
+export function childEnvironment(
+  env: Environment,
+  options: LiteFSOptions,
+  authTokenFile: string | undefined,
+  facts: NodeFacts,
+): Environment {
+  const { fuseDir, dataDir, hostname, tls } = options
+  return {
+    ...env,
+    LITEFS_ROLE: facts.isPrimary ? "primary" : "replica",
+    LITEFS_DIR: fuseDir, // what litefs-js reads
+    LITEFS_FUSE_DIR: fuseDir,
+    LITEFS_DATA_DIR: dataDir,
+    LITEFS_HOSTNAME: hostname,
+    LITEFS_URL: localUrl(options, facts),
+    LITEFS_PRIMARY_URL: facts.primaryUrl,
+    LITEFS_PRIMARY_HOSTNAME: facts.primaryHostname,
+    ...(tls?.certPath === undefined ? {} : { LITEFS_HTTP_TLS_CERT: tls.certPath }),
+    ...(tls?.keyPath === undefined ? {} : { LITEFS_HTTP_TLS_KEY: tls.keyPath }),
+    ...(tls?.caPath === undefined ? {} : { LITEFS_HTTP_TLS_CA: tls.caPath }),
+    // A flag has won over the variable of the token, so that is not to be used by a child either.
+    ...(authTokenFile === undefined
+      ? {}
+      : { LITEFS_AUTH_TOKEN_FILE: authTokenFile, LITEFS_AUTH_TOKEN: undefined }),
+  }
+}
+
+/**
+ * The API as this machine reaches it. A certificate is for the name by which others do: when that is not known, only
+ * the socket is left. It is not used otherwise, since commands may run under another user, who may not open it.
+ */
+function localUrl(
+  { httpAddr, advertiseUrl, tls }: LiteFSOptions,
+  { port, socketPath }: NodeFacts,
+): string {
+  const isTls = tls?.certPath !== undefined
+  if (isTls && advertiseUrl !== undefined) return advertiseUrl
+  if (isTls && socketPath !== undefined) return `unix:${socketPath}`
+  const { host } = httpAddr
+  const name = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  return `${isTls ? "https" : "http"}://${name.includes(":") ? `[${name}]` : name}:${port}`
+}

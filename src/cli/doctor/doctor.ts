@@ -1,0 +1,69 @@
+/** `litefs doctor`: examines a data directory and says in sentences what it finds. */
+import { resolve } from "node:path"
+import { defineCommand } from "citty"
+import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+
+export const DOCTOR_FLAGS = {
+  "data-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/var/lib/litefs",
+    help: "examine the databases that are kept here",
+  },
+  repair: { kind: "boolean", help: "repair what can be repaired without losing anything" },
+  json: { kind: "boolean", help: "print one JSON document" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof DOCTOR_FLAGS> = {
+  name: "doctor",
+  flags: DOCTOR_FLAGS,
+  takesCommand: false,
+  words: { placeholder: "DATABASE", countMin: 0 },
+}
+
+export const DOCTOR_HELP = helpText({
+  about: `The doctor command will examine the data directory of a node that is not running:
+whether the LTX files of each database follow on each other, whether the
+database is what they say it is, what is in its WAL and its journal, and what
+SQLite itself finds. It explains each finding, and changes nothing unless
+--repair is given.`,
+  usage: "litefs doctor [flags] [DATABASE...]",
+  flags: DOCTOR_FLAGS,
+  notes: `Without a DATABASE all of them are examined.
+
+With --repair it rolls back interrupted transactions, replays LTX files onto
+database files, and sets aside what is torn or does not belong there. Whatever
+it replaces or moves is kept in DIR/damaged, in a directory with the time and
+the name of the database. What it cannot repair without losing something it
+leaves as it is, and says what can be done.
+
+The exit code is 0 if everything is healthy or has been repaired, else 1. Stop
+LiteFS before: a data directory in use is refused.`,
+  examples: `# what is wrong
+litefs doctor
+
+# one database of another directory
+litefs doctor --data-dir /srv/litefs app.db
+
+# mend what can be mended, and start only if all is well
+litefs doctor --repair && litefs mount --primary -- node server.js
+
+# the problems, for a script
+litefs doctor --json | jq '.databases[].findings[] | select(.severity == "problem")'`,
+})
+
+export function doctorCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "doctor" },
+    async run({ rawArgs }) {
+      const { words, values } = parseArgs(SYNTAX, rawArgs, io.env)
+      const dataDir = resolve(values["data-dir"])
+      const options = { dataDir, databases: words, repairs: values.repair }
+      // Loaded when needed, so that `litefs --help` is quick.
+      const { runDoctor } = await import("./doctor-report.ts")
+      return runDoctor(options, values.json, io)
+    },
+  })
+}

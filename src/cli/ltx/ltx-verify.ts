@@ -1,0 +1,52 @@
+/** `litefs ltx verify`: every file by itself, and those of a directory as a history. */
+import { inspectLtxFile } from "../../store/ltx/inspected-ltx-file.ts"
+import { type LtxBreak, ltxBreaks } from "../../store/ltx/ltx-chain.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { counted } from "../terminal/table.ts"
+import { posOf } from "./ltx-json.ts"
+import { titleOf } from "./ltx-list.ts"
+import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
+
+interface Verified {
+  readonly group: LtxGroup
+  readonly breaks: readonly LtxBreak[]
+  /** After the last file; undefined when that is damaged, or there is none, or it is no history. */
+  readonly pos: string | undefined
+}
+
+export function verifyLtx(paths: readonly string[], asJson: boolean, io: CliIo): number {
+  const results = ltxGroups(paths).map(verified)
+  const isWhole = results.every(({ breaks }) => breaks.length === 0)
+  if (asJson) io.stdout(`${JSON.stringify({ ok: isWhole, groups: results.map(json) })}\n`)
+  else for (const result of results) io.stdout(text(result))
+  return isWhole ? 0 : 1
+}
+
+function verified(group: LtxGroup): Verified {
+  const files = group.files.map(inspectLtxFile)
+  if (group.directory === undefined) {
+    const breaks = files.flatMap((file) => ltxBreaks([file]))
+    return { group, breaks, pos: undefined }
+  }
+  const last = files.at(-1)
+  const pos = last?.kind === "whole" ? posOf(last) : undefined
+  return { group, breaks: ltxBreaks(files), pos }
+}
+
+function text({ group, breaks, pos }: Verified): string {
+  const title = titleOf(group)
+  const count = counted(group.files.length, "file")
+  const state = breaks.length === 0 ? "whole" : counted(breaks.length, "problem")
+  const head = [title, pos, count].filter((part) => part !== undefined).join("  ")
+  return [`${head}: ${state}`, ...breaks.map(({ problem }) => `  ${problem}`), ""].join("\n")
+}
+
+function json({ group, breaks, pos }: Verified): object {
+  return {
+    database: group.database ?? null,
+    directory: group.directory ?? null,
+    fileCount: group.files.length,
+    pos: pos ?? null,
+    problems: breaks.map(({ file, code, problem }) => ({ file: file.path, code, problem })),
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * What the command line, the environment and a `litefs.yml` say together, and what its user should know of it.
+ *
+ *   command line ─▶ variables that are flags ─▶ litefs.yml          the first one that says it wins
+ *
+ * The original has no variables that are flags, so its users name those of their files as they like. A variable that
+ * the file refers to is the file's, whatever we would take it for; where a variable of ours wins over it, that is told.
+ */
+import type { ConfigFile } from "../../config/config-file.ts"
+import { logger } from "../../lib/log.ts"
+import { CONFIG_FLAGS, type MountConfig, mountConfig } from "../settings/mount-config.ts"
+import { MOUNT_FLAGS, MOUNT_SYNTAX, type MountFlags } from "../settings/mount-flags.ts"
+import { type Environment, environmentName, type ParsedArgs, parseArgs } from "../terminal/argv.ts"
+import { cloudRemarks, type Remark, roleVariables, unknownVariables } from "./variables.ts"
+
+const log = logger("mount")
+
+export interface MountArgs {
+  readonly args: ParsedArgs<MountFlags>
+  readonly file: ConfigFile | undefined
+  /** To be logged, once it is known how. */
+  logRemarks(): void
+}
+
+export function mountArgs(rawArgs: readonly string[], env: Environment): MountArgs {
+  const bare = parseArgs(MOUNT_SYNTAX, rawArgs, only(env, Object.keys(CONFIG_FLAGS)))
+  const hasRole = bare.values.primary || bare.isGiven("primary-url")
+  const roles = hasRole ? [] : roleVariables(env)
+  const source = { args: bare, env, hasRole, roleVariables: roles, flags: MOUNT_FLAGS }
+  const config = mountConfig(source)
+  const { file } = config
+  const ofFile = file?.variables ?? new Set<string>()
+  const args = parseArgs(MOUNT_SYNTAX, rawArgs, without(env, ofFile), file?.settings)
+  const logRemarks = () => {
+    if (file !== undefined) {
+      const variables = flagsOfVariables(args).map(environmentName).join(" ")
+      log.info("configured", { file: file.path, ...(variables === "" ? {} : { variables }) })
+    }
+    for (const remark of args.remarks) log.warn("a flag of the original", remark)
+    for (const remark of [...(file?.remarks ?? []), ...cloudRemarks(env, ofFile)]) {
+      log.warn("a setting changes nothing", remark)
+    }
+    for (const remark of overridden(config, args, roles)) {
+      log.warn("a variable wins over the file", remark)
+    }
+    for (const path of args.values["proxy-db"].filter((each) => each.includes("/"))) {
+      log.info("a path where the name is enough", { key: args.spelling("proxy-db"), path })
+    }
+    const unknown = unknownVariables(env, ofFile)
+    if (unknown.length > 0) {
+      log.warn("variables that LiteFS does not know", { variables: unknown.join(", ") })
+    }
+  }
+  return { args, file, logRemarks }
+}
+
+type Flag = keyof MountFlags
+
+/** The flags that variables have set. */
+function flagsOfVariables(args: ParsedArgs<MountFlags>): Flag[] {
+  const flags = Object.keys(MOUNT_FLAGS) as Flag[]
+  return flags.filter((flag) => args.isGiven(flag) && args.spelling(flag) === environmentName(flag))
+}
+
+/** What stands in a file and does not count. */
+function overridden(
+  { file, unread }: MountConfig,
+  args: ParsedArgs<MountFlags>,
+  roles: readonly string[],
+): Remark[] {
+  const variable = roles.join(" and ")
+  if (unread !== undefined) {
+    const reason = `${variable} gives the role, so the file is not read, give --config to have it read`
+    return [{ key: unread, reason }]
+  }
+  if (file === undefined) return []
+  const role = { key: file.unusedRole ?? "", reason: `${variable} gives the role` }
+  const others = flagsOfVariables(args).flatMap((flag) => {
+    const [setting] = file.settings.get(flag) ?? []
+    if (setting === undefined || setting.text === String(args.values[flag])) return []
+    return [{ key: setting.spelling, reason: `${environmentName(flag)} says otherwise` }]
+  })
+  return file.unusedRole === undefined || roles.length === 0 ? others : [role, ...others]
+}
+
+function only(env: Environment, flags: readonly string[]): Environment {
+  return Object.fromEntries(flags.map(environmentName).map((name) => [name, env[name]]))
+}
+
+function without(env: Environment, names: ReadonlySet<string>): Environment {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)))
+}

@@ -1,0 +1,58 @@
+/** `litefs mount`: check everything, then open the node and run the command next to it. */
+import { resolve } from "node:path"
+import { defineCommand } from "citty"
+import { configureLog, logger } from "../../lib/log.ts"
+import { childEnvironment } from "../command/child-environment.ts"
+import { Orphans } from "../command/orphans.ts"
+import { supervise } from "../command/supervisor.ts"
+import { commandOptions } from "../settings/mount-commands.ts"
+import { mountOptions } from "../settings/mount-options.ts"
+import { checkDataDir, preflight, startProblem } from "../settings/preflight.ts"
+import { openSecrets } from "../terminal/access.ts"
+import { type CliIo, reportError } from "../terminal/io.ts"
+import { mountArgs } from "./mount-args.ts"
+
+const log = logger("mount")
+
+export function mountCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "mount" },
+    run: ({ rawArgs }) => mount(rawArgs, io),
+  })
+}
+
+async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const { args, file, logRemarks } = mountArgs(rawArgs, io.env)
+  const options = mountOptions(args)
+  const tokenFile = options.authToken === undefined ? undefined : args.values["auth-token-file"]
+  const authTokenFile = tokenFile === undefined ? undefined : resolve(tokenFile)
+  const commands = commandOptions(args, file?.exec ?? [])
+
+  configureLog(options.log)
+  logRemarks()
+  for (const file of openSecrets(args)) {
+    log.warn("every user of this machine can read a secret, chmod o= makes an end of that", {
+      file,
+    })
+  }
+  using orphans = io.isInit ? new Orphans(io.events) : undefined
+  return await supervise({
+    ...commands,
+    open: async () => {
+      await checkDataDir(options.dataDir)
+      io.expectNode()
+      try {
+        await io.recoverStaleMount(options)
+        await preflight(options)
+        return await io.openNode(options)
+      } catch (error) {
+        throw startProblem(error, options)
+      }
+    },
+    env: (facts) => childEnvironment(io.env, options, authTokenFile, facts),
+    ...(orphans && { children: orphans }),
+    events: io.events,
+    clock: io.clock,
+    report: (error) => reportError(io, error),
+  })
+}

@@ -1,0 +1,37 @@
+import { existsSync } from "node:fs"
+import { resolve } from "node:path"
+import { factsJson, type KeptHistory, listKept } from "../../diverged/kept-history.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { formatPos } from "../../ltx/pos.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { formatSize, formatTime, table } from "../terminal/table.ts"
+
+const TITLES = ["NAME", "DATABASE", "POSITION", "KEPT", "SIZE ", "REASON"]
+
+export function listDiverged(root: string, asJson: boolean, io: CliIo): number {
+  const { histories, otherNames } = keptIn(root)
+  if (asJson) {
+    const list = histories.map(({ name, directory, facts, size }) => {
+      return { name, directory, size, ...factsJson(facts) }
+    })
+    io.stdout(`${JSON.stringify({ histories: list, unreadable: otherNames })}\n`)
+    return 0
+  }
+  io.stdout(histories.length === 0 ? "nothing is kept\n" : table(TITLES, histories.map(row)))
+  for (const name of otherNames) {
+    io.stderr(`WARNING: "${name}" has no history.json that could be read\n`)
+  }
+  return 0
+}
+
+export function keptIn(root: string): ReturnType<typeof listKept> {
+  const path = resolve(root)
+  if (existsSync(path)) return listKept(new DataDir(path))
+  throw new LitefsError("not-found", `Cannot read data directory "${path}": it does not exist`)
+}
+
+function row({ name, facts, size }: KeptHistory): string[] {
+  const { database, pos, keptMs, reason } = facts
+  return [name, database, formatPos(pos), formatTime(keptMs), formatSize(size), reason]
+}

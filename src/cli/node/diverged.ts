@@ -1,0 +1,89 @@
+/** `litefs diverged`: the histories that a replica has kept because its primary does not have them. */
+import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { groupCommand, type Subcommands } from "../terminal/subcommands.ts"
+
+const DATA_DIR_FLAG = {
+  "data-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/var/lib/litefs",
+    help: "look in the data directory of this node",
+  },
+} as const satisfies FlagTable
+
+export const DIVERGED_LIST_FLAGS = {
+  ...DATA_DIR_FLAG,
+  json: { kind: "boolean", help: "with list: print one JSON document" },
+} as const satisfies FlagTable
+
+export const DIVERGED_EXPORT_FLAGS = {
+  ...DATA_DIR_FLAG,
+  ltx: { kind: "boolean", help: "with export: its LTX files, to a directory" },
+} as const satisfies FlagTable
+
+const COMMANDS: Subcommands = {
+  list: async (args, io) => {
+    const { values } = parseArgs(LIST_SYNTAX, args, io.env)
+    return (await import("./diverged-list.ts")).listDiverged(values["data-dir"], values.json, io)
+  },
+  export: async (args, io) => {
+    const { words, values } = parseArgs(EXPORT_SYNTAX, args, io.env)
+    const [name = "", output = ""] = words
+    const options = { dataDir: values["data-dir"], name, output, asLtx: values.ltx }
+    return (await import("./diverged-export.ts")).exportDiverged(options, io)
+  },
+}
+
+const LIST_SYNTAX: CommandSyntax<typeof DIVERGED_LIST_FLAGS> = {
+  name: "diverged list",
+  flags: DIVERGED_LIST_FLAGS,
+  takesCommand: false,
+}
+
+const EXPORT_SYNTAX: CommandSyntax<typeof DIVERGED_EXPORT_FLAGS> = {
+  name: "diverged export",
+  flags: DIVERGED_EXPORT_FLAGS,
+  takesCommand: false,
+  words: { placeholder: "NAME OUT", countMin: 2, countMax: 2 },
+}
+
+export const DIVERGED_HELP = helpText({
+  about: `The diverged command will show what a replica has kept because its primary does
+not have it: a database that was ahead of the primary's, or went another way,
+when the primary's took its place. It reads the data directory; the node may
+be running.
+
+The commands are:
+
+	list     one line for each history that is kept
+	export   write the database as it was to a new file`,
+  usage: `litefs diverged list [--json] [--data-dir DIR]
+litefs diverged export [--ltx] [--data-dir DIR] NAME OUT`,
+  flags: { ...DIVERGED_LIST_FLAGS, ...DIVERGED_EXPORT_FLAGS },
+  notes: `NAME is what list shows, or as much of its beginning as makes it the only one.
+OUT must not exist; what is written is checked against the position.
+
+LiteFS never removes what it has kept. When it is of no more use, remove its
+directory, DIR/diverged/NAME. Its transactions are ordinary LTX files:
+litefs ltx list DIR/diverged/NAME.
+
+The exit code is 0, 1 for a failure, and 2 if the command line is wrong.`,
+  examples: `# is there anything
+litefs diverged list
+
+# the database as it was, to compare or to merge by hand
+litefs diverged export 2026-11-23T06-41 /tmp/app-diverged.db
+sqlite3 /tmp/app-diverged.db .schema
+
+# its transactions
+litefs diverged export --ltx 2026-11-23T06-41 /tmp/app-ltx
+
+# in a script: fail if something is kept
+litefs diverged list --json | jq -e '.histories == []'`,
+})
+
+export function divergedCommand(io: CliIo) {
+  return groupCommand("diverged", COMMANDS, io)
+}

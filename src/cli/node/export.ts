@@ -1,0 +1,140 @@
+/** `litefs export`: writes a database of a node to a file, as of one position. */
+import { defineCommand } from "citty"
+import { LitefsError } from "../../lib/errors.ts"
+import { signalExitCode } from "../command/child.ts"
+import type { SignalName } from "../command/process-events.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { took } from "../terminal/elapsed.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { Progress } from "../terminal/progress.ts"
+import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
+import { ExportFile } from "./export-file.ts"
+
+export const EXPORT_FLAGS = {
+  ...API_FLAGS,
+  force: { kind: "boolean", help: "do not keep a file that is there" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
+  name: "export",
+  flags: EXPORT_FLAGS,
+  takesCommand: false,
+  words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
+}
+
+export const EXPORT_HELP = helpText({
+  about: `The export command will write a database to a file: all transactions up to one
+position, and nothing of later ones. Nobody waits for it, and it can be done on
+any node.`,
+  usage: "litefs export [flags] --name DB PATH",
+  flags: EXPORT_FLAGS,
+  notes: `PATH - is the standard output. The file appears under its name when it is whole.
+One that was there is kept beside it, as PATH.replaced-TIME, or with --force
+replaced.`,
+  examples: `# a backup
+litefs export --name app.db /backup/app.db
+
+# straight to another host
+litefs export --name app.db - | ssh backup 'cat > app.db'`,
+})
+
+export function exportCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "export" },
+    run: ({ rawArgs }) => exportDatabase(rawArgs, io),
+  })
+}
+
+interface Target {
+  write(bytes: Uint8Array): Promise<void>
+}
+
+async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const { values, words } = args
+  const name = databaseOf("export", values.name)
+  const api = new NodeApi("export", args)
+  const path = words[0] as string
+  const startMs = io.clock.monotonicMs()
+  const success = () => `Export of database "${name}" in ${took(io.clock, startMs)}\n`
+  if (path === "-") {
+    await receive(api, name, { write: (bytes) => io.writeStdout(bytes) }, io)
+    io.stderr(success())
+    return 0
+  }
+  const signalled = await exportFile(api, name, new ExportFile(path, values.force), io)
+  if (signalled !== undefined) return signalExitCode(signalled)
+  io.stdout(success())
+  return 0
+}
+
+/** Leaves nothing behind when it is told to stop, and returns the signal. */
+async function exportFile(
+  api: NodeApi,
+  name: string,
+  file: ExportFile,
+  io: CliIo,
+): Promise<SignalName | undefined> {
+  const stopping = new AbortController()
+  let signalled: SignalName | undefined
+  const removeListener = io.events.onSignal((event) => {
+    signalled ??= event.name
+    stopping.abort()
+  })
+  try {
+    await receive(api, name, file, io, stopping.signal)
+    const kept = await file.finish(io.clock.wallMs())
+    if (kept !== undefined) {
+      io.stderr(`What was there is "${kept}" now, --force replaces it\n`)
+    }
+    return undefined
+  } catch (error) {
+    if (signalled === undefined) throw error
+    return signalled
+  } finally {
+    await file.discard()
+    removeListener()
+  }
+}
+
+async function receive(
+  api: NodeApi,
+  name: string,
+  target: Target,
+  io: CliIo,
+  signal: AbortSignal | null = null,
+): Promise<void> {
+  const { headers, body } = await api.call("/export", { name }, { signal })
+  const length = headers.get("Content-Length")
+  const size = length === null ? undefined : Number(length)
+  const progress = new Progress(io, size)
+  let received = 0
+  try {
+    for await (const part of partsOf(api, body)) {
+      await target.write(part)
+      received += part.length
+      progress.add(part.length)
+    }
+  } finally {
+    progress.end()
+  }
+  if (size === undefined || received === size) return
+  throw new LitefsError(
+    "io",
+    `Cannot export from ${api.origin}: ${received} of ${size} bytes came, try again`,
+  )
+}
+
+async function* partsOf(
+  api: NodeApi,
+  body: ReadableStream<Uint8Array> | null,
+): AsyncGenerator<Uint8Array> {
+  if (body === null) return
+  try {
+    yield* body
+  } catch (error) {
+    const message = `Cannot export from ${api.origin}: the connection broke, see the node's log`
+    throw new LitefsError("io", message, { cause: error })
+  }
+}

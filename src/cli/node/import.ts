@@ -1,0 +1,114 @@
+/** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
+import { defineCommand } from "citty"
+import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { took } from "../terminal/elapsed.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { Progress } from "../terminal/progress.ts"
+import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
+import { DatabaseSource } from "./database-source.ts"
+
+export const IMPORT_FLAGS = {
+  ...API_FLAGS,
+  "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof IMPORT_FLAGS> = {
+  name: "import",
+  flags: IMPORT_FLAGS,
+  takesCommand: false,
+  words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
+}
+
+export const IMPORT_HELP = helpText({
+  about: `The import command will put a SQLite database file in the place of a database, or
+make a new one of it. The whole file is one transaction, which goes to replicas
+like any other: who has the database open sees all of it or nothing.`,
+  usage: "litefs import [flags] --name DB PATH",
+  flags: IMPORT_FLAGS,
+  notes: `PATH - is the standard input, which has to be a whole database. Of a file, what is in
+the WAL beside it is imported, too, and other programs may use it meanwhile. One
+with the journal of an interrupted transaction is refused: sqlite3 FILE .backup
+makes a whole one.
+
+The node must be the primary. It checks the file before anything is changed,
+and waits up to 10 seconds for transactions of its clients to end. The journal
+mode of a database that exists stays what it is.`,
+  examples: `# a new database, or new content for one
+litefs import --name app.db /tmp/app.db
+
+# from a compressed backup, on another host
+zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
+})
+
+export function importCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "import" },
+    run: ({ rawArgs }) => importFile(rawArgs, io),
+  })
+}
+
+async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const { values, words } = args
+  const name = databaseOf("import", values.name)
+  const api = new NodeApi("import", args)
+  const query = { name, ...(values["no-verify"] ? { verify: "false" } : {}) }
+  const startMs = io.clock.monotonicMs()
+  const source = await openSource(words[0] as string, io)
+  const progress = new Progress(io, source.size)
+  const failed: { error?: unknown } = {}
+  try {
+    const body = streamOf(source.parts, (size) => progress.add(size), failed)
+    await api.call("/import", query, { method: "POST", body, ...STREAMING })
+  } catch (error) {
+    throw failed.error ?? error // what made the request fail tells more than that it did
+  } finally {
+    progress.end()
+    await source.close()
+  }
+  io.stdout(`Import of database "${name}" in ${took(io.clock, startMs)}\n`)
+  return 0
+}
+
+/** The standard asks for `duplex` with a stream; without `timeout: false` Bun gives up after five minutes. */
+const STREAMING = { duplex: "half", timeout: false } as const
+
+interface Source {
+  readonly size: number | undefined
+  readonly parts: AsyncIterator<Uint8Array>
+  close(): Promise<void>
+}
+
+async function openSource(path: string, io: CliIo): Promise<Source> {
+  if (path !== "-") {
+    const source = await DatabaseSource.open(path, io.clock)
+    return { size: source.size, parts: source.parts(), close: () => source.close() }
+  }
+  const parts = io.stdin()[Symbol.asyncIterator]()
+  return { size: undefined, parts, close: async () => {} }
+}
+
+/** A part is asked for when there is room for it, so nothing piles up. */
+function streamOf(
+  parts: AsyncIterator<Uint8Array>,
+  onPart: (size: number) => void,
+  failed: { error?: unknown },
+): ReadableStream<Uint8Array> {
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { value, done } = await parts.next()
+          if (done) return controller.close()
+          onPart(value.length)
+          controller.enqueue(value)
+        } catch (error) {
+          failed.error = error
+          throw error
+        }
+      },
+    },
+    { highWaterMark: 1 },
+  )
+}

@@ -1,0 +1,102 @@
+/** What `litefs info` prints for people. */
+import type {
+  DatabaseInfo,
+  LagInfo,
+  NodeInfo,
+  ProblemInfo,
+  ReplicaInfo,
+} from "../../http/status/info.ts"
+import { formatDuration } from "../../lib/duration.ts"
+import { counted, formatSize, table } from "../terminal/table.ts"
+
+export function infoReport(info: NodeInfo, nowMs: number): string {
+  const sections = [head(info, nowMs)]
+  if (info.databases.length > 0) sections.push(databaseTable(info))
+  const problems = info.databases.filter(({ problem }) => problem !== undefined)
+  if (problems.length > 0) sections.push(problemList(problems))
+  if (info.replicas.length > 0) sections.push(replicaTable(info.replicas, nowMs))
+  return sections.join("\n")
+}
+
+function head(info: NodeInfo, nowMs: number): string {
+  const lines = [
+    ["node", `${info.hostname}, LiteFS ${info.version}, up ${since(info.startedAt, nowMs)}`],
+    ["role", roleOf(info)],
+    ["state", stateOf(info)],
+    ["mount", info.mount],
+    ["data", info.path],
+  ]
+  if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
+  if (info.lastProblem !== undefined) lines.push(["problem", problemOf(info.lastProblem)])
+  return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
+}
+
+function problemOf({ problem, since, until }: ProblemInfo): string {
+  return `${problem} (${until === undefined ? `since ${since}` : `from ${since} until ${until}`})`
+}
+
+function roleOf({ isPrimary, isConnected, primary }: NodeInfo): string {
+  if (isPrimary) return "primary"
+  const at = primary.advertiseURL ?? "an unknown address"
+  return isConnected
+    ? `replica of ${primary.hostname} at ${at}`
+    : `replica, not connected to the primary at ${at}`
+}
+
+function stateOf({ isPrimary, isReady, lag, databases }: NodeInfo): string {
+  if (isPrimary) return isReady ? "ready" : "starting"
+  if (!isReady) return "not in sync with the primary yet"
+  const arriving = databases.filter((database) => database.state === "arriving").length
+  const isArriving = arriving === 0 ? "" : `, ${counted(arriving, "database")} on the way`
+  return `ready, ${behind(lag)}${isArriving}`
+}
+
+function behind({ ms, transactions }: LagInfo): string {
+  const missing = transactions === 0 ? "" : `, ${counted(transactions, "transaction")} missing`
+  return `lag ${lagOf(ms)}${missing}`
+}
+
+function databaseTable({ databases, isPrimary }: NodeInfo): string {
+  const titles = ["DATABASE", "POSITION", "JOURNAL", "PAGES ", "PAGE SIZE ", "SIZE ", "CHANGED"]
+  const rows = databases.map((database) => [
+    database.name,
+    database.position,
+    journalOf(database),
+    String(database.pageCount),
+    String(database.pageSize),
+    formatSize(database.size),
+    database.timestamp ?? "never",
+    ...(isPrimary ? [] : [lagOf(database.lag.ms), String(database.lag.transactions)]),
+  ])
+  return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
+}
+
+function problemList(databases: readonly DatabaseInfo[]): string {
+  return databases.map(({ name, problem }) => `left out: ${name}: ${problem}\n`).join("")
+}
+
+function journalOf({ pageCount, journalMode, state }: DatabaseInfo): string {
+  if (state === "arriving") return "on its way"
+  if (state === "left-out") return "left out"
+  return pageCount === 0 ? "dropped" : (journalMode ?? "unknown")
+}
+
+function replicaTable(replicas: readonly ReplicaInfo[], nowMs: number): string {
+  const rows = replicas.map(({ hostname, id, connectedAt, lag, databases }) => [
+    hostname,
+    id ?? "unknown",
+    since(connectedAt, nowMs),
+    String(databases.length),
+    String(lag.transactions),
+  ])
+  return table(["REPLICA", "ID", "CONNECTED ", "DATABASES ", "NOT SENT "], rows)
+}
+
+function lagOf(ms: number | null): string {
+  return ms === null ? "unknown" : formatDuration(Math.round(ms))
+}
+
+function since(time: string, nowMs: number): string {
+  const ms = Math.max(0, nowMs - Date.parse(time))
+  return formatDuration(Math.floor(ms / 1000) * 1000)
+}

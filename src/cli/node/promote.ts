@@ -1,0 +1,80 @@
+/** `litefs promote`: makes a node the primary. */
+import { defineCommand } from "citty"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
+import { healthCondition, until } from "./waiting.ts"
+
+/** A handoff that has begun has ended by then. */
+const UNSURE_MS_MAX = 15_000
+
+export const PROMOTE_FLAGS = {
+  ...NODE_FLAGS,
+  force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
+} as const satisfies FlagTable
+
+const SYNTAX: CommandSyntax<typeof PROMOTE_FLAGS> = {
+  name: "promote",
+  flags: PROMOTE_FLAGS,
+  takesCommand: false,
+}
+
+export const PROMOTE_HELP = helpText({
+  about: `The promote command will make a replica the primary. The primary there is stops
+taking writes, waits until the replica has everything, and becomes a replica
+itself: no transaction is lost, and no node restarts.`,
+  usage: "litefs promote [flags]",
+  flags: PROMOTE_FLAGS,
+  notes: `The replica must have been started with --candidate. When clients of the primary
+keep a write transaction open for more than 5 seconds, or the replica does not
+catch up in 5 seconds, nothing changes.
+
+When the answer of a node is lost, it is asked again what came out.
+
+With --force the primary is not asked: for one that is gone, or cannot be
+reached. What it took that has not come here is not lost, but no node has it
+any more as its own: when it comes back, it follows the new primary and keeps
+the rest for litefs diverged.`,
+  examples: `# this node, before it is used for a migration
+litefs promote
+
+# another node, since the primary's machine is gone
+litefs promote --force --url http://10.0.0.2:20202`,
+})
+
+export function promoteCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "promote" },
+    run: ({ rawArgs }) => promote(rawArgs, io),
+  })
+}
+
+async function promote(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const api = new NodeApi("promote", args)
+  const query: Record<string, string> = args.values.force ? { force: "true" } : {}
+  const text = await answerOf(api, query).catch((error) => findOut(api, io, error))
+  io.stdout(text === "" ? `${api.origin} is the primary\n` : text)
+  return 0
+}
+
+async function answerOf(api: NodeApi, query: Record<string, string>): Promise<string> {
+  const response = await api.call("/promote", query, { method: "POST" })
+  try {
+    return await response.text()
+  } catch (error) {
+    throw new BrokenConnection(`Cannot promote ${api.origin}: ${messageOf(error)}`)
+  }
+}
+
+/** The node may have become the primary, or be about to, though its answer is lost. */
+async function findOut(api: NodeApi, io: CliIo, error: unknown): Promise<string> {
+  if (!(error instanceof BrokenConnection)) throw error
+  const endMs = io.clock.monotonicMs() + UNSURE_MS_MAX
+  const problem = await until(healthCondition(api, { role: "primary" }, io.clock), io.clock, endMs)
+  if (problem === undefined) return ""
+  const outcome = `whether it becomes the primary is not known (${problem}), see litefs info --url ${api.origin}`
+  throw new LitefsError("unavailable", `${error.message}; ${outcome}`)
+}

@@ -1,0 +1,202 @@
+/**
+ * `litefs run`: a command that is to run on the right node, at the right time.
+ *
+ *   --wait ──▶ --if-primary, --if-candidate ──▶ --promote, --with-halt-lock-on ──▶ the command
+ *                  │ not here: 0
+ *
+ * Until the command has started, a signal ends us; from then on it is the command's.
+ */
+import { defineCommand } from "citty"
+import type { NodeInfo } from "../../http/status/info.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { type Child, type ChildExit, signalExitCode, startChild } from "../command/child.ts"
+import { endsWithoutChild } from "../command/process-events.ts"
+import { nodeConfig } from "../settings/mount-config.ts"
+import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
+import {
+  type CommandSyntax,
+  type FlagTable,
+  type ParsedArgs,
+  parseArgs,
+  usageError,
+} from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import { type CliIo, reportError } from "../terminal/io.ts"
+import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { databasePath } from "./database-path.ts"
+import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
+import { healthCondition, TIMEOUT_FLAG, timeoutOf, until } from "./waiting.ts"
+
+export const RUN_FLAGS = {
+  "if-primary": { kind: "boolean", help: "do nothing on a node that is not the primary" },
+  "if-candidate": {
+    kind: "boolean",
+    help: "do nothing on a node that is not, and may not become, the primary",
+  },
+  promote: { kind: "boolean", hasNoVariable: true, help: "make the node the primary before" },
+  "with-halt-lock-on": {
+    kind: "text",
+    placeholder: "DB",
+    help: "write to this database, also on a replica",
+  },
+  "fuse-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/litefs",
+    help: "where the database of --with-halt-lock-on is",
+  },
+  wait: { kind: "boolean", help: "wait until the node is ready" },
+  timeout: TIMEOUT_FLAG,
+  config: {
+    kind: "text",
+    placeholder: "FILE",
+    hasNoVariable: true,
+    help: "read the node's address and mount from its litefs.yml",
+  },
+  ...NODE_FLAGS,
+} as const satisfies FlagTable
+
+type RunArgs = ParsedArgs<typeof RUN_FLAGS>
+
+const SYNTAX: CommandSyntax<typeof RUN_FLAGS> = {
+  name: "run",
+  flags: RUN_FLAGS,
+  takesCommand: true,
+  originals: { v: { noEffect: "what there is to say is always said" } },
+}
+
+export const RUN_HELP = helpText({
+  about: `The run command will run a command next to a node: where writes are taken, or
+after the node is ready. Nothing else is done to the command: its arguments,
+its streams and the signals it gets are as they were given.`,
+  usage: "litefs run [flags] -- COMMAND ARGS...",
+  flags: RUN_FLAGS,
+  notes: `The exit code is the command's, and 128+n when a signal ended it, or ended the
+waiting before it. It is 0 when --if-primary or --if-candidate has kept the
+command from running, which is said on stderr; 1 when the node cannot be asked,
+is not ready in time, or is not promoted, or when the lock is not to be had; 2
+when the command line is wrong.
+
+With --with-halt-lock-on the write lock is borrowed from the primary: until the
+command has ended, nobody else writes to the database, and every transaction is
+on the primary when its commit returns. Readers are not disturbed.`,
+  examples: `# migrate on the primary only, wherever the script runs
+litefs run --wait --if-primary -- npm run migrate
+
+# start a program when the replica has caught up
+exec litefs run --wait --timeout 5m -- node server.js
+
+# on deploy: become the primary, then migrate
+litefs run --wait --if-candidate --promote -- npm run migrate
+
+# or write from here, while the primary stays where it is
+litefs run --wait --with-halt-lock-on app.db -- npm run migrate`,
+})
+
+export function litefsRunCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "run" },
+    run: ({ rawArgs }) => run(rawArgs, io),
+  })
+}
+
+async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = runArgs(rawArgs, io)
+  const { command } = args
+  if (command === undefined) throw usageError("run", 'no command is given, write it after "--"')
+  if (args.values.promote && args.values["if-primary"]) {
+    throw usageError("run", "both --promote and --if-primary are given, give one of them")
+  }
+  const halted = args.values["with-halt-lock-on"]
+  if (args.values.promote && halted !== undefined) {
+    throw usageError("run", "both --promote and --with-halt-lock-on are given, give one of them")
+  }
+  for (const { key, reason } of args.remarks) io.stderr(`${key} changes nothing: ${reason}\n`)
+  const endMs = io.clock.monotonicMs() + timeoutOf("run", args)
+  const api = new NodeApi("run", args)
+
+  let child: Child | undefined
+  let lock: HaltLock | undefined
+  const stopped = Promise.withResolvers<number>()
+  const removeListener = io.events.onSignal(({ name, fromKeyboard }) => {
+    if (child === undefined) {
+      if (endsWithoutChild(name)) stopped.resolve(signalExitCode(name))
+    } else if (!fromKeyboard) child.kill(name)
+  })
+  try {
+    const code = await Promise.race([prepare(args, api, io, endMs), stopped.promise])
+    if (code !== undefined) return code
+    if (halted !== undefined) {
+      const taken = await Promise.race([
+        takeHaltLock(
+          databasePath(halted, args.values["fuse-dir"]),
+          io.clock,
+          Math.max(0, endMs - io.clock.monotonicMs()),
+        ),
+        stopped.promise,
+      ])
+      if (typeof taken === "number") return taken
+      lock = taken
+    }
+    const inherited = lock?.fd
+    const exit = await new Promise<ChildExit>((onExit) => {
+      child = startChild(command, onExit, { inherited })
+    })
+    if (exit.error !== undefined) reportError(io, exit.error)
+    return exit.code
+  } finally {
+    lock?.release()
+    removeListener()
+  }
+}
+
+function runArgs(rawArgs: readonly string[], { env }: CliIo): RunArgs {
+  const args = parseArgs(SYNTAX, rawArgs, env)
+  const path = args.values.config
+  if (path === undefined) return args
+  const source = { env, flags: MOUNT_FLAGS }
+  const settings = nodeConfig("run", path, args.spelling("config"), source)
+  return parseArgs(SYNTAX, rawArgs, env, settings)
+}
+
+/** Returns an exit code when the command is not to run. */
+async function prepare(
+  { values }: RunArgs,
+  api: NodeApi,
+  io: CliIo,
+  endMs: number,
+): Promise<number | undefined> {
+  const waitFor = async (query: Record<string, string>) => {
+    const problem = await until(healthCondition(api, query, io.clock), io.clock, endMs)
+    if (problem === undefined) return
+    throw new LitefsError("unavailable", `Cannot wait over ${values.timeout}: ${problem}`)
+  }
+  if (values.wait) await waitFor({})
+  if (values["if-primary"] || values["if-candidate"]) {
+    const { isPrimary, candidate } = (await (await api.call("/info")).json()) as NodeInfo
+    const missing = values["if-primary"] && !isPrimary ? "the primary" : undefined
+    const reason = missing ?? (values["if-candidate"] && !candidate ? "a candidate" : undefined)
+    if (reason !== undefined) {
+      io.stderr(`node is not ${reason}, skipping execution\n`)
+      return 0
+    }
+  }
+  if (values.promote) {
+    await promote(api)
+    await waitFor({ role: "primary" })
+  }
+  return undefined
+}
+
+async function promote(api: NodeApi): Promise<void> {
+  const response = await api.request("/promote", {}, { method: "POST" })
+  const text = (await response.text()).trim()
+  if (response.status === 200) return
+  if (response.status !== 404) {
+    throw new LitefsError("unavailable", text || `Cannot promote: status ${response.status}`)
+  }
+  throw new LitefsError(
+    "unsupported",
+    `Cannot promote ${api.origin}: the LiteFS there has no handoff of the primary, run the command on the primary`,
+  )
+}

@@ -1,0 +1,197 @@
+/** `litefs sql`: SQL on a database, where there is no sqlite3. It is a client like any other. */
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { defineCommand } from "citty"
+import { parseDuration } from "../../lib/duration.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
+import type { SqlConnection } from "../../sys/sqlite.ts"
+import {
+  type CommandSyntax,
+  type FlagTable,
+  type ParsedArgs,
+  parseArgs,
+  usageError,
+} from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import type { CliIo } from "../terminal/io.ts"
+import { nearest } from "../terminal/nearest.ts"
+import { databasePath } from "./database-path.ts"
+import { takeHaltLock } from "./halt-lock.ts"
+import { formatted, type SqlFormat } from "./sql-output.ts"
+
+export const SQL_FLAGS = {
+  "fuse-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/litefs",
+    help: "where LiteFS is mounted",
+  },
+  json: { kind: "boolean", help: "print JSON, one array of objects for each query" },
+  raw: { kind: "boolean", help: "print the values only, with tabs between them" },
+  "read-only": { kind: "boolean", help: "refuse statements that would change the database" },
+  "with-halt-lock": {
+    kind: "boolean",
+    hasNoVariable: true,
+    help: "write, also on a replica: borrow the primary's write lock",
+  },
+  create: { kind: "boolean", help: "make the database if there is none" },
+  "busy-timeout": {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "5s",
+    help: "wait this long for locks of other clients",
+  },
+} as const satisfies FlagTable
+
+type SqlArgs = ParsedArgs<typeof SQL_FLAGS>
+
+const SYNTAX: CommandSyntax<typeof SQL_FLAGS> = {
+  name: "sql",
+  flags: SQL_FLAGS,
+  takesCommand: false,
+  words: { placeholder: "DB", countMin: 1, countMax: 2 },
+}
+
+export const SQL_HELP = helpText({
+  about: `The sql command will run SQL on a database, for images that have no sqlite3. It
+is a client of the database like any other.`,
+  usage: "litefs sql [flags] DB [SQL]",
+  flags: SQL_FLAGS,
+  notes: `DB is the name of a database in the mount, or the path of any database: a word
+with a slash in it. Without SQL the standard input is read. It may be several
+statements; at the first one that fails, the others are not run, and a
+transaction that is open is rolled back.
+
+In JSON a BLOB is its bytes in hexadecimal; --raw prints the bytes as they are,
+and nothing for NULL.
+
+The exit code is 0, 1 for a failure, and 2 if the command line is wrong.`,
+  examples: `# a look
+litefs sql app.db 'SELECT * FROM users LIMIT 10'
+
+# a schema, where the primary is
+litefs run --if-primary -- litefs sql --create app.db < schema.sql
+
+# on a replica, while nobody else writes
+litefs sql --with-halt-lock app.db "UPDATE jobs SET state = 'new'"
+
+# one value, in a script
+count=$(litefs sql --raw app.db 'SELECT count(*) FROM users')
+
+# for jq
+litefs sql --json app.db 'SELECT id, name FROM users' | jq -r '.[].name'`,
+})
+
+export function sqlCommand(io: CliIo) {
+  return defineCommand({
+    meta: { name: "sql" },
+    run: ({ rawArgs }) => sql(rawArgs, io),
+  })
+}
+
+/** The exit code of a program whose reader has gone away: 128 and SIGPIPE. */
+const NO_READER = 141
+
+async function sql(rawArgs: readonly string[], io: CliIo): Promise<number> {
+  const args = parseArgs(SYNTAX, rawArgs, io.env)
+  const { values, words } = args
+  if (values.json && values.raw) {
+    throw usageError("sql", "both --json and --raw are given, give one of them")
+  }
+  const format = values.json ? "json" : values.raw ? "raw" : "table"
+  const busyMs = busyTimeout(args)
+  const path = existingPath(words[0] ?? "", args)
+  const text = words[1] ?? (await readText(io))
+
+  const sqlite = await import("../../sys/sqlite.ts")
+  using _lock = values["with-halt-lock"] ? await takeHaltLock(path, io.clock, busyMs) : undefined
+  let at: SqlStatement | undefined
+  try {
+    using connection = new sqlite.SqlConnection(path, { canCreate: values.create, busyMs })
+    if (values["read-only"]) connection.run("PRAGMA query_only = ON")
+    const statements = splitStatements(text)
+    for (at of statements) await runStatement(connection, at, format, io)
+    if (!connection.isInTransaction) return 0
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EPIPE") return NO_READER
+    if (!(error instanceof sqlite.SqlError)) throw error
+    const doing = at === undefined ? `open "${path}"` : `run the statement in line ${at.line}`
+    const message = `Cannot ${doing}: ${error.message}${hint(error.code, path)}`
+    throw new LitefsError("io", message, { cause: error })
+  }
+  throw new LitefsError(
+    "io",
+    "Cannot end: a transaction is open and was rolled back, the last statement should be COMMIT",
+  )
+}
+
+async function runStatement(
+  connection: SqlConnection,
+  statement: SqlStatement,
+  format: SqlFormat,
+  io: CliIo,
+): Promise<void> {
+  let pending: (Uint8Array | string)[] = []
+  let size = 0
+  const flush = async () => {
+    const bytes = Buffer.concat(
+      pending.map((part) => (typeof part === "string" ? Buffer.from(part) : part)),
+    )
+    pending = []
+    size = 0
+    await io.writeStdout(bytes)
+  }
+  for (const part of formatted(format, connection.run(statement.text))) {
+    pending.push(part)
+    size += part.length
+    if (size >= FLUSH_SIZE) await flush()
+  }
+  if (pending.length > 0) await flush()
+}
+
+const FLUSH_SIZE = 65_536
+
+function existingPath(name: string, { values }: SqlArgs): string {
+  if (name === "" || name.includes("\0")) throw usageError("sql", `"${name}" is no database`)
+  const path = databasePath(name, values["fuse-dir"])
+  if (values.create || existsSync(path)) return path
+  throw new LitefsError("not-found", `Cannot open "${name}": ${missing(path)}`)
+}
+
+function missing(path: string): string {
+  const dir = dirname(path)
+  if (!existsSync(dir)) return `there is no directory "${dir}", is LiteFS mounted there?`
+  const guess = nearest(path.slice(dir.length + 1), readdirSync(dir))
+  const advice = guess === undefined ? "--create makes it" : `did you mean ${guess}?`
+  return `there is no such file in "${dir}", ${advice}`
+}
+
+/** What SQLite says on a replica, where it is the mount that refuses, does not say why. */
+function hint(code: string, path: string): string {
+  if (!/^SQLITE_(READONLY|IOERR|CANTOPEN|PERM)/.test(code)) return ""
+  try {
+    const primary = readFileSync(join(dirname(path), ".primary"), "utf8").trim()
+    return `; this node is a replica, writes belong on the primary, ${primary}`
+  } catch {
+    return ""
+  }
+}
+
+function busyTimeout(args: SqlArgs): number {
+  const text = args.values["busy-timeout"]
+  try {
+    const ms = parseDuration(text)
+    if (ms >= 0) return ms
+  } catch {
+    // Said below.
+  }
+  const spelling = args.spelling("busy-timeout")
+  throw usageError("sql", `${spelling} is "${text}", it should be a duration, like 5s or 1m`)
+}
+
+async function readText(io: CliIo): Promise<string> {
+  const parts: Uint8Array[] = []
+  for await (const part of io.stdin()) parts.push(part)
+  return Buffer.concat(parts).toString()
+}

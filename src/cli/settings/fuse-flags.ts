@@ -1,0 +1,85 @@
+/** The flags that say who may use the mount, and how; and what the databases in it are that no client makes. */
+import { readFileSync } from "node:fs"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+
+export const FUSE_FLAGS = {
+  "allow-other": {
+    kind: "boolean",
+    help: "other users may use the mount, as modes allow (default: when run by root)",
+  },
+  "fuse-owner": {
+    kind: "text",
+    placeholder: "USER[:GROUP]",
+    help: "owns databases that arrive here (default: who owns --fuse-dir)",
+  },
+  "fuse-mode": {
+    kind: "text",
+    placeholder: "MODE",
+    help: "the mode of databases that arrive here, like 0660 (default: as --fuse-dir)",
+  },
+  "read-only-opens": {
+    kind: "boolean",
+    help: "what is opened on a replica stays read-only (default: unless it is a candidate)",
+  },
+} as const satisfies FlagTable
+
+type FuseArgs = ParsedArgs<typeof FUSE_FLAGS>
+type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens">
+
+export function fuseOptions(args: FuseArgs): FuseOptions {
+  const { values } = args
+  const owner = values["fuse-owner"]
+  const mode = values["fuse-mode"]
+  return {
+    ...(args.isGiven("allow-other") ? { allowOther: values["allow-other"] } : {}),
+    ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
+    ...(owner === undefined ? {} : { fuseOwner: ownerOf(args, owner) }),
+    ...(mode === undefined ? {} : { fuseMode: modeOf(args, mode) }),
+  }
+}
+
+function modeOf(args: FuseArgs, text: string): number {
+  // Whoever owns a database and may not write to it cannot use it.
+  if (/^0{0,2}[67][0-7]{2}$/.test(text)) return Number.parseInt(text, 8) & 0o666
+  const shape = "three octal digits with which the owner reads and writes, like 0660"
+  throw usageError("mount", `${args.spelling("fuse-mode")} is "${text}", it should be ${shape}`)
+}
+
+/** Names are looked up where every system without a directory service has them. */
+function ownerOf(args: FuseArgs, text: string): { uid: number; gid: number } {
+  const fault = (what: string) =>
+    usageError("mount", `${args.spelling("fuse-owner")} is "${text}", ${what}`)
+  const match = /^(?<user>[^:]+)(?::(?<group>[^:]+))?$/.exec(text)
+  if (match === null) throw fault("it should be USER or USER:GROUP, like app or 1000:1000")
+  const { user = "", group } = match.groups ?? {}
+  const line = entries("/etc/passwd").find((fields) => fields[0] === user || fields[2] === user)
+  const uid = numberOf(user) ?? numberOf(line?.[2])
+  if (uid === undefined) throw fault(`there is no user "${user}" in /etc/passwd`)
+  if (group === undefined) {
+    const gid = numberOf(line?.[3])
+    if (gid === undefined) throw fault(`/etc/passwd has no group for it, write ${user}:GROUP`)
+    return { uid, gid }
+  }
+  const gid =
+    numberOf(group) ?? numberOf(entries("/etc/group").find(([name]) => name === group)?.[2])
+  if (gid === undefined) throw fault(`there is no group "${group}" in /etc/group`)
+  return { uid, gid }
+}
+
+const ID_MAX = 0xfffffffe // the next one means "leave it" to chown(2)
+
+function numberOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,10}$/.test(text)) return undefined
+  return Number(text) <= ID_MAX ? Number(text) : undefined
+}
+
+function entries(path: string): string[][] {
+  try {
+    return readFileSync(path, "utf8")
+      .split("\n")
+      .map((line) => line.split(":"))
+  } catch {
+    return [] // an image without users
+  }
+}

@@ -1,0 +1,100 @@
+/** The commands that a node runs: their flags, and from the flags to what the supervisor takes. */
+import type { ExecCommand } from "../../config/exec.ts"
+import { parseDuration } from "../../lib/duration.ts"
+import { messageOf } from "../../lib/errors.ts"
+import type { SupervisedCommand, SuperviseOptions } from "../command/supervisor-state.ts"
+import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+import { splitCommand } from "../terminal/command-words.ts"
+
+export const COMMAND_FLAGS = {
+  exec: {
+    kind: "list",
+    placeholder: "CMD",
+    help: "run this before COMMAND, to its end; may be given several times",
+  },
+  "exec-if-candidate": {
+    kind: "list",
+    placeholder: "CMD",
+    help: "the same, on a node that is or may become the primary",
+  },
+  "stop-timeout": {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "8s",
+    help: "kill a command that was told to stop after this long",
+  },
+  "skip-sync": {
+    kind: "boolean",
+    help: "do not wait until this node is in sync with its primary",
+  },
+  "sync-timeout": {
+    kind: "text",
+    placeholder: "DURATION",
+    help: "wait for that no longer, and start with what is here (default: wait)",
+  },
+  "exit-on-error": {
+    kind: "boolean",
+    default: true,
+    help: "stay, to be looked at, when something fails at the start",
+  },
+} as const satisfies FlagTable
+
+type CommandArgs = ParsedArgs<typeof COMMAND_FLAGS>
+
+type Commands = Pick<
+  SuperviseOptions,
+  "before" | "command" | "graceMs" | "skipSync" | "syncTimeoutMs" | "exitOnError"
+>
+
+/** The commands of a file are used when the command line and the environment have none at all. */
+export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
+  return {
+    ...commands(args, fromFile),
+    graceMs: duration(args, "stop-timeout"),
+    skipSync: args.values["skip-sync"],
+    syncTimeoutMs: args.isGiven("sync-timeout") ? duration(args, "sync-timeout") : undefined,
+    exitOnError: args.values["exit-on-error"],
+  }
+}
+
+function hasCommands(args: CommandArgs): boolean {
+  return args.command !== undefined || args.isGiven("exec") || args.isGiven("exec-if-candidate")
+}
+
+function commands(
+  args: CommandArgs,
+  fromFile: readonly ExecCommand[],
+): Pick<Commands, "before" | "command"> {
+  if (!hasCommands(args)) {
+    // As in the original: the last one is the one that stays.
+    const all = fromFile.map(parse)
+    return { before: all.slice(0, -1), command: all.at(-1) }
+  }
+  const before = args
+    .inOrder("exec", "exec-if-candidate")
+    .map(({ name, text }) =>
+      parse({ text, isForCandidate: name === "exec-if-candidate", spelling: args.spelling(name) }),
+    )
+  if (args.command === undefined) return { before, command: undefined }
+  return { before, command: { words: args.command, isForCandidate: false } }
+}
+
+function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedCommand {
+  try {
+    return { words: typeof text === "string" ? splitCommand(text) : text, isForCandidate }
+  } catch (error) {
+    throw usageError("mount", `${spelling} is "${text}": ${messageOf(error)}`)
+  }
+}
+
+function duration(args: CommandArgs, flag: "stop-timeout" | "sync-timeout"): number {
+  const text = args.values[flag] ?? ""
+  try {
+    const ms = parseDuration(text)
+    if (ms >= 0) return ms
+  } catch {
+    // Said below.
+  }
+  const shape = "a duration, like 10s or 1m"
+  throw usageError("mount", `${args.spelling(flag)} is "${text}", it should be ${shape}`)
+}

@@ -1,0 +1,131 @@
+/** A configuration file in the place of flags: where it is looked for, and what it gives. */
+import { readFileSync } from "node:fs"
+import { homedir, hostname, userInfo } from "node:os"
+import { join } from "node:path"
+import { type ConfigFile, readConfig } from "../../config/config-file.ts"
+import { expandVariables } from "../../config/expand.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { type Environment, type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+
+export const CONFIG_FLAGS = {
+  config: {
+    kind: "text",
+    placeholder: "FILE",
+    help: "read the original's litefs.yml; flags and variables win over it",
+  },
+  "no-expand-env": {
+    kind: "boolean",
+    help: "do not replace $NAME in that file by variables",
+  },
+} as const satisfies FlagTable
+
+export interface ConfigSource {
+  readonly args: ParsedArgs<typeof CONFIG_FLAGS>
+  readonly env: Environment
+  readonly flags: FlagTable
+  /** Whether the command line has a role. */
+  readonly hasRole: boolean
+  /** Variables that would give one, if the file does not refer to them. */
+  readonly roleVariables: readonly string[]
+}
+
+export interface MountConfig {
+  readonly file: ConfigFile | undefined
+  /** One that is there and not read, because of a variable. */
+  readonly unread?: string
+}
+
+/** The file of --config, else, for a node without a role, the first one of `searchPath()`. */
+export function mountConfig(source: ConfigSource): MountConfig {
+  const { args, hasRole, roleVariables } = source
+  const given = args.values.config
+  if (given !== undefined) {
+    return { file: read(given, contentOf("mount", given, args.spelling("config")), source) }
+  }
+  if (hasRole) return { file: undefined }
+  for (const path of searchPath()) {
+    const text = contentIfThere("mount", path)
+    if (text === undefined) continue
+    const isExpanded = !args.values["no-expand-env"]
+    const isMeant = roleVariables.length === 0 || (isExpanded && refersTo(text, roleVariables))
+    return isMeant ? { file: read(path, text, source) } : { file: undefined, unread: path }
+  }
+  return { file: undefined }
+}
+
+/** What a file says of the node, for a command that is run next to it; the spelling is that of --config. */
+export function nodeConfig(
+  command: string,
+  path: string,
+  spelling: string,
+  { env, flags }: Pick<ConfigSource, "env" | "flags">,
+): ConfigFile["settings"] {
+  const text = contentOf(command, path, spelling)
+  const options = { env: withHostname(env), isExpanded: true, hasRole: () => true, flags, command }
+  const { settings } = readConfig(path, text, options)
+  const [fuseDir, httpAddr] = [settings.get("fuse-dir"), settings.get("http-addr")]
+  const [address] = httpAddr ?? []
+  const match = /^(?<host>.*):(?<port>\d+)$/.exec(address?.text ?? "")
+  const host = match?.groups?.host ?? ""
+  const name = host === "" || host === "0.0.0.0" || host === "[::]" ? "127.0.0.1" : host
+  const url = `http://${name}:${match?.groups?.port}`
+  return new Map([
+    ...(fuseDir === undefined ? [] : ([["fuse-dir", fuseDir]] as const)),
+    ...(address === undefined || match === null
+      ? []
+      : ([["url", [{ ...address, text: url }]]] as const)),
+  ])
+}
+
+/** As in the original. */
+function searchPath(): string[] {
+  return ["litefs.yml", join(homeOfUser(), "litefs.yml"), "/etc/litefs.yml"]
+}
+
+function read(path: string, text: string, source: ConfigSource): ConfigFile {
+  const { args, env, hasRole, roleVariables, flags } = source
+  return readConfig(path, text, {
+    env: withHostname(env),
+    isExpanded: !args.values["no-expand-env"],
+    hasRole: (ofFile) => hasRole || roleVariables.some((name) => !ofFile.has(name)),
+    flags,
+  })
+}
+
+function withHostname(env: Environment): Environment {
+  return { ...env, HOSTNAME: env.HOSTNAME || hostname() }
+}
+
+function refersTo(text: string, variables: readonly string[]): boolean {
+  try {
+    const { names } = expandVariables(text, {})
+    return variables.some((name) => names.has(name))
+  } catch {
+    return false // nobody has asked for it
+  }
+}
+
+function contentIfThere(command: string, path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8")
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined
+    throw usageError(command, `"${path}" cannot be read: ${messageOf(error)}`)
+  }
+}
+
+function contentOf(command: string, path: string, spelling: string): string {
+  const text = contentIfThere(command, path)
+  if (text !== undefined) return text
+  throw usageError(command, `${spelling} is "${path}": there is no such file`)
+}
+
+/** What the system knows about the user; an image without users has only $HOME. */
+function homeOfUser(): string {
+  try {
+    return userInfo().homedir
+  } catch {
+    return homedir()
+  }
+}

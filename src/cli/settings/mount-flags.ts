@@ -1,0 +1,182 @@
+/** The flags of `litefs mount`, and its help text. */
+import { LOG_FORMATS, LOG_LEVELS } from "../../lib/log.ts"
+import { ACCESS_FLAGS } from "../terminal/access.ts"
+import type { CommandSyntax, FlagTable } from "../terminal/argv.ts"
+import { helpText } from "../terminal/help.ts"
+import { FUSE_FLAGS } from "./fuse-flags.ts"
+import { COMMAND_FLAGS } from "./mount-commands.ts"
+import { CONFIG_FLAGS } from "./mount-config.ts"
+import { PROXY_FLAGS } from "./proxy-flags.ts"
+
+export const MOUNT_FLAGS = {
+  "fuse-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/litefs",
+    help: "mount here; an empty directory",
+  },
+  "data-dir": {
+    kind: "text",
+    placeholder: "DIR",
+    default: "/var/lib/litefs",
+    help: "keep the databases and their history here",
+  },
+  primary: {
+    kind: "boolean",
+    help: "be the primary, unless a newer lease record names another",
+  },
+  "primary-url": {
+    kind: "text",
+    placeholder: "URL",
+    help: "be a replica of the node at this URL",
+  },
+  candidate: {
+    kind: "boolean",
+    help: "may become the primary: by a handoff, or by litefs promote",
+  },
+  promote: {
+    kind: "boolean",
+    help: "become the primary at the start, once in sync",
+  },
+  "no-handoff-on-exit": {
+    kind: "boolean",
+    help: "stop a primary without giving its role to a candidate",
+  },
+  peer: {
+    kind: "list",
+    placeholder: "URL",
+    help: "ask this node who is the primary; may be given several times",
+  },
+  databases: {
+    kind: "text",
+    placeholder: "NAMES",
+    help: "of a replica: only these, like a.db,log-*.db (default: all)",
+  },
+  hostname: {
+    kind: "text",
+    placeholder: "NAME",
+    help: "this node's name for other nodes (default: the host's)",
+  },
+  "advertise-url": {
+    kind: "text",
+    placeholder: "URL",
+    help: "where other nodes reach this node's API (default: its host and port)",
+  },
+  "http-addr": {
+    kind: "text",
+    placeholder: "ADDR",
+    default: "127.0.0.1:20202",
+    help: "serve the API here; :20202 is every interface",
+  },
+  ...FUSE_FLAGS,
+  ...ACCESS_FLAGS,
+  ...PROXY_FLAGS,
+  "forward-writes": {
+    kind: "boolean",
+    help: "let programs write on a replica; a read costs two requests, or four",
+  },
+  retention: {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "10m",
+    help: "keep LTX files for this long",
+  },
+  "retention-interval": {
+    kind: "text",
+    placeholder: "DURATION",
+    default: "1m",
+    help: "look for old LTX files this often",
+  },
+  "retention-max-size": {
+    kind: "text",
+    placeholder: "SIZE",
+    default: "1GiB",
+    help: "per database, for replicas that lag behind",
+  },
+  "snapshot-rate": {
+    kind: "text",
+    placeholder: "RATE",
+    help: "send snapshots no faster, like 50MB/s (default: unlimited)",
+  },
+  "log-level": {
+    kind: "choice",
+    choices: LOG_LEVELS,
+    default: "info",
+    help: "how much to log",
+  },
+  "log-format": {
+    kind: "choice",
+    choices: LOG_FORMATS,
+    default: "text",
+    help: "how to log it; plain is text without the time",
+  },
+  "fuse-debug": {
+    kind: "boolean",
+    help: "log every request of the kernel",
+  },
+  ...COMMAND_FLAGS,
+  ...CONFIG_FLAGS,
+} as const satisfies FlagTable
+
+export type MountFlags = typeof MOUNT_FLAGS
+
+export const MOUNT_SYNTAX: CommandSyntax<MountFlags> = {
+  name: "mount",
+  flags: MOUNT_FLAGS,
+  takesCommand: true,
+  originals: {
+    "fuse.debug": { flag: "fuse-debug", text: "true" },
+    debug: { flag: "log-level", text: "debug" },
+    tracing: { flag: "log-level", text: "trace" },
+    "skip-unmount": {
+      noEffect: "nothing but what a litefs that was killed has left is ever unmounted at the start",
+    },
+  },
+}
+
+export const MOUNT_HELP = helpText({
+  about: `The mount command will mount a directory via FUSE, replicate the SQLite
+databases in it, and run a command next to it. One node is the primary, which
+takes the writes; every other node is a replica of it, which serves reads.`,
+  usage: "litefs mount [flags] [-- COMMAND ARGS...]",
+  flags: MOUNT_FLAGS,
+  notes: `Exactly one of --primary and --primary-url is required, or a litefs.yml.
+
+A lease record on every node says which is the primary. It changes when a primary
+hands its role over: to a candidate that asks for it, or when it is stopped.
+What the record says wins over --primary and --primary-url.
+
+With a token, requests without it are refused. With a certificate the API is
+served with TLS, and with --http-tls-ca too, nodes and commands have to show a
+certificate that it has signed.
+
+COMMAND is started when the mount is ready, which on a replica means that it
+has caught up with the primary. Its arguments are passed on as they are,
+without a shell. Signals are forwarded to it, and when it ends, LiteFS
+unmounts and exits with its exit code. Without a command LiteFS runs until it
+is told to stop.
+
+Before it, the CMDs of --exec and --exec-if-candidate run one after the other;
+one that fails ends LiteFS with its exit code. CMD is split into words as a
+shell does it, and no shell runs: for more, write sh -c '...'. All of them find
+LITEFS_ROLE, LITEFS_FUSE_DIR, LITEFS_URL and other facts in their environment.
+
+Without a role on the command line and in the environment, the role and
+everything else is read from --config, or the first of ./litefs.yml,
+~/litefs.yml and /etc/litefs.yml.`,
+  examples: `# the primary, and a program that uses /litefs/app.db
+litefs mount --primary --http-addr :20202 -- node server.js
+
+# a replica of it, on another machine
+litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
+
+# with a migration before it, where writes are taken
+litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
+
+# with the file of the original
+litefs mount --config /etc/litefs.yml
+
+# in a script that prepares the directories
+mkdir -p /litefs /var/lib/litefs
+exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
+})

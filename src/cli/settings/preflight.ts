@@ -1,0 +1,140 @@
+/**
+ * What must be true of the two directories before a node is opened, each fault with the command
+ * that mends it.
+ *
+ * A mount that a killed process left behind must be aborted before `preflight`: looking at it fails then, and does not
+ * hang. That needs the data directory, so `checkDataDir` comes first.
+ */
+import { constants } from "node:fs"
+import { access, readdir, realpath, stat } from "node:fs/promises"
+import { basename, dirname, join } from "node:path"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { isNoSpace, systemProblem } from "../../sys/errno.ts"
+import { hasMount } from "../../sys/mount.ts"
+import { isInside } from "./mount-options.ts"
+
+export async function preflight(
+  options: Pick<LiteFSOptions, "fuseDir" | "dataDir">,
+): Promise<void> {
+  const { fuseDir, dataDir } = options
+  await checkFuseDir(fuseDir)
+  // Symbolic links may lead one into the other.
+  const realFuseDir = await realPath(fuseDir)
+  const realDataDir = await realPath(dataDir)
+  if (
+    realFuseDir === realDataDir ||
+    isInside(realFuseDir, realDataDir) ||
+    isInside(realDataDir, realFuseDir)
+  ) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot mount "${fuseDir}": it is really "${realFuseDir}" and the data directory is really ` +
+        `"${realDataDir}", give each a directory of its own`,
+    )
+  }
+}
+
+async function checkFuseDir(dir: string): Promise<void> {
+  // A mount whose daemon is dead: the new one takes its place. What the kernel has kept of it may still be listed.
+  if (hasMount(dir)) return
+  let entries: string[]
+  try {
+    entries = await readdir(dir)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOTCONN") return // one behind a symbolic link
+    throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(dir, error)}`, {
+      cause: error,
+    })
+  }
+  if (entries.length > 0) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot mount "${dir}": it is not empty, ` +
+        `move "${entries[0]}" out of it or choose another --fuse-dir`,
+    )
+  }
+}
+
+function fuseDirFault(dir: string, error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  switch (code) {
+    case "ENOENT":
+      return `it does not exist, create it with: mkdir -p ${shellWord(dir)}`
+    case "ENOTDIR":
+      return "it is not a directory, choose another --fuse-dir"
+    case "EACCES":
+      return "it may not be read by this user, run LiteFS as root or choose another --fuse-dir"
+    default:
+      return message
+  }
+}
+
+/**
+ * The data directory need not exist yet, but somebody who may has to be able to make it and to write there. To be
+ * called before anything else looks at it.
+ */
+export async function checkDataDir(dir: string): Promise<void> {
+  const problem = await dataDirFault(dir)
+  if (problem === undefined) return
+  throw new LitefsError("unavailable", `Cannot use the data directory "${dir}": ${problem}`)
+}
+
+async function dataDirFault(dir: string): Promise<string | undefined> {
+  let existing = dir
+  for (;;) {
+    try {
+      if (!(await stat(existing)).isDirectory()) {
+        const what = existing === dir ? "it" : `"${existing}"`
+        return `${what} is not a directory, choose another --data-dir`
+      }
+      await access(existing, constants.W_OK | constants.X_OK)
+      return undefined
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      const isMissing = code === "ENOENT" || code === "ENOTDIR"
+      if (!isMissing || existing === dirname(existing)) return refusal(dir, existing, error)
+      existing = dirname(existing)
+    }
+  }
+}
+
+function refusal(dir: string, existing: string, error: unknown): string {
+  const what = existing === dir ? "it may not be written to" : `"${existing}" may not be written to`
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EROFS":
+      return `${what}, its file system is read-only, choose another --data-dir`
+    case "EACCES":
+    case "EPERM": {
+      const user = process.getuid?.() ?? 0
+      const advice = `choose another --data-dir, or as root: install -d -o ${user} -m 700 ${shellWord(dir)}`
+      return `${what} by this user (uid ${user}), ${advice}`
+    }
+    default:
+      return systemProblem(error) ?? messageOf(error)
+  }
+}
+
+/** In the place of what the system says when there is no room for what a start needs. */
+export function startProblem(error: unknown, { dataDir }: Pick<LiteFSOptions, "dataDir">): unknown {
+  if (!isNoSpace(error)) return error
+  const problem = "there is no space left, make room there or choose another --data-dir"
+  const text = `Cannot use the data directory "${dataDir}": ${problem}`
+  return new LitefsError("no-space", text, { cause: error })
+}
+
+/** Where a path leads when its symbolic links are followed; its end need not exist. */
+async function realPath(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    const parent = dirname(path)
+    if (parent === path) throw error
+    return join(await realPath(parent), basename(path))
+  }
+}
+
+/** Quoted for a shell where it must be. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,103 @@
+/** The flags that say what nodes show each other, for `litefs mount` and for every command that calls a node. */
+import { readFileSync, statSync } from "node:fs"
+import { resolve } from "node:path"
+import { tokenProblem } from "../../http/server/auth.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import type { LiteFSOptions, TlsOptions } from "../../litefs-options.ts"
+import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
+
+export const ACCESS_FLAGS = {
+  "auth-token": {
+    kind: "text",
+    placeholder: "TOKEN",
+    help: "the token that requests must show; ps shows it too, so better use a file",
+  },
+  "auth-token-file": {
+    kind: "text",
+    placeholder: "FILE",
+    help: "the token is in this file; the same one on all nodes",
+  },
+  "http-tls-cert": {
+    kind: "text",
+    placeholder: "FILE",
+    help: "the certificate that this side shows (PEM)",
+  },
+  "http-tls-key": { kind: "text", placeholder: "FILE", help: "its private key (PEM)" },
+  "http-tls-ca": {
+    kind: "text",
+    placeholder: "FILE",
+    help: "the other side's certificate must be signed by this one (PEM)",
+  },
+} as const satisfies FlagTable
+
+/** Never to be logged. */
+export type AccessOptions = Pick<LiteFSOptions, "authToken" | "tls">
+
+type AccessArgs = ParsedArgs<typeof ACCESS_FLAGS>
+
+/** Reads the file of the token; the certificates are left to whoever uses them. */
+export function accessOptions(command: string, args: AccessArgs): AccessOptions {
+  const authToken = tokenOf(command, args)
+  const tls = tlsOf(command, args)
+  return {
+    ...(authToken === undefined ? {} : { authToken }),
+    ...(tls === undefined ? {} : { tls }),
+  }
+}
+
+function tokenOf(command: string, args: AccessArgs): string | undefined {
+  const given = (["auth-token", "auth-token-file"] as const).filter(
+    (name) => args.values[name] !== undefined,
+  )
+  const [first, second] = given.map((name) => args.spelling(name))
+  // A flag wins over the variable of the other one, as it does over its own.
+  const isFlag = (spelling: string | undefined) => spelling?.startsWith("--") === true
+  if (second !== undefined && isFlag(first) === isFlag(second)) {
+    throw usageError(command, `both ${first} and ${second} are given, give one of them`)
+  }
+  const source = second !== undefined && isFlag(second) ? given[1] : given[0]
+  if (source === undefined) return undefined
+  const text = args.values[source] ?? ""
+  const token = source === "auth-token" ? text : readToken(args.spelling(source), text)
+  const problem = tokenProblem(token)
+  if (problem === undefined) return token
+  const where = source === "auth-token" ? "" : ` "${text}"`
+  throw usageError(command, `the token of ${args.spelling(source)}${where} is no token, ${problem}`)
+}
+
+/** Files with a secret that every user of the machine can read, as they are given. */
+export function openSecrets({ values }: AccessArgs): string[] {
+  const files = [values["auth-token-file"], values["http-tls-key"]]
+  return files.filter((file) => file !== undefined).filter(isReadByOthers)
+}
+
+function isReadByOthers(file: string): boolean {
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
+  return (mode & 0o004) !== 0
+}
+
+function readToken(spelling: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim()
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const what = code === "ENOENT" ? "there is no such file" : message
+    throw new LitefsError("unavailable", `Cannot use ${spelling} "${path}": ${what}`)
+  }
+}
+
+function tlsOf(command: string, { values, spelling }: AccessArgs): TlsOptions | undefined {
+  const [cert, key] = [values["http-tls-cert"], values["http-tls-key"]]
+  const ca = values["http-tls-ca"]
+  if ((cert === undefined) !== (key === undefined)) {
+    const [given, missing] =
+      key === undefined ? (["http-tls-cert", "key"] as const) : (["http-tls-key", "cert"] as const)
+    throw usageError(command, `${spelling(given)} is given without --http-tls-${missing}`)
+  }
+  if (cert === undefined && ca === undefined) return undefined
+  return {
+    ...(cert === undefined ? {} : { certPath: resolve(cert) }),
+    ...(key === undefined ? {} : { keyPath: resolve(key) }),
+    ...(ca === undefined ? {} : { caPath: resolve(ca) }),
+  }
+}

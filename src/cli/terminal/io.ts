@@ -1,0 +1,36 @@
+/** What a command may use of the world. `main.ts` passes the real one, tests a fake. */
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { systemProblem } from "../../sys/errno.ts"
+import type { ProcessEvents } from "../command/process-events.ts"
+import type { SupervisedNode } from "../command/supervisor-state.ts"
+import type { Environment } from "./argv.ts"
+
+export interface CliIo {
+  readonly env: Environment
+  stdout(text: string): void
+  stderr(text: string): void
+  /** Whether a person reads stderr. */
+  readonly isTerminal: boolean
+  stdin(): AsyncIterable<Uint8Array>
+  /** Bytes for whoever reads stdout, at the speed at which they are read. */
+  writeStdout(bytes: Uint8Array): Promise<void>
+  /** Whether this process is PID 1, which has to care for processes without parents. */
+  readonly isInit: boolean
+  readonly clock: Clock
+  readonly events: ProcessEvents
+  /** A node will be opened, most likely: what can be done before is begun. */
+  expectNode(): void
+  openNode(options: LiteFSOptions): Promise<SupervisedNode>
+  /** Detaches what an earlier process, now dead, has left mounted. Throws when one that lives serves it. */
+  recoverStaleMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void>
+}
+
+/** One line for a condition of the world; a bug is told in full. */
+export function reportError(io: CliIo, error: unknown): void {
+  const problem = systemProblem(error)
+  io.stderr(`ERROR: ${problem ?? messageOf(error)}\n`)
+  if (problem !== undefined || error instanceof LitefsError || !(error instanceof Error)) return
+  io.stderr(`${error.stack}\n`)
+}

@@ -1,0 +1,360 @@
+/**
+ * The halt locks of a primary: which node writes to which database in its place.
+ *
+ *            acquire(): clients of this node are kept from writing
+ *   free ──────────────────────────────────────────────────────────▶ held ── acquire() with the same id, apply():
+ *     ▲                                                               │      its time begins anew
+ *     └── release(); the time is over; revokeAll() ───────────────────┘
+ *
+ * 1. While it is held, the only transactions are those that its holder sends (apply()), each on the position that
+ *    the last one has led to. What is sent is durable, and on its way to every replica, when its sender hears so.
+ * 2. Who waits for a lock gets it in order of arrival. Its holder is told that somebody waits. Clients of this node do
+ *    not wait in that order, they try from time to time: when others have had it for long, it rests so that they can.
+ * 3. Readers of this node are not disturbed; its writers find the database locked, as by any other writer.
+ * 4. A command on this node may hold one, too (flock(1) on `<db>-lock`): then other nodes wait, and that is all.
+ */
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { formatDuration } from "../../lib/duration.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { LtxHeader } from "../../ltx/header.ts"
+import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import { headerOf, posAfter, posBefore, type SentTransaction } from "./sent-transaction.ts"
+
+const log = logger("halt")
+
+const RETRY_MS = 500
+/** A holder has it for so long before it is told that others want it. */
+const TURN_MS_MIN = 50
+/** When other nodes have had it for so long, it rests: clients of this one may write. */
+const LENT_MS_MAX = 1000
+/** Who wait for the lock of one database. */
+const WAITING_COUNT_MAX = 256
+/** SQLite tries every 100 ms. */
+const REST_MS = 120
+
+export interface HaltLocksContext {
+  readonly clock: Clock
+  /** Throws when this node is not the primary, or is handing its role over. */
+  checkPrimary(): void
+  position(database: string): Pos | undefined
+  /** Keeps clients from writing. Resolves with how to end that. */
+  lend(database: string, limitMs: number): Promise<() => Promise<void>>
+  /** Applies an LTX file to a database that is lent; rejects when that cannot be. */
+  apply(database: string, transaction: SentTransaction): Promise<void>
+}
+
+export interface HaltRequest {
+  readonly id: bigint
+  /** Who asks, for the log. */
+  readonly node: string
+  /** It is held for so long, unless it is renewed. */
+  readonly ttlMs: number
+  /** Gives up waiting for others after so long. */
+  readonly waitMs: number
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface HaltLock {
+  readonly id: bigint
+  readonly pos: Pos
+  readonly expiresMs: number // by the wall clock
+}
+
+interface Held {
+  readonly id: bigint
+  readonly node: string
+  readonly ended: PromiseWithResolvers<void>
+  takeBack: (() => Promise<void>) | undefined // while it is not lent yet, or not any more
+  work: Promise<unknown> // one transaction after the other, then the end
+  cancel: (() => void) | undefined // of the expiry
+  ttlMs: number
+  isEnding: boolean
+  readonly sinceMs: number
+}
+
+export class HaltLocks {
+  readonly #context: HaltLocksContext
+  readonly #held = new Map<string, Held>()
+  /** How many wait for a lock. */
+  readonly #waiting = new Map<string, number>()
+  /** Locks that nodes have had one after the other: since when, and until when. */
+  readonly #lent = new Map<string, { readonly sinceMs: number; untilMs: number }>()
+  #isPaused = false
+
+  constructor(context: HaltLocksContext) {
+    this.#context = context
+  }
+
+  /** The node that holds it. */
+  holder(database: string): string | undefined {
+    return this.#held.get(database)?.node
+  }
+
+  /** Whether its holder should give it back as soon as it can. */
+  isWanted(database: string): boolean {
+    const held = this.#held.get(database)
+    if (held === undefined) return false
+    const isOld = this.#context.clock.monotonicMs() - held.sinceMs >= TURN_MS_MIN
+    return this.#isPaused || (isOld && this.#waiting.has(database))
+  }
+
+  /** Asked for again with the same id it is renewed. */
+  async acquire(database: string, request: HaltRequest): Promise<HaltLock> {
+    const known = this.#held.get(database)
+    if (known?.id === request.id && !known.isEnding) {
+      await known.work
+      if (known.takeBack !== undefined && !known.isEnding) {
+        known.ttlMs = request.ttlMs
+        return this.#renew(database, known)
+      }
+    }
+    const deadlineMs = this.#context.clock.monotonicMs() + request.waitMs
+    const held = await this.#reserve(database, request)
+    if (held.isEnding) throw notHeld(database)
+    held.ttlMs = request.ttlMs
+    const lending = this.#lend(database, held, deadlineMs)
+    held.work = lending.catch(() => {})
+    await lending
+    if (request.signal?.aborted) await this.#end(database, held)
+    request.signal?.throwIfAborted()
+    log.debug("lent the write lock", { db: database, to: request.node })
+    return this.#renew(database, held)
+  }
+
+  /** For a command on this node, which writes here. `release` with the same id ends it. */
+  async acquireLocal(database: string, request: HaltRequest): Promise<void> {
+    const held = await this.#reserve(database, request)
+    held.takeBack = async () => {}
+  }
+
+  /** Nothing happens when the lock is not held with this id. */
+  async release(database: string, id: bigint): Promise<void> {
+    const held = this.#held.get(database)
+    if (held?.id === id) await this.#end(database, held)
+  }
+
+  /** Throws when the lock is not held with this id: then nothing of a transaction has to be read. */
+  checkHeld(database: string, id: bigint): void {
+    this.#find(database, id)
+  }
+
+  /** Throws when a transaction that starts with these bytes will not be taken. */
+  checkStart(database: string, start: Uint8Array): void {
+    const header = headerOf(start)
+    const pos = this.#context.position(database)
+    if (pos?.txid === header.maxTxid) return // it may be here already
+    if (pos === undefined || !posEquals(pos, posBefore(header)))
+      throw mismatch(database, header, pos)
+  }
+
+  #find(database: string, id: bigint): Held {
+    const held = this.#held.get(database)
+    if (held?.id !== id || held.isEnding) throw notHeld(database)
+    return held
+  }
+
+  /** A transaction of the holder. Sent a second time it is not applied again. */
+  async apply(database: string, id: bigint, transaction: SentTransaction): Promise<void> {
+    const held = this.#find(database, id)
+    const work = held.work.then(async () => {
+      this.#context.checkPrimary()
+      if (held.takeBack === undefined) throw notHeld(database)
+      if (this.#isNext(database, transaction)) {
+        await this.#context.apply(database, transaction)
+      }
+      this.#context.checkPrimary()
+      if (!held.isEnding) this.#watch(database, held)
+    })
+    held.work = work.catch(() => {})
+    await work
+  }
+
+  /** Before a handoff: lends nothing any more, and waits for what is lent. */
+  async pause(limitMs: number): Promise<void> {
+    this.#isPaused = true
+    const { clock } = this.#context
+    const late = Promise.withResolvers<never>()
+    const cancel = clock.after(limitMs, () => {
+      const [database, held] = [...this.#held][0] ?? []
+      late.reject(
+        new LitefsError(
+          "unavailable",
+          `Cannot stop writes to database "${database}": "${held?.node}" has borrowed its write lock for over ${formatDuration(limitMs)}, try again when it is given back`,
+        ),
+      )
+    })
+    late.promise.catch(() => {})
+    try {
+      const ended = [...this.#held.values()].map(({ ended }) => ended.promise)
+      await Promise.race([Promise.all(ended), late.promise])
+    } finally {
+      cancel()
+    }
+  }
+
+  resume(): void {
+    this.#isPaused = false
+  }
+
+  /** This node is not the primary any more, or stops: holders find out with their next word. */
+  async revokeAll(): Promise<void> {
+    await Promise.all([...this.#held].map(([database, held]) => this.#end(database, held)))
+  }
+
+  async #reserve(database: string, request: HaltRequest): Promise<Held> {
+    const count = this.#waiting.get(database) ?? 0
+    if (count >= WAITING_COUNT_MAX) throw crowded(database)
+    this.#waiting.set(database, count + 1)
+    try {
+      return await this.#reserveInTurn(database, request)
+    } finally {
+      const left = (this.#waiting.get(database) ?? 1) - 1
+      if (left > 0) this.#waiting.set(database, left)
+      else this.#waiting.delete(database)
+    }
+  }
+
+  async #reserveInTurn(database: string, { id, node, waitMs, signal }: HaltRequest): Promise<Held> {
+    const { clock } = this.#context
+    const deadlineMs = clock.monotonicMs() + waitMs
+    for (;;) {
+      signal?.throwIfAborted()
+      this.#context.checkPrimary()
+      if (this.#isPaused) throw new LitefsError("no-lock", "the primary is handing over")
+      const other = this.#held.get(database)
+      if (other === undefined) break
+      const leftMs = deadlineMs - clock.monotonicMs()
+      if (leftMs <= 0) throw busy(database, other.node)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const cancel = clock.after(leftMs, resolve)
+      signal?.addEventListener("abort", () => resolve(), { once: true })
+      await Promise.race([other.ended.promise, promise])
+      cancel()
+    }
+    const held: Held = {
+      id,
+      node,
+      ended: Promise.withResolvers<void>(),
+      takeBack: undefined,
+      work: Promise.resolve(),
+      cancel: undefined,
+      ttlMs: 0,
+      isEnding: false,
+      sinceMs: clock.monotonicMs(),
+    }
+    this.#held.set(database, held)
+    return held
+  }
+
+  async #lend(database: string, held: Held, deadlineMs: number): Promise<void> {
+    const { clock } = this.#context
+    try {
+      await this.#rest(database)
+      const limitMs = Math.max(0, deadlineMs - clock.monotonicMs())
+      held.takeBack = await this.#context.lend(database, limitMs)
+    } catch (error) {
+      this.#forget(database, held)
+      const isBusy = error instanceof LitefsError && error.code === "unavailable"
+      throw isBusy ? new LitefsError("no-lock", error.message) : error
+    }
+  }
+
+  /** Lets clients of this node write when other nodes have for long. */
+  async #rest(database: string): Promise<void> {
+    const { clock } = this.#context
+    const nowMs = clock.monotonicMs()
+    const lent = this.#lent.get(database)
+    if (lent === undefined || nowMs - lent.untilMs >= REST_MS) {
+      this.#lent.set(database, { sinceMs: nowMs, untilMs: nowMs })
+    } else if (nowMs - lent.sinceMs >= LENT_MS_MAX) {
+      await sleep(clock, REST_MS)
+      const restedMs = clock.monotonicMs()
+      this.#lent.set(database, { sinceMs: restedMs, untilMs: restedMs })
+    }
+  }
+
+  #renew(database: string, held: Held): HaltLock {
+    const { clock, position } = this.#context
+    this.#watch(database, held)
+    const pos = position(database)
+    if (pos === undefined) throw new LitefsError("not-found", `database not found: "${database}"`)
+    return { id: held.id, pos, expiresMs: clock.wallMs() + held.ttlMs }
+  }
+
+  #watch(database: string, held: Held): void {
+    held.cancel?.()
+    held.cancel = this.#context.clock.after(held.ttlMs, () => {
+      log.warn("a borrowed write lock was not renewed, took it back", {
+        db: database,
+        from: held.node,
+      })
+      void this.#end(database, held)
+    })
+  }
+
+  async #end(database: string, held: Held): Promise<void> {
+    if (!held.isEnding) {
+      held.isEnding = true
+      held.cancel?.()
+      held.work = held.work.then(() => this.#takeBack(database, held))
+    }
+    await held.ended.promise
+  }
+
+  /** Until it is back nobody writes to the database: there is no way but to try again. */
+  async #takeBack(database: string, held: Held): Promise<void> {
+    try {
+      await held.takeBack?.()
+      held.takeBack = undefined
+      this.#forget(database, held)
+    } catch (error) {
+      log.error("cannot take a lent write lock back, trying again", {
+        db: database,
+        problem: messageOf(error),
+      })
+      this.#context.clock.after(RETRY_MS, () => void this.#takeBack(database, held))
+    }
+  }
+
+  #forget(database: string, held: Held): void {
+    if (this.#held.get(database) === held) this.#held.delete(database)
+    const lent = this.#lent.get(database)
+    if (lent !== undefined) lent.untilMs = this.#context.clock.monotonicMs()
+    held.ended.resolve()
+  }
+
+  /** False when the transaction is here already. */
+  #isNext(database: string, transaction: SentTransaction): boolean {
+    const header = headerOf(transaction.start)
+    const after = posAfter(header, transaction)
+    const pos = this.#context.position(database)
+    if (pos !== undefined && posEquals(pos, after)) return false
+    if (pos !== undefined && posEquals(pos, posBefore(header))) return true
+    throw mismatch(database, header, pos)
+  }
+}
+
+function mismatch(database: string, header: LtxHeader, pos: Pos | undefined): LitefsError {
+  return new LitefsError(
+    "position-mismatch",
+    `Cannot take a transaction of "${database}": it follows on ${formatPos(posBefore(header))}, the database is at ${pos && formatPos(pos)}`,
+  )
+}
+
+function notHeld(database: string): LitefsError {
+  return new LitefsError(
+    "no-lock",
+    `Cannot take a transaction of "${database}": its sender does not hold the halt lock`,
+  )
+}
+
+function crowded(database: string): LitefsError {
+  const problem = `${WAITING_COUNT_MAX} others wait for it`
+  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": ${problem}`)
+}
+
+function busy(database: string, node: string): LitefsError {
+  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": "${node}" has it`)
+}

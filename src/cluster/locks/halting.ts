@@ -1,0 +1,225 @@
+/**
+ * Writing to one database on a node that is not its primary, for a while: both sides of it.
+ *
+ *   a client of a replica ── flock(1) on `<db>-lock` ──▶ borrow() ──▶ POST /halt ──▶ the primary lends (halt-locks.ts)
+ *                         ── a commit ──▶ propose() ──▶ POST /tx ──▶ it applies ──▶ the commit returns
+ *                         ── the lock goes ──▶ giveBack() ──▶ DELETE /halt ──▶ it takes writes again
+ */
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { Pos } from "../../ltx/pos.ts"
+import type { FrozenDatabase, FsWorker } from "../../mount/fs-worker.ts"
+import type { Borrower } from "../../mount/messages.ts"
+import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { NodeAnswer } from "../node-client.ts"
+import type { Member } from "../role/member.ts"
+import { BorrowedLocks } from "./borrowed-locks.ts"
+import { DatabaseExchange } from "./database-exchange.ts"
+import { EchoFilter } from "./echo-filter.ts"
+import { HaltLocks } from "./halt-locks.ts"
+
+const log = logger("halt")
+
+const LOCAL_WAIT_MS = 10_000
+/** A writer in a rollback mode is in the way of what comes from the primary. */
+const HURRY_MS = 30
+/** After a writer, another may come. */
+const LINGER_MS = 5
+/** SQLite asks again after 100 ms at the latest. */
+const UNUSED_MS = 300
+const FREEZE_RETRY_MS = 5
+
+export interface HaltingContext {
+  readonly clock: Clock
+  readonly fs: FsWorker
+  readonly peer: PeerWorker
+  readonly hostname: string
+  member(): Pick<Member, "isPrimary" | "state">
+  callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  position(database: string): Pos | undefined
+  onPositionChange(listener: () => void): () => void
+  /** Connects to the primary anew, which then sends what is missing. */
+  reconnect(): void
+}
+
+export class Halting {
+  readonly locks: HaltLocks
+  /** What stands between the stream of the primary and the peer thread. */
+  readonly echoes: EchoFilter
+  readonly #context: HaltingContext
+  readonly #exchange: DatabaseExchange
+  readonly #borrowed: BorrowedLocks
+  /** Locks of this primary's own clients. */
+  readonly #own = new Map<string, bigint>()
+  #lastId = 0n
+  #hasComplained = false // about writes that cannot be forwarded, since one was
+
+  constructor(context: HaltingContext) {
+    const { clock, fs, peer, position } = context
+    this.#context = context
+    this.#exchange = new DatabaseExchange(fs, peer)
+    this.locks = new HaltLocks({
+      ...{ clock, position },
+      checkPrimary: () => {
+        if (!context.member().isPrimary) throw new LitefsError("no-primary", "lease expired")
+      },
+      lend: async (database, limitMs) => {
+        // The holder makes it, as in the original: its first transaction is the first one there is.
+        if (position(database) === undefined) await peer.makeDatabase(database)
+        return this.#exchange.lend(database, limitMs)
+      },
+      apply: (database, transaction) => peer.apply(database, transaction.parts()),
+    })
+    this.#borrowed = new BorrowedLocks({
+      ...{ clock, position },
+      call: context.callPrimary,
+      onPositionChange: context.onPositionChange,
+      checkReplica: () => {
+        if (context.member().state === "replica") return
+        throw new LitefsError("unavailable", "the role of this node is changing")
+      },
+      exchange: this.#exchange,
+      closing: (database) => fs.closing(database),
+      shut: (database) => fs.lost(database),
+      resync: context.reconnect,
+    })
+    this.echoes = new EchoFilter({
+      sink: peer,
+      isBorrowed: (database) => this.#borrowed.isHeld(database),
+      lost: (database) => this.#borrowed.lost(database, "the primary sends transactions of others"),
+    })
+  }
+
+  /** Whether clients of this node have the database, rather than the stream of the primary. */
+  isCaptured(database: string): boolean {
+    return this.#context.member().isPrimary !== this.#exchange.isExchanged(database)
+  }
+
+  /** The database as it is now, kept by whoever has it; undefined when there is none. */
+  async freeze(database: string): Promise<FrozenDatabase | undefined> {
+    const { clock, fs, peer } = this.#context
+    for (;;) {
+      const { changeCount } = this.#exchange
+      const isChanging = this.#exchange.isChanging(database)
+      const frozen = await (this.isCaptured(database) ? fs : peer).freeze(database)
+      if (frozen !== undefined) return frozen
+      // Whoever was asked may have given it up.
+      if (!isChanging && changeCount === this.#exchange.changeCount) return undefined
+      await sleep(clock, FREEZE_RETRY_MS)
+    }
+  }
+
+  /**
+   * Does what changes the database on the primary, while no other node has the lock and none gets it. A command on
+   * this node that has it may be who has asked for this.
+   */
+  async whileNotLent<T>(database: string, act: () => Promise<T>): Promise<T> {
+    if (this.#own.has(database)) return act()
+    const id = await this.#reserveOwn(database, LOCAL_WAIT_MS)
+    try {
+      return await act()
+    } finally {
+      await this.locks.release(database, id)
+    }
+  }
+
+  /** flock(1) of a client of this node. Resolves with why it does not get the lock; undefined when it does. */
+  async borrowForFlock(database: string, waits: boolean): Promise<ErrorCode | undefined> {
+    try {
+      if (this.#context.member().isPrimary) await this.#lockOwn(database, waits)
+      else {
+        await this.#borrowed.borrow(database, "flock", waits)
+        log.info("borrowed the write lock of the primary", { db: database })
+      }
+      return undefined
+    } catch (error) {
+      const problem = messageOf(error)
+      if (waits) log.warn("cannot borrow the write lock of the primary", { db: database, problem })
+      return error instanceof LitefsError ? error.code : "io"
+    }
+  }
+
+  /**
+   * A writer of this node with its own locks. `late` is called when that takes longer than one can wait that is not
+   * patient.
+   */
+  async borrowForWriter(
+    database: string,
+    isPatient: boolean,
+    late: () => void,
+  ): Promise<ErrorCode | undefined> {
+    const cancel = isPatient ? () => {} : this.#context.clock.after(HURRY_MS, late)
+    try {
+      await this.#borrowed.borrow(database, "writer")
+      this.#hasComplained = false
+      return undefined
+    } catch (error) {
+      this.#complain(database, error)
+      return error instanceof LitefsError ? error.code : "io"
+    } finally {
+      cancel()
+    }
+  }
+
+  /** What was borrowed for a writer has one again. */
+  inUse(database: string): void {
+    this.#borrowed.use(database, "writer")
+  }
+
+  #complain(database: string, error: unknown): void {
+    if (this.#hasComplained) return
+    this.#hasComplained = true
+    log.warn("cannot forward writes to the primary", { db: database, problem: messageOf(error) })
+  }
+
+  /** `isUnused`: whoever it was borrowed for is about to ask again. */
+  async giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void> {
+    if (user === "writer") {
+      return this.#borrowed.giveBack(database, user, isUnused ? UNUSED_MS : LINGER_MS)
+    }
+    const id = this.#own.get(database)
+    this.#own.delete(database)
+    if (id === undefined) await this.#borrowed.giveBack(database, user)
+    else await this.locks.release(database, id)
+  }
+
+  /** A transaction of a client. Resolves with why the primary does not take it. */
+  async propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
+    const forget = this.echoes.sent(database, bytes)
+    const code = await this.#borrowed.propose(database, bytes)
+    if (code !== undefined) forget()
+    return code
+  }
+
+  /** The primary has taken a transaction that was not, or could not be made here. */
+  behind(database: string): void {
+    if (!this.#borrowed.isHeld(database)) return this.#context.reconnect()
+    void this.#borrowed.lost(database, "a transaction could not be written on this node")
+  }
+
+  /** Before this node becomes the primary. */
+  async endBorrowing(): Promise<void> {
+    await this.#borrowed.endAll()
+  }
+
+  /** The node stops. */
+  async close(): Promise<void> {
+    await this.#borrowed.close()
+    await this.locks.revokeAll()
+  }
+
+  async #lockOwn(database: string, waits: boolean): Promise<void> {
+    this.#own.set(database, await this.#reserveOwn(database, waits ? LOCAL_WAIT_MS : 0))
+  }
+
+  async #reserveOwn(database: string, waitMs: number): Promise<bigint> {
+    this.#lastId -= 1n // no other node uses such an id
+    const id = this.#lastId
+    await this.locks.acquireLocal(database, {
+      ...{ id, node: this.#context.hostname },
+      ...{ ttlMs: 0, waitMs },
+    })
+    return id
+  }
+}

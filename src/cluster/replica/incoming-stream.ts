@@ -1,0 +1,334 @@
+/**
+ * One stream from the primary: its frames are read, and the files in it handed on, no faster than they are taken.
+ *
+ * It ends when the primary ends it, when it falls silent, or when a file is refused: what follows on that would be
+ * refused as well.
+ */
+import type { IncomingMessage } from "node:http"
+import { orAborted } from "../../lib/abort.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { Gate } from "../../lib/gate.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import type { DatabaseFilter } from "../../wire/database-filter.ts"
+import { validateDatabaseName } from "../../wire/database-name.ts"
+import type {
+  Frame,
+  JudgedFrame,
+  ListedFrame,
+  ResumableFrame,
+  ResumingFrame,
+} from "../../wire/frame.ts"
+import { StreamDecoder } from "../../wire/stream-decoder.ts"
+import type { ListedDatabase } from "./catalogue.ts"
+import { type CutOffSnapshot, goesOn } from "./cut-off-snapshot.ts"
+
+/** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
+export const SILENCE_MS_MAX = 5000
+
+/** So many bytes may be with the peer thread before the network has to wait. */
+const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
+
+/** Where LTX files go. Implemented by the peer thread. */
+export interface LtxSink {
+  /** A part of a file. `taken` is called when it is off our hands. */
+  write(file: number, database: string, bytes: Uint8Array, isLast: boolean, taken: () => void): void
+  /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
+  applied(file: number): Promise<void>
+  abort(file: number): void
+  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
+  judge?(file: number, database: string, verdict: Verdict): void
+}
+
+type Verdict = Pick<JudgedFrame, "pos" | "is">
+
+export interface IncomingStreamOptions {
+  readonly clock: Clock
+  readonly sink: LtxSink
+  /** The primary's clock; `applied` resolves when everything that came before is applied. */
+  onHeartbeat?(timestampMs: number, applied: Promise<unknown>): void
+  /** The last transaction of a database at the primary, which is further on than what follows at once. */
+  onHead?(database: string, txid: Txid): void
+  /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
+  readonly databases?: DatabaseFilter
+  /** The primary does not have a database that is here. Told at each connection. */
+  onUnknown?(database: string): void
+  /** Where the primary is with a database: all of them at the begin, then what is new. */
+  onListed?(database: string, listed: ListedDatabase): void
+  /** What comes for it is dropped: see refused-databases.ts. */
+  isLeftOut?(database: string): boolean
+  /** An LTX file of the database is applied, or cannot be; then the stream ends. */
+  onOutcome?(database: string, error: Error | undefined): void
+  /** The primary hands its role over, and all that it has sent before is applied. */
+  onHandoff?(text: string): void
+}
+
+interface ArrivingFile {
+  readonly number: number
+  readonly database: string
+  readonly applied: Promise<void>
+  readonly token: bigint | undefined // of a snapshot that can be resumed
+  received: number // bytes, over all connections
+  parts: Uint8Array[] // that are not handed on yet
+  size: number // of these
+}
+
+export interface IncomingStreamEvents {
+  onApplied(): void
+  /** The primary had nothing more, and all that it had is applied. */
+  onReady(): void
+}
+
+/** One stream from the primary. */
+export class IncomingStream {
+  readonly #options: IncomingStreamOptions
+  readonly #on: IncomingStreamEvents
+  readonly #decoder: StreamDecoder
+  readonly #taken = new Gate()
+  #response: IncomingMessage | undefined
+  #failure: Error | undefined
+  #inFlight = 0
+  #file: ArrivingFile | undefined
+  #cutOff: CutOffSnapshot | undefined // until it goes on, or cannot
+  #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
+  #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
+  #isRefused = false
+  /** The primary says after each snapshot whether it is whole. */
+  #saysWhetherWhole = false
+  /** All of the file has come, and the primary has not said yet whether it is whole. */
+  #isHeld = false
+  readonly #applying = new Set<Promise<void>>() // of files that came whole
+  #hasEnded = false
+
+  constructor(
+    options: IncomingStreamOptions,
+    cutOff: CutOffSnapshot | undefined,
+    on: IncomingStreamEvents,
+  ) {
+    this.#options = options
+    this.#cutOff = cutOff
+    this.#on = on
+    this.#decoder = new StreamDecoder({
+      frame: (frame) => this.#handleFrame(frame),
+      ltxData: (bytes) => this.#handleData(bytes),
+      ltxEnd: () => this.#endFile(),
+    })
+  }
+
+  /**
+   * Reads until the stream ends. What goes wrong elsewhere destroys the response, which ends the loop: a race
+   * against a promise that lives as long as the connection would keep every part that won it.
+   */
+  async read(response: IncomingMessage): Promise<void> {
+    const { clock } = this.#options
+    this.#response = response
+    const watch = () => clock.after(SILENCE_MS_MAX, () => this.#fail(silence()))
+    let stopWatch = watch()
+    try {
+      for await (const part of response) {
+        stopWatch()
+        if (this.#failure !== undefined) break
+        this.#decoder.push(part as Uint8Array)
+        if (this.#hasEnded) return
+        while (this.#inFlight > IN_FLIGHT_SIZE_MAX && this.#failure === undefined) {
+          await this.#taken.wait()
+        }
+        stopWatch = watch()
+      }
+    } catch (error) {
+      throw this.#failure ?? error
+    } finally {
+      stopWatch()
+    }
+    if (this.#failure !== undefined) throw this.#failure
+    this.#decoder.end()
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+    this.#response?.destroy(error)
+    this.#taken.open()
+  }
+
+  /**
+   * A file that has not come to its end never will, but for a snapshot of which the next connection may bring the
+   * rest: that is returned.
+   */
+  close(): CutOffSnapshot | undefined {
+    const file = this.#file
+    if (file === undefined) return this.#cutOff
+    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
+      this.#file = undefined
+      this.#options.sink.abort(file.number)
+      return this.#cutOff
+    }
+    if (file.size > 0) this.#sendParts(false)
+    this.#file = undefined
+    const { number, database, token, received, applied } = file
+    return { file: number, database, token, offset: received, applied }
+  }
+
+  /** Resolves when every file that came whole is applied or refused, or when nobody cares any more. */
+  async settled(signal: AbortSignal): Promise<void> {
+    await orAborted(Promise.allSettled([...this.#applying]), signal).catch(() => {})
+  }
+
+  #handleFrame(frame: Frame): void {
+    if (this.#isHeld) this.#release(frame)
+    switch (frame.type) {
+      case "ltx":
+        return this.#startFile(frame.database)
+      case "ready":
+        Promise.all([...this.#applying]).then(this.#on.onReady, () => {})
+        return
+      case "end":
+        this.#hasEnded = true
+        return
+      case "dropDb":
+        if (this.#isWanted(frame.database)) this.#options.onUnknown?.(frame.database)
+        return
+      case "judged":
+        this.#verdict = frame
+        return
+      case "resumable":
+      case "resuming":
+        this.#resumable = frame
+        return
+      case "heartbeat": {
+        if (this.#failure !== undefined) return
+        const applied = Promise.all([...this.#applying])
+        return this.#options.onHeartbeat?.(frame.timestampMs, applied)
+      }
+      case "head":
+        validateDatabaseName(frame.database)
+        return this.#options.onHead?.(frame.database, frame.txid)
+      case "handoff":
+        Promise.all([...this.#applying]).then(
+          () => this.#options.onHandoff?.(frame.leaseId),
+          () => {},
+        )
+        return
+      case "catalogue":
+        this.#saysWhetherWhole = true
+        return
+      case "listed":
+        validateDatabaseName(frame.database)
+        if (!this.#isWanted(frame.database)) return
+        return this.#options.onListed?.(frame.database, { pos: frame.pos, state: frame.state })
+      case "hwm":
+        return
+    }
+  }
+
+  #isWanted(database: string): boolean {
+    return this.#options.databases?.matches(database) !== false
+  }
+
+  #isTaken(database: string): boolean {
+    return this.#isWanted(database) && this.#options.isLeftOut?.(database) !== true
+  }
+
+  #endFile(): void {
+    if (this.#file?.token === undefined || !this.#saysWhetherWhole) return this.#sendParts(true)
+    this.#isHeld = true
+  }
+
+  /** The primary has said whether the snapshot is whole. */
+  #release(frame: Frame): void {
+    this.#isHeld = false
+    const file = this.#file
+    if (file === undefined) return
+    if (frame.type !== "listed" || frame.database !== file.database) {
+      throw new RangeError(`Cannot follow: a ${frame.type} frame is not what follows a snapshot`)
+    }
+    if (!isBroken(frame)) return this.#sendParts(true)
+    this.#file = undefined
+    this.#options.sink.abort(file.number)
+  }
+
+  #startFile(database: string): void {
+    validateDatabaseName(database)
+    const [resumable, verdict] = [this.#resumable, this.#verdict]
+    this.#resumable = undefined
+    this.#verdict = undefined
+    if (!this.#isTaken(database) || this.#resumeFile(database, resumable)) return
+    const number = nextFile++
+    const applied = this.#options.sink.applied(number)
+    const token = resumable?.database === database ? resumable.token : undefined
+    this.#file = { number, database, applied, token, received: 0, parts: [], size: 0 }
+    this.#watch(database, applied)
+    if (verdict?.database !== database) return
+    this.#options.sink.judge?.(number, database, { pos: verdict.pos, is: verdict.is })
+  }
+
+  #watch(database: string, applied: Promise<void>): void {
+    const { onOutcome } = this.#options
+    const done = () => {
+      onOutcome?.(database, undefined)
+      this.#on.onApplied()
+    }
+    applied.then(done, (error) => {
+      this.#isRefused = true
+      onOutcome?.(database, error)
+      this.#fail(error)
+    })
+  }
+
+  /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
+  #resumeFile(database: string, frame: ResumableFrame | ResumingFrame | undefined): boolean {
+    const cutOff = this.#cutOff
+    if (cutOff?.database !== database) return false
+    this.#cutOff = undefined
+    if (!goesOn(cutOff, database, frame)) {
+      this.#options.sink.abort(cutOff.file)
+      return false
+    }
+    const { file: number, token, offset: received, applied } = cutOff
+    this.#file = { number, database, applied, token, received, parts: [], size: 0 }
+    this.#watch(database, applied)
+    return true
+  }
+
+  #handleData(bytes: Uint8Array): void {
+    const file = this.#file
+    if (file === undefined) return
+    file.received += bytes.length
+    file.parts.push(bytes.slice()) // the decoder's bytes are borrowed
+    file.size += bytes.length
+    if (file.size >= PART_SIZE) this.#sendParts(false)
+  }
+
+  #sendParts(isLast: boolean): void {
+    const file = this.#file
+    if (file === undefined) return
+    const bytes =
+      file.parts.length === 1 ? (file.parts[0] as Uint8Array) : Buffer.concat(file.parts)
+    file.parts = []
+    file.size = 0
+    this.#inFlight += bytes.length
+    const { sink } = this.#options
+    if (isLast) {
+      this.#file = undefined
+      const { applied } = file
+      this.#applying.add(applied)
+      const done = () => this.#applying.delete(applied)
+      applied.then(done, done)
+    }
+    sink.write(file.number, file.database, bytes, isLast, () => {
+      this.#inFlight -= bytes.length
+      this.#taken.open()
+    })
+  }
+}
+
+function isBroken({ state }: ListedFrame): boolean {
+  return state === "refused" || state === "unreadable"
+}
+
+export function silence(): LitefsError {
+  return new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`)
+}
+
+const PART_SIZE = 256 * 1024
+
+let nextFile = 1

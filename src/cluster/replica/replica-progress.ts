@@ -1,0 +1,183 @@
+/**
+ * What has come from the primary and is not applied yet, and how long an apply takes: for whoever asks how far a
+ * replica is behind.
+ *
+ * It stands between the stream and the peer thread, and passes everything on. What the primary still has to send is
+ * known as far as it tells (`head`): it does when that is more than the next transaction.
+ */
+import type { Clock } from "../../lib/clock.ts"
+import { Histogram } from "../../lib/histogram.ts"
+import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import type { LtxSink } from "./incoming-stream.ts"
+
+/** Of a database. */
+export interface Received {
+  transactions: number
+  bytes: number
+  snapshots: number
+  /** Snapshots that came although there was a history: it was another one, or too old. */
+  replacements: number
+  refusals: number
+  /** From the commit of the last transaction to its apply. */
+  latencyMs: number
+}
+
+interface Progress {
+  readonly received: Received
+  headTxid: Txid // the last one that is known to be at the primary
+  waitingSize: number // bytes of files that are not applied
+}
+
+interface Incoming {
+  readonly progress: Progress
+  size: number
+  arrivedMs: number
+  timestampMs: number // of the commit, by the primary's clock
+}
+
+export class ReplicaProgress implements LtxSink {
+  readonly applyTime = new Histogram()
+  readonly #sink: LtxSink
+  readonly #clock: Clock
+  readonly #hasHistory: (database: string) => boolean
+  readonly #lag: SharedLag
+  readonly #databases = new Map<string, Progress>()
+  readonly #files = new Map<number, Incoming>()
+  #size = 0
+
+  constructor(
+    sink: LtxSink,
+    clock: Clock,
+    lag: SharedLag,
+    hasHistory: (database: string) => boolean,
+  ) {
+    this.#sink = sink
+    this.#clock = clock
+    this.#lag = lag
+    this.#hasHistory = hasHistory
+  }
+
+  /** Bytes of LTX files that have come since the start. */
+  get receivedSize(): number {
+    return this.#size
+  }
+
+  of(database: string): Received | undefined {
+    return this.#databases.get(database)?.received
+  }
+
+  get received(): Iterable<[database: string, received: Received]> {
+    return [...this.#databases].map(([name, { received }]) => [name, received])
+  }
+
+  /** There is a new connection: what the primary has now, it will tell. */
+  connected(): void {
+    for (const progress of this.#databases.values()) progress.headTxid = 0n
+  }
+
+  head(database: string, txid: Txid): void {
+    this.#progress(database).headTxid = txid
+  }
+
+  /** What is known to be missing in a database that is at the given transaction. */
+  missing(database: string, txid: Txid): { readonly transactions: number; readonly bytes: number } {
+    const progress = this.#databases.get(database)
+    if (progress === undefined) return { transactions: 0, bytes: 0 }
+    const { headTxid, waitingSize } = progress
+    return { transactions: headTxid > txid ? Number(headTxid - txid) : 0, bytes: waitingSize }
+  }
+
+  write(
+    file: number,
+    database: string,
+    bytes: Uint8Array,
+    isLast: boolean,
+    taken: () => void,
+  ): void {
+    const incoming = this.#files.get(file) ?? this.#begin(file, database, bytes)
+    incoming.size += bytes.length
+    incoming.progress.waitingSize += bytes.length
+    incoming.progress.received.bytes += bytes.length
+    this.#size += bytes.length
+    if (isLast) incoming.arrivedMs = this.#clock.monotonicMs()
+    this.#sink.write(file, database, bytes, isLast, taken)
+  }
+
+  applied(file: number): Promise<void> {
+    return this.#sink.applied(file).then(
+      () => {
+        const incoming = this.#end(file)
+        if (incoming === undefined) return
+        this.applyTime.observe(this.#clock.monotonicMs() - incoming.arrivedMs)
+        const { received } = incoming.progress
+        received.transactions += 1
+        received.latencyMs = this.#lag.ageMs(incoming.timestampMs, this.#clock.steadyMs())
+      },
+      (error) => {
+        const incoming = this.#end(file)
+        if (incoming !== undefined) incoming.progress.received.refusals += 1
+        throw error
+      },
+    )
+  }
+
+  judge(...verdict: Parameters<NonNullable<LtxSink["judge"]>>): void {
+    this.#sink.judge?.(...verdict)
+  }
+
+  abort(file: number): void {
+    this.#end(file)
+    this.#sink.abort(file)
+  }
+
+  #begin(file: number, database: string, bytes: Uint8Array): Incoming {
+    const progress = this.#progress(database)
+    const header = headerOf(bytes)
+    if (header !== undefined) {
+      if (header.maxTxid > progress.headTxid) progress.headTxid = header.maxTxid
+      if (isSnapshot(header) && (header.maxTxid > 1n || this.#hasHistory(database))) {
+        progress.received.snapshots += 1
+        if (this.#hasHistory(database)) progress.received.replacements += 1
+      }
+    }
+    const timestampMs = header?.timestampMs ?? this.#clock.wallMs()
+    const incoming = { progress, size: 0, arrivedMs: 0, timestampMs }
+    this.#files.set(file, incoming)
+    return incoming
+  }
+
+  #end(file: number): Incoming | undefined {
+    const incoming = this.#files.get(file)
+    this.#files.delete(file)
+    if (incoming !== undefined) incoming.progress.waitingSize -= incoming.size
+    return incoming
+  }
+
+  #progress(database: string): Progress {
+    const known = this.#databases.get(database)
+    if (known !== undefined) return known
+    const received = {
+      transactions: 0,
+      bytes: 0,
+      snapshots: 0,
+      replacements: 0,
+      refusals: 0,
+      latencyMs: 0,
+    }
+    const progress = { received, headTxid: 0n, waitingSize: 0 }
+    this.#databases.set(database, progress)
+    return progress
+  }
+}
+
+/** Undefined when it is not all there, or is none: then the peer thread refuses the file. */
+function headerOf(bytes: Uint8Array): LtxHeader | undefined {
+  if (bytes.length < LTX_HEADER_SIZE) return undefined
+  try {
+    return decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
+  } catch {
+    return undefined
+  }
+}

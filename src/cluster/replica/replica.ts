@@ -1,0 +1,298 @@
+/**
+ * Following a primary: connect, tell it our positions, hand on what it sends, and again when that ends.
+ *
+ *   connecting ── response ──▶ catching up ── Ready, all applied ──▶ live
+ *       ▲                          │                                  │
+ *       └──── settle, pause ───────┴──── disconnected, or silent ─────┘
+ *
+ * Before the positions are told again, whole files that are still on their way to the database settle: they would
+ * be sent a second time. The pause has jitter, and grows up to a limit while connections bring nothing new.
+ *
+ * The state changes are logged once each: a primary that stays away, or a transaction that cannot be applied however
+ * often it comes, is not reported again every second.
+ */
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
+import { request as httpsRequest } from "node:https"
+import { sleep } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { Pos } from "../../ltx/pos.ts"
+import { DatabaseFilter } from "../../wire/database-filter.ts"
+import { encodePositionMap } from "../../wire/position-map.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CATALOGUE_HEADER,
+  COMPACTED_LTX_HEADER,
+  DATABASES_HEADER,
+  encodeLeftOut,
+  HEADS_HEADER,
+  LEFT_OUT_HEADER,
+  PROTOCOL,
+  PROTOCOL_HEADER,
+  PROXY_HEADER,
+  protocolProblem,
+  proxyUrlOf,
+} from "../../wire/protocol.ts"
+import { connectProblem, firstContactProblem, foreignProblem } from "../connect-problem.ts"
+import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
+import {
+  IncomingStream,
+  type IncomingStreamOptions,
+  SILENCE_MS_MAX,
+  silence,
+} from "./incoming-stream.ts"
+
+const log = logger("replica")
+
+const RECONNECT_MS = 500
+const RECONNECT_MS_MAX = 4000
+
+/** As `node:tls` takes it. Without `ca` the authorities of the system are believed. */
+export interface TlsMaterial {
+  readonly cert?: string
+  readonly key?: string
+  readonly ca?: string
+}
+
+export interface ReplicaOptions extends IncomingStreamOptions {
+  readonly primaryUrl: string
+  readonly headers: Record<string, string>
+  /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
+  tls?(): TlsMaterial
+  /** The only ones that this node has; all when it is not given. */
+  readonly databases?: DatabaseFilter
+  /** Databases to which nothing can be applied, for now. */
+  leftOut?(): readonly string[]
+  positions(): ReadonlyMap<string, Pos>
+  /** A connection is up, or has ended: then the name is undefined. */
+  onPrimary(name: string | undefined): void
+  /** Told before onPrimary(): where others reach the primary. */
+  onUrl?(url: string): void
+  /** Told before onPrimary(): where the proxy of the primary is; undefined when it has none. */
+  onProxy?(url: string | undefined): void
+  /** The primary does not have a database that is here. Told at each connection. */
+  onUnknown?(database: string): void
+  /** A node has answered, with a stream or with something else. Throws when it is not to be followed. */
+  onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
+  /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */
+  onProblem?(problem: string | undefined): void
+  /** An attempt has failed, and `primaryUrl` is what it was: the next one may go elsewhere. */
+  moveOn?(): void
+  /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
+  onClusterId(id: string): void
+}
+
+export class Replica {
+  readonly #options: ReplicaOptions
+  readonly #ready = Promise.withResolvers<void>()
+  readonly #abort = new AbortController()
+  readonly #done: Promise<void>
+  #response: IncomingMessage | undefined
+  #lastProblem: string | undefined
+  #lastError: string | undefined // as it was thrown
+  #answered: string | undefined // the last URL that LiteFS has answered at
+  #failureCount = 0 // since a connection has brought something
+  #isAnnounced = false // that there is a connection
+  /** A snapshot that a broken connection has cut off. */
+  #cutOff: CutOffSnapshot | undefined
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options
+    this.#done = this.#run()
+  }
+
+  /** Resolves when this node has been where its primary was, once. */
+  get ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  /** Tells the primary anew where this node is. */
+  reconnect(): void {
+    this.#response?.destroy(new LitefsError("unavailable", "connecting anew"))
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort()
+    await this.#done
+    if (this.#cutOff !== undefined) this.#options.sink.abort(this.#cutOff.file)
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#options
+    const { signal } = this.#abort
+    while (!signal.aborted) {
+      const url = this.#options.primaryUrl
+      try {
+        await this.#follow(signal)
+        this.#report(new LitefsError("unavailable", "the primary ended the stream"))
+      } catch (error) {
+        const isSentOn = this.#options.primaryUrl !== url
+        if (!signal.aborted && !isSentOn) void this.#explain(error) // the next attempt does not wait for it
+      }
+      this.#options.onPrimary(undefined)
+      if (this.#options.primaryUrl !== url) continue // it has told where to go
+      this.#options.moveOn?.()
+      const longestMs = Math.min(RECONNECT_MS * 2 ** this.#failureCount, RECONNECT_MS_MAX)
+      this.#failureCount += 1
+      const pauseMs = longestMs * (0.5 + clock.random())
+      await sleep(clock, pauseMs, signal).catch(() => {})
+    }
+  }
+
+  /** What is the same again is not looked into. */
+  async #explain(error: unknown): Promise<void> {
+    const message = messageOf(error)
+    if (message === this.#lastError) return
+    this.#lastError = message
+    const { primaryUrl } = this.#options
+    const isKnown = this.#answered === primaryUrl
+    const explain = isKnown ? connectProblem : firstContactProblem
+    const problem = await explain(primaryUrl, error)
+    // Unless it is connected by now, or there is another problem, or nothing is followed any more.
+    if (this.#lastError === message && !this.#abort.signal.aborted) this.#report(problem)
+  }
+
+  #report(error: LitefsError): void {
+    const problem = error.message
+    if (problem === this.#lastProblem) return
+    this.#lastProblem = problem
+    this.#isAnnounced = false
+    const what = isOurs(error)
+      ? "cannot take what the primary sends"
+      : "not connected to the primary"
+    this.#options.onProblem?.(`${what}: ${problem}`)
+    // What only a setting can mend is an error.
+    log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
+      url: this.#options.primaryUrl,
+      problem,
+    })
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const response = await this.#connect(signal)
+    this.#response = response
+    const connection = new IncomingStream(this.#options, this.#cutOff, {
+      onApplied: () => {
+        this.#failureCount = 0
+      },
+      onReady: () => {
+        this.#failureCount = 0
+        this.#lastProblem = undefined
+        this.#options.onProblem?.(undefined)
+        this.#lastError = undefined
+        this.#ready.resolve()
+      },
+    })
+    this.#cutOff = undefined
+    try {
+      const clusterId = header(response, "litefs-cluster-id")
+      if (clusterId !== undefined) this.#options.onClusterId(clusterId)
+      const name = hostnameOf(response) ?? new URL(this.#options.primaryUrl).hostname
+      if (!this.#isAnnounced) {
+        log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
+      }
+      this.#isAnnounced = true
+      const { primaryUrl, onProxy, onUrl } = this.#options
+      onUrl?.(header(response, ADVERTISE_URL_HEADER) ?? primaryUrl)
+      onProxy?.(proxyUrlOf(header(response, PROXY_HEADER), primaryUrl))
+      this.#options.onPrimary(name)
+      await connection.read(response)
+    } finally {
+      this.#cutOff = connection.close()
+      response.destroy()
+      await connection.settled(signal)
+    }
+  }
+
+  async #connect(signal: AbortSignal): Promise<IncomingMessage> {
+    const { primaryUrl, headers, tls, clock, leftOut } = this.#options
+    const databases = this.#options.databases ?? DatabaseFilter.all
+    const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
+    const body = encodePositionMap(new Map(positions))
+    const url = new URL("/stream", primaryUrl)
+    if (databases.names !== undefined) url.searchParams.set("filter", databases.names.join(","))
+    const isSecure = url.protocol === "https:"
+    const makeRequest = isSecure ? httpsRequest : httpRequest
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const request = makeRequest(url, {
+      ...(isSecure ? tls?.() : undefined),
+      method: "POST",
+      headers: {
+        ...headers,
+        ...wantsHeaders(databases, leftOut?.() ?? []),
+        ...extraHeaders(this.#cutOff),
+        "Content-Length": body.length,
+      },
+      signal,
+      agent: false,
+    })
+    const cancel = clock.after(SILENCE_MS_MAX, () => request.destroy(silence()))
+    request.on("response", resolve)
+    request.on("error", reject)
+    request.end(body)
+    const response = await promise.finally(cancel)
+    try {
+      const foreign = foreignProblem(response.headers, response.statusCode ?? 0)
+      if (foreign !== undefined) throw foreign
+      this.#answered = primaryUrl
+      this.#options.onAnswer?.(response.headers, response.statusCode === 200)
+    } catch (error) {
+      response.destroy()
+      throw error
+    }
+    if (response.statusCode === 200) {
+      const problem = protocolProblem(header(response, PROTOCOL_HEADER))
+      if (problem === undefined) return response
+      response.destroy()
+      throw new LitefsError("unavailable", problem)
+    }
+    const text = await readText(response)
+    const problem =
+      text === "lease expired"
+        ? "it is a replica, and not connected to a primary itself"
+        : `it answered ${response.statusCode}: ${text}`
+    throw new LitefsError("unavailable", problem)
+  }
+}
+
+/** Whether it is the fault of this node, and its link to the primary is well. */
+function isOurs({ code }: LitefsError): boolean {
+  return code === "no-space" || code === "io"
+}
+
+/** What this node understands, and which databases it wants. */
+function wantsHeaders(
+  databases: DatabaseFilter,
+  leftOut: readonly string[],
+): Record<string, string> {
+  return {
+    [PROTOCOL_HEADER]: PROTOCOL,
+    [COMPACTED_LTX_HEADER]: "1",
+    [HEADS_HEADER]: "1",
+    [CATALOGUE_HEADER]: "1",
+    ...(leftOut.length === 0 ? {} : { [LEFT_OUT_HEADER]: encodeLeftOut(leftOut) }),
+    ...(databases.isAll ? {} : { [DATABASES_HEADER]: databases.encode() }),
+  }
+}
+
+function header(response: IncomingMessage, name: string): string | undefined {
+  const value = response.headers[name]
+  return typeof value === "string" ? value : undefined
+}
+
+/** It becomes the content of `.primary`, a file of one line. */
+function hostnameOf(response: IncomingMessage): string | undefined {
+  const name = header(response, "litefs-hostname")
+  return name !== undefined && /^[^\s\p{Cc}]{1,255}$/u.test(name) ? name : undefined
+}
+
+const ERROR_SIZE_MAX = 4096
+
+async function readText(response: IncomingMessage): Promise<string> {
+  let text = ""
+  for await (const part of response) {
+    text += String(part)
+    if (text.length > ERROR_SIZE_MAX) break
+  }
+  return text.trim()
+}

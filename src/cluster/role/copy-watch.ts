@@ -1,0 +1,50 @@
+/**
+ * Looks for a copy of this node that has become the primary: a record names this node's id at another address. Anybody
+ * can say so, so it counts only when the node at that address says it, too.
+ */
+import { logger } from "../../lib/log.ts"
+import { isNewer, type LeaseRecord } from "./lease.ts"
+
+const log = logger("member")
+
+export interface CopyWatchOptions {
+  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
+  isCopy(url: string): Promise<boolean>
+  /** There is one, by this record. */
+  found(record: LeaseRecord): void
+}
+
+export class CopyWatch {
+  readonly #options: CopyWatchOptions
+  #record: LeaseRecord | undefined
+  #isLooking = false
+
+  constructor(options: CopyWatchOptions) {
+    this.#options = options
+  }
+
+  /** Of the last copy that was the primary. It is never kept: it names this node, too. */
+  get record(): LeaseRecord | undefined {
+    return this.#record
+  }
+
+  /** Such a record was heard. */
+  look(record: LeaseRecord): void {
+    if (this.#isLooking || !isNewer(record, this.#record)) return
+    this.#isLooking = true
+    void this.#look(record).finally(() => {
+      this.#isLooking = false
+    })
+  }
+
+  async #look(record: LeaseRecord): Promise<void> {
+    const { url } = record.primary
+    try {
+      if (!(await this.#options.isCopy(url))) return
+    } catch (error) {
+      return log.debug("cannot ask the node for which this one is taken", { url, error })
+    }
+    this.#record = record
+    this.#options.found(record)
+  }
+}

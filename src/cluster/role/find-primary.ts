@@ -1,0 +1,136 @@
+/**
+ * At the start: who is the primary? The newest record counts, of this node's own and those of the nodes that it asks.
+ *
+ * Nobody is asked by a node that would be a replica anyway: what it follows tells it. A node that cannot be reached
+ * says nothing, and when none can, this node believes its own record: a whole cluster that was stopped starts again.
+ * So a node that was away while another was made the primary by force should be given `--peer`.
+ *
+ * A node does not start where it would become a second primary, or one without the data that another has:
+ *
+ *     what a peer says of itself                       this node
+ *     it has this node's id                            is a copy of it, or the other way round
+ *     its flags, too, say that it is the primary       is one of two, when no record decides
+ *     it has been in a cluster, and no record decides  had lost its data, when it has none and would be the primary
+ *
+ * Nor does one start that would follow itself for ever.
+ */
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { RoleOptions } from "../../litefs-options.ts"
+import type { Member } from "./member.ts"
+import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerCheck } from "./peer-check.ts"
+import type { StaticLease } from "./static-lease.ts"
+
+const log = logger("member")
+
+export interface FindPrimaryContext {
+  readonly member: Member
+  readonly lease: StaticLease
+  readonly role: RoleOptions
+  readonly url: string // of this node
+  readonly peers: readonly string[]
+  readonly check: Pick<PeerCheck, "copyProblem">
+  /** Undefined on a node that has never been in one. */
+  clusterId(): string | undefined
+  /** Whether there is any database here. */
+  hasDatabases(): boolean
+  ask(url: string): Promise<PeerAnswer>
+  /** Whether the URL leads to this node and to no other. */
+  leadsHere(url: string): Promise<boolean>
+}
+
+export async function findPrimary(context: FindPrimaryContext): Promise<void> {
+  const { member, lease, role } = context
+  if (wouldBePrimary(context)) {
+    const urls = othersOf(context)
+    const answers = await Promise.all(
+      urls.map(async (url) => ({ url, answer: await answerOf(context, url) })),
+    )
+    const given = answers.flatMap(({ url, answer }) =>
+      answer === undefined ? [] : [{ url, answer }],
+    )
+    for (const { url, answer } of given) {
+      const problem = context.check.copyProblem(answer, url)
+      if (problem !== undefined) throw cannotStart(problem)
+    }
+    for (const { answer } of given) if (answer.lease !== undefined) member.hear(answer.lease, true)
+    if (lease.record === undefined) {
+      for (const { url, answer } of given) checkFirst(context, url, answer)
+    }
+    if (given.length === 0 && context.peers.length > 0) {
+      log.warn("no peer answers, believing the own lease record", { peers: urls.join(",") })
+    }
+  }
+  const { record } = lease
+  if (record === undefined) {
+    if (role.kind === "replica" && (await context.leadsHere(role.primaryUrl))) {
+      throw cannotStart(
+        `${role.urlSpelling ?? "the URL of the primary"} is "${role.primaryUrl}", which is this node itself, ` +
+          "it should be the URL of the primary; the primary is started with --primary, or has candidate: true",
+      )
+    }
+    return
+  }
+  const isMine = record.primary.id === lease.id
+  if (isMine && role.kind === "replica" && role.databases !== undefined) {
+    throw cannotStart(
+      "this node is the primary, start it without --databases, or promote another node",
+    )
+  }
+  if (isMine === (role.kind === "primary")) return
+  const { epoch, primary } = record
+  log.info("the lease record says otherwise than the flags", {
+    ...{ epoch, primary: primary.hostname, url: primary.url },
+  })
+}
+
+function wouldBePrimary({ lease, role }: FindPrimaryContext): boolean {
+  if (lease.record === undefined) return role.kind === "primary"
+  return lease.record.primary.id === lease.id
+}
+
+/** Also the address that the record has for this node, when it is another: a copy may be there. */
+function othersOf({ lease, role, url, peers }: FindPrimaryContext): string[] {
+  const others = new Set(peers)
+  if (role.kind === "replica") others.add(role.primaryUrl)
+  if (lease.record !== undefined) others.add(lease.record.primary.url)
+  others.delete(url)
+  return [...others]
+}
+
+async function answerOf({ ask }: FindPrimaryContext, url: string): Promise<PeerAnswer | undefined> {
+  try {
+    return await ask(url)
+  } catch (error) {
+    log.info("a peer cannot be asked who the primary is", { url, problem: messageOf(error) })
+    return undefined
+  }
+}
+
+/** Flags are all that makes this node the primary: nobody may think otherwise. */
+function checkFirst(context: FindPrimaryContext, url: string, answer: PeerAnswer): void {
+  const { lease, clusterId, hasDatabases } = context
+  const ours = clusterId()
+  const theirs = answer.clusterId
+  if (answer.id === lease.id) return // this node, by another name
+  if (ours !== undefined && theirs !== undefined && ours !== theirs) {
+    log.error("a peer is in another cluster", { url, theirs, ours })
+    return
+  }
+  if (answer.isPrimaryByFlag) {
+    throw cannotStart(
+      `${url} is started with --primary too, start one of the two with --primary-url and the URL of the other`,
+    )
+  }
+  if (theirs === undefined || ours !== undefined || hasDatabases()) return
+  throw cannotStart(
+    `there is nothing in the data directory, and ${url} has been in a cluster, ${theirs}: ` +
+      `to go on with what is there, litefs promote --force --url ${url}, ` +
+      "to begin from nothing, start this node without that --peer",
+  )
+}
+
+function cannotStart(why: string): LitefsError {
+  return new LitefsError("unavailable", `Cannot start: ${why}`)
+}

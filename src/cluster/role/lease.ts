@@ -1,0 +1,135 @@
+/**
+ * The lease record: which node is the primary, by the newest word on it that this node has heard.
+ *
+ * An epoch begins with every handoff and every forced promotion. Before the first of them there is no record, and the
+ * primary is the node that was started with `--primary`; from then on the flags say nothing any more.
+ *
+ * Of two records the one with the higher epoch is newer; of one epoch, which two forced promotions may have begun at
+ * the same time, that of the higher node id. So any two nodes that hear of each other agree, and what is older is never
+ * believed again.
+ *
+ * What is heard is believed of nodes of the same cluster only, and epochs that are no further on than handoffs can
+ * have brought them: a record of the last epoch there is could never be followed by another.
+ *
+ * A record travels in the header `Litefs-Lease` of every request and response between nodes, as JSON:
+ *
+ *     {"epoch":2,"id":"00C0FFEE00C0FFEE","hostname":"b","url":"http://b:20202","cluster":"LFSC0123456789ABCDEF",
+ *      "seal":"…"}
+ *
+ * `seal` is the HMAC-SHA256 of the other five with the key of the cluster, 64 hexadecimal digits (cluster-key.ts).
+ */
+import { LitefsError } from "../../lib/errors.ts"
+import { isNodeUrl } from "../../wire/node-url.ts"
+
+export const EPOCH_MAX = 2 ** 48
+/** How far on a record may be of one that a node knows: a handoff a minute, for six weeks. */
+const EPOCH_JUMP_MAX = 2 ** 16
+
+export interface LeaseNode {
+  /** It belongs to the data directory: 16 hexadecimal digits. */
+  readonly id: string
+  readonly hostname: string
+  /** Where other nodes reach its API. */
+  readonly url: string
+}
+
+export interface LeaseRecord {
+  readonly epoch: number
+  readonly primary: LeaseNode
+}
+
+/** Who says which node is the primary. */
+export interface Lease {
+  /** This node's id. */
+  readonly id: string
+  /** Undefined until somebody has said it. */
+  readonly record: LeaseRecord | undefined
+  /** Takes a record that is newer than the known one, durably. Throws, and knows the old one, when it cannot. */
+  keep(record: LeaseRecord): void
+}
+
+export const LEASE_HEADER = "litefs-lease"
+
+export function isNewer(record: LeaseRecord, known: LeaseRecord | undefined): boolean {
+  if (known === undefined || record.epoch !== known.epoch) return record.epoch > (known?.epoch ?? 0)
+  return record.primary.id > known.primary.id
+}
+
+/** The epoch that follows on the known one. Throws when there is none. */
+export function nextEpoch(known: LeaseRecord | undefined): number {
+  const epoch = (known?.epoch ?? 0) + 1
+  if (epoch <= EPOCH_MAX) return epoch
+  const advice = `take "epoch" and "primary" out of lease.json on every node`
+  throw new LitefsError("unavailable", `Cannot change the primary: epochs are used up, ${advice}`)
+}
+
+/**
+ * Why what was heard is not believed; undefined when it is. `isAsked`: a node has said it to whom this one has turned
+ * by itself. It may be the first from which this one hears anything at all.
+ */
+export function disbelief(
+  { record, cluster }: HeardLease,
+  known: LeaseRecord | undefined,
+  ownCluster: string | undefined,
+  isAsked: boolean,
+): string | undefined {
+  const isNew = isAsked && (known === undefined || ownCluster === undefined)
+  if (ownCluster === undefined ? !isAsked : cluster !== ownCluster) {
+    return `it is of cluster ${cluster ?? "unknown"}`
+  }
+  const limit = (known?.epoch ?? 0) + EPOCH_JUMP_MAX
+  return isNew || record.epoch <= limit ? undefined : `its epoch should be ${limit} at most`
+}
+
+export function encodeLease(
+  { epoch, primary }: LeaseRecord,
+  cluster: string | undefined,
+  seal?: string,
+): string {
+  const { id, hostname, url } = primary
+  const text = JSON.stringify({ epoch, id, hostname, url, cluster, seal })
+  return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+}
+
+export interface HeardLease {
+  readonly record: LeaseRecord
+  readonly cluster: string | undefined
+  readonly seal?: string | undefined
+}
+
+/** Undefined when it is none: nobody's word is taken for more than it is. */
+export function decodeLease(text: unknown): HeardLease | undefined {
+  if (typeof text !== "string" || text.length > 4096) return undefined
+  try {
+    const found: unknown = JSON.parse(text)
+    const record = asRecord(found)
+    if (record === undefined) return undefined
+    const { cluster, seal } = found as { readonly cluster?: unknown; readonly seal?: unknown }
+    return { record, cluster: textOf(cluster), seal: textOf(seal) }
+  } catch {
+    return undefined
+  }
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined
+}
+
+/** What the headers of a request or a response say. */
+export function leaseOf(headers: Readonly<Record<string, unknown>>): HeardLease | undefined {
+  return decodeLease(headers[LEASE_HEADER])
+}
+
+function isEpoch(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= EPOCH_MAX
+}
+
+export function asRecord(value: unknown): LeaseRecord | undefined {
+  if (typeof value !== "object" || value === null) return undefined
+  const { epoch, id, hostname, url } = value as Record<string, unknown>
+  if (!isEpoch(epoch)) return undefined
+  if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) return undefined
+  if (typeof hostname !== "string" || !/^[^\s\p{Cc}]{1,255}$/u.test(hostname)) return undefined
+  if (typeof url !== "string" || !isNodeUrl(url)) return undefined
+  return { epoch, primary: { id, hostname, url } }
+}

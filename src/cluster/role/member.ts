@@ -1,0 +1,482 @@
+/**
+ * The role of this node among the others. The lease record says what it is to be (lease.ts); this makes it so.
+ *
+ *                      a record that names this node
+ *   replica ─────────────────────────────────────────────▶ promoting ─▶ primary
+ *      ▲                                                                 │    ▲
+ *      │                                                       handOff() │    │ refused, or too late
+ *      │                                                                 ▼    │
+ *      └── demoting ◀── a newer record, that names another ───────── draining
+ *
+ *   primary    takes writes.
+ *   draining   clients are kept from writing, all they have committed is on its way to the target. Who writes for
+ *              others begins nothing more, and ends what it has begun, before that.
+ *   promoting, demoting   nobody writes: one thread has ended, the other begins (role-switch.ts).
+ *
+ * 1. A node takes writes only while the newest record that it has heard names it. What is heard is durable before
+ *    anything follows from it, but for one thing: a primary stops taking writes first.
+ * 2. In a handoff the old primary makes the record, and only when the target has shown that it has everything. From
+ *    then on the old primary is none, whatever happens: when the target does not get the answer, it hears of the
+ *    record when one of the two calls the other. Until then an error, a silence or a crash leaves all as it was.
+ * 3. A forced promotion makes a record that the old primary has not heard of. It is called until it has, and so are
+ *    the peers. What the old primary took until then, it keeps as a divergence.
+ * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
+ *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
+ * 5. A record that comes with a request needs a proof (claims.ts).
+ */
+
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
+import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import { Claims } from "./claims.ts"
+import { CopyWatch } from "./copy-watch.ts"
+import { Fencing } from "./fencing.ts"
+import {
+  disbelief,
+  type HeardLease,
+  isNewer,
+  type LeaseNode,
+  type LeaseRecord,
+  nextEpoch,
+} from "./lease.ts"
+import type { PeerAnswer } from "./peer-answer.ts"
+import { COPY_ADVICE } from "./peer-check.ts"
+import type { StaticLease } from "./static-lease.ts"
+
+const log = logger("member")
+
+/** For clients to end their write transactions. */
+const LOCK_MS_MAX = 5000
+/** For the target to apply what it has been sent, and to say so. */
+const ACCEPT_MS_MAX = 5000
+/** What a node that is not connected any more has sent before may still come. */
+const GONE_MS = 500
+const RETRY_MS = 1000
+const CLOSE_MS_MAX = 5000
+/** For a node that has handed over to become a replica, which takes long where the disk is full. */
+const SETTLE_MS_MAX = 3000
+
+export type MemberState = "replica" | "promoting" | "primary" | "draining" | "demoting"
+
+/** What a role consists of. Implemented by RoleSwitch. */
+export interface RoleActions {
+  /** Takes no writes from here on; what was taken stays. */
+  shut(): void
+  /** Waits until no client writes, and takes no writes then. Resolves with where all databases are. */
+  drain(limitMs: number): Promise<ReadonlyMap<string, Pos>>
+  /** After drain(), also when it has failed: takes writes again. */
+  resume(): void
+  /** From primary to replica. When this fails, only a restart helps. */
+  stepDown(): Promise<void>
+  /**
+   * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
+   * moment. After that, shut() ends it.
+   */
+  takeOver(isWanted: () => boolean): Promise<void>
+}
+
+/** A replica that is connected. */
+export interface HandoffTarget {
+  readonly node: LeaseNode
+  /** Sends it what it lacks, and then the token, with which it accepts. */
+  offer(token: string): void
+  /** Resolves when it is not connected any more. */
+  readonly gone: Promise<void>
+}
+
+interface Offer {
+  readonly token: string
+  readonly positions: ReadonlyMap<string, Pos>
+  readonly record: LeaseRecord
+  readonly outcome: PromiseWithResolvers<void>
+}
+
+export interface MemberOptions {
+  readonly lease: StaticLease
+  readonly clock: Clock
+  readonly actions: RoleActions
+  /** While there is no record. */
+  readonly isPrimaryByFlag: boolean
+  self(): LeaseNode
+  /** Nodes that hear of a forced promotion. */
+  readonly peers: readonly string[]
+  /** Where the primary is looked for. */
+  primaryUrl(): string
+  clusterId(): string | undefined
+  /** The record or the state has changed. */
+  onChange(): void
+  /** The node cannot go on. */
+  fail(error: Error): void
+  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
+  tell(url: string): Promise<LeaseRecord | undefined>
+  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
+  isCopy(url: string): Promise<boolean>
+  /** What the node at the address says of itself. */
+  ask(url: string): Promise<PeerAnswer>
+  /** Whether who says it has shown that it is of the cluster. */
+  isProven(heard: HeardLease): boolean
+}
+
+export class Member {
+  readonly #options: MemberOptions
+  readonly #closing = new AbortController()
+  readonly #listeners = new Set<() => void>()
+  readonly #fencing: Fencing
+  #state: MemberState = "replica"
+  #hasStarted = false
+  #work: Promise<unknown> = Promise.resolve()
+  #offer: Offer | undefined
+  readonly #copies: CopyWatch
+  readonly #claims: Claims
+  #disbelieved: string | undefined // what was said of it last
+
+  constructor(options: MemberOptions) {
+    this.#options = options
+    const { lease, clock, tell, isCopy } = options
+    this.#copies = new CopyWatch({ isCopy, found: (record) => this.#foundCopy(record) })
+    const { signal } = this.#closing
+    this.#fencing = new Fencing({ lease, clock, tell, signal })
+    this.#claims = new Claims({
+      ...{ ...options, signal, record: () => lease.record },
+      confirmed: (heard) => this.#believe(heard),
+    })
+  }
+
+  /** Takes the role that the record gives this node, which its threads then start with. */
+  begin(): void {
+    if (this.#isMine) this.#state = "primary"
+  }
+
+  get state(): MemberState {
+    return this.#state
+  }
+
+  /** Whether replicas may follow this node. */
+  get isPrimary(): boolean {
+    return this.#state === "primary" || this.#state === "draining"
+  }
+
+  get record(): LeaseRecord | undefined {
+    return this.#options.lease.record
+  }
+
+  /** From here on the role follows the record. */
+  start(): void {
+    this.#hasStarted = true
+    this.#sayIfLost()
+    this.#settleSoon()
+    this.#fencing.start()
+  }
+
+  /** No role changes any more. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    this.#offer?.outcome.reject(new LitefsError("unavailable", "the node is stopping"))
+    // What waits for a client that reads for long is not waited for.
+    await Promise.race([this.#work, sleep(this.#options.clock, CLOSE_MS_MAX)])
+  }
+
+  /** Resolves when the node is what the record says, or when it takes long. */
+  async settled(limitMs: number): Promise<void> {
+    const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const unsubscribe = this.onChange(() => isSettled() && resolve())
+    const cancel = this.#options.clock.after(limitMs, resolve)
+    if (isSettled()) resolve()
+    await promise
+    unsubscribe()
+    cancel()
+  }
+
+  /** Calls back when state or record have changed, until the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /**
+   * Another node has told what it knows: `isAsked` when this node has turned to it by itself, else `from` is where it
+   * has called from.
+   */
+  hear(heard: HeardLease, isAsked: boolean, from?: string): void {
+    const { lease } = this.#options
+    const { record } = heard
+    if (!isNewer(record, lease.record)) return
+    const doubt = disbelief(heard, lease.record, this.#options.clusterId(), isAsked)
+    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
+    const { id, url } = record.primary
+    if (id === lease.id && url !== this.#options.self().url) return this.#copies.look(record)
+    if (isAsked || this.#claims.isProven(heard)) this.#believe(heard)
+    else this.#claims.look(heard, from)
+  }
+
+  #believe({ record }: HeardLease): void {
+    const { lease, actions } = this.#options
+    if (!isNewer(record, lease.record)) return
+    const { epoch, primary } = record
+    if (this.#state !== "replica" && primary.id !== lease.id) {
+      actions.shut()
+      log.warn("another node has become the primary", { epoch, primary: primary.hostname })
+    }
+    const problem = lease.learn(record)
+    if (problem !== undefined) log.error("cannot keep the lease record", { epoch, error: problem })
+    log.info("heard of a newer lease record", {
+      epoch,
+      primary: primary.hostname,
+      url: primary.url,
+    })
+    if (this.#hasStarted) this.#sayIfLost()
+    this.#offer?.outcome.reject(
+      new LitefsError("no-primary", "another node has become the primary"),
+    )
+    this.#offer = undefined
+    this.#changed()
+    this.#settleSoon()
+  }
+
+  /** Once for each doubt: it may come with every request. */
+  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string): void {
+    if (this.#disbelieved === problem) return
+    this.#disbelieved = problem
+    log.warn("heard of a lease record that is not believed", { epoch, url: primary.url, problem })
+  }
+
+  #foundCopy(record: LeaseRecord): void {
+    const { lease, actions } = this.#options
+    if (!isNewer(record, lease.record)) return
+    if (this.#state !== "replica") actions.shut()
+    log.error("a copy of this node has become the primary, this node takes no writes", {
+      problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
+    })
+    this.#changed()
+    this.#settleSoon()
+  }
+
+  /**
+   * On the primary: gives the role to a replica. Rejects when this node is still the primary. A node that is leaving
+   * does not become a replica: it only takes no writes any more.
+   */
+  async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
+    const handedOver = Promise.withResolvers<void>()
+    const work = this.#alone(async () => {
+      await this.#drainFor(target)
+      handedOver.resolve()
+      if (!isLeaving) await this.#settle()
+    })
+    work.catch(handedOver.reject)
+    await handedOver.promise
+    // The other one is the primary, whatever becomes of this node.
+    if (!isLeaving) await Promise.race([work.catch(() => {}), this.settled(SETTLE_MS_MAX)])
+  }
+
+  async #drainFor(target: HandoffTarget): Promise<void> {
+    this.#checkStarted()
+    this.#checkPrimary()
+    const { actions, clock } = this.#options
+    const startMs = clock.monotonicMs()
+    this.#become("draining")
+    try {
+      const positions = await actions.drain(LOCK_MS_MAX)
+      this.#checkPrimary() // a newer record may have come
+      await this.#make(target, positions)
+    } catch (error) {
+      this.#offer = undefined
+      if (!this.#isMine) throw error // what follows makes it a replica
+      if (this.#options.lease.isUnsure) {
+        this.#options.fail(asError(error)) // the next start decides; until then nobody writes
+        throw error
+      }
+      actions.resume()
+      this.#become("primary")
+      throw error
+    }
+    log.info("handed the role of primary over", {
+      primary: target.node.hostname,
+      ms: Math.round(clock.monotonicMs() - startMs),
+    })
+  }
+
+  async #make(target: HandoffTarget, positions: ReadonlyMap<string, Pos>): Promise<void> {
+    const token = randomBytes(16).toString("hex")
+    const record = { epoch: nextEpoch(this.record), primary: target.node }
+    const outcome = Promise.withResolvers<void>()
+    this.#offer = { token, positions, record, outcome }
+    const cancel = this.#options.clock.after(ACCEPT_MS_MAX, () => {
+      const late = `"${target.node.hostname}" has not accepted in ${ACCEPT_MS_MAX / 1000} s`
+      outcome.reject(new LitefsError("unavailable", late))
+    })
+    void target.gone.then(() => {
+      const gone = `"${target.node.hostname}" is not connected any more`
+      this.#options.clock.after(GONE_MS, () => {
+        outcome.reject(new LitefsError("unavailable", gone))
+      })
+    })
+    try {
+      target.offer(token)
+      await outcome.promise
+    } finally {
+      cancel()
+    }
+  }
+
+  /** The target of a handoff has applied all that it was sent. The record that is returned makes it the primary. */
+  accept(token: string, positions: ReadonlyMap<string, Pos>): LeaseRecord {
+    const offer = this.#openOffer(token)
+    const problem = difference(offer.positions, positions)
+    if (problem !== undefined)
+      throw new LitefsError("position-mismatch", `Cannot hand over: ${problem}`)
+    this.#offer = undefined
+    try {
+      this.#options.lease.keep(offer.record)
+    } catch (error) {
+      offer.outcome.reject(error)
+      throw error
+    }
+    this.#changed()
+    offer.outcome.resolve()
+    return offer.record
+  }
+
+  /** Throws when there is no offer with this token. */
+  checkOffer(token: string): void {
+    this.#openOffer(token)
+  }
+
+  #openOffer(token: string): Offer {
+    const offer = this.#offer
+    if (offer?.token === token) return offer
+    throw new LitefsError("unavailable", "Cannot hand over: the offer is not open any more")
+  }
+
+  /** Makes this node the primary without asking the one there is. */
+  async force(): Promise<void> {
+    await this.#alone(async () => {
+      this.#checkStarted()
+      if (this.isPrimary) return
+      const { lease } = this.#options
+      const old = lease.record
+      const copy = this.#copies.record
+      const epoch = nextEpoch(copy !== undefined && isNewer(copy, old) ? copy : old)
+      const primary = this.#options.self()
+      const others = [this.#urlOf(old), copy?.primary.url, ...this.#options.peers]
+      const unfenced = others.filter((url) => url !== undefined && url !== primary.url)
+      lease.keep({ epoch, primary }, unfenced as string[])
+      log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
+      this.#changed()
+      await this.#takeOver()
+      this.#fencing.start()
+    })
+  }
+
+  /** Where a former primary has to hear that it is none any more; undefined when that is this node. */
+  #urlOf(record: LeaseRecord | undefined): string | undefined {
+    const { lease, primaryUrl } = this.#options
+    if (record === undefined) return primaryUrl()
+    const { id, url } = record.primary
+    return id === lease.id ? undefined : (lease.reachedAt(id) ?? url)
+  }
+
+  /** The primary was here, with an id that went with its data directory. */
+  #sayIfLost(): void {
+    const { lease, self } = this.#options
+    const primary = lease.record?.primary
+    if (primary === undefined || primary.id === lease.id || primary.url !== self().url) return
+    log.error("the primary was here and its data directory is gone, so nobody is the primary", {
+      advice: "litefs promote --force --url URL, with the URL of a node that has the data",
+    })
+  }
+
+  get #isMine(): boolean {
+    const { lease, isPrimaryByFlag } = this.#options
+    const copy = this.#copies.record
+    if (copy !== undefined && isNewer(copy, lease.record)) return false
+    return lease.record === undefined ? isPrimaryByFlag : lease.record.primary.id === lease.id
+  }
+
+  #checkStarted(): void {
+    if (this.#hasStarted && !this.#closing.signal.aborted) return
+    throw new LitefsError("unavailable", "the node is starting or stopping")
+  }
+
+  #checkPrimary(): void {
+    if (this.isPrimary && this.#isMine) return
+    throw new LitefsError("no-primary", "node is not currently primary")
+  }
+
+  #settleSoon(): void {
+    this.#alone(() => this.#settle()).catch((error) => {
+      if (this.#closing.signal.aborted) return
+      log.error("cannot become what the lease record says, trying again", {
+        problem: messageOf(error),
+      })
+      this.#options.clock.after(RETRY_MS, () => this.#settleSoon())
+    })
+  }
+
+  /** Makes the role what the record says. */
+  async #settle(): Promise<void> {
+    if (!this.#hasStarted || this.#closing.signal.aborted) return
+    if (this.#isMine && this.#state === "replica") await this.#takeOver()
+    else if (!this.#isMine && this.isPrimary) await this.#stepDown()
+  }
+
+  async #takeOver(): Promise<void> {
+    this.#become("promoting")
+    try {
+      await this.#options.actions.takeOver(() => this.#isMine)
+    } catch (error) {
+      this.#become("replica")
+      throw error
+    }
+    this.#become("primary")
+    log.info("this node is the primary", { epoch: this.record?.epoch })
+  }
+
+  async #stepDown(): Promise<void> {
+    this.#become("demoting")
+    try {
+      await this.#options.actions.stepDown()
+    } catch (error) {
+      this.#options.fail(asError(error))
+      throw error
+    }
+    this.#become("replica")
+    log.info("this node is a replica", { primary: this.record?.primary.hostname })
+  }
+
+  /** One change after the other. */
+  #alone<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#work.then(change, change)
+    this.#work = done.catch(() => {})
+    return done
+  }
+
+  #become(state: MemberState): void {
+    this.#state = state
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#options.onChange()
+    for (const listener of [...this.#listeners]) listener()
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** What keeps `theirs` from being `ours`; undefined when nothing does. */
+function difference(
+  ours: ReadonlyMap<string, Pos>,
+  theirs: ReadonlyMap<string, Pos>,
+): string | undefined {
+  for (const [name, pos] of ours) {
+    const found = theirs.get(name)
+    if (found !== undefined && posEquals(found, pos)) continue
+    return `"${name}" is at ${found === undefined ? "nothing" : formatPos(found)} there, at ${formatPos(pos)} here`
+  }
+  return undefined
+}

@@ -1,0 +1,101 @@
+/**
+ * Changes what the threads of this node do, under the clients of its mount. Either thread does all the writing to
+ * the databases and to the commit log, and the other one has ended before it begins:
+ *
+ *   to primary   stop following ─▶ peer: finish, close the log ─▶ fs: open the log, capture ─▶ peer: close the files
+ *   to replica   end the streams ─▶ fs: undo what is unfinished, close the log ─▶ peer: open the log, hold the files
+ *                  ─▶ follow
+ *
+ * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
+ */
+import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { Pos } from "../../ltx/pos.ts"
+import type { FsWorker } from "../../mount/fs-worker.ts"
+import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { Halting } from "../locks/halting.ts"
+import type { RoleActions } from "./member.ts"
+
+const log = logger("member")
+
+/**
+ * For the application to answer what it was asked to write. Those who ask meanwhile wait, for not much longer than
+ * this by default: what takes longer, like a stream, is not waited for.
+ */
+const SETTLE_MS_MAX = 3000
+
+export interface RoleSwitchContext {
+  readonly fs: FsWorker
+  readonly peer: PeerWorker
+  readonly halting: Halting
+  positions(): ReadonlyMap<string, Pos>
+  follow(): void
+  /**
+   * Whoever makes clients write, and begins no more of it as soon as the node drains. Resolves when all is done that
+   * was begun, or when the time is over, with how much is left.
+   */
+  settled(limitMs: number): Promise<number>
+  /** Resolves when nothing comes any more. */
+  unfollow(): Promise<void>
+  /** Ends the streams to replicas. */
+  endStreams(): void
+}
+
+export class RoleSwitch implements RoleActions {
+  readonly #context: RoleSwitchContext
+  #lock: number | undefined // that keeps clients from writing, from drain() on
+
+  constructor(context: RoleSwitchContext) {
+    this.#context = context
+  }
+
+  shut(): void {
+    this.#context.fs.shut().catch(() => {}) // it takes no writes all the same
+  }
+
+  async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
+    const { fs, peer, halting, positions, settled } = this.#context
+    const left = await settled(SETTLE_MS_MAX)
+    if (left > 0)
+      log.warn("the application does not end what it does, handing over", { writes: left })
+    await halting.locks.pause(limitMs)
+    this.#lock = await peer.lockWrites([...positions().keys()], limitMs)
+    await fs.shut()
+    // A database that is dropped, or has no transaction yet, is nothing that a replica could have.
+    return new Map(positions())
+  }
+
+  resume(): void {
+    this.#context.fs.open()
+    this.#context.halting.locks.resume()
+    if (this.#lock !== undefined) this.#context.peer.unlockWrites(this.#lock)
+    this.#lock = undefined
+  }
+
+  async stepDown(): Promise<void> {
+    const { fs, peer, halting, endStreams, follow } = this.#context
+    endStreams()
+    await halting.locks.revokeAll()
+    await peer.takeOver(await fs.handOver())
+    follow()
+  }
+
+  async takeOver(isWanted: () => boolean): Promise<void> {
+    const { fs, peer, halting, follow, unfollow } = this.#context
+    await halting.endBorrowing()
+    await unfollow()
+    try {
+      const handovers = await peer.handOver()
+      if (!isWanted()) {
+        await peer.takeOver(handovers)
+        throw new LitefsError("no-primary", "another node has become the primary")
+      }
+      await fs.takeOver(handovers)
+    } catch (error) {
+      follow()
+      throw error
+    }
+    await peer.letGo()
+    halting.locks.resume()
+  }
+}

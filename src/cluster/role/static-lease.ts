@@ -1,0 +1,170 @@
+/**
+ * The lease record as this node keeps it, in `<data>/lease.json`: replaced as a whole and durable before it counts.
+ *
+ *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…]}
+ *
+ * `id` is this node's, drawn once. It goes with the data directory: whoever copies the directory for another node
+ * takes the file out. `reached` is the address at which the primary was last reached, which a user may have given
+ * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary.
+ */
+import { LitefsError } from "../../lib/errors.ts"
+import { replaceFile } from "../../store/synced.ts"
+import { readWhole } from "../../sys/file.ts"
+import { asRecord, EPOCH_MAX, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
+
+interface Reached {
+  readonly id: string
+  readonly url: string
+}
+
+interface Content {
+  readonly id: string
+  readonly record: LeaseRecord | undefined
+  readonly reached: Reached | undefined
+  readonly unfenced: readonly string[]
+}
+
+export class StaticLease implements Lease {
+  readonly #path: string
+  #content: Content
+  #isUnsure = false
+
+  /** `makeId` draws the id of a node that has none. */
+  constructor(path: string, makeId: () => bigint) {
+    this.#path = path
+    const bytes = readWhole("lease:read", path)
+    if (bytes !== undefined) {
+      this.#content = decode(path, bytes)
+      return
+    }
+    const id = makeId().toString(16).toUpperCase().padStart(16, "0")
+    this.#content = { id, record: undefined, reached: undefined, unfenced: [] }
+    this.#save(this.#content)
+  }
+
+  get id(): string {
+    return this.#content.id
+  }
+
+  get record(): LeaseRecord | undefined {
+    return this.#content.record
+  }
+
+  get unfenced(): readonly string[] {
+    return this.#content.unfenced
+  }
+
+  /** `unfenced` have to hear of it. */
+  keep(record: LeaseRecord, unfenced: readonly string[] = []): void {
+    if (!isNewer(record, this.record)) return
+    this.#save({
+      ...this.#content,
+      record,
+      unfenced: [...new Set([...this.unfenced, ...unfenced])],
+    })
+  }
+
+  /** As keep(), but a record that cannot be kept counts for as long as this process lives: it returns why. */
+  learn(record: LeaseRecord): unknown {
+    try {
+      this.keep(record)
+      return undefined
+    } catch (error) {
+      this.#content = { ...this.#content, record }
+      return error
+    }
+  }
+
+  /** Where the primary was reached. */
+  reachedAt(id: string): string | undefined {
+    const { reached } = this.#content
+    return reached?.id === id ? reached.url : undefined
+  }
+
+  /** A disk that cannot keep it keeps nobody from following. */
+  setReached(id: string, url: string): void {
+    if (this.reachedAt(id) === url) return
+    const content = { ...this.#content, reached: { id, url } }
+    try {
+      this.#save(content)
+    } catch {
+      this.#content = content
+    }
+  }
+
+  setFenced(url: string): void {
+    const unfenced = this.#content.unfenced.filter((each) => each !== url)
+    this.#save({ ...this.#content, unfenced })
+  }
+
+  /**
+   * When it throws, the old content is in the file, or nobody knows: the file has its new name, and it cannot be told
+   * whether it will have after a crash. Then isUnsure is true.
+   */
+  #save(content: Content): void {
+    const bytes = encode(content)
+    decode(this.#path, bytes) // what cannot be read back would keep this node from every start
+    try {
+      replaceFile("lease", this.#path, bytes)
+    } catch (error) {
+      this.#isUnsure = !this.#takeBack(bytes)
+      throw error
+    }
+    this.#content = content
+    this.#isUnsure = false
+  }
+
+  #takeBack(bytes: Uint8Array): boolean {
+    try {
+      const found = readWhole("lease:read", this.#path)
+      if (found === undefined || Buffer.compare(found, bytes) !== 0) return true
+      replaceFile("lease", this.#path, encode(this.#content))
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** After a crash this node might find a record that it does not go by now. */
+  get isUnsure(): boolean {
+    return this.#isUnsure
+  }
+}
+
+function encode({ id, record, reached, unfenced }: Content): Uint8Array {
+  const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced }
+  return new TextEncoder().encode(`${JSON.stringify(json)}\n`)
+}
+
+function decode(path: string, bytes: Uint8Array): Content {
+  const damaged = new LitefsError("damaged", `Cannot read "${path}": it is not a lease record`)
+  const advice = `take "epoch" and "primary" out of it, here and on every node that has them`
+  let found: unknown
+  try {
+    found = JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    throw damaged
+  }
+  const { id, epoch, primary, reached, unfenced } = Object(found) as Record<string, unknown>
+  const record = epoch === undefined ? undefined : asRecord({ ...(primary as object), epoch })
+  if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) throw damaged
+  if (typeof epoch === "number" && epoch > EPOCH_MAX) {
+    const problem = `its epoch is ${epoch}, at most ${EPOCH_MAX} can be`
+    throw new LitefsError("damaged", `Cannot read "${path}": ${problem}: ${advice}`)
+  }
+  if (epoch !== undefined && record === undefined) throw damaged
+  return {
+    id,
+    record,
+    reached: asReached(reached),
+    unfenced: Array.isArray(unfenced) ? unfenced.filter((each) => typeof each === "string") : [],
+  }
+}
+
+/** It is only where to ask first: one that cannot be read is done without. */
+function asReached(value: unknown): Reached | undefined {
+  const { id, url } = Object(value) as Record<string, unknown>
+  return typeof id === "string" && typeof url === "string" && URL.canParse(url)
+    ? { id, url }
+    : undefined
+}

@@ -1,0 +1,221 @@
+/** How the role of primary is asked for, offered, taken and left, between this node and others. */
+
+import type { NodeAnswer } from "../../cluster/node-client.ts"
+import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import type { HandoffTarget, Member } from "../../cluster/role/member.ts"
+import type { StaticLease } from "../../cluster/role/static-lease.ts"
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { formatPos, type Pos } from "../../ltx/pos.ts"
+import { encodePositionMap } from "../../wire/position-map.ts"
+import type { ReplicaStream } from "../streams/replica-stream.ts"
+import { EXCHANGE_PATH, type RolesContext } from "./roles.ts"
+
+const log = logger("member")
+
+/** A primary that has just changed may not be connected yet. */
+const CONNECT_MS_MAX = 5000
+
+/** A stop does not ask another candidate after this time: it may be killed before long. */
+const LEAVE_MS_MAX = 10_000
+
+/** From the primary's word until this node takes writes. */
+const PROMOTION_MS_MAX = 10_000
+
+/** A handoff whose answer is lost has ended by then, at the primary. */
+const UNSURE_MS_MAX = 12_000
+const ASK_AGAIN_MS = 500
+
+export interface HandoffsContext {
+  readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
+  readonly lease: Pick<StaticLease, "id" | "record">
+  readonly streams: Iterable<
+    Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer" | "ended">
+  >
+  readonly progress: Pick<ReplicaProgress, "missing">
+  /** Why this node can never be the primary. */
+  readonly ineligibility: () => string | undefined
+  readonly isCandidate: boolean
+  readonly clock: Clock
+  positions(): ReadonlyMap<string, Pos>
+  /** Of the primary that this node is connected to. */
+  primaryName(): string | undefined
+  /** Whether it is connected, now or within the time. */
+  isConnected(limitMs: number): Promise<boolean>
+  /** For how long this node may not have had everything; undefined when it was not in sync since its start. */
+  lagMs(): number | undefined
+  primaryUrl(): string
+  call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
+  /** Nothing is to be taken any more: this node is about to stop. */
+  isLeaving(): boolean
+  /** The primary is to hear that this is no candidate any more. */
+  reconnect(): void
+  /** Takes in what the node at the address says of the primary. */
+  hear(headers: NodeAnswer["headers"], url: string): void
+}
+
+type RouteContext = Pick<RolesContext, "ineligibility" | "promote" | "possibleLoss" | "target">
+
+export class Handoffs {
+  readonly #context: HandoffsContext
+
+  constructor(context: HandoffsContext) {
+    this.#context = context
+  }
+
+  get routes(): RouteContext {
+    const { ineligibility, isCandidate } = this.#context
+    return {
+      ineligibility: (isForced) => {
+        const problem = ineligibility()
+        if (problem !== undefined) return `not eligible to become primary: ${problem}`
+        if (isForced || isCandidate) return undefined
+        return "not eligible to become primary: it was started without --candidate"
+      },
+      promote: () => this.promote(),
+      possibleLoss: () => this.#possibleLoss(),
+      target: (id) => this.#targets().find(({ node }) => node.id === id),
+    }
+  }
+
+  /** Asks the primary for its role. Resolves when this node is the primary. */
+  async promote(): Promise<void> {
+    const { member, lease, call, hear, isConnected, primaryUrl } = this.#context
+    if (member.state === "primary") return
+    if (!(await isConnected(CONNECT_MS_MAX))) {
+      const problem = "no primary is currently available for handoff, cannot promote"
+      throw new LitefsError("unavailable", `${problem}; if it is gone, use --force`)
+    }
+    const url = primaryUrl()
+    let answer: NodeAnswer
+    try {
+      answer = await call(url, "POST", `/handoff?nodeID=${lease.id}`)
+    } catch (error) {
+      return this.#findOut(url, messageOf(error))
+    }
+    hear(answer.headers, url)
+    if (answer.status !== 200) {
+      throw new LitefsError("unavailable", `handoff failed: ${answer.text}`)
+    }
+    await member.settled(PROMOTION_MS_MAX)
+    if (member.isPrimary) return
+    throw new LitefsError("unavailable", "promote: timed out waiting for promotion")
+  }
+
+  /** The primary may have handed its role over, or be about to, though its answer is lost: its record tells. */
+  async #findOut(url: string, problem: string): Promise<void> {
+    const { member, lease, call, hear, clock } = this.#context
+    const endMs = clock.monotonicMs() + UNSURE_MS_MAX
+    let isSaid = false
+    while (clock.monotonicMs() < endMs) {
+      if (lease.record?.primary.id === lease.id) {
+        await member.settled(PROMOTION_MS_MAX)
+        if (member.isPrimary) return
+      }
+      await sleep(clock, ASK_AGAIN_MS)
+      try {
+        const answer = await call(url, "POST", EXCHANGE_PATH)
+        hear(answer.headers, url)
+        isSaid = answer.status === 200
+      } catch {
+        isSaid = false
+      }
+    }
+    const outcome = isSaid
+      ? `it did not happen, ${url} is the primary as before`
+      : `whether it happened is not known, ${url} does not answer: litefs info tells when it does`
+    throw new LitefsError(
+      "unavailable",
+      `handoff failed: the answer is lost (${problem}); ${outcome}`,
+    )
+  }
+
+  /** The primary offers its role, and all it has is applied here. */
+  async takeOffer(token: string, url: string): Promise<void> {
+    const { call, hear, positions, isLeaving, reconnect } = this.#context
+    if (isLeaving()) {
+      log.info("the primary offers its role, this node is stopping", { url })
+      return reconnect()
+    }
+    try {
+      const body = encodePositionMap(new Map(positions()))
+      const answer = await call(url, "POST", `/handoff?token=${encodeURIComponent(token)}`, body)
+      hear(answer.headers, url)
+      if (answer.status === 200) return
+      log.warn("the primary has not handed its role over", { url, problem: answer.text })
+    } catch (error) {
+      // If it has, its next word tells.
+      log.warn("the primary has not answered to an accepted handoff", {
+        ...{ url, problem: messageOf(error) },
+      })
+    }
+  }
+
+  /**
+   * On a primary that stops: gives the role to the candidate that lacks least, and becomes its replica when it is
+   * needed until its end. Does not throw.
+   */
+  async leave(becomesReplica: boolean): Promise<void> {
+    const { member, clock } = this.#context
+    if (member.state !== "primary") return
+    const endMs = clock.monotonicMs() + LEAVE_MS_MAX
+    for (const target of this.#targets()) {
+      if (clock.monotonicMs() >= endMs) return
+      try {
+        return await member.handOff(target, !becomesReplica)
+      } catch (error) {
+        const primary = target.node.hostname
+        log.warn("cannot hand the role of primary over", { to: primary, problem: messageOf(error) })
+      }
+      if (member.state !== "primary") return
+    }
+  }
+
+  /** Connected candidates, those that lack least first. */
+  #targets(): HandoffTarget[] {
+    const found = new Map<string, { readonly target: HandoffTarget; readonly lack: bigint }>()
+    for (const stream of this.#context.streams) {
+      const { id, name: hostname, url, isCandidate } = stream.replica ?? {}
+      if (id === undefined || hostname === undefined || url === undefined) continue
+      if (isCandidate !== true || !stream.hasEverything) continue
+      const offer = (token: string) => stream.offer(token)
+      const lack = [...this.#context.positions()].reduce((sum, [name, pos]) => {
+        return sum + pos.txid - (stream.sent.get(name)?.txid ?? 0n)
+      }, 0n)
+      // Of a node that was started again, an older stream may not have ended yet: the last one counts.
+      const target = { node: { id, hostname, url }, offer, gone: stream.ended }
+      found.set(id, { target, lack })
+    }
+    const sorted = [...found.values()].sort((a, b) => Number(a.lack - b.lack))
+    return sorted.map(({ target }) => target)
+  }
+
+  #possibleLoss(): string {
+    const { positions, progress, lease, primaryName } = this.#context
+    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"
+    const lines = [
+      `This node is the primary from here on. What ${primary} took after these transactions is not here:`,
+    ]
+    for (const [name, pos] of positions()) {
+      const { transactions } = progress.missing(name, pos.txid)
+      const known = transactions > 0 ? `, ${transactions} more are known to be missing` : ""
+      lines.push(`  ${name}\t${formatPos(pos)}${known}`)
+    }
+    lines.push(
+      `${this.#link()}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
+    )
+    return `${lines.join("\n")}\n`
+  }
+
+  #link(): string {
+    const lagMs = this.#context.lagMs()
+    if (lagMs === undefined) {
+      return "This node has not been in sync with it since it was started: other databases may be missing, too"
+    }
+    const known = `this node had everything ${(lagMs / 1000).toFixed(1)} s ago`
+    return this.#context.primaryName() === undefined
+      ? `It is not connected: ${known}`
+      : `It was connected: ${known}`
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * The routes by which the role of primary moves.
+ *
+ *   POST /lease                      has two nodes hear the record of each other: that is all it does
+ *   POST /promote                    on a replica: asks the primary for a handoff. 200 when this node is the primary
+ *   POST /promote?force=true         on a replica: makes this node the primary without asking; says what may be lost
+ *   POST /handoff?nodeID=HEX         on the primary: gives the role to a replica that is connected
+ *   POST /handoff?token=TOKEN        of the target, when it has applied all; the body is its position map
+ *
+ * Every one of them answers with the lease record in its headers, as all do (http/server/server.ts).
+ */
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { encodeLease, LEASE_HEADER } from "../../cluster/role/lease.ts"
+import type { HandoffTarget, Member } from "../../cluster/role/member.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
+import { readBody } from "../server/body.ts"
+import { checkQuery } from "../server/query.ts"
+import type { Routes } from "../server/server.ts"
+
+export interface RolesContext {
+  readonly member: Member
+  readonly clock: Clock
+  clusterId(): string | undefined
+  /** Why this node is not to become the primary; undefined when it may. */
+  ineligibility(isForced: boolean): string | undefined
+  /** Asks the primary for the role. Resolves when this node is the primary. */
+  promote(): Promise<void>
+  /** What transactions the primary may have had that are not here, as lines of text. */
+  possibleLoss(): string
+  /** The connected replica with this id. */
+  target(id: string): HandoffTarget | undefined
+}
+
+export const EXCHANGE_PATH = "/lease"
+
+const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
+
+export function roleRoutes(context: RolesContext): Routes {
+  return {
+    [EXCHANGE_PATH]: { POST: (_, response) => void response.end() },
+    "/promote": { POST: (_, response, url) => handlePromote(context, response, url) },
+    "/handoff": {
+      POST: (request, response, url) => handleHandoff(context, request, response, url),
+    },
+  }
+}
+
+async function handlePromote(
+  context: RolesContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["force"])
+  const { member } = context
+  const isForced = url.searchParams.get("force") === "true"
+  if (member.state === "primary") return void response.end()
+  const problem = context.ineligibility(isForced)
+  if (problem !== undefined) return conflict(response, problem)
+  if (!isForced) {
+    await context.promote()
+    return void response.end()
+  }
+  const loss = context.possibleLoss()
+  await member.force()
+  response.setHeader("Content-Type", "text/plain; charset=utf-8")
+  response.end(loss)
+}
+
+async function handleHandoff(
+  { member, clock, clusterId, target }: RolesContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["nodeID", "token"])
+  const token = url.searchParams.get("token")
+  if (token !== null) {
+    member.checkOffer(token)
+    const positions = decodePositionMap(await readBody(request, BODY_LIMITS, clock))
+    const record = member.accept(token, positions)
+    response.setHeader(LEASE_HEADER, encodeLease(record, clusterId()))
+    return void response.end()
+  }
+  const id = url.searchParams.get("nodeID") ?? ""
+  if (!/^[0-9a-f]{1,16}$/i.test(id)) throw new LitefsError("usage", "invalid node id")
+  if (!member.isPrimary) throw refused("node is not currently primary")
+  const found = target(id.toUpperCase().padStart(16, "0"))
+  if (found === undefined) throw refused("target node is not currently connected, or no candidate")
+  try {
+    await member.handOff(found)
+  } catch (error) {
+    throw refused(messageOf(error))
+  }
+  response.end()
+}
+
+function refused(why: string): LitefsError {
+  return new LitefsError("unavailable", `cannot handoff: ${why}`)
+}
+
+function conflict(response: ServerResponse, text: string): void {
+  response.statusCode = 409
+  response.setHeader("Content-Type", "text/plain; charset=utf-8")
+  response.end(`${text}\n`)
+}

@@ -1,0 +1,37 @@
+import type { IncomingMessage } from "node:http"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+
+export interface BodyLimits {
+  /** Bytes. */
+  readonly sizeMax: number
+  /** The whole body has to come within this time. */
+  readonly timeMs: number
+}
+
+/** The whole body of a request. */
+export async function readBody(
+  request: IncomingMessage,
+  { sizeMax, timeMs }: BodyLimits,
+  clock: Clock,
+): Promise<Uint8Array> {
+  const cancel = clock.after(timeMs, () => {
+    request.destroy(
+      new LitefsError("usage", `Cannot read request: its body took over ${timeMs} ms`),
+    )
+  })
+  const parts: Uint8Array[] = []
+  let size = 0
+  try {
+    for await (const part of request) {
+      size += (part as Uint8Array).length
+      if (size > sizeMax) {
+        throw new LitefsError("usage", `Cannot read request: its body is over ${sizeMax} bytes`)
+      }
+      parts.push(part as Uint8Array)
+    }
+  } finally {
+    cancel()
+  }
+  return Buffer.concat(parts)
+}

@@ -1,0 +1,224 @@
+/**
+ * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
+ *
+ *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
+ *   Unix socket ─────────────────────────────────▲             └ not asked for: the file's permissions are the door
+ *
+ * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
+ * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
+ * break the connection.
+ */
+import { rmSync } from "node:fs"
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http"
+import type { AddressInfo, Server as NetServer, Socket } from "node:net"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { ListenAddress } from "../../litefs-options.ts"
+import { systemProblem } from "../../sys/errno.ts"
+import { bindPrivately } from "../../sys/net/local-socket.ts"
+import { Crowd, limitConnections } from "./crowd.ts"
+import { statusOf } from "./status.ts"
+import type { TlsFiles } from "./tls-files.ts"
+import { TlsListener } from "./tls-listener.ts"
+import { TokenDoor } from "./token-door.ts"
+import { refuseWebPage } from "./web-page.ts"
+
+export type Handler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+) => void | Promise<void>
+
+export type Routes = Record<string, Partial<Record<string, Handler>>> // path → method → handler
+
+export interface ApiServerOptions {
+  /** Of every response. */
+  readonly headers: Record<string, string>
+  /** Of every response, as they are when the request has been heard. */
+  changingHeaders?(): Record<string, string>
+  /** A request that may be made has come to a path, from an address. */
+  onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
+  /** Whether a request for a host of this name, in lower case, means this node. */
+  isOwnName?(name: string): boolean
+  /** What every request has to show; undefined: nothing. */
+  readonly authToken: string | undefined
+  readonly tls: TlsFiles | undefined
+  readonly clock: Clock
+}
+
+const log = logger("http")
+
+const LINGER_MS = 2000
+
+export class ApiServer {
+  readonly #server: Server
+  readonly #tls: TlsListener | undefined
+  readonly #local: Server
+  #localPath: string | undefined
+
+  constructor(routes: Routes, options: ApiServerOptions) {
+    const { tls, clock, authToken } = options
+    const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
+    const crowd = new Crowd()
+    this.#server = serverOf(routes, options, crowd, door)
+    this.#local = serverOf(routes, options, crowd, undefined)
+    if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
+  }
+
+  /** Returns the port, which the system chose when the given one is 0. */
+  async listen({ host, port }: ListenAddress): Promise<number> {
+    const listener: NetServer = this.#tls?.server ?? this.#server
+    limitConnections(listener)
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    listener.once("error", reject)
+    if (host === "") listener.listen(port, resolve)
+    else listener.listen(port, host, resolve)
+    try {
+      await promise
+    } catch (error) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot listen on ${host}:${port}: ${reason(error)}, choose another --http-addr`,
+        { cause: error },
+      )
+    }
+    listener.removeAllListeners("error")
+    listener.on("error", (error) => log.error("server", { error }))
+    return (listener.address() as AddressInfo).port
+  }
+
+  /** At a Unix socket too, for processes of this user, without TLS and without a token. */
+  async listenLocally(path: string): Promise<void> {
+    await bindPrivately(path, async (bound) => {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      this.#local.once("error", reject)
+      this.#local.listen(bound, resolve)
+      await promise
+      this.#local.removeAllListeners("error")
+    })
+    this.#localPath = path
+  }
+
+  /** Breaks what is still connected. */
+  async close(): Promise<void> {
+    if (this.#localPath !== undefined) {
+      rmSync(this.#localPath, { force: true })
+      await closeServer(this.#local)
+    }
+    await (this.#tls === undefined ? closeServer(this.#server) : this.#tls.close())
+  }
+}
+
+function serverOf(
+  routes: Routes,
+  options: ApiServerOptions,
+  crowd: Crowd,
+  door: TokenDoor | undefined,
+): Server {
+  const { headers, clock } = options
+  const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    const { socket } = request // which it has no more when its client has gone
+    dispatch(routes, options, crowd, door, request, response).catch((error) => {
+      if (!request.complete) dropBody(request, socket, clock)
+      fail(response, error)
+    })
+  })
+  server.keepAliveTimeout = 30_000
+  server.requestTimeout = 0 // a stream's request is over long before its response
+  return server
+}
+
+async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeAllConnections()
+  await closed
+}
+
+async function dispatch(
+  routes: Routes,
+  { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
+  crowd: Crowd,
+  door: TokenDoor | undefined,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  refuseWebPage(request, isOwnName)
+  await door?.enter(request)
+  if (!isReadable(request.headers)) {
+    response.setHeader("Connection", "close") // where the request ends is not known
+    return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
+  }
+  const target = request.url ?? "/"
+  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
+    throw new LitefsError("usage", "bad request")
+  }
+  const url = new URL(`http://node${target}`)
+  try {
+    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
+  } finally {
+    // Also who is refused is told who is the primary.
+    for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
+      response.setHeader(name, value)
+    }
+  }
+  const methods = routes[url.pathname]
+  if (methods === undefined) return answer(response, 404, "404 page not found")
+  const handler = methods[request.method ?? ""]
+  if (handler === undefined) {
+    response.setHeader("Allow", Object.keys(methods).join(", "))
+    return answer(response, 405, "method not allowed")
+  }
+  crowd.enter(url.pathname, response)
+  await handler(request, response, url)
+}
+
+/** The library hands on a request whose body it does not know how to read. */
+function isReadable(headers: IncomingHttpHeaders): boolean {
+  const encoding = headers["transfer-encoding"]
+  return encoding === undefined || encoding.toLowerCase() === "chunked"
+}
+
+function fail(response: ServerResponse, error: unknown): void {
+  const status = statusOf(error)
+  if (status === 500 && !hasGone(error)) log.error("request failed", { error })
+  if (response.headersSent) return void response.destroy()
+  if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
+  answer(response, status, messageOf(error))
+}
+
+/** Whether the client has broken the connection before its request was whole. */
+function hasGone(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET"
+}
+
+/** A reset, because something is unread, could overtake the response. Who goes on and on gets one. */
+function dropBody(request: IncomingMessage, socket: Socket, clock: Clock): void {
+  request.resume()
+  clock.after(LINGER_MS, () => {
+    if (!request.complete) socket.destroy()
+  })
+}
+
+function answer(response: ServerResponse, status: number, text: string): void {
+  response.statusCode = status
+  response.setHeader("Content-Type", "text/plain; charset=utf-8")
+  response.end(`${text}\n`)
+}
+
+function reason(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === "EADDRINUSE") return "the port is in use"
+  if (code === "EACCES") return "the port may not be used"
+  if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "EAGAIN")
+    return "nobody knows the name"
+  return systemProblem(error) ?? messageOf(error)
+}

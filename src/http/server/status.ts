@@ -1,0 +1,24 @@
+import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+
+/** The HTTP status of each condition. */
+const STATUS: Record<ErrorCode, number> = {
+  usage: 400,
+  "name-invalid": 400,
+  unauthorized: 401,
+  forbidden: 403,
+  "not-found": 404,
+  "position-mismatch": 409,
+  "no-lock": 409,
+  "read-only-replica": 503,
+  "no-primary": 503,
+  unavailable: 503,
+  damaged: 500,
+  unsupported: 500,
+  "no-space": 507,
+  io: 500,
+}
+
+export function statusOf(error: unknown): number {
+  if (error instanceof LitefsError) return STATUS[error.code]
+  return error instanceof RangeError ? 400 : 500
+}

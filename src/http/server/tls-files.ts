@@ -1,0 +1,117 @@
+/**
+ * Certificate, key and authority of a node, read from files and read again when they have changed.
+ *
+ *   cert + key          what this node shows: to its clients, and to other nodes
+ *   authority           what it believes: the certificate of another node must be signed by it
+ *
+ * Tools replace certificate and key one after the other: as long as they do not belong together, the pair from
+ * before stays in use. What is in the files never appears in a message.
+ */
+import { createPrivateKey, X509Certificate } from "node:crypto"
+import { readFileSync, statSync } from "node:fs"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { TlsOptions } from "../../litefs-options.ts"
+
+const log = logger("tls")
+
+/** As `node:tls` takes it; absent members are not given. */
+export interface TlsMaterial {
+  readonly cert?: string
+  readonly key?: string
+  readonly ca?: string
+}
+
+export class TlsFiles {
+  readonly #paths: readonly string[]
+  readonly #options: TlsOptions
+  #signature: string
+  #material: TlsMaterial
+  #lastProblem: string | undefined
+
+  /** Throws when a file cannot be used. */
+  constructor(options: TlsOptions) {
+    this.#options = options
+    this.#paths = Object.values(options)
+    this.#signature = signatureOf(this.#paths)
+    this.#material = read(options)
+  }
+
+  /** Whether this node can show a certificate, and so serve TLS. */
+  get hasCertificate(): boolean {
+    return this.#material.cert !== undefined
+  }
+
+  /** What the files hold now; what they held before as long as that cannot be used. */
+  current(): TlsMaterial {
+    const signature = signatureOf(this.#paths)
+    if (signature === this.#signature) return this.#material
+    try {
+      this.#material = read(this.#options)
+      this.#signature = signature
+      this.#lastProblem = undefined
+      log.info("read the changed certificates", { files: this.#paths.join(" ") })
+    } catch (error) {
+      const problem = messageOf(error)
+      if (problem !== this.#lastProblem) log.warn("keeping the old certificates", { problem })
+      this.#lastProblem = problem
+    }
+    return this.#material
+  }
+}
+
+/** Changes whenever one of the files does. */
+function signatureOf(paths: readonly string[]): string {
+  return paths
+    .map((path) => {
+      const status = statSync(path, { throwIfNoEntry: false })
+      return status === undefined ? "none" : `${status.ino}.${status.size}.${status.mtimeMs}`
+    })
+    .join(" ")
+}
+
+function read({ certPath, keyPath, caPath }: TlsOptions): TlsMaterial {
+  const ca = caPath === undefined ? undefined : readText("--http-tls-ca", caPath)
+  if (ca !== undefined) certificateIn("--http-tls-ca", caPath as string, ca)
+  if (certPath === undefined || keyPath === undefined) return ca === undefined ? {} : { ca }
+  const cert = readText("--http-tls-cert", certPath)
+  const key = readText("--http-tls-key", keyPath)
+  const certificate = certificateIn("--http-tls-cert", certPath, cert)
+  if (!certificate.checkPrivateKey(privateKeyIn(keyPath, key))) {
+    const advice = "give those that were made together"
+    throw problem("--http-tls-key", keyPath, `it does not belong to "${certPath}", ${advice}`)
+  }
+  return ca === undefined ? { cert, key } : { cert, key, ca }
+}
+
+function readText(flag: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8")
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === "ENOENT") throw problem(flag, path, "there is no such file")
+    if (code === "EACCES") throw problem(flag, path, "this user may not read it")
+    throw problem(flag, path, message)
+  }
+}
+
+function certificateIn(flag: string, path: string, text: string): X509Certificate {
+  try {
+    return new X509Certificate(text)
+  } catch {
+    throw problem(flag, path, "it should hold a certificate in PEM format")
+  }
+}
+
+function privateKeyIn(path: string, text: string) {
+  try {
+    return createPrivateKey(text)
+  } catch {
+    const what = "it should hold a private key in PEM format, without a passphrase"
+    throw problem("--http-tls-key", path, what)
+  }
+}
+
+function problem(flag: string, path: string, what: string): LitefsError {
+  return new LitefsError("unavailable", `Cannot use ${flag} "${path}": ${what}`)
+}

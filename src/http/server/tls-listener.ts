@@ -1,0 +1,65 @@
+/**
+ * The TLS side of the API: handshakes, and then connections for an HTTP server that never listens itself.
+ *
+ * With an authority, a client has to show a certificate that it has signed. Certificates that have changed are used
+ * for connections from then on; those that are up stay.
+ */
+import type { Server as HttpServer } from "node:http"
+import { createServer, type Server, type TLSSocket } from "node:tls"
+import type { Clock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { TlsFiles, TlsMaterial } from "./tls-files.ts"
+
+const log = logger("tls")
+
+/** Time between two looks at the files. */
+const LOOK_MS = 5000
+
+const HANDSHAKE_MS_MAX = 10_000
+
+export class TlsListener {
+  readonly server: Server
+  readonly #files: TlsFiles
+  readonly #clock: Clock
+  readonly #sockets = new Set<TLSSocket>()
+  #material: TlsMaterial
+  #stopLooking: () => void
+
+  constructor(files: TlsFiles, clock: Clock, http: HttpServer) {
+    this.#files = files
+    this.#clock = clock
+    this.#material = files.current()
+    const options = { ...contextOf(this.#material), handshakeTimeout: HANDSHAKE_MS_MAX }
+    this.server = createServer(options, (socket) => http.emit("connection", socket))
+    // Also those whose handshake never comes: close() would wait for them.
+    this.server.on("connection", (socket: TLSSocket) => {
+      this.#sockets.add(socket)
+      socket.once("close", () => this.#sockets.delete(socket))
+    })
+    this.server.on("tlsClientError", (error, socket) => {
+      log.debug("handshake failed", { error })
+      socket.destroy()
+    })
+    this.#stopLooking = clock.after(LOOK_MS, () => this.#look())
+  }
+
+  /** Breaks what is still connected. */
+  async close(): Promise<void> {
+    this.#stopLooking()
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()))
+    for (const socket of this.#sockets) socket.destroy()
+    await closed
+  }
+
+  #look(): void {
+    const material = this.#files.current()
+    if (material !== this.#material) this.server.setSecureContext(contextOf(material))
+    this.#material = material
+    this.#stopLooking = this.#clock.after(LOOK_MS, () => this.#look())
+  }
+}
+
+function contextOf(material: TlsMaterial) {
+  const asksClients = material.ca !== undefined
+  return { ...material, requestCert: asksClients, rejectUnauthorized: asksClients }
+}

@@ -1,0 +1,69 @@
+/**
+ * Asks for the token at the door. Who shows a wrong one is told so after a moment only, and the log tells of it: now
+ * and then, with how often, since somebody who guesses does not stop.
+ */
+import type { IncomingMessage } from "node:http"
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { authorize, showsToken } from "./auth.ts"
+
+const log = logger("http")
+
+const WRONG_MS = 1000
+const LOG_MS = 10_000
+/** Who wait to be told. More get no answer. */
+const WAITING_COUNT_MAX = 500
+
+export class TokenDoor {
+  readonly #token: string
+  readonly #clock: Clock
+  #waitingCount = 0
+  #wrongCount = 0 // since the last line in the log
+  #isQuiet = false // there was one just now
+
+  constructor(token: string, clock: Clock) {
+    this.#token = token
+    this.#clock = clock
+  }
+
+  /** Rejects unless the request shows the token. */
+  async enter({ headers, socket, url }: IncomingMessage): Promise<void> {
+    try {
+      authorize(headers, this.#token)
+    } catch (error) {
+      if (!showsToken(headers)) throw error
+      this.#count(socket.remoteAddress, url?.slice(0, 100).replace(/\?.*/, ""))
+      await this.#wait(socket)
+      throw error
+    }
+  }
+
+  async #wait(socket: IncomingMessage["socket"]): Promise<void> {
+    if (this.#waitingCount >= WAITING_COUNT_MAX) {
+      socket.destroy()
+      throw new LitefsError("unauthorized", "unauthorized")
+    }
+    this.#waitingCount += 1
+    try {
+      await sleep(this.#clock, WRONG_MS)
+    } finally {
+      this.#waitingCount -= 1
+    }
+  }
+
+  #count(from: string | undefined, path: string | undefined): void {
+    this.#wrongCount += 1
+    if (!this.#isQuiet) this.#say(from, path)
+  }
+
+  #say(from: string | undefined, path: string | undefined): void {
+    log.warn("refused requests with a wrong token", { from, path, count: this.#wrongCount })
+    this.#wrongCount = 0
+    this.#isQuiet = true
+    this.#clock.after(LOG_MS, () => {
+      this.#isQuiet = false
+      if (this.#wrongCount > 0) this.#say(from, path)
+    })
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Keeps web pages away from the API. A browser sends requests for any page to any address that it reaches, also to
+ * the loopback of the machine that it runs on, so a token is not the only thing that a stranger may lack:
+ *
+ *   Origin            a script or a form of a page. Nobody else sends it
+ *   Sec-Fetch-Site    a page has asked for it, unless it is `none`: the user has typed the address
+ *   Host              on a loopback address: a name that is not this machine's may be that of a page, whose owner has
+ *                     had it lead here since (DNS rebinding). To the browser page and API are one site then
+ */
+import type { IncomingMessage } from "node:http"
+import { isIP } from "node:net"
+import { LitefsError } from "../../lib/errors.ts"
+import { isLoopback } from "../../lib/loopback.ts"
+
+type Request = Pick<IncomingMessage, "headers" | "rawHeaders" | "socket">
+
+/** Throws when a web page may have sent the request. */
+export function refuseWebPage(request: Request, isOwnName: (name: string) => boolean): void {
+  const { headers, rawHeaders, socket } = request
+  if (headers.origin !== undefined) throw refused("it has an Origin")
+  const site = headers["sec-fetch-site"]
+  if (site !== undefined && site !== "none") throw refused("its Sec-Fetch-Site is not none")
+  const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && /^host$/i.test(text))
+  if (hosts.length > 1) throw new LitefsError("usage", "bad request: there is more than one Host")
+  if (!isLoopback(socket.localAddress ?? "")) return
+  const name = nameOf(headers.host ?? "")
+  if (name === "" || name === "localhost" || isIP(name) !== 0 || isOwnName(name)) return
+  const advice = "use its address or localhost, or give it that name with --advertise-url"
+  throw refused(`its Host is "${name.slice(0, 255)}", which is not this node's name, ${advice}`)
+}
+
+/** In lower case, without the port. */
+function nameOf(host: string): string {
+  const match = /^(?:\[(?<address>[^\]]*)\]|(?<name>[^:]*))(?::\d*)?$/.exec(host)
+  return (match?.groups?.address ?? match?.groups?.name ?? host).toLowerCase()
+}
+
+function refused(why: string): LitefsError {
+  return new LitefsError("forbidden", `forbidden: a web page may have sent this request, ${why}`)
+}

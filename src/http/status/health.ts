@@ -1,0 +1,218 @@
+/**
+ * `GET /health`: 200 when this node is as it should be, else 503; the body says why not.
+ *
+ *   ready              always: mounted and, on a replica, once where its primary was; and files can be opened
+ *   ?max-lag-ms=N      not further behind than that, in time
+ *   ?max-lag-tx=N      … in transactions that are known to be missing, in all databases together
+ *   ?role=primary      it is the primary, or with `replica` it is one
+ *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 digits, and then with or without
+ *                      the checksum), or a decimal number
+ *   ?synced            it has everything that its primary had when this was asked; a database that cannot be sent
+ *                      counts unless there is some of it here
+ *   ?db=NAME           the database is here
+ *   ?wait=MS           answer 503 only if it has not become so within that time
+ *
+ * Databases that are left out, because they cannot be sent or applied, are named in the answer and make its status
+ * "degraded", which is 200 all the same: the others are as they should be. So does a disk that is full: what is here
+ * can be read. `lastProblem` says what is wrong with the node as a whole, or was last.
+ *
+ * Without a limit a replica that has lost its primary stays healthy: all replicas would go at once otherwise, when
+ * the primary does.
+ */
+import type { ServerResponse } from "node:http"
+import type { DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { Gate } from "../../lib/gate.ts"
+import { type Checksum, type Pos, parsePos, parseTxid, type Txid, ZERO_POS } from "../../ltx/pos.ts"
+import { validateDatabaseName } from "../../wire/database-name.ts"
+import { answerJson } from "../server/json.ts"
+import { checkQuery, numberOf } from "../server/query.ts"
+import { lastProblem, type ProblemInfo } from "./info.ts"
+
+export const WAIT_MS_MAX = 60_000
+/** All are asked whenever something changes. When there are so many, nobody else waits. */
+const WAITING_COUNT_MAX = 256
+
+export interface HealthContext {
+  readonly status: NodeStatus
+  readonly clock: Clock
+}
+
+export interface Health {
+  readonly status: "ok" | "degraded" | "unavailable"
+  readonly reason?: string
+  readonly role: "primary" | "replica"
+  readonly isReady: boolean
+  readonly lag: { readonly ms: number | null; readonly transactions: number }
+  /** Names of databases that the primary has and of which nothing is here yet. */
+  readonly arriving?: readonly string[]
+  readonly leftOut?: readonly { readonly name: string; readonly problem: string }[]
+  readonly lastProblem?: ProblemInfo
+}
+
+interface WantedPos {
+  readonly database: string
+  readonly txid: Txid
+  readonly checksum: Checksum | undefined
+}
+
+interface Conditions {
+  readonly lagMsMax: number | undefined
+  readonly lagTransactionsMax: number | undefined
+  readonly role: string | undefined
+  readonly pos: WantedPos | undefined
+  readonly db: string | undefined
+  /** All must be here that the primary had at this time, by our steady clock. */
+  readonly syncedSinceMs: number | undefined
+}
+
+export async function handleHealth(
+  { status, clock }: HealthContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
+  const conditions = conditionsOf(url, clock.steadyMs())
+  const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
+  const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
+
+  const news = new Gate()
+  const unsubscribe = status.onChange(() => news.open())
+  const endMs = clock.monotonicMs() + waitMs
+  const cancel = clock.after(waitMs, () => news.open())
+  response.on("close", () => news.open())
+  try {
+    while (reasonAgainst(status, conditions) !== undefined && clock.monotonicMs() < endMs) {
+      await news.wait()
+      if (response.destroyed) return
+    }
+  } finally {
+    cancel()
+    unsubscribe()
+  }
+  const health = healthOf(status, conditions)
+  answerJson(response, health.status === "unavailable" ? 503 : 200, health)
+}
+
+function healthOf(status: NodeStatus, conditions: Conditions): Health {
+  const reason = reasonAgainst(status, conditions)
+  const { ms, transactions } = status.lag
+  const databases = [...status.databases()]
+  const arriving = databases.filter(({ condition }) => condition === "arriving")
+  const leftOut = databases.flatMap(({ name, problem }) =>
+    problem === undefined ? [] : [{ name, problem }],
+  )
+  const isFine = leftOut.length === 0 && status.problems.of("disk") === undefined
+  const fine = isFine ? "ok" : "degraded"
+  return {
+    status: reason === undefined ? fine : "unavailable",
+    ...(reason === undefined ? {} : { reason }),
+    role: status.isPrimary ? "primary" : "replica",
+    isReady: status.isReady,
+    lag: { ms: ms ?? null, transactions },
+    ...(arriving.length === 0 ? {} : { arriving: arriving.map(({ name }) => name) }),
+    ...(leftOut.length === 0 ? {} : { leftOut }),
+    ...lastProblem(status.problems),
+  }
+}
+
+function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
+  const { lagMsMax, lagTransactionsMax, role, pos, db, syncedSinceMs } = wanted
+  if (status.problem !== undefined) return status.problem
+  if (role !== undefined && (role === "primary") !== status.isPrimary) {
+    return status.isPrimary ? "this node is the primary" : "this node is a replica"
+  }
+  if (!status.isReady) {
+    if (status.isPrimary) return "not mounted yet"
+    return notSynced(status)
+  }
+  const { ms, transactions } = status.lag
+  if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
+    const found = ms === undefined ? "of unknown length" : `${Math.round(ms)} ms`
+    return `the lag is ${found}, over ${lagMsMax} ms${because(status)}`
+  }
+  if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
+    return `the lag is ${transactions} transactions, over ${lagTransactionsMax}${because(status)}`
+  }
+  const missing =
+    (syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs)) ??
+    (db === undefined ? undefined : reasonAgainstDatabase(status.database(db), db))
+  if (missing !== undefined || pos === undefined) return missing
+  return reasonAgainstPos(status.database(pos.database)?.pos ?? ZERO_POS, pos)
+}
+
+/** What keeps a node from having everything. */
+function because({ problems }: NodeStatus): string {
+  const problem = problems.of("disk") ?? problems.of("primary")
+  return problem === undefined ? "" : `: ${problem}`
+}
+
+function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | undefined {
+  for (const { name, pos, condition, problem } of status.databases()) {
+    if (condition === "arriving") return `"${name}" is on its way`
+    if (problem !== undefined && pos.txid === 0n) return `"${name}" is not here: ${problem}`
+  }
+  const problem = status.problems.of("primary")
+  if (status.primaryName === undefined) return problem ?? "not connected to the primary"
+  return status.hasBeenSyncedSince(sinceMs) ? undefined : notSynced(status)
+}
+
+/** Why a replica is not ready, or has not everything. */
+export function notSynced({ primaryName, problems }: NodeStatus): string {
+  const how = primaryName === undefined ? "connected to" : "in sync with"
+  return problems.of("primary") ?? `not ${how} the primary yet`
+}
+
+function reasonAgainstDatabase(
+  database: DatabaseStatus | undefined,
+  name: string,
+): string | undefined {
+  if (database?.condition === "arriving") return `"${name}" is on its way`
+  if (database !== undefined && database.commit > 0) return undefined
+  const problem = database?.problem
+  return problem === undefined
+    ? `there is no database "${name}"`
+    : `"${name}" is not here: ${problem}`
+}
+
+function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
+  if (found.txid < wanted.txid) {
+    return `"${wanted.database}" is at ${found.txid}, not at ${wanted.txid} yet`
+  }
+  const isOther =
+    found.txid === wanted.txid && found.checksum !== (wanted.checksum ?? found.checksum)
+  return isOther ? `"${wanted.database}" has another transaction ${wanted.txid}` : undefined
+}
+
+function conditionsOf(url: URL, nowMs: number): Conditions {
+  const role = url.searchParams.get("role") ?? undefined
+  if (role !== undefined && role !== "primary" && role !== "replica") {
+    throw new LitefsError("usage", `Cannot use role=${role}: primary or replica expected`)
+  }
+  const pos = url.searchParams.get("pos")
+  const db = url.searchParams.get("db") ?? undefined
+  if (db !== undefined) validateDatabaseName(db)
+  return {
+    lagMsMax: numberOf(url, "max-lag-ms"),
+    lagTransactionsMax: numberOf(url, "max-lag-tx"),
+    role,
+    pos: pos === null ? undefined : posCondition(pos),
+    db,
+    syncedSinceMs: url.searchParams.has("synced") ? nowMs : undefined,
+  }
+}
+
+function posCondition(text: string): Conditions["pos"] {
+  const split = text.lastIndexOf("=")
+  const [database, position] = [text.slice(0, split), text.slice(split + 1).trim()]
+  const whole = parsePos(position)
+  // 16 digits are how positions are written: hexadecimal.
+  const decimal = /^\d{1,15}$/.test(position) ? BigInt(position) : undefined
+  const txid = whole?.txid ?? parseTxid(position) ?? decimal
+  if (split < 1 || txid === undefined) {
+    throw new LitefsError("usage", `Cannot use pos=${text}: DB=TXID expected`)
+  }
+  validateDatabaseName(database)
+  return { database, txid, checksum: whole?.checksum }
+}

@@ -1,0 +1,183 @@
+/**
+ * `GET /info`: what this node is. The first keys are the original's; the others are ours.
+ *
+ * `lag` is explained in store/shared-lag.ts; its `ms` is null until the node has been in sync once. `replicas` are
+ * those that are connected now, with what they have been sent.
+ */
+import type { ServerResponse } from "node:http"
+import type { NodeProblems } from "../../cluster/node-problems.ts"
+import type {
+  ConnectedReplica,
+  DatabaseCondition,
+  DatabaseStatus,
+  Lag,
+  NodeStatus,
+} from "../../cluster/node-status.ts"
+import type { LeaseRecord } from "../../cluster/role/lease.ts"
+import { formatPos } from "../../ltx/pos.ts"
+import { answerJson } from "../server/json.ts"
+import { checkQuery } from "../server/query.ts"
+
+export type JournalMode = "wal" | "rollback"
+
+export interface InfoContext {
+  readonly status: NodeStatus
+  /** Undefined when there is no database file to tell. */
+  journalMode(database: string): JournalMode | undefined
+}
+
+export function handleInfo(context: InfoContext, response: ServerResponse, url: URL): void {
+  checkQuery(url, [])
+  answerJson(response, 200, nodeInfo(context))
+}
+
+export interface LagInfo {
+  readonly ms: number | null
+  readonly transactions: number
+  readonly bytes: number
+}
+
+export interface DatabaseInfo {
+  readonly name: string
+  readonly position: string
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly size: number
+  readonly journalMode: JournalMode | null
+  /** When the last transaction was made, by the primary's clock. */
+  readonly timestamp: string | null
+  readonly lag: LagInfo
+  /** `arriving`: the primary has it and nothing of it is here yet. `left-out`: `problem` says why. */
+  readonly state: DatabaseCondition
+  readonly problem?: string
+}
+
+export interface ReplicaInfo {
+  readonly id: string | null
+  readonly hostname: string
+  readonly connectedAt: string
+  readonly lag: { readonly transactions: number }
+  /** What it has been sent. */
+  readonly databases: readonly { readonly name: string; readonly position: string }[]
+  /** What it cannot take. */
+  readonly leftOut: readonly string[]
+}
+
+export interface ProblemInfo {
+  readonly problem: string
+  readonly since: string
+  readonly until?: string
+}
+
+export interface NodeInfo {
+  readonly clusterID?: string
+  readonly isPrimary: boolean
+  readonly candidate: boolean
+  readonly path: string
+  readonly primary: {
+    readonly hostname: string
+    readonly advertiseURL?: string
+    readonly proxyURL?: string
+  }
+  readonly id: string
+  readonly hostname: string
+  readonly version: string
+  readonly mount: string
+  readonly role: "primary" | "replica"
+  /** Who is the primary by the newest record that this node has heard. */
+  readonly lease?: LeaseRecord
+  readonly isReady: boolean
+  readonly isConnected: boolean
+  readonly startedAt: string
+  readonly lag: LagInfo
+  /** What is wrong with the node as a whole, or was last: then `until` is there. */
+  readonly lastProblem?: ProblemInfo
+  readonly databases: readonly DatabaseInfo[]
+  readonly replicas: readonly ReplicaInfo[]
+}
+
+export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
+  const { identity, isPrimary, primaryName } = status
+  const clusterId = identity.clusterId()
+  const lease = identity.lease?.()
+  const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
+  const proxyUrl = identity.proxyUrl?.()
+  const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  return {
+    ...(clusterId === undefined ? {} : { clusterID: clusterId }),
+    isPrimary,
+    candidate: identity.isCandidate ?? isPrimary,
+    path: identity.dataDir,
+    primary: {
+      hostname: primaryName ?? "",
+      ...(primaryUrl === undefined ? {} : { advertiseURL: primaryUrl }),
+      ...(proxyUrl === undefined ? {} : { proxyURL: proxyUrl }),
+    },
+    id: identity.id,
+    hostname: identity.hostname,
+    version: identity.version,
+    mount: identity.fuseDir,
+    role: isPrimary ? "primary" : "replica",
+    ...(lease === undefined ? {} : { lease }),
+    isReady: status.isReady,
+    isConnected: primaryName !== undefined,
+    startedAt: new Date(status.startedMs).toISOString(),
+    lag: lagInfo(status.lag),
+    ...lastProblem(status.problems),
+    databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
+    replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases)),
+  }
+}
+
+/** For `/info` and `/health`. */
+export function lastProblem({ last }: NodeProblems): { readonly lastProblem?: ProblemInfo } {
+  if (last === undefined) return {}
+  const time = (ms: number) => new Date(ms).toISOString()
+  const { text, sinceMs, untilMs } = last
+  const until = untilMs === undefined ? {} : { until: time(untilMs) }
+  return { lastProblem: { problem: text, since: time(sinceMs), ...until } }
+}
+
+function databaseInfo(
+  { name, pos, pageSize, commit, timestampMs, lag, condition, problem }: DatabaseStatus,
+  journalMode: JournalMode | undefined,
+): DatabaseInfo {
+  return {
+    name,
+    position: formatPos(pos),
+    pageSize,
+    pageCount: commit,
+    size: commit * pageSize,
+    journalMode: commit === 0 ? null : (journalMode ?? null),
+    timestamp: timestampMs === 0 ? null : new Date(timestampMs).toISOString(),
+    lag: lagInfo(lag),
+    state: condition,
+    ...(problem === undefined ? {} : { problem }),
+  }
+}
+
+function replicaInfo(
+  { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
+  databases: readonly DatabaseStatus[],
+): ReplicaInfo {
+  let transactions = 0n
+  for (const { name: database, stored } of databases) {
+    if (!isWanted(database)) continue
+    const { txid } = sent.get(database) ?? { txid: 0n }
+    if (stored.txid > txid) transactions += stored.txid - txid
+  }
+  return {
+    id: id ?? null,
+    hostname: name,
+    connectedAt: new Date(connectedMs).toISOString(),
+    lag: { transactions: Number(transactions) },
+    databases: [...sent]
+      .map(([database, pos]) => ({ name: database, position: formatPos(pos) }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    leftOut: [...leftOut].sort(),
+  }
+}
+
+function lagInfo({ ms, transactions, bytes }: Lag): LagInfo {
+  return { ms: ms ?? null, transactions, bytes }
+}

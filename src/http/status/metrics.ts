@@ -1,0 +1,291 @@
+/**
+ * `GET /metrics`: in the first part what the original has, under its names and with its meaning, in the second
+ * what is ours. Everything is read when it is asked for; what is counted on hot paths is counted in shared memory
+ * (store/counters.ts).
+ *
+ * Different from the original: `litefs_http_frame_send_count` counts (there it stays 0),
+ * `litefs_db_ltx_reap_count` is a counter, which it is, and a lag that is not known is not 0.
+ */
+import type { ServerResponse } from "node:http"
+import type {
+  ConnectedReplica,
+  DatabaseStatus,
+  Lag,
+  NodeStatus,
+} from "../../cluster/node-status.ts"
+import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import { Opcode } from "../../fuse/opcodes.ts"
+import {
+  formatMetrics,
+  METRICS_CONTENT_TYPE,
+  type MetricFamily,
+  type Sample,
+  single,
+} from "../../lib/metrics.ts"
+import { Column, type Counters } from "../../store/counters.ts"
+import type { Positions } from "../../store/positions.ts"
+import { checkQuery } from "../server/query.ts"
+import type { StreamTotals } from "../streams/stream-counters.ts"
+import type { LtxUsage } from "./ltx-usage.ts"
+import { processMetrics } from "./process-metrics.ts"
+
+export interface MetricsContext {
+  readonly status: NodeStatus
+  readonly positions: Positions
+  readonly counters: Counters
+  readonly streams: StreamTotals
+  /** On a replica. */
+  readonly progress: ReplicaProgress | undefined
+  /** LTX files that were removed since the start, by database. */
+  readonly reaped: ReadonlyMap<string, number>
+  readonly ltx: LtxUsage
+  readonly eventListenerCount: () => number
+  /** Histories that were kept when another took their place. */
+  readonly divergedCount: () => number
+  /** Has other threads measure their heaps, for the next time. */
+  readonly measure: () => void
+  /** What others have to tell. */
+  readonly others?: () => Iterable<MetricFamily>
+}
+
+export async function handleMetrics(
+  context: MetricsContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, [])
+  await context.ltx.learn([...context.status.databases()].map(({ name }) => name))
+  const text = formatMetrics([
+    ...nodeMetrics(context),
+    ...databaseMetrics(context),
+    ...streamMetrics(context),
+    ...replicaMetrics(context),
+    ...mountMetrics(context),
+    ...(context.others?.() ?? []),
+    ...processMetrics(context.status, context.counters),
+  ])
+  context.measure()
+  response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })
+  response.end(text)
+}
+
+function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
+  const { lag } = status
+  yield single("gauge", "litefs_db_count", "Number of managed databases.", () => positions.count)
+  yield single("gauge", "litefs_is_primary", "Primary status of the node.", () =>
+    status.isPrimary ? 1 : 0,
+  )
+  yield single(
+    "gauge",
+    "litefs_lag_seconds",
+    "Lag behind the primary node, in seconds; +Inf until the node has been in sync once.",
+    () => secondsOf(lag),
+  )
+  yield single("gauge", "litefs_is_ready", "Whether the node has been in sync once.", () =>
+    status.isReady ? 1 : 0,
+  )
+  yield single(
+    "gauge",
+    "litefs_is_connected",
+    "Whether the node knows and reaches a primary.",
+    () => (status.primaryName === undefined ? 0 : 1),
+  )
+  yield single("gauge", "litefs_diverged_count", "Histories kept aside under diverged/.", () =>
+    divergedCount(),
+  )
+}
+
+function* databaseMetrics(context: MetricsContext) {
+  const { status, positions, counters, reaped, ltx, progress } = context
+  const databases = [...status.databases()]
+  const gauge = (name: string, help: string, value: DatabaseValue) =>
+    perDatabase("gauge", name, help, databases, value)
+  const counter = (name: string, help: string, column: Column, scale = 1) =>
+    perDatabase("counter", name, help, databases, ({ name: database }) => {
+      const slot = positions.find(database)
+      return slot === undefined ? undefined : counters.read(slot, column) * scale
+    })
+  yield gauge("litefs_db_txid", "Current transaction ID.", ({ pos }) => Number(pos.txid))
+  yield counter(
+    "litefs_db_database_write_count",
+    "Number of writes to the database file.",
+    Column.DATABASE_WRITES,
+  )
+  yield counter(
+    "litefs_db_journal_write_count",
+    "Number of writes to the journal file.",
+    Column.JOURNAL_WRITES,
+  )
+  yield counter("litefs_db_wal_write_count", "Number of writes to the WAL file.", Column.WAL_WRITES)
+  yield counter(
+    "litefs_db_shm_write_count",
+    "Number of writes to the shared memory file.",
+    Column.SHM_WRITES,
+  )
+  yield counter("litefs_db_commit_count", "Number of database commits.", Column.COMMITS)
+  yield perDatabase(
+    "counter",
+    "litefs_db_ltx_reap_count",
+    "Number of LTX files removed by retention.",
+    databases,
+    ({ name }) => reaped.get(name) ?? 0,
+  )
+  const usage = (name: string, help: string, key: "count" | "size") =>
+    perDatabase("gauge", name, help, databases, ({ name: database }) => ltx.of(database)?.[key])
+  yield usage("litefs_db_ltx_count", "Number of LTX files on disk.", "count")
+  yield usage("litefs_db_ltx_bytes", "Number of bytes used by LTX files on disk.", "size")
+  yield gauge(
+    "litefs_db_lag_seconds",
+    "Latency between generating an LTX file and consuming it.",
+    ({ name }) => (progress?.of(name)?.latencyMs ?? 0) / 1000,
+  )
+  yield gauge(
+    "litefs_db_age_seconds",
+    "Time since the database is known to have been up to date; +Inf if it never was.",
+    ({ lag }) => secondsOf(lag),
+  )
+  yield gauge(
+    "litefs_db_lag_transactions",
+    "Transactions that are known to be missing.",
+    ({ lag }) => lag.transactions,
+  )
+  yield gauge(
+    "litefs_db_arriving",
+    "Whether the primary has the database and nothing of it is here yet.",
+    ({ condition }) => (condition === "arriving" ? 1 : 0),
+  )
+  yield gauge(
+    "litefs_db_left_out",
+    "Whether the database cannot be sent, or not be applied here, and the others go on.",
+    ({ condition }) => (condition === "left-out" ? 1 : 0),
+  )
+  yield gauge("litefs_db_lag_bytes", "Bytes received and not applied.", ({ lag }) => lag.bytes)
+  yield gauge("litefs_db_size_bytes", "Size of the database.", ({ commit, pageSize }) => {
+    return commit * pageSize
+  })
+  yield counter(
+    "litefs_db_commit_bytes_total",
+    "Bytes of the LTX files of local commits.",
+    Column.LTX_BYTES,
+  )
+  yield {
+    name: "litefs_commit_seconds",
+    type: "histogram",
+    help: "Time a local commit took to become durable.",
+    samples: () => (status.isPrimary ? counters.commitTime.samples() : []),
+  } satisfies MetricFamily
+}
+
+function* streamMetrics({ status, streams, eventListenerCount }: MetricsContext) {
+  const replicas = [...status.replicas()]
+  yield single(
+    "gauge",
+    "litefs_http_stream_count",
+    "Number of streams currently connected.",
+    () => {
+      return replicas.length
+    },
+  )
+  yield single("gauge", "litefs_subscriber_count", "Number of connected subscribers", () => {
+    return replicas.length + eventListenerCount()
+  })
+  yield {
+    name: "litefs_http_frame_send_count",
+    type: "counter",
+    help: "Number of frames sent.",
+    samples: () => streams.frameSamples(),
+  } satisfies MetricFamily
+  yield single("counter", "litefs_stream_sent_bytes_total", "Bytes sent to replicas.", () => {
+    return status.isPrimary ? streams.size : undefined
+  })
+  yield {
+    name: "litefs_replica_lag_transactions",
+    type: "gauge",
+    help: "Transactions that a connected replica has not been sent.",
+    samples: () => replicaLags(replicas, [...status.databases()]),
+  } satisfies MetricFamily
+}
+
+/** Replicas of one name are told as one, by the one that is furthest behind: a series may be there once only. */
+function* replicaLags(
+  replicas: readonly ConnectedReplica[],
+  databases: readonly DatabaseStatus[],
+): Generator<Sample> {
+  for (const replica of new Set(replicas.map(({ name }) => name))) {
+    const namesakes = replicas.filter(({ name }) => name === replica)
+    for (const { name: db, stored } of databases) {
+      const missing = namesakes
+        .filter((each) => each.isWanted(db))
+        .map(({ sent }) => Number(stored.txid - (sent.get(db)?.txid ?? 0n)))
+      if (missing.length === 0) continue
+      yield { labels: { replica, db }, value: Math.max(0, ...missing) }
+    }
+  }
+}
+
+function* replicaMetrics({ progress }: MetricsContext) {
+  if (progress === undefined) return
+  const received = [...progress.received]
+  const counter = (
+    name: string,
+    help: string,
+    key: "transactions" | "bytes" | "snapshots" | "replacements" | "refusals",
+  ): MetricFamily => {
+    const samples = () => received.map(([db, counts]) => ({ labels: { db }, value: counts[key] }))
+    return { name, type: "counter", help, samples }
+  }
+  yield counter("litefs_db_apply_count", "LTX files applied.", "transactions")
+  yield counter("litefs_db_received_bytes_total", "Bytes of LTX files received.", "bytes")
+  yield counter("litefs_db_snapshot_receive_count", "Snapshots received.", "snapshots")
+  yield counter(
+    "litefs_db_replacement_count",
+    "Snapshots that took the place of another history.",
+    "replacements",
+  )
+  yield counter("litefs_db_refusal_count", "LTX files that could not be applied.", "refusals")
+  yield {
+    name: "litefs_apply_seconds",
+    type: "histogram",
+    help: "Time from the arrival of an LTX file to its being visible to clients.",
+    samples: () => progress.applyTime.samples(),
+  } satisfies MetricFamily
+}
+
+function* mountMetrics({ counters }: MetricsContext) {
+  const names = new Map<number, string>(
+    Object.entries(Opcode).map(([name, code]) => [code, name.toLowerCase()]),
+  )
+  yield {
+    name: "litefs_fuse_request_count",
+    type: "counter",
+    help: "Requests of the kernel.",
+    *samples(): Generator<Sample> {
+      for (const [code, value] of counters.requests.entries()) {
+        if (value > 0) yield { labels: { op: names.get(code) ?? String(code) }, value }
+      }
+    },
+  } satisfies MetricFamily
+}
+
+/** What is not known counts as no bound: an alert that compares would stay silent when there is no number. */
+function secondsOf({ ms = Number.POSITIVE_INFINITY }: Lag): number {
+  return ms / 1000
+}
+
+/** Undefined: there is none for this one. */
+type DatabaseValue = (database: DatabaseStatus) => number | undefined
+
+function perDatabase(
+  type: "counter" | "gauge",
+  name: string,
+  help: string,
+  databases: readonly DatabaseStatus[],
+  value: DatabaseValue,
+): MetricFamily {
+  const samples = () =>
+    databases.flatMap((database) => {
+      const number = value(database)
+      return number === undefined ? [] : [{ labels: { db: database.name }, value: number }]
+    })
+  return { name, type, help, samples }
+}

@@ -1,0 +1,157 @@
+/** What a node tells of itself: the routes for it, and who has to hear when something changes. */
+import { readdirSync } from "node:fs"
+import { type DatabaseRemark, type NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import type { Clock } from "../../lib/clock.ts"
+import type { MetricFamily } from "../../lib/metrics.ts"
+import { Column, type Counters } from "../../store/counters.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { readJournalMode } from "../../store/journal-mode.ts"
+import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
+import { readLtxTransaction } from "../../store/ltx/ltx-transaction.ts"
+import type { Positions } from "../../store/positions.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import type { Routes } from "../server/server.ts"
+import type { ReplicaStream } from "../streams/replica-stream.ts"
+import { StreamTotals } from "../streams/stream-counters.ts"
+import { EventFeed } from "./events.ts"
+import { handleHealth } from "./health.ts"
+import { handleInfo } from "./info.ts"
+import { LtxUsage, type Usage } from "./ltx-usage.ts"
+import { handleMetrics } from "./metrics.ts"
+
+export interface StatusApiContext {
+  readonly identity: NodeIdentity
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly lag: SharedLag
+  readonly counters: Counters
+  readonly clock: Clock
+  readonly streams: ReadonlySet<ReplicaStream>
+  /** What there is to say of single databases. */
+  remarks?(): ReadonlyMap<string, DatabaseRemark>
+  /** On a node that is or was a replica. */
+  readonly progress: ReplicaProgress | undefined
+  /** Has the other threads measure themselves, for the next time. */
+  readonly measure?: () => void
+  /** What keeps the node from its work. */
+  readonly problem?: () => string | undefined
+  /** Of the proxy, which is above this. */
+  readonly metrics?: () => Iterable<MetricFamily>
+}
+
+export class StatusApi {
+  readonly status: NodeStatus
+  readonly totals = new StreamTotals()
+  readonly #context: StatusApiContext
+  readonly #events: EventFeed
+  readonly ltx: LtxUsage
+  readonly #reaped = new Map<string, number>()
+
+  constructor(context: StatusApiContext) {
+    const { identity, dataDir, positions, streams } = context
+    this.#context = context
+    this.status = new NodeStatus(identity, {
+      ...context,
+      replicas: () =>
+        [...streams].flatMap((stream) => {
+          const { replica, sent, leftOut } = stream
+          const isWanted = (database: string) => stream.isWanted(database)
+          return replica === undefined ? [] : [{ ...replica, sent, isWanted, leftOut }]
+        }),
+      missing: (database, txid) => context.progress?.missing(database, txid) ?? NOTHING,
+    })
+    this.ltx = new LtxUsage({
+      made: (database) => this.#made(database),
+      directory: (database) => dataDir.ltxDir(database),
+    })
+    this.#events = new EventFeed({
+      positions,
+      leadership: () => {
+        const { isPrimary, primaryName } = this.status
+        return { isPrimary, hostname: isPrimary ? undefined : primaryName }
+      },
+      readTransaction: (database, txid) => {
+        const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
+        const transaction = readLtxTransaction(path)
+        return transaction && { database, ...transaction }
+      },
+    })
+  }
+
+  get routes(): Routes {
+    const { status } = this
+    const context = this.#context
+    const { dataDir, positions, counters, clock } = context
+    const info = {
+      status,
+      journalMode: (name: string) => readJournalMode(dataDir.path(name, "database")),
+    }
+    const metrics = {
+      status,
+      positions,
+      counters,
+      get progress() {
+        return context.progress
+      },
+      streams: this.totals,
+      reaped: this.#reaped,
+      ltx: this.ltx,
+      eventListenerCount: () => this.#events.listenerCount,
+      divergedCount: () => countEntries(dataDir.divergedDir("")),
+      measure: () => this.#context.measure?.(),
+      others: () => this.#context.metrics?.() ?? [],
+    }
+    return {
+      "/info": { GET: (_, response, url) => handleInfo(info, response, url) },
+      "/metrics": { GET: (_, response, url) => handleMetrics(metrics, response, url) },
+      "/health": { GET: (_, response, url) => handleHealth({ status, clock }, response, url) },
+      "/events": { GET: (_, response, url) => this.#events.handle(response, url) },
+    }
+  }
+
+  /** Positions have changed. */
+  positionsChanged(): void {
+    this.#events.positionsChanged()
+    this.status.changed()
+  }
+
+  /** This node is the primary now, or is it no more. */
+  roleChanged(): void {
+    this.status.changed()
+    this.#events.primaryChanged()
+  }
+
+  /** On a replica: the primary that it is connected to, undefined when it is not. */
+  setPrimaryName(name: string | undefined): void {
+    if (name === this.status.primaryName) return
+    this.status.setPrimaryName(name)
+    this.#events.primaryChanged()
+  }
+
+  /** LTX files that were made since the start. */
+  #made(database: string): Usage {
+    const { positions, counters, progress } = this.#context
+    const slot = positions.find(database)
+    const received = progress?.of(database)
+    if (slot === undefined) return { count: 0, size: 0 }
+    return {
+      count: counters.read(slot, Column.COMMITS) + (received?.transactions ?? 0),
+      size: counters.read(slot, Column.LTX_BYTES) + (received?.bytes ?? 0),
+    }
+  }
+
+  countReaped(database: string, count: number): void {
+    this.#reaped.set(database, (this.#reaped.get(database) ?? 0) + count)
+  }
+}
+
+const NOTHING = { transactions: 0, bytes: 0 }
+
+function countEntries(directory: string): number {
+  try {
+    return readdirSync(directory).length
+  } catch {
+    return 0 // it is made when it is needed
+  }
+}

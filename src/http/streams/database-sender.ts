@@ -1,0 +1,334 @@
+/**
+ * Brings the databases of one replica to where ours are: with a transaction out of memory, an LTX file, several of them
+ * made one, or a snapshot, whichever does it soonest.
+ *
+ * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
+ * another checksum, is another history, and is answered with a snapshot.
+ */
+import { open } from "node:fs/promises"
+import type { Clock } from "../../lib/clock.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../../ltx/pos.ts"
+import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
+import type { Positions, Slot } from "../../store/positions.ts"
+import type { ListedState } from "../../wire/frame.ts"
+import { ancestryOf } from "./ancestry.ts"
+import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
+import type { LeftOutDatabases } from "./left-out-databases.ts"
+import type { Wants } from "./replica-wants.ts"
+import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
+import type { SnapshotSource } from "./snapshot-source.ts"
+import type { LtxParts, StreamWriter } from "./stream-writer.ts"
+
+const log = logger("stream")
+
+/** A replica that is behind is told how far at most this often. */
+const HEAD_MS = 100
+
+/** Told of what goes out. */
+export interface StreamCounters {
+  frame(database: string, type: "ltx" | "ltx:snapshot"): void
+  bytes(size: number): void
+}
+
+export interface DatabaseSenderContext {
+  readonly positions: Positions
+  /** Transactions whose LTX files may not be there yet. */
+  readonly recent?: RecentTransactions
+  readonly dataDir: DataDir
+  readonly snapshots: SnapshotSource
+  readonly clock: Clock
+  readonly counters?: StreamCounters
+  /** Snapshots whose replica may come back. */
+  readonly parked?: ParkedSnapshots
+  /** What cannot be sent to anybody. */
+  readonly leftOut?: LeftOutDatabases
+}
+
+/** Whether more of a database is to be sent now, or only later: what it lacks is not there to be sent yet. */
+export type Step = "sent" | "nothing" | "later"
+
+export class DatabaseSender {
+  readonly #context: DatabaseSenderContext
+  readonly #writer: StreamWriter
+  readonly #wants: Wants
+  readonly #sent: Map<string, Pos>
+  /** Databases without a slot whose drop the replica has. */
+  readonly #dropped = new Set<string>()
+  #lastHeadMs = Number.NEGATIVE_INFINITY
+  /** What the replica was told that there is; undefined before. */
+  #listed: Map<string, ListedState> | undefined
+  /** LTX files that cannot be read, which the log tells once. */
+  readonly #unreadableFiles = new Set<string>()
+
+  /** `known` is what the replica has. */
+  constructor(
+    context: DatabaseSenderContext,
+    writer: StreamWriter,
+    wants: Wants,
+    known: Map<string, Pos>,
+  ) {
+    this.#context = context
+    this.#writer = writer
+    this.#wants = { ...wants }
+    this.#sent = known
+  }
+
+  /** What the replica has of each database, when it has taken all that was sent. */
+  get sent(): ReadonlyMap<string, Pos> {
+    return this.#sent
+  }
+
+  /** The transaction that is sent next; undefined while the replica has nothing of the database. */
+  nextTxid(database: string): Txid | undefined {
+    const sent = this.#sent.get(database)
+    return sent === undefined || sent.txid === 0n ? undefined : sent.txid + 1n
+  }
+
+  /** Databases that either side has and the replica wants. */
+  names(): string[] {
+    const names = new Set(this.#sent.keys())
+    const { positions } = this.#context
+    for (const [name] of positions.entries()) names.add(name)
+    for (const name of this.#context.leftOut?.names() ?? []) names.add(name)
+    return [...names].filter((name) => this.isWanted(name))
+  }
+
+  isWanted(database: string): boolean {
+    return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
+  }
+
+  /** Tells the replica which databases there are, at first all of them and then what is new. */
+  async list(): Promise<void> {
+    if (!this.#wants.catalogue) return
+    const isFirst = this.#listed === undefined
+    const listed = this.#listed ?? new Map<string, ListedState>()
+    this.#listed = listed
+    const names = this.names().filter((name) => {
+      const state = this.#stateOf(name)
+      return state !== undefined && state !== listed.get(name)
+    })
+    if (isFirst) await this.#writer.frame({ type: "catalogue", count: names.length })
+    for (const name of names) await this.#list(name)
+  }
+
+  async #list(database: string): Promise<void> {
+    const state = this.#stateOf(database)
+    if (state === undefined) return
+    const slot = this.#context.positions.find(database)
+    const pos = slot === undefined ? ZERO_POS : this.#context.positions.read(slot).pos
+    this.#listed?.set(database, state)
+    await this.#writer.frame({ type: "listed", database, pos, state })
+  }
+
+  /** Undefined when there is none, or nothing in it. */
+  #stateOf(name: string): ListedState | undefined {
+    const { positions, leftOut } = this.#context
+    const problem = leftOut?.state(name)
+    if (problem !== undefined) return problem
+    const slot = positions.find(name)
+    if (slot === undefined) return undefined
+    const { pos, commit } = positions.read(slot)
+    if (pos.txid === 0n) return undefined
+    return commit === 0 ? "dropped" : "present"
+  }
+
+  /** Takes the replica one step further, if there is one to take. */
+  async sendNext(name: string): Promise<Step> {
+    const { positions, leftOut } = this.#context
+    if (leftOut?.state(name) !== undefined) return "nothing"
+    const slot = positions.find(name)
+    const known = this.#sent.get(name) ?? ZERO_POS
+    if (slot === undefined) return this.#sendDrop(name, known)
+    this.#dropped.delete(name)
+    const { pos, stored, commit } = positions.read(slot)
+    if (posEquals(known, pos)) return "nothing"
+    if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
+    const isBehind = known.txid < pos.txid
+    const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
+    if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
+    await this.#sendHead(name, known, pos)
+    const sent =
+      (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
+      (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
+      (await this.#sendSnapshot(name))
+    if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
+    this.#sent.set(name, sent)
+    return "sent"
+  }
+
+  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  async #sendDrop(name: string, known: Pos): Promise<Step> {
+    if (this.#dropped.has(name)) return "nothing"
+    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
+    const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent !== undefined) this.#sent.set(name, sent)
+    else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
+    else {
+      this.#sent.delete(name)
+      await this.#writer.frame({ type: "dropDb", database: name })
+    }
+    return sent === undefined ? "nothing" : "sent"
+  }
+
+  async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
+    if (!this.#wants.heads || txid <= known.txid + 1n) return
+    const nowMs = this.#context.clock.monotonicMs()
+    if (nowMs - this.#lastHeadMs < HEAD_MS) return
+    this.#lastHeadMs = nowMs
+    await this.#writer.frame({ type: "head", txid, database })
+  }
+
+  /** The transaction that follows on `known` and leads to `target`, if it is one of the last. */
+  #findRecent(slot: Slot, known: Pos, target: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
+    const bytes = this.#context.recent?.find(slot, known.txid + 1n)
+    if (bytes === undefined || known.txid === 0n) return undefined
+    const file = following(bytes, known)
+    const isElsewhere = file?.pos.txid === target.txid && !posEquals(file.pos, target)
+    return isElsewhere ? undefined : file
+  }
+
+  async #sendBytes(database: string, file: { bytes: Uint8Array; pos: Pos }): Promise<Pos> {
+    this.#context.counters?.frame(database, "ltx")
+    await this.#writer.ltxFile(database, file.bytes)
+    return file.pos
+  }
+
+  /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
+  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
+    const directory = this.#context.dataDir.ltxDir(name)
+    const first = this.#followingFile(name, directory, known)
+    if (first === undefined) return undefined
+    const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
+    const file = several ?? first
+    if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
+    this.#context.counters?.frame(name, "ltx")
+    const parts = await this.#writer.ltxParts(name)
+    const handle = await open(file.path)
+    try {
+      for await (const part of handle.createReadStream({ autoClose: false })) {
+        await parts.write(part as Uint8Array)
+      }
+    } finally {
+      await handle.close()
+    }
+    await parts.end()
+    return file.pos
+  }
+
+  /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
+  #followingFile(database: string, directory: string, known: Pos): FollowingFile | undefined {
+    try {
+      return followingFile(directory, known)
+    } catch (error) {
+      const file = `${database} ${known.txid}`
+      if (this.#unreadableFiles.has(file)) return undefined
+      this.#unreadableFiles.add(file)
+      const problem = messageOf(error)
+      log.warn("cannot read an LTX file, a snapshot is sent instead", { db: database, problem })
+      return undefined
+    }
+  }
+
+  async #sendSnapshot(name: string): Promise<Pos | undefined> {
+    const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
+    if (snapshot === undefined) return undefined
+    const parts = await this.#writer.ltxParts(name)
+    for (;;) {
+      let part: Uint8Array | undefined
+      try {
+        part = await snapshot.next()
+      } catch (error) {
+        await snapshot.end()
+        return this.#giveUp(name, parts, error)
+      }
+      if (part === undefined) break
+      await parts.write(part)
+      if (this.#writer.isClosed) return this.#park(snapshot)
+    }
+    await parts.end()
+    if (this.#isSealed) await this.#list(name)
+    return snapshot.pos
+  }
+
+  /** Whether the replica waits for a listed frame before it takes a snapshot for whole. */
+  get #isSealed(): boolean {
+    return this.#wants.catalogue && this.#wants.canResume
+  }
+
+  /** Half of the file is sent. A replica that knows what that means hears that it is nothing; others begin anew. */
+  async #giveUp(name: string, parts: LtxParts, error: unknown): Promise<undefined> {
+    this.#context.leftOut?.add(name, error)
+    if (this.#context.leftOut === undefined || !this.#isSealed) throw error
+    await parts.end()
+    await this.#list(name)
+  }
+
+  async #startSnapshot(name: string): Promise<ResumableSnapshot | undefined> {
+    const { snapshots, parked } = this.#context
+    const found = await snapshots.snapshot(name).catch((error) => {
+      if (this.#context.leftOut === undefined) throw error
+      this.#context.leftOut.add(name, error)
+    })
+    if (found === undefined) return undefined
+    this.#context.counters?.frame(name, "ltx:snapshot")
+    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
+    await this.#judge(name, found.pos)
+    const token = parked?.makeToken() ?? 0n
+    if (this.#wants.canResume) {
+      await this.#writer.frame({ type: "resumable", database: name, token })
+    }
+    return new ResumableSnapshot(name, token, found)
+  }
+
+  /** Goes on with a snapshot that a broken connection has cut off, if this is the replica's. */
+  async #resume(name: string): Promise<ResumableSnapshot | undefined> {
+    const point = this.#wants.resume
+    if (point?.database !== name) return undefined
+    this.#wants.resume = undefined
+    const snapshot = this.#context.parked?.take(point)
+    if (snapshot === undefined) return undefined
+    if (!this.#isOurs(name, snapshot.pos)) {
+      await snapshot.end()
+      return undefined
+    }
+    log.info("resuming snapshot", { db: name, pos: formatPos(snapshot.pos), offset: point.offset })
+    await this.#writer.frame({ type: "resuming", ...point })
+    return snapshot
+  }
+
+  /** Whether our history has been there: it may be that of an earlier term of this node. */
+  #isOurs(name: string, pos: Pos): boolean {
+    const { positions, dataDir } = this.#context
+    const slot = positions.find(name)
+    if (slot === undefined) return false
+    return ancestryOf(dataDir, name, pos, positions.read(slot).pos) === "same"
+  }
+
+  /** The replica has gone, and may come back. */
+  async #park(snapshot: ResumableSnapshot): Promise<undefined> {
+    const { parked } = this.#context
+    if (this.#wants.canResume && parked !== undefined) parked.park(snapshot)
+    else await snapshot.end()
+  }
+
+  /** Tells the replica whether something is lost when the snapshot takes the place of what it has. */
+  async #judge(name: string, pos: Pos): Promise<void> {
+    const known = this.#sent.get(name)
+    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return
+    let is: "same" | "other" | undefined
+    try {
+      is = ancestryOf(this.#context.dataDir, name, known, pos)
+    } catch (error) {
+      // A file was removed under our hands: then the replica keeps more than it has to.
+      log.debug("cannot judge the position of a replica", { db: name, error })
+    }
+    if (is !== undefined) {
+      await this.#writer.frame({ type: "judged", database: name, pos: known, is })
+    }
+  }
+}

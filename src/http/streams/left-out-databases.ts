@@ -1,0 +1,105 @@
+/**
+ * Databases of this node that cannot be sent, so that streams leave them out and go on with the others.
+ *
+ *   sent ── cannot be read ──▶ left out ── read whole at an interval, or retry() ──▶ sent
+ *
+ * Whether one can be read again is tried here, and not on a replica: it would have to give up what it has got of the
+ * database each time, and LiteFS's give up the stream. The interval doubles from RETRY_MS up to RETRY_MS_MAX.
+ *
+ * What was refused at the start stays so until the next start.
+ */
+import type { Clock } from "../../lib/clock.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+
+const log = logger("stream")
+
+export const RETRY_MS = 5000
+const RETRY_MS_MAX = 600_000
+
+export interface LeftOutContext {
+  readonly clock: Clock
+  /** Resolves when the whole database could be read. */
+  check(database: string): Promise<void>
+  /** One of them was left out, or can be sent again. */
+  onChange(): void
+  /** What was refused at the start, and why. */
+  readonly refused: ReadonlyMap<string, string>
+}
+
+interface Unreadable {
+  readonly problem: string
+  readonly intervalMs: number
+  cancel(): void
+}
+
+export class LeftOutDatabases {
+  readonly #context: LeftOutContext
+  readonly #unreadable = new Map<string, Unreadable>()
+  #isClosed = false
+
+  constructor(context: LeftOutContext) {
+    this.#context = context
+  }
+
+  /** Why a database is not sent; undefined when it is. */
+  state(database: string): "refused" | "unreadable" | undefined {
+    if (this.#context.refused.has(database)) return "refused"
+    return this.#unreadable.has(database) ? "unreadable" : undefined
+  }
+
+  names(): string[] {
+    return [...new Set([...this.#context.refused.keys(), ...this.#unreadable.keys()])]
+  }
+
+  /** For people: what is wrong with one of them. */
+  problem(database: string): string | undefined {
+    return this.#context.refused.get(database) ?? this.#unreadable.get(database)?.problem
+  }
+
+  /** It cannot be read. */
+  add(database: string, error: unknown): void {
+    if (this.#isClosed || this.state(database) !== undefined) return
+    const problem = messageOf(error)
+    log.error("cannot send a database, it is left out until it can be read, see litefs doctor", {
+      db: database,
+      problem,
+    })
+    this.#wait(database, problem, RETRY_MS)
+    this.#context.onChange()
+  }
+
+  /** Something has changed that may have mended it. */
+  retry(database: string): void {
+    const unreadable = this.#unreadable.get(database)
+    if (unreadable === undefined) return
+    unreadable.cancel()
+    void this.#check(database, unreadable)
+  }
+
+  close(): void {
+    this.#isClosed = true
+    for (const { cancel } of this.#unreadable.values()) cancel()
+  }
+
+  #wait(database: string, problem: string, intervalMs: number): void {
+    const again = () => void this.#check(database, unreadable)
+    const cancel = this.#context.clock.after(intervalMs, again)
+    const unreadable = { problem, intervalMs, cancel }
+    this.#unreadable.set(database, unreadable)
+  }
+
+  async #check(database: string, before: Unreadable): Promise<void> {
+    try {
+      await this.#context.check(database)
+    } catch (error) {
+      if (this.#isClosed || this.#unreadable.get(database) !== before) return
+      const intervalMs = Math.min(before.intervalMs * 2, RETRY_MS_MAX)
+      return this.#wait(database, messageOf(error), intervalMs)
+    }
+    if (this.#isClosed || this.#unreadable.get(database) !== before) return
+    this.#unreadable.delete(database)
+    log.info("a database can be read again, it is sent", { db: database })
+    this.#context.onChange()
+  }
+}

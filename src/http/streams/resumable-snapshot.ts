@@ -1,0 +1,123 @@
+/**
+ * A snapshot on its way to a replica, which outlives the connection for a while: the replica names it when it comes
+ * back, and gets the rest.
+ *
+ *   sending ── the connection breaks ──▶ parked ── take() ──▶ sending ── … ──▶ sent
+ *                                          └── 30 s, or others came ──▶ gone
+ *
+ * While it is parked its database stays frozen and nothing of it is read. What was sent and may not have arrived is
+ * in memory: buffers of both sides, of their kernels and of what is between, hold no more than TAIL_SIZE_MAX of it.
+ * A replica that lacks more starts over.
+ */
+import type { Clock } from "../../lib/clock.ts"
+import type { Pos } from "../../ltx/pos.ts"
+import type { ResumePoint } from "../../wire/frame.ts"
+
+const TAIL_SIZE_MAX = 16 * 1024 * 1024
+const PARKED_MS_MAX = 30_000
+const PARKED_COUNT_MAX = 4
+
+export interface SnapshotParts {
+  readonly pos: Pos
+  readonly parts: AsyncIterable<Uint8Array>
+}
+
+export class ResumableSnapshot {
+  readonly database: string
+  readonly token: bigint
+  readonly pos: Pos
+  readonly #parts: AsyncIterator<Uint8Array>
+  readonly #tail: Uint8Array[] = [] // the last parts that were read
+  #tailSize = 0
+  #size = 0 // of all that was read
+  #again: Uint8Array[] = [] // to be sent before more is read
+
+  constructor(database: string, token: bigint, { pos, parts }: SnapshotParts) {
+    this.database = database
+    this.token = token
+    this.pos = pos
+    this.#parts = parts[Symbol.asyncIterator]()
+  }
+
+  /** Goes on where the replica is. False when that is too far back, or ahead. */
+  rewind(offset: number): boolean {
+    let skip = offset - (this.#size - this.#tailSize)
+    if (skip < 0 || offset > this.#size) return false
+    this.#again = []
+    for (const part of this.#tail) {
+      if (skip < part.length) this.#again.push(part.subarray(skip))
+      skip = Math.max(0, skip - part.length)
+    }
+    return true
+  }
+
+  /** Undefined after the last part. */
+  async next(): Promise<Uint8Array | undefined> {
+    const again = this.#again.shift()
+    if (again !== undefined) return again
+    const { value, done } = await this.#parts.next()
+    if (done === true) return undefined
+    this.#keep(value)
+    return value
+  }
+
+  /** Its database is no longer kept as it was. */
+  async end(): Promise<void> {
+    await this.#parts.return?.()
+  }
+
+  #keep(part: Uint8Array): void {
+    this.#tail.push(part)
+    this.#tailSize += part.length
+    this.#size += part.length
+    while (this.#tailSize > TAIL_SIZE_MAX) {
+      this.#tailSize -= (this.#tail.shift() as Uint8Array).length
+    }
+  }
+}
+
+export class ParkedSnapshots {
+  readonly #clock: Clock
+  readonly #parked = new Map<bigint, { snapshot: ResumableSnapshot; cancel: () => void }>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  makeToken(): bigint {
+    const half = () => BigInt(Math.floor(this.#clock.random() * 2 ** 32))
+    return (half() << 32n) | half()
+  }
+
+  park(snapshot: ResumableSnapshot): void {
+    const { token } = snapshot
+    const cancel = this.#clock.after(PARKED_MS_MAX, () => this.#drop(token))
+    this.#parked.set(token, { snapshot, cancel })
+    const [oldest] = this.#parked.keys()
+    if (this.#parked.size > PARKED_COUNT_MAX && oldest !== undefined) this.#drop(oldest)
+  }
+
+  /** The snapshot, ready to go on there, or undefined when it has to start over. */
+  take({ token, offset, database }: ResumePoint): ResumableSnapshot | undefined {
+    const parked = this.#parked.get(token)
+    if (parked?.snapshot.database !== database) return undefined
+    if (!parked.snapshot.rewind(offset)) {
+      this.#drop(token)
+      return undefined
+    }
+    parked.cancel()
+    this.#parked.delete(token)
+    return parked.snapshot
+  }
+
+  close(): void {
+    for (const token of [...this.#parked.keys()]) this.#drop(token)
+  }
+
+  #drop(token: bigint): void {
+    const parked = this.#parked.get(token)
+    parked?.cancel()
+    this.#parked.delete(token)
+    parked?.snapshot.end().catch(() => {}) // it was to be forgotten
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * What a stream writes to its replica: frames, and LTX files whole or in parts.
+ *
+ * Every call resolves when the replica has taken enough of what was written before, so nothing piles up here. A replica
+ * that takes all that comes gives others their turn every few milliseconds: streams, requests, heartbeats.
+ *
+ * When the connection is closed, what is written goes nowhere.
+ */
+import type { ServerResponse } from "node:http"
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { Gate } from "../../lib/gate.ts"
+import { ChunkEncoder, encodeChunks } from "../../wire/chunk.ts"
+import { encodeFrame, type Frame } from "../../wire/frame.ts"
+
+const TURN_MS = 5
+
+export class StreamWriter {
+  readonly #response: ServerResponse
+  readonly #clock: Clock
+  readonly #onWrite: (size: number) => void
+  readonly #news = new Gate() // room to write, or a closed connection
+  #isClosed = false
+  #turnMs: number // when this turn began
+
+  constructor(response: ServerResponse, clock: Clock, onWrite: (size: number) => void) {
+    this.#response = response
+    this.#clock = clock
+    this.#onWrite = onWrite
+    this.#turnMs = clock.monotonicMs()
+    response.on("drain", () => this.#news.open())
+    response.on("close", () => {
+      this.#isClosed = true
+      this.#news.open()
+    })
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Others have just had their turn. */
+  beginTurn(): void {
+    this.#turnMs = this.#clock.monotonicMs()
+  }
+
+  async frame(frame: Frame): Promise<void> {
+    await this.#write(encodeFrame(frame))
+  }
+
+  async ltxFile(database: string, bytes: Uint8Array): Promise<void> {
+    await this.#write(Buffer.concat([encodeLtxFrame(database), encodeChunks(bytes)]))
+  }
+
+  /** Begins an LTX file that comes in parts. */
+  async ltxParts(database: string): Promise<LtxParts> {
+    await this.#write(encodeLtxFrame(database))
+    return new LtxParts((bytes) => this.#write(bytes))
+  }
+
+  end(): void {
+    this.#response.end()
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#isClosed) return
+    this.#onWrite(bytes.length)
+    this.#response.write(bytes)
+    while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
+    if (this.#clock.monotonicMs() - this.#turnMs < TURN_MS) return
+    await sleep(this.#clock, 0)
+    this.beginTurn()
+  }
+}
+
+/** An LTX file in chunk framing, each part sent before the next is asked for. */
+export class LtxParts {
+  readonly #send: (bytes: Uint8Array) => Promise<void>
+  readonly #encoder: ChunkEncoder
+  #framed: Uint8Array[] = []
+
+  constructor(send: (bytes: Uint8Array) => Promise<void>) {
+    this.#send = send
+    this.#encoder = new ChunkEncoder((bytes) => this.#framed.push(bytes.slice()))
+  }
+
+  async write(part: Uint8Array): Promise<void> {
+    this.#encoder.write(part)
+    await this.#flush()
+  }
+
+  async end(): Promise<void> {
+    this.#encoder.end()
+    await this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = Buffer.concat(this.#framed)
+    this.#framed = []
+    await this.#send(bytes)
+  }
+}
+
+function encodeLtxFrame(database: string): Uint8Array {
+  return encodeFrame({ type: "ltx", size: 0n, database })
+}

@@ -1,0 +1,87 @@
+/**
+ * `POST /stream`: a replica says where its databases are and gets all that follows, for as long as it listens
+ * (replica-stream.ts).
+ *
+ * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
+ * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
+ * given up by the kernel, so that LTX files are not kept for it.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { limitStall } from "../../sys/net/socket.ts"
+import { validateDatabaseName } from "../../wire/database-name.ts"
+import { isNodeUrl } from "../../wire/node-url.ts"
+import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  PROTOCOL,
+  PROTOCOL_HEADER,
+  protocolProblem,
+} from "../../wire/protocol.ts"
+import { type BodyLimits, readBody } from "../server/body.ts"
+import { ReplicaStream, type ReplicaStreamContext, type StreamReplica } from "./replica-stream.ts"
+import { wantsOf } from "./replica-wants.ts"
+
+const log = logger("stream")
+
+export const STALL_MS_MAX = 30_000
+
+const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
+
+export interface StreamContext extends ReplicaStreamContext {
+  /** How long a replica may take nothing of what is sent. */
+  readonly stallMs: number
+  /** Streams that are up. */
+  readonly streams: Set<ReplicaStream>
+}
+
+export async function handleStream(
+  context: StreamContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  if (request.destroyed) throw new LitefsError("unavailable", "the replica has gone")
+  const wants = wantsOf(request)
+  const { socket } = request // which it has no more when its client has gone
+  response.setHeader(PROTOCOL_HEADER, PROTOCOL)
+  const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
+  if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
+  const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
+  for (const name of known.keys()) validateDatabaseName(name)
+  response.writeHead(200, { "Content-Type": "application/octet-stream" })
+  response.flushHeaders()
+  const about = replicaOf(request, socket, context.clock.wallMs())
+  const replica = about.name
+  limitStall(socket, context.stallMs)
+  log.info("replica connected", { replica, databases: known.size })
+  const stream = new ReplicaStream(context, response, known, wants, about)
+  context.streams.add(stream)
+  try {
+    await stream.run()
+  } finally {
+    context.streams.delete(stream)
+    stream.close()
+    log.info("replica disconnected", { replica })
+  }
+}
+
+function replicaOf(
+  request: IncomingMessage,
+  socket: IncomingMessage["socket"],
+  connectedMs: number,
+): StreamReplica {
+  const name = headerOf(request, "litefs-hostname") ?? socket.remoteAddress ?? "unknown"
+  const url = headerOf(request, ADVERTISE_URL_HEADER)
+  return {
+    ...{ id: headerOf(request, "litefs-id"), name, connectedMs },
+    url: url !== undefined && isNodeUrl(url) ? url : undefined,
+    isCandidate: headerOf(request, CANDIDATE_HEADER) === "1",
+  }
+}
+
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === "string" ? value : undefined
+}

@@ -1,0 +1,146 @@
+/**
+ * The routes by which another node writes to a database of the primary.
+ *
+ *   POST   /halt?name=DB&id=ID      lends the write lock, or renews it, when it is lent with this id. Answers with
+ *                                   {"id":ID,"pos":{"TXID":HEX,"PostApplyChecksum":HEX},"expires":TIME}
+ *   DELETE /halt?name=DB&id=ID      takes it back; nothing happens when it is not lent with this id
+ *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
+ *
+ * `ttl` (milliseconds, 30000) is how long it is lent unless it is renewed, `wait` (10000) how long others are
+ * waited for. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has it, or the
+ * transaction does not follow on what there is.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http"
+import type { HaltLocks } from "../../cluster/locks/halt-locks.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
+import { formatChecksum, formatTxid } from "../../ltx/pos.ts"
+import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { WANTED_HEADER } from "../../wire/protocol.ts"
+import { checkQuery, databaseNameOf, numberOf } from "../server/query.ts"
+import type { Routes } from "../server/server.ts"
+import { Spool, type SpoolLimits } from "./spool.ts"
+
+const TTL_MS = 30_000
+const TTL_MS_MAX = 300_000
+const WAIT_MS = 10_000
+const WAIT_MS_MAX = 60_000
+const MIB = 1024 * 1024
+const TRANSACTION = { sizeMax: 1024 * MIB, timeMs: 60_000 }
+const TRANSACTIONS: SpoolLimits = {
+  memorySizeMax: MIB,
+  memoryTotalMax: 32 * MIB,
+  fileTotalMax: 2048 * MIB,
+}
+const ID_MAX = 2n ** 63n - 1n
+
+export interface HaltContext {
+  readonly locks: HaltLocks
+  readonly clock: Clock
+  /** This node's id: it borrows nothing from itself. */
+  readonly id: string
+  /** Before, there is nothing that could be lent. */
+  readonly mounted: Promise<void>
+  /** Where a transaction is kept that is too large for the memory. */
+  spoolPath(number: number): string
+}
+
+export function haltRoutes(context: HaltContext): Routes {
+  const spool = new Spool((number) => context.spoolPath(number), TRANSACTIONS, context.clock)
+  return {
+    "/halt": {
+      POST: (request, response, url) => handleHalt(context, request, response, url),
+      DELETE: async ({ headers }, response, url) => {
+        checkQuery(url, ["name", "id"])
+        checkSender(headers, context.id, "unhalt")
+        await context.locks.release(databaseNameOf(url), idOf(url, "id"))
+        response.end()
+      },
+    },
+    "/tx": {
+      POST: async (request, response, url) => {
+        checkQuery(url, ["name", "lockID"])
+        checkSender(request.headers, context.id, "halt")
+        await handleTransaction(context, spool, request, url)
+        tellWanted(context.locks, databaseNameOf(url), response)
+        response.end()
+      },
+    },
+  }
+}
+
+/** Who does not hold the lock, or sends what cannot follow, is not listened to. */
+async function handleTransaction(
+  { locks, mounted }: HaltContext,
+  spool: Spool,
+  request: IncomingMessage,
+  url: URL,
+): Promise<void> {
+  const name = databaseNameOf(url)
+  const id = idOf(url, "lockID")
+  locks.checkHeld(name, id)
+  const transaction = await spool.receive(request, TRANSACTION, {
+    ...{ startSize: LTX_HEADER_SIZE, endSize: LTX_TRAILER_SIZE },
+    atStart: (start) => locks.checkStart(name, start),
+  })
+  try {
+    await mounted
+    await locks.apply(name, id, transaction)
+  } finally {
+    await transaction.remove()
+  }
+}
+
+async function handleHalt(
+  { locks, id: ownId, mounted }: HaltContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["name", "id", "ttl", "wait"])
+  checkSender(request.headers, ownId, "halt")
+  const name = databaseNameOf(url)
+  const node = nameOf(request)
+  await mounted
+  const gone = new AbortController()
+  response.once("close", () => {
+    gone.abort(new LitefsError("unavailable", "its sender has gone"))
+  })
+  const { id, pos, expiresMs } = await locks.acquire(name, {
+    signal: gone.signal,
+    id: idOf(url, "id"),
+    node,
+    ttlMs: Math.min(numberOf(url, "ttl") ?? TTL_MS, TTL_MS_MAX),
+    waitMs: Math.min(numberOf(url, "wait") ?? WAIT_MS, WAIT_MS_MAX),
+  })
+  const position = { TXID: formatTxid(pos.txid), PostApplyChecksum: formatChecksum(pos.checksum) }
+  const expires = new Date(expiresMs).toISOString()
+  tellWanted(locks, name, response)
+  // The id is a number of 64 bits, as in the original.
+  response.setHeader("Content-Type", "application/json")
+  response.end(`{"id":${id},"pos":${JSON.stringify(position)},"expires":"${expires}"}\n`)
+}
+
+function tellWanted(locks: HaltLocks, name: string, response: ServerResponse): void {
+  if (locks.isWanted(name)) response.setHeader(WANTED_HEADER, "1")
+}
+
+function checkSender(headers: IncomingMessage["headers"], ownId: string, verb: string): void {
+  const id = headers["litefs-id"]
+  if (typeof id !== "string" || id.toUpperCase() !== ownId) return
+  throw new LitefsError("usage", `cannot remotely ${verb} self`)
+}
+
+function nameOf(request: IncomingMessage): string {
+  const name = request.headers["litefs-hostname"]
+  const isName = typeof name === "string" && /^[^\s\p{Cc}]{1,255}$/u.test(name)
+  return isName ? name : (request.socket.remoteAddress ?? "another node")
+}
+
+function idOf({ searchParams }: URL, name: string): bigint {
+  const text = searchParams.get(name) ?? ""
+  const id = /^\d{1,19}$/.test(text) ? BigInt(text) : 0n
+  if (id > 0n && id <= ID_MAX) return id
+  throw new LitefsError("usage", `invalid ${name === "id" ? "id" : "lock id"}: "${text}"`)
+}

@@ -1,0 +1,124 @@
+/**
+ * flock(2) on `<db>-lock`: an exclusive lock is the cluster's, not only this node's. Who has it on a replica may write
+ * to the database there.
+ *
+ *   set() ─▶ nobody on this node has it (fuse/flock-table.ts) ─▶ borrow: asked for ─▶ granted, the client goes on
+ *                                                                     └── refused: the client's flock(2) fails
+ *   unlocked, closed, or changed into a shared lock ─▶ give back
+ */
+import { Deferred } from "../../fuse/deferred.ts"
+import type { FlockKind, LockOwner } from "../../fuse/filesystem.ts"
+import type { FlockTable } from "../../fuse/flock-table.ts"
+import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { Errno } from "../../sys/errno.ts"
+import { errnoOf } from "./errno.ts"
+
+export interface HaltFlocksContext {
+  readonly flocks: FlockTable
+  /** Answered by answer(). */
+  ask(request: number, database: string, waits: boolean): void
+  giveBack(database: string): void
+}
+
+interface Lock {
+  readonly database: string
+  readonly owner: LockOwner
+  readonly nodeId: number
+  isGranted: boolean
+  isGone: boolean // before it was granted
+}
+
+interface Asking {
+  readonly lock: Lock
+  readonly deferred: Deferred
+  readonly waits: boolean
+}
+
+export class HaltFlocks {
+  readonly #context: HaltFlocksContext
+  readonly #locks = new Map<number, Lock>() // by node, exclusive ones
+  readonly #asking = new Map<number, Asking>()
+  #nextRequest = 1
+
+  constructor(context: HaltFlocksContext) {
+    this.#context = context
+  }
+
+  set(
+    database: string,
+    nodeId: number,
+    owner: LockOwner,
+    kind: FlockKind,
+    waits: boolean,
+  ): Deferred | undefined {
+    const held = this.#locks.get(nodeId)
+    if (held?.owner === owner && !held.isGone && kind === "exclusive") return undefined
+    if (held?.owner === owner) this.#leave(held)
+    const locking = this.#context.flocks.set(nodeId, owner, kind, waits)
+    if (kind !== "exclusive") return locking
+    const deferred = new Deferred()
+    if (locking === undefined) {
+      this.#ask(database, nodeId, owner, deferred, waits)
+      return deferred
+    }
+    deferred.onInterrupt = () => locking.interrupt()
+    locking.bind((errno) => {
+      if (!deferred.isWaiting) return
+      deferred.onInterrupt = undefined
+      if (errno !== 0) deferred.fail(errno)
+      else this.#ask(database, nodeId, owner, deferred, waits)
+    })
+    return deferred
+  }
+
+  /** The open file description is gone. */
+  release(nodeId: number, owner: LockOwner): void {
+    const held = this.#locks.get(nodeId)
+    if (held?.owner === owner) this.#leave(held)
+    this.#context.flocks.release(nodeId, owner)
+  }
+
+  /** `code` is why the lock is not to be had; undefined when it is. */
+  answer(request: number, code: ErrorCode | undefined): void {
+    const asking = this.#asking.get(request)
+    if (asking === undefined) return
+    this.#asking.delete(request)
+    const { lock, deferred, waits } = asking
+    if (code === undefined && !lock.isGone) {
+      lock.isGranted = true
+      if (deferred.isWaiting) return deferred.done()
+    }
+    if (code === undefined) this.#context.giveBack(lock.database)
+    if (lock.isGone) return
+    this.#locks.delete(lock.nodeId)
+    this.#context.flocks.release(lock.nodeId, lock.owner)
+    if (!deferred.isWaiting) return
+    if (code === "no-lock" && !waits) deferred.fail(Errno.EAGAIN)
+    else if (code === "no-lock" || code === "unavailable") deferred.fail(Errno.ENOLCK)
+    else deferred.fail(code === undefined ? Errno.EINTR : errnoOf(new LitefsError(code, "")))
+  }
+
+  #ask(
+    database: string,
+    nodeId: number,
+    owner: LockOwner,
+    deferred: Deferred,
+    waits: boolean,
+  ): void {
+    const lock = { database, nodeId, owner, isGranted: false, isGone: false }
+    const request = this.#nextRequest++
+    this.#locks.set(nodeId, lock)
+    this.#asking.set(request, { lock, deferred, waits })
+    deferred.onInterrupt = () => {
+      this.#leave(lock)
+      this.#context.flocks.release(nodeId, owner)
+    }
+    this.#context.ask(request, database, waits)
+  }
+
+  #leave(lock: Lock): void {
+    if (this.#locks.get(lock.nodeId) === lock) this.#locks.delete(lock.nodeId)
+    if (lock.isGranted) this.#context.giveBack(lock.database)
+    else lock.isGone = true // given back when it comes
+  }
+}

@@ -1,0 +1,329 @@
+/**
+ * One database as the mount shows it: its files, and on the primary what captures its transactions.
+ *
+ *   applied ── takeOver(): what the peer thread had ──▶ captured ── handOver(): to the peer thread ──▶ applied
+ *
+ * That changes with the role of the node, and with the write lock of the database when another node borrows it from
+ * the primary: then a primary applies what the borrower commits, and the borrower captures it.
+ */
+
+import { Capture } from "../../capture/capture.ts"
+import { type DatabaseHandover, damagedHandover } from "../../capture/handover.ts"
+import { History, type HistoryState } from "../../capture/history.ts"
+import { type Proposal, ProposingLog } from "../../capture/proposal.ts"
+import type { LastTransaction } from "../../capture/wal-tracker.ts"
+import type { Deferred } from "../../fuse/deferred.ts"
+import type { LockOwner } from "../../fuse/filesystem.ts"
+import { FuseError } from "../../fuse/fuse-error.ts"
+import { must } from "../../lib/assert.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { saveCleanState } from "../../recovery/clean-stop.ts"
+import { rollBack } from "../../recovery/journal-rollback.ts"
+import type { Writer } from "../../sqlite/first-writes.ts"
+import type { BackedFile } from "../../store/backed-file.ts"
+import type { Column, Counters } from "../../store/counters.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { TransactionLog } from "../../store/log/commit-log.ts"
+import type { GatedLog } from "../../store/log/gated-log.ts"
+import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
+import type { Positions, Slot } from "../../store/positions.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import { Errno } from "../../sys/errno.ts"
+import type { FileAccess } from "../../sys/file-access.ts"
+import { describeThread } from "../../sys/process/process.ts"
+import { groupId, userId } from "../../sys/thread.ts"
+import type { HaltBytesContext } from "../files/halt-bytes.ts"
+import type { Role } from "../files/role.ts"
+import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
+import type { HaltFlocksContext } from "./halt-flocks.ts"
+import type { Refusals } from "./refusals.ts"
+
+const warnings = logger("mount")
+
+const NOBODY_ELSE: FileAccess = { uid: userId(), gid: groupId(), mode: 0o600 }
+
+export interface MountedDatabaseContext {
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly lag: SharedLag
+  readonly counters: Counters
+  readonly role: Role
+  readonly refusals: Refusals
+  readonly nodeId: bigint
+  readonly clock: Clock
+  readonly log: GatedLog
+  /** Whether the kernel's id is that of the peer thread. */
+  isPeer(thread: number): boolean
+  onAppended(name: string, size: number, durationMs: number): void
+  onCommit(slot: Slot): void
+  /** A file is gone from the directory without a request: the kernel may have it in a listing. */
+  onVanish(name: string): void
+  /** Has the peer thread look whether the transaction is published; done when it is. */
+  publish(database: string, last: LastTransaction): Deferred
+  /** The database file was changed without the kernel's knowledge. */
+  onRewrite(database: string): void
+  /** A WRITE to a file of the mount was refused, and the kernel may have the bytes in its cache. */
+  onRefused(nodeId: number, offset: number, size: number): void
+  /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
+  propose(proposal: Proposal, again: () => void, end: () => void): Deferred
+  /** Clients of a replica open databases only to read them. */
+  readonly readOnlyOpens: boolean
+  /** Who is asked for locks on `<db>-lock`, and is told when they go; and what the peer thread does with the file. */
+  readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
+  /** Clients write on a replica, too; undefined: they do not. */
+  readonly forwarding: ForwardedWritesContext | undefined
+}
+
+export class MountedDatabase {
+  readonly name: string
+  readonly slot: Slot
+  readonly database: BackedFile
+  readonly journal: BackedFile
+  readonly wal: BackedFile
+  readonly shm: BackedFile
+  readonly role: Role
+  readonly #context: MountedDatabaseContext
+  #capture: Capture | undefined
+  #borrowed: ProposingLog | undefined
+  readonly #forwarded: ForwardedWrites | undefined
+  #isLent = false
+  /** On the primary: another node is to have the write lock. */
+  isWanted = false
+  /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
+  isKept = false
+  /** The file of the database as the kernel knows it by its name. */
+  file: { readonly hasUsers: boolean } | undefined
+  #firstHandle = 0 // that is not of a database that was removed
+  #hasComplained = false
+  /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
+  disguise = 0
+
+  /** `state` is what recovery found; on a replica there is none, since the peer thread keeps it. */
+  constructor(name: string, context: MountedDatabaseContext, state: HistoryState | undefined) {
+    const { dataDir } = context
+    this.name = name
+    this.role = context.role
+    this.#context = context
+    this.database = dataDir.file(name, "database")
+    this.journal = dataDir.file(name, "journal")
+    this.wal = dataDir.file(name, "wal")
+    this.shm = dataDir.file(name, "shm")
+    this.slot = context.positions.add(name)
+    context.counters.clear(this.slot)
+    const { forwarding } = context
+    this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
+    if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
+  }
+
+  #makeCapture(state: HistoryState, log: TransactionLog): Capture {
+    const { name, database, journal, wal } = this
+    const context = this.#context
+    const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
+    const history = new History(name, state, { ...context, log, ltx })
+    return new Capture({
+      ...{ history, database, journal, wal, log: warnings },
+      onCommit: () => this.#publish(),
+      onRewrite: () => context.onRewrite(name),
+    })
+  }
+
+  /** The file of the database is removed. Those beside it stay, and the next database uses them when they are empty. */
+  dropped(nextHandle: number): void {
+    this.#firstHandle = nextHandle
+  }
+
+  /**
+   * Throws when a file beside the database was opened before the database was removed. Its client goes on in a database
+   * that is no more, and another one may have its name by now.
+   */
+  assertUndropped(handle: number): void {
+    if (handle >= this.#firstHandle) return
+    throw new LitefsError(
+      "unsupported",
+      `Cannot write to "${this.name}": its client has a database open that was removed`,
+    )
+  }
+
+  /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */
+  takeOver(handover: DatabaseHandover, state: HistoryState): void {
+    this.#adopt(handover, state, this.#context.log)
+    this.#isLent = false
+    this.#borrowed = undefined
+    this.disguise = 0
+  }
+
+  /** On a replica: the primary has lent the write lock, and is asked for every transaction. */
+  borrow(handover: DatabaseHandover, state: HistoryState): void {
+    const log = new ProposingLog()
+    this.#adopt(handover, state, log)
+    this.#borrowed = log
+    this.#forwarded?.opened()
+  }
+
+  #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
+    this.#capture = this.#makeCapture(state, log)
+    this.#capture.adopt(handover)
+    this.#hasComplained = false
+  }
+
+  /** On the primary: another node writes to it, and the peer thread applies that. */
+  lend(): DatabaseHandover {
+    const handover = this.handOver()
+    this.#isLent = true
+    return handover
+  }
+
+  get isLent(): boolean {
+    return this.#isLent
+  }
+
+  get isBorrowed(): boolean {
+    return this.#borrowed !== undefined
+  }
+
+  /** Of a database whose write lock was borrowed: no transaction is added any more. */
+  shut(): void {
+    this.#borrowed?.shut()
+  }
+
+  /** It is about to be given back: whoever wants to write has to borrow it anew. */
+  closing(): void {
+    this.#forwarded?.closing()
+  }
+
+  /** Who may do what with the file; with one that is to come, when there is none. */
+  get access(): FileAccess {
+    return this.database.access ?? NOBODY_ELSE
+  }
+
+  /** Whether clients may open it to write. A connection stays what it was opened as. */
+  get isOpenedToWrite(): boolean {
+    if (this.role.isPrimary || this.isBorrowed) return true
+    return this.#forwarded !== undefined || !this.#context.readOnlyOpens
+  }
+
+  /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
+  locking(owner: LockOwner, isPatient: boolean): Deferred | undefined {
+    // Those who write all the time would never leave the daemon a moment. They try again, a little later.
+    if (this.role.isPrimary && this.isWanted) throw FuseError.of(Errno.EAGAIN)
+    if (this.role.isPrimary) return undefined
+    return this.#forwarded?.locking(owner, this.isBorrowed, isPatient)
+  }
+
+  unlocked(owner: LockOwner): void {
+    this.#forwarded?.unlocked(owner)
+  }
+
+  /** Whether the lock of the primary is here that a client has been waiting for. */
+  borrowAnswered(code: ErrorCode | undefined, isLate: boolean): void {
+    if (isLate) this.#forwarded?.late()
+    else this.#forwarded?.answer(code)
+  }
+
+  /**
+   * Nothing is captured any more, clients can write nothing. A client in the middle of a transaction finds it undone.
+   */
+  handOver(): DatabaseHandover {
+    const capture = this.#capture
+    if (capture === undefined) return damagedHandover(this.name)
+    this.#capture = undefined
+    this.#borrowed = undefined
+    try {
+      if (capture.isHalfWritten) rollBack(this.journal.path, this.database)
+      return capture.handOver()
+    } catch (error) {
+      warnings.error("database is unavailable, its files are left as they are", {
+        db: this.name,
+        error,
+      })
+      return damagedHandover(this.name)
+    }
+  }
+
+  get hasFiles(): boolean {
+    return [this.database, this.journal, this.wal, this.shm].some((file) => file.open())
+  }
+
+  /** What captures transactions, or undefined on a replica, where clients cannot write. */
+  get capture(): Capture | undefined {
+    return this.#capture
+  }
+
+  isPeer(thread: number): boolean {
+    return this.#context.isPeer(thread)
+  }
+
+  /** One more write to a file of the database. */
+  countWrite(column: Column): void {
+    this.#context.counters.add(this.slot, column, 1)
+  }
+
+  publishBeforeFlush(thread: number): Deferred | undefined {
+    const last = this.#capture?.takeUnpublished(thread)
+    return last === undefined ? undefined : this.#context.publish(this.name, last)
+  }
+
+  /** On a replica: its name stands for another file now, which is opened when it is next needed. */
+  switchFile(disguise: number | undefined): void {
+    this.database.close()
+    this.disguise = disguise ?? this.disguise
+  }
+
+  /** After the mount has gone: makes the next start a quick one. */
+  settle(): void {
+    const capture = this.#capture
+    if (capture === undefined || !capture.settle()) return
+    const { dataDir } = this.#context
+    saveCleanState(dataDir, this.name, this.database, capture.history)
+  }
+
+  /** Throws when it is not sure that who writes knows of everything that counts. */
+  assertKnown(): void {
+    if (!this.isKept) return
+    throw new LitefsError(
+      "position-mismatch",
+      `Cannot write "${this.name}": a client has kept its write lock since before others wrote, and may not know of that`,
+    )
+  }
+
+  /**
+   * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. Who copies a
+   * WAL or a journal of SQLite's beside a database that nobody has open gets what he would anywhere: the next client
+   * recovers it. Where there is no database, there is nothing to do harm to.
+   */
+  assertSqlite(writer: Writer, file: string, thread: number): void {
+    if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
+    const { name } = this
+    if (this.#capture?.isEmpty === true) return
+    const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
+    this.#context.refusals.say(message, file, thread)
+    throw new LitefsError("unsupported", message)
+  }
+
+  /**
+   * Says once in the log what a user can do about a write that a replica refuses. `thread` is the kernel's id of the
+   * thread that writes, 0 if unknown.
+   */
+  complainAboutWrite(thread: number): void {
+    if (this.#hasComplained) return
+    this.#hasComplained = true
+    if (this.#isLent) {
+      return warnings.warn("refused a write: the write lock is lent to another node", {
+        db: this.name,
+        process: describeThread(thread),
+      })
+    }
+    this.#context.refusals.tellPrimary(
+      "refused a write: this node is a replica, write on the primary",
+      { db: this.name, process: describeThread(thread) },
+    )
+  }
+
+  #publish(): void {
+    const history = must(this.#capture, "capture").history
+    this.#context.positions.write(this.slot, history, undefined)
+    this.#context.onCommit(this.slot)
+  }
+}

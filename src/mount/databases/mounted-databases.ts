@@ -1,0 +1,218 @@
+/**
+ * The databases of the mount, and how they change hands with the peer thread: all of them with the role of the node,
+ * one of them with its write lock.
+ *
+ *   of a primary   captured here ── handOver(), lend() ──▶ the peer thread's ── takeOver() ──▶ captured here
+ *   of a replica   the peer thread's ── borrow() ──▶ captured here ── giveBack() ──▶ the peer thread's
+ *
+ * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
+ */
+import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
+import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
+import { FuseError } from "../../fuse/fuse-error.ts"
+import { must } from "../../lib/assert.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { droppedState, isOnlyDrop } from "../../recovery/dropped-database.ts"
+import { Errno } from "../../sys/errno.ts"
+import type { EntryTable } from "../files/entry-table.ts"
+import { JournalEntry } from "../files/journal.ts"
+import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database.ts"
+
+const log = logger("mount")
+
+/** Of the names of files that we make up beside a database. */
+const MADE_UP = ["-pos", "-lock"]
+
+export class MountedDatabases {
+  readonly #context: MountedDatabaseContext
+  readonly #entries: EntryTable
+  readonly #databases = new Map<string, MountedDatabase>()
+  readonly #damaged = new Set<string>()
+
+  /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
+  constructor(
+    context: MountedDatabaseContext,
+    entries: EntryTable,
+    states: ReadonlyMap<string, HistoryState | undefined>,
+  ) {
+    this.#context = context
+    this.#entries = entries
+    for (const [name, state] of states) {
+      if (state === undefined) this.#damaged.add(name)
+      else this.add(name, state)
+    }
+  }
+
+  isDamaged(name: string): boolean {
+    return this.#damaged.has(name)
+  }
+
+  find(name: string): MountedDatabase | undefined {
+    if (this.#damaged.has(name)) throw FuseError.of(Errno.EIO)
+    const known = this.#databases.get(name)
+    const { role, positions } = this.#context
+    if (role.isPrimary) return known
+    // On a replica the peer thread makes databases, and frees them; their slot appears before anything else of them.
+    const slot = positions.find(name)
+    if (slot !== undefined && known?.slot === slot) return known
+    if (known !== undefined) this.#forget(known)
+    return slot === undefined ? undefined : this.add(name, undefined)
+  }
+
+  /** False when every use of the name is an error. */
+  isUsable(name: string): boolean {
+    return !this.#damaged.has(name)
+  }
+
+  get(name: string): MountedDatabase {
+    const database = this.find(name)
+    if (database !== undefined) return database
+    throw new LitefsError("not-found", `database not found: "${name}"`)
+  }
+
+  /** One that a client makes: that of a database that was dropped goes on. */
+  addNew(name: string): MountedDatabase {
+    const { dataDir, positions } = this.#context
+    const state = droppedState(dataDir, name)
+    const database = this.add(name, state ?? emptyHistoryState())
+    if (state !== undefined) positions.write(database.slot, state, state.pos)
+    return database
+  }
+
+  /** It was dropped long ago. */
+  retire(name: string): void {
+    const { dataDir, positions } = this.#context
+    const database = this.#databases.get(name)
+    const history = database?.capture?.history
+    if (database === undefined || history === undefined || database.hasFiles) return
+    if (history.pos.txid === 0n || history.commit > 0 || !isOnlyDrop(dataDir, name)) return
+    this.#forget(database)
+    positions.free(database.slot)
+  }
+
+  add(name: string, state: HistoryState | undefined): MountedDatabase {
+    const database = new MountedDatabase(name, this.#context, state)
+    this.#databases.set(name, database)
+    return database
+  }
+
+  /** It never had a transaction, and its files are gone: so go its name and its directory. */
+  forgetNew(database: MountedDatabase): void {
+    const { dataDir, positions } = this.#context
+    const { capture, name, slot } = database
+    if (capture === undefined || capture.history.pos.txid > 0n || database.hasFiles) return
+    this.#forget(database)
+    positions.free(slot)
+    try {
+      dataDir.removeDatabase(name)
+    } catch (error) {
+      log.warn("cannot remove the directory of a database that came to nothing", {
+        ...{ db: name, error },
+      })
+    }
+  }
+
+  #forgetFreed(): void {
+    const { positions } = this.#context
+    for (const database of this.#databases.values()) {
+      if (positions.find(database.name) !== database.slot) this.#forget(database)
+    }
+  }
+
+  #forget({ name, database }: MountedDatabase): void {
+    this.#databases.delete(name)
+    database.close()
+    for (const suffix of MADE_UP) {
+      const entry = this.#entries.named(name + suffix)
+      if (entry !== undefined) this.#entries.removeName(entry)
+    }
+  }
+
+  /** Whether clients may write to any of them, or make files. */
+  get areWritable(): boolean {
+    if (this.#context.role.isPrimary || this.#context.forwarding !== undefined) return true
+    for (const database of this.#databases.values()) if (database.isBorrowed) return true
+    return false
+  }
+
+  /** This node becomes the primary of what the peer thread has applied so far, or has a write lock back. */
+  takeOver(handovers: readonly DatabaseHandover[]): void {
+    this.#forgetFreed()
+    for (const handover of handovers) {
+      const { name, state } = handover
+      if (state === undefined) this.#damaged.add(name)
+      else {
+        const database = this.#databases.get(name) ?? this.add(name, undefined)
+        database.takeOver(handover, historyState(state))
+      }
+    }
+  }
+
+  /** This node becomes a replica. Clients write nothing from here on. */
+  handOver(): DatabaseHandover[] {
+    const handovers = [...this.#damaged].map(damagedHandover)
+    this.#damaged.clear()
+    for (const database of this.#databases.values()) {
+      if (!database.isLent) handovers.push(this.#give(database, () => database.handOver()))
+    }
+    return handovers
+  }
+
+  /** On the primary: another node borrows the write lock of the database. */
+  lend(name: string): DatabaseHandover {
+    const database = this.get(name)
+    return this.#give(database, () => database.lend())
+  }
+
+  /** Whether another node waits for it. */
+  setLending(name: string, isWanted: boolean): void {
+    const database = this.#databases.get(name)
+    if (database !== undefined) database.isWanted = isWanted
+  }
+
+  /** On a replica: clients may write to the database, and the primary is asked for every transaction. */
+  borrow(handover: DatabaseHandover): void {
+    const state = historyState(must(handover.state, "state of a borrowed database"))
+    this.get(handover.name).borrow(handover, state)
+  }
+
+  /** What was borrowed. */
+  giveBack(name: string): DatabaseHandover {
+    const database = this.get(name)
+    return this.#give(database, () => database.handOver())
+  }
+
+  /** A client in the middle of a transaction finds it undone. */
+  #give(database: MountedDatabase, act: () => DatabaseHandover): DatabaseHandover {
+    const handover = act()
+    if (handover.isUndone) this.#abandonJournal(database)
+    return handover
+  }
+
+  #abandonJournal({ name, journal }: MountedDatabase): void {
+    const entry = this.#entries.named(`${name}-journal`)
+    if (entry === undefined) return void journal.remove().close()
+    if (entry instanceof JournalEntry) entry.abandon()
+    this.#entries.removeName(entry)
+  }
+
+  /** On a replica: the daemon has removed the file of the database. */
+  fileRemoved(name: string): void {
+    // Also of a name that the kernel has forgotten: the next file of it is another one.
+    this.find(name)?.database.close()
+    const entry = this.#entries.named(name)
+    if (entry !== undefined) this.#entries.removeName(entry)
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    for (const database of this.#databases.values()) {
+      try {
+        database.settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: database.name, error })
+      }
+    }
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * A file of the mount. There is one class per kind of file; each says what its requests mean.
+ *
+ * `Directory` keeps the names and counts the kernel's references. Methods throw what the client is to get.
+ */
+import type { Deferred } from "../../fuse/deferred.ts"
+import type { Attributes, Caller, LockOwner } from "../../fuse/filesystem.ts"
+import { Fopen } from "../../fuse/flags.ts"
+import { FuseError } from "../../fuse/fuse-error.ts"
+import type { LockRange } from "../../fuse/lock-range.ts"
+import type { BackedFile } from "../../store/backed-file.ts"
+import { Errno } from "../../sys/errno.ts"
+import { emptyStatus, type Fd, statusOf } from "../../sys/file.ts"
+import { type FileAccess, MODE_BITS, setMode, setOwner, UNCHANGED } from "../../sys/file-access.ts"
+import type { Region } from "../../sys/memory.ts"
+
+/** Undefined: as it is. */
+export interface AccessChange {
+  readonly uid: number | undefined
+  readonly gid: number | undefined
+  readonly mode: number | undefined
+}
+
+export interface FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  /** FOPEN_* bits that an open of the file is answered with. */
+  readonly openFlags: number
+  /** Seconds that the kernel may believe the name. */
+  readonly nameTimeout: number
+  readAttributes(into: Attributes): void
+  /** chmod(2), chown(2); the kernel has checked that the caller may. */
+  changeAccess(change: AccessChange): void
+  /** Throws when clients may not open it to write, whatever its mode says. */
+  checkWritable(): void
+  /** A client opens the file. Throws when there is none any more. */
+  opened(): void
+  /** One of those who have opened it has it no longer. */
+  released(): void
+  read(offset: number, size: number, into: Region): number
+  /** Throws when who has opened this handle may write no more. */
+  checkWriter(handle: number): void
+  /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
+  write(offset: number, size: number, from: Region, thread: number): void
+  /** A descriptor was closed. The answer may have to wait. */
+  flush(thread: number): Deferred | undefined
+  truncate(size: number): void
+  /** Room on the disk for `size` bytes at `offset`; with `isGrowing` the file is at least as long as that then. */
+  allocate(offset: number, size: number, isGrowing: boolean): void
+  sync(): void
+  /**
+   * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
+   * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then;
+   * it may fail with what the client is to be told (EAGAIN is "busy"), and so may this throw. When the client is
+   * interrupted it is answered at once, and `onInterrupt` called, if there is one.
+   */
+  locking(range: LockRange, owner: LockOwner, caller: Caller): Deferred | undefined
+  /** What `locking` has let pass has come to its end, for these bytes: the lock is given up, or was not had. */
+  unlocked(range: LockRange, owner: LockOwner): void
+  /** Before the name goes. Throws when the file must stay. */
+  removing(): void
+  /** The kernel knows the file no longer. */
+  close(): void
+}
+
+const S_IFREG = 0o100000
+export const FOREVER = 365 * 24 * 3600
+
+/**
+ * A file with a file of the data directory behind it. Only clients change it, through the kernel, or the
+ * daemon, which then tells the kernel: so what the kernel caches stays true.
+ */
+export abstract class BackedEntry implements FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  readonly openFlags = Fopen.KEEP_CACHE
+  protected file: BackedFile
+  protected isRemoved = false
+  readonly #status = emptyStatus()
+
+  constructor(nodeId: number, name: string, file: BackedFile) {
+    this.nodeId = nodeId
+    this.name = name
+    this.file = file
+  }
+
+  get nameTimeout(): number {
+    return FOREVER
+  }
+
+  readAttributes(into: Attributes): void {
+    const status = this.#status
+    statusOf(`${this.file.kind}:stat`, this.file.fd, status)
+    into.size = status.size
+    into.blocks = status.blocks
+    into.blockSize = status.blockSize
+    into.uid = status.uid
+    into.gid = status.gid
+    into.mode = S_IFREG | (status.mode & MODE_BITS)
+    into.nlink = this.isRemoved ? 0 : 1
+    into.mtimeMs = status.modifiedMs
+    into.atimeMs = status.accessedMs
+    into.ctimeMs = status.changedMs
+    into.timeout = FOREVER
+  }
+
+  changeAccess(change: AccessChange): void {
+    changeAccess(`${this.file.kind}:access`, this.file.fd, change)
+  }
+
+  checkWritable(): void {}
+
+  opened(): void {}
+
+  released(): void {}
+
+  read(offset: number, size: number, into: Region): number {
+    return this.file.read(into.address, size, offset)
+  }
+
+  checkWriter(_handle: number): void {}
+
+  write(offset: number, size: number, from: Region, _thread: number): void {
+    this.file.write(from.address, size, offset)
+  }
+
+  flush(_thread: number): Deferred | undefined {
+    return undefined
+  }
+
+  truncate(size: number): void {
+    this.file.truncate(size)
+  }
+
+  allocate(offset: number, size: number, isGrowing: boolean): void {
+    if (!this.file.reserve(offset, size)) throw FuseError.of(Errno.EOPNOTSUPP)
+    if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
+  }
+
+  sync(): void {
+    this.file.sync()
+  }
+
+  locking(_range: LockRange, _owner: LockOwner, _caller: Caller): Deferred | undefined {
+    return undefined
+  }
+
+  unlocked(_range: LockRange, _owner: LockOwner): void {}
+
+  removing(): void {
+    this.file = this.file.remove()
+    this.isRemoved = true
+  }
+
+  close(): void {
+    if (this.isRemoved) this.file.close()
+  }
+}
+
+/** A small file whose content we make up when it is read: it cannot be written, and nothing of it is cached. */
+export abstract class MadeUpEntry implements FileEntry {
+  readonly nodeId: number
+  readonly name: string
+  readonly openFlags = Fopen.DIRECT_IO
+  readonly nameTimeout = 0
+  readonly #encoder = new TextEncoder()
+
+  constructor(nodeId: number, name: string) {
+    this.nodeId = nodeId
+    this.name = name
+  }
+
+  protected abstract content(): string
+  protected abstract access(): FileAccess
+  protected abstract modifiedMs(): number
+
+  readAttributes(into: Attributes): void {
+    const ms = this.modifiedMs()
+    into.size = this.#encoder.encode(this.content()).length
+    into.blocks = 0
+    into.blockSize = 4096
+    const { uid, gid, mode } = this.access()
+    into.uid = uid
+    into.gid = gid
+    into.mode = S_IFREG | mode
+    into.nlink = 1
+    into.mtimeMs = ms
+    into.atimeMs = ms
+    into.ctimeMs = ms
+    into.timeout = 0
+  }
+
+  /** Granted, and nothing changes: whoever gives all files of the directory to somebody means others. */
+  changeAccess(): void {}
+
+  checkWritable(): void {}
+
+  opened(): void {}
+
+  released(): void {}
+
+  read(offset: number, size: number, into: Region): number {
+    const bytes = this.#encoder.encode(this.content()).subarray(offset, offset + size)
+    into.bytes.set(bytes)
+    return bytes.length
+  }
+
+  checkWriter(): void {}
+
+  write(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  flush(): undefined {}
+
+  truncate(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  allocate(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  sync(): void {}
+
+  locking(_range: LockRange, _owner: LockOwner): Deferred | undefined {
+    return undefined
+  }
+
+  unlocked(_range: LockRange, _owner: LockOwner): void {}
+
+  removing(): void {
+    throw FuseError.of(Errno.EACCES)
+  }
+
+  close(): void {}
+}
+
+/** The owner first: that takes bits of the mode away, which the kernel asks for when they are to stay. */
+export function changeAccess(op: string, fd: Fd, { uid, gid, mode }: AccessChange): void {
+  if (uid !== undefined || gid !== undefined) setOwner(op, fd, uid ?? UNCHANGED, gid ?? UNCHANGED)
+  if (mode !== undefined) setMode(op, fd, mode)
+}

@@ -1,0 +1,42 @@
+import type { Deferred } from "../../fuse/deferred.ts"
+import type { LockOwner } from "../../fuse/filesystem.ts"
+import { includes, type LockRange } from "../../fuse/lock-range.ts"
+import { WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
+import { Column } from "../../store/counters.ts"
+import type { Region } from "../../sys/memory.ts"
+import type { MountedDatabase } from "../databases/mounted-database.ts"
+import { BackedEntry } from "./entry.ts"
+
+/** `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced. */
+export class ShmEntry extends BackedEntry {
+  readonly #database: MountedDatabase
+
+  constructor(nodeId: number, name: string, database: MountedDatabase) {
+    super(nodeId, name, database.shm)
+    this.#database = database
+  }
+
+  override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.SHM_WRITES)
+    super.write(offset, size, from, thread)
+  }
+
+  override sync(): void {}
+
+  /** A writer waits here without being in the way of what is applied: readers keep their snapshots. */
+  override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
+    return includes(range, WAL_WRITE_LOCK) ? this.#database.locking(owner, true) : undefined
+  }
+
+  override unlocked(range: LockRange, owner: LockOwner): void {
+    if (includes(range, WAL_WRITE_LOCK)) this.#database.unlocked(owner)
+  }
+
+  /**
+   * The locks of a process that was killed are kept until its FLUSH is answered. What it has committed but not
+   * published is published before, or the next writer would not know of it.
+   */
+  override flush(thread: number): Deferred | undefined {
+    return this.#database.publishBeforeFlush(thread)
+  }
+}

@@ -1,0 +1,60 @@
+import { FuseError } from "../../fuse/fuse-error.ts"
+import { writerOfWal } from "../../sqlite/first-writes.ts"
+import type { BackedFile } from "../../store/backed-file.ts"
+import { Column } from "../../store/counters.ts"
+import { Errno } from "../../sys/errno.ts"
+import type { Region } from "../../sys/memory.ts"
+import type { MountedDatabase } from "../databases/mounted-database.ts"
+import { UsedEntry } from "./used-entry.ts"
+
+/** `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make
+ * and remove it. One that is removed, or whose database is, takes nothing more: what would be captured is the WAL
+ * that has the name. */
+export class WalEntry extends UsedEntry {
+  readonly #database: MountedDatabase
+
+  constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
+    super(nodeId, name, file)
+    this.#database = database
+  }
+
+  override checkWriter(handle: number): void {
+    if (this.#database.capture === undefined) return
+    if (this.isRemoved) throw FuseError.of(Errno.EIO)
+    this.#database.assertUndropped(handle)
+  }
+
+  override write(offset: number, size: number, from: Region, thread: number): void {
+    this.#database.countWrite(Column.WAL_WRITES)
+    const { capture } = this.#database
+    if (capture === undefined) {
+      if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)
+      this.#database.complainAboutWrite(thread)
+      this.refused()
+      throw FuseError.of(Errno.EROFS)
+    }
+    const writer = writerOfWal(offset, from.bytes.subarray(0, size))
+    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
+    this.#database.assertKnown()
+    capture.walWriting(offset, size, from.bytes)
+    super.write(offset, size, from, thread)
+    capture.walWritten(offset, size, thread)
+  }
+
+  override truncate(size: number): void {
+    const { capture } = this.#database
+    if (this.isRemoved) return super.truncate(size)
+    if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
+    // The daemon's own frames are in it. Nobody cuts it off who follows SQLite's protocol.
+    if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
+  }
+
+  /** Nothing to do: what the log holds is durable in LTX files. */
+  override sync(): void {}
+
+  override removing(): void {
+    const { capture } = this.#database
+    if (capture === undefined) super.removing()
+    else capture.walTruncating(0, () => super.removing())
+  }
+}

@@ -1,0 +1,430 @@
+/**
+ * The mounted directory as the kernel sees it: every request about a file, or about the directory itself.
+ *
+ * The entries decide what a request means (entry.ts), and `NamedEntries` which of them there are. Here requests find
+ * their entry, locks go to their tables, and a transaction that the primary has to be asked for waits for its answer.
+ *
+ * On the primary every change comes through here, so the kernel may believe what it knows for as long as it
+ * likes. What the daemon itself changes (on a replica) the peer thread tells the kernel. Names of files that
+ * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
+ */
+
+import type { HistoryState } from "../../capture/history.ts"
+import { Proposal } from "../../capture/proposal.ts"
+import type { Deferred } from "../../fuse/deferred.ts"
+import type {
+  AttributeChange,
+  Attributes,
+  Caller,
+  DirectoryEntry,
+  Entry,
+  FileSystem,
+  FlockKind,
+  LockOwner,
+  Opened,
+  PosixLock,
+  PosixLockRequest,
+  Statfs,
+} from "../../fuse/filesystem.ts"
+import { ROOT_ID } from "../../fuse/filesystem.ts"
+import { Fopen } from "../../fuse/flags.ts"
+import { FlockTable } from "../../fuse/flock-table.ts"
+import { FuseError } from "../../fuse/fuse-error.ts"
+import { Errno } from "../../sys/errno.ts"
+import { type Fd, fileSystemStatus, O_ACCMODE, O_EXCL, O_RDONLY } from "../../sys/file.ts"
+import { MODE_BITS } from "../../sys/file-access.ts"
+import { type Region, RegionPool } from "../../sys/memory.ts"
+import { FileLocks } from "../databases/file-locks.ts"
+import { HaltFlocks } from "../databases/halt-flocks.ts"
+import type { MountedDatabaseContext } from "../databases/mounted-database.ts"
+import { MountedDatabases } from "../databases/mounted-databases.ts"
+import { sayDropped } from "../databases/refusals.ts"
+import { DatabaseEntry } from "../files/database.ts"
+import type { FileEntry } from "../files/entry.ts"
+import { EntryTable } from "../files/entry-table.ts"
+import { HaltBytes } from "../files/halt-bytes.ts"
+import { RefusedJournalEntry } from "../files/journal.ts"
+import { LockEntry } from "../files/lock.ts"
+import { Root } from "../files/root.ts"
+import { UsedEntry } from "../files/used-entry.ts"
+import { EmptyFiles } from "./empty-files.ts"
+import { isMadeUp, parseFileName } from "./file-name.ts"
+import { NamedEntries } from "./named-entries.ts"
+
+/** Of SQLite's files beside a database. */
+export const SIDE_SUFFIXES = ["-journal", "-wal", "-shm"]
+
+export class Directory implements FileSystem {
+  readonly databases: MountedDatabases
+  /** Locks on the files `<db>-lock`. */
+  readonly halts: HaltFlocks
+  /** Those that the kernel keeps; undefined when locks are requests. */
+  readonly haltBytes: HaltBytes | undefined
+  readonly #context: MountedDatabaseContext
+  readonly #entries = new EntryTable()
+  readonly #named: NamedEntries
+  readonly #flocks = new FlockTable()
+  readonly #locks = new FileLocks((nodeId) => this.#entries.find(nodeId))
+  /** What was written in transactions that the primary is asked for. */
+  readonly #copies = new RegionPool()
+  readonly #root: Root
+  readonly #empty: EmptyFiles
+  #nextHandle = 1
+
+  /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
+  constructor(
+    context: MountedDatabaseContext,
+    states: ReadonlyMap<string, HistoryState | undefined>,
+  ) {
+    this.#context = context
+    this.halts = new HaltFlocks({ ...context.halts, flocks: this.#flocks })
+    const isKernels = context.forwarding === undefined
+    this.haltBytes = isKernels ? new HaltBytes({ ...context.halts, flocks: this.halts }) : undefined
+    const startedMs = context.clock.wallMs()
+    this.#root = new Root(startedMs)
+    this.databases = new MountedDatabases(context, this.#entries, states)
+    this.#named = new NamedEntries(context, this.databases, this.#root, this.halts, startedMs)
+    this.#empty = new EmptyFiles({
+      clock: context.clock,
+      find: (name) => {
+        const entry = this.databases.isUsable(name) ? this.#find(name) : undefined
+        return entry instanceof DatabaseEntry ? entry : undefined
+      },
+      remove: (entry) => this.#vanish(entry),
+    })
+  }
+
+  /** Before the first request. `below` is the directory that was mounted on. */
+  mounted(below: Fd): void {
+    this.#root.mounted(below)
+  }
+
+  lookup(parentId: number, name: string): Entry | undefined {
+    this.#assertRoot(parentId)
+    const entry = this.#find(name)
+    if (entry !== undefined) return this.#reply(entry)
+    if (isMadeUp(name)) throw FuseError.of(Errno.ENOENT) // not to be remembered
+    return undefined
+  }
+
+  forget(nodeId: number, count: number): void {
+    this.#entries.forget(nodeId, count)
+  }
+
+  getAttributes(nodeId: number, into: Attributes): void {
+    into.nodeId = nodeId
+    if (nodeId === ROOT_ID) this.#root.readAttributes(into)
+    else this.#entries.get(nodeId).readAttributes(into)
+  }
+
+  /** Times are not kept: changing them succeeds and does nothing, as in the original. */
+  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined {
+    const { size } = change
+    if (nodeId === ROOT_ID) this.#root.changeAccess(change)
+    else this.#entries.get(nodeId).changeAccess(change)
+    if (size !== undefined) {
+      const entry = this.#entries.get(nodeId)
+      const truncating = this.#attempt(() => entry.truncate(size))
+      if (truncating !== undefined) return truncating
+    }
+    this.getAttributes(nodeId, into)
+    return undefined
+  }
+
+  open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined {
+    const entry = this.#entries.get(nodeId)
+    const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
+    if (isToWrite) entry.checkWritable()
+    this.#fillOpened(entry, caller, opened)
+    if (!isToWrite || !(entry instanceof LockEntry)) return undefined
+    return this.haltBytes?.opening(entry, opened.handle)
+  }
+
+  create(
+    parentId: number,
+    name: string,
+    flags: number,
+    mode: number,
+    caller: Caller,
+    opened: Opened,
+  ): Entry {
+    this.#assertRoot(parentId)
+    const found = this.#find(name)
+    // The kernel took it to be missing, and has not checked whether the caller may open it: it has to look again.
+    if (found !== undefined) {
+      throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
+    }
+    const make = () => this.#make(name, mode, caller)
+    const { refusals } = this.#context
+    const entry = isMadeUp(name) ? make() : refusals.watch("make", name, caller.pid, make)
+    this.#fillOpened(entry, caller, opened)
+    return this.#reply(entry)
+  }
+
+  read(nodeId: number, _handle: number, offset: number, size: number, into: Region): number {
+    return this.#entries.get(nodeId).read(offset, size, into)
+  }
+
+  write(
+    nodeId: number,
+    handle: number,
+    offset: number,
+    size: number,
+    from: Region,
+    caller: Caller,
+  ): number | Deferred {
+    const entry = this.#entries.get(nodeId)
+    const { pid } = caller
+    // The kernel has the bytes already, when they come from a mapping, and so have its other readers, since they were
+    // stored: long before this request, and until the kernel has been told to forget them, just after the answer. It
+    // asks nobody when a page is made writable (Linux: fuse_page_mkwrite), and FOPEN_DIRECT_IO, which refuses such
+    // mappings, refuses those that SQLite reads through as well (PRAGMA mmap_size), and has every read be a request.
+    const refused = () => this.#context.onRefused(nodeId, offset, size)
+    try {
+      entry.checkWriter(handle)
+      entry.write(offset, size, from, pid)
+      return size
+    } catch (error) {
+      if (!(error instanceof Proposal)) {
+        refused()
+        throw error
+      }
+      const copy = this.#copies.copy(from, size)
+      let isWritten = false
+      const again = () => {
+        entry.write(offset, size, copy, pid)
+        isWritten = true
+      }
+      return this.#context.propose(error, again, () => {
+        this.#copies.release(copy)
+        if (!isWritten) refused()
+      })
+    }
+  }
+
+  allocate(
+    nodeId: number,
+    _handle: number,
+    offset: number,
+    size: number,
+    keepsSize: boolean,
+  ): void {
+    this.#entries.get(nodeId).allocate(offset, size, !keepsSize)
+  }
+
+  flush(nodeId: number, _handle: number, owner: LockOwner, caller: Caller): Deferred | undefined {
+    return this.#locks.flushed(nodeId, owner, this.#entries.get(nodeId).flush(caller.pid))
+  }
+
+  release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void {
+    this.#locks.released(nodeId, handle)
+    const entry = this.#entries.find(nodeId)
+    if (entry instanceof LockEntry) this.haltBytes?.released(entry, handle)
+    if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
+    entry?.released()
+    if (entry instanceof DatabaseEntry) this.#empty.released(entry)
+    else if (entry instanceof UsedEntry && entry.isRemains) this.#vanishSide(entry)
+    if (entry instanceof RefusedJournalEntry && entry.isUnused) this.#entries.removeName(entry)
+  }
+
+  #releaseFlock(entry: FileEntry | undefined, nodeId: number, flockOwner: LockOwner): void {
+    if (entry instanceof LockEntry) this.halts.release(nodeId, flockOwner)
+    else this.#flocks.release(nodeId, flockOwner)
+  }
+
+  sync(nodeId: number): undefined {
+    this.#entries.get(nodeId).sync()
+  }
+
+  flock(
+    nodeId: number,
+    _handle: number,
+    owner: LockOwner,
+    kind: FlockKind,
+    wait: boolean,
+  ): Deferred | undefined {
+    const entry = this.#entries.find(nodeId)
+    if (entry instanceof LockEntry) {
+      return this.halts.set(entry.database, nodeId, owner, kind, wait)
+    }
+    return this.#flocks.set(nodeId, owner, kind, wait)
+  }
+
+  getLock(nodeId: number, request: PosixLockRequest): PosixLock | undefined {
+    return this.#locks.get(nodeId, request)
+  }
+
+  setLock(
+    nodeId: number,
+    request: PosixLockRequest,
+    wait: boolean,
+    caller: Caller,
+  ): Deferred | undefined {
+    return this.#locks.set(nodeId, request, wait, caller)
+  }
+
+  unlink(parentId: number, name: string, caller: Caller): Deferred | undefined {
+    this.#assertRoot(parentId)
+    return this.#remove(name, caller.pid)
+  }
+
+  /** For a thread, by the kernel's id of it, 0 for the daemon. */
+  #remove(name: string, thread: number): Deferred | undefined {
+    const entry = this.#find(name)
+    if (entry === undefined) throw FuseError.of(Errno.ENOENT)
+    const { refusals } = this.#context
+    return this.#attempt(() => {
+      const last = entry instanceof DatabaseEntry ? entry.pos : undefined
+      if (isMadeUp(name)) entry.removing()
+      else refusals.watch("remove", name, thread, () => entry.removing())
+      this.#entries.removeName(entry)
+      if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
+      this.#forgetNew(name)
+      if (last !== undefined) sayDropped(name, last, thread)
+    })
+  }
+
+  /** Its last file may have gone. */
+  #forgetNew(name: string): void {
+    const { database: databaseName } = parseFileName(name)
+    if (databaseName === undefined) return
+    const database = this.databases.find(databaseName)
+    if (database !== undefined) this.databases.forgetNew(database)
+  }
+
+  /** Takes away a file that is empty and unused, and what is left beside it. */
+  #vanish(entry: DatabaseEntry): void {
+    const { name } = entry
+    for (const suffix of SIDE_SUFFIXES) this.removeIfThere(name + suffix)
+    this.#vanishSide(entry)
+    this.#forgetNew(name)
+  }
+
+  #vanishSide(entry: UsedEntry): void {
+    entry.vanish()
+    this.#entries.removeName(entry)
+    this.#context.onVanish(entry.name)
+  }
+
+  /** Does what has waited for its time. Returns when to call again, in milliseconds; undefined: when something happens. */
+  sweep(): number | undefined {
+    return this.#empty.sweep()
+  }
+
+  /** On a replica: the daemon has removed the file of the database. */
+  fileRemoved(name: string): void {
+    this.databases.fileRemoved(name)
+    this.databases.find(name)?.dropped(this.#nextHandle)
+  }
+
+  removeIfThere(name: string): void {
+    if (this.#find(name) !== undefined) this.#remove(name, 0)
+  }
+
+  /** The nodes of those of the files that the kernel knows. */
+  nodeIds(names: readonly string[]): number[] {
+    return names.flatMap((name) => this.#entries.named(name)?.nodeId ?? [])
+  }
+
+  /** SQLite renames nothing, and a renamed database would be another one to every replica. */
+  rename(): void {
+    throw FuseError.of(Errno.EPERM)
+  }
+
+  *list(nodeId: number): Iterable<DirectoryEntry> {
+    this.#assertRoot(nodeId)
+    for (const name of this.#named.names()) {
+      const entry = this.#find(name)
+      if (entry !== undefined) yield { name, nodeId: entry.nodeId, kind: "file" }
+    }
+  }
+
+  /** Never asked for: see `syncless` in thread.ts. */
+  syncDirectory(): void {}
+
+  statfs(into: Statfs): void {
+    const status = fileSystemStatus("data:statfs", this.#context.dataDir.root)
+    into.blocks = status.blocks
+    into.blocksFree = status.blocksFree
+    into.blocksAvailable = status.blocksAvailable
+    into.files = status.files
+    into.filesFree = status.filesFree
+    into.blockSize = status.blockSize
+    into.nameLengthMax = status.nameLength
+  }
+
+  #find(name: string): FileEntry | undefined {
+    const known = this.#entries.named(name)
+    const isOver = known instanceof RefusedJournalEntry && known.isOver
+    if (known !== undefined && !isOver) return known
+    if (known !== undefined) this.#entries.removeName(known)
+    const entry = this.#named.find(name, this.#entries.nextNodeId)
+    return entry && this.#entries.add(entry)
+  }
+
+  /** What the daemon makes of a database, when it takes part in SQLite's locking, is as the database. */
+  #make(name: string, mode: number, { pid, uid, gid }: Caller): FileEntry {
+    const access = this.#context.isPeer(pid)
+      ? undefined
+      : { uid, gid: this.#root.groupOfNew(gid), mode: mode & MODE_BITS }
+    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access, pid))
+  }
+
+  /** The kernel is told of the entry, and will forget it. */
+  #reply(entry: FileEntry): Entry {
+    this.getAttributes(entry.nodeId, attributes)
+    this.#entries.refer(entry)
+    reply.nodeId = entry.nodeId
+    reply.entryTimeout = entry.nameTimeout
+    return reply
+  }
+
+  #fillOpened(entry: FileEntry, caller: Caller, opened: Opened): void {
+    entry.opened()
+    if (entry instanceof DatabaseEntry) this.#empty.opened(entry)
+    opened.handle = this.#nextHandle++
+    opened.flags = entry.openFlags
+    // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
+    if (!this.#context.isPeer(caller.pid)) return
+    opened.flags |= Fopen.NOFLUSH
+    this.#locks.openedByPeer(opened.handle)
+  }
+
+  /** What may commit a transaction. What the primary has to be asked for first is done when it has answered. */
+  #attempt(act: () => void): Deferred | undefined {
+    try {
+      act()
+      return undefined
+    } catch (error) {
+      if (!(error instanceof Proposal)) throw error
+      return this.#context.propose(error, act, () => {})
+    }
+  }
+
+  #assertRoot(nodeId: number): void {
+    if (nodeId !== ROOT_ID) throw FuseError.of(Errno.ENOTDIR)
+  }
+}
+
+const attributes: Attributes = {
+  nodeId: 0,
+  size: 0,
+  blocks: 0,
+  mode: 0,
+  nlink: 1,
+  uid: 0,
+  gid: 0,
+  mtimeMs: 0,
+  atimeMs: 0,
+  ctimeMs: 0,
+  blockSize: 4096,
+  timeout: 0,
+}
+
+/** One for all requests: the server is done with it when it next asks. */
+const reply: Entry = {
+  nodeId: 0,
+  generation: 0,
+  attributes,
+  entryTimeout: 0,
+}

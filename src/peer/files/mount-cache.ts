@@ -1,0 +1,62 @@
+/**
+ * What the kernel keeps of files of the mount, by their names: here it is told to forget it. Before there is a mount,
+ * there is nothing to forget.
+ */
+import { must } from "../../lib/assert.ts"
+import type { Logger } from "../../lib/log.ts"
+import type { CachedRange } from "../../mount/messages.ts"
+import type { Fd } from "../../sys/file.ts"
+import { KernelCache } from "./kernel-cache.ts"
+import { nodeIdAt } from "./mounted-files.ts"
+
+export class MountCache {
+  readonly #fuseDir: string
+  readonly #log: Logger
+  #cache: KernelCache | undefined
+
+  constructor(fuseDir: string, log: Logger) {
+    this.#fuseDir = fuseDir
+    this.#log = log
+  }
+
+  mounted(device: Fd): void {
+    this.#cache = new KernelCache(device)
+  }
+
+  get kernel(): KernelCache {
+    return must(this.#cache, "mount")
+  }
+
+  forgetName(name: string): void {
+    this.#cache?.forgetName(name)
+  }
+
+  forgetFile(name: string): void {
+    try {
+      this.#cache?.forgetFile(nodeIdAt(this.#fuseDir, name))
+    } catch (error) {
+      // What is not there any more is not cached. Otherwise clients may read pages that have changed.
+      this.#log.warn("cannot have the kernel forget a database", { db: name, error })
+    }
+  }
+
+  /** Bytes of a file, by its node. */
+  forgetRange(range: CachedRange): void {
+    try {
+      this.#cache?.forgetRange(range)
+    } catch (error) {
+      this.#log.warn("cannot have the kernel forget a write that was refused", { error })
+    }
+  }
+
+  /** What the kernel has of a transaction that came to nothing. */
+  forgetTransaction(name: string): void {
+    this.forgetFile(name)
+    this.#cache?.forgetName(`${name}-journal`)
+  }
+
+  /** Of the role of this node: whether there is a `.primary`. */
+  forgetRole(): void {
+    this.#cache?.forgetName(".primary")
+  }
+}

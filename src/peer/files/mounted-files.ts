@@ -1,0 +1,259 @@
+/**
+ * The files of one database as opened through our own mount, to take part in SQLite's locking there.
+ *
+ *   detached ── attach() ──▶ attached (in WAL mode with SHARED and DMS) ── detach() ──▶ detached
+ *
+ * Whoever holds one of these must not be the fs thread, which answers the opens.
+ */
+import { join } from "node:path"
+import { must } from "../../lib/assert.ts"
+import type { Clock } from "../../lib/clock.ts"
+import type { Logger } from "../../lib/log.ts"
+import {
+  closeFile,
+  emptyStatus,
+  type Fd,
+  O_CREAT,
+  O_RDONLY,
+  O_RDWR,
+  sizeOf,
+  statusOf,
+  unlinkFile,
+  writeAt,
+} from "../../sys/file.ts"
+import { openOwnFile } from "../../sys/file-access.ts"
+import { inodeAt } from "../../sys/inode.ts"
+import { describeProcess } from "../../sys/process/process.ts"
+import * as access from "../locks/exclusive-access.ts"
+import { untilLocked } from "../locks/lock-wait.ts"
+import { PATIENCE_MS, Patience } from "../locks/patience.ts"
+import { ReadersTurn } from "../locks/readers-turn.ts"
+import { WalIndexFile } from "../wal/wal-index-file.ts"
+import type { WalTarget } from "../wal/wal-writer.ts"
+import type { KernelCache } from "./kernel-cache.ts"
+
+/** The kernel's node of an open file of the mount: it stays what it is while the file is open. */
+export function nodeIdOf(fd: Fd): number {
+  const status = emptyStatus()
+  statusOf("mount:stat", fd, status)
+  return status.inode
+}
+
+/** Of a file that nobody here has open. */
+export function nodeIdAt(directory: string, name: string): number {
+  const fd = openOwnFile("mount:open", join(directory, name), O_RDONLY)
+  try {
+    return nodeIdOf(fd)
+  } finally {
+    closeFile(fd)
+  }
+}
+
+const COMPLAINT_MS = 5000
+
+export interface MountedFilesContext {
+  readonly name: string
+  readonly fuseDir: string
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops, and before the files are closed. */
+  readonly signal: AbortSignal
+}
+
+interface Wait {
+  attempt(isLate: boolean): boolean
+  /** The process that is waited for, if it is known. */
+  holder(): number | undefined
+}
+
+export class MountedFiles {
+  readonly #name: string
+  readonly #directory: string
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #signal: AbortSignal
+  readonly #readersTurn: ReadersTurn
+  readonly #patience: Patience
+  #database: Fd | undefined
+  #nodeId = 0
+  #shm: Fd | undefined
+  #wal: Fd | undefined
+  #walNodeId = 0
+  #shmNodeId = 0
+
+  constructor({ name, fuseDir, clock, log, signal }: MountedFilesContext) {
+    this.#name = name
+    this.#directory = fuseDir
+    this.#clock = clock
+    this.#log = log
+    this.#signal = signal
+    this.#readersTurn = new ReadersTurn(clock)
+    this.#patience = new Patience(clock)
+  }
+
+  /** The kernel's node of the database file, while it is attached. */
+  get nodeId(): number {
+    return this.#nodeId
+  }
+
+  /** The kernel's node of the WAL, while it is attached in WAL mode. */
+  get walNodeId(): number {
+    return this.#walNodeId
+  }
+
+  /** The WAL. It is attached in WAL mode. */
+  get wal(): WalTarget {
+    const wal = must(this.#wal, "WAL")
+    return {
+      write: (address, size, offset) => writeAt("mount:write", wal, address, size, offset),
+    }
+  }
+
+  get hasWalIndex(): boolean {
+    return this.#shm !== undefined
+  }
+
+  /**
+   * Whether clients find by their names what is attached in WAL mode. As long as SHARED is held nobody takes the names
+   * away who follows SQLite's protocol; for who does not, clients see nothing of what is written here.
+   */
+  get areNamed(): boolean {
+    return (
+      this.nodeOf("-wal") === this.#walNodeId &&
+      this.nodeOf("-shm") === this.#shmNodeId &&
+      this.nodeOf("") === this.#nodeId
+    )
+  }
+
+  /** The kernel's node of the file that has the name now. */
+  nodeOf(suffix: "" | "-wal" | "-shm"): number | undefined {
+    return inodeAt("mount:stat", this.#path(suffix))
+  }
+
+  /** The wal-index. It is attached in WAL mode. */
+  get walIndex(): { readonly shm: Fd; readonly index: WalIndexFile } {
+    const shm = must(this.#shm, "wal-index")
+    return { shm, index: new WalIndexFile(shm) }
+  }
+
+  /** True when the WAL was not attached before. */
+  async attach(isWalMode: boolean): Promise<boolean> {
+    const database = this.#attachDatabase()
+    if (!isWalMode) {
+      this.#leaveWalMode()
+      return false
+    }
+    if (this.#shm !== undefined) return false
+    await this.#until("share the database", {
+      attempt: () => access.tryShare(database),
+      holder: () => access.holderOfFile(database),
+    })
+    this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
+    this.#walNodeId = nodeIdOf(this.#wal)
+    const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
+    try {
+      await this.#until("share the wal-index", {
+        attempt: () => access.tryShareWalIndex(shm),
+        holder: () => access.holderOfWal(shm),
+      })
+    } catch (error) {
+      closeFile(shm)
+      throw error
+    }
+    this.#shm = shm
+    this.#shmNodeId = nodeIdOf(shm)
+    return true
+  }
+
+  /**
+   * Has the kernel forget pages of the database file, and ask for its size at once. A reader that asks loses the answer
+   * when the kernel is told to forget again meanwhile, and reads on with the old size (Linux:
+   * fuse_change_attributes_i). Nobody tells it while this asks.
+   */
+  forgetPages(cache: KernelCache, pageSize: number, pgnos: readonly number[]): void {
+    cache.forgetPages(this.#nodeId, pageSize, pgnos)
+    sizeOf("mount:stat", must(this.#database, "database"))
+  }
+
+  #attachDatabase(): Fd {
+    if (this.#database !== undefined) return this.#database
+    const database = openOwnFile("mount:open", this.#path(""), O_RDWR)
+    this.#nodeId = nodeIdOf(database)
+    this.#database = database
+    return database
+  }
+
+  #leaveWalMode(): void {
+    if (this.#shm === undefined && this.#wal === undefined) return
+    this.#closeWal()
+    if (this.#database !== undefined) access.releaseFile(this.#database)
+  }
+
+  #closeWal(): void {
+    if (this.#shm !== undefined) closeFile(this.#shm)
+    if (this.#wal !== undefined) closeFile(this.#wal)
+    this.#shm = undefined
+    this.#wal = undefined
+  }
+
+  /** Gives up all locks with the files. */
+  detach(): void {
+    this.#closeWal()
+    if (this.#database !== undefined) closeFile(this.#database)
+    this.#database = undefined
+  }
+
+  /**
+   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks are kept, and
+   * clients wait for another try: half of a transaction may be in the file.
+   */
+  async exclusively(write: () => void): Promise<void> {
+    const database = must(this.#database, "database")
+    await this.#readersTurn.over(this.#signal)
+    const startMs = this.#clock.monotonicMs()
+    let sinceMs = startMs // nobody is let in
+    const attempt = (isLate: boolean) => {
+      if (!isLate) sinceMs = this.#clock.monotonicMs()
+      return access.tryLockFile(database, isLate)
+    }
+    const holder = () => access.holderOfFile(database)
+    await this.#until("write the database", { attempt, holder }, this.#patience.leftMs)
+    this.#patience.spend(sinceMs - startMs)
+    write()
+    access.releaseFile(database)
+    this.#readersTurn.begin(sinceMs)
+  }
+
+  /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */
+  tryAlone(leave: () => void): void {
+    const database = must(this.#database, "database")
+    if (!access.tryLockFile(database, false)) return
+    try {
+      leave()
+    } finally {
+      this.detach()
+    }
+  }
+
+  /** Takes the WAL and the wal-index away, which nobody needs any more. */
+  removeWal(): void {
+    unlinkFile("mount:unlink", this.#path("-wal"))
+    unlinkFile("mount:unlink", this.#path("-shm"))
+  }
+
+  #path(suffix: string): string {
+    return join(this.#directory, this.#name + suffix)
+  }
+
+  #until(what: string, { attempt, holder }: Wait, patienceMs = PATIENCE_MS): Promise<void> {
+    let hasComplained = false
+    const waited = (waitedMs: number) => {
+      if (waitedMs <= COMPLAINT_MS || hasComplained) return
+      hasComplained = true
+      const process = describeProcess(holder())
+      this.#log.warn(`waiting for readers to ${what}`, { db: this.#name, process })
+    }
+    const wait = { clock: this.#clock, signal: this.#signal, patienceMs, waited }
+    return untilLocked(wait, attempt)
+  }
+}

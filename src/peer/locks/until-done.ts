@@ -1,0 +1,31 @@
+import { type Clock, sleep } from "../../lib/clock.ts"
+import type { Logger } from "../../lib/log.ts"
+
+const RETRY_MS = 1000
+
+interface Surroundings {
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * A step from which there is no way back, while clients are locked out: done again until it works. Clients that went
+ * on with what they know of the old content would destroy the new.
+ */
+export async function untilDone(
+  { clock, log, signal }: Surroundings,
+  database: string | undefined,
+  problem: string,
+  step: () => void,
+): Promise<void> {
+  for (;;) {
+    try {
+      return step()
+    } catch (error) {
+      log.error(problem, database === undefined ? { error } : { db: database, error })
+      await sleep(clock, RETRY_MS, signal)
+    }
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * Applies transactions to a database whatever journal mode it is in, under the clients that have it open.
+ *
+ *   rollback ── page 1 says WAL ──▶ WAL ── page 1 says rollback ──▶ leaving ── no client has the WAL open ──▶ rollback
+ *
+ *   rollback   The pages are written to the file while no client is in a transaction.
+ *   WAL        A WAL writer (wal-applier.ts). What replaces the whole database, or has another page size, is written
+ *              to the file while every client is locked out, and the log starts over.
+ *   leaving    As in WAL mode. Clients that have the WAL open go on with it, and new ones find it: to SQLite a database
+ *              is in WAL mode while there is a WAL that is not empty, whatever page 1 says (pagerOpenWalIfPresent).
+ *
+ * A crash in the middle leaves a torn database file, and LTX files from which recovery makes it whole.
+ */
+import type { WalHandover } from "../../capture/handover.ts"
+import { must } from "../../lib/assert.ts"
+import type { Clock } from "../../lib/clock.ts"
+import type { Logger } from "../../lib/log.ts"
+import { isSnapshot } from "../../ltx/header.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  isWalMode,
+} from "../../sqlite/database-header.ts"
+import { disguiseHeader } from "../../sqlite/header-disguise.ts"
+import type { BackedFile } from "../../store/backed-file.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { sizeOf } from "../../sys/file.ts"
+import { allocate } from "../../sys/memory.ts"
+import { DatabaseLock } from "../files/database-lock.ts"
+import type { KernelCache } from "../files/kernel-cache.ts"
+import { MountedFiles } from "../files/mounted-files.ts"
+import { WalApplier } from "../wal/wal-applier.ts"
+import { WalIndexFile } from "../wal/wal-index-file.ts"
+import type { Application, Applier, Changes } from "./applier.ts"
+
+export interface DatabaseApplierContext {
+  readonly name: string
+  readonly database: BackedFile
+  readonly dataDir: DataDir
+  readonly fuseDir: string
+  readonly cache: KernelCache
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+  /** Clients may have the WAL open, whatever the file says. */
+  readonly isWalOpen: boolean
+  /** What the mount adds to the counters in the header of the file, 0 as a rule: see sqlite/header-disguise.ts. */
+  readonly disguise: number
+  /** What is in the WAL already. */
+  readonly wal?: WalHandover | undefined
+  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  isWriteHeld?(): boolean
+  /** A transaction is about to count that the client does not know of that keeps WRITE. */
+  onKept(): void
+}
+
+type Mode = "rollback" | "wal" | "leaving"
+
+const page = allocate(65536)
+
+export class DatabaseApplier implements Applier {
+  readonly #context: DatabaseApplierContext
+  readonly #files: MountedFiles
+  readonly #wal: WalApplier
+  /** Of a replacement that failed: half of it may be in the file. */
+  #lock: DatabaseLock | undefined
+  #mode: Mode | undefined // undefined: the file tells
+  #pageSize = 0 // of a database in WAL mode
+
+  constructor(context: DatabaseApplierContext) {
+    const { name, dataDir } = context
+    this.#context = context
+    this.#files = new MountedFiles(context)
+    const wal = dataDir.file(name, "wal")
+    this.#wal = new WalApplier({ ...context, wal, handover: context.wal, files: this.#files })
+  }
+
+  get frames() {
+    return this.#wal.wal.frames
+  }
+
+  writtenTxid(current: Txid): Txid {
+    return this.#wal.wal.writtenTxid(current)
+  }
+
+  async apply(application: Application): Promise<void> {
+    if (application.isNew) return this.#create(application)
+    const mode = this.#findMode()
+    if (mode === "rollback") return this.#write(application)
+    const { header } = application
+    const isOther = isSnapshot(header) || header.pageSize !== this.#pageSize
+    if (isOther || this.#lock !== undefined) await this.#replace(application)
+    else await this.#append(application)
+    if (this.#mode === "leaving") this.#tryLeave(application)
+  }
+
+  yield(): boolean {
+    if (this.#findMode() === "rollback") this.#files.detach()
+    else this.#wal.unpin()
+    return this.#mode !== "rollback"
+  }
+
+  async attach(): Promise<void> {
+    if (this.#findMode() === "rollback") return
+    await this.#wal.attach()
+    if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
+  }
+
+  async rejoin(changes: Changes): Promise<void> {
+    if (this.#findMode() === "rollback" || !this.#files.hasWalIndex) return
+    if (!this.#files.areNamed) await this.#goOver(changes)
+  }
+
+  handOver() {
+    const isWalOpen = this.#findMode() !== "rollback"
+    return { wal: isWalOpen ? this.#wal.handOver() : undefined, isWalOpen }
+  }
+
+  detach(): void {
+    this.#lock?.release()
+    this.#lock = undefined
+    this.#files.detach()
+  }
+
+  close(): void {
+    this.detach()
+    this.#wal.wal.file.close()
+  }
+
+  settle(): void {
+    this.#wal.settle(() => {})
+  }
+
+  dropped(): void {
+    this.#files.removeWal()
+    this.detach()
+    this.#wal.forget()
+    this.#mode = undefined
+  }
+
+  /**
+   * Nobody can have a database open that does not exist: no locks, and the name comes last. A WAL that is there is one
+   * that could not be removed when the last database of this name was, and clients would take it for this one's.
+   */
+  #create(application: Application): void {
+    this.#files.removeWal()
+    this.#wal.forget()
+    this.#context.database.create()
+    this.#writePages(application)
+    this.#mode = undefined
+    application.publish()
+  }
+
+  async #write(application: Application): Promise<void> {
+    const { cache } = this.#context
+    await this.#files.attach(false)
+    await this.#files.exclusively(() => {
+      this.#writePages(application)
+      this.#files.forgetPages(cache, application.header.pageSize, application.pgnos)
+      this.#mode = this.#modeOfFile()
+      application.publish()
+    })
+  }
+
+  async #append(application: Application): Promise<void> {
+    await this.rejoin(application)
+    const { header, overwriting, loseWal, publish } = application
+    const { pageSize, commit, maxTxid } = header
+    let pgnos = application.pgnos
+    let first: Uint8Array | undefined
+    let readPages: Application["readPages"] = (take) =>
+      application.readPages((pgno, data) => {
+        if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
+        take(pgno, pgno === 1 ? this.#disguised(data) : data)
+      })
+    if (pgnos.length === 0) {
+      // Only the size has changed, which a frame has to say.
+      pgnos = [1]
+      readPages = (take) => take(1, this.#disguised(this.#wal.readPage(1, pageSize)))
+    }
+    const isSeen = await this.#wal.apply({
+      ...{ pageSize, commit, pgnos, maxTxid, readPages },
+      ...{ overwriting, publish, restarting: loseWal },
+    })
+    if (first !== undefined) this.#mode = isWal(first) ? "wal" : "leaving"
+    if (isSeen) return
+    await this.#goOver(application)
+    publish()
+  }
+
+  /** Clients that never pause are kept out by what tells them that the wal-index is being recovered. */
+  async #replace(application: Application): Promise<void> {
+    await this.#files.attach(true)
+    this.#lock ??= await this.#acquire()
+    const { pageSize, commit } = application.header
+    this.#wal.settle(application.overwriting)
+    this.#writePages(application)
+    this.#startOver(this.#lock, { pageSize, commit, loseWal: application.loseWal })
+    application.publish()
+    this.#lock.release()
+    this.#lock = undefined
+  }
+
+  /** What the open WAL has goes to the database file. Clients that have it open, too, see nothing more: as on any disk. */
+  async #goOver({ overwriting, loseWal }: Changes): Promise<void> {
+    const { log, name } = this.#context
+    log.warn("the WAL was removed under the clients that have it open, going on with a new one", {
+      db: name,
+    })
+    this.#lock ??= await this.#acquire()
+    const { last } = this.#wal
+    this.#wal.settle(overwriting)
+    if (last !== undefined) {
+      const { pageSize, pageCount: commit } = last
+      this.#startOver(this.#lock, { pageSize, commit, loseWal })
+    }
+    this.#files.detach()
+    this.#lock.release()
+    this.#lock = undefined
+    await this.#wal.attach()
+  }
+
+  /** The database file has everything, the log nothing. */
+  #startOver(
+    lock: DatabaseLock,
+    { pageSize, commit, loseWal }: { pageSize: number; commit: number; loseWal(): void },
+  ): void {
+    const { clock, cache } = this.#context
+    loseWal()
+    this.#wal.forget()
+    this.#mode = this.#modeOfFile() === "wal" ? "wal" : "leaving"
+    const { shm } = lock
+    if (shm !== undefined) {
+      const index = new WalIndexFile(shm)
+      index.restart(clock.random(), { pageSize, pageCount: commit })
+      if (this.#mode === "leaving") this.#wal.begin(index, pageSize)
+    }
+    for (const suffix of ["", "-wal"] as const) {
+      const nodeId = this.#files.nodeOf(suffix)
+      if (nodeId !== undefined) cache.forgetFile(nodeId)
+    }
+    sizeOf("mount:stat", lock.database) // see MountedFiles.forgetPages()
+  }
+
+  async #acquire(): Promise<DatabaseLock> {
+    const { fuseDir, name, clock, signal } = this.#context
+    this.#wal.unpin()
+    const lock = await DatabaseLock.acquire({
+      directory: fuseDir,
+      database: name,
+      clock,
+      limitMs: Number.POSITIVE_INFINITY,
+      signal,
+      isWalMode: () => true,
+    })
+    return must(lock, "database")
+  }
+
+  #tryLeave({ overwriting, loseWal }: Application): void {
+    const { cache } = this.#context
+    this.#files.tryAlone(() => {
+      const pgnos = this.#wal.settle(overwriting)
+      this.#files.forgetPages(cache, this.#pageSize, pgnos)
+      loseWal()
+      this.#files.removeWal()
+      this.#wal.forget()
+      this.#mode = "rollback"
+    })
+  }
+
+  #writePages({ header, readPages, overwriting }: Application): void {
+    const { database } = this.#context
+    readPages((pgno, data) => {
+      const offset = (pgno - 1) * header.pageSize
+      overwriting(offset, header.pageSize)
+      page.bytes.set(data)
+      database.write(page.address, header.pageSize, offset)
+    })
+    const size = header.commit * header.pageSize
+    if (database.size() === size) return
+    overwriting(size, Number.MAX_SAFE_INTEGER - size)
+    database.truncate(size)
+  }
+
+  /** What clients read of the file, the mount disguises. */
+  #disguised(data: Uint8Array): Uint8Array {
+    const bytes = data.slice()
+    disguiseHeader(bytes, 0, this.#context.disguise)
+    return bytes
+  }
+
+  #findMode(): Mode {
+    if (this.#mode !== undefined) return this.#mode
+    const mode = this.#modeOfFile()
+    this.#mode = mode === "rollback" && this.#context.isWalOpen ? "leaving" : mode
+    return this.#mode
+  }
+
+  /** What the file says is true while nothing is in the WAL. */
+  #modeOfFile(): Mode {
+    const { database } = this.#context
+    if (!database.open()) return "rollback"
+    const n = database.read(page.address, DATABASE_HEADER_SIZE, 0)
+    const header = decodeDatabaseHeader(page.bytes.subarray(0, n))
+    this.#pageSize = header?.pageSize ?? 0
+    return header !== undefined && isWalMode(header) ? "wal" : "rollback"
+  }
+}
+
+function isWal(bytes: Uint8Array): boolean {
+  const header = decodeDatabaseHeader(bytes)
+  return header !== undefined && isWalMode(header)
+}

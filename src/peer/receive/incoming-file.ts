@@ -1,0 +1,231 @@
+/**
+ * An LTX file on its way in from the primary: verified while it arrives, stored when it is whole.
+ *
+ *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ durable ── complete() ──▶ in its place
+ *       └──────────────────── discard() ──────────────────────────────────▶ gone
+ *
+ * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside
+ * its final place, under a name that recovery does not take for a transaction.
+ *
+ * A snapshot is not stored by itself: it takes over together with the database file that it makes. Both are on
+ * the disk after finish(), as DataDir.nextPath(), and claim() leaves them to somebody else.
+ *
+ * The names that are used until then have a number in them: one file may wait to be applied while its
+ * transaction is received a second time, after a reconnect.
+ */
+import { assert } from "../../lib/assert.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { formatSize } from "../../lib/size.ts"
+import { writePageChecksum } from "../../ltx/checksum.ts"
+import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
+import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
+import type { LtxTrailer } from "../../ltx/trailer.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { directLog, type TransactionLog } from "../../store/log/commit-log.ts"
+import { LtxDirectory, LtxFileWriter } from "../../store/ltx/ltx-directory.ts"
+import { readLtxFile } from "../../store/ltx/ltx-file.ts"
+import { Errno, SysError } from "../../sys/errno.ts"
+import { fileSystemStatus, renameFile, syncDirectory, unlinkFile } from "../../sys/file.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
+import { PageSums } from "./page-sums.ts"
+import { SnapshotImage } from "./snapshot-image.ts"
+
+const MEMORY_SIZE_MAX = 4 * 1024 * 1024
+const UNSYNCED_SIZE_MAX = 32 * 1024 * 1024
+const sum = new Uint32Array(2)
+
+let nextNumber = 1
+
+export class IncomingFile {
+  readonly sums = new PageSums() // of its pages
+  /** What the primary says of the state that a snapshot is to replace. */
+  verdict: HistoryVerdict | undefined
+  readonly number = nextNumber++
+  readonly #database: string
+  readonly #dataDir: DataDir
+  readonly #ltx: LtxDirectory
+  readonly #log: TransactionLog
+  readonly #decoder: LtxDecoder
+  readonly #parts: Uint8Array[] = []
+  #size = 0
+  #unsynced = 0
+  #spool: LtxFileWriter | undefined
+  #image: SnapshotImage | undefined
+  #isClaimed = false
+  #header: LtxHeader | undefined
+  #trailer: LtxTrailer | undefined
+
+  constructor(database: string, dataDir: DataDir, log: TransactionLog) {
+    this.#database = database
+    this.#dataDir = dataDir
+    this.#ltx = new LtxDirectory(dataDir.ltxDir(database))
+    this.#log = log
+    this.#decoder = new LtxDecoder({
+      header: (header) => {
+        this.#header = header
+        if (!isSnapshot(header)) return
+        this.#image = new SnapshotImage(dataDir.nextPath(database, this.number, "database"), header)
+      },
+      page: (pgno, data) => {
+        writePageChecksum(sum, pgno, data)
+        this.sums.add(pgno, sum[0] as number, sum[1] as number)
+        this.#image?.page(pgno, data)
+      },
+      trailer: (trailer) => {
+        this.#trailer = trailer
+      },
+    })
+  }
+
+  get header(): LtxHeader {
+    assert(this.#header !== undefined, "the file is whole")
+    return this.#header
+  }
+
+  get trailer(): LtxTrailer {
+    assert(this.#trailer !== undefined, "the file is whole")
+    return this.#trailer
+  }
+
+  push(bytes: Uint8Array): void {
+    this.#guard(() => {
+      this.#decoder.push(bytes)
+      this.#size += bytes.length
+      if (this.#spool !== undefined) return this.#appendTo(this.#spool, bytes)
+      this.#parts.push(bytes)
+      if (this.#size > MEMORY_SIZE_MAX || this.#image !== undefined) this.#startSpool()
+    })
+  }
+
+  /** No more bytes come. Throws when the file is not whole. */
+  finish(): void {
+    this.#guard(() => {
+      this.#decoder.end()
+      if (this.#image === undefined) return
+      this.#spool?.commit()
+      this.#image.finish()
+      syncDirectory("next:sync-dir", this.#dataDir.databaseDir(this.#database))
+    })
+  }
+
+  /** Makes the file part of the log, durably. */
+  store(): void {
+    assert(this.#image === undefined, "a snapshot takes over")
+    const { minTxid, maxTxid } = this.header
+    const path = this.#ltx.filePath(minTxid, maxTxid)
+    this.#log.materialize()
+    if (this.#spool === undefined) {
+      // The commit log knows files of one transaction.
+      const log = minTxid === maxTxid ? this.#log : directLog
+      const file = log.begin(this.#database, maxTxid, path)
+      for (const part of this.#parts) file.append(part)
+      file.commit()
+    } else {
+      this.#spool.commit()
+      renameFile("ltx:rename", this.#spoolPath, path)
+      syncDirectory("ltx:sync-dir", this.#ltx.path)
+    }
+  }
+
+  /** Reads a file that is stored: from memory, or from its place. */
+  read(on: LtxHandler): void {
+    if (this.#spool !== undefined) return this.readStored(on)
+    const decoder = new LtxDecoder({ header() {}, trailer() {}, ...on })
+    for (const part of this.#parts) decoder.push(part)
+    decoder.end()
+  }
+
+  /** As read(), also after complete(). */
+  readStored(on: LtxHandler): void {
+    const { minTxid, maxTxid } = this.header
+    readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
+  }
+
+  /** Of a file that is stored: it has its name in the log when this returns. Nobody waits for that. */
+  complete(): void {
+    this.#parts.length = 0
+    this.#log.materialize()
+  }
+
+  get isClaimed(): boolean {
+    return this.#isClaimed
+  }
+
+  /** The files of a snapshot belong to the caller now. */
+  claim(): void {
+    this.#isClaimed = true
+  }
+
+  /** Does not throw, since it runs when something else has failed. */
+  discard(): void {
+    this.#parts.length = 0
+    if (this.#isClaimed) return
+    this.#spool?.discard()
+    if (this.#image === undefined) return
+    this.#image.discard()
+    try {
+      unlinkFile("next:discard", this.#spoolPath)
+    } catch {
+      // The next start removes it.
+    }
+  }
+
+  get #spoolPath(): string {
+    const { minTxid, maxTxid } = this.header
+    return this.#image === undefined
+      ? `${this.#ltx.filePath(minTxid, maxTxid)}.receiving-${this.number}`
+      : this.#dataDir.nextPath(this.#database, this.number, "ltx")
+  }
+
+  #appendTo(spool: LtxFileWriter, bytes: Uint8Array): void {
+    spool.append(bytes)
+    this.#unsynced += bytes.length
+    if (this.#unsynced < UNSYNCED_SIZE_MAX) return
+    spool.sync()
+    this.#unsynced = 0
+  }
+
+  #startSpool(): void {
+    const spool = new LtxFileWriter(this.#spoolPath)
+    this.#spool = spool
+    for (const part of this.#parts) spool.append(part)
+    this.#parts.length = 0
+  }
+
+  #guard(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.discard()
+      throw this.#refusal(error)
+    }
+  }
+
+  #refusal(error: unknown): unknown {
+    if (isFull(error)) {
+      return new LitefsError("no-space", this.#describeFullDisk(), { cause: error })
+    }
+    if (!(error instanceof RangeError)) return error
+    return new LitefsError(
+      "damaged",
+      `Cannot receive LTX file for "${this.#ltx.path}": ${messageOf(error)}`,
+      { cause: error },
+    )
+  }
+
+  #describeFullDisk(): string {
+    const { root } = this.#dataDir
+    const header = this.#header
+    if (header === undefined || !isSnapshot(header)) {
+      return `Cannot receive a transaction of "${this.#database}": the disk of "${root}" is full`
+    }
+    const { blockSize, blocksAvailable } = fileSystemStatus("next:statfs", root)
+    const size = formatSize(header.pageSize * header.commit)
+    const free = formatSize(blockSize * blocksAvailable)
+    return `Cannot receive a snapshot of "${this.#database}": it makes a database of ${size} beside the old one, ${free} are left in "${root}"`
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof SysError && (error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT)
+}

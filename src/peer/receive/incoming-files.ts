@@ -1,0 +1,88 @@
+/**
+ * LTX files on their way from the main thread to a database: a file comes in parts, and when it is whole it waits its
+ * turn. What becomes of it is told: `applied` or `refused`.
+ */
+import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
+import { isNoSpace } from "../../sys/errno.ts"
+import type { HeldLocks } from "../locks/held-locks.ts"
+import type { PeerCommand, PeerEvent } from "../messages.ts"
+import type { HistoryVerdict } from "./history-verdict.ts"
+import type { IncomingFile } from "./incoming-file.ts"
+import type { ReplicaDatabases } from "./replica-databases.ts"
+
+export interface IncomingFilesContext {
+  readonly databases: ReplicaDatabases
+  readonly locks: HeldLocks
+  tell(event: PeerEvent): void
+}
+
+export class IncomingFiles {
+  readonly #context: IncomingFilesContext
+  readonly #incoming = new Map<number, IncomingFile>()
+
+  constructor(context: IncomingFilesContext) {
+    this.#context = context
+  }
+
+  receive({ file, database: name, bytes, isLast }: Extract<PeerCommand, { type: "ltx" }>): void {
+    const { databases, locks, tell } = this.#context
+    try {
+      databases.checkHere(name)
+      const database = databases.database(name)
+      const incoming = this.#incoming.get(file) ?? database.receive()
+      this.#incoming.set(file, incoming)
+      incoming.push(bytes)
+      if (!isLast) return tell({ type: "taken", size: bytes.length })
+      this.#incoming.delete(file)
+      incoming.finish()
+      databases.enqueue(name, async () => {
+        try {
+          await database.accept(incoming)
+          await locks.coverWal(name)
+          tell({ type: "applied", file, database: name })
+        } catch (error) {
+          incoming.discard()
+          this.#refuse(file, name, error)
+        }
+        tell({ type: "taken", size: bytes.length })
+      })
+    } catch (error) {
+      this.#incoming.delete(file)
+      this.#refuse(file, name, error)
+      tell({ type: "taken", size: bytes.length })
+    }
+  }
+
+  takeVerdict(file: number, name: string, verdict: HistoryVerdict): void {
+    try {
+      const incoming = this.#context.databases.database(name).receive()
+      incoming.verdict = verdict
+      this.#incoming.set(file, incoming)
+    } catch {
+      // The first part of the file finds the same, and tells it.
+    }
+  }
+
+  abort(file: number): void {
+    this.#incoming.get(file)?.discard()
+    this.#incoming.delete(file)
+  }
+
+  /** None of those that are not whole will be. */
+  discard(): void {
+    for (const incoming of this.#incoming.values()) incoming.discard()
+    this.#incoming.clear()
+  }
+
+  #refuse(file: number, database: string, error: unknown): void {
+    const code = codeOf(error)
+    this.#context.tell({ type: "refused", file, database, code, message: messageOf(error) })
+  }
+}
+
+/** Bytes that cannot be decoded are damaged; everything else that is not named is a call of the system that failed. */
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof LitefsError) return error.code
+  if (isNoSpace(error)) return "no-space"
+  return error instanceof RangeError ? "damaged" : "io"
+}

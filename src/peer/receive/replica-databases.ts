@@ -1,0 +1,387 @@
+/**
+ * The databases that this thread has: all of a replica, and on a primary those that are lent. It owns what was found
+ * of them at the start, the commit log that makes what comes durable, and the order in which things are done to each.
+ *
+ *   recovered, or handed over ── database(): first needed ──▶ ReplicaDatabase ── handed over, let go ──▶ gone
+ *
+ * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
+ * (held-locks.ts).
+ */
+import { join } from "node:path"
+import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
+import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
+import { sleep, systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import type { Logger } from "../../lib/log.ts"
+import type { FsMessage } from "../../mount/messages.ts"
+import { isOnlyDrop } from "../../recovery/dropped-database.ts"
+import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
+import { believed, recoverDatabases } from "../../recovery/recover.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
+import type { Positions } from "../../store/positions.ts"
+import type { SharedFlags } from "../../store/shared-flags.ts"
+import { syncFileSystem } from "../../sys/file.ts"
+import { validateDatabaseName } from "../../wire/database-name.ts"
+import type { MountCache } from "../files/mount-cache.ts"
+import type { HeldLocks } from "../locks/held-locks.ts"
+import { untilDone } from "../locks/until-done.ts"
+import type { PeerEvent } from "../messages.ts"
+import { touchWhenFree } from "../wal/wal-touch.ts"
+import { DatabaseApplier } from "./database-applier.ts"
+import { switchFiles } from "./file-switch.ts"
+import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
+
+const ATTACH_MS_MAX = 1000
+
+export interface ReplicaDatabasesContext {
+  readonly fuseDir: string
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly flags: SharedFlags
+  readonly locks: HeldLocks
+  readonly cache: MountCache
+  readonly log: Logger
+  /** Aborted when the node stops. */
+  readonly signal: AbortSignal
+  tell(event: PeerEvent): void
+  tellFs(message: FsMessage): void
+}
+
+export class ReplicaDatabases {
+  readonly #context: ReplicaDatabasesContext
+  #commitLog: CommitLog | undefined // of a replica
+  #recovered: Map<string, HistoryState | undefined> = new Map()
+  readonly #databases = new Map<string, ReplicaDatabase>()
+  readonly #queues = new Map<string, Promise<void>>()
+  /** Whether this thread has all databases, but for those that are given: the node is a replica. */
+  #hasAll = false
+  /** Databases that the fs thread has, or is about to have. */
+  readonly #given = new Set<string>()
+  /** Databases that this thread has on a primary. */
+  readonly #taken = new Set<string>()
+  /** Databases with a client that keeps WRITE, under which transactions were applied. */
+  readonly #kept = new Set<string>()
+  #primaryName: string | undefined
+
+  constructor(context: ReplicaDatabasesContext) {
+    this.#context = context
+  }
+
+  /** On a replica, at the start. */
+  recover(): void {
+    const { dataDir, positions, log, tell } = this.#context
+    this.#openLog()
+    this.#recovered = new Map(
+      recoverDatabases(dataDir, positions, log, (database, problem) => {
+        tell({ type: "refused-database", database, problem })
+      }),
+    )
+    this.#hasAll = true
+  }
+
+  #openLog(): void {
+    const { dataDir, flags, log, tell } = this.#context
+    this.#commitLog = openCommitLog(dataDir, log, {
+      isFree: (segment) => flags.isSegmentFree(segment),
+      onFull: (segment) => {
+        flags.setSegmentFree(segment, false)
+        this.releaseSegment(segment)
+      },
+      onMissing: (segment) => {
+        flags.setSegmentFree(segment, false)
+        tell({ type: "segment-missing", segment })
+      },
+    })
+  }
+
+  releaseSegment(segment: number): void {
+    const { dataDir, flags, log } = this.#context
+    try {
+      syncFileSystem("log:syncfs", dataDir.root)
+      flags.setSegmentFree(segment, true)
+    } catch (error) {
+      // Until it works, commits are written to LTX files directly.
+      log.error("cannot set a segment of the commit log free", { error })
+    }
+  }
+
+  /** Databases whose saved checksums were believed. */
+  get believed(): string[] {
+    return believed(this.#recovered)
+  }
+
+  /** Without a name, the last one stays. */
+  setPrimary(name: string | undefined): void {
+    this.#primaryName = name ?? this.#primaryName
+  }
+
+  /** Whether this thread has it. What is made of one that the fs thread has would outlive that, and know nothing. */
+  isHere(name: string): boolean {
+    return (this.#hasAll || this.#taken.has(name)) && !this.#given.has(name)
+  }
+
+  /** Throws when nothing may be applied to it by this thread. */
+  checkHere(name: string): void {
+    if (this.isHere(name)) return
+    const problem = "clients of this node write to it"
+    throw new LitefsError("unavailable", `Cannot apply to "${name}": ${problem}`)
+  }
+
+  /** One that has been needed before. */
+  known(name: string): ReplicaDatabase | undefined {
+    return this.#databases.get(name)
+  }
+
+  database(name: string, view?: ClientView): ReplicaDatabase {
+    const known = this.#databases.get(name)
+    if (known !== undefined) return known
+    validateDatabaseName(name)
+    this.checkHere(name)
+    if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
+      throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
+    }
+    const { dataDir, locks, cache, log, tell, tellFs } = this.#context
+    dataDir.createDatabase(name)
+    const database = new ReplicaDatabase(
+      name,
+      {
+        dataDir,
+        clock: systemClock,
+        transactions: this.#commitLog ?? directLog,
+        log,
+        makeApplier: (database, view) =>
+          new DatabaseApplier({
+            ...{ ...this.#surroundings(), ...view, name, database },
+            isWriteHeld: () => locks.holdsWrite(name),
+            onKept: () => this.#keep(name),
+          }),
+        switchFiles: (files) =>
+          switchFiles(
+            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), tellFs },
+            files,
+          ),
+        primaryName: () => this.#primaryName,
+        diverged: () => tell({ type: "diverged", database: name }),
+        publish: (_, state) => this.#publish(name, state),
+        dropped: () => {
+          tellFs({ type: "dropped", database: name })
+          cache.forgetName(name)
+        },
+      },
+      this.#recovered.get(name) ?? emptyHistoryState(),
+      view,
+    )
+    this.#databases.set(name, database)
+    return database
+  }
+
+  /** Until it has let go of WRITE, and what it remembers is not taken for new, nobody may write here. */
+  #keep(name: string): void {
+    if (this.#kept.has(name)) return
+    const { fuseDir, signal, tellFs } = this.#context
+    this.#kept.add(name)
+    tellFs({ type: "kept", database: name, isKept: true })
+    const isOver = () => {
+      this.#kept.delete(name)
+      tellFs({ type: "kept", database: name, isKept: false })
+    }
+    touchWhenFree(join(fuseDir, `${name}-shm`), systemClock, signal).then(isOver, () => {})
+  }
+
+  #surroundings() {
+    const { dataDir, fuseDir, cache, log, signal } = this.#context
+    return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal }
+  }
+
+  #publish(name: string, state: HistoryState): void {
+    const { positions, flags, cache, tell } = this.#context
+    const isNew = positions.find(name) === undefined
+    const slot = positions.add(name)
+    const comes = isNew || positions.read(slot).commit === 0
+    // Before and after: who sees the position finds the file, and the kernel never goes on saying that there is none.
+    if (comes) cache.forgetName(name)
+    positions.write(slot, state, state.pos)
+    if (comes) cache.forgetName(name)
+    if (flags.raiseChanged()) tell({ type: "changed" })
+  }
+
+  /** After everything that is to be done to the database already. */
+  enqueue(name: string, work: () => Promise<void>): void {
+    const before = this.#queues.get(name) ?? Promise.resolve()
+    this.#queues.set(name, before.then(work))
+  }
+
+  /** One database, when what has come for it is applied. Its files stay open until letGoOf(). */
+  async give(name: string): Promise<DatabaseHandover> {
+    await this.#queues.get(name)
+    await this.#applyRest(name)
+    if (this.#context.positions.find(name) === undefined) {
+      throw new LitefsError("not-found", `database not found: "${name}"`)
+    }
+    const handover = this.#handOverOne(name)
+    if (handover.state === undefined) throw damaged(name)
+    if (handover.disguise !== 0) {
+      const problem = "its clients have seen another history of it, restart this node first"
+      throw new LitefsError("unsupported", `Cannot borrow "${name}": ${problem}`)
+    }
+    this.#given.add(name)
+    return handover
+  }
+
+  /** It was dropped long ago, and is forgotten when nothing is under way for it. */
+  retire(name: string): void {
+    this.enqueue(name, async () => {
+      const { dataDir, positions } = this.#context
+      const slot = positions.find(name)
+      if (slot === undefined || !this.isHere(name)) return
+      const { pos, commit } = positions.read(slot)
+      if (pos.txid === 0n || commit > 0 || !isOnlyDrop(dataDir, name)) return
+      if (dataDir.hasFiles(name)) return // clients have them open still
+      this.#close(name)
+      this.#recovered.delete(name)
+      this.#queues.delete(name)
+      positions.free(slot)
+    })
+  }
+
+  letGoOf(name: string): void {
+    const { locks, cache } = this.#context
+    this.#close(name)
+    this.#recovered.delete(name)
+    this.#taken.delete(name)
+    locks.letGoOf(name)
+    cache.forgetRole()
+  }
+
+  /** One database of the fs thread. `lock` keeps clients from writing to it. */
+  async take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    const { locks, cache } = this.#context
+    const { name, state, isUndone } = handover
+    this.#given.delete(name)
+    if (!this.#hasAll) this.#taken.add(name)
+    this.#close(name)
+    if (state === undefined) {
+      this.#recovered.set(name, undefined)
+      throw damaged(name)
+    }
+    if (isUndone) cache.forgetTransaction(name)
+    this.#recovered.set(name, historyState(state))
+    locks.applying(name, lock)
+    await this.#attach(this.database(name, handover))
+    cache.forgetRole()
+  }
+
+  /** All of them, when what has come is applied. Their files stay open until letGo(). */
+  async handOver(): Promise<DatabaseHandover[]> {
+    await Promise.all(this.#queues.values())
+    for (const name of this.#databases.keys()) await this.#applyRest(name)
+    const names = new Set([...this.#recovered.keys(), ...this.#databases.keys()])
+    const handovers = [...names].map((name) => this.#handOverOne(name))
+    this.#commitLog?.clear()
+    this.#commitLog?.close()
+    this.#commitLog = undefined
+    this.#recovered = new Map()
+    this.#hasAll = false
+    return handovers
+  }
+
+  /** When it cannot be applied still, handing over is refused. */
+  async #applyRest(name: string): Promise<void> {
+    try {
+      await this.#databases.get(name)?.applyRest()
+    } catch (error) {
+      this.#context.log.warn("cannot apply the last transaction", { db: name, error })
+    }
+  }
+
+  #handOverOne(name: string): DatabaseHandover {
+    const isDamaged = this.#recovered.has(name) && this.#recovered.get(name) === undefined
+    return isDamaged ? damagedHandover(name) : this.database(name).handOver()
+  }
+
+  letGo(): void {
+    for (const name of this.#databases.keys()) this.#close(name)
+    this.#queues.clear()
+    this.#context.cache.forgetRole()
+  }
+
+  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    const { cache, positions } = this.#context
+    const problem = "cannot open the commit log, nothing is applied before"
+    await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
+    for (const { name } of handovers) {
+      const slot = positions.find(name)
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+    }
+    this.#given.clear()
+    this.#taken.clear()
+    this.#hasAll = true
+    this.#recovered = new Map(
+      handovers.map(({ name, state }) => [name, state && historyState(state)]),
+    )
+    for (const handover of handovers) {
+      this.#close(handover.name)
+      if (handover.state === undefined) continue
+      const { name, isUndone } = handover
+      // Before anybody reads what was not committed: he would take it for what has the same counters later.
+      if (isUndone) cache.forgetTransaction(name)
+      await this.#attach(this.database(name, handover))
+    }
+    cache.forgetRole()
+  }
+
+  /** What it was before: it has the state, the view and the commit log of then. */
+  #close(name: string): void {
+    this.#databases.get(name)?.close()
+    this.#databases.delete(name)
+  }
+
+  /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
+  async #attach(database: ReplicaDatabase): Promise<void> {
+    const { name } = database
+    const attached = Promise.withResolvers<void>()
+    this.enqueue(name, async () => {
+      try {
+        await database.attach()
+      } catch (error) {
+        const { log } = this.#context
+        log.warn("cannot keep the WAL of a database", { db: name, error }) // the next transaction tries again
+      }
+      attached.resolve()
+    })
+    await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+  }
+
+  /** Closes everything that is open in the mount. */
+  detach(): void {
+    for (const database of this.#databases.values()) database.detach()
+  }
+
+  /** After the mount has gone. */
+  settle(): void {
+    const { log } = this.#context
+    const healthy = [...this.#recovered].filter(([, state]) => state !== undefined)
+    for (const name of new Set([...healthy.map(([name]) => name), ...this.#databases.keys()])) {
+      try {
+        this.database(name).settle()
+      } catch (error) {
+        log.warn("cannot leave a database ready for a quick start", { db: name, error })
+      }
+    }
+    closeLog(this.#commitLog, log)
+  }
+}
+
+function damaged(name: string): LitefsError {
+  return new LitefsError("damaged", `Cannot lend "${name}": it is damaged, see the log`)
+}
+
+function closeLog(commitLog: CommitLog | undefined, log: Logger): void {
+  try {
+    commitLog?.clear()
+  } catch (error) {
+    log.warn("cannot empty the commit log, the next start does", { error })
+  }
+  commitLog?.close()
+}

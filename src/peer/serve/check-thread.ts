@@ -1,0 +1,54 @@
+/**
+ * A Worker that looks at one database file, says whether it can be imported, and prepares that. It is a thread of its
+ * own since both take as long as the file is large, and nobody else should wait for it.
+ */
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  trustedPageCount,
+} from "../../sqlite/database-header.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import { FileSource } from "../../store/ltx/file-source.ts"
+import { isNoSpace } from "../../sys/errno.ts"
+import { integrityProblems } from "../../sys/sqlite.ts"
+import type { CheckRequest, CheckResult } from "./check-worker.ts"
+import { prepareImport } from "./import-preparation.ts"
+
+declare const self: Worker
+
+/** What is wrong with the file, as the end of a sentence; undefined when nothing is. */
+function problemOf(path: string, isThorough: boolean): string | undefined {
+  using file = FileSource.open(path)
+  if (file === undefined) return "it is gone"
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
+  if (header === undefined) return "it does not start like a SQLite database"
+  const { pageSize } = header
+  const pageCount = trustedPageCount(header) ?? Math.ceil(file.size / pageSize)
+  // A file may be longer than its database (SQLITE_FCNTL_CHUNK_SIZE).
+  if (file.size < pageCount * pageSize) {
+    return `it has ${file.size} bytes, its header says ${pageCount} pages of ${pageSize}`
+  }
+  const [problem] = isThorough ? integrityProblems(path, 1) : []
+  return problem === undefined ? undefined : `it is corrupt: ${problem.replaceAll("\n", ", ")}`
+}
+
+self.onmessage = ({ data }: MessageEvent<CheckRequest>) => {
+  self.postMessage(check(data))
+}
+
+function check({ dataDir: root, database, file, isThorough }: CheckRequest): CheckResult {
+  const dataDir = new DataDir(root)
+  try {
+    const problem = problemOf(dataDir.importPath(file), isThorough)
+    if (problem !== undefined) {
+      return { code: "usage", problem: `the file is not usable, ${problem}` }
+    }
+    prepareImport(dataDir, database, file)
+    return undefined
+  } catch (error) {
+    if (error instanceof LitefsError) return { code: error.code, problem: error.message }
+    return { code: isNoSpace(error) ? "no-space" : "io", problem: messageOf(error) }
+  }
+}

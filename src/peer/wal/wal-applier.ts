@@ -1,0 +1,478 @@
+/**
+ * Applies transactions to a database in WAL mode as a SQLite client that writes: readers keep their snapshots, nobody
+ * waits for anybody, nobody is turned away.
+ *
+ *   WRITE ─▶ frames into the WAL ─▶ wal-index: pages, then header ─▶ position ─▶ a checkpoint, now and then
+ *
+ * 1. Clients of a replica change the header of the index only when they recover it, or when they start the log over.
+ *    They cannot start it over while one read mark is taken: the daemon keeps one, with a value that holds up no
+ *    checkpoint. So a valid header is what the daemon has written.
+ * 2. A client may keep WRITE for as long as it likes (BEGIN IMMEDIATE) and can write nothing. It is not waited for:
+ *    with a valid header, WRITE only keeps others from recovering the index between the two copies of the header.
+ *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
+ *    When it rolls back, it takes the header as it is then for the one it has read (wal-touch.ts). One that has
+ *    spilled frames before this node lost its role is waited for: it reads them, and takes them out of the index.
+ * 3. CKPT is held as well, as soon as the index is valid: a checkpoint of a client would write to the database file,
+ *    which only the daemon may. So it finds another one that is running, which is no error (SQLite: sqlite3Checkpoint,
+ *    SQLITE_BUSY). Without a valid index it is let go: clients recover it under CKPT. Nor is it kept on a primary whose
+ *    write lock is lent: who wants to checkpoint there waits for WRITE, and goes on when it is back.
+ * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
+ * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
+ *    when its writer did not live to publish it.
+ */
+import { indexHeaderOf, type WalHandover } from "../../capture/handover.ts"
+import { must } from "../../lib/assert.ts"
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import type { Logger } from "../../lib/log.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import { decodeWalHeader, WAL_HEADER_SIZE } from "../../sqlite/wal.ts"
+import { WAL_INDEX_READ_MARK_UNUSED, type WalIndexHeader } from "../../sqlite/wal-index.ts"
+import type { BackedFile } from "../../store/backed-file.ts"
+import { type Fd, readBytesAt } from "../../sys/file.ts"
+import { allocate } from "../../sys/memory.ts"
+import type { KernelCache } from "../files/kernel-cache.ts"
+import type { MountedFiles } from "../files/mounted-files.ts"
+import * as access from "../locks/exclusive-access.ts"
+import { ReplicaWal } from "./replica-wal.ts"
+import { checkpoint, copyAll } from "./wal-checkpoint.ts"
+import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
+import { emptyHeader, lockForRecovery, recoverIndex } from "./wal-index-recovery.ts"
+import { appendToWal, beginWal, type WalTransaction } from "./wal-writer.ts"
+
+/** So many frames are left in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
+const CHECKPOINT_FRAMES = 1000
+/** After a checkpoint that a reader kept from going far, so many more come before the next. */
+const CHECKPOINT_FRAMES_MORE = 250
+
+/** With more frames transactions pause until the log can start over, but not for longer than a reader is to notice. */
+const LARGE_FRAMES = 4000
+const DRAIN_FRAMES_MORE = 2000
+const DRAIN_MS = 20 // for LARGE_FRAMES, more for more
+const DRAIN_MS_MAX = 100
+
+/** A client that has WRITE for longer is in a transaction of its own. */
+const PATIENCE_MS = 20
+const WAIT_MS_MAX = 5
+/** Not the first: when nothing else is to be had, readers share it. */
+const PIN_MARKS = [4, 3, 2]
+
+export interface WalApplierContext {
+  readonly name: string
+  readonly database: BackedFile
+  readonly wal: BackedFile
+  readonly files: MountedFiles
+  readonly cache: KernelCache
+  readonly clock: Clock
+  readonly log: Logger
+  /** Aborted when the node stops, and before the files are closed. */
+  readonly signal: AbortSignal
+  /** What clients see added to the counters in the header: see sqlite/header-disguise.ts. */
+  readonly disguise: number
+  /** Frames that are there and count, of the clients that wrote while this node was the primary. */
+  readonly handover?: WalHandover | undefined
+  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  isWriteHeld?(): boolean
+  /** A transaction is about to count that the client does not know of that keeps WRITE. */
+  onKept(): void
+}
+
+export interface WalApplication extends WalTransaction {
+  readonly maxTxid: Txid
+  /** Called before these bytes of the database file change. */
+  overwriting(offset: number, size: number): void
+  /** Called before frames of the WAL are overwritten. */
+  restarting(): void
+  /** Called when clients see the transaction. */
+  publish(): void
+}
+
+const page = allocate(65536)
+
+export class WalApplier {
+  readonly wal: ReplicaWal
+  readonly #context: WalApplierContext
+  #last: WalIndexHeader | undefined // that was written here
+  /** What was to be written next: after an error it may count, and may not. */
+  #attempt: { readonly header: WalIndexHeader; readonly application: WalApplication } | undefined
+  #pin: number | undefined
+  #nextCheckpoint = CHECKPOINT_FRAMES
+  #nextDrain = LARGE_FRAMES
+  #lastBackfill = 0 // when it was last waited for
+  #isWriteKept = false // by a client, when it was last asked for
+  #hasComplained = false
+
+  constructor(context: WalApplierContext) {
+    this.#context = context
+    this.wal = new ReplicaWal(context.wal, context.disguise)
+    if (context.handover === undefined) return
+    this.wal.adopt(context.handover)
+    this.#last = indexHeaderOf(context.handover)
+  }
+
+  async attach(): Promise<void> {
+    if (!(await this.#context.files.attach(true))) return
+    this.wal.file.close() // before, clients could take its name away
+    this.wal.file.create() // what is written from here on is read again, whatever becomes of the name
+    this.#pin = undefined
+    if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
+  }
+
+  /** While WRITE is held readers cannot do it, and would have to give up (SQLITE_PROTOCOL). */
+  async repairIndex(pageSize: number): Promise<void> {
+    const { shm, index } = this.#context.files.walIndex
+    if (index.read() === undefined) await this.#recover(shm, index, pageSize)
+    index.makeReadable()
+  }
+
+  /** False when clients do not see it, since the files that are open are not what their names stand for. */
+  async apply(application: WalApplication): Promise<boolean> {
+    const { files } = this.#context
+    await this.attach()
+    const { shm, index } = files.walIndex
+    const hasWrite = await this.#lockWrite(shm, index)
+    try {
+      if (!hasWrite && index.read() === undefined) throw this.#unavailable()
+      const state = await this.#start(shm, index, hasWrite, application)
+      if (hasWrite) this.wal.hasSpilled = false
+      else this.#context.onKept()
+      this.#append(index, state, application)
+      if (!files.areNamed) return false
+      application.publish()
+    } catch (error) {
+      this.#tryReleaseCheckpoint(shm)
+      throw error
+    } finally {
+      if (hasWrite) this.#releaseWrite(shm)
+    }
+    if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
+    await this.#drain(shm, index, application)
+    return true
+  }
+
+  /** Whether the file holds frames of that log. */
+  #isThere({ salt1, salt2 }: WalIndexHeader): boolean {
+    const bytes = new Uint8Array(WAL_HEADER_SIZE)
+    const { file } = this.wal
+    const n = file.open() ? readBytesAt("wal:read", file.fd, bytes, 0) : 0
+    const header = n < WAL_HEADER_SIZE ? undefined : decodeWalHeader(bytes)
+    return header?.salt1 === salt1 && header.salt2 === salt2
+  }
+
+  /** The last client that closed the database has removed a WAL that was all in the database file. */
+  #lose(): void {
+    if (!this.wal.isWritten) throw this.#changed()
+    this.wal.clear()
+    this.#last = undefined
+  }
+
+  handOver(): WalHandover | undefined {
+    return this.wal.handOver(this.#last, this.#publishedCount())
+  }
+
+  #publishedCount(): number {
+    const { files, handover } = this.#context
+    const all = this.wal.frames.count
+    if (!files.hasWalIndex) return Math.min(handover?.published ?? 0, all)
+    const header = files.walIndex.index.read()?.header
+    return header !== undefined && isBehind(header, this.#last) ? header.frameCount : all
+  }
+
+  /** Gives up the read mark and CKPT. The next transaction takes them again. */
+  unpin(): void {
+    const { files } = this.#context
+    if (files.hasWalIndex) access.releaseCheckpoint(files.walIndex.shm)
+    if (this.#pin !== undefined) access.releaseMark(files.walIndex.shm, this.#pin)
+    this.#pin = undefined
+  }
+
+  /** Nothing in the WAL counts any more, and clients are locked out or gone. When it throws, frames are left in it. */
+  forget(): void {
+    this.wal.clear()
+    this.#attempt = undefined
+    this.#last = undefined
+    this.#pin = undefined
+    this.#nextCheckpoint = CHECKPOINT_FRAMES
+    this.#nextDrain = LARGE_FRAMES
+    this.#lastBackfill = 0
+    const { file } = this.wal
+    file.close() // its name may stand for another file
+    try {
+      if (file.open()) file.truncate(0)
+    } finally {
+      file.close()
+    }
+  }
+
+  /** Leaves a WAL that clients find: there is none to them when the file is empty. */
+  begin(index: WalIndexFile, pageSize: number): void {
+    const header = index.read()?.header
+    if (header === undefined) return
+    this.wal.file.create()
+    beginWal(this.wal.file, header, pageSize)
+  }
+
+  /** What the wal-index says, as far as it was written here; undefined before the first transaction. */
+  get last(): WalIndexHeader | undefined {
+    return this.#last
+  }
+
+  /** Moves everything to the database file, while nobody else has it open. Returns the pages. */
+  settle(overwriting: (offset: number, size: number) => void): readonly number[] {
+    if (this.#last === undefined) return []
+    const { database } = this.#context
+    const { pageSize, pageCount } = this.#last
+    return copyAll({ wal: this.wal, database, overwriting }, pageSize, pageCount)
+  }
+
+  /** The newest content of a page. */
+  readPage(pgno: number, pageSize: number): Uint8Array {
+    if (this.wal.has(pgno)) this.wal.readPage(pgno, pageSize, page)
+    else this.#context.database.readPadded(page, pageSize, (pgno - 1) * pageSize)
+    return page.bytes.subarray(0, pageSize)
+  }
+
+  /** False when a client keeps WRITE, and it can be done without. */
+  async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
+    const { clock, signal } = this.#context
+    const start = clock.monotonicMs()
+    for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
+      if (this.#tryLockWrite(shm)) {
+        this.#isWriteKept = false
+        return true
+      }
+      const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
+      if (isLate && !this.#mayHaveSpilled() && this.#isPublished(index)) {
+        this.#isWriteKept = true
+        return false
+      }
+      await sleep(clock, waitMs, signal)
+    }
+  }
+
+  /** Whether frames of a client may be in the file that did not come to their commit. */
+  #mayHaveSpilled(): boolean {
+    if (this.#last !== undefined) return this.wal.hasSpilled
+    const { file } = this.wal
+    return file.open() && file.size() > WAL_HEADER_SIZE
+  }
+
+  get #isWriteHeld(): boolean {
+    return this.#context.isWriteHeld?.() === true
+  }
+
+  #tryLockWrite(shm: Fd): boolean {
+    return this.#isWriteHeld || access.tryLockWrite(shm)
+  }
+
+  #releaseWrite(shm: Fd): void {
+    if (!this.#isWriteHeld) access.releaseWrite(shm)
+  }
+
+  /** Of a client that committed while this node was the primary, the last may come in a moment. */
+  #isPublished(index: WalIndexFile): boolean {
+    const header = index.read()?.header
+    return header !== undefined && !isBehind(header, this.#last)
+  }
+
+  /** Where to go on: after the frames that count, or at the start of a log that starts over. */
+  async #start(
+    shm: Fd,
+    index: WalIndexFile,
+    hasWrite: boolean,
+    { pageSize, restarting }: WalApplication,
+  ): Promise<WalIndexState> {
+    let state = index.read() ?? (await this.#recover(shm, index, pageSize))
+    if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
+    this.#adopt(state.header, restarting)
+    this.#takePin(shm, index)
+    // A client that has it gives it up when its first write fails.
+    if (!this.#isWriteHeld) access.tryLockCheckpoint(shm)
+    return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
+  }
+
+  /** Starts the log over when the database file has all of it, and no reader uses it. WRITE is held. */
+  #tryRestart(
+    shm: Fd,
+    index: WalIndexFile,
+    { header, backfillCount }: WalIndexState,
+    restarting: () => void,
+  ): WalIndexState | undefined {
+    const isWritten = header.frameCount > 0 && backfillCount === header.frameCount
+    if (!isWritten || !access.tryLockFrames(shm)) return undefined
+    try {
+      restarting()
+      index.restart(this.#context.clock.random())
+      this.wal.clear()
+      this.#nextCheckpoint = CHECKPOINT_FRAMES
+      this.#nextDrain = LARGE_FRAMES
+      this.#lastBackfill = 0
+      const state = index.read()
+      this.#last = state?.header ?? this.#last
+      return state
+    } finally {
+      access.releaseFrames(shm)
+      this.#pin = undefined
+      this.#takePin(shm, index)
+    }
+  }
+
+  /**
+   * Readers that come one after the other never leave the log alone, and it grows. When nothing is appended for a
+   * moment, those that are left end, and new ones need no frames of it.
+   */
+  async #drain(shm: Fd, index: WalIndexFile, application: WalApplication): Promise<void> {
+    if (this.wal.frames.count < this.#nextDrain) return
+    const { clock, signal } = this.#context
+    const patienceMs = Math.min(DRAIN_MS_MAX, (this.wal.frames.count / LARGE_FRAMES) * DRAIN_MS)
+    const endMs = clock.monotonicMs() + patienceMs
+    let backfillCount = this.#lastBackfill
+    do {
+      this.#checkpoint(shm, application)
+      const state = index.read()
+      if (state?.backfillCount === this.#lastBackfill) break // a long reader: it is still where it was
+      backfillCount = state?.backfillCount ?? backfillCount
+      if (state?.backfillCount === state?.header.frameCount && this.#tryLockWrite(shm)) {
+        try {
+          if (state && this.#tryRestart(shm, index, state, application.restarting)) return
+        } finally {
+          this.#releaseWrite(shm)
+        }
+      }
+      await sleep(clock, 1, signal)
+    } while (clock.monotonicMs() < endMs)
+    this.#lastBackfill = backfillCount
+    this.#nextDrain = this.wal.frames.count + DRAIN_FRAMES_MORE
+  }
+
+  #append(index: WalIndexFile, { header }: WalIndexState, application: WalApplication): void {
+    // Through the mount: readers find it in the kernel's cache, with the size of the file that belongs to it.
+    const next = appendToWal(this.#context.files.wal, header, application)
+    this.#attempt = { header: next, application }
+    index.addFrames(header.frameCount + 1, application.pgnos)
+    index.writeHeader(next)
+    this.#count(next, application)
+  }
+
+  /** The writer of the last transactions died before it published them. */
+  #publish(index: WalIndexFile, state: WalIndexState): WalIndexState {
+    const { header } = state
+    const { frames } = this.wal
+    const pgnos: number[] = []
+    for (let frame = header.frameCount; frame < frames.count; frame++)
+      pgnos.push(frames.pgno(frame))
+    index.addFrames(header.frameCount + 1, pgnos)
+    const last = must(this.#last, "published header")
+    index.writeHeader({ ...last, change: (header.change + 1) >>> 0 })
+    return index.read() ?? state
+  }
+
+  #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: WalApplication): void {
+    this.wal.add(pgnos, commit, maxTxid)
+    this.#last = header
+    this.#attempt = undefined
+  }
+
+  async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
+    const { clock, signal } = this.#context
+    using _locks = await lockForRecovery(shm, clock, signal)
+    const { frames } = this.wal
+    const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
+    return recoverIndex(shm, index, {
+      header: this.#last ?? emptyHeader(pageSize, () => clock.random()),
+      pgnos,
+      pin: this.#pin,
+    })
+  }
+
+  /**
+   * Clients of a replica write no frames: what they can have done is to make an attempt count that failed on its way,
+   * and to start over a log that is all in the database file.
+   */
+  #adopt(header: WalIndexHeader, restarting: () => void): void {
+    const last = this.#last
+    if (last === undefined ? header.frameCount === 0 : endsAt(header, last)) return
+    if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) {
+      return this.#count(header, this.#attempt.application)
+    }
+    if (header.frameCount > 0 || !this.wal.isWritten) throw this.#changed()
+    restarting()
+    this.wal.clear()
+    this.#last = header
+  }
+
+  #changed(): LitefsError {
+    return new LitefsError(
+      "damaged",
+      `Cannot apply to "${this.#context.name}": somebody has changed its WAL, restart this node`,
+    )
+  }
+
+  #unavailable(): LitefsError {
+    return new LitefsError(
+      "unavailable",
+      `Cannot apply to "${this.#context.name}": a client is recovering its WAL`,
+    )
+  }
+
+  #takePin(shm: Fd, index: WalIndexFile): void {
+    if (this.#pin !== undefined) return
+    for (const mark of PIN_MARKS) {
+      if (!access.tryLockMark(shm, "exclusive", mark)) continue
+      index.writeReadMark(mark, WAL_INDEX_READ_MARK_UNUSED)
+      access.tryLockMark(shm, "shared", mark) // a downgrade, which always works
+      this.#pin = mark
+      return
+    }
+  }
+
+  /** The index may not be valid. */
+  #tryReleaseCheckpoint(shm: Fd): void {
+    try {
+      access.releaseCheckpoint(shm)
+    } catch {
+      // The mount is gone.
+    }
+  }
+
+  /** What goes wrong here is no harm to the transaction. */
+  #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
+    const { database, files, cache, log, name } = this.#context
+    try {
+      if (!access.tryLockCheckpoint(shm)) return
+      try {
+        checkpoint({
+          wal: this.wal,
+          database,
+          shm,
+          overwriting,
+          forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
+        })
+      } finally {
+        if (this.#isWriteHeld) access.releaseCheckpoint(shm)
+      }
+      this.#hasComplained = false
+    } catch (error) {
+      if (!this.#hasComplained) {
+        log.warn("cannot move pages from the WAL to the database file, trying again", {
+          db: name,
+          problem: messageOf(error),
+        })
+      }
+      this.#hasComplained = true
+    }
+    this.#nextCheckpoint = this.wal.frames.count + CHECKPOINT_FRAMES_MORE
+  }
+}
+
+/** Whether it counts fewer frames of the same log. */
+function isBehind(header: WalIndexHeader, last: WalIndexHeader | undefined): boolean {
+  if (last === undefined || header.frameCount >= last.frameCount) return false
+  return header.salt1 === last.salt1 && header.salt2 === last.salt2
+}
+
+/** Whether both count the same frames. */
+function endsAt(header: WalIndexHeader, other: WalIndexHeader): boolean {
+  if (header.frameCount !== other.frameCount) return false
+  return header.frameCount === 0 || (header.salt1 === other.salt1 && header.salt2 === other.salt2)
+}

@@ -1,0 +1,214 @@
+/**
+ * The wal-index of a database, through a descriptor of its `-shm` file in the mount.
+ *
+ * It is read and written with pread and pwrite, which clients that map it see at once: the kernel has one copy of
+ * it for both. The daemon must not map it itself. When a process is killed, unmapping writes the file's pages
+ * back, which the daemon would have to answer that is no more (Linux: fuse_vma_close): it could not end.
+ *
+ * What a method changes, the caller holds the lock for.
+ */
+import {
+  readBackfillCount,
+  readReadMark,
+  readWalIndexHeader,
+  WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET,
+  WAL_INDEX_BACKFILL_OFFSET,
+  WAL_INDEX_HEAD_SIZE,
+  WAL_INDEX_HEADER_SIZE,
+  WAL_INDEX_READ_MARK_COUNT,
+  WAL_INDEX_READ_MARK_UNUSED,
+  type WalIndexHeader,
+  walIndexReadMarkOffset,
+  writeBackfillAttempted,
+  writeBackfillCount,
+  writeReadMark,
+  writeWalIndexHeader,
+} from "../../sqlite/wal-index.ts"
+import {
+  WAL_INDEX_BLOCK_SIZE,
+  WalIndexBlock,
+  walIndexBlockOf,
+} from "../../sqlite/wal-index-block.ts"
+import { type Fd, readAt, sizeOf, truncateFile, writeAt } from "../../sys/file.ts"
+import { allocate } from "../../sys/memory.ts"
+
+const HEAD_SIZE = WAL_INDEX_HEAD_SIZE
+const HEADERS_SIZE = 2 * WAL_INDEX_HEADER_SIZE
+
+const head = allocate(4096)
+const headWords = new Uint32Array(head.bytes.buffer, head.bytes.byteOffset, HEAD_SIZE / 4)
+const block = allocate(WAL_INDEX_BLOCK_SIZE)
+
+export interface WalIndexState {
+  readonly header: WalIndexHeader
+  /** Frames that need not be read, since the database file has their pages. */
+  readonly backfillCount: number
+  readonly readMarks: readonly number[]
+}
+
+export class WalIndexFile {
+  readonly #fd: Fd
+
+  constructor(fd: Fd) {
+    this.#fd = fd
+  }
+
+  /** A reader that may not write does not look at one that is shorter than a block (SQLite: unixShmMap). */
+  makeReadable(): void {
+    if (sizeOf("mount:stat", this.#fd) >= WAL_INDEX_BLOCK_SIZE) return
+    truncateFile("mount:truncate", this.#fd, WAL_INDEX_BLOCK_SIZE)
+  }
+
+  /** Undefined when there is no valid one: somebody has to recover it, or is writing it. */
+  read(): WalIndexState | undefined {
+    if (!this.#readHead()) return undefined
+    const header = readWalIndexHeader(head.bytes)
+    if (header === undefined) return undefined
+    const readMarks: number[] = []
+    for (let mark = 0; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
+      readMarks.push(readReadMark(head.bytes, mark))
+    }
+    return { header, backfillCount: readBackfillCount(head.bytes), readMarks }
+  }
+
+  /** Publishes what the header says. The second copy first, as readers expect it. WRITE is held. */
+  writeHeader(header: WalIndexHeader): void {
+    writeWalIndexHeader(head.bytes, header)
+    this.#writeHead(WAL_INDEX_HEADER_SIZE, WAL_INDEX_HEADER_SIZE)
+    this.#writeHead(0, WAL_INDEX_HEADER_SIZE)
+  }
+
+  /**
+   * Has the next writer start the log over: no frame counts any more, and frames that are left in the file have
+   * other salts. WRITE and READ1 to READ4 are held. SQLite: walRestartHdr.
+   *
+   * Without `content` nothing is done to an index that is not valid: who recovers it builds it from the WAL. Of other
+   * content than before he would make a header of an empty WAL that looks like the old one, and clients that know
+   * that would go on with their old pages.
+   */
+  restart(
+    random: number,
+    content?: { readonly pageSize: number; readonly pageCount: number },
+  ): void {
+    if (!this.#readHead()) return // no client has it
+    const header = readWalIndexHeader(head.bytes) ?? (content && blankHeader(random, content))
+    if (header === undefined) return
+    this.writeHeader({
+      ...header,
+      ...content,
+      change: (header.change + 1) >>> 0,
+      frameCount: 0,
+      salt1: (header.salt1 + 1) >>> 0,
+      salt2: Math.floor(random * 0x100000000),
+    })
+    this.#readHead()
+    writeBackfillCount(head.bytes, 0)
+    writeBackfillAttempted(head.bytes, 0)
+    for (let mark = 0; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
+      writeReadMark(head.bytes, mark, mark < 2 ? 0 : WAL_INDEX_READ_MARK_UNUSED)
+    }
+    this.#writeHead(HEADERS_SIZE, HEAD_SIZE - HEADERS_SIZE)
+  }
+
+  /**
+   * Makes the index of frames that the log holds, whatever it was. WRITE, CKPT and RECOVER are held. Marks that
+   * readers hold stay. SQLite: walIndexRecover.
+   */
+  rebuild(
+    header: WalIndexHeader,
+    pgnos: readonly number[],
+    isFree: (mark: number) => boolean,
+  ): void {
+    if (!this.#readHead()) {
+      head.bytes.fill(0, 0, HEAD_SIZE)
+      this.#writeHead(0, HEAD_SIZE)
+    }
+    if (pgnos.length > 0) this.addFrames(1, pgnos)
+    this.writeHeader(header)
+    this.writeBackfillCount(0)
+    this.writeBackfillAttempted(header.frameCount)
+    this.writeReadMark(0, 0)
+    for (let mark = 1; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
+      if (!isFree(mark)) continue
+      this.writeReadMark(mark, mark === 1 ? header.frameCount : WAL_INDEX_READ_MARK_UNUSED)
+    }
+  }
+
+  /** READ`mark` is held exclusively. */
+  writeReadMark(mark: number, frameCount: number): void {
+    this.#writeWord(walIndexReadMarkOffset(mark), frameCount)
+  }
+
+  /** CKPT is held. */
+  writeBackfillCount(frameCount: number): void {
+    this.#writeWord(WAL_INDEX_BACKFILL_OFFSET, frameCount)
+  }
+
+  /** CKPT is held. */
+  writeBackfillAttempted(frameCount: number): void {
+    this.#writeWord(WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET, frameCount)
+  }
+
+  /** Adds the pages of frames that do not count yet, in order. WRITE is held. SQLite: walIndexAppend. */
+  addFrames(firstFrame: number, pgnos: readonly number[]): void {
+    const lastFrame = firstFrame + pgnos.length - 1
+    for (let frame = firstFrame; frame <= lastFrame; ) {
+      const index = walIndexBlockOf(frame)
+      const start = index * WAL_INDEX_BLOCK_SIZE
+      const n = readAt("mount:read", this.#fd, block.address, WAL_INDEX_BLOCK_SIZE, start)
+      block.bytes.fill(0, n)
+      const entries = new WalIndexBlock(index, block.bytes)
+      for (; frame <= lastFrame && walIndexBlockOf(frame) === index; frame++) {
+        entries.add(frame, pgnos[frame - firstFrame] as number)
+      }
+      // In block 0 the head, which clients change, takes the place of the first entries.
+      const skip = index === 0 ? HEAD_SIZE : 0
+      const size = WAL_INDEX_BLOCK_SIZE - skip
+      writeAt("mount:write", this.#fd, block.address + skip, size, start + skip)
+    }
+  }
+
+  /**
+   * Keeps new readers out, as a recovery does that is running: the two copies of the header disagree, and WRITE and
+   * RECOVER are held (SQLite: walIndexReadHdr, SQLITE_BUSY_RECOVERY). Returns how to let them in again. A daemon
+   * that dies meanwhile leaves an index that the next client recovers.
+   */
+  close(): () => void {
+    if (!this.#readHead() || readWalIndexHeader(head.bytes) === undefined) return () => {}
+    const first = head.bytes.slice(0, WAL_INDEX_HEADER_SIZE)
+    head.bytes.fill(0, 0, WAL_INDEX_HEADER_SIZE)
+    this.#writeHead(0, WAL_INDEX_HEADER_SIZE)
+    return () => {
+      head.bytes.set(first)
+      this.#writeHead(0, WAL_INDEX_HEADER_SIZE)
+    }
+  }
+
+  /** False when there is less than a head. */
+  #readHead(): boolean {
+    return readAt("mount:read", this.#fd, head.address, HEAD_SIZE, 0) === HEAD_SIZE
+  }
+
+  /** One word alone: clients change the others. */
+  #writeWord(offset: number, value: number): void {
+    headWords[offset / 4] = value
+    this.#writeHead(offset, 4)
+  }
+
+  #writeHead(offset: number, size: number): void {
+    writeAt("mount:write", this.#fd, head.address + offset, size, offset)
+  }
+}
+
+/** Other than any that clients know. */
+function blankHeader(
+  random: number,
+  content: { readonly pageSize: number; readonly pageCount: number },
+): WalIndexHeader {
+  return {
+    ...content,
+    change: Math.floor(random * 0x100000000),
+    ...{ bigEndianChecksum: false, frameCount: 0, frameChecksum1: 0, frameChecksum2: 0 },
+    ...{ salt1: 0, salt2: 0 },
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Has clients look again at what they remember of a database in WAL mode.
+ *
+ * A client that rolls a write transaction back takes the header of the wal-index as it is then for the one it has
+ * read at its begin (SQLite: sqlite3WalUndo), since nobody else can have written. The daemon has, when it has applied a
+ * transaction while a client kept WRITE (wal-applier.ts). That client then finds no change, and goes on with the pages
+ * in its cache: it reads what was before, and what it writes takes back what has come. So the header gets another
+ * change counter, as soon as WRITE is free.
+ */
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
+import { openOwnFile } from "../../sys/file-access.ts"
+import * as access from "../locks/exclusive-access.ts"
+import { WalIndexFile } from "./wal-index-file.ts"
+
+const WAIT_MS = 2
+
+/** Resolves when it is done; rejects when `signal` comes before. */
+export async function touchWhenFree(
+  path: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  // A descriptor of its own, with its own locks: the roles of the threads may change meanwhile.
+  const shm = openOwnFile("mount:open", path, O_RDWR)
+  try {
+    do await sleep(clock, WAIT_MS, signal)
+    while (!tryTouch(shm))
+  } finally {
+    closeFile(shm)
+  }
+}
+
+function tryTouch(shm: Fd): boolean {
+  if (!access.tryLockWrite(shm)) return false
+  try {
+    const index = new WalIndexFile(shm)
+    const header = index.read()?.header
+    if (header === undefined) return false // whoever recovers it makes another
+    index.writeHeader({ ...header, change: (header.change + 1) >>> 0 })
+    return true
+  } finally {
+    access.releaseWrite(shm)
+  }
+}

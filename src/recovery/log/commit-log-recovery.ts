@@ -1,0 +1,212 @@
+/**
+ * After a crash: makes the LTX files of the transactions that are in the commit log and whose files a power cut
+ * has torn or lost. The other way round, a file that is there and whole is left alone, also when it is of another
+ * history: then what the log has is set aside (log-placement.ts).
+ */
+import { join } from "node:path"
+import { systemClock } from "../../lib/clock.ts"
+import { Crc64 } from "../../lib/codecs/crc64.ts"
+import type { Logger } from "../../lib/log.ts"
+import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
+import { formatPos } from "../../ltx/pos.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import {
+  CommitLog,
+  type CommitLogOptions,
+  CRC_START,
+  RECORD_HEADER_SIZE,
+  RECORD_MAGIC,
+  RUN_OFFSET,
+  roundUp,
+} from "../../store/log/commit-log.ts"
+import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../../store/log/log-segment.ts"
+import { FileSource } from "../../store/ltx/file-source.ts"
+import { LtxDirectory, LtxFileWriter, setAside } from "../../store/ltx/ltx-directory.ts"
+import {
+  listDirectory,
+  makeDirectory,
+  readWhole,
+  syncDirectory,
+  syncFileSystem,
+} from "../../sys/file.ts"
+import { type Placement, placeRecords } from "./log-placement.ts"
+import { isTornCopy, type LogRecord, stepOf } from "./log-record.ts"
+
+/** Recovers what a crash has left in the commit log, and opens it for new transactions. */
+export function openCommitLog(
+  dataDir: DataDir,
+  log: Logger,
+  options: Omit<CommitLogOptions, "root" | "nextSequence">,
+): CommitLog {
+  const records = readCommitLog(dataDir.root)
+  const placements = placementsOf(dataDir, records)
+  for (const placement of placements) setAsideForeign(dataDir, placement, log)
+  const missing = placements.flatMap((placement) => placement.missing)
+  storeTransactions(dataDir, missing, log)
+  if (missing.length > 0) log.info("made LTX files from the commit log", { files: missing.length })
+  // LTX files that were there may not be durable yet, and their records are written over from now on.
+  if (records.length > 0) syncFileSystem("log:syncfs", dataDir.root)
+  const nextSequence = (records.at(-1)?.sequence ?? 0n) + 1n
+  return new CommitLog({ root: dataDir.root, nextSequence, ...options })
+}
+
+/** Of each database that the log has something of. What has been set aside before is left out. */
+export function placementsOf(
+  dataDir: DataDir,
+  records: readonly LogRecord[] = readCommitLog(dataDir.root),
+): Placement[] {
+  const good = records.filter(({ ltx }) => isLtx(ltx))
+  return placeRecords(dataDir, good).map((placement) => {
+    if (placement.foreign.length === 0) return placement
+    const kept = keptDirectories(dataDir, placement.database)
+    const foreign = placement.foreign.filter((record) => !kept.some((path) => isIn(path, record)))
+    return { ...placement, foreign }
+  })
+}
+
+/** Makes their LTX files, durably. */
+export function storeTransactions(
+  dataDir: DataDir,
+  records: readonly LogRecord[],
+  log?: Logger,
+): void {
+  for (const { database, txid, ltx } of records) {
+    const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
+    const found = readWhole("ltx:read", path)
+    if (found !== undefined && !isTornCopy(found, ltx)) {
+      const file = setAside(path, "damaged", systemClock.wallMs())
+      log?.warn("set aside a damaged LTX file, the commit log has its transaction", {
+        ...{ db: database, file },
+      })
+    }
+    const file = new LtxFileWriter(path)
+    file.append(ltx)
+    file.commit()
+  }
+}
+
+const KEPT = "commit-log.removed-"
+const KEPT_NAME = /^commit-log\.removed-\d+$/
+
+/** Whether a file beside a database is what setAsideForeign() has made. */
+export function isKeptLog(name: string): boolean {
+  return KEPT_NAME.test(name)
+}
+
+/**
+ * Writes transactions that do not follow on to a directory beside the database, as LTX files: `litefs ltx` reads them
+ * there. One warning names both histories. What the log has is written over from now on.
+ */
+export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Logger): void {
+  const { database, foreign } = placement
+  if (foreign.length === 0) return
+  const directory = join(dataDir.databaseDir(database), `${KEPT}${systemClock.wallMs()}`)
+  makeDirectory("log:mkdir", directory)
+  for (const record of foreign) {
+    const file = new LtxFileWriter(pathIn(directory, record))
+    file.append(record.ltx)
+    file.finish()
+  }
+  syncFileSystem("log:syncfs", directory)
+  syncDirectory("log:sync-dir", dataDir.databaseDir(database))
+  log?.warn("set aside transactions of the commit log, they do not follow on the LTX files", {
+    ...{ db: database, transactions: foreign.length },
+    ...{ log: logRange(placement), ltx: ltxEnd(placement), kept: directory },
+  })
+}
+
+/** Of the transactions that do not follow on: where they start and end. */
+export function logRange({ foreign }: Placement): string {
+  const [first, last] = [foreign[0], foreign.at(-1)] as [LogRecord, LogRecord]
+  return `${formatPos(stepOf(first.ltx).before)} to ${formatPos(stepOf(last.ltx).after)}`
+}
+
+export function ltxEnd({ end }: Placement): string {
+  return end === undefined ? "none" : formatPos(end)
+}
+
+function keptDirectories(dataDir: DataDir, database: string): string[] {
+  const directory = dataDir.databaseDir(database)
+  return listDirectory("log:list", directory)
+    .filter(({ name }) => isKeptLog(name))
+    .map(({ name }) => join(directory, name))
+}
+
+function isIn(directory: string, record: LogRecord): boolean {
+  const found = readWhole("log:look", pathIn(directory, record))
+  return found !== undefined && Buffer.compare(found, record.ltx) === 0
+}
+
+function pathIn(directory: string, { txid }: LogRecord): string {
+  return new LtxDirectory(directory).filePath(txid, txid)
+}
+
+/** The records of both segments, oldest first. */
+export function readCommitLog(root: string): LogRecord[] {
+  const segments: LogRecord[][] = []
+  for (let index = 0; index < SEGMENT_COUNT; index++) {
+    const path = segmentPath(root, index)
+    // A node reads its log at each change of its role, when it is empty: that is much memory for nothing.
+    const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
+    if (bytes !== undefined) segments.push(readSegment(bytes))
+  }
+  return segments
+    .filter((records) => records.length > 0)
+    .sort((a, b) => Number((a[0] as LogRecord).sequence - (b[0] as LogRecord).sequence))
+    .flat()
+}
+
+function hasRecord(path: string): boolean {
+  using file = FileSource.open(path)
+  const magic = new Uint8Array(4)
+  if (file === undefined || file.readAt(0, magic) < magic.length) return false
+  return new DataView(magic.buffer).getUint32(0, true) === RECORD_MAGIC
+}
+
+/** The records from the start of a segment as far as they follow on each other, in one run of a node. */
+export function readSegment(bytes: Uint8Array): LogRecord[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const records: LogRecord[] = []
+  for (let offset = 0; offset + RECORD_HEADER_SIZE <= Math.min(bytes.length, SEGMENT_SIZE); ) {
+    if (view.getUint32(offset, true) !== RECORD_MAGIC) break
+    const size = view.getUint32(offset + 4, true)
+    const nameSize = view.getUint32(offset + 32, true)
+    const start = RECORD_HEADER_SIZE + roundUp(nameSize)
+    if (start + LTX_HEADER_SIZE > size || offset + size > bytes.length) break
+    const crc = new Crc64().update(bytes, offset + CRC_START, offset + size).digest()
+    if (crc !== view.getBigUint64(offset + 16, true)) break
+    const sequence = view.getBigUint64(offset + 8, true)
+    const before = records.at(-1)
+    const run = view.getUint32(offset + RUN_OFFSET, true)
+    if (before !== undefined && (sequence !== before.sequence + 1n || run !== before.run)) break
+    const name = bytes.subarray(offset + RECORD_HEADER_SIZE, offset + RECORD_HEADER_SIZE + nameSize)
+    const database = new TextDecoder().decode(name)
+    const ltx = bytes.subarray(offset + start, offset + size)
+    if (leadsElsewhere(database)) break // no node of ours has written it
+    records.push({
+      sequence,
+      run,
+      database,
+      txid: view.getBigUint64(offset + 24, true),
+      ltx,
+    })
+    offset += roundUp(size)
+  }
+  return records
+}
+
+/** Whether it cannot be the name of a directory of ours. */
+function leadsElsewhere(name: string): boolean {
+  return name === "" || name === "." || name === ".." || /[/\0]/.test(name)
+}
+
+/** By its header and its trailer: what is between them has the checksum of the record. Others no node has written. */
+function isLtx(bytes: Uint8Array): boolean {
+  try {
+    stepOf(bytes)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}

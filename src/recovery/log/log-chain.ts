@@ -1,0 +1,69 @@
+/** The LTX files that recovery replays. */
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { writePageChecksum } from "../../ltx/checksum.ts"
+import type { LtxHandler } from "../../ltx/decoder.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import type { LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
+import { type LtxSummary, readLtxFile } from "../../store/ltx/ltx-file.ts"
+import type { Sum } from "./logged-pages.ts"
+
+const sum = new Uint32Array(2)
+
+/** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */
+export function chainTo(
+  last: LtxFileInfo,
+  files: readonly LtxFileInfo[],
+  synced: Txid,
+): LtxFileInfo[] {
+  const chain = [last]
+  for (let next = last; next.minTxid > synced + 1n; ) {
+    const before = files.find((file) => file.maxTxid === next.minTxid - 1n)
+    if (before === undefined) break
+    chain.unshift(before)
+    next = before
+  }
+  return chain
+}
+
+/** A file of the log that has to be whole. */
+export function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = {}): LtxSummary {
+  try {
+    return readLtxFile(file.path, on)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const problem = `its LTX file "${file.path}" is damaged: ${messageOf(error)}`
+    throw new LitefsError("damaged", `Cannot open database "${name}": ${problem}`, { cause: error })
+  }
+}
+
+/**
+ * The sums of the pages that the files hold, as the last of them leaves the database. A file that nobody can read is
+ * damage, unless the database has its checksum without it.
+ */
+export function readNewest(
+  name: string,
+  chain: readonly LtxFileInfo[],
+  { header: { pageSize, commit } }: LtxSummary,
+  isSummed: boolean,
+): ReadonlyMap<number, Sum> {
+  const newest = new Map<number, Sum>()
+  try {
+    for (const file of chain) {
+      let isSameSize = true
+      readChainFile(name, file, {
+        header: (header) => {
+          isSameSize = header.pageSize === pageSize // else a later file holds every page
+        },
+        page: (pgno, data) => {
+          if (!isSameSize || pgno > commit) return
+          writePageChecksum(sum, pgno, data)
+          newest.set(pgno, [sum[0] as number, sum[1] as number])
+        },
+      })
+    }
+  } catch (error) {
+    if (isSummed && error instanceof LitefsError && error.code === "damaged") return new Map()
+    throw error
+  }
+  return newest
+}

@@ -1,0 +1,53 @@
+/** A transaction in the commit log: the bytes of its LTX file, and where it belongs. */
+import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
+import type { Pos, Txid } from "../../ltx/pos.ts"
+import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+
+export interface LogRecord {
+  readonly sequence: bigint
+  readonly run: number
+  readonly database: string
+  readonly txid: Txid
+  readonly ltx: Uint8Array
+}
+
+/** Where a transaction, or several, lead from and to. */
+export interface Step {
+  readonly header: LtxHeader
+  readonly before: Pos
+  readonly after: Pos
+}
+
+/** Of the bytes of a whole LTX file. Throws a RangeError when they are none. */
+export function stepOf(ltx: Uint8Array): Step {
+  return stepBetween(
+    ltx.subarray(0, LTX_HEADER_SIZE),
+    ltx.subarray(Math.max(0, ltx.length - LTX_TRAILER_SIZE)),
+  )
+}
+
+export function stepBetween(headerBytes: Uint8Array, trailerBytes: Uint8Array): Step {
+  const header = decodeLtxHeader(headerBytes)
+  const { postApplyChecksum } = decodeLtxTrailer(trailerBytes)
+  return {
+    header,
+    before: { txid: header.minTxid - 1n, checksum: header.preApplyChecksum },
+    after: { txid: header.maxTxid, checksum: postApplyChecksum },
+  }
+}
+
+const SECTOR_SIZE = 512
+
+/**
+ * Whether the bytes are those of a file of which a part has not reached the disk: shorter, or with zeros for sectors.
+ * Nothing else is torn: a bit that is another was written.
+ */
+export function isTornCopy(found: Uint8Array, whole: Uint8Array): boolean {
+  if (found.length > whole.length) return false
+  for (let start = 0; start < found.length; start += SECTOR_SIZE) {
+    const part = found.subarray(start, start + SECTOR_SIZE)
+    if (Buffer.compare(part, whole.subarray(start, start + part.length)) === 0) continue
+    if (part.some((byte) => byte !== 0)) return false
+  }
+  return true
+}

@@ -1,0 +1,55 @@
+/** What a log says of the pages of a database: their newest content, and every content that they have had. */
+import { writePageChecksum } from "../../ltx/checksum.ts"
+import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
+
+export type Sum = readonly [hi: number, lo: number]
+
+const sum = new Uint32Array(2)
+
+export class LoggedPages {
+  readonly newest = new Map<number, Sum>()
+  readonly #pageSize: number
+  readonly #known = new Set<string>()
+
+  /** Files of another page size say nothing of these pages: a later one holds every page. */
+  constructor(pageSize: number) {
+    this.#pageSize = pageSize
+  }
+
+  /** To be read with: older files first. */
+  handler(): LtxHandler {
+    let isSameSize = true
+    return {
+      header: (header) => {
+        isSameSize = header.pageSize === this.#pageSize
+      },
+      page: (pgno, data) => {
+        if (isSameSize) this.add(pgno, data)
+      },
+      trailer() {},
+    }
+  }
+
+  addFile(ltx: Uint8Array): void {
+    const decoder = new LtxDecoder({ header() {}, trailer() {}, ...this.handler() })
+    decoder.push(ltx)
+    decoder.end()
+  }
+
+  add(pgno: number, data: Uint8Array): void {
+    this.newest.set(pgno, this.learn(pgno, data))
+  }
+
+  /** A page has had this content, somewhen. */
+  learn(pgno: number, data: Uint8Array): Sum {
+    writePageChecksum(sum, pgno, data)
+    const [hi, lo] = [sum[0] as number, sum[1] as number]
+    this.#known.add(`${pgno} ${hi} ${lo}`)
+    return [hi, lo]
+  }
+
+  /** Whether a page has had this content. */
+  knows(pgno: number, [hi, lo]: Sum): boolean {
+    return this.#known.has(`${pgno} ${hi} ${lo}`)
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * A transaction log that can be changed, and that can be shut: what is shut takes no transaction, whoever brings it.
+ *
+ *   open ── shut(): nothing is added from here on ──▶ shut ── open(log) ──▶ open
+ */
+import { LitefsError } from "../../lib/errors.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import type { TransactionLog, TransactionWriter } from "./commit-log.ts"
+
+export class GatedLog implements TransactionLog {
+  #log: TransactionLog | undefined
+  #isShut = true
+
+  /** False when a transaction would be refused. */
+  get isOpen(): boolean {
+    return !this.#isShut
+  }
+
+  open(log: TransactionLog | undefined = this.#log): void {
+    this.#log = log
+    this.#isShut = log === undefined
+  }
+
+  shut(): void {
+    this.#isShut = true
+  }
+
+  materialize(): void {
+    this.#log?.materialize()
+  }
+
+  clear(): void {
+    this.#log?.clear()
+  }
+
+  begin(database: string, txid: Txid, path: string): TransactionWriter {
+    if (this.#log !== undefined && !this.#isShut) return this.#log.begin(database, txid, path)
+    // Not before something is added: a client may roll back.
+    const commit = () => {
+      throw new LitefsError(
+        "no-primary",
+        `Cannot commit to database "${database}": this node is handing its role of primary over`,
+      )
+    }
+    return { append() {}, commit, discard() {} }
+  }
+}

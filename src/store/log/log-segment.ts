@@ -1,0 +1,50 @@
+/**
+ * The files of the commit log (commit-log.ts), and how they come to be.
+ *
+ * Every byte of a segment is written once before it is used, so that a commit changes no metadata: no block has to be
+ * found for it, and no size to be noted. That takes longer than all else of a start, and so it is done beside it:
+ *
+ *   <data>/commit-log.<n>.tmp, zeros ─▶ synced ─▶ renamed to commit-log.<n> ─▶ directory synced ─▶ free
+ *
+ * So a segment that has its name is whole, and its name stays. What a crash leaves under the other name is replaced.
+ */
+import { join } from "node:path"
+import {
+  closedOnError,
+  type Fd,
+  O_CREAT,
+  O_RDWR,
+  openFile,
+  openIfExists,
+  sizeOf,
+  syncFile,
+  writeBytesAt,
+} from "../../sys/file.ts"
+
+export const SEGMENT_COUNT = 2
+export const SEGMENT_SIZE = 8 * 1024 * 1024
+
+const ZEROS_SIZE = 65536
+export function segmentPath(root: string, index: number): string {
+  return join(root, `commit-log.${index}`)
+}
+
+/**
+ * Opens a segment. Where there is none it is made, or with `isMade` false the result is undefined. One of another size
+ * must have been recovered: it is written over.
+ */
+export function openSegment(root: string, index: number, isMade: boolean): Fd | undefined {
+  const path = segmentPath(root, index)
+  const fd = isMade
+    ? openFile("log:open", path, O_RDWR | O_CREAT)
+    : openIfExists("log:open", path, O_RDWR)
+  if (fd === undefined) return undefined
+  return closedOnError(fd, () => {
+    if (sizeOf("log:stat", fd) === SEGMENT_SIZE) return fd
+    for (let offset = 0; offset < SEGMENT_SIZE; offset += ZEROS_SIZE) {
+      writeBytesAt("log:prepare", fd, new Uint8Array(ZEROS_SIZE), offset)
+    }
+    syncFile("log:prepare-fsync", fd)
+    return fd
+  })
+}

@@ -1,0 +1,49 @@
+import type { ByteSource } from "../../lib/byte-source.ts"
+import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../../sys/file.ts"
+import { openOwnIfExists } from "../../sys/file-access.ts"
+
+/** A file that is only looked at. */
+export class FileSource implements ByteSource, Disposable {
+  readonly path: string
+  readonly size: number
+  readonly #fd: Fd
+
+  private constructor(path: string, fd: Fd, size: number) {
+    this.path = path
+    this.size = size
+    this.#fd = fd
+  }
+
+  /** Undefined when there is no such file. */
+  static open(path: string): FileSource | undefined {
+    const fd = openOwnIfExists("look:open", path, O_RDONLY)
+    if (fd === undefined) return undefined
+    return closedOnError(fd, () => new FileSource(path, fd, sizeOf("look:stat", fd)))
+  }
+
+  readAt(offset: number, target: Uint8Array): number {
+    return readBytesAt("look:read", this.#fd, target, offset)
+  }
+
+  [Symbol.dispose](): void {
+    closeFile(this.#fd)
+  }
+}
+
+const PIECE_SIZE = 64 * 1024
+
+/**
+ * The bytes of a file from front to back. It is open only while a piece is read, so that any number of files
+ * can be read side by side.
+ */
+export function* filePieces(path: string): Generator<Uint8Array, void, void> {
+  for (let offset = 0; ; ) {
+    using file = FileSource.open(path)
+    const size = Math.min(PIECE_SIZE, (file?.size ?? 0) - offset)
+    if (file === undefined || size <= 0) return
+    const piece = new Uint8Array(size)
+    file.readAt(offset, piece)
+    offset += size
+    yield piece
+  }
+}

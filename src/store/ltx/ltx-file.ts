@@ -1,0 +1,46 @@
+import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
+import type { LtxHeader } from "../../ltx/header.ts"
+import type { LtxTrailer } from "../../ltx/trailer.ts"
+import { closeFile, O_RDONLY, openFile, readAt } from "../../sys/file.ts"
+import { allocate } from "../../sys/memory.ts"
+
+export interface LtxSummary {
+  readonly header: LtxHeader
+  readonly trailer: LtxTrailer
+}
+
+const BUFFER_SIZE = 256 * 1024
+const buffer = allocate(BUFFER_SIZE)
+
+/**
+ * Reads a whole LTX file and verifies it. Handlers are called before the checksum at the end is known.
+ * Throws a RangeError for bytes that are not a whole LTX file.
+ */
+export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
+  let header: LtxHeader | undefined
+  let trailer: LtxTrailer | undefined
+  const decoder = new LtxDecoder({
+    ...on,
+    header: (found) => {
+      header = found
+      on.header?.(found)
+    },
+    trailer: (found) => {
+      trailer = found
+      on.trailer?.(found)
+    },
+  })
+  const fd = openFile("ltx:open", path, O_RDONLY)
+  try {
+    for (let offset = 0; ; ) {
+      const n = readAt("ltx:read", fd, buffer.address, BUFFER_SIZE, offset)
+      if (n === 0) break
+      decoder.push(buffer.bytes.subarray(0, n))
+      offset += n
+    }
+  } finally {
+    closeFile(fd)
+  }
+  decoder.end()
+  return { header: header as LtxHeader, trailer: trailer as LtxTrailer }
+}

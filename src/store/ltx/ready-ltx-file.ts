@@ -1,0 +1,67 @@
+/**
+ * An LTX file of all pages of a database that was made, and synced, before its position was known: it gets its header
+ * and then its name in the log. What is left to write is a few bytes.
+ */
+import {
+  decodeLtxHeader,
+  encodeLtxHeader,
+  LTX_HEADER_SIZE,
+  type LtxHeader,
+} from "../../ltx/header.ts"
+import { trailerWithHeader } from "../../ltx/reheader.ts"
+import { decodeLtxTrailer, encodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import {
+  closeFile,
+  type Fd,
+  O_RDWR,
+  openFile,
+  readBytesAt,
+  renameFile,
+  sizeOf,
+  syncData,
+  syncDirectory,
+  unlinkFile,
+  writeBytesAt,
+} from "../../sys/file.ts"
+import type { LtxDirectory } from "./ltx-directory.ts"
+
+/** The file is durable in its place when this returns. When it throws, it is not there. */
+export function placeLtxFile(path: string, header: LtxHeader, directory: LtxDirectory): void {
+  const fd = openFile("ltx:open", path, O_RDWR)
+  try {
+    setHeader(fd, header)
+    syncData("ltx:fsync", fd)
+  } finally {
+    closeFile(fd)
+  }
+  const place = directory.filePath(header.minTxid, header.maxTxid)
+  renameFile("ltx:rename", path, place)
+  try {
+    syncDirectory("ltx:sync-dir", directory.path)
+  } catch (error) {
+    discard(place)
+    throw error
+  }
+}
+
+function setHeader(fd: Fd, header: LtxHeader): void {
+  const trailerOffset = sizeOf("ltx:stat", fd) - LTX_TRAILER_SIZE
+  const before = decodeLtxHeader(read(fd, 0, LTX_HEADER_SIZE))
+  const trailer = decodeLtxTrailer(read(fd, trailerOffset, LTX_TRAILER_SIZE))
+  const after = trailerWithHeader(trailer, before, header)
+  writeBytesAt("ltx:write", fd, encodeLtxHeader(header), 0)
+  writeBytesAt("ltx:write", fd, encodeLtxTrailer(after), trailerOffset)
+}
+
+function read(fd: Fd, offset: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size)
+  return bytes.subarray(0, readBytesAt("ltx:read", fd, bytes, offset))
+}
+
+function discard(place: string): void {
+  try {
+    unlinkFile("ltx:discard", place)
+  } catch {
+    // The next transaction is written over it. After a crash it is one whose outcome nobody was told.
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * TCP connections of this process, beyond what `node:net` can do with them.
+ *
+ * A socket of `node:net` does not tell its descriptor, so it is looked for among all that are open, by its ports.
+ */
+import { readdirSync } from "node:fs"
+import { endianness } from "node:os"
+import { errno, libc } from "../libc.ts"
+import { allocate } from "../memory.ts"
+
+const IPPROTO_TCP = 6
+const TCP_USER_TIMEOUT = 18
+
+/** struct sockaddr_in and sockaddr_in6 alike: family u16@0, port u16be@2. */
+const ADDRESS_SIZE = 128
+const LENGTH_AT = ADDRESS_SIZE
+const VALUE_AT = ADDRESS_SIZE + 8
+const memory = allocate(4096)
+const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 4096)
+const isLittle = endianness() === "LE"
+
+export interface Ports {
+  readonly localPort?: number | undefined
+  readonly remotePort?: number | undefined
+}
+
+/**
+ * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`:
+ * because it is not there any more, or because it does not read. Says whether that could be set.
+ */
+export function limitStall({ localPort, remotePort }: Ports, limitMs: number): boolean {
+  if (localPort === undefined || remotePort === undefined) return false
+  let isSet = false
+  for (const name of readdirSync("/proc/self/fd")) {
+    const fd = Number(name)
+    if (portOf("getsockname", fd) !== localPort || portOf("getpeername", fd) !== remotePort)
+      continue
+    view.setUint32(VALUE_AT, limitMs, isLittle)
+    const value = memory.address + VALUE_AT
+    const isDone = libc.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, value, 4) === 0
+    isSet = isDone || isSet
+  }
+  return isSet
+}
+
+/** Undefined for what is no connection. */
+function portOf(call: "getsockname" | "getpeername", fd: number): number | undefined {
+  view.setUint32(LENGTH_AT, ADDRESS_SIZE, isLittle)
+  const code = libc[call](fd, memory.address, memory.address + LENGTH_AT) < 0 ? errno() : 0
+  if (code !== 0 || !IP_FAMILIES.includes(view.getUint16(0, isLittle))) return undefined
+  return view.getUint16(2)
+}
+
+const IP_FAMILIES = [2, 10] // AF_INET, AF_INET6

@@ -1,0 +1,231 @@
+/**
+ * TCP as events: a connection passes on what comes, and keeps what the kernel does not take.
+ *
+ *   open ── end(): when all is written, our side is closed ──▶ ending ── theirs too ──▶ closed
+ *     └──────────── destroy(), or the other side broke it ───────────────────────────────▲
+ *
+ * 1. `closed()` comes once, also after destroy(), and nothing comes after it.
+ * 2. What the other side closes stays open for us to write (half-open), until we end() or destroy().
+ * 3. A paused connection does not notice that the other side has gone: who pauses, resumes.
+ * 4. Bytes that are handed on belong to whoever gets them.
+ */
+import type { Socket } from "bun"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+
+const log = logger("tcp")
+
+export interface TcpHandler {
+  data(bytes: Uint8Array): void
+  /** All that was written has been taken. */
+  drained(): void
+  /** The other side will send nothing more. */
+  ended(): void
+  closed(): void
+}
+
+export interface TcpAddress {
+  readonly host: string
+  readonly port: number
+}
+
+const NOBODY: TcpHandler = { data() {}, drained() {}, ended() {}, closed() {} }
+
+/** Of silence, before the kernel asks whether the other side is still there. */
+const KEEP_ALIVE_MS = 15_000
+
+export class TcpConnection {
+  handler: TcpHandler = NOBODY
+  readonly #socket: Socket<TcpConnection | undefined>
+  #waiting: Uint8Array[] = []
+  #isEnding = false // ours
+  #hasEnded = false // theirs
+  #isClosed = false
+
+  private constructor(socket: Socket<TcpConnection | undefined>) {
+    this.#socket = socket
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, KEEP_ALIVE_MS)
+  }
+
+  /** Only for the events of this file. */
+  static of(socket: Socket<TcpConnection | undefined>): TcpConnection {
+    socket.data ??= new TcpConnection(socket)
+    return socket.data
+  }
+
+  /** Rejects when there is no connection. `code` of the error says why: ECONNREFUSED. */
+  static async connect({ host, port }: TcpAddress): Promise<TcpConnection> {
+    const socket = await Bun.connect<TcpConnection | undefined>({
+      hostname: host,
+      port,
+      allowHalfOpen: true,
+      socket: EVENTS,
+    })
+    return TcpConnection.of(socket)
+  }
+
+  get remoteAddress(): string {
+    // Of a connection that was broken at once there is none.
+    const address: string | undefined = this.#socket.remoteAddress
+    return (address ?? "").replace(/^::ffff:(?=[\d.]+$)/, "")
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Whether something is written that the kernel has not taken: wait for drained(). */
+  get isCongested(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  write(bytes: Uint8Array): void {
+    if (this.#isClosed || this.#isEnding || bytes.length === 0) return
+    if (this.#waiting.length > 0) {
+      this.#waiting.push(bytes)
+      return
+    }
+    const count = Math.max(0, this.#socket.write(bytes))
+    if (count < bytes.length) this.#waiting.push(count === 0 ? bytes : bytes.subarray(count))
+  }
+
+  /** Bytes that the kernel has not taken. */
+  get waitingSize(): number {
+    return this.#waiting.reduce((size, { length }) => size + length, 0)
+  }
+
+  pause(): void {
+    if (!this.#isClosed) this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#isClosed) this.#socket.resume()
+  }
+
+  /** Closes our side when all is written. The connection is closed when the other side is too. */
+  end(): void {
+    if (this.#isClosed || this.#isEnding) return
+    this.#isEnding = true
+    if (this.#waiting.length === 0) this.#socket.shutdown()
+  }
+
+  /** After end(): waits for the other side no longer. The kernel still delivers what it has taken. */
+  letGo(): void {
+    if (!this.#isClosed) this.#socket.end()
+  }
+
+  /** Breaks it. The other side sees that it was not the regular end. */
+  destroy(): void {
+    if (!this.#isClosed) this.#socket.terminate()
+  }
+
+  // --- events of the socket ---
+
+  flush(): void {
+    while (this.#waiting.length > 0) {
+      const bytes = this.#waiting[0] as Uint8Array
+      const count = Math.max(0, this.#socket.write(bytes))
+      if (count < bytes.length) {
+        this.#waiting[0] = bytes.subarray(count)
+        return
+      }
+      this.#waiting.shift()
+    }
+    if (this.#isEnding) this.#socket.shutdown()
+    else this.handler.drained()
+  }
+
+  endReceived(): void {
+    if (this.#hasEnded || this.#isClosed) return
+    this.#hasEnded = true
+    this.handler.ended()
+  }
+
+  close(isBroken: boolean): void {
+    if (this.#isClosed) return
+    // When our side had ended before, the end of theirs comes as this alone.
+    if (!isBroken && this.#isEnding) this.endReceived()
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#waiting = []
+    const { handler } = this
+    this.handler = NOBODY
+    handler.closed()
+  }
+}
+
+/** Accepts connections until it is closed; then those that are up stay. */
+export class TcpListener {
+  readonly #stop: () => void
+  readonly port: number
+
+  /** An empty host is every interface. Port 0: the system chooses. */
+  constructor({ host, port }: TcpAddress, accept: (connection: TcpConnection) => void) {
+    const listen = (hostname: string) =>
+      Bun.listen<TcpConnection | undefined>({
+        hostname,
+        port,
+        allowHalfOpen: true,
+        socket: { ...EVENTS, open: (socket) => accept(TcpConnection.of(socket)) },
+      })
+    const listener = host === "" ? listenEverywhere(listen, port) : listenAt(listen, host, port)
+    this.port = listener.port
+    this.#stop = () => listener.stop()
+  }
+
+  close(): void {
+    this.#stop()
+  }
+}
+
+type Listen = (hostname: string) => { readonly port: number; stop(): void }
+
+function listenAt(listen: Listen, host: string, port: number) {
+  try {
+    return listen(host)
+  } catch (error) {
+    const isUsed = (error as NodeJS.ErrnoException).code === "EADDRINUSE"
+    const reason = isUsed ? "the port is in use" : messageOf(error)
+    const problem = `Cannot listen on ${host}:${port}: ${reason}`
+    throw new LitefsError("unavailable", problem, { cause: error })
+  }
+}
+
+/** IPv6 and IPv4, or only IPv4 on a machine without IPv6. */
+function listenEverywhere(listen: Listen, port: number) {
+  try {
+    return listen("::")
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE")
+      return listenAt(listen, "0.0.0.0", port)
+    return listenAt(
+      () => {
+        throw error
+      },
+      "",
+      port,
+    )
+  }
+}
+
+const EVENTS = {
+  data(socket: Socket<TcpConnection | undefined>, bytes: Uint8Array) {
+    TcpConnection.of(socket).handler.data(bytes)
+  },
+  drain(socket: Socket<TcpConnection | undefined>) {
+    TcpConnection.of(socket).flush()
+  },
+  end(socket: Socket<TcpConnection | undefined>) {
+    TcpConnection.of(socket).endReceived()
+  },
+  close(socket: Socket<TcpConnection | undefined>, error?: Error) {
+    TcpConnection.of(socket).close(error !== undefined && error !== null)
+  },
+  /** A handler has thrown, which is a bug: nothing is known of the connection any more. */
+  error(socket: Socket<TcpConnection | undefined>, error: Error) {
+    if (!("syscall" in error)) log.error("connection failed", { error })
+    TcpConnection.of(socket).destroy()
+  },
+  connectError() {}, // the promise is rejected with it
+}

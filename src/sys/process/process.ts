@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs"
+
+/** The process a thread belongs to, by the kernel's ids; undefined when there is no such thread any more. */
+export function processOfThread(threadId: number): number | undefined {
+  try {
+    const match = /^Tgid:\s*(\d+)$/m.exec(readFileSync(`/proc/${threadId}/status`, "utf8"))
+    return match === null ? undefined : Number(match[1])
+  } catch {
+    return undefined
+  }
+}
+
+/** A process for people: its id and command. It is not known when its locks are not seen from here. */
+export function describeProcess(pid: number | undefined): string {
+  if (pid === undefined) return "unknown"
+  try {
+    return `${pid} (${readFileSync(`/proc/${pid}/comm`, "utf8").trimEnd()})`
+  } catch {
+    return `${pid}`
+  }
+}
+
+/** The process of a thread, by the kernel's id of it, 0 if unknown. */
+export function describeThread(threadId: number): string {
+  return describeProcess(threadId === 0 ? undefined : processOfThread(threadId))
+}
+
+/**
+ * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel
+ * for an answer that nobody will give. A process that lives, or is gone, is not.
+ */
+export function isDying(pid: number): boolean {
+  try {
+    return /^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
+  } catch {
+    return false
+  }
+}
+
+/** Of the calling thread, bytes in use. Undefined when the runtime cannot look, as at the limit of descriptors. */
+export function heapUsed(): number | undefined {
+  try {
+    return process.memoryUsage().heapUsed
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,310 @@
+/**
+ * Handles of a mount whose daemon is gone. The kernel answers them from its cache, for as long as they are open, and
+ * says nothing of it. Here it is made to forget, so that their next read fails.
+ *
+ *   pages of files   dropped through a copy of each descriptor: pidfd_getfd(2), posix_fadvise(2) DONTNEED
+ *   mapped pages     cannot be dropped while they are; process_madvise(2) PAGEOUT unmaps those of one process alone.
+ *                    Who reads them then gets SIGBUS, as with every I/O error under mmap(2)
+ *   a wal-index      is always mapped, and as long as it stays as it is SQLite believes the pages that it remembers.
+ *                    Its header is zeroed in the client's memory: then SQLite reads the WAL, which fails
+ *
+ * All that needs the right to trace the process. Not reached: what a connection remembers that never looks at a file
+ * (locking_mode=EXCLUSIVE), a transaction that is under way, descriptors of threads with a table of their own, and
+ * those that are on their way in a socket.
+ */
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeSync,
+} from "node:fs"
+import { Errno, SysError } from "../errno.ts"
+import { closeFile, type Fd, fileSystemStatus } from "../file.ts"
+import { errno, libc } from "../libc.ts"
+import { allocate } from "../memory.ts"
+import { pathAddress } from "../path.ts"
+import { userId } from "../thread.ts"
+
+export interface StaleHandles {
+  /** Processes that have files of the mount open. */
+  readonly pids: readonly number[]
+  /** … with which this process may not deal: they may read what was. */
+  readonly denied: readonly number[]
+  /** Processes that do not show what they have open. */
+  readonly hidden: readonly number[]
+  /** … and those with pages in their memory that could not be taken from them. */
+  readonly mapped: readonly number[]
+}
+
+/** The header of a wal-index, twice (SQLite: walformat.html). */
+const WAL_INDEX_HEADERS_SIZE = 96
+
+/** `devices` are those of mounts ("major:minor"); one that somebody still serves is left alone. */
+export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
+  const processes = processIds().map((pid) => new Holder(pid, devices))
+  const owners = lockOwners(devices)
+  const hidden = processes.filter(({ isHidden, pid }) => isHidden && !owners.has(pid))
+  const holders = processes.filter(({ isHolding, isHidden, pid }) => {
+    return isHolding || (isHidden && owners.has(pid))
+  })
+  const denied = holders.filter((holder) => holder.isHidden || !holder.enter())
+  const reached = holders.filter((holder) => !denied.includes(holder))
+  try {
+    for (const holder of reached) holder.resetWalIndexes()
+    for (const holder of reached) holder.pageOut()
+    for (const holder of reached) holder.dropPages()
+    const mapped = reached.filter((holder) => holder.isCached())
+    const pidsOf = (some: readonly Holder[]) => some.map(({ pid }) => pid)
+    return {
+      pids: pidsOf(holders),
+      denied: pidsOf(denied),
+      hidden: pidsOf(hidden),
+      mapped: pidsOf(mapped),
+    }
+  } finally {
+    for (const holder of reached) holder.leave()
+  }
+}
+
+function processIds(): number[] {
+  const names = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
+  return names.map(Number).filter((pid) => pid !== process.pid)
+}
+
+interface Mapping {
+  readonly start: number
+  readonly size: number
+  readonly offset: number
+  readonly path: string
+}
+
+/** A process with files of the mount. What it closes meanwhile is no matter any more. */
+class Holder {
+  readonly pid: number
+  readonly #fds: readonly number[]
+  readonly #mappings: readonly Mapping[]
+  #pidFd: Fd | undefined
+  /** Copies of its descriptors. */
+  #copies: { readonly fd: Fd; readonly path: string }[] = []
+
+  /** It is somebody else's, and does not show what it has open. */
+  readonly isHidden: boolean
+
+  constructor(pid: number, devices: ReadonlySet<string>) {
+    this.pid = pid
+    const fds = descriptorsOf(pid, devices)
+    this.isHidden = fds === undefined
+    this.#fds = fds ?? []
+    this.#mappings = mappingsOf(pid, devices)
+  }
+
+  get isHolding(): boolean {
+    return this.#fds.length > 0 || this.#mappings.length > 0
+  }
+
+  /** False when this process may not. */
+  enter(): boolean {
+    const pidFd = libc.syscall(SYS_PIDFD_OPEN, this.pid, 0, 0, 0, 0)
+    if (pidFd < 0) return errno() === Errno.ESRCH
+    this.#pidFd = pidFd
+    for (const target of this.#fds) {
+      const fd = libc.syscall(SYS_PIDFD_GETFD, pidFd, target, 0, 0, 0)
+      const error = fd < 0 ? errno() : 0
+      if (error === 0) this.#copies.push({ fd, path: pathOf(this.pid, target) })
+      else if (error !== Errno.EBADF && error !== Errno.ESRCH) {
+        this.leave()
+        return false
+      }
+    }
+    return true
+  }
+
+  leave(): void {
+    for (const { fd } of this.#copies) closeFile(fd)
+    this.#copies = []
+    if (this.#pidFd !== undefined) closeFile(this.#pidFd)
+    this.#pidFd = undefined
+  }
+
+  resetWalIndexes(): void {
+    const indexes = this.#mappings.filter(({ path, offset }) => offset === 0 && isWalIndex(path))
+    if (indexes.length === 0) return
+    attempt(() => {
+      const memory = openSync(`/proc/${this.pid}/mem`, "r+")
+      try {
+        const zeros = new Uint8Array(WAL_INDEX_HEADERS_SIZE)
+        for (const { start } of indexes)
+          attempt(() => writeSync(memory, zeros, 0, zeros.length, start))
+      } finally {
+        closeSync(memory)
+      }
+    })
+  }
+
+  /** What is mapped elsewhere too stays. */
+  pageOut(): void {
+    if (this.#pidFd === undefined) return
+    for (const { path, start, size } of this.#mappings) {
+      if (isWalIndex(path)) continue
+      range[0] = BigInt(start)
+      range[1] = BigInt(size)
+      libc.syscall(SYS_PROCESS_MADVISE, this.#pidFd, rangeMemory.address, 1, MADV_PAGEOUT, 0)
+    }
+  }
+
+  dropPages(): void {
+    for (const { fd } of this.#copies) libc.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
+  }
+
+  /** Whether the kernel still has pages of a file, other than of a wal-index. */
+  isCached(): boolean {
+    return this.#copies.some(({ fd, path }) => !isWalIndex(path) && hasPages(fd))
+  }
+}
+
+function isWalIndex(path: string): boolean {
+  return path.endsWith("-shm")
+}
+
+/** Undefined when it does not show them, but may have some of the mount. One that has ended has none. */
+function descriptorsOf(pid: number, devices: ReadonlySet<string>): number[] | undefined {
+  const directory = `/proc/${pid}/fd`
+  try {
+    return readdirSync(directory)
+      .filter((name) => {
+        const path = `${directory}/${name}`
+        const device = deviceOf(path)
+        return device !== undefined && devices.has(device) && isDead(path, device)
+      })
+      .map(Number)
+  } catch (error) {
+    const code = error instanceof SysError ? error.errno : (error as { errno?: number }).errno
+    const isRefused = Math.abs(code ?? 0) === Errno.EACCES
+    return isRefused && mayBeClient(pid) ? undefined : []
+  }
+}
+
+/** Kernel threads have no command line. The mount of somebody who is not root is for his own processes. */
+function mayBeClient(pid: number): boolean {
+  const command = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? ""
+  const owner = attempt(() => statSync(`/proc/${pid}`).uid)
+  return command !== "" && (userId() === 0 || owner === userId())
+}
+
+/** What everybody may know: proc(5), /proc/locks. Clients of a WAL always hold some. */
+function lockOwners(devices: ReadonlySet<string>): ReadonlySet<number> {
+  const owners = new Set<number>()
+  for (const line of (attempt(() => readFileSync("/proc/locks", "utf8")) ?? "").split("\n")) {
+    const match = / (\d+) ([0-9a-f]+):([0-9a-f]+):\d+ \d+ \S+$/.exec(line)
+    if (match === null) continue
+    const [major, minor] = match.slice(2, 4).map((hex) => Number.parseInt(hex, 16))
+    if (devices.has(`${major}:${minor}`)) owners.add(Number(match[1]))
+  }
+  return owners
+}
+
+function pathOf(pid: number, fd: number): string {
+  const path = attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? ""
+  return path.replace(/ \(deleted\)$/, "")
+}
+
+/** proc(5), /proc/[pid]/maps: `start-end perms offset major:minor inode path`, in hexadecimal. */
+function mappingsOf(pid: number, devices: ReadonlySet<string>): Mapping[] {
+  const text = attempt(() => readFileSync(`/proc/${pid}/maps`, "utf8")) ?? ""
+  const mappings: Mapping[] = []
+  for (const line of text.split("\n")) {
+    const match =
+      /^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) \d+ +(.+)$/.exec(line)
+    if (match === null) continue
+    const [start, end, offset, major, minor] = match
+      .slice(1, 6)
+      .map((hex) => Number.parseInt(hex, 16))
+    if (start === undefined || end === undefined || offset === undefined) continue
+    if (!devices.has(`${major}:${minor}`) || !dead.has(`${major}:${minor}`)) continue
+    const path = (match[6] as string).replace(/ \(deleted\)$/, "")
+    mappings.push({ start, size: end - start, offset, path })
+  }
+  return mappings
+}
+
+/** Devices of which it was found that nobody serves them. */
+const dead = new Set<string>()
+const served = new Set<string>()
+
+/** A number of a device may have gone to another mount. One that nobody serves answers so at once. */
+function isDead(path: string, device: string): boolean {
+  if (dead.has(device)) return true
+  if (served.has(device)) return false
+  try {
+    fileSystemStatus("fuse:probe", path)
+  } catch (error) {
+    const code = error instanceof SysError ? error.errno : 0
+    if (code === Errno.ENOTCONN || code === Errno.ECONNABORTED) dead.add(device)
+  }
+  if (!dead.has(device)) served.add(device)
+  return dead.has(device)
+}
+
+/**
+ * The kernel has it in memory: nobody is asked. Undefined when the file is closed. Throws when this process may not
+ * look. statx(2): dev_major@136, dev_minor@140.
+ */
+function deviceOf(path: string): string | undefined {
+  const failed = libc.statx(AT_FDCWD, pathAddress(path), AT_STATX_DONT_SYNC, 0, status.address) < 0
+  const error = failed ? errno() : 0
+  if (error === Errno.EACCES) throw new SysError(error, "fuse:probe", `look at ${path}`)
+  if (failed) return undefined
+  return `${statusView.getUint32(136, true)}:${statusView.getUint32(140, true)}`
+}
+
+const PAGE_SIZE = 4096
+const CHECKED_SIZE_MAX = 1 << 30
+
+/** mincore(2) of the whole file, up to a size. */
+function hasPages(fd: Fd): boolean {
+  const size = Math.min(libc.lseek(fd, 0, SEEK_END), CHECKED_SIZE_MAX)
+  if (size <= 0) return false
+  const at = libc.mmap(0, size, PROT_READ, MAP_SHARED, fd, 0)
+  if (at === -1) return false
+  try {
+    const count = Math.ceil(size / PAGE_SIZE)
+    for (let first = 0; first < count; first += residency.bytes.length) {
+      const some = Math.min(count - first, residency.bytes.length)
+      const failed = libc.mincore(at + first * PAGE_SIZE, some * PAGE_SIZE, residency.address) < 0
+      if (failed) return false
+      if (residency.bytes.subarray(0, some).some((byte) => (byte & 1) === 1)) return true
+    }
+    return false
+  } finally {
+    libc.munmap(at, size)
+  }
+}
+
+function attempt<T>(act: () => T): T | undefined {
+  try {
+    return act()
+  } catch {
+    return undefined // the process has ended, or hides itself
+  }
+}
+
+/** The same on x86-64 and arm64. */
+const SYS_PIDFD_OPEN = 434
+const SYS_PIDFD_GETFD = 438
+const SYS_PROCESS_MADVISE = 440
+const MADV_PAGEOUT = 21
+const POSIX_FADV_DONTNEED = 4
+const AT_FDCWD = -100
+const AT_STATX_DONT_SYNC = 0x4000
+const SEEK_END = 2
+const PROT_READ = 1
+const MAP_SHARED = 1
+
+const status = allocate(4096)
+const statusView = new DataView(status.bytes.buffer, status.bytes.byteOffset, 256)
+const rangeMemory = allocate(4096)
+const range = new BigUint64Array(rangeMemory.bytes.buffer, rangeMemory.bytes.byteOffset, 2)
+const residency = allocate(65536)
