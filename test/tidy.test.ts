@@ -261,7 +261,7 @@ describe("tidy: effects have one home", () => {
 /** Of a thread or the process, once; or from a pool. */
 const ALLOCATING = [
   ...["mount/thread.ts", "sys/device.ts", "sys/mailbox.ts", "sys/mount.ts"],
-  ...["capture/overlay.ts", "store/ltx-directory.ts", "sys/memory.ts"],
+  ...["capture/overlay.ts", "store/ltx/ltx-directory.ts", "sys/memory.ts"],
 ]
 
 test("tidy: memory that is never freed is not allocated again and again", () => {
