@@ -263,6 +263,18 @@ describe("tidy: effects have one home", () => {
   })
 })
 
+/** Of a thread or the process, once; or from a pool. */
+const ALLOCATING = [
+  ...["mount/thread.ts", "sys/device.ts", "sys/mailbox.ts", "sys/mount.ts"],
+  ...["capture/overlay.ts", "store/ltx/ltx-directory.ts", "sys/memory.ts"],
+]
+
+test("tidy: memory that is never freed is not allocated again and again", () => {
+  const inFunction = /^(?!(export )?const | {2}readonly #).*(= |\?\? |\(|\[|return )allocate\(/
+  const advice = "allocate at the top of the file, or take the memory from a pool"
+  expect(offences(inFunction, advice, (path) => ALLOCATING.includes(path))).toEqual([])
+})
+
 describe("tidy: nothing is left over", () => {
   test("in src", () => {
     const advice = "finish it, or open an issue and take the mark out"
