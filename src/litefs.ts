@@ -48,6 +48,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
+import { collectWhenWorked } from "./sys/garbage.ts"
 import { dropProgramPages } from "./sys/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
@@ -406,6 +407,7 @@ export class LiteFS {
 
     advertised.watch(fail)
     this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
+    this.#closing.defer(collectWhenWorked(systemClock))
     const verifier = verify(believed, served)
     this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })

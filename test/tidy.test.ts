@@ -256,6 +256,11 @@ describe("tidy: effects have one home", () => {
       "take a Clock (lib/clock.ts) as a parameter, so that a test can own it",
       "lib/clock.ts",
     ],
+    [
+      /\bpostMessage\(|\bonmessage\b/,
+      "threads talk through a Port (lib/port.ts): say what you need in its contract",
+      "lib/port.ts mount/fs-mailbox.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
+    ],
     [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
   ])("%p", (pattern, advice, homes) => {
     expect(offences(pattern, advice, (path) => homes.split(" ").includes(path))).toEqual([])
@@ -279,6 +284,18 @@ function endlessPolls(text: string): number[] {
     return sleeps && !/deadline|Ms\b|\.now\(/.test(loop) ? [index + 1] : []
   })
 }
+
+/** Of a thread or the process, once; or from a pool. */
+const ALLOCATING = [
+  ...["mount/thread.ts", "sys/device.ts", "sys/mailbox.ts", "sys/mount.ts"],
+  ...["capture/overlay.ts", "store/ltx/ltx-directory.ts", "sys/memory.ts"],
+]
+
+test("tidy: memory that is never freed is not allocated again and again", () => {
+  const inFunction = /^(?!(export )?const | {2}readonly #).*(= |\?\? |\(|\[|return )allocate\(/
+  const advice = "allocate at the top of the file, or take the memory from a pool"
+  expect(offences(inFunction, advice, (path) => ALLOCATING.includes(path))).toEqual([])
+})
 
 describe("tidy: nothing is left over", () => {
   test("in src", () => {
