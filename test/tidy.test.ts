@@ -47,6 +47,9 @@ const ROOMS: Record<string, readonly string[]> = {
   lib: ["codecs", "."],
 }
 
+/** Rooms that know nothing of the others, not even an interface: those declare what they need, others implement it. */
+const CELLARS = ["peer/locks"]
+
 /** As many files and folders as a reader takes in at a glance. */
 const SIBLINGS_MAX = 22
 
@@ -170,9 +173,10 @@ describe("tidy: layers", () => {
     const wrong = IMPORTS.flatMap((each) => {
       const target = targetOf(each)
       const rooms = ROOMS[folderOf(each.path)]
-      if (target === undefined || rooms === undefined || each.isLater) return []
+      if (target === undefined || rooms === undefined) return []
       if (folderOf(target) !== folderOf(each.path) || !target.endsWith(".ts")) return []
       const [from, to] = [roomOf(each.path), roomOf(target)]
+      if (each.isLater && !CELLARS.includes(`${folderOf(each.path)}/${from}`)) return []
       if (from === to || rooms.indexOf(from) < rooms.indexOf(to)) return []
       return [`src/${each.path}:${each.number}: room ${from} may not know room ${to}`]
     })
