@@ -27,6 +27,7 @@ import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
+import { FrozenViews } from "./frozen-views.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
@@ -57,7 +58,7 @@ export class Capture {
   readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
   readonly #overlay = new Overlay()
-  readonly #views = new Set<FrozenView>()
+  readonly #views = new FrozenViews()
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
@@ -79,12 +80,8 @@ export class Capture {
     this.#journalFile = options.journal
     this.#walFile = options.wal
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
-      pageGoing: (pgno) => {
-        for (const view of this.#views) view.save(pgno)
-      },
-      allGoing: () => {
-        for (const view of this.#views) view.loseWal()
-      },
+      pageGoing: (pgno) => this.#views.save(pgno),
+      allGoing: () => this.#views.loseWal(),
       databaseRewritten: () => options.onRewrite(),
     })
     const found = this.#readHeader()
@@ -156,7 +153,7 @@ export class Capture {
     const { history } = this
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()
-    for (const view of this.#views) view.break()
+    this.#views.break()
     const state = sharedState(history)
     const wal = this.#wal.handOver()
     const isWalOpen = this.#wal.isOpen
@@ -182,8 +179,7 @@ export class Capture {
   }
 
   thaw(view: FrozenView): void {
-    this.#views.delete(view)
-    view.close()
+    this.#views.thaw(view)
   }
 
   /** Size of the database file as clients see it, bytes. */
@@ -329,12 +325,12 @@ export class Capture {
   }
 
   #writeFile(address: number, size: number, offset: number): void {
-    for (const view of this.#views) view.saveRange(offset, size)
+    this.#views.saveRange(offset, size)
     this.#database.write(address, size, offset)
   }
 
   #truncateFile(size: number): void {
-    for (const view of this.#views) view.saveRange(size, Number.MAX_SAFE_INTEGER - size)
+    this.#views.saveRange(size, Number.MAX_SAFE_INTEGER - size)
     this.#database.truncate(size)
   }
 
@@ -355,8 +351,7 @@ export class Capture {
     this.#onCommit()
     this.#isTorn = true
     try {
-      for (const view of this.#views) view.leaveFile()
-      this.#views.clear()
+      this.#views.leaveFile()
       this.#database.replaceBy(content.path, content.oldPath)
       if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
@@ -383,7 +378,7 @@ export class Capture {
     this.#isWalMode = false
     this.#isBlank = false
     this.#hasComplained = false
-    this.#views.clear() // their reader has the file open, and nobody writes to it any more
+    this.#views.leave()
     this.#endJournal()
     this.#wal.discard()
     this.#journalFile.close() // in some modes it stays, and nobody may ever use it again

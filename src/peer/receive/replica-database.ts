@@ -9,6 +9,7 @@
  * whole database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
 import { FrozenView } from "../../capture/frozen-view.ts"
+import { FrozenViews } from "../../capture/frozen-views.ts"
 import { type DatabaseHandover, sharedState, type WalHandover } from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
 import { discardKept, keepHistory } from "../../diverged/kept-history.ts"
@@ -78,15 +79,11 @@ export class ReplicaDatabase {
   #file: BackedFile
   #applier: Applier
   #state: HistoryState
-  readonly #views = new Set<FrozenView>()
+  readonly #views = new FrozenViews()
   /** What snapshots that are being sent have to know. */
   readonly #changes: Changes = {
-    overwriting: (offset, size) => {
-      for (const view of this.#views) view.saveRange(offset, size)
-    },
-    loseWal: () => {
-      for (const view of this.#views) view.loseWal()
-    },
+    overwriting: (offset, size) => this.#views.saveRange(offset, size),
+    loseWal: () => this.#views.loseWal(),
   }
   #unfinished: Takeover | undefined
   #disguise = 0
@@ -123,14 +120,11 @@ export class ReplicaDatabase {
       ...{ database: this.#file, wal, walDisguise: this.#disguise },
       closed: () => wal.close(),
     }
-    const view = new FrozenView(this.#state, frames, files, sidePath)
-    this.#views.add(view)
-    return view
+    return this.#views.add(new FrozenView(this.#state, frames, files, sidePath))
   }
 
   thaw(view: FrozenView): void {
-    this.#views.delete(view)
-    view.close()
+    this.#views.thaw(view)
   }
 
   /** Keeps clients from taking the WAL away that is here. */
@@ -160,7 +154,7 @@ export class ReplicaDatabase {
         `Cannot take writes of "${this.name}": its last transaction could not be applied, see the log`,
       )
     }
-    for (const view of this.#views) view.break()
+    this.#views.break()
     const isThere = this.#state.commit > 0
     const { wal, isWalOpen } = isThere
       ? this.#applier.handOver()
@@ -433,9 +427,9 @@ export class ReplicaDatabase {
     return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
   }
 
-  /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
+  /** The name stands for another file now. */
   #openAnew(isWalOpen: boolean): void {
-    this.#views.clear()
+    this.#views.leave()
     this.close()
     this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
