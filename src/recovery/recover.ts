@@ -35,7 +35,8 @@ import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { formatSize } from "../lib/size.ts"
 import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
-import { formatChecksum, formatPos, formatTxid, type Pos, posEquals } from "../ltx/pos.ts"
+import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -405,16 +406,13 @@ function cutToSize(database: BackedFile, { header }: LtxSummary): void {
   if (database.size() !== size) database.truncate(size)
 }
 
-function stateAfter({ header, trailer }: LtxSummary, sums: PageChecksums): HistoryState {
+function stateAfter(summary: LtxSummary, sums: PageChecksums): HistoryState {
+  const { header } = summary
   return {
-    pos: posAfter({ header, trailer }),
+    pos: posAfter(summary),
     pageSize: header.pageSize,
     commit: header.commit,
     sums,
     timestampMs: header.timestampMs,
   }
-}
-
-function posAfter({ header, trailer }: LtxSummary): Pos {
-  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

@@ -6,6 +6,7 @@ import { compactLtxFiles } from "../../ltx/compactor.ts"
 import { LtxEncoder } from "../../ltx/encoder.ts"
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
 import type { Pos } from "../../ltx/pos.ts"
+import { posAfter, spanOf } from "../../ltx/span.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 
@@ -33,10 +34,9 @@ export function following(
   bytes: Uint8Array,
   known: Pos,
 ): { readonly bytes: Uint8Array; readonly pos: Pos } | undefined {
-  const header = decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
-  if (header.preApplyChecksum !== known.checksum) return undefined
-  const { postApplyChecksum } = decodeLtxTrailer(bytes.subarray(bytes.length - LTX_TRAILER_SIZE))
-  return { bytes, pos: { txid: header.maxTxid, checksum: postApplyChecksum } }
+  const span = spanOf(bytes)
+  if (span.header.preApplyChecksum !== known.checksum) return undefined
+  return { bytes, pos: posAfter(span) }
 }
 
 /** The LTX file that begins where `known` ends, when it is there. */

@@ -28,6 +28,7 @@ import { formatSize } from "../../lib/size.ts"
 import { ChecksumAccumulator, lockPgno } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../../ltx/pos.ts"
+import { posAfter, posBefore } from "../../ltx/span.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import {
   DATABASE_HEADER_SIZE,
@@ -245,7 +246,7 @@ export class ReplicaDatabase {
       header.minTxid === pos.txid + 1n &&
       header.preApplyChecksum === (pos.txid === 0n ? 0n : pos.checksum)
     if (!isSnapshot(header) && !follows) {
-      const before = `${formatTxid(header.minTxid - 1n)}/${formatChecksum(header.preApplyChecksum)}`
+      const before = formatPos(posBefore(header))
       throw new LitefsError(
         "position-mismatch",
         `Cannot apply a transaction to "${this.name}": it follows on ${before}, the database is at ${formatPos(pos)}`,
@@ -434,8 +435,4 @@ export class ReplicaDatabase {
     this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
-}
-
-function posAfter({ header, trailer }: IncomingFile): Pos {
-  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

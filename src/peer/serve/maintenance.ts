@@ -12,7 +12,8 @@
 import type { Logger } from "../../lib/log.ts"
 import type { RetentionOptions } from "../../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { readTrailer } from "../../ltx/span.ts"
+import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
@@ -72,9 +73,7 @@ export function maintain(
 function checksumAfter(path: string): Checksum | undefined {
   using file = FileSource.open(path)
   if (file === undefined || file.size < LTX_TRAILER_SIZE) return undefined
-  const bytes = new Uint8Array(LTX_TRAILER_SIZE)
-  file.readAt(file.size - LTX_TRAILER_SIZE, bytes)
-  return decodeLtxTrailer(bytes).postApplyChecksum
+  return readTrailer(file).postApplyChecksum
 }
 
 /**

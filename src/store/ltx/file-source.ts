@@ -1,4 +1,5 @@
 import type { ByteSource } from "../../lib/byte-source.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../../sys/file.ts"
 import { openOwnIfExists } from "../../sys/file-access.ts"
 
@@ -28,6 +29,13 @@ export class FileSource implements ByteSource, Disposable {
   [Symbol.dispose](): void {
     closeFile(this.#fd)
   }
+}
+
+/** Of a file that is there. Throws when it is gone. */
+export function openLtxFile(path: string): FileSource {
+  const file = FileSource.open(path)
+  if (file === undefined) throw new LitefsError("not-found", `Cannot read "${path}": it is gone`)
+  return file
 }
 
 const PIECE_SIZE = 64 * 1024
