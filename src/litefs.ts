@@ -47,7 +47,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
-import { dropProgramPages } from "./sys/program-pages.ts"
+import { dropProgramPages } from "./sys/process/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
 

@@ -23,7 +23,6 @@ import {
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
-import { MIN_PAGE_SIZE } from "../../lib/page-size.ts"
 import { formatSize } from "../../lib/size.ts"
 import { ChecksumAccumulator, lockPgno } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
@@ -35,6 +34,7 @@ import {
   decodeDatabaseHeader,
   pageCountIn,
 } from "../../sqlite/database-header.ts"
+import { MIN_PAGE_SIZE } from "../../sqlite/page-size.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"

@@ -19,7 +19,8 @@ import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import { appendPastPositions } from "../../store/past-positions.ts"
 import { readSynced, writeSynced } from "../../store/synced.ts"
-import { statusAt, syncDirectory, unlinkFile } from "../../sys/file.ts"
+import { syncDirectory } from "../../sys/directory.ts"
+import { statusAt, unlinkFile } from "../../sys/file.ts"
 
 export interface MaintenanceRequest {
   readonly database: string

@@ -1,7 +1,8 @@
 import type { ByteSource } from "../../lib/byte-source.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../../sys/file.ts"
+import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt } from "../../sys/file.ts"
 import { openOwnIfExists } from "../../sys/file-access.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 
 /** A file that is only looked at. */
 export class FileSource implements ByteSource, Disposable {

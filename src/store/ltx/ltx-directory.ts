@@ -11,10 +11,10 @@ import { join } from "node:path"
 import { assert } from "../../lib/assert.ts"
 import { formatLtxFileName, parseLtxFileName } from "../../ltx/file-name.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { listDirectory } from "../../sys/directory.ts"
 import {
   closeFile,
   type Fd,
-  listDirectory,
   O_CREAT,
   O_RDWR,
   O_TRUNC,

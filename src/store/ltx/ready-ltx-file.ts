@@ -6,6 +6,7 @@ import { encodeLtxHeader, type LtxHeader } from "../../ltx/header.ts"
 import { trailerWithHeader } from "../../ltx/reheader.ts"
 import { readSpan } from "../../ltx/span.ts"
 import { encodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { syncDirectory } from "../../sys/directory.ts"
 import {
   closeFile,
   type Fd,
@@ -13,12 +14,11 @@ import {
   openFile,
   readBytesAt,
   renameFile,
-  sizeOf,
   syncData,
-  syncDirectory,
   unlinkFile,
   writeBytesAt,
 } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import type { LtxDirectory } from "./ltx-directory.ts"
 
 /** The file is durable in its place when this returns. When it throws, it is not there. */
