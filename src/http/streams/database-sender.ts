@@ -201,9 +201,12 @@ export class DatabaseSender {
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
   async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
     const directory = this.#context.dataDir.ltxDir(name)
-    const first = this.#followingFile(name, directory, known)
+    const { turns } = this.#writer
+    const first = await this.#followingFile(name, directory, known)
     if (first === undefined) return undefined
-    const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
+    const several = this.#wants.compacted
+      ? await compactedFile(directory, first, target, turns)
+      : undefined
     const file = several ?? first
     if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
     this.#context.counters?.frame(name, "ltx")
@@ -212,6 +215,7 @@ export class DatabaseSender {
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)
+        if (this.#writer.isClosed) return undefined // nobody reads the rest of it
       }
     } finally {
       await handle.close()
@@ -221,9 +225,13 @@ export class DatabaseSender {
   }
 
   /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
-  #followingFile(database: string, directory: string, known: Pos): FollowingFile | undefined {
+  async #followingFile(
+    database: string,
+    directory: string,
+    known: Pos,
+  ): Promise<FollowingFile | undefined> {
     try {
-      return followingFile(directory, known)
+      return await followingFile(directory, known, this.#writer.turns)
     } catch (error) {
       const file = `${database} ${known.txid}`
       if (this.#unreadableFiles.has(file)) return undefined
@@ -235,6 +243,7 @@ export class DatabaseSender {
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
+    if (this.#writer.isClosed) return undefined
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
     const parts = await this.#writer.ltxParts(name)

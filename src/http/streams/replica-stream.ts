@@ -128,7 +128,7 @@ export class ReplicaStream {
 
   async #run(): Promise<void> {
     const { positions, clock } = this.#context
-    this.#writer.beginTurn()
+    this.#writer.turns.begin()
     let isReady = false
     let heartbeatMs = 0 // the last one
     let passMs: number | undefined // the start of the last pass in which everything was sent
@@ -175,7 +175,7 @@ export class ReplicaStream {
     const cancel = this.#context.clock.after(Math.max(0, limitMs), () => this.#news.open())
     await this.#news.wait()
     cancel()
-    this.#writer.beginTurn()
+    this.#writer.turns.begin()
   }
 
   async #leave(): Promise<void> {
