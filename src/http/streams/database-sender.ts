@@ -101,18 +101,19 @@ export class DatabaseSender {
     return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
   }
 
-  /** Tells the replica which databases there are, at first all of them and then what is new. */
-  async list(): Promise<void> {
+  /** Tells the replica which databases there are: `names` is at first all of them, and then what may be new. */
+  async list(names: Iterable<string>): Promise<void> {
     if (!this.#wants.catalogue) return
     const isFirst = this.#listed === undefined
     const listed = this.#listed ?? new Map<string, ListedState>()
     this.#listed = listed
-    const names = this.names().filter((name) => {
+    const news = [...names].filter((name) => {
+      if (!this.isWanted(name)) return false
       const state = this.#stateOf(name)
       return state !== undefined && state !== listed.get(name)
     })
-    if (isFirst) await this.#writer.frame({ type: "catalogue", count: names.length })
-    for (const name of names) await this.#list(name)
+    if (isFirst) await this.#writer.frame({ type: "catalogue", count: news.length })
+    for (const name of news) await this.#list(name)
   }
 
   async #list(database: string): Promise<void> {
@@ -139,7 +140,7 @@ export class DatabaseSender {
   /** Takes the replica one step further, if there is one to take. */
   async sendNext(name: string): Promise<Step> {
     const { positions, leftOut } = this.#context
-    if (leftOut?.state(name) !== undefined) return "nothing"
+    if (!this.isWanted(name) || leftOut?.state(name) !== undefined) return "nothing"
     const slot = positions.find(name)
     const known = this.#sent.get(name) ?? ZERO_POS
     if (slot === undefined) return this.#sendDrop(name, known)
