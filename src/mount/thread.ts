@@ -70,7 +70,10 @@ const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
 const garbage = new Garbage(systemClock)
 const proposals = new Proposals({
-  ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
+  ask: (request, { database, bytes }) => {
+    const own = new Uint8Array(bytes) // a message copies all of the memory that bytes lie in
+    tell({ type: "propose", request, database, bytes: own }, [own.buffer])
+  },
   behind: (database) => tell({ type: "behind", database }),
 })
 
@@ -446,8 +449,8 @@ function freeze(call: CallTo<FsCalls, "freeze">): void {
   capture.freeze(sidePath, onFrozen, () => callee.answer(call, undefined))
 }
 
-function tell(event: FsEvent): void {
-  self.postMessage(event)
+function tell(event: FsEvent, given: ArrayBuffer[] = []): void {
+  self.postMessage(event, given)
 }
 
 self.onmessage = ({ data }: MessageEvent<FsCommand>) => {

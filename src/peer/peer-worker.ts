@@ -197,7 +197,10 @@ export class PeerWorker {
     taken: () => void,
   ): void {
     this.#taken.push(taken)
-    this.#tell({ type: "ltx", file, database, bytes, isLast })
+    // A message copies all of the memory that bytes lie in, twice. Of a copy of its own only the owner changes.
+    const own = new Uint8Array(bytes)
+    const command: PeerCommand = { type: "ltx", file, database, bytes: own, isLast }
+    this.#worker.postMessage(command, [own.buffer])
   }
 
   applied(file: number): Promise<void> {
