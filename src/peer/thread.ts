@@ -50,7 +50,7 @@ import type {
 import { IncomingFiles } from "./receive/incoming-files.ts"
 import { ReplicaDatabases } from "./receive/replica-databases.ts"
 import { Imports } from "./serve/imports.ts"
-import { maintain } from "./serve/maintenance.ts"
+import { Maintenance } from "./serve/maintenance.ts"
 import { Snapshots } from "./serve/snapshots.ts"
 import { publish } from "./wal/wal-publisher.ts"
 
@@ -66,12 +66,12 @@ const SPARE_DESCRIPTORS = 32
 
 class PeerThread {
   readonly #options: PeerThreadOptions
-  readonly #dataDir: DataDir
   readonly #fs: MailboxSender<FsMessage>
   readonly #stopping = new AbortController()
   readonly #cache: MountCache
   readonly #locks: HeldLocks
   readonly #haltBytes: HaltBytes
+  readonly #maintenance: Maintenance
   readonly #databases: ReplicaDatabases
   readonly #incoming: IncomingFiles
   readonly #snapshots: Snapshots
@@ -90,18 +90,23 @@ class PeerThread {
     const positions = new Positions(options.positions)
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
-    this.#dataDir = dataDir
     this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
     const tellFs = (message: FsMessage) => this.#fs.send(message)
     const { signal } = this.#stopping
     const cache = new MountCache(fuseDir, log)
     const locks = new HeldLocks({ fuseDir, hostname, dataDir, signal })
+    const maintenance = new Maintenance({
+      ...{ dataDir, clock: systemClock, log },
+      onUsage: (database, count, size) => tell({ type: "ltx-usage", database, count, size }),
+    })
     const databases = new ReplicaDatabases({
+      replacing: (database) => maintenance.replacing(database),
       ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, tell, tellFs },
     })
     this.#cache = cache
     this.#locks = locks
     this.#haltBytes = new HaltBytes({ fuseDir, clock: systemClock, signal, tellFs })
+    this.#maintenance = maintenance
     this.#databases = databases
     this.#incoming = new IncomingFiles({ databases, locks, tell })
     this.#snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, tell })
@@ -159,7 +164,7 @@ class PeerThread {
       case "snapshot-cancel":
         return this.#snapshots.cancel(command.snapshot)
       case "maintain":
-        return callee.answer(command, this.#maintain(command.request))
+        return callee.answerLater(command, this.#maintain(command.request))
       case "rewritten":
         return this.#cache.forgetFile(command.database)
       case "retire":
@@ -225,15 +230,11 @@ class PeerThread {
     })
   }
 
-  #maintain(request: UpkeepRequest): number {
+  async #maintain(request: UpkeepRequest): Promise<number> {
     const { database: name } = request
     const writtenTxid = request.writtenTxid ?? this.#databases.known(name)?.writtenTxid ?? 0n
     try {
-      const onUsage = (count: number, size: number) => {
-        tell({ type: "ltx-usage", database: name, count, size })
-      }
-      const nowMs = systemClock.wallMs()
-      return maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
+      return await this.#maintenance.maintain({ ...request, writtenTxid })
     } catch (error) {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
       return 0

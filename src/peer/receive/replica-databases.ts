@@ -44,6 +44,8 @@ export interface ReplicaDatabasesContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
+  /** The files of a database, LTX files too, are about to be replaced by those of another history. */
+  replacing(database: string): void
   tell(event: PeerEvent): void
   tellFs(message: FsMessage): void
 }
@@ -159,7 +161,13 @@ export class ReplicaDatabases {
         switchFiles: (files) =>
           switchFiles(
             { ...this.#surroundings(), reserved: (name) => locks.reserved(name), tellFs },
-            files,
+            {
+              ...files,
+              change: () => {
+                this.#context.replacing(name)
+                return files.change()
+              },
+            },
           ),
         primaryName: () => this.#primaryName,
         diverged: () => tell({ type: "diverged", database: name }),
