@@ -88,13 +88,18 @@ export class ReplicaDatabases {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
         flags.setSegmentFree(segment, false)
-        this.releaseSegment(segment)
+        this.#releaseLater(segment)
       },
       onMissing: (segment) => {
         flags.setSegmentFree(segment, false)
         tell({ type: "segment-missing", segment })
       },
     })
+  }
+
+  /** When what is on its way is applied, whose clients would wait for the disk: there is another segment. */
+  #releaseLater(segment: number): void {
+    void Promise.allSettled(this.#queues.values()).then(() => this.releaseSegment(segment))
   }
 
   releaseSegment(segment: number): void {
