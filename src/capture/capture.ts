@@ -9,7 +9,8 @@
  *   TRUNCATE          SETATTR size 0 of the journal               journalEnding()
  *   PERSIST           WRITE of a zeroed journal header            journalWriting()
  *
- * When the method returns, the transaction is durable in the LTX directory.
+ * When the method returns, the transaction is durable in the commit log. It is one file: what a request may do depends on
+ * journal, WAL, overlay and snapshots together, each of which has a file of its own.
  */
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -105,7 +106,7 @@ export class Capture {
   #freeze(sidePath: string): FrozenView | undefined {
     const { history } = this
     try {
-      const frames = this.#wal.frames
+      const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
       const view = new FrozenView(history, frames, files, sidePath)
       this.#views.add(view)
@@ -126,15 +127,15 @@ export class Capture {
     if (disguise === 0 || this.history.commit === 0) return
     const { pageSize, commit } = this.history
     // In the WAL of a replica page 1 is as clients see it.
-    const isInWal = this.#wal.frames.newest(1) !== undefined
-    this.#wal.readPage(1, page)
+    const isInWal = this.#wal.pages.frames.newest(1) !== undefined
+    this.#wal.pages.readPage(1, page)
     if (decodeDatabaseHeader(page.bytes) === undefined) return // nobody remembers anything of it
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
     this.history.append({ pageSize, commit, pgnos: [1], readPage })
     this.#onCommit()
-    if (this.#wal.hasUnwritten(1)) return
+    if (this.#wal.pages.hasUnwritten(1)) return
     page.bytes.set(content)
     this.#database.write(page.address, pageSize, 0)
   }
@@ -162,7 +163,7 @@ export class Capture {
 
   /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
   get writtenTxid(): Txid {
-    return this.#failure === undefined ? this.#wal.writtenTxid : 0n
+    return this.#failure === undefined ? this.#wal.pages.writtenTxid : 0n
   }
 
   /**
@@ -172,7 +173,7 @@ export class Capture {
   settle(): boolean {
     if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
-    this.#wal.checkpoint()
+    this.#wal.pages.checkpoint()
     this.#database.truncate(this.history.commit * this.history.pageSize)
     this.#database.sync()
     return true
@@ -215,11 +216,11 @@ export class Capture {
       if (isGrowth) this.#noteGrowth()
       else if (!this.#isBeyondEnd(offset)) {
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
-        const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
+        const isCheckpoint = this.#wal.pages.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
       }
       this.#writeFile(from.address, size, offset)
-      this.#wal.checkpointed(offset, size, from.bytes)
+      this.#wal.pages.checkpointed(offset, size, from.bytes)
       return
     }
     this.#isBlank = false
@@ -250,7 +251,7 @@ export class Capture {
    */
   #mayHaveSize(size: number): boolean {
     if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
-    return this.#isWalMode && size > 0 && this.#wal.holdsFrom(size)
+    return this.#isWalMode && size > 0 && this.#wal.pages.holdsFrom(size)
   }
 
   /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
@@ -337,7 +338,7 @@ export class Capture {
   /** The first bytes of the database as of the last transaction; undefined when there is no content. */
   databaseHeader(): Uint8Array | undefined {
     if (this.history.commit > 0) {
-      this.#wal.readPage(1, page)
+      this.#wal.pages.readPage(1, page)
       return page.bytes.slice(0, HEADER_SIZE)
     }
     return this.#readHeader() === undefined ? undefined : header.bytes.slice(0, HEADER_SIZE)
