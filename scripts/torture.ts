@@ -28,6 +28,7 @@ import { shrink } from "../test/torture/shrink.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
 import { type OperationUsage, TIMES_MEASURED, upkeepFaults } from "../test/torture/upkeep-faults.ts"
+import { TIMES_USED, usage } from "../test/torture/usage.ts"
 
 const KINDS = [
   "client",
@@ -38,6 +39,7 @@ const KINDS = [
   "faults",
   "starts",
   "upkeep",
+  "usage",
   "power",
   "lockpage",
   "proxy",
@@ -88,6 +90,7 @@ const GOALS: Record<Kind, number> = {
   faults: values.at === undefined ? 2 : 1, // on the primary, on the replica
   starts: values.at === undefined ? 2 : 1,
   upkeep: values.at === undefined ? 2 : 1,
+  usage: 1,
   power: POWER_CUTS,
   lockpage: LOCK_PAGE_SIZES.length,
   proxy: 1,
@@ -187,6 +190,7 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "proxy") await proxyPairs({ random, mode, pairs: PROXY_PAIRS })
     else if (kind === "starts") await failStarts(job, random, mode)
     else if (kind === "upkeep") await sweepAll(job, random, mode)
+    else if (kind === "usage") await measureAll(job, random, mode)
     else if (kind === "lockpage") {
       await lockPage({ mode, pageSize: LOCK_PAGE_SIZES[(job.rounds - 1) % 2] ?? 65536 })
     } else await cutPower(job, random, mode)
@@ -267,17 +271,31 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 /** Both nodes are measured, with the first part of all. */
 function measuring(at: string): { onUsage?: (usage: OperationUsage) => void } {
   if (at !== "primary" || partOf(values.part ?? "1/1").index > 0) return {}
+  return { onUsage: usageTable(TIMES_MEASURED) }
+}
+
+/** What every operation leaves open, and how much memory. */
+async function measureAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const how = { random, mode, sample: 1, limitMs: Infinity, scratch: MEMORY, durations: DURATIONS }
+  const result = noSweepResult()
+  const onFailure = failureOf(job, random, "primary")
+  await usage({ ...how, result, onFailure, operation: values.operation }, usageTable(TIMES_USED))
+}
+
+function usageTable(times: number): (usage: OperationUsage) => void {
   let isFirst = true
-  const onUsage = ({ operation, node, before, after }: OperationUsage) => {
-    if (isFirst) console.log(`operation, ${TIMES_MEASURED} times   node      files        resident`)
+  return ({ operation, node, before, after }) => {
+    if (isFirst)
+      console.log(`operation, ${times} times  node     files        resident   anonymous`)
     isFirst = false
-    const sizes = [before, after].map(({ residentSize }) => formatSize(residentSize))
     const files = [before, after].map((usage) => String(usage.files.length).padStart(4))
+    const sizes = (["residentSize", "anonymousSize"] as const).map((size) =>
+      [before, after].map((usage) => formatSize(usage[size])).join(" → "),
+    )
     console.log(
-      `${operation.padEnd(19)}   ${node.padEnd(7)} ${files.join(" →")}   ${sizes.join(" → ")}`,
+      `${operation.padEnd(19)}  ${node.padEnd(7)} ${files.join(" →")}   ${sizes.join("   ")}`,
     )
   }
-  return { onUsage }
 }
 
 /** 2/8 is the second of eight parts. */

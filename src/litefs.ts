@@ -11,6 +11,7 @@
 import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/command/child-environment.ts"
 import { Halting } from "./cluster/locks/halting.ts"
+import { AdvertisedUrl } from "./cluster/role/advertised-url.ts"
 import { Confirmation } from "./cluster/role/confirmation.ts"
 import { findPrimary } from "./cluster/role/find-primary.ts"
 import type { LeaseNode } from "./cluster/role/lease.ts"
@@ -47,6 +48,7 @@ import { DataDir } from "./store/data-dir.ts"
 import { SharedLag } from "./store/shared-lag.ts"
 import { watchFullDisk } from "./sys/errno.ts"
 import { closeFile } from "./sys/file.ts"
+import { collectWhenWorked } from "./sys/process/garbage.ts"
 import { dropProgramPages } from "./sys/process/program-pages.ts"
 import { DatabaseFilter } from "./wire/database-filter.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
@@ -328,6 +330,7 @@ export class LiteFS {
     peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
+      node,
       snapshotRate: options.snapshotRate,
       newCheckWorker: () => newWorker("./peer/serve/check-thread.ts"),
     })
@@ -384,6 +387,13 @@ export class LiteFS {
       ask: (url) => others.ask(url),
       leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
     })
+    const advertised = new AdvertisedUrl({
+      ...{ url: options.advertiseUrl, id: lease.id, clock: systemClock },
+      isPrimaryByFlag: () => lease.record === undefined && role.kind === "primary",
+      ask: (url) => others.ask(url),
+    })
+    await advertised.check()
+    this.#atClose("address", () => advertised.close())
     const isPrimary = nodeRole.begin()
     const believed = await threads.start(isPrimary, lease.id)
 
@@ -395,7 +405,9 @@ export class LiteFS {
       http: `${httpAddr.host}:${port}`,
     })
 
+    advertised.watch(fail)
     this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
+    this.#closing.defer(collectWhenWorked(systemClock))
     const verifier = verify(believed, served)
     this.#atClose("verifier", () => verifier.close())
     const retention = retain(options.retention, { databases, served, threads, halting, api })

@@ -12,14 +12,18 @@
  * What was cut off does not come back when the file grows again: beyond `cut`, the file counts for nothing.
  */
 import { isZero } from "../lib/bytes.ts"
-import { allocate, type Region } from "../sys/memory.ts"
+import { allocate, empty, type Region } from "../sys/memory.ts"
 
 /** For all databases of the process together. */
 const SIZE_MAX = 64 * 1024 * 1024
 const BLOCK_SIZE = 1024 * 1024
 
-/** Blocks that no overlay uses; memory is never given back. */
+/** So many that no overlay uses keep their memory, which is enough for transactions of usual size. */
+const KEPT_BLOCKS = 8
+
+/** Blocks that no overlay uses. */
 const pool: Region[] = []
+const emptied: Region[] = []
 let allocatedSize = 0
 
 export class Overlay {
@@ -100,7 +104,13 @@ export class Overlay {
   }
 
   clear(): void {
-    pool.push(...this.#blocks.splice(0))
+    for (const block of this.#blocks.splice(0)) {
+      if (pool.length < KEPT_BLOCKS) pool.push(block)
+      else {
+        empty(block)
+        emptied.push(block)
+      }
+    }
     this.#slots.clear()
     this.#nextSlot = 0
     this.#pageSize = 0
@@ -120,7 +130,7 @@ export class Overlay {
   }
 
   #addBlock(): boolean {
-    const block = pool.pop()
+    const block = pool.pop() ?? emptied.pop()
     if (block !== undefined) {
       this.#blocks.push(block)
       return true

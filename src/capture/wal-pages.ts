@@ -65,8 +65,7 @@ export class WalPages {
     const { pageSize, commit } = this.#history
     if (commit === 0) return false
     for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
-      if (pgno > commit) return true // what follows is not of the database
-      if (end - start === pageSize && this.#isNewest(pgno, bytes, start)) continue
+      if (pgno <= commit && end - start === pageSize && this.#isNewest(pgno, bytes, start)) continue
       const within = (offset + start) % pageSize
       if (!this.#isKnown(pgno, within, bytes.subarray(start, end))) return false
     }
@@ -76,7 +75,8 @@ export class WalPages {
   /** Whether a page has these bytes from `start` on, in the file or, if the newest is not there, in any frame. */
   #isKnown(pgno: number, start: number, bytes: Uint8Array): boolean {
     const { pageSize } = this.#history
-    if (this.unwritten.has(pgno)) {
+    // A page that has been cut off since may be copied yet by who does not know of that.
+    if (this.unwritten.has(pgno) || pgno > this.#history.commit) {
       for (const index of this.frames.of(pgno)) {
         if (this.holds(contentOffset(index, pageSize) + start, bytes)) return true
       }

@@ -8,6 +8,7 @@ import { allocate } from "../sys/memory.ts"
 import { PageChecksums } from "./page-checksums.ts"
 
 const READ_SIZE = 1024 * 1024
+const buffer = allocate(READ_SIZE)
 
 /** The file is durable when this returns, the sums of its pages. When it throws, nothing is there. */
 export function writeWholeLtxFile(
@@ -18,7 +19,6 @@ export function writeWholeLtxFile(
   const { pageSize, commit } = header
   const sums = new PageChecksums(commit)
   const sum = new Uint32Array(2)
-  const buffer = allocate(READ_SIZE)
   const file = new LtxFileWriter(path)
   try {
     const encoder = new LtxEncoder(file.append)

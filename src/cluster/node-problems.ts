@@ -37,6 +37,12 @@ export class NodeProblems {
     this.#ended = { ...problem, untilMs: this.#clock.wallMs() }
   }
 
+  /** The node is not any more what could have such a problem. */
+  forget(kind: ProblemKind): void {
+    this.#open.delete(kind)
+    if (this.#ended?.kind === kind) this.#ended = undefined
+  }
+
   /** What it is, while it lasts. */
   of(kind: ProblemKind): string | undefined {
     return this.#open.get(kind)?.text

@@ -94,7 +94,7 @@ export interface FileSystem {
     caller: Caller,
   ): Deferred | undefined
 
-  unlink(parentId: number, name: string): Deferred | undefined
+  unlink(parentId: number, name: string, caller: Caller): Deferred | undefined
   /** `flags` are those of renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
   rename(parentId: number, name: string, newParentId: number, newName: string, flags: number): void
   /** All entries, without "." and "..", in any order. */

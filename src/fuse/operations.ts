@@ -249,7 +249,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     recordSize: 0,
     names: { count: 1, notUtf8: Errno.ENOENT },
     handle({ fileSystem, request }) {
-      return empty(fileSystem.unlink(request.header.nodeId, nameOf(request)))
+      return empty(fileSystem.unlink(request.header.nodeId, nameOf(request), request.caller))
     },
   },
 

@@ -14,7 +14,7 @@ import { isLoopback } from "../sys/net/loopback.ts"
 import { PROXY_HEADER } from "../wire/protocol.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { ServedDatabases } from "./served-databases.ts"
-import type { ThisNode } from "./this-node.ts"
+import { isGuarded, type ThisNode } from "./this-node.ts"
 
 const log = logger("litefs")
 
@@ -66,8 +66,8 @@ export function apiServer(context: ApiContext): ApiServer {
       changingHeaders: () => node.answerHeaders,
       ...{ authToken, tls, clock },
       isOwnName: (name) => node.isOwnName(name),
-      onRequest: (headers, path) => {
-        if (NODE_PATHS.has(path)) others.check.hearRequest(headers)
+      onRequest: (headers, path, from) => {
+        if (NODE_PATHS.has(path)) others.check.hearRequest(headers, from)
       },
     },
   )
@@ -81,8 +81,6 @@ export function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
 }
 
 /** Whether other machines reach the API and need to show nothing. */
-function isOpenToAll({ httpAddr, authToken, tls }: LiteFSOptions): boolean {
-  if (authToken !== undefined) return false
-  const asksForCertificates = tls?.certPath !== undefined && tls.caPath !== undefined
-  return !asksForCertificates && !isLoopback(httpAddr.host)
+function isOpenToAll(options: LiteFSOptions): boolean {
+  return !isGuarded(options) && !isLoopback(options.httpAddr.host)
 }

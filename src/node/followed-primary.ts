@@ -101,6 +101,7 @@ export class FollowedPrimary {
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
       onOffer: takeOffer,
+      learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {
         tls: () => others.tls,
@@ -120,13 +121,17 @@ export class FollowedPrimary {
           } else refusals.refused(database, error)
         },
         onListed: (database, listed) => this.#list(database, listed),
+        onUrl: (url) => {
+          node.primaryUrl = url
+        },
         onProxy: (url) => {
           this.#proxyUrl = url
         },
         onPrimary: (name) => {
           if (name === undefined) this.#proxyUrl = undefined
+          if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
-          peer.setPrimary(name)
+          peer.tell("primary", name)
           api.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return
@@ -165,7 +170,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#replica = undefined
-    this.#context.api().status.problems.end("primary")
+    this.#context.api().status.problems.forget("primary")
   }
 
   /** Connects anew: then the primary sends what is missing. */

@@ -29,7 +29,7 @@ export class OtherNodes {
     { role, peers = [] }: LiteFSOptions,
     node: ThisNode,
     tls: TlsFiles | undefined,
-    heard: (record: HeardLease, isAsked: boolean) => void,
+    heard: (record: HeardLease, isAsked: boolean, from?: string) => void,
   ) {
     const { lease, run, clusterId } = node
     this.#node = node

@@ -16,7 +16,7 @@ import type { LiteFSOptions } from "../litefs-options.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
-import type { ThisNode } from "./this-node.ts"
+import { isGuarded, type ThisNode } from "./this-node.ts"
 
 export interface NodeRoleContext {
   readonly options: LiteFSOptions
@@ -55,6 +55,8 @@ export class NodeRole {
       fail,
       tell: (url) => others.tell(url),
       isCopy: (url) => others.isCopy(url),
+      ask: (url) => others.ask(url),
+      isProven: (heard) => isGuarded(options) || node.clusterKey.hasSealed(heard),
       peers: options.peers ?? [],
     })
   }
@@ -69,6 +71,7 @@ export class NodeRole {
       databases.reachEpoch(epochOf(node.lease.record))
       lag.setRole(true, systemClock.steadyMs(), systemClock.wallMs())
       node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
+      node.clusterKey.make(randomBytes)
     }
     return member.isPrimary
   }
@@ -84,7 +87,10 @@ export class NodeRole {
     if (member.isPrimary === this.#wasPrimary) return
     const api = this.#context.api()
     this.#wasPrimary = member.isPrimary
-    if (this.#wasPrimary) databases.reachEpoch(epochOf(lease.record))
+    if (this.#wasPrimary) {
+      databases.reachEpoch(epochOf(lease.record))
+      node.clusterKey.make(randomBytes)
+    }
     lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
       api.setPrimaryName(undefined)

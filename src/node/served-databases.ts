@@ -5,6 +5,7 @@
  * is in http/.
  */
 import type { Halting } from "../cluster/locks/halting.ts"
+import { CLUSTER_KEY_HEADER } from "../cluster/role/cluster-key.ts"
 import type { Member } from "../cluster/role/member.ts"
 import type { Routes } from "../http/server/server.ts"
 import type { StreamCounters } from "../http/streams/database-sender.ts"
@@ -14,15 +15,17 @@ import { neededTxid, type ReplicaStream } from "../http/streams/replica-stream.t
 import { ParkedSnapshots } from "../http/streams/resumable-snapshot.ts"
 import type { SnapshotSource } from "../http/streams/snapshot-source.ts"
 import { handleStream, STALL_MS_MAX, type StreamContext } from "../http/streams/stream.ts"
-import { handleExport } from "../http/transfers/export.ts"
+import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../http/transfers/export.ts"
 import { handleImport, type ImportContext } from "../http/transfers/import.ts"
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { checkImport } from "../peer/serve/check-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { ADVERTISE_URL_HEADER } from "../wire/protocol.ts"
 import type { Databases } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
+import type { ThisNode } from "./this-node.ts"
 import type { Threads } from "./threads.ts"
 
 /** How long a replica that asks for a stream waits for this node to become the primary. */
@@ -39,6 +42,7 @@ export interface ServedDatabasesContext {
   readonly member: Member
   readonly others: OtherNodes
   readonly streams: Set<ReplicaStream>
+  readonly node: Pick<ThisNode, "clusterKey" | "url">
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: as fast as it goes. */
   readonly snapshotRate: number | undefined
@@ -82,8 +86,9 @@ export class ServedDatabases {
   }
 
   get routes(): Routes {
-    const { databases, dataDir, threads, member, others, streams } = this.#context
+    const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
+      stallMs: EXPORT_STALL_MS_MAX,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()
@@ -95,11 +100,16 @@ export class ServedDatabases {
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
           others.check.checkFollower(request.headers, streams)
+          const key = node.clusterKey.value
+          // The original has no use for it.
+          if (key !== undefined && request.headers[ADVERTISE_URL_HEADER] !== undefined)
+            response.setHeader(CLUSTER_KEY_HEADER, key)
+          response.setHeader(ADVERTISE_URL_HEADER, node.url)
           return handleStream(this.#stream, request, response)
         },
       },
       "/export": {
-        GET: (_, response, url) => handleExport(exports, response, url),
+        GET: (request, response, url) => handleExport(exports, request, response, url),
       },
       "/import": {
         POST: (request, response, url) => handleImport(imports, request, response, url),
@@ -111,6 +121,7 @@ export class ServedDatabases {
     const { dataDir, threads, halting, member, others, newCheckWorker } = this.#context
     const imports = {
       dataDir,
+      clock: systemClock,
       checkWritable: () => {
         if (member.isPrimary) return
         const advice = `import on the primary at ${others.urls.current}`
@@ -123,7 +134,7 @@ export class ServedDatabases {
       replace: async (name: string, file: number) => {
         await threads.mounted
         imports.checkWritable()
-        const pos = await halting.whileNotLent(name, () => threads.peer.import(name, file))
+        const pos = await halting.whileNotLent(name, () => threads.peer.call("import", name, file))
         this.leftOut.retry(name)
         return pos
       },

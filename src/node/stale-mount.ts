@@ -11,7 +11,8 @@ import type { LiteFSOptions } from "../litefs-options.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
 import { abortStaleMounts, mountDevices } from "../sys/mount.ts"
-import { isDying } from "../sys/process/process.ts"
+import { rightsOf, rightToTrace } from "../sys/process/capabilities.ts"
+import { describeProcess, isDying } from "../sys/process/process.ts"
 import { dropStaleHandles } from "../sys/process/stale-handles.ts"
 
 const log = logger("litefs")
@@ -60,23 +61,33 @@ function endStaleHandles(devices: ReadonlySet<string>): void {
     log.warn(message, { pids: listed(pids) })
   }
   const message = "clients of the last daemon may read old data, restart them"
-  const right = "this daemon lacks the right to reach them, CAP_SYS_PTRACE"
-  tell(denied, message, right)
+  tell(denied, message, rightTo(denied))
   tell(mapped, message, "several have the same pages mapped (mmap_size): nobody can take them away")
   if (hidden.length === 0) return
   log.info("processes do not show whether they are clients of the last daemon and read old data", {
-    ...{ pids: listed(hidden), problem: right },
+    ...{ pids: listed(hidden), problem: rightTo(hidden) },
   })
+}
+
+function rightTo(pids: readonly number[]): string {
+  const self = rightsOf("self")
+  if (self === undefined || pids.length === 0) return ""
+  return rightToTrace(
+    self,
+    pids.map(rightsOf).filter((rights) => rights !== undefined),
+  )
 }
 
 const LISTED_COUNT_MAX = 100
 
+/** With their commands: the first process of a container is one like others. */
 function listed(pids: readonly number[]): string {
   const some = pids
     .toSorted((a, b) => b - a)
-    .slice(0, LISTED_COUNT_MAX)
-    .join() // the youngest
-  return pids.length > LISTED_COUNT_MAX ? `${some},…` : some
+    .slice(0, LISTED_COUNT_MAX) // the youngest
+    .map(describeProcess)
+    .join(", ")
+  return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
 }
 
 /** To be called when it is mounted. */

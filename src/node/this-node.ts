@@ -6,6 +6,7 @@
 
 import { hostname } from "node:os"
 import { ClusterId } from "../cluster/role/cluster-id.ts"
+import { ClusterKey } from "../cluster/role/cluster-key.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/role/lease.ts"
 import { StaticLease } from "../cluster/role/static-lease.ts"
 import { authHeaders } from "../http/server/auth.ts"
@@ -16,6 +17,7 @@ import type { DatabaseFilter } from "../wire/database-filter.ts"
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
+  PRIMARY_URL_HEADER,
   RUN_HEADER,
   WANTS_PRIMARY_HEADER,
 } from "../wire/protocol.ts"
@@ -23,6 +25,7 @@ import {
 export class ThisNode {
   readonly lease: StaticLease
   readonly clusterId: ClusterId
+  readonly clusterKey: ClusterKey
   readonly hostname: string
   /** Of this process. */
   readonly run = randomBytes(8).toString("hex")
@@ -32,6 +35,8 @@ export class ThisNode {
   readonly isCandidate: boolean
   /** It is about to stop, and takes no role any more. */
   isLeaving = false
+  /** Where others reach the primary that it is connected to. */
+  primaryUrl: string | undefined
   readonly #options: LiteFSOptions
   #url: string
 
@@ -40,6 +45,7 @@ export class ThisNode {
     this.#options = options
     this.filter = filter
     this.clusterId = new ClusterId(dataDir.clusterIdPath)
+    this.clusterKey = new ClusterKey(dataDir.clusterKeyPath)
     this.lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
     this.hostname = hostname
     this.#url = options.advertiseUrl ?? ""
@@ -84,7 +90,9 @@ export class ThisNode {
 
   /** The record as others are told it. */
   get news(): string | undefined {
-    return this.lease.record && encodeLease(this.lease.record, this.clusterId.value)
+    const { record } = this.lease
+    const cluster = this.clusterId.value
+    return record && encodeLease(record, cluster, this.clusterKey.seal(record, cluster))
   }
 
   /** Of every request and every answer. */
@@ -104,6 +112,7 @@ export class ThisNode {
   get answerHeaders(): Record<string, string> {
     return {
       ...this.#changingHeaders,
+      ...(this.primaryUrl === undefined ? {} : { [PRIMARY_URL_HEADER]: this.primaryUrl }),
       ...(this.lease.record === undefined && this.#options.role.kind === "primary"
         ? { [WANTS_PRIMARY_HEADER]: "1" }
         : {}),
@@ -120,6 +129,11 @@ export class ThisNode {
       ...(this.isCandidate && !this.isLeaving ? { [CANDIDATE_HEADER]: "1" } : {}),
     }
   }
+}
+
+/** Whether who uses the API has to show something that only nodes of the cluster have. */
+export function isGuarded({ authToken, tls }: LiteFSOptions): boolean {
+  return authToken !== undefined || (tls?.certPath !== undefined && tls.caPath !== undefined)
 }
 
 /** Where other nodes reach this one, as far as it can tell by itself. */

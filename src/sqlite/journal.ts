@@ -166,6 +166,6 @@ function startsWithMagic(bytes: Uint8Array, offset: number): boolean {
   return JOURNAL_MAGIC.every((byte, i) => bytes[offset + i] === byte)
 }
 
-function isSectorSize(size: number): boolean {
+export function isSectorSize(size: number): boolean {
   return size >= MIN_SECTOR_SIZE && size <= MAX_SECTOR_SIZE && (size & (size - 1)) === 0
 }

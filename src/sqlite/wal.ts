@@ -140,11 +140,16 @@ export function encodeWalHeader(h: Omit<WalHeader, "checksum1" | "checksum2">): 
   return bytes
 }
 
+/** The lowest bit says in which byte order the checksums are. */
+export function isWalMagic(word: number): boolean {
+  return word >>> 1 === MAGIC >>> 1
+}
+
 /** Undefined unless valid, which means to SQLite that the log is empty. */
 export function decodeWalHeader(bytes: Uint8Array): WalHeader | undefined {
   if (bytes.length < WAL_HEADER_SIZE) return undefined
   const magic = readU32BE(bytes, 0)
-  if (magic >>> 1 !== MAGIC >>> 1 || readU32BE(bytes, 4) !== WAL_FORMAT) return undefined
+  if (!isWalMagic(magic) || readU32BE(bytes, 4) !== WAL_FORMAT) return undefined
   const header: WalHeader = {
     bigEndianChecksum: (magic & 1) === 1,
     pageSize: readU32BE(bytes, 8),

@@ -2,6 +2,7 @@
  * Where a node keeps its data. The layout is LiteFS's, so that one binary can be stopped and the other started.
  *
  *   <root>/clusterid                                   "LFSC" and 16 hex digits, newline
+ *   <root>/clusterkey                                  with which lease records are sealed (cluster/role/cluster-key.ts)
  *   <root>/lease.json                                  which node is the primary (cluster/role/static-lease.ts)
  *   <root>/dbs/<name>/database | journal | wal | shm   SQLite's files
  *   <root>/dbs/<name>/ltx/<min>-<max>.ltx              the log: one file per transaction
@@ -123,6 +124,10 @@ export class DataDir {
 
   get clusterIdPath(): string {
     return join(this.root, "clusterid")
+  }
+
+  get clusterKeyPath(): string {
+    return join(this.root, "clusterkey")
   }
 
   /** Where the API answers for processes of this user. */
@@ -293,6 +298,15 @@ export class DataDir {
       "unavailable",
       `Cannot use data directory "${this.root}": another litefs uses it, stop that one or choose another --data-dir`,
     )
+  }
+}
+
+/** The data directory, ours or of the original, that a path without symbolic links leads into, if it does. */
+export function dataDirAbove(path: string): string | undefined {
+  const has = (root: string, name: string) => fileExists("data:look", join(root, name))
+  for (let root = dirname(path); ; root = dirname(root)) {
+    if (has(root, "dbs") && (has(root, "lock") || has(root, "clusterid"))) return root
+    if (root === dirname(root)) return undefined
   }
 }
 

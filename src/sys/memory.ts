@@ -14,6 +14,7 @@ export interface Region {
 
 const PROT_READ_WRITE = 3
 const MAP_PRIVATE_ANONYMOUS = 0x22
+const MADV_DONTNEED = 4
 
 /** Zeroed memory that is never moved and never freed: allocate at start, not per request. */
 export function allocate(size: number): Region {
@@ -22,12 +23,21 @@ export function allocate(size: number): Region {
   return { address, bytes: new Uint8Array(memoryAt(address, size)) }
 }
 
+/** Has the system take back what is in it: it is zeroed, and holds no memory until it is written to. */
+export function empty({ address, bytes }: Region): void {
+  libc.madvise(address, bytes.length, MADV_DONTNEED)
+}
+
 /** A part of a region, sharing its memory. */
 export function slice(region: Region, offset: number, size = region.bytes.length - offset): Region {
   return { address: region.address + offset, bytes: region.bytes.subarray(offset, offset + size) }
 }
 
-/** Copies that outlive a request. Their memory is used again, since it is never freed. */
+/** So many copies that nobody uses keep their memory, if they are no larger than most. */
+const KEPT_COPIES = 16
+const COPY_SIZE = 65536
+
+/** Copies that outlive a request. They are used again, since they are never freed. */
 export class RegionPool {
   readonly #free: Region[] = []
 
@@ -35,12 +45,13 @@ export class RegionPool {
   copy(from: Region, size: number): Region {
     const index = this.#free.findIndex(({ bytes }) => bytes.length >= size)
     const [found] = index < 0 ? [] : this.#free.splice(index, 1)
-    const copy = found ?? allocate(Math.max(size, 65536))
+    const copy = found ?? allocate(Math.max(size, COPY_SIZE))
     copy.bytes.set(from.bytes.subarray(0, size))
     return copy
   }
 
   release(copy: Region): void {
+    if (copy.bytes.length > COPY_SIZE || this.#free.length >= KEPT_COPIES) empty(copy)
     this.#free.push(copy)
   }
 }

@@ -9,12 +9,15 @@
  *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
  *     Litefs-Left-Out: a,b       of a replica: these not, for now; each is percent-encoded
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
- *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames
+ *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames. Of a stream: where
+ *                                others reach the primary
+ *     Litefs-Primary-Url: URL    in responses of a replica that is connected: where others reach its primary
  *     Litefs-Candidate: 1        of a replica: it may become the primary
  *     Litefs-Run: HEX            of any request and response: the process, which tells a node from a copy of it
  *     Litefs-Wants-Primary: 1    in responses: no record names a primary, and this node's flags do: it
  *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/role/lease.ts)
+ *     Litefs-Cluster-Key: HEX    of a stream: with what records of the cluster are sealed (cluster/role/cluster-key.ts)
  *
  * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
  * version goes up only when the stream as such cannot be understood any more.
@@ -30,6 +33,7 @@ export const LEFT_OUT_HEADER = "litefs-left-out"
 export const DATABASES_HEADER = "litefs-databases"
 export const PROXY_HEADER = "litefs-proxy"
 export const ADVERTISE_URL_HEADER = "litefs-advertise-url"
+export const PRIMARY_URL_HEADER = "litefs-primary-url"
 export const CANDIDATE_HEADER = "litefs-candidate"
 export const RUN_HEADER = "litefs-run"
 export const WANTS_PRIMARY_HEADER = "litefs-wants-primary"

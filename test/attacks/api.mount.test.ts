@@ -1,6 +1,9 @@
 /** What strangers send to the API of a node: pages of a browser, and whoever reaches its port. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { once } from "node:events"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { hostname } from "node:os"
 import { join } from "node:path"
 import { failureOf, pos, sqlite3 } from "../support/client.ts"
@@ -157,6 +160,40 @@ describe.skipIf(!canMount)("a node without a token", () => {
     },
   )
 
+  test.each(["POST /lease", "POST /stream", "POST /handoff?token=x", "POST /halt?name=a.db&id=1"])(
+    "believes with %s no record without a seal, unless the node that it names says so",
+    async (line) => {
+      const cluster = await clusterOf()
+      const { id } = JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
+      const stranger = createServer((_, response) => response.writeHead(200, {}).end())
+      stranger.listen(0, "127.0.0.1")
+      await once(stranger, "listening")
+      const url = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}`
+      for (const record of [
+        lease(1, cluster),
+        lease(65_000, cluster),
+        lease(1, cluster, { ...EVIL, seal: "0".repeat(64) }),
+        lease(1, cluster, { ...EVIL, seal: 1 }),
+        lease(1, cluster, { ...EVIL, url }),
+        lease(1, cluster, { ...EVIL, url: node.url }),
+        lease(1, cluster, { ...EVIL, id, url: "http://node.example:20202" }),
+      ]) {
+        const raw = await RawSocket.connect(node.port)
+        raw.write(request(line, HOST, "Litefs-Id: EEEEEEEEEEEEEEEE", record))
+        await raw.until("\r\n\r\n")
+        raw.destroy()
+      }
+      await answerTo(node, request("DELETE /halt?name=a.db&id=1", HOST))
+      await node.logged(
+        /which is not believed.* from=\S*127\.0\.0\.1 .*url=http:\/\/127\.0\.0\.1:1 /,
+      )
+      await node.logged(/not believed.* problem="another node is there"/)
+      stranger.close()
+      await expectWritable()
+      expect(JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8")).epoch).toBeUndefined()
+    },
+  )
+
   test("goes on when somebody says that its id is another's", async () => {
     const { id } = JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
     const cluster = await clusterOf()
@@ -169,6 +206,45 @@ describe.skipIf(!canMount)("a node without a token", () => {
     expect(node.isRunning).toBe(true)
     await expectWritable()
   })
+
+  // --- crowds ---
+
+  test.each([
+    ["POST /stream", 256, []],
+    ["POST /import?name=b.db", 16, ["Content-Length: 4096"]],
+  ])(
+    "takes so many at a time, and answers 503 to one more: %s",
+    async (line, countMax, fields) => {
+      const text = [
+        `${line} HTTP/1.1`,
+        HOST,
+        ...(fields.length === 0 ? ["Content-Length: 4"] : fields),
+      ]
+      const head = `${text.join("\r\n")}\r\n\r\n`
+      const body = line.includes("stream") ? "\0\0\0\0" : "SQLite"
+      const sockets: RawSocket[] = []
+      const begin = async () => {
+        const socket = await RawSocket.connect(node.port)
+        sockets.push(socket)
+        socket.write(head + body)
+        return socket
+      }
+      for (let count = 0; count < countMax; count++) await begin()
+      await Bun.sleep(1000)
+      const problem = `there are ${countMax} such requests, and no more are taken at a time`
+      expect(await (await begin()).until("\r\n\r\n")).toMatch(/^HTTP\/1\.1 503 /)
+      await node.logged(new RegExp(`level=warn .*${problem}`))
+      await expectWritable()
+      for (const socket of sockets) socket.destroy()
+      for (const endMs = Date.now() + 5000; Date.now() < endMs; await Bun.sleep(100)) {
+        const socket = await begin()
+        await Bun.sleep(200)
+        if (!socket.text.includes(" 503 ")) return socket.destroy()
+      }
+      throw new Error("it takes no more, though there is room")
+    },
+    60_000,
+  )
 
   // --- transactions of other nodes ---
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test"
+import { readFileSync } from "node:fs"
 import { Overlay } from "../../src/capture/overlay.ts"
 import { allocate } from "../../src/sys/memory.ts"
 import { testRandom } from "../support/random.ts"
@@ -46,6 +47,21 @@ describe("Overlay", () => {
     other.clear()
   })
 
+  test("Overlay holds no memory for long after a large transaction", () => {
+    const overlay = new Overlay()
+    for (let taken = 0; taken < 60; taken++) write(overlay, taken << 20, 1 << 20, 9)
+    const [full, size] = [residentSize(), overlay.size]
+    overlay.clear()
+    expect(size).toBe(60 << 20)
+    expect(full - residentSize()).toBeGreaterThan(40 << 20)
+    // What it takes next has nothing of that in it.
+    const expected = Buffer.alloc(512, 8)
+    for (let taken = 0; taken < 60; taken++) write(overlay, taken << 20, 1 << 20, 8)
+    const [other] = [...overlay.pages()].filter(([, { bytes }]) => !expected.equals(bytes))
+    expect(other).toBeUndefined()
+    overlay.clear()
+  })
+
   test("Overlay shows a file as the transaction has written it", () => {
     for (let round = 0; round < 30; round++) {
       const overlay = new Overlay()
@@ -91,3 +107,8 @@ describe("Overlay", () => {
     }
   })
 })
+
+/** Bytes of this process that are of no file. */
+function residentSize(): number {
+  return Number(/^RssAnon:\s*(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024
+}

@@ -290,9 +290,84 @@ describe("Member", () => {
     a.member?.hear({ record, cluster: "LFSC0000000000000002" }, false)
     await cluster.settle()
     expect([cluster.primaries, a.done, a.lease.record]).toEqual([["a"], [], undefined])
-    a.member?.hear({ record, cluster: "LFSC0000000000000001" }, false)
+    a.member?.hear({ record, cluster: "LFSC0000000000000001", seal: a.seal }, false)
     await cluster.settle()
     expect([cluster.primaries, a.done]).toEqual([[], ["shut", "step down"]])
+  })
+
+  describe("hears of a record without a proof", () => {
+    const STRANGER = { id: "F".repeat(16), hostname: "x", url: "http://x:1" }
+
+    /** A stranger says to A that a node is the primary. */
+    async function claimed(
+      of: (c: FakeMember) => typeof STRANGER,
+      prepare: (c: FakeMember) => void = () => {},
+      peers: readonly string[] = [],
+    ) {
+      const cluster = new FakeCluster()
+      const a = await cluster.node("a", { ...A, peers }).start()
+      const c = await cluster.node("c", B).start()
+      prepare(c)
+      a.member?.hear({ record: { epoch: 2, primary: of(c) }, cluster: a.clusterId }, false, "::1")
+      const before = [...a.done]
+      await cluster.settle()
+      await cluster.settle()
+      cluster[Symbol.dispose]()
+      return { before, done: a.done }
+    }
+
+    test.each<[string, Parameters<typeof claimed>]>([
+      ["nobody is there", [() => STRANGER]],
+      ["another node is there", [(c) => ({ ...c.target.node, id: STRANGER.id })]],
+      ["the node there does not say so", [(c) => c.target.node]],
+      [
+        "the node there goes by an older one",
+        [(c) => c.target.node, (c) => c.lease.keep({ epoch: 1, primary: c.target.node })],
+      ],
+      [
+        "the node there says so of another",
+        [(c) => c.target.node, (c) => c.lease.keep({ epoch: 2, primary: STRANGER })],
+      ],
+      [
+        "the node there is of another cluster",
+        [
+          (c) => c.target.node,
+          (c) => {
+            c.lease.keep({ epoch: 2, primary: c.target.node })
+            c.clusterId = "LFSC0000000000000002"
+          },
+        ],
+      ],
+    ])("and takes writes on: %s", async (_, given) => {
+      expect((await claimed(...given)).done).toEqual([])
+    })
+
+    test("and asks the node that it names, before it stops", async () => {
+      const of = (c: FakeMember) => c.target.node
+      const { before, done } = await claimed(of, (c) => {
+        c.lease.keep({ epoch: 2, primary: c.target.node })
+      })
+      expect([before, done]).toEqual([[], ["shut", "step down"]])
+    })
+
+    test("and asks its peers, when that one cannot be reached", async () => {
+      const { done } = await claimed(
+        () => STRANGER,
+        (c) => c.lease.keep({ epoch: 2, primary: STRANGER }),
+        ["http://c:1"],
+      )
+      expect(done).toEqual(["shut", "step down"])
+    })
+
+    test("and does not become the primary because a stranger says so", async () => {
+      const { cluster, b } = await pair()
+      using _ = cluster
+      const record = { epoch: 9, primary: b.target.node }
+      b.member?.hear({ record, cluster: b.clusterId }, false)
+      b.member?.hear({ record, cluster: b.clusterId, seal: "other" }, false)
+      await cluster.settle()
+      expect([cluster.primaries, b.lease.record]).toEqual([["a"], undefined])
+    })
   })
 
   test("believes no epoch that is far off, of who turns to it or of whom it follows", async () => {

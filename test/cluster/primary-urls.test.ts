@@ -63,3 +63,26 @@ test("a newer record says where to go next", () => {
   urls.redirect()
   expect(urls.current).toBe("http://b")
 })
+
+test("replicas send it on, to none of them twice, and not for ever", () => {
+  const urls = new PrimaryUrls({
+    ...{ hint: "http://a", peers: ["http://p"], own: () => "http://me" },
+    ...{ record: () => undefined, reachedAt: () => undefined },
+  })
+  const sent = (url: string) => [urls.sendOn(url), urls.current]
+  expect(sent("http://a")).toEqual([false, "http://a"])
+  expect(sent("http://me")).toEqual([false, "http://a"])
+  expect(sent("javascript:1")).toEqual([false, "http://a"])
+  expect(sent("http://b")).toEqual([true, "http://b"])
+  expect(sent("http://a")).toEqual([false, "http://b"])
+  expect(sent("http://c")).toEqual([true, "http://c"])
+  expect(sent("http://d")).toEqual([true, "http://d"])
+  expect(sent("http://e")).toEqual([true, "http://e"])
+  expect(sent("http://f")).toEqual([false, "http://e"])
+  urls.moveOn()
+  expect(sent("http://b")).toEqual([true, "http://b"])
+  urls.arrived()
+  expect(sent("http://a")).toEqual([true, "http://a"])
+  urls.moveOn()
+  expect(urls.current).toBe("http://p")
+})

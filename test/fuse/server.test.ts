@@ -394,7 +394,8 @@ describe("UNLINK", () => {
     const { calls, method } = recorder(undefined)
     const kernel = FakeKernel.started({ unlink: method })
     expect(kernel.ask(Opcode.UNLINK, { names: ["app.db-journal"] }).error).toBe(0)
-    expect(calls).toEqual([[1, "app.db-journal"]])
+    const caller = { uid: 1000, gid: 1001, pid: 123 }
+    expect(calls).toEqual([[1, "app.db-journal", caller]])
     expect(kernel.ask(Opcode.UNLINK, { names: [NOT_UTF8] }).error).toBe(-Errno.ENOENT)
   })
 })

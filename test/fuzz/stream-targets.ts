@@ -164,7 +164,10 @@ const RECORD = {
 const lease: Target = {
   name: "lease-header",
   seeds: () =>
-    textSeeds(encodeLease(RECORD, "LFSC0123456789ABCDEF"), encodeLease(RECORD, undefined)),
+    textSeeds(
+      encodeLease(RECORD, "LFSC0123456789ABCDEF", "0123456789abcdef".repeat(4)),
+      encodeLease(RECORD, undefined),
+    ),
   words: [
     '"epoch":',
     "9007199254740991",
@@ -180,7 +183,7 @@ const lease: Target = {
     peerAnswer({ "litefs-lease": text, "litefs-id": text, "litefs-run": text })
     const heard = decodeLease(text)
     if (heard === undefined) return
-    const said = encodeLease(heard.record, heard.cluster)
+    const said = encodeLease(heard.record, heard.cluster, heard.seal)
     if (!/^[ -~]*$/.test(said)) throw new Error("it does not fit a header")
     const again = decodeLease(said)
     if (Bun.deepEquals(again, heard)) return

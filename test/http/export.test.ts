@@ -3,13 +3,19 @@ import { ApiServer } from "../../src/http/server/server.ts"
 import { handleExport } from "../../src/http/transfers/export.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
+import { RawSocket } from "../support/raw-socket.ts"
 
 async function get(parts: () => AsyncGenerator<Uint8Array>): Promise<Response> {
   const pos = { txid: 1n, checksum: 1n << 63n }
   const files = { snapshot: async () => ({ pos, size: 8, parts: parts() }) }
   const options = { headers: {}, authToken: undefined, tls: undefined, clock: new FakeClock() }
   const server = new ApiServer(
-    { "/export": { GET: (_, response, url) => handleExport({ files }, response, url) } },
+    {
+      "/export": {
+        GET: (request, response, url) =>
+          handleExport({ files, stallMs: 1000 }, request, response, url),
+      },
+    },
     options,
   )
   const port = await server.listen({ host: "127.0.0.1", port: 0 })
@@ -40,3 +46,53 @@ test("handleExport() answers with an error when nothing can be read", async () =
   })
   expect([response.status, await response.text()]).toEqual([503, "it cannot be read\n"])
 })
+
+test.each([
+  ["takes nothing", 0, true],
+  ["is slow", 200, false],
+])(
+  "handleExport() for a reader that %s",
+  async (_, readMs, isCutOff) => {
+    const ended = Promise.withResolvers<void>()
+    let isEnded = false
+    const files = {
+      snapshot: async () => ({
+        pos: { txid: 1n, checksum: 1n << 63n },
+        size: 2 ** 40,
+        parts: (async function* () {
+          try {
+            for (;;) yield new Uint8Array(65_536)
+          } finally {
+            isEnded = true
+            ended.resolve()
+          }
+        })(),
+      }),
+    }
+    const options = { headers: {}, authToken: undefined, tls: undefined, clock: new FakeClock() }
+    const context = { files, stallMs: 1000 }
+    const server = new ApiServer(
+      {
+        "/export": {
+          GET: (request, response, url) => handleExport(context, request, response, url),
+        },
+      },
+      options,
+    )
+    const port = await server.listen({ host: "127.0.0.1", port: 0 })
+    const { socket } = await RawSocket.connect(port)
+    try {
+      socket.pause()
+      socket.write("GET /export?name=a.db HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+      const reading = setInterval(() => readMs > 0 && socket.read(), readMs || 1000)
+      await Promise.race([ended.promise, Bun.sleep(isCutOff ? 15_000 : 5000)])
+      clearInterval(reading)
+      expect(isEnded).toBe(isCutOff)
+    } finally {
+      socket.destroy()
+      await server.close()
+      await ended.promise // its reader has gone
+    }
+  },
+  30_000,
+)

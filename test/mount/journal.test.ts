@@ -35,7 +35,9 @@ class Client {
     const journal = this.create("a.db-journal")
     const header = new Uint8Array(PAGE_SIZE)
     header.set(JOURNAL_MAGIC)
-    new DataView(header.buffer).setUint32(24, PAGE_SIZE)
+    const view = new DataView(header.buffer)
+    view.setUint32(20, PAGE_SIZE) // of a sector
+    view.setUint32(24, PAGE_SIZE)
     this.write(journal, 0, header)
     return journal
   }
@@ -55,7 +57,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     const database = client.create("a.db")
     client.begin()
     client.write(database, 0, first)
-    directory.unlink(ROOT_ID, "a.db-journal")
+    directory.unlink(ROOT_ID, "a.db-journal", CALLER)
     const journal = client.begin()
     client.write(database, PAGE_SIZE, second.subarray(PAGE_SIZE)) // spilled
     directory.databases.takeOver(directory.databases.handOver())
@@ -67,7 +69,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     const attributes = directory.lookup(ROOT_ID, "a.db")?.attributes as never
     const empty = { size: 0, handle: undefined, mode: undefined, uid: undefined, gid: undefined }
     expect(() => directory.setAttributes(journal, empty, attributes)).toThrow(isRefused)
-    expect(() => directory.unlink(ROOT_ID, "a.db-journal")).toThrow()
+    expect(() => directory.unlink(ROOT_ID, "a.db-journal", CALLER)).toThrow()
     expect(directory.databases.find("a.db")?.capture?.history.pos).toEqual(position)
   } finally {
     node.kill()

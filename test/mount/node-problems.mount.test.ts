@@ -94,6 +94,13 @@ test.skipIf(!canMount)(
     expect((await healthOf(replica, "?synced")).reason).toMatch(
       /cannot take what the primary sends/,
     )
+    expect((await healthOf(replica, "?max-lag-tx=0")).reason).toMatch(
+      /^the lag is \d+ transactions, over 0: the disk of "\S+" is full, /,
+    )
+    await Bun.sleep(1100)
+    expect((await healthOf(replica, "?max-lag-ms=1000")).reason).toMatch(
+      /^the lag is \d+ ms, over 1000 ms: the disk of "\S+" is full, /,
+    )
     expect(litefs("info", "--url", replica.url)).toContain(
       `problem  the disk of "${replica.data}" is full`,
     )
@@ -102,6 +109,26 @@ test.skipIf(!canMount)(
     litefs("wait", "--synced", "--url", replica.url)
     await replica.logged(/msg="there is room on the disk again"/)
     expect(await healthOf(replica)).toMatchObject({ status: "ok" })
+  },
+)
+
+test.skipIf(!canMount)(
+  "a replica that becomes the primary has no problem with its primary any more",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node({ flags: ["--no-handoff-on-exit"] })
+    sqlite3(primary, "a.db", "create table t(x)")
+    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
+    litefs("wait", "--synced", "--url", replica.url)
+    const metrics = async () => (await fetch(`${replica.url}/metrics`)).text()
+    expect(await metrics()).toMatch(/^litefs_lag_seconds [\d.]+$/m)
+    await primary.stop()
+    await replica.logged(/not connected to the primary/)
+    expect(litefs("info", "--url", replica.url)).toContain("problem  not connected to the primary")
+    litefs("promote", "--force", "--url", replica.url)
+    expect(litefs("info", "--url", replica.url)).not.toContain("problem")
+    expect((await healthOf(replica)).lastProblem).toBeUndefined()
+    expect(await metrics()).toMatch(/^litefs_lag_seconds 0$/m)
   },
 )
 
@@ -121,6 +148,8 @@ test.skipIf(!canMount)(
     )
     await node.logged(/it runs/)
     expect((await healthOf(node)).reason).toMatch(/^not connected to the primary: /)
+    const metrics = await (await fetch(`${node.url}/metrics`)).text()
+    expect(metrics).toMatch(/^litefs_lag_seconds \+Inf$/m)
   },
 )
 
@@ -141,9 +170,9 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test.skipIf(!canMount)(
-  "nodes that stop together do not wait for each other",
-  async () => {
+test.skipIf(!canMount).each([["candidates"], ["primary"]])(
+  "nodes that stop together do not wait for each other: the %s first",
+  async (first) => {
     await using scope = new Scope()
     const a = await scope.node()
     sqlite3(a, "a.db", "create table t(x)")
@@ -155,7 +184,8 @@ test.skipIf(!canMount)(
     for (const { url } of others) litefs("wait", "--synced", "--url", url)
     const startMs = Date.now()
     // Of the candidates, those that stop first are gone when the primary turns to them.
-    const exits = [...others, a].map((node) => node.stop())
+    const nodes = first === "primary" ? [a, ...others] : [...others, a]
+    const exits = nodes.map((node) => node.stop())
     for (const exit of await Promise.all(exits)) expect(exit.code).toBe(0)
     expect(Date.now() - startMs).toBeLessThan(4500)
     expect(await a.wholeOutput).not.toMatch(/has not accepted in 5 s/)

@@ -5,7 +5,7 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { hostname } from "node:os"
 import { Certificates } from "../support/certificates.ts"
-import { failureOf, start } from "../support/client.ts"
+import { caughtUp, failureOf, sqlite3, start } from "../support/client.ts"
 import { canMount, freePort, PROGRAM, Scope } from "../support/node.ts"
 
 test.skipIf(!canMount).each([
@@ -131,3 +131,68 @@ async function listening(scope: Scope, server: ReturnType<typeof createServer>):
   })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
+
+test.skipIf(!canMount)(
+  "a replica, which says who its primary is",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const first = await scope.node({ follows: primary })
+    const second = await scope.node({ follows: first })
+    await second.logged(new RegExp(`${first.url} is a replica, its primary is ${primary.url}`))
+    await second.logged(/connected to the primary/)
+    sqlite3(primary, "a.db", "create table t(x)")
+    await caughtUp(primary, second, "a.db")
+    expect(second.output).not.toContain("not connected to the primary")
+    await primary.stop()
+    await second.logged(
+      /not connected to the primary.* problem="it is a replica, and not connected/,
+    )
+    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    sqlite3(again, "a.db", "insert into t values(1)")
+    await caughtUp(again, second, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "that of all nodes, in a litefs.yml without candidate",
+  async () => {
+    await using scope = new Scope()
+    const port = await freePort()
+    const config = (at: number) => `fuse: {dir: "mnt"}
+data: {dir: "data"}
+http: {addr: "127.0.0.1:${at}"}
+lease:
+  type: static
+  advertise-url: "http://127.0.0.1:${port}"
+`
+    const directory = (name: string) => {
+      mkdirSync(`${scope.directory}/${name}/mnt`, { recursive: true })
+      return `${scope.directory}/${name}`
+    }
+    const other = await freePort()
+    const refused =
+      /ERROR: Cannot be the primary: another node is it at http:\S+, .*candidate: false in litefs.yml/
+    const first = await scope.node({ directory: directory("a"), port, config: config(port) })
+    const second = await scope.spawn({
+      ...{ directory: directory("b"), port: other, config: config(other) },
+    })
+    expect((await second.exited).code).toBe(1)
+    expect(await second.wholeOutput).toMatch(refused)
+
+    // The other order: the second comes up while the first is away.
+    await first.stop()
+    const alone = await scope.node({
+      directory: `${scope.directory}/b`,
+      port: other,
+      config: config(other),
+    })
+    await alone.logged(/level=warn .*cannot reach this one where it tells them to/)
+    const again = await scope.node({ directory: first.directory, port, config: config(port) })
+    expect((await alone.exited).code).toBe(1)
+    expect(await alone.wholeOutput).toMatch(refused)
+    sqlite3(again, "a.db", "create table t(x)")
+  },
+  60_000,
+)

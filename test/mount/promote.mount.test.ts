@@ -1,13 +1,14 @@
 /** Which node is the primary after a promotion, a stop, a start and a crash, and what becomes of what it took. */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { chmodSync, readdirSync, readFileSync } from "node:fs"
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
+import { until } from "../support/until.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const CANDIDATE = ["--candidate"]
@@ -26,10 +27,6 @@ async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
 }
 
 /** Starts a node again that has ended. */
-function again(scope: Scope, node: TestNode, options: Parameters<Scope["node"]>[0] = {}) {
-  return scope.node({ directory: node.directory, port: node.port, ...options })
-}
-
 function leaseOf(node: TestNode): { epoch?: number; primary?: { url: string } } {
   return JSON.parse(readFileSync(join(node.data, "lease.json"), "utf8"))
 }
@@ -49,7 +46,7 @@ test.skipIf(!canMount).each(MODES)(
     const other = new LongClient(scope, primary, "a.db")
     await other.exec("begin immediate; insert into t values('open')")
     primary.signal("SIGSTOP")
-    const replica = await again(scope, stopped, { follows: primary })
+    const replica = await scope.again(stopped, { follows: primary })
     const text = run([...PROGRAM, "promote", "--force", "--url", replica.url])
     expect(text).toContain("This node is the primary from here on")
     sqlite3(replica, "a.db", "insert into t values('new')")
@@ -69,6 +66,46 @@ test.skipIf(!canMount).each(MODES)(
       unfenced: [],
     })
     expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a forced primary that nobody can reach is believed at once where it calls",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, "wal")
+    await stopped.stop()
+    const flags = [...CANDIDATE, "--advertise-url", "http://127.0.0.1:1"]
+    const replica = await scope.again(stopped, { follows: primary, flags })
+    await promote(replica, "?force=true")
+    const startMs = Date.now()
+    await becomes(primary, "replica")
+    expect(Date.now() - startMs).toBeLessThan(2500)
+    expect(failureOf(sqlite3Command(primary, "a.db"), "insert into t values(0)")).not.toBe("")
+    sqlite3(replica, "a.db", "insert into t values(2)")
+    expect(statSync(join(replica.data, "clusterkey")).mode & 0o777).toBe(0o600)
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a forced primary without the key of the cluster is believed when it says so at its address",
+  async () => {
+    await using scope = new Scope()
+    const { primary, replica: stopped } = await pair(scope, "wal")
+    await stopped.stop()
+    primary.signal("SIGSTOP")
+    rmSync(join(stopped.data, "clusterkey"))
+    const replica = await scope.again(stopped, { follows: primary, flags: CANDIDATE })
+    await promote(replica, "?force=true")
+    primary.signal("SIGCONT")
+    await becomes(primary, "replica")
+    await caughtUp(replica, primary, "a.db")
+    const keyOf = ({ data }: TestNode) => readFileSync(join(data, "clusterkey"), "utf8")
+    await until("the old primary has the key of the new one", () => {
+      return keyOf(primary) === keyOf(replica)
+    })
   },
   60_000,
 )
@@ -126,7 +163,7 @@ test.skipIf(!canMount)(
     await becomes(replica, "primary")
     expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(position)
     sqlite3(replica, "a.db", "insert into t values(3)")
-    const back = await again(scope, primary)
+    const back = await scope.again(primary)
     await expectSame(replica, back, "a.db")
     expect((await infoOf(back)).role).toBe("replica")
     // And the other way: it is a candidate, as --primary says that it may be one.
@@ -160,7 +197,7 @@ test.skipIf(!canMount)(
     await promote(first)
     await first.stop()
     expect((await infoOf(second)).role).toBe("replica")
-    const back = await again(scope, first)
+    const back = await scope.again(first)
     expect((await infoOf(back)).role).toBe("primary")
   },
   60_000,
@@ -176,7 +213,7 @@ test.skipIf(!canMount).each(MODES)(
     await stopped.stop()
     await old.exec("insert into t values('tail')")
     primary.signal("SIGSTOP")
-    const replica = await again(scope, stopped, { follows: primary, flags: CANDIDATE })
+    const replica = await scope.again(stopped, { follows: primary, flags: CANDIDATE })
     await promote(replica, "?force=true")
     // As many changes as the tail had: the counters in both headers are the same.
     sqlite3(replica, "a.db", "insert into t values('new')")

@@ -1,5 +1,6 @@
 /** Connections that outlive their daemon do not go on reading what was. */
 import { expect, test } from "bun:test"
+import { describeProcess } from "../../src/sys/process/process.ts"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
@@ -36,9 +37,8 @@ for (const [mode, role, end] of CASES) {
       const old = await readers(scope, first, "app.db")
       await first.stop(end === "stopped" ? "SIGTERM" : "SIGKILL")
       if (end === "unmounted") run(["umount", "-l", first.mount])
-      const { directory, port } = first
       const follows = first === primary ? {} : { follows: primary }
-      const second = await scope.node({ ...follows, directory, port })
+      const second = await scope.again(first, { ...follows })
       sqlite3(role === "primary" ? second : primary, "app.db", "insert into t values('new')")
       if (role === "replica") await expectSame(primary, second, "app.db")
 
@@ -46,7 +46,7 @@ for (const [mode, role, end] of CASES) {
       if (mode === "wal") await expect(old.mapped.rows(READ)).rejects.toThrow(FAILURE)
       // Without a WAL nothing fails before the mapped page is read, which is SIGBUS.
       else await expect(old.mapped.rows(READ)).rejects.toThrow(/the client has ended/)
-      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join()
+      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join(" \\(.+?\\), ")
       expect(second.output).toMatch(
         new RegExp(`clients of the last daemon get I/O errors.*pids="?${pids}`),
       )
@@ -69,16 +69,15 @@ test.skipIf(!canMount)(
     const idle = new LongClient(scope, first, "delete.db")
     for (const client of [known, idle]) await client.rows(READ)
     await first.stop("SIGKILL")
-    const { directory, port } = first
     // root, as in a container: it may not look into who has more rights.
     const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
-    const second = await scope.node({ directory, port, through })
-    const pids = (line: string) => /pids="?([\d,…]+)/.exec(line)?.[1]?.split(",")
+    const second = await scope.again(first, { through })
+    const pids = (line: string) => /pids="([^"]+)"/.exec(line)?.[1]?.split(", ")
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     expect(line).toContain("CAP_SYS_PTRACE")
-    expect(pids(line)).toEqual([String(known.pid)])
+    expect(pids(line)).toEqual([describeProcess(known.pid)])
     const others = await second.logged(/processes do not show whether they are clients.*/)
-    expect(pids(others)).toContain(String(idle.pid))
+    expect(pids(others)).toContain(describeProcess(idle.pid))
   },
   60_000,
 )
@@ -100,8 +99,7 @@ test.skipIf(!canMount)(
       await client.rows(READ)
     }
     await first.stop("SIGKILL")
-    const { directory, port } = first
-    const second = await scope.node({ directory, port })
+    const second = await scope.again(first)
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     for (const { pid } of clients) expect(line).toContain(String(pid))
   },

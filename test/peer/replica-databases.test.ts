@@ -40,10 +40,10 @@ class Peer implements Disposable {
         flags: SharedFlags.create(),
         locks: new HeldLocks({ ...common, hostname: "here" }),
       },
-      ...{ tell: () => {}, tellFs: () => {}, replacing: () => {} },
+      ...{ main: { tell() {} }, fs: { tell() {} }, replacing: () => {} },
     })
     const { databases } = this
-    this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, tell: () => {} })
+    this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, main: { tell() {} } })
     databases.recover()
   }
 

@@ -43,7 +43,7 @@ export class FakeCluster implements Disposable {
     const isCut = this.cut.has(`${from.name}${to?.name}`) || this.cut.has(`${to?.name}${from.name}`)
     if (to?.member === undefined || isCut) throw new LitefsError("unavailable", "nobody answers")
     if (from.lease.record !== undefined)
-      to.member.hear({ record: from.lease.record, cluster: from.clusterId }, false)
+      to.member.hear({ record: from.lease.record, cluster: from.clusterId, seal: from.seal }, false)
     const { id, record } = to.lease
     return {
       ...{ id, run: to.name, clusterId: to.clusterId },
@@ -88,6 +88,8 @@ export class FakeMember {
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
+  /** Of its records, when it has the key. */
+  seal: string | undefined = "sealed"
   /** Undefined in a directory that is new. */
   clusterId: string | undefined
   readonly #cluster: FakeCluster
@@ -129,6 +131,8 @@ export class FakeMember {
       fail: () => note("fail"),
       tell: async (url) => this.#cluster.call(this, url),
       isCopy: async (url) => this.#cluster.isCopy(this, url),
+      ask: async (url) => this.#cluster.ask(this, url),
+      isProven: ({ seal }) => seal !== undefined && seal === this.seal,
     })
     await findPrimary({
       ...{ member, lease: this.lease, role, url: this.url, peers: flags.peers ?? [] },

@@ -10,6 +10,8 @@ export interface ProcessUsage {
   readonly threads: number
   /** Bytes. */
   readonly residentSize: number
+  /** Bytes of these that are not pages of files. */
+  readonly anonymousSize: number
 }
 
 export function usageOf(pid: number): ProcessUsage {
@@ -25,11 +27,13 @@ export function usageOf(pid: number): ProcessUsage {
     )
   }
   const status = readFileSync(`/proc/${pid}/status`, "utf8")
-  const residentKib = Number(/^VmRSS:\s*(\d+)/m.exec(status)?.[1])
+  const sizeOf = (name: string) =>
+    Number(new RegExp(`^${name}:\\s*(\\d+)`, "m").exec(status)?.[1]) * 1024
   return {
     files: [...tables.values()].flat().sort(),
     threads: tasks.length,
-    residentSize: residentKib * 1024,
+    residentSize: sizeOf("VmRSS"),
+    anonymousSize: sizeOf("RssAnon"),
   }
 }
 

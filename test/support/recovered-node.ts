@@ -2,9 +2,11 @@
  * The start and the stop of a primary on a data directory, as its threads do them, without a mount: what a test can
  * run hundreds of times in its own process, with faults and traces.
  */
+
 import { readClusterId } from "../../src/cluster/role/cluster-id.ts"
 import { Deferred } from "../../src/fuse/deferred.ts"
 import type { Logger } from "../../src/lib/log.ts"
+import { Refusals } from "../../src/mount/databases/refusals.ts"
 import { Directory } from "../../src/mount/names/directory.ts"
 import { openCommitLog } from "../../src/recovery/log/commit-log-recovery.ts"
 import { type RecoveredDatabases, recoverDatabases } from "../../src/recovery/recover.ts"
@@ -49,12 +51,11 @@ export class RecoveredNode {
     gate.open(this.#commitLog)
     const positions = Positions.create()
     this.states = recoverDatabases(dataDir, positions, log)
+    const role = { isPrimary: true, primaryName: undefined, changedMs: 0 }
+    const clock = new FakeClock()
     const context = {
-      dataDir,
-      positions,
-      role: { isPrimary: true, primaryName: undefined, changedMs: 0 },
+      ...{ dataDir, positions, role, clock },
       nodeId: 1n,
-      clock: new FakeClock(),
       log: gate,
       lag: SharedLag.create(true),
       counters: Counters.create(),
@@ -66,6 +67,7 @@ export class RecoveredNode {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      refusals: new Refusals(clock, role),
       onRefused() {},
       propose: () => new Deferred(),
       halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { Garbage } from "../../src/sys/process/garbage.ts"
+import { collectWhenWorked, Garbage } from "../../src/sys/process/garbage.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 function scene() {
@@ -33,4 +33,28 @@ test("one that never pauses collects all the same", () => {
     clock.advance(1000)
   }
   expect(collected).toHaveLength(2)
+})
+
+test("one with an event loop collects when it has worked, and only then", () => {
+  const clock = new FakeClock()
+  let [collected, cpuMs] = [0, 0]
+  const end = collectWhenWorked(
+    clock,
+    () => {
+      collected += 1
+      cpuMs += 15 // that is no work
+    },
+    () => cpuMs,
+  )
+  for (let second = 0; second < 100; second++) clock.advance(1000)
+  expect(collected).toBe(0)
+  for (let second = 0; second < 100; second++) {
+    cpuMs += 50
+    clock.advance(1000)
+  }
+  expect(collected).toBe(10)
+  end()
+  cpuMs += 1000
+  clock.advance(60_000)
+  expect(collected).toBe(10)
 })

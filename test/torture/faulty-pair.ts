@@ -1,7 +1,8 @@
 /** A primary and a replica, one of which has faults, and the client that uses both. */
 import { join } from "node:path"
 import { FaultProxy } from "../support/fault-proxy.ts"
-import type { NodeOptions, Scope, TestNode } from "../support/node.ts"
+import { freePort, type NodeOptions, type Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { difference, readContent, replayHistory } from "./history-check.ts"
@@ -19,6 +20,8 @@ export interface FaultyPairOptions extends Pick<SweepOptions, "mode" | "result">
   readonly flags?: readonly string[]
   /** Whether the replica reaches the primary over a link that can be cut. */
   readonly hasLink?: boolean
+  /** Whether the primary says of itself that it is reached over that link, so that nothing goes past it. */
+  readonly advertisesLink?: boolean
   /** Whether a fault may keep the node from starting. */
   readonly mayEnd?: boolean
 }
@@ -36,12 +39,14 @@ export class FaultyPair {
 
   static async start(scope: Scope, options: FaultyPairOptions): Promise<FaultyPair> {
     const faults = new CallFaults(join(scope.directory, "node"))
-    const { at, flags = [], hasLink = false } = options
+    const { at, flags = [], hasLink = false, advertisesLink = false } = options
     const { env } = faults
     const own = (of: "primary" | "replica") => ({ flags, ...(at === of ? { env } : {}) })
-    const primary = await scope.node(own("primary"))
-    const link = hasLink ? await FaultProxy.start(primary.port) : undefined
+    const port = await freePort()
+    const link = hasLink || advertisesLink ? await FaultProxy.start(port) : undefined
     if (link !== undefined) scope.defer(() => link[Symbol.asyncDispose]())
+    const toLink = link !== undefined && advertisesLink ? ["--advertise-url", link.url] : []
+    const primary = await scope.node({ ...own("primary"), port, flags: [...flags, ...toLink] })
     const replica = await scope.node({ ...own("replica"), follows: link ?? primary })
     return new FaultyPair(scope, options, faults, primary, replica, link)
   }
@@ -189,14 +194,7 @@ export class FaultyPair {
   }
 
   async caughtUp(database: string): Promise<void> {
-    const deadline = Date.now() + 20_000
-    while (!(await this.isSame(database))) {
-      if (Date.now() > deadline) {
-        const [ours, theirs] = await this.#positions(database)
-        throw new Error(`primary at ${ours}, replica at ${theirs}`)
-      }
-      await Bun.sleep(5)
-    }
+    await until("the replica is where the primary is", () => this.isSame(database))
   }
 
   async isSame(database: string): Promise<boolean> {

@@ -11,7 +11,7 @@ import { getText } from "../support/node-api.ts"
 import { usageOf } from "../support/process-usage.ts"
 import { onlyPrimary, promote } from "./handoffs.ts"
 import { MODES } from "./model.ts"
-import { problemOf, type Sample } from "./trend.ts"
+import { MEASURES, type Measure, problemOf, quartersOf, type Sample } from "./trend.ts"
 
 export interface SoakOptions {
   readonly minutes: number
@@ -31,6 +31,8 @@ const OPERATION_MS = 10_000
 const WRITES_PER_SECOND = 20
 const READS_PER_SECOND = 10
 const BORROW_TRIES = 3
+/** Until what the load has left is collected. */
+const IDLE_MS = 30_000
 const MIB = 1024 * 1024
 const FLAGS = ["--candidate", "--retention", "30s", "--retention-interval", "5s"]
 
@@ -61,21 +63,28 @@ export async function soak({ minutes, scratch, say }: SoakOptions): Promise<Soak
       else {
         const sample = await sampleOf(node)
         samples[index]?.push(sample)
-        say(lineOf(minute, NAMES[index] as string, sample))
+        say(lineOf(String(minute), NAMES[index] as string, sample))
       }
     }
     if (nodes.some((node) => !node.isRunning)) break
     minute += 1
   }
   for (const client of clients) client.kill("SIGKILL")
+  if (nodes.every((node) => node.isRunning)) {
+    await Bun.sleep(IDLE_MS)
+    for (const [index, node] of nodes.entries())
+      say(lineOf("idle", NAMES[index] as string, await sampleOf(node)))
+  }
   // On a busy machine a handoff or a borrowed lock may come too late.
   say(
     `${operations} operations, ${refusals.length} refused${refusals.map((text) => `\n  ${text}`).join("")}`,
   )
   if (refusals.length > operations / 2) failures.push("more operations were refused than done")
   let passed = 0
+  say("medians of the quarters")
   for (const [index, of] of samples.entries()) {
-    for (const what of ["files", "threads", "rss", "heap"] as const) {
+    for (const what of MEASURES) {
+      say(mediansOf(NAMES[index] as string, what, of))
       const problem = problemOf(of, what)
       if (problem === undefined) passed += 1
       else failures.push(`${NAMES[index]}: ${problem}`)
@@ -90,7 +99,7 @@ export async function soak({ minutes, scratch, say }: SoakOptions): Promise<Soak
 }
 
 const NAMES = ["first", "second"]
-const HEADING = "minute  node     rss MiB  files  threads  heap MiB of main  fs  peer"
+const HEADING = "minute  node     rss MiB  anon MiB  files  threads  heap MiB of main  fs  peer"
 
 function databaseOf(mode: string): string {
   return `${mode}.db`
@@ -164,17 +173,32 @@ async function sampleOf(node: TestNode): Promise<Sample> {
     const sample = new RegExp(`^litefs_thread_heap_bytes\\{thread="${thread}"\\} (\\d+)`, "m")
     return Number(sample.exec(text)?.[1]) / MIB
   })
-  const { files, threads, residentSize } = usageOf(node.pid)
+  const { files, threads, residentSize, anonymousSize } = usageOf(node.pid)
   return {
     files: files.length,
     threads,
     rss: residentSize / MIB,
+    anon: anonymousSize / MIB,
     heaps,
     heap: heaps.reduce((sum, size) => sum + size, 0),
   }
 }
 
-function lineOf(minute: number, name: string, { rss, files, threads, heaps }: Sample): string {
-  const heap = heaps.map((size) => size.toFixed(1)).join("  ")
-  return `${String(minute).padStart(6)}  ${name.padEnd(7)}  ${rss.toFixed(0).padStart(7)}  ${String(files).padStart(5)}  ${String(threads).padStart(7)}  ${heap}`
+function lineOf(when: string, name: string, sample: Sample): string {
+  const { rss, anon, files, threads, heaps } = sample
+  const columns = [
+    when.padStart(6),
+    name.padEnd(7),
+    rss.toFixed(0).padStart(7),
+    anon.toFixed(1).padStart(8),
+    String(files).padStart(5),
+    String(threads).padStart(7),
+    ...heaps.map((size) => size.toFixed(1)),
+  ]
+  return columns.join("  ")
+}
+
+function mediansOf(name: string, measure: Measure, samples: readonly Sample[]): string {
+  const medians = quartersOf(samples, measure).map((value) => value.toFixed(1).padStart(7))
+  return `${name.padEnd(7)}  ${measure.padEnd(7)}  ${medians.join("  ")}`
 }

@@ -15,6 +15,7 @@ import { join } from "node:path"
 import { output, start } from "../support/client.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { type ProcessUsage, usageOf } from "../support/process-usage.ts"
+import { until } from "../support/until.ts"
 import { isIn } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { COMMANDS, CommandFaults } from "./command-faults.ts"
@@ -43,16 +44,17 @@ export interface UpkeepOptions extends SweepOptions {
   readonly sharesModes?: boolean
 }
 
-/** Of one node, before and after an operation was done TIMES_MEASURED times without a fault. */
+/** Of one node, before and after an operation was done several times without a fault. */
 export interface OperationUsage {
   readonly operation: string
   readonly node: "primary" | "replica"
   readonly before: ProcessUsage
   readonly after: ProcessUsage
-  /** Files of databases that are open and were not before. */
+  /** What is open and was not before: files of databases, and whatever else. */
   readonly more: readonly string[]
 }
 
+/** Before a sweep. */
 export const TIMES_MEASURED = 3
 
 const ROLLBACK_MODES: readonly Mode[] = ["delete", "truncate", "persist"]
@@ -77,17 +79,18 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
   }
 }
 
-/** What leaks leaves something each time. */
+/** What leaks leaves something each time. Nodes rest before they are measured, for so long. */
 export async function measure(
   options: UpkeepOptions,
   operation: Operation,
   onUsage: (usage: OperationUsage) => void,
+  { times, restMs } = { times: TIMES_MEASURED, restMs: 0 },
 ): Promise<void> {
   await using scope = new Scope(options.scratch)
   const target = await Upkeep.start(scope, options, operation)
-  for (const usage of await target.measure()) {
+  for (const usage of await target.measure(times, restMs)) {
     onUsage(usage)
-    if (usage.more.length < TIMES_MEASURED) continue
+    if (usage.more.length < times) continue
     const text = `${options.mode}, ${operation.name}: the ${usage.node} has more open: ${usage.more.join(" ")}`
     options.onFailure(`${text}\n${target.logs}`)
     options.result.failures += 1
@@ -104,9 +107,9 @@ class Upkeep implements Target {
   #kept: [database: string, content: Content][] = []
 
   static async start(scope: Scope, options: UpkeepOptions, operation: Operation): Promise<Upkeep> {
-    const { flags = [], hasLink = false, mayEnd = false } = operation
+    const { flags = [], hasLink = false, advertisesLink = false, mayEnd = false } = operation
     return new Upkeep(
-      await FaultyPair.start(scope, { ...options, flags, hasLink, mayEnd }),
+      await FaultyPair.start(scope, { ...options, flags, hasLink, advertisesLink, mayEnd }),
       options,
       operation,
     )
@@ -122,22 +125,25 @@ class Upkeep implements Target {
     return this.#pair.logs
   }
 
-  async measure(): Promise<OperationUsage[]> {
+  async measure(times: number, restMs: number): Promise<OperationUsage[]> {
     const pair = this.#pair
     await this.#do()
+    await Bun.sleep(restMs)
     const nodes = ["primary", "replica"] as const
     const before = nodes.map((node) => usageOf(pair[node].pid))
-    for (let time = 0; time < TIMES_MEASURED; time++) await this.#do()
+    for (let time = 0; time < times; time++) await this.#do()
+    await Bun.sleep(restMs)
     const deadline = Date.now() + TIDY_MS_MAX
     for (;;) {
       const usages = nodes.map((node, index): OperationUsage => {
         const old = before[index] as ProcessUsage
         const after = usageOf(pair[node].pid)
-        const more = without(ownFiles(after, pair[node]), ownFiles(old, pair[node]))
+        const [now, then] = [after, old].map((usage) => kindsOf(usage, pair[node]))
+        const more = without(now as string[], then as string[])
         return { operation: this.#operation.name, node, before: old, after, more }
       })
       // What was dropped last may still be on its way out.
-      const isTidy = usages.every(({ more }) => more.length < TIMES_MEASURED)
+      const isTidy = usages.every(({ more }) => more.length < times)
       if (isTidy || Date.now() > deadline) return usages
       await Bun.sleep(50)
     }
@@ -233,13 +239,9 @@ class Upkeep implements Target {
 
   /** What a start has left to look at is looked at, which makes files for a while. */
   async #untilTidy(node: TestNode): Promise<void> {
-    const deadline = Date.now() + TIDY_MS_MAX
-    for (;;) {
-      const strays = straysIn(node)
-      if (strays.length === 0) return
-      if (Date.now() > deadline) throw new Error(`there is left: ${strays}`)
-      await Bun.sleep(20)
-    }
+    const context = () => straysIn(node).join("\n")
+    const isTidy = () => straysIn(node).length === 0
+    await until("nothing is left", isTidy, { limitMs: TIDY_MS_MAX, everyMs: 20, context })
   }
 
   /** Clients have it open on both nodes, and have read it. */
@@ -288,7 +290,8 @@ class Upkeep implements Target {
   }
 }
 
-function expectContent(
+/** A database has one of the contents that it may have. */
+export function expectContent(
   { rows, problems, problem }: Answer,
   may: readonly Content[],
   when: string,
@@ -299,11 +302,13 @@ function expectContent(
   if (!isRight) throw new Error(`there is ${rows}, not ${may.map(String).join(" or ")}; ${when}`)
 }
 
-/** Of the data directory and the mount; databases by a name that stands for all of them. */
-function ownFiles(usage: ProcessUsage, { data, mount }: TestNode): string[] {
-  return usage.files
-    .filter((file) => file.startsWith(data) || file.startsWith(mount))
-    .map((file) => file.replace(/f\d+\.db/, "f.db"))
+/** What is open: databases by a name that stands for all of them, sockets and the like by their kind. */
+function kindsOf(usage: ProcessUsage, { data, mount }: TestNode): string[] {
+  return usage.files.map((file) =>
+    [data, mount].some((own) => file.startsWith(own))
+      ? file.replace(/f\d+\.db/, "f.db")
+      : file.replace(/:\[\d+\]$/, ""),
+  )
 }
 
 function without(files: readonly string[], others: readonly string[]): string[] {
@@ -318,7 +323,7 @@ function without(files: readonly string[], others: readonly string[]): string[] 
 /** Files of a data directory that are neither databases and their logs nor of the node itself. */
 function straysIn({ data }: TestNode): string[] {
   const known = [
-    /^(lock|commit-log\.[01]|lease\.json|mounted|owners|api\.sock|clusterid|id|dbs|import|side|spare)$/,
+    /^(lock|commit-log\.[01]|lease\.json|mounted|owners|api\.sock|clusterid|clusterkey|id|dbs|import|side|spare)$/,
     /^dbs\/[^/]+$/,
     /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|past|ltx)$/,
     /^dbs\/[^/]+\/ltx\/[0-9a-f]{16}-[0-9a-f]{16}\.ltx$/,

@@ -27,6 +27,7 @@ export interface Operation {
   readonly at: readonly ("primary" | "replica")[]
   readonly flags?: readonly string[]
   readonly hasLink?: boolean
+  readonly advertisesLink?: boolean
   /** Whether a fault may end the node, or keep it from starting. */
   readonly mayEnd?: boolean
   /** Only faults of these calls: others are those of another operation. */
@@ -52,21 +53,21 @@ async function make(pair: FaultyPair, database: string, more: object = {}): Prom
   return [1]
 }
 
-async function makeOnBoth(pair: FaultyPair, database: string): Promise<Content> {
+export async function makeOnBoth(pair: FaultyPair, database: string): Promise<Content> {
   const content = await make(pair, database)
   await pair.caughtUp(database)
   return content
 }
 
 /** What has become of it, for an Outcome. */
-async function problemOf(work: Promise<unknown>): Promise<string | undefined> {
+export async function problemOf(work: Promise<unknown>): Promise<string | undefined> {
   return work.then(
     () => undefined,
     (error) => String(error).slice(0, 300),
   )
 }
 
-async function add(pair: FaultyPair, database: string, more: object = {}): Promise<Outcome> {
+export async function add(pair: FaultyPair, database: string, more: object = {}): Promise<Outcome> {
   const n = nextRow++
   const { rows } = await pair.ask("check", pair.primary, database)
   const { problem } = await pair.ask("add", pair.primary, database, { n, ...more })
@@ -74,7 +75,7 @@ async function add(pair: FaultyPair, database: string, more: object = {}): Promi
   return { problem, done: [[...rows, n]], notDone: [rows, [...rows, n]] }
 }
 
-function expectDone({ problem }: { readonly problem?: string | undefined }): void {
+export function expectDone({ problem }: { readonly problem?: string | undefined }): void {
   if (problem !== undefined) throw new Error(`without a fault: ${problem}`)
 }
 
@@ -156,7 +157,7 @@ function firstLtx({ data }: TestNode, database: string): string | undefined {
   return readdirSync(new DataDir(data).ltxDir(database)).sort()[0]
 }
 
-async function until(
+export async function until(
   what: string,
   node: TestNode,
   condition: () => boolean | Promise<boolean>,
@@ -171,7 +172,7 @@ async function until(
   return undefined
 }
 
-const always = (problem: string | undefined, content: Content): Outcome => {
+export const always = (problem: string | undefined, content: Content): Outcome => {
   return { problem, done: [content], notDone: [content] }
 }
 

@@ -3,10 +3,16 @@
  * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
  */
 import { basename } from "node:path"
-import { LitefsError } from "../../lib/errors.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { formatDuration } from "../../lib/duration.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { callOnce } from "../../lib/port.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
 
-export type FlockAnswer = { readonly fd: Fd } | { readonly problem: string }
+export interface FlockThread {
+  /** Waits for an exclusive lock of the file. Returns a descriptor that has it. */
+  lock(path: string): Fd
+}
 
 export interface HaltLock extends Disposable {
   /** To be handed to the command: the lock is there until nobody has it open. */
@@ -14,27 +20,36 @@ export interface HaltLock extends Disposable {
   release(): void
 }
 
-/** Waits until the lock is had. Throws when it is not to be had. */
-export async function takeHaltLock(path: string): Promise<HaltLock> {
+/**
+ * Waits until the lock is had. Throws when it is not to be had, or not in time: then a thread waits on, until the
+ * process ends.
+ */
+export async function takeHaltLock(path: string, clock: Clock, limitMs: number): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
-  const answered = Promise.withResolvers<FlockAnswer>()
-  worker.onmessage = ({ data }: MessageEvent<FlockAnswer>) => answered.resolve(data)
-  worker.onerror = (event) => answered.reject(new Error(event.message))
-  worker.postMessage(`${path}-lock`)
-  const answer = await answered.promise
-  worker.terminate()
-  if ("fd" in answer) {
-    const release = () => closeFile(answer.fd)
-    return { fd: answer.fd, release, [Symbol.dispose]: release }
+  const thread = "the thread that waits for it"
+  const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
+  const late = Promise.withResolvers<never>()
+  const cancel = clock.after(limitMs, () => {
+    late.reject(new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`))
+    worker.terminate()
+  })
+  try {
+    const fd = await Promise.race([locking, late.promise])
+    const release = () => closeFile(fd)
+    return { fd, release, [Symbol.dispose]: release }
+  } catch (error) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
+    )
+  } finally {
+    cancel()
   }
-  throw new LitefsError(
-    "unavailable",
-    `Cannot borrow the write lock of "${basename(path)}": ${answer.problem}, the log of the node may say more`,
-  )
 }
 
 /** In the executable this module is not in a folder of its own, but the thread is. */
 function urlOfThread(): string {
   const isBundled = import.meta.url.includes("/$bunfs/")
-  return new URL(isBundled ? "./cli/node/flock-thread.ts" : "./flock-thread.ts", import.meta.url).href
+  return new URL(isBundled ? "./cli/node/flock-thread.ts" : "./flock-thread.ts", import.meta.url)
+    .href
 }

@@ -112,7 +112,7 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
     throw usageError("run", "both --promote and --with-halt-lock-on are given, give one of them")
   }
   for (const { key, reason } of args.remarks) io.stderr(`${key} changes nothing: ${reason}\n`)
-  const timeoutMs = timeoutOf("run", args)
+  const endMs = io.clock.monotonicMs() + timeoutOf("run", args)
   const api = new NodeApi("run", args)
 
   let child: Child | undefined
@@ -124,11 +124,15 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
     } else if (!fromKeyboard) child.kill(name)
   })
   try {
-    const code = await Promise.race([prepare(args, api, io, timeoutMs), stopped.promise])
+    const code = await Promise.race([prepare(args, api, io, endMs), stopped.promise])
     if (code !== undefined) return code
     if (halted !== undefined) {
       const taken = await Promise.race([
-        takeHaltLock(databasePath(halted, args.values["fuse-dir"])),
+        takeHaltLock(
+          databasePath(halted, args.values["fuse-dir"]),
+          io.clock,
+          Math.max(0, endMs - io.clock.monotonicMs()),
+        ),
         stopped.promise,
       ])
       if (typeof taken === "number") return taken
@@ -160,9 +164,8 @@ async function prepare(
   { values }: RunArgs,
   api: NodeApi,
   io: CliIo,
-  timeoutMs: number,
+  endMs: number,
 ): Promise<number | undefined> {
-  const endMs = io.clock.monotonicMs() + timeoutMs
   const waitFor = async (query: Record<string, string>) => {
     const problem = await until(healthCondition(api, query, io.clock), io.clock, endMs)
     if (problem === undefined) return

@@ -105,7 +105,7 @@ async function sql(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const text = words[1] ?? (await readText(io))
 
   const sqlite = await import("../../sys/sqlite.ts")
-  using _lock = values["with-halt-lock"] ? await takeHaltLock(path) : undefined
+  using _lock = values["with-halt-lock"] ? await takeHaltLock(path, io.clock, busyMs) : undefined
   let at: SqlStatement | undefined
   try {
     using connection = new sqlite.SqlConnection(path, { canCreate: values.create, busyMs })

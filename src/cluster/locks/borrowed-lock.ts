@@ -17,7 +17,7 @@ import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { until } from "../../lib/until.ts"
 import { type Pos, posEquals, ZERO_POS } from "../../ltx/pos.ts"
-import type { Borrower } from "../../mount/messages.ts"
+import type { Borrower } from "../../mount/contract.ts"
 import type { Lender } from "./lender.ts"
 
 const log = logger("halt")

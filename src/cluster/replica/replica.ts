@@ -20,6 +20,7 @@ import type { Pos } from "../../ltx/pos.ts"
 import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
 import {
+  ADVERTISE_URL_HEADER,
   CATALOGUE_HEADER,
   COMPACTED_LTX_HEADER,
   DATABASES_HEADER,
@@ -65,6 +66,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   positions(): ReadonlyMap<string, Pos>
   /** A connection is up, or has ended: then the name is undefined. */
   onPrimary(name: string | undefined): void
+  /** Told before onPrimary(): where others reach the primary. */
+  onUrl?(url: string): void
   /** Told before onPrimary(): where the proxy of the primary is; undefined when it has none. */
   onProxy?(url: string | undefined): void
   /** The primary does not have a database that is here. Told at each connection. */
@@ -123,7 +126,8 @@ export class Replica {
         await this.#follow(signal)
         this.#report(new LitefsError("unavailable", "the primary ended the stream"))
       } catch (error) {
-        if (!signal.aborted) void this.#explain(error) // the next attempt does not wait for it
+        const isSentOn = this.#options.primaryUrl !== url
+        if (!signal.aborted && !isSentOn) void this.#explain(error) // the next attempt does not wait for it
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -144,8 +148,8 @@ export class Replica {
     const isKnown = this.#answered === primaryUrl
     const explain = isKnown ? connectProblem : firstContactProblem
     const problem = await explain(primaryUrl, error)
-    // Unless it is connected by now, or there is another problem.
-    if (this.#lastError === message) this.#report(problem)
+    // Unless it is connected by now, or there is another problem, or nothing is followed any more.
+    if (this.#lastError === message && !this.#abort.signal.aborted) this.#report(problem)
   }
 
   #report(error: LitefsError): void {
@@ -188,7 +192,8 @@ export class Replica {
         log.info("connected to the primary", { url: this.#options.primaryUrl, primary: name })
       }
       this.#isAnnounced = true
-      const { primaryUrl, onProxy } = this.#options
+      const { primaryUrl, onProxy, onUrl } = this.#options
+      onUrl?.(header(response, ADVERTISE_URL_HEADER) ?? primaryUrl)
       onProxy?.(proxyUrlOf(header(response, PROXY_HEADER), primaryUrl))
       this.#options.onPrimary(name)
       await connection.read(response)
@@ -242,7 +247,11 @@ export class Replica {
       throw new LitefsError("unavailable", problem)
     }
     const text = await readText(response)
-    throw new LitefsError("unavailable", `it answered ${response.statusCode}: ${text}`)
+    const problem =
+      text === "lease expired"
+        ? "it is a replica, and not connected to a primary itself"
+        : `it answered ${response.statusCode}: ${text}`
+    throw new LitefsError("unavailable", problem)
   }
 }
 

@@ -2,15 +2,22 @@
  * What a replica does to follow the primary of the newest record: at the addresses where it may be found
  * (primary-urls.ts), with both nodes telling each other what they know.
  *
+ * A replica that answers says where its primary is, and that is asked next.
+ *
  * A node of which this node knows that it is the primary no more is not followed. It has heard so with the request.
  */
 import type { IncomingHttpHeaders } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
 import { Replica, type ReplicaOptions } from "../replica/replica.ts"
+import { CLUSTER_KEY_HEADER } from "./cluster-key.ts"
 import { decodeLease, isNewer, leaseOf } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { PrimaryUrls } from "./primary-urls.ts"
 import type { StaticLease } from "./static-lease.ts"
+
+const log = logger("replica")
 
 export interface FollowingContext {
   readonly member: Member
@@ -18,6 +25,8 @@ export interface FollowingContext {
   readonly urls: PrimaryUrls
   /** Throws when a node that answers so is not to be followed. */
   check(answer: IncomingHttpHeaders, url: string): void
+  /** The key of the cluster, as the primary has it. */
+  learnKey(text: unknown): void
   /** With what other nodes are to be told of this one. */
   headers(): Record<string, string>
   readonly replica: Omit<
@@ -30,6 +39,7 @@ export interface FollowingContext {
 
 export function follow(context: FollowingContext): Replica {
   const { member, urls, headers, replica, onOffer } = context
+  const told = new Set<string>()
   return new Replica({
     ...replica,
     get primaryUrl() {
@@ -43,19 +53,43 @@ export function follow(context: FollowingContext): Replica {
       if (heard === undefined) onOffer(text, urls.current)
       else member.hear(heard, true)
     },
-    onAnswer: (answer, isStream) => hear(context, answer, isStream),
+    onAnswer: (answer, isStream) => {
+      const url = urls.current
+      hear(context, answer, isStream)
+      if (!isStream) sendOn(context, url, answer, told)
+    },
     moveOn: () => urls.moveOn(),
   })
 }
 
 function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: boolean): void {
   const { member, lease, urls } = context
-  context.check(answer, urls.current)
+  const url = urls.current
+  context.check(answer, url)
   const heard = leaseOf(answer)
-  if (heard === undefined) return
-  if (isStream && lease.record !== undefined && isNewer(lease.record, heard.record)) {
+  const { record } = lease
+  if (isStream && record !== undefined && heard !== undefined && isNewer(record, heard.record)) {
     throw new LitefsError("unavailable", "it is the primary no more")
   }
-  if (isStream) lease.setReached(heard.record.primary.id, urls.current)
-  member.hear(heard, true)
+  if (isStream) {
+    urls.arrived()
+    context.learnKey(answer[CLUSTER_KEY_HEADER])
+    if (heard !== undefined) lease.setReached(heard.record.primary.id, url)
+  }
+  if (heard !== undefined) member.hear(heard, true)
+}
+
+/** A replica has answered: what it says of its primary is tried next, unless its record has led to there already. */
+function sendOn(
+  { urls }: FollowingContext,
+  url: string,
+  answer: IncomingHttpHeaders,
+  told: Set<string>,
+): void {
+  const primary = answer[PRIMARY_URL_HEADER]
+  if (urls.current !== url || typeof primary !== "string" || !urls.sendOn(primary)) return
+  const text = `${url} is a replica, its primary is ${primary}`
+  if (!told.has(text)) log.info(text)
+  told.clear()
+  told.add(text) // one that cannot be reached is told of again and again
 }

@@ -13,7 +13,10 @@
  *
  * A record travels in the header `Litefs-Lease` of every request and response between nodes, as JSON:
  *
- *     {"epoch":2,"id":"00C0FFEE00C0FFEE","hostname":"b","url":"http://b:20202","cluster":"LFSC0123456789ABCDEF"}
+ *     {"epoch":2,"id":"00C0FFEE00C0FFEE","hostname":"b","url":"http://b:20202","cluster":"LFSC0123456789ABCDEF",
+ *      "seal":"…"}
+ *
+ * `seal` is the HMAC-SHA256 of the other five with the key of the cluster, 64 hexadecimal digits (cluster-key.ts).
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { isNodeUrl } from "../../wire/node-url.ts"
@@ -78,15 +81,20 @@ export function disbelief(
   return isNew || record.epoch <= limit ? undefined : `its epoch should be ${limit} at most`
 }
 
-export function encodeLease({ epoch, primary }: LeaseRecord, cluster: string | undefined): string {
+export function encodeLease(
+  { epoch, primary }: LeaseRecord,
+  cluster: string | undefined,
+  seal?: string,
+): string {
   const { id, hostname, url } = primary
-  const text = JSON.stringify({ epoch, id, hostname, url, cluster })
+  const text = JSON.stringify({ epoch, id, hostname, url, cluster, seal })
   return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
 }
 
 export interface HeardLease {
   readonly record: LeaseRecord
   readonly cluster: string | undefined
+  readonly seal?: string | undefined
 }
 
 /** Undefined when it is none: nobody's word is taken for more than it is. */
@@ -96,11 +104,15 @@ export function decodeLease(text: unknown): HeardLease | undefined {
     const found: unknown = JSON.parse(text)
     const record = asRecord(found)
     if (record === undefined) return undefined
-    const { cluster } = found as { readonly cluster?: unknown }
-    return { record, cluster: typeof cluster === "string" ? cluster : undefined }
+    const { cluster, seal } = found as { readonly cluster?: unknown; readonly seal?: unknown }
+    return { record, cluster: textOf(cluster), seal: textOf(seal) }
   } catch {
     return undefined
   }
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined
 }
 
 /** What the headers of a request or a response say. */

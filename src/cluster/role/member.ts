@@ -22,6 +22,7 @@
  *    the peers. What the old primary took until then, it keeps as a divergence.
  * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
  *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
+ * 5. A record that comes with a request needs a proof (claims.ts).
  */
 
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -29,6 +30,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { randomBytes } from "../../lib/random-bytes.ts"
 import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import { Claims } from "./claims.ts"
 import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"
 import {
@@ -39,6 +41,7 @@ import {
   type LeaseRecord,
   nextEpoch,
 } from "./lease.ts"
+import type { PeerAnswer } from "./peer-answer.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
@@ -110,6 +113,10 @@ export interface MemberOptions {
   tell(url: string): Promise<LeaseRecord | undefined>
   /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
   isCopy(url: string): Promise<boolean>
+  /** What the node at the address says of itself. */
+  ask(url: string): Promise<PeerAnswer>
+  /** Whether who says it has shown that it is of the cluster. */
+  isProven(heard: HeardLease): boolean
 }
 
 export class Member {
@@ -122,13 +129,19 @@ export class Member {
   #work: Promise<unknown> = Promise.resolve()
   #offer: Offer | undefined
   readonly #copies: CopyWatch
+  readonly #claims: Claims
   #disbelieved: string | undefined // what was said of it last
 
   constructor(options: MemberOptions) {
     this.#options = options
     const { lease, clock, tell, isCopy } = options
     this.#copies = new CopyWatch({ isCopy, found: (record) => this.#foundCopy(record) })
-    this.#fencing = new Fencing({ lease, clock, tell, signal: this.#closing.signal })
+    const { signal } = this.#closing
+    this.#fencing = new Fencing({ lease, clock, tell, signal })
+    this.#claims = new Claims({
+      ...{ ...options, signal, record: () => lease.record },
+      confirmed: (heard) => this.#believe(heard),
+    })
   }
 
   /** Takes the role that the record gives this node, which its threads then start with. */
@@ -183,16 +196,26 @@ export class Member {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Another node has told what it knows: `isAsked` when this node has turned to it by itself. */
-  hear(heard: HeardLease, isAsked: boolean): void {
-    const { lease, actions } = this.#options
+  /**
+   * Another node has told what it knows: `isAsked` when this node has turned to it by itself, else `from` is where it
+   * has called from.
+   */
+  hear(heard: HeardLease, isAsked: boolean, from?: string): void {
+    const { lease } = this.#options
     const { record } = heard
     if (!isNewer(record, lease.record)) return
     const doubt = disbelief(heard, lease.record, this.#options.clusterId(), isAsked)
     if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
+    const { id, url } = record.primary
+    if (id === lease.id && url !== this.#options.self().url) return this.#copies.look(record)
+    if (isAsked || this.#claims.isProven(heard)) this.#believe(heard)
+    else this.#claims.look(heard, from)
+  }
+
+  #believe({ record }: HeardLease): void {
+    const { lease, actions } = this.#options
+    if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
-    const self = this.#options.self()
-    if (primary.id === lease.id && primary.url !== self.url) return this.#copies.look(record)
     if (this.#state !== "replica" && primary.id !== lease.id) {
       actions.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })

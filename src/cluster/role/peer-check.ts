@@ -26,8 +26,8 @@ export interface PeerCheckOptions {
   /** Of this process. */
   readonly run: string
   readonly clusterId: ClusterId
-  /** `isAsked`: this node has turned to who says it. */
-  heard(lease: HeardLease, isAsked: boolean): void
+  /** `isAsked`: this node has turned to who says it, else `from` is where that has called from. */
+  heard(lease: HeardLease, isAsked: boolean, from?: string): void
   /** The setting that a URL comes from, as the user knows it. */
   spellingOf?(url: string): string | undefined
 }
@@ -53,14 +53,14 @@ export class PeerCheck {
   }
 
   /** As hear(), of a request. */
-  hearRequest(headers: Headers): PeerAnswer {
-    return this.#hear(headers, senderOf(headers), false)
+  hearRequest(headers: Headers, from?: string): PeerAnswer {
+    return this.#hear(headers, senderOf(headers), false, from)
   }
 
-  #hear(headers: Headers, where: string, isAsked: boolean): PeerAnswer {
+  #hear(headers: Headers, where: string, isAsked: boolean, from?: string): PeerAnswer {
     const answer = peerAnswer(headers)
     // Of a copy, too: it may have become the primary.
-    if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked)
+    if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked, from)
     this.#refuseCopy(answer, where)
     return answer
   }

@@ -5,8 +5,10 @@
  *
  * A hint may be an address that only this node can use (a proxy, another network), so as long as it has led to the
  * primary of the record, the address in the record is not tried. A node that is not the primary answers with the
- * record it knows, and when that is newer, its address comes next.
+ * record it knows, and when that is newer, its address comes next. So does the address that a replica tells of its
+ * primary, over HOP_COUNT_MAX replicas at most, and to none of them twice.
  */
+import { isNodeUrl } from "../../wire/node-url.ts"
 import type { LeaseRecord } from "./lease.ts"
 
 export interface PrimaryUrlsOptions {
@@ -21,12 +23,16 @@ export interface PrimaryUrlsOptions {
   reachedAt(id: string): string | undefined
 }
 
+const HOP_COUNT_MAX = 4
+
 /** Of a node that knows no address: nobody listens there. */
 const NOWHERE = "http://127.0.0.1:1"
 
 export class PrimaryUrls {
   readonly #options: PrimaryUrlsOptions
   #current: string
+  /** From where replicas have sent this node on, one to the next. */
+  #hops: string[] = []
 
   constructor(options: PrimaryUrlsOptions) {
     this.#options = options
@@ -39,13 +45,30 @@ export class PrimaryUrls {
 
   /** The next address is tried: this one did not lead to the primary. */
   moveOn(): void {
+    this.#hops = []
     const all = this.#all()
     this.#current = all[(all.indexOf(this.#current) + 1) % all.length] ?? this.#current
   }
 
   /** There is a newer record. */
   redirect(): void {
+    this.#hops = []
     this.#current = this.#all()[0] ?? this.#current
+  }
+
+  /** The primary has been reached. */
+  arrived(): void {
+    this.#hops = []
+  }
+
+  /** A replica is here, and has said where its primary is. Says whether that address is tried next. */
+  sendOn(url: string): boolean {
+    const hops = [...this.#hops, this.#current]
+    if (!isNodeUrl(url) || url === this.#options.own() || hops.includes(url)) return false
+    if (hops.length > HOP_COUNT_MAX) return false
+    this.#hops = hops
+    this.#current = url
+    return true
   }
 
   #all(): string[] {

@@ -23,6 +23,7 @@ import { logger } from "../../lib/log.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
 import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
+import { Crowd, limitConnections } from "./crowd.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
@@ -42,8 +43,8 @@ export interface ApiServerOptions {
   readonly headers: Record<string, string>
   /** Of every response, as they are when the request has been heard. */
   changingHeaders?(): Record<string, string>
-  /** A request that may be made has come to a path. */
-  onRequest?(headers: IncomingHttpHeaders, path: string): void
+  /** A request that may be made has come to a path, from an address. */
+  onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
   /** Whether a request for a host of this name, in lower case, means this node. */
   isOwnName?(name: string): boolean
   /** What every request has to show; undefined: nothing. */
@@ -65,14 +66,16 @@ export class ApiServer {
   constructor(routes: Routes, options: ApiServerOptions) {
     const { tls, clock, authToken } = options
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
-    this.#server = serverOf(routes, options, door)
-    this.#local = serverOf(routes, options, undefined)
+    const crowd = new Crowd()
+    this.#server = serverOf(routes, options, crowd, door)
+    this.#local = serverOf(routes, options, crowd, undefined)
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
   /** Returns the port, which the system chose when the given one is 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
     const listener: NetServer = this.#tls?.server ?? this.#server
+    limitConnections(listener)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     listener.once("error", reject)
     if (host === "") listener.listen(port, resolve)
@@ -113,12 +116,17 @@ export class ApiServer {
   }
 }
 
-function serverOf(routes: Routes, options: ApiServerOptions, door: TokenDoor | undefined): Server {
+function serverOf(
+  routes: Routes,
+  options: ApiServerOptions,
+  crowd: Crowd,
+  door: TokenDoor | undefined,
+): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // which it has no more when its client has gone
-    dispatch(routes, options, door, request, response).catch((error) => {
+    dispatch(routes, options, crowd, door, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       fail(response, error)
     })
@@ -137,6 +145,7 @@ async function closeServer(server: Server): Promise<void> {
 async function dispatch(
   routes: Routes,
   { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
+  crowd: Crowd,
   door: TokenDoor | undefined,
   request: IncomingMessage,
   response: ServerResponse,
@@ -153,7 +162,7 @@ async function dispatch(
   }
   const url = new URL(`http://node${target}`)
   try {
-    onRequest?.(request.headers, url.pathname)
+    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
   } finally {
     // Also who is refused is told who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
@@ -167,6 +176,7 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
+  crowd.enter(url.pathname, response)
   await handler(request, response, url)
 }
 
@@ -208,7 +218,9 @@ function reason(error: unknown): string {
   if (code === "EADDRINUSE") return "the port is in use"
   if (code === "EACCES") return "the port may not be used"
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "EAGAIN")
+  // The last one is of the name server: an address is not asked for a way to it.
+  if (["ENOTFOUND", "EAI_AGAIN", "EAGAIN", "ENETUNREACH"].includes(code ?? "")) {
     return "nobody knows the name"
+  }
   return systemProblem(error) ?? messageOf(error)
 }

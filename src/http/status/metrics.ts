@@ -3,11 +3,16 @@
  * what is ours. Everything is read when it is asked for; what is counted on hot paths is counted in shared memory
  * (store/counters.ts).
  *
- * Different from the original: `litefs_http_frame_send_count` counts (there it stays 0), and
- * `litefs_db_ltx_reap_count` is a counter, which it is.
+ * Different from the original: `litefs_http_frame_send_count` counts (there it stays 0),
+ * `litefs_db_ltx_reap_count` is a counter, which it is, and a lag that is not known is not 0.
  */
 import type { ServerResponse } from "node:http"
-import type { ConnectedReplica, DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
+import type {
+  ConnectedReplica,
+  DatabaseStatus,
+  Lag,
+  NodeStatus,
+} from "../../cluster/node-status.ts"
 import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
 import { Opcode } from "../../fuse/opcodes.ts"
 import {
@@ -70,8 +75,11 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
   yield single("gauge", "litefs_is_primary", "Primary status of the node.", () =>
     status.isPrimary ? 1 : 0,
   )
-  yield single("gauge", "litefs_lag_seconds", "Lag behind the primary node, in seconds", () =>
-    lag.ms === undefined ? 0 : lag.ms / 1000,
+  yield single(
+    "gauge",
+    "litefs_lag_seconds",
+    "Lag behind the primary node, in seconds; +Inf until the node has been in sync once.",
+    () => secondsOf(lag),
   )
   yield single("gauge", "litefs_is_ready", "Whether the node has been in sync once.", () =>
     status.isReady ? 1 : 0,
@@ -133,8 +141,8 @@ function* databaseMetrics(context: MetricsContext) {
   )
   yield gauge(
     "litefs_db_age_seconds",
-    "Time since the database is known to have been up to date.",
-    ({ lag }) => (lag.ms === undefined ? undefined : lag.ms / 1000),
+    "Time since the database is known to have been up to date; +Inf if it never was.",
+    ({ lag }) => secondsOf(lag),
   )
   yield gauge(
     "litefs_db_lag_transactions",
@@ -257,6 +265,11 @@ function* mountMetrics({ counters }: MetricsContext) {
       }
     },
   } satisfies MetricFamily
+}
+
+/** What is not known counts as no bound: an alert that compares would stay silent when there is no number. */
+function secondsOf({ ms = Number.POSITIVE_INFINITY }: Lag): number {
+  return ms / 1000
 }
 
 /** Undefined: there is none for this one. */

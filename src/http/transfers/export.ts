@@ -1,23 +1,42 @@
-/** `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`. */
-import type { ServerResponse } from "node:http"
+/**
+ * `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`.
+ *
+ * Until its end the database is kept as it was. So a reader may be slow, but one that takes nothing for STALL_MS_MAX is
+ * cut off, by the kernel, which is the only one that knows what it takes.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
+import { logger } from "../../lib/log.ts"
 import { formatPos } from "../../ltx/pos.ts"
+import { limitStall } from "../../sys/net/socket.ts"
 import { databaseNameOf } from "../server/query.ts"
 import type { SnapshotSource } from "../streams/snapshot-source.ts"
+
+const log = logger("export")
+
+export const STALL_MS_MAX = 60_000
 
 export interface ExportContext {
   /** Databases as files of their pages. */
   readonly files: SnapshotSource
+  /** How long a reader may take nothing of what is sent. */
+  readonly stallMs: number
 }
 
 export async function handleExport(
-  { files }: ExportContext,
+  { files, stallMs }: ExportContext,
+  request: IncomingMessage,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  const file = await files.snapshot(databaseNameOf(url))
-  if (file === undefined) throw new LitefsError("not-found", "database not found")
+  const name = databaseNameOf(url)
+  const { socket } = request // which it has no more when its client has gone
+  const file = await files.snapshot(name)
+  if (file === undefined) {
+    throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
+  }
+  limitStall(socket, stallMs)
   const news = new Gate() // room to write, or a closed connection
   for (const event of ["drain", "close"]) response.on(event, () => news.open())
   const parts = file.parts[Symbol.asyncIterator]()
@@ -29,7 +48,8 @@ export async function handleExport(
       "Litefs-Position": formatPos(file.pos),
     })
     for (; part.done !== true; part = await parts.next()) {
-      if (response.destroyed) return
+      if (response.destroyed)
+        return log.info("the reader of an export has gone, or takes nothing", { db: name })
       response.write(part.value)
       while (response.writableNeedDrain && !response.destroyed) await news.wait()
     }

@@ -3,9 +3,12 @@
  *
  *   body ─▶ a file beside the databases ─▶ checked, prepared ─▶ one transaction ─▶ the position after it
  *
+ * Of a body nothing may come for STALL_MS_MAX at most: it may take long, but it keeps a file on the disk.
+ *
  * Until the transaction nothing has changed. `verify=false` leaves SQLite's integrity check out.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
@@ -21,6 +24,7 @@ import { databaseNameOf } from "../server/query.ts"
 
 export interface ImportContext {
   readonly dataDir: DataDir
+  readonly clock: Clock
   /** Throws when this node does not take writes. */
   checkWritable(): void
   /** Throws when DataDir.importPath(file) is not a whole database. Makes it ready for replace(). */
@@ -30,6 +34,8 @@ export interface ImportContext {
 }
 
 const log = logger("import")
+
+export const STALL_MS_MAX = 60_000
 
 let nextFile = 1
 
@@ -44,7 +50,7 @@ export async function handleImport(
   const isThorough = url.searchParams.get("verify") !== "false"
   const file = nextFile++
   try {
-    await receive(name, request, context.dataDir.importPath(file))
+    await receive(context, name, request, file)
     const pos = await put(context, name, file, isThorough)
     response.setHeader("Litefs-Position", formatPos(pos))
     response.end()
@@ -88,11 +94,17 @@ async function removeFiles(dataDir: DataDir, file: number): Promise<void> {
   }
 }
 
-async function receive(name: string, request: IncomingMessage, path: string): Promise<void> {
+async function receive(
+  { dataDir, clock }: ImportContext,
+  name: string,
+  request: IncomingMessage,
+  number: number,
+): Promise<void> {
+  const path = dataDir.importPath(number)
   const file = await asCondition(name, () => AsyncFile.create("import", path))
   try {
     const header = new HeaderCheck(name)
-    for await (const part of bodyOf(name, request)) {
+    for await (const part of bodyOf(name, request, clock)) {
       header.take(part)
       await asCondition(name, () => file.append(part))
     }
@@ -139,12 +151,31 @@ class HeaderCheck {
   }
 }
 
-async function* bodyOf(name: string, request: IncomingMessage): AsyncGenerator<Uint8Array> {
+async function* bodyOf(
+  name: string,
+  request: IncomingMessage,
+  clock: Clock,
+): AsyncGenerator<Uint8Array> {
+  let isLate = false
+  const late = () => {
+    isLate = true
+    log.warn("cut off an import, nothing has come of it for long", { db: name })
+    request.destroy()
+  }
+  let cancel = clock.after(STALL_MS_MAX, late)
   try {
-    for await (const part of request) yield part as Uint8Array
+    for await (const part of request) {
+      cancel()
+      yield part as Uint8Array
+      cancel = clock.after(STALL_MS_MAX, late)
+    }
   } catch (error) {
-    const message = `Cannot import "${name}": the connection broke before the file was whole`
-    throw new LitefsError("usage", message, { cause: error })
+    const problem = isLate
+      ? `nothing of the file has come for ${STALL_MS_MAX / 1000} s`
+      : "the connection broke before the file was whole"
+    throw new LitefsError("usage", `Cannot import "${name}": ${problem}`, { cause: error })
+  } finally {
+    cancel()
   }
 }
 

@@ -6,6 +6,7 @@
  * That changes with the role of the node, and with the write lock of the database when another node borrows it from
  * the primary: then a primary applies what the borrower commits, and the borrower captures it.
  */
+
 import { Capture } from "../../capture/capture.ts"
 import { type DatabaseHandover, damagedHandover } from "../../capture/handover.ts"
 import { History, type HistoryState } from "../../capture/history.ts"
@@ -20,6 +21,7 @@ import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack } from "../../recovery/journal-rollback.ts"
+import type { Writer } from "../../sqlite/first-writes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -30,11 +32,13 @@ import type { Positions, Slot } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
+import { describeThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
 import type { Role } from "../files/role.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
+import type { Refusals } from "./refusals.ts"
 
 const warnings = logger("mount")
 
@@ -46,6 +50,7 @@ export interface MountedDatabaseContext {
   readonly lag: SharedLag
   readonly counters: Counters
   readonly role: Role
+  readonly refusals: Refusals
   readonly nodeId: bigint
   readonly clock: Clock
   readonly log: GatedLog
@@ -88,6 +93,8 @@ export class MountedDatabase {
   isWanted = false
   /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
   isKept = false
+  /** The file of the database as the kernel knows it by its name. */
+  file: { readonly hasUsers: boolean } | undefined
   #firstHandle = 0 // that is not of a database that was removed
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
@@ -210,9 +217,13 @@ export class MountedDatabase {
   }
 
   /** Whether the lock of the primary is here that a client has been waiting for. */
-  borrowAnswered(code: ErrorCode | undefined, isLate: boolean): void {
-    if (isLate) this.#forwarded?.late()
-    else this.#forwarded?.answer(code)
+  borrowAnswered(code: ErrorCode | undefined): void {
+    this.#forwarded?.answer(code)
+  }
+
+  /** Nobody knows yet, and it takes longer. */
+  borrowLate(): void {
+    this.#forwarded?.late()
   }
 
   /**
@@ -281,20 +292,37 @@ export class MountedDatabase {
     )
   }
 
-  /** Says once in the log what a user can do about a write that a replica refuses. */
-  complainAboutWrite(): void {
+  /**
+   * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. Who copies a
+   * WAL or a journal of SQLite's beside a database that nobody has open gets what he would anywhere: the next client
+   * recovers it. Where there is no database, there is nothing to do harm to.
+   */
+  assertSqlite(writer: Writer, file: string, thread: number): void {
+    if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
+    const { name } = this
+    if (this.#capture?.isEmpty === true) return
+    const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
+    this.#context.refusals.say(message, file, thread)
+    throw new LitefsError("unsupported", message)
+  }
+
+  /**
+   * Says once in the log what a user can do about a write that a replica refuses. `thread` is the kernel's id of the
+   * thread that writes, 0 if unknown.
+   */
+  complainAboutWrite(thread: number): void {
     if (this.#hasComplained) return
     this.#hasComplained = true
     if (this.#isLent) {
       return warnings.warn("refused a write: the write lock is lent to another node", {
         db: this.name,
+        process: describeThread(thread),
       })
     }
-    const primary = this.role.primaryName ?? "unknown"
-    warnings.warn("refused a write: this node is a replica, write on the primary", {
-      db: this.name,
-      primary,
-    })
+    this.#context.refusals.tellPrimary(
+      "refused a write: this node is a replica, write on the primary",
+      { db: this.name, process: describeThread(thread) },
+    )
   }
 
   #publish(): void {

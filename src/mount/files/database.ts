@@ -2,14 +2,14 @@ import type { Deferred } from "../../fuse/deferred.ts"
 import type { Attributes, LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
 import { includes, type LockRange } from "../../fuse/lock-range.ts"
-import { LitefsError } from "../../lib/errors.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import { disguiseHeader } from "../../sqlite/header-disguise.ts"
 import { RESERVED_BYTE } from "../../sqlite/lock-bytes.ts"
 import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { BackedEntry } from "./entry.ts"
+import { UsedEntry } from "./used-entry.ts"
 
 /**
  * `<db>`: the database file. On a replica its pages come from the primary only.
@@ -20,15 +20,13 @@ import { BackedEntry } from "./entry.ts"
  * SQLite makes an empty file when it opens a new database, and other programs to put something else into it, which is
  * refused. What is still empty when its last user has gone need not stay: see empty-files.ts.
  */
-export class DatabaseEntry extends BackedEntry {
+export class DatabaseEntry extends UsedEntry {
   readonly #database: MountedDatabase
-  #userCount = 0
-  #isRefused = false
-  #hasVanished = false
 
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.database)
     this.#database = database
+    database.file = this
   }
 
   /** What may go without the kernel is looked up each time. */
@@ -38,12 +36,13 @@ export class DatabaseEntry extends BackedEntry {
 
   /** Nobody has it open, and it may go. */
   get isUnused(): boolean {
-    return this.#userCount === 0 && this.isEmpty
+    return !this.hasUsers && this.isEmpty
   }
 
-  /** Somebody has tried to put something else than a transaction into it. */
-  get isRefused(): boolean {
-    return this.#isRefused
+  /** Of its last transaction; undefined when there is none, or it is not captured here. */
+  get pos(): Pos | undefined {
+    const history = this.#database.capture?.history
+    return history === undefined || history.commit === 0 ? undefined : history.pos
   }
 
   private get isEmpty(): boolean {
@@ -52,22 +51,6 @@ export class DatabaseEntry extends BackedEntry {
 
   override checkWritable(): void {
     if (!this.#database.isOpenedToWrite && !this.isRemoved) throw FuseError.of(Errno.EROFS)
-  }
-
-  /** A client that has looked the name up before has to do so again. */
-  override opened(): void {
-    if (this.#hasVanished) throw FuseError.of(Errno.ESTALE)
-    this.#userCount += 1
-  }
-
-  override released(): void {
-    this.#userCount -= 1
-  }
-
-  /** Takes away what is unused. */
-  vanish(): void {
-    this.removing()
-    this.#hasVanished = true
   }
 
   override readAttributes(into: Attributes): void {
@@ -85,27 +68,18 @@ export class DatabaseEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.DATABASE_WRITES)
     if (this.isRemoved) super.write(offset, size, from, thread)
-    else this.#noting(() => this.#capture.writeDatabase(offset, size, from))
+    else this.noting(() => this.#captureFor(thread).writeDatabase(offset, size, from))
   }
 
   override truncate(size: number): void {
     if (this.isRemoved) return super.truncate(size)
     if (this.#database.capture === undefined && size === this.file.size()) return
-    this.#noting(() => this.#capture.truncateDatabase(size))
-  }
-
-  #noting(act: () => void): void {
-    try {
-      act()
-    } catch (error) {
-      this.#isRefused ||= error instanceof LitefsError && error.code === "unsupported"
-      throw error
-    }
+    this.noting(() => this.#captureFor(0).truncateDatabase(size))
   }
 
   override allocate(offset: number, size: number, isGrowing: boolean): void {
     if (this.isRemoved) return super.allocate(offset, size, isGrowing)
-    if (!this.#capture.reserveDatabase(offset, size, isGrowing))
+    if (!this.#captureFor(0).reserveDatabase(offset, size, isGrowing))
       throw FuseError.of(Errno.EOPNOTSUPP)
   }
 
@@ -124,7 +98,7 @@ export class DatabaseEntry extends BackedEntry {
   /** Drops the database, on the primary. Its log stays, and its history goes on when the name is used again. */
   override removing(): void {
     if (!this.#database.role.isPrimary) throw FuseError.of(Errno.EACCES)
-    this.#capture.databaseRemoving(() => super.removing())
+    this.#captureFor(0).databaseRemoving(() => super.removing())
   }
 
   #readFile(offset: number, size: number, into: Region): number {
@@ -134,10 +108,11 @@ export class DatabaseEntry extends BackedEntry {
     return n
   }
 
-  get #capture() {
+  /** For a thread that changes the file, 0 if unknown. */
+  #captureFor(thread: number) {
     const { capture } = this.#database
     if (capture !== undefined) return capture
-    this.#database.complainAboutWrite()
+    this.#database.complainAboutWrite(thread)
     throw FuseError.of(Errno.EROFS)
   }
 }

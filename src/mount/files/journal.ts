@@ -1,11 +1,13 @@
 import { FuseError } from "../../fuse/fuse-error.ts"
+import { writerOfJournal } from "../../sqlite/first-writes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
 import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { BackedEntry, MadeUpEntry } from "./entry.ts"
+import { MadeUpEntry } from "./entry.ts"
+import { UsedEntry } from "./used-entry.ts"
 
 /**
  * `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none that holds anything.
@@ -13,7 +15,7 @@ import { BackedEntry, MadeUpEntry } from "./entry.ts"
  * Who still writes to one that is removed is in a transaction that was undone when this node lost its role, and may
  * not go on when it has it again: without the pages that were undone it would be half of one.
  */
-export class JournalEntry extends BackedEntry {
+export class JournalEntry extends UsedEntry {
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
@@ -28,6 +30,8 @@ export class JournalEntry extends BackedEntry {
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
+    const writer = writerOfJournal(offset, from.bytes.subarray(0, size))
+    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
     this.#database.assertKnown()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)

@@ -1,15 +1,16 @@
 import { FuseError } from "../../fuse/fuse-error.ts"
+import { writerOfWal } from "../../sqlite/first-writes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { BackedEntry } from "./entry.ts"
+import { UsedEntry } from "./used-entry.ts"
 
 /** `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make
  * and remove it. One that is removed, or whose database is, takes nothing more: what would be captured is the WAL
  * that has the name. */
-export class WalEntry extends BackedEntry {
+export class WalEntry extends UsedEntry {
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
@@ -28,9 +29,12 @@ export class WalEntry extends BackedEntry {
     const { capture } = this.#database
     if (capture === undefined) {
       if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)
-      this.#database.complainAboutWrite()
+      this.#database.complainAboutWrite(thread)
+      this.refused()
       throw FuseError.of(Errno.EROFS)
     }
+    const writer = writerOfWal(offset, from.bytes.subarray(0, size))
+    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
     this.#database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)

@@ -8,6 +8,7 @@
  * likes. What the daemon itself changes (on a replica) the peer thread tells the kernel. Names of files that
  * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
  */
+
 import type { HistoryState } from "../../capture/history.ts"
 import { Proposal } from "../../capture/proposal.ts"
 import type { Deferred } from "../../fuse/deferred.ts"
@@ -38,6 +39,7 @@ import { FileLocks } from "../databases/file-locks.ts"
 import { HaltFlocks } from "../databases/halt-flocks.ts"
 import type { MountedDatabaseContext } from "../databases/mounted-database.ts"
 import { MountedDatabases } from "../databases/mounted-databases.ts"
+import { sayDropped } from "../databases/refusals.ts"
 import { DatabaseEntry } from "../files/database.ts"
 import type { FileEntry } from "../files/entry.ts"
 import { EntryTable } from "../files/entry-table.ts"
@@ -45,6 +47,7 @@ import { HaltBytes } from "../files/halt-bytes.ts"
 import { RefusedJournalEntry } from "../files/journal.ts"
 import { LockEntry } from "../files/lock.ts"
 import { Root } from "../files/root.ts"
+import { UsedEntry } from "../files/used-entry.ts"
 import { EmptyFiles } from "./empty-files.ts"
 import { isMadeUp, parseFileName } from "./file-name.ts"
 import { NamedEntries } from "./named-entries.ts"
@@ -152,7 +155,9 @@ export class Directory implements FileSystem {
     if (found !== undefined) {
       throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
     }
-    const entry = this.#make(name, mode, caller)
+    const make = () => this.#make(name, mode, caller)
+    const { refusals } = this.#context
+    const entry = isMadeUp(name) ? make() : refusals.watch("make", name, caller.pid, make)
     this.#fillOpened(entry, caller, opened)
     return this.#reply(entry)
   }
@@ -171,7 +176,10 @@ export class Directory implements FileSystem {
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
-    // The kernel has the bytes already, when they come from a mapping.
+    // The kernel has the bytes already, when they come from a mapping, and so have its other readers, since they were
+    // stored: long before this request, and until the kernel has been told to forget them, just after the answer. It
+    // asks nobody when a page is made writable (Linux: fuse_page_mkwrite), and FOPEN_DIRECT_IO, which refuses such
+    // mappings, refuses those that SQLite reads through as well (PRAGMA mmap_size), and has every read be a request.
     const refused = () => this.#context.onRefused(nodeId, offset, size)
     try {
       entry.checkWriter(handle)
@@ -216,6 +224,7 @@ export class Directory implements FileSystem {
     if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
     entry?.released()
     if (entry instanceof DatabaseEntry) this.#empty.released(entry)
+    else if (entry instanceof UsedEntry && entry.isRemains) this.#vanishSide(entry)
     if (entry instanceof RefusedJournalEntry && entry.isUnused) this.#entries.removeName(entry)
   }
 
@@ -255,15 +264,24 @@ export class Directory implements FileSystem {
     return this.#locks.set(nodeId, request, wait, caller)
   }
 
-  unlink(parentId: number, name: string): Deferred | undefined {
+  unlink(parentId: number, name: string, caller: Caller): Deferred | undefined {
     this.#assertRoot(parentId)
+    return this.#remove(name, caller.pid)
+  }
+
+  /** For a thread, by the kernel's id of it, 0 for the daemon. */
+  #remove(name: string, thread: number): Deferred | undefined {
     const entry = this.#find(name)
     if (entry === undefined) throw FuseError.of(Errno.ENOENT)
+    const { refusals } = this.#context
     return this.#attempt(() => {
-      entry.removing()
+      const last = entry instanceof DatabaseEntry ? entry.pos : undefined
+      if (isMadeUp(name)) entry.removing()
+      else refusals.watch("remove", name, thread, () => entry.removing())
       this.#entries.removeName(entry)
       if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
       this.#forgetNew(name)
+      if (last !== undefined) sayDropped(name, last, thread)
     })
   }
 
@@ -279,10 +297,14 @@ export class Directory implements FileSystem {
   #vanish(entry: DatabaseEntry): void {
     const { name } = entry
     for (const suffix of SIDE_SUFFIXES) this.removeIfThere(name + suffix)
+    this.#vanishSide(entry)
+    this.#forgetNew(name)
+  }
+
+  #vanishSide(entry: UsedEntry): void {
     entry.vanish()
     this.#entries.removeName(entry)
-    this.#forgetNew(name)
-    this.#context.onVanish(name)
+    this.#context.onVanish(entry.name)
   }
 
   /** Does what has waited for its time. Returns when to call again, in milliseconds; undefined: when something happens. */
@@ -297,7 +319,7 @@ export class Directory implements FileSystem {
   }
 
   removeIfThere(name: string): void {
-    if (this.#find(name) !== undefined) this.unlink(ROOT_ID, name)
+    if (this.#find(name) !== undefined) this.#remove(name, 0)
   }
 
   /** The nodes of those of the files that the kernel knows. */
@@ -346,7 +368,7 @@ export class Directory implements FileSystem {
     const access = this.#context.isPeer(pid)
       ? undefined
       : { uid, gid: this.#root.groupOfNew(gid), mode: mode & MODE_BITS }
-    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access))
+    return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access, pid))
   }
 
   /** The kernel is told of the entry, and will forget it. */

@@ -77,8 +77,11 @@ export class NamedEntries {
     return database[kind].open() ? newEntry(nodeId, name, kind, database) : undefined
   }
 
-  /** Makes the file, for a client with `access`. Throws when this name cannot be made here. */
-  make(name: string, nodeId: number, access: FileAccess | undefined): FileEntry {
+  /**
+   * Makes the file, for a client with `access`. `thread` is the kernel's id of the thread that does. Throws when this
+   * name cannot be made here.
+   */
+  make(name: string, nodeId: number, access: FileAccess | undefined, thread: number): FileEntry {
     const fileName = parseFileName(name)
     switch (fileName.kind) {
       case "side":
@@ -88,7 +91,7 @@ export class NamedEntries {
       case "journal":
       case "wal":
       case "shm":
-        return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId, access)
+        return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId, access, thread)
       default:
         throw FuseError.of(Errno.EACCES) // reserved
     }
@@ -118,11 +121,12 @@ export class NamedEntries {
     name: string,
     nodeId: number,
     access: FileAccess | undefined,
+    thread: number,
   ): FileEntry {
     const database = this.#databases.find(databaseName)
     if (database === undefined) throw FuseError.of(Errno.ENOENT)
     if (kind === "journal" && database.capture === undefined) {
-      database.complainAboutWrite()
+      database.complainAboutWrite(thread)
       return new RefusedJournalEntry(nodeId, name, database, this.#context.clock.wallMs())
     }
     database[kind].make(access ?? database.access)

@@ -5,12 +5,15 @@
  *   work ── worked() ──▶ due after INTERVAL_MS ── idle() ──▶ collected
  *                                 └── no pause for PATIENCE_MS ──▶ collected
  */
-import type { Clock } from "../../lib/clock.ts"
+import { type Clock, every } from "../../lib/clock.ts"
 
 const INTERVAL_MS = 5000
 const PATIENCE_MS = 30_000
 /** So long without work is a pause. */
 const PAUSE_MS = 50
+/** Of the processor: less work leaves little. */
+const WORK_MS_MIN = 50
+const PERIOD_MS = 10_000
 
 export class Garbage {
   readonly #clock: Clock
@@ -47,4 +50,27 @@ export class Garbage {
     this.#collectedMs = this.#clock.monotonicMs()
     this.#hasWorked = false
   }
+}
+
+/**
+ * The same for a thread with an event loop, until the returned function is called. There the engine looks only at what
+ * is young, and the allocator keeps what was freed: both are due to a collection of everything.
+ */
+export function collectWhenWorked(
+  clock: Clock,
+  collect = () => Bun.gc(true),
+  cpuMs = threadCpuMs,
+): () => void {
+  let collectedMs = cpuMs()
+  return every(clock, PERIOD_MS, () => {
+    if (cpuMs() - collectedMs < WORK_MS_MIN) return
+    collect()
+    collectedMs = cpuMs()
+  })
+}
+
+/** What the calling thread has used of the processor. */
+function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
 }

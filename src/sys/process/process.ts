@@ -20,6 +20,11 @@ export function describeProcess(pid: number | undefined): string {
   }
 }
 
+/** The process of a thread, by the kernel's id of it, 0 if unknown. */
+export function describeThread(threadId: number): string {
+  return describeProcess(threadId === 0 ? undefined : processOfThread(threadId))
+}
+
 /**
  * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel
  * for an answer that nobody will give. A process that lives, or is gone, is not.

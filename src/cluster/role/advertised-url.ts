@@ -1,0 +1,113 @@
+/**
+ * Whether this node is where it tells others to reach it. In a `litefs.yml` that all nodes share, `advertise-url` is
+ * the primary's, and where `candidate` is not in it, every node takes itself for the primary.
+ *
+ *   who answers there                            this node, which is the primary by its flags
+ *   this node                                    is what it says
+ *   another that is a primary                    does not start, or ends: whoever follows that URL, follows that one
+ *   another that is none, something else         warns: it cannot be reached there
+ *   nobody                                       warns, and asks again: the other primary may be away
+ *
+ * A record that says who is the primary says all there is to it: then nobody is asked.
+ */
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { PeerAnswer } from "./peer-answer.ts"
+
+const log = logger("member")
+
+/** Nobody waits for its start any longer. */
+const ANSWER_MS_MAX = 3000
+const ASK_AGAIN_MS = 5000
+
+export interface AdvertisedUrlOptions {
+  /** As the user has given it; undefined when this node has made it up. */
+  readonly url: string | undefined
+  readonly id: string
+  readonly clock: Clock
+  /** Whether nothing but its flags makes this node the primary. */
+  isPrimaryByFlag(): boolean
+  ask(url: string): Promise<PeerAnswer>
+}
+
+export class AdvertisedUrl {
+  readonly #options: AdvertisedUrlOptions
+  readonly #closing = new AbortController()
+  #isOurs = false
+
+  constructor(options: AdvertisedUrlOptions) {
+    this.#options = options
+  }
+
+  /** At the start. Throws when another primary is there. */
+  async check(): Promise<void> {
+    const { url } = this.#options
+    const problem = await this.#look()
+    if (problem === undefined) return
+    log.warn("other nodes cannot reach this one where it tells them to, look at --advertise-url", {
+      ...{ url, problem },
+    })
+  }
+
+  /** From then on, until this node has been found there. Calls back when another primary is. */
+  watch(found: (problem: LitefsError) => void): void {
+    void this.#watch().catch((error) => {
+      if (!this.#closing.signal.aborted) found(error)
+    })
+  }
+
+  close(): void {
+    this.#closing.abort()
+  }
+
+  async #watch(): Promise<void> {
+    const { clock } = this.#options
+    while (this.#isWanted) {
+      await sleep(clock, ASK_AGAIN_MS, this.#closing.signal)
+      await this.#look()
+    }
+  }
+
+  get #isWanted(): boolean {
+    return this.#options.url !== undefined && !this.#isOurs && this.#options.isPrimaryByFlag()
+  }
+
+  /** Why this node is not there; undefined when it is, or does not matter. Throws when another primary is. */
+  async #look(): Promise<string | undefined> {
+    const { url, id } = this.#options
+    if (url === undefined || !this.#isWanted) return undefined
+    let answer: PeerAnswer
+    try {
+      answer = await this.#answerOf(url)
+    } catch (error) {
+      return messageOf(error)
+    }
+    this.#isOurs = answer.id === id
+    if (this.#isOurs || !this.#options.isPrimaryByFlag()) return undefined
+    if (answer.id === undefined) return "what answers there is not LiteFS"
+    if (!isPrimary(answer)) return "another node answers there"
+    throw new LitefsError(
+      "unavailable",
+      `Cannot be the primary: another node is it at ${url}, where this one tells others to reach it: ` +
+        `this one should be its replica, with --primary-url ${url}, or candidate: false in litefs.yml, ` +
+        "or have an --advertise-url of its own",
+    )
+  }
+
+  async #answerOf(url: string): Promise<PeerAnswer> {
+    const late = Promise.withResolvers<never>()
+    const cancel = this.#options.clock.after(ANSWER_MS_MAX, () => {
+      late.reject(new LitefsError("unavailable", "nobody answers there"))
+    })
+    try {
+      return await Promise.race([this.#options.ask(url), late.promise])
+    } finally {
+      cancel()
+    }
+  }
+}
+
+function isPrimary({ id, lease, isPrimaryByFlag }: PeerAnswer): boolean {
+  return isPrimaryByFlag || (id !== undefined && lease?.record.primary.id === id)
+}

@@ -1,0 +1,183 @@
+/** What programs that are not SQLite write into the files of a database that is there, and take away. */
+import { expect, test } from "bun:test"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf, run, sqlite3 } from "../support/client.ts"
+import { FIXTURE_PAGE_SIZE } from "../support/data-directory.ts"
+import { hotJournal } from "../support/hot-journal.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, Scope, type TestNode } from "../support/node.ts"
+
+const COUNT = "select count(*) from t; pragma integrity_check"
+
+const listed = ({ mount }: TestNode) => readdirSync(mount).sort()
+
+/** What is closed is taken away just after that. */
+async function untilOnly(node: TestNode, names: readonly string[]): Promise<void> {
+  const deadline = Date.now() + 5000
+  while (listed(node).join() !== names.join() && Date.now() < deadline) await Bun.sleep(10)
+  expect(listed(node)).toEqual([...names])
+}
+
+function linesOf(node: TestNode, part: string): string[] {
+  return node.output.split("\n").filter((line) => line.includes(part))
+}
+
+/** Files that users put beside a database, by what they are. */
+function sources(scope: Scope) {
+  const path = (name: string) => join(scope.directory, name)
+  writeFileSync(path("junk"), "this is junk".repeat(20))
+  writeFileSync(path("zeros"), new Uint8Array(8192))
+  run(["sqlite3", path("other.db"), "create table mine(x); insert into mine values(1)"])
+  const wal = `pragma journal_mode = wal; create table w(x); insert into w values(1);
+    \n.shell cp ${path("wal.db-wal")} ${path("kept-wal")}`
+  run(["sqlite3", path("wal.db")], wal)
+  writeFileSync(path("hot"), hotJournal(2, new Map([[1, new Uint8Array(FIXTURE_PAGE_SIZE)]])))
+  return {
+    junk: path("junk"),
+    zeros: path("zeros"),
+    database: path("other.db"),
+    wal: path("kept-wal"),
+    journal: path("hot"),
+  }
+}
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "what is copied beside a database in %s mode is refused at once, and nothing of it stays",
+  async (mode) => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    const files = sources(scope)
+    sqlite3(
+      node,
+      "a.db",
+      `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
+    )
+    const refuse = (source: string, name: string) => {
+      expect(failureOf(["cp", source, join(node.mount, name)])).toContain("not permitted")
+    }
+    for (const source of [files.junk, files.zeros, files.database]) {
+      for (const name of ["a.db-wal", "a.db-journal"]) {
+        refuse(source, name)
+        await untilOnly(node, [".lag", "a.db", "a.db-pos"])
+        expect(sqlite3(node, "a.db", COUNT)).toBe("1\nok")
+      }
+    }
+    await node.logged(
+      /msg="Cannot write \\"a.db-wal\\": it is not what SQLite writes there, use litefs import --name a.db FILE to bring a database here" file=a.db-wal process="\d+ \(cp\)"/,
+    )
+    await node.logged(/file=a.db-journal process="\d+ \(cp\)"/)
+    expect(linesOf(node, "file=a.db-wal").length).toBe(3)
+
+    // Clients that have it open go on.
+    const client = new LongClient(scope, node, "a.db")
+    await client.exec(`pragma journal_mode = ${mode}; insert into t values(2)`)
+    const over = (source: string, name: string) => {
+      const command = [
+        "dd",
+        `if=${source}`,
+        `of=${join(node.mount, name)}`,
+        "bs=1M",
+        "conv=notrunc",
+      ]
+      expect(failureOf(command)).toContain("not permitted")
+    }
+    over(files.wal, "a.db-wal")
+    over(files.junk, "a.db-wal")
+    over(files.journal, "a.db-journal")
+    await client.exec("insert into t values(3)")
+    expect(await client.value("select count(*) from t")).toBe(3)
+    await client.close()
+    expect(sqlite3(node, "a.db", COUNT)).toBe("3\nok")
+    const replica = await scope.node({ follows: node })
+    await caughtUp(node, replica, "a.db")
+    await expectSame(node, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["delete", "wal"])(
+  "what is appended to a database in %s mode is refused",
+  async (mode) => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    sqlite3(
+      node,
+      "a.db",
+      `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
+    )
+    const path = join(node.mount, "a.db")
+    const before = readFileSync(path)
+    const said = failureOf(["sh", "-c", `echo x >> '${path}'`])
+    expect(said).toMatch(/not permitted|I\/O error/)
+    expect(Buffer.compare(readFileSync(path), before)).toBe(0)
+    await node.logged(/Cannot write \\"a.db\\"/)
+    sqlite3(node, "a.db", "insert into t values(2)")
+    expect(sqlite3(node, "a.db", COUNT)).toBe("2\nok")
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "a replica keeps nothing of what is copied there, and says who tried what, and where to write",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+    await caughtUp(primary, replica, "a.db")
+    const { junk } = sources(scope)
+    const to = (name: string) => join(replica.mount, name)
+    const names = [".lag", ".primary", "a.db", "a.db-pos"]
+    failureOf(["cp", junk, to("a.db-wal")])
+    await untilOnly(replica, names)
+    failureOf(["cp", junk, to("a.db-journal")])
+    await untilOnly(replica, names)
+    expect(failureOf(["rm", "-f", to("a.db")])).toContain("Permission denied")
+    expect(failureOf(["cp", junk, to("new.db")])).toContain("Permission denied")
+    for (let i = 0; i < 60; i++) failureOf(["rm", "-f", to("a.db")])
+    const where = "this node is a replica, write on the primary"
+    await replica.logged(
+      new RegExp(`msg="refused a write: ${where}" db=a.db process="\\d+ \\(cp\\)" primary=\\S+`),
+    )
+    const who = (what: string, name: string, program: string) =>
+      new RegExp(
+        `msg="refused to ${what} a file: ${where}" file=${name} process="\\d+ \\(${program}\\)" primary=\\S+`,
+      )
+    await replica.logged(who("remove", "a.db", "rm"))
+    await replica.logged(who("make", "new.db", "cp"))
+    expect(replica.output).not.toContain("primary=unknown")
+    expect(linesOf(replica, "refused to remove").length).toBeLessThan(40)
+    expect(sqlite3(replica, "a.db", COUNT)).toBe("1\nok")
+    await expectSame(primary, replica, "a.db")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
+  "a database that is dropped by rm, or by what mv does first, is in the log",
+  async () => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    const { database } = sources(scope)
+    for (const [name, program, command] of [
+      ["a.db", "rm", ["rm", join(node.mount, "a.db")]],
+      ["b.db", "mv", ["mv", database, join(node.mount, "b.db")]],
+    ] as const) {
+      sqlite3(node, name, "create table t(x); insert into t values(1)")
+      const pos = readFileSync(join(node.mount, `${name}-pos`), "latin1").trim()
+      if (program === "rm") run(command)
+      else failureOf(command)
+      await node.logged(
+        new RegExp(
+          `dropped a database: its file was removed" db=${name} pos=${pos} process="\\d+ \\(${program}\\)"`,
+        ),
+      )
+    }
+    expect(linesOf(node, "dropped a database").length).toBe(2)
+    run(["sqlite3", join(node.mount, "empty.db"), ""])
+    run(["rm", join(node.mount, "empty.db")])
+    expect(linesOf(node, "dropped a database").length).toBe(2)
+  },
+  30_000,
+)
