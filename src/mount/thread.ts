@@ -18,6 +18,7 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
+import { ownBytes } from "../lib/bytes.ts"
 import { systemClock } from "../lib/clock.ts"
 import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
@@ -36,8 +37,8 @@ import { SharedLag } from "../store/shared-lag.ts"
 import { SpareFiles } from "../store/spare-files.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
-import { Garbage } from "../sys/garbage.ts"
 import { allocate } from "../sys/memory.ts"
+import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
@@ -158,7 +159,7 @@ const port = new Port<FsThread & FsThreadOfPeer, FsHost>({
 
 const proposals = new Proposals({
   ask: ({ database, bytes }, then) => {
-    port.ask("propose", database, bytes, (outcome) => then(refusalOf(outcome)))
+    port.ask("propose", database, ownBytes(bytes), (outcome) => then(refusalOf(outcome)))
   },
   behind: (database) => port.tell("behind", database),
 })

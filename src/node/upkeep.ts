@@ -43,7 +43,7 @@ export function retain(retention: RetentionOptions, context: RetentionContext): 
       const { pos, commit, timestampMs } = positions.read(slot)
       const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.call("maintain", {
-        ...{ database, isDropped },
+        ...{ database, isDropped, lastTxid: pos.txid },
         writtenTxid: halting.isCaptured(database)
           ? await fs.call("writtenTxid", database)
           : undefined,

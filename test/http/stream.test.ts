@@ -89,11 +89,25 @@ class FakeResponse extends EventEmitter {
   }
 }
 
+/** Counts which databases a stream looks at. */
+class CountedPositions extends Positions {
+  readonly readNames = new Set<string>()
+
+  constructor() {
+    super(Positions.create().memory)
+  }
+
+  override find(name: string): number | undefined {
+    this.readNames.add(name)
+    return super.find(name)
+  }
+}
+
 /** A primary with transactions that the test makes, and one replica. */
 class Fixture implements AsyncDisposable {
   readonly directory = new LogDirectory("app.db")
   readonly clock = new IdleClock()
-  readonly positions = Positions.create()
+  readonly positions: Positions
   readonly response = new FakeResponse()
   readonly log = new LogLines()
   readonly listeners = new Set<() => void>()
@@ -104,9 +118,10 @@ class Fixture implements AsyncDisposable {
 
   readonly recent = RecentTransactions.create()
 
-  constructor() {
+  constructor(positions = Positions.create()) {
+    this.positions = positions
     this.context = {
-      positions: this.positions,
+      positions,
       recent: this.recent,
       dataDir: this.directory.dataDir,
       snapshots: { snapshot: async () => this.snapshot() },
@@ -157,6 +172,11 @@ class Fixture implements AsyncDisposable {
   async idle(): Promise<void> {
     await this.clock.waiting()
     this.#failEarly()
+  }
+
+  /** Until the stream has ended. */
+  get done(): Promise<void> {
+    return this.#done ?? Promise.resolve()
   }
 
   #failEarly(): void {
@@ -624,6 +644,66 @@ describe("ReplicaStream", () => {
     expect(decodeLtxFile(fixture.response.files[0] as Uint8Array).pages.length).toBe(40)
   })
 
+  test("ReplicaStream reads no more of a large file when its replica has gone", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    const pages = Array.from({ length: 200 }, (_, i) => ({
+      pgno: i + 1,
+      data: random.bytes(65536),
+    }))
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.response.isSlow = true
+    fixture.snapshot = () => {
+      throw new Error("nobody wants a snapshot")
+    }
+    fixture.commit(2, { pages })
+    await until("the replica does not take more", () => fixture.response.writableNeedDrain, SOON)
+    const before = readSize()
+    fixture.response.emit("close")
+    await fixture.done
+    expect(readSize() - before).toBeLessThan(4 * 1024 * 1024)
+  })
+
+  test("ReplicaStream touches one database for a commit in one of a thousand", async () => {
+    const positions = new CountedPositions()
+    await using fixture = new Fixture(positions)
+    const names = Array.from({ length: 1000 }, (_, i) => `${i}.db`)
+    for (const name of names) positions.add(name)
+    fixture.commit(1, { database: "17.db" })
+    fixture.snapshot = () =>
+      snapshotOf(1, [ltxFile({ header: { maxTxid: 1n }, pages: [page(1, 1)] })])
+    fixture.connect({ "17.db": posOf(1) }, WANTS_ALL)
+    await fixture.idle()
+    positions.readNames.clear()
+    fixture.commit(2, { database: "17.db" })
+    await sent(fixture, 1)
+    await fixture.idle()
+    expect(fixture.txids).toEqual([2])
+    expect([...positions.readNames]).toEqual(["17.db"])
+  })
+
+  test("ReplicaStream hears of a database that was dropped for good, and of one that is new", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1), "gone.db": posOf(3) })
+    const slot = fixture.positions.add("gone.db")
+    fixture.positions.write(
+      slot,
+      { pos: posOf(3), timestampMs: 0, pageSize: 512, commit: 1 },
+      posOf(3),
+    )
+    await fixture.idle()
+    expect(fixture.response.events).not.toContain("dropDb gone.db")
+    fixture.positions.free(slot)
+    fixture.news()
+    await told(fixture, "dropDb gone.db")
+    fixture.snapshot = () =>
+      snapshotOf(1, [ltxFile({ header: { maxTxid: 1n }, pages: [page(1, 1)] })])
+    fixture.commit(1, { database: "new.db" })
+    await told(fixture, "ltx new.db")
+  })
+
   test("ReplicaStream asks for no more of a snapshot than the replica takes", async () => {
     await using fixture = new Fixture()
     fixture.commit(3)
@@ -678,6 +758,15 @@ describe("ReplicaStream", () => {
 /** Until so many files have been sent. */
 async function sent(fixture: Fixture, count: number): Promise<void> {
   await until(`${count} files are sent`, () => fixture.response.files.length >= count, SOON)
+}
+
+/** Bytes that this process has read. */
+function readSize(): number {
+  return Number(/rchar: (\d+)/.exec(readFileSync("/proc/self/io", "utf8"))?.[1])
+}
+
+async function told(fixture: Fixture, event: string): Promise<void> {
+  await until(`"${event}" is sent`, () => fixture.response.events.includes(event), SOON)
 }
 
 describe("neededTxid()", () => {

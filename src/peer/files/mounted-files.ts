@@ -11,17 +11,15 @@ import type { Clock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
 import {
   closeFile,
-  emptyStatus,
   type Fd,
   O_CREAT,
   O_RDONLY,
   O_RDWR,
-  sizeOf,
-  statusOf,
   unlinkFile,
   writeAt,
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
+import { emptyStatus, sizeOf, statusOf } from "../../sys/file-status.ts"
 import { inodeAt } from "../../sys/inode.ts"
 import { describeProcess } from "../../sys/process/process.ts"
 import { untilLocked } from "../locks/lock-wait.ts"

@@ -25,7 +25,7 @@ import {
 import { disguiseHeader } from "../../sqlite/header-disguise.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { sizeOf } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { MountedFiles } from "../files/mounted-files.ts"

@@ -19,6 +19,9 @@
  * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
  * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
  *    when its writer did not live to publish it.
+ *
+ * Frames, checkpoints, the index and its recovery have files of their own (wal-writer.ts, wal-checkpoint.ts,
+ * wal-index-file.ts, wal-index-recovery.ts); the order in which locks are taken for them is one thing, and this one file.
  */
 import { indexHeaderOf, type WalHandover } from "../../capture/handover.ts"
 import { must } from "../../lib/assert.ts"

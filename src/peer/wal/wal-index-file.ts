@@ -29,7 +29,8 @@ import {
   WalIndexBlock,
   walIndexBlockOf,
 } from "../../sqlite/wal-index-block.ts"
-import { type Fd, readAt, sizeOf, truncateFile, writeAt } from "../../sys/file.ts"
+import { type Fd, readAt, truncateFile, writeAt } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { ReaderGate } from "../locks/client-locks.ts"
 
