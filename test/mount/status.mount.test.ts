@@ -349,7 +349,8 @@ describe.skipIf(!canMount)("commands", () => {
     const wrong = await start(commandOf(replica, "wait", "--pos", "a.db=last")).ended
     expect(wrong).toMatchObject({
       code: 2,
-      stderr: "ERROR: Cannot use pos=a.db=last: DB=TXID expected\n",
+      stderr:
+        "ERROR: Cannot use pos=a.db=last: DB=TXID expected, with the 16 hexadecimal digits of DB-pos or a decimal number\n",
     })
   }, 60_000)
 })
