@@ -13,8 +13,8 @@
  * The boxes take turns in it. Whoever starts something puts it on `closing` at once, so that a start that fails in the
  * middle ends what it has started (node/closing.ts).
  *
- * Of the three threads this one never touches the mount, and does not wait for locks of clients: it reads and writes
- * small files of the data directory itself, and has everything else done. The fs thread answers the mount and captures
+ * Of the three threads this one never touches the mount, which the fs thread answers: clients cannot hold it up. The disk
+ * can, since it reads the data directory itself, LTX files for its streams among others. The fs thread captures
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
  */
 import type { NodeFacts } from "./cli/command/child-environment.ts"
@@ -41,7 +41,6 @@ export class LiteFS {
   readonly #options: LiteFSOptions
   readonly #closing = new Closing(systemClock)
   readonly #failed = Promise.withResolvers<Error>()
-  #storage: Storage | undefined
   #membership: Membership | undefined
   #frontDoor: FrontDoor | undefined
   #promoted: Promise<void> | undefined
@@ -113,18 +112,6 @@ export class LiteFS {
     return this.#membership?.member.record?.primary
   }
 
-  /** Calls back when `isPrimary` or `primary` may have changed, until the returned function is called. */
-  onRoleChange(listener: () => void): () => void {
-    return this.#membership?.member.onChange(listener) ?? (() => {})
-  }
-
-  /** How often this node has had to do with a state of a database that its primary does not have. */
-  get divergenceCount(): number {
-    if (this.#storage === undefined) return 0
-    const { threads, databases } = this.#storage
-    return threads.peer.divergenceCount + databases.unknownCount
-  }
-
   /**
    * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
    * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
@@ -158,7 +145,6 @@ export class LiteFS {
     }
     const tls = options.tls && new TlsFiles(options.tls)
     const storage = new Storage({ options, workers, closing, fail })
-    this.#storage = storage
     const membership = new Membership({ options, storage, tls, closing, fail })
     this.#membership = membership
     if (workers.problem !== undefined) {

@@ -9,7 +9,8 @@
  *   TRUNCATE          SETATTR size 0 of the journal               journalEnding()
  *   PERSIST           WRITE of a zeroed journal header            journalWriting()
  *
- * When the method returns, the transaction is durable in the LTX directory.
+ * When the method returns, the transaction is durable: in the commit log, or in its LTX file where the log does not
+ * take it (store/log/commit-log.ts).
  */
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"

@@ -142,7 +142,7 @@ export class ReplicaDatabases {
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
-    const { dataDir, locks, cache, log, main, fs } = this.#context
+    const { dataDir, locks, cache, log, fs } = this.#context
     dataDir.createDatabase(name)
     const database = new ReplicaDatabase(
       name,
@@ -163,7 +163,6 @@ export class ReplicaDatabases {
             files,
           ),
         primaryName: () => this.#primaryName,
-        diverged: () => main.tell("diverged", name),
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {
           fs.tell("dropped", name)
