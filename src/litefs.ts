@@ -1,85 +1,50 @@
 /**
- * A whole node: the only place that knows every part. Its parts that belong to no layer are in node/; nobody else
- * says `new` across layers.
+ * A whole node, put together of three boxes. Nobody else says `new` across layers.
  *
- * Three threads: this one never blocks and never touches the mount; the fs thread answers the mount and captures
+ *   front door   node/front-door.ts   the API, the socket, the proxy; what others are told
+ *   membership   node/membership.ts   the place among the others: the role, the primary, borrowed locks
+ *   storage      node/storage.ts      the data directory, the threads with the databases, the mount
+ *
+ * A box knows those below it. It starts in this order, and ends in the reverse order:
+ *
+ *   data directory ─▶ commit log ─▶ connections to others ─▶ disk, snapshots ─▶ proxy ─▶ API, socket
+ *     ─▶ who is the primary ─▶ databases ─▶ mount ─▶ upkeep ─▶ stream, write locks, role
+ *
+ * The boxes take turns in it. Whoever starts something puts it on `closing` at once, so that a start that fails in the
+ * middle ends what it has started (node/closing.ts).
+ *
+ * Of the three threads this one never touches the mount, which the fs thread answers: clients cannot hold it up. The disk
+ * can, since it reads the data directory itself, LTX files for its streams among others. The fs thread captures
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
- *
- *   open():  data directory ─▶ API port ─▶ fs thread ─▶ peer thread ─▶ mount ─▶ replication
- *   close(): the reverse
  */
-import packageJson from "../package.json" with { type: "json" }
 import type { NodeFacts } from "./cli/command/child-environment.ts"
-import { Halting } from "./cluster/locks/halting.ts"
-import { AdvertisedUrl } from "./cluster/role/advertised-url.ts"
-import { Confirmation } from "./cluster/role/confirmation.ts"
-import { findPrimary } from "./cluster/role/find-primary.ts"
 import type { LeaseNode } from "./cluster/role/lease.ts"
-import type { Member } from "./cluster/role/member.ts"
-import { RoleSwitch } from "./cluster/role/role-switch.ts"
-import { Handoffs } from "./http/roles/handoffs.ts"
 import { TlsFiles } from "./http/server/tls-files.ts"
 import { notSynced } from "./http/status/health.ts"
-import { StatusApi } from "./http/status/status-api.ts"
-import type { ReplicaStream } from "./http/streams/replica-stream.ts"
 import { orAborted } from "./lib/abort.ts"
+import { must } from "./lib/assert.ts"
 import { systemClock } from "./lib/clock.ts"
 import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
-import { apiServer, warnIfOpenToAll } from "./node/api.ts"
-import { Databases } from "./node/databases.ts"
-import { adoptFiles, newFileAccess } from "./node/file-access.ts"
-import { FollowedPrimary } from "./node/followed-primary.ts"
-import { FullDisk } from "./node/full-disk.ts"
-import { LogSegments } from "./node/log-segments.ts"
-import { OtherNodes } from "./node/other-nodes.ts"
-import { leadsTo } from "./node/own-address.ts"
-import { type ProxiedNodeContext, proxiedNode } from "./node/proxied-node.ts"
-import { remarks } from "./node/remarks.ts"
-import { NodeRole } from "./node/role.ts"
-import { ServedDatabases } from "./node/served-databases.ts"
+import { Closing } from "./node/closing.ts"
+import { FrontDoor } from "./node/front-door.ts"
+import { Membership } from "./node/membership.ts"
 import { recoverMount } from "./node/stale-mount.ts"
-import { ThisNode } from "./node/this-node.ts"
-import { Threads } from "./node/threads.ts"
-import { retain, verify } from "./node/upkeep.ts"
-import { ProxyServer } from "./proxy/proxy-server.ts"
-import { DataDir } from "./store/data-dir.ts"
-import { SharedLag } from "./store/shared-lag.ts"
-import { watchFullDisk } from "./sys/errno.ts"
-import { closeFile } from "./sys/file.ts"
-import { collectWhenWorked } from "./sys/process/garbage.ts"
-import { dropProgramPages } from "./sys/process/program-pages.ts"
-import { DatabaseFilter } from "./wire/database-filter.ts"
+import { Storage } from "./node/storage.ts"
+import { startUpkeep } from "./node/upkeep.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
 
 const log = logger("litefs")
 
-/** What only the start needed is not needed any more. */
-const STARTED_MS = 2000
-
-/** For each part of the node to end: longer than an honest one takes. */
-const PART_MS_MAX = 10_000
-/** The same when a thread has failed: it may be what the part waits for. */
-const FAILED_PART_MS_MAX = 1000
-
 export class LiteFS {
   readonly #options: LiteFSOptions
-  readonly #closing = new AsyncDisposableStack()
+  readonly #closing = new Closing(systemClock)
   readonly #failed = Promise.withResolvers<Error>()
-  readonly #ready = Promise.withResolvers<void>()
-  readonly #databases = new Databases()
-  #node: ThisNode | undefined
-  #threads: Threads | undefined
-  #member: Member | undefined
-  #followed: FollowedPrimary | undefined
-  #handoffs: Handoffs | undefined
+  #membership: Membership | undefined
+  #frontDoor: FrontDoor | undefined
   #promoted: Promise<void> | undefined
   #leaving: Promise<void> | undefined
-  #hasFailed = false
-  #port = 0
-  #socketPath: string | undefined
-  #api: StatusApi | undefined
 
   /** `workers` are those of one node, if they were started before. */
   static async open(options: LiteFSOptions, workers = new NodeWorkers()): Promise<LiteFS> {
@@ -112,13 +77,13 @@ export class LiteFS {
    * the primary. Rejects when that cannot be.
    */
   async ready(signal?: AbortSignal): Promise<void> {
-    const ready = this.#promoted ?? this.#ready.promise
+    const ready = this.#promoted ?? must(this.#frontDoor, "front door").isReady
     await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
   /** Why it is not ready. */
   waitsFor(): string | undefined {
-    return this.#api === undefined ? undefined : notSynced(this.#api.status)
+    return this.#frontDoor && notSynced(this.#frontDoor.status)
   }
 
   /** What commands next to this node are told. */
@@ -128,42 +93,23 @@ export class LiteFS {
     const knownUrl = role.kind === "replica" ? role.primaryUrl : undefined
     return {
       isPrimary,
-      isCandidate: this.#node?.isCandidate === true,
-      port: this.#port,
-      socketPath: this.#socketPath,
-      primaryHostname: isPrimary ? hostname : (primary?.hostname ?? this.#followed?.name),
+      isCandidate: this.#membership?.node.isCandidate === true,
+      port: this.#frontDoor?.port ?? 0,
+      socketPath: this.#frontDoor?.socketPath,
+      primaryHostname: isPrimary
+        ? hostname
+        : (primary?.hostname ?? this.#membership?.followed.name),
       primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
   }
 
-  /** With `promote`, also when nobody waits for it. */
-  async #promote(handoffs: Handoffs): Promise<void> {
-    await this.#ready.promise
-    try {
-      await handoffs.promote()
-    } catch (error) {
-      log.error("cannot become the primary", { problem: messageOf(error) })
-      throw error
-    }
-  }
-
   get isPrimary(): boolean {
-    return this.#member?.isPrimary === true
+    return this.#membership?.member.isPrimary === true
   }
 
   /** Who is the primary, by the newest record that this node has heard: this node, too. */
   get primary(): LeaseNode | undefined {
-    return this.#member?.record?.primary
-  }
-
-  /** Calls back when `isPrimary` or `primary` may have changed, until the returned function is called. */
-  onRoleChange(listener: () => void): () => void {
-    return this.#member?.onChange(listener) ?? (() => {})
-  }
-
-  /** How often this node has had to do with a state of a database that its primary does not have. */
-  get divergenceCount(): number {
-    return (this.#threads?.peer.divergenceCount ?? 0) + this.#databases.unknownCount
+    return this.#membership?.member.record?.primary
   }
 
   /**
@@ -172,277 +118,69 @@ export class LiteFS {
    * ends, and close() does it. A replica takes no role from here on.
    */
   leave(): Promise<void> | undefined {
-    if (this.#node !== undefined) this.#node.isLeaving = true
+    this.#membership?.leaving()
     if (this.#options.proxy === undefined || !this.isPrimary) return undefined
     return this.#handOff()
   }
 
   async close(): Promise<void> {
-    if (this.#node !== undefined) this.#node.isLeaving = true
+    this.#membership?.leaving()
     await this.#handOff()
-    await this.#closing.disposeAsync()
+    await this.#closing.close()
   }
 
   #handOff(): Promise<void> | undefined {
     const { handoffOnExit, proxy } = this.#options
-    if (handoffOnExit === false || this.#hasFailed) return undefined
-    const handOff = () => this.#handoffs?.leave(proxy !== undefined)
+    if (handoffOnExit === false || this.#closing.hasFailed) return undefined
+    const handOff = () => this.#frontDoor?.handoffs.leave(proxy !== undefined)
     this.#leaving = this.#leaving?.then(handOff) ?? handOff()
     return this.#leaving
   }
 
   async #open(workers: NodeWorkers): Promise<void> {
-    const options = this.#options
-    const { fuseDir, role, httpAddr, hostname, authToken, peers = [] } = options
-    const databases = this.#databases
-    const tls = options.tls === undefined ? undefined : new TlsFiles(options.tls)
-
-    const patterns = role.kind === "replica" ? role.databases : undefined
-    const filter = patterns && DatabaseFilter.of(patterns)
-    const access = newFileAccess(options)
-    const dataDir = new DataDir(options.dataDir, filter, access)
-    dataDir.create()
-    this.#closing.adopt(dataDir.lock(), closeFile)
-    adoptFiles(dataDir, access)
-    dataDir.createImports()
-    const node = new ThisNode(options, dataDir, filter)
-    this.#node = node
-    const { lease, clusterId } = node
-
+    const [options, closing] = [this.#options, this.#closing]
     const fail = (error: Error) => {
-      this.#hasFailed = true
+      closing.failed()
       this.#failed.resolve(error)
     }
-    const ready = () => {
-      api.status.markReady()
-      this.#ready.resolve()
-    }
-    const lag = SharedLag.create(false)
-    const segments = new LogSegments({
-      ...{ root: dataDir.root, clock: systemClock },
-      ready: (segment) => databases.flags.setSegmentFree(segment, true),
-    })
-    this.#atClose("commit log", () => segments.close())
-    const threads = new Threads(workers, {
-      options,
-      dataDir,
-      access,
-      databases,
-      lag,
-      segments,
-      isCandidate: node.isCandidate,
-      halting: () => halting,
-      fail,
-    })
-    this.#threads = threads
+    const tls = options.tls && new TlsFiles(options.tls)
+    const storage = new Storage({ options, workers, closing, fail })
+    const membership = new Membership({ options, storage, tls, closing, fail })
+    this.#membership = membership
     if (workers.problem !== undefined) {
       throw new LitefsError("io", `Cannot open the node: ${workers.problem}`)
     }
-    const { fs, peer } = threads
-    const halting: Halting = new Halting({
-      ...{ clock: systemClock, fs, peer, hostname },
-      member: () => member,
-      callPrimary: (method, path, body) => others.callPrimary(method, path, body),
-      position: (database) => databases.position(database),
-      onPositionChange: (listener) => databases.subscribe(listener),
-      reconnect: () => followed.reconnect(),
-    })
-    const others = new OtherNodes(options, node, tls, (...heard) => member.hear(...heard))
-    this.#atClose("others", () => others.close())
-    const { urls, check } = others
-
-    const streams = new Set<ReplicaStream>()
-    const nodeRole = new NodeRole({
-      ...{ options, node, others, databases, lag, ready, fail },
-      api: () => api,
-      actions: new RoleSwitch({
-        fs,
-        peer,
-        halting,
-        positions: () => databases.livePositions(),
-        settled: async (limitMs) => (await proxy?.settled(limitMs)) ?? 0,
-        follow: () => followed.follow(),
-        unfollow: () => followed.unfollow(),
-        endStreams: () => {
-          const { news } = node
-          for (const stream of streams) stream.end(news)
-        },
-      }),
-    })
-    const { member } = nodeRole
-    this.#member = member
-    const followed = new FollowedPrimary({
-      ...{ node, others, member, databases, lag, peer, echoes: halting.echoes, ready },
-      api: () => api,
-      takeOffer: (token, url) => void handoffs.takeOffer(token, url),
-    })
-    this.#followed = followed
-
-    const api = new StatusApi({
-      identity: {
-        id: lease.id,
-        hostname,
-        version: packageJson.version,
-        dataDir: dataDir.root,
-        fuseDir,
-        get advertiseUrl() {
-          return node.url
-        },
-        get primaryUrl() {
-          return member.isPrimary ? undefined : urls.current
-        },
-        isCandidate: node.isCandidate,
-        lease: () => lease.record,
-        clusterId: () => clusterId.value,
-        proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
-      },
-      metrics: () => proxy?.families() ?? [],
-      measure: () => threads.measure(),
-      problem: () => {
-        if (!databases.flags.isShort) return undefined
-        threads.measure() // for the next who asks
-        return "no more files can be opened, raise the limit (ulimit -n)"
-      },
-      remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
-      dataDir,
-      positions: databases.positions,
-      lag,
-      counters: databases.counters,
-      clock: systemClock,
-      streams,
-      get progress() {
-        return followed.hasFollowed ? followed.progress : undefined
-      },
-    })
-    databases.subscribe(() => api.positionsChanged())
-    this.#api = api
-    const { problems } = api.status
-    const fullDisk = new FullDisk({
-      ...{ path: dataDir.root, flags: databases.flags, problems, clock: systemClock },
-      changed: () => api.status.changed(),
-    })
-    databases.subscribe(() => fullDisk.look())
-    watchFullDisk(() => {
-      databases.flags.noteFull()
-      queueMicrotask(() => fullDisk.look())
-    })
-    this.#atClose("disk", () => fullDisk.close())
-    peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
-    const served = new ServedDatabases({
-      ...{ databases, dataDir, threads, halting, member, others, streams, counters: api.totals },
-      node,
-      snapshotRate: options.snapshotRate,
+    const frontDoor = new FrontDoor({
+      ...{ options, storage, membership, tls, closing },
       newCheckWorker: () => newWorker("./peer/serve/check-thread.ts"),
     })
-    this.#atClose("snapshots", () => served.close())
-    const confirmation = new Confirmation({
-      ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
-      record: () => lease.record,
-    })
-    const proxy = this.#openProxy({
-      ...{ hostname, databases, status: api.status, member, confirmation, followed },
-    })
-    this.#atClose("proxy", () => proxy?.close())
-    const handoffs = new Handoffs({
-      member,
-      lease,
-      streams,
-      progress: followed.progress,
-      ineligibility: () => node.ineligibility,
-      isCandidate: node.isCandidate,
-      positions: () => databases.livePositions(),
-      primaryName: () => api.status.primaryName,
-      clock: systemClock,
-      isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
-      lagMs: () => api.status.lag.ms,
-      primaryUrl: () => urls.current,
-      call: (url, method, path, body) => others.call(url, method, path, body),
-      isLeaving: () => node.isLeaving,
-      reconnect: () => followed.reconnect(),
-      hear: (headers, url) => check.hear(headers, url),
-    })
-    this.#handoffs = handoffs
-    const server = apiServer({
-      ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
-      mounted: threads.mounted,
-      spoolPath: (number) => dataDir.spoolPath(number),
-      proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
-    })
-    const port = await server.listen(httpAddr)
-    this.#port = port
-    warnIfOpenToAll(options, port)
-    this.#atClose("API", () => server.close())
-    node.listensAt(port)
-    try {
-      await server.listenLocally(dataDir.socketPath)
-      this.#socketPath = dataDir.socketPath
-    } catch (error) {
-      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
-    }
+    this.#frontDoor = frontDoor
+    await frontDoor.open()
 
-    await findPrimary({
-      ...{ member, lease, role, url: node.url, peers, check },
-      clusterId: () => clusterId.value,
-      hasDatabases: () => dataDir.databaseNames().length > 0,
-      ask: (url) => others.ask(url),
-      leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, options.advertiseUrl),
-    })
-    const advertised = new AdvertisedUrl({
-      ...{ url: options.advertiseUrl, id: lease.id, clock: systemClock },
-      isPrimaryByFlag: () => lease.record === undefined && role.kind === "primary",
-      ask: (url) => others.ask(url),
-    })
-    await advertised.check()
-    this.#atClose("address", () => advertised.close())
-    const isPrimary = nodeRole.begin()
-    const believed = await threads.start(isPrimary, lease.id)
-
-    threads.mount()
-    this.#atClose("mount", () => threads.unmount())
-    await threads.serve()
+    const isPrimary = await membership.begin(frontDoor, frontDoor.port)
+    const believed = await storage.start({ isPrimary, ...membership.forThreads })
     log.info("mounted", {
-      ...{ dir: fuseDir, role: isPrimary ? "primary" : "replica" },
-      http: `${httpAddr.host}:${port}`,
+      ...{ dir: options.fuseDir, role: isPrimary ? "primary" : "replica" },
+      http: `${options.httpAddr.host}:${frontDoor.port}`,
     })
 
-    advertised.watch(fail)
-    this.#closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
-    this.#closing.defer(collectWhenWorked(systemClock))
-    const verifier = verify(believed, served)
-    this.#atClose("verifier", () => verifier.close())
-    const retention = retain(options.retention, { databases, served, threads, halting, api })
-    this.#atClose("retention", () => retention.close())
-
-    this.#atClose("stream", () => followed.close())
-    this.#atClose("write locks", () => halting.close())
-    this.#atClose("role", () => member.close())
-    if (isPrimary) ready()
-    else followed.follow()
-    member.start()
+    membership.watch()
+    startUpkeep({ retention: options.retention, believed, storage, membership, frontDoor, closing })
+    membership.start(frontDoor)
     if (options.promote === true) {
-      this.#promoted = this.#promote(handoffs)
+      this.#promoted = promote(frontDoor)
       this.#promoted.catch(() => {}) // said, and for whoever waits
     }
   }
+}
 
-  /** A part that does not end must not keep the others. */
-  #atClose(part: string, end: () => void | Promise<void> | undefined): void {
-    this.#closing.defer(async () => {
-      const late = Promise.withResolvers<boolean>()
-      const limitMs = this.#hasFailed ? FAILED_PART_MS_MAX : PART_MS_MAX
-      const cancel = systemClock.after(limitMs, () => late.resolve(true))
-      const ended = Promise.resolve(end()).then(() => false)
-      const isLate = await Promise.race([ended, late.promise])
-      cancel()
-      if (isLate) log.warn("a part of the node does not end, stopping without it", { part })
-    })
-  }
-
-  #openProxy(node: ProxiedNodeContext): ProxyServer | undefined {
-    const { proxy: options } = this.#options
-    if (options === undefined) return undefined
-    const proxy = new ProxyServer(options, proxiedNode(node), systemClock)
-    log.info("proxy", { address: `${options.address.host}:${proxy.port}` })
-    return proxy
+/** With `promote`, also when nobody waits for it. */
+async function promote({ isReady, handoffs }: FrontDoor): Promise<void> {
+  await isReady
+  try {
+    await handoffs.promote()
+  } catch (error) {
+    log.error("cannot become the primary", { problem: messageOf(error) })
+    throw error
   }
 }

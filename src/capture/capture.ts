@@ -9,8 +9,9 @@
  *   TRUNCATE          SETATTR size 0 of the journal               journalEnding()
  *   PERSIST           WRITE of a zeroed journal header            journalWriting()
  *
- * When the method returns, the transaction is durable in the commit log. It is one file: what a request may do depends on
- * journal, WAL, overlay and snapshots together, each of which has a file of its own.
+ * When the method returns, the transaction is durable: in the commit log, or in its LTX file where the log does not
+ * take it (store/log/commit-log.ts). It is one file: what a request may do depends on journal, WAL, overlay and
+ * snapshots together, each of which has a file of its own.
  */
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"

@@ -66,11 +66,6 @@ export const Fopen = {
   PASSTHROUGH: 1 << 7, // reads and writes go to `backing_id`
 } as const
 
-/** fuse_getattr_in.getattr_flags: FUSE_GETATTR_… */
-export const GetattrFlag = {
-  FH: 1 << 0, // fh is valid
-} as const
-
 /** fuse_setattr_in.valid: FATTR_…, which of its fields are to be applied. */
 export const Fattr = {
   MODE: 1 << 0,
@@ -85,11 +80,6 @@ export const Fattr = {
   LOCKOWNER: 1 << 9,
   CTIME: 1 << 10,
   KILL_SUIDGID: 1 << 11,
-} as const
-
-/** fuse_read_in.read_flags: FUSE_READ_… */
-export const ReadFlag = {
-  LOCKOWNER: 1 << 1, // lock_owner is valid
 } as const
 
 /** fuse_write_in.write_flags: FUSE_WRITE_… */

@@ -56,7 +56,7 @@ export const ForgetOne = struct({
 assert(ForgetOne.size === 16, "fuse_forget_one is 16 bytes")
 
 export const GetattrIn = struct({
-  flags: u32, // GetattrFlag
+  flags: u32, // FUSE_GETATTR_…
   dummy: pad(4),
   handle: u64, // valid with FH
 })
@@ -128,7 +128,7 @@ export const ReadIn = struct({
   handle: u64,
   offset: u64,
   size: u32,
-  readFlags: u32, // ReadFlag
+  readFlags: u32, // FUSE_READ_…
   owner: pair64, // valid with LOCKOWNER
   flags: u32, // OpenFlag
   padding: pad(4),

@@ -11,7 +11,6 @@ export type ErrorCode =
   | "forbidden" // a request that nobody may make who could have made it
   | "not-found"
   | "name-invalid" // not a name a database can have
-  | "read-only-replica"
   | "no-primary"
   | "no-lock" // the halt lock of a database is somebody else's
   | "position-mismatch" // a transaction does not follow on the position of the database

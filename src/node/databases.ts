@@ -36,10 +36,6 @@ export class Databases {
     return this.#epoch
   }
 
-  get unknownCount(): number {
-    return this.#unknown.size
-  }
-
   /** Of databases that there are. */
   livePositions(): Map<string, Pos> {
     const positions = new Map<string, Pos>()

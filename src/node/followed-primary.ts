@@ -9,17 +9,17 @@ import type { EchoFilter } from "../cluster/locks/echo-filter.ts"
 import { RefusedDatabases } from "../cluster/refused-databases.ts"
 import { Catalogue, type ListedDatabase } from "../cluster/replica/catalogue.ts"
 import { LagTracker } from "../cluster/replica/lag-tracker.ts"
-import type { Replica } from "../cluster/replica/replica.ts"
 import { ReplicaProgress } from "../cluster/replica/replica-progress.ts"
 import { follow } from "../cluster/role/following.ts"
 import type { Member } from "../cluster/role/member.ts"
-import type { StatusApi } from "../http/status/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import type { PeerWorker } from "../peer/peer-worker.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
+import type { Outside } from "./outside.ts"
+import type { PrimaryConnection } from "./primary-connection.ts"
 import type { ThisNode } from "./this-node.ts"
 
 const log = logger("replica")
@@ -33,11 +33,7 @@ export interface FollowedPrimaryContext {
   readonly peer: PeerWorker
   /** On the way to the peer thread. */
   readonly echoes: EchoFilter
-  api(): StatusApi
-  /** The primary offers its role. */
-  takeOffer(token: string, url: string): void
-  /** The node is where the primary was. */
-  ready(): void
+  readonly connection: PrimaryConnection
 }
 
 export class FollowedPrimary {
@@ -50,13 +46,13 @@ export class FollowedPrimary {
   readonly #arriving = new Set<string>()
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
-  #replica: Replica | undefined
+  #outside: Outside | undefined // while there is something to tell
   #hasFollowed = false
   #name: string | undefined
   #proxyUrl: string | undefined
 
   constructor(context: FollowedPrimaryContext) {
-    const { echoes, lag, databases, api } = context
+    const { echoes, lag, databases, connection } = context
     this.#context = context
     this.progress = new ReplicaProgress(echoes, systemClock, lag, (name) =>
       databases.hasHistory(name),
@@ -64,10 +60,10 @@ export class FollowedPrimary {
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
-      onChange: () => this.reconnect(),
+      onChange: () => connection.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
-    this.#tracker = new LagTracker(lag, systemClock, () => api().status.changed())
+    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.status.changed())
   }
 
   /** Names of databases that the primary has and that are not here at all. */
@@ -90,17 +86,17 @@ export class FollowedPrimary {
     return this.#proxyUrl
   }
 
-  follow(): void {
-    const { node, others, member, databases, peer, echoes, takeOffer, ready } = this.#context
-    const api = this.#context.api()
+  follow(outside: Outside): void {
+    const { node, others, member, databases, peer, echoes, connection } = this.#context
     const { lease, clusterId, filter } = node
     const { urls, check } = others
     const tracker = this.#tracker
     const { progress, catalogue, refusals } = this
     this.#hasFollowed = true
+    this.#outside = outside
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
-      onOffer: takeOffer,
+      onOffer: (token, url) => outside.takeOffer(token, url),
       learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {
@@ -132,7 +128,7 @@ export class FollowedPrimary {
           if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
           peer.tell("primary", name)
-          api.setPrimaryName(name)
+          outside.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return
           echoes.connected()
@@ -143,10 +139,10 @@ export class FollowedPrimary {
           this.#arrived()
         },
         onProblem: (problem) => {
-          const { problems } = api.status
+          const { problems } = outside.status
           if (problem === undefined) problems.end("primary")
           else problems.begin("primary", problem)
-          api.status.changed()
+          outside.status.changed()
         },
         onUnknown: (database) => {
           catalogue.remove(database)
@@ -162,24 +158,19 @@ export class FollowedPrimary {
         onClusterId: (id) => clusterId.check(id),
       },
     })
-    this.#replica = replica
-    void replica.ready.then(ready)
+    connection.replica = replica
+    void replica.ready.then(() => outside.ready())
   }
 
   /** Resolves when nothing comes any more. */
   async unfollow(): Promise<void> {
     await this.close()
-    this.#replica = undefined
-    this.#context.api().status.problems.forget("primary")
-  }
-
-  /** Connects anew: then the primary sends what is missing. */
-  reconnect(): void {
-    this.#replica?.reconnect()
+    this.#context.connection.replica = undefined
+    this.#outside?.status.problems.forget("primary")
   }
 
   #list(database: string, listed: ListedDatabase): void {
-    const { databases, api } = this.#context
+    const { databases } = this.#context
     const before = this.catalogue.of(database)
     this.catalogue.list(database, listed)
     const { pos, state } = listed
@@ -187,7 +178,7 @@ export class FollowedPrimary {
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)
     this.#arrived()
-    api().status.changed()
+    this.#outside?.status.changed()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
     log.error("the primary cannot send a database, it is left out", {
       db: database,
@@ -206,6 +197,6 @@ export class FollowedPrimary {
 
   async close(): Promise<void> {
     this.refusals.close()
-    await this.#replica?.close()
+    await this.#context.connection.replica?.close()
   }
 }

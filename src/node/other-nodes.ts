@@ -24,13 +24,10 @@ export class OtherNodes {
   readonly #node: ThisNode
   readonly #tls: TlsFiles | undefined
   readonly #agents = new NodeAgents()
+  /** One has told its record; `isAsked` when this node has turned to it, else `from` is where it has called from. */
+  onHeard: (record: HeardLease, isAsked: boolean, from?: string) => void = () => {}
 
-  constructor(
-    { role, peers = [] }: LiteFSOptions,
-    node: ThisNode,
-    tls: TlsFiles | undefined,
-    heard: (record: HeardLease, isAsked: boolean, from?: string) => void,
-  ) {
+  constructor({ role, peers = [] }: LiteFSOptions, node: ThisNode, tls: TlsFiles | undefined) {
     const { lease, run, clusterId } = node
     this.#node = node
     this.#tls = tls
@@ -43,6 +40,7 @@ export class OtherNodes {
     })
     const spellingOf = (url: string) =>
       role.kind === "replica" && role.primaryUrl === url ? role.urlSpelling : undefined
+    const heard = (...record: Parameters<typeof this.onHeard>) => this.onHeard(...record)
     this.check = new PeerCheck({ id: lease.id, run, clusterId, heard, spellingOf })
   }
 

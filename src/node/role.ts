@@ -5,17 +5,19 @@
  *   a newer record ──▶ where the primary is looked for
  *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
  *
- * What the threads do for it is in cluster/role/role-switch.ts.
+ * It can hear of records as soon as it is there, and changes its role only after begin(). What the threads do for a role
+ * is in cluster/role/role-switch.ts.
  */
 
 import { Member, type RoleActions } from "../cluster/role/member.ts"
-import type { StatusApi } from "../http/status/status-api.ts"
+import { must } from "../lib/assert.ts"
 import { systemClock } from "../lib/clock.ts"
 import { randomBytes } from "../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { type Databases, epochOf } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
+import type { Outside } from "./outside.ts"
 import { isGuarded, type ThisNode } from "./this-node.ts"
 
 export interface NodeRoleContext {
@@ -24,10 +26,6 @@ export interface NodeRoleContext {
   readonly others: OtherNodes
   readonly databases: Databases
   readonly lag: SharedLag
-  readonly actions: RoleActions
-  api(): StatusApi
-  /** The node is the primary. */
-  ready(): void
   /** It cannot go on. */
   fail(error: Error): void
 }
@@ -35,18 +33,20 @@ export interface NodeRoleContext {
 export class NodeRole {
   readonly member: Member
   readonly #context: NodeRoleContext
+  #actions: RoleActions | undefined
+  #outside: Outside | undefined
   #wasPrimary = false
   #lastRecord: Member["record"]
 
   constructor(context: NodeRoleContext) {
-    const { options, node, others, actions, fail } = context
+    const { options, node, others, fail } = context
     const { lease } = node
     this.#context = context
     this.#lastRecord = lease.record
     this.member = new Member({
       lease,
       clock: systemClock,
-      actions,
+      actions: this.#laterActions(),
       isPrimaryByFlag: options.role.kind === "primary",
       primaryUrl: () => others.urls.current,
       self: () => node.self,
@@ -62,8 +62,10 @@ export class NodeRole {
   }
 
   /** Takes the role that the record gives this node, which the threads then start with: whether it is the primary. */
-  begin(): boolean {
+  begin(actions: RoleActions, outside: Outside): boolean {
     const { member } = this
+    this.#actions = actions
+    this.#outside = outside
     const { node, databases, lag } = this.#context
     member.begin()
     this.#wasPrimary = member.isPrimary
@@ -76,16 +78,27 @@ export class NodeRole {
     return member.isPrimary
   }
 
+  #laterActions(): RoleActions {
+    const actions = () => must(this.#actions, "role yet")
+    return {
+      shut: () => actions().shut(),
+      drain: (limitMs) => actions().drain(limitMs),
+      resume: () => actions().resume(),
+      stepDown: () => actions().stepDown(),
+      takeOver: (isWanted) => actions().takeOver(isWanted),
+    }
+  }
+
   #changed(): void {
     const { member } = this
-    const { node, others, databases, lag, ready } = this.#context
+    const { node, others, databases, lag } = this.#context
     const { lease } = node
     if (lease.record !== this.#lastRecord && lease.record?.primary.id !== lease.id) {
       others.urls.redirect()
     }
     this.#lastRecord = lease.record
     if (member.isPrimary === this.#wasPrimary) return
-    const api = this.#context.api()
+    const outside = must(this.#outside, "role yet")
     this.#wasPrimary = member.isPrimary
     if (this.#wasPrimary) {
       databases.reachEpoch(epochOf(lease.record))
@@ -93,9 +106,9 @@ export class NodeRole {
     }
     lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
-      api.setPrimaryName(undefined)
-      ready()
+      outside.setPrimaryName(undefined)
+      outside.ready()
     }
-    api.roleChanged()
+    outside.roleChanged()
   }
 }

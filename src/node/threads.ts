@@ -32,16 +32,28 @@ const UNMOUNT_MS_MAX = 1000
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
-  /** This node may become the primary. */
-  readonly isCandidate: boolean
   /** Of databases that no client makes. */
   readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
   readonly segments: LogSegments
-  halting(): Halting
   /** A thread cannot go on. */
   fail(error: Error): void
+}
+
+/** What the threads are started as. */
+export interface ThreadRole {
+  readonly isPrimary: boolean
+  readonly nodeId: string // 16 hexadecimal digits
+  /** This node may become the primary. */
+  readonly isCandidate: boolean
+  /** Whom clients of the mount ask for what other nodes have. */
+  readonly halting: Halting
+}
+
+export interface Workers {
+  readonly peer: Worker
+  readonly fs: Worker
 }
 
 export class Threads {
@@ -50,6 +62,7 @@ export class Threads {
   readonly #context: ThreadsContext
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
+  #halting: Halting | undefined // from start() on: clients come after it
   #mount: Mount | undefined
   /** The fs thread has a table of descriptors of its own, and those of the mount are in that alone. */
   #isOwnedByThread = false
@@ -57,8 +70,9 @@ export class Threads {
   /** Of the mount, as in /proc/self/mountinfo. */
   #mountDevice: string | undefined
 
-  constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
-    const { databases, segments, halting, fail } = context
+  constructor(workers: Workers, context: ThreadsContext) {
+    const { databases, segments, fail } = context
+    const halting = () => must(this.#halting, "node to ask")
     this.#context = context
     const common = {
       changed: () => databases.announceChange(),
@@ -112,8 +126,10 @@ export class Threads {
   }
 
   /** Recovers the databases. Resolves with those whose saved checksums were believed. */
-  async start(isPrimary: boolean, nodeId: string): Promise<readonly string[]> {
-    const { options, dataDir, access, databases, lag, isCandidate } = this.#context
+  async start(given: ThreadRole): Promise<readonly string[]> {
+    const { isPrimary, nodeId, isCandidate, halting } = given
+    const { options, dataDir, access, databases, lag } = this.#context
+    this.#halting = halting
     const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
     const { readOnlyOpens = !isCandidate && !forwardWrites } = options
     const shared = {

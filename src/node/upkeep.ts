@@ -1,18 +1,43 @@
-/** What is done for the databases beside everything else: verifying them after a start, and removing old LTX files. */
-import type { Halting } from "../cluster/locks/halting.ts"
+/** What is done beside everything else: verifying databases after a start, removing old LTX files, freeing memory. */
 import { RetentionMonitor } from "../cluster/retention.ts"
 import { Verifier } from "../cluster/verifier.ts"
-import type { StatusApi } from "../http/status/status-api.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
-import type { Databases } from "./databases.ts"
+import { collectWhenWorked } from "../sys/process/garbage.ts"
+import { dropProgramPages } from "../sys/process/program-pages.ts"
+import type { Closing } from "./closing.ts"
+import type { FrontDoor } from "./front-door.ts"
+import type { Membership } from "./membership.ts"
 import type { ServedDatabases } from "./served-databases.ts"
-import type { Threads } from "./threads.ts"
+import type { Storage } from "./storage.ts"
+
+/** What only the start needed is not needed any more. */
+const STARTED_MS = 2000
 
 /** Bytes per second for looking at databases after a clean start. */
 const VERIFY_RATE = 32 * 1024 * 1024
 
-export function verify(believed: readonly string[], { raw, leftOut }: ServedDatabases): Verifier {
+export interface UpkeepContext {
+  readonly retention: RetentionOptions
+  /** Databases whose saved checksums were believed. */
+  readonly believed: readonly string[]
+  readonly storage: Storage
+  readonly membership: Membership
+  readonly frontDoor: FrontDoor
+  readonly closing: Closing
+}
+
+export function startUpkeep(context: UpkeepContext): void {
+  const { believed, frontDoor, closing } = context
+  closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
+  closing.defer(collectWhenWorked(systemClock))
+  const verifier = verify(believed, frontDoor.served)
+  closing.add("verifier", () => verifier.close())
+  const retention = retain(context)
+  closing.add("retention", () => retention.close())
+}
+
+function verify(believed: readonly string[], { raw, leftOut }: ServedDatabases): Verifier {
   return new Verifier(believed, {
     clock: systemClock,
     rate: VERIFY_RATE,
@@ -21,18 +46,12 @@ export function verify(believed: readonly string[], { raw, leftOut }: ServedData
   })
 }
 
-export interface RetentionContext {
-  readonly databases: Databases
-  readonly served: ServedDatabases
-  readonly threads: Threads
-  readonly halting: Halting
-  readonly api: StatusApi
-}
-
-export function retain(retention: RetentionOptions, context: RetentionContext): RetentionMonitor {
-  const { databases, served, threads, halting, api } = context
+function retain({ retention, storage, membership, frontDoor }: UpkeepContext): RetentionMonitor {
+  const { databases, threads } = storage
   const { fs, peer } = threads
   const { positions } = databases
+  const { halting } = membership
+  const { served, api } = frontDoor
   return new RetentionMonitor(retention, {
     clock: systemClock,
     databases: () => [...databases.currentPositions().keys()],

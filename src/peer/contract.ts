@@ -128,8 +128,6 @@ export interface PeerHost {
   applied(file: number): void
   /** The LTX file cannot be applied. */
   refusedFile(file: number, code: ErrorCode, message: string): void
-  /** A state that the primary does not have was replaced, and is kept. */
-  diverged(database: string): void
   snapshotPart(snapshot: number, bytes: Uint8Array): void
   /** How many LTX files a database has, and their size, before the answer to the `maintain` that counted them. */
   ltxUsage(database: string, count: number, size: number): void

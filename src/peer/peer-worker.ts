@@ -20,8 +20,6 @@ export type PeerListener = Pick<
 export class PeerWorker extends Port<PeerHost, PeerThread> {
   /** Told how many LTX files a database has, and their size, whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
-  /** How often a state of a database had to be kept that the primary does not have. */
-  divergenceCount = 0
   readonly #failed: (error: Error) => void
   #hasFailed = false
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
@@ -34,9 +32,6 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
       offers: {
         ...on,
         failed: (message) => this.#fail(message),
-        diverged: () => {
-          this.divergenceCount += 1
-        },
         applied: (file) => this.#takeFile(file)?.resolve(),
         refusedFile: (file, code, message) => {
           this.#takeFile(file)?.reject(new LitefsError(code, message))

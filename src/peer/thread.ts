@@ -13,8 +13,8 @@
  * The thread itself only takes what it is told (contract.ts), and starts and ends: what it has is in
  * replica-databases.ts, incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
  *
- * It may wait for locks, for the mount and for the disk; what is done to one database is done in order, and
- * nothing waits for what is done to another.
+ * What is done to one database is done in order. Who waits for a client's lock keeps nothing that is done to another.
+ * A system call keeps everything: while the thread reads through the mount, writes or syncs, all databases wait.
  */
 import { join } from "node:path"
 import type { DatabaseHandover } from "../capture/handover.ts"

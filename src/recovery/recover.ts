@@ -1,8 +1,9 @@
 /**
  * From a data directory as a crash may have left it to databases at a known position.
  *
- * The LTX directory is the truth, since a transaction is acknowledged when its LTX file is durable. What is in
- * the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
+ * The LTX directory is the truth. A transaction is acknowledged when it is durable in the commit log or in its LTX file,
+ * and the files that a crash kept from being made of the log are there now (log/commit-log-recovery.ts). What is in the
+ * database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
  *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts).
  *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was

@@ -79,10 +79,10 @@ describe("GET /metrics", () => {
       const stream = { replica, sent: new Map([["a.db", posOf(txid)]]), isWanted: () => true }
       node.streams.add(stream as unknown as ReplicaStream)
     }
-    node.api.totals.frame("a.db", "ltx")
-    node.api.totals.frame("a.db", "ltx")
-    node.api.totals.frame("a.db", "ltx:snapshot")
-    node.api.totals.bytes(5000)
+    node.totals.frame("a.db", "ltx")
+    node.totals.frame("a.db", "ltx")
+    node.totals.frame("a.db", "ltx:snapshot")
+    node.totals.bytes(5000)
     const samples = await samplesOf(node)
     expect(samples.get("litefs_http_stream_count")).toBe(3)
     expect(samples.get('litefs_http_frame_send_count{db="a.db",type="ltx"}')).toBe(2)

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
+import { appeared } from "../support/appeared.ts"
 import { type Ended, sqlite3, start } from "../support/client.ts"
 import { canMount, freePort, mountsBelow, PROGRAM, Scope } from "../support/node.ts"
 
@@ -135,6 +136,30 @@ test.skipIf(!canMount)("a user who may not mount is told what mounting needs", a
   const ended = await litefs(["mount", "--primary", ...flags], through)
   expectError(scope, ended, 1, /mount\(2\) says EPERM, mounting needs CAP_SYS_ADMIN/)
 })
+
+test.skipIf(!canMount)(
+  "a start that fails gives back all it had, while it stays to be looked at",
+  async () => {
+    await using scope = new Scope()
+    const { flags } = flagsIn(scope, {
+      "--http-addr": `127.0.0.1:${await freePort()}`,
+      "--proxy-addr": `127.0.0.1:${await freePort()}`,
+      "--proxy-target": "127.0.0.1:1",
+    })
+    const mount = [...PROGRAM, "mount", "--primary", "--exit-on-error=false", ...flags]
+    const log = join(scope.directory, "log")
+    writeFileSync(log, "")
+    const unable = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all"]
+    const failed = start(["sh", "-c", `exec "$@" 2>${log}`, "sh", ...unable, ...mount])
+    expect(await appeared(log, /staying/)).toContain("mounting needs CAP_SYS_ADMIN")
+    const { code, stderr } = await litefs([...mount.slice(PROGRAM.length), "--", "true"])
+    expect({ code, problem: /ERROR.*|WARN.*/.exec(stderr)?.[0] }).toEqual({
+      ...{ code: 0, problem: undefined },
+    })
+    failed.kill("SIGTERM")
+    expect(await failed.ended).toMatchObject({ code: 1, signal: null })
+  },
+)
 
 test.skipIf(!canMount)(
   "directories that another litefs uses are told, and it goes on",

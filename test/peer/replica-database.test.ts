@@ -64,7 +64,6 @@ class Fixture implements Disposable {
           files.publish()
         },
         primaryName: () => "primary",
-        diverged: () => this.events.push("diverged"),
         publish: (_, state) => {
           this.published = state
           this.events.push(`publish ${state.pos.txid}`)
@@ -284,7 +283,6 @@ describe("ReplicaDatabase", () => {
     expect(fixture.database.pos).toEqual(now)
     expect(Buffer.compare(fixture.file, image)).toBe(0)
     expect(fixture.ltxNames).toEqual([`0000000000000001-000000000000000${maxTxid}.ltx`])
-    expect(fixture.events.at(-1)).toBe("diverged")
     const [kept, ...others] = listKept(fixture.dataDir).histories
     expect(others).toEqual([])
     expect(kept?.facts).toMatchObject({ database: "app.db", pos, primary: { pos: now } })
@@ -311,7 +309,6 @@ describe("ReplicaDatabase", () => {
     expect(Buffer.compare(fixture.file, image)).toBe(0)
     expect(fixture.ltxNames.length).toBe(1)
     expect(listKept(fixture.dataDir)).toEqual({ histories: [], otherNames: [] })
-    expect(fixture.events).not.toContain("diverged")
   })
 
   test("ReplicaDatabase goes on as before when clients cannot be locked out, and keeps nothing", async () => {

@@ -8,6 +8,7 @@ import { ReplicaProgress } from "../../src/cluster/replica/replica-progress.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
 import { StatusApi } from "../../src/http/status/status-api.ts"
 import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
+import { StreamTotals } from "../../src/http/streams/stream-counters.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { Counters } from "../../src/store/counters.ts"
@@ -29,6 +30,7 @@ export class StatusNode implements AsyncDisposable {
   /** Resolves when what has come is to be applied. */
   readonly applies = Promise.withResolvers<void>()
   readonly streams = new Set<ReplicaStream>()
+  readonly totals = new StreamTotals()
   readonly remarked = new Map<string, DatabaseRemark>()
   readonly lag: SharedLag
   readonly tracker: LagTracker

@@ -32,7 +32,6 @@ const database = new ReplicaDatabase(
       files.publish()
     },
     primaryName: () => undefined,
-    diverged: () => {},
     publish: () => {},
     dropped: () => {},
   },

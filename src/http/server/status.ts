@@ -9,7 +9,6 @@ const STATUS: Record<ErrorCode, number> = {
   "not-found": 404,
   "position-mismatch": 409,
   "no-lock": 409,
-  "read-only-replica": 503,
   "no-primary": 503,
   unavailable: 503,
   damaged: 500,

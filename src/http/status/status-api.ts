@@ -13,7 +13,7 @@ import type { Positions } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { Routes } from "../server/server.ts"
 import type { ReplicaStream } from "../streams/replica-stream.ts"
-import { StreamTotals } from "../streams/stream-counters.ts"
+import type { StreamTotals } from "../streams/stream-counters.ts"
 import { EventFeed } from "./events.ts"
 import { handleHealth } from "./health.ts"
 import { handleInfo } from "./info.ts"
@@ -28,6 +28,7 @@ export interface StatusApiContext {
   readonly counters: Counters
   readonly clock: Clock
   readonly streams: ReadonlySet<ReplicaStream>
+  readonly totals: StreamTotals
   /** What there is to say of single databases. */
   remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** On a node that is or was a replica. */
@@ -36,17 +37,15 @@ export interface StatusApiContext {
   readonly measure?: () => void
   /** What keeps the node from its work. */
   readonly problem?: () => string | undefined
-  /** Of the proxy, which is above this. */
-  readonly metrics?: () => Iterable<MetricFamily>
 }
 
 export class StatusApi {
   readonly status: NodeStatus
-  readonly totals = new StreamTotals()
   readonly #context: StatusApiContext
   readonly #events: EventFeed
   readonly ltx: LtxUsage
   readonly #reaped = new Map<string, number>()
+  #others: () => Iterable<MetricFamily> = () => []
 
   constructor(context: StatusApiContext) {
     const { identity, dataDir, positions, streams } = context
@@ -94,13 +93,13 @@ export class StatusApi {
       get progress() {
         return context.progress
       },
-      streams: this.totals,
+      streams: context.totals,
       reaped: this.#reaped,
       ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => countEntries(dataDir.divergedDir("")),
       measure: () => this.#context.measure?.(),
-      others: () => this.#context.metrics?.() ?? [],
+      others: () => this.#others(),
     }
     return {
       "/info": { GET: (_, response, url) => handleInfo(info, response, url) },
@@ -108,6 +107,11 @@ export class StatusApi {
       "/health": { GET: (_, response, url) => handleHealth({ status, clock }, response, url) },
       "/events": { GET: (_, response, url) => this.#events.handle(response, url) },
     }
+  }
+
+  /** Tells also the metrics of who is above this: the proxy. */
+  tellAlso(others: () => Iterable<MetricFamily>): void {
+    this.#others = others
   }
 
   /** Positions have changed. */

@@ -9,7 +9,6 @@ const ERRNO: Record<ErrorCode, number> = {
   forbidden: Errno.EACCES,
   "not-found": Errno.ENOENT,
   "name-invalid": Errno.EACCES,
-  "read-only-replica": Errno.EROFS,
   "no-primary": Errno.EROFS,
   "no-lock": Errno.EROFS,
   "position-mismatch": Errno.EIO,

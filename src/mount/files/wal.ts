@@ -49,7 +49,7 @@ export class WalEntry extends UsedEntry {
     if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
   }
 
-  /** Nothing to do: what the log holds is durable in LTX files. */
+  /** Nothing to do: what is committed in it is durable in the commit log or in an LTX file. */
   override sync(): void {}
 
   override removing(): void {

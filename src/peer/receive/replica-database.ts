@@ -60,8 +60,6 @@ export interface ReplicaDatabaseContext {
   publish(name: string, state: HistoryState): void
   /** The database's file is gone. */
   dropped(name: string): void
-  /** What was here is not in the primary's history, and is kept. */
-  diverged(name: string): void
 }
 
 /** What clients see that the database file does not say. */
@@ -367,7 +365,6 @@ export class ReplicaDatabase {
       log.info("took a snapshot of the primary", { db: this.name, pos: formatPos(next) })
       return
     }
-    this.#context.diverged(this.name)
     log.warn(
       "the database has diverged from the primary's, which takes its place; the old one is kept",
       {

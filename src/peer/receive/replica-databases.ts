@@ -149,7 +149,7 @@ export class ReplicaDatabases {
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
-    const { dataDir, locks, cache, log, main, fs } = this.#context
+    const { dataDir, locks, cache, log, fs } = this.#context
     dataDir.createDatabase(name)
     const database = new ReplicaDatabase(
       name,
@@ -176,7 +176,6 @@ export class ReplicaDatabases {
             },
           ),
         primaryName: () => this.#primaryName,
-        diverged: () => main.tell("diverged", name),
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {
           fs.tell("dropped", name)

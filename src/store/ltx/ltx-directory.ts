@@ -1,8 +1,9 @@
 /**
- * The LTX files of one database: its log, and the only thing that is durable at a commit.
+ * The LTX files of one database: its history, one file for each transaction.
  *
- * A transaction is one file under its final name, written and synced once; the checksum in its trailer tells
- * a whole file from one that a crash tore. The name of a new file is durable with that one fsync:
+ * The commit log makes a transaction durable, and its file follows without a sync (store/log/commit-log.ts). What the
+ * log does not take is written under its final name and synced once. The checksum in the trailer tells a whole file
+ * from one that a crash tore. The name of a new file is durable with that one fsync:
  * on ext4 the journal commit that carries the inode carries the new directory entry too (ext4 wiki, "fsync on
  * a new file"), xfs logs both in order and forces the log up to the inode's last change, and btrfs logs the
  * names of an inode with it (btrfs_log_inode_parent). POSIX does not promise it, those three do.
@@ -85,9 +86,10 @@ const BUFFER_SIZE = 256 * 1024
 const pool: Region[] = []
 
 /**
- * Writes one LTX file, from the chunks an encoder emits to a durable file.
+ * Writes one LTX file, from the chunks that an encoder emits.
  *
  *   open ──append()…──▶ open ──commit()──▶ durable
+ *     │                   └────finish()──▶ whole, and durable elsewhere: in the commit log
  *     └──────────────discard()───────────▶ gone
  *
  * The file is made when the first buffer is full or at commit(), so a transaction that turns out to be empty
