@@ -56,13 +56,13 @@ export class OtherNodes {
     method: NodeCall["method"],
     path: string,
     body?: Uint8Array,
-    kept?: NodeAgents,
+    agents?: NodeAgents,
   ): Promise<NodeAnswer> {
     return callNode(url, {
       ...{ method, path, headers: this.#node.requestHeaders, limitMs: CALL_MS_MAX },
       ...(body === undefined ? {} : { body }),
       ...{ tls: this.tls, clock: systemClock },
-      ...(kept === undefined ? {} : { agents: kept }),
+      ...(agents === undefined ? {} : { agents }),
     })
   }
 

@@ -44,9 +44,8 @@ export function retain(retention: RetentionOptions, context: RetentionContext): 
       const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.call("maintain", {
         ...{ database, isDropped },
-        writtenTxid: halting.isCaptured(database)
-          ? await fs.call("writtenTxid", database)
-          : undefined,
+        writtenTxid:
+          halting.ownerOf(database) === "fs" ? await fs.call("writtenTxid", database) : undefined,
         neededTxid: needed,
         retention,
       })
@@ -54,7 +53,7 @@ export function retain(retention: RetentionOptions, context: RetentionContext): 
       const isOld = timestampMs < systemClock.wallMs() - retention.ageMs
       const isNeeded = needed !== undefined && needed <= pos.txid
       if (isDropped && isOld && !isNeeded) {
-        if (halting.isCaptured(database)) fs.tell("retire", database)
+        if (halting.ownerOf(database) === "fs") fs.tell("retire", database)
         else peer.tell("retire", database)
       }
       return count

@@ -29,11 +29,11 @@ const database = new ReplicaDatabase(
     switchFiles: async (files) => {
       files.decide()
       files.change()
-      files.publish()
+      files.switched()
     },
     primaryName: () => undefined,
     diverged: () => {},
-    publish: () => {},
+    setPosition: () => {},
     dropped: () => {},
   },
   state,

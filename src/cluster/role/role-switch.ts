@@ -96,7 +96,7 @@ export class RoleSwitch implements RoleActions {
       follow()
       throw error
     }
-    await peer.call("letGo")
+    await peer.call("letGoAll")
     halting.locks.resume()
   }
 }
