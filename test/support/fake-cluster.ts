@@ -85,7 +85,7 @@ export class FakeMember {
   flags: FakeFlags
   lease!: StaticLease
   member: Member | undefined
-  /** What was done, in order: "shut", "drain", "resume", "step down", "take over", "fail". */
+  /** What was done, in order: "shut", "drain", "resume", "hand over", "take over", "fail". */
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
@@ -117,7 +117,7 @@ export class FakeMember {
         return this.positions
       },
       resume: () => note("resume"),
-      stepDown: async () => note("step down"),
+      handOver: async () => note("hand over"),
       takeOver: async () => note("take over"),
       ...this.actions,
     }

@@ -1,4 +1,7 @@
-/** How the role of primary is asked for, offered, taken and left, between this node and others. */
+/**
+ * How the role of primary is asked for, offered, taken and left, between this node and others. The way of all of it:
+ * cli/node/promote.ts.
+ */
 
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"

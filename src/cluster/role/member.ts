@@ -65,7 +65,7 @@ export interface RoleActions {
   /** After drain(), also when it has failed: takes writes again. */
   resume(): void
   /** From primary to replica. When this fails, only a restart helps. */
-  stepDown(): Promise<void>
+  handOver(): Promise<void>
   /**
    * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
    * moment. After that, shut() ends it.
@@ -373,7 +373,7 @@ export class Member {
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
     if (this.#isMine && this.#state === "replica") await this.#takeOver()
-    else if (!this.#isMine && this.isPrimary) await this.#stepDown()
+    else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
   async #takeOver(): Promise<void> {
@@ -388,10 +388,10 @@ export class Member {
     log.info("this node is the primary", { epoch: this.record?.epoch })
   }
 
-  async #stepDown(): Promise<void> {
+  async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#options.actions.stepDown()
+      await this.#options.actions.handOver()
     } catch (error) {
       this.#options.fail(asError(error))
       throw error
