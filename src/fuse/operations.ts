@@ -140,8 +140,8 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
       const { nodeId } = request.header
       const deferred = fileSystem.open(nodeId, request.open.flags, request.caller, opened)
       if (deferred === undefined) return reply.opened(opened)
-      const kept = { ...opened }
-      return { deferred, fill: (later) => later.opened(kept) }
+      const answer = { ...opened }
+      return { deferred, fill: (later) => later.opened(answer) }
     },
   },
 

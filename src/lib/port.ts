@@ -2,7 +2,7 @@
  * The port between two threads. What each side does for the other is an interface, its contract (mount/contract.ts,
  * peer/contract.ts), whose methods are reached in three ways:
  *
- *   await port.call("give", "db")       ── ["give", 7, "db"] ──────▶  give("db") is answered with what it returns
+ *   await port.call("lend", "db")       ── ["lend", 7, "db"] ──────▶  lend("db") is answered with what it returns
  *                                       ◀───── ["=", 7, handover] ──
  *   port.ask("publish", "db", then)     the same for a thread without an event loop, which can await nothing:
  *                                       `then` is called with the outcome, while the answer is taken
@@ -21,10 +21,10 @@
  *    Parts of an LTX file are put together that way, and `judge` is known at the first of them. Answers need not be in
  *    the order of what they answer: an LTX file of one database does not wait for another's.
  * 3. A message is sent when call(), ask() or tell() returns, not later. So `closing` is before the `giveBack` that
- *    follows, and what is given may be changed afterwards.
+ *    follows, and what was sent may be changed afterwards.
  * 4. Through the mailbox of the fs thread (sys/mailbox.ts) 1. holds for each of the two threads that send. It holds
  *    also where one of them has heard of the other: what the peer thread has told the fs thread before it answers the
- *    main thread is there before what the main thread says upon that. `dropped` and `kept` are known before a take-over.
+ *    main thread is there before what the main thread says upon that. `dropped` and `staleWriter` are known before a take-over.
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): who has told it something and then
  *    uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached

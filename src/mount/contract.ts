@@ -1,7 +1,7 @@
 /** What the fs thread and the others do for each other (lib/port.ts says how). */
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
-import type { DatabaseHandover } from "../capture/handover.ts"
+import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
@@ -37,8 +37,8 @@ export interface CachedRange {
 /** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
 export type Borrower = "flock" | "writer"
 
-/** For the main thread. But for the first two, it is done while the thread serves. */
-export interface FsThread {
+/** For the main thread. But for the first two, it is done while the thread serves. Who has a database: DatabaseOwner. */
+export interface FsThread extends DatabaseOwner {
   /**
    * Recovers the databases, on a primary. Returns those whose saved checksums were believed. Through the port come
    * messages that the mailbox cannot carry.
@@ -57,20 +57,8 @@ export interface FsThread {
   /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
   shut(): void
   open(): void
-  /** Becomes a replica: gives up everything, for the peer thread. */
-  handOver(): readonly DatabaseHandover[]
-  /** Becomes the primary, with what the peer thread has given up. */
-  takeOver(handovers: readonly DatabaseHandover[]): void
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
-  /** On the primary: gives up one database, whose write lock is lent. When it fails nothing has changed. */
-  lend(database: string): DatabaseHandover
-  /** The same on a replica: its write lock, which was borrowed, is given back. */
-  giveBack(database: string): DatabaseHandover
-  /** On a replica: takes one database, whose write lock is borrowed. */
-  borrow(handover: DatabaseHandover): void
-  /** On the primary: takes back what was lent. */
-  takeBack(handover: DatabaseHandover): void
   /** A write lock that is borrowed is about to be given back: nobody begins to write. */
   closing(database: string): void
   /** A write lock that was borrowed is lost: clients commit nothing from here on. */
@@ -95,8 +83,8 @@ export interface FsThreadOfPeer {
    * in its header from now on (sqlite/header-disguise.ts); undefined: as before.
    */
   switched(database: string, disguise: number | undefined): void
-  /** Whether a client keeps WRITE of its WAL that does not know of all that counts (peer/wal/wal-touch.ts). */
-  kept(database: string, isKept: boolean): void
+  /** Whether a client holds WRITE of its WAL that does not know of all that counts (peer/wal/wal-touch.ts). */
+  staleWriter(database: string, isThere: boolean): void
   /** A client waits for a lock of `<db>-lock`. Answered by `lockFileGranted`. */
   lockFileWanted(database: string): void
   /** It has given its lock up. */

@@ -117,7 +117,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     storeCommits()
   },
   takeBack: (handover) => {
-    databases.takeOver([handover])
+    databases.takeBack(handover)
     storeCommits()
   },
   closing: (database) => databases.find(database)?.closing(),
@@ -142,9 +142,9 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   },
   dropped: (database) => directory.fileRemoved(database),
   switched: (database, disguise) => databases.find(database)?.switchFile(disguise),
-  kept: (database, isKept) => {
+  staleWriter: (database, isThere) => {
     const known = databases.find(database)
-    if (known !== undefined) known.isKept = isKept
+    if (known !== undefined) known.hasStaleWriter = isThere
   },
   lockFileWanted: (database) => directory.haltBytes?.wanted(database),
   lockFileUnwanted: (database) => directory.haltBytes?.unwanted(database),

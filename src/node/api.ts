@@ -1,8 +1,9 @@
 /** The API of this node: the routes of everybody put together, and what every answer says of the node. */
 import type { HaltLocks } from "../cluster/locks/halt-locks.ts"
+import type { Handoffs } from "../cluster/role/handoffs.ts"
+import { LEASE_PATH } from "../cluster/role/lease.ts"
 import type { Member } from "../cluster/role/member.ts"
-import type { Handoffs } from "../http/roles/handoffs.ts"
-import { EXCHANGE_PATH, roleRoutes } from "../http/roles/roles.ts"
+import { roleRoutes } from "../http/roles/roles.ts"
 import { ApiServer } from "../http/server/server.ts"
 import type { TlsFiles } from "../http/server/tls-files.ts"
 import type { StatusApi } from "../http/status/status-api.ts"
@@ -19,7 +20,7 @@ import { isGuarded, type ThisNode } from "./this-node.ts"
 const log = logger("litefs")
 
 /** What only nodes ask of each other. On other paths nobody is believed to be one. */
-const NODE_PATHS = new Set([EXCHANGE_PATH, "/stream", "/handoff", "/halt", "/tx"])
+const NODE_PATHS = new Set([LEASE_PATH, "/stream", "/handoff", "/halt", "/tx"])
 
 export interface ApiContext {
   readonly node: ThisNode
@@ -47,9 +48,7 @@ export function apiServer(context: ApiContext): ApiServer {
     {
       ...api.routes,
       ...roleRoutes({
-        ...handoffs.routes,
-        member,
-        clock,
+        ...{ member, handoffs, clock },
         clusterId: () => node.clusterId.value,
       }),
       ...haltRoutes({

@@ -9,7 +9,7 @@
  */
 import packageJson from "../../package.json" with { type: "json" }
 import type { NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
-import { Handoffs } from "../http/roles/handoffs.ts"
+import { Handoffs } from "../cluster/role/handoffs.ts"
 import type { TlsFiles } from "../http/server/tls-files.ts"
 import { StatusApi } from "../http/status/status-api.ts"
 import { StreamTotals } from "../http/streams/stream-counters.ts"

@@ -5,11 +5,10 @@
 
 import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../cluster/node-client.ts"
 import type { TlsMaterial } from "../cluster/replica/replica.ts"
-import type { HeardLease, LeaseRecord } from "../cluster/role/lease.ts"
+import { type HeardLease, LEASE_PATH, type LeaseRecord } from "../cluster/role/lease.ts"
 import { type PeerAnswer, peerAnswer } from "../cluster/role/peer-answer.ts"
 import { PeerCheck } from "../cluster/role/peer-check.ts"
 import { PrimaryUrls } from "../cluster/role/primary-urls.ts"
-import { EXCHANGE_PATH } from "../http/roles/roles.ts"
 import type { TlsFiles } from "../http/server/tls-files.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
@@ -54,13 +53,13 @@ export class OtherNodes {
     method: NodeCall["method"],
     path: string,
     body?: Uint8Array,
-    kept?: NodeAgents,
+    agents?: NodeAgents,
   ): Promise<NodeAnswer> {
     return callNode(url, {
       ...{ method, path, headers: this.#node.requestHeaders, limitMs: CALL_MS_MAX },
       ...(body === undefined ? {} : { body }),
       ...{ tls: this.tls, clock: systemClock },
-      ...(kept === undefined ? {} : { agents: kept }),
+      ...(agents === undefined ? {} : { agents }),
     })
   }
 
@@ -71,12 +70,12 @@ export class OtherNodes {
 
   /** What the node there says of itself. It hears of this node's record. */
   async ask(url: string): Promise<PeerAnswer> {
-    return peerAnswer(await this.#exchange(url))
+    return peerAnswer(await this.#tellEachOther(url))
   }
 
   /** Has both nodes hear the record of the other. */
   async tell(url: string): Promise<LeaseRecord | undefined> {
-    return this.check.hear(await this.#exchange(url), url).lease?.record
+    return this.check.hear(await this.#tellEachOther(url), url).lease?.record
   }
 
   /** Whether a copy of this node is there that goes by a record of its own. */
@@ -86,8 +85,8 @@ export class OtherNodes {
     return this.check.copyProblem(answer, url) !== undefined && isPrimary
   }
 
-  async #exchange(url: string): Promise<NodeAnswer["headers"]> {
-    const { status, headers } = await this.call(url, "POST", EXCHANGE_PATH)
+  async #tellEachOther(url: string): Promise<NodeAnswer["headers"]> {
+    const { status, headers } = await this.call(url, "POST", LEASE_PATH)
     if (status !== 404) return headers
     return (await this.call(url, "GET", "/info")).headers // a release that has no such route
   }

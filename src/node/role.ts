@@ -84,7 +84,7 @@ export class NodeRole {
       shut: () => actions().shut(),
       drain: (limitMs) => actions().drain(limitMs),
       resume: () => actions().resume(),
-      stepDown: () => actions().stepDown(),
+      handOver: () => actions().handOver(),
       takeOver: (isWanted) => actions().takeOver(isWanted),
     }
   }

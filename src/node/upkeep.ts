@@ -63,9 +63,8 @@ function retain({ retention, storage, membership, frontDoor }: UpkeepContext): R
       const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.call("maintain", {
         ...{ database, isDropped, lastTxid: pos.txid },
-        writtenTxid: halting.isCaptured(database)
-          ? await fs.call("writtenTxid", database)
-          : undefined,
+        writtenTxid:
+          halting.ownerOf(database) === "fs" ? await fs.call("writtenTxid", database) : undefined,
         neededTxid: needed,
         retention,
       })
@@ -73,7 +72,7 @@ function retain({ retention, storage, membership, frontDoor }: UpkeepContext): R
       const isOld = timestampMs < systemClock.wallMs() - retention.ageMs
       const isNeeded = needed !== undefined && needed <= pos.txid
       if (isDropped && isOld && !isNeeded) {
-        if (halting.isCaptured(database)) fs.tell("retire", database)
+        if (halting.ownerOf(database) === "fs") fs.tell("retire", database)
         else peer.tell("retire", database)
       }
       return count

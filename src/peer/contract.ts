@@ -1,6 +1,7 @@
 /** What the peer thread and the main thread do for each other (lib/port.ts says how). */
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
+import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
@@ -33,7 +34,8 @@ export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid"> & {
   readonly writtenTxid: Txid | undefined
 }
 
-export interface PeerThread {
+/** For the main thread. Who has a database: DatabaseOwner. */
+export interface PeerThread extends DatabaseOwner {
   /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
   start(options: PeerThreadOptions): readonly string[]
   /** The mount answers; its device, for invalidations. */
@@ -66,18 +68,13 @@ export interface PeerThread {
    */
   lockWrites(databases: readonly string[], limitMs: number, isApplying: boolean): number
   unlockWrites(lock: number): void
-  /** Gives up one database, for the fs thread, when what has come is applied; then `letGoOf`. */
-  give(database: string): DatabaseHandover
-  /** The fs thread has taken the database: clients may write it. */
-  letGoOf(database: string): void
-  /** Takes one database. `lock` keeps clients from writing to it, and stays. */
-  take(handover: DatabaseHandover, lock?: number): void
-  /** Ends applying, when what has come is applied: gives up everything, for the fs thread; then `letGo`. */
-  handOver(): readonly DatabaseHandover[]
-  /** The fs thread has taken over: lets go of the files, and tells the kernel. */
-  letGo(): void
-  /** Begins to apply, on what the fs thread has given up. */
-  takeOver(handovers: readonly DatabaseHandover[]): void
+  /** `lock` keeps clients from writing to it, and stays. */
+  borrow(handover: DatabaseHandover, lock?: number): void
+  takeBack(handover: DatabaseHandover, lock?: number): void
+  /** The fs thread has the database that was lent or given back: closes its files, and tells the kernel. */
+  letGo(database: string): void
+  /** The same of all of them, that were handed over. */
+  letGoAll(): void
 
   /** On the primary: makes a database without content. Nothing happens when it is there. */
   makeDatabase(database: string): void

@@ -3,12 +3,7 @@
  *
  *   new Worker ── start ──▶ ready ── mounted ──▶ serving ── detach ──▶ detached
  *
- * On a replica it applies transactions. Roles change while it serves (cluster/role/member.ts):
- *
- *   replica ─▶ primary   handOver: finish what has come, close the commit log ─▶ (fs thread takes over)
- *                        ─▶ letGo: close files, tell the kernel
- *   primary ─▶ replica   lockWrites ─▶ (fs thread hands over)
- *                        ─▶ takeOver: open the commit log, hold the files, tell the kernel, unlock
+ * It applies transactions to the databases that it has, which changes while it serves (capture/ownership.ts).
  *
  * The thread itself only takes what it is told (contract.ts), and starts and ends: what it has is in
  * replica-databases.ts, incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
@@ -232,12 +227,14 @@ const offers: Offers<PeerThread> = {
   cancelSnapshot: (snapshot) => peer().snapshots.cancel(snapshot),
   lockWrites: (...asked) => peer().locks.lockWrites(...asked),
   unlockWrites: (lock) => peer().locks.unlockWrites(lock),
-  give: (database) => peer().databases.give(database),
-  letGoOf: (database) => peer().databases.letGoOf(database),
-  take: (handover, lock) => peer().databases.take(handover, lock),
   handOver: () => peer().handOver(),
-  letGo: () => orFail(() => peer().databases.letGo()),
   takeOver: (handovers) => peer().takeOver(handovers).catch(failAndThrow),
+  lend: (database) => peer().databases.lend(database),
+  borrow: (handover, lock) => peer().databases.borrow(handover, lock),
+  giveBack: (database) => peer().databases.giveBack(database),
+  takeBack: (handover, lock) => peer().databases.takeBack(handover, lock),
+  letGo: (database) => peer().databases.letGo(database),
+  letGoAll: () => orFail(() => peer().databases.letGoAll()),
   makeDatabase: (database) => peer().makeDatabase(database),
   import: (database, file) => peer().imports.import(database, file),
   publish: (database, last) => peer().publishLast(database, last),

@@ -34,7 +34,7 @@ export function slice(region: Region, offset: number, size = region.bytes.length
 }
 
 /** So many copies that nobody uses keep their memory, if they are no larger than most. */
-const KEPT_COPIES = 16
+const FREE_COPIES_MAX = 16
 const COPY_SIZE = 65536
 
 /** Copies that outlive a request. They are used again, since they are never freed. */
@@ -51,7 +51,7 @@ export class RegionPool {
   }
 
   release(copy: Region): void {
-    if (copy.bytes.length > COPY_SIZE || this.#free.length >= KEPT_COPIES) empty(copy)
+    if (copy.bytes.length > COPY_SIZE || this.#free.length >= FREE_COPIES_MAX) empty(copy)
     this.#free.push(copy)
   }
 }

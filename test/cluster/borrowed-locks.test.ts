@@ -38,7 +38,7 @@ function fixture() {
     checkReplica: () => {
       if (!state.isReplica) throw new LitefsError("unavailable", "the role is changing")
     },
-    exchange: {
+    loans: {
       borrow: async () => {
         if (exchange.failure !== undefined) throw exchange.failure
         events.push("borrowed")

@@ -237,7 +237,7 @@ describe("Member", () => {
     expect(cluster.primaries).toEqual(["a"])
     await handOver(a, b)
     await cluster.settle()
-    expect(a.done).toEqual(["drain", "resume", "drain", "step down"])
+    expect(a.done).toEqual(["drain", "resume", "drain", "hand over"])
     expect(b.done).toEqual(["take over"])
     expect(a.lease.record).toEqual(b.lease.record)
     expect(() => a.member?.accept("", a.positions)).toThrow(/the offer is not open any more/)
@@ -279,7 +279,7 @@ describe("Member", () => {
     await expect(done).rejects.toThrow()
     await cluster.settle()
     expect(a.done.includes("resume")).toBe(false)
-    expect(a.done.at(-1)).toBe("step down")
+    expect(a.done.at(-1)).toBe("hand over")
     expect(cluster.primaries).toEqual(["c"])
   })
 
@@ -292,7 +292,7 @@ describe("Member", () => {
     expect([cluster.primaries, a.done, a.lease.record]).toEqual([["a"], [], undefined])
     a.member?.hear({ record, cluster: "LFSC0000000000000001", seal: a.seal }, false)
     await cluster.settle()
-    expect([cluster.primaries, a.done]).toEqual([[], ["shut", "step down"]])
+    expect([cluster.primaries, a.done]).toEqual([[], ["shut", "hand over"]])
   })
 
   describe("hears of a record without a proof", () => {
@@ -347,7 +347,7 @@ describe("Member", () => {
       const { before, done } = await claimed(of, (c) => {
         c.lease.keep({ epoch: 2, primary: c.target.node })
       })
-      expect([before, done]).toEqual([[], ["shut", "step down"]])
+      expect([before, done]).toEqual([[], ["shut", "hand over"]])
     })
 
     test("and asks its peers, when that one cannot be reached", async () => {
@@ -356,7 +356,7 @@ describe("Member", () => {
         (c) => c.lease.keep({ epoch: 2, primary: STRANGER }),
         ["http://c:1"],
       )
-      expect(done).toEqual(["shut", "step down"])
+      expect(done).toEqual(["shut", "hand over"])
     })
 
     test("and does not become the primary because a stranger says so", async () => {
@@ -387,7 +387,7 @@ describe("Member", () => {
     a.member?.hear({ record: { epoch: 2 ** 20 + 2 ** 16, primary }, cluster: own }, true)
     expect(a.lease.record?.epoch).toBe(2 ** 20 + 2 ** 16)
     await cluster.settle()
-    expect(a.done.at(-1)).toBe("step down")
+    expect(a.done.at(-1)).toBe("hand over")
   })
 
   test("is not forced to an epoch that there is not", async () => {
@@ -418,11 +418,11 @@ describe("Member", () => {
     await c.member?.force()
     cluster.call(c, a.url)
     await cluster.settle()
-    expect([cluster.primaries, a.done]).toEqual([["c"], ["shut", "step down"]])
+    expect([cluster.primaries, a.done]).toEqual([["c"], ["shut", "hand over"]])
     await a.member?.force()
     cluster.call(a, c.url)
     await cluster.settle()
-    expect([cluster.primaries, c.done.at(-1)]).toEqual([["a"], "step down"])
+    expect([cluster.primaries, c.done.at(-1)]).toEqual([["a"], "hand over"])
   })
 
   test("tries again when it cannot become what the record says", async () => {
@@ -446,7 +446,7 @@ describe("Member", () => {
     const { cluster, a, b } = await pair()
     using _ = cluster
     await a.stop()
-    a.actions = { stepDown: () => Promise.reject(new Error("disk")) }
+    a.actions = { handOver: () => Promise.reject(new Error("disk")) }
     await a.start()
     await handOver(a, b)
     expect(a.done).toContain("fail")

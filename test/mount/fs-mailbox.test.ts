@@ -20,7 +20,15 @@ function fixture(host: Partial<Offers<FsHost>> = {}) {
     (...given: unknown[]): void => {
       done.push([name, ...given])
     }
-  const names = ["closing", "lost", "borrow", "takeOver", "primary", "switched", "kept"] as const
+  const names = [
+    "closing",
+    "lost",
+    "borrow",
+    "takeOver",
+    "primary",
+    "switched",
+    "staleWriter",
+  ] as const
   const offers = Object.fromEntries(names.map((name) => [name, note(name)]))
   const main = new Port<FsHost, FsThread>({
     send: (message) => sender.send(message),
@@ -49,7 +57,7 @@ test("FsMailbox keeps the order of what both threads send, and of what goes besi
   const { main, peer, done, take } = threads
   const one = damagedHandover("one")
   main.tell("closing", "a")
-  peer.tell("kept", "a", true)
+  peer.tell("staleWriter", "a", true)
   const borrowing = main.call("borrow", one)
   peer.tell("switched", "a", 7)
   const taking = main.call("takeOver", [one, damagedHandover("two")])
@@ -57,7 +65,7 @@ test("FsMailbox keeps the order of what both threads send, and of what goes besi
   take()
   expect(done).toEqual([
     ["closing", "a"],
-    ["kept", "a", true],
+    ["staleWriter", "a", true],
     ["borrow", one],
     ["switched", "a", 7],
     ["takeOver", [one, damagedHandover("two")]],

@@ -14,7 +14,7 @@ import { emptyHistoryState, type HistoryState } from "../../src/capture/history.
 import { writeKeptDatabase } from "../../src/diverged/kept-database.ts"
 import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import type { LtxHeader } from "../../src/ltx/header.ts"
-import type { Application } from "../../src/peer/receive/applier.ts"
+import type { ReceivedTransaction } from "../../src/peer/receive/applier.ts"
 import type { HistoryVerdict } from "../../src/peer/receive/history-verdict.ts"
 import { ReplicaDatabase } from "../../src/peer/receive/replica-database.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
@@ -35,7 +35,7 @@ class Fixture implements Disposable {
   readonly events: string[] = []
   readonly database: ReplicaDatabase
   image: Uint8Array = new Uint8Array(0)
-  published: HistoryState | undefined
+  shown: HistoryState | undefined
   problem: Error | undefined // why clients cannot be locked out
   applyProblem: Error | undefined
 
@@ -50,7 +50,7 @@ class Fixture implements Disposable {
         log: this.log.logger,
         makeApplier: () => ({
           ...idleApplier,
-          apply: async (application) => this.#apply(application),
+          apply: async (transaction) => this.#apply(transaction),
           close: () => this.events.push("close"),
           dropped: () => this.events.push("forget"),
         }),
@@ -61,12 +61,12 @@ class Fixture implements Disposable {
           files.change()
           this.image = files.commit === 0 ? new Uint8Array(0) : this.file
           this.events.push("switch")
-          files.publish()
+          files.switched()
         },
         primaryName: () => "primary",
-        publish: (_, state) => {
-          this.published = state
-          this.events.push(`publish ${state.pos.txid}`)
+        setPosition: (_, state) => {
+          this.shown = state
+          this.events.push(`position ${state.pos.txid}`)
         },
         dropped: () => this.events.push("dropped"),
       },
@@ -74,7 +74,7 @@ class Fixture implements Disposable {
     )
   }
 
-  #apply({ readPages, header, pgnos, isNew, publish }: Application): void {
+  #apply({ readPages, header, pgnos, isNew, applied }: ReceivedTransaction): void {
     if (this.applyProblem !== undefined) throw this.applyProblem
     const next = new Uint8Array(header.commit * header.pageSize)
     if (header.pageSize === PAGE_SIZE) next.set(this.image.subarray(0, next.length))
@@ -87,7 +87,7 @@ class Fixture implements Disposable {
     this.image = next
     writeFileSync(this.dataDir.path("app.db", "database"), next)
     this.events.push(isNew ? "new" : "apply")
-    publish()
+    applied()
   }
 
   /** The LTX file that makes `image` of what there is. */
@@ -160,14 +160,14 @@ describe("ReplicaDatabase", () => {
       await fixture.accept(fixture.fileTo(image))
       expect(Buffer.compare(fixture.image, image)).toBe(0)
       expect(fixture.database.pos.txid).toBe(BigInt(txid))
-      expect(fixture.published?.sums.total).toBe(imageChecksum(image, PAGE_SIZE))
+      expect(fixture.shown?.sums.total).toBe(imageChecksum(image, PAGE_SIZE))
     }
     expect(fixture.ltxNames.length).toBe(25)
     expect(fixture.events.filter((event) => event !== "close").slice(0, 4)).toEqual([
       "switch",
-      "publish 1",
+      "position 1",
       "apply",
-      "publish 2",
+      "position 2",
     ])
   })
 
@@ -185,7 +185,7 @@ describe("ReplicaDatabase", () => {
     expect(fixture.database.handOver().state?.pos.txid).toBe(2n)
     expect(Buffer.compare(fixture.image, image)).toBe(0)
     await fixture.database.applyRest() // there is none any more
-    expect(fixture.published?.pos.txid).toBe(2n)
+    expect(fixture.shown?.pos.txid).toBe(2n)
   })
 
   test.each<[string, Partial<LtxHeader>]>([
@@ -334,8 +334,8 @@ describe("ReplicaDatabase", () => {
     await fixture.accept(fixture.fileTo(new Uint8Array(0)))
     expect(fixture.events.slice(1)).toEqual([
       "close",
-      "publish 1",
-      "publish 2",
+      "position 1",
+      "position 2",
       "forget",
       "close",
       "dropped",
@@ -343,6 +343,6 @@ describe("ReplicaDatabase", () => {
     expect(existsSync(fixture.dataDir.path("app.db", "database"))).toBe(false)
     fixture.image = new Uint8Array(0)
     await fixture.accept(fixture.fileTo(imageOf(3)))
-    expect(fixture.events.slice(-2)).toEqual(["new", "publish 3"])
+    expect(fixture.events.slice(-2)).toEqual(["new", "position 3"])
   })
 })

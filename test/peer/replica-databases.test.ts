@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { damagedHandover } from "../../src/capture/handover.ts"
 import { MountCache } from "../../src/peer/files/mount-cache.ts"
 import { HeldLocks } from "../../src/peer/locks/held-locks.ts"
 import { ReplicaDatabases } from "../../src/peer/receive/replica-databases.ts"
@@ -64,7 +65,7 @@ test("ReplicaDatabases makes nothing of a database that the fs thread has, whoev
   expect(pos?.txid).toBe(4n)
 
   expect(snapshots.freeze(2, NAME)).toBeUndefined() // the fs thread is about to write to it
-  databases.letGo()
+  databases.letGoAll()
   expect(snapshots.freeze(3, NAME)).toBeUndefined()
   expect(() => databases.database(NAME)).toThrow(/clients of this node write to it/)
 
@@ -81,4 +82,14 @@ test("ReplicaDatabases that are given back at once begin anew, with the commit l
   await databases.takeOver(handovers)
   expect(databases.database(NAME)).not.toBe(before)
   expect(databases.database(NAME).pos).toEqual(before.pos)
+})
+
+test("ReplicaDatabases has nothing of what it could not borrow", async () => {
+  using peer = new Peer()
+  const { databases } = peer
+  await databases.handOver()
+  databases.letGoAll()
+  const borrowing = databases.borrow(damagedHandover(NAME), undefined)
+  await expect(borrowing).rejects.toThrow(/it is damaged/)
+  expect(databases.isHere(NAME)).toBe(false)
 })

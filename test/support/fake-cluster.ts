@@ -4,7 +4,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { findPrimary } from "../../src/cluster/role/find-primary.ts"
 import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
-import { type HandoffTarget, Member, type RoleActions } from "../../src/cluster/role/member.ts"
+import { Member, type RoleActions } from "../../src/cluster/role/member.ts"
+import type { HandoffTarget } from "../../src/cluster/role/offer.ts"
 import type { PeerAnswer } from "../../src/cluster/role/peer-answer.ts"
 import { StaticLease } from "../../src/cluster/role/static-lease.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
@@ -84,7 +85,7 @@ export class FakeMember {
   flags: FakeFlags
   lease!: StaticLease
   member: Member | undefined
-  /** What was done, in order: "shut", "drain", "resume", "step down", "take over", "fail". */
+  /** What was done, in order: "shut", "drain", "resume", "hand over", "take over", "fail". */
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
@@ -116,7 +117,7 @@ export class FakeMember {
         return this.positions
       },
       resume: () => note("resume"),
-      stepDown: async () => note("step down"),
+      handOver: async () => note("hand over"),
       takeOver: async () => note("take over"),
       ...this.actions,
     }

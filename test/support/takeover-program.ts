@@ -29,10 +29,10 @@ const database = new ReplicaDatabase(
     switchFiles: async (files) => {
       files.decide()
       files.change()
-      files.publish()
+      files.switched()
     },
     primaryName: () => undefined,
-    publish: () => {},
+    setPosition: () => {},
     dropped: () => {},
   },
   state,

@@ -1,4 +1,25 @@
-/** `litefs promote`: makes a node the primary. */
+/**
+ * `litefs promote`: makes a node the primary. Its way, in the order in which it is gone:
+ *
+ *   here      promote.ts ── POST /promote ──▶
+ *   replica   http/roles/roles.ts ─▶ role/handoffs.ts promote() ── POST /handoff?nodeID=ID ──▶
+ *   primary   roles.ts ─▶ handoffs.ts target() ─▶ role/member.ts handOff(): draining
+ *               ─▶ role/role-switch.ts drain()             running writes of the proxy, lent write locks (halt-locks.ts)
+ *                    peer thread: lockWrites ─▶ fs thread: shut
+ *               ─▶ role/offer.ts make() ─▶ http/streams/replica-stream.ts ── the token, behind all transactions ──▶
+ *   replica   replica/incoming-stream.ts, all applied ─▶ role/following.ts ─▶ handoffs.ts takeOffer()
+ *               ── POST /handoff?token=TOKEN, its positions ──▶
+ *   primary   roles.ts ─▶ member.ts accept(): the record is durable (role/static-lease.ts) ── the record ──▶
+ *               ─▶ role-switch.ts handOver()               both nodes from here on at the same time
+ *                    fs thread: handOver ─▶ peer thread: takeOver ─▶ follow
+ *   replica   role/peer-check.ts hear() ─▶ member.ts hear(): the record is durable
+ *               ─▶ role-switch.ts takeOver()
+ *                    unfollow ─▶ peer thread: handOver ─▶ fs thread: takeOver ─▶ peer thread: letGoAll
+ *               ─▶ handoffs.ts promote() finds itself the primary, and /promote is answered
+ *
+ * role/ and replica/ are in src/cluster. What the threads hand each other: capture/ownership.ts. With --force there is
+ * only member.ts force(), which makes the record here, and the last takeOver().
+ */
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"

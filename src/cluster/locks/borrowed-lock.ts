@@ -50,7 +50,7 @@ export interface BorrowedLockContext {
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
   /** Gives clients of this node the database to write to, and takes it again. */
-  exchange: {
+  loans: {
     borrow(database: string, limitMs: number): Promise<void>
     giveBack(database: string, limitMs: number): Promise<void>
   }
@@ -184,7 +184,7 @@ export class BorrowedLock {
   }
 
   async #begin(waits: boolean): Promise<void> {
-    const { clock, exchange } = this.#context
+    const { clock, loans } = this.#context
     try {
       const pos = await this.#ask(waits ? WAIT_MS_MAX : 0)
       await this.#caughtUp(pos)
@@ -193,7 +193,7 @@ export class BorrowedLock {
       // What comes from the primary from here on may be too late for the thread that has applied it so far.
       this.#isHeld = true
       this.#heldMs = clock.monotonicMs()
-      await exchange.borrow(this.#database, STALE_MS_MAX)
+      await loans.borrow(this.#database, STALE_MS_MAX)
       log.debug("borrowed the write lock of the primary", { db: this.#database })
       void this.#keep()
     } catch (error) {
@@ -266,11 +266,11 @@ export class BorrowedLock {
   }
 
   async #return(): Promise<void> {
-    const { clock, exchange, isStopping } = this.#context
+    const { clock, loans, isStopping } = this.#context
     const limitMs = this.#isLost ? UNDO_MS_MAX : RETURN_MS_MAX
     for (;;) {
       try {
-        return await exchange.giveBack(this.#database, limitMs)
+        return await loans.giveBack(this.#database, limitMs)
       } catch (error) {
         if (isStopping()) return
         log.error("cannot go back to following the primary, trying again", {

@@ -5,6 +5,7 @@
  *                         ── a commit ──▶ propose() ──▶ POST /tx ──▶ it applies ──▶ the commit returns
  *                         ── the lock goes ──▶ giveBack() ──▶ DELETE /halt ──▶ it takes writes again
  */
+import { type Owner, ownerOf } from "../../capture/ownership.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -16,7 +17,7 @@ import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { NodeAnswer } from "../node-client.ts"
 import type { Member } from "../role/member.ts"
 import { BorrowedLocks } from "./borrowed-locks.ts"
-import { DatabaseExchange } from "./database-exchange.ts"
+import { DatabaseLoans } from "./database-loans.ts"
 import { EchoFilter } from "./echo-filter.ts"
 import { HaltLocks } from "./halt-locks.ts"
 
@@ -49,7 +50,7 @@ export class Halting {
   /** What stands between the stream of the primary and the peer thread. */
   readonly echoes: EchoFilter
   readonly #context: HaltingContext
-  readonly #exchange: DatabaseExchange
+  readonly #loans: DatabaseLoans
   readonly #borrowed: BorrowedLocks
   /** Locks of this primary's own clients. */
   readonly #own = new Map<string, bigint>()
@@ -59,7 +60,7 @@ export class Halting {
   constructor(context: HaltingContext) {
     const { clock, fs, peer, position } = context
     this.#context = context
-    this.#exchange = new DatabaseExchange(fs, peer)
+    this.#loans = new DatabaseLoans(fs, peer)
     this.locks = new HaltLocks({
       ...{ clock, position },
       checkPrimary: () => {
@@ -68,7 +69,7 @@ export class Halting {
       lend: async (database, limitMs) => {
         // The holder makes it, as in the original: its first transaction is the first one there is.
         if (position(database) === undefined) await peer.call("makeDatabase", database)
-        return this.#exchange.lend(database, limitMs)
+        return this.#loans.lend(database, limitMs)
       },
       apply: (database, transaction) => peer.apply(database, transaction.parts()),
     })
@@ -80,7 +81,7 @@ export class Halting {
         if (context.member().state === "replica") return
         throw new LitefsError("unavailable", "the role of this node is changing")
       },
-      exchange: this.#exchange,
+      loans: this.#loans,
       closing: (database) => fs.tell("closing", database),
       shut: (database) => fs.tell("lost", database),
       resync: context.reconnect,
@@ -92,21 +93,21 @@ export class Halting {
     })
   }
 
-  /** Whether clients of this node have the database, rather than the stream of the primary. */
-  isCaptured(database: string): boolean {
-    return this.#context.member().isPrimary !== this.#exchange.isExchanged(database)
+  /** The thread of this node that has the database. */
+  ownerOf(database: string): Owner {
+    return ownerOf(this.#context.member().isPrimary, this.#loans.isLent(database))
   }
 
   /** The database as it is now, kept by whoever has it; undefined when there is none. */
   async freeze(database: string): Promise<FrozenDatabase | undefined> {
     const { clock, fs, peer } = this.#context
     for (;;) {
-      const { changeCount } = this.#exchange
-      const isChanging = this.#exchange.isChanging(database)
-      const frozen = await (this.isCaptured(database) ? fs : peer).freeze(database)
+      const { moveCount } = this.#loans
+      const isMoving = this.#loans.isMoving(database)
+      const frozen = await (this.ownerOf(database) === "fs" ? fs : peer).freeze(database)
       if (frozen !== undefined) return frozen
       // Whoever was asked may have given it up.
-      if (!isChanging && changeCount === this.#exchange.changeCount) return undefined
+      if (!isMoving && moveCount === this.#loans.moveCount) return undefined
       await sleep(clock, FREEZE_RETRY_MS)
     }
   }

@@ -50,6 +50,9 @@ export interface Lease {
 
 export const LEASE_HEADER = "litefs-lease"
 
+/** POST to it has two nodes hear the record of each other. */
+export const LEASE_PATH = "/lease"
+
 export function isNewer(record: LeaseRecord, known: LeaseRecord | undefined): boolean {
   if (known === undefined || record.epoch !== known.epoch) return record.epoch > (known?.epoch ?? 0)
   return record.primary.id > known.primary.id

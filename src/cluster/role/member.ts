@@ -28,8 +28,7 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { randomBytes } from "../../lib/random-bytes.ts"
-import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import { Claims } from "./claims.ts"
 import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"
@@ -41,6 +40,7 @@ import {
   type LeaseRecord,
   nextEpoch,
 } from "./lease.ts"
+import { type HandoffTarget, Offer } from "./offer.ts"
 import type { PeerAnswer } from "./peer-answer.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
@@ -49,10 +49,6 @@ const log = logger("member")
 
 /** For clients to end their write transactions. */
 const LOCK_MS_MAX = 5000
-/** For the target to apply what it has been sent, and to say so. */
-const ACCEPT_MS_MAX = 5000
-/** What a node that is not connected any more has sent before may still come. */
-const GONE_MS = 500
 const RETRY_MS = 1000
 const CLOSE_MS_MAX = 5000
 /** For a node that has handed over to become a replica, which takes long where the disk is full. */
@@ -69,28 +65,12 @@ export interface RoleActions {
   /** After drain(), also when it has failed: takes writes again. */
   resume(): void
   /** From primary to replica. When this fails, only a restart helps. */
-  stepDown(): Promise<void>
+  handOver(): Promise<void>
   /**
    * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
    * moment. After that, shut() ends it.
    */
   takeOver(isWanted: () => boolean): Promise<void>
-}
-
-/** A replica that is connected. */
-export interface HandoffTarget {
-  readonly node: LeaseNode
-  /** Sends it what it lacks, and then the token, with which it accepts. */
-  offer(token: string): void
-  /** Resolves when it is not connected any more. */
-  readonly gone: Promise<void>
-}
-
-interface Offer {
-  readonly token: string
-  readonly positions: ReadonlyMap<string, Pos>
-  readonly record: LeaseRecord
-  readonly outcome: PromiseWithResolvers<void>
 }
 
 export interface MemberOptions {
@@ -173,7 +153,7 @@ export class Member {
   /** No role changes any more. */
   async close(): Promise<void> {
     this.#closing.abort()
-    this.#offer?.outcome.reject(new LitefsError("unavailable", "the node is stopping"))
+    this.#offer?.end(new LitefsError("unavailable", "the node is stopping"))
     // What waits for a client that reads for long is not waited for.
     await Promise.race([this.#work, sleep(this.#options.clock, CLOSE_MS_MAX)])
   }
@@ -228,9 +208,7 @@ export class Member {
       url: primary.url,
     })
     if (this.#hasStarted) this.#sayIfLost()
-    this.#offer?.outcome.reject(
-      new LitefsError("no-primary", "another node has become the primary"),
-    )
+    this.#offer?.end(new LitefsError("no-primary", "another node has become the primary"))
     this.#offer = undefined
     this.#changed()
     this.#settleSoon()
@@ -280,7 +258,8 @@ export class Member {
     try {
       const positions = await actions.drain(LOCK_MS_MAX)
       this.#checkPrimary() // a newer record may have come
-      await this.#make(target, positions)
+      this.#offer = new Offer(target, nextEpoch(this.record), positions)
+      await this.#offer.make(clock)
     } catch (error) {
       this.#offer = undefined
       if (!this.#isMine) throw error // what follows makes it a replica
@@ -298,44 +277,19 @@ export class Member {
     })
   }
 
-  async #make(target: HandoffTarget, positions: ReadonlyMap<string, Pos>): Promise<void> {
-    const token = randomBytes(16).toString("hex")
-    const record = { epoch: nextEpoch(this.record), primary: target.node }
-    const outcome = Promise.withResolvers<void>()
-    this.#offer = { token, positions, record, outcome }
-    const cancel = this.#options.clock.after(ACCEPT_MS_MAX, () => {
-      const late = `"${target.node.hostname}" has not accepted in ${ACCEPT_MS_MAX / 1000} s`
-      outcome.reject(new LitefsError("unavailable", late))
-    })
-    void target.gone.then(() => {
-      const gone = `"${target.node.hostname}" is not connected any more`
-      this.#options.clock.after(GONE_MS, () => {
-        outcome.reject(new LitefsError("unavailable", gone))
-      })
-    })
-    try {
-      target.offer(token)
-      await outcome.promise
-    } finally {
-      cancel()
-    }
-  }
-
   /** The target of a handoff has applied all that it was sent. The record that is returned makes it the primary. */
   accept(token: string, positions: ReadonlyMap<string, Pos>): LeaseRecord {
     const offer = this.#openOffer(token)
-    const problem = difference(offer.positions, positions)
-    if (problem !== undefined)
-      throw new LitefsError("position-mismatch", `Cannot hand over: ${problem}`)
+    offer.check(positions)
     this.#offer = undefined
     try {
       this.#options.lease.keep(offer.record)
     } catch (error) {
-      offer.outcome.reject(error)
+      offer.end(error)
       throw error
     }
     this.#changed()
-    offer.outcome.resolve()
+    offer.accepted()
     return offer.record
   }
 
@@ -419,7 +373,7 @@ export class Member {
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
     if (this.#isMine && this.#state === "replica") await this.#takeOver()
-    else if (!this.#isMine && this.isPrimary) await this.#stepDown()
+    else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
   async #takeOver(): Promise<void> {
@@ -434,10 +388,10 @@ export class Member {
     log.info("this node is the primary", { epoch: this.record?.epoch })
   }
 
-  async #stepDown(): Promise<void> {
+  async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#options.actions.stepDown()
+      await this.#options.actions.handOver()
     } catch (error) {
       this.#options.fail(asError(error))
       throw error
@@ -466,17 +420,4 @@ export class Member {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
-}
-
-/** What keeps `theirs` from being `ours`; undefined when nothing does. */
-function difference(
-  ours: ReadonlyMap<string, Pos>,
-  theirs: ReadonlyMap<string, Pos>,
-): string | undefined {
-  for (const [name, pos] of ours) {
-    const found = theirs.get(name)
-    if (found !== undefined && posEquals(found, pos)) continue
-    return `"${name}" is at ${found === undefined ? "nothing" : formatPos(found)} there, at ${formatPos(pos)} here`
-  }
-  return undefined
 }

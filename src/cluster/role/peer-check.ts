@@ -10,6 +10,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
+import type { ConnectedReplica } from "./handoffs.ts"
 import type { HeardLease } from "./lease.ts"
 import { type Headers, type PeerAnswer, peerAnswer } from "./peer-answer.ts"
 
@@ -30,13 +31,6 @@ export interface PeerCheckOptions {
   heard(lease: HeardLease, isAsked: boolean, from?: string): void
   /** The setting that a URL comes from, as the user knows it. */
   spellingOf?(url: string): string | undefined
-}
-
-/** A replica that is connected. */
-export interface FollowerStream {
-  readonly replica:
-    | { readonly id: string | undefined; readonly name: string; readonly url?: string | undefined }
-    | undefined
 }
 
 export class PeerCheck {
@@ -75,7 +69,7 @@ export class PeerCheck {
   }
 
   /** On a primary: throws when the node that asks for its databases gets none. */
-  checkFollower(headers: Headers, streams: Iterable<FollowerStream>): void {
+  checkFollower(headers: Headers, streams: Iterable<Pick<ConnectedReplica, "replica">>): void {
     const where = senderOf(headers)
     const url = headers[ADVERTISE_URL_HEADER]
     const { id, run = "", clusterId: theirs } = peerAnswer(headers)

@@ -1,10 +1,12 @@
 /**
- * Changes what the threads of this node do, under the clients of its mount. Either thread does all the writing to
- * the databases and to the commit log, and the other one has ended before it begins:
+ * Has all databases of this node change hands between its threads, under the clients of its mount
+ * (capture/ownership.ts), and the commit log with them:
  *
- *   to primary   stop following ─▶ peer: finish, close the log ─▶ fs: open the log, capture ─▶ peer: close the files
- *   to replica   end the streams ─▶ fs: undo what is unfinished, close the log ─▶ peer: open the log, hold the files
- *                  ─▶ follow
+ *   takeOver()   stop following ─▶ peer: handOver              finishes what has come, closes the log
+ *                               ─▶ fs: takeOver                opens the log, captures
+ *                               ─▶ peer: letGoAll              closes the files
+ *   handOver()   end the streams ─▶ fs: handOver               undoes what is unfinished, closes the log
+ *                               ─▶ peer: takeOver ─▶ follow    opens the log, holds the files
  *
  * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
  */
@@ -73,7 +75,7 @@ export class RoleSwitch implements RoleActions {
     this.#lock = undefined
   }
 
-  async stepDown(): Promise<void> {
+  async handOver(): Promise<void> {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
@@ -96,7 +98,7 @@ export class RoleSwitch implements RoleActions {
       follow()
       throw error
     }
-    await peer.call("letGo")
+    await peer.call("letGoAll")
     halting.locks.resume()
   }
 }

@@ -10,8 +10,9 @@
  * Every one of them answers with the lease record in its headers, as all do (http/server/server.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { encodeLease, LEASE_HEADER } from "../../cluster/role/lease.ts"
-import type { HandoffTarget, Member } from "../../cluster/role/member.ts"
+import type { Handoffs } from "../../cluster/role/handoffs.ts"
+import { encodeLease, LEASE_HEADER, LEASE_PATH } from "../../cluster/role/lease.ts"
+import type { Member } from "../../cluster/role/member.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
@@ -21,25 +22,16 @@ import type { Routes } from "../server/server.ts"
 
 export interface RolesContext {
   readonly member: Member
+  readonly handoffs: Handoffs
   readonly clock: Clock
   clusterId(): string | undefined
-  /** Why this node is not to become the primary; undefined when it may. */
-  ineligibility(isForced: boolean): string | undefined
-  /** Asks the primary for the role. Resolves when this node is the primary. */
-  promote(): Promise<void>
-  /** What transactions the primary may have had that are not here, as lines of text. */
-  possibleLoss(): string
-  /** The connected replica with this id. */
-  target(id: string): HandoffTarget | undefined
 }
-
-export const EXCHANGE_PATH = "/lease"
 
 const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export function roleRoutes(context: RolesContext): Routes {
   return {
-    [EXCHANGE_PATH]: { POST: (_, response) => void response.end() },
+    [LEASE_PATH]: { POST: (_, response) => void response.end() },
     "/promote": { POST: (_, response, url) => handlePromote(context, response, url) },
     "/handoff": {
       POST: (request, response, url) => handleHandoff(context, request, response, url),
@@ -48,28 +40,27 @@ export function roleRoutes(context: RolesContext): Routes {
 }
 
 async function handlePromote(
-  context: RolesContext,
+  { member, handoffs }: RolesContext,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
   checkQuery(url, ["force"])
-  const { member } = context
   const isForced = url.searchParams.get("force") === "true"
   if (member.state === "primary") return void response.end()
-  const problem = context.ineligibility(isForced)
+  const problem = handoffs.ineligibility(isForced)
   if (problem !== undefined) return conflict(response, problem)
   if (!isForced) {
-    await context.promote()
+    await handoffs.promote()
     return void response.end()
   }
-  const loss = context.possibleLoss()
+  const loss = handoffs.possibleLoss()
   await member.force()
   response.setHeader("Content-Type", "text/plain; charset=utf-8")
   response.end(loss)
 }
 
 async function handleHandoff(
-  { member, clock, clusterId, target }: RolesContext,
+  { member, handoffs, clock, clusterId }: RolesContext,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -86,7 +77,7 @@ async function handleHandoff(
   const id = url.searchParams.get("nodeID") ?? ""
   if (!/^[0-9a-f]{1,16}$/i.test(id)) throw new LitefsError("usage", "invalid node id")
   if (!member.isPrimary) throw refused("node is not currently primary")
-  const found = target(id.toUpperCase().padStart(16, "0"))
+  const found = handoffs.target(id.toUpperCase().padStart(16, "0"))
   if (found === undefined) throw refused("target node is not currently connected, or no candidate")
   try {
     await member.handOff(found)

@@ -101,7 +101,7 @@ export class SpooledBody {
   readonly #look: BodyLook
   readonly #onRemoved: () => void
   #hasLooked = false
-  #kept: Uint8Array[] = []
+  #inMemory: Uint8Array[] = [] // parts
   #path: string | undefined
   #file: AsyncFile | undefined
   #isRemoved = false
@@ -116,13 +116,13 @@ export class SpooledBody {
   }
 
   async *parts(): AsyncGenerator<Uint8Array> {
-    if (this.#path === undefined) yield* this.#kept
+    if (this.#path === undefined) yield* this.#inMemory
     else yield* createReadStream(this.#path, { highWaterMark: READ_SIZE })
   }
 
   keep(part: Uint8Array): void {
     this.#take(part)
-    this.#kept.push(part)
+    this.#inMemory.push(part)
   }
 
   async append(part: Uint8Array): Promise<void> {
@@ -133,8 +133,8 @@ export class SpooledBody {
   async moveTo(path: string): Promise<void> {
     this.#path = path
     this.#file = await AsyncFile.create("spool", path)
-    for (const part of this.#kept) await this.#file.append(part)
-    this.#kept = []
+    for (const part of this.#inMemory) await this.#file.append(part)
+    this.#inMemory = []
   }
 
   async finish(): Promise<void> {
@@ -147,7 +147,7 @@ export class SpooledBody {
     if (this.#isRemoved) return
     this.#isRemoved = true
     this.#onRemoved()
-    this.#kept = []
+    this.#inMemory = []
     if (this.#path === undefined) return
     try {
       await this.#close()

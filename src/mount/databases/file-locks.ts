@@ -151,11 +151,11 @@ export class FileLocks {
     const asked = [...this.#asks].filter(
       (ask) => ask.nodeId === nodeId && ask.request.owner === owner,
     )
-    const kept = [
+    const held = [
       ...this.#table.exclusiveOf(nodeId, owner),
       ...asked.map(({ request }) => request),
     ].filter((other) => overlaps(other, range))
-    for (const part of without(range, kept)) entry.unlocked(part, owner)
+    for (const part of without(range, held)) entry.unlocked(part, owner)
   }
 }
 

@@ -1,10 +1,6 @@
 /**
- * One database as the mount shows it: its files, and on the primary what captures its transactions.
- *
- *   applied ── takeOver(): what the peer thread had ──▶ captured ── handOver(): to the peer thread ──▶ applied
- *
- * That changes with the role of the node, and with the write lock of the database when another node borrows it from
- * the primary: then a primary applies what the borrower commits, and the borrower captures it.
+ * One database as the mount shows it: its files, and while the fs thread has it, what captures its transactions
+ * (capture/ownership.ts).
  */
 
 import { Capture } from "../../capture/capture.ts"
@@ -92,7 +88,7 @@ export class MountedDatabase {
   /** On the primary: another node is to have the write lock. */
   isWanted = false
   /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
-  isKept = false
+  hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
   file: { readonly hasUsers: boolean } | undefined
   #firstHandle = 0 // that is not of a database that was removed
@@ -124,7 +120,7 @@ export class MountedDatabase {
     const history = new History(name, state, { ...context, log, ltx })
     return new Capture({
       ...{ history, database, journal, wal, log: warnings },
-      onCommit: () => this.#publish(),
+      onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
   }
@@ -146,7 +142,7 @@ export class MountedDatabase {
     )
   }
 
-  /** Captures from here on, what has been applied so far: the node is the primary, or has the write lock back. */
+  /** Captures from here on, what has been applied so far: the node is the primary, or has what was lent back. */
   takeOver(handover: DatabaseHandover, state: HistoryState): void {
     this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
@@ -173,6 +169,11 @@ export class MountedDatabase {
     const handover = this.handOver()
     this.#isLent = true
     return handover
+  }
+
+  /** On a replica: the primary is asked no more. */
+  giveBack(): DatabaseHandover {
+    return this.handOver()
   }
 
   get isLent(): boolean {
@@ -285,7 +286,7 @@ export class MountedDatabase {
 
   /** Throws when it is not sure that who writes knows of everything that counts. */
   assertKnown(): void {
-    if (!this.isKept) return
+    if (!this.hasStaleWriter) return
     throw new LitefsError(
       "position-mismatch",
       `Cannot write "${this.name}": a client has kept its write lock since before others wrote, and may not know of that`,
@@ -325,7 +326,7 @@ export class MountedDatabase {
     )
   }
 
-  #publish(): void {
+  #setPosition(): void {
     const history = must(this.#capture, "capture").history
     this.#context.positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.slot)

@@ -1,9 +1,5 @@
 /**
- * The databases of the mount, and how they change hands with the peer thread: all of them with the role of the node,
- * one of them with its write lock.
- *
- *   of a primary   captured here ── handOver(), lend() ──▶ the peer thread's ── takeOver() ──▶ captured here
- *   of a replica   the peer thread's ── borrow() ──▶ captured here ── giveBack() ──▶ the peer thread's
+ * The databases of the mount, and how they come from the peer thread and go there (capture/ownership.ts).
  *
  * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
  */
@@ -136,17 +132,10 @@ export class MountedDatabases {
     return false
   }
 
-  /** This node becomes the primary of what the peer thread has applied so far, or has a write lock back. */
+  /** This node becomes the primary, of what the peer thread has applied so far. */
   takeOver(handovers: readonly DatabaseHandover[]): void {
     this.#forgetFreed()
-    for (const handover of handovers) {
-      const { name, state } = handover
-      if (state === undefined) this.#damaged.add(name)
-      else {
-        const database = this.#databases.get(name) ?? this.add(name, undefined)
-        database.takeOver(handover, historyState(state))
-      }
-    }
+    for (const handover of handovers) this.#take(handover)
   }
 
   /** This node becomes a replica. Clients write nothing from here on. */
@@ -159,10 +148,23 @@ export class MountedDatabases {
     return handovers
   }
 
+  #take(handover: DatabaseHandover): void {
+    const { name, state } = handover
+    if (state === undefined) return void this.#damaged.add(name)
+    const database = this.#databases.get(name) ?? this.add(name, undefined)
+    database.takeOver(handover, historyState(state))
+  }
+
   /** On the primary: another node borrows the write lock of the database. */
   lend(name: string): DatabaseHandover {
     const database = this.get(name)
     return this.#give(database, () => database.lend())
+  }
+
+  /** On the primary: it has the write lock back. */
+  takeBack(handover: DatabaseHandover): void {
+    this.#forgetFreed()
+    this.#take(handover)
   }
 
   /** Whether another node waits for it. */
@@ -180,7 +182,7 @@ export class MountedDatabases {
   /** What was borrowed. */
   giveBack(name: string): DatabaseHandover {
     const database = this.get(name)
-    return this.#give(database, () => database.handOver())
+    return this.#give(database, () => database.giveBack())
   }
 
   /** A client in the middle of a transaction finds it undone. */

@@ -20,7 +20,7 @@ const PERIOD_MS = 1000
 const REPEAT_MS = 60_000
 const PRIMARY_WAIT_MS = 3000
 
-interface Kept {
+interface HeldBack {
   readonly message: string
   readonly fields: LogFields
   readonly untilMs: number
@@ -29,7 +29,7 @@ interface Kept {
 export class Refusals {
   readonly #clock: Clock
   readonly #role: Role
-  readonly #kept: Kept[] = []
+  readonly #heldBack: HeldBack[] = []
   #left = BURST
   #sinceMs: number
   #leftOut = 0
@@ -66,19 +66,19 @@ export class Refusals {
   /** A line that ends with who the primary is. It is not counted. */
   tellPrimary(message: string, fields: LogFields): void {
     const untilMs = this.#clock.monotonicMs() + PRIMARY_WAIT_MS
-    this.#kept.push({ message, fields, untilMs })
+    this.#heldBack.push({ message, fields, untilMs })
     this.sweep()
   }
 
-  /** Says what was kept back, as far as it need not be any longer. Returns for how many milliseconds it need be. */
+  /** Says what was held back, as far as it need not be any longer. Returns for how many milliseconds it need be. */
   sweep(): number | undefined {
     const { isPrimary, primaryName } = this.#role
     while (true) {
-      const first = this.#kept[0]
+      const first = this.#heldBack[0]
       if (first === undefined) return undefined
       const leftMs = first.untilMs - this.#clock.monotonicMs()
       if (primaryName === undefined && !isPrimary && leftMs > 0) return leftMs
-      this.#kept.shift()
+      this.#heldBack.shift()
       const primary = primaryName ?? (isPrimary ? "this node, by now" : "unknown")
       log.warn(first.message, { ...first.fields, primary })
     }

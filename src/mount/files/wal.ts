@@ -7,9 +7,19 @@ import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { UsedEntry } from "./used-entry.ts"
 
-/** `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make
- * and remove it. One that is removed, or whose database is, takes nothing more: what would be captured is the WAL
- * that has the name. */
+/**
+ * `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make and remove it. One
+ * that is removed, or whose database is, takes nothing more: what would be captured is the WAL that has the name.
+ *
+ * A commit is the write of its last frame. Its way:
+ *
+ *   fuse/session.ts ─▶ server.ts ─▶ operations.ts ─▶ mount/names/directory.ts ─▶ write() here
+ *     ─▶ capture/capture.ts walWritten() ─▶ wal-tracker.ts: a transaction has ended ─▶ history.ts: sums, LTX
+ *     ─▶ store/log/gated-log.ts ─▶ commit-log.ts: durable ─▶ mount/databases/mounted-database.ts ─▶ store/positions.ts
+ *   the client is answered, and after that:
+ *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/databases.ts
+ *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
+ */
 export class WalEntry extends UsedEntry {
   readonly #database: MountedDatabase
 

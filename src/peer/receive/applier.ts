@@ -4,7 +4,7 @@ import type { WalFrames } from "../../capture/wal-frames.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
 
-export interface Application {
+export interface ReceivedTransaction {
   readonly header: LtxHeader
   readonly pgnos: readonly number[] // the pages in it, ascending
   /** Hands on the pages, in order. */
@@ -16,16 +16,16 @@ export interface Application {
   /** Called before the frames of the WAL go. */
   loseWal(): void
   /** Called when the content is in place: no client sees the position before it. */
-  publish(): void
+  applied(): void
 }
 
 /** What has to know that a database is changed. */
-export type Changes = Pick<Application, "overwriting" | "loseWal">
+export type Changes = Pick<ReceivedTransaction, "overwriting" | "loseWal">
 
 export interface Applier {
   /** Where the newest content of pages is, when it is in the WAL. */
   readonly frames: Pick<WalFrames, "entries">
-  apply(application: Application): Promise<void>
+  apply(transaction: ReceivedTransaction): Promise<void>
   /** The last transaction of which everything is in the database file, when `current` is the newest. */
   writtenTxid(current: Txid): Txid
   /**

@@ -32,7 +32,7 @@ import { MountedFiles } from "../files/mounted-files.ts"
 import { ClientLocks } from "../locks/client-locks.ts"
 import { WalApplier } from "../wal/wal-applier.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
-import type { Application, Applier, Changes } from "./applier.ts"
+import type { Applier, Changes, ReceivedTransaction } from "./applier.ts"
 
 export interface DatabaseApplierContext {
   readonly name: string
@@ -52,8 +52,8 @@ export interface DatabaseApplierContext {
   readonly wal?: WalHandover | undefined
   /** WRITE is held elsewhere in this thread, so that nobody else has it. */
   isWriteHeld?(): boolean
-  /** A transaction is about to count that the client does not know of that keeps WRITE. */
-  onKept(): void
+  /** A transaction is about to count that the client does not know of that holds WRITE. */
+  onStaleWriter(): void
 }
 
 type Mode = "rollback" | "wal" | "leaving"
@@ -85,15 +85,15 @@ export class DatabaseApplier implements Applier {
     return this.#wal.wal.writtenTxid(current)
   }
 
-  async apply(application: Application): Promise<void> {
-    if (application.isNew) return this.#create(application)
+  async apply(transaction: ReceivedTransaction): Promise<void> {
+    if (transaction.isNew) return this.#create(transaction)
     const mode = this.#findMode()
-    if (mode === "rollback") return this.#write(application)
-    const { header } = application
+    if (mode === "rollback") return this.#write(transaction)
+    const { header } = transaction
     const isOther = isSnapshot(header) || header.pageSize !== this.#pageSize
-    if (isOther || this.#lock !== undefined) await this.#replace(application)
-    else await this.#append(application)
-    if (this.#mode === "leaving") this.#tryLeave(application)
+    if (isOther || this.#lock !== undefined) await this.#replace(transaction)
+    else await this.#append(transaction)
+    if (this.#mode === "leaving") this.#tryLeave(transaction)
   }
 
   yield(): boolean {
@@ -144,34 +144,34 @@ export class DatabaseApplier implements Applier {
    * Nobody can have a database open that does not exist: no locks, and the name comes last. A WAL that is there is one
    * that could not be removed when the last database of this name was, and clients would take it for this one's.
    */
-  #create(application: Application): void {
+  #create(transaction: ReceivedTransaction): void {
     this.#files.removeWal()
     this.#wal.forget()
     this.#context.database.create()
-    this.#writePages(application)
+    this.#writePages(transaction)
     this.#mode = undefined
-    application.publish()
+    transaction.applied()
   }
 
-  async #write(application: Application): Promise<void> {
+  async #write(transaction: ReceivedTransaction): Promise<void> {
     const { cache } = this.#context
     await this.#files.attach(false)
     await this.#files.exclusively(() => {
-      this.#writePages(application)
-      this.#files.forgetPages(cache, application.header.pageSize, application.pgnos)
+      this.#writePages(transaction)
+      this.#files.forgetPages(cache, transaction.header.pageSize, transaction.pgnos)
       this.#mode = this.#modeOfFile()
-      application.publish()
+      transaction.applied()
     })
   }
 
-  async #append(application: Application): Promise<void> {
-    await this.rejoin(application)
-    const { header, overwriting, loseWal, publish } = application
+  async #append(transaction: ReceivedTransaction): Promise<void> {
+    await this.rejoin(transaction)
+    const { header, overwriting, loseWal, applied } = transaction
     const { pageSize, commit, maxTxid } = header
-    let pgnos = application.pgnos
+    let pgnos = transaction.pgnos
     let first: Uint8Array | undefined
-    let readPages: Application["readPages"] = (take) =>
-      application.readPages((pgno, data) => {
+    let readPages: ReceivedTransaction["readPages"] = (take) =>
+      transaction.readPages((pgno, data) => {
         if (pgno === 1) first = data.slice(0, DATABASE_HEADER_SIZE)
         take(pgno, pgno === 1 ? this.#disguised(data) : data)
       })
@@ -182,23 +182,23 @@ export class DatabaseApplier implements Applier {
     }
     const isSeen = await this.#wal.apply({
       ...{ pageSize, commit, pgnos, maxTxid, readPages },
-      ...{ overwriting, publish, restarting: loseWal },
+      ...{ overwriting, applied, restarting: loseWal },
     })
     if (first !== undefined) this.#mode = isWal(first) ? "wal" : "leaving"
     if (isSeen) return
-    await this.#goOver(application)
-    publish()
+    await this.#goOver(transaction)
+    applied()
   }
 
   /** Clients that never pause are kept out by what tells them that the wal-index is being recovered. */
-  async #replace(application: Application): Promise<void> {
+  async #replace(transaction: ReceivedTransaction): Promise<void> {
     await this.#files.attach(true)
     this.#lock ??= await this.#acquire()
-    const { pageSize, commit } = application.header
-    this.#wal.settle(application.overwriting)
-    this.#writePages(application)
-    this.#startOver(this.#lock, { pageSize, commit, loseWal: application.loseWal })
-    application.publish()
+    const { pageSize, commit } = transaction.header
+    this.#wal.settle(transaction.overwriting)
+    this.#writePages(transaction)
+    this.#startOver(this.#lock, { pageSize, commit, loseWal: transaction.loseWal })
+    transaction.applied()
     this.#lock.release()
     this.#lock = undefined
   }
@@ -259,7 +259,7 @@ export class DatabaseApplier implements Applier {
     return must(lock, "database")
   }
 
-  #tryLeave({ overwriting, loseWal }: Application): void {
+  #tryLeave({ overwriting, loseWal }: ReceivedTransaction): void {
     const { cache } = this.#context
     this.#files.tryAlone(() => {
       const pgnos = this.#wal.settle(overwriting)
@@ -271,7 +271,7 @@ export class DatabaseApplier implements Applier {
     })
   }
 
-  #writePages({ header, readPages, overwriting }: Application): void {
+  #writePages({ header, readPages, overwriting }: ReceivedTransaction): void {
     const { database } = this.#context
     readPages((pgno, data) => {
       const offset = (pgno - 1) * header.pageSize

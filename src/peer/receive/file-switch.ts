@@ -2,7 +2,7 @@
  * Gives a database of a replica other files, under the clients that have it open.
  *
  *   lock every client out ─▶ decide ─▶ rename ─▶ fs thread opens the new file ─▶ kernel forgets the old one
- *     ─▶ WAL and wal-index start over ─▶ publish ─▶ unlock
+ *     ─▶ WAL and wal-index start over ─▶ switched ─▶ unlock
  *
  * 1. What is done under the locks does not depend on the size of the database.
  * 2. From the decision on there is no way back, and a step that fails is tried again: clients that went on with
@@ -43,7 +43,7 @@ export interface FileSwitch {
   /** Changes the files. Can be done again. */
   change(): void
   /** Called when clients will find the new content, and before one can. */
-  publish(): void
+  switched(): void
 }
 
 export interface FileSwitchOptions {
@@ -69,7 +69,7 @@ export async function switchFiles(options: FileSwitchOptions, files: FileSwitch)
     options.fs.tell("switched", files.name, files.disguise)
     if (lock !== undefined) forgetOld(options, files, lock)
   })
-  files.publish()
+  files.switched()
 }
 
 async function lockOut(

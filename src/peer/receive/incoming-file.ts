@@ -19,6 +19,7 @@ import { formatSize } from "../../lib/size.ts"
 import { writePageChecksum } from "../../ltx/checksum.ts"
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { directLog, type TransactionLog } from "../../store/log/commit-log.ts"
@@ -87,6 +88,11 @@ export class IncomingFile {
   get trailer(): LtxTrailer {
     assert(this.#trailer !== undefined, "the file is whole")
     return this.#trailer
+  }
+
+  /** Where it leads to. */
+  get posAfter(): Pos {
+    return { txid: this.header.maxTxid, checksum: this.trailer.postApplyChecksum }
   }
 
   push(bytes: Uint8Array): void {

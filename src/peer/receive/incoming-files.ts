@@ -1,6 +1,16 @@
 /**
  * LTX files on their way from the main thread to a database: a file comes in parts, and when it is whole it waits its
  * turn. What becomes of it is told: `applied` or `refusedFile`.
+ *
+ * The way of a transaction to a client that has the database open:
+ *
+ *   main thread   cluster/replica/incoming-stream.ts ─▶ replica-progress.ts ─▶ cluster/locks/echo-filter.ts
+ *                   ─▶ peer/peer-worker.ts
+ *   here          receive() ─▶ incoming-file.ts ─▶ replica-databases.ts: its turn ─▶ replica-database.ts accept()
+ *                   ─▶ follows-on.ts ─▶ store/log/commit-log.ts: durable ─▶ database-applier.ts
+ *                   ─▶ wal/wal-applier.ts: WRITE ─▶ wal-writer.ts: the frames ─▶ wal-index-file.ts: clients see them
+ *                   ─▶ setPosition() of replica-databases.ts ─▶ store/positions.ts
+ *   the client    finds another header in the wal-index, and the frames in the WAL (mount/files/shm.ts, wal.ts)
  */
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { Later, type Sender } from "../../lib/port.ts"

@@ -1,8 +1,8 @@
 /**
  * One database on a replica: what has come from the primary, in order, and nothing else.
  *
- *   accept(): a transaction: check that it follows on ─▶ store it durably ─▶ apply it ─▶ publish the position
- *             a snapshot: check it ─▶ keep what would be lost ─▶ decide ─▶ switch the files, publish ─▶ done
+ *   accept(): a transaction: check that it follows on ─▶ store it durably ─▶ apply it ─▶ set the position
+ *             a snapshot: check it ─▶ keep what would be lost ─▶ decide ─▶ switch the files, set the position ─▶ done
  *
  * Files are accepted one after the other. One that does not follow on is refused and changes nothing; the
  * main thread then reconnects with our position, and the primary answers with what does. A snapshot has come as a
@@ -12,52 +12,27 @@ import { FrozenView } from "../../capture/frozen-view.ts"
 import { FrozenViews } from "../../capture/frozen-views.ts"
 import { type DatabaseHandover, sharedState, type WalHandover } from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
-import { discardKept, keepHistory } from "../../diverged/kept-history.ts"
-import {
-  beginTakeover,
-  endTakeover,
-  isDecided,
-  moveIn,
-  type Takeover,
-} from "../../diverged/takeover.ts"
-import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import type { Logger } from "../../lib/log.ts"
-import { formatSize } from "../../lib/size.ts"
-import { ChecksumAccumulator, lockPgno } from "../../ltx/checksum.ts"
-import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
-import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../../ltx/pos.ts"
-import { posAfter, posBefore } from "../../ltx/span.ts"
+import { isSnapshot } from "../../ltx/header.ts"
+import { formatPos, type Pos, type Txid } from "../../ltx/pos.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
-import {
-  DATABASE_HEADER_SIZE,
-  decodeDatabaseHeader,
-  pageCountIn,
-} from "../../sqlite/database-header.ts"
-import { MIN_PAGE_SIZE } from "../../sqlite/page-size.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
-import type { DataDir } from "../../store/data-dir.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"
-import { readBytesAt, unlinkFile } from "../../sys/file.ts"
-import type { Application, Applier, Changes } from "./applier.ts"
+import { unlinkFile } from "../../sys/file.ts"
+import type { Applier, Changes, ReceivedTransaction } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
-import { divergence } from "./history-verdict.ts"
+import { checkFollowsOn } from "./follows-on.ts"
 import { IncomingFile } from "./incoming-file.ts"
-import type { PageSums } from "./page-sums.ts"
+import { SnapshotTakeover, type SnapshotTakeoverContext } from "./snapshot-takeover.ts"
 
-export interface ReplicaDatabaseContext {
-  readonly dataDir: DataDir
-  readonly clock: Clock
+export interface ReplicaDatabaseContext extends SnapshotTakeoverContext {
   /** Where what is received becomes durable. */
   readonly transactions: TransactionLog
-  readonly log: Logger
   makeApplier(file: BackedFile, view: ClientView): Applier
   /** Changes the files while no client is in a transaction, and has clients and kernel forget the old ones. */
   switchFiles(files: FileSwitch): Promise<void>
-  /** The name of the primary, as far as it is known. */
-  primaryName(): string | undefined
   /** The database has the state; clients see it from when this returns. */
-  publish(name: string, state: HistoryState): void
+  setPosition(name: string, state: HistoryState): void
   /** The database's file is gone. */
   dropped(name: string): void
 }
@@ -84,7 +59,7 @@ export class ReplicaDatabase {
     overwriting: (offset, size) => this.#views.saveRange(offset, size),
     loseWal: () => this.#views.loseWal(),
   }
-  #unfinished: Takeover | undefined
+  #unfinished: SnapshotTakeover | undefined
   #disguise = 0
   /** Applies a transaction that is in the log, and perhaps not in the database. */
   #unapplied: (() => Promise<void>) | undefined
@@ -190,37 +165,38 @@ export class ReplicaDatabase {
   async accept(incoming: IncomingFile): Promise<void> {
     const { header } = incoming
     this.#endTakeover() // of the last snapshot, if the disk would not let it
-    this.#checkFollowsOn(incoming)
-    if (isSnapshot(header)) return this.#takeOver(incoming)
+    checkFollowsOn(this.name, this.#state, incoming)
+    if (isSnapshot(header)) return this.#replace(incoming)
     incoming.store()
-    const publish = () => {
+    const applied = () => {
       this.#advance(incoming)
-      this.#context.publish(this.name, this.#state)
+      this.#context.setPosition(this.name, this.#state)
     }
     if (header.commit === 0) {
       this.#complete(incoming)
-      return this.#drop(publish)
+      return this.#drop(applied)
     }
-    const application: Application = {
+    const transaction: ReceivedTransaction = {
       header,
       readPages: (take) => incoming.read({ page: take }),
       isNew: this.#state.commit === 0,
       pgnos: incoming.sums.pgnos(),
       ...this.#changes,
-      publish,
+      applied,
     }
     this.#unapplied = () => {
-      const readPages: Application["readPages"] = (take) => incoming.readStored({ page: take })
-      return this.#applier.apply({ ...application, readPages })
+      const readPages: ReceivedTransaction["readPages"] = (take) =>
+        incoming.readStored({ page: take })
+      return this.#applier.apply({ ...transaction, readPages })
     }
     try {
-      await this.#applier.apply(application)
+      await this.#applier.apply(transaction)
     } finally {
       this.#complete(incoming)
     }
     this.#context.log.trace("applied", {
       db: this.name,
-      pos: formatPos(posAfter(incoming)),
+      pos: formatPos(incoming.posAfter),
       pages: incoming.sums.count,
     })
   }
@@ -237,56 +213,6 @@ export class ReplicaDatabase {
     }
   }
 
-  #checkFollowsOn(incoming: IncomingFile): void {
-    const { header, trailer, sums } = incoming
-    const { pos } = this.#state
-    const follows =
-      header.minTxid === pos.txid + 1n &&
-      header.preApplyChecksum === (pos.txid === 0n ? 0n : pos.checksum)
-    if (!isSnapshot(header) && !follows) {
-      const before = formatPos(posBefore(header))
-      throw new LitefsError(
-        "position-mismatch",
-        `Cannot apply a transaction to "${this.name}": it follows on ${before}, the database is at ${formatPos(pos)}`,
-      )
-    }
-    const isWhole = isSnapshot(header) || header.pageSize !== this.#state.pageSize
-    this.#checkGrowth(header, sums, isWhole ? 0 : this.#state.commit)
-    const checksum = new ChecksumAccumulator()
-    if (isWhole) checksum.reset()
-    else checksum.reset(pos.checksum)
-    const old = this.#state.sums
-    sums.each((pgno, hi, lo) => {
-      if (!isWhole) checksum.toggle(old.hi(pgno), old.lo(pgno))
-      checksum.toggle(hi, lo)
-    })
-    if (!isWhole) {
-      for (let pgno = header.commit + 1; pgno <= this.#state.commit; pgno++) {
-        checksum.toggle(old.hi(pgno), old.lo(pgno))
-      }
-    }
-    if (checksum.checksum === trailer.postApplyChecksum) return
-    throw new LitefsError(
-      "damaged",
-      `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${this.name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
-    )
-  }
-
-  /**
-   * Every page by which the database grows is in the transaction that does it (capture/history.ts). One that is not
-   * would be there as zeros, and in no sum: nobody could make a copy of the database, or recover it.
-   */
-  #checkGrowth({ pageSize, commit, maxTxid }: LtxHeader, sums: PageSums, before: number): void {
-    const lock = lockPgno(pageSize)
-    const hasLockPage = before < lock && lock <= commit
-    const missing = commit - before - (hasLockPage ? 1 : 0) - sums.countBeyond(before)
-    if (missing <= 0) return
-    const message =
-      `Cannot apply TXID ${formatTxid(maxTxid)} to "${this.name}": ` +
-      `it says that the database has ${commit} pages, and ${missing} new ones are not in it`
-    throw new LitefsError("damaged", message)
-  }
-
   /** What the database will be, without a way back: the transaction is stored and in place. */
   #advance(incoming: IncomingFile): void {
     const { header, sums } = incoming
@@ -296,7 +222,7 @@ export class ReplicaDatabase {
     table.resize(header.commit)
     sums.each((pgno, hi, lo) => table.set(pgno, hi, lo))
     this.#state = {
-      pos: posAfter(incoming),
+      pos: incoming.posAfter,
       pageSize: header.pageSize,
       commit: header.commit,
       sums: table,
@@ -305,8 +231,8 @@ export class ReplicaDatabase {
   }
 
   /** It is gone, whether or not its files go: the next database of this name is written over what is left. */
-  #drop(publish: () => void): void {
-    publish()
+  #drop(applied: () => void): void {
+    applied()
     try {
       this.#applier.dropped()
       unlinkFile("database:unlink", this.#file.path)
@@ -317,24 +243,15 @@ export class ReplicaDatabase {
   }
 
   /** The snapshot becomes the database, and its log the only file of ours. */
-  async #takeOver(incoming: IncomingFile): Promise<void> {
-    const { dataDir, clock, log, transactions } = this.#context
+  async #replace(incoming: IncomingFile): Promise<void> {
+    const { transactions } = this.#context
     const { header } = incoming
-    const before = this.#state.pos
-    const next = posAfter(incoming)
-    const reason = divergence(before, next, incoming.verdict, this.#file.size() > 0)
-    const kept = reason === undefined ? undefined : this.#keep(reason, next)
-    const takeover: Takeover = {
-      number: incoming.number,
-      minTxid: header.minTxid,
-      maxTxid: header.maxTxid,
-      commit: header.commit,
-      kept: kept?.label,
-    }
-    // Another one than any client has seen.
-    const disguise = kept && Math.floor(clock.random() * 0xffffffff) + 1
+    const { pos, pageSize, commit } = this.#state
+    const old = { pos, pageSize, commit, file: this.#file }
+    const takeover = new SnapshotTakeover(this.name, this.#context, incoming, old)
+    const { disguise } = takeover
     try {
-      if (before.txid > 0n) transactions.clear()
+      if (pos.txid > 0n) transactions.clear()
       else transactions.materialize()
       let isWalOpen = false
       await this.#context.switchFiles({
@@ -346,86 +263,33 @@ export class ReplicaDatabase {
           isWalOpen = this.#applier.yield()
           return isWalOpen
         },
-        decide: () => this.#decide(incoming, takeover),
-        change: () => moveIn(dataDir, this.name, takeover),
-        publish: () => {
+        decide: () => {
+          takeover.decide()
+          this.#unfinished = takeover
+        },
+        change: () => takeover.moveIn(),
+        switched: () => {
           this.#advance(incoming)
           this.#disguise = disguise ?? this.#disguise
           this.#openAnew(isWalOpen)
-          this.#context.publish(this.name, this.#state)
+          this.#context.setPosition(this.name, this.#state)
         },
       })
     } catch (error) {
-      if (kept !== undefined && !incoming.isClaimed) discardKept(dataDir, kept.label)
+      takeover.discard()
       throw error
     }
     this.#endTakeover()
     if (header.commit === 0) this.#context.dropped(this.name)
-    if (kept === undefined) {
-      log.info("took a snapshot of the primary", { db: this.name, pos: formatPos(next) })
-      return
-    }
-    log.warn(
-      "the database has diverged from the primary's, which takes its place; the old one is kept",
-      {
-        db: this.name,
-        reason,
-        pos: formatPos(before),
-        primary: formatPos(next),
-        directory: dataDir.divergedDir(kept.label),
-        size: formatSize(kept.size),
-      },
-    )
-  }
-
-  #decide(incoming: IncomingFile, takeover: Takeover): void {
-    const { dataDir } = this.#context
-    let isUndecided = false
-    try {
-      beginTakeover(dataDir, this.name, takeover)
-    } catch (error) {
-      isUndecided = !isDecided(dataDir, this.name)
-      throw error
-    } finally {
-      // Also when it has failed and its record will not go: the next start needs the files then.
-      if (!isUndecided) incoming.claim()
-    }
-    this.#unfinished = takeover
+    takeover.say()
   }
 
   #endTakeover(): void {
-    if (this.#unfinished !== undefined) {
-      endTakeover(this.#context.dataDir, this.name, this.#unfinished)
-    }
+    this.#unfinished?.end()
     this.#unfinished = undefined
   }
 
-  #keep(reason: string, next: Pos): { label: string; size: number } {
-    const { dataDir, clock, primaryName } = this.#context
-    const { pos } = this.#state
-    const { pageSize, commit } = pos.txid === 0n ? this.#unloggedSize() : this.#state
-    return keepHistory(dataDir, {
-      database: this.name,
-      pos,
-      pageSize,
-      commit,
-      keptMs: clock.wallMs(),
-      reason,
-      primary: { name: primaryName(), pos: next },
-    })
-  }
-
-  /** Of a file without a log. */
-  #unloggedSize(): { pageSize: number; commit: number } {
-    const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-    readBytesAt("database:read", this.#file.fd, bytes, 0)
-    const header = decodeDatabaseHeader(bytes)
-    const pageSize = header?.pageSize ?? MIN_PAGE_SIZE
-    const size = this.#file.size()
-    return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
-  }
-
-  /** The name stands for another file now. */
+  /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.leave()
     this.close()

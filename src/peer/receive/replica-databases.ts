@@ -1,8 +1,9 @@
 /**
- * The databases that this thread has: all of a replica, and on a primary those that are lent. It owns what was found
- * of them at the start, the commit log that makes what comes durable, and the order in which things are done to each.
+ * The databases that the peer thread has (capture/ownership.ts): all of a replica but those that are lent, and on a
+ * primary those that are. It owns what was found of them at the start, the commit log that makes what comes durable,
+ * and the order in which things are done to each.
  *
- *   recovered, or handed over ── database(): first needed ──▶ ReplicaDatabase ── handed over, let go ──▶ gone
+ *   recovered, or taken ── database(): first needed ──▶ ReplicaDatabase ── given, let go ──▶ gone
  *
  * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
  * (held-locks.ts).
@@ -10,6 +11,7 @@
 import { join } from "node:path"
 import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
 import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
+import { Ownership } from "../../capture/ownership.ts"
 import { sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
@@ -57,14 +59,10 @@ export class ReplicaDatabases {
   #recovered: Map<string, HistoryState | undefined> = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
-  /** Whether this thread has all databases, but for those that are given: the node is a replica. */
-  #hasAll = false
-  /** Databases that the fs thread has, or is about to have. */
-  readonly #given = new Set<string>()
-  /** Databases that this thread has on a primary. */
-  readonly #taken = new Set<string>()
-  /** Databases with a client that keeps WRITE, under which transactions were applied. */
-  readonly #kept = new Set<string>()
+  /** Of this thread. They are at home here while the node is a replica. */
+  readonly #ownership = new Ownership(false)
+  /** Databases with a client that holds WRITE, under which transactions were applied. */
+  readonly #staleWriters = new Set<string>()
   #primaryName: string | undefined
 
   constructor(context: ReplicaDatabasesContext) {
@@ -80,7 +78,7 @@ export class ReplicaDatabases {
         main.tell("refused", database, problem)
       }),
     )
-    this.#hasAll = true
+    this.#ownership.takeOver()
   }
 
   #openLog(): void {
@@ -126,7 +124,7 @@ export class ReplicaDatabases {
 
   /** Whether this thread has it. What is made of one that the fs thread has would outlive that, and know nothing. */
   isHere(name: string): boolean {
-    return (this.#hasAll || this.#taken.has(name)) && !this.#given.has(name)
+    return this.#ownership.has(name)
   }
 
   /** Throws when nothing may be applied to it by this thread. */
@@ -162,7 +160,7 @@ export class ReplicaDatabases {
           new DatabaseApplier({
             ...{ ...this.#surroundings(), ...view, name, database },
             isWriteHeld: () => locks.holdsWrite(name),
-            onKept: () => this.#keep(name),
+            onStaleWriter: () => this.#refuseWrites(name),
           }),
         switchFiles: (files) =>
           switchFiles(
@@ -176,7 +174,7 @@ export class ReplicaDatabases {
             },
           ),
         primaryName: () => this.#primaryName,
-        publish: (_, state) => this.#publish(name, state),
+        setPosition: (_, state) => this.#setPosition(name, state),
         dropped: () => {
           fs.tell("dropped", name)
           cache.forgetName(name)
@@ -190,14 +188,14 @@ export class ReplicaDatabases {
   }
 
   /** Until it has let go of WRITE, and what it remembers is not taken for new, nobody may write here. */
-  #keep(name: string): void {
-    if (this.#kept.has(name)) return
+  #refuseWrites(name: string): void {
+    if (this.#staleWriters.has(name)) return
     const { fuseDir, signal, fs } = this.#context
-    this.#kept.add(name)
-    fs.tell("kept", name, true)
+    this.#staleWriters.add(name)
+    fs.tell("staleWriter", name, true)
     const isOver = () => {
-      this.#kept.delete(name)
-      fs.tell("kept", name, false)
+      this.#staleWriters.delete(name)
+      fs.tell("staleWriter", name, false)
     }
     touchWhenFree(join(fuseDir, `${name}-shm`), systemClock, signal).then(isOver, () => {})
   }
@@ -207,7 +205,7 @@ export class ReplicaDatabases {
     return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal }
   }
 
-  #publish(name: string, state: HistoryState): void {
+  #setPosition(name: string, state: HistoryState): void {
     const { positions, flags, cache, main } = this.#context
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
@@ -225,8 +223,21 @@ export class ReplicaDatabases {
     this.#queues.set(name, before.then(work))
   }
 
-  /** One database, when what has come for it is applied. Its files stay open until letGoOf(). */
-  async give(name: string): Promise<DatabaseHandover> {
+  /** When what has come for it is applied. Its files stay open until letGo(). */
+  async lend(name: string): Promise<DatabaseHandover> {
+    const handover = await this.#give(name)
+    this.#ownership.lend(name)
+    return handover
+  }
+
+  /** As lend(). */
+  async giveBack(name: string): Promise<DatabaseHandover> {
+    const handover = await this.#give(name)
+    this.#ownership.giveBack(name)
+    return handover
+  }
+
+  async #give(name: string): Promise<DatabaseHandover> {
     await this.#queues.get(name)
     await this.#applyRest(name)
     if (this.#context.positions.find(name) === undefined) {
@@ -238,8 +249,49 @@ export class ReplicaDatabases {
       const problem = "its clients have seen another history of it, restart this node first"
       throw new LitefsError("unsupported", `Cannot borrow "${name}": ${problem}`)
     }
-    this.#given.add(name)
     return handover
+  }
+
+  /** `lock` keeps clients from writing to it. */
+  async borrow(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    const { name } = handover
+    this.#ownership.borrow(name)
+    try {
+      await this.#take(handover, lock)
+    } catch (error) {
+      this.#ownership.giveBack(name)
+      throw error
+    }
+  }
+
+  /** As borrow(). */
+  async takeBack(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    this.#ownership.takeBack(handover.name)
+    await this.#take(handover, lock)
+  }
+
+  async #take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
+    const { locks, cache } = this.#context
+    const { name, state, isUndone } = handover
+    this.#close(name)
+    if (state === undefined) {
+      this.#recovered.set(name, undefined)
+      throw damaged(name)
+    }
+    if (isUndone) cache.forgetTransaction(name)
+    this.#recovered.set(name, historyState(state))
+    locks.applying(name, lock)
+    await this.#attach(this.database(name, handover))
+    cache.forgetRole()
+  }
+
+  /** The fs thread has it. */
+  letGo(name: string): void {
+    const { locks, cache } = this.#context
+    this.#close(name)
+    this.#recovered.delete(name)
+    locks.letGoOf(name)
+    cache.forgetRole()
   }
 
   /** It was dropped long ago, and is forgotten when nothing is under way for it. */
@@ -258,34 +310,7 @@ export class ReplicaDatabases {
     })
   }
 
-  letGoOf(name: string): void {
-    const { locks, cache } = this.#context
-    this.#close(name)
-    this.#recovered.delete(name)
-    this.#taken.delete(name)
-    locks.letGoOf(name)
-    cache.forgetRole()
-  }
-
-  /** One database of the fs thread. `lock` keeps clients from writing to it. */
-  async take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
-    const { locks, cache } = this.#context
-    const { name, state, isUndone } = handover
-    this.#given.delete(name)
-    if (!this.#hasAll) this.#taken.add(name)
-    this.#close(name)
-    if (state === undefined) {
-      this.#recovered.set(name, undefined)
-      throw damaged(name)
-    }
-    if (isUndone) cache.forgetTransaction(name)
-    this.#recovered.set(name, historyState(state))
-    locks.applying(name, lock)
-    await this.#attach(this.database(name, handover))
-    cache.forgetRole()
-  }
-
-  /** All of them, when what has come is applied. Their files stay open until letGo(). */
+  /** When what has come is applied. Their files stay open until letGoAll(). */
   async handOver(): Promise<DatabaseHandover[]> {
     await Promise.all(this.#queues.values())
     for (const name of this.#databases.keys()) await this.#applyRest(name)
@@ -295,7 +320,7 @@ export class ReplicaDatabases {
     this.#commitLog?.close()
     this.#commitLog = undefined
     this.#recovered = new Map()
-    this.#hasAll = false
+    this.#ownership.handOver()
     return handovers
   }
 
@@ -313,7 +338,7 @@ export class ReplicaDatabases {
     return isDamaged ? damagedHandover(name) : this.database(name).handOver()
   }
 
-  letGo(): void {
+  letGoAll(): void {
     for (const name of this.#databases.keys()) this.#close(name)
     this.#queues.clear()
     this.#context.cache.forgetRole()
@@ -327,9 +352,7 @@ export class ReplicaDatabases {
       const slot = positions.find(name)
       if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
     }
-    this.#given.clear()
-    this.#taken.clear()
-    this.#hasAll = true
+    this.#ownership.takeOver()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )

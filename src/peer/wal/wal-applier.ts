@@ -77,17 +77,17 @@ export interface WalApplierContext {
   /** WRITE is held elsewhere in this thread, so that nobody else has it. */
   isWriteHeld?(): boolean
   /** A transaction is about to count that the client does not know of that keeps WRITE. */
-  onKept(): void
+  onStaleWriter(): void
 }
 
-export interface WalApplication extends WalTransaction {
+export interface ReceivedWalTransaction extends WalTransaction {
   readonly maxTxid: Txid
   /** Called before these bytes of the database file change. */
   overwriting(offset: number, size: number): void
   /** Called before frames of the WAL are overwritten. */
   restarting(): void
   /** Called when clients see the transaction. */
-  publish(): void
+  applied(): void
 }
 
 const page = allocate(65536)
@@ -97,12 +97,14 @@ export class WalApplier {
   readonly #context: WalApplierContext
   #last: WalIndexHeader | undefined // that was written here
   /** What was to be written next: after an error it may count, and may not. */
-  #attempt: { readonly header: WalIndexHeader; readonly application: WalApplication } | undefined
+  #attempt:
+    | { readonly header: WalIndexHeader; readonly transaction: ReceivedWalTransaction }
+    | undefined
   #pin: number | undefined
   #nextCheckpoint = CHECKPOINT_FRAMES
   #nextDrain = LARGE_FRAMES
   #lastBackfill = 0 // when it was last waited for
-  #isWriteKept = false // by a client, when it was last asked for
+  #isWriteTaken = false // by a client, when it was last asked for
   #hasComplained = false
 
   constructor(context: WalApplierContext) {
@@ -129,27 +131,27 @@ export class WalApplier {
   }
 
   /** False when clients do not see it, since the files that are open are not what their names stand for. */
-  async apply(application: WalApplication): Promise<boolean> {
+  async apply(transaction: ReceivedWalTransaction): Promise<boolean> {
     const { files } = this.#context
     await this.attach()
     const { shm, index } = files.walIndex
     const hasWrite = await this.#lockWrite(shm, index)
     try {
       if (!hasWrite && index.read() === undefined) throw this.#unavailable()
-      const state = await this.#start(shm, index, hasWrite, application)
+      const state = await this.#start(shm, index, hasWrite, transaction)
       if (hasWrite) this.wal.hasSpilled = false
-      else this.#context.onKept()
-      this.#append(index, state, application)
+      else this.#context.onStaleWriter()
+      this.#append(index, state, transaction)
       if (!files.areNamed) return false
-      application.publish()
+      transaction.applied()
     } catch (error) {
       this.#tryReleaseCheckpoint(shm)
       throw error
     } finally {
       if (hasWrite) this.#releaseWrite(shm)
     }
-    if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, application)
-    await this.#drain(shm, index, application)
+    if (this.wal.frames.count >= this.#nextCheckpoint) this.#checkpoint(shm, transaction)
+    await this.#drain(shm, index, transaction)
     return true
   }
 
@@ -239,13 +241,13 @@ export class WalApplier {
   async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
     const { clock, signal } = this.#context
     const mayDoWithout = (isLate: boolean) =>
-      (isLate || this.#isWriteKept) && !this.#mayHaveSpilled() && this.#isPublished(index)
+      (isLate || this.#isWriteTaken) && !this.#mayHaveSpilled() && this.#isPublished(index)
     let hasWrite = false
     await untilLocked({ clock, signal, patienceMs: PATIENCE_MS }, (isLate) => {
       hasWrite = this.#tryLockWrite(shm)
       return hasWrite || mayDoWithout(isLate)
     })
-    this.#isWriteKept = !hasWrite
+    this.#isWriteTaken = !hasWrite
     return hasWrite
   }
 
@@ -279,7 +281,7 @@ export class WalApplier {
     shm: Fd,
     index: WalIndexFile,
     hasWrite: boolean,
-    { pageSize, restarting }: WalApplication,
+    { pageSize, restarting }: ReceivedWalTransaction,
   ): Promise<WalIndexState> {
     let state = index.read() ?? (await this.#recover(shm, index, pageSize))
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
@@ -320,7 +322,7 @@ export class WalApplier {
    * Readers that come one after the other never leave the log alone, and it grows. When nothing is appended for a
    * moment, those that are left end, and new ones need no frames of it.
    */
-  async #drain(shm: Fd, index: WalIndexFile, application: WalApplication): Promise<void> {
+  async #drain(shm: Fd, index: WalIndexFile, transaction: ReceivedWalTransaction): Promise<void> {
     if (this.wal.frames.count < this.#nextDrain) return
     const { clock, signal } = this.#context
     const patienceMs = Math.min(DRAIN_MS_MAX, (this.wal.frames.count / LARGE_FRAMES) * DRAIN_MS)
@@ -328,7 +330,7 @@ export class WalApplier {
     let isDrained = false
     await untilLocked({ clock, signal, patienceMs }, (isLate) => {
       if (isLate) return true
-      this.#checkpoint(shm, application)
+      this.#checkpoint(shm, transaction)
       const state = index.read()
       if (state?.backfillCount === this.#lastBackfill) return true // a long reader: it is still where it was
       backfillCount = state?.backfillCount ?? backfillCount
@@ -336,7 +338,7 @@ export class WalApplier {
         try {
           isDrained =
             state !== undefined &&
-            this.#tryRestart(shm, index, state, application.restarting) !== undefined
+            this.#tryRestart(shm, index, state, transaction.restarting) !== undefined
         } finally {
           this.#releaseWrite(shm)
         }
@@ -348,13 +350,17 @@ export class WalApplier {
     this.#nextDrain = this.wal.frames.count + DRAIN_FRAMES_MORE
   }
 
-  #append(index: WalIndexFile, { header }: WalIndexState, application: WalApplication): void {
+  #append(
+    index: WalIndexFile,
+    { header }: WalIndexState,
+    transaction: ReceivedWalTransaction,
+  ): void {
     // Through the mount: readers find it in the kernel's cache, with the size of the file that belongs to it.
-    const next = appendToWal(this.#context.files.wal, header, application)
-    this.#attempt = { header: next, application }
-    index.addFrames(header.frameCount + 1, application.pgnos)
+    const next = appendToWal(this.#context.files.wal, header, transaction)
+    this.#attempt = { header: next, transaction }
+    index.addFrames(header.frameCount + 1, transaction.pgnos)
     index.writeHeader(next)
-    this.#count(next, application)
+    this.#count(next, transaction)
   }
 
   /** The writer of the last transactions died before it published them. */
@@ -370,7 +376,7 @@ export class WalApplier {
     return index.read() ?? state
   }
 
-  #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: WalApplication): void {
+  #count(header: WalIndexHeader, { pgnos, commit, maxTxid }: ReceivedWalTransaction): void {
     this.wal.add(pgnos, commit, maxTxid)
     this.#last = header
     this.#attempt = undefined
@@ -400,7 +406,7 @@ export class WalApplier {
     const last = this.#last
     if (last === undefined ? header.frameCount === 0 : endsAt(header, last)) return
     if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) {
-      return this.#count(header, this.#attempt.application)
+      return this.#count(header, this.#attempt.transaction)
     }
     if (header.frameCount > 0 || !this.wal.isWritten) throw this.#changed()
     restarting()
@@ -443,7 +449,7 @@ export class WalApplier {
   }
 
   /** What goes wrong here is no harm to the transaction. */
-  #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
+  #checkpoint(shm: Fd, { overwriting }: ReceivedWalTransaction): void {
     const { database, files, cache, log, name } = this.#context
     try {
       if (!tryTake(shm, CKPT)) return

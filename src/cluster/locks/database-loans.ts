@@ -1,13 +1,13 @@
 /**
- * Has one database change hands between the two threads, under the clients of the mount: what role-switch.ts does
- * for all of them when the role of the node changes.
+ * Databases that one thread of this node has lent the other (capture/ownership.ts), since their write locks are lent
+ * between nodes. What role-switch.ts does for all databases, this does for one, under the clients of the mount:
  *
- *   primary   lend        keep clients from writing ─▶ fs: gives up ─▶ peer: takes, applies what the borrower commits
- *             take back   peer: gives up ─▶ fs: takes, captures ─▶ clients may write
- *   replica   borrow      keep clients from writing ─▶ peer: gives up ─▶ fs: takes, proposes commits to the primary
- *             give back   keep clients from writing ─▶ fs: gives up ─▶ peer: takes, applies what comes
+ *   primary   lend        lockWrites ─▶ fs: lend ─▶ peer: borrow             applies what the other node commits
+ *             take back                 peer: giveBack ─▶ fs: takeBack ─▶ peer: letGo ─▶ unlockWrites
+ *   replica   borrow      lockWrites ─▶ peer: lend ─▶ fs: borrow ─▶ unlockWrites ─▶ peer: letGo
+ *             give back   lockWrites ─▶ fs: giveBack ─▶ peer: takeBack ─▶ unlockWrites
  *
- * Whoever has given up is given it back when the other one cannot take it: one of the two always has it.
+ * Whoever has lent it takes it back when the other one cannot borrow it: one of the two always has it.
  *
  * When a replica borrows, a client of it may be in a write transaction that is older than what has been applied since.
  * It is waited for, since it must not write.
@@ -22,16 +22,16 @@ import type { PeerThread } from "../../peer/contract.ts"
 
 const log = logger("halt")
 
-export class DatabaseExchange {
+export class DatabaseLoans {
   readonly #fs: Sender<FsThread>
   readonly #peer: Sender<PeerThread>
-  /** Databases that the other thread has than the one that has them by the role of the node. */
-  readonly #exchanged = new Set<string>()
-  /** Databases that change hands right now. */
-  readonly #changing = new Set<string>()
-  /** How often one of them began to. */
-  changeCount = 0
-  /** What the fs thread has given up, and the peer thread could not take yet. */
+  /** Databases that are not at home. */
+  readonly #lent = new Set<string>()
+  /** Databases that are on their way. */
+  readonly #moving = new Set<string>()
+  /** How often one of them began to be. */
+  moveCount = 0
+  /** What the fs thread has given back, and the peer thread could not take back yet. */
   readonly #untaken = new Map<string, DatabaseHandover>()
 
   constructor(fs: Sender<FsThread>, peer: Sender<PeerThread>) {
@@ -39,37 +39,38 @@ export class DatabaseExchange {
     this.#peer = peer
   }
 
-  isExchanged(database: string): boolean {
-    return this.#exchanged.has(database)
+  /** Whether the thread has it that has it not by the role of the node. */
+  isLent(database: string): boolean {
+    return this.#lent.has(database)
   }
 
-  isChanging(database: string): boolean {
-    return this.#changing.has(database)
+  isMoving(database: string): boolean {
+    return this.#moving.has(database)
   }
 
   /** Resolves with how to take it back. Rejects, and nothing has changed, when clients do not stop writing in time. */
   async lend(database: string, limitMs: number): Promise<() => Promise<void>> {
-    const takeBack = await this.#change(database, () => this.#lend(database, limitMs))
-    return () => this.#change(database, takeBack)
+    const takeBack = await this.#move(database, () => this.#lend(database, limitMs))
+    return () => this.#move(database, takeBack)
   }
 
   /** Rejects, and nothing has changed, when a client is in a write transaction for that long. */
   borrow(database: string, limitMs: number): Promise<void> {
-    return this.#change(database, () => this.#borrow(database, limitMs))
+    return this.#move(database, () => this.#borrow(database, limitMs))
   }
 
   /** Clients that are in a write transaction are waited for; after the time they find it undone. */
   giveBack(database: string, limitMs: number): Promise<void> {
-    return this.#change(database, () => this.#giveBack(database, limitMs))
+    return this.#move(database, () => this.#giveBack(database, limitMs))
   }
 
-  async #change<T>(database: string, act: () => Promise<T>): Promise<T> {
-    this.#changing.add(database)
-    this.changeCount += 1
+  async #move<T>(database: string, act: () => Promise<T>): Promise<T> {
+    this.#moving.add(database)
+    this.moveCount += 1
     try {
       return await act()
     } finally {
-      this.#changing.delete(database)
+      this.#moving.delete(database)
     }
   }
 
@@ -80,12 +81,12 @@ export class DatabaseExchange {
       .finally(() => this.#fs.tell("lending", database, false))
     try {
       const handover = await this.#fs.call("lend", database)
-      this.#exchanged.add(database)
+      this.#lent.add(database)
       try {
-        await this.#peer.call("take", handover, lock)
+        await this.#peer.call("borrow", handover, lock)
       } catch (error) {
         await this.#fs.call("takeBack", handover)
-        this.#exchanged.delete(database)
+        this.#lent.delete(database)
         throw error
       }
     } catch (error) {
@@ -94,10 +95,10 @@ export class DatabaseExchange {
     }
     let isBack = false
     return async () => {
-      if (!isBack) await this.#fs.call("takeBack", await this.#peer.call("give", database))
+      if (!isBack) await this.#fs.call("takeBack", await this.#peer.call("giveBack", database))
       isBack = true
-      this.#exchanged.delete(database)
-      await this.#peer.call("letGoOf", database)
+      this.#lent.delete(database)
+      await this.#peer.call("letGo", database)
       this.#peer.tell("unlockWrites", lock)
     }
   }
@@ -105,20 +106,20 @@ export class DatabaseExchange {
   async #borrow(database: string, limitMs: number): Promise<void> {
     const lock = await this.#peer.call("lockWrites", [database], limitMs, true)
     try {
-      const handover = await this.#peer.call("give", database)
-      this.#exchanged.add(database)
+      const handover = await this.#peer.call("lend", database)
+      this.#lent.add(database)
       try {
         await this.#fs.call("borrow", handover)
       } catch (error) {
-        this.#exchanged.delete(database)
-        await this.#peer.call("take", handover)
+        this.#lent.delete(database)
+        await this.#peer.call("takeBack", handover)
         throw error
       }
     } finally {
       this.#peer.tell("unlockWrites", lock)
     }
     // When this is answered that lock is gone: whoever it was borrowed for would find it in the way.
-    await this.#peer.call("letGoOf", database).catch((error) => {
+    await this.#peer.call("letGo", database).catch((error) => {
       log.warn("cannot close the files of a database", { db: database, problem: messageOf(error) })
     })
   }
@@ -131,22 +132,22 @@ export class DatabaseExchange {
     try {
       const handover = this.#untaken.get(database) ?? (await this.#fs.call("giveBack", database))
       this.#untaken.set(database, handover)
-      await this.#take(database, handover, lock)
+      await this.#takeBack(database, handover, lock)
       this.#untaken.delete(database)
-      this.#exchanged.delete(database)
+      this.#lent.delete(database)
     } finally {
       if (lock !== undefined) this.#peer.tell("unlockWrites", lock)
     }
   }
 
   /** One that is damaged nobody can take: the log says so, and the next start tells more. */
-  async #take(
+  async #takeBack(
     database: string,
     handover: DatabaseHandover,
     lock: number | undefined,
   ): Promise<void> {
     try {
-      await this.#peer.call("take", handover, lock)
+      await this.#peer.call("takeBack", handover, lock)
     } catch (error) {
       if (!(error instanceof LitefsError && error.code === "damaged")) throw error
       log.error("cannot go on with a database", { db: database, problem: error.message })

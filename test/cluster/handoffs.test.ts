@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test"
 import type { NodeAnswer } from "../../src/cluster/node-client.ts"
+import { Handoffs, type HandoffsContext } from "../../src/cluster/role/handoffs.ts"
 import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
-import type { HandoffTarget, MemberState } from "../../src/cluster/role/member.ts"
-import { Handoffs, type HandoffsContext } from "../../src/http/roles/handoffs.ts"
+import type { MemberState } from "../../src/cluster/role/member.ts"
+import type { HandoffTarget } from "../../src/cluster/role/offer.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
@@ -162,7 +163,7 @@ describe("a forced promotion says what may be lost", () => {
       /a.db\t.*, 3 more are known to be missing/,
     ],
   ])("%#", (given, lines) => {
-    expect(new Scene([], given).handoffs.routes.possibleLoss()).toMatch(lines)
+    expect(new Scene([], given).handoffs.possibleLoss()).toMatch(lines)
   })
 })
 
@@ -183,7 +184,7 @@ describe("a promotion that is not forced", () => {
       "it has some of the databases only",
     ],
   ])("%#: whether the node may become the primary", (given, isForced, problem) => {
-    const found = new Scene([], given).handoffs.routes.ineligibility(isForced)
+    const found = new Scene([], given).handoffs.ineligibility(isForced)
     expect(found).toBe(problem && `not eligible to become primary: ${problem}`)
   })
 })

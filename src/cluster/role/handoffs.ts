@@ -1,16 +1,19 @@
-/** How the role of primary is asked for, offered, taken and left, between this node and others. */
+/**
+ * How the role of primary is asked for, offered, taken and left, between this node and others. The way of all of it:
+ * cli/node/promote.ts.
+ */
 
-import type { NodeAnswer } from "../../cluster/node-client.ts"
-import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
-import type { HandoffTarget, Member } from "../../cluster/role/member.ts"
-import type { StaticLease } from "../../cluster/role/static-lease.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
-import type { ReplicaStream } from "../streams/replica-stream.ts"
-import { EXCHANGE_PATH, type RolesContext } from "./roles.ts"
+import type { NodeAnswer } from "../node-client.ts"
+import type { ReplicaProgress } from "../replica/replica-progress.ts"
+import { LEASE_PATH } from "./lease.ts"
+import type { Member } from "./member.ts"
+import type { HandoffTarget } from "./offer.ts"
+import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
 
@@ -27,12 +30,28 @@ const PROMOTION_MS_MAX = 10_000
 const UNSURE_MS_MAX = 12_000
 const ASK_AGAIN_MS = 500
 
+/** One that listens to a stream of this node (http/streams/replica-stream.ts). */
+export interface ConnectedReplica {
+  /** What it has said of itself. */
+  readonly replica:
+    | {
+        readonly id: string | undefined
+        readonly name: string
+        readonly url?: string | undefined
+        readonly isCandidate?: boolean
+      }
+    | undefined
+  /** It is to have every database. */
+  readonly hasEverything: boolean
+  readonly sent: ReadonlyMap<string, Pos>
+  offer(token: string): void
+  readonly ended: Promise<void>
+}
+
 export interface HandoffsContext {
   readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
   readonly lease: Pick<StaticLease, "id" | "record">
-  readonly streams: Iterable<
-    Pick<ReplicaStream, "replica" | "hasEverything" | "sent" | "offer" | "ended">
-  >
+  readonly streams: Iterable<ConnectedReplica>
   readonly progress: Pick<ReplicaProgress, "missing">
   /** Why this node can never be the primary. */
   readonly ineligibility: () => string | undefined
@@ -55,8 +74,6 @@ export interface HandoffsContext {
   hear(headers: NodeAnswer["headers"], url: string): void
 }
 
-type RouteContext = Pick<RolesContext, "ineligibility" | "promote" | "possibleLoss" | "target">
-
 export class Handoffs {
   readonly #context: HandoffsContext
 
@@ -64,19 +81,18 @@ export class Handoffs {
     this.#context = context
   }
 
-  get routes(): RouteContext {
+  /** Why this node is not to become the primary; undefined when it may. */
+  ineligibility(isForced: boolean): string | undefined {
     const { ineligibility, isCandidate } = this.#context
-    return {
-      ineligibility: (isForced) => {
-        const problem = ineligibility()
-        if (problem !== undefined) return `not eligible to become primary: ${problem}`
-        if (isForced || isCandidate) return undefined
-        return "not eligible to become primary: it was started without --candidate"
-      },
-      promote: () => this.promote(),
-      possibleLoss: () => this.#possibleLoss(),
-      target: (id) => this.#targets().find(({ node }) => node.id === id),
-    }
+    const problem = ineligibility()
+    if (problem !== undefined) return `not eligible to become primary: ${problem}`
+    if (isForced || isCandidate) return undefined
+    return "not eligible to become primary: it was started without --candidate"
+  }
+
+  /** The connected replica with this id, if it may become the primary. */
+  target(id: string): HandoffTarget | undefined {
+    return this.#targets().find(({ node }) => node.id === id)
   }
 
   /** Asks the primary for its role. Resolves when this node is the primary. */
@@ -115,7 +131,7 @@ export class Handoffs {
       }
       await sleep(clock, ASK_AGAIN_MS)
       try {
-        const answer = await call(url, "POST", EXCHANGE_PATH)
+        const answer = await call(url, "POST", LEASE_PATH)
         hear(answer.headers, url)
         isSaid = answer.status === 200
       } catch {
@@ -191,7 +207,8 @@ export class Handoffs {
     return sorted.map(({ target }) => target)
   }
 
-  #possibleLoss(): string {
+  /** What transactions the primary may have had that are not here, as lines of text. */
+  possibleLoss(): string {
     const { positions, progress, lease, primaryName } = this.#context
     const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"
     const lines = [

@@ -1,0 +1,96 @@
+/**
+ * Who has a database. One thread of the node at most writes to its files and to its log, under the clients that have
+ * them open; the other one only reads. It follows from the role of the node, and from its write lock:
+ *
+ *                on a primary                                          on a replica
+ *
+ *   home         the fs thread captures          handOver ─▶ takeOver  the peer thread applies
+ *                what clients commit             takeOver ◀─ handOver  what the primary sends
+ *                  │ lend         ▲ takeBack                             │ lend         ▲ takeBack
+ *                  ▼ borrow       │ giveBack                             ▼ borrow       │ giveBack
+ *   lent         the peer thread applies                               the fs thread captures, and asks
+ *                what another node commits                             the primary for every commit
+ *
+ *   state        who writes     what has it
+ *   home, lent   fs thread      a MountedDatabase with a Capture; of one that is borrowed on a ProposingLog
+ *                peer thread    a ReplicaDatabase with a DatabaseApplier; the MountedDatabase has no Capture meanwhile
+ *   on its way   nobody         a DatabaseHandover, in the hands of the main thread: RoleSwitch when all databases go,
+ *                               DatabaseLoans when one does. Whoever cannot take it leaves it to the one it came from
+ *   damaged      nobody         its files stay as they are until the next start
+ *
+ * 1. Who gives is called first, and has ended when it answers. Between the two calls clients can commit nothing.
+ * 2. What the peer thread has open in the mount keeps clients from taking the WAL away. It stays open until the fs
+ *    thread has the database; then the peer thread lets go (PeerThread.letGo).
+ * 3. All databases go with the role, one with its write lock, and the role only when nothing is lent: what is lent is
+ *    back before (HaltLocks.revokeAll, Halting.endBorrowing).
+ */
+import type { DatabaseHandover } from "./handover.ts"
+
+/** Each of the two threads, as it is told to give and to take. The words are the same on both sides. */
+export interface DatabaseOwner {
+  /** The role goes: gives all databases, for takeOver() of the other thread. */
+  handOver(): readonly DatabaseHandover[]
+  /** The role comes: takes them. Also what this thread has handed over, when the other one does not take it. */
+  takeOver(handovers: readonly DatabaseHandover[]): void
+  /** Gives one database that is at home here, for borrow() of the other thread. When it fails nothing has changed. */
+  lend(database: string): DatabaseHandover
+  /** Takes one database that is at home in the other thread. */
+  borrow(handover: DatabaseHandover): void
+  /** Gives one database that was borrowed, for takeBack() of the other thread. */
+  giveBack(database: string): DatabaseHandover
+  /** Takes one database that was lent. Also when the other thread could not borrow it. */
+  takeBack(handover: DatabaseHandover): void
+}
+
+export type Owner = "fs" | "peer"
+
+/** Which thread has a database that is, or is not, lent. */
+export function ownerOf(isPrimary: boolean, isLent: boolean): Owner {
+  return isPrimary === isLent ? "peer" : "fs"
+}
+
+/** Which databases a thread has. */
+export class Ownership {
+  #isHome: boolean
+  readonly #lent = new Set<string>()
+  readonly #borrowed = new Set<string>()
+
+  /** `isHome`: the node has the role in which databases are at home here. */
+  constructor(isHome: boolean) {
+    this.#isHome = isHome
+  }
+
+  has(database: string): boolean {
+    return this.#isHome ? !this.#lent.has(database) : this.#borrowed.has(database)
+  }
+
+  handOver(): void {
+    this.#change(false)
+  }
+
+  takeOver(): void {
+    this.#change(true)
+  }
+
+  lend(database: string): void {
+    this.#lent.add(database)
+  }
+
+  borrow(database: string): void {
+    this.#borrowed.add(database)
+  }
+
+  giveBack(database: string): void {
+    this.#borrowed.delete(database)
+  }
+
+  takeBack(database: string): void {
+    this.#lent.delete(database)
+  }
+
+  #change(isHome: boolean): void {
+    this.#isHome = isHome
+    this.#lent.clear()
+    this.#borrowed.clear()
+  }
+}

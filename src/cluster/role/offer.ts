@@ -1,0 +1,92 @@
+/**
+ * A primary offers its role to one replica. The offer is open until it is accepted, or too late.
+ *
+ *   primary ── the token, behind everything that the replica lacks ──▶ replica applies all that was before it
+ *           ◀── POST /handoff?token=TOKEN, with its positions ────────
+ *           ── the lease record that makes it the primary ──────────▶
+ */
+import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
+import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import type { LeaseNode, LeaseRecord } from "./lease.ts"
+
+/** For the target to apply what it has been sent, and to say so. */
+const ACCEPT_MS_MAX = 5000
+/** What a node that is not connected any more has sent before may still come. */
+const GONE_MS = 500
+
+/** A replica that is connected. */
+export interface HandoffTarget {
+  readonly node: LeaseNode
+  /** Sends it what it lacks, and then the token, with which it accepts. */
+  offer(token: string): void
+  /** Resolves when it is not connected any more. */
+  readonly gone: Promise<void>
+}
+
+export class Offer {
+  readonly token = randomBytes(16).toString("hex")
+  /** What is true when it is accepted. */
+  readonly record: LeaseRecord
+  readonly #target: HandoffTarget
+  readonly #positions: ReadonlyMap<string, Pos>
+  readonly #outcome = Promise.withResolvers<void>()
+
+  /** `positions` are those of all databases here, where nobody writes any more. */
+  constructor(target: HandoffTarget, epoch: number, positions: ReadonlyMap<string, Pos>) {
+    this.record = { epoch, primary: target.node }
+    this.#target = target
+    this.#positions = positions
+  }
+
+  /** Resolves when it is accepted. */
+  async make(clock: Clock): Promise<void> {
+    const { node, gone } = this.#target
+    const cancel = clock.after(ACCEPT_MS_MAX, () => {
+      this.#fail(`"${node.hostname}" has not accepted in ${ACCEPT_MS_MAX / 1000} s`)
+    })
+    void gone.then(() => {
+      clock.after(GONE_MS, () => this.#fail(`"${node.hostname}" is not connected any more`))
+    })
+    try {
+      this.#target.offer(this.token)
+      await this.#outcome.promise
+    } finally {
+      cancel()
+    }
+  }
+
+  /** Throws when the target does not have everything. */
+  check(theirs: ReadonlyMap<string, Pos>): void {
+    const problem = difference(this.#positions, theirs)
+    if (problem === undefined) return
+    throw new LitefsError("position-mismatch", `Cannot hand over: ${problem}`)
+  }
+
+  accepted(): void {
+    this.#outcome.resolve()
+  }
+
+  /** It is not open any more. */
+  end(why: unknown): void {
+    this.#outcome.reject(why)
+  }
+
+  #fail(problem: string): void {
+    this.end(new LitefsError("unavailable", problem))
+  }
+}
+
+/** What keeps `theirs` from being `ours`; undefined when nothing does. */
+function difference(
+  ours: ReadonlyMap<string, Pos>,
+  theirs: ReadonlyMap<string, Pos>,
+): string | undefined {
+  for (const [name, pos] of ours) {
+    const found = theirs.get(name)
+    if (found !== undefined && posEquals(found, pos)) continue
+    return `"${name}" is at ${found === undefined ? "nothing" : formatPos(found)} there, at ${formatPos(pos)} here`
+  }
+  return undefined
+}
