@@ -3,8 +3,8 @@
  *
  *   new Worker ── start: recover the databases ──▶ ready ── serve: a descriptor ──▶ serving ── unmounted ──▶ stopped
  *
- * While it serves it has no event loop. What is sent to it comes through its mailbox, and what it asks for is answered
- * the same way. It never touches its own mount and never waits for another thread.
+ * While it serves it has no event loop. Messages to it come through its mailbox, and so do the answers to what it asks.
+ * It never touches its own mount and never waits for another thread.
  *
  * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
