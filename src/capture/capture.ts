@@ -10,7 +10,8 @@
  *   PERSIST           WRITE of a zeroed journal header            journalWriting()
  *
  * When the method returns, the transaction is durable: in the commit log, or in its LTX file where the log does not
- * take it (store/log/commit-log.ts).
+ * take it (store/log/commit-log.ts). It is one file: what a request may do depends on journal, WAL, overlay and
+ * snapshots together, each of which has a file of its own.
  */
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -29,6 +30,7 @@ import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
 import { FrozenView } from "./frozen-view.ts"
+import { FrozenViews } from "./frozen-views.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
@@ -59,7 +61,7 @@ export class Capture {
   readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
   readonly #overlay = new Overlay()
-  readonly #views = new Set<FrozenView>()
+  readonly #views = new FrozenViews()
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
@@ -81,12 +83,8 @@ export class Capture {
     this.#journalFile = options.journal
     this.#walFile = options.wal
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
-      pageGoing: (pgno) => {
-        for (const view of this.#views) view.save(pgno)
-      },
-      allGoing: () => {
-        for (const view of this.#views) view.loseWal()
-      },
+      pageGoing: (pgno) => this.#views.save(pgno),
+      allGoing: () => this.#views.loseWal(),
       databaseRewritten: () => options.onRewrite(),
     })
     const found = this.#readHeader()
@@ -110,7 +108,7 @@ export class Capture {
   #freeze(sidePath: string): FrozenView | undefined {
     const { history } = this
     try {
-      const frames = this.#wal.frames
+      const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
       const view = new FrozenView(history, frames, files, sidePath)
       this.#views.add(view)
@@ -131,15 +129,15 @@ export class Capture {
     if (disguise === 0 || this.history.commit === 0) return
     const { pageSize, commit } = this.history
     // In the WAL of a replica page 1 is as clients see it.
-    const isInWal = this.#wal.frames.newest(1) !== undefined
-    this.#wal.readPage(1, page)
+    const isInWal = this.#wal.pages.frames.newest(1) !== undefined
+    this.#wal.pages.readPage(1, page)
     if (decodeDatabaseHeader(page.bytes) === undefined) return // nobody remembers anything of it
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
     this.history.append({ pageSize, commit, pgnos: [1], readPage })
     this.#onCommit()
-    if (this.#wal.hasUnwritten(1)) return
+    if (this.#wal.pages.hasUnwritten(1)) return
     page.bytes.set(content)
     this.#database.write(page.address, pageSize, 0)
   }
@@ -158,7 +156,7 @@ export class Capture {
     const { history } = this
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()
-    for (const view of this.#views) view.break()
+    this.#views.break()
     const state = sharedState(history)
     const wal = this.#wal.handOver()
     const isWalOpen = this.#wal.isOpen
@@ -167,7 +165,7 @@ export class Capture {
 
   /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
   get writtenTxid(): Txid {
-    return this.#failure === undefined ? this.#wal.writtenTxid : 0n
+    return this.#failure === undefined ? this.#wal.pages.writtenTxid : 0n
   }
 
   /**
@@ -177,15 +175,14 @@ export class Capture {
   settle(): boolean {
     if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
-    this.#wal.checkpoint()
+    this.#wal.pages.checkpoint()
     this.#database.truncate(this.history.commit * this.history.pageSize)
     this.#database.sync()
     return true
   }
 
   thaw(view: FrozenView): void {
-    this.#views.delete(view)
-    view.close()
+    this.#views.thaw(view)
   }
 
   /** Size of the database file as clients see it, bytes. */
@@ -222,11 +219,11 @@ export class Capture {
       else if (!this.#isBeyondEnd(offset) || !isZero(bytes)) {
         if (this.#isForeign(offset, bytes)) this.#refuseForeign()
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
-        const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
+        const isCheckpoint = this.#wal.pages.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
       }
       this.#writeFile(from.address, size, offset)
-      this.#wal.checkpointed(offset, size, from.bytes)
+      this.#wal.pages.checkpointed(offset, size, from.bytes)
       return
     }
     this.#isBlank = false
@@ -257,7 +254,7 @@ export class Capture {
    */
   #mayHaveSize(size: number): boolean {
     if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
-    return this.#isWalMode && size > 0 && this.#wal.holdsFrom(size)
+    return this.#isWalMode && size > 0 && this.#wal.pages.holdsFrom(size)
   }
 
   /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
@@ -332,19 +329,19 @@ export class Capture {
   }
 
   #writeFile(address: number, size: number, offset: number): void {
-    for (const view of this.#views) view.saveRange(offset, size)
+    this.#views.saveRange(offset, size)
     this.#database.write(address, size, offset)
   }
 
   #truncateFile(size: number): void {
-    for (const view of this.#views) view.saveRange(size, Number.MAX_SAFE_INTEGER - size)
+    this.#views.saveRange(size, Number.MAX_SAFE_INTEGER - size)
     this.#database.truncate(size)
   }
 
   /** The first bytes of the database as of the last transaction; undefined when there is no content. */
   databaseHeader(): Uint8Array | undefined {
     if (this.history.commit > 0) {
-      this.#wal.readPage(1, page)
+      this.#wal.pages.readPage(1, page)
       return page.bytes.slice(0, HEADER_SIZE)
     }
     return this.#readHeader() === undefined ? undefined : header.bytes.slice(0, HEADER_SIZE)
@@ -358,8 +355,7 @@ export class Capture {
     this.#onCommit()
     this.#isTorn = true
     try {
-      for (const view of this.#views) view.leaveFile()
-      this.#views.clear()
+      this.#views.leaveFile()
       this.#database.replaceBy(content.path, content.oldPath)
       if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
@@ -386,7 +382,7 @@ export class Capture {
     this.#isWalMode = false
     this.#isBlank = false
     this.#hasComplained = false
-    this.#views.clear() // their reader has the file open, and nobody writes to it any more
+    this.#views.leave()
     this.#endJournal()
     this.#wal.discard()
     this.#journalFile.close() // in some modes it stays, and nobody may ever use it again

@@ -4,7 +4,7 @@
  */
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
-import { growthProblem } from "../ltx/growth.ts"
+import { growthProblem } from "./growth.ts"
 import type { History } from "./history.ts"
 
 export interface Claim {

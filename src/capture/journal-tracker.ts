@@ -15,8 +15,8 @@
  * was, and History finds nothing to add.
  */
 import { isZero, readU32BE } from "../lib/bytes.ts"
-import { isPageSize, MIN_PAGE_SIZE } from "../lib/page-size.ts"
 import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
+import { isPageSize, MIN_PAGE_SIZE } from "../sqlite/page-size.ts"
 
 const MAGIC = [...JOURNAL_MAGIC]
 const PAGE_SIZE_OFFSET = 24

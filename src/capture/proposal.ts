@@ -9,9 +9,8 @@
  * without anything waiting with it, and can be done once more from the start.
  */
 import { LitefsError } from "../lib/errors.ts"
-import { decodeLtxHeader, LTX_HEADER_SIZE } from "../ltx/header.ts"
-import type { Txid } from "../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+import { posEquals, type Txid } from "../ltx/pos.ts"
+import { posAfter, posBefore, spanOf } from "../ltx/span.ts"
 import { directLog, type TransactionLog, type TransactionWriter } from "../store/log/commit-log.ts"
 
 /** A transaction that another node has to take first. */
@@ -83,20 +82,12 @@ export class ProposingLog implements TransactionLog {
   }
 }
 
+/** Whether they begin and lead where the other does. The second time a transaction has another timestamp. */
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
-  const [a, b] = [endsOf(one), endsOf(other)]
+  const [a, b] = [spanOf(one), spanOf(other)]
   return (
-    a.header.minTxid === b.header.minTxid &&
-    a.header.preApplyChecksum === b.header.preApplyChecksum &&
-    a.header.commit === b.header.commit &&
-    a.trailer.postApplyChecksum === b.trailer.postApplyChecksum
+    posEquals(posBefore(a.header), posBefore(b.header)) &&
+    posEquals(posAfter(a), posAfter(b)) &&
+    a.header.commit === b.header.commit
   )
-}
-
-/** Where a transaction begins and where it leads. The second time it has another timestamp. */
-function endsOf(ltx: Uint8Array) {
-  return {
-    header: decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE)),
-    trailer: decodeLtxTrailer(ltx.subarray(ltx.length - LTX_TRAILER_SIZE)),
-  }
 }

@@ -27,12 +27,13 @@
  *    that is not there, because it was removed or the log was put back without it, nor of one with other pages.
  * 6. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
  *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
+ *
+ * Where the content of pages is, wal-pages.ts knows. What is left is one file: each of these rules is about all of header,
+ * chain, captured frames and pending ones.
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
-import { writePageChecksum } from "../ltx/checksum.ts"
-import type { Txid } from "../ltx/pos.ts"
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -51,12 +52,11 @@ import {
   walFrameSize,
 } from "../sqlite/wal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
-import { allocate, type Region } from "../sys/memory.ts"
+import { allocate } from "../sys/memory.ts"
 import { checkClaim } from "./claim.ts"
 import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
-import { UnwrittenPages } from "./unwritten-pages.ts"
-import { WalFrames } from "./wal-frames.ts"
+import { WalPages } from "./wal-pages.ts"
 
 /** What a transaction in the WAL looks like to the wal-index. Frames are counted from 1, as SQLite counts them. */
 export interface LastTransaction {
@@ -86,16 +86,14 @@ interface CapturedCommit {
 
 const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
 const page = allocate(65536)
-const sum = new Uint32Array(2)
 
 export class WalTracker {
-  readonly frames = new WalFrames() // of captured transactions
+  readonly pages: WalPages
   readonly #history: History
   readonly #wal: BackedFile
   readonly #database: BackedFile
   readonly #log: Logger
   readonly #on: WalListener
-  readonly #unwritten = new UnwrittenPages()
   #header: WalHeader | undefined
   #size = 0
   #valid = 0
@@ -119,11 +117,12 @@ export class WalTracker {
     this.#history = history
     this.#wal = wal
     this.#database = database
+    this.pages = new WalPages(history, wal, database)
     this.#log = log
   }
 
   get captured(): number {
-    return this.frames.count
+    return this.pages.frames.count
   }
 
   /** Clients have a WAL, though it may hold nothing that counts. */
@@ -140,10 +139,10 @@ export class WalTracker {
     const { commit, checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
     return {
       header,
-      pgnos: Uint32Array.from({ length: count }, (_, index) => this.frames.pgno(index)),
+      pgnos: Uint32Array.from({ length: count }, (_, index) => this.pages.frames.pgno(index)),
       published: count,
       ends: this.#commits.map(({ end }) => end),
-      unwritten: [...this.#unwritten.entries()],
+      unwritten: [...this.pages.unwritten.entries()],
       hasSpilled: this.#hasSpilled,
       pageCount: commit,
       checksum1,
@@ -154,9 +153,9 @@ export class WalTracker {
   /** Goes on with frames that another thread has written, or captured before. */
   adopt({ header, pgnos, published, ends, unwritten, hasSpilled }: WalHandover): void {
     this.#header = header
-    for (const pgno of pgnos) this.frames.add(pgno)
+    for (const pgno of pgnos) this.pages.frames.add(pgno)
     for (const end of ends) this.#commits.push({ end, isNew: true })
-    for (const [pgno, since] of unwritten) this.#unwritten.add(pgno, since)
+    for (const [pgno, since] of unwritten) this.pages.unwritten.add(pgno, since)
     this.#valid = pgnos.length
     this.#adopted = published
     this.#isUnproven = true
@@ -164,82 +163,11 @@ export class WalTracker {
     this.#size = this.#offset(this.captured) // what follows was never committed
   }
 
-  hasUnwritten(pgno: number): boolean {
-    return this.#unwritten.has(pgno)
-  }
-
-  /** Where the content of a page is, as of the last captured transaction. */
-  readPage(pgno: number, into: Region): void {
-    this.#readPage(pgno, this.#history.pageSize, into)
-  }
-
-  #readPage(pgno: number, pageSize: number, into: Region): void {
-    const newest = this.frames.newest(pgno)
-    if (newest === undefined) this.#database.readPadded(into, pageSize, (pgno - 1) * pageSize)
-    else this.#wal.read(into.address, pageSize, this.#offset(newest) + WAL_FRAME_HEADER_SIZE)
-  }
-
   /** The database is gone, and what the WAL holds of it with it. */
   discard(): void {
-    this.#unwritten.clear()
+    this.pages.unwritten.clear()
     this.#on.allGoing()
     this.#forget()
-  }
-
-  /** The last transaction of which everything is in the database file. */
-  get writtenTxid(): Txid {
-    return this.#unwritten.writtenTxid(this.#history.pos.txid)
-  }
-
-  /**
-   * Whether bytes that a client writes to the database file are what a checkpoint copies there: for each page its newest
-   * content, or what it was in an older frame, for a reader's sake. What the file has the newest content of already is
-   * not set back: no checkpoint copies less than the one before. The kernel may have split a write within a page.
-   */
-  isCheckpoint(offset: number, size: number, bytes: Uint8Array): boolean {
-    const { pageSize, commit } = this.#history
-    if (commit === 0) return false
-    for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
-      if (pgno <= commit && end - start === pageSize && this.#isNewest(pgno, bytes, start)) continue
-      const within = (offset + start) % pageSize
-      if (!this.#isKnown(pgno, within, bytes.subarray(start, end))) return false
-    }
-    return true
-  }
-
-  /** Whether a page has these bytes from `start` on, in the file or, if the newest is not there, in any frame. */
-  #isKnown(pgno: number, start: number, bytes: Uint8Array): boolean {
-    const { pageSize } = this.#history
-    // A page that has been cut off since may be copied yet by who does not know of that.
-    if (this.#unwritten.has(pgno) || pgno > this.#history.commit) {
-      for (const index of this.frames.of(pgno)) {
-        if (this.#holds(this.#offset(index) + WAL_FRAME_HEADER_SIZE + start, bytes)) return true
-      }
-    }
-    this.#database.readPadded(page, bytes.length, (pgno - 1) * pageSize + start)
-    return Buffer.compare(page.bytes.subarray(0, bytes.length), bytes) === 0
-  }
-
-  /** A client has copied pages into the database file. It may have copied an older version, for a reader's sake. */
-  checkpointed(offset: number, size: number, bytes: Uint8Array): void {
-    const { pageSize } = this.#history
-    if (pageSize === 0) return
-    for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
-      if (!this.#unwritten.has(pgno)) continue
-      if (end - start < pageSize) this.#lookWhere(pgno)
-      else if (this.#isNewest(pgno, bytes, start)) this.#unwritten.delete(pgno)
-    }
-  }
-
-  /** Whether the newest content of all pages that the file has from `size` bytes on is in the WAL. */
-  holdsFrom(size: number): boolean {
-    const { pageSize, commit } = this.#history
-    if (pageSize === 0) return false
-    const last = Math.min(commit, Math.ceil(this.#database.size() / pageSize))
-    for (let pgno = Math.floor(size / pageSize) + 1; pgno <= last; pgno++) {
-      if (this.frames.newest(pgno) === undefined) return false
-    }
-    return true
   }
 
   /** The newest captured transaction with what pads it, as the wal-index would have to tell of it. */
@@ -249,7 +177,7 @@ export class WalTracker {
     const start = this.#startOfNewest()
     if (header === undefined || start === undefined) return undefined
     const pgnos: number[] = []
-    for (let index = start; index < end; index++) pgnos.push(this.frames.pgno(index))
+    for (let index = start; index < end; index++) pgnos.push(this.pages.frames.pgno(index))
     this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(end - 1))
     const { commit, checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
     const { pageSize, salt1, salt2 } = header
@@ -265,53 +193,14 @@ export class WalTracker {
   /** Whether a checkpoint knew of every transaction but the newest: then the file holds all the others. */
   #isNewestUnpublished(): boolean {
     const start = this.#startOfNewest()
-    if (start === undefined || this.#unwritten.count === 0) return false
+    if (start === undefined || this.pages.unwritten.count === 0) return false
     const newest = new Map<number, number>()
-    for (let index = 0; index < start; index++) newest.set(this.frames.pgno(index), index)
+    for (let index = 0; index < start; index++) newest.set(this.pages.frames.pgno(index), index)
     const commit = this.#commitAt(start)
     for (const [pgno, index] of newest) {
-      if (pgno <= commit && !this.#isInFile(pgno, index)) return false
+      if (pgno <= commit && !this.pages.isInFile(pgno, index)) return false
     }
     return true
-  }
-
-  /** Whether the database file has for a page what the frame holds. */
-  #isInFile(pgno: number, index: number): boolean {
-    const { pageSize } = this.#history
-    this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
-    this.#wal.read(frame.address, pageSize, this.#offset(index) + WAL_FRAME_HEADER_SIZE)
-    return Buffer.compare(page.bytes.subarray(0, pageSize), frame.bytes.subarray(0, pageSize)) === 0
-  }
-
-  /** Copies into the database file what is only in the WAL. True when that was something. */
-  checkpoint(): boolean {
-    const { pageSize } = this.#history
-    let hasWritten = false
-    for (const pgno of [...this.#unwritten.pgnos()]) {
-      const offset = (pgno - 1) * pageSize
-      this.#database.readPadded(page, pageSize, offset)
-      if (!this.#isNewest(pgno, page.bytes, 0)) {
-        this.readPage(pgno, page)
-        this.#database.write(page.address, pageSize, offset)
-        hasWritten = true
-      }
-      this.#unwritten.delete(pgno)
-    }
-    return hasWritten
-  }
-
-  /** Whether a page whose content was taken back has to be copied into the database file, or is there. */
-  #lookWhere(pgno: number): void {
-    const { pageSize, pos } = this.#history
-    this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
-    if (this.#isNewest(pgno, page.bytes, 0)) this.#unwritten.delete(pgno)
-    else this.#unwritten.add(pgno, pos.txid)
-  }
-
-  #isNewest(pgno: number, bytes: Uint8Array, start: number): boolean {
-    const { sums, pageSize } = this.#history
-    writePageChecksum(sum, pgno, bytes, start, start + pageSize)
-    return sums.hi(pgno) === sum[0] && sums.lo(pgno) === sum[1]
   }
 
   /** Before bytes of the file change. Throws when they may not. */
@@ -323,7 +212,7 @@ export class WalTracker {
     if (this.#isUnproven && offset > this.#size) throw this.#stale()
     const first = this.#frameAt(offset)
     if (first >= this.captured) return
-    this.#isRepeat = this.#holds(offset, bytes.subarray(0, size))
+    this.#isRepeat = this.pages.holds(offset, bytes.subarray(0, size))
     if (this.#isRepeat) return
     if (first < this.#adopted) throw this.#stale()
     this.#revoke(first)
@@ -380,7 +269,7 @@ export class WalTracker {
    * database file is one that was not published, and the client goes on without it.
    */
   #restarting(): void {
-    if (this.#unwritten.count > 0 && this.captured > 0) {
+    if (this.pages.unwritten.count > 0 && this.captured > 0) {
       if (!this.#isAdoptedInFile()) throw this.#stale()
       this.#revoke(0)
     }
@@ -392,12 +281,13 @@ export class WalTracker {
     if (this.#adopted === 0) return true
     const commit = Math.min(this.#commitAt(this.#adopted), this.#history.commit)
     const newest = new Map<number, number>()
-    for (let index = 0; index < this.#adopted; index++) newest.set(this.frames.pgno(index), index)
+    for (let index = 0; index < this.#adopted; index++)
+      newest.set(this.pages.frames.pgno(index), index)
     for (const [pgno, index] of newest) {
-      if (pgno > commit || !this.#unwritten.has(pgno)) continue
-      if (this.#isInFile(pgno, index)) continue
-      const last = this.frames.newest(pgno)
-      if (last === undefined || last === index || !this.#isInFile(pgno, last)) return false
+      if (pgno > commit || !this.pages.unwritten.has(pgno)) continue
+      if (this.pages.isInFile(pgno, index)) continue
+      const last = this.pages.frames.newest(pgno)
+      if (last === undefined || last === index || !this.pages.isInFile(pgno, last)) return false
     }
     return true
   }
@@ -430,19 +320,12 @@ export class WalTracker {
    */
   #save(): void {
     this.#on.allGoing()
-    if (this.checkpoint()) {
+    if (this.pages.checkpoint()) {
       this.#log.warn("saved transactions from a WAL that was removed before its checkpoint", {
         db: this.#history.name,
       })
       this.#on.databaseRewritten()
     }
-  }
-
-  /** Whether the bytes of the file at `offset` are these. */
-  #holds(offset: number, bytes: Uint8Array): boolean {
-    if (bytes.length > frame.bytes.length) return false
-    const n = this.#wal.read(frame.address, bytes.length, offset)
-    return n === bytes.length && Buffer.compare(frame.bytes.subarray(0, n), bytes) === 0
   }
 
   #readHeader(): void {
@@ -455,7 +338,7 @@ export class WalTracker {
   }
 
   #forgetFrames(): void {
-    this.frames.clear()
+    this.pages.frames.clear()
     this.#adopted = 0
     this.#isUnproven = false
     this.#hasSpilled = false
@@ -508,7 +391,7 @@ export class WalTracker {
     const first = this.captured
     const { pageSize } = header
     const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
-    for (const pgno of this.#pending) this.frames.add(pgno)
+    for (const pgno of this.#pending) this.pages.frames.add(pgno)
     try {
       const roomForPages = Math.ceil(this.#database.size() / pageSize)
       const claim = { pageSize, commit: said, roomForPages, writtenSize }
@@ -518,7 +401,7 @@ export class WalTracker {
         pageSize,
         commit,
         pgnos: ascending(this.#pending),
-        readPage: (pgno, into) => this.#readPage(pgno, header.pageSize, into),
+        readPage: (pgno, into) => this.pages.read(pgno, header.pageSize, into),
         wal: {
           offset: this.#offset(first),
           size: (this.#valid - first) * this.#frameSize,
@@ -527,14 +410,14 @@ export class WalTracker {
         },
       })
       if (isNew) {
-        for (const pgno of this.#pending) this.#unwritten.add(pgno, this.#history.pos.txid)
-        this.#unwritten.truncate(commit)
+        for (const pgno of this.#pending) this.pages.unwritten.add(pgno, this.#history.pos.txid)
+        this.pages.unwritten.truncate(commit)
       }
       this.#pending.length = 0
       this.#commits.push({ end: this.#valid, isNew })
       return isNew
     } catch (error) {
-      this.frames.truncate(first)
+      this.pages.frames.truncate(first)
       throw error
     }
   }
@@ -567,12 +450,12 @@ export class WalTracker {
     const kept = this.#commits.findLast(({ end }) => end <= index)?.end ?? 0
     const header = this.#header as WalHeader
     const revoked: number[] = []
-    for (let at = kept; at < this.captured; at++) revoked.push(this.frames.pgno(at))
+    for (let at = kept; at < this.captured; at++) revoked.push(this.pages.frames.pgno(at))
     for (const pgno of revoked) this.#on.pageGoing(pgno)
     const said = this.#commitAt(kept)
     const count = this.captured
     const revokedCommit = this.#history.commit
-    this.frames.truncate(kept)
+    this.pages.frames.truncate(kept)
     let commit: number
     try {
       commit = this.#trueCommit(said)
@@ -580,17 +463,17 @@ export class WalTracker {
         pageSize: header.pageSize,
         commit,
         pgnos: ascending(revoked),
-        readPage: (pgno, into) => this.readPage(pgno, into),
+        readPage: (pgno, into) => this.pages.readPage(pgno, into),
       })
     } catch (error) {
-      for (let at = kept; at < count; at++) this.frames.add(revoked[at - kept] as number)
+      for (let at = kept; at < count; at++) this.pages.frames.add(revoked[at - kept] as number)
       throw error
     }
-    for (const pgno of revoked) this.#lookWhere(pgno)
-    for (const [pgno] of this.frames.entries()) {
-      if (pgno > revokedCommit) this.#lookWhere(pgno) // back again
+    for (const pgno of revoked) this.pages.lookWhere(pgno)
+    for (const [pgno] of this.pages.frames.entries()) {
+      if (pgno > revokedCommit) this.pages.lookWhere(pgno) // back again
     }
-    this.#unwritten.truncate(commit)
+    this.pages.unwritten.truncate(commit)
     while ((this.#commits.at(-1)?.end ?? 0) > kept) this.#commits.pop()
     this.#retreat(kept)
     this.#log.warn("took back transactions that their writer did not publish", {
@@ -612,7 +495,7 @@ export class WalTracker {
    * puts the size of the file into its commits, too.
    */
   #trueCommit(said: number): number {
-    this.#readPage(1, DATABASE_HEADER_SIZE, page)
+    this.pages.readStart(1, (this.#header as WalHeader).pageSize, DATABASE_HEADER_SIZE, page)
     const header = decodeDatabaseHeader(page.bytes.subarray(0, DATABASE_HEADER_SIZE))
     return Math.min(said, (header && trustedPageCount(header)) ?? said)
   }
@@ -637,16 +520,6 @@ export class WalTracker {
 
   #frameAt(offset: number): number {
     return Math.floor((offset - WAL_HEADER_SIZE) / this.#frameSize)
-  }
-}
-
-/** The pages that a write of `size` bytes at `offset` touches, with the part of its bytes that is of each. */
-function* pageParts(offset: number, size: number, pageSize: number) {
-  for (let start = 0; start < size; ) {
-    const pgno = Math.floor((offset + start) / pageSize) + 1
-    const end = Math.min(size, pgno * pageSize - offset)
-    yield { pgno, start, end }
-    start = end
   }
 }
 

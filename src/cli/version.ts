@@ -1,10 +1,10 @@
 /** `litefs version`. */
-import { defineCommand } from "citty"
 import packageJson from "../../package.json" with { type: "json" }
 import { LitefsError } from "../lib/errors.ts"
 import { REVISION } from "./revision.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "./terminal/argv.ts"
-import { helpText } from "./terminal/help.ts"
+import type { ParsedArgs } from "./terminal/argv.ts"
+import { command } from "./terminal/command.ts"
+import type { FlagTable } from "./terminal/flags.ts"
 import type { CliIo } from "./terminal/io.ts"
 
 const FLAGS = {
@@ -12,15 +12,11 @@ const FLAGS = {
     kind: "boolean",
     help: "print it as JSON, with the commit that it is made of and its date",
   },
-  licenses: {
-    kind: "boolean",
-    help: "print what is in the executable, and its licenses",
-  },
+  licenses: { kind: "boolean", help: "print what is in the executable, and its licenses" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof FLAGS> = { name: "version", flags: FLAGS, takesCommand: false }
-
-export const VERSION_HELP = helpText({
+export const VERSION = command({
+  name: "version",
   about: "The version command will print the version of LiteFS and what it runs on.",
   usage: "litefs version [flags]",
   flags: FLAGS,
@@ -28,17 +24,11 @@ export const VERSION_HELP = helpText({
 
 # in a script
 litefs version --json | jq -r .commit`,
+  run: version,
 })
 
-export function versionCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "version" },
-    run: ({ rawArgs }) => version(rawArgs, io),
-  })
-}
-
-async function version(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const { json, licenses } = parseArgs(SYNTAX, rawArgs, io.env).values
+async function version({ values }: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
+  const { json, licenses } = values
   if (json && licenses) {
     throw new LitefsError("usage", "Cannot print --json and --licenses at once: give one of them")
   }

@@ -6,6 +6,7 @@
  * Nothing is kept up to date here: it is read from memory that other threads write, when it is asked for.
  */
 import type { Clock } from "../lib/clock.ts"
+import { until } from "../lib/until.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
@@ -171,14 +172,10 @@ export class NodeStatus {
   }
 
   /** Whether there is a primary that this node is connected to, now or within the time. */
-  async isConnectedWithin(limitMs: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const unsubscribe = this.onChange(() => this.primaryName !== undefined && resolve())
-    const cancel = this.#context.clock.after(limitMs, resolve)
-    if (this.primaryName === undefined) await promise
-    unsubscribe()
-    cancel()
-    return this.primaryName !== undefined
+  isConnectedWithin(limitMs: number): Promise<boolean> {
+    const { clock } = this.#context
+    const onChange = (listener: () => void) => this.onChange(listener)
+    return until(() => this.primaryName !== undefined, { clock, limitMs, onChange })
   }
 
   /** How many are called back. */

@@ -1,14 +1,15 @@
 /**
  * Every key of the original's `litefs.yml`, and what becomes of it here.
  *
- * `flag`: it is that flag of `litefs mount`, and checked like it. `lease.ts` and `exec.ts` make something of what has
- * neither a flag nor a reason.
+ * `flag`: it is that flag of `litefs mount`, and checked like it. Of what has neither a flag nor a reason, others make
+ * something: `exec.ts` commands, and `lease.ts` the flags that `becomes` names, by the role that the file gives.
  */
 type KeyType = "boolean" | "text" | "integer" | "duration" | "texts" | "exec" | "section"
 
 export interface Key {
   readonly type: KeyType
   readonly flag?: string
+  readonly becomes?: readonly string[]
   /** Why it changes nothing here; the user is told, unless the value is `silentFor`. */
   readonly noEffect?: string
   readonly silentFor?: unknown
@@ -72,17 +73,17 @@ export const KEYS: Readonly<Record<string, Key>> = {
 
   lease: { type: "section" },
   "lease.type": { type: "text" },
-  "lease.hostname": { type: "text" },
-  "lease.advertise-url": { type: "text" },
-  "lease.candidate": { type: "boolean" },
+  "lease.hostname": { type: "text", becomes: ["hostname"] },
+  "lease.advertise-url": { type: "text", becomes: ["advertise-url", "primary-url"] },
+  "lease.candidate": { type: "boolean", becomes: ["primary"] },
   // Of a static primary whose role has gone to another node. A static replica never becomes the primary.
-  "lease.promote": { type: "boolean" },
+  "lease.promote": { type: "boolean", becomes: ["promote"] },
   "lease.reconnect-delay": {
     type: "duration",
     noEffect: "a replica tries again at once, and then at growing intervals of up to seconds",
   },
   "lease.demote-delay": { type: "duration", noEffect: WITH_CONSUL },
-  "lease.databases": { type: "texts" },
+  "lease.databases": { type: "texts", becomes: ["databases"] },
   "lease.consul": { type: "section" },
   "lease.consul.url": { type: "text", noEffect: WITH_CONSUL },
   "lease.consul.key": { type: "text", noEffect: WITH_CONSUL },
@@ -103,7 +104,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
     noEffect: "lines of the format json have the time",
     silentFor: false,
   },
-  "log.debug": { type: "boolean" },
+  "log.debug": { type: "boolean", becomes: ["log-level"] },
 
   tracing: { type: "section" },
   "tracing.enabled": { type: "boolean" },
@@ -114,6 +115,12 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "tracing.max-size": { type: "integer" },
   "tracing.max-count": { type: "integer" },
   "tracing.compress": { type: "boolean" },
+}
+
+/** The keys of a file that say what this flag does. */
+export function keysOfFlag(flag: string): string[] {
+  const isOf = (key: Key) => key.flag === flag || key.becomes?.includes(flag) === true
+  return Object.entries(KEYS).flatMap(([name, key]) => (isOf(key) ? [name] : []))
 }
 
 /** Keys of the time before version 0.3, and what they have become. */

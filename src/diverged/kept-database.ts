@@ -22,11 +22,11 @@ import {
   O_RDWR,
   openFile,
   readBytesAt,
-  sizeOf,
   syncFile,
   truncateFile,
   writeBytesAt,
 } from "../sys/file.ts"
+import { sizeOf } from "../sys/file-status.ts"
 import type { HistoryFacts, KeptHistory } from "./kept-history.ts"
 
 /** Writes it to a path where there is nothing. The file is on the disk when this returns. */

@@ -13,23 +13,15 @@
  */
 import { readFileSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
-import { isPageSize } from "../lib/page-size.ts"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
+import { isPageSize } from "../sqlite/page-size.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { linkOrCopy } from "../store/link-or-copy.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
-import {
-  closeFile,
-  fileExists,
-  listDirectory,
-  makeDirectory,
-  O_RDONLY,
-  openIfExists,
-  renameFile,
-  sizeOf,
-  syncDirectory,
-} from "../sys/file.ts"
+import { listDirectory, makeDirectory, syncDirectory } from "../sys/directory.ts"
+import { closeFile, fileExists, O_RDONLY, openIfExists, renameFile } from "../sys/file.ts"
+import { sizeOf } from "../sys/file-status.ts"
 
 export interface HistoryFacts {
   readonly database: string

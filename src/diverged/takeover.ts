@@ -20,14 +20,8 @@ import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile, writeSynced } from "../store/synced.ts"
-import {
-  fileExists,
-  listDirectory,
-  readWhole,
-  renameFile,
-  syncDirectory,
-  unlinkFile,
-} from "../sys/file.ts"
+import { listDirectory, syncDirectory } from "../sys/directory.ts"
+import { fileExists, readWhole, renameFile, unlinkFile } from "../sys/file.ts"
 import { clearParts, completeKept } from "./kept-history.ts"
 
 export interface Takeover {

@@ -4,7 +4,7 @@
  */
 import { constants, copyFileSync, existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { syncDirectory } from "../sys/file.ts"
+import { syncDirectory } from "../sys/directory.ts"
 
 export class DamagedDir {
   readonly path: string

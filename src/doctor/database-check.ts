@@ -1,5 +1,6 @@
 /** One database, offline: its log, and whether its files make what the log says. */
 import { formatPos } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import { sumsOfFile } from "../recovery/file-sums.ts"
 import { looksTorn } from "../recovery/proven-end.ts"
 import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
@@ -49,7 +50,7 @@ export function checkDatabase(dataDir: DataDir, name: string, nowMs: number): Da
   const last = log.chain.at(-1)
   return {
     name,
-    pos: last && formatPos({ txid: last.maxTxid, checksum: last.trailer.postApplyChecksum }),
+    pos: last && formatPos(posAfter(last)),
     pageSize: last?.header.pageSize ?? 0,
     commit: last?.header.commit ?? 0,
     ltxFileCount: log.files.length,

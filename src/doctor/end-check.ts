@@ -1,5 +1,6 @@
 /** A last LTX file that is damaged or gone while the database provably has its transaction (recovery/last-file.ts). */
 import { formatPos } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import { mendEnd } from "../recovery/mended-end.ts"
 import { provenEnd } from "../recovery/proven-end.ts"
 import { findSums } from "../recovery/saved-sums.ts"
@@ -21,7 +22,7 @@ export function mendFindings(
     if (last === undefined || saved?.isCurrent !== true) return undefined
     const { pos, pageSize, commit } = saved
     if (pos.txid <= last.maxTxid) return undefined
-    const what = `the LTX files after ${formatPos({ txid: last.maxTxid, checksum: last.trailer.postApplyChecksum })} are gone, but the database was closed at ${formatPos(pos)}, and is as it was; the next start of LiteFS makes one LTX file of it`
+    const what = `the LTX files after ${formatPos(posAfter(last))} are gone, but the database was closed at ${formatPos(pos)}, and is as it was; the next start of LiteFS makes one LTX file of it`
     const gone = { path: undefined, minTxid: last.maxTxid + 1n }
     const end = { pos, pageSize, commit, walFrames: 0 }
     return [

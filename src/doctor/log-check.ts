@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { isUnfinishedLtx } from "../diverged/takeover.ts"
 import { parseLtxFileName } from "../ltx/file-name.ts"
 import type { Checksum } from "../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
+import { readTrailer } from "../ltx/span.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import {
   type DamagedLtxFile,
@@ -46,12 +46,10 @@ export function readLog(paths: DatabasePaths): Log {
 }
 
 /** What the trailer of a damaged file says the database's checksum is after it, if it says so. */
-export function statedChecksum({ path, size }: DamagedLtxFile): Checksum | undefined {
+export function statedChecksum({ path }: DamagedLtxFile): Checksum | undefined {
   using file = FileSource.open(path)
-  const bytes = new Uint8Array(LTX_TRAILER_SIZE)
-  if (file === undefined || file.readAt(size - bytes.length, bytes) < bytes.length) return undefined
   try {
-    return decodeLtxTrailer(bytes).postApplyChecksum
+    return file && readTrailer(file).postApplyChecksum
   } catch {
     return undefined
   }

@@ -16,13 +16,13 @@ import { FileSource } from "../store/ltx/file-source.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { writeSynced } from "../store/synced.ts"
+import { syncDirectory } from "../sys/directory.ts"
 import {
   closeFile,
   type Fd,
   O_CREAT,
   O_RDWR,
   openFile,
-  syncDirectory,
   syncFile,
   truncateFile,
   writeBytesAt,

@@ -232,3 +232,8 @@ export class ByteWriter {
 export function isZero(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === 0)
 }
+
+/** Bytes in memory of their own. A message to another thread copies all of the memory in which its bytes lie. */
+export function ownBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes)
+}

@@ -42,6 +42,8 @@ const CONSOLA_LEVELS = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 } as con
 
 const sink = { format: "text" as LogFormat, write: writeToStderr }
 
+// It compares levels and hands on entries, no more: its own reporters write to streams, which lose lines at an exit, and
+// their formats are neither RFC 3339 nor logfmt.
 const consola = createConsola({
   level: CONSOLA_LEVELS.info,
   throttle: 0, // or lines that repeat within a second are folded into one

@@ -31,20 +31,29 @@ interface Input {
  * Compacts files, each given in pieces, from the oldest to the newest. The encoder has just been
  * made or reset; it is closed with the trailer that is returned.
  */
-export function compactLtxFiles(
+export function compactLtxFiles(...given: Parameters<typeof compactInSteps>): LtxTrailer {
+  const steps = compactInSteps(...given)
+  for (;;) {
+    const { done, value } = steps.next()
+    if (done === true) return value
+  }
+}
+
+/** compactLtxFiles() for who does something else in between: a step is a page. */
+export function* compactInSteps(
   files: readonly Iterable<Uint8Array>[],
   encoder: LtxEncoder,
   { compress = true }: { compress?: boolean } = {},
-): LtxTrailer {
+): Generator<undefined, LtxTrailer> {
   assert(files.length > 0, "Cannot compact LTX files: there are none")
   const readers = files.map((file) => new LtxReader(file))
   const headers = readers.map((reader) => reader.header)
   checkHeaders(headers)
-  const inputs = inputsOf(readers)
+  const inputs = yield* inputsOf(readers)
   const header = compactedHeader(headers, compress)
   const check = new SnapshotCheck(header)
   encoder.header(header)
-  mergePages(inputs, (pgno, data) => {
+  yield* mergePages(inputs, (pgno, data) => {
     check.page(pgno, data)
     encoder.page(pgno, data)
   })
@@ -126,17 +135,21 @@ function compactedHeader(headers: readonly LtxHeader[], compress: boolean): LtxH
   }
 }
 
-function inputsOf(readers: readonly LtxReader[]): Input[] {
+function* inputsOf(readers: readonly LtxReader[]): Generator<undefined, Input[]> {
   const inputs: Input[] = []
   let leastCommit = Number.POSITIVE_INFINITY
   for (const reader of readers.toReversed()) {
     leastCommit = Math.min(leastCommit, reader.header.commit)
     inputs.unshift({ reader, leastCommit, page: reader.next() })
+    yield
   }
   return inputs
 }
 
-function mergePages(inputs: readonly Input[], add: (pgno: number, data: Uint8Array) => void): void {
+function* mergePages(
+  inputs: readonly Input[],
+  add: (pgno: number, data: Uint8Array) => void,
+): Generator<undefined, void> {
   for (;;) {
     const pgno = lowestPgno(inputs)
     if (pgno === undefined) return
@@ -150,6 +163,7 @@ function mergePages(inputs: readonly Input[], add: (pgno: number, data: Uint8Arr
     }
     if (newest === undefined || data === undefined) return
     if (pgno <= newest.leastCommit) add(pgno, data)
+    yield
   }
 }
 

@@ -19,7 +19,7 @@
 
 import { assert } from "../lib/assert.ts"
 import { ByteReader, ByteWriter } from "../lib/bytes.ts"
-import { isPageSize } from "../lib/page-size.ts"
+import { isPageSize } from "../sqlite/page-size.ts"
 import { CHECKSUM_FLAG } from "./checksum.ts"
 import { type Checksum, TXID_MAX, type Txid } from "./pos.ts"
 

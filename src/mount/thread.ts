@@ -18,6 +18,7 @@ import type { DatabaseHandover } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
+import { ownBytes } from "../lib/bytes.ts"
 import { systemClock } from "../lib/clock.ts"
 import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
@@ -32,8 +33,8 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
-import { Garbage } from "../sys/garbage.ts"
 import { allocate } from "../sys/memory.ts"
+import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import { CapturedCommits } from "./captured-commits.ts"
@@ -146,7 +147,7 @@ const port = new Port<FsThread & FsThreadOfPeer, FsHost>({
 
 const proposals = new Proposals({
   ask: ({ database, bytes }, then) => {
-    port.ask("propose", database, bytes, (outcome) => then(refusalOf(outcome)))
+    port.ask("propose", database, ownBytes(bytes), (outcome) => then(refusalOf(outcome)))
   },
   behind: (database) => port.tell("behind", database),
 })

@@ -4,8 +4,9 @@
  * somebody has taken away: a file in the data directory says which device it was.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
-import { sleep, systemClock } from "../lib/clock.ts"
+import { systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
+import { untilSeen } from "../lib/until.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
@@ -35,9 +36,8 @@ export async function recoverMount(
   if (holder !== undefined && isDying(holder)) {
     abortStaleMounts(options.fuseDir)
     log.warn("ended a daemon that was killed and could not end", { pid: holder })
-    for (let waitedMs = 0; waitedMs < DYING_MS_MAX && isDying(holder); waitedMs += 50) {
-      await sleep(systemClock, 50)
-    }
+    const wait = { clock: systemClock, limitMs: DYING_MS_MAX, pauseMs: 50 }
+    await untilSeen(() => !isDying(holder), wait)
   }
   const lock = dataDir.exists() ? dataDir.lock() : undefined
   try {

@@ -3,8 +3,8 @@ import { RetentionMonitor } from "../cluster/retention.ts"
 import { Verifier } from "../cluster/verifier.ts"
 import { systemClock } from "../lib/clock.ts"
 import type { RetentionOptions } from "../litefs-options.ts"
-import { collectWhenWorked } from "../sys/garbage.ts"
-import { dropProgramPages } from "../sys/program-pages.ts"
+import { collectWhenWorked } from "../sys/process/garbage.ts"
+import { dropProgramPages } from "../sys/process/program-pages.ts"
 import type { Closing } from "./closing.ts"
 import type { FrontDoor } from "./front-door.ts"
 import type { Membership } from "./membership.ts"
@@ -62,7 +62,7 @@ function retain({ retention, storage, membership, frontDoor }: UpkeepContext): R
       const { pos, commit, timestampMs } = positions.read(slot)
       const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.call("maintain", {
-        ...{ database, isDropped },
+        ...{ database, isDropped, lastTxid: pos.txid },
         writtenTxid: halting.isCaptured(database)
           ? await fs.call("writtenTxid", database)
           : undefined,

@@ -1,5 +1,6 @@
 /** The peer thread as the main thread sees it. */
 import type { FrozenState } from "../capture/frozen-view.ts"
+import { ownBytes } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { listen, type Offers, Port } from "../lib/port.ts"
@@ -55,7 +56,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
     isLast: boolean,
     taken: () => void,
   ): void {
-    this.ask("ltx", file, database, bytes, isLast, taken)
+    this.ask("ltx", file, database, ownBytes(bytes), isLast, taken)
   }
 
   applied(file: number): Promise<void> {

@@ -32,8 +32,8 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, O_CREAT, O_RDWR, openFile } from "../sys/file.ts"
-import { Garbage } from "../sys/garbage.ts"
 import { MailboxSender } from "../sys/mailbox.ts"
+import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
@@ -44,7 +44,7 @@ import { HeldLocks } from "./locks/held-locks.ts"
 import { IncomingFiles } from "./receive/incoming-files.ts"
 import { ReplicaDatabases } from "./receive/replica-databases.ts"
 import { Imports } from "./serve/imports.ts"
-import { maintain } from "./serve/maintenance.ts"
+import { Maintenance } from "./serve/maintenance.ts"
 import { Snapshots } from "./serve/snapshots.ts"
 import { publish } from "./wal/wal-publisher.ts"
 
@@ -59,12 +59,12 @@ const SPARE_DESCRIPTORS = 32
 
 class Peer {
   readonly #options: PeerThreadOptions
-  readonly #dataDir: DataDir
   readonly fs: Port<object, FsThreadOfPeer>
   readonly #stopping = new AbortController()
   readonly cache: MountCache
   readonly locks: HeldLocks
   readonly haltBytes: HaltBytes
+  readonly #maintenance: Maintenance
   readonly databases: ReplicaDatabases
   readonly incoming: IncomingFiles
   readonly snapshots: Snapshots
@@ -83,7 +83,6 @@ class Peer {
     const positions = new Positions(options.positions)
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
-    this.#dataDir = dataDir
     const mailbox = new MailboxSender<Message>(options.mailboxFd)
     const fs = new Port<object, FsThreadOfPeer>({
       send: (message) => mailbox.send(message),
@@ -93,12 +92,18 @@ class Peer {
     const { signal } = this.#stopping
     const cache = new MountCache(fuseDir, log)
     const locks = new HeldLocks({ fuseDir, hostname, dataDir, signal })
+    const maintenance = new Maintenance({
+      ...{ dataDir, clock: systemClock, log },
+      onUsage: (database, count, size) => main.tell("ltxUsage", database, count, size),
+    })
     const databases = new ReplicaDatabases({
+      replacing: (database) => maintenance.replacing(database),
       ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, main, fs },
     })
     this.cache = cache
     this.locks = locks
     this.haltBytes = new HaltBytes({ fuseDir, clock: systemClock, signal, fs })
+    this.#maintenance = maintenance
     this.databases = databases
     this.incoming = new IncomingFiles({ databases, locks, main })
     this.snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, main })
@@ -139,15 +144,11 @@ class Peer {
     this.cache.forgetName(".primary")
   }
 
-  maintain(request: UpkeepRequest): number {
+  async maintain(request: UpkeepRequest): Promise<number> {
     const { database: name } = request
     const writtenTxid = request.writtenTxid ?? this.databases.known(name)?.writtenTxid ?? 0n
     try {
-      const onUsage = (count: number, size: number) => {
-        main.tell("ltxUsage", name, count, size)
-      }
-      const nowMs = systemClock.wallMs()
-      return maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
+      return await this.#maintenance.maintain({ ...request, writtenTxid })
     } catch (error) {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
       return 0

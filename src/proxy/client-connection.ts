@@ -14,7 +14,7 @@ import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { answerBytes } from "./answer.ts"
 import { bodyOfRequest } from "./body.ts"
 import type { ProxyContext } from "./context.ts"
-import { Exchange } from "./exchange.ts"
+import { Exchange, type ExchangeClient } from "./exchange.ts"
 import { BadMessage, HEAD_SIZE_MAX, parseRequestHead } from "./message-head.ts"
 
 /** Of what comes before it is wanted. */
@@ -27,7 +27,7 @@ const LINGER_MS_MAX = 5000
 
 const NOTHING = Buffer.alloc(0)
 
-export class ClientConnection implements TcpHandler {
+export class ClientConnection implements TcpHandler, ExchangeClient {
   readonly tcp: TcpConnection
   readonly address: string
   readonly #context: ProxyContext
@@ -75,12 +75,10 @@ export class ClientConnection implements TcpHandler {
     this.#onClosed()
   }
 
-  /** The exchange can take more of the body, or less. */
   flowChanged(): void {
     this.#advance()
   }
 
-  /** The response is whole. `isLast`: no request follows it here. */
   exchangeEnded(isLast: boolean): void {
     this.#exchange = undefined
     if (isLast || this.#context.isClosing()) return this.linger()
@@ -100,7 +98,6 @@ export class ClientConnection implements TcpHandler {
     this.tcp.end()
   }
 
-  /** Gives the connection up to a tunnel, with what has come on it. `closed` is to be called at its end. */
   detach(): { readonly unread: Uint8Array; readonly closed: () => void } {
     this.#exchange = undefined
     this.#state = "tunnel"

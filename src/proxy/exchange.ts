@@ -16,10 +16,11 @@
  * become the primary.
  */
 import { messageOf } from "../lib/errors.ts"
+import type { TcpConnection } from "../sys/net/tcp.ts"
 import { type Answer, answerBytes } from "./answer.ts"
 import { type Body, ChunkedBody, ClosingBody } from "./body.ts"
-import type { ClientConnection } from "./client-connection.ts"
 import type { ProxyContext } from "./context.ts"
+import { type Destination, type ExchangeState, endWrite, type Sending } from "./exchange-state.ts"
 import { type Origin, originOf } from "./forwarded.ts"
 import { type RequestHead, type ResponseHead, tokensOf, valuesOf } from "./message-head.ts"
 import {
@@ -30,12 +31,10 @@ import {
   responseBytes,
   upgradeOf,
 } from "./passed-on.ts"
-import { setCookie } from "./position-token.ts"
+import { positionFields } from "./position-fields.ts"
 import type { Outcome } from "./proxy-counters.ts"
 import { Route, type Way } from "./route.ts"
-import type { TrackedDatabases } from "./tracked-databases.ts"
 import { tunnel } from "./tunnel.ts"
-import type { Upstream } from "./upstream.ts"
 import type { ResponseReceiver, UpstreamConnection } from "./upstream-connection.ts"
 
 /** For an application that is being started, or longer when writes may wait longer for a primary. */
@@ -46,39 +45,37 @@ const BACKOFF_MS_MAX = 500
 /** Of a body that may have to be sent again, to a primary that is one. */
 const KEPT_SIZE_MAX = 64 * 1024
 
+/** Who has sent the request: its connection, which has one exchange at a time. */
+export interface ExchangeClient {
+  readonly tcp: TcpConnection
+  readonly address: string
+  /** The exchange can take more of the body, or less. */
+  flowChanged(): void
+  /** The response is whole. `isLast`: no request follows it here. */
+  exchangeEnded(isLast: boolean): void
+  /** Gives the connection up to a tunnel, with what has come on it. `closed` is to be called at its end. */
+  detach(): { readonly unread: Uint8Array; readonly closed: () => void }
+}
+
 export class Exchange implements ResponseReceiver {
   readonly method: string
   /** Bytes of the request's body that have come. */
   receivedSize = 0
   readonly #context: ProxyContext
-  readonly #client: ClientConnection
+  readonly #client: ExchangeClient
   readonly #head: RequestHead
   readonly #body: Body
   readonly #hasBody: boolean
   readonly #origin: Origin
   readonly #route: Route
   readonly #startMs: number
-  #way: Way | undefined
-  #positions: TrackedPositions
-  #upstream: Upstream | undefined
-  #connection: UpstreamConnection | undefined
+  #state: ExchangeState = { kind: "routed" }
   #mayReuse = true
-  #backoffMs = BACKOFF_MS
-  #cancelBackoff: (() => void) | undefined
   /** What was sent of the body, as long as it is not too much. */
   #kept: Uint8Array[] | undefined
-  #keptSize = 0
-  /** Until the other node's proxy takes it. */
-  #doesBodyWait = false
   #isLast: boolean
-  #status = 0
-  /** Set while the application does what only the primary does. */
-  #endWrite: (() => void) | undefined
-  /** Since when the primary that this was sent to is not the one that is known. */
-  #lostMs: number | undefined
-  #isOver = false
 
-  constructor(context: ProxyContext, client: ClientConnection, head: RequestHead, body: Body) {
+  constructor(context: ProxyContext, client: ExchangeClient, head: RequestHead, body: Body) {
     this.#context = context
     this.#client = client
     this.#head = head
@@ -96,57 +93,61 @@ export class Exchange implements ResponseReceiver {
   }
 
   get hasAnswered(): boolean {
-    return this.#status > 0
+    return this.#state.kind === "answering"
   }
 
   /** Whether the client is to wait before it sends more. */
   get isCongested(): boolean {
-    return this.#connection?.tcp.isCongested === true
+    return this.#sending?.connection.tcp.isCongested === true
   }
 
   get isWaitingForClient(): boolean {
-    const takesBody = this.#connection !== undefined && !this.#doesBodyWait
-    return takesBody && !this.#body.isWhole && !this.isCongested
+    return this.#taking !== undefined && !this.isCongested
   }
 
   /** Says how much of what has come belongs to the body, and could be sent. Throws when it is malformed. */
   takeBody(bytes: Uint8Array): number {
-    if (this.#connection === undefined || this.#body.isWhole || this.#doesBodyWait) return 0
+    const sending = this.#taking
+    if (sending === undefined) return 0
     const count = this.#body.take(bytes, 0)
     const part = this.#body.passed(bytes.subarray(0, count))
     this.receivedSize += count
     this.#keep(part)
-    this.#connection.tcp.write(part)
+    sending.connection.tcp.write(part)
     return count
   }
 
   clientDrained(): void {
-    this.#connection?.tcp.resume()
+    this.#sending?.connection.tcp.resume()
   }
 
   /** Called now and then. A primary that has vanished without a word breaks no connection. */
   checkPrimary(nowMs: number): void {
     const { cluster, options } = this.#context
-    if (this.#way?.to !== "primary" || this.#connection === undefined) return
-    if (cluster.primaryProxyUrl === this.#way.url) {
-      this.#lostMs = undefined
-    } else if (this.#lostMs === undefined) {
-      this.#lostMs = nowMs
-    } else if (nowMs - this.#lostMs >= options.redirectTimeoutMs) {
+    const sending = this.#sending
+    if (sending?.to.way.to !== "primary") return
+    if (cluster.primaryProxyUrl === sending.to.way.url) {
+      sending.lostMs = undefined
+    } else if (sending.lostMs === undefined) {
+      sending.lostMs = nowMs
+    } else if (nowMs - sending.lostMs >= options.redirectTimeoutMs) {
       this.failed("it is gone", false)
     }
   }
 
   /** The client has gone. */
   abandon(): void {
-    if (!this.#isOver) this.#finish("abandoned")
+    if (this.#state.kind === "over") return
+    const status = this.#state.kind === "answering" ? this.#state.status : 0
+    this.#finish("abandoned", status)?.connection.destroy()
   }
 
   // --- of the response ---
 
   interim(head: ResponseHead): void {
-    if (this.#doesBodyWait && head.status === 100) {
-      this.#doesBodyWait = false
+    const sending = this.#sending
+    if (sending?.holdsBody === true && head.status === 100) {
+      sending.holdsBody = false
       return this.#client.flowChanged()
     }
     if (this.#head.isHttp10) return
@@ -154,15 +155,19 @@ export class Exchange implements ResponseReceiver {
   }
 
   head(head: ResponseHead, body: Body, first: Uint8Array): void {
-    if (this.#way?.to === "primary" && this.#isFromNoPrimary(head) && this.#canSendAgain) {
-      return this.#retryPrimary(this.#way.url)
+    const sending = this.#sending
+    if (sending === undefined) return
+    const { way } = sending.to
+    if (way.to === "primary" && isFromNoPrimary(head) && this.#canSendAgain) {
+      sending.connection.destroy()
+      return this.#retryPrimary(way.url)
     }
-    this.#status = head.status
+    this.#state = { kind: "answering", sending, status: head.status }
     this.#kept = undefined
-    if (this.#route.isSafe) this.#writeEnded() // what follows may be events, without an end
+    if (this.#route.isSafe) endWrite(sending) // what follows may be events, without an end
     if (body instanceof ClosingBody) this.#isLast = true
     const bytes = responseBytes(head, {
-      fields: this.#positionFields(),
+      fields: positionFields(this.#context, this.#route, this.#origin, sending.to.positions),
       isChunked: body instanceof ChunkedBody,
       isLast: this.#isLast,
     })
@@ -174,19 +179,21 @@ export class Exchange implements ResponseReceiver {
   }
 
   whole(): void {
-    const outcomeHere = this.#positions === undefined ? "passthrough" : "local"
-    this.#end(this.#way?.to === "primary" ? "forwarded" : outcomeHere)
+    if (this.#state.kind !== "answering") return
+    const { sending, status } = this.#state
+    const { way, positions } = sending.to
+    const outcomeHere = positions === undefined ? "passthrough" : "local"
+    this.#end(way.to === "primary" ? "forwarded" : outcomeHere, status)
   }
 
   switched(head: ResponseHead, rest: Uint8Array): void {
-    const connection = this.#connection as UpstreamConnection
     if (this.#upgrade === undefined) return this.failed("it has changed the protocol unasked", true)
     const { tcp } = this.#client
-    this.#status = 101
     tcp.write(responseBytes(head, { fields: [], isChunked: false, isLast: false }))
     tcp.write(rest)
-    this.#connection = undefined
-    this.#finish("tunnel")
+    const sending = this.#finish("tunnel", 101)
+    if (sending === undefined) return
+    const { connection } = sending
     const { unread, closed } = this.#client.detach()
     connection.tcp.write(unread)
     this.#context.counters.tunnelOpened()
@@ -202,77 +209,103 @@ export class Exchange implements ResponseReceiver {
   }
 
   failed(problem: string, hasBegun: boolean): void {
-    const connection = this.#connection
-    this.#connection = undefined
-    connection?.destroy()
-    this.#writeEnded()
-    if (this.hasAnswered) {
-      this.#finish("failed")
+    const state = this.#state
+    if (state.kind !== "sent" && state.kind !== "answering") return
+    const { connection, to } = state.sending
+    connection.destroy()
+    endWrite(state.sending)
+    if (state.kind === "answering") {
+      this.#finish("failed", state.status)
       return this.#client.tcp.destroy()
     }
+    this.#state = { kind: "routed" }
     const isRepeatable = this.#route.isSafe && !this.#hasBody && !hasBegun
-    if (isRepeatable && this.#mayReuse && (connection?.useCount ?? 0) > 1) {
+    if (isRepeatable && this.#mayReuse && connection.useCount > 1) {
       this.#mayReuse = false // it was closed while the request was on its way
-      return this.#open()
+      return this.#connect(to)
     }
-    if (isRepeatable && this.#way?.to === "primary") return this.#retryPrimary(this.#way.url)
-    const who = this.#way?.to === "primary" ? "the primary's proxy" : "the application"
+    const { way } = to
+    if (isRepeatable && way.to === "primary") return this.#retryPrimary(way.url)
+    const who = way.to === "primary" ? "the primary's proxy" : "the application"
     this.#answer({ to: "answer", status: 502, text: `Proxy error: ${who}: ${problem}\n` })
   }
 
   // --- internal ---
 
+  get #sending(): Sending | undefined {
+    const state = this.#state
+    return state.kind === "sent" || state.kind === "answering" ? state.sending : undefined
+  }
+
+  /** While the body is to be taken, and not all of it has come. */
+  get #taking(): Sending | undefined {
+    const sending = this.#sending
+    return sending?.holdsBody === true || this.#body.isWhole ? undefined : sending
+  }
+
   #find(): void {
+    this.#state = { kind: "routed" }
     this.#route.find((way) => this.#go(way))
   }
 
-  #go(way: Way): void {
-    this.#way = way
-    if (way.to === "answer") return this.#answer(way)
-    const { application, tracked } = this.#context
-    if (way.to === "application") {
-      this.#upstream = application
-      this.#positions = way.isTracked ? tracked.positions : undefined
-    } else {
-      this.#upstream = this.#context.proxyAt(way.url)
-    }
-    this.#open()
+  /** The primary was not reached, or is none. */
+  #retryPrimary(url: string): void {
+    this.#state = { kind: "routed" }
+    this.#route.retry(url, (way) => this.#go(way))
   }
 
-  #open(): void {
-    if (!this.#isStillRight) return this.#find()
-    const upstream = this.#upstream as Upstream
-    const ready = this.#mayReuse ? upstream.take() : undefined
-    if (ready !== undefined) return this.#send(ready)
-    upstream.connect().then(
+  #go(way: Way): void {
+    if (way.to === "answer") return this.#answer(way)
+    const { application, tracked } = this.#context
+    const isTracked = way.to === "application" && way.isTracked
+    this.#connect({
+      way,
+      upstream: way.to === "application" ? application : this.#context.proxyAt(way.url),
+      positions: isTracked ? tracked.positions : undefined,
+    })
+  }
+
+  #connect(to: Destination, backoffMs = BACKOFF_MS): void {
+    if (!this.#isStillRight(to)) return this.#find()
+    const state: ExchangeState = { kind: "connecting", to, backoffMs, cancel() {} }
+    this.#state = state
+    const ready = this.#mayReuse ? to.upstream.take() : undefined
+    if (ready !== undefined) return this.#send(to, ready)
+    to.upstream.connect().then(
       (connection) => {
-        if (!this.#isOver && this.#isStillRight) return this.#send(connection)
-        upstream.release(connection)
-        if (!this.#isOver) this.#find()
+        const isWanted = this.#state === state
+        if (isWanted && this.#isStillRight(to)) return this.#send(to, connection)
+        to.upstream.release(connection)
+        if (isWanted) this.#find()
       },
-      (error) => this.#notConnected(error),
+      (error) => {
+        if (this.#state === state) this.#notConnected(state, error)
+      },
     )
   }
 
   /** Whether the application of this node is to do it, as it was when the way was found. */
-  get #isStillRight(): boolean {
-    if (this.#way?.to !== "application" || !this.#way.isTracked) return true
-    return this.#route.takesItHere
+  #isStillRight({ way }: Destination): boolean {
+    return way.to !== "application" || !way.isTracked || this.#route.takesItHere
   }
 
-  #send(connection: UpstreamConnection): void {
-    this.#connection = connection
-    const isOurs = this.#way?.to === "application" && this.#way.isTracked
-    if (isOurs && !this.#route.isRead) this.#endWrite = this.#context.writes.begin()
-    const { hostname } = this.#context.cluster
-    const forwardedBy = this.#way?.to === "primary" ? encodeURI(hostname) : undefined // ASCII
+  #send(to: Destination, connection: UpstreamConnection): void {
+    const { cluster, writes } = this.#context
+    const { way } = to
+    const isWrite = way.to === "application" && way.isTracked && !this.#route.isRead
+    const forwardedBy = way.to === "primary" ? encodeURI(cluster.hostname) : undefined // ASCII
     const isFirst = this.#kept === undefined && this.receivedSize === 0
     const isKept = this.#hasBody && forwardedBy !== undefined && isFirst
-    this.#doesBodyWait = isKept && this.#bodySize > KEPT_SIZE_MAX
-    if (isKept && !this.#doesBodyWait) this.#kept = []
+    const holdsBody = isKept && this.#bodySize > KEPT_SIZE_MAX
+    if (isKept && !holdsBody) this.#kept = []
+    const sending: Sending = {
+      ...{ to, connection, holdsBody, lostMs: undefined },
+      endWrite: isWrite ? writes.begin() : undefined,
+    }
+    this.#state = { kind: "sent", sending }
     const extras = {
       ...{ origin: this.#origin, upgrade: this.#upgrade },
-      ...{ forwardedBy, doesBodyWait: this.#doesBodyWait },
+      ...{ forwardedBy, doesBodyWait: holdsBody },
     }
     connection.send(requestBytes(this.#head, extras), this)
     if (!this.#hasBody) return
@@ -292,9 +325,9 @@ export class Exchange implements ResponseReceiver {
     return this.#hasBody || this.#head.isHttp10 ? undefined : upgradeOf(this.#head.fields)
   }
 
-  #notConnected(error: unknown): void {
-    if (this.#isOver) return
-    if (this.#way?.to === "primary") return this.#retryPrimary(this.#way.url)
+  #notConnected(state: ExchangeState & { kind: "connecting" }, error: unknown): void {
+    const { to, backoffMs } = state
+    if (to.way.to === "primary") return this.#retryPrimary(to.way.url)
     const { clock, options } = this.#context
     const passedMs = clock.monotonicMs() - this.#startMs
     if (passedMs >= Math.max(APPLICATION_MS_MAX, options.redirectTimeoutMs)) {
@@ -302,98 +335,64 @@ export class Exchange implements ResponseReceiver {
       const text = `Proxy error: the application at ${host}:${port}: ${messageOf(error)}\n`
       return this.#answer({ to: "answer", status: 502, text })
     }
-    this.#cancelBackoff = clock.after(this.#backoffMs, () => this.#open())
-    this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX)
-  }
-
-  #retryPrimary(url: string): void {
-    this.#lostMs = undefined
-    this.#connection?.destroy()
-    this.#connection = undefined
-    this.#route.retry(url, (way) => this.#go(way))
+    state.cancel = clock.after(backoffMs, () => {
+      this.#connect(to, Math.min(backoffMs * 2, BACKOFF_MS_MAX))
+    })
   }
 
   #keep(part: Uint8Array): void {
     if (this.#kept === undefined) return
-    this.#keptSize += part.length
-    if (this.#keptSize > KEPT_SIZE_MAX) this.#kept = undefined
-    else this.#kept.push(part)
+    this.#kept.push(part)
+    const size = this.#kept.reduce((sum, { length }) => sum + length, 0)
+    if (size > KEPT_SIZE_MAX) this.#kept = undefined
   }
 
   get #canSendAgain(): boolean {
     return !this.#hasBody || this.#kept !== undefined || this.receivedSize === 0
   }
 
-  #isFromNoPrimary({ status, fields }: ResponseHead): boolean {
-    return status === 503 && fields.some(({ key }) => key === NOT_PRIMARY_HEADER)
-  }
-
-  /** What a client is told of the databases here. */
-  #positionFields(): [name: string, value: string][] {
-    const { tracked, cluster } = this.#context
-    if (this.#positions === undefined) return []
-    // A token of what a failover has lost is of no use any more.
-    const isLost = cluster.isPrimary && this.#route.isBehind
-    const isNews = isLost || tracked.hasAdvanced(this.#positions)
-    const { tellsPosition } = this.#route
-    if (!isNews && !tellsPosition) return []
-    const token = tracked.token()
-    if (token === "") return []
-    if (tellsPosition) return [["Litefs-Position", token]]
-    return [
-      ["Litefs-Position", token],
-      ["Set-Cookie", setCookie(token, this.#origin.isSecure)],
-    ]
-  }
-
-  #writeEnded(): void {
-    this.#endWrite?.()
-    this.#endWrite = undefined
-  }
-
   #write(bytes: Uint8Array): void {
     const { tcp } = this.#client
     tcp.write(bytes)
-    if (tcp.isCongested) this.#connection?.tcp.pause()
+    if (tcp.isCongested) this.#sending?.connection.tcp.pause()
   }
 
   #answer(answer: Answer): void {
-    this.#status = answer.status
     if (!this.#body.isWhole) this.#isLast = true
     this.#client.tcp.write(answerBytes(answer, this.method, this.#isLast))
-    this.#end("answered")
+    this.#end("answered", answer.status)
   }
 
-  #end(outcome: Outcome): void {
+  #end(outcome: Outcome, status: number): void {
     const isLast = this.#isLast || !this.#body.isWhole
-    const connection = this.#connection
-    this.#connection = undefined
-    if (connection !== undefined) {
+    const sending = this.#finish(outcome, status)
+    if (sending !== undefined) {
+      const { connection, to } = sending
       connection.tcp.resume()
-      if (this.#body.isWhole) this.#upstream?.release(connection)
+      if (this.#body.isWhole) to.upstream.release(connection)
       else connection.destroy()
     }
-    this.#finish(outcome)
     this.#client.exchangeEnded(isLast)
   }
 
-  #finish(outcome: Outcome): void {
-    this.#isOver = true
-    this.#writeEnded()
+  /** Returns what was sent, whose connection is the caller's. */
+  #finish(outcome: Outcome, status: number): Sending | undefined {
+    const sending = this.#sending
+    if (this.#state.kind === "connecting") this.#state.cancel()
+    this.#state = { kind: "over" }
+    if (sending !== undefined) endWrite(sending)
     this.#route.cancel()
-    this.#cancelBackoff?.()
-    this.#connection?.destroy()
-    this.#connection = undefined
     const durationMs = this.#context.clock.monotonicMs() - this.#startMs
     this.#context.counters.finished({
       method: this.method,
       target: this.#head.target,
       address: this.#client.address,
-      status: this.#status,
-      outcome,
-      durationMs,
+      ...{ status, outcome, durationMs },
     })
+    return sending
   }
 }
 
-type TrackedPositions = TrackedDatabases["positions"] | undefined
+function isFromNoPrimary({ status, fields }: ResponseHead): boolean {
+  return status === 503 && fields.some(({ key }) => key === NOT_PRIMARY_HEADER)
+}

@@ -3,6 +3,7 @@
  * them, and could not finish them when another node is the primary. New ones are held meanwhile (route.ts).
  */
 import type { Clock } from "../lib/clock.ts"
+import { until } from "../lib/until.ts"
 
 export class RunningWrites {
   readonly #clock: Clock
@@ -24,13 +25,11 @@ export class RunningWrites {
 
   /** Resolves with how many there still are: none, or those that take longer. */
   async settled(limitMs: number): Promise<number> {
-    if (this.#count === 0) return 0
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(limitMs, resolve)
-    this.#waiting.add(resolve)
-    await promise
-    this.#waiting.delete(resolve)
-    cancel()
+    const onChange = (listener: () => void) => {
+      this.#waiting.add(listener)
+      return () => this.#waiting.delete(listener)
+    }
+    await until(() => this.#count === 0, { clock: this.#clock, limitMs, onChange })
     return this.#count
   }
 }

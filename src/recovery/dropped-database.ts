@@ -5,6 +5,7 @@
  */
 import type { HistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
+import { posAfter } from "../ltx/span.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
@@ -16,10 +17,11 @@ export function droppedState(dataDir: DataDir, name: string): HistoryState | und
   if (!fileExists("ltx:look", path)) return undefined
   const last = new LtxDirectory(path).last()
   if (last === undefined) return undefined
-  const { header, trailer } = readLtxFile(last.path)
+  const span = readLtxFile(last.path)
+  const { header } = span
   if (header.commit > 0) return undefined
   return {
-    pos: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+    pos: posAfter(span),
     pageSize: header.pageSize,
     commit: 0,
     sums: new PageChecksums(),

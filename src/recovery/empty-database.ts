@@ -2,7 +2,8 @@ import { isZero } from "../lib/bytes.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
-import { listDirectory, unlinkFile } from "../sys/file.ts"
+import { listDirectory } from "../sys/directory.ts"
+import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 
 const buffer = allocate(65536)

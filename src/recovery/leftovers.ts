@@ -1,6 +1,7 @@
 /** Files beside a database that a crash leaves. */
 import { join } from "node:path"
-import { listDirectory, unlinkFile } from "../sys/file.ts"
+import { listDirectory } from "../sys/directory.ts"
+import { unlinkFile } from "../sys/file.ts"
 
 /**
  * Pages that were kept for a snapshot, and files that were to replace others: nobody goes on with them. Does not

@@ -12,7 +12,8 @@
 import { constants, copyFileSync } from "node:fs"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { LtxHeader } from "../ltx/header.ts"
-import { type Checksum, ZERO_POS } from "../ltx/pos.ts"
+import { type Checksum, posEquals } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -21,7 +22,8 @@ import { FileSource } from "../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
 import { type LtxSummary, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
-import { closeFile, O_RDWR, openFile, statusAt, syncDirectory, syncFile } from "../sys/file.ts"
+import { syncDirectory } from "../sys/directory.ts"
+import { closeFile, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
 import { sumsOfFile } from "./file-sums.ts"
 import { LoggedPages } from "./log/logged-pages.ts"
 import type { EndSources } from "./proven-end.ts"
@@ -48,9 +50,9 @@ export function isWrittenOutside(facts: ReplayFacts): boolean {
   const { pageSize } = last.header
   const pageCount = Math.ceil(database.size / pageSize)
   const sums = sumsOfFile(database, pageSize, pageCount)
-  const { txid, checksum } = saved?.pos ?? ZERO_POS
-  const isAsLeft = txid === last.header.maxTxid && checksum === last.trailer.postApplyChecksum
-  if (saved !== undefined && isAsLeft) return !isAt(sums, checksum, saved.commit)
+  if (saved !== undefined && posEquals(saved.pos, posAfter(last))) {
+    return !isAt(sums, saved.pos.checksum, saved.commit)
+  }
   const isSuspect =
     saved !== undefined ||
     readSynced(dataDir.syncedPath(name)) > last.header.maxTxid ||

@@ -11,13 +11,9 @@
 import { readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
 import { CHECKSUM_FLAG, EMPTY_CHECKSUM } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
-import {
-  decodeLtxHeader,
-  LTX_FLAG_COMPRESSED,
-  LTX_HEADER_SIZE,
-  type LtxHeader,
-} from "../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
 import type { Checksum, Pos } from "../ltx/pos.ts"
+import { headerIfAny } from "../ltx/span.ts"
 import { LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
 import {
   DATABASE_HEADER_SIZE,
@@ -118,7 +114,7 @@ class StatedChecksum {
       said.add(readU64BE(this.#trailer, 0) | CHECKSUM_FLAG)
     }
     this.#said = said
-    this.header = isLong ? headerOf(bytes) : undefined
+    this.header = isLong ? headerIfAny(bytes) : undefined
   }
 
   isSaid(checksum: Checksum): boolean {
@@ -149,15 +145,6 @@ class StatedChecksum {
       if (error instanceof RangeError) return false
       throw error
     }
-  }
-}
-
-function headerOf(bytes: Uint8Array): LtxHeader | undefined {
-  try {
-    return decodeLtxHeader(bytes)
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
   }
 }
 

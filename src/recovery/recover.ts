@@ -35,8 +35,8 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { formatSize } from "../lib/size.ts"
-import { lockPgno, writePageChecksum } from "../ltx/checksum.ts"
-import { formatChecksum, formatPos, formatTxid, type Pos, posEquals } from "../ltx/pos.ts"
+import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -52,6 +52,7 @@ import { fileExists, unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
+import { sumsOfDatabase } from "./file-sums.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile } from "./last-file.ts"
@@ -108,7 +109,6 @@ const WAL_SET_ASIDE =
 const LARGE_SIZE = 256 * 1024 * 1024
 
 const buffer = allocate(1 << 20)
-const sum = new Uint32Array(2)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
@@ -171,7 +171,7 @@ function recoverFile(given: Recovery): HistoryState {
 /** Whether it helps to roll the journal back. Else it would only change a file that is to stay as it is. */
 function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
   if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
-  const sums = sumPages(database, last.summary)
+  const sums = sumsOfDatabase(database, last.summary.header)
   setUndone(sums, dataDir.path(name, "journal"))
   if (isAt(sums, last.summary)) return true
   const newest = readNewest(name, chainOf(dataDir, name, last), last.summary, false)
@@ -198,7 +198,7 @@ function recoverContent(given: Recovery): HistoryState {
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
-  const sums = sumPages(database, summary)
+  const sums = sumsOfDatabase(database, summary.header)
   const isSummed = isAt(sums, summary)
   const chain = chainOf(dataDir, name, last)
   const newest = readNewest(name, chain, summary, isSummed)
@@ -271,7 +271,7 @@ function takeFromWal(
   const { pageSize } = summary.header
   const isWanted = (sums: PageChecksums) => isAt(sums, summary) && hasAll(sums, newest)
   const wanted = { isWanted, pageSize }
-  const sums = sumPages(database, summary)
+  const sums = sumsOfDatabase(database, summary.header)
   if (!copyFromWal(path, database, sums, wanted)) return undefined
   cutToSize(database, summary)
   return sums
@@ -351,7 +351,7 @@ function replay(
   }
   cutToSize(database, last.summary)
   database.sync()
-  const sums = sumPages(database, last.summary)
+  const sums = sumsOfDatabase(database, last.summary.header)
   if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
   const state = stateAfter(last.summary, sums)
   log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
@@ -378,25 +378,6 @@ function damaged(
   )
 }
 
-function sumPages(database: BackedFile, { header }: LtxSummary): PageChecksums {
-  const { pageSize, commit } = header
-  const sums = new PageChecksums(commit)
-  const lock = lockPgno(pageSize)
-  const perRead = buffer.bytes.length / pageSize
-  for (let first = 1; first <= commit; first += perRead) {
-    const count = Math.min(perRead, commit - first + 1)
-    database.readPadded(buffer, count * pageSize, (first - 1) * pageSize)
-    for (let index = 0; index < count; index++) {
-      const pgno = first + index
-      if (pgno === lock) continue
-      const start = index * pageSize
-      writePageChecksum(sum, pgno, buffer.bytes, start, start + pageSize)
-      sums.set(pgno, sum[0] as number, sum[1] as number)
-    }
-  }
-  return sums
-}
-
 function isAt(sums: PageChecksums, { trailer }: LtxSummary): boolean {
   return sums.total === trailer.postApplyChecksum
 }
@@ -406,16 +387,13 @@ function cutToSize(database: BackedFile, { header }: LtxSummary): void {
   if (database.size() !== size) database.truncate(size)
 }
 
-function stateAfter({ header, trailer }: LtxSummary, sums: PageChecksums): HistoryState {
+function stateAfter(summary: LtxSummary, sums: PageChecksums): HistoryState {
+  const { header } = summary
   return {
-    pos: posAfter({ header, trailer }),
+    pos: posAfter(summary),
     pageSize: header.pageSize,
     commit: header.commit,
     sums,
     timestampMs: header.timestampMs,
   }
-}
-
-function posAfter({ header, trailer }: LtxSummary): Pos {
-  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

@@ -21,7 +21,8 @@ import { Crc64 } from "../lib/codecs/crc64.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { replaceFile } from "../store/synced.ts"
-import { emptyStatus, readWhole, statusAt, statusOf, unlinkFile } from "../sys/file.ts"
+import { readWhole, statusAt, unlinkFile } from "../sys/file.ts"
+import { emptyStatus, statusOf } from "../sys/file-status.ts"
 
 const MAGIC = 0x4c4653554d303031n // "LFSUM001"
 const HEADER_SIZE = 56

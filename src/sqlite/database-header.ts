@@ -16,7 +16,7 @@
  */
 
 import { readU16BE, readU32BE } from "../lib/bytes.ts"
-import { isPageSize } from "../lib/page-size.ts"
+import { isPageSize } from "./page-size.ts"
 
 export const DATABASE_HEADER_SIZE = 100
 

@@ -11,8 +11,8 @@
  * The records and frames that follow are always writes of their own. A file that is copied comes in larger parts.
  */
 import { isZero, readU32BE } from "../lib/bytes.ts"
-import { isPageSize } from "../lib/page-size.ts"
 import { isSectorSize, JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "./journal.ts"
+import { isPageSize } from "./page-size.ts"
 import { isWalMagic, WAL_HEADER_SIZE } from "./wal.ts"
 
 /**

@@ -23,8 +23,8 @@
 
 import type { ByteSource } from "../lib/byte-source.ts"
 import { readU32BE } from "../lib/bytes.ts"
-import { isPageSize } from "../lib/page-size.ts"
 import { PENDING_BYTE } from "./lock-bytes.ts"
+import { isPageSize } from "./page-size.ts"
 
 export const JOURNAL_HEADER_SIZE = 28
 export const JOURNAL_MAGIC = Uint8Array.of(0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7)

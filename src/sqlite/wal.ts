@@ -19,8 +19,8 @@
 
 import { assert } from "../lib/assert.ts"
 import { readI32LE, readU32BE, writeU32BE } from "../lib/bytes.ts"
-import { isPageSize } from "../lib/page-size.ts"
 import { MIN_WORDS_SIZE, wordsOf } from "../lib/words.ts"
+import { isPageSize } from "./page-size.ts"
 
 export const WAL_HEADER_SIZE = 32
 export const WAL_FRAME_HEADER_SIZE = 24

@@ -9,7 +9,6 @@ import {
   readAt,
   renameFile,
   reserveSpace,
-  sizeOf,
   syncData,
   truncateFile,
   unlinkFile,
@@ -22,6 +21,7 @@ import {
   openOwnFile,
   openOwnIfExists,
 } from "../sys/file-access.ts"
+import { sizeOf } from "../sys/file-status.ts"
 import type { Region } from "../sys/memory.ts"
 
 /**

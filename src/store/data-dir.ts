@@ -28,18 +28,15 @@
  */
 import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
+import { listDirectory, makeDirectory, removeDirectory, syncDirectory } from "../sys/directory.ts"
 import {
   closeFile,
   type Fd,
   fileExists,
-  listDirectory,
-  makeDirectory,
   O_CREAT,
   O_RDWR,
   openFile,
   readWhole,
-  removeDirectory,
-  syncDirectory,
   tryLockFile,
   unlinkFile,
   writeBytesAt,

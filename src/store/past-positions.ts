@@ -16,9 +16,9 @@ import {
   openFile,
   openIfExists,
   readBytesAt,
-  sizeOf,
   writeBytesAt,
 } from "../sys/file.ts"
+import { sizeOf } from "../sys/file-status.ts"
 import { replaceFile } from "./synced.ts"
 
 const RECORD_SIZE = 16

@@ -6,7 +6,7 @@
  * database reads that there is nothing, never what belongs to the next one.
  *
  * It is written by one thread at a time (the fs thread on a primary, the peer thread on a replica) and read by all,
- * guarded by a sequence number:
+ * guarded by a sequence number (seqlock.ts):
  *
  *   0 sequence    odd while the slot is being written
  *   1,2 txid      low, high half
@@ -20,20 +20,22 @@
  *   14 name size  bytes
  *   15… name      UTF-8, up to 255 bytes; written while the slot is free
  *
- * Word 0 of the memory is the count of slots that were ever in use, word 1 a counter of changes to wait on, word 2
- * a counter of slots taken and freed.
+ * Word 0 of the memory is the count of slots that were ever in use, word 2 a counter of slots taken and freed. Behind
+ * the slots is which of them have changed lately (change-ring.ts).
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
+import { ANY_PLACE, CHANGE_RING_WORDS, ChangeRing } from "./change-ring.ts"
+import { loadU64, readGuarded, storeU64, writeGuarded } from "./seqlock.ts"
 
 const HEADER_WORDS = 16
 const SLOT_WORDS = 80
 const COUNT_WORD = 0
-const CHANGE_WORD = 1
 const TAKEN_WORD = 2
 const INDEX_BITS = 14
 export const SLOT_COUNT_MAX = 2 ** INDEX_BITS
+const RING_START = HEADER_WORDS + SLOT_WORDS * SLOT_COUNT_MAX
 const LIFE_COUNT = 2 ** (32 - INDEX_BITS)
 const STATE_WORDS = 12 // after the sequence
 const LIFE_WORD = 13
@@ -65,6 +67,7 @@ export class Positions {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
+  readonly #changes: ChangeRing
   /** What this thread has seen of the slots that are taken. */
   readonly #slots = new Map<string, Slot>()
   readonly #names: string[] = [] // by index, as is the next one
@@ -74,13 +77,14 @@ export class Positions {
   readonly #freed: number[] = []
 
   static create(): Positions {
-    return new Positions(new SharedArrayBuffer((HEADER_WORDS + SLOT_WORDS * SLOT_COUNT_MAX) * 4))
+    return new Positions(new SharedArrayBuffer((RING_START + CHANGE_RING_WORDS) * 4))
   }
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory
     this.#words = new Int32Array(memory)
     this.#bytes = new Uint8Array(memory)
+    this.#changes = new ChangeRing(this.#words.subarray(RING_START))
   }
 
   /** The slot of a database, or undefined when no thread has added one. */
@@ -103,7 +107,7 @@ export class Positions {
     const words = this.#words
     const at = wordOf(index)
     this.#bytes.set(encoded, (at + NAME_WORD) * 4)
-    words[at + NAME_SIZE_WORD] = encoded.length
+    Atomics.store(words, at + NAME_SIZE_WORD, encoded.length)
     if (index >= Atomics.load(words, COUNT_WORD)) Atomics.store(words, COUNT_WORD, index + 1)
     Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD))) // publishes it
     this.#changed(index)
@@ -115,14 +119,14 @@ export class Positions {
     if (!this.#isTaken(slot)) return
     const words = this.#words
     const at = wordOf(slotIndex(slot))
-    Atomics.add(words, at, 1)
-    Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD)))
-    words.fill(0, at + 1, at + 1 + STATE_WORDS)
-    Atomics.add(words, at, 1)
+    writeGuarded(words, at, () => {
+      Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD)))
+      for (let word = at + 1; word <= at + STATE_WORDS; word++) Atomics.store(words, word, 0)
+    })
     this.#refresh()
     this.#changed(slotIndex(slot))
     this.#freed.push(slotIndex(slot))
-    Atomics.add(words, CHANGE_WORD, 1)
+    this.#changes.note(ANY_PLACE) // by its place nobody could tell its name
   }
 
   /** All that are taken. */
@@ -140,18 +144,16 @@ export class Positions {
   read(slot: Slot): SharedState {
     const at = wordOf(slotIndex(slot))
     const words = this.#words
-    for (;;) {
-      const before = Atomics.load(words, at)
+    return readGuarded(words, at, () => {
       if (!this.#isTaken(slot)) return NOTHING
-      const state = {
-        pos: { txid: u64(words, at + 1), checksum: u64(words, at + 3) },
-        timestampMs: Number(u64(words, at + 5)),
-        pageSize: words[at + 7] as number,
-        commit: (words[at + 8] as number) >>> 0,
-        stored: { txid: u64(words, at + 9), checksum: u64(words, at + 11) },
+      return {
+        pos: loadPos(words, at + 1),
+        timestampMs: Number(loadU64(words, at + 5)),
+        pageSize: Atomics.load(words, at + 7),
+        commit: Atomics.load(words, at + 8) >>> 0,
+        stored: loadPos(words, at + 9),
       }
-      if (before % 2 === 0 && Atomics.load(words, at) === before) return state
-    }
+    })
   }
 
   /** `stored` is given when the LTX file of the last transaction is there already. */
@@ -159,14 +161,15 @@ export class Positions {
     if (!this.#isTaken(slot)) return
     const at = wordOf(slotIndex(slot))
     const words = this.#words
-    Atomics.add(words, at, 1)
-    putPos(words, at + 1, state.pos)
-    putU64(words, at + 5, BigInt(Math.round(state.timestampMs)))
-    words[at + 7] = state.pageSize
-    words[at + 8] = state.commit
-    if (stored !== undefined) putPos(words, at + 9, stored)
-    Atomics.add(words, at, 1)
-    Atomics.add(words, CHANGE_WORD, 1)
+    const timestampMs = BigInt(Math.round(state.timestampMs))
+    writeGuarded(words, at, () => {
+      storePos(words, at + 1, state.pos)
+      storeU64(words, at + 5, timestampMs)
+      Atomics.store(words, at + 7, state.pageSize)
+      Atomics.store(words, at + 8, state.commit)
+      if (stored !== undefined) storePos(words, at + 9, stored)
+    })
+    this.#changes.note(slotIndex(slot))
   }
 
   /** The LTX file of the last transaction is there. */
@@ -174,15 +177,24 @@ export class Positions {
     if (!this.#isTaken(slot)) return
     const { pos } = this.read(slot)
     const at = wordOf(slotIndex(slot))
-    Atomics.add(this.#words, at, 1)
-    putPos(this.#words, at + 9, pos)
-    Atomics.add(this.#words, at, 1)
-    Atomics.add(this.#words, CHANGE_WORD, 1)
+    writeGuarded(this.#words, at, () => storePos(this.#words, at + 9, pos))
+    this.#changes.note(slotIndex(slot))
   }
 
   /** Grows with every write() of any thread: unchanged means that no position has changed. */
   get changeCount(): number {
-    return Atomics.load(this.#words, CHANGE_WORD)
+    return this.#changes.count
+  }
+
+  /** The databases of which something was written since `changeCount` was that; undefined when it may be any. */
+  changedSince(changeCount: number): string[] | undefined {
+    const indexes = this.#changes.since(changeCount)
+    if (indexes === undefined) return undefined
+    this.#refresh()
+    return [...indexes].flatMap((index) => {
+      const name = this.#names[index]
+      return name === undefined || name === "" ? [] : [name]
+    })
   }
 
   #isTaken(slot: Slot): boolean {
@@ -244,7 +256,7 @@ export class Positions {
   #nameAt(at: number): string {
     const start = (at + NAME_WORD) * 4
     // TextDecoder does not take shared memory, so the bytes are copied.
-    const encoded = this.#bytes.slice(start, start + (this.#words[at + NAME_SIZE_WORD] as number))
+    const encoded = this.#bytes.slice(start, start + Atomics.load(this.#words, at + NAME_SIZE_WORD))
     return new TextDecoder().decode(encoded)
   }
 }
@@ -282,16 +294,11 @@ function must<T>(value: T | undefined): T {
   return value
 }
 
-function u64(words: Int32Array, at: number): bigint {
-  return (BigInt((words[at + 1] as number) >>> 0) << 32n) | BigInt((words[at] as number) >>> 0)
+function loadPos(words: Int32Array, at: number): Pos {
+  return { txid: loadU64(words, at), checksum: loadU64(words, at + 2) }
 }
 
-function putPos(words: Int32Array, at: number, pos: Pos): void {
-  putU64(words, at, pos.txid)
-  putU64(words, at + 2, pos.checksum)
-}
-
-function putU64(words: Int32Array, at: number, value: bigint): void {
-  words[at] = Number(BigInt.asIntN(32, value))
-  words[at + 1] = Number(BigInt.asIntN(32, value >> 32n))
+function storePos(words: Int32Array, at: number, pos: Pos): void {
+  storeU64(words, at, pos.txid)
+  storeU64(words, at + 2, pos.checksum)
 }

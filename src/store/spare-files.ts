@@ -17,12 +17,11 @@
  *   2 wanted   how many files there are to be; 0 when nobody has asked
  */
 import { join } from "node:path"
+import { listDirectory, makeDirectory } from "../sys/directory.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   fileExists,
-  listDirectory,
-  makeDirectory,
   O_CREAT,
   O_RDWR,
   O_TRUNC,

@@ -8,6 +8,7 @@
  */
 import { dirname } from "node:path"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
+import { syncDirectory } from "../sys/directory.ts"
 import {
   closeFile,
   O_CREAT,
@@ -16,7 +17,6 @@ import {
   openFile,
   readWhole,
   renameFile,
-  syncDirectory,
   syncFile,
   unlinkFile,
   writeBytesAt,

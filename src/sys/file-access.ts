@@ -6,7 +6,8 @@
  */
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
-import { emptyStatus, type Fd, openFile, statusAt, statusOf } from "./file.ts"
+import { type Fd, openFile, statusAt } from "./file.ts"
+import { emptyStatus, statusOf } from "./file-status.ts"
 import { errno, libc } from "./libc.ts"
 import { nameOf, pathAddress } from "./path.ts"
 import { userId } from "./thread.ts"

@@ -2,9 +2,9 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
-import { type Dirent, readdirSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
+import { emptyStatus, type FileStatus, sizeOf, statusOf } from "./file-status.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { nameOf, pathAddress } from "./path.ts"
@@ -229,27 +229,6 @@ export function linkFile(op: string, from: string, to: string): void {
   trace?.append({ type: "link", path: from, to })
 }
 
-/** False when it was there already. As files, it is for nobody else. */
-export function makeDirectory(op: string, path: string, mode = 0o700): boolean {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `make directory "${path}"`)
-  const error = libc.mkdir(pathAddress(path), mode) < 0 ? errno() : 0
-  if (error !== 0 && error !== Errno.EEXIST) {
-    throw new SysError(error, op, `make directory "${path}"`)
-  }
-  if (error === 0) trace?.append({ type: "mkdir", path })
-  return error === 0
-}
-
-/** The directory must be empty. */
-export function removeDirectory(op: string, path: string): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `remove directory "${path}"`)
-  const error = libc.rmdir(pathAddress(path)) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `remove directory "${path}"`)
-  trace?.append({ type: "unlink", path })
-}
-
 /** The content of a file, or undefined when there is no such file. */
 export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | undefined {
   const fd = openIfExists(op, path, O_RDONLY)
@@ -262,86 +241,12 @@ export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | u
   }
 }
 
-/** Names in a directory, in no order. */
-export function listDirectory(op: string, path: string): Dirent[] {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `list directory "${path}"`)
-  return readdirSync(path, { withFileTypes: true })
-}
-
 /** False only when there is no such file, not when nobody can tell. */
 export function fileExists(op: string, path: string): boolean {
   const fd = openIfExists(op, path, O_PATH)
   if (fd === undefined) return false
   closeFile(fd)
   return true
-}
-
-/** Names made and removed in the directory so far reach the disk before this returns. */
-export function syncDirectory(op: string, path: string): void {
-  const fd = openFile(op, path, O_RDONLY)
-  const start = trace?.position ?? 0
-  try {
-    syncFile(op, fd)
-  } finally {
-    closeFile(fd)
-  }
-  trace?.append({ type: "sync-directory", path, start })
-}
-
-/** What statx(2) tells of an open file. Times in milliseconds since 1970. */
-export interface FileStatus {
-  inode: number
-  size: number
-  blocks: number // of 512 bytes
-  blockSize: number
-  uid: number
-  gid: number
-  mode: number // type and permissions
-  accessedMs: number
-  modifiedMs: number
-  changedMs: number
-}
-
-const AT_EMPTY_PATH = 0x1000
-const STATX_BASIC_STATS = 0x7ff
-const statxBuffer = allocate(4096)
-const statxWords = new Uint32Array(statxBuffer.bytes.buffer, statxBuffer.bytes.byteOffset, 64)
-const emptyPath = statxBuffer.address + 4095 // a NUL
-
-/** Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
-export function statusOf(op: string, fd: Fd, into: FileStatus): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `read the status of ${nameOf(fd)}`)
-  const failed =
-    libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) < 0
-  const error = failed ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `read the status of ${nameOf(fd)}`)
-  into.blockSize = word(1)
-  into.uid = word(5)
-  into.gid = word(6)
-  into.mode = word(7) & 0xffff
-  into.inode = word(8) + word(9) * 4294967296
-  into.size = word(10) + word(11) * 4294967296
-  into.blocks = word(12) + word(13) * 4294967296
-  into.accessedMs = milliseconds(16)
-  into.changedMs = milliseconds(24)
-  into.modifiedMs = milliseconds(28)
-}
-
-export function emptyStatus(): FileStatus {
-  return {
-    inode: 0,
-    size: 0,
-    blocks: 0,
-    blockSize: 4096,
-    uid: 0,
-    gid: 0,
-    mode: 0,
-    accessedMs: 0,
-    modifiedMs: 0,
-    changedMs: 0,
-  }
 }
 
 /** The status of what the path stands for, or undefined when there is nothing. */
@@ -354,53 +259,6 @@ export function statusAt(op: string, path: string): FileStatus | undefined {
     return status
   } finally {
     closeFile(fd)
-  }
-}
-
-export function sizeOf(op: string, fd: Fd): number {
-  const status = emptyStatus()
-  statusOf(op, fd, status)
-  return status.size
-}
-
-function word(index: number): number {
-  return statxWords[index] as number
-}
-
-/** A statx timestamp at word `index`: i64 seconds, u32 nanoseconds. */
-function milliseconds(index: number): number {
-  return (word(index) + word(index + 1) * 4294967296) * 1000 + word(index + 2) / 1e6
-}
-
-/** statfs(2) of a path: sizes in blocks of `blockSize`. */
-export interface FileSystemStatus {
-  blocks: number
-  blocksFree: number
-  blocksAvailable: number
-  files: number
-  filesFree: number
-  blockSize: number
-  nameLength: number
-}
-
-const statfsBuffer = allocate(4096)
-const statfsView = new DataView(statfsBuffer.bytes.buffer, statfsBuffer.bytes.byteOffset, 120)
-
-/** struct statfs: type@0 bsize@8 blocks@16 bfree@24 bavail@32 files@40 ffree@48 fsid@56 namelen@64. */
-export function fileSystemStatus(op: string, path: string): FileSystemStatus {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `read the status of the file system at "${path}"`)
-  const error = libc.statfs(pathAddress(path), statfsBuffer.address) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `read the status of the file system at "${path}"`)
-  const at = (offset: number) => Number(statfsView.getBigUint64(offset, true))
-  return {
-    blockSize: at(8),
-    blocks: at(16),
-    blocksFree: at(24),
-    blocksAvailable: at(32),
-    files: at(40),
-    filesFree: at(48),
-    nameLength: at(64),
   }
 }
 

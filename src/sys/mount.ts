@@ -11,7 +11,6 @@ import { Errno, errnoName, SysError } from "./errno.ts"
 import {
   closeFile,
   type Fd,
-  fileSystemStatus,
   O_PATH,
   O_RDONLY,
   O_RDWR,
@@ -20,6 +19,7 @@ import {
   writeBytesAt,
 } from "./file.ts"
 import { accessAt, type FileAccess } from "./file-access.ts"
+import { fileSystemStatus } from "./file-status.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { pathAddress } from "./path.ts"

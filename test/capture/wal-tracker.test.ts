@@ -167,7 +167,7 @@ describe("WalTracker with a real writer", () => {
       for (let i = 0; i < 6; i++) expect(wal.putAll(recorder.run(INSERT))).toBe(1)
       files.run("PRAGMA wal_checkpoint(PASSIVE)")
       checkpoint(wal, files.read())
-      expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
+      expect(wal.tracker.pages.writtenTxid).toBe(BigInt(wal.txid))
       const before = wal.txid
       const writes = recorder.run(INSERT)
       expect(writes[0]).toMatchObject({ offset: 0 })
@@ -264,7 +264,7 @@ describe("WalTracker", () => {
     const { wal, writer } = fixture
     expect(wal.putAll(writer.frames([page(2, 2)], 2))).toBe(0)
     expect(wal.txid).toBe(1)
-    expect(wal.tracker.writtenTxid).toBe(1n)
+    expect(wal.tracker.pages.writtenTxid).toBe(1n)
     wal.check()
   })
 
@@ -275,7 +275,7 @@ describe("WalTracker", () => {
     wal.putAll(writer.frames([page(1, 0xb1)], 0)) // not committed
     const read = (pgno: number) => {
       const region = { address: scratch.address, bytes: scratch.bytes }
-      wal.tracker.readPage(pgno, region)
+      wal.tracker.pages.readPage(pgno, region)
       return region.bytes[PAGE_SIZE - 1]
     }
     expect([1, 2, 3].map(read)).toEqual([1, 0xa2, 0])
@@ -518,10 +518,10 @@ describe("WalTracker when a write comes below what is captured", () => {
     writer.frameCount = 1
     wal.putAll(writer.frames([page(2, 0xc2)], 5))
     expect(lastBytes(wal.db.replay())).toEqual([1, 0xc2, 3, 4, 0xa5])
-    expect(wal.tracker.writtenTxid).toBeLessThan(BigInt(wal.txid))
+    expect(wal.tracker.pages.writtenTxid).toBeLessThan(BigInt(wal.txid))
     wal.check()
     // What came back above the smaller size is in the WAL only, and has to be checkpointed.
-    expect(wal.tracker.checkpoint()).toBe(true)
+    expect(wal.tracker.pages.checkpoint()).toBe(true)
     expect(lastBytes(wal.db.content("database"))).toEqual([1, 0xc2, 3, 4, 0xa5])
   })
 
@@ -593,7 +593,7 @@ describe("WalTracker when the log is begun again", () => {
     wal.put(writer.restart(2))
     expect(wal.events).toContain("all going")
     expect(lastBytes(wal.db.replay())).toEqual([0xa1, 2, 3])
-    expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
+    expect(wal.tracker.pages.writtenTxid).toBe(BigInt(wal.txid))
     wal.check()
     expect(wal.putAll(writer.frames([page(3, 0xc3)], 3))).toBe(1)
     wal.check()
@@ -634,7 +634,7 @@ describe("WalTracker when the log is begun again", () => {
     expect(wal.txid).toBe(4)
     expect(lastBytes(wal.db.content("database"))).toEqual([0xc1, 0xb2, 3])
     expect(wal.events).toEqual(["all going", "database rewritten"])
-    expect(wal.tracker.writtenTxid).toBe(4n)
+    expect(wal.tracker.pages.writtenTxid).toBe(4n)
     expect(wal.db.log.lines).toEqual([
       "warn: saved transactions from a WAL that was removed before its checkpoint",
     ])
@@ -663,7 +663,7 @@ describe("WalTracker when the log is begun again", () => {
     wal.truncate(0)
     expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xa2, 3])
     expect(lastBytes(wal.db.content("database"))).toEqual([0xa1, 0xa2, 3])
-    expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
+    expect(wal.tracker.pages.writtenTxid).toBe(BigInt(wal.txid))
     wal.check()
   })
 
@@ -682,17 +682,17 @@ describe("WalTracker.writtenTxid", () => {
   test("WalTracker.writtenTxid follows the checkpoint, page by page", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture
-    expect(wal.tracker.writtenTxid).toBe(1n)
+    expect(wal.tracker.pages.writtenTxid).toBe(1n)
     wal.putAll(writer.frames([page(1, 0xa1)], 3)) // 2
     wal.putAll(writer.frames([page(2, 0xb2)], 3)) // 3
     wal.putAll(writer.frames([page(1, 0xc1)], 3)) // 4
-    expect(wal.tracker.writtenTxid).toBe(1n)
+    expect(wal.tracker.pages.writtenTxid).toBe(1n)
     wal.putPage(1, page(1, 0xa1).data) // an older version, for a reader's sake
-    expect(wal.tracker.writtenTxid).toBe(1n)
+    expect(wal.tracker.pages.writtenTxid).toBe(1n)
     wal.putPage(1, page(1, 0xc1).data)
-    expect(wal.tracker.writtenTxid).toBe(2n)
+    expect(wal.tracker.pages.writtenTxid).toBe(2n)
     wal.putPage(2, filled(0xb2))
-    expect(wal.tracker.writtenTxid).toBe(4n)
+    expect(wal.tracker.pages.writtenTxid).toBe(4n)
   })
 
   test("WalTracker.writtenTxid does not wait for pages that were cut off", () => {
@@ -701,7 +701,7 @@ describe("WalTracker.writtenTxid", () => {
     wal.putAll(writer.frames([page(4, 0xa4)], 4))
     wal.putAll(writer.frames([page(1, 0xb1)], 2))
     wal.putPage(1, page(1, 0xb1).data)
-    expect(wal.tracker.writtenTxid).toBe(3n)
+    expect(wal.tracker.pages.writtenTxid).toBe(3n)
   })
 
   test("WalTracker.writtenTxid does not wait for what was taken back to a page that was checkpointed before", () => {
@@ -713,7 +713,7 @@ describe("WalTracker.writtenTxid", () => {
     writer.frameCount = 1
     wal.putAll(writer.frames([page(1, 0xc1)], 3))
     wal.putPage(1, page(1, 0xc1).data)
-    expect(wal.tracker.writtenTxid).toBe(BigInt(wal.txid))
+    expect(wal.tracker.pages.writtenTxid).toBe(BigInt(wal.txid))
     wal.put(writer.restart(2))
     expect(wal.db.log.lines.length).toBe(1) // of the one that was taken back
     wal.check()
@@ -723,10 +723,10 @@ describe("WalTracker.writtenTxid", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture
     wal.putAll(writer.frames([page(1, 0xa1), page(3, 0xa3)], 3))
-    expect(wal.tracker.checkpoint()).toBe(true)
+    expect(wal.tracker.pages.checkpoint()).toBe(true)
     expect(lastBytes(wal.db.content("database"))).toEqual([0xa1, 2, 0xa3])
-    expect(wal.tracker.writtenTxid).toBe(2n)
-    expect(wal.tracker.checkpoint()).toBe(false)
+    expect(wal.tracker.pages.writtenTxid).toBe(2n)
+    expect(wal.tracker.pages.checkpoint()).toBe(false)
   })
 })
 
@@ -916,10 +916,10 @@ describe("WalTracker of a database without a log", () => {
   test("WalTracker.holdsFrom() tells whether what is cut off the file is in the WAL", () => {
     using fixture = begin(5)
     const { wal, writer } = fixture
-    expect(wal.tracker.holdsFrom(5 * PAGE_SIZE)).toBe(true)
-    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE)).toBe(false)
+    expect(wal.tracker.pages.holdsFrom(5 * PAGE_SIZE)).toBe(true)
+    expect(wal.tracker.pages.holdsFrom(4 * PAGE_SIZE)).toBe(false)
     wal.putAll(writer.frames([page(5, 0xa5), page(7, 0xa7), page(6, 0xa6)], 7))
-    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE)).toBe(true)
-    expect(wal.tracker.holdsFrom(4 * PAGE_SIZE - 1)).toBe(false)
+    expect(wal.tracker.pages.holdsFrom(4 * PAGE_SIZE)).toBe(true)
+    expect(wal.tracker.pages.holdsFrom(4 * PAGE_SIZE - 1)).toBe(false)
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test"
-import { environmentName, type FlagTable, parseArgs } from "../../src/cli/terminal/argv.ts"
+import { parseArgs } from "../../src/cli/terminal/argv.ts"
+import { environmentName, type FlagTable } from "../../src/cli/terminal/flags.ts"
 import { LitefsError, messageOf } from "../../src/lib/errors.ts"
 
 const FLAGS = {
@@ -149,8 +150,8 @@ describe("parseArgs() with an environment", () => {
 describe("parseArgs() of lists", () => {
   const lists = {
     ...FLAGS,
-    first: { kind: "list", placeholder: "CMD", help: "" },
-    second: { kind: "list", placeholder: "CMD", help: "" },
+    first: { kind: "text", isList: true, placeholder: "CMD", help: "" },
+    second: { kind: "text", isList: true, placeholder: "CMD", help: "" },
   } as const satisfies FlagTable
   const syntax = { ...SYNTAX, flags: lists }
 
@@ -159,9 +160,9 @@ describe("parseArgs() of lists", () => {
     const { values, inOrder } = parseArgs(syntax, args, { LITEFS_FIRST: "no" })
     expect([values.first, values.second]).toEqual([["a", "c"], ["b"]])
     expect(inOrder("second", "first")).toEqual([
-      { name: "first", text: "a" },
-      { name: "second", text: "b" },
-      { name: "first", text: "c" },
+      { name: "first", value: "a" },
+      { name: "second", value: "b" },
+      { name: "first", value: "c" },
     ])
   })
 

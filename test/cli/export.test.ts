@@ -21,6 +21,7 @@ import { DataDirectory } from "../support/data-directory.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
+import { until } from "../support/until.ts"
 
 let directory: string
 let path: string
@@ -270,7 +271,7 @@ test("export that is interrupted leaves nothing behind", async () => {
   const io = new FakeIo()
   const ended = run(["export", "--url", api.url, "--name", "a.db", path], io)
   await halfSent.promise
-  while (readdirSync(directory).length === 0) await Bun.sleep(1)
+  await until("a file is being written", () => readdirSync(directory).length > 0)
   io.events.signal("SIGINT")
   expect(await ended).toBe(130)
   expect({ out: io.out, err: io.err }).toEqual({ out: "", err: "" })

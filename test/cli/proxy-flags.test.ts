@@ -92,8 +92,9 @@ describe("the flags of the proxy", () => {
     [[...MINIMUM, "--proxy-max-lag", "ten"], /^--proxy-max-lag is "ten", it should be a duration/],
     [[...MINIMUM, "--proxy-read-timeout=-1s"], /^--proxy-read-timeout is "-1s"/],
     [[...MINIMUM, "--proxy-mode", "magic"], /^--proxy-mode is "magic"/],
-    [[...MINIMUM, "--proxy-advertise-url", "https://a"], /it should be http:\/\//],
-    [[...MINIMUM, "--proxy-advertise-url", "http://a/b"], /it should be http:\/\//],
+    [[...MINIMUM, "--proxy-advertise-url", "https://a"], /it should start with http:\/\/, like/],
+    [[...MINIMUM, "--proxy-advertise-url", "http://a/b"], /it should end after the host and the/],
+    [[...MINIMUM, "--proxy-db", "a.db-wal"], /names that end in "-wal" are reserved, it should be/],
   ])("%p are refused", (args, problem) => {
     expect(problemOf(args)).toMatch(problem)
   })

@@ -76,6 +76,14 @@ describe("litefs run", () => {
     )
   })
 
+  test("says of an address in it what it should be", async () => {
+    using directory = new TemporaryDirectory()
+    const path = directory.write("l.yml", "http: {addr: localhost}\n")
+    const io = new FakeIo()
+    expect(await run(["run", "-config", path, "--", "true"], io)).toBe(2)
+    expect(io.err).toMatch(/http.addr \(\S+:1\) is "localhost", it should be HOST:PORT or :PORT/)
+  })
+
   test.each([
     [["true"], 0],
     [["sh", "-c", "exit 7"], 7],
@@ -175,7 +183,7 @@ describe("litefs run", () => {
     ],
     [
       ["run", "--timeout", "soon", "--", "true"],
-      '--timeout is "soon", it should be a duration, like 30s or 5m',
+      '--timeout is "soon", it should be a duration, like 10s or 1h30m',
     ],
   ])("refuses %j", async (args, problem) => {
     const io = new FakeIo()

@@ -194,7 +194,7 @@ describe("litefs sql fails", () => {
     [["--json", "--raw", "a"], "both --json and --raw are given, give one of them"],
     [
       ["--busy-timeout", "soon", "a"],
-      '--busy-timeout is "soon", it should be a duration, like 5s or 1m',
+      '--busy-timeout is "soon", it should be a duration, like 10s or 1h30m',
     ],
   ])("with words like %j", async (args, problem) => {
     expect(await sql(args)).toEqual({

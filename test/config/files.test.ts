@@ -3,6 +3,7 @@
  * file and an environment make of a node, or what is said instead.
  */
 import { describe, expect, test } from "bun:test"
+import { otherFlags } from "../../src/cli/commands.ts"
 import { mountArgs } from "../../src/cli/mount/mount-args.ts"
 import { commandOptions } from "../../src/cli/settings/mount-commands.ts"
 import { mountOptions } from "../../src/cli/settings/mount-options.ts"
@@ -18,14 +19,18 @@ interface Outcome {
 }
 
 /** The path of the file is FILE in what is said. */
-function read(text: string, env: Record<string, string> = {}, flags: string[] = []): Outcome {
+async function read(
+  text: string,
+  env: Record<string, string> = {},
+  flags: string[] = [],
+): Promise<Outcome> {
   using directory = new TemporaryDirectory()
   const path = directory.write("litefs.yml", text)
   using log = new LogLines()
   const { args, file, logRemarks } = mountArgs(["--config", path, ...flags], env)
   const options = mountOptions(args)
   const { before = [], command } = commandOptions(args, file?.exec ?? [])
-  logRemarks()
+  await logRemarks(otherFlags)
   const lines = log.lines.map((line) => line.replaceAll(path, "FILE"))
   return {
     options: options as unknown as Record<string, unknown>,
@@ -35,9 +40,9 @@ function read(text: string, env: Record<string, string> = {}, flags: string[] = 
   }
 }
 
-function problem(text: string, env: Record<string, string> = {}): string {
+async function problem(text: string, env: Record<string, string> = {}): Promise<string> {
   try {
-    read(text, env)
+    await read(text, env)
   } catch (error) {
     return messageOf(error).replace(/"?\/[^ ":]*\/litefs\.yml/g, "FILE")
   }
@@ -243,6 +248,7 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
         LITEFS_URL: "u",
         LITEFS_PRIMARY_HOSTNAME: "h",
       },
+      ...{ LITEFS_LICENSES: "1", LITEFS_BUSY_TIMEOUT: "1s", LITEFS_LTX: "1" }, // of version, sql and diverged
       ...{ LITEFS_TEST_LANE: "0/1", LITEFS_FAULTS: "" },
     },
     { role: { kind: "primary" } },
@@ -265,8 +271,8 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
 ]
 
 describe("a litefs.yml is", () => {
-  test.each(CASES)("%s", (_, text, env, options, log = []) => {
-    const found = read(text, env)
+  test.each(CASES)("%s", async (_, text, env, options, log = []) => {
+    const found = await read(text, env)
     const shown = JSON.parse(JSON.stringify(found.options).replace(/[^" (]*\/litefs\.yml/g, "FILE"))
     expect({ allowOther: undefined, ...shown }).toMatchObject(options)
     expect(found.log).toHaveLength(log.length)
@@ -284,8 +290,8 @@ describe("a litefs.yml is", () => {
     ['exec:\n  - cmd: ["node", "server.js", "--port", 8080]', [], "node server.js --port 8080"],
     ["exec:\n  cmd: [sh, -c, 'a | b']\n  if-candidate: true", [], "sh -c a | b"],
     ["exec:\n  cmd: node server.js", [], "node server.js"],
-  ])("with the commands of %j", (exec, before, command) => {
-    const found = read(`${DIRS}lease: {type: static}\n${exec}\n`)
+  ])("with the commands of %j", async (exec, before, command) => {
+    const found = await read(`${DIRS}lease: {type: static}\n${exec}\n`)
     expect({ before: found.before, command: found.command }).toEqual({ before, command })
   })
 })
@@ -358,8 +364,8 @@ describe("a litefs.yml is refused with", () => {
       {},
       /proxy.addr \(FILE:6\) and proxy.target \(FILE:6\) are both port 80/,
     ],
-  ])("%s", (_, text, env, what) => {
-    expect(problem(text, env)).toMatch(what)
+  ])("%s", async (_, text, env, what) => {
+    expect(await problem(text, env)).toMatch(what)
   })
 })
 
@@ -382,14 +388,14 @@ describe("the original's flags", () => {
       { log: { level: "warn", format: "text" } },
       /key="-debug=true"/,
     ],
-  ])("%j are taken with a remark", (flags, options, remark) => {
-    const found = read(`${DIRS}lease: {type: static}\n`, {}, flags)
+  ])("%j are taken with a remark", async (flags, options, remark) => {
+    const found = await read(`${DIRS}lease: {type: static}\n`, {}, flags)
     expect(found.options).toMatchObject(options)
     expect(found.log).toHaveLength(1)
     expect(found.log[0]).toMatch(remark)
   })
 
-  test("-debug=false is nothing", () => {
-    expect(read(`${DIRS}lease: {type: static}\n`, {}, ["-debug=false"]).log).toEqual([])
+  test("-debug=false is nothing", async () => {
+    expect((await read(`${DIRS}lease: {type: static}\n`, {}, ["-debug=false"])).log).toEqual([])
   })
 })

@@ -10,7 +10,6 @@ import { StaticLease } from "../../src/cluster/role/static-lease.ts"
 import { factsJson, listKept } from "../../src/diverged/kept-history.ts"
 import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
-import { isPageSize } from "../../src/lib/page-size.ts"
 import { writePageChecksum } from "../../src/ltx/checksum.ts"
 import {
   placementsOf,
@@ -20,6 +19,7 @@ import {
 } from "../../src/recovery/log/commit-log-recovery.ts"
 import { recoverDatabases } from "../../src/recovery/recover.ts"
 import { saveSums } from "../../src/recovery/saved-sums.ts"
+import { isPageSize } from "../../src/sqlite/page-size.ts"
 import { BackedFile } from "../../src/store/backed-file.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { CRC_START, RECORD_HEADER_SIZE, roundUp } from "../../src/store/log/commit-log.ts"

@@ -8,6 +8,7 @@ import { rmSync, writeFileSync } from "node:fs"
 import { DatabaseSender } from "../../src/http/streams/database-sender.ts"
 import { NO_WANTS } from "../../src/http/streams/replica-wants.ts"
 import type { StreamWriter } from "../../src/http/streams/stream-writer.ts"
+import { Turns } from "../../src/lib/turns.ts"
 import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE } from "../../src/ltx/header.ts"
 import { type Pos, posEquals, ZERO_POS } from "../../src/ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../src/ltx/trailer.ts"
@@ -148,6 +149,7 @@ class Receiver {
   get writer(): StreamWriter {
     const parts: Uint8Array[] = []
     const writer: Partial<StreamWriter> = {
+      turns: new Turns(new IdleClock()),
       isClosed: false,
       frame: async () => {},
       ltxFile: async (_, bytes) => this.#take(bytes),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { StatusNode } from "../support/status-node.ts"
+import { until } from "../support/until.ts"
 
 async function health(node: StatusNode, query = "") {
   const response = await node.get(`/health${query}`)
@@ -15,6 +16,11 @@ async function syncedReplica(): Promise<StatusNode> {
   await node.heartbeat()
   node.api.status.markReady()
   return node
+}
+
+/** Until so many timers are waiting: a request has come, or has gone. */
+async function timers({ clock }: StatusNode, count: number): Promise<void> {
+  await until(`${count} timers`, () => clock.timerCount === count, { everyMs: 1 })
 }
 
 const OK = { status: 200, reason: undefined }
@@ -111,7 +117,7 @@ describe("GET /health", () => {
     const reason = "not in sync with the primary yet"
     expect(await health(node, "?synced")).toEqual({ status: 503, reason })
     const waiting = health(node, "?synced&wait=30000")
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     node.clock.advance(200)
     await node.heartbeat()
     expect(await waiting).toEqual(OK)
@@ -168,7 +174,7 @@ describe("GET /health", () => {
       node.clock.advance(5000)
       return health(node, "?max-lag-ms=100&wait=30000")
     })()
-    while (node.clock.timerCount < 2) await Bun.sleep(1)
+    await timers(node, 2)
     node.commit("a.db", 4)
     node.commit("a.db", 5)
     expect(await transaction).toEqual(OK)
@@ -180,7 +186,7 @@ describe("GET /health", () => {
   test("stops waiting when the time is over, or nobody listens any more", async () => {
     await using node = await syncedReplica()
     const late = health(node, "?pos=a.db=5&wait=2000")
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     node.clock.advance(2000)
     expect((await late).reason).toBe(
       '"a.db" is at TXID 0000000000000003, not at 0000000000000005 yet',
@@ -188,10 +194,10 @@ describe("GET /health", () => {
 
     const abort = new AbortController()
     const gone = node.get("/health?pos=a.db=5&wait=2000", { signal: abort.signal })
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     abort.abort()
     await expect(gone).rejects.toThrow()
-    while (node.clock.timerCount > 0) await Bun.sleep(1)
+    await timers(node, 0)
   })
 
   test.each([

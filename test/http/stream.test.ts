@@ -24,10 +24,12 @@ import { LogDirectory } from "../support/log-directory.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { decodeLtxFile, ltxFile, page } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
 
 const random = testRandom()
 const FLAG = 1n << 63n
 const WANTS_ALL: Wants = { ...NO_WANTS, catalogue: true, canResume: true }
+const SOON = { everyMs: 0 }
 const LTX_3 = "/0000000000000003-0000000000000003.ltx"
 
 /** A response whose reader is as fast as the test says. */
@@ -87,11 +89,25 @@ class FakeResponse extends EventEmitter {
   }
 }
 
+/** Counts which databases a stream looks at. */
+class CountedPositions extends Positions {
+  readonly readNames = new Set<string>()
+
+  constructor() {
+    super(Positions.create().memory)
+  }
+
+  override find(name: string): number | undefined {
+    this.readNames.add(name)
+    return super.find(name)
+  }
+}
+
 /** A primary with transactions that the test makes, and one replica. */
 class Fixture implements AsyncDisposable {
   readonly directory = new LogDirectory("app.db")
   readonly clock = new IdleClock()
-  readonly positions = Positions.create()
+  readonly positions: Positions
   readonly response = new FakeResponse()
   readonly log = new LogLines()
   readonly listeners = new Set<() => void>()
@@ -102,9 +118,10 @@ class Fixture implements AsyncDisposable {
 
   readonly recent = RecentTransactions.create()
 
-  constructor() {
+  constructor(positions = Positions.create()) {
+    this.positions = positions
     this.context = {
-      positions: this.positions,
+      positions,
       recent: this.recent,
       dataDir: this.directory.dataDir,
       snapshots: { snapshot: async () => this.snapshot() },
@@ -155,6 +172,11 @@ class Fixture implements AsyncDisposable {
   async idle(): Promise<void> {
     await this.clock.waiting()
     this.#failEarly()
+  }
+
+  /** Until the stream has ended. */
+  get done(): Promise<void> {
+    return this.#done ?? Promise.resolve()
   }
 
   #failEarly(): void {
@@ -234,12 +256,12 @@ describe("ReplicaStream", () => {
 
     // The interval doubles; then it is sent.
     fixture.clock.advance(5000)
-    while (leftOut.problem("bad.db") !== "rotten still") await Bun.sleep(1)
+    await until("it was tried again", () => leftOut.problem("bad.db") === "rotten still")
     isRotten = false
     fixture.clock.advance(5000)
     expect(leftOut.state("bad.db")).toBe("unreadable")
     fixture.clock.advance(5000)
-    while (stream.sent.get("bad.db") === undefined) await Bun.sleep(1)
+    await until("it is sent", () => stream.sent.get("bad.db"))
     expect(leftOut.state("bad.db")).toBeUndefined()
     expect(fixture.response.events.slice(-4)).toContain("ltx bad.db")
     leftOut.close()
@@ -276,7 +298,7 @@ describe("ReplicaStream", () => {
     const beat = async (count: number) => {
       fixture.clock.advance(1000)
       const beats = () => fixture.response.events.filter((event) => event === "heartbeat").length
-      while (beats() < count) await Bun.sleep(1)
+      await until(`heartbeat ${count}`, () => beats() >= count)
       return fixture.response.heartbeatMs
     }
     const firstMs = fixture.response.heartbeatMs
@@ -606,19 +628,80 @@ describe("ReplicaStream", () => {
     fixture.commit(2, { pages })
     let largest = 0
     let before = 0
-    while (fixture.response.files.length === 0) {
+    const isSent = () => {
       if (fixture.response.writableNeedDrain) {
         largest = Math.max(largest, fixture.response.receivedSize - before)
         before = fixture.response.receivedSize
         fixture.response.drain()
       }
-      await new Promise(setImmediate)
+      return fixture.response.files.length > 0
     }
+    await until("the file is sent", isSent, SOON)
     fixture.response.isSlow = false
     fixture.response.drain()
     await fixture.idle()
     expect(largest).toBeLessThanOrEqual(256 * 1024)
     expect(decodeLtxFile(fixture.response.files[0] as Uint8Array).pages.length).toBe(40)
+  })
+
+  test("ReplicaStream reads no more of a large file when its replica has gone", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    const pages = Array.from({ length: 200 }, (_, i) => ({
+      pgno: i + 1,
+      data: random.bytes(65536),
+    }))
+    fixture.connect({ "app.db": posOf(1) })
+    await fixture.idle()
+    fixture.response.isSlow = true
+    fixture.snapshot = () => {
+      throw new Error("nobody wants a snapshot")
+    }
+    fixture.commit(2, { pages })
+    await until("the replica does not take more", () => fixture.response.writableNeedDrain, SOON)
+    const before = readSize()
+    fixture.response.emit("close")
+    await fixture.done
+    expect(readSize() - before).toBeLessThan(4 * 1024 * 1024)
+  })
+
+  test("ReplicaStream touches one database for a commit in one of a thousand", async () => {
+    const positions = new CountedPositions()
+    await using fixture = new Fixture(positions)
+    const names = Array.from({ length: 1000 }, (_, i) => `${i}.db`)
+    for (const name of names) positions.add(name)
+    fixture.commit(1, { database: "17.db" })
+    fixture.snapshot = () =>
+      snapshotOf(1, [ltxFile({ header: { maxTxid: 1n }, pages: [page(1, 1)] })])
+    fixture.connect({ "17.db": posOf(1) }, WANTS_ALL)
+    await fixture.idle()
+    positions.readNames.clear()
+    fixture.commit(2, { database: "17.db" })
+    await sent(fixture, 1)
+    await fixture.idle()
+    expect(fixture.txids).toEqual([2])
+    expect([...positions.readNames]).toEqual(["17.db"])
+  })
+
+  test("ReplicaStream hears of a database that was dropped for good, and of one that is new", async () => {
+    await using fixture = new Fixture()
+    fixture.commit(1)
+    fixture.connect({ "app.db": posOf(1), "gone.db": posOf(3) })
+    const slot = fixture.positions.add("gone.db")
+    fixture.positions.write(
+      slot,
+      { pos: posOf(3), timestampMs: 0, pageSize: 512, commit: 1 },
+      posOf(3),
+    )
+    await fixture.idle()
+    expect(fixture.response.events).not.toContain("dropDb gone.db")
+    fixture.positions.free(slot)
+    fixture.news()
+    await told(fixture, "dropDb gone.db")
+    fixture.snapshot = () =>
+      snapshotOf(1, [ltxFile({ header: { maxTxid: 1n }, pages: [page(1, 1)] })])
+    fixture.commit(1, { database: "new.db" })
+    await told(fixture, "ltx new.db")
   })
 
   test("ReplicaStream asks for no more of a snapshot than the replica takes", async () => {
@@ -639,7 +722,7 @@ describe("ReplicaStream", () => {
     fixture.response.isSlow = true
     fixture.connect({})
     for (let taken = 0; fixture.response.files.length === 0; taken++) {
-      while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+      await until("all is sent that is taken", () => fixture.response.writableNeedDrain, SOON)
       expect(asked).toBeLessThanOrEqual(taken)
       fixture.response.drain()
     }
@@ -666,7 +749,7 @@ describe("ReplicaStream", () => {
     })
     fixture.response.isSlow = true
     fixture.connect({})
-    while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+    await until("all is sent that is taken", () => fixture.response.writableNeedDrain, SOON)
     await fixture[Symbol.asyncDispose]()
     expect(isReturned).toBe(true)
   })
@@ -674,7 +757,16 @@ describe("ReplicaStream", () => {
 
 /** Until so many files have been sent. */
 async function sent(fixture: Fixture, count: number): Promise<void> {
-  while (fixture.response.files.length < count) await new Promise(setImmediate)
+  await until(`${count} files are sent`, () => fixture.response.files.length >= count, SOON)
+}
+
+/** Bytes that this process has read. */
+function readSize(): number {
+  return Number(/rchar: (\d+)/.exec(readFileSync("/proc/self/io", "utf8"))?.[1])
+}
+
+async function told(fixture: Fixture, event: string): Promise<void> {
+  await until(`"${event}" is sent`, () => fixture.response.events.includes(event), SOON)
 }
 
 describe("neededTxid()", () => {
@@ -800,9 +892,9 @@ describe("handleStream()", () => {
     )
     socket.write(body)
     const logged = (text: string) => fixture.log.lines.some((line) => line.includes(text))
-    while (!logged("replica connected")) await new Promise(setImmediate)
+    await until("it is connected", () => logged("replica connected"), SOON)
     expect(neededTxid(fixture.context.streams, "app.db")).toBe(2n)
-    while (!logged("replica disconnected")) await Bun.sleep(10)
+    await until("it is not connected", () => logged("replica disconnected"))
     expect(neededTxid(fixture.context.streams, "app.db")).toBeUndefined()
     expect(fixture.listeners.size).toBe(0)
     socket.destroy()

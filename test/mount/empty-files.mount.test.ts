@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { failureOf, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, MEMORY, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const listed = ({ mount }: TestNode) => run(["ls", "-A", mount]).split("\n").filter(Boolean)
 const kept = ({ data }: TestNode) => readdirSync(join(data, "dbs"))
@@ -90,7 +91,7 @@ test.skipIf(!canMount)(
     run(["sqlite3", `file:${node.mount}/touched.db?mode=rw`, "create table t(x)"])
     await client.exec("create table t(x)")
     await node.stop()
-    const again = await scope.node({ directory: node.directory, port: node.port })
+    const again = await scope.again(node)
     expect(listed(again)).toEqual([
       ".lag",
       "slow.db",
@@ -128,7 +129,7 @@ test.skipIf(!canMount)(
     }
     expect(JSON.stringify(databases)).not.toContain("name-2")
     const replica = await scope.node({ follows: node })
-    while (!listed(replica).includes("same.db")) await Bun.sleep(10)
+    await until("same.db is on the replica", () => listed(replica).includes("same.db"))
     expect(sqlite3(replica, "same.db", "select x from t")).toBe("1")
   },
   120_000,

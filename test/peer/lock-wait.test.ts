@@ -11,7 +11,7 @@ class Attempts {
   /** All are in vain. */
   async during(durationMs: number): Promise<void> {
     const { signal } = this.#giveUp
-    const waiting = untilLocked({ clock: this.clock, signal, waited() {} }, (isLate) => {
+    const waiting = untilLocked({ clock: this.clock, signal, isCrowded: true }, (isLate) => {
       this.#made.push({ atMs: this.clock.monotonicMs(), isLate })
       this.clock.advance(0.5)
       return false
@@ -49,7 +49,7 @@ describe("untilLocked()", () => {
     const clock = new IdleClock()
     const { signal } = new AbortController()
     let [left, isLocked] = [5000, false]
-    const locking = untilLocked({ clock, signal, waited() {} }, () => {
+    const locking = untilLocked({ clock, signal, isCrowded: true }, () => {
       clock.advance(0.5)
       left -= 1
       return left === 0
@@ -62,5 +62,35 @@ describe("untilLocked()", () => {
     }
     await locking
     expect(left).toBe(0)
+  })
+
+  test("makes one attempt between two pauses for a lock that no crowd holds, and says when it is late", async () => {
+    const clock = new IdleClock()
+    const giveUp = new AbortController()
+    const made: [atMs: number, isLate: boolean][] = []
+    const waits: number[] = []
+    const startMs = clock.monotonicMs()
+    const wait = {
+      clock,
+      signal: giveUp.signal,
+      patienceMs: 7,
+      waited: (ms: number) => waits.push(ms),
+    }
+    const waiting = untilLocked(wait, (isLate) => {
+      made.push([clock.monotonicMs() - startMs, isLate])
+      return false
+    })
+    while (clock.monotonicMs() - startMs < 12) {
+      await clock.waiting()
+      clock.advance(1)
+    }
+    await clock.waiting()
+    giveUp.abort(new Error("given up"))
+    await expect(waiting).rejects.toThrow("given up")
+    const times = made.map(([atMs]) => atMs)
+    const pauses = times.slice(1).map((atMs, index) => atMs - (times[index] ?? 0))
+    expect(pauses.slice(1)).toEqual([1, 2, 3, 3])
+    expect(made.map(([, isLate]) => isLate)).toEqual(times.map((atMs) => atMs > 7))
+    expect(waits).toEqual(times)
   })
 })

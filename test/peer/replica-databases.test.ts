@@ -40,7 +40,7 @@ class Peer implements Disposable {
         flags: SharedFlags.create(),
         locks: new HeldLocks({ ...common, hostname: "here" }),
       },
-      ...{ main: { tell() {} }, fs: { tell() {} } },
+      ...{ main: { tell() {} }, fs: { tell() {} }, replacing: () => {} },
     })
     const { databases } = this
     this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, main: { tell() {} } })

@@ -33,7 +33,7 @@ export class LockClient {
   #errors = ""
 
   /** Ends with the scope. */
-  constructor(scope: Scope, path: string) {
+  constructor(scope: Pick<Scope, "defer">, path: string) {
     this.#process = spawn(process.execPath, [PROGRAM, path], { stdio: "pipe" })
     this.#exited = once(this.#process, "exit").then(() => {
       for (const answer of this.#answers) answer(`ended ${this.#errors}`)

@@ -65,7 +65,7 @@ export class TrackedWal implements Disposable {
     const offset = (pgno - 1) * this.pageSize
     const region = regionOf(data)
     this.db.database.write(region.address, data.length, offset)
-    this.tracker.checkpointed(offset, data.length, region.bytes)
+    this.tracker.pages.checkpointed(offset, data.length, region.bytes)
   }
 
   /** The database as a recovery by SQLite would find it: the file, and what the WAL commits. */

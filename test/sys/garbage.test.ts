@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { collectWhenWorked, Garbage } from "../../src/sys/garbage.ts"
+import { collectWhenWorked, Garbage } from "../../src/sys/process/garbage.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 function scene() {

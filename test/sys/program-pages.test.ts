@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { cleanMappings } from "../../src/sys/program-pages.ts"
+import { cleanMappings } from "../../src/sys/process/program-pages.ts"
 
 function mapping(head: string, anonymousKb: number): string {
   return `${head}\nSize: 64 kB\nRss: 64 kB\nAnonymous:             ${anonymousKb} kB\nVmFlags: rd ex mr\n`

@@ -1,13 +1,13 @@
 /** `litefs doctor`: examines a data directory and says in sentences what it finds. */
 import { existsSync } from "node:fs"
 import { basename, join, resolve } from "node:path"
-import { defineCommand } from "citty"
-import { type CommandSyntax, type FlagTable, parseArgs, usageError } from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import { type ParsedArgs, usageError } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { shellWord } from "../terminal/shell-word.ts"
 
-export const DOCTOR_FLAGS = {
+const FLAGS = {
   "data-dir": {
     kind: "text",
     placeholder: "DIR",
@@ -18,21 +18,16 @@ export const DOCTOR_FLAGS = {
   json: { kind: "boolean", help: "print one JSON document" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof DOCTOR_FLAGS> = {
+export const DOCTOR = command({
   name: "doctor",
-  flags: DOCTOR_FLAGS,
-  takesCommand: false,
+  flags: FLAGS,
   words: { placeholder: "DATABASE", countMin: 0 },
-}
-
-export const DOCTOR_HELP = helpText({
   about: `The doctor command will examine the data directory of a node that is not running:
 whether the LTX files of each database follow on each other, whether the
 database is what they say it is, what is in its WAL and its journal, and what
 SQLite itself finds. It explains each finding, and changes nothing unless
 --repair is given.`,
   usage: "litefs doctor [flags] [DATABASE...]",
-  flags: DOCTOR_FLAGS,
   notes: `A DATABASE is a name, like app.db. Without one all of them are examined.
 
 With --repair it rolls back interrupted transactions, replays LTX files onto
@@ -54,21 +49,16 @@ litefs doctor --repair && litefs mount --primary -- node server.js
 
 # the problems, for a script
 litefs doctor --json | jq '.databases[].findings[] | select(.severity == "problem")'`,
+  run: doctor,
 })
 
-export function doctorCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "doctor" },
-    async run({ rawArgs }) {
-      const { words, values } = parseArgs(SYNTAX, rawArgs, io.env)
-      for (const word of words) checkName(word)
-      const dataDir = resolve(values["data-dir"])
-      const options = { dataDir, databases: words, repairs: values.repair }
-      // Loaded when needed, so that `litefs --help` is quick.
-      const { runDoctor } = await import("./doctor-report.ts")
-      return runDoctor(options, values.json, io)
-    },
-  })
+async function doctor({ words, values }: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
+  for (const word of words) checkName(word)
+  const dataDir = resolve(values["data-dir"])
+  const options = { dataDir, databases: words, repairs: values.repair }
+  // Loaded when needed, so that `litefs --help` is quick.
+  const { runDoctor } = await import("./doctor-report.ts")
+  return runDoctor(options, values.json, io)
 }
 
 /** A directory is what people who know other checkers give here. */

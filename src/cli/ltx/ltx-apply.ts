@@ -3,7 +3,8 @@ import { PageChecksums } from "../../capture/page-checksums.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { EMPTY_CHECKSUM, writePageChecksum } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
-import { formatChecksum, formatTxid, type Pos, ZERO_POS } from "../../ltx/pos.ts"
+import { formatChecksum, formatPos, formatTxid, type Pos, ZERO_POS } from "../../ltx/pos.ts"
+import { posAfter, posBefore } from "../../ltx/span.ts"
 import { ltxProblemOf } from "../../store/ltx/inspected-ltx-file.ts"
 import { type LtxSummary, readLtxFile } from "../../store/ltx/ltx-file.ts"
 import {
@@ -76,7 +77,7 @@ class NewDatabase {
       const [is, should] = [this.#sums.total, trailer.postApplyChecksum].map(formatChecksum)
       throw refusal("damaged", path, `the database then sums to ${is}, ${should} is expected`)
     }
-    this.#pos = { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
+    this.#pos = posAfter(summary)
     return summary
   }
 
@@ -110,8 +111,8 @@ class NewDatabase {
       throw refusal("position-mismatch", path, `${start}, the first file has to be a snapshot`)
     }
     if (minTxid === this.#pos.txid + 1n && preApplyChecksum === this.#pos.checksum) return
-    const before = `${formatTxid(minTxid - 1n)}/${formatChecksum(preApplyChecksum)}`
-    const is = `${formatTxid(this.#pos.txid)}/${formatChecksum(this.#pos.checksum)}`
+    const before = formatPos(posBefore({ minTxid, preApplyChecksum }))
+    const is = formatPos(this.#pos)
     throw refusal("position-mismatch", path, `it follows on ${before}, the database is at ${is}`)
   }
 

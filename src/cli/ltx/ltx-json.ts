@@ -12,6 +12,7 @@
  */
 import { isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid } from "../../ltx/pos.ts"
+import { type LtxSpan, posAfter } from "../../ltx/span.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
 import type { InspectedLtxFile } from "../../store/ltx/inspected-ltx-file.ts"
 
@@ -58,8 +59,8 @@ export function trailerJson(trailer: LtxTrailer): object {
 }
 
 /** The position of a database after the file. */
-export function posOf({ header, trailer }: { header: LtxHeader; trailer: LtxTrailer }): string {
-  return formatPos({ txid: header.maxTxid, checksum: trailer.postApplyChecksum })
+export function posOf(span: LtxSpan): string {
+  return formatPos(posAfter(span))
 }
 
 export function hex8(value: number): string {

@@ -1,67 +1,30 @@
 /** `litefs ltx`: looks at LTX files, and makes databases and other LTX files of them. */
-import {
-  type CommandSyntax,
-  type FlagTable,
-  type ParsedArgs,
-  parseArgs,
-  usageError,
-} from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
-import type { CliIo } from "../terminal/io.ts"
-import { groupCommand, type Subcommands } from "../terminal/subcommands.ts"
+import { group, subcommand } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 
 const JSON_FLAG = {
   json: { kind: "boolean", help: "print one JSON document" },
 } as const satisfies FlagTable
 
-export const LTX_DUMP_FLAGS = {
+const DUMP_FLAGS = {
   ...JSON_FLAG,
   pages: { kind: "boolean", help: "with dump: a line for each page, with its checksum" },
 } as const satisfies FlagTable
 
-export const LTX_OUTPUT_FLAGS = {
+const OUTPUT_FLAGS = {
   ...JSON_FLAG,
   output: {
     kind: "text",
     placeholder: "FILE",
+    isRequired: true,
     help: "with apply and compact: write this file, which must not exist",
   },
 } as const satisfies FlagTable
 
-const COMMANDS: Subcommands = {
-  list: async (args, io) => {
-    const { words, values } = parseArgs(syntax("list", JSON_FLAG), args, io.env)
-    return (await import("./ltx-list.ts")).listLtx(words, values.json, io)
-  },
-  dump: async (args, io) => {
-    const { words, values } = parseArgs(syntax("dump", LTX_DUMP_FLAGS), args, io.env)
-    return (await import("./ltx-dump.ts")).dumpLtx(words, values, io)
-  },
-  verify: async (args, io) => {
-    const { words, values } = parseArgs(syntax("verify", JSON_FLAG), args, io.env)
-    return (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io)
-  },
-  apply: async (args, io) => {
-    const parsed = parseArgs(syntax("apply", LTX_OUTPUT_FLAGS), args, io.env)
-    return (await import("./ltx-apply.ts")).applyLtx(
-      parsed.words,
-      outputOf("apply", parsed),
-      parsed.values.json,
-      io,
-    )
-  },
-  compact: async (args, io) => {
-    const parsed = parseArgs(syntax("compact", LTX_OUTPUT_FLAGS), args, io.env)
-    return (await import("./ltx-compact.ts")).compactLtx(
-      parsed.words,
-      outputOf("compact", parsed),
-      parsed.values.json,
-      io,
-    )
-  },
-}
+const PATHS = { placeholder: "PATH", countMin: 1 }
 
-export const LTX_HELP = helpText({
+export const LTX = group({
+  name: "ltx",
   about: `The ltx command will look at LTX files, which hold one or more transactions
 each, and make databases and other LTX files of them. It needs no running node
 and changes none of the files it is given.
@@ -78,7 +41,6 @@ litefs ltx dump [--json] [--pages] PATH...
 litefs ltx verify [--json] PATH...
 litefs ltx apply [--json] --output DATABASE PATH...
 litefs ltx compact [--json] --output FILE PATH...`,
-  flags: { ...LTX_DUMP_FLAGS, ...LTX_OUTPUT_FLAGS },
   notes: `PATH is an LTX file or a directory: one of LTX files, the directory of a
 database (dbs/NAME), or a data directory, which stands for all its databases.
 Apply and compact take the files of one database.
@@ -99,22 +61,42 @@ litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/00000000000
 
 # one file for the archive
 litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
+  // Their code is loaded when they run, so that `litefs --help` is quick.
+  commands: [
+    subcommand({
+      name: "ltx list",
+      flags: JSON_FLAG,
+      words: PATHS,
+      run: async ({ words, values }, io) =>
+        (await import("./ltx-list.ts")).listLtx(words, values.json, io),
+    }),
+    subcommand({
+      name: "ltx dump",
+      flags: DUMP_FLAGS,
+      words: PATHS,
+      run: async ({ words, values }, io) =>
+        (await import("./ltx-dump.ts")).dumpLtx(words, values, io),
+    }),
+    subcommand({
+      name: "ltx verify",
+      flags: JSON_FLAG,
+      words: PATHS,
+      run: async ({ words, values }, io) =>
+        (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io),
+    }),
+    subcommand({
+      name: "ltx apply",
+      flags: OUTPUT_FLAGS,
+      words: PATHS,
+      run: async ({ words, values: { output, json } }, io) =>
+        (await import("./ltx-apply.ts")).applyLtx(words, output, json, io),
+    }),
+    subcommand({
+      name: "ltx compact",
+      flags: OUTPUT_FLAGS,
+      words: PATHS,
+      run: async ({ words, values: { output, json } }, io) =>
+        (await import("./ltx-compact.ts")).compactLtx(words, output, json, io),
+    }),
+  ],
 })
-
-export function ltxCommand(io: CliIo) {
-  return groupCommand("ltx", COMMANDS, io)
-}
-
-function syntax<T extends FlagTable>(name: string, flags: T): CommandSyntax<T> {
-  return {
-    name: `ltx ${name}`,
-    flags,
-    takesCommand: false,
-    words: { placeholder: "PATH", countMin: 1 },
-  }
-}
-
-function outputOf(name: string, { values }: ParsedArgs<typeof LTX_OUTPUT_FLAGS>): string {
-  if (values.output !== undefined) return values.output
-  throw usageError(`ltx ${name}`, "no --output FILE is given")
-}

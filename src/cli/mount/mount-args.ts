@@ -10,7 +10,8 @@ import type { ConfigFile } from "../../config/config-file.ts"
 import { logger } from "../../lib/log.ts"
 import { CONFIG_FLAGS, type MountConfig, mountConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS, MOUNT_SYNTAX, type MountFlags } from "../settings/mount-flags.ts"
-import { type Environment, environmentName, type ParsedArgs, parseArgs } from "../terminal/argv.ts"
+import { type Environment, type ParsedArgs, parseArgs } from "../terminal/argv.ts"
+import { environmentName, type FlagTable } from "../terminal/flags.ts"
 import { cloudRemarks, type Remark, roleVariables, unknownVariables } from "./variables.ts"
 
 const log = logger("mount")
@@ -18,8 +19,8 @@ const log = logger("mount")
 export interface MountArgs {
   readonly args: ParsedArgs<MountFlags>
   readonly file: ConfigFile | undefined
-  /** To be logged, once it is known how. */
-  logRemarks(): void
+  /** To be logged, once it is known how. The flags of other commands are asked for when a variable is none of these. */
+  logRemarks(otherFlags: () => Promise<readonly FlagTable[]>): Promise<void>
 }
 
 export function mountArgs(rawArgs: readonly string[], env: Environment): MountArgs {
@@ -31,7 +32,7 @@ export function mountArgs(rawArgs: readonly string[], env: Environment): MountAr
   const { file } = config
   const ofFile = file?.variables ?? new Set<string>()
   const args = parseArgs(MOUNT_SYNTAX, rawArgs, without(env, ofFile), file?.settings)
-  const logRemarks = () => {
+  const logRemarks = async (otherFlags: () => Promise<readonly FlagTable[]>) => {
     if (file !== undefined) {
       const variables = flagsOfVariables(args).map(environmentName).join(" ")
       log.info("configured", { file: file.path, ...(variables === "" ? {} : { variables }) })
@@ -46,7 +47,7 @@ export function mountArgs(rawArgs: readonly string[], env: Environment): MountAr
     for (const path of args.values["proxy-db"].filter((each) => each.includes("/"))) {
       log.info("a path where the name is enough", { key: args.spelling("proxy-db"), path })
     }
-    const unknown = unknownVariables(env, ofFile)
+    const unknown = await unknownVariables(env, ofFile, otherFlags)
     if (unknown.length > 0) {
       log.warn("variables that LiteFS does not know", { variables: unknown.join(", ") })
     }
@@ -77,7 +78,9 @@ function overridden(
   const role = { key: file.unusedRole ?? "", reason: `${variable} gives the role` }
   const others = flagsOfVariables(args).flatMap((flag) => {
     const [setting] = file.settings.get(flag) ?? []
-    if (setting === undefined || setting.text === String(args.values[flag])) return []
+    const value = args.values[flag]
+    const text = typeof value === "boolean" ? String(value) : args.texts(flag).join()
+    if (setting === undefined || setting.text === text) return []
     return [{ key: setting.spelling, reason: `${environmentName(flag)} says otherwise` }]
   })
   return file.unusedRole === undefined || roles.length === 0 ? others : [role, ...others]

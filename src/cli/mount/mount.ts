@@ -1,27 +1,31 @@
 /** `litefs mount`: check everything, then open the node and run the command next to it. */
 import { resolve } from "node:path"
-import { defineCommand } from "citty"
 import { configureLog, logger } from "../../lib/log.ts"
 import { childEnvironment } from "../command/child-environment.ts"
 import { Orphans } from "../command/orphans.ts"
 import { supervise } from "../command/supervisor.ts"
 import { commandOptions } from "../settings/mount-commands.ts"
+import { MOUNT_SYNTAX } from "../settings/mount-flags.ts"
 import { mountOptions } from "../settings/mount-options.ts"
 import { checkDataDir, preflight, startProblem } from "../settings/preflight.ts"
 import { openSecrets } from "../terminal/access.ts"
+import { type Command, command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import { type CliIo, reportError } from "../terminal/io.ts"
 import { mountArgs } from "./mount-args.ts"
 
 const log = logger("mount")
 
-export function mountCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "mount" },
-    run: ({ rawArgs }) => mount(rawArgs, io),
-  })
+/** `otherFlags` are those of the other commands: their variables are no mistakes. */
+export function mountCommand(otherFlags: () => Promise<readonly FlagTable[]>): Command {
+  return command({ ...MOUNT_SYNTAX, runWords: (words, io) => mount(words, io, otherFlags) })
 }
 
-async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
+async function mount(
+  rawArgs: readonly string[],
+  io: CliIo,
+  otherFlags: () => Promise<readonly FlagTable[]>,
+): Promise<number> {
   const { args, file, logRemarks } = mountArgs(rawArgs, io.env)
   const options = mountOptions(args)
   const tokenFile = options.authToken === undefined ? undefined : args.values["auth-token-file"]
@@ -29,7 +33,7 @@ async function mount(rawArgs: readonly string[], io: CliIo): Promise<number> {
   const commands = commandOptions(args, file?.exec ?? [])
 
   configureLog(options.log)
-  logRemarks()
+  await logRemarks(otherFlags)
   for (const file of openSecrets(args)) {
     log.warn("every user of this machine can read a secret, chmod o= makes an end of that", {
       file,

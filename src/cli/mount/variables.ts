@@ -6,29 +6,10 @@
  */
 
 import { FACT_VARIABLES } from "../command/child-environment.ts"
-import { DOCTOR_FLAGS } from "../doctor/doctor.ts"
-import { LTX_DUMP_FLAGS, LTX_OUTPUT_FLAGS } from "../ltx/ltx.ts"
-import { DIVERGED_EXPORT_FLAGS, DIVERGED_LIST_FLAGS } from "../node/diverged.ts"
-import { EXPORT_FLAGS } from "../node/export.ts"
-import { IMPORT_FLAGS } from "../node/import.ts"
-import { INFO_FLAGS } from "../node/info.ts"
-import { PROMOTE_FLAGS } from "../node/promote.ts"
-import { RUN_FLAGS } from "../node/run.ts"
-import { SQL_FLAGS } from "../node/sql.ts"
-import { WAIT_FLAGS } from "../node/wait.ts"
 import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
-import {
-  type Environment,
-  environmentName,
-  type FlagTable,
-  hasNoVariable,
-} from "../terminal/argv.ts"
+import type { Environment } from "../terminal/argv.ts"
+import { environmentName, type FlagTable, variableOf } from "../terminal/flags.ts"
 import { nearest } from "../terminal/nearest.ts"
-
-const OF_OTHER_COMMANDS: readonly FlagTable[] = [
-  ...[INFO_FLAGS, WAIT_FLAGS, RUN_FLAGS, SQL_FLAGS, PROMOTE_FLAGS, IMPORT_FLAGS, EXPORT_FLAGS],
-  ...[LTX_DUMP_FLAGS, LTX_OUTPUT_FLAGS, DOCTOR_FLAGS, DIVERGED_LIST_FLAGS, DIVERGED_EXPORT_FLAGS],
-]
 
 /** Of our own tests. */
 const OF_TESTS = /^LITEFS_(TEST_\w+|FAULTS\w*|ALL_FAULTS|TRACE|PROGRAM|SEED)$/
@@ -57,21 +38,28 @@ export function cloudRemarks(env: Environment, ofFile: ReadonlySet<string>): Rem
   return given.map((key) => ({ key, reason: NO_CLOUD }))
 }
 
-/** Sentences about variables that no command has, each with a guess at what was meant. */
-export function unknownVariables(env: Environment, ofFile: ReadonlySet<string>): string[] {
+/**
+ * Sentences about variables that no command has, each with a guess at what was meant. `otherFlags` are those of the
+ * other commands, which are loaded for that when a variable is no flag of this one.
+ */
+export async function unknownVariables(
+  env: Environment,
+  ofFile: ReadonlySet<string>,
+  otherFlags: () => Promise<readonly FlagTable[]>,
+): Promise<string[]> {
   const ofMount = variablesOf(MOUNT_FLAGS)
-  const known = new Set([
-    ...[...ofMount, ...OF_OTHER_COMMANDS.flatMap(variablesOf), ...FACT_VARIABLES],
-    ...[...OF_THE_CLOUD, ...ofFile],
-  ])
-  const unknown = Object.keys(env).filter(
+  const known = new Set([...ofMount, ...FACT_VARIABLES, ...OF_THE_CLOUD, ...ofFile])
+  const others = Object.keys(env).filter(
     (name) =>
-      name.startsWith("LITEFS_") &&
+      name.startsWith(PREFIX) &&
       (env[name] ?? "") !== "" &&
       !known.has(name) &&
       !OF_TESTS.test(name) &&
       !OF_A_SERVICE.test(name),
   )
+  if (others.length === 0) return []
+  const ofOthers = new Set((await otherFlags()).flatMap(variablesOf))
+  const unknown = others.filter((name) => !ofOthers.has(name))
   return unknown.sort().map((name) => {
     const guess = nearest(name.slice(PREFIX.length), ofMount.map(withoutPrefix))
     return guess === undefined ? name : `${name} (did you mean ${PREFIX}${guess}?)`
@@ -85,7 +73,5 @@ function withoutPrefix(name: string): string {
 }
 
 function variablesOf(flags: FlagTable): string[] {
-  return Object.entries(flags).flatMap(([name, flag]) =>
-    hasNoVariable(flag) ? [] : [environmentName(name)],
-  )
+  return Object.entries(flags).flatMap(([name, flag]) => variableOf(name, flag) ?? [])
 }

@@ -8,13 +8,14 @@ import { authHeaders } from "../../http/server/auth.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { reachable } from "../../sys/net/local-socket.ts"
-import { databaseNameProblem } from "../../wire/database-name.ts"
 import { ACCESS_FLAGS, accessOptions } from "../terminal/access.ts"
-import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { type FlagTable, Unfit } from "../terminal/flags.ts"
 
 const URL_FLAG = {
-  kind: "text",
+  kind: "special",
   placeholder: "URL",
+  read: nodeAddress,
   default: "http://127.0.0.1:20202",
   help: "the API of the node, or unix:PATH of its socket",
 } as const
@@ -25,7 +26,7 @@ export const NODE_FLAGS = { url: URL_FLAG, ...ACCESS_FLAGS } as const satisfies 
 /** Of a command that is about one database. */
 export const API_FLAGS = {
   url: URL_FLAG,
-  name: { kind: "text", placeholder: "DB", help: "the database; required" },
+  name: { kind: "name", isRequired: true, help: "the database; required" },
   ...ACCESS_FLAGS,
 } as const satisfies FlagTable
 
@@ -51,11 +52,11 @@ export class NodeApi {
   readonly #headers: Record<string, string>
   readonly #tls: TlsFiles | undefined
 
-  constructor(command: string, args: ParsedArgs<typeof NODE_FLAGS>) {
-    const socketPath = /^unix:(?:\/\/)?(?<path>.+)$/s.exec(args.values.url)?.groups?.path
-    this.origin = socketPath === undefined ? originOf(command, args) : `unix:${socketPath}`
+  constructor(args: ParsedArgs<typeof NODE_FLAGS>) {
+    const { origin, socketPath } = args.values.url
+    this.origin = origin
     this.#base = socketPath === undefined ? this.origin : "http://localhost"
-    const { authToken, tls } = accessOptions(command, args)
+    const { authToken, tls } = accessOptions(args)
     this.#headers = socketPath === undefined ? authHeaders(authToken) : {}
     this.#tls = tls === undefined || socketPath !== undefined ? undefined : new TlsFiles(tls)
     this.#unix = socketPath
@@ -110,22 +111,16 @@ export class NodeApi {
   }
 }
 
-/** What --name is. */
-export function databaseOf(command: string, name: string | undefined): string {
-  if (name === undefined) throw usageError(command, "no --name DB is given")
-  const problem = databaseNameProblem(name)
-  if (problem === undefined) return name
-  throw usageError(command, `--name is "${name}": ${problem}, it should be like app.db`)
+interface NodeAddress {
+  /** For people, too: where it is. */
+  readonly origin: string
+  readonly socketPath?: string
 }
 
-function originOf(command: string, args: ParsedArgs<typeof NODE_FLAGS>): string {
-  const { url } = args.values
-  const base = URL.canParse(url) ? new URL(url) : undefined
-  if (base?.protocol !== "http:" && base?.protocol !== "https:") {
-    throw usageError(
-      command,
-      `--url is "${url}", it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock`,
-    )
-  }
-  return base.origin
+function nodeAddress(text: string): NodeAddress {
+  const socketPath = /^unix:(?:\/\/)?(?<path>.+)$/s.exec(text)?.groups?.path
+  if (socketPath !== undefined) return { origin: `unix:${socketPath}`, socketPath }
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol === "http:" || url?.protocol === "https:") return { origin: url.origin }
+  throw new Unfit("it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock")
 }

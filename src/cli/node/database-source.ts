@@ -12,8 +12,9 @@
 import { type BigIntStats, existsSync, realpathSync } from "node:fs"
 import { type FileHandle, open, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
-import { type Clock, sleep } from "../../lib/clock.ts"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
+import { untilSeen } from "../../lib/until.ts"
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -148,20 +149,14 @@ export class DatabaseSource {
   }
 
   async #lock(clock: Clock, attempt: () => boolean): Promise<void> {
-    const endMs = clock.monotonicMs() + LOCK_MS_MAX
-    for (;;) {
-      try {
-        if (attempt()) return
-      } catch (error) {
-        // A file system without locks: nobody holds one.
-        if (error instanceof SysError) return
-        throw error
-      }
-      if (clock.monotonicMs() >= endMs) {
-        throw this.#refusal("another program keeps it locked, try again when that is done")
-      }
-      await sleep(clock, LOCK_RETRY_MS)
+    try {
+      if (await untilSeen(attempt, { clock, limitMs: LOCK_MS_MAX, pauseMs: LOCK_RETRY_MS })) return
+    } catch (error) {
+      // A file system without locks: nobody holds one.
+      if (error instanceof SysError) return
+      throw error
     }
+    throw this.#refusal("another program keeps it locked, try again when that is done")
   }
 
   #refuseHotJournal(path: string, fd: Fd): void {

@@ -1,8 +1,6 @@
 /** `litefs diverged`: the histories that a replica has kept because its primary does not have them. */
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
-import type { CliIo } from "../terminal/io.ts"
-import { groupCommand, type Subcommands } from "../terminal/subcommands.ts"
+import { group, subcommand } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 
 const DATA_DIR_FLAG = {
   "data-dir": {
@@ -13,43 +11,18 @@ const DATA_DIR_FLAG = {
   },
 } as const satisfies FlagTable
 
-export const DIVERGED_LIST_FLAGS = {
+const LIST_FLAGS = {
   ...DATA_DIR_FLAG,
   json: { kind: "boolean", help: "with list: print one JSON document" },
 } as const satisfies FlagTable
 
-export const DIVERGED_EXPORT_FLAGS = {
+const EXPORT_FLAGS = {
   ...DATA_DIR_FLAG,
   ltx: { kind: "boolean", help: "with export: its LTX files, to a directory" },
 } as const satisfies FlagTable
 
-const COMMANDS: Subcommands = {
-  list: async (args, io) => {
-    const { values } = parseArgs(LIST_SYNTAX, args, io.env)
-    return (await import("./diverged-list.ts")).listDiverged(values["data-dir"], values.json, io)
-  },
-  export: async (args, io) => {
-    const { words, values } = parseArgs(EXPORT_SYNTAX, args, io.env)
-    const [name = "", output = ""] = words
-    const options = { dataDir: values["data-dir"], name, output, asLtx: values.ltx }
-    return (await import("./diverged-export.ts")).exportDiverged(options, io)
-  },
-}
-
-const LIST_SYNTAX: CommandSyntax<typeof DIVERGED_LIST_FLAGS> = {
-  name: "diverged list",
-  flags: DIVERGED_LIST_FLAGS,
-  takesCommand: false,
-}
-
-const EXPORT_SYNTAX: CommandSyntax<typeof DIVERGED_EXPORT_FLAGS> = {
-  name: "diverged export",
-  flags: DIVERGED_EXPORT_FLAGS,
-  takesCommand: false,
-  words: { placeholder: "NAME OUT", countMin: 2, countMax: 2 },
-}
-
-export const DIVERGED_HELP = helpText({
+export const DIVERGED = group({
+  name: "diverged",
   about: `The diverged command will show what a replica has kept because its primary does
 not have it: a database that was ahead of the primary's, or went another way,
 when the primary's took its place. It reads the data directory; the node may
@@ -61,7 +34,6 @@ The commands are:
 	export   write the database as it was to a new file`,
   usage: `litefs diverged list [--json] [--data-dir DIR]
 litefs diverged export [--ltx] [--data-dir DIR] NAME OUT`,
-  flags: { ...DIVERGED_LIST_FLAGS, ...DIVERGED_EXPORT_FLAGS },
   notes: `NAME is what list shows, or as much of its beginning as makes it the only one.
 OUT must not exist; what is written is checked against the position.
 
@@ -82,8 +54,21 @@ litefs diverged export --ltx 2026-11-23T06-41 /tmp/app-ltx
 
 # in a script: fail if something is kept
 litefs diverged list --json | jq -e '.histories == []'`,
+  commands: [
+    subcommand({
+      name: "diverged list",
+      flags: LIST_FLAGS,
+      run: async ({ values }, io) =>
+        (await import("./diverged-list.ts")).listDiverged(values["data-dir"], values.json, io),
+    }),
+    subcommand({
+      name: "diverged export",
+      flags: EXPORT_FLAGS,
+      words: { placeholder: "NAME OUT", countMin: 2, countMax: 2 },
+      run: async ({ words: [name = "", output = ""], values }, io) => {
+        const options = { dataDir: values["data-dir"], name, output, asLtx: values.ltx }
+        return (await import("./diverged-export.ts")).exportDiverged(options, io)
+      },
+    }),
+  ],
 })
-
-export function divergedCommand(io: CliIo) {
-  return groupCommand("diverged", COMMANDS, io)
-}

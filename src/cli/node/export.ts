@@ -1,35 +1,30 @@
 /** `litefs export`: writes a database of a node to a file, as of one position. */
-import { defineCommand } from "citty"
 import { LitefsError } from "../../lib/errors.ts"
 import { signalExitCode } from "../command/child.ts"
 import type { SignalName } from "../command/process-events.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
 import { took } from "../terminal/elapsed.ts"
-import { helpText } from "../terminal/help.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { Progress } from "../terminal/progress.ts"
-import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
+import { API_FLAGS, NodeApi } from "./api.ts"
 import { ExportFile } from "./export-file.ts"
 
-export const EXPORT_FLAGS = {
+const FLAGS = {
   ...API_FLAGS,
   keep: { kind: "boolean", help: "keep a database that is there, as PATH.replaced-TIME" },
   force: { kind: "boolean", help: "replace also a file that is no database" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
+export const EXPORT = command({
   name: "export",
-  flags: EXPORT_FLAGS,
-  takesCommand: false,
+  flags: FLAGS,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
-}
-
-export const EXPORT_HELP = helpText({
   about: `The export command will write a database to a file: all transactions up to one
 position, and nothing of later ones. Nobody waits for it, and it can be done on
 any node.`,
   usage: "litefs export [flags] --name DB PATH",
-  flags: EXPORT_FLAGS,
   notes: `PATH - is the standard output. The file appears under its name when it is whole;
 until then a database that was there stays, and then it is replaced in one go.
 Any other file is left alone, and so are the mount and the data directory.`,
@@ -38,24 +33,17 @@ litefs export --name app.db /backup/app.db
 
 # straight to another host
 litefs export --name app.db - | ssh backup 'cat > app.db'`,
+  run: exportDatabase,
 })
-
-export function exportCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "export" },
-    run: ({ rawArgs }) => exportDatabase(rawArgs, io),
-  })
-}
 
 interface Target {
   write(bytes: Uint8Array): Promise<void>
 }
 
-async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
+async function exportDatabase(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
   const { values, words } = args
-  const name = databaseOf("export", values.name)
-  const api = new NodeApi("export", args)
+  const { name } = values
+  const api = new NodeApi(args)
   const path = words[0] as string
   const startMs = io.clock.monotonicMs()
   const success = () => `Export of database "${name}" in ${took(io.clock, startMs)}\n`

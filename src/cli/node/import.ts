@@ -1,36 +1,31 @@
 /** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
-import { defineCommand } from "citty"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
   isWalMode,
 } from "../../sqlite/database-header.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
 import { took } from "../terminal/elapsed.ts"
-import { helpText } from "../terminal/help.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { Progress } from "../terminal/progress.ts"
-import { API_FLAGS, databaseOf, NodeApi } from "./api.ts"
+import { API_FLAGS, NodeApi } from "./api.ts"
 import { DatabaseSource } from "./database-source.ts"
 
-export const IMPORT_FLAGS = {
+const FLAGS = {
   ...API_FLAGS,
   "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof IMPORT_FLAGS> = {
+export const IMPORT = command({
   name: "import",
-  flags: IMPORT_FLAGS,
-  takesCommand: false,
+  flags: FLAGS,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
-}
-
-export const IMPORT_HELP = helpText({
   about: `The import command will put a SQLite database file in the place of a database, or
 make a new one of it. The whole file is one transaction, which goes to replicas
 like any other: who has the database open sees all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
-  flags: IMPORT_FLAGS,
   notes: `PATH - is the standard input, which has to be a whole database: of one in WAL mode
 nobody can see what was only in its WAL. Of a file, what is in the WAL beside it
 is imported, too, and other programs may use it meanwhile. One with the journal
@@ -44,20 +39,13 @@ litefs import --name app.db /tmp/app.db
 
 # from a compressed backup, on another host
 zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
+  run: importFile,
 })
 
-export function importCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "import" },
-    run: ({ rawArgs }) => importFile(rawArgs, io),
-  })
-}
-
-async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
+async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
   const { values, words } = args
-  const name = databaseOf("import", values.name)
-  const api = new NodeApi("import", args)
+  const { name } = values
+  const api = new NodeApi(args)
   const query = { name, ...(values["no-verify"] ? { verify: "false" } : {}) }
   const startMs = io.clock.monotonicMs()
   const source = await openSource(words[0] as string, io)

@@ -1,30 +1,25 @@
 /** `litefs info`: what a node is and how it is. */
-import { defineCommand } from "citty"
 import type { NodeInfo } from "../../http/status/info.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import { infoReport } from "./info-report.ts"
 
-export const INFO_FLAGS = {
+const FLAGS = {
   ...NODE_FLAGS,
   json: { kind: "boolean", help: "print the JSON that the node gives" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof INFO_FLAGS> = {
+export const INFO = command({
   name: "info",
-  flags: INFO_FLAGS,
-  takesCommand: false,
-}
-
-export const INFO_HELP = helpText({
+  flags: FLAGS,
   about: `The info command will show what a node is: its role, its primary, its databases
 with their positions, how far it is behind, and the replicas that are connected
 to it.`,
   usage: "litefs info [flags]",
-  flags: INFO_FLAGS,
   notes: `The lag is the age of the last moment at which the node is known to have had
 everything that its primary had. It is below a second or so while all is well.`,
   examples: `# a look
@@ -38,18 +33,11 @@ litefs info --json | jq -r '.databases[] | select(.name == "app.db").position'
 
 # whether this node is the primary
 test "$(litefs info --json | jq .isPrimary)" = true`,
+  run: info,
 })
 
-export function infoCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "info" },
-    run: ({ rawArgs }) => info(rawArgs, io),
-  })
-}
-
-async function info(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
-  const api = new NodeApi("info", args)
+async function info(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
+  const api = new NodeApi(args)
   const text = await (await api.call("/info")).text()
   io.stdout(args.values.json ? text : infoReport(parse(text, api.origin), io.clock.wallMs()))
   return 0

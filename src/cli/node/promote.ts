@@ -1,8 +1,8 @@
 /** `litefs promote`: makes a node the primary. */
-import { defineCommand } from "citty"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
 import { healthCondition, until } from "./waiting.ts"
@@ -10,23 +10,18 @@ import { healthCondition, until } from "./waiting.ts"
 /** A handoff that has begun has ended by then. */
 const UNSURE_MS_MAX = 15_000
 
-export const PROMOTE_FLAGS = {
+const FLAGS = {
   ...NODE_FLAGS,
   force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
 } as const satisfies FlagTable
 
-const SYNTAX: CommandSyntax<typeof PROMOTE_FLAGS> = {
+export const PROMOTE = command({
   name: "promote",
-  flags: PROMOTE_FLAGS,
-  takesCommand: false,
-}
-
-export const PROMOTE_HELP = helpText({
+  flags: FLAGS,
   about: `The promote command will make a replica the primary. The primary there is stops
 taking writes, waits until the replica has everything, and becomes a replica
 itself: no transaction is lost, and no node restarts.`,
   usage: "litefs promote [flags]",
-  flags: PROMOTE_FLAGS,
   notes: `The replica must have been started with --candidate. When clients of the primary
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
@@ -42,18 +37,11 @@ litefs promote
 
 # another node, since the primary's machine is gone
 litefs promote --force --url http://10.0.0.2:20202`,
+  run: promote,
 })
 
-export function promoteCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "promote" },
-    run: ({ rawArgs }) => promote(rawArgs, io),
-  })
-}
-
-async function promote(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
-  const api = new NodeApi("promote", args)
+async function promote(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
+  const api = new NodeApi(args)
   const query: Record<string, string> = args.values.force ? { force: "true" } : {}
   const text = await answerOf(api, query).catch((error) => findOut(api, io, error))
   io.stdout(text === "" ? `${api.origin} is the primary\n` : text)

@@ -6,28 +6,22 @@
  *
  * Until the command has started, a signal ends us; from then on it is the command's.
  */
-import { defineCommand } from "citty"
 import type { NodeInfo } from "../../http/status/info.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "../command/child.ts"
 import { endsWithoutChild } from "../command/process-events.ts"
 import { nodeConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
-import {
-  type CommandSyntax,
-  type FlagTable,
-  type ParsedArgs,
-  parseArgs,
-  usageError,
-} from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { Environment, ParsedArgs, Settings } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import { type CliIo, reportError } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import { databasePath } from "./database-path.ts"
 import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
-import { healthCondition, TIMEOUT_FLAG, timeoutOf, until } from "./waiting.ts"
+import { healthCondition, TIMEOUT_FLAG, until } from "./waiting.ts"
 
-export const RUN_FLAGS = {
+const FLAGS = {
   "if-primary": { kind: "boolean", help: "do nothing on a node that is not the primary" },
   "if-candidate": {
     kind: "boolean",
@@ -56,21 +50,17 @@ export const RUN_FLAGS = {
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
-type RunArgs = ParsedArgs<typeof RUN_FLAGS>
+type RunArgs = ParsedArgs<typeof FLAGS>
 
-const SYNTAX: CommandSyntax<typeof RUN_FLAGS> = {
+export const RUN = command({
   name: "run",
-  flags: RUN_FLAGS,
+  flags: FLAGS,
   takesCommand: true,
   originals: { v: { noEffect: "what there is to say is always said" } },
-}
-
-export const RUN_HELP = helpText({
   about: `The run command will run a command next to a node: where writes are taken, or
 after the node is ready. Nothing else is done to the command: its arguments,
 its streams and the signals it gets are as they were given.`,
   usage: "litefs run [flags] -- COMMAND ARGS...",
-  flags: RUN_FLAGS,
   notes: `The exit code is the command's, and 128+n when a signal ended it, or ended the
 waiting before it. It is 0 when --if-primary or --if-candidate has kept the
 command from running, which is said on stderr; 1 when the node cannot be asked,
@@ -91,29 +81,23 @@ litefs run --wait --if-candidate --promote -- npm run migrate
 
 # or write from here, while the primary stays where it is
 litefs run --wait --with-halt-lock-on app.db -- npm run migrate`,
+  settings: settingsOf,
+  run,
 })
 
-export function litefsRunCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "run" },
-    run: ({ rawArgs }) => run(rawArgs, io),
-  })
-}
-
-async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = runArgs(rawArgs, io)
-  const { command } = args
-  if (command === undefined) throw usageError("run", 'no command is given, write it after "--"')
+async function run(args: RunArgs, io: CliIo): Promise<number> {
+  const { command: words } = args
+  if (words === undefined) throw args.usageError('no command is given, write it after "--"')
   if (args.values.promote && args.values["if-primary"]) {
-    throw usageError("run", "both --promote and --if-primary are given, give one of them")
+    throw args.usageError("both --promote and --if-primary are given, give one of them")
   }
   const halted = args.values["with-halt-lock-on"]
   if (args.values.promote && halted !== undefined) {
-    throw usageError("run", "both --promote and --with-halt-lock-on are given, give one of them")
+    throw args.usageError("both --promote and --with-halt-lock-on are given, give one of them")
   }
   for (const { key, reason } of args.remarks) io.stderr(`${key} changes nothing: ${reason}\n`)
-  const endMs = io.clock.monotonicMs() + timeoutOf("run", args)
-  const api = new NodeApi("run", args)
+  const endMs = io.clock.monotonicMs() + args.values.timeout
+  const api = new NodeApi(args)
 
   let child: Child | undefined
   let lock: HaltLock | undefined
@@ -140,7 +124,7 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
     }
     const inherited = lock?.fd
     const exit = await new Promise<ChildExit>((onExit) => {
-      child = startChild(command, onExit, { inherited })
+      child = startChild(words, onExit, { inherited })
     })
     if (exit.error !== undefined) reportError(io, exit.error)
     return exit.code
@@ -150,26 +134,25 @@ async function run(rawArgs: readonly string[], io: CliIo): Promise<number> {
   }
 }
 
-function runArgs(rawArgs: readonly string[], { env }: CliIo): RunArgs {
-  const args = parseArgs(SYNTAX, rawArgs, env)
+/** What the file of --config says of the node. */
+function settingsOf(args: RunArgs, env: Environment): Settings | undefined {
   const path = args.values.config
-  if (path === undefined) return args
-  const source = { env, flags: MOUNT_FLAGS }
-  const settings = nodeConfig("run", path, args.spelling("config"), source)
-  return parseArgs(SYNTAX, rawArgs, env, settings)
+  if (path === undefined) return undefined
+  return nodeConfig("run", path, args.spelling("config"), { env, flags: MOUNT_FLAGS })
 }
 
 /** Returns an exit code when the command is not to run. */
 async function prepare(
-  { values }: RunArgs,
+  args: RunArgs,
   api: NodeApi,
   io: CliIo,
   endMs: number,
 ): Promise<number | undefined> {
+  const { values } = args
   const waitFor = async (query: Record<string, string>) => {
     const problem = await until(healthCondition(api, query, io.clock), io.clock, endMs)
     if (problem === undefined) return
-    throw new LitefsError("unavailable", `Cannot wait over ${values.timeout}: ${problem}`)
+    throw new LitefsError("unavailable", `Cannot wait over ${args.texts("timeout")}: ${problem}`)
   }
   if (values.wait) await waitFor({})
   if (values["if-primary"] || values["if-candidate"]) {

@@ -1,26 +1,19 @@
 /** `litefs sql`: SQL on a database, where there is no sqlite3. It is a client like any other. */
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { defineCommand } from "citty"
-import { parseDuration } from "../../lib/duration.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
 import type { SqlConnection } from "../../sys/sqlite.ts"
-import {
-  type CommandSyntax,
-  type FlagTable,
-  type ParsedArgs,
-  parseArgs,
-  usageError,
-} from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { nearest } from "../terminal/nearest.ts"
 import { databasePath } from "./database-path.ts"
 import { takeHaltLock } from "./halt-lock.ts"
 import { formatted, type SqlFormat } from "./sql-output.ts"
 
-export const SQL_FLAGS = {
+const FLAGS = {
   "fuse-dir": {
     kind: "text",
     placeholder: "DIR",
@@ -37,27 +30,21 @@ export const SQL_FLAGS = {
   },
   create: { kind: "boolean", help: "make the database if there is none" },
   "busy-timeout": {
-    kind: "text",
-    placeholder: "DURATION",
+    kind: "duration",
     default: "5s",
     help: "wait this long for locks of other clients",
   },
 } as const satisfies FlagTable
 
-type SqlArgs = ParsedArgs<typeof SQL_FLAGS>
+type SqlArgs = ParsedArgs<typeof FLAGS>
 
-const SYNTAX: CommandSyntax<typeof SQL_FLAGS> = {
+export const SQL = command({
   name: "sql",
-  flags: SQL_FLAGS,
-  takesCommand: false,
+  flags: FLAGS,
   words: { placeholder: "DB", countMin: 1, countMax: 2 },
-}
-
-export const SQL_HELP = helpText({
   about: `The sql command will run SQL on a database, for images that have no sqlite3. It
 is a client of the database like any other.`,
   usage: "litefs sql [flags] DB [SQL]",
-  flags: SQL_FLAGS,
   notes: `DB is the name of a database in the mount, or the path of any database: a word
 with a slash in it. Without SQL the standard input is read. It may be several
 statements; at the first one that fails, the others are not run, and a
@@ -81,26 +68,19 @@ count=$(litefs sql --raw app.db 'SELECT count(*) FROM users')
 
 # for jq
 litefs sql --json app.db 'SELECT id, name FROM users' | jq -r '.[].name'`,
+  run: sql,
 })
-
-export function sqlCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "sql" },
-    run: ({ rawArgs }) => sql(rawArgs, io),
-  })
-}
 
 /** The exit code of a program whose reader has gone away: 128 and SIGPIPE. */
 const NO_READER = 141
 
-async function sql(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
+async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   const { values, words } = args
   if (values.json && values.raw) {
-    throw usageError("sql", "both --json and --raw are given, give one of them")
+    throw args.usageError("both --json and --raw are given, give one of them")
   }
   const format = values.json ? "json" : values.raw ? "raw" : "table"
-  const busyMs = busyTimeout(args)
+  const busyMs = values["busy-timeout"]
   const path = existingPath(words[0] ?? "", args)
   const text = words[1] ?? (await readText(io))
 
@@ -152,8 +132,9 @@ async function runStatement(
 
 const FLUSH_SIZE = 65_536
 
-function existingPath(name: string, { values }: SqlArgs): string {
-  if (name === "" || name.includes("\0")) throw usageError("sql", `"${name}" is no database`)
+function existingPath(name: string, args: SqlArgs): string {
+  const { values } = args
+  if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is no database`)
   const path = databasePath(name, values["fuse-dir"])
   if (values.create || existsSync(path)) return path
   throw new LitefsError("not-found", `Cannot open "${name}": ${missing(path)}`)
@@ -176,18 +157,6 @@ function hint(code: string, path: string): string {
   } catch {
     return ""
   }
-}
-
-function busyTimeout(args: SqlArgs): number {
-  const text = args.values["busy-timeout"]
-  try {
-    const ms = parseDuration(text)
-    if (ms >= 0) return ms
-  } catch {
-    // Said below.
-  }
-  const spelling = args.spelling("busy-timeout")
-  throw usageError("sql", `${spelling} is "${text}", it should be a duration, like 5s or 1m`)
 }
 
 async function readText(io: CliIo): Promise<string> {

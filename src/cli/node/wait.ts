@@ -8,18 +8,11 @@
  * The node answers when the condition becomes true; nobody asks again and again. Only a node, or another server, that
  * is not up yet is tried at intervals.
  */
-import { defineCommand } from "citty"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { databaseNameProblem } from "../../wire/database-name.ts"
-import {
-  type CommandSyntax,
-  type FlagTable,
-  type ParsedArgs,
-  parseArgs,
-  usageError,
-} from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { command } from "../terminal/command.ts"
+import { type FlagTable, Unfit } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi } from "./api.ts"
 import {
@@ -29,11 +22,10 @@ import {
   LAST_MS,
   TIMEOUT_FLAG,
   TimeLimit,
-  timeoutOf,
   until,
 } from "./waiting.ts"
 
-export const WAIT_FLAGS = {
+const FLAGS = {
   synced: { kind: "boolean", help: "until the node is ready and has everything its primary has" },
   primary: {
     kind: "boolean",
@@ -41,33 +33,36 @@ export const WAIT_FLAGS = {
     help: "until the node is the primary, and ready",
   },
   db: {
-    kind: "list",
+    kind: "name",
+    isList: true,
     placeholder: "NAME",
     help: "until the node has this database; repeatable",
   },
   pos: {
-    kind: "list",
+    kind: "special",
+    isList: true,
     placeholder: "DB=TXID",
+    read: positionOf,
     help: "until the node has this transaction of the database; repeatable",
   },
-  http: { kind: "text", placeholder: "ADDR", help: "until an HTTP server answers there" },
+  http: {
+    kind: "special",
+    placeholder: "ADDR",
+    read: urlOf,
+    help: "until an HTTP server answers there",
+  },
   timeout: TIMEOUT_FLAG,
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
-type WaitArgs = ParsedArgs<typeof WAIT_FLAGS>
+type WaitArgs = ParsedArgs<typeof FLAGS>
 
-const SYNTAX: CommandSyntax<typeof WAIT_FLAGS> = {
+export const WAIT = command({
   name: "wait",
-  flags: WAIT_FLAGS,
-  takesCommand: false,
-}
-
-export const WAIT_HELP = helpText({
+  flags: FLAGS,
   about: `The wait command will wait until something is so: for scripts that start a
 program next to LiteFS. The node does not have to be up yet.`,
   usage: "litefs wait [flags]",
-  flags: WAIT_FLAGS,
   notes: `At least one of --synced, --primary, --db, --pos and --http is required; with several,
 all of them have to be true. A TXID is the 16 hexadecimal digits of DB-pos,
 which may be given as a whole, or a decimal number of up to 15 digits. An ADDR is HOST:PORT, :PORT or a URL;
@@ -88,44 +83,29 @@ litefs wait --primary --timeout 1s && npm run migrate
 
 # start a proxy when the program behind it listens
 litefs wait --http :3000 --timeout 1m`,
+  run: wait,
 })
 
-export function waitCommand(io: CliIo) {
-  return defineCommand({
-    meta: { name: "wait" },
-    run: ({ rawArgs }) => wait(rawArgs, io),
-  })
-}
-
-async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
-  const args = parseArgs(SYNTAX, rawArgs, io.env)
-  const timeoutMs = timeoutOf("wait", args)
+async function wait(args: WaitArgs, io: CliIo): Promise<number> {
   const conditions = [...nodeCondition(args, io.clock), ...httpCondition(args, io.clock)]
   if (conditions.length === 0) {
-    throw usageError("wait", "nothing to wait for, give --synced, --primary, --db, --pos or --http")
+    throw args.usageError("nothing to wait for, give --synced, --primary, --db, --pos or --http")
   }
-  const endMs = io.clock.monotonicMs() + timeoutMs
+  const endMs = io.clock.monotonicMs() + args.values.timeout
   for (const condition of conditions) {
     const problem = await until(condition, io.clock, endMs)
     if (problem === undefined) {
       io.stdout(`${condition.outcome}\n`)
       continue
     }
-    throw new LitefsError("unavailable", `Cannot wait over ${args.values.timeout}: ${problem}`)
+    throw new LitefsError("unavailable", `Cannot wait over ${args.texts("timeout")}: ${problem}`)
   }
   return 0
 }
 
 function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
   const { synced, primary, db, pos } = args.values
-  const api = new NodeApi("wait", args)
-  const wrong = pos.find((each) => !/^.+=./s.test(each))
-  if (wrong !== undefined) {
-    const example = 'like "app.db=$(cat /litefs/app.db-pos)"'
-    const spelling = args.spelling("pos")
-    throw usageError("wait", `${spelling} is "${wrong}", it should be DB=TXID, ${example}`)
-  }
-  for (const name of db) checkName(name)
+  const api = new NodeApi(args)
   if (!synced && !primary && db.length === 0 && pos.length === 0) return []
   const query = {
     ...(synced ? { synced: "1" } : {}),
@@ -140,19 +120,14 @@ function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
   return [healthCondition(api, query, clock, `${api.origin} ${outcomes.join(", ")}`)]
 }
 
-function checkName(name: string): void {
-  const problem = databaseNameProblem(name)
-  if (problem !== undefined) throw usageError("wait", `--db is "${name}": ${problem}`)
+function positionOf(text: string): string {
+  if (/^.+=./s.test(text)) return text
+  throw new Unfit('it should be DB=TXID, like "app.db=$(cat /litefs/app.db-pos)"')
 }
 
-function httpCondition(args: WaitArgs, clock: Clock): Condition[] {
-  const { http } = args.values
-  if (http === undefined) return []
-  const url = urlOf(http)
-  if (url === undefined) {
-    const shape = "HOST:PORT, :PORT or a URL"
-    throw usageError("wait", `${args.spelling("http")} is "${http}", it should be ${shape}`)
-  }
+function httpCondition({ values }: WaitArgs, clock: Clock): Condition[] {
+  const url = values.http
+  if (url === undefined) return []
   const check = async (leftMs: number) => {
     using limit = new TimeLimit(clock, Math.min(leftMs + LAST_MS, GRACE_MS))
     try {
@@ -167,10 +142,11 @@ function httpCondition(args: WaitArgs, clock: Clock): Condition[] {
 }
 
 /** `:3000` is on this machine. */
-function urlOf(address: string): URL | undefined {
+function urlOf(address: string): URL {
   const text = /^https?:\/\//i.test(address)
     ? address
     : `http://${address.startsWith(":") ? "127.0.0.1" : ""}${address}`
   const url = URL.canParse(text) ? new URL(text) : undefined
-  return url === undefined || url.hostname === "" || /[\s\\]/.test(address) ? undefined : url
+  if (url !== undefined && url.hostname !== "" && !/[\s\\]/.test(address)) return url
+  throw new Unfit("it should be HOST:PORT, :PORT or a URL")
 }

@@ -6,14 +6,11 @@
  */
 import type { Health } from "../../http/status/health.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { parseDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
 import type { NodeApi, NodeQuery } from "./api.ts"
 
 export const TIMEOUT_FLAG = {
-  kind: "text",
-  placeholder: "DURATION",
+  kind: "duration",
   default: "30s",
   help: "give up waiting after this long",
 } as const
@@ -77,22 +74,6 @@ export function healthCondition(
     throw new LitefsError(code, text.slice(0, 1000) || `status ${response.status}`)
   }
   return { check, outcome }
-}
-
-/** What --timeout is. */
-export function timeoutOf(
-  command: string,
-  args: ParsedArgs<{ readonly timeout: typeof TIMEOUT_FLAG } & FlagTable>,
-): number {
-  const { timeout } = args.values
-  try {
-    const ms = parseDuration(timeout)
-    if (ms >= 0) return ms
-  } catch {
-    // Said below.
-  }
-  const shape = "a duration, like 30s or 5m"
-  throw usageError(command, `${args.spelling("timeout")} is "${timeout}", it should be ${shape}`)
 }
 
 function reasonOf(text: string): string {

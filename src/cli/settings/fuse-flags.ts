@@ -1,7 +1,8 @@
 /** The flags that say who may use the mount, and how; and what the databases in it are that no client makes. */
 import { readFileSync } from "node:fs"
 import type { LiteFSOptions } from "../../litefs-options.ts"
-import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { type FlagTable, Unfit } from "../terminal/flags.ts"
 
 export const FUSE_FLAGS = {
   "allow-other": {
@@ -9,13 +10,15 @@ export const FUSE_FLAGS = {
     help: "other users may use the mount, as modes allow (default: when run by root)",
   },
   "fuse-owner": {
-    kind: "text",
+    kind: "special",
     placeholder: "USER[:GROUP]",
+    read: ownerOf,
     help: "owns databases that arrive here (default: who owns --fuse-dir)",
   },
   "fuse-mode": {
-    kind: "text",
+    kind: "special",
     placeholder: "MODE",
+    read: modeOf,
     help: "the mode of databases that arrive here, like 0660 (default: as --fuse-dir)",
   },
   "read-only-opens": {
@@ -34,36 +37,34 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
   return {
     ...(args.isGiven("allow-other") ? { allowOther: values["allow-other"] } : {}),
     ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
-    ...(owner === undefined ? {} : { fuseOwner: ownerOf(args, owner) }),
-    ...(mode === undefined ? {} : { fuseMode: modeOf(args, mode) }),
+    ...(owner === undefined ? {} : { fuseOwner: owner }),
+    ...(mode === undefined ? {} : { fuseMode: mode }),
   }
 }
 
-function modeOf(args: FuseArgs, text: string): number {
+function modeOf(text: string): number {
   // Whoever owns a database and may not write to it cannot use it.
   if (/^0{0,2}[67][0-7]{2}$/.test(text)) return Number.parseInt(text, 8) & 0o666
   const shape = "three octal digits with which the owner reads and writes, like 0660"
-  throw usageError("mount", `${args.spelling("fuse-mode")} is "${text}", it should be ${shape}`)
+  throw new Unfit(`it should be ${shape}`)
 }
 
 /** Names are looked up where every system without a directory service has them. */
-function ownerOf(args: FuseArgs, text: string): { uid: number; gid: number } {
-  const fault = (what: string) =>
-    usageError("mount", `${args.spelling("fuse-owner")} is "${text}", ${what}`)
+function ownerOf(text: string): { uid: number; gid: number } {
   const match = /^(?<user>[^:]+)(?::(?<group>[^:]+))?$/.exec(text)
-  if (match === null) throw fault("it should be USER or USER:GROUP, like app or 1000:1000")
+  if (match === null) throw new Unfit("it should be USER or USER:GROUP, like app or 1000:1000")
   const { user = "", group } = match.groups ?? {}
   const line = entries("/etc/passwd").find((fields) => fields[0] === user || fields[2] === user)
   const uid = numberOf(user) ?? numberOf(line?.[2])
-  if (uid === undefined) throw fault(`there is no user "${user}" in /etc/passwd`)
+  if (uid === undefined) throw new Unfit(`there is no user "${user}" in /etc/passwd`)
   if (group === undefined) {
     const gid = numberOf(line?.[3])
-    if (gid === undefined) throw fault(`/etc/passwd has no group for it, write ${user}:GROUP`)
+    if (gid === undefined) throw new Unfit(`/etc/passwd has no group for it, write ${user}:GROUP`)
     return { uid, gid }
   }
   const gid =
     numberOf(group) ?? numberOf(entries("/etc/group").find(([name]) => name === group)?.[2])
-  if (gid === undefined) throw fault(`there is no group "${group}" in /etc/group`)
+  if (gid === undefined) throw new Unfit(`there is no group "${group}" in /etc/group`)
   return { uid, gid }
 }
 

@@ -1,35 +1,33 @@
 /** The commands that a node runs: their flags, and from the flags to what the supervisor takes. */
 import type { ExecCommand } from "../../config/exec.ts"
-import { parseDuration } from "../../lib/duration.ts"
-import { messageOf } from "../../lib/errors.ts"
 import type { SupervisedCommand, SuperviseOptions } from "../command/supervisor-state.ts"
-import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
 import { splitCommand } from "../terminal/command-words.ts"
+import type { FlagTable } from "../terminal/flags.ts"
 
 export const COMMAND_FLAGS = {
   exec: {
-    kind: "list",
+    kind: "special",
+    isList: true,
     placeholder: "CMD",
+    read: splitCommand,
     help: "run this before COMMAND, to its end; may be given several times",
   },
   "exec-if-candidate": {
-    kind: "list",
+    kind: "special",
+    isList: true,
     placeholder: "CMD",
+    read: splitCommand,
     help: "the same, on a node that is or may become the primary",
   },
   "stop-timeout": {
-    kind: "text",
-    placeholder: "DURATION",
+    kind: "duration",
     default: "8s",
     help: "kill a command that was told to stop after this long",
   },
-  "skip-sync": {
-    kind: "boolean",
-    help: "do not wait until this node is in sync with its primary",
-  },
+  "skip-sync": { kind: "boolean", help: "do not wait until this node is in sync with its primary" },
   "sync-timeout": {
-    kind: "text",
-    placeholder: "DURATION",
+    kind: "duration",
     help: "wait for that no longer, and start with what is here (default: wait)",
   },
   "exit-on-error": {
@@ -50,9 +48,9 @@ type Commands = Pick<
 export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
   return {
     ...commands(args, fromFile),
-    graceMs: duration(args, "stop-timeout"),
+    graceMs: args.values["stop-timeout"],
     skipSync: args.values["skip-sync"],
-    syncTimeoutMs: args.isGiven("sync-timeout") ? duration(args, "sync-timeout") : undefined,
+    syncTimeoutMs: args.values["sync-timeout"],
     exitOnError: args.values["exit-on-error"],
   }
 }
@@ -72,29 +70,12 @@ function commands(
   }
   const before = args
     .inOrder("exec", "exec-if-candidate")
-    .map(({ name, text }) =>
-      parse({ text, isForCandidate: name === "exec-if-candidate", spelling: args.spelling(name) }),
-    )
+    .map(({ name, value }) => ({ words: value, isForCandidate: name === "exec-if-candidate" }))
   if (args.command === undefined) return { before, command: undefined }
   return { before, command: { words: args.command, isForCandidate: false } }
 }
 
 function parse({ text, isForCandidate, spelling }: ExecCommand): SupervisedCommand {
-  try {
-    return { words: typeof text === "string" ? splitCommand(text) : text, isForCandidate }
-  } catch (error) {
-    throw usageError("mount", `${spelling} is "${text}": ${messageOf(error)}`)
-  }
-}
-
-function duration(args: CommandArgs, flag: "stop-timeout" | "sync-timeout"): number {
-  const text = args.values[flag] ?? ""
-  try {
-    const ms = parseDuration(text)
-    if (ms >= 0) return ms
-  } catch {
-    // Said below.
-  }
-  const shape = "a duration, like 10s or 1m"
-  throw usageError("mount", `${args.spelling(flag)} is "${text}", it should be ${shape}`)
+  if (typeof text !== "string") return { words: text, isForCandidate }
+  return { words: readGiven("mount", { text, spelling }, splitCommand), isForCandidate }
 }

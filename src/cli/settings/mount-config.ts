@@ -5,7 +5,8 @@ import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
 import { messageOf } from "../../lib/errors.ts"
-import { type Environment, type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
+import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
+import { addressOf, type FlagTable } from "../terminal/flags.ts"
 
 export const CONFIG_FLAGS = {
   config: {
@@ -13,10 +14,7 @@ export const CONFIG_FLAGS = {
     placeholder: "FILE",
     help: "read the original's litefs.yml; flags and variables win over it",
   },
-  "no-expand-env": {
-    kind: "boolean",
-    help: "do not replace $NAME in that file by variables",
-  },
+  "no-expand-env": { kind: "boolean", help: "do not replace $NAME in that file by variables" },
 } as const satisfies FlagTable
 
 export interface ConfigSource {
@@ -64,17 +62,13 @@ export function nodeConfig(
   const options = { env: withHostname(env), isExpanded: true, hasRole: () => true, flags, command }
   const { settings } = readConfig(path, text, options)
   const [fuseDir, httpAddr] = [settings.get("fuse-dir"), settings.get("http-addr")]
-  const [address] = httpAddr ?? []
-  const match = /^(?<host>.*):(?<port>\d+)$/.exec(address?.text ?? "")
-  const host = match?.groups?.host ?? ""
-  const name = host === "" || host === "0.0.0.0" || host === "[::]" ? "127.0.0.1" : host
-  const url = `http://${name}:${match?.groups?.port}`
-  return new Map([
-    ...(fuseDir === undefined ? [] : ([["fuse-dir", fuseDir]] as const)),
-    ...(address === undefined || match === null
-      ? []
-      : ([["url", [{ ...address, text: url }]]] as const)),
-  ])
+  const url = httpAddr?.map((given) => {
+    const { host, port } = readGiven(command, given, (each) => addressOf(each, "127.0.0.1:20202"))
+    const isEverywhere = ["", "0.0.0.0", "::"].includes(host)
+    const name = isEverywhere ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host
+    return { ...given, text: `http://${name}:${port}` }
+  })
+  return new Map(Object.entries({ ...(fuseDir && { "fuse-dir": fuseDir }), ...(url && { url }) }))
 }
 
 /** As in the original. */

@@ -1,12 +1,15 @@
 /** The flags of `litefs mount`, and its help text. */
 import { LOG_FORMATS, LOG_LEVELS } from "../../lib/log.ts"
+import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { ACCESS_FLAGS } from "../terminal/access.ts"
-import type { CommandSyntax, FlagTable } from "../terminal/argv.ts"
-import { helpText } from "../terminal/help.ts"
+import type { CommandForm } from "../terminal/command.ts"
+import { type FlagTable, Unfit } from "../terminal/flags.ts"
 import { FUSE_FLAGS } from "./fuse-flags.ts"
 import { COMMAND_FLAGS } from "./mount-commands.ts"
 import { CONFIG_FLAGS } from "./mount-config.ts"
 import { PROXY_FLAGS } from "./proxy-flags.ts"
+
+const NODE_URL = "http://10.0.0.1:20202"
 
 export const MOUNT_FLAGS = {
   "fuse-dir": {
@@ -21,50 +24,44 @@ export const MOUNT_FLAGS = {
     default: "/var/lib/litefs",
     help: "keep the databases and their history here",
   },
-  primary: {
-    kind: "boolean",
-    help: "be the primary, unless a newer lease record names another",
-  },
-  "primary-url": {
-    kind: "text",
-    placeholder: "URL",
-    help: "be a replica of the node at this URL",
-  },
+  primary: { kind: "boolean", help: "be the primary, unless a newer lease record names another" },
+  "primary-url": { kind: "url", like: NODE_URL, help: "be a replica of the node at this URL" },
   candidate: {
     kind: "boolean",
     help: "may become the primary: by a handoff, or by litefs promote",
   },
-  promote: {
-    kind: "boolean",
-    help: "become the primary at the start, once in sync",
-  },
+  promote: { kind: "boolean", help: "become the primary at the start, once in sync" },
   "no-handoff-on-exit": {
     kind: "boolean",
     help: "stop a primary without giving its role to a candidate",
   },
   peer: {
-    kind: "list",
-    placeholder: "URL",
+    kind: "url",
+    like: NODE_URL,
+    isList: true,
+    separator: ",",
     help: "ask this node who is the primary; may be given several times",
   },
   databases: {
-    kind: "text",
+    kind: "special",
     placeholder: "NAMES",
+    read: (text: string) => DatabaseFilter.parse(text).patterns,
     help: "of a replica: only these, like a.db,log-*.db (default: all)",
   },
   hostname: {
-    kind: "text",
+    kind: "special",
     placeholder: "NAME",
+    read: hostnameOf,
     help: "this node's name for other nodes (default: the host's)",
   },
   "advertise-url": {
-    kind: "text",
-    placeholder: "URL",
+    kind: "url",
+    like: NODE_URL,
     help: "where other nodes reach this node's API (default: its host and port)",
   },
   "http-addr": {
-    kind: "text",
-    placeholder: "ADDR",
+    kind: "address",
+    like: "127.0.0.1:20202",
     default: "127.0.0.1:20202",
     help: "serve the API here; :20202 is every interface",
   },
@@ -76,51 +73,41 @@ export const MOUNT_FLAGS = {
     help: "let programs write on a replica; a read costs two requests, or four",
   },
   retention: {
-    kind: "text",
-    placeholder: "DURATION",
+    kind: "duration",
+    isPositive: true,
     default: "10m",
     help: "keep LTX files for this long",
   },
   "retention-interval": {
-    kind: "text",
-    placeholder: "DURATION",
+    kind: "duration",
+    isPositive: true,
     default: "1m",
     help: "look for old LTX files this often",
   },
   "retention-max-size": {
-    kind: "text",
-    placeholder: "SIZE",
+    kind: "size",
     default: "1GiB",
     help: "per database, for replicas that lag behind",
   },
   "snapshot-rate": {
-    kind: "text",
-    placeholder: "RATE",
+    kind: "rate",
     help: "send snapshots no faster, like 50MB/s (default: unlimited)",
   },
-  "log-level": {
-    kind: "choice",
-    choices: LOG_LEVELS,
-    default: "info",
-    help: "how much to log",
-  },
+  "log-level": { kind: "choice", choices: LOG_LEVELS, default: "info", help: "how much to log" },
   "log-format": {
     kind: "choice",
     choices: LOG_FORMATS,
     default: "text",
     help: "how to log it; plain is text without the time",
   },
-  "fuse-debug": {
-    kind: "boolean",
-    help: "log every request of the kernel",
-  },
+  "fuse-debug": { kind: "boolean", help: "log every request of the kernel" },
   ...COMMAND_FLAGS,
   ...CONFIG_FLAGS,
 } as const satisfies FlagTable
 
 export type MountFlags = typeof MOUNT_FLAGS
 
-export const MOUNT_SYNTAX: CommandSyntax<MountFlags> = {
+export const MOUNT_SYNTAX: CommandForm<MountFlags> = {
   name: "mount",
   flags: MOUNT_FLAGS,
   takesCommand: true,
@@ -132,14 +119,10 @@ export const MOUNT_SYNTAX: CommandSyntax<MountFlags> = {
       noEffect: "nothing but what a litefs that was killed has left is ever unmounted at the start",
     },
   },
-}
-
-export const MOUNT_HELP = helpText({
   about: `The mount command will mount a directory via FUSE, replicate the SQLite
 databases in it, and run a command next to it. One node is the primary, which
 takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
-  flags: MOUNT_FLAGS,
   notes: `Exactly one of --primary and --primary-url is required, or a litefs.yml.
 
 A lease record on every node says which is the primary. It changes when a primary
@@ -178,4 +161,10 @@ litefs mount --config /etc/litefs.yml
 
 # in a script
 exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
-})
+}
+
+/** It ends up in `.primary`, a file of one line. */
+export function hostnameOf(text: string): string {
+  if (/^[^\s\p{Cc}]+$/u.test(text)) return text
+  throw new Unfit("it should be one word")
+}

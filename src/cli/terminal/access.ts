@@ -4,7 +4,8 @@ import { resolve } from "node:path"
 import { tokenProblem } from "../../http/server/auth.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { LiteFSOptions, TlsOptions } from "../../litefs-options.ts"
-import { type FlagTable, type ParsedArgs, usageError } from "./argv.ts"
+import type { ParsedArgs } from "./argv.ts"
+import type { FlagTable } from "./flags.ts"
 
 export const ACCESS_FLAGS = {
   "auth-token": {
@@ -36,16 +37,16 @@ export type AccessOptions = Pick<LiteFSOptions, "authToken" | "tls">
 type AccessArgs = ParsedArgs<typeof ACCESS_FLAGS>
 
 /** Reads the file of the token; the certificates are left to whoever uses them. */
-export function accessOptions(command: string, args: AccessArgs): AccessOptions {
-  const authToken = tokenOf(command, args)
-  const tls = tlsOf(command, args)
+export function accessOptions(args: AccessArgs): AccessOptions {
+  const authToken = tokenOf(args)
+  const tls = tlsOf(args)
   return {
     ...(authToken === undefined ? {} : { authToken }),
     ...(tls === undefined ? {} : { tls }),
   }
 }
 
-function tokenOf(command: string, args: AccessArgs): string | undefined {
+function tokenOf(args: AccessArgs): string | undefined {
   const given = (["auth-token", "auth-token-file"] as const).filter(
     (name) => args.values[name] !== undefined,
   )
@@ -53,7 +54,7 @@ function tokenOf(command: string, args: AccessArgs): string | undefined {
   // A flag wins over the variable of the other one, as it does over its own.
   const isFlag = (spelling: string | undefined) => spelling?.startsWith("--") === true
   if (second !== undefined && isFlag(first) === isFlag(second)) {
-    throw usageError(command, `both ${first} and ${second} are given, give one of them`)
+    throw args.usageError(`both ${first} and ${second} are given, give one of them`)
   }
   const source = second !== undefined && isFlag(second) ? given[1] : given[0]
   if (source === undefined) return undefined
@@ -62,7 +63,7 @@ function tokenOf(command: string, args: AccessArgs): string | undefined {
   const problem = tokenProblem(token)
   if (problem === undefined) return token
   const where = source === "auth-token" ? "" : ` "${text}"`
-  throw usageError(command, `the token of ${args.spelling(source)}${where} is no token, ${problem}`)
+  throw args.usageError(`the token of ${args.spelling(source)}${where} is no token, ${problem}`)
 }
 
 /** Files with a secret that every user of the machine can read, as they are given. */
@@ -86,13 +87,14 @@ function readToken(spelling: string, path: string): string {
   }
 }
 
-function tlsOf(command: string, { values, spelling }: AccessArgs): TlsOptions | undefined {
+function tlsOf(args: AccessArgs): TlsOptions | undefined {
+  const { values } = args
   const [cert, key] = [values["http-tls-cert"], values["http-tls-key"]]
   const ca = values["http-tls-ca"]
   if ((cert === undefined) !== (key === undefined)) {
     const [given, missing] =
       key === undefined ? (["http-tls-cert", "key"] as const) : (["http-tls-key", "cert"] as const)
-    throw usageError(command, `${spelling(given)} is given without --http-tls-${missing}`)
+    throw args.usageError(`${args.spelling(given)} is given without --http-tls-${missing}`)
   }
   if (cert === undefined && ca === undefined) return undefined
   return {

@@ -1,7 +1,7 @@
 /**
  * Flags, from the command line and from the environment.
  *
- * A command declares its flags once, as a table; parsing, the environment and the help text follow
+ * A command declares its flags once, as a table (`flags.ts`); values, variables, messages and the help text follow
  * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A
  * value that starts with a dash must be attached. A boolean takes no word of its own: `--primary` or
  * `--primary=false`. A list may be given again and again; its variable has one value on each line.
@@ -11,48 +11,20 @@
  * here, or change nothing, are taken with a remark.
  *
  * Nothing is guessed: an unknown flag, a missing value, a flag given twice and a stray word are
- * errors. citty's own parser lets all four pass, so it never sees a flag.
+ * errors.
  */
-import { LitefsError } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import {
+  type Flag,
+  type FlagTable,
+  type FlagValue,
+  type FlagValues,
+  placeholderOf,
+  readText,
+  Unfit,
+  variableOf,
+} from "./flags.ts"
 import { nearest } from "./nearest.ts"
-
-export type Flag =
-  | {
-      readonly kind: "boolean"
-      readonly default?: true
-      /** Its variable is that of a flag of `litefs mount`, in the environment of the whole container. */
-      readonly hasNoVariable?: true
-      readonly help: string
-    }
-  | {
-      readonly kind: "text"
-      /** What stands for the value in the help text: `DIR`. */
-      readonly placeholder: string
-      readonly default?: string
-      readonly hasNoVariable?: true
-      readonly help: string
-    }
-  | { readonly kind: "list"; readonly placeholder: string; readonly help: string }
-  | {
-      readonly kind: "choice"
-      readonly choices: readonly string[]
-      readonly default: string
-      readonly help: string
-    }
-
-export type FlagTable = Readonly<Record<string, Flag>>
-
-export type FlagValues<T extends FlagTable> = { readonly [Name in keyof T]: FlagValue<T[Name]> }
-
-type FlagValue<F extends Flag> = F extends { kind: "boolean" }
-  ? boolean
-  : F extends { kind: "list" }
-    ? readonly string[]
-    : F extends { choices: readonly (infer Choice)[] }
-      ? Choice
-      : F extends { default: string }
-        ? string
-        : string | undefined
 
 /** A boolean flag of the original: what it is here, or why it changes nothing. */
 export type OriginalFlag =
@@ -64,7 +36,7 @@ export interface CommandSyntax<T extends FlagTable> {
   readonly flags: T
   readonly originals?: Readonly<Record<string, OriginalFlag>>
   /** Whether `-- COMMAND ARGS…` may follow the flags. */
-  readonly takesCommand: boolean
+  readonly takesCommand?: boolean
   /** The words it takes between its flags, such as paths; without this any such word is an error. */
   readonly words?: {
     readonly placeholder: string
@@ -87,8 +59,17 @@ export interface ParsedArgs<T extends FlagTable> {
   spelling(name: keyof T & string): string
   /** Whether it was given at all, and is not the default. */
   isGiven(name: keyof T & string): boolean
+  /** The texts that it was given as, or its default. */
+  texts(name: keyof T & string): readonly string[]
   /** The values of several lists in the order in which they were given. */
-  inOrder<Name extends keyof T & string>(...names: Name[]): { name: Name; text: string }[]
+  inOrder<Name extends keyof T & string>(...names: Name[]): ListedValue<T, Name>[]
+  /** What is wrong with flags that are right by themselves: `Cannot run litefs mount: <problem>`. */
+  usageError(problem: string): LitefsError
+}
+
+export interface ListedValue<T extends FlagTable, Name extends keyof T> {
+  readonly name: Name
+  readonly value: FlagValue<T[Name]> extends readonly (infer Value)[] ? Value : never
 }
 
 /** What a file says in the place of flags: by the name of the flag. */
@@ -102,8 +83,8 @@ export interface Given {
   readonly spelling: string
 }
 
-/** Once, but for lists. In the order in which they were given, which `at` tells across flags. */
-type AllGiven = Map<string, readonly (Given & { readonly at: number })[]>
+/** Once, but for lists. In the order in which they were given, which `at` tells across flags of a command line. */
+type AllGiven = ReadonlyMap<string, readonly (Given & { readonly at?: number })[]>
 
 export function parseArgs<T extends FlagTable>(
   syntax: CommandSyntax<T>,
@@ -117,18 +98,18 @@ export function parseArgs<T extends FlagTable>(
   const { flags, others, remarks } = wordFlags(syntax, words)
   checkWords(syntax, others)
   // Flags come last, so they win.
-  const given: AllGiven = new Map()
-  for (const [name, each] of settings)
-    given.set(
-      name,
-      each.map((one) => ({ ...one, at: 0 })),
-    )
-  for (const [name, each] of environmentFlags(syntax.flags, env)) given.set(name, each)
-  for (const [name, each] of flags) given.set(name, each)
-  const values = Object.entries(syntax.flags).map(([name, flag]) => [
-    name,
-    flagValue(syntax.name, flag, given.get(name) ?? []),
-  ])
+  const given: AllGiven = new Map([...settings, ...environmentFlags(syntax.flags, env), ...flags])
+  const listOf = (name: string) =>
+    (given.get(name) ?? []).flatMap((each) => {
+      const flag = syntax.flags[name] as Flag
+      const { at = 0 } = each
+      return readAll(syntax.name, name, flag, each).map((value) => ({ name, value, at }))
+    })
+  const values = Object.entries(syntax.flags).map(([name, flag]) => {
+    const read = listOf(name).map(({ value }) => value)
+    if (flag.isList) return [name, read]
+    return [name, given.has(name) ? read[0] : valueOfDefault(syntax.name, name, flag)]
+  })
   return {
     values: Object.fromEntries(values) as FlagValues<T>,
     words: others,
@@ -136,11 +117,15 @@ export function parseArgs<T extends FlagTable>(
     remarks,
     spelling: (name) => given.get(name)?.[0]?.spelling ?? `--${name}`,
     isGiven: (name) => given.has(name),
-    inOrder: (...names) =>
+    texts: (name) =>
+      given.get(name)?.map(({ text }) => text) ??
+      [syntax.flags[name]?.default ?? []].flat().map(String),
+    inOrder: <Name extends keyof T & string>(...names: Name[]) =>
       names
-        .flatMap((name) => (given.get(name) ?? []).map(({ text, at }) => ({ name, text, at })))
+        .flatMap(listOf)
         .sort((a, b) => a.at - b.at)
-        .map(({ name, text }) => ({ name, text })),
+        .map(({ name, value }) => ({ name, value }) as ListedValue<T, Name>),
+    usageError: (problem) => usageError(syntax.name, problem),
   }
 }
 
@@ -152,17 +137,12 @@ export function splitAtDoubleDash(
   return index < 0 ? [args, undefined] : [args.slice(0, index), args.slice(index + 1)]
 }
 
-/** `--fuse-dir` is `LITEFS_FUSE_DIR` in the environment. */
-export function environmentName(flagName: string): string {
-  return `LITEFS_${flagName.toUpperCase().replaceAll("-", "_")}`
-}
-
 export function usageError(commandName: string, problem: string): LitefsError {
   return new LitefsError("usage", `Cannot run litefs ${commandName}: ${problem}`)
 }
 
 function checkCommand(syntax: CommandSyntax<FlagTable>, command: readonly string[]): void {
-  if (!syntax.takesCommand) {
+  if (syntax.takesCommand !== true) {
     throw usageError(syntax.name, '"--" is given, but it runs no command')
   }
   if (!command[0]) {
@@ -180,25 +160,16 @@ function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly s
 
 /** An empty variable counts as not set: that is how compose files and shells say "default". */
 function environmentFlags(flags: FlagTable, env: Environment): AllGiven {
-  const given: AllGiven = new Map()
+  const given = new Map<string, Given[]>()
   for (const [name, flag] of Object.entries(flags)) {
-    if (hasNoVariable(flag)) continue
-    const spelling = environmentName(name)
+    const spelling = variableOf(name, flag)
+    if (spelling === undefined) continue
     const value = env[spelling] ?? ""
-    const texts = flag.kind === "list" ? value.split("\n").map((line) => line.trim()) : [value]
-    const present = texts.filter((text) => text !== "")
-    if (present.length > 0)
-      given.set(
-        name,
-        present.map((text) => ({ text, spelling, at: 0 })),
-      )
+    const texts = flag.isList ? value.split("\n").map((line) => line.trim()) : [value]
+    const present = texts.filter((text) => text !== "").map((text) => ({ text, spelling }))
+    if (present.length > 0) given.set(name, present)
   }
   return given
-}
-
-/** Whether it can be given on the command line only. */
-export function hasNoVariable(flag: Flag): boolean {
-  return "hasNoVariable" in flag && flag.hasNoVariable === true
 }
 
 function wordFlags(
@@ -206,8 +177,8 @@ function wordFlags(
   words: readonly string[],
 ): { flags: AllGiven; others: string[]; remarks: { key: string; reason: string }[] } {
   const { name: commandName, flags } = syntax
-  const given: AllGiven = new Map()
-  const translated: AllGiven = new Map()
+  const given = new Map<string, (Given & { at: number })[]>()
+  const translated: typeof given = new Map()
   const others: string[] = []
   const remarks: { key: string; reason: string }[] = []
   for (let index = 0; index < words.length; index++) {
@@ -220,14 +191,14 @@ function wordFlags(
     const spelling = `--${name}`
     const original = Object.hasOwn(flags, name) ? undefined : syntax.originals?.[name]
     if (original !== undefined) {
-      if (!booleanValue(commandName, attached ?? "true", spelling)) continue
+      if (!readGiven(commandName, { text: attached ?? "true", spelling }, isMeant)) continue
       remarks.push({ key: word, reason: becomeOf(original) })
       if ("flag" in original)
         translated.set(original.flag, [{ text: original.text, spelling: word, at: index }])
       continue
     }
     const before = given.get(name) ?? []
-    if (before.length > 0 && flags[name]?.kind !== "list") {
+    if (before.length > 0 && !flags[name]?.isList) {
       throw usageError(commandName, `${spelling} is given twice, give it once`)
     }
     let text = attached
@@ -262,7 +233,7 @@ function splitWord(
 ): { name: string; attached: string | undefined } {
   const match = /^--?(?<name>[^-=][^=]*)(?:=(?<attached>.*))?$/s.exec(word)
   if (match === null) {
-    const advice = syntax.takesCommand ? ', write a command to run after "--"' : ""
+    const advice = syntax.takesCommand === true ? ', write a command to run after "--"' : ""
     throw usageError(syntax.name, `"${word}" is not a flag${advice}`)
   }
   const { name = "", attached } = match.groups ?? {}
@@ -275,46 +246,41 @@ function splitWord(
   throw usageError(syntax.name, `there is no flag --${name}, ${advice}`)
 }
 
-function flagValue(
+/** The value, or values, of what was given once. */
+function readAll(commandName: string, name: string, flag: Flag, given: Given): unknown[] {
+  const texts = flag.separator === undefined ? [given.text] : given.text.split(flag.separator)
+  return texts.map((text) => {
+    if (text === "" && flag.kind !== "boolean" && flag.kind !== "choice") {
+      const shape = placeholderOf(name, flag)
+      throw usageError(commandName, `${given.spelling} is empty, it should be ${shape}`)
+    }
+    return readGiven(commandName, { ...given, text }, (each) => readText(flag, each))
+  })
+}
+
+function valueOfDefault(commandName: string, name: string, flag: Flag): unknown {
+  if (flag.kind === "boolean") return flag.default === true
+  if (flag.default !== undefined) return readText(flag, flag.default)
+  if (flag.isRequired !== true) return undefined
+  throw usageError(commandName, `no --${name} ${placeholderOf(name, flag)} is given`)
+}
+
+/** Says how a value was given that `read` refuses, and what it should be: by an Unfit, or as any error says it. */
+export function readGiven<Value>(
   commandName: string,
-  flag: Flag,
-  given: readonly Given[],
-): string | boolean | readonly string[] | undefined {
-  if (flag.kind === "list") {
-    return given.map((each) => textValue(commandName, each, flag.placeholder))
-  }
-  const [first] = given
-  if (first === undefined) return flag.kind === "boolean" ? flag.default === true : flag.default
-
-  const { text, spelling } = first
-  switch (flag.kind) {
-    case "boolean":
-      return booleanValue(commandName, text, spelling)
-    case "choice":
-      if (flag.choices.includes(text)) return text
-      throw usageError(
-        commandName,
-        `${spelling} is "${text}", it should be one of ${flag.choices.join(", ")}`,
-      )
-    case "text":
-      return textValue(commandName, first, flag.placeholder)
+  { text, spelling }: Given,
+  read: (text: string) => Value,
+): Value {
+  try {
+    return read(text)
+  } catch (error) {
+    const isExpected = error instanceof SyntaxError || error instanceof LitefsError
+    if (!isExpected && !(error instanceof Unfit)) throw error
+    const problem = `${isExpected ? ": " : ", "}${messageOf(error)}`
+    throw usageError(commandName, `${spelling} is "${text}"${problem}`)
   }
 }
 
-function textValue(commandName: string, { text, spelling }: Given, placeholder: string): string {
-  if (text !== "") return text
-  throw usageError(commandName, `${spelling} is empty, it should be ${placeholder}`)
-}
-
-function booleanValue(commandName: string, text: string, spelling: string): boolean {
-  switch (text.toLowerCase()) {
-    case "1":
-    case "true":
-      return true
-    case "0":
-    case "false":
-      return false
-    default:
-      throw usageError(commandName, `${spelling} is "${text}", it should be true or false`)
-  }
+function isMeant(text: string): boolean {
+  return readText({ kind: "boolean", help: "" }, text) === true
 }

@@ -1,5 +1,5 @@
 /** Help texts: laid out like the original's, with the flags taken from the table that is parsed. */
-import { environmentName, type Flag, type FlagTable, hasNoVariable } from "./argv.ts"
+import { environmentName, type Flag, type FlagTable, placeholderOf, variableOf } from "./flags.ts"
 
 export interface HelpParts {
   readonly about: string
@@ -16,7 +16,7 @@ export function helpText(parts: HelpParts): string {
   if (example !== undefined) {
     sections.push(`Flags:\n\n${flagLines(parts.flags)}`)
     const without = Object.entries(parts.flags)
-      .filter(([, flag]) => hasNoVariable(flag))
+      .filter(([name, flag]) => variableOf(name, flag) === undefined)
       .map(([name], index) => `${index === 0 ? " but" : " and"} --${name}`)
     sections.push(
       `Every flag${without.join("")} can be set in the environment too: --${example} is ` +
@@ -43,19 +43,12 @@ function flagLines(flags: FlagTable): string {
 }
 
 function usageOf(name: string, flag: Flag): string {
-  switch (flag.kind) {
-    case "boolean":
-      return flag.default === true ? `--${name}=false` : `--${name}`
-    case "choice":
-      return `--${name} ${name.split("-").at(-1)?.toUpperCase()}`
-    case "list":
-    case "text":
-      return `--${name} ${flag.placeholder}`
-  }
+  if (flag.kind !== "boolean") return `--${name} ${placeholderOf(name, flag)}`
+  return flag.default === true ? `--${name}=false` : `--${name}`
 }
 
 function aboutOf(flag: Flag): string {
   const choices = flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
-  const fallback = flag.kind === "boolean" || flag.kind === "list" ? undefined : flag.default
+  const fallback = flag.kind === "boolean" ? undefined : flag.default
   return `${flag.help}${choices}${fallback === undefined ? "" : ` (default ${fallback})`}`
 }

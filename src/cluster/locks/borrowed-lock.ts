@@ -15,6 +15,7 @@ import { orAborted } from "../../lib/abort.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { until } from "../../lib/until.ts"
 import { type Pos, posEquals, ZERO_POS } from "../../ltx/pos.ts"
 import type { Borrower } from "../../mount/contract.ts"
 import type { Lender } from "./lender.ts"
@@ -215,14 +216,8 @@ export class BorrowedLock {
   async #caughtUp(pos: Pos): Promise<void> {
     const { clock, position, onPositionChange } = this.#context
     const isThere = () => posEquals(position(this.#database) ?? ZERO_POS, pos)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const unsubscribe = onPositionChange(() => isThere() && resolve())
-    const cancel = clock.after(WAIT_MS_MAX, resolve)
-    if (isThere()) resolve()
-    await promise
-    unsubscribe()
-    cancel()
-    if (isThere()) return
+    const wait = { clock, limitMs: WAIT_MS_MAX, onChange: onPositionChange }
+    if (await until(isThere, wait)) return
     const what = "this node lacks transactions that the primary has"
     throw new LitefsError("no-lock", `Cannot borrow the write lock of "${this.#database}": ${what}`)
   }

@@ -10,6 +10,7 @@
  */
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { headerIfAny } from "../../ltx/span.ts"
 import type { LtxSink } from "../replica/incoming-stream.ts"
 
 export interface EchoFilterContext {
@@ -118,7 +119,8 @@ export class EchoFilter implements LtxSink {
   }
 
   #wayOf(database: string, bytes: Uint8Array): Way {
-    if (this.#isOurs(database, headerOf(bytes))) return "drop"
+    // What is no LTX file is refused by the peer thread.
+    if (this.#isOurs(database, headerIfAny(bytes))) return "drop"
     return this.#context.isBorrowed(database) || this.#kept.has(database) ? "keep" : "pass"
   }
 
@@ -149,13 +151,4 @@ export class EchoFilter implements LtxSink {
 /** The same pages at the same place, too: a node makes one transaction at a time. */
 function isSame(one: LtxHeader, other: LtxHeader): boolean {
   return one.nodeId === other.nodeId && one.timestampMs === other.timestampMs
-}
-
-function headerOf(bytes: Uint8Array): LtxHeader | undefined {
-  if (bytes.length < LTX_HEADER_SIZE) return undefined
-  try {
-    return decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
-  } catch {
-    return undefined // the peer thread refuses it
-  }
 }

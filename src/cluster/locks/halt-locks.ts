@@ -19,7 +19,8 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
-import { headerOf, posAfter, posBefore, type SentTransaction } from "./sent-transaction.ts"
+import { posBefore } from "../../ltx/span.ts"
+import { headerOf, posOf, type SentTransaction } from "./sent-transaction.ts"
 
 const log = logger("halt")
 
@@ -328,7 +329,7 @@ export class HaltLocks {
   /** False when the transaction is here already. */
   #isNext(database: string, transaction: SentTransaction): boolean {
     const header = headerOf(transaction.start)
-    const after = posAfter(header, transaction)
+    const after = posOf(header, transaction)
     const pos = this.#context.position(database)
     if (pos !== undefined && posEquals(pos, after)) return false
     if (pos !== undefined && posEquals(pos, posBefore(header))) return true

@@ -1,6 +1,7 @@
 /** A transaction that another node has sent whole: an LTX file that nobody has believed yet. */
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
 import type { Pos } from "../../ltx/pos.ts"
+import { posAfter } from "../../ltx/span.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 
 export interface SentTransaction {
@@ -12,17 +13,12 @@ export interface SentTransaction {
   parts(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 }
 
-/** The position that it follows on. */
-export function posBefore({ minTxid, preApplyChecksum }: LtxHeader): Pos {
-  return { txid: minTxid - 1n, checksum: preApplyChecksum }
-}
-
 /** The position that it leads to. Throws a RangeError when it is no LTX file. */
-export function posAfter(header: LtxHeader, { end, size }: SentTransaction): Pos {
+export function posOf(header: LtxHeader, { end, size }: SentTransaction): Pos {
   if (size < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) {
     throw new RangeError(`Cannot take a transaction: ${size} bytes are no LTX file`)
   }
-  return { txid: header.maxTxid, checksum: decodeLtxTrailer(end).postApplyChecksum }
+  return posAfter({ header, trailer: decodeLtxTrailer(end) })
 }
 
 /**

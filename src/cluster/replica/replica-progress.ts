@@ -7,8 +7,9 @@
  */
 import type { Clock } from "../../lib/clock.ts"
 import { Histogram } from "../../lib/histogram.ts"
-import { decodeLtxHeader, isSnapshot, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
+import { isSnapshot } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { headerIfAny } from "../../ltx/span.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { LtxSink } from "./incoming-stream.ts"
 
@@ -134,7 +135,7 @@ export class ReplicaProgress implements LtxSink {
 
   #begin(file: number, database: string, bytes: Uint8Array): Incoming {
     const progress = this.#progress(database)
-    const header = headerOf(bytes)
+    const header = headerIfAny(bytes) // without one the peer thread refuses the file
     if (header !== undefined) {
       if (header.maxTxid > progress.headTxid) progress.headTxid = header.maxTxid
       if (isSnapshot(header) && (header.maxTxid > 1n || this.#hasHistory(database))) {
@@ -169,15 +170,5 @@ export class ReplicaProgress implements LtxSink {
     const progress = { received, headTxid: 0n, waitingSize: 0 }
     this.#databases.set(database, progress)
     return progress
-  }
-}
-
-/** Undefined when it is not all there, or is none: then the peer thread refuses the file. */
-function headerOf(bytes: Uint8Array): LtxHeader | undefined {
-  if (bytes.length < LTX_HEADER_SIZE) return undefined
-  try {
-    return decodeLtxHeader(bytes.subarray(0, LTX_HEADER_SIZE))
-  } catch {
-    return undefined
   }
 }

@@ -10,7 +10,7 @@
 import type { IncomingMessage } from "node:http"
 import { isIP } from "node:net"
 import { LitefsError } from "../../lib/errors.ts"
-import { isLoopback } from "../../lib/loopback.ts"
+import { isLoopback } from "../../sys/net/loopback.ts"
 
 type Request = Pick<IncomingMessage, "headers" | "rawHeaders" | "socket">
 

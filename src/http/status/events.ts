@@ -62,10 +62,15 @@ export class EventFeed {
 
   positionsChanged(): void {
     const { positions } = this.#context
-    if (this.#listeners.size === 0 || positions.changeCount === this.#seenChangeCount) return
-    this.#seenChangeCount = positions.changeCount
+    const { changeCount } = positions
+    if (this.#listeners.size === 0 || changeCount === this.#seenChangeCount) return
+    const changed = positions.changedSince(this.#seenChangeCount)
+    this.#seenChangeCount = changeCount
     let lines = ""
-    for (const [database, slot] of positions.entries()) lines += this.#newLines(database, slot)
+    for (const database of changed ?? [...positions.entries()].map(([name]) => name)) {
+      const slot = positions.find(database)
+      if (slot !== undefined) lines += this.#newLines(database, slot)
+    }
     if (this.#told.size > positions.count) this.#forgetFreed()
     if (lines !== "") this.#send(lines)
   }

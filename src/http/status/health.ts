@@ -23,7 +23,7 @@ import type { ServerResponse } from "node:http"
 import type { DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { Gate } from "../../lib/gate.ts"
+import { until } from "../../lib/until.ts"
 import {
   type Checksum,
   formatTxid,
@@ -85,20 +85,13 @@ export async function handleHealth(
   const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
   const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
 
-  const news = new Gate()
-  const unsubscribe = status.onChange(() => news.open())
-  const endMs = clock.monotonicMs() + waitMs
-  const cancel = clock.after(waitMs, () => news.open())
-  response.on("close", () => news.open())
-  try {
-    while (reasonAgainst(status, conditions) !== undefined && clock.monotonicMs() < endMs) {
-      await news.wait()
-      if (response.destroyed) return
-    }
-  } finally {
-    cancel()
-    unsubscribe()
+  const isSo = () => response.destroyed || reasonAgainst(status, conditions) === undefined
+  const onChange = (listener: () => void) => {
+    response.once("close", listener)
+    return status.onChange(listener)
   }
+  await until(isSo, { clock, limitMs: waitMs, onChange })
+  if (response.destroyed) return
   const health = healthOf(status, conditions)
   answerJson(response, health.status === "unavailable" ? 503 : 200, health)
 }

@@ -4,11 +4,10 @@
  *   at or after our last TXID ─▶ the positions tell
  *   before it                 ─▶ the LTX file that ends there, or begins there; else what retention remembers
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
-import { decodeLtxHeader, LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { type Checksum, type Pos, posEquals } from "../../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { readHeader, readTrailer } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
+import { openLtxFile } from "../../store/ltx/file-source.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import { pastChecksum } from "../../store/past-positions.ts"
 
@@ -29,24 +28,13 @@ function checksumAt(dataDir: DataDir, database: string, txid: bigint): Checksum 
   const files = new LtxDirectory(dataDir.ltxDir(database)).list()
   const ending = files.find(({ maxTxid }) => maxTxid === txid)
   if (ending !== undefined) {
-    return decodeLtxTrailer(readPart(ending.path, -LTX_TRAILER_SIZE, LTX_TRAILER_SIZE))
-      .postApplyChecksum
+    using file = openLtxFile(ending.path)
+    return readTrailer(file).postApplyChecksum
   }
   const following = files.find(({ minTxid }) => minTxid === txid + 1n)
   if (following !== undefined) {
-    return decodeLtxHeader(readPart(following.path, 0, LTX_HEADER_SIZE)).preApplyChecksum
+    using file = openLtxFile(following.path)
+    return readHeader(file).preApplyChecksum
   }
   return pastChecksum(dataDir.pastPath(database), txid)
-}
-
-/** A negative offset counts from the end. */
-function readPart(path: string, offset: number, size: number): Uint8Array {
-  const fd = openSync(path, "r")
-  try {
-    const bytes = new Uint8Array(size)
-    readSync(fd, bytes, 0, size, offset < 0 ? fstatSync(fd).size + offset : offset)
-    return bytes
-  } finally {
-    closeSync(fd)
-  }
 }

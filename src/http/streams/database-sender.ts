@@ -101,18 +101,19 @@ export class DatabaseSender {
     return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
   }
 
-  /** Tells the replica which databases there are, at first all of them and then what is new. */
-  async list(): Promise<void> {
+  /** Tells the replica which databases there are: `names` is at first all of them, and then what may be new. */
+  async list(names: Iterable<string>): Promise<void> {
     if (!this.#wants.catalogue) return
     const isFirst = this.#listed === undefined
     const listed = this.#listed ?? new Map<string, ListedState>()
     this.#listed = listed
-    const names = this.names().filter((name) => {
+    const news = [...names].filter((name) => {
+      if (!this.isWanted(name)) return false
       const state = this.#stateOf(name)
       return state !== undefined && state !== listed.get(name)
     })
-    if (isFirst) await this.#writer.frame({ type: "catalogue", count: names.length })
-    for (const name of names) await this.#list(name)
+    if (isFirst) await this.#writer.frame({ type: "catalogue", count: news.length })
+    for (const name of news) await this.#list(name)
   }
 
   async #list(database: string): Promise<void> {
@@ -139,7 +140,7 @@ export class DatabaseSender {
   /** Takes the replica one step further, if there is one to take. */
   async sendNext(name: string): Promise<Step> {
     const { positions, leftOut } = this.#context
-    if (leftOut?.state(name) !== undefined) return "nothing"
+    if (!this.isWanted(name) || leftOut?.state(name) !== undefined) return "nothing"
     const slot = positions.find(name)
     const known = this.#sent.get(name) ?? ZERO_POS
     if (slot === undefined) return this.#sendDrop(name, known)
@@ -201,9 +202,12 @@ export class DatabaseSender {
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
   async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
     const directory = this.#context.dataDir.ltxDir(name)
-    const first = this.#followingFile(name, directory, known)
+    const { turns } = this.#writer
+    const first = await this.#followingFile(name, directory, known)
     if (first === undefined) return undefined
-    const several = this.#wants.compacted ? compactedFile(directory, first, target) : undefined
+    const several = this.#wants.compacted
+      ? await compactedFile(directory, first, target, turns)
+      : undefined
     const file = several ?? first
     if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
     this.#context.counters?.frame(name, "ltx")
@@ -212,6 +216,7 @@ export class DatabaseSender {
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)
+        if (this.#writer.isClosed) return undefined // nobody reads the rest of it
       }
     } finally {
       await handle.close()
@@ -221,9 +226,13 @@ export class DatabaseSender {
   }
 
   /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
-  #followingFile(database: string, directory: string, known: Pos): FollowingFile | undefined {
+  async #followingFile(
+    database: string,
+    directory: string,
+    known: Pos,
+  ): Promise<FollowingFile | undefined> {
     try {
-      return followingFile(directory, known)
+      return await followingFile(directory, known, this.#writer.turns)
     } catch (error) {
       const file = `${database} ${known.txid}`
       if (this.#unreadableFiles.has(file)) return undefined
@@ -235,6 +244,7 @@ export class DatabaseSender {
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
+    if (this.#writer.isClosed) return undefined
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
     const parts = await this.#writer.ltxParts(name)

@@ -36,6 +36,7 @@ interface Unreadable {
 export class LeftOutDatabases {
   readonly #context: LeftOutContext
   readonly #unreadable = new Map<string, Unreadable>()
+  #changeCount = 0
   #isClosed = false
 
   constructor(context: LeftOutContext) {
@@ -46,6 +47,11 @@ export class LeftOutDatabases {
   state(database: string): "refused" | "unreadable" | undefined {
     if (this.#context.refused.has(database)) return "refused"
     return this.#unreadable.has(database) ? "unreadable" : undefined
+  }
+
+  /** Grows whenever one is left out or can be sent again. What was refused stays so. */
+  get changeCount(): number {
+    return this.#changeCount + this.#context.refused.size
   }
 
   names(): string[] {
@@ -66,7 +72,7 @@ export class LeftOutDatabases {
       problem,
     })
     this.#wait(database, problem, RETRY_MS)
-    this.#context.onChange()
+    this.#changed()
   }
 
   /** Something has changed that may have mended it. */
@@ -89,6 +95,11 @@ export class LeftOutDatabases {
     this.#unreadable.set(database, unreadable)
   }
 
+  #changed(): void {
+    this.#changeCount += 1
+    this.#context.onChange()
+  }
+
   async #check(database: string, before: Unreadable): Promise<void> {
     try {
       await this.#context.check(database)
@@ -100,6 +111,6 @@ export class LeftOutDatabases {
     if (this.#isClosed || this.#unreadable.get(database) !== before) return
     this.#unreadable.delete(database)
     log.info("a database can be read again, it is sent", { db: database })
-    this.#context.onChange()
+    this.#changed()
   }
 }

@@ -12,6 +12,7 @@ import type { Pos, Txid } from "../../ltx/pos.ts"
 import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
+import { UnsentDatabases } from "./unsent-databases.ts"
 
 const HEARTBEAT_MS = 1000
 
@@ -47,6 +48,7 @@ export class ReplicaStream {
   readonly #wants: Wants
   readonly #writer: StreamWriter
   readonly #sender: DatabaseSender
+  readonly #unsent: UnsentDatabases
   readonly #news = new Gate() // a change, a closed connection, an offer, or time for a heartbeat
   readonly #unsubscribe: () => void
   readonly #ended = Promise.withResolvers<void>()
@@ -67,6 +69,9 @@ export class ReplicaStream {
     this.#wants = wants
     this.#writer = new StreamWriter(response, clock, (size) => counters?.bytes(size))
     this.#sender = new DatabaseSender(context, this.#writer, wants, known)
+    const { positions, leftOut } = context
+    const names = () => this.#sender.names()
+    this.#unsent = new UnsentDatabases({ positions, names, ...(leftOut && { leftOut }) })
     this.#unsubscribe = context.onChange(() => this.#news.open())
     response.on("close", () => this.#news.open())
   }
@@ -128,15 +133,16 @@ export class ReplicaStream {
 
   async #run(): Promise<void> {
     const { positions, clock } = this.#context
-    this.#writer.beginTurn()
+    this.#writer.turns.begin()
     let isReady = false
     let heartbeatMs = 0 // the last one
     let passMs: number | undefined // the start of the last pass in which everything was sent
     for (;;) {
       const seen = positions.changeCount
       const startMs = clock.wallMs()
-      await this.#sender.list()
-      const isWhole = await this.#sendDatabases()
+      const names = this.#unsent.look()
+      await this.#sender.list(names)
+      const isWhole = await this.#sendDatabases(names)
       // Whatever was there by then has been sent.
       if (isWhole || passMs === undefined) passMs = startMs
       if (this.#writer.isClosed) return
@@ -158,15 +164,16 @@ export class ReplicaStream {
   }
 
   /** Whether the replica has been sent all there is. */
-  async #sendDatabases(): Promise<boolean> {
+  async #sendDatabases(names: Iterable<string>): Promise<boolean> {
     let isWhole = true
-    for (const name of this.#sender.names()) {
+    for (const name of names) {
       let step: Step
       do {
         if (this.#writer.isClosed || this.#isEnding) return false
         step = await this.#sender.sendNext(name)
       } while (step === "sent")
       if (step === "later") isWhole = false
+      else this.#unsent.sent(name)
     }
     return isWhole
   }
@@ -175,7 +182,7 @@ export class ReplicaStream {
     const cancel = this.#context.clock.after(Math.max(0, limitMs), () => this.#news.open())
     await this.#news.wait()
     cancel()
-    this.#writer.beginTurn()
+    this.#writer.turns.begin()
   }
 
   async #leave(): Promise<void> {

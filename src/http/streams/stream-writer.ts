@@ -7,26 +7,23 @@
  * When the connection is closed, what is written goes nowhere.
  */
 import type { ServerResponse } from "node:http"
-import { type Clock, sleep } from "../../lib/clock.ts"
+import type { Clock } from "../../lib/clock.ts"
 import { Gate } from "../../lib/gate.ts"
+import { Turns } from "../../lib/turns.ts"
 import { ChunkEncoder, encodeChunks } from "../../wire/chunk.ts"
 import { encodeFrame, type Frame } from "../../wire/frame.ts"
 
-const TURN_MS = 5
-
 export class StreamWriter {
   readonly #response: ServerResponse
-  readonly #clock: Clock
+  readonly turns: Turns
   readonly #onWrite: (size: number) => void
   readonly #news = new Gate() // room to write, or a closed connection
   #isClosed = false
-  #turnMs: number // when this turn began
 
   constructor(response: ServerResponse, clock: Clock, onWrite: (size: number) => void) {
     this.#response = response
-    this.#clock = clock
+    this.turns = new Turns(clock)
     this.#onWrite = onWrite
-    this.#turnMs = clock.monotonicMs()
     response.on("drain", () => this.#news.open())
     response.on("close", () => {
       this.#isClosed = true
@@ -36,11 +33,6 @@ export class StreamWriter {
 
   get isClosed(): boolean {
     return this.#isClosed
-  }
-
-  /** Others have just had their turn. */
-  beginTurn(): void {
-    this.#turnMs = this.#clock.monotonicMs()
   }
 
   async frame(frame: Frame): Promise<void> {
@@ -66,9 +58,7 @@ export class StreamWriter {
     this.#onWrite(bytes.length)
     this.#response.write(bytes)
     while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
-    if (this.#clock.monotonicMs() - this.#turnMs < TURN_MS) return
-    await sleep(this.#clock, 0)
-    this.beginTurn()
+    if (this.turns.isOver) await this.turns.next()
   }
 }
 

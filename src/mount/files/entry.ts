@@ -10,8 +10,9 @@ import { FuseError } from "../../fuse/fuse-error.ts"
 import type { LockRange } from "../../fuse/lock-range.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import { Errno } from "../../sys/errno.ts"
-import { emptyStatus, type Fd, statusOf } from "../../sys/file.ts"
+import type { Fd } from "../../sys/file.ts"
 import { type FileAccess, MODE_BITS, setMode, setOwner, UNCHANGED } from "../../sys/file-access.ts"
+import { emptyStatus, statusOf } from "../../sys/file-status.ts"
 import type { Region } from "../../sys/memory.ts"
 
 /** Undefined: as it is. */

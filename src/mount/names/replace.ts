@@ -23,8 +23,9 @@ import {
 import { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
+import { syncDirectory } from "../../sys/directory.ts"
 import { isNoSpace } from "../../sys/errno.ts"
-import { linkFile, readBytesAt, syncDirectory } from "../../sys/file.ts"
+import { linkFile, readBytesAt } from "../../sys/file.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "../databases/mounted-database.ts"
 import { type Directory, SIDE_SUFFIXES } from "./directory.ts"
 

@@ -11,23 +11,29 @@ import type { Clock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
 import {
   closeFile,
-  emptyStatus,
   type Fd,
   O_CREAT,
   O_RDONLY,
   O_RDWR,
-  sizeOf,
-  statusOf,
   unlinkFile,
   writeAt,
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
+import { emptyStatus, sizeOf, statusOf } from "../../sys/file-status.ts"
 import { inodeAt } from "../../sys/inode.ts"
 import { describeProcess } from "../../sys/process/process.ts"
-import * as access from "../locks/exclusive-access.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { PATIENCE_MS, Patience } from "../locks/patience.ts"
 import { ReadersTurn } from "../locks/readers-turn.ts"
+import {
+  DMS,
+  holderOfFile,
+  holderOfWal,
+  releaseFile,
+  SHARED,
+  tryLockFile,
+  tryTake,
+} from "../locks/sqlite-locks.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import type { WalTarget } from "../wal/wal-writer.ts"
 import type { KernelCache } from "./kernel-cache.ts"
@@ -145,16 +151,16 @@ export class MountedFiles {
     }
     if (this.#shm !== undefined) return false
     await this.#until("share the database", {
-      attempt: () => access.tryShare(database),
-      holder: () => access.holderOfFile(database),
+      attempt: () => tryTake(database, SHARED),
+      holder: () => holderOfFile(database),
     })
     this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
     this.#walNodeId = nodeIdOf(this.#wal)
     const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
     try {
       await this.#until("share the wal-index", {
-        attempt: () => access.tryShareWalIndex(shm),
-        holder: () => access.holderOfWal(shm),
+        attempt: () => tryTake(shm, DMS),
+        holder: () => holderOfWal(shm),
       })
     } catch (error) {
       closeFile(shm)
@@ -186,7 +192,7 @@ export class MountedFiles {
   #leaveWalMode(): void {
     if (this.#shm === undefined && this.#wal === undefined) return
     this.#closeWal()
-    if (this.#database !== undefined) access.releaseFile(this.#database)
+    if (this.#database !== undefined) releaseFile(this.#database)
   }
 
   #closeWal(): void {
@@ -214,20 +220,20 @@ export class MountedFiles {
     let sinceMs = startMs // nobody is let in
     const attempt = (isLate: boolean) => {
       if (!isLate) sinceMs = this.#clock.monotonicMs()
-      return access.tryLockFile(database, isLate)
+      return tryLockFile(database, isLate)
     }
-    const holder = () => access.holderOfFile(database)
+    const holder = () => holderOfFile(database)
     await this.#until("write the database", { attempt, holder }, this.#patience.leftMs)
     this.#patience.spend(sinceMs - startMs)
     write()
-    access.releaseFile(database)
+    releaseFile(database)
     this.#readersTurn.begin(sinceMs)
   }
 
   /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */
   tryAlone(leave: () => void): void {
     const database = must(this.#database, "database")
-    if (!access.tryLockFile(database, false)) return
+    if (!tryLockFile(database, false)) return
     try {
       leave()
     } finally {
@@ -253,7 +259,7 @@ export class MountedFiles {
       const process = describeProcess(holder())
       this.#log.warn(`waiting for readers to ${what}`, { db: this.#name, process })
     }
-    const wait = { clock: this.#clock, signal: this.#signal, patienceMs, waited }
+    const wait = { clock: this.#clock, signal: this.#signal, patienceMs, isCrowded: true, waited }
     return untilLocked(wait, attempt)
   }
 }

@@ -17,6 +17,7 @@ import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
 import { isAwaited, isLockedByOther, lockedName, tryLock, unlock } from "../../sys/locks.ts"
+import { untilLocked } from "./lock-wait.ts"
 
 const POLL_MS = 10
 /** A client that was refused and waits on asks again after this time. */
@@ -60,11 +61,10 @@ export class HaltBytes {
     readLocks() // where this fails nothing is granted
     const fd = openOwnFile("mount:open", join(fuseDir, `${database}-lock`), O_RDWR)
     try {
-      const endMs = clock.monotonicMs() + HOLD_MS_MAX
-      while (!tryLockWhole(fd)) {
-        if (clock.monotonicMs() > endMs) throw new LitefsError("no-lock", "others have locked it")
-        await sleep(clock, POLL_MS, signal)
+      const waited = (waitedMs: number) => {
+        if (waitedMs > HOLD_MS_MAX) throw new LitefsError("no-lock", "others have locked it")
       }
+      await untilLocked({ clock, signal, waited }, () => tryLockWhole(fd))
       this.#files.set(database, { fd, name: lockedName(fd), state: { kind: "held", untilMs: 0 } })
     } catch (error) {
       closeFile(fd)

@@ -1,14 +1,15 @@
 /**
- * The write locks that this thread holds (write-locks.ts), by the numbers that the main thread knows them by, and for
- * which databases they stay while another node writes.
+ * The locks that keep clients of this node from writing (client-locks.ts), by the numbers that the main thread knows
+ * them by, and for which databases they stay while another node writes. Readers are not disturbed, and clients that
+ * want to write wait, as for any writer.
  */
 import { systemClock } from "../../lib/clock.ts"
+import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { readJournalMode } from "../../store/journal-mode.ts"
-import { FileSource } from "../../store/ltx/file-source.ts"
-import { type Fd, syncFileSystem } from "../../sys/file.ts"
-import { WriteLocks } from "./write-locks.ts"
+import { syncFileSystem } from "../../sys/file.ts"
+import { ClientLocks } from "./client-locks.ts"
+import { usesWal } from "./wal-mode.ts"
 
 export interface HeldLocksContext {
   readonly fuseDir: string
@@ -20,58 +21,62 @@ export interface HeldLocksContext {
 
 export class HeldLocks {
   readonly #context: HeldLocksContext
-  readonly #writeLocks = new Map<number, WriteLocks>()
+  readonly #held = new Map<number, ReadonlyMap<string, ClientLocks>>()
   #nextLock = 1
   /** Databases with the locks that keep clients of this node from writing: another one does, or they change hands. */
-  readonly #lent = new Map<string, WriteLocks>()
+  readonly #lent = new Map<string, ClientLocks>()
 
   constructor(context: HeldLocksContext) {
     this.#context = context
   }
 
+  /** All of them, or none: then it rejects. Gives up after `limitMs`, for all of them together. */
   async lockWrites(
     databases: readonly string[],
     limitMs: number,
     isApplying: boolean,
   ): Promise<number> {
-    const { fuseDir, hostname, dataDir, signal } = this.#context
-    const lock = this.#nextLock++
+    const held = new Map(databases.map((name) => [name, this.#locksOf(name, limitMs)]))
     try {
-      const locks = await WriteLocks.acquire({
-        directory: fuseDir,
-        hostname,
-        databases,
-        clock: systemClock,
-        limitMs,
-        signal,
-        isWalMode: (name) => usesWal(dataDir, name),
-      })
-      this.#writeLocks.set(lock, locks)
+      await Promise.all([...held.values()].map((locks) => locks.take()))
       // What is synced now need not be when the commit log is closed, which everybody waits for.
-      if (!isApplying) syncFileSystem("log:syncfs", dataDir.root)
+      if (!isApplying) syncFileSystem("log:syncfs", this.#context.dataDir.root)
+      const lock = this.#nextLock++
+      this.#held.set(lock, held)
       return lock
     } catch (error) {
-      this.unlockWrites(lock)
+      for (const locks of held.values()) locks.release()
       throw new LitefsError("unavailable", messageOf(error))
     }
   }
 
+  #locksOf(database: string, limitMs: number): ClientLocks {
+    const { fuseDir: directory, hostname, dataDir, signal } = this.#context
+    return new ClientLocks({
+      ...{ directory, database, clock: systemClock, limitMs, signal },
+      isWalMode: () => usesWal(dataDir, database),
+      refusal: (process) =>
+        `Cannot stop writes to database "${database}": a client has been in a write transaction for ${formatDuration(limitMs)}, process ${process} on "${hostname}", try again when it is done`,
+    })
+  }
+
   unlockWrites(lock: number): void {
-    const locks = this.#writeLocks.get(lock)
-    for (const [name, held] of this.#lent) if (held === locks) this.#lent.delete(name)
-    locks?.release()
-    this.#writeLocks.delete(lock)
+    for (const [name, locks] of this.#held.get(lock) ?? []) {
+      if (this.#lent.get(name) === locks) this.#lent.delete(name)
+      locks.release()
+    }
+    this.#held.delete(lock)
   }
 
   unlockAll(): void {
-    for (const lock of [...this.#writeLocks.keys()]) this.unlockWrites(lock)
+    for (const lock of [...this.#held.keys()]) this.unlockWrites(lock)
   }
 
   /** From here on this thread applies transactions to the database, under the lock if there is one. */
   applying(name: string, lock: number | undefined): void {
-    const locks = lock === undefined ? undefined : this.#writeLocks.get(lock)
+    const locks = lock === undefined ? undefined : this.#held.get(lock)?.get(name)
     if (locks !== undefined) this.#lent.set(name, locks)
-    locks?.applying(name)
+    locks?.applying()
   }
 
   /** It applies no more of them. The lock itself stays. */
@@ -81,22 +86,17 @@ export class HeldLocks {
 
   /** Whether clients are kept from writing to the WAL of a database that is lent. */
   holdsWrite(name: string): boolean {
-    return this.#lent.get(name)?.holdsWrite(name) === true
+    return this.#lent.get(name)?.holdsWrite === true
   }
 
-  /** The file of a database that is lent, whose RESERVED is held, and WRITE is not. */
-  reserved(name: string): Fd | undefined {
-    return this.#lent.get(name)?.reserved(name)
+  /** The locks of a database that is lent, which are those of a rollback mode. */
+  reserved(name: string): ClientLocks | undefined {
+    const locks = this.#lent.get(name)
+    return locks?.holdsReserved === true ? locks : undefined
   }
 
   /** After a transaction of a database that may be lent. */
   async coverWal(name: string): Promise<void> {
-    await this.#lent.get(name)?.coverWal(name)
+    await this.#lent.get(name)?.coverWal()
   }
-}
-
-/** The file tells it, but for clients that go on with a WAL. From RESERVED on that does not change. */
-function usesWal(dataDir: DataDir, name: string): boolean {
-  using wal = FileSource.open(dataDir.path(name, "wal"))
-  return (wal?.size ?? 0) > 0 || readJournalMode(dataDir.path(name, "database")) === "wal"
 }

@@ -1,5 +1,7 @@
 /**
- * Waiting for a lock that clients hold for moments, one after the other.
+ * The one wait for a lock that clients have, and its one back-off: attempts after 0, 1, 2, 3, 3 ... ms.
+ *
+ * A lock that a crowd of clients holds for moments, one after the other, needs more:
  *
  * 1. Who comes back at once, again and again, leaves gaps of microseconds. They are looked for in bursts of attempts,
  *    which get longer the longer it takes: that it takes long may be bad luck only.
@@ -10,6 +12,7 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { PATIENCE_MS } from "./patience.ts"
 
+const PAUSE_MS_MAX = 3
 /** For so long new clients are kept out, and twice as long the next time: who comes in meanwhile may stay too. */
 const SHUT_MS = 1000
 const SHUT_MS_MAX = 4000
@@ -19,41 +22,47 @@ const FIRST_BURST_MS = 0.2
 /** Of what has been waited. */
 const BURST_SHARE = 0.2
 const BURST_MS_MAX = 20
-const SLEEP_MS_MAX = 3
 
 export interface LockWait {
   readonly clock: Clock
+  /** Gives up when it is aborted, with its reason. */
   readonly signal: AbortSignal
+  /** From then on the attempt is late. */
   readonly patienceMs?: number
-  /** Called between attempts. Throws to give up. */
-  waited(waitedMs: number): void
+  /** Attempts come in bursts, and are not late now and then. */
+  readonly isCrowded?: boolean
+  /** Called after attempts in vain. Throws to give up. */
+  waited?(waitedMs: number): void
 }
 
+/** Makes attempts until one returns true. */
 export async function untilLocked(
-  { clock, signal, patienceMs = PATIENCE_MS, waited }: LockWait,
+  { clock, signal, patienceMs = PATIENCE_MS, isCrowded = false, waited }: LockWait,
   attempt: (isLate: boolean) => boolean,
 ): Promise<void> {
   const startMs = clock.monotonicMs()
-  let sleepMs = 0
+  let pauseMs = 0
   let shutMs = SHUT_MS
-  let openAtMs = patienceMs + shutMs
+  let openAtMs = isCrowded ? patienceMs + shutMs : Number.POSITIVE_INFINITY
   for (;;) {
     const waitedMs = clock.monotonicMs() - startMs
-    if (waitedMs >= openAtMs) {
-      if (attempt(false)) return
-      waited(waitedMs)
-      await sleep(clock, OPEN_MS, signal)
-      shutMs = Math.min(shutMs * 2, SHUT_MS_MAX)
-      openAtMs = clock.monotonicMs() - startMs + shutMs
-      continue
-    }
-    const burstMs = Math.min(BURST_MS_MAX, Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE))
-    const isLate = waitedMs > patienceMs
+    const isOpen = waitedMs >= openAtMs
+    const isLate = waitedMs > patienceMs && !isOpen
+    const burstMs = isCrowded && !isOpen ? burstAfter(waitedMs) : 0
     do {
       if (attempt(isLate)) return
     } while (clock.monotonicMs() - startMs < waitedMs + burstMs)
-    waited(waitedMs)
-    await sleep(clock, sleepMs, signal)
-    sleepMs = Math.min(sleepMs === 0 ? 1 : sleepMs * 2, SLEEP_MS_MAX)
+    waited?.(waitedMs)
+    await sleep(clock, isOpen ? OPEN_MS : pauseMs, signal)
+    if (isOpen) {
+      shutMs = Math.min(shutMs * 2, SHUT_MS_MAX)
+      openAtMs = clock.monotonicMs() - startMs + shutMs
+    } else {
+      pauseMs = Math.min(pauseMs === 0 ? 1 : pauseMs * 2, PAUSE_MS_MAX)
+    }
   }
+}
+
+function burstAfter(waitedMs: number): number {
+  return Math.min(BURST_MS_MAX, Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE))
 }

@@ -25,11 +25,11 @@ import {
 import { disguiseHeader } from "../../sqlite/header-disguise.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { sizeOf } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
-import { DatabaseLock } from "../files/database-lock.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { MountedFiles } from "../files/mounted-files.ts"
+import { ClientLocks } from "../locks/client-locks.ts"
 import { WalApplier } from "../wal/wal-applier.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import type { Application, Applier, Changes } from "./applier.ts"
@@ -65,7 +65,7 @@ export class DatabaseApplier implements Applier {
   readonly #files: MountedFiles
   readonly #wal: WalApplier
   /** Of a replacement that failed: half of it may be in the file. */
-  #lock: DatabaseLock | undefined
+  #lock: ClientLocks | undefined
   #mode: Mode | undefined // undefined: the file tells
   #pageSize = 0 // of a database in WAL mode
 
@@ -224,7 +224,7 @@ export class DatabaseApplier implements Applier {
 
   /** The database file has everything, the log nothing. */
   #startOver(
-    lock: DatabaseLock,
+    lock: ClientLocks,
     { pageSize, commit, loseWal }: { pageSize: number; commit: number; loseWal(): void },
   ): void {
     const { clock, cache } = this.#context
@@ -244,16 +244,17 @@ export class DatabaseApplier implements Applier {
     sizeOf("mount:stat", lock.database) // see MountedFiles.forgetPages()
   }
 
-  async #acquire(): Promise<DatabaseLock> {
+  async #acquire(): Promise<ClientLocks> {
     const { fuseDir, name, clock, signal } = this.#context
     this.#wal.unpin()
-    const lock = await DatabaseLock.acquire({
+    const lock = await ClientLocks.lockOut({
       directory: fuseDir,
       database: name,
       clock,
       limitMs: Number.POSITIVE_INFINITY,
       signal,
       isWalMode: () => true,
+      gateOf: (shm) => new WalIndexFile(shm),
     })
     return must(lock, "database")
   }

@@ -20,13 +20,12 @@ import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { type Fd, sizeOf } from "../../sys/file.ts"
-import { DatabaseLock, isInWalMode } from "../files/database-lock.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { nodeIdAt } from "../files/mounted-files.ts"
-import * as access from "../locks/exclusive-access.ts"
-import { untilLocked } from "../locks/lock-wait.ts"
+import { ClientLocks, type ExclusiveLocks } from "../locks/client-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
+import { isInWalMode } from "../locks/wal-mode.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import { beginWal } from "../wal/wal-writer.ts"
 
@@ -55,15 +54,9 @@ export interface FileSwitchOptions {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** The file, when this thread holds RESERVED of it already, and it is in no WAL mode. */
-  reserved(name: string): Fd | undefined
+  /** What this thread holds of the database already, RESERVED with it, when that is in no WAL mode. */
+  reserved(name: string): ClientLocks | undefined
   readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
-}
-
-/** No client is in a transaction until it is disposed. `shm` is undefined but in WAL mode. */
-interface Lock extends Disposable {
-  readonly database: Fd
-  readonly shm: Fd | undefined
 }
 
 const ROUND_MS = 1000
@@ -79,20 +72,28 @@ export async function switchFiles(options: FileSwitchOptions, files: FileSwitch)
   files.publish()
 }
 
-async function lockOut(options: FileSwitchOptions, files: FileSwitch): Promise<Lock | undefined> {
+async function lockOut(
+  options: FileSwitchOptions,
+  files: FileSwitch,
+): Promise<ExclusiveLocks | undefined> {
   const { name } = files
   const { fuseDir, clock, log, signal } = options
   const reserved = options.reserved(name)
-  if (reserved !== undefined) return lockReserved(options, reserved, files)
+  if (reserved !== undefined) {
+    // The database is lent, without content, and gets its first transaction.
+    files.yield()
+    return reserved.excludeReaders()
+  }
   for (let round = 1; ; round++) {
     try {
-      return await DatabaseLock.acquire({
+      return await ClientLocks.lockOut({
         directory: fuseDir,
         database: name,
         clock,
         limitMs: ROUND_MS,
         signal,
         isWalMode: () => files.yield(),
+        gateOf: (shm) => new WalIndexFile(shm),
       })
     } catch (error) {
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
@@ -106,20 +107,7 @@ async function lockOut(options: FileSwitchOptions, files: FileSwitch): Promise<L
   }
 }
 
-/** The database is lent, without content, and gets its first transaction. */
-async function lockReserved(
-  { clock, signal }: FileSwitchOptions,
-  database: Fd,
-  files: FileSwitch,
-): Promise<Lock> {
-  files.yield()
-  const attempt = (isLate: boolean) => access.tryLockFile(database, isLate)
-  await untilLocked({ clock, signal, waited() {} }, attempt)
-  const release = () => access.releaseFile(database)
-  return { database, shm: undefined, [Symbol.dispose]: release }
-}
-
-function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: Lock): void {
+function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: ExclusiveLocks): void {
   const { fuseDir, cache } = options
   const { name, commit } = files
   if (commit === 0) return // its name goes, and with it what is known of it

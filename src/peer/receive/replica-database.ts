@@ -9,6 +9,7 @@
  * whole database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
 import { FrozenView } from "../../capture/frozen-view.ts"
+import { FrozenViews } from "../../capture/frozen-views.ts"
 import { type DatabaseHandover, sharedState, type WalHandover } from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
 import { discardKept, keepHistory } from "../../diverged/kept-history.ts"
@@ -22,17 +23,18 @@ import {
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
-import { MIN_PAGE_SIZE } from "../../lib/page-size.ts"
 import { formatSize } from "../../lib/size.ts"
 import { ChecksumAccumulator, lockPgno } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, type Txid } from "../../ltx/pos.ts"
+import { posAfter, posBefore } from "../../ltx/span.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
   pageCountIn,
 } from "../../sqlite/database-header.ts"
+import { MIN_PAGE_SIZE } from "../../sqlite/page-size.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"
@@ -76,15 +78,11 @@ export class ReplicaDatabase {
   #file: BackedFile
   #applier: Applier
   #state: HistoryState
-  readonly #views = new Set<FrozenView>()
+  readonly #views = new FrozenViews()
   /** What snapshots that are being sent have to know. */
   readonly #changes: Changes = {
-    overwriting: (offset, size) => {
-      for (const view of this.#views) view.saveRange(offset, size)
-    },
-    loseWal: () => {
-      for (const view of this.#views) view.loseWal()
-    },
+    overwriting: (offset, size) => this.#views.saveRange(offset, size),
+    loseWal: () => this.#views.loseWal(),
   }
   #unfinished: Takeover | undefined
   #disguise = 0
@@ -121,14 +119,11 @@ export class ReplicaDatabase {
       ...{ database: this.#file, wal, walDisguise: this.#disguise },
       closed: () => wal.close(),
     }
-    const view = new FrozenView(this.#state, frames, files, sidePath)
-    this.#views.add(view)
-    return view
+    return this.#views.add(new FrozenView(this.#state, frames, files, sidePath))
   }
 
   thaw(view: FrozenView): void {
-    this.#views.delete(view)
-    view.close()
+    this.#views.thaw(view)
   }
 
   /** Keeps clients from taking the WAL away that is here. */
@@ -158,7 +153,7 @@ export class ReplicaDatabase {
         `Cannot take writes of "${this.name}": its last transaction could not be applied, see the log`,
       )
     }
-    for (const view of this.#views) view.break()
+    this.#views.break()
     const isThere = this.#state.commit > 0
     const { wal, isWalOpen } = isThere
       ? this.#applier.handOver()
@@ -249,7 +244,7 @@ export class ReplicaDatabase {
       header.minTxid === pos.txid + 1n &&
       header.preApplyChecksum === (pos.txid === 0n ? 0n : pos.checksum)
     if (!isSnapshot(header) && !follows) {
-      const before = `${formatTxid(header.minTxid - 1n)}/${formatChecksum(header.preApplyChecksum)}`
+      const before = formatPos(posBefore(header))
       throw new LitefsError(
         "position-mismatch",
         `Cannot apply a transaction to "${this.name}": it follows on ${before}, the database is at ${formatPos(pos)}`,
@@ -430,15 +425,11 @@ export class ReplicaDatabase {
     return { pageSize, commit: header ? pageCountIn(header, size) : Math.ceil(size / pageSize) }
   }
 
-  /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
+  /** The name stands for another file now. */
   #openAnew(isWalOpen: boolean): void {
-    this.#views.clear()
+    this.#views.leave()
     this.close()
     this.#file = this.#context.dataDir.file(this.name, "database")
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
-}
-
-function posAfter({ header, trailer }: IncomingFile): Pos {
-  return { txid: header.maxTxid, checksum: trailer.postApplyChecksum }
 }

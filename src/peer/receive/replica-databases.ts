@@ -45,6 +45,8 @@ export interface ReplicaDatabasesContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
+  /** The files of a database, LTX files too, are about to be replaced by those of another history. */
+  replacing(database: string): void
   readonly main: Pick<Sender<PeerHost>, "tell">
   readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
@@ -87,13 +89,18 @@ export class ReplicaDatabases {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
         flags.setSegmentFree(segment, false)
-        this.releaseSegment(segment)
+        this.#releaseLater(segment)
       },
       onMissing: (segment) => {
         flags.setSegmentFree(segment, false)
         main.tell("segmentMissing", segment)
       },
     })
+  }
+
+  /** When what is on its way is applied, whose clients would wait for the disk: there is another segment. */
+  #releaseLater(segment: number): void {
+    void Promise.allSettled(this.#queues.values()).then(() => this.releaseSegment(segment))
   }
 
   releaseSegment(segment: number): void {
@@ -160,7 +167,13 @@ export class ReplicaDatabases {
         switchFiles: (files) =>
           switchFiles(
             { ...this.#surroundings(), reserved: (name) => locks.reserved(name), fs },
-            files,
+            {
+              ...files,
+              change: () => {
+                this.#context.replacing(name)
+                return files.change()
+              },
+            },
           ),
         primaryName: () => this.#primaryName,
         publish: (_, state) => this.#publish(name, state),

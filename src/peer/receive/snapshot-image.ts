@@ -13,7 +13,6 @@ import { Errno, SysError } from "../../sys/errno.ts"
 import {
   closeFile,
   type Fd,
-  fileSystemStatus,
   O_CREAT,
   O_RDWR,
   O_TRUNC,
@@ -25,6 +24,7 @@ import {
   unlinkFile,
   writeAt,
 } from "../../sys/file.ts"
+import { fileSystemStatus } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
 
 const UNSYNCED_SIZE_MAX = 32 * 1024 * 1024

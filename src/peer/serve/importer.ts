@@ -12,9 +12,10 @@ import type { Logger } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../../mount/names/replace.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { DatabaseLock, isInWalMode } from "../files/database-lock.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
+import { ClientLocks } from "../locks/client-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
+import { isInWalMode } from "../locks/wal-mode.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 
 export interface ImporterOptions {
@@ -43,13 +44,14 @@ export async function importDatabase(
 ): Promise<Pos | undefined> {
   const { fuseDir, dataDir, cache, clock, signal } = options
   for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX; attempt++) {
-    using lock = await DatabaseLock.acquire({
+    using lock = await ClientLocks.lockOut({
       directory: fuseDir,
       database,
       clock,
       limitMs: LOCK_MS_MAX,
       signal,
       isWalMode: () => isInWalMode(dataDir.path(database, "database")),
+      gateOf: (shm) => new WalIndexFile(shm),
     })
     const outcome = await options.replace({ database, file, isLocked: lock !== undefined })
     if (outcome.kind === "refused") throw new LitefsError(outcome.code, outcome.message)

@@ -1,6 +1,8 @@
 /**
  * What is done to a database now and then, away from the threads that answer: make its file durable, remember
- * up to where, and remove LTX files that nobody needs.
+ * up to where, and remove LTX files that nobody needs. A database at rest costs nothing: its files are those that the
+ * last look has left. There may be one for each transaction of the retention, so a look takes turns with what else
+ * this thread does.
  *
  * An LTX file goes when all of this holds:
  *
@@ -9,19 +11,25 @@
  * 3. It is not the last one, which tells the position.
  * 4. No connected replica still has to get it, unless the files kept for replicas have grown beyond their limit.
  */
+import type { Clock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
+import { Turns } from "../../lib/turns.ts"
 import type { RetentionOptions } from "../../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { readTrailer } from "../../ltx/span.ts"
+import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
-import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
+import { LtxDirectory, type LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
 import { appendPastPositions } from "../../store/past-positions.ts"
 import { readSynced, writeSynced } from "../../store/synced.ts"
-import { statusAt, syncDirectory, unlinkFile } from "../../sys/file.ts"
+import { syncDirectory } from "../../sys/directory.ts"
+import { statusAt, unlinkFile } from "../../sys/file.ts"
 
 export interface MaintenanceRequest {
   readonly database: string
+  /** Where it is. */
+  readonly lastTxid: Txid
   /** Everything up to here is in the database file, though perhaps not on the disk. */
   readonly writtenTxid: Txid
   /** The first transaction that a connected replica lacks. */
@@ -31,50 +39,130 @@ export interface MaintenanceRequest {
   readonly retention: RetentionOptions
 }
 
-/** Returns how many LTX files were removed; `onUsage` is told how many are left, and their size. */
-export function maintain(
-  { database, writtenTxid, neededTxid, isDropped, retention }: MaintenanceRequest,
-  dataDir: DataDir,
-  nowMs: number,
-  log: Logger,
-  onUsage: (fileCount: number, size: number) => void = () => {},
-): number {
-  const syncedPath = dataDir.syncedPath(database)
-  const known = readSynced(syncedPath)
-  const synced = writtenTxid > known && syncDatabase(dataDir, database) ? writtenTxid : known
-  if (synced > known) writeSynced(syncedPath, synced)
+export interface MaintenanceContext {
+  readonly dataDir: DataDir
+  readonly clock: Clock
+  readonly log: Logger
+  /** Told how many LTX files are left, and their size. */
+  onUsage(database: string, fileCount: number, size: number): void
+}
 
-  const files = new LtxDirectory(dataDir.ltxDir(database)).list().flatMap((file) => {
-    const status = statusAt("ltx:stat", file.path)
-    return status === undefined ? [] : [{ ...file, mtimeMs: status.modifiedMs, size: status.size }]
-  })
-  const past: Pos[] = []
-  let total = files.reduce((sum, { size }) => sum + size, 0)
-  let count = 0
-  for (const file of files.slice(0, -1)) {
-    if (file.mtimeMs > nowMs - retention.ageMs) break
-    if (file.maxTxid > synced && isDropped !== true) break
-    const isNeeded = neededTxid !== undefined && file.maxTxid >= neededTxid
-    if (isNeeded && total <= retention.sizeMax) break
-    const checksum = checksumAfter(file.path)
-    if (checksum !== undefined) past.push({ txid: file.maxTxid, checksum })
-    unlinkFile("ltx:reap", file.path)
-    total -= file.size
-    count += 1
+/** What the last look has found. While it is that of the database, its files are those of one history. */
+interface KnownFiles {
+  lastTxid: Txid // of the newest
+  count: number
+  size: number // bytes, of all of them
+  oldestMs: number // when the oldest was written
+}
+
+export class Maintenance {
+  readonly #context: MaintenanceContext
+  readonly #known = new Map<string, KnownFiles>()
+
+  constructor(context: MaintenanceContext) {
+    this.#context = context
   }
-  onUsage(files.length - count, total)
-  appendPastPositions(dataDir.pastPath(database), past)
-  if (count > 0) log.debug("removed old LTX files", { db: database, files: count })
-  return count
+
+  /** Before the files of another history take the place of those that are there, perhaps under the same names. */
+  replacing(database: string): void {
+    this.#known.delete(database)
+  }
+
+  /** Resolves with how many LTX files were removed. */
+  async maintain(request: MaintenanceRequest): Promise<number> {
+    const { dataDir, clock, log, onUsage } = this.#context
+    const { database, lastTxid, retention } = request
+    const synced = this.#sync(request)
+    const known = this.#knownOf(database)
+    const endMs = clock.wallMs() - retention.ageMs
+    const isSame = known.count > 0 && known.lastTxid === lastTxid
+    if (isSame && (known.count === 1 || known.oldestMs > endMs)) return 0 // as it was left
+
+    const turns = new Turns(clock)
+    const isCurrent = () => this.#known.get(database) === known
+    const files = await new LtxDirectory(dataDir.ltxDir(database)).listInTurns(turns)
+    await measure(known, files, turns, isCurrent)
+    const past: Pos[] = []
+    const remember = () => appendPastPositions(dataDir.pastPath(database), past.splice(0))
+    let count = 0
+    for (const file of files.slice(0, -1)) {
+      if (turns.isOver) {
+        remember()
+        await turns.next()
+      }
+      if (!isCurrent()) return count
+      const status = statusAt("ltx:stat", file.path)
+      if (status === undefined) continue
+      known.oldestMs = status.modifiedMs
+      if (known.oldestMs > endMs || !mayGo(file, synced, known.size, request)) break
+      const checksum = checksumAfter(file.path)
+      if (checksum !== undefined) past.push({ txid: file.maxTxid, checksum })
+      unlinkFile("ltx:reap", file.path)
+      known.count -= 1
+      known.size -= status.size
+      count += 1
+    }
+    remember()
+    if (isCurrent()) onUsage(database, known.count, known.size)
+    if (count > 0) log.debug("removed old LTX files", { db: database, files: count })
+    return count
+  }
+
+  /** Returns up to where the database file is durable. */
+  #sync({ database, writtenTxid }: MaintenanceRequest): Txid {
+    const { dataDir } = this.#context
+    const syncedPath = dataDir.syncedPath(database)
+    const known = readSynced(syncedPath)
+    const synced = writtenTxid > known && syncDatabase(dataDir, database) ? writtenTxid : known
+    if (synced > known) writeSynced(syncedPath, synced)
+    return synced
+  }
+
+  #knownOf(database: string): KnownFiles {
+    const known = this.#known.get(database) ?? { lastTxid: 0n, count: 0, size: 0, oldestMs: 0 }
+    this.#known.set(database, known)
+    return known
+  }
+}
+
+/** Rules 2 and 4. */
+function mayGo(
+  { maxTxid }: LtxFileInfo,
+  synced: Txid,
+  size: number,
+  { neededTxid, isDropped, retention }: MaintenanceRequest,
+): boolean {
+  if (maxTxid > synced && isDropped !== true) return false
+  const isNeeded = neededTxid !== undefined && maxTxid >= neededTxid
+  return !isNeeded || size > retention.sizeMax
+}
+
+/** Adds the sizes of those that are new: a file stays as it was written. */
+async function measure(
+  known: KnownFiles,
+  files: readonly LtxFileInfo[],
+  turns: Turns,
+  isCurrent: () => boolean,
+): Promise<void> {
+  const knownCount = files.findLastIndex(({ maxTxid }) => maxTxid <= known.lastTxid) + 1
+  const isKnown = knownCount === known.count
+  const fresh = isKnown ? files.slice(knownCount) : files
+  let size = isKnown ? known.size : 0
+  for (const file of fresh) {
+    if (turns.isOver) await turns.next()
+    if (!isCurrent()) return
+    size += statusAt("ltx:stat", file.path)?.size ?? 0
+  }
+  known.size = size
+  known.count = files.length
+  known.lastTxid = files.at(-1)?.maxTxid ?? 0n
 }
 
 /** Undefined when the file does not tell. */
 function checksumAfter(path: string): Checksum | undefined {
   using file = FileSource.open(path)
   if (file === undefined || file.size < LTX_TRAILER_SIZE) return undefined
-  const bytes = new Uint8Array(LTX_TRAILER_SIZE)
-  file.readAt(file.size - LTX_TRAILER_SIZE, bytes)
-  return decodeLtxTrailer(bytes).postApplyChecksum
+  return readTrailer(file).postApplyChecksum
 }
 
 /**

@@ -19,10 +19,13 @@
  * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
  * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
  *    when its writer did not live to publish it.
+ *
+ * Frames, checkpoints, the index and its recovery have files of their own (wal-writer.ts, wal-checkpoint.ts,
+ * wal-index-file.ts, wal-index-recovery.ts); the order in which locks are taken for them is one thing, and this one file.
  */
 import { indexHeaderOf, type WalHandover } from "../../capture/handover.ts"
 import { must } from "../../lib/assert.ts"
-import { type Clock, sleep } from "../../lib/clock.ts"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { Txid } from "../../ltx/pos.ts"
@@ -33,11 +36,12 @@ import { type Fd, readBytesAt } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import type { MountedFiles } from "../files/mounted-files.ts"
-import * as access from "../locks/exclusive-access.ts"
+import { untilLocked } from "../locks/lock-wait.ts"
+import { CKPT, FRAMES, RECOVER, readMark, release, tryTake, WRITE } from "../locks/sqlite-locks.ts"
 import { ReplicaWal } from "./replica-wal.ts"
 import { checkpoint, copyAll } from "./wal-checkpoint.ts"
 import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
-import { emptyHeader, lockForRecovery, recoverIndex } from "./wal-index-recovery.ts"
+import { emptyHeader, recoverIndex } from "./wal-index-recovery.ts"
 import { appendToWal, beginWal, type WalTransaction } from "./wal-writer.ts"
 
 /** So many frames are left in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
@@ -53,7 +57,6 @@ const DRAIN_MS_MAX = 100
 
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
-const WAIT_MS_MAX = 5
 /** Not the first: when nothing else is to be had, readers share it. */
 const PIN_MARKS = [4, 3, 2]
 
@@ -181,8 +184,8 @@ export class WalApplier {
   /** Gives up the read mark and CKPT. The next transaction takes them again. */
   unpin(): void {
     const { files } = this.#context
-    if (files.hasWalIndex) access.releaseCheckpoint(files.walIndex.shm)
-    if (this.#pin !== undefined) access.releaseMark(files.walIndex.shm, this.#pin)
+    if (files.hasWalIndex) release(files.walIndex.shm, CKPT)
+    if (this.#pin !== undefined) release(files.walIndex.shm, readMark(this.#pin))
     this.#pin = undefined
   }
 
@@ -235,19 +238,15 @@ export class WalApplier {
   /** False when a client keeps WRITE, and it can be done without. */
   async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
     const { clock, signal } = this.#context
-    const start = clock.monotonicMs()
-    for (let waitMs = 0; ; waitMs = Math.min(waitMs === 0 ? 1 : waitMs * 2, WAIT_MS_MAX)) {
-      if (this.#tryLockWrite(shm)) {
-        this.#isWriteKept = false
-        return true
-      }
-      const isLate = this.#isWriteKept || clock.monotonicMs() - start > PATIENCE_MS
-      if (isLate && !this.#mayHaveSpilled() && this.#isPublished(index)) {
-        this.#isWriteKept = true
-        return false
-      }
-      await sleep(clock, waitMs, signal)
-    }
+    const mayDoWithout = (isLate: boolean) =>
+      (isLate || this.#isWriteKept) && !this.#mayHaveSpilled() && this.#isPublished(index)
+    let hasWrite = false
+    await untilLocked({ clock, signal, patienceMs: PATIENCE_MS }, (isLate) => {
+      hasWrite = this.#tryLockWrite(shm)
+      return hasWrite || mayDoWithout(isLate)
+    })
+    this.#isWriteKept = !hasWrite
+    return hasWrite
   }
 
   /** Whether frames of a client may be in the file that did not come to their commit. */
@@ -262,11 +261,11 @@ export class WalApplier {
   }
 
   #tryLockWrite(shm: Fd): boolean {
-    return this.#isWriteHeld || access.tryLockWrite(shm)
+    return this.#isWriteHeld || tryTake(shm, WRITE)
   }
 
   #releaseWrite(shm: Fd): void {
-    if (!this.#isWriteHeld) access.releaseWrite(shm)
+    if (!this.#isWriteHeld) release(shm, WRITE)
   }
 
   /** Of a client that committed while this node was the primary, the last may come in a moment. */
@@ -287,7 +286,7 @@ export class WalApplier {
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it gives it up when its first write fails.
-    if (!this.#isWriteHeld) access.tryLockCheckpoint(shm)
+    if (!this.#isWriteHeld) tryTake(shm, CKPT)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
@@ -299,7 +298,7 @@ export class WalApplier {
     restarting: () => void,
   ): WalIndexState | undefined {
     const isWritten = header.frameCount > 0 && backfillCount === header.frameCount
-    if (!isWritten || !access.tryLockFrames(shm)) return undefined
+    if (!isWritten || !tryTake(shm, FRAMES)) return undefined
     try {
       restarting()
       index.restart(this.#context.clock.random())
@@ -311,7 +310,7 @@ export class WalApplier {
       this.#last = state?.header ?? this.#last
       return state
     } finally {
-      access.releaseFrames(shm)
+      release(shm, FRAMES)
       this.#pin = undefined
       this.#takePin(shm, index)
     }
@@ -325,22 +324,26 @@ export class WalApplier {
     if (this.wal.frames.count < this.#nextDrain) return
     const { clock, signal } = this.#context
     const patienceMs = Math.min(DRAIN_MS_MAX, (this.wal.frames.count / LARGE_FRAMES) * DRAIN_MS)
-    const endMs = clock.monotonicMs() + patienceMs
     let backfillCount = this.#lastBackfill
-    do {
+    let isDrained = false
+    await untilLocked({ clock, signal, patienceMs }, (isLate) => {
+      if (isLate) return true
       this.#checkpoint(shm, application)
       const state = index.read()
-      if (state?.backfillCount === this.#lastBackfill) break // a long reader: it is still where it was
+      if (state?.backfillCount === this.#lastBackfill) return true // a long reader: it is still where it was
       backfillCount = state?.backfillCount ?? backfillCount
       if (state?.backfillCount === state?.header.frameCount && this.#tryLockWrite(shm)) {
         try {
-          if (state && this.#tryRestart(shm, index, state, application.restarting)) return
+          isDrained =
+            state !== undefined &&
+            this.#tryRestart(shm, index, state, application.restarting) !== undefined
         } finally {
           this.#releaseWrite(shm)
         }
       }
-      await sleep(clock, 1, signal)
-    } while (clock.monotonicMs() < endMs)
+      return isDrained
+    })
+    if (isDrained) return
     this.#lastBackfill = backfillCount
     this.#nextDrain = this.wal.frames.count + DRAIN_FRAMES_MORE
   }
@@ -375,14 +378,18 @@ export class WalApplier {
 
   async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
     const { clock, signal } = this.#context
-    using _locks = await lockForRecovery(shm, clock, signal)
-    const { frames } = this.wal
-    const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
-    return recoverIndex(shm, index, {
-      header: this.#last ?? emptyHeader(pageSize, () => clock.random()),
-      pgnos,
-      pin: this.#pin,
-    })
+    await untilLocked({ clock, signal }, () => tryTake(shm, CKPT, RECOVER))
+    try {
+      const { frames } = this.wal
+      const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
+      return recoverIndex(shm, index, {
+        header: this.#last ?? emptyHeader(pageSize, () => clock.random()),
+        pgnos,
+        pin: this.#pin,
+      })
+    } finally {
+      release(shm, RECOVER, CKPT)
+    }
   }
 
   /**
@@ -418,9 +425,9 @@ export class WalApplier {
   #takePin(shm: Fd, index: WalIndexFile): void {
     if (this.#pin !== undefined) return
     for (const mark of PIN_MARKS) {
-      if (!access.tryLockMark(shm, "exclusive", mark)) continue
+      if (!tryTake(shm, readMark(mark))) continue
       index.writeReadMark(mark, WAL_INDEX_READ_MARK_UNUSED)
-      access.tryLockMark(shm, "shared", mark) // a downgrade, which always works
+      tryTake(shm, readMark(mark, "shared")) // a downgrade, which always works
       this.#pin = mark
       return
     }
@@ -429,7 +436,7 @@ export class WalApplier {
   /** The index may not be valid. */
   #tryReleaseCheckpoint(shm: Fd): void {
     try {
-      access.releaseCheckpoint(shm)
+      release(shm, CKPT)
     } catch {
       // The mount is gone.
     }
@@ -439,7 +446,7 @@ export class WalApplier {
   #checkpoint(shm: Fd, { overwriting }: WalApplication): void {
     const { database, files, cache, log, name } = this.#context
     try {
-      if (!access.tryLockCheckpoint(shm)) return
+      if (!tryTake(shm, CKPT)) return
       try {
         checkpoint({
           wal: this.wal,
@@ -449,7 +456,7 @@ export class WalApplier {
           forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
         })
       } finally {
-        if (this.#isWriteHeld) access.releaseCheckpoint(shm)
+        if (this.#isWriteHeld) release(shm, CKPT)
       }
       this.#hasComplained = false
     } catch (error) {

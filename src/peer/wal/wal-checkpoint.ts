@@ -12,7 +12,7 @@ import { WAL_INDEX_READ_MARK_COUNT, WAL_INDEX_READ_MARK_UNUSED } from "../../sql
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Fd } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
-import * as access from "../locks/exclusive-access.ts"
+import { readMark, release, tryTake } from "../locks/sqlite-locks.ts"
 import type { ReplicaWal } from "./replica-wal.ts"
 import { WalIndexFile, type WalIndexState } from "./wal-index-file.ts"
 
@@ -35,7 +35,7 @@ export function checkpoint(context: CheckpointContext): void {
   const state = index.read()
   if (state === undefined) return
   const safe = safeFrameCount(shm, index, state)
-  if (safe <= state.backfillCount || !access.tryLockMark(shm, "exclusive", 0)) return
+  if (safe <= state.backfillCount || !tryTake(shm, readMark(0))) return
   try {
     index.writeBackfillAttempted(safe)
     const { pageSize, pageCount, frameCount } = state.header
@@ -46,7 +46,7 @@ export function checkpoint(context: CheckpointContext): void {
     index.writeBackfillCount(safe)
     for (const pgno of pgnos) context.wal.written(pgno)
   } finally {
-    access.releaseMark(shm, 0)
+    release(shm, readMark(0))
   }
 }
 
@@ -59,9 +59,9 @@ function safeFrameCount(
   for (let mark = 1; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
     const end = readMarks[mark] as number
     if (safe <= end) continue
-    if (access.tryLockMark(shm, "exclusive", mark)) {
+    if (tryTake(shm, readMark(mark))) {
       index.writeReadMark(mark, mark === 1 ? safe : WAL_INDEX_READ_MARK_UNUSED)
-      access.releaseMark(shm, mark)
+      release(shm, readMark(mark))
     } else {
       safe = end
     }

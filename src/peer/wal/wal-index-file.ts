@@ -29,8 +29,10 @@ import {
   WalIndexBlock,
   walIndexBlockOf,
 } from "../../sqlite/wal-index-block.ts"
-import { type Fd, readAt, sizeOf, truncateFile, writeAt } from "../../sys/file.ts"
+import { type Fd, readAt, truncateFile, writeAt } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
+import type { ReaderGate } from "../locks/client-locks.ts"
 
 const HEAD_SIZE = WAL_INDEX_HEAD_SIZE
 const HEADERS_SIZE = 2 * WAL_INDEX_HEADER_SIZE
@@ -46,7 +48,7 @@ export interface WalIndexState {
   readonly readMarks: readonly number[]
 }
 
-export class WalIndexFile {
+export class WalIndexFile implements ReaderGate {
   readonly #fd: Fd
 
   constructor(fd: Fd) {

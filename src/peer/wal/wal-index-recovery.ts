@@ -2,14 +2,11 @@
  * Building a wal-index anew from what is known of its WAL, as a client does that finds none that is valid (SQLite:
  * walIndexRecover). WRITE, CKPT and RECOVER are held: no client reads the index meanwhile, or recovers it, too.
  */
-import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { WalIndexHeader } from "../../sqlite/wal-index.ts"
 import type { Fd } from "../../sys/file.ts"
-import * as access from "../locks/exclusive-access.ts"
+import { readMark, release, tryTake } from "../locks/sqlite-locks.ts"
 import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
-
-const RETRY_MS = 1
 
 export interface KnownLog {
   /** Counts the frames that are to count. */
@@ -20,35 +17,14 @@ export interface KnownLog {
   readonly pin: number | undefined
 }
 
-/** CKPT and RECOVER, in addition to WRITE. */
-export async function lockForRecovery(
-  shm: Fd,
-  clock: Clock,
-  signal: AbortSignal,
-): Promise<Disposable> {
-  while (!access.tryLockCheckpoint(shm)) await sleep(clock, RETRY_MS, signal)
-  try {
-    while (!access.tryLockRecover(shm)) await sleep(clock, RETRY_MS, signal)
-  } catch (error) {
-    access.releaseCheckpoint(shm)
-    throw error
-  }
-  return {
-    [Symbol.dispose]() {
-      access.releaseRecover(shm)
-      access.releaseCheckpoint(shm)
-    },
-  }
-}
-
 export function recoverIndex(
   shm: Fd,
   index: WalIndexFile,
   { header, pgnos, pin }: KnownLog,
 ): WalIndexState {
   index.rebuild({ ...header, change: (header.change + 1) >>> 0 }, pgnos, (mark) => {
-    const isFree = mark !== pin && access.tryLockMark(shm, "exclusive", mark)
-    if (isFree) access.releaseMark(shm, mark)
+    const isFree = mark !== pin && tryTake(shm, readMark(mark))
+    if (isFree) release(shm, readMark(mark))
     return isFree
   })
   const state = index.read()

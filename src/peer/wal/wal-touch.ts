@@ -10,10 +10,12 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
-import * as access from "../locks/exclusive-access.ts"
+import { untilLocked } from "../locks/lock-wait.ts"
+import { release, tryTake, WRITE } from "../locks/sqlite-locks.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 
-const WAIT_MS = 2
+/** The transaction that this is for is written by then. */
+const FIRST_MS = 2
 
 /** Resolves when it is done; rejects when `signal` comes before. */
 export async function touchWhenFree(
@@ -24,15 +26,15 @@ export async function touchWhenFree(
   // A descriptor of its own, with its own locks: the roles of the threads may change meanwhile.
   const shm = openOwnFile("mount:open", path, O_RDWR)
   try {
-    do await sleep(clock, WAIT_MS, signal)
-    while (!tryTouch(shm))
+    await sleep(clock, FIRST_MS, signal)
+    await untilLocked({ clock, signal }, () => tryTouch(shm))
   } finally {
     closeFile(shm)
   }
 }
 
 function tryTouch(shm: Fd): boolean {
-  if (!access.tryLockWrite(shm)) return false
+  if (!tryTake(shm, WRITE)) return false
   try {
     const index = new WalIndexFile(shm)
     const header = index.read()?.header
@@ -40,6 +42,6 @@ function tryTouch(shm: Fd): boolean {
     index.writeHeader({ ...header, change: (header.change + 1) >>> 0 })
     return true
   } finally {
-    access.releaseWrite(shm)
+    release(shm, WRITE)
   }
 }

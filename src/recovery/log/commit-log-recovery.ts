@@ -22,13 +22,8 @@ import {
 import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../../store/log/log-segment.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../../store/ltx/ltx-directory.ts"
-import {
-  listDirectory,
-  makeDirectory,
-  readWhole,
-  syncDirectory,
-  syncFileSystem,
-} from "../../sys/file.ts"
+import { listDirectory, makeDirectory, syncDirectory } from "../../sys/directory.ts"
+import { readWhole, syncFileSystem } from "../../sys/file.ts"
 import { type Placement, placeRecords } from "./log-placement.ts"
 import { isTornCopy, type LogRecord, stepOf } from "./log-record.ts"
 

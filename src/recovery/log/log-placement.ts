@@ -12,9 +12,8 @@
  *
  * Nothing is written here.
  */
-import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
-import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { readSpan } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
@@ -23,7 +22,7 @@ import { pastChecksum } from "../../store/past-positions.ts"
 import { readSynced } from "../../store/synced.ts"
 import { fileExists, readWhole } from "../../sys/file.ts"
 import { isDatabaseOf } from "./log-ownership.ts"
-import { isTornCopy, type LogRecord, type Step, stepBetween, stepOf } from "./log-record.ts"
+import { isTornCopy, type LogRecord, type Step, stepOf, stepOver } from "./log-record.ts"
 
 export interface Placement {
   readonly database: string
@@ -243,13 +242,9 @@ function isWhole(path: string): boolean {
 
 function readStep(path: string): Step | undefined {
   using file = FileSource.open(path)
-  if (file === undefined || file.size < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) return undefined
-  const header = new Uint8Array(LTX_HEADER_SIZE)
-  const trailer = new Uint8Array(LTX_TRAILER_SIZE)
-  file.readAt(0, header)
-  file.readAt(file.size - LTX_TRAILER_SIZE, trailer)
+  if (file === undefined) return undefined
   try {
-    return stepBetween(header, trailer)
+    return stepOver(readSpan(file))
   } catch (error) {
     if (error instanceof RangeError) return undefined
     throw error

@@ -1,7 +1,7 @@
 /** A transaction in the commit log: the bytes of its LTX file, and where it belongs. */
-import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
+import type { LtxHeader } from "../../ltx/header.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { type LtxSpan, posAfter, posBefore, spanOf } from "../../ltx/span.ts"
 
 export interface LogRecord {
   readonly sequence: bigint
@@ -20,20 +20,11 @@ export interface Step {
 
 /** Of the bytes of a whole LTX file. Throws a RangeError when they are none. */
 export function stepOf(ltx: Uint8Array): Step {
-  return stepBetween(
-    ltx.subarray(0, LTX_HEADER_SIZE),
-    ltx.subarray(Math.max(0, ltx.length - LTX_TRAILER_SIZE)),
-  )
+  return stepOver(spanOf(ltx))
 }
 
-export function stepBetween(headerBytes: Uint8Array, trailerBytes: Uint8Array): Step {
-  const header = decodeLtxHeader(headerBytes)
-  const { postApplyChecksum } = decodeLtxTrailer(trailerBytes)
-  return {
-    header,
-    before: { txid: header.minTxid - 1n, checksum: header.preApplyChecksum },
-    after: { txid: header.maxTxid, checksum: postApplyChecksum },
-  }
+export function stepOver(span: LtxSpan): Step {
+  return { header: span.header, before: posBefore(span.header), after: posAfter(span) }
 }
 
 const SECTOR_SIZE = 512

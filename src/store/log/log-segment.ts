@@ -16,10 +16,10 @@ import {
   O_RDWR,
   openFile,
   openIfExists,
-  sizeOf,
   syncFile,
   writeBytesAt,
 } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 
 export const SEGMENT_COUNT = 2
 export const SEGMENT_SIZE = 8 * 1024 * 1024

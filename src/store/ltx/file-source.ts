@@ -1,6 +1,8 @@
 import type { ByteSource } from "../../lib/byte-source.ts"
-import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt, sizeOf } from "../../sys/file.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt } from "../../sys/file.ts"
 import { openOwnIfExists } from "../../sys/file-access.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 
 /** A file that is only looked at. */
 export class FileSource implements ByteSource, Disposable {
@@ -28,6 +30,13 @@ export class FileSource implements ByteSource, Disposable {
   [Symbol.dispose](): void {
     closeFile(this.#fd)
   }
+}
+
+/** Of a file that is there. Throws when it is gone. */
+export function openLtxFile(path: string): FileSource {
+  const file = FileSource.open(path)
+  if (file === undefined) throw new LitefsError("not-found", `Cannot read "${path}": it is gone`)
+  return file
 }
 
 const PIECE_SIZE = 64 * 1024

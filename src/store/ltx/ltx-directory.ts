@@ -10,12 +10,13 @@
  */
 import { join } from "node:path"
 import { assert } from "../../lib/assert.ts"
+import type { Turns } from "../../lib/turns.ts"
 import { formatLtxFileName, parseLtxFileName } from "../../ltx/file-name.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { listDirectory, listNames } from "../../sys/directory.ts"
 import {
   closeFile,
   type Fd,
-  listDirectory,
   O_CREAT,
   O_RDWR,
   O_TRUNC,
@@ -37,6 +38,10 @@ export interface LtxFileInfo {
   readonly maxTxid: Txid
 }
 
+function byTxid(a: LtxFileInfo, b: LtxFileInfo): number {
+  return Number(a.maxTxid - b.maxTxid) || Number(a.minTxid - b.minTxid)
+}
+
 export class LtxDirectory {
   readonly path: string
 
@@ -50,12 +55,24 @@ export class LtxDirectory {
 
   /** Ascending by TXID. Files with other names are not ours and are left alone. */
   list(): LtxFileInfo[] {
+    return listDirectory("ltx:list", this.path)
+      .flatMap(({ name }) => this.#infoOf(name))
+      .sort(byTxid)
+  }
+
+  /** As list(), for a thread that others wait for: there may be a file for each transaction of ten minutes. */
+  async listInTurns(turns: Turns): Promise<LtxFileInfo[]> {
     const files: LtxFileInfo[] = []
-    for (const { name } of listDirectory("ltx:list", this.path)) {
-      const range = parseLtxFileName(name)
-      if (range !== undefined) files.push({ name, path: join(this.path, name), ...range })
+    for (const name of await listNames("ltx:list", this.path)) {
+      files.push(...this.#infoOf(name))
+      if (turns.isOver) await turns.next()
     }
-    return files.sort((a, b) => Number(a.maxTxid - b.maxTxid) || Number(a.minTxid - b.minTxid))
+    return files.sort(byTxid)
+  }
+
+  #infoOf(name: string): LtxFileInfo[] {
+    const range = parseLtxFileName(name)
+    return range === undefined ? [] : [{ name, path: join(this.path, name), ...range }]
   }
 
   last(): LtxFileInfo | undefined {

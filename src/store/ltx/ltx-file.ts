@@ -1,13 +1,12 @@
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
+import type { LtxSpan } from "../../ltx/span.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
 import { closeFile, O_RDONLY, openFile, readAt } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 
-export interface LtxSummary {
-  readonly header: LtxHeader
-  readonly trailer: LtxTrailer
-}
+/** The ends of a file that was read whole. */
+export type LtxSummary = LtxSpan
 
 const BUFFER_SIZE = 256 * 1024
 const buffer = allocate(BUFFER_SIZE)

@@ -1,7 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
-import { decodeLtxHeader, LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import type { Pos } from "../../ltx/pos.ts"
-import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { posAfter, readSpan } from "../../ltx/span.ts"
+import { SysError } from "../../sys/errno.ts"
+import { FileSource } from "./file-source.ts"
 
 export interface LtxTransaction {
   readonly pos: Pos // after it
@@ -12,25 +12,14 @@ export interface LtxTransaction {
 
 /** The transaction of an LTX file, of which the two ends are read; undefined when it is not there or not whole. */
 export function readLtxTransaction(path: string): LtxTransaction | undefined {
-  let fd: number
   try {
-    fd = openSync(path, "r")
-  } catch {
-    return undefined
-  }
-  try {
-    const head = new Uint8Array(LTX_HEADER_SIZE)
-    const tail = new Uint8Array(LTX_TRAILER_SIZE)
-    const { size } = fstatSync(fd)
-    if (readSync(fd, head, 0, head.length, 0) < head.length) return undefined
-    if (readSync(fd, tail, 0, tail.length, size - tail.length) < tail.length) return undefined
-    const { maxTxid, pageSize, commit, timestampMs } = decodeLtxHeader(head)
-    const checksum = decodeLtxTrailer(tail).postApplyChecksum
-    return { pos: { txid: maxTxid, checksum }, pageSize, commit, timestampMs }
+    using file = FileSource.open(path)
+    if (file === undefined) return undefined
+    const span = readSpan(file)
+    const { pageSize, commit, timestampMs } = span.header
+    return { pos: posAfter(span), pageSize, commit, timestampMs }
   } catch (error) {
-    if (error instanceof RangeError) return undefined
+    if (error instanceof RangeError || error instanceof SysError) return undefined
     throw error
-  } finally {
-    closeSync(fd)
   }
 }

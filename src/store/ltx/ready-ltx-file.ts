@@ -2,14 +2,11 @@
  * An LTX file of all pages of a database that was made, and synced, before its position was known: it gets its header
  * and then its name in the log. What is left to write is a few bytes.
  */
-import {
-  decodeLtxHeader,
-  encodeLtxHeader,
-  LTX_HEADER_SIZE,
-  type LtxHeader,
-} from "../../ltx/header.ts"
+import { encodeLtxHeader, type LtxHeader } from "../../ltx/header.ts"
 import { trailerWithHeader } from "../../ltx/reheader.ts"
-import { decodeLtxTrailer, encodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { readSpan } from "../../ltx/span.ts"
+import { encodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { syncDirectory } from "../../sys/directory.ts"
 import {
   closeFile,
   type Fd,
@@ -17,12 +14,11 @@ import {
   openFile,
   readBytesAt,
   renameFile,
-  sizeOf,
   syncData,
-  syncDirectory,
   unlinkFile,
   writeBytesAt,
 } from "../../sys/file.ts"
+import { sizeOf } from "../../sys/file-status.ts"
 import type { LtxDirectory } from "./ltx-directory.ts"
 
 /** The file is durable in its place when this returns. When it throws, it is not there. */
@@ -45,17 +41,14 @@ export function placeLtxFile(path: string, header: LtxHeader, directory: LtxDire
 }
 
 function setHeader(fd: Fd, header: LtxHeader): void {
-  const trailerOffset = sizeOf("ltx:stat", fd) - LTX_TRAILER_SIZE
-  const before = decodeLtxHeader(read(fd, 0, LTX_HEADER_SIZE))
-  const trailer = decodeLtxTrailer(read(fd, trailerOffset, LTX_TRAILER_SIZE))
-  const after = trailerWithHeader(trailer, before, header)
+  const size = sizeOf("ltx:stat", fd)
+  const before = readSpan({
+    size,
+    readAt: (offset, target) => readBytesAt("ltx:read", fd, target, offset),
+  })
+  const trailer = trailerWithHeader(before.trailer, before.header, header)
   writeBytesAt("ltx:write", fd, encodeLtxHeader(header), 0)
-  writeBytesAt("ltx:write", fd, encodeLtxTrailer(after), trailerOffset)
-}
-
-function read(fd: Fd, offset: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(size)
-  return bytes.subarray(0, readBytesAt("ltx:read", fd, bytes, offset))
+  writeBytesAt("ltx:write", fd, encodeLtxTrailer(trailer), size - LTX_TRAILER_SIZE)
 }
 
 function discard(place: string): void {

@@ -4,7 +4,7 @@
  *
  * They are those of one term: when the node is the primary again, its TXIDs may come again with other content.
  *
- * 32 places of 32 KiB take turns. One thread writes, others read; a place is guarded by a sequence number:
+ * 32 places of 32 KiB take turns. One thread writes, others read; a place is guarded by a sequence number (seqlock.ts):
  *
  *      0  u32 sequence   odd while the place is being written
  *      4  u32 slot       of the database in Positions
@@ -14,6 +14,7 @@
  */
 import type { Txid } from "../../ltx/pos.ts"
 import type { Slot } from "../positions.ts"
+import { CHANGED, loadU64, storeU64, tryReadGuarded, writeGuarded } from "../seqlock.ts"
 
 const PLACE_COUNT = 32
 const PLACE_SIZE = 32 * 1024
@@ -21,10 +22,15 @@ const HEAD_SIZE = 32
 const PLACE_WORDS = PLACE_SIZE / 4
 const NO_SLOT = -1
 
+/** Words of a place. */
+const SLOT = 1
+const TXID = 2
+const SIZE = 4
+
 export class RecentTransactions {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
-  readonly #bytes: Uint8Array
+  readonly #file = new Int32Array(PLACE_WORDS) // on its way to a place
   #next = 0
 
   static create(): RecentTransactions {
@@ -34,7 +40,6 @@ export class RecentTransactions {
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory
     this.#words = new Int32Array(memory)
-    this.#bytes = new Uint8Array(memory)
   }
 
   /** The writer is the primary anew, or no longer: nothing of before is found. */
@@ -42,9 +47,7 @@ export class RecentTransactions {
     const words = this.#words
     for (let place = 0; place < PLACE_COUNT; place++) {
       const at = place * PLACE_WORDS
-      Atomics.add(words, at, 1)
-      words[at + 1] = NO_SLOT
-      Atomics.add(words, at, 1)
+      writeGuarded(words, at, () => Atomics.store(words, at + SLOT, NO_SLOT))
     }
   }
 
@@ -54,30 +57,44 @@ export class RecentTransactions {
     const at = this.#next * PLACE_WORDS
     this.#next = (this.#next + 1) % PLACE_COUNT
     const words = this.#words
-    Atomics.add(words, at, 1)
-    words[at + 1] = slot | 0
-    words[at + 2] = Number(BigInt.asIntN(32, txid))
-    words[at + 3] = Number(BigInt.asIntN(32, txid >> 32n))
-    words[at + 4] = file.length
-    this.#bytes.set(file, at * 4 + HEAD_SIZE)
-    Atomics.add(words, at, 1)
+    const content = this.#file
+    new Uint8Array(content.buffer).set(file)
+    writeGuarded(words, at, () => {
+      Atomics.store(words, at + SLOT, slot | 0)
+      storeU64(words, at + TXID, txid)
+      Atomics.store(words, at + SIZE, file.length)
+      const start = at + HEAD_SIZE / 4
+      const count = Math.ceil(file.length / 4)
+      for (let i = 0; i < count; i++) Atomics.store(words, start + i, content[i] as number)
+    })
     return true
   }
 
   /** The LTX file of a transaction, or undefined when it is not, or no longer, here. */
   find(slot: Slot, txid: Txid): Uint8Array | undefined {
-    const low = Number(BigInt.asIntN(32, txid))
-    const high = Number(BigInt.asIntN(32, txid >> 32n))
-    const words = this.#words
     for (let place = 0; place < PLACE_COUNT; place++) {
       const at = place * PLACE_WORDS
-      const before = Atomics.load(words, at)
-      if (words[at + 1] !== (slot | 0) || words[at + 2] !== low || words[at + 3] !== high) continue
-      if (before === 0 || before % 2 !== 0) continue
-      const start = at * 4 + HEAD_SIZE
-      const bytes = this.#bytes.slice(start, start + (words[at + 4] as number))
-      if (Atomics.load(words, at) === before) return bytes
+      if (!this.#isThere(at, slot, txid)) continue
+      const file = tryReadGuarded(this.#words, at, () => {
+        return this.#isThere(at, slot, txid) ? this.#copy(at) : undefined
+      })
+      if (file !== undefined && file !== CHANGED) return file
     }
     return undefined
+  }
+
+  #isThere(at: number, slot: Slot, txid: Txid): boolean {
+    const words = this.#words
+    if (Atomics.load(words, at) === 0) return false // never written
+    return Atomics.load(words, at + SLOT) === (slot | 0) && loadU64(words, at + TXID) === txid
+  }
+
+  #copy(at: number): Uint8Array {
+    const words = this.#words
+    const size = Math.min(Math.max(0, Atomics.load(words, at + SIZE)), PLACE_SIZE - HEAD_SIZE)
+    const content = new Int32Array(Math.ceil(size / 4))
+    const start = at + HEAD_SIZE / 4
+    for (let i = 0; i < content.length; i++) content[i] = Atomics.load(words, start + i)
+    return new Uint8Array(content.buffer, 0, size)
   }
 }

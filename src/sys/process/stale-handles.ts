@@ -22,7 +22,8 @@ import {
   writeSync,
 } from "node:fs"
 import { Errno, SysError } from "../errno.ts"
-import { closeFile, type Fd, fileSystemStatus } from "../file.ts"
+import { closeFile, type Fd } from "../file.ts"
+import { fileSystemStatus } from "../file-status.ts"
 import { errno, libc } from "../libc.ts"
 import { allocate } from "../memory.ts"
 import { pathAddress } from "../path.ts"

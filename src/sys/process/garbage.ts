@@ -5,7 +5,7 @@
  *   work ── worked() ──▶ due after INTERVAL_MS ── idle() ──▶ collected
  *                                 └── no pause for PATIENCE_MS ──▶ collected
  */
-import { type Clock, every } from "../lib/clock.ts"
+import { type Clock, every } from "../../lib/clock.ts"
 
 const INTERVAL_MS = 5000
 const PATIENCE_MS = 30_000

@@ -4,7 +4,7 @@
  * one has it back within a microsecond, without the disk.
  */
 import { readFileSync } from "node:fs"
-import { libc } from "./libc.ts"
+import { libc } from "../libc.ts"
 
 const MADV_DONTNEED = 4
 

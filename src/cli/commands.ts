@@ -1,0 +1,66 @@
+/** All commands, in the order of the help text. Each is loaded when it is meant: most of a start is what is loaded. */
+import type { Command } from "./terminal/command.ts"
+import type { FlagTable } from "./terminal/flags.ts"
+
+export interface LazyCommand {
+  readonly about: string
+  load(): Promise<Command>
+}
+
+export const COMMANDS: Readonly<Record<string, LazyCommand>> = {
+  mount: {
+    about: "mount the file system and run a command next to it",
+    load: async () => (await import("./mount/mount.ts")).mountCommand(otherFlags),
+  },
+  info: {
+    about: "show the databases of a node, its role and its lag",
+    load: async () => (await import("./node/info.ts")).INFO,
+  },
+  wait: {
+    about: "wait until a node is in sync, has a transaction, or is the primary",
+    load: async () => (await import("./node/wait.ts")).WAIT,
+  },
+  run: {
+    about: "run a command on the right node, at the right time",
+    load: async () => (await import("./node/run.ts")).RUN,
+  },
+  sql: {
+    about: "run SQL on a database, where there is no sqlite3",
+    load: async () => (await import("./node/sql.ts")).SQL,
+  },
+  promote: {
+    about: "make a replica the primary",
+    load: async () => (await import("./node/promote.ts")).PROMOTE,
+  },
+  import: {
+    about: "put a database file in the place of a database",
+    load: async () => (await import("./node/import.ts")).IMPORT,
+  },
+  export: {
+    about: "write a database to a file",
+    load: async () => (await import("./node/export.ts")).EXPORT,
+  },
+  ltx: {
+    about: "list, check, apply and compact LTX files",
+    load: async () => (await import("./ltx/ltx.ts")).LTX,
+  },
+  doctor: {
+    about: "examine a data directory, and repair it",
+    load: async () => (await import("./doctor/doctor.ts")).DOCTOR,
+  },
+  diverged: {
+    about: "show and extract what a replica kept that its primary lacks",
+    load: async () => (await import("./node/diverged.ts")).DIVERGED,
+  },
+  version: {
+    about: "print the version",
+    load: async () => (await import("./version.ts")).VERSION,
+  },
+}
+
+/** The flags of all commands but mount. */
+export async function otherFlags(): Promise<readonly FlagTable[]> {
+  const { mount: _, ...others } = COMMANDS
+  const commands = await Promise.all(Object.values(others).map((each) => each.load()))
+  return commands.map(({ flags }) => flags)
+}

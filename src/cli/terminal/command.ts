@@ -1,0 +1,108 @@
+/**
+ * A command: its name, its flags, its words, its help text and what it does, declared in one place.
+ *
+ *   command({ name: "export", flags, words, about, …, run })
+ *   group({ name: "ltx", commands: [subcommand({ name: "ltx list", … }), …], about, … })
+ */
+import { defineCommand, runCommand } from "citty"
+import { assert } from "../../lib/assert.ts"
+import {
+  type CommandSyntax,
+  type Environment,
+  type ParsedArgs,
+  parseArgs,
+  type Settings,
+  usageError,
+} from "./argv.ts"
+import type { FlagTable } from "./flags.ts"
+import { type HelpParts, helpText } from "./help.ts"
+import type { CliIo } from "./io.ts"
+import { nearest } from "./nearest.ts"
+
+/** Returns the exit code. */
+type Run<Args> = (args: Args, io: CliIo) => number | Promise<number>
+
+export interface Subcommand {
+  readonly name: string
+  readonly flags: FlagTable
+  readonly run: Run<readonly string[]>
+}
+
+export interface Command extends Subcommand {
+  readonly help: string
+  /** Of a group; its own flags are those of all of them. */
+  readonly commands?: readonly Subcommand[]
+}
+
+type Texts = Omit<HelpParts, "flags">
+
+type Doing<T extends FlagTable> =
+  | {
+      /** What a file that is named among its flags says in the place of others. */
+      settings?(args: ParsedArgs<T>, env: Environment): Settings | undefined
+      run(args: ParsedArgs<T>, io: CliIo): number | Promise<number>
+    }
+  /** One that has its own way with its words. */
+  | { readonly runWords: Run<readonly string[]> }
+
+/** What there is to know of a command but for what it does. */
+export type CommandForm<T extends FlagTable> = CommandSyntax<T> & Texts
+
+export function command<const T extends FlagTable>(spec: CommandForm<T> & Doing<T>): Command {
+  return { ...subcommand(spec), help: helpText(spec) }
+}
+
+export function subcommand<const T extends FlagTable>(
+  spec: CommandSyntax<T> & Doing<T>,
+): Subcommand {
+  const { name, flags } = spec
+  if ("runWords" in spec) return { name, flags, run: spec.runWords }
+  const run: Run<readonly string[]> = (words, io) => {
+    const { env } = io
+    const args = parseArgs(spec, words, env)
+    const settings = spec.settings?.(args, env)
+    return spec.run(settings === undefined ? args : parseArgs(spec, words, env, settings), io)
+  }
+  return { name, flags, run }
+}
+
+/** A command that is a group of others, like `litefs ltx list`. */
+export function group(
+  spec: Texts & { readonly name: string; readonly commands: readonly Subcommand[] },
+): Command {
+  const { name, commands } = spec
+  const flags: FlagTable = Object.assign({}, ...commands.map((each) => each.flags))
+  const run: Run<readonly string[]> = ([word, ...words], io) =>
+    find(name, commands, word).run(words, io)
+  return { name, flags, run, commands, help: helpText({ ...spec, flags }) }
+}
+
+function find(
+  groupName: string,
+  commands: readonly Subcommand[],
+  word: string | undefined,
+): Subcommand {
+  const help = `see litefs ${groupName} --help`
+  if (word === undefined) throw usageError(groupName, `no command is given, ${help}`)
+  const found = commands.find(({ name }) => name === `${groupName} ${word}`)
+  if (found !== undefined) return found
+  const words = commands.map(({ name }) => name.slice(groupName.length + 1))
+  const guess = nearest(word, words)
+  const advice = guess === undefined ? help : `did you mean ${guess}?`
+  throw usageError(groupName, `there is no command "${word}", ${advice}`)
+}
+
+/**
+ * citty runs a command and no more: it would take unknown flags, stray words, a flag given twice and one without its
+ * value without a word, and the exit code that a command of a group returns it drops.
+ */
+export async function runWithCitty(
+  { name, run }: Command,
+  rawArgs: readonly string[],
+  io: CliIo,
+): Promise<number> {
+  const definition = defineCommand({ meta: { name }, run: ({ rawArgs: words }) => run(words, io) })
+  const { result } = await runCommand(definition, { rawArgs: [...rawArgs] })
+  assert(typeof result === "number", `litefs ${name} returns an exit code`)
+  return result
+}

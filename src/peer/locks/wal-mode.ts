@@ -1,0 +1,22 @@
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  isWalMode,
+} from "../../sqlite/database-header.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { FileSource } from "../../store/ltx/file-source.ts"
+
+/** What the file of a database tells, also in WAL mode: only a rollback transaction changes the mode. */
+export function isInWalMode(path: string): boolean {
+  using file = FileSource.open(path)
+  if (file === undefined) return false
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  const header = decodeDatabaseHeader(bytes.subarray(0, file.readAt(0, bytes)))
+  return header !== undefined && isWalMode(header)
+}
+
+/** Whether clients use a WAL: the file tells, but for those who go on with one that they have. */
+export function usesWal(dataDir: DataDir, name: string): boolean {
+  using wal = FileSource.open(dataDir.path(name, "wal"))
+  return (wal?.size ?? 0) > 0 || isInWalMode(dataDir.path(name, "database"))
+}

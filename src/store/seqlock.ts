@@ -1,0 +1,56 @@
+/**
+ * Words of memory that threads share and that change together: a reader sees what one write has left, never half of it.
+ * A sequence number guards them, which is odd while they change. One thread writes at a time, any may read.
+ *
+ * Every word is loaded and stored by itself with Atomics: plain accesses may reach other threads in another order, as
+ * they do on arm64, and a reader would take the words of two writes for one.
+ */
+export function writeGuarded(words: Int32Array, sequence: number, write: () => void): void {
+  Atomics.add(words, sequence, 1)
+  try {
+    write()
+  } finally {
+    Atomics.add(words, sequence, 1) // else every reader would wait for ever
+  }
+}
+
+/** What `read` makes of the words. It is called until nothing has changed meanwhile. */
+export function readGuarded<T>(words: Int32Array, sequence: number, read: () => T): T {
+  for (;;) {
+    const seen = tryReadGuarded(words, sequence, read)
+    if (seen !== CHANGED) return seen
+  }
+}
+
+/** As readGuarded(), for who does not wait. */
+export function tryReadGuarded<T>(
+  words: Int32Array,
+  sequence: number,
+  read: () => T,
+): T | typeof CHANGED {
+  const before = Atomics.load(words, sequence)
+  if (before % 2 !== 0) return CHANGED
+  const seen = read()
+  return Atomics.load(words, sequence) === before ? seen : CHANGED
+}
+
+export const CHANGED = Symbol("changed")
+
+/** A number of 64 bits: its low half, then its high half. */
+export function loadU64(words: Int32Array, at: number): bigint {
+  const [low, high] = [Atomics.load(words, at), Atomics.load(words, at + 1)]
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
+}
+
+export function storeU64(words: Int32Array, at: number, value: bigint): void {
+  Atomics.store(words, at, lowHalf(value))
+  Atomics.store(words, at + 1, highHalf(value))
+}
+
+export function lowHalf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value))
+}
+
+export function highHalf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value >> 32n))
+}
