@@ -8,7 +8,7 @@
  *   no port in the URL                      20202, unless --http-addr says otherwise
  *   what answers is no LiteFS               the port of an application, or of a proxy
  *
- * What a setting mends is an error of code "usage", everything else one of code "unavailable".
+ * A problem that a setting mends has the code "usage", every other one "unavailable".
  */
 import { isIP } from "node:net"
 import { connect } from "node:tls"

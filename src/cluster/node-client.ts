@@ -68,7 +68,7 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   try {
     return await promise
   } catch (error) {
-    // What no setting mends is for the caller, who may know it by its code.
+    // The caller gets what no setting mends as it is: it may know the code.
     const problem = connectProblem(origin, error)
     throw problem.code === "usage" ? problem : error
   } finally {

@@ -1,4 +1,4 @@
-/** What was wrong with this node as a whole, for whoever asks: what is wrong still, or else what was the last. */
+/** The problems of this node as a whole, for everybody who asks: those that last, or else the last one. */
 import type { Clock } from "../lib/clock.ts"
 
 /**

@@ -1,5 +1,5 @@
 /**
- * What this node is and how it is, for whoever asks: `/info`, `/metrics`, `/health` and `/events`.
+ * This node, its role and its health, for everybody who asks: `/info`, `/metrics`, `/health` and `/events`.
  *
  *   starting ── markReady(): mounted and, on a replica, once where the primary was ──▶ ready
  *
@@ -98,7 +98,7 @@ export class NodeStatus {
     return this.identity.primaryUrl === undefined
   }
 
-  /** What keeps the node from its work, whatever is asked of it. */
+  /** A problem that keeps the node from all of its work. */
   get problem(): string | undefined {
     return this.#context.problem?.()
   }

@@ -5,8 +5,8 @@
  *            ── twice in a row ──▶ asked for whole: perhaps an LTX file of the primary is damaged
  *            ── SEVERAL times in a row ──▶ left out, until an interval is over ──▶ asked for whole
  *
- * What was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS on, as
- * long as nothing is applied to the database.
+ * A database that was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS
+ * on, as long as nothing is applied to the database.
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -63,7 +63,7 @@ export class RefusedDatabases {
     return damage ?? (refused?.isLeftOut === true ? refused.problem : undefined)
   }
 
-  /** What the primary is to be told where the database is. */
+  /** The position of the database as the primary is to be told. */
   told(database: string, pos: Pos): Pos {
     const { count = 0, isIo = false } = this.#refused.get(database) ?? {}
     return count >= WHOLE_COUNT && !isIo ? ZERO_POS : pos

@@ -2,7 +2,7 @@
  * After a clean start the saved page checksums are believed, so that the start is quick. This looks whether they
  * are right: it reads each such database once, in the background, slowly, while clients use it.
  *
- * What it reads is a frozen view, of which the reader checks the sum at the end; the pages themselves go nowhere. On a
+ * It reads a frozen view. The reader checks the sum at the end; the pages themselves go nowhere. On a
  * replica a snapshot may take the place of the database between the two, so one that does not sum is read once more.
  */
 import { type Clock, sleep } from "../lib/clock.ts"

@@ -14,7 +14,7 @@ const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["takeOver", "borro
 
 const BESIDE: Message = ["beside", 0]
 
-/** Of an error, characters. What the mailbox takes is limited, and what somebody says of a problem is not. */
+/** Of an error, characters. The mailbox takes so much only, and the text of a problem may be of any length. */
 const TEXT_LENGTH_MAX = 500
 
 export class FsMailboxSender {
@@ -50,7 +50,7 @@ export class FsMailboxReceiver {
   receive(handle: (message: Message) => void): void {
     this.#mailbox.receive(([name, number, ...given]) => {
       if (name === BESIDE[0]) handle(this.#receiveBeside())
-      // JSON has nothing for what is undefined but null, which nobody gives.
+      // JSON makes null of undefined, and nobody gives null.
       else handle([name, number, ...given.map((each) => each ?? undefined)])
     })
   }

@@ -3,8 +3,8 @@
  *
  *   new Worker ── start: recover the databases ──▶ ready ── serve: a descriptor ──▶ serving ── unmounted ──▶ stopped
  *
- * While it serves it has no event loop. What is sent to it comes through its mailbox, and what it asks for is answered
- * the same way. It never touches its own mount and never waits for another thread.
+ * While it serves it has no event loop. Messages to it come through its mailbox, and so do the answers to what it asks.
+ * It never touches its own mount and never waits for another thread.
  *
  * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
@@ -24,23 +24,20 @@ import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
-import { openCommitLog } from "../recovery/log/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
-import type { CommitLog } from "../store/log/commit-log.ts"
-import { GatedLog } from "../store/log/gated-log.ts"
 import { RecentTransactions } from "../store/ltx/recent-transactions.ts"
-import { Positions, type Slot } from "../store/positions.ts"
+import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
-import { SpareFiles } from "../store/spare-files.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
+import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
@@ -67,24 +64,15 @@ let positions: Positions
 let flags: SharedFlags
 let counters: Counters
 let recent: RecentTransactions
-let spares: SpareFiles
+let commits: CapturedCommits
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
-let commitLog: CommitLog | undefined // of a primary
-const gate = new GatedLog()
 const garbage = new Garbage(systemClock)
 /** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
 const snapshots = new Map<number, () => void>()
 
-/** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
-const unstored = new Set<Slot>()
-let canStore = true
-
 /** A commit opens a file or two, and closes them. */
 const SPARE_DESCRIPTORS = 8
-
-/** A disk that was full has room again without anybody telling us. */
-const STORE_RETRY_MS = 500
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
   start: (given, port) => orFail(() => start(given, port)),
@@ -103,7 +91,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   },
   writtenTxid: (database) => databases.find(database)?.capture?.writtenTxid,
   shut,
-  open: () => gate.open(),
+  open: () => commits.gate.open(),
   handOver,
   takeOver,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
@@ -114,11 +102,11 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   },
   borrow: (handover) => {
     databases.borrow(handover)
-    storeCommits()
+    commits.store()
   },
   takeBack: (handover) => {
     databases.takeBack(handover)
-    storeCommits()
+    commits.store()
   },
   closing: (database) => databases.find(database)?.closing(),
   lost: (database) => {
@@ -128,7 +116,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   writerLate: (database) => databases.find(database)?.borrowLate(),
   replace: (request) => {
     const outcome = replaceDatabase(directory, context, request)
-    storeCommits()
+    commits.store()
     return outcome
   },
   retire: (database) => databases.retire(database),
@@ -193,8 +181,8 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   flags = new SharedFlags(options.flags)
   counters = new Counters(options.counters)
   recent = new RecentTransactions(options.recent)
-  spares = new SpareFiles(flags.spareFiles, dataDir.root)
-  if (role.isPrimary) openLog(dataDir)
+  commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
+  if (role.isPrimary) commits.open()
   const states = role.isPrimary ? recoverDatabases(dataDir, positions, log, refused) : new Map()
   context = {
     dataDir,
@@ -205,14 +193,10 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     refusals: new Refusals(systemClock, role),
     nodeId: options.nodeId,
     clock: systemClock,
-    log: gate,
+    log: commits.gate,
     isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
     onAppended: countCommit,
-    onCommit: (slot) => {
-      unstored.add(slot)
-      const file = commitLog?.pendingFile
-      if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
-    },
+    onCommit: (slot) => commits.committed(slot),
     onVanish: (name) => port.tell("vanished", name),
     publish: (database, last) => {
       const deferred = new Deferred()
@@ -274,22 +258,6 @@ function lockFileHeld(database: string, outcome: Outcome<void>): void {
   directory.haltBytes?.held(database, outcome.kind === "done")
 }
 
-function openLog(dataDir: DataDir): void {
-  commitLog = openCommitLog(dataDir, log, {
-    isFree: (segment) => flags.isSegmentFree(segment),
-    onFull: (segment) => {
-      flags.setSegmentFree(segment, false)
-      port.tell("segmentFull", segment)
-    },
-    onMissing: (segment) => {
-      flags.setSegmentFree(segment, false)
-      port.tell("segmentMissing", segment)
-    },
-    spares,
-  })
-  gate.open(commitLog)
-}
-
 /**
  * The thread has a table of descriptors of its own. When the process is killed, the device is closed with this thread,
  * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
@@ -334,11 +302,11 @@ function serveDevice(device: Fd): void {
     throw error
   }
   port.tell("unmounted")
-  storeCommits()
+  commits.store()
   for (const thaw of snapshots.values()) thaw() // nobody is told any more to end them
   snapshots.clear()
   databases.settle()
-  closeLog()
+  commits.close()
   port.tell("stopped")
 }
 
@@ -347,8 +315,8 @@ function serveDevice(device: Fd): void {
  * last one may be missing: where there is no room for it, another node is to go on.
  */
 function shut(): void {
-  gate.shut()
-  storeCommits()
+  commits.gate.shut()
+  commits.store()
 }
 
 /**
@@ -356,34 +324,32 @@ function shut(): void {
  * nothing before it can.
  */
 function handOver(): DatabaseHandover[] {
-  gate.shut()
+  commits.gate.shut()
   const handovers = databases.handOver()
   for (const { name, state } of handovers) {
     if (state === undefined) refused(name, "it is damaged, see the log")
   }
   role.isPrimary = false
   recent.clear()
-  storeCommits()
-  unstored.clear()
-  closeLog()
-  commitLog = undefined
+  commits.store()
+  commits.close()
   return handovers
 }
 
 function takeOver(handovers: readonly DatabaseHandover[]): void {
   recent.clear()
-  openLog(context.dataDir)
+  commits.open()
   databases.takeOver(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()
-  storeCommits()
+  commits.store()
 }
 
 /** The LTX files of its transactions are there: the peer thread makes those that follow. */
 function lend(database: string): DatabaseHandover {
-  gate.materialize()
-  storeCommits()
+  commits.gate.materialize()
+  commits.store()
   return databases.lend(database)
 }
 
@@ -394,42 +360,9 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.commitTime.observe(durationMs)
 }
 
-/**
- * Makes the LTX files of new transactions, after their clients were answered, and says that there are some.
- * When that fails, returns when to try again.
- */
-function storeCommits(): number | undefined {
-  if (unstored.size === 0) return undefined
-  if (flags.raiseChanged()) port.tell("changed")
-  try {
-    commitLog?.materialize()
-  } catch (error) {
-    // Tried again after every request, and from time to time: it is reported once.
-    if (canStore) log.error("cannot make an LTX file, its transaction is in the log", { error })
-    canStore = false
-    return STORE_RETRY_MS
-  }
-  canStore = true
-  flags.noteRoom()
-  for (const slot of unstored) positions.markStored(slot)
-  unstored.clear()
-  if (spares.ask()) port.tell("sparesWanted")
-  if (flags.raiseChanged()) port.tell("changed")
-  return undefined
-}
-
 /** Work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
-  return earlier(earlier(storeCommits(), directory.sweep()), context.refusals.sweep())
-}
-
-function closeLog(): void {
-  try {
-    commitLog?.clear()
-  } catch (error) {
-    log.warn("cannot empty the commit log, who opens it next does", { error })
-  }
-  commitLog?.close()
+  return earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
 }
 
 function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {

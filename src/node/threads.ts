@@ -3,7 +3,7 @@
  *
  *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
  *
- * What one tells that is meant for the other passes here; what clients of the mount want of other nodes goes to
+ * Messages of one that are meant for the other pass here. Requests of clients to other nodes go to
  * cluster/locks/halting.ts. Which thread has which database is decided there, and in cluster/role/role-switch.ts.
  */
 import type { Halting } from "../cluster/locks/halting.ts"
@@ -170,8 +170,8 @@ export class Threads {
   }
 
   /**
-   * Nobody answers the mount any more. Who waits for it gets an error, or it could neither be stopped nor killed: the
-   * command, and the peer thread.
+   * Nobody answers the mount any more. The command and the peer thread, which may wait for it, get an error: otherwise
+   * they could neither be stopped nor killed.
    */
   #abort(): void {
     if (this.#mountDevice === undefined) return

@@ -229,7 +229,7 @@ function recoverContent(given: Recovery): HistoryState {
   return stateAfter(summary, walSums)
 }
 
-/** A database that was dropped last. What is in its place may be a new one that somebody has put there. */
+/** A database that was dropped last. The file in its place may be a new one that somebody has put there. */
 function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxSummary): void {
   const paths = { database: database.path, wal: dataDir.path(name, "wal") }
   if (isBlank(database) || isWhatWasDropped(paths, summary)) {

@@ -1,5 +1,5 @@
 /**
- * What a WAL that is found at the start is good for.
+ * What to do with a WAL that is found at the start.
  *
  * Of our own it holds nothing that the LTX files do not; on a replica it may lack the last of them. The original removes LTX files by age without asking
  * whether their pages were checkpointed, so in one of its directories the newest pages can be in the WAL alone.

@@ -69,7 +69,7 @@ export class BackedFile {
     return this.#fd !== undefined
   }
 
-  /** Who may do what with it; with what would be made, when there is no such file. Undefined: nobody but the daemon. */
+  /** Its owner and mode; those it would be made with, when there is no such file. Undefined: nobody but the daemon. */
   get access(): FileAccess | undefined {
     return this.open() ? accessOf(`${this.kind}:stat`, this.fd) : this.#access
   }

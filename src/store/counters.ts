@@ -1,5 +1,5 @@
 /**
- * What the fs thread counts, in memory that the main thread reads when it is asked for metrics.
+ * The counts of the fs thread, in memory that the main thread reads when it is asked for metrics.
  *
  * Only one thread writes a word, so an increment is a load and a store, without a lock; a reader may miss the last one.
  * Numbers are doubles: whole up to 2^53, and an aligned one is never seen half written.

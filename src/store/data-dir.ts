@@ -154,8 +154,8 @@ export class DataDir {
   }
 
   /**
-   * SQLite's files of a version that kept neither owners nor modes, which were everybody's to use, get those of files
-   * that no client makes. Once: from then on they are the clients' business. Returns how many there are.
+   * A version before kept neither owners nor modes: everybody could use SQLite's files. They get those of files that no
+   * client makes, once: from then on they are the clients' business. Returns how many there are.
    */
   adoptFiles(): number {
     if (fileExists("data:look", this.#ownersPath)) return 0

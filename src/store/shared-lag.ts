@@ -78,7 +78,7 @@ export class SharedLag {
   }
 
   /**
-   * Whether all is here that was at the primary at the time, by our steady clock. It is for who has it from elsewhere that
+   * Whether this node has all that the primary had at the time, by our steady clock. A caller knows from elsewhere that
    * something is there: word of that takes no less time than a heartbeat.
    */
   hasBeenSyncedSince(momentMs: number): boolean {

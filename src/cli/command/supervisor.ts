@@ -10,6 +10,8 @@
  * 4. A node that has something to give away first does so before the command is told to stop, for LEAVE_LIMIT_MS.
  * 5. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
+ *
+ * The file is long since it is one table: what each state makes of each event.
  */
 import { unreachable } from "../../lib/assert.ts"
 import { every, keepAlive } from "../../lib/clock.ts"

@@ -190,7 +190,7 @@ export class BorrowedLock {
       await this.#caughtUp(pos)
       // The primary counts from when it has lent it, which may be long after it was asked.
       if (clock.monotonicMs() - this.#renewedMs > RENEW_MS) await this.#ask(0)
-      // What comes from the primary from here on may be too late for the thread that has applied it so far.
+      // From here on the thread that has applied transactions so far may be too late for what the primary sends.
       this.#isHeld = true
       this.#heldMs = clock.monotonicMs()
       await loans.borrow(this.#database, STALE_MS_MAX)

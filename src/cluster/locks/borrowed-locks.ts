@@ -51,7 +51,7 @@ export class BorrowedLocks {
     this.#locks.get(database)?.use(user)
   }
 
-  /** Whoever borrows it again within `lingerMs` has it at once. */
+  /** A user that borrows it again within `lingerMs` has it at once. */
   async giveBack(database: string, user: Borrower, lingerMs = 0): Promise<void> {
     await this.#locks.get(database)?.giveBack(user, lingerMs)
   }

@@ -33,7 +33,7 @@ export class EchoFilter implements LtxSink {
   readonly #sent = new Map<string, Map<Txid, LtxHeader>>()
   readonly #ways = new Map<number, Way>()
   readonly #applied = new Map<number, PromiseWithResolvers<void>>()
-  /** What is to be done with a database when it has changed hands. */
+  /** Work on a database that waits until it has changed hands. */
   readonly #kept = new Map<string, Kept[]>()
 
   constructor(context: EchoFilterContext) {

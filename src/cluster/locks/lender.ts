@@ -1,4 +1,4 @@
-/** What a node that borrows write locks asks of the primary: the routes of http/transfers/halt.ts, from the other end. */
+/** The primary as a node sees it that borrows write locks: the routes of http/transfers/halt.ts, from the other end. */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"

@@ -26,7 +26,7 @@ import { type CutOffSnapshot, goesOn } from "./cut-off-snapshot.ts"
 /** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
 export const SILENCE_MS_MAX = 5000
 
-/** So many bytes may be with the peer thread before the network has to wait. */
+/** The peer thread may have so many bytes before the network has to wait. */
 const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
 
 /** Where LTX files go. Implemented by the peer thread. */
@@ -55,7 +55,7 @@ export interface IncomingStreamOptions {
   onUnknown?(database: string): void
   /** Where the primary is with a database: all of them at the begin, then what is new. */
   onListed?(database: string, listed: ListedDatabase): void
-  /** What comes for it is dropped: see refused-databases.ts. */
+  /** Whether everything that comes for it is dropped: see refused-databases.ts. */
   isLeftOut?(database: string): boolean
   /** An LTX file of the database is applied, or cannot be; then the stream ends. */
   onOutcome?(database: string, error: Error | undefined): void

@@ -1,6 +1,6 @@
 /**
- * What has come from the primary and is not applied yet, and how long an apply takes: for whoever asks how far a
- * replica is behind.
+ * How far a replica is behind: what has come from the primary and is not applied yet, and how long an apply
+ * takes.
  *
  * It stands between the stream and the peer thread, and passes everything on. What the primary still has to send is
  * known as far as it tells (`head`): it does when that is more than the next transaction.

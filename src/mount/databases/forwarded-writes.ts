@@ -46,7 +46,7 @@ export class ForwardedWrites {
   }
 
   locking(owner: LockOwner, isBorrowed: boolean, isPatient: boolean): Deferred | undefined {
-    // What has to be applied before it is borrowed could not be, if one were always waiting here.
+    // A writer that always waited here would keep out what has to be applied before the lock is borrowed.
     if (this.#isLate && !isPatient) throw FuseError.of(Errno.EAGAIN)
     if (isBorrowed && !this.#isClosing) {
       const isFirst = this.#writers.size === 0

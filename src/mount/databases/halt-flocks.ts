@@ -1,6 +1,6 @@
 /**
- * flock(2) on `<db>-lock`: an exclusive lock is the cluster's, not only this node's. Who has it on a replica may write
- * to the database there.
+ * flock(2) on `<db>-lock`: an exclusive lock is the cluster's, not only this node's. Its holder on a replica may
+ * write to the database there.
  *
  *   set() ─▶ nobody on this node has it (fuse/flock-table.ts) ─▶ borrow: asked for ─▶ granted, the client goes on
  *                                                                     └── refused: the client's flock(2) fails

@@ -66,7 +66,7 @@ export interface MountedDatabaseContext {
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Clients of a replica open databases only to read them. */
   readonly readOnlyOpens: boolean
-  /** Who is asked for locks on `<db>-lock`, and is told when they go; and what the peer thread does with the file. */
+  /** Asked for locks on `<db>-lock`, and told when they go; and what the peer thread does with the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Clients write on a replica, too; undefined: they do not. */
   readonly forwarding: ForwardedWritesContext | undefined
@@ -87,7 +87,7 @@ export class MountedDatabase {
   #isLent = false
   /** On the primary: another node is to have the write lock. */
   isWanted = false
-  /** A client may write that takes what it remembers for what there is: nothing is taken until that is over. */
+  /** A client may write although what it remembers is stale: nothing is taken until that is over. */
   hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
   file: { readonly hasUsers: boolean } | undefined
@@ -194,7 +194,7 @@ export class MountedDatabase {
     this.#forwarded?.closing()
   }
 
-  /** Who may do what with the file; with one that is to come, when there is none. */
+  /** The owner and the mode of the file; of the file to come, when there is none. */
   get access(): FileAccess {
     return this.database.access ?? NOBODY_ELSE
   }
@@ -284,7 +284,7 @@ export class MountedDatabase {
     saveCleanState(dataDir, this.name, this.database, capture.history)
   }
 
-  /** Throws when it is not sure that who writes knows of everything that counts. */
+  /** Throws when the writer may not know of everything that counts. */
   assertKnown(): void {
     if (!this.hasStaleWriter) return
     throw new LitefsError(
@@ -296,7 +296,7 @@ export class MountedDatabase {
   /**
    * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. Who copies a
    * WAL or a journal of SQLite's beside a database that nobody has open gets what he would anywhere: the next client
-   * recovers it. Where there is no database, there is nothing to do harm to.
+   * recovers it. Without a database there is nothing to harm.
    */
   assertSqlite(writer: Writer, file: string, thread: number): void {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return

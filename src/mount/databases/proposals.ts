@@ -5,7 +5,7 @@
  *              │                                  └── it makes another transaction first: asked
  *              └── answered: why not; refuseAll() ─────────▶ the client's request fails
  *
- * Who is refused without the primary's word may have its transaction there all the same.
+ * A client that is refused for want of the primary's word may have its transaction there all the same.
  *
  * While one waits, its client holds the locks of a writer: there is one at a time for a database.
  */

@@ -1,5 +1,5 @@
 /**
- * What clients of the mount were refused, as the log tells it: the file, who it was, and on a replica where to go.
+ * Tells in the log what clients of the mount were refused: the file, who it was, and on a replica where to go.
  *
  * Somebody who tries again and again has one line a minute, and all together have a few at once and then one a second;
  * a line says how many were left out before it. A replica that does not know yet who its primary is keeps a line back

@@ -14,11 +14,11 @@ import { UsedEntry } from "./used-entry.ts"
 /**
  * `<db>`: the database file. On a replica its pages come from the primary only.
  *
- * Where clients cannot come to write, they can open it only to read it. SQLite then does that by itself, for the life of
+ * Clients that will not be able to write can open it only to read it. SQLite then does that by itself, for the life of
  * the connection, says "attempt to write a readonly database" in every journal mode, and holds no lock of a writer.
  *
  * SQLite makes an empty file when it opens a new database, and other programs to put something else into it, which is
- * refused. What is still empty when its last user has gone need not stay: see empty-files.ts.
+ * refused. A file that is still empty when its last user has gone need not stay: see empty-files.ts.
  */
 export class DatabaseEntry extends UsedEntry {
   readonly #database: MountedDatabase

@@ -56,7 +56,7 @@ export interface FileEntry {
    * interrupted it is answered at once, and `onInterrupt` called, if there is one.
    */
   locking(range: LockRange, owner: LockOwner, caller: Caller): Deferred | undefined
-  /** What `locking` has let pass has come to its end, for these bytes: the lock is given up, or was not had. */
+  /** The lock of these bytes, which `locking` has let pass, is given up, or was not to be had. */
   unlocked(range: LockRange, owner: LockOwner): void
   /** Before the name goes. Throws when the file must stay. */
   removing(): void

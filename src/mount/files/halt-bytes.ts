@@ -20,7 +20,7 @@ export interface HaltBytesContext {
   readonly flocks: Pick<HaltFlocks, "set" | "release">
   /** Has the peer thread lock the file. Answered by held(). */
   hold(database: string): void
-  /** Who waits for a lock of the file is to have it, or to wait on. */
+  /** A client that waits for a lock of the file gets it, or goes on waiting. */
   granted(database: string, isGranted: boolean): void
   letGo(database: string): void
 }

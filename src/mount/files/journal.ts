@@ -12,8 +12,8 @@ import { UsedEntry } from "./used-entry.ts"
 /**
  * `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none that holds anything.
  *
- * Who still writes to one that is removed is in a transaction that was undone when this node lost its role, and may
- * not go on when it has it again: without the pages that were undone it would be half of one.
+ * A client that still writes to a removed one is in a transaction that was undone when this node lost its role. It may
+ * not go on when the node has its role again: without the pages that were undone it would be half a transaction.
  */
 export class JournalEntry extends UsedEntry {
   readonly #database: MountedDatabase

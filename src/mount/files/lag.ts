@@ -8,7 +8,7 @@ import type { Root } from "./root.ts"
 
 const SIZE = 11
 
-/** What a node shows that has not been in sync yet, as in the original: with it the line has no end. */
+/** A node that has not been in sync yet shows this, as in the original: with it the line has no end. */
 const UNKNOWN_MS = 2 ** 31 - 1
 
 /** `.lag`: how far this node is behind its primary: 11 bytes, `%+010d\n`, milliseconds. See store/shared-lag.ts. */

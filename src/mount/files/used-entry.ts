@@ -4,8 +4,8 @@ import { Errno } from "../../sys/errno.ts"
 import { BackedEntry } from "./entry.ts"
 
 /**
- * A file that knows who has it open, and whether somebody was refused what he wanted to put into it. What is empty
- * then is a failure's remains (of cp, tar, an editor), and goes with its last user.
+ * A file that knows who has it open, and whether somebody was refused what he wanted to put into it. A file that
+ * is empty then is left over from a failure (of cp, tar, an editor), and goes with its last user.
  */
 export abstract class UsedEntry extends BackedEntry {
   #userCount = 0

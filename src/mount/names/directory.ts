@@ -5,7 +5,7 @@
  * their entry, locks go to their tables, and a transaction that the primary has to be asked for waits for its answer.
  *
  * On the primary every change comes through here, so the kernel may believe what it knows for as long as it
- * likes. What the daemon itself changes (on a replica) the peer thread tells the kernel. Names of files that
+ * likes. The peer thread tells the kernel what the daemon itself changes (on a replica). Names of files that
  * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
  */
 
@@ -363,7 +363,7 @@ export class Directory implements FileSystem {
     return entry && this.#entries.add(entry)
   }
 
-  /** What the daemon makes of a database, when it takes part in SQLite's locking, is as the database. */
+  /** The daemon makes files of a database when it takes part in SQLite's locking: they have the database's access. */
   #make(name: string, mode: number, { pid, uid, gid }: Caller): FileEntry {
     const access = this.#context.isPeer(pid)
       ? undefined
@@ -391,7 +391,7 @@ export class Directory implements FileSystem {
     this.#locks.openedByPeer(opened.handle)
   }
 
-  /** What may commit a transaction. What the primary has to be asked for first is done when it has answered. */
+  /** Does what may commit a transaction. If the primary has to be asked first, it is done when that has answered. */
   #attempt(act: () => void): Deferred | undefined {
     try {
       act()

@@ -8,7 +8,7 @@
  * A file that was refused what a program wanted to put into it (cp, tar, an editor) is a failure's remains. One that
  * nobody has tried to write is perhaps made on purpose: a script that says `touch app.db` and then starts a framework
  * that wants the file to be there, or SQLite itself, which makes it when it is opened and may close it again without a
- * transaction. The minute is for the next one to come. Nobody is waited for who has the file open, however long.
+ * transaction. The minute is for the next one to come. A file that somebody has open stays, however long.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"

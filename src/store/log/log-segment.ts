@@ -2,7 +2,7 @@
  * The files of the commit log (commit-log.ts), and how they come to be.
  *
  * Every byte of a segment is written once before it is used, so that a commit changes no metadata: no block has to be
- * found for it, and no size to be noted. That takes longer than all else of a start, and so it is done beside it:
+ * found for it, and no size to be noted. That takes longer than all else at a start, so it is done beside it:
  *
  *   <data>/commit-log.<n>.tmp, zeros ─▶ synced ─▶ renamed to commit-log.<n> ─▶ directory synced ─▶ free
  *
@@ -30,7 +30,7 @@ export function segmentPath(root: string, index: number): string {
 }
 
 /**
- * Opens a segment. Where there is none it is made, or with `isMade` false the result is undefined. One of another size
+ * Opens a segment. If there is none, it is made; with `isMade` false the result is undefined. One of another size
  * must have been recovered: it is written over.
  */
 export function openSegment(root: string, index: number, isMade: boolean): Fd | undefined {

@@ -1,4 +1,4 @@
-/** What is known of an LTX file, damaged or not, after it was read to its end. */
+/** An LTX file that was read to its end, damaged or not, and what that has told. */
 import { statSync } from "node:fs"
 import { basename } from "node:path"
 import { messageOf } from "../../lib/errors.ts"

@@ -10,7 +10,7 @@ export interface LtxTransaction {
   readonly timestampMs: number
 }
 
-/** What the ends of an LTX file say, which are all that is read; undefined when it is not there or not whole. */
+/** The transaction of an LTX file, of which the two ends are read; undefined when it is not there or not whole. */
 export function readLtxTransaction(path: string): LtxTransaction | undefined {
   try {
     using file = FileSource.open(path)

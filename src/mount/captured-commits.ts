@@ -1,0 +1,110 @@
+/**
+ * What clients of a primary have committed: in the commit log when they are answered, in LTX files soon after.
+ *
+ *   open() ─▶ committed() ─▶ store()… ─▶ close()
+ *
+ * The fs thread calls store() after each answer, and from time to time while something is left.
+ */
+import type { Logger } from "../lib/log.ts"
+import type { Sender } from "../lib/port.ts"
+import { openCommitLog } from "../recovery/log/commit-log-recovery.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import type { CommitLog } from "../store/log/commit-log.ts"
+import { GatedLog } from "../store/log/gated-log.ts"
+import type { RecentTransactions } from "../store/ltx/recent-transactions.ts"
+import type { Positions, Slot } from "../store/positions.ts"
+import type { SharedFlags } from "../store/shared-flags.ts"
+import { SpareFiles } from "../store/spare-files.ts"
+import type { FsHost } from "./contract.ts"
+
+/** A disk that was full has room again without anybody telling us. */
+const STORE_RETRY_MS = 500
+
+export interface CapturedCommitsContext {
+  readonly dataDir: DataDir
+  readonly positions: Positions
+  readonly flags: SharedFlags
+  readonly recent: RecentTransactions
+  readonly log: Logger
+  readonly host: Pick<Sender<FsHost>, "tell">
+}
+
+export class CapturedCommits {
+  /** Where transactions are committed to. */
+  readonly gate = new GatedLog()
+  readonly #context: CapturedCommitsContext
+  readonly #spares: SpareFiles
+  #commitLog: CommitLog | undefined // from open() to close()
+  /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
+  readonly #unstored = new Set<Slot>()
+  #canStore = true
+
+  constructor(context: CapturedCommitsContext) {
+    this.#context = context
+    this.#spares = new SpareFiles(context.flags.spareFiles, context.dataDir.root)
+  }
+
+  open(): void {
+    const { dataDir, flags, log, host } = this.#context
+    this.#commitLog = openCommitLog(dataDir, log, {
+      isFree: (segment) => flags.isSegmentFree(segment),
+      onFull: (segment) => {
+        flags.setSegmentFree(segment, false)
+        host.tell("segmentFull", segment)
+      },
+      onMissing: (segment) => {
+        flags.setSegmentFree(segment, false)
+        host.tell("segmentMissing", segment)
+      },
+      spares: this.#spares,
+    })
+    this.gate.open(this.#commitLog)
+  }
+
+  /** A transaction of the database is durable. */
+  committed(slot: Slot): void {
+    const { positions, recent } = this.#context
+    this.#unstored.add(slot)
+    const file = this.#commitLog?.pendingFile
+    if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
+  }
+
+  /**
+   * Makes the LTX files of new transactions, after their clients were answered, and says that there are some.
+   * When that fails, returns when to try again.
+   */
+  store(): number | undefined {
+    const { positions, flags, log, host } = this.#context
+    if (this.#unstored.size === 0) return undefined
+    if (flags.raiseChanged()) host.tell("changed")
+    try {
+      this.#commitLog?.materialize()
+    } catch (error) {
+      // Tried again after every request, and from time to time: it is reported once.
+      if (this.#canStore) {
+        log.error("cannot make an LTX file, its transaction is in the log", { error })
+      }
+      this.#canStore = false
+      return STORE_RETRY_MS
+    }
+    this.#canStore = true
+    flags.noteRoom()
+    for (const slot of this.#unstored) positions.markStored(slot)
+    this.#unstored.clear()
+    if (this.#spares.ask()) host.tell("sparesWanted")
+    if (flags.raiseChanged()) host.tell("changed")
+    return undefined
+  }
+
+  /** What is not stored yet is for whoever opens the log next. */
+  close(): void {
+    try {
+      this.#commitLog?.clear()
+    } catch (error) {
+      this.#context.log.warn("cannot empty the commit log, who opens it next does", { error })
+    }
+    this.#commitLog?.close()
+    this.#commitLog = undefined
+    this.#unstored.clear()
+  }
+}
