@@ -15,6 +15,8 @@ import { MEASURES, type Measure, problemOf, quartersOf, type Sample } from "./tr
 
 export interface SoakOptions {
   readonly minutes: number
+  /** Between operations. */
+  readonly pauseMs: number
   readonly scratch: string
   /** A line for people. */
   readonly say: (line: string) => void
@@ -27,7 +29,6 @@ export interface SoakResult {
 }
 
 const THREADS = ["main", "fs", "peer"] as const
-const OPERATION_MS = 10_000
 const WRITES_PER_SECOND = 20
 const READS_PER_SECOND = 10
 const BORROW_TRIES = 3
@@ -36,7 +37,7 @@ const IDLE_MS = 30_000
 const MIB = 1024 * 1024
 const FLAGS = ["--candidate", "--retention", "30s", "--retention-interval", "5s"]
 
-export async function soak({ minutes, scratch, say }: SoakOptions): Promise<SoakResult> {
+export async function soak({ minutes, pauseMs, scratch, say }: SoakOptions): Promise<SoakResult> {
   await using scope = new Scope(scratch)
   const first = await scope.node({ flags: FLAGS })
   const second = await scope.node({ follows: first, flags: FLAGS })
@@ -55,7 +56,7 @@ export async function soak({ minutes, scratch, say }: SoakOptions): Promise<Soak
   for (let operation = 0, minute = 1; minute <= minutes; operation++) {
     operations += 1
     await operate(nodes, operation).catch((error) => refusals.push(String(error).slice(0, 200)))
-    await Bun.sleep(OPERATION_MS)
+    await Bun.sleep(pauseMs)
     if (Date.now() < startMs + minute * 60_000) continue
     for (const [index, node] of nodes.entries()) {
       if (!node.isRunning)

@@ -11,6 +11,7 @@ import {
 import { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { isNoSpace } from "../../sys/errno.ts"
+import { freeMemory } from "../../sys/memory.ts"
 import { integrityProblems } from "../../sys/sqlite.ts"
 import type { CheckRequest, CheckResult } from "./check-worker.ts"
 import { prepareImport } from "./import-preparation.ts"
@@ -35,7 +36,9 @@ function problemOf(path: string, isThorough: boolean): string | undefined {
 }
 
 self.onmessage = ({ data }: MessageEvent<CheckRequest>) => {
-  self.postMessage(check(data))
+  const result = check(data)
+  freeMemory() // it is ended as soon as it has told
+  self.postMessage(result)
 }
 
 function check({ dataDir: root, database, file, isThorough }: CheckRequest): CheckResult {
