@@ -69,6 +69,10 @@ const SOURCES = globSync("**/*.ts", { cwd: SRC })
   .sort()
   .map(readSource)
 
+const TESTS = globSync("**/*.{ts,mjs}", { cwd: import.meta.dirname }).filter(
+  (path) => !path.startsWith("torture/programs/"),
+)
+
 function readSource(path: string): Source {
   const lines = readFileSync(join(SRC, path), "utf8")
     .split("\n")
@@ -252,11 +256,34 @@ describe("tidy: effects have one home", () => {
       "take a Clock (lib/clock.ts) as a parameter, so that a test can own it",
       "lib/clock.ts",
     ],
+    [
+      /\bpostMessage\(|\bonmessage\b/,
+      "threads talk through a Port (lib/port.ts): say what you need in its contract",
+      "lib/port.ts mount/fs-mailbox.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
+    ],
     [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
   ])("%p", (pattern, advice, homes) => {
     expect(offences(pattern, advice, (path) => homes.split(" ").includes(path))).toEqual([])
   })
 })
+
+/**
+ * The lines of loops that sleep until something is so, and look at no clock. A loop may go on until a flag of the test
+ * changes; a client that writes until it is killed is a program (torture/programs), or a `try` in a loop.
+ */
+function endlessPolls(text: string): number[] {
+  const lines = text.split("\n")
+  return lines.flatMap((head, index) => {
+    const isLoop = /^ *(while \(|for \(;)/.test(head)
+    if (!isLoop || /^ *while \(!?(this\.#)?is[A-Z]\w+\)|\) try /.test(head)) return []
+    const indent = head.search(/\S/)
+    const rest = lines.slice(index + 1)
+    const length = rest.findIndex((line) => line.trim() !== "" && line.search(/\S/) <= indent)
+    const loop = [head, ...rest.slice(0, Math.max(length, 0))].join("\n")
+    const sleeps = /\bawait ([\w.]*[sS]leep\(|new Promise.*(setImmediate|setTimeout))/.test(loop)
+    return sleeps && !/deadline|Ms\b|\.now\(/.test(loop) ? [index + 1] : []
+  })
+}
 
 /** Of a thread or the process, once; or from a pool. */
 const ALLOCATING = [
@@ -286,6 +313,19 @@ describe("tidy: nothing is left over", () => {
       )
     })
     expect(focused.map((path) => `test/${path}: run all tests, take the .only out`)).toEqual([])
+  })
+
+  test("of polls that nothing ends", () => {
+    const advice =
+      "wait with until() of test/support/until.ts, which has a limit and says what is missing"
+    const endless = TESTS.flatMap((path) =>
+      endlessPolls(readFileSync(join(import.meta.dirname, path), "utf8")).map(
+        (line) => `test/${path}:${line}: ${advice}`,
+      ),
+    )
+    expect(endless).toEqual([])
+    expect(endlessPolls("while (!seen()) await Bun.sleep(1)\n")).toEqual([1])
+    expect(endlessPolls("for (;;) {\n  if (seen()) return\n  await Bun.sleep(1)\n}\n")).toEqual([1])
   })
 
   test("of a registry's name in what is committed", () => {

@@ -19,6 +19,7 @@ import {
   type DatabaseHeader,
   decodeDatabaseHeader,
   isWalMode,
+  startsLikeDatabase,
   trustedPageCount,
 } from "../sqlite/database-header.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
@@ -218,6 +219,7 @@ export class Capture {
       const bytes = from.bytes.subarray(0, size)
       if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
       else if (!this.#isBeyondEnd(offset) || !isZero(bytes)) {
+        if (this.#isForeign(offset, bytes)) this.#refuseForeign()
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
         const isCheckpoint = this.#wal.isCheckpoint(offset, size, from.bytes)
         if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
@@ -520,9 +522,24 @@ export class Capture {
     return n < HEADER_SIZE ? undefined : decodeDatabaseHeader(header.bytes.subarray(0, n))
   }
 
+  /** Whether a new file begins as none of SQLite's does. */
+  #isForeign(offset: number, bytes: Uint8Array): boolean {
+    return offset === 0 && this.history.commit === 0 && !startsLikeDatabase(bytes)
+  }
+
+  #refuseForeign(): never {
+    const problem = "it is no SQLite database, and nothing else can be in the mount"
+    this.#refuseWith(`Cannot write "${this.history.name}": ${problem}, choose another directory`)
+  }
+
   #refuse(what: string): never {
     const { name } = this.history
-    const message = `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`
+    this.#refuseWith(
+      `Cannot write "${name}": ${what} cannot be captured, use journal_mode DELETE, TRUNCATE, PERSIST or WAL, and litefs import --name ${name} FILE to bring a database here`,
+    )
+  }
+
+  #refuseWith(message: string): never {
     if (!this.#hasComplained) this.#log.error(message)
     this.#hasComplained = true
     this.#takeBackGrowth()

@@ -16,6 +16,7 @@ import type { Pos } from "../ltx/pos.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
 import { BackedFile } from "../store/backed-file.ts"
+import { unlinkFile } from "../sys/file.ts"
 import { allocate } from "../sys/memory.ts"
 import { FrozenPages } from "./frozen-pages.ts"
 import type { HistoryState } from "./history.ts"
@@ -138,13 +139,19 @@ export class FrozenView {
     this.#pages.loseWal()
   }
 
-  /** Does not throw: the next start removes what cannot be removed now. */
+  /** Does not throw. */
   close(): void {
     this.#closed?.()
-    try {
-      this.#side.remove().close()
-    } catch {
-      this.#side.close()
-    }
+    this.#side.close()
+    removeSideFile(this.state)
+  }
+}
+
+/** The name; who has it open goes on. Does not throw: the next start removes what cannot be removed now. */
+export function removeSideFile({ sidePath }: FrozenState): void {
+  try {
+    unlinkFile("snapshot:unlink", sidePath)
+  } catch {
+    // It is in nobody's way.
   }
 }

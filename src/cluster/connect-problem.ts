@@ -37,15 +37,53 @@ export async function firstContactProblem(origin: string, error: unknown): Promi
 /** The same, of a node that is known. */
 export function connectProblem(origin: string, error: unknown): LitefsError {
   if (error instanceof LitefsError) return error
-  const problem = settingProblem(new URL(origin), error)
-  const text = problem ?? messageOf(error).split(". ")[0]
+  const url = new URL(origin)
+  const problem = settingProblem(url, error)
+  const text = problem ?? reachProblem(url, error) ?? messageOf(error).split(". ")[0]
   return new LitefsError(problem === undefined ? "unavailable" : "usage", String(text), {
     cause: error,
   })
 }
 
+/** The same, of the socket of a node on this machine. */
+export function socketProblem(error: unknown): LitefsError {
+  const code = codeOf(error)
+  const text: Record<string, string> = {
+    ENOENT: "there is no such socket, the node is not running or has another data directory",
+    ENOTDIR: "there is no such socket, a part of its path is not a directory",
+    EACCES:
+      "permission denied, the socket is for LiteFS's own user and root; others use --url http://…",
+    ECONNREFUSED: "nobody listens at the socket, the node is not running",
+  }
+  const problem = text[code]
+  const words = problem === undefined ? messageOf(error).split(". ")[0] : `${problem} (${code})`
+  return new LitefsError("unavailable", String(words), { cause: error })
+}
+
+/** In the place of the runtime's own words, which guess at typing errors. Undefined for what is rare. */
+function reachProblem({ hostname, host }: URL, error: unknown): string | undefined {
+  const code = codeOf(error)
+  switch (code) {
+    case "ECONNREFUSED":
+      return `nobody listens at ${host} (${code})`
+    case "ENOTFOUND":
+      return `there is no host named "${hostname}" (${code})`
+    case "EAI_AGAIN":
+      return `the name server does not answer who "${hostname}" is (${code})`
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      return `there is no way to ${hostname} (${code})`
+    default:
+      return undefined
+  }
+}
+
+function codeOf(error: unknown): string {
+  return String((error as NodeJS.ErrnoException).code ?? "")
+}
+
 function settingProblem(url: URL, error: unknown): string | undefined {
-  const code = String((error as NodeJS.ErrnoException).code ?? "")
+  const code = codeOf(error)
   switch (code) {
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
     case "UNABLE_TO_GET_ISSUER_CERT":

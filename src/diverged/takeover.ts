@@ -117,13 +117,11 @@ export function clearUnkept(dataDir: DataDir): void {
 function clearUnfinished(dataDir: DataDir, name: string): void {
   const directory = dataDir.databaseDir(name)
   for (const entry of listDirectory("takeover:list", directory)) {
-    const isNext = /^(next-\d+\.(ltx|database)|takeover\.tmp)$/.test(entry.name)
-    if (isNext) unlinkFile("takeover:unlink-next", `${directory}/${entry.name}`)
+    if (isUnfinished(entry.name)) unlinkFile("takeover:unlink-next", `${directory}/${entry.name}`)
   }
   const ltx = dataDir.ltxDir(name)
   for (const entry of listDirectory("takeover:list", ltx)) {
-    const isPart = /\.ltx\.(receiving(-\d+)?|making)$/.test(entry.name)
-    if (isPart) unlinkFile("takeover:unlink-next", `${ltx}/${entry.name}`)
+    if (isUnfinishedLtx(entry.name)) unlinkFile("takeover:unlink-next", `${ltx}/${entry.name}`)
   }
 }
 
@@ -167,4 +165,14 @@ function replaceIfThere(from: string, file: BackedFile): void {
 /** False when it was moved before. */
 function moveIfThere(from: string, to: string): void {
   if (fileExists("takeover:look", from)) renameFile("takeover:rename", from, to)
+}
+
+/** Beside a database: what a snapshot that has not been decided leaves. */
+export function isUnfinished(name: string): boolean {
+  return /^(next-\d+\.(ltx|database)|takeover\.tmp)$/.test(name)
+}
+
+/** The same, among LTX files. */
+export function isUnfinishedLtx(name: string): boolean {
+  return /\.ltx\.(receiving(-\d+)?|making)$/.test(name)
 }

@@ -52,9 +52,10 @@ export function examine(
 ): Examination {
   const dataDir = new DataDir(root)
   if (!existsSync(join(root, "dbs"))) {
+    const problem = existsSync(root) ? 'it has no "dbs"' : "it does not exist"
     throw new LitefsError(
       "not-found",
-      `Cannot examine "${root}": it has no "dbs", give the data directory of a node with --data-dir`,
+      `Cannot examine "${root}": ${problem}, give the data directory of a node with --data-dir`,
     )
   }
   // A directory that only the original has used has no lock, and without --repair gets none.
@@ -83,7 +84,7 @@ function chosenNames(dataDir: DataDir, databases: readonly string[]): string[] {
   const names = dataDir.databaseNames()
   const missing = databases.find((name) => !names.includes(name))
   if (missing === undefined) return databases.length === 0 ? names : [...new Set(databases)]
-  const there = names.length === 0 ? "there is none" : `there are ${names.join(", ")}`
+  const there = names.length === 0 ? "which has none" : `which has ${names.join(", ")}`
   throw new LitefsError(
     "not-found",
     `Cannot examine database "${missing}": it is not in "${dataDir.root}", ${there}`,

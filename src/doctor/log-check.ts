@@ -1,6 +1,7 @@
 /** The LTX directory of one database: what is whole, and what is wrong with the rest. */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
+import { isUnfinishedLtx } from "../diverged/takeover.ts"
 import { parseLtxFileName } from "../ltx/file-name.ts"
 import type { Checksum } from "../ltx/pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
@@ -136,6 +137,11 @@ export function otherNameFindings(log: Log, paths: DatabasePaths): Finding[] {
     const path = join(paths.ltx, name)
     const why = ASIDE.exec(name)?.groups?.why
     if (why !== undefined) return note("ltx-aside", path, `a ${why} LTX file that was set aside`)
+    if (isUnfinishedLtx(name)) {
+      const what =
+        "a part of an LTX file that was being received or made when LiteFS stopped; the next start of LiteFS removes it"
+      return note("stray", path, what)
+    }
     return problem("stray", path, strayMeaning(name), {
       repair: {
         does: "moves it to damaged/",
@@ -146,9 +152,6 @@ export function otherNameFindings(log: Log, paths: DatabasePaths): Finding[] {
 }
 
 function strayMeaning(name: string): string {
-  if (name.includes(".receiving")) {
-    return "a part of an LTX file, left by a replica that stopped while it received it; nothing needs it"
-  }
   if (name.endsWith(".tmp")) {
     return "a part of an LTX file, left by a LiteFS that stopped while it wrote it; nothing needs it"
   }

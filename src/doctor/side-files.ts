@@ -1,7 +1,9 @@
 /** The files beside a database that are not SQLite's. */
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
+import { isUnfinished } from "../diverged/takeover.ts"
 import { formatTxid } from "../ltx/pos.ts"
+import { isLeftover } from "../recovery/leftovers.ts"
 import { isKeptLog } from "../recovery/log/commit-log-recovery.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
@@ -43,7 +45,14 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
         const what = "what somebody else had written while LiteFS did not run, kept at a start"
         return note("stray", path, what)
       }
-      return problem("stray", path, strayMeaning(name), {
+      const unfinished = unfinishedMeaning(name)
+      if (unfinished !== undefined) {
+        return note("stray", path, `${unfinished}; the next start of LiteFS removes it`)
+      }
+      const what = name.endsWith(".repairing")
+        ? "a database that litefs doctor was making when it stopped; nothing needs it"
+        : "none of the files of a database; LiteFS does not use it"
+      return problem("stray", path, what, {
         repair: {
           does: "moves it to damaged/",
           run: (damaged) => moveIfThere(path, name, damaged), // a repair before may have used it up
@@ -52,15 +61,15 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
     })
 }
 
-function strayMeaning(name: string): string {
-  if (name.startsWith("next-")) {
-    return "a part of a snapshot that was being received when LiteFS stopped; nothing needs it"
+/** What a kill leaves in the middle of something, and every start removes. */
+function unfinishedMeaning(name: string): string | undefined {
+  if (isUnfinished(name)) {
+    return "a part of a snapshot that was being received when LiteFS stopped"
   }
-  if (name.startsWith("snapshot-")) {
-    return "old pages that were kept for a snapshot when LiteFS stopped; nothing needs them"
+  if (isLeftover(name)) {
+    return name.startsWith("snapshot-")
+      ? "old pages that were kept for a snapshot when LiteFS stopped"
+      : "a file that was being written when LiteFS stopped"
   }
-  if (/\.(tmp|repairing)$/.test(name)) {
-    return "a file that was being written when LiteFS stopped; nothing needs it"
-  }
-  return "none of the files of a database; LiteFS does not use it"
+  return undefined
 }

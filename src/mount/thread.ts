@@ -3,26 +3,26 @@
  *
  *   new Worker ── start: recover the databases ──▶ ready ── serve: a descriptor ──▶ serving ── unmounted ──▶ stopped
  *
- * While it serves it has no event loop. It is told things through its mailbox, and tells the main thread
- * things with postMessage(). It never touches its own mount and never waits for another thread.
+ * While it serves it has no event loop. What is sent to it comes through its mailbox, and what it asks for is answered
+ * the same way. It never touches its own mount and never waits for another thread.
  *
- * On the primary it captures transactions. `hand-over` and `take-over` change that while it serves, between two
+ * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two
  * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
  * neither the log nor a database's files but to read.
  */
 
 import { realpathSync } from "node:fs"
-import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
-import type { FrozenView } from "../capture/frozen-view.ts"
+import type { MessagePort } from "node:worker_threads"
+import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
-import { must, unreachable } from "../lib/assert.ts"
-import { Callee, type CallTo } from "../lib/calls.ts"
 import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
+import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
+import type { Outcome } from "../lib/outcome.ts"
+import { Later, type Message, type Offers, Port } from "../lib/port.ts"
 import { openCommitLog } from "../recovery/log/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { Column, Counters } from "../store/counters.ts"
@@ -37,10 +37,10 @@ import { SpareFiles } from "../store/spare-files.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { Garbage } from "../sys/garbage.ts"
-import { MailboxReceiver } from "../sys/mailbox.ts"
 import { allocate } from "../sys/memory.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
+import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
 import type { MountedDatabases } from "./databases/mounted-databases.ts"
@@ -48,13 +48,14 @@ import { Proposals } from "./databases/proposals.ts"
 import { Refusals } from "./databases/refusals.ts"
 import { FOREVER } from "./files/entry.ts"
 import type { Role } from "./files/role.ts"
-import type { FsCalls, FsCommand, FsEvent, FsMessage, FsThreadOptions } from "./messages.ts"
+import { FsMailboxReceiver } from "./fs-mailbox.ts"
 import { Directory } from "./names/directory.ts"
 import { replaceDatabase } from "./names/replace.ts"
 
 declare const self: Worker
 
 const log = logger("fs")
+const warnings = logger("mount")
 
 let directory: Directory
 let databases: MountedDatabases // of the directory
@@ -66,15 +67,13 @@ let flags: SharedFlags
 let counters: Counters
 let recent: RecentTransactions
 let spares: SpareFiles
-let handovers: MessagePort
+let beside: MessagePort
+let served: Fd | undefined // the device, from serve() on
 let commitLog: CommitLog | undefined // of a primary
-const callee = new Callee<FsCalls>(tell)
 const gate = new GatedLog()
 const garbage = new Garbage(systemClock)
-const proposals = new Proposals({
-  ask: (request, { database, bytes }) => tell({ type: "propose", request, database, bytes }),
-  behind: (database) => tell({ type: "behind", database }),
-})
+/** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
+const snapshots = new Map<number, () => void>()
 
 /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
 const unstored = new Set<Slot>()
@@ -86,9 +85,106 @@ const SPARE_DESCRIPTORS = 8
 /** A disk that was full has room again without anybody telling us. */
 const STORE_RETRY_MS = 500
 
-function start(given: FsThreadOptions, port: MessagePort): void {
+const offers: Offers<FsThread & FsThreadOfPeer> = {
+  start: (given, port) => orFail(() => start(given, port)),
+  serve: (device, below, unwanted) =>
+    orFail(() => {
+      directory.mounted(below)
+      // The lock of the data directory stays with every thread that may write to it.
+      const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
+      served = device
+      return isOwner
+    }),
+  freeze,
+  thaw: (snapshot) => {
+    snapshots.get(snapshot)?.()
+    snapshots.delete(snapshot)
+  },
+  writtenTxid: (database) => databases.find(database)?.capture?.writtenTxid,
+  shut,
+  open: () => gate.open(),
+  handOver,
+  takeOver,
+  lending: (database, isWanted) => databases.setLending(database, isWanted),
+  lend,
+  giveBack: (database) => {
+    proposals.refuseAll(database)
+    return databases.giveBack(database)
+  },
+  borrow: (handover) => {
+    databases.borrow(handover)
+    storeCommits()
+  },
+  takeBack: (handover) => {
+    databases.takeOver([handover])
+    storeCommits()
+  },
+  closing: (database) => databases.find(database)?.closing(),
+  lost: (database) => {
+    databases.find(database)?.shut()
+    proposals.refuseAll(database)
+  },
+  writerLate: (database) => databases.find(database)?.borrowLate(),
+  replace: (request) => {
+    const outcome = replaceDatabase(directory, context, request)
+    storeCommits()
+    return outcome
+  },
+  retire: (database) => databases.retire(database),
+  measure: () => {
+    refillSpares()
+    counters.measureHeap("fs")
+  },
+  primary: (name) => {
+    role.primaryName = name
+    role.changedMs = systemClock.wallMs()
+  },
+  dropped: (database) => directory.fileRemoved(database),
+  switched: (database, disguise) => databases.find(database)?.switchFile(disguise),
+  kept: (database, isKept) => {
+    const known = databases.find(database)
+    if (known !== undefined) known.isKept = isKept
+  },
+  lockFileWanted: (database) => directory.haltBytes?.wanted(database),
+  lockFileUnwanted: (database) => directory.haltBytes?.unwanted(database),
+}
+
+const port = new Port<FsThread & FsThreadOfPeer, FsHost>({
+  send: (message) => self.postMessage(message),
+  offers,
+  // What cannot be done for others must not end what clients do.
+  defect: (error, message) => log.error("a message failed on a defect", { message, error }),
+})
+
+const proposals = new Proposals({
+  ask: ({ database, bytes }, then) => {
+    port.ask("propose", database, bytes, (outcome) => then(refusalOf(outcome)))
+  },
+  behind: (database) => port.tell("behind", database),
+})
+
+self.onmessage = ({ data }: MessageEvent<Message>) => {
+  port.receive(data)
+  try {
+    if (served !== undefined) serveDevice(served)
+  } catch (error) {
+    port.tell("failed", messageOf(error))
+  }
+}
+
+/** Without what it does the thread cannot go on. */
+function orFail<T>(act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    port.tell("failed", messageOf(error))
+    throw error
+  }
+}
+
+function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   options = given
-  handovers = port
+  beside = besideMailbox
   configureLog(options.log)
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
   const dataDir = new DataDir(options.dataDir, undefined, options.access)
@@ -116,50 +212,65 @@ function start(given: FsThreadOptions, port: MessagePort): void {
       const file = commitLog?.pendingFile
       if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
     },
-    onVanish: (name) => tell({ type: "vanished", name }),
+    onVanish: (name) => port.tell("vanished", name),
     publish: (database, last) => {
       const deferred = new Deferred()
-      const request = nextRequest++
-      publishing.set(request, deferred)
-      tell({ type: "publish", request, database, last })
+      // Whatever becomes of it, or a process that has died can never be reaped.
+      port.ask("publish", database, last, () => deferred.done())
       return deferred
     },
-    onRewrite: (database) => tell({ type: "rewritten", database }),
-    onRefused: (nodeId, offset, size) => tell({ type: "write-refused", nodeId, offset, size }),
+    onRewrite: (database) => port.tell("rewritten", database),
+    onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
     forwarding: options.forwardWrites
       ? {
-          ask: (database, isPatient) => tell({ type: "borrow-for-writer", database, isPatient }),
-          use: (database) => tell({ type: "in-use", database }),
-          giveBack: (database, isUnused) => {
-            tell({ type: "give-back", database, user: "writer", isUnused })
+          ask: (database, isPatient) => {
+            port.ask("borrowForWriter", database, isPatient, (outcome) => {
+              databases.find(database)?.borrowAnswered(refusalOf(outcome))
+            })
           },
+          use: (database) => port.tell("inUse", database),
+          giveBack: (database, isUnused) => port.tell("giveBack", database, "writer", isUnused),
         }
       : undefined,
     halts: {
-      ask: (request, database, waits) => {
-        tell({ type: "borrow-for-flock", request, database, waits })
+      ask: (database, waits, then) => {
+        port.ask("borrowForFlock", database, waits, (outcome) => then(refusalOf(outcome)))
       },
-      giveBack: (database) => {
-        tell({ type: "give-back", database, user: "flock", isUnused: false })
+      giveBack: (database) => port.tell("giveBack", database, "flock", false),
+      hold: (database) => {
+        port.ask("holdLockFile", database, (outcome) => lockFileHeld(database, outcome))
       },
-      hold: (database) => tell({ type: "hold-lock-file", database }),
-      granted: (database, isGranted) => tell({ type: "lock-file-granted", database, isGranted }),
-      letGo: (database) => tell({ type: "let-lock-file-go", database }),
+      granted: (database, isGranted) => port.tell("lockFileGranted", database, isGranted),
+      letGo: (database) => port.tell("letLockFileGo", database),
     },
     propose: (proposal, again, end) => proposals.add(proposal, again, end),
   }
   watchFullDisk(() => {
     flags.noteFull()
-    if (flags.raiseChanged()) tell({ type: "changed" })
+    if (flags.raiseChanged()) port.tell("changed")
   })
   directory = new Directory(context, states)
   databases = directory.databases
-  tell({ type: "ready", believed: believed(states) })
+  return believed(states)
 }
 
 function refused(database: string, problem: string): void {
-  tell({ type: "refused-database", database, problem })
+  port.tell("refused", database, problem)
+}
+
+/** Why what was asked for is not to be had; undefined when it is. */
+function refusalOf(outcome: Outcome<ErrorCode | undefined>): ErrorCode | undefined {
+  return outcome.kind === "done" ? outcome.value : outcome.code
+}
+
+function lockFileHeld(database: string, outcome: Outcome<void>): void {
+  if (outcome.kind === "failed") {
+    warnings.warn("cannot see locks on a file, so nobody may open it to write", {
+      ...{ file: `${database}-lock`, problem: outcome.message },
+    })
+  }
+  directory.haltBytes?.held(database, outcome.kind === "done")
 }
 
 function openLog(dataDir: DataDir): void {
@@ -167,11 +278,11 @@ function openLog(dataDir: DataDir): void {
     isFree: (segment) => flags.isSegmentFree(segment),
     onFull: (segment) => {
       flags.setSegmentFree(segment, false)
-      tell({ type: "segment-full", segment })
+      port.tell("segmentFull", segment)
     },
     onMissing: (segment) => {
       flags.setSegmentFree(segment, false)
-      tell({ type: "segment-missing", segment })
+      port.tell("segmentMissing", segment)
     },
     spares,
   })
@@ -183,12 +294,7 @@ function openLog(dataDir: DataDir): void {
  * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
  * end, and would keep the device open that way (Linux: request_wait_answer).
  */
-function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
-  directory.mounted(below)
-  const { dataDir } = options
-  // The lock of the data directory stays with every thread that may write to it.
-  const isOwner = ownDescriptors(unwanted, `${realpathSync(dataDir)}/dbs`)
-  tell({ type: "serving", isOwner })
+function serveDevice(device: Fd): void {
   keepSpareDescriptors({
     count: SPARE_DESCRIPTORS,
     // What clients open stays open: they could take them all.
@@ -213,8 +319,9 @@ function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
-  const receiver = new MailboxReceiver<FsMessage>(options.mailboxFd)
-  const mailbox = { readFd: options.mailboxFd, take: () => receiver.receive(takeMessage) }
+  const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
+  const receive = (message: Message) => port.receive(message)
+  const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
@@ -225,11 +332,13 @@ function serveDevice(device: Fd, below: Fd, unwanted: readonly Fd[]): void {
     closeFile(device) // who waits for an answer gets an error
     throw error
   }
-  tell({ type: "unmounted" })
+  port.tell("unmounted")
   storeCommits()
+  for (const thaw of snapshots.values()) thaw() // nobody is told any more to end them
+  snapshots.clear()
   databases.settle()
   closeLog()
-  tell({ type: "stopped" })
+  port.tell("stopped")
 }
 
 /**
@@ -260,8 +369,7 @@ function handOver(): DatabaseHandover[] {
   return handovers
 }
 
-function takeOver(): void {
-  const handovers = takeHandover<readonly DatabaseHandover[]>()
+function takeOver(handovers: readonly DatabaseHandover[]): void {
   recent.clear()
   openLog(context.dataDir)
   databases.takeOver(handovers)
@@ -278,19 +386,6 @@ function lend(database: string): DatabaseHandover {
   return databases.lend(database)
 }
 
-function take(call: CallTo<FsCalls, "borrow" | "take-back">): void {
-  const handover = takeHandover<DatabaseHandover>()
-  callee.attempt(call, () => {
-    if (call.type === "borrow") databases.borrow(handover)
-    else databases.takeOver([handover])
-    storeCommits()
-  })
-}
-
-function takeHandover<T>(): T {
-  return (must(receiveMessageOnPort(handovers), "handover") as { readonly message: T }).message
-}
-
 function countCommit(name: string, size: number, durationMs: number): void {
   const slot = positions.add(name)
   counters.add(slot, Column.COMMITS, 1)
@@ -304,7 +399,7 @@ function countCommit(name: string, size: number, durationMs: number): void {
  */
 function storeCommits(): number | undefined {
   if (unstored.size === 0) return undefined
-  if (flags.raiseChanged()) tell({ type: "changed" })
+  if (flags.raiseChanged()) port.tell("changed")
   try {
     commitLog?.materialize()
   } catch (error) {
@@ -317,8 +412,8 @@ function storeCommits(): number | undefined {
   flags.noteRoom()
   for (const slot of unstored) positions.markStored(slot)
   unstored.clear()
-  if (spares.ask()) tell({ type: "spares-wanted" })
-  if (flags.raiseChanged()) tell({ type: "changed" })
+  if (spares.ask()) port.tell("sparesWanted")
+  if (flags.raiseChanged()) port.tell("changed")
   return undefined
 }
 
@@ -340,124 +435,16 @@ function earlier(waitMs: number | undefined, other: number | undefined): number 
   return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
 }
 
-/** What cannot be done for others must not end what clients do. A call is answered either way. */
-function takeMessage(message: FsMessage): void {
-  try {
-    handleMessage(message)
-  } catch (error) {
-    log.error("a message failed on a defect", { message: message.type, error })
-    if ("call" in message) callee.fail(message, error)
-  }
-}
-
-function handleMessage(message: FsMessage): void {
-  switch (message.type) {
-    case "shut":
-      return callee.attempt(message, shut)
-    case "open":
-      return gate.open()
-    case "measure":
-      refillSpares()
-      return counters.measureHeap("fs")
-    case "retire":
-      return databases.retire(message.database)
-    case "hand-over":
-      return callee.attempt(message, handOver)
-    case "take-over":
-      return callee.attempt(message, takeOver)
-    case "primary":
-      role.primaryName = message.name
-      role.changedMs = systemClock.wallMs()
-      return
-    case "dropped":
-      directory.fileRemoved(message.database)
-      return
-    case "switched":
-      databases.find(message.database)?.switchFile(message.disguise)
-      return
-    case "kept": {
-      const database = databases.find(message.database)
-      if (database !== undefined) database.isKept = message.isKept
-      return
-    }
-    case "freeze":
-      return freeze(message)
-    case "lend":
-      return callee.attempt(message, () => lend(message.database))
-    case "give-back":
-      proposals.refuseAll(message.database)
-      return callee.attempt(message, () => databases.giveBack(message.database))
-    case "borrow":
-    case "take-back":
-      return take(message)
-    case "lending":
-      return databases.setLending(message.database, message.isWanted)
-    case "closing":
-      return databases.find(message.database)?.closing()
-    case "lost":
-      databases.find(message.database)?.shut()
-      return proposals.refuseAll(message.database)
-    case "proposal-answer":
-      return proposals.answer(message.request, message.database, message.code)
-    case "flock-answer":
-      return directory.halts.answer(message.request, message.code)
-    case "lock-file-held":
-      return directory.haltBytes?.held(message.database, message.isHeld)
-    case "lock-file-wanted":
-      return directory.haltBytes?.wanted(message.database)
-    case "lock-file-unwanted":
-      return directory.haltBytes?.unwanted(message.database)
-    case "writer-answer":
-      return databases.find(message.database)?.borrowAnswered(message.code, message.isLate)
-    case "published":
-      publishing.get(message.request)?.done()
-      publishing.delete(message.request)
-      return
-    case "written-txid":
-      return callee.attempt(message, () => databases.find(message.database)?.capture?.writtenTxid)
-    case "replace": {
-      const outcome = replaceDatabase(directory, context, message.replace)
-      storeCommits()
-      return tell({ type: "replaced", request: message.request, outcome })
-    }
-    case "thaw":
-      snapshots.get(message.snapshot)?.()
-      snapshots.delete(message.snapshot)
-      return
-    default:
-      unreachable(message)
-  }
-}
-
-/** FLUSH requests that wait for the peer thread, by number. */
-const publishing = new Map<number, Deferred>()
-let nextRequest = 1
-
-/** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
-const snapshots = new Map<number, () => void>()
-
-function freeze(call: CallTo<FsCalls, "freeze">): void {
-  const { snapshot, database: name } = call
+function freeze(snapshot: number, name: string): Later<FrozenState | undefined> | undefined {
   const isThere = positions.find(name) !== undefined && !databases.isDamaged(name)
   const capture = isThere ? databases.find(name)?.capture : undefined
-  if (capture === undefined) return callee.answer(call, undefined)
+  if (capture === undefined) return undefined
   const sidePath = `${new DataDir(options.dataDir).databaseDir(name)}/snapshot-${snapshot}`
-  const onFrozen = (view: FrozenView) => {
-    snapshots.set(snapshot, () => capture.thaw(view))
-    callee.answer(call, view.state)
-  }
-  capture.freeze(sidePath, onFrozen, () => callee.answer(call, undefined))
-}
-
-function tell(event: FsEvent): void {
-  self.postMessage(event)
-}
-
-self.onmessage = ({ data }: MessageEvent<FsCommand>) => {
-  try {
-    if (data.type === "start") start(data.options, data.handovers)
-    else serveDevice(data.device, data.directory, data.unwanted)
-  } catch (error) {
-    tell({ type: "failed", message: messageOf(error) })
-  }
+  return new Later((answer) => {
+    const onFrozen = (view: FrozenView) => {
+      snapshots.set(snapshot, () => capture.thaw(view))
+      answer(view.state)
+    }
+    capture.freeze(sidePath, onFrozen, () => answer(undefined))
+  })
 }

@@ -131,7 +131,7 @@ export class FollowedPrimary {
           if (name === undefined) this.#proxyUrl = undefined
           if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
-          peer.setPrimary(name)
+          peer.tell("primary", name)
           api.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return

@@ -134,7 +134,7 @@ export class ServedDatabases {
       replace: async (name: string, file: number) => {
         await threads.mounted
         imports.checkWritable()
-        const pos = await halting.whileNotLent(name, () => threads.peer.import(name, file))
+        const pos = await halting.whileNotLent(name, () => threads.peer.call("import", name, file))
         this.leftOut.retry(name)
         return pos
       },

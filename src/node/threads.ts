@@ -12,6 +12,7 @@ import { sleep, systemClock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import { FsWorker } from "../mount/fs-worker.ts"
+import type { ReplaceRequest } from "../mount/names/replace.ts"
 import { PeerWorker } from "../peer/peer-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
@@ -59,37 +60,45 @@ export class Threads {
   constructor(workers: { readonly peer: Worker; readonly fs: Worker }, context: ThreadsContext) {
     const { databases, segments, halting, fail } = context
     this.#context = context
-    const onChange = () => databases.announceChange()
-    const peer = new PeerWorker(workers.peer, onChange, fail)
+    const common = {
+      changed: () => databases.announceChange(),
+      refused: (database: string, problem: string) => databases.noteRefused(database, problem),
+      segmentMissing: (segment: number) => segments.missing(segment),
+    }
+    const replace = (request: ReplaceRequest) => this.fs.call("replace", request)
+    const peer = new PeerWorker(workers.peer, { ...common, replace }, fail)
     this.peer = peer
-    const refused = (database: string, problem: string) => databases.noteRefused(database, problem)
-    peer.onRefused = refused
-    peer.onSegmentMissing = (segment) => segments.missing(segment)
-    this.fs = new FsWorker(workers.fs, {
-      changed: onChange,
-      rewritten: (database) => peer.rewritten(database),
-      vanished: (name) => peer.vanished(name),
-      writeRefused: (range) => peer.writeRefused(range),
-      publish: (database, last) => peer.publish(database, last),
-      replaced: (request, outcome) => peer.replaced(request, outcome),
-      segmentFull: (segment) => peer.releaseSegment(segment),
-      segmentMissing: (segment) => segments.missing(segment),
-      sparesWanted: () => peer.makeSpares(),
-      propose: (database, bytes) => halting().propose(database, bytes),
-      borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
-      borrowForWriter: (...asked) => halting().borrowForWriter(...asked),
-      holdLockFile: (database) => peer.holdLockFile(database),
-      lockFileGranted: (...given) => peer.lockFileGranted(...given),
-      letLockFileGo: (database) => peer.letLockFileGo(database),
-      inUse: (database) => halting().inUse(database),
-      giveBack: (...given) => halting().giveBack(...given),
-      behind: (database) => halting().behind(database),
-      refused,
-      failed: (error) => {
+    this.fs = new FsWorker(
+      workers.fs,
+      {
+        ...common,
+        rewritten: (database) => peer.tell("rewritten", database),
+        vanished: (name) => peer.tell("vanished", name),
+        writeRefused: (range) => peer.tell("writeRefused", range),
+        publish: (database, last) => peer.call("publish", database, last),
+        segmentFull: (segment) => peer.tell("releaseSegment", segment),
+        sparesWanted: () => peer.tell("makeSpares"),
+        propose: (database, bytes) =>
+          halting()
+            .propose(database, bytes)
+            .catch(() => "unavailable"),
+        behind: (database) => halting().behind(database),
+        borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
+        borrowForWriter: (database, isPatient) => {
+          const late = () => this.fs.tell("writerLate", database)
+          return halting().borrowForWriter(database, isPatient, late)
+        },
+        inUse: (database) => halting().inUse(database),
+        giveBack: (...given) => halting().giveBack(...given),
+        holdLockFile: (database) => peer.call("holdLockFile", database),
+        lockFileGranted: (...given) => peer.tell("lockFileGranted", ...given),
+        letLockFileGo: (database) => peer.tell("letLockFileGo", database),
+      },
+      (error) => {
         this.#abort()
         fail(error)
       },
-    })
+    )
   }
 
   /** Resolves when the positions of the databases are known. */
@@ -123,7 +132,13 @@ export class Threads {
     const recent = databases.recent.memory
     const believed = await Promise.all([
       fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
-      peer.start({ ...shared, databases: filter, fuseDir, hostname, mailboxFd: fs.mailboxFd }),
+      peer.call("start", {
+        ...shared,
+        databases: filter,
+        fuseDir,
+        hostname,
+        mailboxFd: fs.mailboxFd,
+      }),
     ])
     this.#recovered.resolve()
     return believed.flat()
@@ -155,19 +170,19 @@ export class Threads {
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
     this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
-    this.peer.mounted(notifier)
+    this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
   }
 
   /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
   measure(): void {
-    this.fs.measure()
-    this.peer.measure()
+    this.fs.tell("measure")
+    this.peer.tell("measure")
   }
 
   async unmount(): Promise<void> {
     const { fs, peer } = this
-    await peer.detach()
+    await peer.call("detach").catch(() => {}) // a thread that has ended has nothing open
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {
       const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
@@ -181,7 +196,7 @@ export class Threads {
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
     if (isFree) {
-      await Promise.all([fs.stopped, peer.settle()])
+      await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
       forgetMount(this.#context.dataDir)
     } else log.warn("files of the mount are still open, the next start takes longer")
   }

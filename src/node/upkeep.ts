@@ -42,9 +42,11 @@ export function retain(retention: RetentionOptions, context: RetentionContext): 
       if (slot === undefined) return 0 // it came and went
       const { pos, commit, timestampMs } = positions.read(slot)
       const isDropped = pos.txid > 0n && commit === 0
-      const count = await peer.maintain({
+      const count = await peer.call("maintain", {
         ...{ database, isDropped },
-        writtenTxid: halting.isCaptured(database) ? await fs.writtenTxid(database) : undefined,
+        writtenTxid: halting.isCaptured(database)
+          ? await fs.call("writtenTxid", database)
+          : undefined,
         neededTxid: needed,
         retention,
       })
@@ -52,8 +54,8 @@ export function retain(retention: RetentionOptions, context: RetentionContext): 
       const isOld = timestampMs < systemClock.wallMs() - retention.ageMs
       const isNeeded = needed !== undefined && needed <= pos.txid
       if (isDropped && isOld && !isNeeded) {
-        if (halting.isCaptured(database)) fs.retire(database)
-        else peer.retire(database)
+        if (halting.isCaptured(database)) fs.tell("retire", database)
+        else peer.tell("retire", database)
       }
       return count
     },

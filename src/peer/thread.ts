@@ -1,30 +1,30 @@
 /**
  * The peer thread: a Worker that acts on databases as one more SQLite process.
  *
- *   new Worker ── start ──▶ ready ── mounted ──▶ serving commands ── detach ──▶ detached
+ *   new Worker ── start ──▶ ready ── mounted ──▶ serving ── detach ──▶ detached
  *
  * On a replica it applies transactions. Roles change while it serves (cluster/role/member.ts):
  *
- *   replica ─▶ primary   hand-over: finish what has come, close the commit log ─▶ (fs thread takes over)
- *                        ─▶ let-go: close files, tell the kernel
- *   primary ─▶ replica   lock-writes ─▶ (fs thread hands over)
- *                        ─▶ take-over: open the commit log, hold the files, tell the kernel, unlock
+ *   replica ─▶ primary   handOver: finish what has come, close the commit log ─▶ (fs thread takes over)
+ *                        ─▶ letGo: close files, tell the kernel
+ *   primary ─▶ replica   lockWrites ─▶ (fs thread hands over)
+ *                        ─▶ takeOver: open the commit log, hold the files, tell the kernel, unlock
  *
- * The thread itself only takes commands, and starts and ends: what it has is in replica-databases.ts,
- * incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
+ * The thread itself only takes what it is told (contract.ts), and starts and ends: what it has is in
+ * replica-databases.ts, incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
  *
- * It may wait for locks, for the mount and for the disk; commands for one database are done in order, those
- * for different databases do not wait for each other.
+ * It may wait for locks, for the mount and for the disk; what is done to one database is done in order, and
+ * nothing waits for what is done to another.
  */
 import { join } from "node:path"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
-import { must, unreachable } from "../lib/assert.ts"
-import { Callee } from "../lib/calls.ts"
+import { must } from "../lib/assert.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
-import type { FsMessage } from "../mount/messages.ts"
+import { type Message, type Offers, Port } from "../lib/port.ts"
+import type { FsThreadOfPeer } from "../mount/contract.ts"
 import { Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
@@ -37,16 +37,10 @@ import { MailboxSender } from "../sys/mailbox.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
+import type { PeerHost, PeerThread, PeerThreadOptions, UpkeepRequest } from "./contract.ts"
 import { MountCache } from "./files/mount-cache.ts"
 import { HaltBytes } from "./locks/halt-bytes.ts"
 import { HeldLocks } from "./locks/held-locks.ts"
-import type {
-  PeerCalls,
-  PeerCommand,
-  PeerEvent,
-  PeerThreadOptions,
-  UpkeepRequest,
-} from "./messages.ts"
 import { IncomingFiles } from "./receive/incoming-files.ts"
 import { ReplicaDatabases } from "./receive/replica-databases.ts"
 import { Imports } from "./serve/imports.ts"
@@ -57,27 +51,26 @@ import { publish } from "./wal/wal-publisher.ts"
 declare const self: Worker
 
 const log = logger("peer")
-const callee = new Callee<PeerCalls>(tell)
 
 const SPARES_AT_ONCE = 8
 
 /** A database that changes hands needs four; connections have the same table. */
 const SPARE_DESCRIPTORS = 32
 
-class PeerThread {
+class Peer {
   readonly #options: PeerThreadOptions
   readonly #dataDir: DataDir
-  readonly #fs: MailboxSender<FsMessage>
+  readonly fs: Port<object, FsThreadOfPeer>
   readonly #stopping = new AbortController()
-  readonly #cache: MountCache
-  readonly #locks: HeldLocks
-  readonly #haltBytes: HaltBytes
-  readonly #databases: ReplicaDatabases
-  readonly #incoming: IncomingFiles
-  readonly #snapshots: Snapshots
-  readonly #imports: Imports
+  readonly cache: MountCache
+  readonly locks: HeldLocks
+  readonly haltBytes: HaltBytes
+  readonly databases: ReplicaDatabases
+  readonly incoming: IncomingFiles
+  readonly snapshots: Snapshots
+  readonly imports: Imports
   readonly #spares: SpareFiles
-  readonly #counters: Counters
+  readonly counters: Counters
   readonly #garbage = new Garbage(systemClock)
   #isCollecting = false // or about to
 
@@ -91,27 +84,31 @@ class PeerThread {
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
     this.#dataDir = dataDir
-    this.#fs = new MailboxSender<FsMessage>(options.mailboxFd)
-    const tellFs = (message: FsMessage) => this.#fs.send(message)
+    const mailbox = new MailboxSender<Message>(options.mailboxFd)
+    const fs = new Port<object, FsThreadOfPeer>({
+      send: (message) => mailbox.send(message),
+      offers: {},
+    })
+    this.fs = fs
     const { signal } = this.#stopping
     const cache = new MountCache(fuseDir, log)
     const locks = new HeldLocks({ fuseDir, hostname, dataDir, signal })
     const databases = new ReplicaDatabases({
-      ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, tell, tellFs },
+      ...{ fuseDir, dataDir, positions, flags, locks, cache, log, signal, main, fs },
     })
-    this.#cache = cache
-    this.#locks = locks
-    this.#haltBytes = new HaltBytes({ fuseDir, clock: systemClock, signal, tellFs })
-    this.#databases = databases
-    this.#incoming = new IncomingFiles({ databases, locks, tell })
-    this.#snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, tell })
-    this.#imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, tellFs })
+    this.cache = cache
+    this.locks = locks
+    this.haltBytes = new HaltBytes({ fuseDir, clock: systemClock, signal, fs })
+    this.databases = databases
+    this.incoming = new IncomingFiles({ databases, locks, main })
+    this.snapshots = new Snapshots({ dataDir, nodeId, positions, databases, log, main })
+    this.imports = new Imports({ fuseDir, dataDir, databases, cache, log, signal, main })
     this.#spares = new SpareFiles(flags.spareFiles, dataDir.root)
     this.#spares.removeLeftovers()
-    this.#counters = new Counters(options.counters)
+    this.counters = new Counters(options.counters)
     watchFullDisk(() => {
       flags.noteFull()
-      if (flags.raiseChanged()) tell({ type: "changed" })
+      if (flags.raiseChanged()) main.tell("changed")
     })
     keepSpareDescriptors({
       count: SPARE_DESCRIPTORS,
@@ -124,113 +121,30 @@ class PeerThread {
     if (!options.isPrimary) databases.recover()
   }
 
-  /** Databases whose saved checksums were believed. */
-  get believed(): string[] {
-    return this.#databases.believed
-  }
-
-  handle(command: Exclude<PeerCommand, { type: "start" }>): void {
-    this.#collectSoon()
-    switch (command.type) {
-      case "mounted":
-        return this.#cache.mounted(command.device)
-      case "ltx":
-        return this.#incoming.receive(command)
-      case "ltx-abort":
-        return this.#incoming.abort(command.file)
-      case "verdict":
-        return this.#incoming.takeVerdict(command.file, command.database, command.verdict)
-      case "primary":
-        this.#databases.setPrimary(command.name)
-        this.#fs.send({ type: "primary", name: command.name })
-        return this.#cache.forgetName(".primary")
-      case "freeze":
-        return callee.answer(command, this.#snapshots.freeze(command.snapshot, command.database))
-      case "thaw":
-        return this.#snapshots.thaw(command.snapshot)
-      case "import":
-        return callee.answerLater(command, this.#imports.import(command.database, command.file))
-      case "replaced":
-        return this.#imports.replaced(command.request, command.outcome)
-      case "snapshot":
-        return this.#snapshots.send(command)
-      case "snapshot-credit":
-        return this.#snapshots.addCredit(command.snapshot, command.size)
-      case "snapshot-cancel":
-        return this.#snapshots.cancel(command.snapshot)
-      case "maintain":
-        return callee.answer(command, this.#maintain(command.request))
-      case "rewritten":
-        return this.#cache.forgetFile(command.database)
-      case "retire":
-        return this.#databases.retire(command.database)
-      case "vanished":
-        return this.#cache.forgetName(command.name)
-      case "write-refused":
-        return this.#cache.forgetRange(command)
-      case "publish":
-        return callee.answer(command, this.#publishLast(command.database, command.last))
-      case "make-database":
-        return callee.attempt(command, () => this.#makeDatabase(command.database))
-      case "hold-lock-file":
-        return callee.answerLater(command, this.#haltBytes.hold(command.database))
-      case "lock-file-granted":
-        return this.#haltBytes.granted(command.database, command.isGranted)
-      case "let-lock-file-go":
-        return this.#haltBytes.letGo(command.database)
-      case "lock-writes":
-        return callee.answerLater(command, this.#locks.lockWrites(command))
-      case "unlock-writes":
-        return this.#locks.unlockWrites(command.lock)
-      case "give":
-        return callee.answerLater(command, this.#databases.give(command.database))
-      case "take":
-        return callee.answerLater(command, this.#databases.take(command.handover, command.lock))
-      case "let-go-of":
-        return callee.attempt(command, () => this.#databases.letGoOf(command.database))
-      case "hand-over":
-        return callee.answerLater(command, this.#handOver())
-      case "let-go":
-        return callee.answer(command, this.#databases.letGo())
-      case "take-over":
-        this.#takeOver(command.handovers).then(() => callee.answer(command, undefined), fail)
-        return
-      case "release-segment":
-        return this.#databases.releaseSegment(command.segment)
-      case "measure":
-        refillSpares()
-        return this.#counters.measureHeap("peer")
-      case "make-spares":
-        return void this.#makeSpares()
-      case "settle":
-        this.#databases.settle()
-        return tell({ type: "settled" })
-      case "detach":
-        void this.#detach().then(() => tell({ type: "detached" }))
-        return
-      default:
-        unreachable(command)
-    }
-  }
-
   /** What comes from the main thread is not of this thread's heap, and is not seen to fill it. */
-  #collectSoon(): void {
+  collectSoon(): void {
     const waitMs = this.#garbage.worked()
     if (this.#isCollecting || waitMs === undefined) return
     this.#isCollecting = true
     systemClock.after(waitMs, () => {
       this.#isCollecting = false
       const leftMs = this.#garbage.idle()
-      if (leftMs !== undefined) this.#collectSoon()
+      if (leftMs !== undefined) this.collectSoon()
     })
   }
 
-  #maintain(request: UpkeepRequest): number {
+  setPrimary(name: string | undefined): void {
+    this.databases.setPrimary(name)
+    this.fs.tell("primary", name)
+    this.cache.forgetName(".primary")
+  }
+
+  maintain(request: UpkeepRequest): number {
     const { database: name } = request
-    const writtenTxid = request.writtenTxid ?? this.#databases.known(name)?.writtenTxid ?? 0n
+    const writtenTxid = request.writtenTxid ?? this.databases.known(name)?.writtenTxid ?? 0n
     try {
       const onUsage = (count: number, size: number) => {
-        tell({ type: "ltx-usage", database: name, count, size })
+        main.tell("ltxUsage", name, count, size)
       }
       const nowMs = systemClock.wallMs()
       return maintain({ ...request, writtenTxid }, this.#dataDir, nowMs, log, onUsage)
@@ -240,7 +154,7 @@ class PeerThread {
     }
   }
 
-  #makeDatabase(name: string): void {
+  makeDatabase(name: string): void {
     try {
       closeFile(openFile("mount:open", join(this.#options.fuseDir, name), O_RDWR | O_CREAT))
     } catch (error) {
@@ -248,7 +162,7 @@ class PeerThread {
     }
   }
 
-  #publishLast(name: string, last: LastTransaction): void {
+  publishLast(name: string, last: LastTransaction): void {
     try {
       if (publish(this.#options.fuseDir, name, last)) {
         log.info("published the last transaction of a client that died", { db: name })
@@ -260,7 +174,7 @@ class PeerThread {
   }
 
   /** A few at a time: between them the thread does what else there is. */
-  async #makeSpares(): Promise<void> {
+  async makeSpares(): Promise<void> {
     try {
       while (this.#spares.make(SPARES_AT_ONCE)) await sleep(systemClock, 0)
     } catch (error) {
@@ -270,48 +184,109 @@ class PeerThread {
   }
 
   /** When it fails, nothing has changed. */
-  async #handOver(): Promise<DatabaseHandover[]> {
+  async handOver(): Promise<DatabaseHandover[]> {
     try {
-      this.#incoming.discard()
-      return await this.#databases.handOver()
+      this.incoming.discard()
+      return await this.databases.handOver()
     } catch (error) {
       throw new LitefsError("unavailable", messageOf(error))
     }
   }
 
-  async #takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    await this.#databases.takeOver(handovers)
-    this.#locks.unlockAll()
+  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+    await this.databases.takeOver(handovers)
+    this.locks.unlockAll()
   }
 
-  async #detach(): Promise<void> {
+  async detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
-    this.#locks.unlockAll()
-    this.#haltBytes.close()
-    this.#databases.detach()
-    await this.#imports.ended()
+    this.locks.unlockAll()
+    this.haltBytes.close()
+    this.databases.detach()
+    await this.imports.ended()
   }
+}
+
+let started: Peer | undefined
+
+function peer(): Peer {
+  return must(started, "peer thread")
+}
+
+const offers: Offers<PeerThread> = {
+  start: (options) =>
+    orFail(() => {
+      started = new Peer(options)
+      return started.databases.believed
+    }),
+  mounted: (device) => peer().cache.mounted(device),
+  primary: (name) => peer().setPrimary(name),
+  judge: (...verdict) => peer().incoming.judge(...verdict),
+  ltx: (...part) => peer().incoming.receive(...part),
+  abort: (file) => peer().incoming.abort(file),
+  freeze: (snapshot, database) => peer().snapshots.freeze(snapshot, database),
+  thaw: (snapshot) => peer().snapshots.thaw(snapshot),
+  snapshot: (...asked) => peer().snapshots.send(...asked),
+  snapshotCredit: (snapshot, size) => peer().snapshots.addCredit(snapshot, size),
+  cancelSnapshot: (snapshot) => peer().snapshots.cancel(snapshot),
+  lockWrites: (...asked) => peer().locks.lockWrites(...asked),
+  unlockWrites: (lock) => peer().locks.unlockWrites(lock),
+  give: (database) => peer().databases.give(database),
+  letGoOf: (database) => peer().databases.letGoOf(database),
+  take: (handover, lock) => peer().databases.take(handover, lock),
+  handOver: () => peer().handOver(),
+  letGo: () => orFail(() => peer().databases.letGo()),
+  takeOver: (handovers) => peer().takeOver(handovers).catch(failAndThrow),
+  makeDatabase: (database) => peer().makeDatabase(database),
+  import: (database, file) => peer().imports.import(database, file),
+  publish: (database, last) => peer().publishLast(database, last),
+  holdLockFile: (database) => peer().haltBytes.hold(database),
+  lockFileGranted: (database, isGranted) => peer().haltBytes.granted(database, isGranted),
+  letLockFileGo: (database) => peer().haltBytes.letGo(database),
+  rewritten: (database) => peer().cache.forgetFile(database),
+  vanished: (name) => peer().cache.forgetName(name),
+  writeRefused: (range) => peer().cache.forgetRange(range),
+  maintain: (request) => peer().maintain(request),
+  retire: (database) => peer().databases.retire(database),
+  releaseSegment: (segment) => peer().databases.releaseSegment(segment),
+  makeSpares: () => peer().makeSpares(),
+  measure: () => {
+    refillSpares()
+    peer().counters.measureHeap("peer")
+  },
+  detach: () => peer().detach().catch(failAndThrow),
+  settle: () =>
+    orFail(() => {
+      peer().snapshots.close()
+      peer().databases.settle()
+    }),
+}
+
+const main = new Port<PeerThread, PeerHost>({
+  send: (message) => self.postMessage(message),
+  offers,
+  defect: fail,
+})
+
+self.onmessage = ({ data }: MessageEvent<Message>) => {
+  started?.collectSoon()
+  main.receive(data)
+}
+
+/** Without what it does the thread cannot go on. */
+function orFail<T>(act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    return failAndThrow(error)
+  }
+}
+
+function failAndThrow(error: unknown): never {
+  fail(error)
+  throw error
 }
 
 function fail(error: unknown): void {
-  tell({ type: "failed", message: messageOf(error) })
-}
-
-function tell(event: PeerEvent): void {
-  self.postMessage(event)
-}
-
-let thread: PeerThread | undefined
-
-self.onmessage = ({ data }: MessageEvent<PeerCommand>) => {
-  try {
-    if (data.type === "start") {
-      thread = new PeerThread(data.options)
-      tell({ type: "ready", believed: thread.believed })
-    } else {
-      must(thread, "peer thread").handle(data)
-    }
-  } catch (error) {
-    tell({ type: "failed", message: messageOf(error) })
-  }
+  main.tell("failed", messageOf(error))
 }

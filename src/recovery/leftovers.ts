@@ -9,11 +9,15 @@ import { listDirectory, unlinkFile } from "../sys/file.ts"
 export function removeLeftovers(directory: string): void {
   try {
     for (const { name } of listDirectory("leftover:list", directory)) {
-      if (/^snapshot-\d+$|^(synced|checksums)\.tmp$/.test(name)) {
+      if (isLeftover(name)) {
         unlinkFile("leftover:unlink", join(directory, name))
       }
     }
   } catch {
     // The next start tries again.
   }
+}
+
+export function isLeftover(name: string): boolean {
+  return /^snapshot-\d+$|^(synced|checksums)\.tmp$/.test(name)
 }

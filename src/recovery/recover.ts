@@ -111,6 +111,7 @@ const sum = new Uint32Array(2)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
+  removeLeftovers(dataDir.databaseDir(name)) // also of a database that is damaged
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
   const database = dataDir.file(name, "database")
   try {
@@ -132,7 +133,6 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
       )
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
-    removeLeftovers(dataDir.databaseDir(name))
     return state
   } finally {
     database.close()

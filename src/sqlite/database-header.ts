@@ -48,12 +48,15 @@ export interface DatabaseHeader {
   readonly versionValidFor: number
 }
 
+/** Whether the first bytes of a file, or as many of them as there are, are those of a database. */
+export function startsLikeDatabase(bytes: Uint8Array): boolean {
+  return DATABASE_MAGIC.subarray(0, bytes.length).every((byte, index) => bytes[index] === byte)
+}
+
 /** Undefined unless SQLite would take the bytes for the start of a database. SQLite: lockBtree. */
 export function decodeDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefined {
   if (bytes.length < DATABASE_HEADER_SIZE) return undefined
-  for (let i = 0; i < DATABASE_MAGIC.length; i++) {
-    if (bytes[i] !== DATABASE_MAGIC[i]) return undefined
-  }
+  if (!startsLikeDatabase(bytes)) return undefined
   const storedPageSize = readU16BE(bytes, 16)
   const pageSize = storedPageSize === 1 ? 65536 : storedPageSize
   const reservedSize = bytes[20] as number

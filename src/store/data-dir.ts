@@ -304,6 +304,15 @@ export class DataDir {
   }
 }
 
+/** The data directory, ours or of the original, that a path without symbolic links leads into, if it does. */
+export function dataDirAbove(path: string): string | undefined {
+  const has = (root: string, name: string) => fileExists("data:look", join(root, name))
+  for (let root = dirname(path); ; root = dirname(root)) {
+    if (has(root, "dbs") && (has(root, "lock") || has(root, "clusterid"))) return root
+    if (root === dirname(root)) return undefined
+  }
+}
+
 /** The directory itself is for the daemon alone, those above it are like any other. True when it was not there. */
 function makeParents(path: string): boolean {
   const parts = path.split("/")

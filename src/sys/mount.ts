@@ -183,17 +183,29 @@ function mountByHelper(directory: string, more: string): Fd {
     }
     if (child.status !== 0) {
       const fault = child.stderr.trim().replaceAll("\n", "; ")
-      // It opens the device with the rights of the user.
-      const hint = fault.includes("/dev/fuse")
-        ? ", run as root or let this user open it: chmod 666 /dev/fuse"
-        : ""
-      throw new LitefsError("unavailable", `Cannot mount on "${directory}": ${fault}${hint}`)
+      throw new LitefsError(
+        "unavailable",
+        `Cannot mount on "${directory}": ${fault}${helperAdvice(fault)}`,
+      )
     }
     return receiveDescriptor(ours, memory.address, view)
   } finally {
     closeFile(ours)
     closeFile(theirs)
   }
+}
+
+/** What mends what fusermount3 says. */
+function helperAdvice(fault: string): string {
+  // It opens the device with the rights of the user.
+  if (fault.includes("/dev/fuse")) {
+    return ", run as root or let this user open it: chmod 666 /dev/fuse"
+  }
+  if (fault.includes("could not determine username")) {
+    const line = `app:x:${userId()}:${userId()}::/:/bin/false`
+    return `, run as root or give this user a name: echo ${line} >> /etc/passwd`
+  }
+  return ""
 }
 
 function receiveDescriptor(socket: Fd, address: number, view: DataView): Fd {
@@ -248,6 +260,25 @@ export function mountsAt(directory: string): MountEntry[] {
   return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8")).filter(
     (mount) => mount.directory === directory,
   )
+}
+
+/** What is mounted where a path without symbolic links is: the longest directory that it is below. */
+function mountOf(path: string): MountEntry | undefined {
+  const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"))
+  const isAbove = ({ directory }: MountEntry) =>
+    directory === "/" || path === directory || path.startsWith(`${directory}/`)
+  return mounts
+    .filter(isAbove)
+    .reduce<MountEntry | undefined>(
+      (found, mount) =>
+        found !== undefined && found.directory.length > mount.directory.length ? found : mount,
+      undefined,
+    )
+}
+
+/** Whether a path without symbolic links is in a mount of LiteFS. */
+export function isInMount(path: string): boolean {
+  return mountOf(path)?.type === TYPE
 }
 
 export function parseMountInfo(text: string): MountEntry[] {

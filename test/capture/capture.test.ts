@@ -340,6 +340,18 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
 })
 
 describe("Capture, refusals and failures", () => {
+  test("Capture says of what is no database that it does not belong there", () => {
+    using client = new RollbackClient()
+    for (const text of ["a text that is no database", "no"]) {
+      expect(() => client.write(0, new TextEncoder().encode(text))).toThrow(
+        /it is no SQLite database, and nothing else can be in the mount, choose another directory$/,
+      )
+    }
+    expect(() => client.write(0, GROWN.subarray(0, PAGE_SIZE))).toThrow(
+      /without a rollback journal/,
+    )
+  })
+
   test("Capture refuses a write without a journal, and says so once", () => {
     using client = new RollbackClient()
     client.commit(EMPTY, GROWN, PAGE_SIZE)

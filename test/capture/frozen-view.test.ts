@@ -310,14 +310,14 @@ describe("FrozenView and SnapshotReader", () => {
   test("FrozenView.close() goes on when its side file cannot be removed", async () => {
     using clients = new WalClients(4)
     const before = clients.image
-    const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
     setFaults({ check: (op) => (op === "snapshot:unlink" ? Errno.EIO : 0) })
     try {
+      const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
       expect(Buffer.compare(await snapshot.finish(), before)).toBe(0)
+      expect(existsSync(snapshot.state.sidePath)).toBe(true)
     } finally {
       setFaults(undefined)
     }
-    expect(existsSync(snapshot.state.sidePath)).toBe(true)
   })
 })
 

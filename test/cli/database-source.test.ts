@@ -2,8 +2,10 @@ import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import {
   copyFileSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -168,7 +170,7 @@ describe("DatabaseSource", () => {
     database.run("BEGIN")
     database.run("UPDATE t SET a = hex(randomblob(700))")
     const at = copy("-journal")
-    expect(read(at)).rejects.toThrow(
+    await expect(read(at)).rejects.toThrow(
       `Cannot import "${at}": "${at}-journal" holds what an interrupted transaction has overwritten, make a whole file first: sqlite3 "${at}" ".backup COPY"`,
     )
     database.run("ROLLBACK")
@@ -186,11 +188,16 @@ describe("DatabaseSource", () => {
       () => "open",
       (error: Error) => error.message,
     )
-    for (let step = 0; step < 600; step++) {
+    // As long as it takes: it also waits for the disk, and nobody else moves the clock.
+    let isOver = false
+    const over = outcome.finally(() => {
+      isOver = true
+    })
+    while (!isOver) {
       await Bun.sleep(0)
       clock.advance(20)
     }
-    expect(await outcome).toBe(
+    expect(await over).toBe(
       `Cannot import "${path}": another program keeps it locked, try again when that is done`,
     )
     const second = DatabaseSource.open(path, systemClock)
@@ -206,10 +213,9 @@ describe("DatabaseSource", () => {
       using late = new Database(at) // there was no -shm to lock
       late.run("PRAGMA wal_checkpoint(TRUNCATE)")
     })
-    expect(reading).rejects.toThrow(
+    await expect(reading).rejects.toThrow(
       `Cannot import "${at}": another program wrote to it while it was read, make a copy first: sqlite3 "${at}" ".backup COPY"`,
     )
-    await reading.catch(() => {})
     expect(database.inTransaction).toBe(false)
   })
 
@@ -223,7 +229,9 @@ describe("DatabaseSource", () => {
       small.run("CREATE TABLE t(a)")
     }
     copyFileSync(other, at)
-    expect(read(at)).rejects.toThrow(/has pages of another size and belongs to another database/)
+    await expect(read(at)).rejects.toThrow(
+      /has pages of another size and belongs to another database/,
+    )
     expect(database.inTransaction).toBe(false)
   })
 })
@@ -236,6 +244,44 @@ describe("litefs import", () => {
     const code = await run(["import", "--url", api.url, "--name", "a.db", path], io)
     expect({ code, err: io.err }).toEqual({ code: 0, err: "" })
     expect(Buffer.compare(api.requests[0]?.body as Buffer, database.serialize())).toBe(0)
+  })
+
+  test("import warns of a database in WAL mode whose WAL it cannot see", async () => {
+    await using api = await FakeApi.start((response) => response.end())
+    const importFrom = async (from: string, input = new Uint8Array(0)) => {
+      const io = new FakeIo()
+      io.input = [input.subarray(0, 10), input.subarray(10)]
+      const code = await run(["import", "--url", api.url, "--name", "a.db", from], io)
+      return { code, err: io.err }
+    }
+    const warned = {
+      code: 0,
+      err: expect.stringMatching(
+        /^WARNING: .*WAL mode.*'\.backup COPY', VACUUM INTO, or PRAGMA wal_checkpoint.*\n$/,
+      ),
+    }
+    const quiet = { code: 0, err: "" }
+    {
+      using database = filled("wal")
+      database.run("VACUUM INTO ?", [join(directory, "whole.db")])
+    }
+    // A process of its own: locks of this one go when it closes any other descriptor of the file.
+    const client = Bun.spawn(["sqlite3", path], { stdin: "pipe", stdout: "pipe" })
+    client.stdin.write("INSERT INTO t(a) VALUES('x'); SELECT 'ready';\n")
+    await client.stdin.flush()
+    await client.stdout.getReader().read()
+    expect(await importFrom("-", readFileSync(path))).toEqual(warned)
+    expect(await importFrom(path)).toEqual(quiet)
+    const other = join(directory, "other-name.db")
+    linkSync(path, other) // SQLite calls the WAL after the name by which it has opened the file
+    expect(await importFrom(other)).toEqual(warned)
+    client.stdin.end()
+    await client.exited
+    expect(await importFrom(other)).toEqual(quiet)
+    expect(await importFrom("-", readFileSync(join(directory, "whole.db")))).toEqual(quiet)
+    expect(await importFrom(path)).toEqual(quiet) // nobody has it open any more
+    expect(await importFrom("-", new TextEncoder().encode("no database"))).toEqual(quiet)
+    expect(api.requests.every(({ method }) => method === "POST")).toBe(true)
   })
 
   test("import sends nothing of a file with a hot journal", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { beginTakeover } from "../../src/diverged/takeover.ts"
 import { formatLtxFileName } from "../../src/ltx/file-name.ts"
+import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { CommitLog } from "../../src/store/log/commit-log.ts"
 import { closeFile } from "../../src/sys/file.ts"
@@ -15,6 +16,7 @@ import {
 } from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { hotJournal } from "../support/hot-journal.ts"
+import { RecordedLog } from "../support/recorded-log.ts"
 
 let data: DataDirectory
 
@@ -191,7 +193,7 @@ new.db  without a position  0 LTX files: healthy
   test("refuses a directory that is none of a node, and a database that is not there", async () => {
     data.database("app.db", 1)
     expect((await litefs("other.db")).err).toBe(
-      'ERROR: Cannot examine database "other.db": it is not in "DATA", there are app.db\n',
+      'ERROR: Cannot examine database "other.db": it is not in "DATA", which has app.db\n',
     )
     rmSync(join(data.root, "dbs"), { recursive: true })
     expect((await litefs()).err).toBe(
@@ -220,7 +222,7 @@ new.db  without a position  0 LTX files: healthy
       Every flag can be set in the environment too: --data-dir is LITEFS_DATA_DIR.
       A flag on the command line wins.
 
-      Without a DATABASE all of them are examined.
+      A DATABASE is a name, like app.db. Without one all of them are examined.
 
       With --repair it rolls back interrupted transactions, replays LTX files onto
       database files, and sets aside what is torn or does not belong there. Whatever
@@ -342,14 +344,13 @@ describe("litefs doctor of the log", () => {
 
   test("files that do not belong there", async () => {
     const app = data.database("app.db", 1)
-    const names = ["0000000000000002-0000000000000002.ltx.receiving", "a.tmp", "readme"]
+    const names = ["a.tmp", "readme"]
     for (const name of names) writeFileSync(app.path("ltx", name), name)
     const given = await expectRepaired(
-      ["stray", "stray", "stray"],
+      ["stray", "stray"],
       names.map((name) => `ltx/${name}`),
     )
     expect(findings(given).map(({ what }) => what.split(",")[0])).toEqual([
-      "a part of an LTX file",
       "a part of an LTX file",
       "no LTX file by its name; LiteFS does not use it",
     ])
@@ -573,12 +574,46 @@ describe("litefs doctor of the WAL", () => {
 })
 
 describe("litefs doctor of the data directory", () => {
+  test("a path in the place of a DATABASE is a usage error, which says what it would be", async () => {
+    data.database("app.db", 1)
+    const usage = "ERROR: Cannot run litefs doctor: "
+    expect(await litefs(data.root)).toEqual({
+      ...{ code: 2, out: "" },
+      err: `${usage}"DATA" is a directory, not the name of a database; the data directory is given as --data-dir DATA\n`,
+    })
+    expect(await litefs("/litefs/app.db")).toEqual({
+      ...{ code: 2, out: "" },
+      err: `${usage}"/litefs/app.db" is a path, it should be the name of a database, like app.db; the data directory is given as --data-dir DIR\n`,
+    })
+    expect((await litefs("app.db")).code).toBe(0)
+  })
+
   test("files that do not belong there", async () => {
     const app = data.database("app.db", 1)
-    writeFileSync(app.path("snapshot-3"), "old pages")
-    writeFileSync(app.path("checksums.tmp"), "half")
+    writeFileSync(app.path("readme"), "put here by hand")
     writeFileSync(join(data.root, "dbs", "stray.db"), "put here by hand")
-    await expectRepaired(["stray", "stray", "stray"], ["checksums.tmp", "snapshot-3", "stray.db"])
+    await expectRepaired(["stray", "stray"], ["readme", "stray.db"])
+  })
+
+  test("what a kill leaves and the next start removes is no problem", async () => {
+    const app = data.database("app.db", 1)
+    const names = [
+      ...["snapshot-3", "checksums.tmp", "synced.tmp", "next-5.ltx", "next-5.database"],
+      ...["takeover.tmp", "ltx/0000000000000002-0000000000000002.ltx.receiving-3"],
+    ]
+    for (const name of names) writeFileSync(app.path(name), "half")
+    const before = data.content
+    const { code, report: given } = await report("--repair")
+    expect(data.content).toEqual(before)
+    const paths = findings(given).map(({ path }) => path)
+    expect(paths.sort()).toEqual(names.map((name) => plain(app.path(name))).sort())
+    for (const { severity, code, what } of findings(given)) {
+      expect({ severity, code }).toEqual({ severity: "note", code: "stray" })
+      expect(what).toEndWith("; the next start of LiteFS removes it")
+    }
+    expect(code).toBe(0)
+    recoverDatabase("app.db", new DataDir(data.root), new RecordedLog().logger)
+    for (const name of names) expect(existsSync(app.path(name))).toBe(false)
   })
 
   test("leaves a snapshot that was taking over to the next start", async () => {

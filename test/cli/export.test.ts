@@ -1,12 +1,27 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import type { ServerResponse } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
+import { DataDirectory } from "../support/data-directory.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
+import { until } from "../support/until.ts"
 
 let directory: string
 let path: string
@@ -55,27 +70,82 @@ test("export writes to the standard output when PATH is a dash", async () => {
   expect(Buffer.compare(bytes, database)).toBe(0)
 })
 
-test("export keeps the file that was there, and says where", async () => {
+test("export replaces a database that is there, and keeps who may read it", async () => {
   await using api = await FakeApi.start(sendDatabase)
-  writeFileSync(path, "old")
-  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", path)
+  for (const old of ["SQLite format 3\0 an older one", ""]) {
+    writeFileSync(path, old)
+    chmodSync(path, 0o640)
+    const before = openSync(path, "r")
+    expect(await litefs("--url", api.url, "--name", "a.db", path)).toMatchObject({
+      code: 0,
+      err: "",
+    })
+    expect(readFileSync(path).equals(database)).toBe(true)
+    expect(statSync(path).mode & 0o777).toBe(0o640)
+    expect(readdirSync(directory)).toEqual(["out.db"])
+    expect(readFileSync(before, "utf8")).toBe(old) // who has it open has all of it
+    closeSync(before)
+  }
+})
+
+test("export replaces what a link leads to", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  mkdirSync(join(directory, "backups"))
+  writeFileSync(join(directory, "backups", "1.db"), "SQLite format 3\0")
+  symlinkSync("backups/1.db", path)
+  expect((await litefs("--url", api.url, "--name", "a.db", path)).code).toBe(0)
+  expect(lstatSync(path).isSymbolicLink()).toBe(true)
+  expect(readFileSync(join(directory, "backups", "1.db")).equals(database)).toBe(true)
+  expect(readdirSync(join(directory, "backups"))).toEqual(["1.db"])
+})
+
+test("export keeps the database that was there with --keep, and says where", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  writeFileSync(path, "SQLite format 3\0old")
+  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", "--keep", path)
   expect({ code, out }).toEqual({ code: 0, out: 'Export of database "a.db" in 0s\n' })
   const kept = readdirSync(directory).find((name) => name !== "out.db")
   expect(kept).toMatch(/^out\.db\.replaced-\d+$/)
-  expect(err).toBe(`What was there is "${join(directory, kept ?? "")}" now, --force replaces it\n`)
-  expect(readFileSync(join(directory, kept ?? ""), "utf8")).toBe("old")
+  expect(err).toBe(`What was there is "${join(directory, kept ?? "")}" now\n`)
+  expect(readFileSync(join(directory, kept ?? ""), "utf8")).toBe("SQLite format 3\0old")
   expect(readFileSync(path).equals(database)).toBe(true)
 })
 
-test("export replaces a file with --force", async () => {
+test("export does not replace what is no database, but with --force", async () => {
   await using api = await FakeApi.start(sendDatabase)
-  writeFileSync(path, "old")
-  expect(await litefs("--url", api.url, "--name", "a.db", "--force", path)).toMatchObject({
-    code: 0,
-    err: "",
-  })
+  for (const old of ["notes", "SQLite", "a text that is longer than a header"]) {
+    writeFileSync(path, old)
+    expect(await litefs("--url", api.url, "--name", "a.db", path)).toEqual({
+      ...{ code: 1, out: "", bytes: expect.anything() },
+      err: `ERROR: Cannot export to "${path}": what is there is not a SQLite database, choose another PATH or give --force\n`,
+    })
+    expect(readFileSync(path, "utf8")).toBe(old)
+  }
+  expect(api.requests).toEqual([])
+  expect((await litefs("--url", api.url, "--name", "a.db", "--force", path)).code).toBe(0)
   expect(readFileSync(path).equals(database)).toBe(true)
   expect(readdirSync(directory)).toEqual(["out.db"])
+})
+
+test("export writes nothing into a data directory", async () => {
+  await using api = await FakeApi.start(sendDatabase)
+  using data = new DataDirectory()
+  const app = data.database("app.db", 1)
+  writeFileSync(join(data.root, "lock"), "")
+  symlinkSync(data.root, join(directory, "link"))
+  const before = data.content
+  for (const to of [
+    app.path("database"),
+    join(data.root, "new.db"),
+    join(directory, "link/dbs/app.db/database"),
+  ]) {
+    const { code, err } = await litefs("--url", api.url, "--name", "a.db", "--force", to)
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: `ERROR: Cannot export to "${to}": it is in the data directory "${data.root}", choose another PATH\n`,
+    })
+  }
+  expect(data.content).toEqual(before)
 })
 
 test("export says in one line where it cannot write", async () => {
@@ -104,9 +174,9 @@ const failures: [string, (response: ServerResponse) => void, RegExp][] = [
     "there is no such database",
     (response) => {
       response.statusCode = 404
-      response.end("database not found\n")
+      response.end('Cannot export "a.db": there is no database of that name\n')
     },
-    /^ERROR: database not found\n$/,
+    /^ERROR: Cannot export "a.db": there is no database of that name\n$/,
   ],
   [
     "the connection breaks",
@@ -131,17 +201,18 @@ const failures: [string, (response: ServerResponse) => void, RegExp][] = [
 
 test.each(failures)("export keeps the old file when %s", async (_, answer, problem) => {
   await using api = await FakeApi.start(answer)
-  writeFileSync(path, "old")
-  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", "--force", path)
+  writeFileSync(path, "SQLite format 3\0old")
+  const { code, out, err } = await litefs("--url", api.url, "--name", "a.db", path)
   expect({ code, out }).toEqual({ code: 1, out: "" })
   expect(err).toMatch(problem)
-  expect(readFileSync(path, "utf8")).toBe("old")
+  expect(readFileSync(path, "utf8")).toBe("SQLite format 3\0old")
   expect(readdirSync(directory)).toEqual(["out.db"])
 })
 
 test.each([
   [[], "no PATH is given, see litefs export --help"],
   [["a"], "no --name DB is given"],
+  [["--name", "b/a.db", "a"], '--name is "b/a.db": it contains "/", it should be like app.db'],
   [["--name", "a.db", "a", "b"], '"b" is one word too many'],
 ])("export refuses %j", async (args, problem) => {
   const { code, out, err } = await litefs(...args)
@@ -170,14 +241,15 @@ test("export has help", async () => {
     	--http-tls-cert FILE    the certificate that this side shows (PEM)
     	--http-tls-key FILE     its private key (PEM)
     	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
-    	--force                 do not keep a file that is there
+    	--keep                  keep a database that is there, as PATH.replaced-TIME
+    	--force                 replace also a file that is no database
 
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
-    PATH - is the standard output. The file appears under its name when it is whole.
-    One that was there is kept beside it, as PATH.replaced-TIME, or with --force
-    replaced.
+    PATH - is the standard output. The file appears under its name when it is whole;
+    until then a database that was there stays, and then it is replaced in one go.
+    Any other file is left alone, and so are the mount and the data directory.
 
     Examples:
 
@@ -199,7 +271,7 @@ test("export that is interrupted leaves nothing behind", async () => {
   const io = new FakeIo()
   const ended = run(["export", "--url", api.url, "--name", "a.db", path], io)
   await halfSent.promise
-  while (readdirSync(directory).length === 0) await Bun.sleep(1)
+  await until("a file is being written", () => readdirSync(directory).length > 0)
   io.events.signal("SIGINT")
   expect(await ended).toBe(130)
   expect({ out: io.out, err: io.err }).toEqual({ out: "", err: "" })

@@ -142,10 +142,10 @@ test("import has help", async () => {
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
-    PATH - is the standard input, which has to be a whole database. Of a file, what is in
-    the WAL beside it is imported, too, and other programs may use it meanwhile. One
-    with the journal of an interrupted transaction is refused: sqlite3 FILE .backup
-    makes a whole one.
+    PATH - is the standard input, which has to be a whole database: of one in WAL mode
+    nobody can see what was only in its WAL. Of a file, what is in the WAL beside it
+    is imported, too, and other programs may use it meanwhile. One with the journal
+    of an interrupted transaction is refused: sqlite3 FILE .backup makes a whole one.
 
     The node must be the primary. It checks the file before anything is changed,
     and waits up to 10 seconds for transactions of its clients to end. The journal

@@ -93,6 +93,14 @@ describe("litefs info", () => {
     `)
   })
 
+  test("a file that nobody has written to is empty, and was not dropped", async () => {
+    const [app, old] = PRIMARY.databases
+    const position = "0000000000000000/0000000000000000"
+    const { out } = await infoOf({ ...PRIMARY, databases: [app, { ...old, position }] })
+    expect(out).toMatch(/^old\.db +0{16}\/0{16} +empty /m)
+    expect(out).not.toContain("dropped")
+  })
+
   test("shows a replica, and how far it is behind", async () => {
     const lag = { ms: 204.4, transactions: 1, bytes: 300 }
     const [app] = PRIMARY.databases

@@ -342,7 +342,7 @@ describe("litefs ltx apply", () => {
     const { code, err } = await litefs("ltx", command, "--output", output, app.directory)
     expect(code).toBe(1)
     expect(err).toBe(
-      'ERROR: Cannot write "DATA/new.db": it exists, remove it or choose another --output\n',
+      'ERROR: Cannot write "DATA/new.db": it exists, remove it or choose another name\n',
     )
     expect(readFileSync(output, "utf8")).toBe("mine")
   })

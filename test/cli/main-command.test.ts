@@ -72,7 +72,7 @@ describe("litefs help", () => {
 
       Flags:
 
-      	--fuse-dir DIR                             mount here; an empty directory (default /litefs)
+      	--fuse-dir DIR                             mount here; a directory that is empty, or made (default /litefs)
       	--data-dir DIR                             keep the databases and their history here (default /var/lib/litefs)
       	--primary                                  be the primary, unless a newer lease record names another
       	--primary-url URL                          be a replica of the node at this URL
@@ -163,8 +163,7 @@ describe("litefs help", () => {
       	# with the file of the original
       	litefs mount --config /etc/litefs.yml
 
-      	# in a script that prepares the directories
-      	mkdir -p /litefs /var/lib/litefs
+      	# in a script
       	exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"
       "
     `)

@@ -55,7 +55,7 @@ test.each([
   })
   const io = new FakeIo()
   const done = run(["promote", "--url", api.url], io)
-  const timer = setInterval(() => io.clock.advance(1000), 5)
+  const timer = setInterval(() => io.clock.advance(200), 5)
   expect(await done).toBe(code)
   clearInterval(timer)
   expect(io.err).toMatch(err)
@@ -68,6 +68,6 @@ test("promote does not ask anything when there is no node", async () => {
   const { code, err } = await litefs("--url", `http://127.0.0.1:${port}`)
   expect([code, err]).toEqual([
     1,
-    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: ECONNREFUSED: Unable to connect\n`,
+    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nobody listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
   ])
 })

@@ -12,6 +12,7 @@ import { FakeClock } from "../support/fake-clock.ts"
 import { FakeEvents } from "../support/fake-io.ts"
 import { FakeNode } from "../support/fake-node.ts"
 import { LogLines } from "../support/log-lines.ts"
+import { until } from "../support/until.ts"
 
 let dir: string
 
@@ -501,10 +502,10 @@ describe("supervise() that does not exit on errors", () => {
 
   test("closes a node that fails while it stays", async () => {
     const scene = Scene.ready(["litefs-no-such-program"], options)
-    while (scene.errors.length === 0) await Bun.sleep(1)
+    await until("an error is said", () => scene.errors.length > 0)
     expect(scene.node.calls).toEqual(["ready"])
     scene.node.fail.resolve(new Error("disk gone"))
-    while (!scene.node.calls.includes("close")) await Bun.sleep(1)
+    await until("the node is closed", () => scene.node.calls.includes("close"))
     scene.events.signal("SIGTERM")
     expect(await scene.outcome()).toMatchObject({ code: 127, calls: ["ready", "close"] })
   })

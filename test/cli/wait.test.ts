@@ -63,13 +63,16 @@ function nodeOf(...answers: readonly [status: number, reason?: string][]): Promi
 function queryOf(api: FakeApi, index = 0): Record<string, string> {
   const url = new URL(api.requests[index]?.url ?? "", api.url)
   expect(url.pathname).toBe("/health")
-  return Object.fromEntries(url.searchParams)
+  const names = [...new Set(url.searchParams.keys())]
+  return Object.fromEntries(names.map((name) => [name, url.searchParams.getAll(name).join("&")]))
 }
 
 describe("litefs wait", () => {
   test.each([
     [["--synced"], { synced: "1" }],
     [["--db", "a b.db"], { db: "a b.db" }],
+    [["--db", "a.db", "--db=b.db"], { db: "a.db&b.db" }],
+    [["--pos", "a.db=1", "--pos", "b.db=2"], { pos: "a.db=1&b.db=2" }],
     [["--primary"], { role: "primary" }],
     [["--pos", "a b.db=12"], { pos: "a b.db=12" }],
     [["--synced", "--primary", "--pos", "a.db=1"], { synced: "1", role: "primary", pos: "a.db=1" }],
@@ -180,7 +183,11 @@ describe("litefs wait", () => {
 
   test.each([
     [[], "nothing to wait for"],
-    [["--pos", "a.db"], '--pos is "a.db", it should be DB=TXID'],
+    [
+      ["--pos", "a.db"],
+      '--pos is "a.db", it should be DB=TXID, like "app.db=$(cat /litefs/app.db-pos)"',
+    ],
+    [["--db", "a.db", "--db", "b/c"], '--db is "b/c": it contains'],
     [["--pos", "=5"], "it should be DB=TXID"],
     [["--timeout", "5", "--synced"], '--timeout is "5", it should be a duration'],
     [["--timeout=-5s", "--synced"], "it should be a duration"],

@@ -1,13 +1,12 @@
 import { describe, expect, test } from "bun:test"
 import { damagedHandover } from "../../src/capture/handover.ts"
-import {
-  DatabaseExchange,
-  type ExchangeFs,
-  type ExchangePeer,
-} from "../../src/cluster/locks/database-exchange.ts"
+import { DatabaseExchange } from "../../src/cluster/locks/database-exchange.ts"
 import { type ErrorCode, LitefsError } from "../../src/lib/errors.ts"
+import type { FsThread } from "../../src/mount/contract.ts"
+import type { PeerThread } from "../../src/peer/contract.ts"
+import { portTo } from "../support/port-pair.ts"
 
-type Step = keyof ExchangeFs | keyof ExchangePeer
+type Step = keyof FsThread | keyof PeerThread
 
 /** Two threads of which each does as the test says, and who has the database: exactly one of them. */
 function fixture(first: "fs" | "peer") {
@@ -22,7 +21,7 @@ function fixture(first: "fs" | "peer") {
     state.owner = to
     return handover
   }
-  const fs: ExchangeFs = {
+  const fs = portTo<FsThread>({
     lending: (_, isWanted) => {
       state.isWanted = isWanted
     },
@@ -30,8 +29,8 @@ function fixture(first: "fs" | "peer") {
     giveBack: () => step("giveBack", "fs", "nobody"),
     borrow: async () => void (await step("borrow", "nobody", "fs")),
     takeBack: async () => void (await step("takeBack", "nobody", "fs")),
-  }
-  const peer: ExchangePeer = {
+  })
+  const peer = portTo<PeerThread>({
     lockWrites: async () => {
       const code = failing.get("lockWrites")
       if (code !== undefined) throw new LitefsError(code, "lockWrites has failed")
@@ -48,7 +47,7 @@ function fixture(first: "fs" | "peer") {
     },
     take: async () => void (await step("take", "nobody", "peer")),
     letGoOf: async () => void (await step("letGoOf", "fs", "fs")),
-  }
+  })
   return { exchange: new DatabaseExchange(fs, peer), failing, state }
 }
 

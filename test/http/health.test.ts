@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { StatusNode } from "../support/status-node.ts"
+import { until } from "../support/until.ts"
 
 async function health(node: StatusNode, query = "") {
   const response = await node.get(`/health${query}`)
@@ -15,6 +16,11 @@ async function syncedReplica(): Promise<StatusNode> {
   await node.heartbeat()
   node.api.status.markReady()
   return node
+}
+
+/** Until so many timers are waiting: a request has come, or has gone. */
+async function timers({ clock }: StatusNode, count: number): Promise<void> {
+  await until(`${count} timers`, () => clock.timerCount === count, { everyMs: 1 })
 }
 
 const OK = { status: 200, reason: undefined }
@@ -82,16 +88,23 @@ describe("GET /health", () => {
     expect(await health(other, "?role=replica")).toEqual(OK)
   })
 
+  test("several databases and positions are looked at together", async () => {
+    await using node = await syncedReplica()
+    expect(await health(node, "?pos=a.db=3&pos=a.db=2&db=a.db&db=a.db")).toEqual(OK)
+    expect((await health(node, "?db=a.db&db=b.db")).reason).toBe('there is no database "b.db"')
+    expect((await health(node, "?pos=a.db=3&pos=a.db=4")).reason).toContain("not at")
+  })
+
   test.each([
     ["a.db=3", undefined],
     ["a.db=0000000000000003", undefined],
     ["a.db=0000000000000003/8000000000000003", undefined],
     ["a.db=2", undefined],
     ["a.db=0000000000000002/8000000000000007", undefined], // of a past that is not known here
-    ["a.db=4", '"a.db" is at 3, not at 4 yet'],
-    ["a.db=000000000000000a", '"a.db" is at 3, not at 10 yet'],
-    ["a.db=0000000000000003/8000000000000007", '"a.db" has another transaction 3'],
-    ["b=c.db=1", '"b=c.db" is at 0, not at 1 yet'],
+    ["a.db=4", '"a.db" is at TXID 0000000000000003, not at 0000000000000004 yet'],
+    ["a.db=000000000000000a", '"a.db" is at TXID 0000000000000003, not at 000000000000000a yet'],
+    ["a.db=0000000000000003/8000000000000007", '"a.db" has another transaction 0000000000000003'],
+    ["b=c.db=1", '"b=c.db" is at TXID 0000000000000000, not at 0000000000000001 yet'],
   ])("pos=%s", async (pos, reason) => {
     await using node = await syncedReplica()
     const expected = reason === undefined ? OK : { status: 503, reason }
@@ -104,7 +117,7 @@ describe("GET /health", () => {
     const reason = "not in sync with the primary yet"
     expect(await health(node, "?synced")).toEqual({ status: 503, reason })
     const waiting = health(node, "?synced&wait=30000")
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     node.clock.advance(200)
     await node.heartbeat()
     expect(await waiting).toEqual(OK)
@@ -161,7 +174,7 @@ describe("GET /health", () => {
       node.clock.advance(5000)
       return health(node, "?max-lag-ms=100&wait=30000")
     })()
-    while (node.clock.timerCount < 2) await Bun.sleep(1)
+    await timers(node, 2)
     node.commit("a.db", 4)
     node.commit("a.db", 5)
     expect(await transaction).toEqual(OK)
@@ -173,16 +186,18 @@ describe("GET /health", () => {
   test("stops waiting when the time is over, or nobody listens any more", async () => {
     await using node = await syncedReplica()
     const late = health(node, "?pos=a.db=5&wait=2000")
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     node.clock.advance(2000)
-    expect((await late).reason).toBe('"a.db" is at 3, not at 5 yet')
+    expect((await late).reason).toBe(
+      '"a.db" is at TXID 0000000000000003, not at 0000000000000005 yet',
+    )
 
     const abort = new AbortController()
     const gone = node.get("/health?pos=a.db=5&wait=2000", { signal: abort.signal })
-    while (node.clock.timerCount < 1) await Bun.sleep(1)
+    await timers(node, 1)
     abort.abort()
     await expect(gone).rejects.toThrow()
-    while (node.clock.timerCount > 0) await Bun.sleep(1)
+    await timers(node, 0)
   })
 
   test.each([
@@ -194,6 +209,7 @@ describe("GET /health", () => {
     "?max-lag-ms=5s",
     "?max-lag-ms=9999999999999999",
     "?max-lag-ms=5&max-lag-ms=6",
+    "?db=a.db&db=../b.db",
     "?max-lag-tx=NaN",
     "?role=candidate",
     "?role=",

@@ -24,10 +24,12 @@ import { LogDirectory } from "../support/log-directory.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { decodeLtxFile, ltxFile, page } from "../support/ltx-file.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
 
 const random = testRandom()
 const FLAG = 1n << 63n
 const WANTS_ALL: Wants = { ...NO_WANTS, catalogue: true, canResume: true }
+const SOON = { everyMs: 0 }
 const LTX_3 = "/0000000000000003-0000000000000003.ltx"
 
 /** A response whose reader is as fast as the test says. */
@@ -234,12 +236,12 @@ describe("ReplicaStream", () => {
 
     // The interval doubles; then it is sent.
     fixture.clock.advance(5000)
-    while (leftOut.problem("bad.db") !== "rotten still") await Bun.sleep(1)
+    await until("it was tried again", () => leftOut.problem("bad.db") === "rotten still")
     isRotten = false
     fixture.clock.advance(5000)
     expect(leftOut.state("bad.db")).toBe("unreadable")
     fixture.clock.advance(5000)
-    while (stream.sent.get("bad.db") === undefined) await Bun.sleep(1)
+    await until("it is sent", () => stream.sent.get("bad.db"))
     expect(leftOut.state("bad.db")).toBeUndefined()
     expect(fixture.response.events.slice(-4)).toContain("ltx bad.db")
     leftOut.close()
@@ -276,7 +278,7 @@ describe("ReplicaStream", () => {
     const beat = async (count: number) => {
       fixture.clock.advance(1000)
       const beats = () => fixture.response.events.filter((event) => event === "heartbeat").length
-      while (beats() < count) await Bun.sleep(1)
+      await until(`heartbeat ${count}`, () => beats() >= count)
       return fixture.response.heartbeatMs
     }
     const firstMs = fixture.response.heartbeatMs
@@ -606,14 +608,15 @@ describe("ReplicaStream", () => {
     fixture.commit(2, { pages })
     let largest = 0
     let before = 0
-    while (fixture.response.files.length === 0) {
+    const isSent = () => {
       if (fixture.response.writableNeedDrain) {
         largest = Math.max(largest, fixture.response.receivedSize - before)
         before = fixture.response.receivedSize
         fixture.response.drain()
       }
-      await new Promise(setImmediate)
+      return fixture.response.files.length > 0
     }
+    await until("the file is sent", isSent, SOON)
     fixture.response.isSlow = false
     fixture.response.drain()
     await fixture.idle()
@@ -639,7 +642,7 @@ describe("ReplicaStream", () => {
     fixture.response.isSlow = true
     fixture.connect({})
     for (let taken = 0; fixture.response.files.length === 0; taken++) {
-      while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+      await until("all is sent that is taken", () => fixture.response.writableNeedDrain, SOON)
       expect(asked).toBeLessThanOrEqual(taken)
       fixture.response.drain()
     }
@@ -666,7 +669,7 @@ describe("ReplicaStream", () => {
     })
     fixture.response.isSlow = true
     fixture.connect({})
-    while (!fixture.response.writableNeedDrain) await new Promise(setImmediate)
+    await until("all is sent that is taken", () => fixture.response.writableNeedDrain, SOON)
     await fixture[Symbol.asyncDispose]()
     expect(isReturned).toBe(true)
   })
@@ -674,7 +677,7 @@ describe("ReplicaStream", () => {
 
 /** Until so many files have been sent. */
 async function sent(fixture: Fixture, count: number): Promise<void> {
-  while (fixture.response.files.length < count) await new Promise(setImmediate)
+  await until(`${count} files are sent`, () => fixture.response.files.length >= count, SOON)
 }
 
 describe("neededTxid()", () => {
@@ -800,9 +803,9 @@ describe("handleStream()", () => {
     )
     socket.write(body)
     const logged = (text: string) => fixture.log.lines.some((line) => line.includes(text))
-    while (!logged("replica connected")) await new Promise(setImmediate)
+    await until("it is connected", () => logged("replica connected"), SOON)
     expect(neededTxid(fixture.context.streams, "app.db")).toBe(2n)
-    while (!logged("replica disconnected")) await Bun.sleep(10)
+    await until("it is not connected", () => logged("replica disconnected"))
     expect(neededTxid(fixture.context.streams, "app.db")).toBeUndefined()
     expect(fixture.listeners.size).toBe(0)
     socket.destroy()

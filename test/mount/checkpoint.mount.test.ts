@@ -6,7 +6,8 @@ import { copyFileSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { canMount, PROGRAM, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 import { WalWriter } from "../support/wal-writer.ts"
 
 const FILL =
@@ -46,9 +47,8 @@ const WRITES: Record<string, (node: TestNode, from: string) => string[]> = {
 test.skipIf(!canMount).each(Object.keys(WRITES))(
   "%s is refused, with clients and without, and changes nothing",
   async (way) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const path = join(primary.mount, "a.db")
     sqlite3(primary, "a.db", SETUP)
     const from = join(scope.directory, "other")
@@ -70,8 +70,7 @@ test.skipIf(!canMount).each(Object.keys(WRITES))(
     await caughtUp(primary, replica, "a.db")
     await expectSame(primary, replica, "a.db")
     expect((await primary.stop()).code).toBe(0)
-    const { directory, port } = primary
-    const again = await scope.node({ directory, port })
+    const again = await scope.again(primary)
     expect(sqlite3(again, "a.db", "pragma integrity_check")).toBe("ok")
   },
   60_000,
@@ -80,9 +79,8 @@ test.skipIf(!canMount).each(Object.keys(WRITES))(
 test.skipIf(!canMount).each([512, 4096, 65536])(
   "pages of %d: checkpoints of every kind are taken, beside readers of older transactions",
   async (pageSize) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", `pragma page_size = ${pageSize}; ${SETUP}`)
     const writer = new LongClient(scope, primary, "a.db")
     const other = new LongClient(scope, primary, "a.db")
@@ -113,9 +111,8 @@ test.skipIf(!canMount).each([512, 4096, 65536])(
 test.skipIf(!canMount)(
   "a WAL that is copied into its place beside its database is captured, whole, and nothing is if page 1 is noise",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const source = join(scope.directory, "source.db")
     const client = new Database(source)
     client.run("pragma journal_mode = wal")

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { backingContent, backingFile, caughtUp, run, sqlite3 } from "../support/client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const CHUNK = 32768
 const CASES = [
@@ -51,9 +52,8 @@ async function expectSameDatabase(scope: Scope, primary: TestNode, replica: Test
 test.skipIf(!canMount).each(CASES)(
   "%s mode, pages of %d: a client that has its file in chunks commits as any other",
   async (mode, pageSize) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const chunked = (sql: string) =>
       sqlite3(primary, "a.db", `.filectrl chunk_size ${CHUNK}\n${sql}`)
     sqlite3(
@@ -75,8 +75,7 @@ test.skipIf(!canMount).each(CASES)(
 
     chunked(`${begin} delete from t where id > 10;`)
     await primary.stop("SIGKILL")
-    const { directory, port } = primary
-    const again = await scope.node({ directory, port })
+    const again = await scope.again(primary)
     await expectSameDatabase(scope, again, replica)
     await again.stop()
     expect(litefs("doctor", "--data-dir", again.data)).not.toContain("problem")
@@ -87,9 +86,8 @@ test.skipIf(!canMount).each(CASES)(
 test.skipIf(!canMount).each(["delete", "wal"] as const)(
   "%s mode: room that is made beyond the end of a database is not in it",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(
       primary,
       "a.db",
@@ -140,9 +138,8 @@ const CREATE = "create table t(id integer primary key, x)"
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%s mode: hints of the size to come, at any time, do what they do on a plain directory",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const expectSameOf = (name: string, ...words: string[]) => {
       const command = (path: string) => ["python3", "-c", CONTROLS, path, ...words]
       const seen = run(command(join(primary.mount, name)))
@@ -163,8 +160,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     const early = expectSameOf("early.db", "size", "chunk", "hint", "size", CREATE)
     expect(early).toBe("[0, 0, 0, 131072, 26]\n")
     expect((await primary.stop()).code).toBe(0)
-    const { directory, port } = primary
-    const again = await scope.node({ directory, port })
+    const again = await scope.again(primary)
     sqlite3(again, "early.db", `${begin}; ${CREATE}; ${FILL}`)
     await caughtUp(again, replica, "early.db")
     await expectSameDatabase(scope, again, replica)

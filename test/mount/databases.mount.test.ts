@@ -10,7 +10,8 @@ import {
   sqlite3,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const FILL = `insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
   select i, randomblob(200) from n;`
@@ -18,9 +19,8 @@ const FILL = `insert into t with recursive n(i) as (select 1 union all select i 
 test.skipIf(!canMount)(
   "databases of every page size, in both modes, are the same on the replica",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const sizes = [512, 1024, 4096, 65536]
     for (const size of sizes) {
       for (const mode of ["delete", "wal"]) {
@@ -51,10 +51,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "VACUUM changes the page size, and a connection that is open on the replica follows",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `create table t(i, x); ${FILL}`)
+    await using scope = await pair({ sql: `create table t(i, x); ${FILL}` })
+    const { primary, replica } = scope
     await expectSame(primary, replica, "a.db")
     const watcher = new LongClient(scope, replica, "a.db")
     for (const size of [1024, 65536, 512, 4096]) {
@@ -75,9 +73,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "names may have spaces, dots, dashes and any letters",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const names = [
       "with space.db",
       "größe-数据.sqlite3",
@@ -100,9 +97,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a database that is removed goes from the replica, and one made again under its name is there",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       const name = `${mode}.db`
       sqlite3(
@@ -131,11 +127,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a database that is removed while a client of the replica reads it is there when it is made again",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x); insert into t values(1)" })
+    const { primary, replica } = scope
     const watcher = new LongClient(scope, replica, "a.db")
     expect(await watcher.value("select x from t")).toBe(1)
     run(["rm", `${primary.mount}/a.db`])
@@ -151,9 +144,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
   "%p mode: a transaction over two databases with ATTACH arrives in both, its rollback in none",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const name of ["a.db", "b.db"]) {
       sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(x)`)
     }
@@ -182,11 +174,8 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
 test.skipIf(!canMount)(
   "a database goes from DELETE to WAL and back, and the replica follows",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
     let rows = 0
     for (const mode of ["wal", "delete", "wal", "truncate"]) {
       // Connections stay open when the mode becomes WAL. The way back with one open: a later issue.

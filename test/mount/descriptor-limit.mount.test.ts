@@ -4,17 +4,17 @@ import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, run, sqlite3, start } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, type TestNode } from "../support/node.ts"
 import { healthOf } from "../support/node-api.ts"
+import { pair } from "../support/pair.ts"
 
 const COMMITS = 10
 const NEW_MAX = 60
 
 describe.skipIf(!canMount)("at the limit of descriptors", () => {
   test("writers of the primary write, /health says so, and all is well when there is room", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["wal", "delete"]) {
       sqlite3(primary, `${mode}.db`, `pragma journal_mode = ${mode}; create table t(x)`)
       await caughtUp(primary, replica, `${mode}.db`)

@@ -6,6 +6,7 @@ import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const MODES = ["delete", "wal"] as const
 
@@ -25,11 +26,6 @@ function inserts(count: number, word: string): string {
 function litefs(...args: readonly string[]): string {
   const [program, ...words] = [...PROGRAM, ...args]
   return run([program as string, ...words])
-}
-
-function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
-  const { directory, port } = node
-  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
 }
 
 interface Listed {
@@ -52,13 +48,13 @@ test.skipIf(!canMount).each(CASES)(
       ours: inserts(ours, "ours"),
       theirs: inserts(theirs, "theirs"),
     })
-    const replica = await again(scope, stopped.replica, stopped.primary)
+    const replica = await scope.again(stopped.replica, { follows: stopped.primary })
     const before = pos(replica, "a.db")
     // With what they have read in their caches, and connections that stay.
     const client = new LongClient(scope, replica, "a.db")
     expect(await client.rows("select distinct x, count(*) from t")).toEqual([["theirs", theirs]])
 
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     await caughtUp(primary, replica, "a.db")
     expect(await client.rows("select distinct x, count(*) from t")).toEqual([["ours", ours]])
     sqlite3(primary, "a.db", inserts(1, "later"))
@@ -94,10 +90,10 @@ test.skipIf(!canMount).each(MODES)(
       ours: "create table one(a); insert into one values(1);",
       theirs: "create table two(a, b); insert into two values(2, 2);",
     })
-    const replica = await again(scope, stopped.replica, stopped.primary)
+    const replica = await scope.again(stopped.replica, { follows: stopped.primary })
     const client = new LongClient(scope, replica, "a.db")
     expect(await client.rows("select * from two")).toEqual([[2, 2]])
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     await caughtUp(primary, replica, "a.db")
     const cookies = [primary, replica].map((node) => sqlite3(node, "a.db", "pragma schema_version"))
     expect(await client.rows("select * from one")).toEqual([[1]])
@@ -119,10 +115,10 @@ test.skipIf(!canMount).each(MODES)(
       ours: "update t set x = 'ours';",
       theirs: "update t set x = 'theirs';",
     })
-    const replica = await again(scope, stopped.replica, stopped.primary)
+    const replica = await scope.again(stopped.replica, { follows: stopped.primary })
     const reader = new LongClient(scope, replica, "a.db")
     await reader.exec("begin; select min(rowid) from t")
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     await primary.logged(/msg="sending snapshot"/)
     expect(await reader.rows("select x, count(*) from t group by x")).toEqual([["theirs", 3000]])
     await reader.exec("commit")
@@ -145,10 +141,10 @@ test.skipIf(!canMount).each([
       ours: `pragma page_size = 1024; vacuum; pragma journal_mode = ${ours}; insert into t values('ours')`,
       theirs: `pragma journal_mode = ${theirs}; insert into t values('theirs')`,
     })
-    const replica = await again(scope, stopped.replica, stopped.primary)
+    const replica = await scope.again(stopped.replica, { follows: stopped.primary })
     const client = new LongClient(scope, replica, "a.db")
     expect(await client.rows("select x from t")).toEqual([["both"], ["theirs"]])
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     await caughtUp(primary, replica, "a.db")
     expect(await client.rows("select x from t")).toEqual([["both"], ["ours"]])
     expect(await client.value("pragma integrity_check")).toBe("ok")
@@ -173,8 +169,8 @@ test.skipIf(!canMount)(
     sqlite3(primary, "a.db", "insert into t values(1);".repeat(40))
     // Until the files that the replica lacks are gone.
     const files = () => spawnSync("ls", [join(primary.data, "dbs/a.db/ltx")], { encoding: "utf8" })
-    while (files().stdout.trim().split("\n").length > 1) await Bun.sleep(10)
-    const replica = await again(scope, first, primary)
+    await until("they are gone", () => files().stdout.trim().split("\n").length === 1)
+    const replica = await scope.again(first, { follows: primary })
     await expectSame(primary, replica, "a.db")
     await replica.logged(/msg="took a snapshot of the primary"/)
     await replica.stop()
@@ -194,8 +190,8 @@ test.skipIf(!canMount)(
     const primary = await scope.node()
     await primary.stop()
     run(["sh", "-c", `printf %s "${cluster}" > ${join(primary.data, "clusterid")}`])
-    await again(scope, primary)
-    const replica = await again(scope, alone, primary)
+    await scope.again(primary)
+    const replica = await scope.again(alone, { follows: primary })
     await replica.logged(/the primary does not have a database that is here/)
     expect(sqlite3(replica, "mine.db", "select x from t")).toBe("mine")
   },

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const ROW = "insert into t(x) values(randomblob(500))"
 const SETUP = `pragma journal_mode = wal; create table t(id integer primary key, x); ${ROW}; ${ROW};`
@@ -16,9 +17,8 @@ function remove(node: TestNode, ...names: string[]): void {
 test.skipIf(!canMount).each(["a checkpoint", "none"])(
   "a client of a WAL database that was removed writes nothing more, after %s",
   async (checkpoint) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", SETUP)
     const client = new LongClient(scope, primary, "a.db")
     await client.exec(ROW)
@@ -46,8 +46,7 @@ test.skipIf(!canMount).each(["a checkpoint", "none"])(
     await expectSame(primary, replica, "a.db")
 
     await primary.stop("SIGKILL")
-    const { directory, port } = primary
-    const again = await scope.node({ directory, port })
+    const again = await scope.again(primary)
     expect(sqlite3(again, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n6")
   },
   60_000,
@@ -79,9 +78,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a WAL that was removed under its client takes nothing more",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const client = new LongClient(scope, primary, "a.db")
     await client.exec(SETUP)
     remove(primary, "a.db-wal", "a.db-shm")

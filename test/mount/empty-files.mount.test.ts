@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { failureOf, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, MEMORY, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const listed = ({ mount }: TestNode) => run(["ls", "-A", mount]).split("\n").filter(Boolean)
 const kept = ({ data }: TestNode) => readdirSync(join(data, "dbs"))
@@ -38,7 +39,6 @@ test.skipIf(!canMount)(
       ["cat.db", ["sh", "-c", 'cat "$0" > "$1"', source, to("cat.db")]],
       ["dd.db", ["dd", `if=${source}`, `of=${to("dd.db")}`, "bs=1M"]],
       ["a.db", ["tar", "-C", node.mount, "-xf", join(scope.directory, "a.tar")]],
-      ["notes.txt", ["cp", text, to("notes.txt")]],
       ["m.db", ["sqlite3", to("m.db"), "pragma journal_mode = memory; create table t(x)"]],
     ]
     for (const [name, command] of attempts) {
@@ -49,6 +49,17 @@ test.skipIf(!canMount)(
       const lines = node.output.split("\n").filter((line) => line.includes(`--name ${name} FILE`))
       expect([name, lines.length]).toEqual([name, 1])
     }
+    for (const command of [
+      ["cp", text, to("notes.txt")],
+      ["sh", "-c", 'echo word > "$0"', to("notes.txt")],
+    ]) {
+      expect(failureOf(command)).toMatch(/not permitted|I\/O error/)
+    }
+    await untilOnly(node, [])
+    await node.logged(
+      /Cannot write \\"notes.txt\\": it is no SQLite database.*choose another directory/,
+    )
+    expect(node.output).not.toContain("--name notes.txt")
     expect(kept(node)).toEqual([])
 
     // A database that is there stays what it is.
@@ -80,7 +91,7 @@ test.skipIf(!canMount)(
     run(["sqlite3", `file:${node.mount}/touched.db?mode=rw`, "create table t(x)"])
     await client.exec("create table t(x)")
     await node.stop()
-    const again = await scope.node({ directory: node.directory, port: node.port })
+    const again = await scope.again(node)
     expect(listed(again)).toEqual([
       ".lag",
       "slow.db",
@@ -118,7 +129,7 @@ test.skipIf(!canMount)(
     }
     expect(JSON.stringify(databases)).not.toContain("name-2")
     const replica = await scope.node({ follows: node })
-    while (!listed(replica).includes("same.db")) await Bun.sleep(10)
+    await until("same.db is on the replica", () => listed(replica).includes("same.db"))
     expect(sqlite3(replica, "same.db", "select x from t")).toBe("1")
   },
   120_000,

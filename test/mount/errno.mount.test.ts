@@ -11,7 +11,8 @@
 import { expect, test } from "bun:test"
 import { caughtUp, run, sqlite3 } from "../support/client.ts"
 import { fileOperations, type Outcome } from "../support/file-operations.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 type Better = "said" | "refused" | "safe" | "works" | "kept"
 
@@ -142,9 +143,8 @@ function of(both: Both, index: 0 | 1): Outcome {
 test.skipIf(!canMount)(
   "operations on every kind of file come to what the table says",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "x.db", "create table t(x); insert into t values(1)")
     await caughtUp(primary, replica, "x.db")
     const operations = ROWS.map(([operation]) => operation)

@@ -4,23 +4,25 @@
  */
 import { expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
-import { MODES } from "../torture/model.ts"
+import { MODES, someModes } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
 import { upkeepFaults } from "../torture/upkeep-faults.ts"
 
 const random = testRandom()
 
-test.skipIf(!canMount).each(MODES)(
+test.skipIf(!canMount).each(someModes(random))(
   "system calls that fail in %s mode fail commits, and nothing else",
   async (mode) => {
     const result = noSweepResult()
@@ -73,28 +75,22 @@ test.skipIf(!canMount)(
   "a transaction whose LTX file could not be made reaches replicas when it can, without another request",
   async () => {
     await using scope = new Scope()
-    const faults = join(scope.directory, "faults")
-    const setFaults = (text: string) => {
-      writeFileSync(`${faults}.new`, text)
-      renameSync(`${faults}.new`, faults)
-    }
-    setFaults("")
-    const primary = await scope.node({ env: { LITEFS_FAULTS_FILE: faults } })
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    const primary = await scope.node({ env: faults.env })
     const replica = await scope.node({ follows: primary })
     const create =
       "pragma journal_mode = wal; create table t(x, pad); insert into t values('before', 0)"
     sqlite3(primary, "a.db", create)
     const before = await caughtUp(primary, replica, "a.db")
-    setFaults("ltx:write#1+=ENOSPC")
+    faults.set("ltx:write#1+=ENOSPC")
     // It does not end, so it makes no requests either.
     const client = new LongClient(scope, primary, "a.db")
     // Smaller ones reach replicas without an LTX file (store/ltx/recent-transactions.ts).
     await client.exec("insert into t values('after', randomblob(60000))")
     await primary.logged(/cannot make an LTX file/)
     expect(pos(replica, "a.db")).toBe(before)
-    setFaults("")
-    const deadline = Date.now() + 20_000
-    while (pos(replica, "a.db") === before && Date.now() < deadline) await Bun.sleep(10)
+    faults.set("")
+    await until("the replica has it", () => pos(replica, "a.db") !== before)
     expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe("before,after")
     await client.close()
   },

@@ -154,11 +154,7 @@ test.skipIf(!canMount)(
       ]),
     ).not.toBe("")
     await replica.logged(/cannot forward writes to the primary/)
-    const again = await scope.node({
-      directory: primary.directory,
-      port: primary.port,
-      flags: FLAGS,
-    })
+    const again = await scope.again(primary, { flags: FLAGS })
     run(["sqlite3", "-cmd", ".timeout 20000", `${replica.mount}/a.db`, "update n set x = 2"])
     await expectSame(again, replica, "a.db")
   },

@@ -103,7 +103,6 @@ test.skipIf(!canMount)(
   async () => {
     await using scope = new Scope()
     const { primary, replica } = await pair(scope, "")
-    const { directory, port } = primary
     await primary.stop()
     const client = new LockClient(scope, `${replica.mount}/a.db-lock`)
     let answer: unknown
@@ -113,7 +112,7 @@ test.skipIf(!canMount)(
     await replica.logged(/cannot borrow the write lock of the primary/)
     await Bun.sleep(1500)
     expect(answer).toBeUndefined()
-    const again = await scope.node({ directory, port })
+    const again = await scope.again(primary)
     await waiting
     expect(answer).toBe("ok")
     sqlite3(replica, "a.db", "insert into t values(1)")

@@ -4,11 +4,11 @@
  * nodes have the same, and each of them can be written to.
  */
 import { expect, test } from "bun:test"
-import { renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, output, sqlite3, start } from "../support/client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { halt } from "../torture/halt.ts"
 
 const random = testRandom()
@@ -36,13 +36,8 @@ test.skipIf(!canMount)(
 
 async function kill(side: "primary" | "replica", call: string): Promise<void> {
   await using scope = new Scope()
-  const faults = join(scope.directory, "faults")
-  const setFaults = (text: string) => {
-    writeFileSync(`${faults}.new`, text)
-    renameSync(`${faults}.new`, faults)
-  }
-  setFaults("")
-  const env = { LITEFS_FAULTS_FILE: faults }
+  const faults = new CallFaults(join(scope.directory, "calls"))
+  const { env } = faults
   const primary = await scope.node({ ...(side === "primary" ? { env } : {}) })
   const replica = await scope.node({ follows: primary, ...(side === "replica" ? { env } : {}) })
   const sql = "pragma journal_mode = wal; create table t(x); insert into t values(1)"
@@ -53,16 +48,13 @@ async function kill(side: "primary" | "replica", call: string): Promise<void> {
     ...["sqlite3", "-bail", `${replica.mount}/a.db`, `insert into t values(${x})`],
   ]
   await output(start(insert(2)))
-  setFaults(`${call}=kill`)
+  faults.set(`${call}=kill`)
   const racing = start(insert(3))
   const killed = side === "primary" ? primary : replica
   await killed.exited
-  setFaults("")
+  faults.set("")
   const raced = await racing.ended
-  const back = await scope.node({
-    ...{ directory: killed.directory, port: killed.port },
-    ...(side === "replica" ? { follows: primary } : {}),
-  })
+  const back = await scope.again(killed, { ...(side === "replica" ? { follows: primary } : {}) })
   const [now, then] = side === "primary" ? [back, replica] : [primary, back]
   sqlite3(now, "a.db", "insert into t values(4)")
   await caughtUp(now, then, "a.db")

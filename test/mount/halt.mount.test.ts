@@ -17,25 +17,12 @@ import {
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete", "truncate", "persist"] as const
 
-async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
-  const primary = await scope.node()
-  const replica = await scope.node({ follows: primary, flags })
-  await prepare(primary, replica, mode)
-  return { primary, replica }
-}
-
-async function prepare(primary: TestNode, replica: TestNode, mode: string): Promise<void> {
-  sqlite3(
-    primary,
-    "a.db",
-    `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
-  )
-  await caughtUp(primary, replica, "a.db")
-}
+const ONE_ROW = "create table t(x); insert into t values(1)"
 
 /** A command that runs while the node has the write lock of the database. */
 function locked(node: TestNode, ...command: string[]): string[] {
@@ -64,8 +51,8 @@ function values(node: TestNode): string {
 test.skipIf(!canMount).each(MODES)(
   "%s mode: a command under flock(1) writes on a replica, and every node has what it wrote when it is done",
   async (mode) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, mode)
+    await using scope = await pair({ mode, sql: ONE_ROW })
+    const { primary, replica } = scope
     const third = await scope.node({ follows: primary })
     for (let i = 2; i <= 4; i++) {
       run(locked(replica, ...shell(replica, `insert into t values(${i})`)))
@@ -86,8 +73,8 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: migrations of every kind run under the lock, with clients connected on both nodes",
   async (mode) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, mode)
+    await using scope = await pair({ mode, sql: ONE_ROW })
+    const { primary, replica } = scope
     const there = new LongClient(scope, primary, "a.db")
     const here = new LongClient(scope, replica, "a.db")
     expect(await there.rows("select x from t")).toEqual([[1]])
@@ -122,8 +109,8 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
 test.skipIf(!canMount)(
   "the journal mode and the page size change under the lock, and other databases of a transaction stay behind",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "delete")
+    await using scope = await pair({ mode: "delete", sql: ONE_ROW })
+    const { primary, replica } = scope
     sqlite3(primary, "b.db", "create table u(x)")
     await caughtUp(primary, replica, "b.db")
     run(locked(replica, ...shell(replica, "pragma journal_mode = wal; insert into t values(2)")))
@@ -149,8 +136,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: while a replica has the lock, the primary's readers go on and its writers find it locked",
   async (mode) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, mode)
+    await using scope = await pair({ mode, sql: ONE_ROW })
+    const { primary, replica } = scope
     const reader = new LongClient(scope, primary, "a.db")
     if (mode === "wal") await reader.exec("begin")
     expect(await reader.rows("select x from t")).toEqual([[1]])
@@ -174,8 +161,8 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
 test.skipIf(!canMount)(
   "litefs run and litefs sql write with the lock, wherever they run, one node after the other",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     const litefs = (node: TestNode, ...words: string[]) => [
       ...["env", `LITEFS_FUSE_DIR=${node.mount}`, `LITEFS_URL=${node.url}`],
       ...[...PROGRAM, ...words],
@@ -204,8 +191,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "litefs run and litefs sql do not wait for the lock any longer than they are told",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     const holding = await holder(scope, replica)
     const environment = (node: TestNode) => ["env", `LITEFS_FUSE_DIR=${node.mount}`, ...PROGRAM]
     for (const node of [replica, primary]) {
@@ -234,8 +221,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: a client that is killed in a transaction under the lock leaves nothing, and the lock goes with it",
   async (mode) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, mode)
+    await using scope = await pair({ mode, sql: ONE_ROW })
+    const { primary, replica } = scope
     const log = join(scope.directory, "log")
     const source = `
       import { appendFileSync } from "node:fs"
@@ -266,18 +253,14 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
 test.skipIf(!canMount)(
   "a node that dies with the lock keeps the primary's writers waiting until the lock's time is over",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     await holder(scope, replica)
     run(shell(replica, "insert into t values(2)"))
     await replica.stop("SIGKILL")
     sqlite3(primary, "a.db", "insert into t values(3)")
     await primary.logged(/a borrowed write lock was not renewed, took it back/)
-    const again = await scope.node({
-      directory: replica.directory,
-      port: replica.port,
-      follows: primary,
-    })
+    const again = await scope.again(replica, { follows: primary })
     await expectSame(primary, again, "a.db")
     expect(values(again)).toBe("1,2,3")
   },
@@ -287,8 +270,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["wal", "delete"] as const)(
   "%s mode: commits under the lock fail when the primary is gone, and what was acknowledged is there when it is back",
   async (mode) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, mode)
+    await using scope = await pair({ mode, sql: ONE_ROW })
+    const { primary, replica } = scope
     const held = await holder(scope, replica)
     const client = new LongClient(scope, replica, "a.db")
     await client.exec("insert into t values(2)")
@@ -298,7 +281,7 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
     await expect(client.exec("insert into t values(4)")).rejects.toThrow()
     await client.close()
     held.kill("SIGKILL")
-    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    const again = await scope.again(primary)
     sqlite3(again, "a.db", "insert into t values(5)")
     await expectSame(again, replica, "a.db")
     expect(values(replica)).toMatch(/^1,2,(3,)?5$/)
@@ -316,7 +299,8 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
     const link = await FaultProxy.start(primary.port)
     scope.defer(() => link[Symbol.asyncDispose]())
     const replica = await scope.node({ follows: { url: link.url } })
-    await prepare(primary, replica, mode)
+    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${ONE_ROW}`)
+    await caughtUp(primary, replica, "a.db")
     await holder(scope, replica)
     const writer = start(
       nodeCommand(
@@ -345,8 +329,8 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
 test.skipIf(!canMount)(
   "a node that has lost the lock without knowing it commits nothing, and follows the primary again",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     await holder(scope, replica)
     run(shell(replica, "insert into t values(2)"))
     replica.signal("SIGSTOP")
@@ -363,8 +347,12 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount).each(["flock(1)", "a promotion"] as const)(
   "a transaction on a replica that is older than what the primary has sent since takes nothing back after %s",
   async (how) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal", ["--candidate"])
+    await using scope = await pair({
+      mode: "wal",
+      sql: ONE_ROW,
+      replica: { flags: ["--candidate"] },
+    })
+    const { primary, replica } = scope
     const client = new LongClient(scope, replica, "a.db")
     await client.exec("begin immediate")
     for (let i = 2; i <= 5; i++) sqlite3(primary, "a.db", `insert into t values(${i})`)
@@ -387,8 +375,12 @@ test.skipIf(!canMount).each(["flock(1)", "a promotion"] as const)(
 test.skipIf(!canMount)(
   "the role moves when no node has the lock; a forced promotion ends it, and its holder writes nothing more",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal", ["--candidate"])
+    await using scope = await pair({
+      mode: "wal",
+      sql: ONE_ROW,
+      replica: { flags: ["--candidate"] },
+    })
+    const { primary, replica } = scope
     const held = await holder(scope, replica)
     run(shell(replica, "insert into t values(2)"))
     await expect(promote(replica)).rejects.toThrow(/has borrowed its write lock/)
@@ -414,8 +406,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a primary that is asked for the lock while it starts lends it when it can",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     await primary.stop("SIGKILL")
     const again = await scope.spawn({ directory: primary.directory, port: primary.port })
     let lent: Response | undefined
@@ -435,8 +427,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "an import waits until the lock is back, and what the holder has committed until then is replaced",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     const file = join(scope.directory, "new.db")
     run(["sqlite3", file, "pragma journal_mode = wal; create table t(x); insert into t values(7)"])
     const held = await holder(scope, replica)
@@ -457,8 +449,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "the API lends to one node at a time, and takes transactions from nobody else",
   async () => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal")
+    await using scope = await pair({ mode: "wal", sql: ONE_ROW })
+    const { primary, replica } = scope
     const call = async (node: TestNode, method: string, path: string, body?: Uint8Array) => {
       const init = { method, ...(body === undefined ? {} : { body }) }
       const response = await fetch(node.url + path, init)

@@ -3,11 +3,11 @@
  * again. Whatever it was, no acknowledged row is lost, and at most one node takes writes.
  */
 import { expect, test } from "bun:test"
-import { renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { canMount, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { handoffKills, noHandoffsResult, onlyPrimary } from "../torture/handoffs.ts"
 
 const random = testRandom()
@@ -34,13 +34,8 @@ test.skipIf(!canMount).each(KILLS)(
   "a handoff whose %s is killed at %s loses nothing and leaves one primary",
   async (side, call) => {
     await using scope = new Scope()
-    const faults = join(scope.directory, "faults")
-    const setFaults = (text: string) => {
-      writeFileSync(`${faults}.new`, text)
-      renameSync(`${faults}.new`, faults)
-    }
-    setFaults("")
-    const env = { LITEFS_FAULTS_FILE: faults }
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    const { env } = faults
     const first = await scope.node({
       flags: ["--candidate"],
       ...(side === "primary" ? { env } : {}),
@@ -52,20 +47,20 @@ test.skipIf(!canMount).each(KILLS)(
     })
     sqlite3(first, "a.db", "pragma journal_mode = wal; create table t(x); insert into t values(1)")
     await caughtUp(first, second, "a.db")
-    setFaults(`${call}=kill`)
+    faults.set(`${call}=kill`)
     const killed = side === "primary" ? first : second
     const other = side === "primary" ? second : first
-    const asked = fetch(`${second.url}/promote`, { method: "POST" }).catch(() => undefined)
+    // Its answer takes long when the primary is killed: what becomes of the role does not wait for that.
+    const asked = new AbortController()
+    scope.defer(() => asked.abort())
+    fetch(`${second.url}/promote`, { method: "POST", signal: asked.signal }).catch(() => {})
     // Acknowledged while it goes on, or refused; where the answer is lost, either.
     const racing = start(sqlite3Command(first, "a.db"), { input: "insert into t values(2);" })
     await killed.exited
-    setFaults("")
-    await asked
+    faults.set("")
     const raced = await racing.ended
 
-    const back = await scope.node({
-      directory: killed.directory,
-      port: killed.port,
+    const back = await scope.again(killed, {
       flags: ["--candidate"],
       ...(side === "target" ? { follows: first } : {}),
     })

@@ -24,6 +24,10 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
+import { someModes } from "../torture/model.ts"
 
 /** A database file outside of any mount. */
 function file(scope: Scope, sql: string, pageSize = 4096): string {
@@ -39,7 +43,7 @@ function importCommand(node: TestNode, name: string, path: string, ...flags: str
 }
 
 function exportCommand(node: TestNode, name: string, path: string): string[] {
-  return [...PROGRAM, "export", "--url", node.url, "--name", name, "--force", path]
+  return [...PROGRAM, "export", "--url", node.url, "--name", name, path]
 }
 
 /** Content of the test's tables, from 1 to `count`. */
@@ -50,9 +54,8 @@ function rows(count: number): string {
 test.skipIf(!canMount)(
   "import makes a new database, which replicas and clients see",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const pageSize of [512, 4096, 65536]) {
       const name = `new-${pageSize}.db`
       expect(failureOf(["cat", `${primary.mount}/${name}`])).toContain("No such file")
@@ -75,12 +78,11 @@ test.skipIf(!canMount)(
   30_000,
 )
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+test.skipIf(!canMount).each(someModes(testRandom()))(
   "%p mode: import replaces a database under the clients of both nodes, also with another page size",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const writer = new LongClient(scope, primary, "a.db")
     await writer.exec(
       `pragma journal_mode = ${mode}; create table t(i, x); insert into t ${rows(3000)}`,
@@ -122,7 +124,7 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
     for (const client of [reader, writer, watcher]) await client.close()
     const at = pos(primary, "a.db")
     await expectQuiet(replica, primary)
-    const again = await scope.node({ directory: primary.directory, port: primary.port })
+    const again = await scope.again(primary)
     expect(pos(again, "a.db")).toBe(at)
     expect(sqlite3(again, "a.db", "pragma integrity_check")).toBe("ok")
   },
@@ -132,9 +134,8 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: import while others read and write: everybody sees the old or the new",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     // In every version the sum of all rows is a thousand times the version.
     const content = (version: number) =>
       `CREATE TABLE t(i INTEGER PRIMARY KEY, v); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, ${version} FROM n; CREATE TABLE log(x); CREATE TABLE pad(p); INSERT INTO pad SELECT randomblob(1000) FROM t`
@@ -185,7 +186,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     // One that never pauses keeps a replica from applying in WAL mode: all it may see is one version.
     const watcher = reading(replica)
     for (const reader of [...readers, watcher]) await reader.spoken
-    const end = Date.now() + 2500
+    const end = Date.now() + 1500
     let version = 0
     while (version < 3 || Date.now() < end) {
       version += 1
@@ -206,9 +207,8 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount)(
   "import takes the place of a transaction that its writer did not live to end",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       const name = `${mode}.db`
       sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(i, x)`)
@@ -227,9 +227,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "import makes a database again that was removed, whatever lies beside it",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       const name = `${mode}.db`
       sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(x)`)
@@ -255,11 +254,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "import refuses what is not a whole database, and changes nothing",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values('kept')")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x); insert into t values('kept')" })
+    const { primary, replica } = scope
     const before = pos(primary, "a.db")
     const good = readFileSync(
       file(scope, `CREATE TABLE t(i, x); CREATE INDEX j ON t(x); INSERT INTO t ${rows(500)}`),
@@ -288,7 +284,7 @@ test.skipIf(!canMount)(
       }
     }
     for (const name of ["../evil", "a.db-wal", ".primary", "a/b"]) {
-      expect(failureOf(importCommand(primary, name, path))).toContain("as a database name")
+      expect(failureOf(importCommand(primary, name, path))).toContain(`--name is "${name}": `)
     }
     expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
     expect(failureOf(importCommand(replica, "a.db", path))).toBe(
@@ -304,7 +300,7 @@ test.skipIf(!canMount)(
     writeFileSync(path, good)
     const broken = ["curl", "-sS", "-m", "1", "--limit-rate", "20k", "-T", path]
     expect(failureOf([...broken, "-X", "POST", `${primary.url}/import?name=b.db`])).toContain("28")
-    while (readdirSync(join(primary.data, "import")).length > 0) await Bun.sleep(10)
+    await until("what came is gone", () => readdirSync(join(primary.data, "import")).length === 0)
     expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
 
     writeFileSync(path, corrupt)
@@ -340,22 +336,19 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: an export is of one position, on both nodes, while others write",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma journal_mode = ${mode}; create table t(i, x); create table n(a, b); insert into n values(0, 0); insert into t ${rows(5000)}`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({
+      mode,
+      sql: `create table t(i, x); create table n(a, b); insert into n values(0, 0); insert into t ${rows(5000)}`,
+    })
+    const { primary, replica } = scope
+    const done = join(scope.directory, "done")
     const writing = start(
       nodeCommand(
         primary,
         `
         const d = db("a.db")
-        const end = Date.now() + 4000
-        while (Date.now() < end) {
+        import { existsSync } from "node:fs"
+        while (!existsSync(${JSON.stringify(done)})) {
           d.transaction(() => {
             d.exec("update n set a = a + 1")
             d.exec("update t set x = randomblob(200) where i % 50 = (select a from n) % 50")
@@ -367,11 +360,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     )
     const path = join(scope.directory, "out.db")
     const seen = new Set<string>()
-    let isWriting = true
-    const ended = output(writing).finally(() => {
-      isWriting = false
-    })
-    while (isWriting) {
+    for (let round = 0; round < 4 || (seen.size < 6 && round < 40); round++) {
       for (const node of [primary, replica]) {
         await output(
           start(["curl", "-sSf", "-D", `${path}-head`, "-o", path, `${node.url}/export?name=a.db`]),
@@ -388,7 +377,8 @@ test.skipIf(!canMount).each(["delete", "wal"])(
         expect({ size, at }).toEqual({ size: commit * pageSize, at: after })
       }
     }
-    await ended
+    writeFileSync(done, "")
+    await output(writing)
     expect(seen.size).toBeGreaterThan(2)
     await caughtUp(primary, replica, "a.db")
     for (const node of [primary, replica]) {
@@ -402,25 +392,55 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 )
 
 test.skipIf(!canMount)(
-  "an export of what is not there fails and leaves the file alone",
+  "an export into the mount or the data directory is refused, and one onto a backup replaces it",
   async () => {
     await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    const node = await scope.node()
+    sqlite3(node, "a.db", "create table t(x); insert into t values(1)")
+    const before = pos(node, "a.db")
+    for (const name of ["a.db", "new.db"]) {
+      const path = join(node.mount, name)
+      expect(failureOf([...exportCommand(node, "a.db", path), "--force"])).toBe(
+        `ERROR: Cannot export to "${path}": it is in the mount, choose another PATH\n`,
+      )
+    }
+    const inside = join(node.data, "dbs/a.db/database")
+    expect(failureOf(exportCommand(node, "a.db", inside))).toContain("it is in the data directory")
+    expect(pos(node, "a.db")).toBe(before)
+    expect(run(["ls", node.mount])).toBe("a.db\na.db-pos\n")
+    const backup = join(scope.directory, "backup.db")
+    for (const count of [1, 2]) {
+      run(exportCommand(node, "a.db", backup))
+      expect(run(["sqlite3", backup, "select count(*) from t"])).toBe(`${count}\n`)
+      sqlite3(node, "a.db", "insert into t values(2)")
+    }
+    expect(readdirSync(scope.directory).filter((name) => name.startsWith("backup"))).toEqual([
+      "backup.db",
+    ])
+  },
+)
+
+test.skipIf(!canMount)(
+  "an export of what is not there fails and leaves the file alone",
+  async () => {
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "gone.db", "create table t(x)")
     await caughtUp(primary, replica, "gone.db")
     run(["rm", `${primary.mount}/gone.db`])
     await caughtUp(primary, replica, "gone.db")
     const path = join(scope.directory, "out.db")
-    writeFileSync(path, "old")
+    writeFileSync(path, "SQLite format 3\0old")
     for (const node of [primary, replica]) {
       for (const name of ["gone.db", "none.db"]) {
-        expect(failureOf(exportCommand(node, name, path))).toBe("ERROR: database not found\n")
+        expect(failureOf(exportCommand(node, name, path))).toBe(
+          `ERROR: Cannot export "${name}": there is no database of that name\n`,
+        )
       }
       expect(run(["curl", "-sS", `${node.url}/export`])).toBe("name required\n")
       expect(existsSync(join(node.data, "dbs/none.db"))).toBe(false)
     }
-    expect(readFileSync(path, "utf8")).toBe("old")
+    expect(readFileSync(path, "utf8")).toBe("SQLite format 3\0old")
   },
   30_000,
 )
@@ -474,11 +494,8 @@ function memoryOf(node: TestNode): number {
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%s mode: an import takes the place of a database that is none any more, which is kept",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ mode, sql: "create table t(x)" })
+    const { primary, replica } = scope
     const home = join(primary.data, "dbs/a.db")
     const noise = crypto.getRandomValues(new Uint8Array(4096))
     const from = join(scope.directory, "noise")

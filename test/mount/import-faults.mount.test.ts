@@ -4,12 +4,13 @@
  */
 import { Database } from "bun:sqlite"
 import { expect, test } from "bun:test"
-import { readdirSync, renameSync, writeFileSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { expectSame, pos, sqlite3, start } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { replayHistory } from "../torture/history-check.ts"
 
 /** In the order in which an import makes them: on the main thread, on the one that checks, on the fs thread. */
@@ -43,31 +44,25 @@ function someOps(): string[] {
 
 class Importing {
   readonly #scope: Scope
-  readonly #faults: string
+  readonly faults: CallFaults
   readonly #file: string
   primary: TestNode
   /** Of the last import that was tried. */
   version = 0
 
   static async start(scope: Scope): Promise<Importing> {
-    const faults = join(scope.directory, "faults")
-    writeFileSync(faults, "")
-    return new Importing(scope, faults, await scope.node({ env: { LITEFS_FAULTS_FILE: faults } }))
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    return new Importing(scope, faults, await scope.node({ env: faults.env }))
   }
 
-  private constructor(scope: Scope, faults: string, primary: TestNode) {
+  private constructor(scope: Scope, faults: CallFaults, primary: TestNode) {
     this.#scope = scope
-    this.#faults = faults
+    this.faults = faults
     this.#file = join(scope.directory, "file.db")
     this.primary = primary
     using database = new Database(this.#file)
     database.run("CREATE TABLE t(version, x); CREATE TABLE pad(x)")
     for (let row = 0; row < 20; row++) database.run("INSERT INTO t VALUES(0, randomblob(9000))")
-  }
-
-  setFaults(text: string): void {
-    writeFileSync(`${this.#faults}.new`, text)
-    renameSync(`${this.#faults}.new`, this.#faults)
   }
 
   /** The version that it has then; undefined when the import failed. */
@@ -81,10 +76,8 @@ class Importing {
   }
 
   async restart(): Promise<void> {
-    const { directory, port } = this.primary
     await this.primary.end()
-    const env = { LITEFS_FAULTS_FILE: this.#faults }
-    this.primary = await this.#scope.node({ directory, port, env })
+    this.primary = await this.#scope.again(this.primary, { env: this.faults.env })
   }
 
   /** The database is whole and its log leads to it. Returns which version it is. */
@@ -114,9 +107,9 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
     for (const op of someOps()) {
       const client = new LongClient(scope, importing.primary, "a.db")
       await client.exec("insert into pad values(1)") // in the WAL, not in the file
-      importing.setFaults(`${op}=EIO`)
+      importing.faults.set(`${op}=EIO`)
       const imported = await importing.import()
-      importing.setFaults("")
+      importing.faults.set("")
       await client.close()
       if (/restart litefs/.test(importing.primary.output)) await importing.restart()
       const found = importing.check()
@@ -146,10 +139,10 @@ test.skipIf(!canMount)(
     for (const op of someOps()) {
       const client = new LongClient(scope, importing.primary, "a.db")
       await client.exec("insert into pad values(1)")
-      importing.setFaults(`${op}=kill`)
+      importing.faults.set(`${op}=kill`)
       const imported = await importing.import()
       if (imported === undefined) await importing.primary.exited
-      importing.setFaults("")
+      importing.faults.set("")
       await client.close("SIGKILL")
       if (!importing.primary.isRunning) await importing.restart()
       const found = importing.check()

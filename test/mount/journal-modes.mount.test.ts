@@ -2,7 +2,8 @@
 import { expect, test } from "bun:test"
 import { expectQuiet, expectSame, nodeProgram, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
+import { canMount, flagsOf, SEEN_LOCKS, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const MODES = ["delete", "truncate", "persist", "wal"] as const
 
@@ -55,9 +56,8 @@ for (const [client, execute] of CLIENTS) {
     ] as [mode: string, locks: string][])(
     `%p mode%s: what ${client} does is the same on the replica, also for a connection that is open`,
     async (mode, locks) => {
-      await using scope = new Scope()
-      const primary = await scope.node({ flags: flagsOf(locks) })
-      const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
+      await using scope = await pair({ flags: flagsOf(locks) })
+      const { primary, replica } = scope
       let watcher: LongClient | undefined
       let before = ""
       for (const [what, sql] of STEPS) {

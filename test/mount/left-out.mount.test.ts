@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { healthOf, infoOf, metricOf } from "../support/node-api.ts"
+import { pair } from "../support/pair.ts"
 
 const CONTENT = "create table t(x); insert into t select hex(randomblob(4000)) from (values(1),(2))"
 
@@ -49,7 +50,7 @@ test.skipIf(!canMount)(
     for (const name of ["bad.db", "zz.db"]) sqlite3(first, name, CONTENT)
     await first.stop()
     flip(first, "bad.db")
-    const primary = await scope.node({ directory: first.directory, port: first.port })
+    const primary = await scope.again(first)
     const replica = await scope.node({ follows: primary })
     expect(wait(replica, "--db", "zz.db", "--timeout", "10s")).toEqual({ code: 0, error: "" })
     await replica.logged(/the primary cannot send a database.*db=bad\.db/)
@@ -95,7 +96,7 @@ test.skipIf(!canMount)(
     for (const name of ["bad.db", "zz.db"]) await expectSame(first, replica, name)
     await first.stop()
     ruin(first, "bad.db")
-    const primary = await scope.node({ directory: first.directory, port: first.port })
+    const primary = await scope.again(first)
     await replica.logged(
       /the primary cannot send a database.*db=bad\.db reason="refused at its start"/,
     )
@@ -130,8 +131,7 @@ test.skipIf(!canMount)(
     await first.stop()
     for (const name of ["bad.db", "zz.db"]) sqlite3(primary, name, "insert into t values(1)")
     ruin(first, "bad.db")
-    const { directory, port } = first
-    const replica = await scope.node({ follows: primary, directory, port })
+    const replica = await scope.again(first, { follows: primary })
     await expectSame(primary, replica, "zz.db")
     sqlite3(primary, "bad.db", "insert into t values(2)")
     sqlite3(primary, "zz.db", "insert into t values(2)")
@@ -181,7 +181,7 @@ test.skipIf(!canMount)(
       mkdirSync(directory)
       run(["sqlite3", join(directory, "database"), `pragma journal_mode=${mode}; ${CONTENT}`])
     }
-    const primary = await scope.node({ directory: first.directory, port: first.port })
+    const primary = await scope.again(first)
     const replica = await scope.node({ follows: primary })
     for (const name of ["wal.db", "delete.db"]) await expectSame(primary, replica, name)
     expect(sqlite3(replica, "wal.db", "select count(*) from t")).toBe("2")
@@ -196,9 +196,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "litefs wait --synced waits for a database that is on its way",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: ["--snapshot-rate", "2MB/s"] })
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair({ primary: { flags: ["--snapshot-rate", "2MB/s"] } })
+    const { primary, replica } = scope
     sqlite3(primary, "small.db", CONTENT)
     await expectSame(primary, replica, "small.db")
     const file = join(scope.directory, "large.db")

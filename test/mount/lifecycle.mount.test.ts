@@ -3,9 +3,10 @@ import { expect, test } from "bun:test"
 import { mkdirSync, mkdtempSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import { join } from "node:path"
-import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
+import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, freePort, mountsBelow, Scope } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const WAITING = /msg="not connected to the primary, trying again"/g
 
@@ -186,15 +187,8 @@ test.skipIf(!canMount).each(["delete", "wal"])(
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: SIGTERM ends a replica whose files are open",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma journal_mode = ${mode}; create table t(x); insert into t values(1)`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ mode, sql: "create table t(x); insert into t values(1)" })
+    const { replica } = scope
     const reader = new LongClient(scope, replica, "a.db")
     await reader.exec("begin")
     expect(await reader.value("select count(*) from t")).toBe(1)

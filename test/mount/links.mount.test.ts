@@ -14,6 +14,7 @@ import {
 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 import { testRandom } from "../support/random.ts"
 import { linkFaults } from "../torture/link-faults.ts"
 
@@ -56,11 +57,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a replica notices that its primary is paused, and goes on when it is not",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
     primary.signal("SIGSTOP")
     try {
       await replica.logged(/not connected to the primary.*no sign of life for 5 s/)

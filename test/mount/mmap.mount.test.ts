@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { caughtUp, expectQuiet, expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const MAPPED = 64 * 1024 * 1024
 
@@ -15,9 +16,8 @@ async function mapping(scope: Scope, node: TestNode): Promise<LongClient> {
 test.skipIf(!canMount).each(["delete", "wal"])(
   "%s mode: clients that map the database see every transaction of others, on both nodes",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const writer = await mapping(scope, primary)
     await writer.exec(`pragma journal_mode = ${mode}; pragma wal_autocheckpoint = 50`)
     await writer.exec("create table t(id integer primary key, version, x)")

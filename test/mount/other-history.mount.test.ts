@@ -8,10 +8,6 @@ import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 
 const MODES = ["delete", "wal"] as const
 
-function again(scope: Scope, { directory, port }: TestNode): Promise<TestNode> {
-  return scope.node({ directory, port })
-}
-
 function insert(node: TestNode, first: number, last: number): void {
   for (let number = first; number <= last; number++) {
     sqlite3(node, "app.db", `insert into t values(${number}, hex(randomblob(300)))`)
@@ -57,7 +53,7 @@ for (const mode of MODES) {
       insert(node, 1, 3)
       await node.stop()
       const other = await copyOf(scope, node)
-      node = await again(scope, node)
+      node = await scope.again(node)
       insert(node, 101, 104)
       insert(other, 201, 200 + count)
       const expected = pos(other, "app.db")
@@ -66,7 +62,7 @@ for (const mode of MODES) {
       rmSync(directoryOf(node), { recursive: true })
       cpSync(directoryOf(other), directoryOf(node), { recursive: true })
 
-      node = await again(scope, node)
+      node = await scope.again(node)
       const others = Array.from({ length: count }, (_, index) => 201 + index).join(" ")
       expect(rows(node)).toBe(`1 2 3 ${others}`)
       expect(pos(node, "app.db")).toBe(expected)
@@ -96,7 +92,7 @@ for (const mode of MODES) {
       const bytes = readFileSync(last)
       bytes[200] = (bytes[200] as number) ^ 8
       writeFileSync(last, bytes)
-      node = await again(scope, node)
+      node = await scope.again(node)
       expect(rows(node)).toBe("1 2 3 4")
       expect(pos(node, "app.db")).toBe(before)
       expect(node.output).toMatch(/level=warn.*set aside .*damaged/i)
@@ -123,7 +119,7 @@ for (const mode of MODES) {
         using outside = new Database(path)
         outside.run("INSERT INTO t VALUES(99, 'from outside')")
       }
-      node = await again(scope, node)
+      node = await scope.again(node)
       await node.logged(/while LiteFS did not run/)
       const kept = [...namesIn(node, /^database\.changed-\d+$/), "database"]
       const values = kept.flatMap((name) => {

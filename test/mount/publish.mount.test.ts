@@ -2,14 +2,14 @@ import { expect, test } from "bun:test"
 import { spawn, spawnSync } from "node:child_process"
 import { join } from "node:path"
 import { caughtUp, pos, sqlite3 } from "../support/client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 test.skipIf(!canMount)(
   "a commit that its writer did not live to publish is published",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const path = `${primary.mount}/a.db`
     sqlite3(primary, "a.db", "pragma journal_mode=wal; create table t(x);")
     // Somebody who has the wal-index open all the time: or the next client would recover the WAL.

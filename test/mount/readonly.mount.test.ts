@@ -14,7 +14,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, type TestNode } from "../support/node.ts"
+import { type Pair, pair } from "../support/pair.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete", "truncate", "persist"] as const
@@ -22,15 +23,12 @@ const READONLY = "attempt to write a readonly database"
 const FAILED = "disk I/O error"
 const hasPython = Bun.which("python3") !== null
 
-async function pair(scope: Scope, mode: string, flags: readonly string[] = []) {
-  const primary = await scope.node()
-  sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
-  const replica = await scope.node({ follows: primary, flags })
-  await caughtUp(primary, replica, "a.db")
-  // The replica has applied one, and is at work on the WAL if there is one.
-  sqlite3(primary, "a.db", "insert into t values(1)")
-  await caughtUp(primary, replica, "a.db")
-  return { primary, replica }
+/** The replica has applied a transaction, and is at work on the WAL if there is one. */
+async function atWork(mode: string, flags: readonly string[] = []): Promise<Pair> {
+  const scope = await pair({ mode, sql: "create table t(x)", replica: { flags } })
+  sqlite3(scope.primary, "a.db", "insert into t values(1)")
+  await caughtUp(scope.primary, scope.replica, "a.db")
+  return scope
 }
 
 /** What each client says of a write: of its own, and of one in a transaction. */
@@ -74,8 +72,8 @@ for (const mode of MODES) {
   test.skipIf(!canMount)(
     `${mode} mode: a node that cannot come to write says "readonly" to every client`,
     async () => {
-      await using scope = new Scope()
-      const { primary, replica } = await pair(scope, mode)
+      await using scope = await atWork(mode)
+      const { primary, replica } = scope
       for (const problem of problems(replica, mode)) expect(problem).toContain(READONLY)
       sqlite3(primary, "a.db", "insert into t values(2)")
       await expectSame(primary, replica, "a.db")
@@ -87,8 +85,8 @@ for (const mode of MODES) {
   test.skipIf(!canMount)(
     `${mode} mode: a candidate refuses writes as well, and its connections write when it is the primary`,
     async () => {
-      await using scope = new Scope()
-      const { primary, replica } = await pair(scope, mode, ["--candidate"])
+      await using scope = await atWork(mode, ["--candidate"])
+      const { primary, replica } = scope
       const client = new LongClient(scope, replica, "a.db")
       if (mode !== "wal") await client.exec(`pragma journal_mode = ${mode}`)
       await expect(client.exec("insert into t values(0)")).rejects.toThrow(FAILED)
@@ -111,8 +109,8 @@ for (const mode of MODES) {
   ] as const)(
     `${mode} mode: who is told %p and does not end its transaction keeps nothing waiting`,
     async (problem, flags) => {
-      await using scope = new Scope()
-      const { primary, replica } = await pair(scope, mode, flags)
+      await using scope = await atWork(mode, flags)
+      const { primary, replica } = scope
       const [log, go] = [join(scope.directory, "log"), join(scope.directory, "go")]
       const client = start(["python3", "-c", CARELESS, `${replica.mount}/a.db`, log, go, mode])
       await appeared(log, new RegExp(`refused: ${problem}`))
@@ -130,8 +128,8 @@ for (const mode of MODES) {
 test.skipIf(!canMount).each([[[]], [["--candidate"]]] as const)(
   "with %p a checkpoint on a replica is no error, and moves nothing",
   async (flags) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal", flags)
+    await using scope = await atWork("wal", flags)
+    const { primary, replica } = scope
     for (const kind of ["passive", "full", "restart", "truncate"]) {
       expect(sqlite3(replica, "a.db", `pragma wal_checkpoint(${kind})`)).toBe("1|-1|-1")
       sqlite3(primary, "a.db", "insert into t values(2)")
@@ -148,8 +146,8 @@ test.skipIf(!canMount).each([
 ] as const)(
   "%s: with a borrowed lock a connection that is opened then writes, and one from before as it was opened",
   async (_name, flags, problem) => {
-    await using scope = new Scope()
-    const { primary, replica } = await pair(scope, "wal", flags)
+    await using scope = await atWork("wal", flags)
+    const { primary, replica } = scope
     const before = new LongClient(scope, replica, "a.db")
     expect(await before.value("select count(*) from t")).toBe(1)
     const [log, go] = [join(scope.directory, "log"), join(scope.directory, "go")]
@@ -174,9 +172,8 @@ test.skipIf(!canMount).each([
 test.skipIf(!canMount)(
   "--read-only-opens on a candidate: after a promotion connections are opened anew to write",
   async () => {
-    await using scope = new Scope()
-    const flags = ["--candidate", "--read-only-opens"]
-    const { primary, replica } = await pair(scope, "delete", flags)
+    await using scope = await atWork("delete", ["--candidate", "--read-only-opens"])
+    const { primary, replica } = scope
     const before = new LongClient(scope, replica, "a.db")
     await expect(before.exec("insert into t values(0)")).rejects.toThrow(READONLY)
     await promote(replica)
@@ -191,8 +188,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "opening the file of a database to write is refused on a replica, with the errno of a read-only file system",
   async () => {
-    await using scope = new Scope()
-    const { replica } = await pair(scope, "delete")
+    await using scope = await atWork("delete")
+    const { replica } = scope
     const appending = ["sh", "-c", 'echo x >> "$0"', `${replica.mount}/a.db`]
     expect(failureOf(appending)).toContain("Read-only file system")
     expect(run(["head", "-c", "15", `${replica.mount}/a.db`])).toBe("SQLite format 3")

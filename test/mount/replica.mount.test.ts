@@ -13,6 +13,8 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
+import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 
 test.skipIf(!canMount).each([
@@ -23,9 +25,8 @@ test.skipIf(!canMount).each([
 ])(
   "%p mode: a write on a candidate fails with %p, and one log line names the primary",
   async (mode, message, code) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
+    await using scope = await pair({ replica: { flags: ["--candidate"] } })
+    const { primary, replica } = scope
     sqlite3(
       primary,
       "a.db",
@@ -65,11 +66,8 @@ test.skipIf(!canMount).each([
 // whoever wants EXCLUSIVE at once waits for it in vain, and keeps new readers out meanwhile.
 if (canMount) {
   test("VACUUM and BEGIN EXCLUSIVE on a replica fail at once, and not with a lock", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x); insert into t values(1)" })
+    const { replica } = scope
     for (const sql of ["vacuum", "begin exclusive; insert into t values(2); commit"]) {
       const problem = failureOf(["sqlite3", "-bail", `${replica.mount}/a.db`, sql])
       expect(problem).toContain("attempt to write a readonly database")
@@ -81,9 +79,8 @@ if (canMount) {
 test.skipIf(!canMount)(
   "in a rollback mode, new readers get in while a transaction waits for a long one",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
     const before = await expectSame(primary, replica, "a.db")
     const long = new LongClient(scope, replica, "a.db")
@@ -105,9 +102,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a replica makes, removes and changes no database, and loses none",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     for (const mode of ["delete", "wal"]) {
       sqlite3(primary, `${mode}.db`, `pragma journal_mode = ${mode}; create table t(x)`)
       await caughtUp(primary, replica, `${mode}.db`)
@@ -137,9 +133,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "the listing shows databases with their files, and .primary on a replica",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const names = (node: TestNode) => run(["ls", "-A", node.mount]).split("\n").filter(Boolean)
     await replica.logged(/msg="connected to the primary"/)
     expect(names(primary)).toEqual([".lag"])
@@ -169,20 +164,20 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   ".primary is the name of the primary on a replica that is connected, and nothing elsewhere",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     await replica.logged(/msg="connected to the primary"/)
-    while (!run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    const hasPrimary = () => run(["ls", "-A", replica.mount]).includes(".primary")
+    await until(".primary is there", hasPrimary)
     expect(cat(replica, ".primary")).toBe(`node-${primary.port}\n`)
     expect(failureOf(["cat", `${primary.mount}/.primary`])).toContain("No such file")
     await primary.stop()
     await replica.logged(/msg="not connected to the primary, trying again"/)
-    while (run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    await until(".primary is gone", () => !hasPrimary())
     expect(failureOf(["cat", `${replica.mount}/.primary`])).toContain("No such file")
     const { directory, port } = primary
     await scope.node({ directory, port })
-    while (!run(["ls", "-A", replica.mount]).includes(".primary")) await Bun.sleep(5)
+    await until(".primary is there", hasPrimary)
     expect(cat(replica, ".primary")).toBe(`node-${port}\n`)
   },
   30_000,
@@ -199,11 +194,8 @@ const READ_POS = `
 test.skipIf(!canMount)(
   "-pos is 34 bytes, and a descriptor that stays open reads the newest position on both sides",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
     const readers = [primary, replica].map((node) => {
       const client = new LongClient(scope, node, "a.db")
       const source = READ_POS.replace("PATH", JSON.stringify(`${node.mount}/a.db-pos`))

@@ -14,13 +14,10 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
+import { until } from "../support/until.ts"
 
 const MODES = ["delete", "wal"] as const
-
-function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
-  const { directory, port } = node
-  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
-}
 
 async function snapshotCount(primary: TestNode): Promise<number> {
   await primary.stop()
@@ -36,7 +33,7 @@ test.skipIf(!canMount)(
     for (let round = 0; round < 3; round++) {
       for (let count = 0; count < 3; count++) run(["ls", "-A", node.mount])
       await node.stop("SIGKILL")
-      node = await again(scope, node)
+      node = await scope.again(node)
     }
     expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
   },
@@ -46,9 +43,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a primary that takes many transactions makes files for them in advance, and is killed with them",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x)")
     const spares = (): string[] => {
       const path = join(primary.data, "spare")
@@ -63,7 +59,7 @@ test.skipIf(!canMount)(
     expect(readdirSync(join(primary.data, "dbs/a.db/ltx")).length).toBe(501)
     await primary.stop("SIGKILL")
     await writer.close("SIGKILL")
-    const next = await again(scope, primary)
+    const next = await scope.again(primary)
     expect(spares()).toEqual([])
     expect(sqlite3(next, "a.db", "select count(*), count(distinct x) from t")).toBe("500|500")
     await expectSame(next, replica, "a.db")
@@ -97,7 +93,7 @@ test.skipIf(!canMount).each(MODES)(
     })()
     const replica = await scope.node({ follows: primary })
     await replica.logged(/msg="connected to the primary"/)
-    while (!run(["ls", replica.mount]).includes("a.db\n")) await Bun.sleep(5)
+    await until("a.db is there", () => run(["ls", replica.mount]).includes("a.db\n"))
     hasJoined = true
     await writing
     await writer.close()
@@ -142,10 +138,8 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(MODES)(
   "%p mode: a replica that was stopped, or killed, goes on without another snapshot",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    let replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    await using scope = await pair({ mode, sql: "create table t(x)" })
+    let { primary, replica } = scope
     await expectSame(primary, replica, "a.db")
     let rows = 0
     for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) {
@@ -155,7 +149,7 @@ test.skipIf(!canMount).each(MODES)(
       await watcher.close("SIGKILL")
       sqlite3(primary, "a.db", "insert into t values(1)")
       rows += 1
-      replica = await again(scope, replica, primary)
+      replica = await scope.again(replica, { follows: primary })
       if (signal === "SIGKILL") await replica.logged(/msg="found a dead mount"/)
       await expectSame(primary, replica, "a.db")
       expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe(`${rows}`)
@@ -168,9 +162,8 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(MODES)(
   "%p mode: a replica that is killed while transactions come in is whole afterwards",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    let replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    let { primary, replica } = scope
     const setup = `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`
     sqlite3(primary, "a.db", setup)
     await caughtUp(primary, replica, "a.db")
@@ -183,9 +176,9 @@ test.skipIf(!canMount).each(MODES)(
         ),
       )
       const before = pos(replica, "a.db")
-      while (pos(replica, "a.db") === before) await Bun.sleep(1)
+      await until("a transaction has come", () => pos(replica, "a.db") !== before, { everyMs: 1 })
       await replica.stop("SIGKILL")
-      replica = await again(scope, replica, primary)
+      replica = await scope.again(replica, { follows: primary })
       await output(writing)
       await expectSame(primary, replica, "a.db")
     }
@@ -197,17 +190,15 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(MODES)(
   "%p mode: a primary that was stopped goes on, and its replica connects again",
   async (mode) => {
-    await using scope = new Scope()
-    let primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    await using scope = await pair({ mode, sql: "create table t(x)" })
+    let { primary, replica } = scope
     await expectSame(primary, replica, "a.db")
     const watcher = new LongClient(scope, replica, "a.db")
     for (let rows = 1; rows <= 2; rows++) {
       const before = pos(primary, "a.db")
       expect(await primary.stop()).toEqual({ code: 0, signal: null })
       expect(await watcher.value("select count(*) from t")).toBe(rows - 1)
-      primary = await again(scope, primary)
+      primary = await scope.again(primary)
       expect(pos(primary, "a.db")).toBe(before)
       sqlite3(primary, "a.db", "insert into t values(1)")
       await expectSame(primary, replica, "a.db")
@@ -221,15 +212,8 @@ test.skipIf(!canMount).each(MODES)(
 test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
   "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
   async (mode) => {
-    await using scope = new Scope()
-    let primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ mode, sql: "create table t(id integer primary key, x)" })
+    let { primary, replica } = scope
     const acknowledged: number[] = []
     for (let round = 0; round < 3; round++) {
       const writer = new LongClient(scope, primary, "a.db")
@@ -241,12 +225,12 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
           acknowledged.push(id)
         }
       })().catch(() => {})
-      while (acknowledged.length < enough) await Bun.sleep(1)
+      await until("some are acknowledged", () => acknowledged.length >= enough, { everyMs: 1 })
       await primary.stop("SIGKILL")
       await writing
       await writer.close("SIGKILL")
 
-      primary = await again(scope, primary)
+      primary = await scope.again(primary)
       await primary.logged(/msg="found a dead mount"/)
       const found = new Set(sqlite3(primary, "a.db", "select id from t").split("\n").map(Number))
       expect(acknowledged.filter((id) => !found.has(id))).toEqual([])
@@ -271,7 +255,7 @@ test.skipIf(!canMount)(
     const before = await caughtUp(ours, first, "a.db")
     await first.stop()
 
-    const lost = await again(scope, first, theirs)
+    const lost = await scope.again(first, { follows: theirs })
     const id = (node: TestNode) => readFileSync(join(node.data, "clusterid"), "utf8").trim()
     await lost.logged(RegExp(`belongs to cluster ${id(theirs)}, this node to ${id(ours)}, see `))
     expect(pos(lost, "a.db")).toBe(before)
@@ -280,7 +264,7 @@ test.skipIf(!canMount)(
     await lost.stop()
     expect((await lost.wholeOutput).match(/belongs to cluster/g)).toHaveLength(1)
 
-    const found = await again(scope, lost, ours)
+    const found = await scope.again(lost, { follows: ours })
     sqlite3(ours, "a.db", "insert into t values(9)")
     await expectSame(ours, found, "a.db")
   },

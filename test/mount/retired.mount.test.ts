@@ -3,7 +3,9 @@ import { expect, test } from "bun:test"
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
+import { until } from "../support/until.ts"
 
 const SOON = ["--retention", "1s", "--retention-interval", "300ms"]
 const CREATE = "create table t(x); insert into t values(1)"
@@ -18,17 +20,14 @@ const known = async ({ url }: TestNode) => {
 }
 
 async function untilKnown(node: TestNode, names: readonly string[]): Promise<void> {
-  for (let tries = 0; tries < 1500 && (await known(node)).join() !== names.join(); tries++)
-    await Bun.sleep(10)
-  expect(await known(node)).toEqual([...names])
+  await until(`only ${names} is known`, async () => (await known(node)).join() === names.join())
 }
 
 test.skipIf(!canMount)(
   "a database that was dropped gives its slot back after the retention, and late replicas hear of it",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: SOON })
-    const replica = await scope.node({ follows: primary, flags: SOON })
+    await using scope = await pair({ flags: SOON })
+    const { primary, replica } = scope
     const late = await scope.node({ follows: primary, flags: SOON })
     for (const name of ["live.db", "gone.db"]) sqlite3(primary, name, CREATE)
     for (let i = 0; i < 3; i++) sqlite3(primary, "gone.db", `insert into t values(${i})`)
@@ -42,10 +41,8 @@ test.skipIf(!canMount)(
     expect(readdirSync(join(primary.data, "dbs/gone.db/ltx"))).toHaveLength(1)
 
     // What it was while it was away; it hears of the drop, and forgets it in turn.
-    const { directory, port } = late
-    const back = await scope.node({ directory, port, follows: primary, flags: SOON })
-    for (let tries = 0; tries < 1000 && run(["ls", back.mount]).includes("gone.db"); tries++)
-      await Bun.sleep(10)
+    const back = await scope.again(late, { follows: primary, flags: SOON })
+    await until("it is gone", () => !run(["ls", back.mount]).includes("gone.db"))
     await untilKnown(back, ["live.db"])
     expect(run(["ls", back.mount])).not.toContain("gone.db")
     expect(back.output).not.toContain("does not have a database that is here")
@@ -53,11 +50,7 @@ test.skipIf(!canMount)(
 
     // The name goes on with its history, for all of them, also after a restart.
     await primary.stop()
-    const again = await scope.node({
-      directory: primary.directory,
-      port: primary.port,
-      flags: SOON,
-    })
+    const again = await scope.again(primary, { flags: SOON })
     expect(await known(again)).toEqual(["live.db"])
     sqlite3(again, "gone.db", "create table new(x); insert into new values(7)")
     const txid = (text: string) => BigInt(`0x${text.slice(0, 16)}`)

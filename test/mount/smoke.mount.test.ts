@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test"
 import { cat, caughtUp, pos, sqlite3 } from "../support/client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { canMount } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 test.skipIf(!canMount)(
   "a row written on the primary is read on the replica",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     expect(sqlite3(primary, "a.db", "create table t(x); insert into t values(42);")).toBe("")
     expect(await caughtUp(primary, replica, "a.db")).toMatch(/^0000000000000002\//)
     expect(sqlite3(replica, "a.db", "select x from t")).toBe("42")

@@ -37,9 +37,8 @@ for (const [mode, role, end] of CASES) {
       const old = await readers(scope, first, "app.db")
       await first.stop(end === "stopped" ? "SIGTERM" : "SIGKILL")
       if (end === "unmounted") run(["umount", "-l", first.mount])
-      const { directory, port } = first
       const follows = first === primary ? {} : { follows: primary }
-      const second = await scope.node({ ...follows, directory, port })
+      const second = await scope.again(first, { ...follows })
       sqlite3(role === "primary" ? second : primary, "app.db", "insert into t values('new')")
       if (role === "replica") await expectSame(primary, second, "app.db")
 
@@ -70,10 +69,9 @@ test.skipIf(!canMount)(
     const idle = new LongClient(scope, first, "delete.db")
     for (const client of [known, idle]) await client.rows(READ)
     await first.stop("SIGKILL")
-    const { directory, port } = first
     // root, as in a container: it may not look into who has more rights.
     const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
-    const second = await scope.node({ directory, port, through })
+    const second = await scope.again(first, { through })
     const pids = (line: string) => /pids="([^"]+)"/.exec(line)?.[1]?.split(", ")
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     expect(line).toContain("CAP_SYS_PTRACE")
@@ -101,8 +99,7 @@ test.skipIf(!canMount)(
       await client.rows(READ)
     }
     await first.stop("SIGKILL")
-    const { directory, port } = first
-    const second = await scope.node({ directory, port })
+    const second = await scope.again(first)
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     for (const { pid } of clients) expect(line).toContain(String(pid))
   },

@@ -26,6 +26,8 @@ import {
   nextEvent,
   rawStatus,
 } from "../support/node-api.ts"
+import { pair } from "../support/pair.ts"
+import { until } from "../support/until.ts"
 
 /** Far more than a heartbeat takes on a machine that is very busy. */
 const BUSY_MS = 4000
@@ -41,14 +43,10 @@ function modifiedMs(node: TestNode, name: string): number {
   return Number(run(["stat", "-c", "%.3Y", `${node.mount}/${name}`])) * 1000
 }
 
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await Bun.sleep(10) // the test's own time limit ends it
-}
-
 /** Resolves when the lag is less than it was: something has come from the primary. */
 async function dropOfLag(node: TestNode): Promise<void> {
   let before = lagMs(node)
-  await until(() => {
+  await until("the lag has fallen", () => {
     const [now, last] = [lagMs(node), before]
     before = now
     return now < last
@@ -80,10 +78,9 @@ describe.skipIf(!canMount)("files of the mount", () => {
   }, 30_000)
 
   test(".lag of a replica falls with every sign of the primary, idle and under load, grows while the primary is silent, and shrinks again", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    await until(() => cat(replica, ".lag").endsWith("\n"))
+    await using scope = await pair()
+    const { primary, replica } = scope
+    await until("a lag is told", () => cat(replica, ".lag").endsWith("\n"))
     for (let heartbeat = 0; heartbeat < 3; heartbeat++) await dropOfLag(replica)
 
     // Two databases, one of which is idle: it is the heartbeats that say that it is up to date.
@@ -101,16 +98,15 @@ describe.skipIf(!canMount)("files of the mount", () => {
 
     primary.signal("SIGSTOP")
     const [lag, atMs] = [lagMs(replica), performance.now()]
-    await until(() => lagMs(replica) >= lag + 3000)
+    await until("the lag has grown", () => lagMs(replica) >= lag + 3000)
     expect(performance.now() - atMs).toBeGreaterThan(2900) // not faster than time
     primary.signal("SIGCONT")
-    await until(() => lagMs(replica) < 2000)
+    await until("the lag has fallen", () => lagMs(replica) < 2000)
   }, 60_000)
 
   test("the -pos file was changed when its last transaction was made, on both nodes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const before = Date.now()
     sqlite3(primary, "a.db", "create table t(x)")
     const after = Date.now()
@@ -122,11 +118,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
   }, 30_000)
 
   test("the -lock file can be locked with flock(1) on both nodes, one after the other, and its holder writes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
     for (const node of [primary, replica]) {
       const file = `${node.mount}/a.db-lock`
       const log = join(scope.directory, `log-${node.port}`)
@@ -156,9 +149,8 @@ describe.skipIf(!canMount)("files of the mount", () => {
 
 describe.skipIf(!canMount)("the API", () => {
   test("/events tells every transaction of the primary, and what a replica has applied, once and in order", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     await replica.logged(/msg="connected to the primary"/)
     const feeds = [await eventsOf(scope, primary), await eventsOf(scope, replica)] as const
     const [first, second] = await Promise.all(feeds.map(nextEvent))
@@ -188,15 +180,14 @@ describe.skipIf(!canMount)("the API", () => {
   }, 60_000)
 
   test("/health follows the primary: stopped, continued", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     expect((await healthOf(primary, "?wait=20000")).status).toBe(200)
     expect((await healthOf(replica, "?wait=20000")).status).toBe(200)
     const limit = `?max-lag-ms=${BUSY_MS}`
     expect((await healthOf(replica, `${limit}&wait=20000`)).status).toBe(200)
     primary.signal("SIGSTOP")
-    await until(async () => (await healthOf(replica, limit)).status === 503)
+    await until("it lags", async () => (await healthOf(replica, limit)).status === 503)
     const { health } = await healthOf(replica, limit)
     expect(health.reason).toMatch(/^the lag is \d+ ms, over 4000 ms$/)
     expect((await healthOf(replica)).status).toBe(200) // it serves what it has
@@ -217,7 +208,7 @@ describe.skipIf(!canMount)("the API", () => {
     // As many files as there are transactions, or less when one is a snapshot of the first few.
     const appliedCount = () => metricOf(replica, 'litefs_db_apply_count{db="w.db"}')
     const isApplied = async () => (await metricOf(replica, 'litefs_db_lag_bytes{db="w.db"}')) === 0
-    await until(async () => (await appliedCount()) > 0 && (await isApplied()))
+    await until("it is applied", async () => (await appliedCount()) > 0 && (await isApplied()))
     expect(await appliedCount()).toBeLessThanOrEqual(12)
 
     for (const node of [primary, replica]) {
@@ -254,10 +245,9 @@ describe.skipIf(!canMount)("the API", () => {
   }, 60_000)
 
   test("/metrics tells how many LTX files there are, once they were counted", async () => {
-    await using scope = new Scope()
     const flags = ["--retention-interval", "100ms"]
-    const primary = await scope.node({ flags })
-    const replica = await scope.node({ follows: primary, flags })
+    await using scope = await pair({ flags })
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
     sqlite3(primary, "a.db", "insert into t values(2)")
     await caughtUp(primary, replica, "a.db")
@@ -266,8 +256,11 @@ describe.skipIf(!canMount)("the API", () => {
       const files = readdirSync(directory).map((name) => statSync(join(directory, name)).size)
       const size = files.reduce((sum, each) => sum + each)
       const name = (what: string) => `litefs_db_ltx_${what}{db="a.db"}`
-      await until(async () => (await metricOf(node, name("count"))) === files.length)
-      await until(async () => (await metricOf(node, name("bytes"))) === size)
+      await until(
+        "all are counted",
+        async () => (await metricOf(node, name("count"))) === files.length,
+      )
+      await until("all bytes are", async () => (await metricOf(node, name("bytes"))) === size)
     }
   }, 30_000)
 
@@ -310,9 +303,8 @@ describe.skipIf(!canMount)("the API", () => {
 
 describe.skipIf(!canMount)("commands", () => {
   test("litefs info shows both nodes", async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x)")
     const position = await caughtUp(primary, replica, "a.db")
     const first = run(commandOf(primary, "info"))

@@ -19,14 +19,10 @@ import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 
 const MODES = ["delete", "wal"] as const
 const random = testRandom()
-
-function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
-  const { directory, port } = node
-  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
-}
 
 function fill(rows: number): string {
   return `create table t(x); with recursive n(i) as (select 1 union all select i + 1 from n where i < ${rows})
@@ -51,7 +47,7 @@ test.skipIf(!canMount).each(MODES)(
     const { directory, port, data } = stopped.replica
     const saved = join(scope.directory, "saved")
     cpSync(data, saved, { recursive: true })
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     // A part of the calls each, so that all parts of it are hit.
     for (const [calls, count] of [
       ["next:*", 20],
@@ -88,18 +84,16 @@ test.skipIf(!canMount)(
       ours: fill(100).replace("create table t(x);", ""),
       theirs: "insert into t values('theirs');",
     })
-    const primary = await again(scope, first)
-    const faults = join(scope.directory, "faults")
-    run(["sh", "-c", `echo 'next:reserve#1+=ENOSPC' > '${faults}'`])
-    const { directory, port } = second
-    const env = { LITEFS_FAULTS_FILE: faults }
-    const replica = await scope.node({ directory, port, follows: primary, env })
+    const primary = await scope.again(first)
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    faults.set("next:reserve#1+=ENOSPC")
+    const replica = await scope.again(second, { follows: primary, env: faults.env })
     await replica.logged(
       /Cannot receive a snapshot of \\?"a.db\\?": it makes a database of .* are left/,
     )
     expect(sqlite3(replica, "a.db", "select x from t")).toBe("theirs")
     expect(leftovers(replica)).toEqual([])
-    run(["sh", "-c", `: > '${faults}.new' && mv '${faults}.new' '${faults}'`])
+    faults.set("")
     await expectSame(primary, replica, "a.db")
   },
   60_000,
@@ -118,13 +112,13 @@ test.skipIf(!canMount).each(MODES)(
     await first.stop()
     await second.stop()
     expect(readFileSync(join(second.data, "clusterid"), "utf8")).toBe(cluster)
-    const primary = await again(scope, second)
+    const primary = await scope.again(second)
     const third = await scope.node({ follows: primary })
     await expectSame(primary, third, "a.db")
     sqlite3(primary, "a.db", "insert into t values('second')")
     const position = await expectSame(primary, third, "a.db")
     // The first primary was only behind: it gets the transaction, and nothing else.
-    const old = await again(scope, first, primary)
+    const old = await scope.again(first, { follows: primary })
     expect(await expectSame(primary, old, "a.db")).toBe(position)
     expect(listKept(new DataDir(old.data)).histories).toEqual([])
   },
@@ -141,7 +135,7 @@ test.skipIf(!canMount).each(MODES)(
       ours: update("ours"),
       theirs: update("theirs"),
     })
-    const replica = await again(scope, stopped.replica, stopped.primary)
+    const replica = await scope.again(stopped.replica, { follows: stopped.primary })
     const before = pos(replica, "a.db")
     let isOver = false
     const seen = new Set<string>()
@@ -162,7 +156,7 @@ test.skipIf(!canMount).each(MODES)(
         for (const line of lines.trim().split("\n")) seen.add(line)
       }
     })()
-    const primary = await again(scope, stopped.primary)
+    const primary = await scope.again(stopped.primary)
     await caughtUp(primary, replica, "a.db")
     isOver = true
     await Promise.all([...staying, coming])

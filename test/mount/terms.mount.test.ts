@@ -1,19 +1,11 @@
 /** A node that is the primary again: nothing of its earlier term counts. */
 import { expect, test } from "bun:test"
 import { caughtUp, expectSame, pos, sqlite3 } from "../support/client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
-import { infoOf } from "../support/node-api.ts"
+import { canMount, Scope } from "../support/node.ts"
+import { becomes } from "../support/node-api.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const FLAGS = ["--candidate"]
-
-async function becomes(node: TestNode, role: "primary" | "replica"): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while ((await infoOf(node)).role !== role) {
-    if (Date.now() > deadline) throw new Error(`it is no ${role}:\n${node.output}`)
-    await Bun.sleep(10)
-  }
-}
 
 test.skipIf(!canMount)(
   "a replica gets no transaction of an earlier term, which has the same number as one of this term",
@@ -40,8 +32,7 @@ test.skipIf(!canMount)(
     await caughtUp(back, first, "a.db")
     await promote(first)
     await becomes(first, "primary")
-    const { directory, port } = third
-    const late = await scope.node({ directory, port, follows: first })
+    const late = await scope.again(third, { follows: first })
     await expectSame(first, late, "a.db")
     expect(sqlite3(late, "a.db", "select group_concat(x) from t")).toBe("before,new")
     await late.logged(/the database has diverged|took a snapshot/)

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { caughtUp, expectSame, pos, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
-import { infoOf } from "../support/node-api.ts"
+import { becomes } from "../support/node-api.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const ROWS = 300
@@ -18,14 +18,6 @@ async function pair(scope: Scope, mode: string) {
   const client = new LongClient(scope, first, "a.db")
   await client.exec(`pragma journal_mode = ${mode}; pragma cache_size = 10`)
   return { first, second, client }
-}
-
-async function becomes(node: TestNode, role: "primary" | "replica"): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while ((await infoOf(node)).role !== role) {
-    if (Date.now() > deadline) throw new Error(`it is no ${role}:\n${node.output}`)
-    await Bun.sleep(10)
-  }
 }
 
 /** The second node takes the role by force, under a client that does not know. */

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, sqlite3 } from "../support/client.ts"
 import { canMount, mountsBelow, Scope, type TestNode } from "../support/node.ts"
-import { infoOf } from "../support/node-api.ts"
+import { becomes } from "../support/node-api.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { within } from "../torture/client.ts"
 import { onlyPrimary, promote } from "../torture/handoffs.ts"
@@ -101,10 +101,6 @@ async function fullPrimary(scope: Scope) {
 
 async function expectSteppedDown(node: TestNode): Promise<void> {
   await node.logged(/handed the role of primary over|another node has become the primary/)
-  const deadline = Date.now() + 10_000
-  while ((await infoOf(node)).isPrimary) {
-    if (Date.now() > deadline) throw new Error(`still the primary:\n${node.output}`)
-    await Bun.sleep(20)
-  }
+  await becomes(node, "replica")
   expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("2") // it answers
 }

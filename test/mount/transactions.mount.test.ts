@@ -12,7 +12,8 @@ import {
   sqlite3,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
+import { canMount, flagsOf, SEEN_LOCKS } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 test.skipIf(!canMount).each([
   ["delete", ""],
@@ -24,15 +25,12 @@ test.skipIf(!canMount).each([
 ])(
   "%p mode%s: blobs of 5 MB in a transaction that outgrows SQLite's cache arrive as one transaction",
   async (mode, locks) => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: flagsOf(locks) })
-    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma journal_mode = ${mode}; create table t(id integer primary key, x)`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({
+      flags: flagsOf(locks),
+      mode,
+      sql: "create table t(id integer primary key, x)",
+    })
+    const { primary, replica } = scope
     const watcher = new LongClient(scope, replica, "a.db")
     expect(await watcher.value("select count(*) from t")).toBe(0)
     const before = Number.parseInt(pos(primary, "a.db"), 16)
@@ -60,9 +58,8 @@ test.skipIf(!canMount).each([
 test.skipIf(!canMount).each(["memory", "off"])(
   "%p mode is refused with an error for the client and one line in the log",
   async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
     const before = await caughtUp(primary, replica, "a.db")
     const sql = `pragma journal_mode = ${mode}; insert into t values(2);`
@@ -86,9 +83,8 @@ test.skipIf(!canMount).each(["memory", "off"])(
 test.skipIf(!canMount)(
   "a database made in MEMORY mode is refused and can then be made properly",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const command = [
       "sqlite3",
       "-bail",
@@ -106,9 +102,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "a file that is copied into the mount is refused, and nothing is broken",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     const source = join(scope.directory, "source.db")
     run(["sqlite3", source, "create table t(x); insert into t values(7)"])
     writeFileSync(join(scope.directory, "notes.txt"), "no database")
@@ -140,9 +135,8 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "names that are ours cannot be made, and other files still can",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "x", "create table t(a)")
     await caughtUp(primary, replica, "x")
     for (const node of [primary, replica]) {

@@ -16,11 +16,6 @@ function litefs(...args: readonly string[]): string {
   return run([program as string, ...words])
 }
 
-async function again(scope: Scope, node: TestNode, follows?: TestNode): Promise<TestNode> {
-  const { directory, port } = node
-  return scope.node({ directory, port, ...(follows === undefined ? {} : { follows }) })
-}
-
 /** Puts a database where a node has its own, which does not run. */
 function put(node: TestNode, mode: string, sql = CREATE): Buffer {
   const directory = join(node.data, "dbs/a.db")
@@ -56,7 +51,7 @@ test.skipIf(!canMount).each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way
       for (const path of ltxFiles(first)) expect(litefs("ltx", "verify", path)).toContain("whole")
     }
 
-    const primary = await again(scope, first)
+    const primary = await scope.again(first)
     expect(pos(primary, "a.db")).toMatch(/^0+[1-9]\//)
     const replica = await scope.node({ follows: primary })
     const client = new LongClient(scope, primary, "a.db")
@@ -69,7 +64,7 @@ test.skipIf(!canMount).each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way
 
     await primary.stop("SIGKILL")
     await client.close()
-    const last = await again(scope, primary)
+    const last = await scope.again(primary)
     expect(sqlite3(last, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n3001")
     await client.close()
     await expectSame(last, replica, "a.db")
@@ -88,7 +83,7 @@ test.skipIf(!canMount).each(MODES)(
     rmSync(join(first.data, "dbs/a.db"), { recursive: true, force: true })
     const content = put(first, mode, "create table mine(x); insert into mine values('only here');")
 
-    const replica = await again(scope, first, primary)
+    const replica = await scope.again(first, { follows: primary })
     await replica.logged(/has diverged from the primary's/)
     await expectSame(primary, replica, "a.db")
     await replica.stop()

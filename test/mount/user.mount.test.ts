@@ -46,6 +46,31 @@ test.skipIf(!canMountAsUser)(
 )
 
 test.skipIf(!canMountAsUser)(
+  "a user without a name is told what fusermount3 wants, and mounts with a line in /etc/passwd",
+  async () => {
+    await using scope = new Scope()
+    const { directory, through } = nobody(scope, "666")
+    const uid = 54321
+    const ids = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"]
+    const asUser = [...through.slice(0, through.length - AS_NOBODY.length), ...ids]
+    run(["chown", "-R", `${uid}:${uid}`, directory])
+    const node = await scope.spawn({ directory, through: asUser })
+    expect(await node.exited).toEqual({ code: 1, signal: null })
+    const line = `app:x:${uid}:${uid}::/:/bin/false`
+    expect(await node.wholeOutput).toContain(
+      `fusermount3: could not determine username, run as root or give this user a name: echo ${line} >> /etc/passwd\n`,
+    )
+    const passwd = join(directory, "passwd")
+    const script =
+      'cat /etc/passwd > "$0"; echo "$1" >> "$0"; mount --bind "$0" /etc/passwd; shift; exec "$@"'
+    const named = ["unshare", "-m", "sh", "-c", script, passwd, line]
+    run(["rm", "-r", join(directory, "dev"), join(directory, "data")])
+    const next = await scope.node({ directory, through: [...named, ...asUser] })
+    expect(await next.stop()).toEqual({ code: 0, signal: null })
+  },
+)
+
+test.skipIf(!canMountAsUser)(
   "a user who is not root mounts with fusermount3 and takes the mount away at the end",
   async () => {
     await using scope = new Scope()

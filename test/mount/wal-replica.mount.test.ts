@@ -18,6 +18,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 import { checkingReader, fullWriter, ROWS, SCHEMA } from "../support/whole-rows.ts"
 
 /** They change when the log starts over. */
@@ -28,11 +29,11 @@ function saltsOf(node: TestNode): string {
 test.skipIf(!canMount).each(["", SEEN_LOCKS])(
   "readers of every kind see whole transactions in order, without one error, while thousands arrive%s",
   async (locks) => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: flagsOf(locks) })
-    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({
+      flags: flagsOf(locks),
+      sql: `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
+    })
+    const { primary, replica } = scope
     const done = join(scope.directory, "done")
     const checkers = [0, 0, 1 << 30].map((size) =>
       start(checkingReader(replica, done, { mmapSize: size }), { limitMs: 90_000 }),
@@ -71,9 +72,8 @@ test.skipIf(!canMount).each(["", SEEN_LOCKS])(
 test.skipIf(!canMount)(
   "the WAL of a replica is moved to the database file and started over when nobody reads it",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
+    await using scope = await pair()
+    const { primary, replica } = scope
     sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
     const position = await caughtUp(primary, replica, "a.db")
     const reader = new LongClient(scope, replica, "a.db")
@@ -100,15 +100,10 @@ test.skipIf(!canMount)(
 test.skipIf(!canMount)(
   "SQLite finds in the files of a replica that was killed what its clients saw, and builds the same wal-index",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(
-      primary,
-      "a.db",
-      `pragma page_size = 1024; pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
-    )
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({
+      sql: `pragma page_size = 1024; pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
+    })
+    const { primary, replica } = scope
     const reader = new LongClient(scope, replica, "a.db")
     const writer = new LongClient(scope, primary, "a.db")
     await reader.exec("begin; select * from t") // keeps the WAL from being moved: three blocks of frames
@@ -142,8 +137,7 @@ test.skipIf(!canMount)(
     await replica.exited
     await reader.close("SIGKILL")
     await writer.exec("update t set v = 99")
-    const { directory, port } = replica
-    const again = await scope.node({ directory, port, follows: primary })
+    const again = await scope.again(replica, { follows: primary })
     await expectSame(primary, again, "a.db")
     await writer.close()
     await expectQuiet(again, primary)
@@ -188,11 +182,8 @@ test.skipIf(!canMount).each(["transactions", "a snapshot"])(
 test.skipIf(!canMount)(
   "the journal mode changes in both directions under clients of the replica that stay connected",
   async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const replica = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ sql: `pragma journal_mode = wal; ${SCHEMA} ${ROWS}` })
+    const { primary, replica } = scope
     const clients = [new LongClient(scope, replica, "a.db"), new LongClient(scope, replica, "a.db")]
     let v = 0
     const step = async (sql: string) => {
@@ -248,8 +239,7 @@ test.skipIf(!canMount)(
       "SQLITE_",
     )
     await reader.close()
-    const { directory, port } = replica
-    const again = await scope.node({ directory, port, follows: primary })
+    const again = await scope.again(replica, { follows: primary })
     await expectSame(primary, again, "a.db")
     await expectQuiet(again, primary)
   },

@@ -1,7 +1,6 @@
 /** Writers that compete on the primary, while a connection on the replica keeps reading. */
 import { expect, test } from "bun:test"
 import {
-  caughtUp,
   expectQuiet,
   expectSame,
   nodeCommand,
@@ -11,7 +10,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
+import { canMount, flagsOf, SEEN_LOCKS } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const TRANSACTIONS = 500 // of each writer
 
@@ -45,11 +45,8 @@ test.skipIf(!canMount).each([
 ])(
   "%p mode%s: 1,000 transactions from two processes arrive whole, one after the other, on the replica",
   async (mode, locks) => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: flagsOf(locks) })
-    const replica = await scope.node({ follows: primary, flags: flagsOf(locks) })
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; ${SCHEMA}`)
-    await caughtUp(primary, replica, "a.db")
+    await using scope = await pair({ flags: flagsOf(locks), mode, sql: `${SCHEMA}` })
+    const { primary, replica } = scope
     const watcher = new LongClient(scope, replica, "a.db")
     const watching = watcher.run(WATCH)
 

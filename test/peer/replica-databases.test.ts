@@ -40,10 +40,10 @@ class Peer implements Disposable {
         flags: SharedFlags.create(),
         locks: new HeldLocks({ ...common, hostname: "here" }),
       },
-      ...{ tell: () => {}, tellFs: () => {} },
+      ...{ main: { tell() {} }, fs: { tell() {} } },
     })
     const { databases } = this
-    this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, tell: () => {} })
+    this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, main: { tell() {} } })
     databases.recover()
   }
 

@@ -4,6 +4,7 @@ import { canMount, Scope } from "../support/node.ts"
 import { ProxyClient, type Site, site, threeSites } from "../support/proxied-site.ts"
 import { CLIENTS, ProxyLoad } from "../support/proxy-load.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const random = testRandom()
@@ -76,8 +77,10 @@ test.skipIf(!canMount)(
     const read = () => reader.ask(`${replica.url}/items/${id}`)
     expect(await read()).toEqual({ status: 200, text: "before" })
     primary.node.signal("SIGSTOP")
-    while (!outcomes(load).includes("POST 503"))
+    await until("writes are refused", async () => {
       expect(await read()).toEqual({ status: 200, text: "before" })
+      return outcomes(load).includes("POST 503")
+    })
     primary.node.signal("SIGCONT")
     await load.more(50)
     const { length } = load.problems

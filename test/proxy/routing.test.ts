@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test"
 import type { ProxyOptions } from "../../src/litefs-options.ts"
 import { ProxyUnderTest } from "../support/proxy-under-test.ts"
 import { answering, ok, RawServer, type RawSocket } from "../support/raw-socket.ts"
+import { until } from "../support/until.ts"
 
 const NEXT = "0000000000000006-1-00000000000000ba-a.db" // of epoch 1, after TXID 5
 
@@ -65,7 +66,8 @@ class Pair implements AsyncDisposable {
 }
 
 async function waiting(proxy: ProxyUnderTest, count = 1): Promise<void> {
-  while (proxy.metric("litefs_proxy_waiting")[0] !== `{} ${count}`) await Bun.sleep(1)
+  const isSo = () => proxy.metric("litefs_proxy_waiting")[0] === `{} ${count}`
+  await until(`${count} are waiting`, isSo, { everyMs: 1 })
 }
 
 describe("a read on a replica", () => {
@@ -153,8 +155,8 @@ describe("a read on a replica", () => {
     await using pair = await Pair.open({ readTimeoutMs: 1 })
     pair.replica.cluster.set({ primaryName: undefined, primaryProxyUrl: undefined })
     const answer = ask(pair.replica, "/", withCookie(NEXT))
-    while (!pair.replica.metric("litefs_proxy_wait_seconds").join().includes("late"))
-      await Bun.sleep(1)
+    const isLate = () => pair.replica.metric("litefs_proxy_wait_seconds").join().includes("late")
+    await until("it is late", isLate, { everyMs: 1 })
     await waiting(pair.replica)
     pair.replica.cluster.move("a.db", 6n)
     expect((await answer).text).toBe("the replica")

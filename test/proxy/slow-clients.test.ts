@@ -5,12 +5,17 @@ import { APPLICATION_MS_MAX } from "../../src/proxy/exchange.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { ProxyUnderTest } from "../support/proxy-under-test.ts"
 import { answering, ok, RawServer } from "../support/raw-socket.ts"
+import { until } from "../support/until.ts"
 
 const HEAD = "HTTP/1.1\r\nHost: a\r\n"
 
+function connections(proxy: ProxyUnderTest): number {
+  return Number(proxy.metric("litefs_proxy_connections")[0]?.slice("{} ".length))
+}
+
 /** Until the proxy has that many connections: it has seen what was sent before then. */
 async function connected(proxy: ProxyUnderTest, count = 1): Promise<void> {
-  while (proxy.metric("litefs_proxy_connections")[0] !== `{} ${count}`) await Bun.sleep(1)
+  await until(`${count} connections`, () => connections(proxy) === count, { everyMs: 1 })
 }
 
 describe("a client", () => {
@@ -38,11 +43,12 @@ describe("a client", () => {
     client.write("GET / HTTP/1.1\r\n")
     await connected(proxy)
     // The head begins when the proxy reads it, which cannot be seen from outside: so time goes on until it has.
-    while (!client.hasEnded) {
+    await until("it has ended", () => {
+      if (client.hasEnded) return true
       clock.advance(HEAD_MS_MAX / 2)
       if (!client.hasEnded) client.write("X: a\r\n")
-      await Bun.sleep(5)
-    }
+      return false
+    })
     expect(client.text).toStartWith("HTTP/1.1 408 ")
     expect(app.connections).toEqual([])
   })
@@ -78,10 +84,10 @@ describe("a client", () => {
     client.socket.pause()
     client.write(`GET / ${HEAD}\r\n`)
     const served = await app.connection(0)
-    while (!served.isClosed) {
-      clock.advance(STALL_MS_MAX / 2)
-      await Bun.sleep(5)
-    }
+    await until("it is closed", () => {
+      if (!served.isClosed) clock.advance(STALL_MS_MAX / 2)
+      return served.isClosed
+    })
   })
 
   test("that reads the last response late still gets all of it", async () => {
@@ -92,10 +98,10 @@ describe("a client", () => {
     const client = await proxy.client()
     client.socket.pause()
     client.write(`GET / ${HEAD}Connection: close\r\n\r\n`)
-    while (proxy.metric("litefs_proxy_connections")[0] !== "{} 0") {
-      clock.advance(2000)
-      await Bun.sleep(5)
-    }
+    await until("it is let go", () => {
+      if (connections(proxy) > 0) clock.advance(2000)
+      return connections(proxy) === 0
+    })
     client.socket.resume()
     expect(await client.ended()).toEndWith(`\r\n\r\n${text}`)
   })
@@ -125,11 +131,13 @@ test.each([
     const client = await proxy.client()
     client.write(`GET / ${HEAD}\r\n`)
     let passedMs = 0
-    while (!client.text.includes("\r\n\r\n")) {
+    const isAnswered = () => {
+      if (client.text.includes("\r\n\r\n")) return true
       clock.advance(100)
       passedMs += 100
-      await Bun.sleep(1)
+      return false
     }
+    await until("an answer", isAnswered, { everyMs: 1 })
     expect(client.text).toStartWith("HTTP/1.1 502 ")
     await client.until("the application at 127.0.0.1:1: ")
     expect(passedMs).toBeGreaterThanOrEqual(waitMs)

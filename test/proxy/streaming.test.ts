@@ -4,8 +4,20 @@ import { createHash } from "node:crypto"
 import { connect } from "node:net"
 import { ProxyUnderTest } from "../support/proxy-under-test.ts"
 import { answering, ok, RawServer } from "../support/raw-socket.ts"
+import { until } from "../support/until.ts"
 
 const HEAD = "HTTP/1.1\r\nHost: a\r\n"
+
+/** Until the kernel and the proxy take no more. */
+async function standsStill(sent: () => number): Promise<void> {
+  let before = 0
+  const isStill = () => {
+    const isSame = before > 0 && before === sent()
+    before = sent()
+    return isSame
+  }
+  await until("no more is taken", isStill, { everyMs: 300 })
+}
 
 describe("a stream", () => {
   test("of events passes on each when it comes", async () => {
@@ -114,11 +126,7 @@ describe("what does not fit", () => {
     send()
     const served = await app.connection(0)
     // It stands still with what the kernel and one read of the proxy hold.
-    let before = -1
-    while (before !== sent) {
-      before = sent
-      await Bun.sleep(300)
-    }
+    await standsStill(() => sent)
     expect(sent).toBeLessThan(SIZE)
     const isWhole = Promise.withResolvers<void>()
     served.socket.on("data", (bytes: Buffer) => {
@@ -152,11 +160,7 @@ describe("what does not fit", () => {
     const socket = connect({ port: proxy.server.port, host: "127.0.0.1" })
     socket.pause()
     socket.write(`GET / ${HEAD}\r\n`)
-    let before = -1
-    while (before !== sent || sent === 0) {
-      before = sent
-      await Bun.sleep(300)
-    }
+    await standsStill(() => sent)
     expect(sent).toBeLessThan(SIZE)
     const hash = createHash("sha1")
     let size = 0

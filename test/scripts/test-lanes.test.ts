@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { readReports } from "../../scripts/junit.ts"
+import { until } from "../support/until.ts"
 
 const PROGRAM = join(import.meta.dirname, "../../scripts/test-lanes.ts")
 
@@ -67,14 +68,14 @@ test("scripts/test-lanes.ts kills a file that hangs, with what it has started", 
   expect(totals).toEqual({ tests: 2, failures: 1, skipped: 0 })
   expect(output).toContain("FAILED: test/a.test.ts\n  it took longer than 5 s")
   const pid = Number(/pid (\d+)/.exec(output)?.[1])
-  while (commandOf(pid) !== "") await Bun.sleep(10)
+  await until("what it has started has ended", () => commandOf(pid) === "")
 })
 
 test("scripts/test-lanes.ts loses no file when all time is over", () => {
   const hang = `test("bad", () => { for (;;); })`
-  const files = { a: hang, b: GOOD, c: hang, d: GOOD }
+  const files = { a: hang, b: GOOD, c: hang, d: GOOD, e: hang, f: GOOD }
   const { totals } = run(files, [], 60_000, ["timeout", "5"])
-  expect(totals).toEqual({ tests: 4, failures: 3, skipped: 0 })
+  expect(totals).toEqual({ tests: 6, failures: 4, skipped: 0 })
 })
 
 /** Empty when it has ended, though nobody may have asked for its exit code. */

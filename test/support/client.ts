@@ -10,6 +10,7 @@ import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { FileSource } from "../../src/store/ltx/file-source.ts"
 import type { Exit, TestNode } from "./node.ts"
 import { refuseStackTrace } from "./stack-trace.ts"
+import { until } from "./until.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
 const LIMIT_MS = 30_000
@@ -146,21 +147,18 @@ export async function caughtUp(
   database: string,
   limitMs = 20_000,
 ): Promise<string> {
-  const deadline = Date.now() + limitMs
-  for (;;) {
-    const wanted = pos(primary, database)
-    let found = "none"
+  let [wanted, found] = ["", ""]
+  const look = () => {
+    wanted = pos(primary, database)
     try {
       found = pos(replica, database)
     } catch {
-      // not there yet
+      found = "none" // not there yet
     }
-    if (found === wanted) return wanted
-    if (Date.now() > deadline) {
-      throw new Error(`"${database}" is at ${found}, not ${wanted}:\n${replica.output}`)
-    }
-    await Bun.sleep(5)
+    return found === wanted && wanted
   }
+  const context = () => `it is at ${found}, not ${wanted}\n${replica.output}`
+  return until(`"${database}" has caught up`, look, { limitMs, context })
 }
 
 /** Stops the nodes, in this order; none of them may have logged a warning or an error. */
@@ -208,10 +206,11 @@ export async function expectSame(
   primary: TestNode,
   replica: TestNode,
   database: string,
+  limitMs?: number,
 ): Promise<string> {
   const found = sqlite3(primary, database, "pragma wal_checkpoint(truncate)")
   expect(found).toMatch(/^0\|(-1\|-1|0\|0)$/) // nobody was in its way
-  const position = await caughtUp(primary, replica, database)
+  const position = await caughtUp(primary, replica, database, limitMs)
   const [ours, theirs] = [backingFile(primary, database), backingContent(replica, database)]
   expect(theirs.length).toBe(ours.length)
   expect(Buffer.compare(ours, theirs)).toBe(0)

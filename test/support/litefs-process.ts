@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { refuseStackTrace } from "./stack-trace.ts"
+import { until } from "./until.ts"
 
 const PROGRAM = join(import.meta.dirname, "litefs-program.ts")
 
@@ -19,6 +20,8 @@ export class Litefs {
   readonly process: ChildProcess
   readonly #dir = mkdtempSync(join(tmpdir(), "litefs-process-"))
   readonly #mayCrash: boolean
+  readonly #closed: Promise<unknown[]>
+  readonly #waiting = { everyMs: 2, context: () => `${this.out}${this.err}` }
   out = ""
   err = ""
 
@@ -33,6 +36,7 @@ export class Litefs {
     const args = ["mount", "--primary", "--log-level", logLevel, ...dirs, ...words]
     const [file, ...rest] = [...through, process.execPath, PROGRAM, ...args]
     this.process = spawn(file as string, rest, { env: { ...process.env, ...env } })
+    this.#closed = once(this.process, "close")
     this.process.stdout?.setEncoding("utf8").on("data", (text) => {
       this.out += text
     })
@@ -42,13 +46,11 @@ export class Litefs {
   }
 
   async printed(text: string): Promise<void> {
-    while (!this.out.includes(text))
-      await once(this.process.stdout as NodeJS.ReadableStream, "data")
+    await until(`it prints ${text}`, () => this.out.includes(text), this.#waiting)
   }
 
   async logged(text: string): Promise<void> {
-    while (!this.err.includes(text))
-      await once(this.process.stderr as NodeJS.ReadableStream, "data")
+    await until(`it logs ${text}`, () => this.err.includes(text), this.#waiting)
   }
 
   signal(name: NodeJS.Signals): void {
@@ -63,7 +65,7 @@ export class Litefs {
   }
 
   async outcome() {
-    const [code] = await once(this.process, "close")
+    const [code] = await this.#closed
     rmSync(this.#dir, { recursive: true })
     if (!this.#mayCrash) refuseStackTrace(this.err, "litefs mount")
     return { code, out: this.out, err: this.err }

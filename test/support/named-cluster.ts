@@ -8,6 +8,7 @@ import { join } from "node:path"
 import { failureOf, run, sqlite3, sqlite3Command } from "./client.ts"
 import { freePort, PROGRAM, Scope, type TestNode } from "./node.ts"
 import { infoOf } from "./node-api.ts"
+import { until } from "./until.ts"
 
 const LIMIT_MS = 20_000
 
@@ -120,9 +121,9 @@ export class NamedCluster implements AsyncDisposable {
 
   /** Resolves when clients of the node read these words. */
   async reads(name: string, words: string): Promise<void> {
-    await until(
-      () => this.#read(name),
+    await becomes(
       words,
+      () => this.#read(name),
       () => `${name}:\n${this.node(name).output}`,
     )
   }
@@ -132,7 +133,7 @@ export class NamedCluster implements AsyncDisposable {
     const running = [...this.#places].flatMap(([name, { node }]) => (node ? [name] : []))
     expect(running).toEqual(Object.keys(reads).sort())
     const logs = () => running.map((name) => `${name}:\n${this.node(name).output}`).join("\n")
-    await until(() => this.#primaries(running), primaries.join(","), logs)
+    await becomes(primaries.join(","), () => this.#primaries(running), logs)
     for (const [name, words] of Object.entries(reads)) await this.reads(name, words)
     for (const [name, pattern] of says) await this.node(name).logged(pattern)
     for (const [name, { directory }] of this.#places) {
@@ -214,16 +215,16 @@ function keptIn(directory: string): string {
   return found.join("|")
 }
 
-async function until(
-  what: () => Promise<string>,
+async function becomes(
   wanted: string,
-  context: () => string,
+  look: () => Promise<string>,
+  nodes: () => string,
 ): Promise<void> {
-  const deadline = Date.now() + LIMIT_MS
-  for (;;) {
-    const found = await what()
-    if (found === wanted) return
-    if (Date.now() > deadline) throw new Error(`${found}, not ${wanted}\n${context()}`)
-    await Bun.sleep(20)
+  let found = ""
+  const isSo = async () => {
+    found = await look()
+    return found === wanted
   }
+  const context = () => `it is ${found}\n${nodes()}`
+  await until(wanted, isSo, { limitMs: LIMIT_MS, everyMs: 20, context })
 }

@@ -3,6 +3,7 @@ import { request } from "node:http"
 import type { Health } from "../../src/http/status/health.ts"
 import type { NodeInfo } from "../../src/http/status/info.ts"
 import type { Scope, TestNode } from "./node.ts"
+import { until } from "./until.ts"
 
 const LIMIT_MS = 20_000
 
@@ -15,6 +16,12 @@ export async function getText(node: TestNode, path: string): Promise<string> {
 
 export async function infoOf(node: TestNode): Promise<NodeInfo> {
   return JSON.parse(await getText(node, "/info")) as NodeInfo
+}
+
+/** Resolves when this is its role. */
+export async function becomes(node: TestNode, role: "primary" | "replica"): Promise<void> {
+  const isSo = async () => (await infoOf(node)).role === role
+  await until(`the node is the ${role}`, isSo, { everyMs: 10, context: () => node.output })
 }
 
 export async function healthOf(

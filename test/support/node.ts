@@ -79,6 +79,11 @@ export class Scope implements AsyncDisposable {
     return node
   }
 
+  /** Starts a node that has ended again, where it was. */
+  again({ directory, port }: TestNode, options: NodeOptions = {}): Promise<TestNode> {
+    return this.node({ directory, port, ...options })
+  }
+
   /** Starts a node and does not wait. */
   async spawn(options: NodeOptions = {}): Promise<TestNode> {
     const node = new TestNode(
@@ -245,6 +250,8 @@ export function mountsBelow(directory: string): string[] {
 /** Which part of the ports this process takes: other files of tests that run now take the others. */
 const [LANE = 0, LANES = 1] = (process.env.LITEFS_TEST_LANE ?? "0/1").split("/").map(Number)
 
+const given = new Set<number>()
+
 /**
  * A port nobody listens on, for now. It is none of those that the kernel gives to outgoing connections, of which one
  * could have it when a node is started again.
@@ -252,6 +259,8 @@ const [LANE = 0, LANES = 1] = (process.env.LITEFS_TEST_LANE ?? "0/1").split("/")
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = 10_000 + LANE + LANES * Math.floor((Math.random() * 22_000) / LANES)
+    if (given.has(port)) continue // to a test that is about to listen on it
+    given.add(port)
     const server = createServer()
     const isFree = await new Promise<boolean>((resolve) => {
       server.once("error", () => resolve(false))

@@ -5,6 +5,7 @@
 import { caughtUp, sqlite3 } from "./client.ts"
 import { ProxyClient, type Site } from "./proxied-site.ts"
 import type { Random } from "./random.ts"
+import { until } from "./until.ts"
 
 export const CLIENTS = 8
 
@@ -59,7 +60,8 @@ export class ProxyLoad {
   /** Sends nobody there any more. Resolves when nobody waits for an answer from there. */
   async withdraw(site: Proxied): Promise<void> {
     this.sites = this.sites.filter(({ url }) => url !== site.url)
-    while (this.#asking.some(({ url }) => url === site.url)) await Bun.sleep(1)
+    const isAsked = () => this.#asking.some(({ url }) => url === site.url)
+    await until(`all answers of ${site.url}`, () => !isAsked(), { limitMs: LIMIT_MS, everyMs: 1 })
   }
 
   async stop(): Promise<void> {

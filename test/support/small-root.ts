@@ -12,6 +12,7 @@ import { hostArchitecture } from "../../scripts/static/architecture.ts"
 import { muslLibc } from "../../scripts/static/cxx-runtime.ts"
 import { loaderFor } from "../../scripts/static/loader.ts"
 import { compileForMusl } from "../../scripts/static/musl-program.ts"
+import { until } from "./until.ts"
 
 const PROBE = join(import.meta.dirname, "../static/probe.c")
 
@@ -89,14 +90,13 @@ export class Container {
 
   /** Rejects when it ends before, or after a minute. */
   async printed(pattern: RegExp): Promise<string> {
-    const deadline = Date.now() + 60_000
-    for (;;) {
-      const found = pattern.exec(this.output)
-      if (found !== null) return found[0]
-      if (this.#child.exitCode !== null) throw new Error(`it ended:\n${this.output}`)
-      if (Date.now() > deadline) throw new Error(`no ${pattern} in a minute:\n${this.output}`)
-      await Bun.sleep(20)
+    const context = () => this.output
+    const look = () => {
+      const found = pattern.exec(this.output)?.[0]
+      if (found === undefined && this.#child.exitCode !== null) throw new Error("it ended")
+      return found
     }
+    return until(`it prints ${pattern}`, look, { limitMs: 60_000, everyMs: 20, context })
   }
 
   /** Runs a program of the root beside it. */

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test"
 import { createServer as createHttpServer, type ServerResponse } from "node:http"
 import { type AddressInfo, connect, type Socket } from "node:net"
 import { limitStall } from "../../src/sys/net/socket.ts"
+import { until } from "../support/until.ts"
 
 const ends: (() => void)[] = []
 afterEach(() => {
@@ -62,7 +63,7 @@ test("limitStall() lets a connection be whose other side takes what it is sent",
   for (let round = 0; round < 2; round++) {
     const size = received + 1_000_000
     response.write(new Uint8Array(1_000_000))
-    while (received < size) await new Promise((done) => client.once("data", done))
+    await until("all has come", () => received >= size)
     await Bun.sleep(600)
   }
   expect(isClosed).toBe(false)

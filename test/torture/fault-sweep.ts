@@ -100,44 +100,47 @@ class Workload implements Target {
     }
     const found = await pair.ask("check", pair.primary, database)
     const needsRestart = !wasRestarted && (await pair.restartIfTold())
-    this.#compare(
-      opOf(fault),
-      steps,
-      needsRestart ? await pair.ask("check", pair.primary, database) : found,
-    )
+    const answer = needsRestart ? await pair.ask("check", pair.primary, database) : found
+    checkSteps(steps, answer, () => {
+      const { unknown } = this.#pair.options.result
+      unknown.set(opOf(fault), (unknown.get(opOf(fault)) ?? 0) + 1)
+    })
     const { problem } = await pair.ask("add", pair.primary, database, { n: 2_000_000 })
     if (problem !== undefined) throw new Error(`it does not go on: ${problem}\n${tell(steps)}`)
     await pair.checkSame(database)
     await pair.ask("drop", pair.primary, database)
   }
+}
 
-  #compare(op: string, steps: readonly Step[], { rows, problems, problem }: Answer): void {
-    if (problem !== undefined) throw new Error(`cannot check: ${problem}\n${tell(steps)}`)
-    if (problems.length > 0) throw new Error(`integrity_check: ${problems}\n${tell(steps)}`)
-    const found = new Set(rows)
-    const attempted = new Set(steps.filter(([what]) => what === "commit").map(([, n]) => n))
-    const dropAt = steps.findIndex(([what]) => what === "drop")
-    const isDropped = steps[dropAt]?.[2] === null
-    const before = steps.slice(0, dropAt).filter(([what]) => what === "commit")
-    // Whether a drop that failed was done: then nothing of before is there.
-    const hasBefore = before.some(([, n]) => found.has(n))
-    for (const [index, [what, n, failure]] of steps.entries()) {
-      if (what !== "commit") continue
-      if (index < dropAt && (isDropped || !hasBefore)) {
-        if (isDropped && found.has(n))
-          throw new Error(`${n} is there after the drop\n${tell(steps)}`)
-        const isExcused = isDropped || steps[dropAt]?.[2] !== undefined
-        if (!isExcused && failure === null) throw new Error(`LOST: ${n}\n${tell(steps)}`)
-      } else if (failure === null && !found.has(n)) {
-        throw new Error(`LOST: ${n}, there is ${rows}\n${tell(steps)}`)
-      } else if (failure !== null && found.has(n)) {
-        const { unknown } = this.#pair.options.result
-        unknown.set(op, (unknown.get(op) ?? 0) + 1)
-      }
+/** Every commit that was done is there, and none that was taken back. Calls for each that failed and is there. */
+export function checkSteps(
+  steps: readonly Step[],
+  { rows, problems, problem }: Answer,
+  onUnknown: () => void,
+): void {
+  if (problem !== undefined) throw new Error(`cannot check: ${problem}\n${tell(steps)}`)
+  if (problems.length > 0) throw new Error(`integrity_check: ${problems}\n${tell(steps)}`)
+  const found = new Set(rows)
+  const attempted = new Set(steps.filter(([what]) => what === "commit").map(([, n]) => n))
+  const dropAt = steps.findIndex(([what]) => what === "drop")
+  const isDropped = steps[dropAt]?.[2] === null
+  const before = steps.slice(0, dropAt).filter(([what]) => what === "commit")
+  // Whether a drop that failed was done: then nothing of before is there.
+  const hasBefore = before.some(([, n]) => found.has(n))
+  for (const [index, [what, n, failure]] of steps.entries()) {
+    if (what !== "commit") continue
+    if (index < dropAt && (isDropped || !hasBefore)) {
+      if (isDropped && found.has(n)) throw new Error(`${n} is there after the drop\n${tell(steps)}`)
+      const isExcused = isDropped || steps[dropAt]?.[2] !== undefined
+      if (!isExcused && failure === null) throw new Error(`LOST: ${n}\n${tell(steps)}`)
+    } else if (failure === null && !found.has(n)) {
+      throw new Error(`LOST: ${n}, there is ${rows}\n${tell(steps)}`)
+    } else if (failure !== null && found.has(n)) {
+      onUnknown()
     }
-    for (const n of rows) {
-      if (!attempted.has(n)) throw new Error(`${n} is there, which was rolled back\n${tell(steps)}`)
-    }
+  }
+  for (const n of rows) {
+    if (!attempted.has(n)) throw new Error(`${n} is there, which was rolled back\n${tell(steps)}`)
   }
 }
 

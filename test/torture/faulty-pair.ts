@@ -2,6 +2,7 @@
 import { join } from "node:path"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { freePort, type NodeOptions, type Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { difference, readContent, replayHistory } from "./history-check.ts"
@@ -193,14 +194,7 @@ export class FaultyPair {
   }
 
   async caughtUp(database: string): Promise<void> {
-    const deadline = Date.now() + 20_000
-    while (!(await this.isSame(database))) {
-      if (Date.now() > deadline) {
-        const [ours, theirs] = await this.#positions(database)
-        throw new Error(`primary at ${ours}, replica at ${theirs}`)
-      }
-      await Bun.sleep(5)
-    }
+    await until("the replica is where the primary is", () => this.isSame(database))
   }
 
   async isSame(database: string): Promise<boolean> {

@@ -210,35 +210,12 @@ class HaltRound {
     const text = sqlite3(primary, DATABASE, "select n, writer, i from log order by n")
     const rows = text.split("\n").map((line) => line.split("|").map(Number))
     const counted = Number(sqlite3(primary, DATABASE, "select n from counter"))
-    if (rows.length !== counted) throw new Error(`${rows.length} rows, ${counted} counted`)
-    const next = new Map<number, number>()
-    const place = new Map<string, number>()
-    for (const [n, writer, i] of rows as [number, number, number][]) {
-      if (n !== place.size + 1) throw new Error(`row ${place.size + 1} is number ${n}`)
-      if (i !== (next.get(writer) ?? 0)) throw new Error(`writer ${writer}: ${i} is out of order`)
-      next.set(writer, i + 1)
-      place.set(`${writer} ${i}`, n)
-    }
-    for (const { number, acks } of this.#all) {
-      for (const [i, n] of acks) {
-        const found = place.get(`${number} ${i}`)
-        if (found !== n) {
-          throw new Error(`LOST: ${i} of writer ${number} was number ${n}, is ${found}`)
-        }
-      }
-      // The last one may be there though its writer did not live to hear of it.
-      const unheard = (next.get(number) ?? 0) - acks.size - this.#foundOf(number)
-      if (unheard > 1) throw new Error(`writer ${number}: ${unheard} transactions too many`)
-    }
+    checkLog(rows as [number, number, number][], counted, this.#all)
   }
 
   report(): string {
     const writers = this.#all.map((writer) => writer.report()).join("\n")
     return `${writers}\n${this.#nodes.map(({ output }) => output.slice(-5000)).join("\n---\n")}`
-  }
-
-  #foundOf(number: number): number {
-    return this.#all.find((writer) => writer.number === number)?.found ?? 0
   }
 
   #write(at: number): void {
@@ -270,6 +247,34 @@ class HaltRound {
     const link = this.#links[at - 1]
     const follows = link === undefined ? {} : { follows: { url: link.url } }
     this.#nodes[at] = await this.#scope.node({ directory, port, flags: FLAGS, ...follows })
+  }
+}
+
+type LogRow = readonly [n: number, writer: number, i: number]
+
+/** Every transaction that a writer was told of is there, once, at its place, and nobody's are out of order. */
+export function checkLog(
+  rows: readonly LogRow[],
+  counted: number,
+  writers: readonly Pick<Writer, "number" | "acks" | "found">[],
+): void {
+  if (rows.length !== counted) throw new Error(`${rows.length} rows, ${counted} counted`)
+  const next = new Map<number, number>()
+  const place = new Map<string, number>()
+  for (const [n, writer, i] of rows) {
+    if (n !== place.size + 1) throw new Error(`row ${place.size + 1} is number ${n}`)
+    if (i !== (next.get(writer) ?? 0)) throw new Error(`writer ${writer}: ${i} is out of order`)
+    next.set(writer, i + 1)
+    place.set(`${writer} ${i}`, n)
+  }
+  for (const { number, acks, found } of writers) {
+    for (const [i, n] of acks) {
+      const at = place.get(`${number} ${i}`)
+      if (at !== n) throw new Error(`LOST: ${i} of writer ${number} was number ${n}, is ${at}`)
+    }
+    // The last one may be there though its writer did not live to hear of it.
+    const unheard = (next.get(number) ?? 0) - acks.size - found
+    if (unheard > 1) throw new Error(`writer ${number}: ${unheard} transactions too many`)
   }
 }
 

@@ -9,6 +9,7 @@ import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
 import type { Random } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import type { Mode } from "./model.ts"
 import type { Result } from "./round.ts"
 
@@ -40,7 +41,7 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
   const limits: [startMs: number, endMs: number][] = []
   for (let done = 0; done < options.handoffs; done++) {
     const before = count(writers)
-    await until(() => count(writers) >= before + random.between(1, 30), writers, nodes)
+    await goOn(() => count(writers) >= before + random.between(1, 30), writers, nodes)
     const startMs = Date.now()
     await promote(replica)
     limits.push([startMs, Date.now()])
@@ -50,7 +51,7 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
     for (const reader of readers) expectWhole(await reader.rows(PARITY))
   }
   const before = count(writers)
-  await until(() => count(writers) > before, writers, nodes)
+  await goOn(() => count(writers) > before, writers, nodes)
   for (const writer of writers) await writer.stop()
   for (const reader of readers) await reader.close()
   result.kills += options.handoffs
@@ -58,17 +59,28 @@ export async function handoffs(options: HandoffsOptions): Promise<void> {
   const all = writers.flatMap(({ acks }) => acks).sort((a, b) => a - b)
   for (const [startMs, endMs] of limits) result.gapsMs.push(longestGap(all, startMs, endMs))
   await expectSame(primary, replica, "a.db")
-  for (const writer of writers) {
-    for (const table of ["a", "b"]) {
-      const sql = `select count(*), count(distinct n), min(n), max(n) from ${table} where writer = ${writer.number}`
-      const found = sqlite3(primary, "a.db", sql)
-      const rows = writer.acks.length
-      const wanted = `${rows}|${rows}|0|${rows - 1}`
-      // The last one may have come through though its writer was not there any more to hear of it.
-      if (found !== wanted)
-        throw new Error(`writer ${writer.number}: ${found}, acknowledged ${wanted}`)
-    }
+  for (const writer of writers) checkOnce(writer, (sql) => sqlite3(primary, "a.db", sql))
+}
+
+type Acknowledged = Pick<Writer, "number" | "acks">
+
+/** Each row that was acknowledged is there once, and no other. */
+export function checkOnce({ number, acks }: Acknowledged, ask: (sql: string) => string): void {
+  for (const table of ["a", "b"]) {
+    const sql = `select count(*), count(distinct n), min(n), max(n) from ${table} where writer = ${number}`
+    const found = ask(sql)
+    const wanted = `${acks.length}|${acks.length}|0|${acks.length - 1}`
+    if (found !== wanted) throw new Error(`writer ${number}: ${found}, acknowledged ${wanted}`)
   }
+}
+
+/** Each row that was acknowledged is there, once or more often. */
+export function checkThere({ number, acks }: Acknowledged, ask: (sql: string) => string): void {
+  const mine = `where writer = ${number} and n < ${acks.length}`
+  const sql = `select count(distinct n) from a ${mine}; select count(distinct n) from b ${mine}`
+  const found = ask(sql)
+  if (found === `${acks.length}\n${acks.length}`) return
+  throw new Error(`writer ${number}: ${found} of ${acks.length} acknowledged rows`)
 }
 
 /**
@@ -91,7 +103,7 @@ export async function handoffKills({
   let primary = first
   for (let done = 0; done < handoffs; done++) {
     const before = count(writers)
-    await until(() => count(writers) >= before + random.between(1, 30), writers, nodes)
+    await goOn(() => count(writers) >= before + random.between(1, 30), writers, nodes)
     const target = nodes.find((node) => node !== primary) as TestNode
     const asked = promote(target).catch(() => "")
     await Bun.sleep(random.between(0, 80))
@@ -109,34 +121,27 @@ export async function handoffKills({
   result.kills += handoffs
   result.acknowledged += count(writers)
   await expectSame(primary, nodes.find((node) => node !== primary) as TestNode, "a.db")
-  for (const { number, acks } of writers) {
-    const mine = `where writer = ${number} and n < ${acks.length}`
-    const sql = `select count(distinct n) from a ${mine}; select count(distinct n) from b ${mine}`
-    const found = sqlite3(primary, "a.db", sql)
-    if (found !== `${acks.length}\n${acks.length}`) {
-      const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
-      throw new Error(`writer ${number}: ${found} of ${acks.length} acknowledged rows\n${logs}`)
-    }
+  try {
+    for (const writer of writers) checkThere(writer, (sql) => sqlite3(primary, "a.db", sql))
+  } catch (error) {
+    const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
+    throw new Error(`${error}\n${logs}`)
   }
 }
 
 /** Resolves with the only node that is the primary, when the other one follows it. */
 export async function onlyPrimary(nodes: readonly TestNode[]): Promise<TestNode> {
-  const deadline = Date.now() + LIMIT_MS
-  for (;;) {
+  const find = async () => {
     const infos = await Promise.all(nodes.map(infoOf))
     const primaries = nodes.filter((_, index) => infos[index]?.isPrimary)
     const isFollowed = infos.some(({ role, isConnected }) => role === "replica" && isConnected)
-    if (primaries.length === 1 && isFollowed) return primaries[0] as TestNode
-    if (Date.now() > deadline) {
-      const logs = nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
-      throw new Error(`${primaries.length} nodes are the primary:\n${logs}`)
-    }
-    await Bun.sleep(20)
+    return primaries.length === 1 && isFollowed && (primaries[0] as TestNode)
   }
+  const context = () => nodes.map(({ output }) => output.slice(-3000)).join("\n---\n")
+  return until("one primary, which is followed", find, { limitMs: LIMIT_MS, everyMs: 20, context })
 }
 
-const SCHEMA = `
+export const SCHEMA = `
   create table a(id integer primary key, writer integer, n integer, padding default (randomblob(100)));
   create table b(id integer primary key, writer integer, n integer);
 `
@@ -161,20 +166,19 @@ function count(writers: readonly Writer[]): number {
   return writers.reduce((sum, { acks }) => sum + acks.length, 0)
 }
 
-async function until(
-  condition: () => boolean,
+/** Until the writers have come so far. */
+async function goOn(
+  isThere: () => boolean,
   writers: readonly Writer[],
   nodes: readonly TestNode[],
 ): Promise<void> {
-  const deadline = Date.now() + LIMIT_MS
-  while (!condition()) {
+  const context = () => nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
+  const look = () => {
     const problem = writers.find(({ problem }) => problem !== undefined)?.problem
-    if (problem !== undefined || Date.now() > deadline) {
-      const logs = nodes.map(({ output }) => output.slice(-4000)).join("\n---\n")
-      throw new Error(`${problem ?? "no writer goes on"}\n${logs}`)
-    }
-    await Bun.sleep(1)
+    if (problem !== undefined) throw new Error(`${problem}\n${context()}`)
+    return isThere()
   }
+  await until("the writers go on", look, { limitMs: LIMIT_MS, everyMs: 1, context })
 }
 
 function longestGap(acks: readonly number[], startMs: number, endMs: number): number {

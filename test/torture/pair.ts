@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { mountsAt } from "../../src/sys/mount.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { freePort, TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 import { Client, StuckError, within } from "./client.ts"
 
 const LIMIT_MS = 30_000
@@ -88,15 +89,14 @@ export class Pair {
 
   /** Waits until the replica is where the primary is, and returns that position. */
   async settled(database: string): Promise<string> {
-    const deadline = Date.now() + LIMIT_MS
-    for (;;) {
-      const ours = await this.position(this.primary, database)
-      const theirs = await this.position(this.replica, database)
-      if (ours === theirs && ours !== "") return ours
-      if (Date.now() > deadline)
-        throw new Error(`the replica is at ${theirs}, the primary at ${ours}`)
-      await Bun.sleep(20)
+    let [ours, theirs] = ["", ""]
+    const look = async () => {
+      ours = await this.position(this.primary, database)
+      theirs = await this.position(this.replica, database)
+      return ours === theirs && ours !== "" && ours
     }
+    const context = () => `it is at ${theirs}, the primary at ${ours}`
+    return until("the replica is there", look, { limitMs: LIMIT_MS, everyMs: 20, context })
   }
 
   async position(node: TestNode, database: string): Promise<string> {

@@ -7,12 +7,14 @@
 import { mkdtempSync, readFileSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { NodeInfo } from "../../src/http/status/info.ts"
 import { pos, run, sqlite3 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
 import { freePort, MEMORY, Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
 import type { Random } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import { promote } from "./handoffs.ts"
 import type { Mode } from "./model.ts"
 import { RoleClient } from "./role-client.ts"
@@ -35,7 +37,7 @@ const SCHEMA = `
   create table a(id integer primary key, writer integer, n integer, padding);
   create table b(id integer primary key, writer integer, n integer);
 `
-const DIGEST = `select count(*), coalesce(sum(n), 0), coalesce(max(id), 0), coalesce(sum(length(padding)), 0),
+export const DIGEST = `select count(*), coalesce(sum(n), 0), coalesce(max(id), 0), coalesce(sum(length(padding)), 0),
   (select count(*) from b), (select coalesce(sum(n), 0) from b) from a`
 
 export async function roles({ random, mode, rounds, result }: RolesOptions): Promise<void> {
@@ -179,20 +181,17 @@ class Trouble {
 
   /** One primary, which all others follow. */
   async #settle(): Promise<void> {
-    const deadline = Date.now() + LIMIT_MS
-    for (;;) {
-      const infos = await Promise.all(this.#nodes.map(infoOf))
+    let infos: NodeInfo[] = []
+    const isSettled = async () => {
+      infos = await Promise.all(this.#nodes.map(infoOf))
       const primaries = this.#nodes.filter((_, index) => infos[index]?.isPrimary)
       const following = infos.filter(({ role, isConnected }) => role === "replica" && isConnected)
       const epochs = new Set(infos.map(({ lease }) => lease?.epoch))
-      if (primaries.length === 1 && following.length === NODES - 1 && epochs.size === 1) {
-        this.#primary = primaries[0] as TestNode
-        return
-      }
-      if (Date.now() > deadline)
-        throw new Error(`no primary with followers: ${JSON.stringify(infos)}`)
-      await Bun.sleep(10)
+      if (primaries.length === 1) this.#primary = primaries[0] as TestNode
+      return primaries.length === 1 && following.length === NODES - 1 && epochs.size === 1
     }
+    const context = () => JSON.stringify(infos)
+    await until("a primary that all follow", isSettled, { limitMs: LIMIT_MS, everyMs: 10, context })
   }
 
   async #compare(): Promise<void> {
@@ -204,14 +203,8 @@ class Trouble {
     )
     const wanted = JSON.parse(`[${sqlite3(this.#primary, DATABASE, DIGEST).replaceAll("|", ",")}]`)
     const position = pos(this.#primary, DATABASE)
-    const seen = (where: string, what: unknown) => {
-      const text = JSON.stringify(what)
-      if (text !== JSON.stringify(wanted)) {
-        throw new Error(
-          `${where} reads ${text}, the primary ${JSON.stringify(wanted)} at ${position}`,
-        )
-      }
-    }
+    const seen = (where: string, what: unknown) =>
+      expectSeen(`${where}, at ${position}`, what, wanted)
     for (const node of this.#nodes) {
       await this.#reached(node, position)
       const found = sqlite3(node, DATABASE, DIGEST).replaceAll("|", ",")
@@ -273,14 +266,10 @@ class Trouble {
   }
 
   async #reached(node: TestNode, position: string): Promise<void> {
-    const deadline = Date.now() + LIMIT_MS
-    for (;;) {
-      const found = positionOf(node)
-      if (found === position) return
-      if (Date.now() > deadline)
-        throw new Error(`${this.#name(node)} is at ${found}, not ${position}`)
-      await Bun.sleep(3)
-    }
+    const context = () => `it is at ${positionOf(node)}`
+    const isThere = () => positionOf(node) === position
+    const what = `${this.#name(node)} is at ${position}`
+    await until(what, isThere, { limitMs: LIMIT_MS, everyMs: 3, context })
   }
 
   /** All clients end, and what the nodes have is the same, byte for byte. */
@@ -334,6 +323,12 @@ class Trouble {
   #pause(ms: number): Promise<void> {
     return Bun.sleep(this.#random.below(ms))
   }
+}
+
+/** What a connection reads is what the primary reads. */
+export function expectSeen(where: string, what: unknown, wanted: unknown): void {
+  const [text, ours] = [JSON.stringify(what), JSON.stringify(wanted)]
+  if (text !== ours) throw new Error(`${where} reads ${text}, the primary ${ours}`)
 }
 
 /** Empty when the database is not there yet. */

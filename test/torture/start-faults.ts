@@ -16,6 +16,7 @@ import { DirectoryImage } from "../support/directory-image.ts"
 import { LongClient } from "../support/long-client.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import { type Call, CallFaults, isIn, type Part } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { replayHistory } from "./history-check.ts"
@@ -320,20 +321,13 @@ async function lookAt(node: TestNode): Promise<string> {
 }
 
 async function untilSame(primary: TestNode, replica: TestNode): Promise<void> {
-  const deadline = Date.now() + END_MS_MAX
-  while (!(await isSame(primary, replica))) {
-    if (Date.now() > deadline) throw new Error(`the replica is not where the primary is`)
-    await Bun.sleep(20)
-  }
+  const limit = { limitMs: END_MS_MAX, everyMs: 20 }
+  await until("the replica is where the primary is", () => isSame(primary, replica), limit)
   await untilGone(replica)
 }
 
 async function untilGone(node: TestNode): Promise<void> {
-  const deadline = Date.now() + END_MS_MAX
-  while (hasGone(node)) {
-    if (Date.now() > deadline) throw new Error("gone.db is still there")
-    await Bun.sleep(5)
-  }
+  await until("gone.db is gone", () => !hasGone(node), { limitMs: END_MS_MAX })
 }
 
 function hasGone({ data }: TestNode): boolean {

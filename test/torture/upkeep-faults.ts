@@ -15,6 +15,7 @@ import { join } from "node:path"
 import { output, start } from "../support/client.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { type ProcessUsage, usageOf } from "../support/process-usage.ts"
+import { until } from "../support/until.ts"
 import { isIn } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { COMMANDS, CommandFaults } from "./command-faults.ts"
@@ -239,13 +240,9 @@ class Upkeep implements Target {
 
   /** What a start has left to look at is looked at, which makes files for a while. */
   async #untilTidy(node: TestNode): Promise<void> {
-    const deadline = Date.now() + TIDY_MS_MAX
-    for (;;) {
-      const strays = straysIn(node)
-      if (strays.length === 0) return
-      if (Date.now() > deadline) throw new Error(`there is left: ${strays}`)
-      await Bun.sleep(20)
-    }
+    const context = () => straysIn(node).join("\n")
+    const isTidy = () => straysIn(node).length === 0
+    await until("nothing is left", isTidy, { limitMs: TIDY_MS_MAX, everyMs: 20, context })
   }
 
   /** Clients have it open on both nodes, and have read it. */
@@ -294,7 +291,8 @@ class Upkeep implements Target {
   }
 }
 
-function expectContent(
+/** A database has one of the contents that it may have. */
+export function expectContent(
   { rows, problems, problem }: Answer,
   may: readonly Content[],
   when: string,

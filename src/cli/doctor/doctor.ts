@@ -1,9 +1,11 @@
 /** `litefs doctor`: examines a data directory and says in sentences what it finds. */
-import { resolve } from "node:path"
+import { existsSync } from "node:fs"
+import { basename, join, resolve } from "node:path"
 import { defineCommand } from "citty"
-import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
+import { type CommandSyntax, type FlagTable, parseArgs, usageError } from "../terminal/argv.ts"
 import { helpText } from "../terminal/help.ts"
 import type { CliIo } from "../terminal/io.ts"
+import { shellWord } from "../terminal/shell-word.ts"
 
 export const DOCTOR_FLAGS = {
   "data-dir": {
@@ -31,7 +33,7 @@ SQLite itself finds. It explains each finding, and changes nothing unless
 --repair is given.`,
   usage: "litefs doctor [flags] [DATABASE...]",
   flags: DOCTOR_FLAGS,
-  notes: `Without a DATABASE all of them are examined.
+  notes: `A DATABASE is a name, like app.db. Without one all of them are examined.
 
 With --repair it rolls back interrupted transactions, replays LTX files onto
 database files, and sets aside what is torn or does not belong there. Whatever
@@ -59,6 +61,7 @@ export function doctorCommand(io: CliIo) {
     meta: { name: "doctor" },
     async run({ rawArgs }) {
       const { words, values } = parseArgs(SYNTAX, rawArgs, io.env)
+      for (const word of words) checkName(word)
       const dataDir = resolve(values["data-dir"])
       const options = { dataDir, databases: words, repairs: values.repair }
       // Loaded when needed, so that `litefs --help` is quick.
@@ -66,4 +69,17 @@ export function doctorCommand(io: CliIo) {
       return runDoctor(options, values.json, io)
     },
   })
+}
+
+/** A directory is what people who know other checkers give here. */
+function checkName(word: string): void {
+  const isDataDir = existsSync(join(word, "dbs"))
+  if (isDataDir) {
+    const advice = `the data directory is given as --data-dir ${shellWord(word)}`
+    throw usageError("doctor", `"${word}" is a directory, not the name of a database; ${advice}`)
+  }
+  if (!word.includes("/")) return
+  const advice = `it should be the name of a database, like ${basename(word) || "app.db"}`
+  const problem = `"${word}" is a path, ${advice}; the data directory is given as --data-dir DIR`
+  throw usageError("doctor", problem)
 }

@@ -1,9 +1,14 @@
 /** The API of a node, for commands that are run next to it. */
-import { firstContactProblem, foreignProblem } from "../../cluster/connect-problem.ts"
+import {
+  firstContactProblem,
+  foreignProblem,
+  socketProblem,
+} from "../../cluster/connect-problem.ts"
 import { authHeaders } from "../../http/server/auth.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { reachable } from "../../sys/net/local-socket.ts"
+import { databaseNameProblem } from "../../wire/database-name.ts"
 import { ACCESS_FLAGS, accessOptions } from "../terminal/access.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
 
@@ -34,6 +39,9 @@ export class BrokenConnection extends LitefsError {
 /** Codes that fetch() rejects with when there was a connection. */
 const BROKEN = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE", "ETIMEDOUT"])
 
+/** Parameters of a request; several values are given one after the other. */
+export type NodeQuery = Readonly<Record<string, string | readonly string[]>>
+
 /** A node, and what it has to be shown. Who may open its socket need show nothing. */
 export class NodeApi {
   /** For people: where it is. */
@@ -54,11 +62,7 @@ export class NodeApi {
   }
 
   /** Answers other than 200 are errors, with the text that the node gives. */
-  async call(
-    route: string,
-    query: Record<string, string> = {},
-    init: RequestInit = {},
-  ): Promise<Response> {
+  async call(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const response = await this.request(route, query, init)
     if (response.status === 200) return response
     const text = (await response.text()).trim().slice(0, 1000)
@@ -74,13 +78,11 @@ export class NodeApi {
   }
 
   /** The answer, whatever it is. */
-  async request(
-    route: string,
-    query: Record<string, string> = {},
-    init: RequestInit = {},
-  ): Promise<Response> {
+  async request(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const url = new URL(route, this.#base)
-    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
+    for (const [name, values] of Object.entries(query)) {
+      for (const value of [values].flat()) url.searchParams.append(name, value)
+    }
     const headers = { ...(init.headers as Record<string, string>), ...this.#headers }
     const tls = this.#tls?.current()
     try {
@@ -104,14 +106,16 @@ export class NodeApi {
 
   async #problemOf(error: unknown): Promise<LitefsError> {
     if (this.#unix === undefined) return firstContactProblem(this.origin, error)
-    return new LitefsError("unavailable", String(messageOf(error).split(". ")[0]))
+    return socketProblem(error)
   }
 }
 
 /** What --name is. */
 export function databaseOf(command: string, name: string | undefined): string {
-  if (name !== undefined) return name
-  throw usageError(command, "no --name DB is given")
+  if (name === undefined) throw usageError(command, "no --name DB is given")
+  const problem = databaseNameProblem(name)
+  if (problem === undefined) return name
+  throw usageError(command, `--name is "${name}": ${problem}, it should be like app.db`)
 }
 
 function originOf(command: string, args: ParsedArgs<typeof NODE_FLAGS>): string {

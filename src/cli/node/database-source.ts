@@ -18,6 +18,7 @@ import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
   decodeDatabaseHeader,
+  isWalMode,
 } from "../../sqlite/database-header.ts"
 import { isJournalActive, readJournalHeader, readSuperJournalName } from "../../sqlite/journal.ts"
 import {
@@ -53,6 +54,7 @@ export class DatabaseSource {
   #pages: WalPages | undefined
   #size = 0 // bytes
   #before: readonly (BigIntStats | undefined)[] = []
+  #mayLackWal = false
 
   private constructor(path: string, file: FileHandle) {
     this.#path = path
@@ -72,6 +74,11 @@ export class DatabaseSource {
       await source.close()
       throw error
     }
+  }
+
+  /** In WAL mode and in use, by its locks, without the WAL beside it, as by another name of the file. */
+  get mayLackWal(): boolean {
+    return this.#mayLackWal
   }
 
   /** Bytes. */
@@ -108,6 +115,8 @@ export class DatabaseSource {
       await this.#file.read(bytes, 0, bytes.length, 0)
       const header = decodeDatabaseHeader(bytes)
       this.#pages = header && this.#pagesOf(side.wal, header)
+      const isAlone = header !== undefined && isWalMode(header) && !existsSync(side.wal)
+      this.#mayLackWal = isAlone && isLocked(fd, SHARED_FIRST) // by who has it open
       if (this.#pages !== undefined) this.#wal = await open(side.wal)
     }
     const size = Number((await this.#file.stat()).size)

@@ -1,34 +1,57 @@
 /**
  * The file that an export makes. Until finish() it has another name, beside the final one; whatever is there under
- * the final name stays as it is until then, and is kept beside it afterwards, unless it is to be replaced.
+ * the final name stays as it is until then, and is replaced in one go.
  *
  *   writing ── finish(): looked at, durable ──▶ in place
  *      └────── discard() ─────────────────────▶ gone
+ *
+ * Replaced is only what an export may have made before: a database, or an empty file. Who may read it then stays so.
  */
-import { existsSync, statSync } from "node:fs"
+import { existsSync, realpathSync, type Stats, statSync } from "node:fs"
 import { type FileHandle, link, open, rename, unlink } from "node:fs/promises"
-import { dirname } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { LitefsError } from "../../lib/errors.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../../sqlite/database-header.ts"
+import {
+  DATABASE_HEADER_SIZE,
+  DATABASE_MAGIC,
+  decodeDatabaseHeader,
+  startsLikeDatabase,
+} from "../../sqlite/database-header.ts"
+import { dataDirAbove } from "../../store/data-dir.ts"
 import { errnoText } from "../../sys/errno.ts"
+import { isInMount } from "../../sys/mount.ts"
+
+export interface ExportFileOptions {
+  /** A database that is there stays, under another name. */
+  readonly keeps: boolean
+  /** Also a file that is no database is replaced. */
+  readonly replacesAny: boolean
+}
 
 export class ExportFile {
+  readonly #given: string
   readonly #path: string
   readonly #partPath: string
-  readonly #replaces: boolean
+  readonly #options: ExportFileOptions
   #file: FileHandle | undefined
   #size = 0
 
   /** Throws when there is something in the way. */
-  constructor(path: string, replaces: boolean) {
-    this.#path = path
-    this.#partPath = `${path}.tmp-${process.pid}`
-    this.#replaces = replaces
-    this.#checkWay()
+  static async at(path: string, options: ExportFileOptions): Promise<ExportFile> {
+    const file = new ExportFile(path, options)
+    await file.#checkWay()
+    return file
+  }
+
+  private constructor(path: string, options: ExportFileOptions) {
+    this.#given = path
+    this.#path = realPath(path)
+    this.#partPath = `${this.#path}.tmp-${process.pid}`
+    this.#options = options
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    this.#file ??= await this.#attempt(open(this.#partPath, "wx+"))
+    this.#file ??= await this.#attempt(this.#make())
     for (let done = 0; done < bytes.length; ) {
       const rest = bytes.length - done
       const { bytesWritten } = await this.#attempt(this.#file.write(bytes, done, rest))
@@ -41,20 +64,12 @@ export class ExportFile {
   async finish(nowMs: number): Promise<string | undefined> {
     await this.#verify()
     await this.#attempt(this.#file?.sync())
-    this.#checkWay()
-    const kept = await this.#attempt(this.#putInPlace(nowMs))
+    const old = await this.#checkWay()
+    const isKept = this.#options.keeps && old !== undefined
+    const kept = isKept ? `${this.#path}.replaced-${nowMs}` : undefined
+    if (kept !== undefined) await this.#attempt(link(this.#path, kept))
+    await this.#attempt(rename(this.#partPath, this.#path))
     await syncDirectory(dirname(this.#path))
-    return kept
-  }
-
-  async #putInPlace(nowMs: number): Promise<string | undefined> {
-    if (!this.#replaces && !existsSync(this.#path)) {
-      await link(this.#partPath, this.#path) // which does not replace what has appeared there since
-      return undefined
-    }
-    const kept = this.#replaces ? undefined : `${this.#path}.replaced-${nowMs}`
-    if (kept !== undefined) await link(this.#path, kept)
-    await rename(this.#partPath, this.#path)
     return kept
   }
 
@@ -65,6 +80,17 @@ export class ExportFile {
     this.#file = undefined
   }
 
+  /** For whom the file is that is there. */
+  async #make(): Promise<FileHandle> {
+    const old = this.#status()
+    const file = await open(this.#partPath, "wx+", old === undefined ? 0o666 : 0o600)
+    if (old !== undefined) {
+      await file.chown(old.uid, old.gid).catch(() => {}) // only root may; else it is ours as any new file
+      await file.chmod(old.mode & 0o777)
+    }
+    return file
+  }
+
   async #verify(): Promise<void> {
     const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
     await this.#file?.read(bytes, 0, DATABASE_HEADER_SIZE, 0)
@@ -73,17 +99,45 @@ export class ExportFile {
     throw this.#refusal("damaged", "what came is not a whole SQLite database")
   }
 
-  #checkWay(): void {
+  /** Returns what is there. */
+  async #checkWay(): Promise<Stats | undefined> {
     const path = this.#path
-    const status = statSync(path, { throwIfNoEntry: false })
+    if (isInMount(path)) {
+      throw this.#refusal("unavailable", "it is in the mount, choose another PATH")
+    }
+    const dataDir = dataDirAbove(path)
+    if (dataDir !== undefined) {
+      const problem = `it is in the data directory "${dataDir}", choose another PATH`
+      throw this.#refusal("unavailable", problem)
+    }
+    const status = this.#status()
     if (status?.isFile() === false) {
       throw this.#refusal("unavailable", "it is not a file, choose another PATH")
     }
+    if (status !== undefined && !this.#options.replacesAny) await this.#checkReplaceable(status)
     // SQLite would take them for those of the new file, and play what is in them back.
     const stray = ["-wal", "-journal"].find((suffix) => sizeOf(path + suffix) > 0)
-    if (stray === undefined) return
+    if (stray === undefined) return status
     const problem = `"${path}${stray}" belongs to another database, remove it`
     throw this.#refusal("unavailable", problem)
+  }
+
+  async #checkReplaceable({ size }: Stats): Promise<void> {
+    if (size === 0) return
+    const file = await this.#attempt(open(this.#path))
+    try {
+      const bytes = new Uint8Array(DATABASE_MAGIC.length)
+      const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
+      if (bytesRead === bytes.length && startsLikeDatabase(bytes)) return
+    } finally {
+      await file.close()
+    }
+    const problem = "what is there is not a SQLite database, choose another PATH or give --force"
+    throw this.#refusal("unavailable", problem)
+  }
+
+  #status(): Stats | undefined {
+    return statSync(this.#path, { throwIfNoEntry: false })
   }
 
   async #attempt<T>(work: Promise<T> | undefined): Promise<T> {
@@ -94,15 +148,27 @@ export class ExportFile {
       if (code === undefined || errno === undefined) throw error
       const isMissing = code === "ENOENT"
       const problem = isMissing
-        ? `there is no directory "${dirname(this.#path)}"`
+        ? `there is no directory "${dirname(this.#given)}"`
         : errnoText(Math.abs(errno))
       throw this.#refusal("io", problem, error)
     }
   }
 
   #refusal(code: "damaged" | "unavailable" | "io", problem: string, cause?: unknown): LitefsError {
-    return new LitefsError(code, `Cannot export to "${this.#path}": ${problem}`, { cause })
+    return new LitefsError(code, `Cannot export to "${this.#given}": ${problem}`, { cause })
   }
+}
+
+/** Where the file is, or will be, without symbolic links: what a link leads to is replaced, and not the link. */
+function realPath(path: string): string {
+  for (const end of ["", basename(path)]) {
+    try {
+      return join(realpathSync(end === "" ? path : dirname(path)), end)
+    } catch {
+      // There is no such file, or no such directory.
+    }
+  }
+  return path
 }
 
 function sizeOf(path: string): number {

@@ -13,7 +13,8 @@ import { ExportFile } from "./export-file.ts"
 
 export const EXPORT_FLAGS = {
   ...API_FLAGS,
-  force: { kind: "boolean", help: "do not keep a file that is there" },
+  keep: { kind: "boolean", help: "keep a database that is there, as PATH.replaced-TIME" },
+  force: { kind: "boolean", help: "replace also a file that is no database" },
 } as const satisfies FlagTable
 
 const SYNTAX: CommandSyntax<typeof EXPORT_FLAGS> = {
@@ -29,9 +30,9 @@ position, and nothing of later ones. Nobody waits for it, and it can be done on
 any node.`,
   usage: "litefs export [flags] --name DB PATH",
   flags: EXPORT_FLAGS,
-  notes: `PATH - is the standard output. The file appears under its name when it is whole.
-One that was there is kept beside it, as PATH.replaced-TIME, or with --force
-replaced.`,
+  notes: `PATH - is the standard output. The file appears under its name when it is whole;
+until then a database that was there stays, and then it is replaced in one go.
+Any other file is left alone, and so are the mount and the data directory.`,
   examples: `# a backup
 litefs export --name app.db /backup/app.db
 
@@ -63,7 +64,8 @@ async function exportDatabase(rawArgs: readonly string[], io: CliIo): Promise<nu
     io.stderr(success())
     return 0
   }
-  const signalled = await exportFile(api, name, new ExportFile(path, values.force), io)
+  const file = await ExportFile.at(path, { keeps: values.keep, replacesAny: values.force })
+  const signalled = await exportFile(api, name, file, io)
   if (signalled !== undefined) return signalExitCode(signalled)
   io.stdout(success())
   return 0
@@ -86,7 +88,7 @@ async function exportFile(
     await receive(api, name, file, io, stopping.signal)
     const kept = await file.finish(io.clock.wallMs())
     if (kept !== undefined) {
-      io.stderr(`What was there is "${kept}" now, --force replaces it\n`)
+      io.stderr(`What was there is "${kept}" now\n`)
     }
     return undefined
   } catch (error) {

@@ -1,27 +1,30 @@
 /** A Worker that waits for a lock, so that the main thread does not: it has signals to hear. */
-import { messageOf } from "../../lib/errors.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { hostPort } from "../../lib/port.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
-import { closeFile, O_RDONLY, openFile, waitForFileLock } from "../../sys/file.ts"
-import type { FlockAnswer } from "./halt-lock.ts"
+import { closeFile, type Fd, O_RDONLY, openFile, waitForFileLock } from "../../sys/file.ts"
+import type { FlockThread } from "./halt-lock.ts"
 
 declare const self: Worker
 
-self.onmessage = ({ data: path }: MessageEvent<string>) => {
-  self.postMessage(lock(path))
+hostPort<FlockThread, object>(self, { lock })
+
+function lock(path: string): Fd {
+  const fd = open(path)
+  try {
+    waitForFileLock(fd)
+    return fd
+  } catch (error) {
+    closeFile(fd)
+    throw error
+  }
 }
 
-function lock(path: string): FlockAnswer {
+function open(path: string): Fd {
   try {
-    const fd = openFile("halt:open", path, O_RDONLY)
-    try {
-      waitForFileLock(fd)
-      return { fd }
-    } catch (error) {
-      closeFile(fd)
-      throw error
-    }
+    return openFile("halt:open", path, O_RDONLY)
   } catch (error) {
     const isMissing = error instanceof SysError && error.errno === Errno.ENOENT
-    return { problem: isMissing ? "there is no such database in a mount" : messageOf(error) }
+    throw isMissing ? new LitefsError("not-found", "there is no such database in a mount") : error
   }
 }

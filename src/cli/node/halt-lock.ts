@@ -5,10 +5,14 @@
 import { basename } from "node:path"
 import type { Clock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
-import { LitefsError } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { callOnce } from "../../lib/port.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
 
-export type FlockAnswer = { readonly fd: Fd } | { readonly problem: string }
+export interface FlockThread {
+  /** Waits for an exclusive lock of the file. Returns a descriptor that has it. */
+  lock(path: string): Fd
+}
 
 export interface HaltLock extends Disposable {
   /** To be handed to the command: the lock is there until nobody has it open. */
@@ -22,24 +26,25 @@ export interface HaltLock extends Disposable {
  */
 export async function takeHaltLock(path: string, clock: Clock, limitMs: number): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
-  const answered = Promise.withResolvers<FlockAnswer>()
-  worker.onmessage = ({ data }: MessageEvent<FlockAnswer>) => answered.resolve(data)
-  worker.onerror = (event) => answered.reject(new Error(event.message))
-  worker.postMessage(`${path}-lock`)
+  const thread = "the thread that waits for it"
+  const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
+  const late = Promise.withResolvers<never>()
   const cancel = clock.after(limitMs, () => {
-    const problem = `it was not to be had in ${formatDuration(Math.round(limitMs))}`
-    answered.resolve({ problem })
+    late.reject(new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`))
+    worker.terminate()
   })
-  const answer = await answered.promise.finally(cancel)
-  worker.terminate()
-  if ("fd" in answer) {
-    const release = () => closeFile(answer.fd)
-    return { fd: answer.fd, release, [Symbol.dispose]: release }
+  try {
+    const fd = await Promise.race([locking, late.promise])
+    const release = () => closeFile(fd)
+    return { fd, release, [Symbol.dispose]: release }
+  } catch (error) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
+    )
+  } finally {
+    cancel()
   }
-  throw new LitefsError(
-    "unavailable",
-    `Cannot borrow the write lock of "${basename(path)}": ${answer.problem}, the log of the node may say more`,
-  )
 }
 
 /** In the executable this module is not in a folder of its own, but the thread is. */

@@ -1,5 +1,10 @@
 /** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
 import { defineCommand } from "citty"
+import {
+  DATABASE_HEADER_SIZE,
+  decodeDatabaseHeader,
+  isWalMode,
+} from "../../sqlite/database-header.ts"
 import { type CommandSyntax, type FlagTable, parseArgs } from "../terminal/argv.ts"
 import { took } from "../terminal/elapsed.ts"
 import { helpText } from "../terminal/help.ts"
@@ -26,10 +31,10 @@ make a new one of it. The whole file is one transaction, which goes to replicas
 like any other: who has the database open sees all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
   flags: IMPORT_FLAGS,
-  notes: `PATH - is the standard input, which has to be a whole database. Of a file, what is in
-the WAL beside it is imported, too, and other programs may use it meanwhile. One
-with the journal of an interrupted transaction is refused: sqlite3 FILE .backup
-makes a whole one.
+  notes: `PATH - is the standard input, which has to be a whole database: of one in WAL mode
+nobody can see what was only in its WAL. Of a file, what is in the WAL beside it
+is imported, too, and other programs may use it meanwhile. One with the journal
+of an interrupted transaction is refused: sqlite3 FILE .backup makes a whole one.
 
 The node must be the primary. It checks the file before anything is changed,
 and waits up to 10 seconds for transactions of its clients to end. The journal
@@ -67,6 +72,7 @@ async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number
     progress.end()
     await source.close()
   }
+  if (source.mayLackWal()) io.stderr(`WARNING: ${LACKING_WAL}\n`)
   io.stdout(`Import of database "${name}" in ${took(io.clock, startMs)}\n`)
   return 0
 }
@@ -74,19 +80,46 @@ async function importFile(rawArgs: readonly string[], io: CliIo): Promise<number
 /** The standard asks for `duplex` with a stream; without `timeout: false` Bun gives up after five minutes. */
 const STREAMING = { duplex: "half", timeout: false } as const
 
+const LACKING_WAL =
+  "the database is in WAL mode and came without its WAL: if a program used it when it was copied, the last transactions may be missing; " +
+  "sqlite3 FILE '.backup COPY', VACUUM INTO, or PRAGMA wal_checkpoint(TRUNCATE) before the copy make a whole one"
+
 interface Source {
   readonly size: number | undefined
   readonly parts: AsyncIterator<Uint8Array>
+  /** When all has been read: whether there may be transactions that were not to be found. */
+  mayLackWal(): boolean
   close(): Promise<void>
 }
 
 async function openSource(path: string, io: CliIo): Promise<Source> {
   if (path !== "-") {
     const source = await DatabaseSource.open(path, io.clock)
-    return { size: source.size, parts: source.parts(), close: () => source.close() }
+    return {
+      ...{ size: source.size, parts: source.parts(), close: () => source.close() },
+      mayLackWal: () => source.mayLackWal,
+    }
   }
-  const parts = io.stdin()[Symbol.asyncIterator]()
-  return { size: undefined, parts, close: async () => {} }
+  const head = new Uint8Array(DATABASE_HEADER_SIZE)
+  const parts = withHead(io.stdin(), head)
+  const isOfWal = () => {
+    const header = decodeDatabaseHeader(head)
+    return header !== undefined && isWalMode(header)
+  }
+  return { size: undefined, parts, mayLackWal: isOfWal, close: async () => {} }
+}
+
+/** The same parts; their first bytes are put into `head`. */
+async function* withHead(
+  parts: AsyncIterable<Uint8Array>,
+  head: Uint8Array,
+): AsyncGenerator<Uint8Array, void, void> {
+  let size = 0
+  for await (const part of parts) {
+    if (size < head.length) head.set(part.subarray(0, head.length - size), size)
+    size += part.length
+    yield part
+  }
 }
 
 /** A part is asked for when there is room for it, so nothing piles up. */

@@ -7,6 +7,7 @@ import type {
   ReplicaInfo,
 } from "../../http/status/info.ts"
 import { formatDuration } from "../../lib/duration.ts"
+import { formatPos, ZERO_POS } from "../../ltx/pos.ts"
 import { counted, formatSize, table } from "../terminal/table.ts"
 
 export function infoReport(info: NodeInfo, nowMs: number): string {
@@ -75,9 +76,10 @@ function problemList(databases: readonly DatabaseInfo[]): string {
   return databases.map(({ name, problem }) => `left out: ${name}: ${problem}\n`).join("")
 }
 
-function journalOf({ pageCount, journalMode, state }: DatabaseInfo): string {
+function journalOf({ pageCount, journalMode, state, position }: DatabaseInfo): string {
   if (state === "arriving") return "on its way"
   if (state === "left-out") return "left out"
+  if (position === formatPos(ZERO_POS)) return "empty" // a file that a client has made, and not written to
   return pageCount === 0 ? "dropped" : (journalMode ?? "unknown")
 }
 

@@ -41,14 +41,14 @@ export const WAIT_FLAGS = {
     help: "until the node is the primary, and ready",
   },
   db: {
-    kind: "text",
+    kind: "list",
     placeholder: "NAME",
-    help: "until the node has this database",
+    help: "until the node has this database; repeatable",
   },
   pos: {
-    kind: "text",
+    kind: "list",
     placeholder: "DB=TXID",
-    help: "until the node has this transaction of the database",
+    help: "until the node has this transaction of the database; repeatable",
   },
   http: { kind: "text", placeholder: "ADDR", help: "until an HTTP server answers there" },
   timeout: TIMEOUT_FLAG,
@@ -69,8 +69,8 @@ program next to LiteFS. The node does not have to be up yet.`,
   usage: "litefs wait [flags]",
   flags: WAIT_FLAGS,
   notes: `At least one of --synced, --primary, --db, --pos and --http is required; with several,
-all of them have to be true. A TXID is a decimal number, or the 16 digits of
-DB-pos, which may be given as a whole. An ADDR is HOST:PORT, :PORT or a URL;
+all of them have to be true. A TXID is the 16 hexadecimal digits of DB-pos,
+which may be given as a whole, or a decimal number of up to 15 digits. An ADDR is HOST:PORT, :PORT or a URL;
 any status is an answer. With --synced all has to be there that the primary had
 when the command began; a database that it cannot send counts, unless the node has
 some of it.
@@ -119,22 +119,23 @@ async function wait(rawArgs: readonly string[], io: CliIo): Promise<number> {
 function nodeCondition(args: WaitArgs, clock: Clock): Condition[] {
   const { synced, primary, db, pos } = args.values
   const api = new NodeApi("wait", args)
-  if (pos !== undefined && !/^.+=./s.test(pos)) {
-    throw usageError("wait", `${args.spelling("pos")} is "${pos}", it should be DB=TXID`)
+  const wrong = pos.find((each) => !/^.+=./s.test(each))
+  if (wrong !== undefined) {
+    const example = 'like "app.db=$(cat /litefs/app.db-pos)"'
+    const spelling = args.spelling("pos")
+    throw usageError("wait", `${spelling} is "${wrong}", it should be DB=TXID, ${example}`)
   }
-  if (db !== undefined) checkName(db)
-  if (!synced && !primary && db === undefined && pos === undefined) return []
+  for (const name of db) checkName(name)
+  if (!synced && !primary && db.length === 0 && pos.length === 0) return []
   const query = {
     ...(synced ? { synced: "1" } : {}),
-    ...(db === undefined ? {} : { db }),
     ...(primary ? { role: "primary" } : {}),
-    ...(pos === undefined ? {} : { pos }),
+    ...{ db, pos },
   }
   const outcomes = [
     ...(synced ? ["is in sync"] : []),
     ...(primary ? ["is the primary"] : []),
-    ...(db === undefined ? [] : [`has ${db}`]),
-    ...(pos === undefined ? [] : [`has ${pos}`]),
+    ...[...db, ...pos].map((what) => `has ${what.trim()}`),
   ]
   return [healthCondition(api, query, clock, `${api.origin} ${outcomes.join(", ")}`)]
 }

@@ -9,7 +9,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { parseDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { type FlagTable, type ParsedArgs, usageError } from "../terminal/argv.ts"
-import type { NodeApi } from "./api.ts"
+import type { NodeApi, NodeQuery } from "./api.ts"
 
 export const TIMEOUT_FLAG = {
   kind: "text",
@@ -55,7 +55,7 @@ export async function until(
 /** Of the node: what `GET /health` says with this query. */
 export function healthCondition(
   api: NodeApi,
-  query: Readonly<Record<string, string>>,
+  query: NodeQuery,
   clock: Clock,
   outcome = `${api.origin} is ready`,
 ): Condition {

@@ -13,7 +13,7 @@ export const MOUNT_FLAGS = {
     kind: "text",
     placeholder: "DIR",
     default: "/litefs",
-    help: "mount here; an empty directory",
+    help: "mount here; a directory that is empty, or made",
   },
   "data-dir": {
     kind: "text",
@@ -176,7 +176,6 @@ litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
 # with the file of the original
 litefs mount --config /etc/litefs.yml
 
-# in a script that prepares the directories
-mkdir -p /litefs /var/lib/litefs
+# in a script
 exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
 })

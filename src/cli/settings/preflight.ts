@@ -1,24 +1,28 @@
 /**
  * What must be true of the two directories before a node is opened, each fault with the command
- * that mends it.
+ * that mends it. The mount directory is made when it is not there, as the data directory is.
  *
  * A mount that a killed process left behind must be aborted before `preflight`: looking at it fails then, and does not
  * hang. That needs the data directory, so `checkDataDir` comes first.
  */
 import { constants } from "node:fs"
-import { access, readdir, realpath, stat } from "node:fs/promises"
+import { access, mkdir, readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
-import { isNoSpace, systemProblem } from "../../sys/errno.ts"
+import { errnoText, isNoSpace, systemProblem } from "../../sys/errno.ts"
 import { hasMount } from "../../sys/mount.ts"
+import { shellWord } from "../terminal/shell-word.ts"
 import { isInside } from "./mount-options.ts"
+
+const log = logger("mount")
 
 export async function preflight(
   options: Pick<LiteFSOptions, "fuseDir" | "dataDir">,
 ): Promise<void> {
   const { fuseDir, dataDir } = options
-  await checkFuseDir(fuseDir)
+  const isThere = await checkFuseDir(fuseDir)
   // Symbolic links may lead one into the other.
   const realFuseDir = await realPath(fuseDir)
   const realDataDir = await realPath(dataDir)
@@ -33,17 +37,39 @@ export async function preflight(
         `"${realDataDir}", give each a directory of its own`,
     )
   }
+  if (!isThere) await makeFuseDir(fuseDir)
 }
 
-async function checkFuseDir(dir: string): Promise<void> {
+async function makeFuseDir(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true })
+  } catch (error) {
+    const user = process.getuid?.() ?? 0
+    const advice =
+      user === 0
+        ? "choose another --fuse-dir"
+        : `choose another --fuse-dir, or as root: install -d -o ${user} ${shellWord(dir)}`
+    const { errno = 0 } = error as NodeJS.ErrnoException
+    const problem = `it does not exist and cannot be made: ${errnoText(Math.abs(errno))}`
+    throw new LitefsError("unavailable", `Cannot mount "${dir}": ${problem}, ${advice}`, {
+      cause: error,
+    })
+  }
+  log.info("made the mount directory", { dir })
+}
+
+/** False when it is not there. */
+async function checkFuseDir(dir: string): Promise<boolean> {
   // A mount whose daemon is dead: the new one takes its place. What the kernel has kept of it may still be listed.
-  if (hasMount(dir)) return
+  if (hasMount(dir)) return true
   let entries: string[]
   try {
     entries = await readdir(dir)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOTCONN") return // one behind a symbolic link
-    throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(dir, error)}`, {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "ENOENT") return false
+    if (code === "ENOTCONN") return true // one behind a symbolic link
+    throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(error)}`, {
       cause: error,
     })
   }
@@ -54,13 +80,12 @@ async function checkFuseDir(dir: string): Promise<void> {
         `move "${entries[0]}" out of it or choose another --fuse-dir`,
     )
   }
+  return true
 }
 
-function fuseDirFault(dir: string, error: unknown): string {
+function fuseDirFault(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   switch (code) {
-    case "ENOENT":
-      return `it does not exist, create it with: mkdir -p ${shellWord(dir)}`
     case "ENOTDIR":
       return "it is not a directory, choose another --fuse-dir"
     case "EACCES":
@@ -132,9 +157,4 @@ async function realPath(path: string): Promise<string> {
     if (parent === path) throw error
     return join(await realPath(parent), basename(path))
   }
-}
-
-/** Quoted for a shell where it must be. */
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

@@ -25,6 +25,6 @@ function refuseExisting(path: string): void {
   if (!existsSync(path)) return
   throw new LitefsError(
     "unavailable",
-    `Cannot write "${path}": it exists, remove it or choose another --output`,
+    `Cannot write "${path}": it exists, remove it or choose another name`,
   )
 }

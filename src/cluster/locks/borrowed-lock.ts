@@ -16,7 +16,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { type Pos, posEquals, ZERO_POS } from "../../ltx/pos.ts"
-import type { Borrower } from "../../mount/messages.ts"
+import type { Borrower } from "../../mount/contract.ts"
 import type { Lender } from "./lender.ts"
 
 const log = logger("halt")

@@ -6,7 +6,7 @@
  * it goes back after the transaction there is, and who comes after that borrows it anew, behind the others.
  */
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
-import type { Borrower } from "../../mount/messages.ts"
+import type { Borrower } from "../../mount/contract.ts"
 import { BorrowedLock, type BorrowedLockContext } from "./borrowed-lock.ts"
 import { type CallPrimary, Lender } from "./lender.ts"
 

@@ -16,21 +16,15 @@
 import type { DatabaseHandover } from "../../capture/handover.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import type { FsWorker } from "../../mount/fs-worker.ts"
-import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { Sender } from "../../lib/port.ts"
+import type { FsThread } from "../../mount/contract.ts"
+import type { PeerThread } from "../../peer/contract.ts"
 
 const log = logger("halt")
 
-/** What the exchange needs of the two threads. */
-export type ExchangeFs = Pick<FsWorker, "lending" | "lend" | "takeBack" | "borrow" | "giveBack">
-export type ExchangePeer = Pick<
-  PeerWorker,
-  "lockWrites" | "unlockWrites" | "give" | "letGoOf" | "take"
->
-
 export class DatabaseExchange {
-  readonly #fs: ExchangeFs
-  readonly #peer: ExchangePeer
+  readonly #fs: Sender<FsThread>
+  readonly #peer: Sender<PeerThread>
   /** Databases that the other thread has than the one that has them by the role of the node. */
   readonly #exchanged = new Set<string>()
   /** Databases that change hands right now. */
@@ -40,7 +34,7 @@ export class DatabaseExchange {
   /** What the fs thread has given up, and the peer thread could not take yet. */
   readonly #untaken = new Map<string, DatabaseHandover>()
 
-  constructor(fs: ExchangeFs, peer: ExchangePeer) {
+  constructor(fs: Sender<FsThread>, peer: Sender<PeerThread>) {
     this.#fs = fs
     this.#peer = peer
   }
@@ -80,68 +74,68 @@ export class DatabaseExchange {
   }
 
   async #lend(database: string, limitMs: number): Promise<() => Promise<void>> {
-    this.#fs.lending(database, true)
+    this.#fs.tell("lending", database, true)
     const lock = await this.#peer
-      .lockWrites([database], limitMs, true)
-      .finally(() => this.#fs.lending(database, false))
+      .call("lockWrites", [database], limitMs, true)
+      .finally(() => this.#fs.tell("lending", database, false))
     try {
-      const handover = await this.#fs.lend(database)
+      const handover = await this.#fs.call("lend", database)
       this.#exchanged.add(database)
       try {
-        await this.#peer.take(handover, lock)
+        await this.#peer.call("take", handover, lock)
       } catch (error) {
-        await this.#fs.takeBack(handover)
+        await this.#fs.call("takeBack", handover)
         this.#exchanged.delete(database)
         throw error
       }
     } catch (error) {
-      this.#peer.unlockWrites(lock)
+      this.#peer.tell("unlockWrites", lock)
       throw error
     }
     let isBack = false
     return async () => {
-      if (!isBack) await this.#fs.takeBack(await this.#peer.give(database))
+      if (!isBack) await this.#fs.call("takeBack", await this.#peer.call("give", database))
       isBack = true
       this.#exchanged.delete(database)
-      await this.#peer.letGoOf(database)
-      this.#peer.unlockWrites(lock)
+      await this.#peer.call("letGoOf", database)
+      this.#peer.tell("unlockWrites", lock)
     }
   }
 
   async #borrow(database: string, limitMs: number): Promise<void> {
-    const lock = await this.#peer.lockWrites([database], limitMs, true)
+    const lock = await this.#peer.call("lockWrites", [database], limitMs, true)
     try {
-      const handover = await this.#peer.give(database)
+      const handover = await this.#peer.call("give", database)
       this.#exchanged.add(database)
       try {
-        await this.#fs.borrow(handover)
+        await this.#fs.call("borrow", handover)
       } catch (error) {
         this.#exchanged.delete(database)
-        await this.#peer.take(handover)
+        await this.#peer.call("take", handover)
         throw error
       }
     } finally {
-      this.#peer.unlockWrites(lock)
+      this.#peer.tell("unlockWrites", lock)
     }
     // When this is answered that lock is gone: whoever it was borrowed for would find it in the way.
-    await this.#peer.letGoOf(database).catch((error) => {
+    await this.#peer.call("letGoOf", database).catch((error) => {
       log.warn("cannot close the files of a database", { db: database, problem: messageOf(error) })
     })
   }
 
   async #giveBack(database: string, limitMs: number): Promise<void> {
-    const lock = await this.#peer.lockWrites([database], limitMs).catch((error) => {
+    const lock = await this.#peer.call("lockWrites", [database], limitMs, false).catch((error) => {
       log.warn("undid a write transaction", { db: database, problem: messageOf(error) })
       return undefined
     })
     try {
-      const handover = this.#untaken.get(database) ?? (await this.#fs.giveBack(database))
+      const handover = this.#untaken.get(database) ?? (await this.#fs.call("giveBack", database))
       this.#untaken.set(database, handover)
       await this.#take(database, handover, lock)
       this.#untaken.delete(database)
       this.#exchanged.delete(database)
     } finally {
-      if (lock !== undefined) this.#peer.unlockWrites(lock)
+      if (lock !== undefined) this.#peer.tell("unlockWrites", lock)
     }
   }
 
@@ -152,7 +146,7 @@ export class DatabaseExchange {
     lock: number | undefined,
   ): Promise<void> {
     try {
-      await this.#peer.take(handover, lock)
+      await this.#peer.call("take", handover, lock)
     } catch (error) {
       if (!(error instanceof LitefsError && error.code === "damaged")) throw error
       log.error("cannot go on with a database", { db: database, problem: error.message })

@@ -9,8 +9,9 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
-import type { FrozenDatabase, FsWorker } from "../../mount/fs-worker.ts"
-import type { Borrower } from "../../mount/messages.ts"
+import type { Borrower } from "../../mount/contract.ts"
+import type { FrozenDatabase } from "../../mount/frozen-database.ts"
+import type { FsWorker } from "../../mount/fs-worker.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { NodeAnswer } from "../node-client.ts"
 import type { Member } from "../role/member.ts"
@@ -66,7 +67,7 @@ export class Halting {
       },
       lend: async (database, limitMs) => {
         // The holder makes it, as in the original: its first transaction is the first one there is.
-        if (position(database) === undefined) await peer.makeDatabase(database)
+        if (position(database) === undefined) await peer.call("makeDatabase", database)
         return this.#exchange.lend(database, limitMs)
       },
       apply: (database, transaction) => peer.apply(database, transaction.parts()),
@@ -80,8 +81,8 @@ export class Halting {
         throw new LitefsError("unavailable", "the role of this node is changing")
       },
       exchange: this.#exchange,
-      closing: (database) => fs.closing(database),
-      shut: (database) => fs.lost(database),
+      closing: (database) => fs.tell("closing", database),
+      shut: (database) => fs.tell("lost", database),
       resync: context.reconnect,
     })
     this.echoes = new EchoFilter({

@@ -10,9 +10,10 @@
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import type { Sender } from "../../lib/port.ts"
 import type { Pos } from "../../ltx/pos.ts"
-import type { FsWorker } from "../../mount/fs-worker.ts"
-import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { FsThread } from "../../mount/contract.ts"
+import type { PeerThread } from "../../peer/contract.ts"
 import type { Halting } from "../locks/halting.ts"
 import type { RoleActions } from "./member.ts"
 
@@ -25,8 +26,8 @@ const log = logger("member")
 const SETTLE_MS_MAX = 3000
 
 export interface RoleSwitchContext {
-  readonly fs: FsWorker
-  readonly peer: PeerWorker
+  readonly fs: Sender<FsThread>
+  readonly peer: Sender<PeerThread>
   readonly halting: Halting
   positions(): ReadonlyMap<string, Pos>
   follow(): void
@@ -50,7 +51,7 @@ export class RoleSwitch implements RoleActions {
   }
 
   shut(): void {
-    this.#context.fs.shut().catch(() => {}) // it takes no writes all the same
+    this.#context.fs.call("shut").catch(() => {}) // it takes no writes all the same
   }
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
@@ -59,16 +60,16 @@ export class RoleSwitch implements RoleActions {
     if (left > 0)
       log.warn("the application does not end what it does, handing over", { writes: left })
     await halting.locks.pause(limitMs)
-    this.#lock = await peer.lockWrites([...positions().keys()], limitMs)
-    await fs.shut()
+    this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
+    await fs.call("shut")
     // A database that is dropped, or has no transaction yet, is nothing that a replica could have.
     return new Map(positions())
   }
 
   resume(): void {
-    this.#context.fs.open()
+    this.#context.fs.tell("open")
     this.#context.halting.locks.resume()
-    if (this.#lock !== undefined) this.#context.peer.unlockWrites(this.#lock)
+    if (this.#lock !== undefined) this.#context.peer.tell("unlockWrites", this.#lock)
     this.#lock = undefined
   }
 
@@ -76,7 +77,7 @@ export class RoleSwitch implements RoleActions {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
-    await peer.takeOver(await fs.handOver())
+    await peer.call("takeOver", await fs.call("handOver"))
     follow()
   }
 
@@ -85,17 +86,17 @@ export class RoleSwitch implements RoleActions {
     await halting.endBorrowing()
     await unfollow()
     try {
-      const handovers = await peer.handOver()
+      const handovers = await peer.call("handOver")
       if (!isWanted()) {
-        await peer.takeOver(handovers)
+        await peer.call("takeOver", handovers)
         throw new LitefsError("no-primary", "another node has become the primary")
       }
-      await fs.takeOver(handovers)
+      await fs.call("takeOver", handovers)
     } catch (error) {
       follow()
       throw error
     }
-    await peer.letGo()
+    await peer.call("letGo")
     halting.locks.resume()
   }
 }

@@ -9,15 +9,20 @@ export function databaseNameOf(url: URL): string {
   return name
 }
 
-/** Throws for a parameter that is not one of these, or is given twice: a typo must not mean "no limit". */
-export function checkQuery({ searchParams }: URL, known: readonly string[]): void {
+/** Throws for a parameter that is not one of these, or is given twice but may not be: a typo must not mean "no limit". */
+export function checkQuery(
+  { searchParams }: URL,
+  once: readonly string[],
+  several: readonly string[] = [],
+): void {
+  const known = [...once, ...several]
   const seen = new Set<string>()
   for (const name of searchParams.keys()) {
     if (!known.includes(name)) {
       const advice = known.length === 0 ? "there is none here" : `there are ${known.join(", ")}`
       throw new LitefsError("usage", `Cannot use parameter "${name}": ${advice}`)
     }
-    if (seen.has(name))
+    if (seen.has(name) && !several.includes(name))
       throw new LitefsError("usage", `Cannot use parameter "${name}": given twice`)
     seen.add(name)
   }

@@ -218,7 +218,9 @@ function reason(error: unknown): string {
   if (code === "EADDRINUSE") return "the port is in use"
   if (code === "EACCES") return "the port may not be used"
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "EAGAIN")
+  // The last one is of the name server: an address is not asked for a way to it.
+  if (["ENOTFOUND", "EAI_AGAIN", "EAGAIN", "ENETUNREACH"].includes(code ?? "")) {
     return "nobody knows the name"
+  }
   return systemProblem(error) ?? messageOf(error)
 }

@@ -5,11 +5,11 @@
  *   ?max-lag-ms=N      not further behind than that, in time
  *   ?max-lag-tx=N      … in transactions that are known to be missing, in all databases together
  *   ?role=primary      it is the primary, or with `replica` it is one
- *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 digits, and then with or without
- *                      the checksum), or a decimal number
+ *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 hexadecimal digits, and then
+ *                      with or without the checksum), or a decimal number
  *   ?synced            it has everything that its primary had when this was asked; a database that cannot be sent
  *                      counts unless there is some of it here
- *   ?db=NAME           the database is here
+ *   ?db=NAME           the database is here; this one and `pos` may be given several times
  *   ?wait=MS           answer 503 only if it has not become so within that time
  *
  * Databases that are left out, because they cannot be sent or applied, are named in the answer and make its status
@@ -24,7 +24,15 @@ import type { DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
-import { type Checksum, type Pos, parsePos, parseTxid, type Txid, ZERO_POS } from "../../ltx/pos.ts"
+import {
+  type Checksum,
+  formatTxid,
+  type Pos,
+  parsePos,
+  parseTxid,
+  type Txid,
+  ZERO_POS,
+} from "../../ltx/pos.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import { answerJson } from "../server/json.ts"
 import { checkQuery, numberOf } from "../server/query.ts"
@@ -61,8 +69,8 @@ interface Conditions {
   readonly lagMsMax: number | undefined
   readonly lagTransactionsMax: number | undefined
   readonly role: string | undefined
-  readonly pos: WantedPos | undefined
-  readonly db: string | undefined
+  readonly positions: readonly WantedPos[]
+  readonly databases: readonly string[]
   /** All must be here that the primary had at this time, by our steady clock. */
   readonly syncedSinceMs: number | undefined
 }
@@ -72,7 +80,7 @@ export async function handleHealth(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "pos", "synced", "db", "wait"])
+  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "synced", "wait"], ["pos", "db"])
   const conditions = conditionsOf(url, clock.steadyMs())
   const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
   const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)
@@ -118,7 +126,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
 }
 
 function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefined {
-  const { lagMsMax, lagTransactionsMax, role, pos, db, syncedSinceMs } = wanted
+  const { lagMsMax, lagTransactionsMax, role, positions, databases, syncedSinceMs } = wanted
   if (status.problem !== undefined) return status.problem
   if (role !== undefined && (role === "primary") !== status.isPrimary) {
     return status.isPrimary ? "this node is the primary" : "this node is a replica"
@@ -135,11 +143,14 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   if (lagTransactionsMax !== undefined && transactions > lagTransactionsMax) {
     return `the lag is ${transactions} transactions, over ${lagTransactionsMax}${because(status)}`
   }
-  const missing =
-    (syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs)) ??
-    (db === undefined ? undefined : reasonAgainstDatabase(status.database(db), db))
-  if (missing !== undefined || pos === undefined) return missing
-  return reasonAgainstPos(status.database(pos.database)?.pos ?? ZERO_POS, pos)
+  const reasons = [
+    syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs),
+    ...databases.map((name) => reasonAgainstDatabase(status.database(name), name)),
+    ...positions.map((wanted) =>
+      reasonAgainstPos(status.database(wanted.database)?.pos ?? ZERO_POS, wanted),
+    ),
+  ]
+  return reasons.find((reason) => reason !== undefined)
 }
 
 /** What keeps a node from having everything. */
@@ -178,11 +189,13 @@ function reasonAgainstDatabase(
 
 function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
   if (found.txid < wanted.txid) {
-    return `"${wanted.database}" is at ${found.txid}, not at ${wanted.txid} yet`
+    return `"${wanted.database}" is at TXID ${formatTxid(found.txid)}, not at ${formatTxid(wanted.txid)} yet`
   }
   const isOther =
     found.txid === wanted.txid && found.checksum !== (wanted.checksum ?? found.checksum)
-  return isOther ? `"${wanted.database}" has another transaction ${wanted.txid}` : undefined
+  return isOther
+    ? `"${wanted.database}" has another transaction ${formatTxid(wanted.txid)}`
+    : undefined
 }
 
 function conditionsOf(url: URL, nowMs: number): Conditions {
@@ -190,20 +203,19 @@ function conditionsOf(url: URL, nowMs: number): Conditions {
   if (role !== undefined && role !== "primary" && role !== "replica") {
     throw new LitefsError("usage", `Cannot use role=${role}: primary or replica expected`)
   }
-  const pos = url.searchParams.get("pos")
-  const db = url.searchParams.get("db") ?? undefined
-  if (db !== undefined) validateDatabaseName(db)
+  const databases = url.searchParams.getAll("db")
+  for (const name of databases) validateDatabaseName(name)
   return {
     lagMsMax: numberOf(url, "max-lag-ms"),
     lagTransactionsMax: numberOf(url, "max-lag-tx"),
     role,
-    pos: pos === null ? undefined : posCondition(pos),
-    db,
+    positions: url.searchParams.getAll("pos").map(posCondition),
+    databases,
     syncedSinceMs: url.searchParams.has("synced") ? nowMs : undefined,
   }
 }
 
-function posCondition(text: string): Conditions["pos"] {
+function posCondition(text: string): WantedPos {
   const split = text.lastIndexOf("=")
   const [database, position] = [text.slice(0, split), text.slice(split + 1).trim()]
   const whole = parsePos(position)
@@ -211,7 +223,8 @@ function posCondition(text: string): Conditions["pos"] {
   const decimal = /^\d{1,15}$/.test(position) ? BigInt(position) : undefined
   const txid = whole?.txid ?? parseTxid(position) ?? decimal
   if (split < 1 || txid === undefined) {
-    throw new LitefsError("usage", `Cannot use pos=${text}: DB=TXID expected`)
+    const shape = "DB=TXID expected, with the 16 hexadecimal digits of DB-pos or a decimal number"
+    throw new LitefsError("usage", `Cannot use pos=${text}: ${shape}`)
   }
   validateDatabaseName(database)
   return { database, txid, checksum: whole?.checksum }

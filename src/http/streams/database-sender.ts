@@ -277,12 +277,18 @@ export class DatabaseSender {
     if (found === undefined) return undefined
     this.#context.counters?.frame(name, "ltx:snapshot")
     log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
-    await this.#judge(name, found.pos)
     const token = parked?.makeToken() ?? 0n
-    if (this.#wants.canResume) {
-      await this.#writer.frame({ type: "resumable", database: name, token })
+    const snapshot = new ResumableSnapshot(name, token, found)
+    try {
+      await this.#judge(name, found.pos)
+      if (this.#wants.canResume) {
+        await this.#writer.frame({ type: "resumable", database: name, token })
+      }
+    } catch (error) {
+      await snapshot.end() // or its database would stay frozen
+      throw error
     }
-    return new ResumableSnapshot(name, token, found)
+    return snapshot
   }
 
   /** Goes on with a snapshot that a broken connection has cut off, if this is the replica's. */

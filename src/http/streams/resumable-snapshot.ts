@@ -63,6 +63,8 @@ export class ResumableSnapshot {
 
   /** Its database is no longer kept as it was. */
   async end(): Promise<void> {
+    // A generator that was never asked for anything has nothing to clean up, as it thinks.
+    if (this.#size === 0) await this.#parts.next().catch(() => {})
     await this.#parts.return?.()
   }
 

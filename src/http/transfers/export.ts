@@ -33,7 +33,9 @@ export async function handleExport(
   const name = databaseNameOf(url)
   const { socket } = request // which it has no more when its client has gone
   const file = await files.snapshot(name)
-  if (file === undefined) throw new LitefsError("not-found", "database not found")
+  if (file === undefined) {
+    throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
+  }
   limitStall(socket, stallMs)
   const news = new Gate() // room to write, or a closed connection
   for (const event of ["drain", "close"]) response.on(event, () => news.open())

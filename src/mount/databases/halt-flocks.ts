@@ -15,8 +15,8 @@ import { errnoOf } from "./errno.ts"
 
 export interface HaltFlocksContext {
   readonly flocks: FlockTable
-  /** Answered by answer(). */
-  ask(request: number, database: string, waits: boolean): void
+  /** `then` is called with why the lock is not to be had; undefined when it is. */
+  ask(database: string, waits: boolean, then: (code: ErrorCode | undefined) => void): void
   giveBack(database: string): void
 }
 
@@ -37,8 +37,6 @@ interface Asking {
 export class HaltFlocks {
   readonly #context: HaltFlocksContext
   readonly #locks = new Map<number, Lock>() // by node, exclusive ones
-  readonly #asking = new Map<number, Asking>()
-  #nextRequest = 1
 
   constructor(context: HaltFlocksContext) {
     this.#context = context
@@ -78,12 +76,7 @@ export class HaltFlocks {
     this.#context.flocks.release(nodeId, owner)
   }
 
-  /** `code` is why the lock is not to be had; undefined when it is. */
-  answer(request: number, code: ErrorCode | undefined): void {
-    const asking = this.#asking.get(request)
-    if (asking === undefined) return
-    this.#asking.delete(request)
-    const { lock, deferred, waits } = asking
+  #answer({ lock, deferred, waits }: Asking, code: ErrorCode | undefined): void {
     if (code === undefined && !lock.isGone) {
       lock.isGranted = true
       if (deferred.isWaiting) return deferred.done()
@@ -106,14 +99,13 @@ export class HaltFlocks {
     waits: boolean,
   ): void {
     const lock = { database, nodeId, owner, isGranted: false, isGone: false }
-    const request = this.#nextRequest++
     this.#locks.set(nodeId, lock)
-    this.#asking.set(request, { lock, deferred, waits })
     deferred.onInterrupt = () => {
       this.#leave(lock)
       this.#context.flocks.release(nodeId, owner)
     }
-    this.#context.ask(request, database, waits)
+    const asking = { lock, deferred, waits }
+    this.#context.ask(database, waits, (code) => this.#answer(asking, code))
   }
 
   #leave(lock: Lock): void {

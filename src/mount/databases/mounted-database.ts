@@ -217,9 +217,13 @@ export class MountedDatabase {
   }
 
   /** Whether the lock of the primary is here that a client has been waiting for. */
-  borrowAnswered(code: ErrorCode | undefined, isLate: boolean): void {
-    if (isLate) this.#forwarded?.late()
-    else this.#forwarded?.answer(code)
+  borrowAnswered(code: ErrorCode | undefined): void {
+    this.#forwarded?.answer(code)
+  }
+
+  /** Nobody knows yet, and it takes longer. */
+  borrowLate(): void {
+    this.#forwarded?.late()
   }
 
   /**

@@ -1,9 +1,9 @@
 /**
  * Requests of clients that wait for the primary's word on a transaction (capture/proposal.ts).
  *
- *   add() ─▶ asked ── answer(): it has it ──▶ done again ──▶ the client is answered
+ *   add() ─▶ asked ── answered: it has it ──▶ done again ──▶ the client is answered
  *              │                                  └── it makes another transaction first: asked
- *              └── answer(): why not; refuseAll() ─────────▶ the client's request fails
+ *              └── answered: why not; refuseAll() ─────────▶ the client's request fails
  *
  * Who is refused without the primary's word may have its transaction there all the same.
  *
@@ -22,16 +22,15 @@ interface Waiting {
 }
 
 export interface ProposalsListener {
-  /** Asks the primary. */
-  ask(request: number, proposal: Proposal): void
+  /** Asks the primary. `then` is called with why it has not taken it; undefined when it has. */
+  ask(proposal: Proposal, then: (code: ErrorCode | undefined) => void): void
   /** The primary has taken a transaction that was not made here: the database is behind. */
   behind(database: string): void
 }
 
 export class Proposals {
   readonly #on: ProposalsListener
-  readonly #waiting = new Map<number, Waiting>()
-  #nextRequest = 1
+  readonly #waiting = new Set<Waiting>()
 
   constructor(on: ProposalsListener) {
     this.#on = on
@@ -44,16 +43,13 @@ export class Proposals {
     return deferred
   }
 
-  /** `code` is why the primary has not taken it; undefined when it has. */
-  answer(request: number, database: string, code: ErrorCode | undefined): void {
-    const waiting = this.#waiting.get(request)
-    if (waiting === undefined) {
-      if (code === undefined) this.#on.behind(database) // its client was told that it failed
+  #answer(waiting: Waiting, code: ErrorCode | undefined): void {
+    const { proposal, again, end, deferred } = waiting
+    if (!this.#waiting.delete(waiting)) {
+      if (code === undefined) this.#on.behind(proposal.database) // its client was told that it failed
       return
     }
-    this.#waiting.delete(request)
     if (code !== undefined) return this.#fail(waiting, new LitefsError(code, "refused"))
-    const { proposal, again, end, deferred } = waiting
     try {
       proposal.log.accept(proposal, again)
     } catch (error) {
@@ -67,17 +63,16 @@ export class Proposals {
 
   /** Nobody answers any more. */
   refuseAll(database: string): void {
-    for (const [request, waiting] of [...this.#waiting]) {
+    for (const waiting of [...this.#waiting]) {
       if (waiting.proposal.database !== database) continue
-      this.#waiting.delete(request)
+      this.#waiting.delete(waiting)
       this.#fail(waiting, new LitefsError("no-primary", "the write lock is lost"))
     }
   }
 
   #ask(waiting: Waiting): void {
-    const request = this.#nextRequest++
-    this.#waiting.set(request, waiting)
-    this.#on.ask(request, waiting.proposal)
+    this.#waiting.add(waiting)
+    this.#on.ask(waiting.proposal, (code) => this.#answer(waiting, code))
   }
 
   #fail({ end, deferred }: Waiting, error: unknown): void {

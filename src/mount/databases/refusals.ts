@@ -109,7 +109,7 @@ export class Refusals {
  * that they cannot put another file there.
  */
 export function sayDropped(name: string, last: Pos, thread: number): void {
-  log.warn("dropped a database: its file was removed", {
+  log.info("dropped a database: its file was removed", {
     ...{ db: name, pos: formatPos(last), process: describeThread(thread) },
   })
 }

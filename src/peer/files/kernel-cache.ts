@@ -6,7 +6,7 @@
  */
 import { ROOT_ID } from "../../fuse/filesystem.ts"
 import { NOTIFY_SIZE, Notifier } from "../../fuse/notify.ts"
-import type { CachedRange } from "../../mount/messages.ts"
+import type { CachedRange } from "../../mount/contract.ts"
 import { writeDevice } from "../../sys/device.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"

@@ -4,7 +4,7 @@
  */
 import { must } from "../../lib/assert.ts"
 import type { Logger } from "../../lib/log.ts"
-import type { CachedRange } from "../../mount/messages.ts"
+import type { CachedRange } from "../../mount/contract.ts"
 import type { Fd } from "../../sys/file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"

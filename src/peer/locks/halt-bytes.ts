@@ -12,7 +12,8 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import type { FsMessage } from "../../mount/messages.ts"
+import type { Sender } from "../../lib/port.ts"
+import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
 import { isAwaited, isLockedByOther, lockedName, tryLock, unlock } from "../../sys/locks.ts"
@@ -30,7 +31,7 @@ export interface HaltBytesContext {
   readonly clock: Clock
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  tellFs(message: FsMessage): void
+  readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
 
 type State =
@@ -110,7 +111,7 @@ export class HaltBytes {
   }
 
   #look(): void {
-    const { clock, tellFs } = this.#context
+    const { clock, fs } = this.#context
     const nowMs = clock.monotonicMs()
     let locks: string | undefined
     for (const [database, file] of this.#files) {
@@ -119,13 +120,13 @@ export class HaltBytes {
         locks ??= readLocks()
         if (!isAwaited(locks, file.name)) continue
         file.state = { kind: "asked" }
-        tellFs({ type: "lock-file-wanted", database })
+        fs.tell("lockFileWanted", database)
       } else if (state.kind === "granted") {
         if (isLockedByOther(fd, "exclusive", 0, 0)) state.isTaken = true
         else if (state.isTaken || nowMs - state.sinceMs > TAKE_MS_MAX) {
           if (!tryLockWhole(fd)) continue
           file.state = { kind: "held", untilMs: 0 }
-          tellFs({ type: "lock-file-unwanted", database })
+          fs.tell("lockFileUnwanted", database)
         }
       }
     }

@@ -1,5 +1,5 @@
 /**
- * The write locks that this thread holds (write-locks.ts), by the numbers that the main thread gives them, and for
+ * The write locks that this thread holds (write-locks.ts), by the numbers that the main thread knows them by, and for
  * which databases they stay while another node writes.
  */
 import { systemClock } from "../../lib/clock.ts"
@@ -8,7 +8,6 @@ import type { DataDir } from "../../store/data-dir.ts"
 import { readJournalMode } from "../../store/journal-mode.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { type Fd, syncFileSystem } from "../../sys/file.ts"
-import type { WriteLockRequest } from "../messages.ts"
 import { WriteLocks } from "./write-locks.ts"
 
 export interface HeldLocksContext {
@@ -22,6 +21,7 @@ export interface HeldLocksContext {
 export class HeldLocks {
   readonly #context: HeldLocksContext
   readonly #writeLocks = new Map<number, WriteLocks>()
+  #nextLock = 1
   /** Databases with the locks that keep clients of this node from writing: another one does, or they change hands. */
   readonly #lent = new Map<string, WriteLocks>()
 
@@ -29,8 +29,13 @@ export class HeldLocks {
     this.#context = context
   }
 
-  async lockWrites({ lock, databases, limitMs, isApplying }: WriteLockRequest): Promise<void> {
+  async lockWrites(
+    databases: readonly string[],
+    limitMs: number,
+    isApplying: boolean,
+  ): Promise<number> {
     const { fuseDir, hostname, dataDir, signal } = this.#context
+    const lock = this.#nextLock++
     try {
       const locks = await WriteLocks.acquire({
         directory: fuseDir,
@@ -44,6 +49,7 @@ export class HeldLocks {
       this.#writeLocks.set(lock, locks)
       // What is synced now need not be when the commit log is closed, which everybody waits for.
       if (!isApplying) syncFileSystem("log:syncfs", dataDir.root)
+      return lock
     } catch (error) {
       this.unlockWrites(lock)
       throw new LitefsError("unavailable", messageOf(error))

@@ -17,7 +17,8 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
-import type { FsMessage } from "../../mount/messages.ts"
+import type { Sender } from "../../lib/port.ts"
+import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { type Fd, sizeOf } from "../../sys/file.ts"
 import { DatabaseLock, isInWalMode } from "../files/database-lock.ts"
@@ -56,7 +57,7 @@ export interface FileSwitchOptions {
   readonly signal: AbortSignal
   /** The file, when this thread holds RESERVED of it already, and it is in no WAL mode. */
   reserved(name: string): Fd | undefined
-  tellFs(message: FsMessage): void
+  readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
 
 /** No client is in a transaction until it is disposed. `shm` is undefined but in WAL mode. */
@@ -72,7 +73,7 @@ export async function switchFiles(options: FileSwitchOptions, files: FileSwitch)
   files.decide()
   await untilDone(options, files.name, "cannot take a snapshot over, clients wait", () => {
     files.change()
-    options.tellFs({ type: "switched", database: files.name, disguise: files.disguise })
+    options.fs.tell("switched", files.name, files.disguise)
     if (lock !== undefined) forgetOld(options, files, lock)
   })
   files.publish()

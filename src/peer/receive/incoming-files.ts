@@ -1,11 +1,12 @@
 /**
  * LTX files on their way from the main thread to a database: a file comes in parts, and when it is whole it waits its
- * turn. What becomes of it is told: `applied` or `refused`.
+ * turn. What becomes of it is told: `applied` or `refusedFile`.
  */
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
+import { Later, type Sender } from "../../lib/port.ts"
 import { isNoSpace } from "../../sys/errno.ts"
+import type { PeerHost } from "../contract.ts"
 import type { HeldLocks } from "../locks/held-locks.ts"
-import type { PeerCommand, PeerEvent } from "../messages.ts"
 import type { HistoryVerdict } from "./history-verdict.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import type { ReplicaDatabases } from "./replica-databases.ts"
@@ -13,7 +14,7 @@ import type { ReplicaDatabases } from "./replica-databases.ts"
 export interface IncomingFilesContext {
   readonly databases: ReplicaDatabases
   readonly locks: HeldLocks
-  tell(event: PeerEvent): void
+  readonly main: Pick<Sender<PeerHost>, "tell">
 }
 
 export class IncomingFiles {
@@ -24,36 +25,39 @@ export class IncomingFiles {
     this.#context = context
   }
 
-  receive({ file, database: name, bytes, isLast }: Extract<PeerCommand, { type: "ltx" }>): void {
-    const { databases, locks, tell } = this.#context
+  /** Returns when the part is taken. */
+  receive(file: number, name: string, bytes: Uint8Array, isLast: boolean): Later<void> | undefined {
+    const { databases, locks, main } = this.#context
     try {
       databases.checkHere(name)
       const database = databases.database(name)
       const incoming = this.#incoming.get(file) ?? database.receive()
       this.#incoming.set(file, incoming)
       incoming.push(bytes)
-      if (!isLast) return tell({ type: "taken", size: bytes.length })
+      if (!isLast) return undefined
       this.#incoming.delete(file)
       incoming.finish()
-      databases.enqueue(name, async () => {
-        try {
-          await database.accept(incoming)
-          await locks.coverWal(name)
-          tell({ type: "applied", file, database: name })
-        } catch (error) {
-          incoming.discard()
-          this.#refuse(file, name, error)
-        }
-        tell({ type: "taken", size: bytes.length })
-      })
+      return new Later((taken) =>
+        databases.enqueue(name, async () => {
+          try {
+            await database.accept(incoming)
+            await locks.coverWal(name)
+            main.tell("applied", file)
+          } catch (error) {
+            incoming.discard()
+            this.#refuse(file, error)
+          }
+          taken()
+        }),
+      )
     } catch (error) {
       this.#incoming.delete(file)
-      this.#refuse(file, name, error)
-      tell({ type: "taken", size: bytes.length })
+      this.#refuse(file, error)
+      return undefined
     }
   }
 
-  takeVerdict(file: number, name: string, verdict: HistoryVerdict): void {
+  judge(file: number, name: string, verdict: HistoryVerdict): void {
     try {
       const incoming = this.#context.databases.database(name).receive()
       incoming.verdict = verdict
@@ -74,9 +78,8 @@ export class IncomingFiles {
     this.#incoming.clear()
   }
 
-  #refuse(file: number, database: string, error: unknown): void {
-    const code = codeOf(error)
-    this.#context.tell({ type: "refused", file, database, code, message: messageOf(error) })
+  #refuse(file: number, error: unknown): void {
+    this.#context.main.tell("refusedFile", file, codeOf(error), messageOf(error))
   }
 }
 

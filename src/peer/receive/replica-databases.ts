@@ -13,7 +13,8 @@ import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
 import { sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
-import type { FsMessage } from "../../mount/messages.ts"
+import type { Sender } from "../../lib/port.ts"
+import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../../recovery/recover.ts"
@@ -23,10 +24,10 @@ import type { Positions } from "../../store/positions.ts"
 import type { SharedFlags } from "../../store/shared-flags.ts"
 import { syncFileSystem } from "../../sys/file.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
+import type { PeerHost } from "../contract.ts"
 import type { MountCache } from "../files/mount-cache.ts"
 import type { HeldLocks } from "../locks/held-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
-import type { PeerEvent } from "../messages.ts"
 import { touchWhenFree } from "../wal/wal-touch.ts"
 import { DatabaseApplier } from "./database-applier.ts"
 import { switchFiles } from "./file-switch.ts"
@@ -44,8 +45,8 @@ export interface ReplicaDatabasesContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  tell(event: PeerEvent): void
-  tellFs(message: FsMessage): void
+  readonly main: Pick<Sender<PeerHost>, "tell">
+  readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
 
 export class ReplicaDatabases {
@@ -70,18 +71,18 @@ export class ReplicaDatabases {
 
   /** On a replica, at the start. */
   recover(): void {
-    const { dataDir, positions, log, tell } = this.#context
+    const { dataDir, positions, log, main } = this.#context
     this.#openLog()
     this.#recovered = new Map(
       recoverDatabases(dataDir, positions, log, (database, problem) => {
-        tell({ type: "refused-database", database, problem })
+        main.tell("refused", database, problem)
       }),
     )
     this.#hasAll = true
   }
 
   #openLog(): void {
-    const { dataDir, flags, log, tell } = this.#context
+    const { dataDir, flags, log, main } = this.#context
     this.#commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
@@ -90,7 +91,7 @@ export class ReplicaDatabases {
       },
       onMissing: (segment) => {
         flags.setSegmentFree(segment, false)
-        tell({ type: "segment-missing", segment })
+        main.tell("segmentMissing", segment)
       },
     })
   }
@@ -141,7 +142,7 @@ export class ReplicaDatabases {
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
-    const { dataDir, locks, cache, log, tell, tellFs } = this.#context
+    const { dataDir, locks, cache, log, main, fs } = this.#context
     dataDir.createDatabase(name)
     const database = new ReplicaDatabase(
       name,
@@ -158,14 +159,14 @@ export class ReplicaDatabases {
           }),
         switchFiles: (files) =>
           switchFiles(
-            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), tellFs },
+            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), fs },
             files,
           ),
         primaryName: () => this.#primaryName,
-        diverged: () => tell({ type: "diverged", database: name }),
+        diverged: () => main.tell("diverged", name),
         publish: (_, state) => this.#publish(name, state),
         dropped: () => {
-          tellFs({ type: "dropped", database: name })
+          fs.tell("dropped", name)
           cache.forgetName(name)
         },
       },
@@ -179,12 +180,12 @@ export class ReplicaDatabases {
   /** Until it has let go of WRITE, and what it remembers is not taken for new, nobody may write here. */
   #keep(name: string): void {
     if (this.#kept.has(name)) return
-    const { fuseDir, signal, tellFs } = this.#context
+    const { fuseDir, signal, fs } = this.#context
     this.#kept.add(name)
-    tellFs({ type: "kept", database: name, isKept: true })
+    fs.tell("kept", name, true)
     const isOver = () => {
       this.#kept.delete(name)
-      tellFs({ type: "kept", database: name, isKept: false })
+      fs.tell("kept", name, false)
     }
     touchWhenFree(join(fuseDir, `${name}-shm`), systemClock, signal).then(isOver, () => {})
   }
@@ -195,7 +196,7 @@ export class ReplicaDatabases {
   }
 
   #publish(name: string, state: HistoryState): void {
-    const { positions, flags, cache, tell } = this.#context
+    const { positions, flags, cache, main } = this.#context
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
     const comes = isNew || positions.read(slot).commit === 0
@@ -203,7 +204,7 @@ export class ReplicaDatabases {
     if (comes) cache.forgetName(name)
     positions.write(slot, state, state.pos)
     if (comes) cache.forgetName(name)
-    if (flags.raiseChanged()) tell({ type: "changed" })
+    if (flags.raiseChanged()) main.tell("changed")
   }
 
   /** After everything that is to be done to the database already. */

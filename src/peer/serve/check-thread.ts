@@ -2,7 +2,8 @@
  * A Worker that looks at one database file, says whether it can be imported, and prepares that. It is a thread of its
  * own since both take as long as the file is large, and nobody else should wait for it.
  */
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
+import { hostPort } from "../../lib/port.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
@@ -13,7 +14,7 @@ import { FileSource } from "../../store/ltx/file-source.ts"
 import { isNoSpace } from "../../sys/errno.ts"
 import { freeMemory } from "../../sys/memory.ts"
 import { integrityProblems } from "../../sys/sqlite.ts"
-import type { CheckRequest, CheckResult } from "./check-worker.ts"
+import type { CheckRequest, CheckThread } from "./check-worker.ts"
 import { prepareImport } from "./import-preparation.ts"
 
 declare const self: Worker
@@ -35,23 +36,24 @@ function problemOf(path: string, isThorough: boolean): string | undefined {
   return problem === undefined ? undefined : `it is corrupt: ${problem.replaceAll("\n", ", ")}`
 }
 
-self.onmessage = ({ data }: MessageEvent<CheckRequest>) => {
-  const result = check(data)
-  freeMemory() // it is ended as soon as it has told
-  self.postMessage(result)
-}
-
-function check({ dataDir: root, database, file, isThorough }: CheckRequest): CheckResult {
+function check({ dataDir: root, database, file, isThorough }: CheckRequest): void {
   const dataDir = new DataDir(root)
   try {
     const problem = problemOf(dataDir.importPath(file), isThorough)
     if (problem !== undefined) {
-      return { code: "usage", problem: `the file is not usable, ${problem}` }
+      throw new LitefsError("usage", `the file is not usable, ${problem}`)
     }
     prepareImport(dataDir, database, file)
-    return undefined
   } catch (error) {
-    if (error instanceof LitefsError) return { code: error.code, problem: error.message }
-    return { code: isNoSpace(error) ? "no-space" : "io", problem: messageOf(error) }
+    throw new LitefsError(codeOf(error), `Cannot import "${database}": ${messageOf(error)}`)
+  } finally {
+    freeMemory() // it is ended as soon as it has told
   }
 }
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof LitefsError) return error.code
+  return isNoSpace(error) ? "no-space" : "io"
+}
+
+hostPort<CheckThread, object>(self, { check })

@@ -1,5 +1,5 @@
 /** The thread that checks a file before it is imported, and prepares the import, as the main thread sees it. */
-import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { callOnce } from "../../lib/port.ts"
 
 export interface CheckRequest {
   readonly dataDir: string
@@ -10,21 +10,12 @@ export interface CheckRequest {
   readonly isThorough: boolean
 }
 
-/** What keeps the file from being imported. */
-export type CheckResult = { readonly code: ErrorCode; readonly problem: string } | undefined
+export interface CheckThread {
+  /** Fails when something keeps the file from being imported. */
+  check(request: CheckRequest): void
+}
 
 /** Throws when the file cannot take the place of a database. Ends the worker. */
-export async function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<CheckResult>()
-  worker.onmessage = ({ data }: MessageEvent<CheckResult>) => resolve(data)
-  worker.onerror = (event) => reject(new Error(event.message))
-  worker.addEventListener("close", () => reject(new Error("the thread that checks it has ended")))
-  worker.postMessage(request)
-  try {
-    const result = await promise
-    if (result === undefined) return
-    throw new LitefsError(result.code, `Cannot import "${request.database}": ${result.problem}`)
-  } finally {
-    worker.terminate()
-  }
+export function checkImport(worker: Worker, request: CheckRequest): Promise<void> {
+  return callOnce<CheckThread, "check">(worker, "the thread that checks it", "check", request)
 }

@@ -1,13 +1,13 @@
 /**
- * Imports that are going on (importer.ts), and what each of them waits for from the fs thread, which has the databases
- * of a primary.
+ * Imports that are going on (importer.ts).
  */
 import { systemClock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
+import type { Sender } from "../../lib/port.ts"
 import type { Pos } from "../../ltx/pos.ts"
-import type { FsMessage } from "../../mount/messages.ts"
-import type { ReplaceOutcome, ReplaceRequest } from "../../mount/names/replace.ts"
+import type { ReplaceRequest } from "../../mount/names/replace.ts"
 import type { DataDir } from "../../store/data-dir.ts"
+import type { PeerHost } from "../contract.ts"
 import type { MountCache } from "../files/mount-cache.ts"
 import type { ReplicaDatabases } from "../receive/replica-databases.ts"
 import { importDatabase } from "./importer.ts"
@@ -20,14 +20,12 @@ export interface ImportsContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  tellFs(message: FsMessage): void
+  readonly main: Sender<PeerHost>
 }
 
 export class Imports {
   readonly #context: ImportsContext
   readonly #imports = new Set<Promise<unknown>>()
-  readonly #replacing = new Map<number, (outcome: ReplaceOutcome) => void>()
-  #nextReplace = 1
 
   constructor(context: ImportsContext) {
     this.#context = context
@@ -35,10 +33,10 @@ export class Imports {
 
   /** After everything that is to be done to the database already. */
   async import(database: string, file: number): Promise<Pos | undefined> {
-    const { fuseDir, dataDir, databases, cache, log, signal } = this.#context
+    const { fuseDir, dataDir, databases, cache, log, signal, main } = this.#context
     const options = {
       ...{ fuseDir, dataDir, cache: cache.kernel, clock: systemClock, log, signal },
-      replace: (replace: ReplaceRequest) => this.#replace(replace),
+      replace: (request: ReplaceRequest) => main.call("replace", request),
     }
     const { promise, resolve } = Promise.withResolvers<Pos | undefined>()
     this.#imports.add(promise)
@@ -48,19 +46,6 @@ export class Imports {
       await importing.catch(() => {})
     })
     return promise.finally(() => this.#imports.delete(promise))
-  }
-
-  #replace(replace: ReplaceRequest): Promise<ReplaceOutcome> {
-    const request = this.#nextReplace++
-    const { promise, resolve } = Promise.withResolvers<ReplaceOutcome>()
-    this.#replacing.set(request, resolve)
-    this.#context.tellFs({ type: "replace", request, replace })
-    return promise
-  }
-
-  replaced(request: number, outcome: ReplaceOutcome): void {
-    this.#replacing.get(request)?.(outcome)
-    this.#replacing.delete(request)
   }
 
   /** Resolves when none is going on any more. */

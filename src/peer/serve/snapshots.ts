@@ -3,12 +3,13 @@
  * reads all of them (snapshot-reader.ts), as fast as the receiver gives it credit.
  */
 import type { FrozenState } from "../../capture/frozen-view.ts"
-import { messageOf } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
+import type { Sender } from "../../lib/port.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { Positions } from "../../store/positions.ts"
-import type { PeerCommand, PeerEvent } from "../messages.ts"
+import type { PeerHost } from "../contract.ts"
 import type { ReplicaDatabases } from "../receive/replica-databases.ts"
+import type { SnapshotFormat } from "./snapshot-format.ts"
 import { SnapshotReader } from "./snapshot-reader.ts"
 
 export interface SnapshotsContext {
@@ -17,7 +18,7 @@ export interface SnapshotsContext {
   readonly positions: Positions
   readonly databases: ReplicaDatabases
   readonly log: Logger
-  tell(event: PeerEvent): void
+  readonly main: Pick<Sender<PeerHost>, "tell">
 }
 
 export class Snapshots {
@@ -49,26 +50,26 @@ export class Snapshots {
     this.#thaws.delete(snapshot)
   }
 
-  send(command: Extract<PeerCommand, { type: "snapshot" }>): void {
-    const { snapshot, database, state, format } = command
-    const { dataDir, nodeId, tell } = this.#context
-    const end = (problem: string | undefined) => {
-      this.#snapshots.delete(snapshot)
-      tell({ type: "snapshot-end", snapshot, problem })
-    }
-    let reader: SnapshotReader
-    try {
-      reader = new SnapshotReader(dataDir, database, state, format, nodeId)
-    } catch (error) {
-      return end(messageOf(error))
-    }
+  /** The node stops, and nobody is told any more to end them. */
+  close(): void {
+    for (const snapshot of [...this.#thaws.keys()]) this.thaw(snapshot)
+  }
+
+  /** Resolves when all parts are told, or nobody wants more. */
+  async send(
+    snapshot: number,
+    database: string,
+    state: FrozenState,
+    format: SnapshotFormat,
+  ): Promise<void> {
+    const { dataDir, nodeId, main } = this.#context
+    const reader = new SnapshotReader(dataDir, database, state, format, nodeId)
     this.#snapshots.set(snapshot, reader)
-    reader
-      .send((bytes) => tell({ type: "snapshot-data", snapshot, bytes }))
-      .then(
-        () => end(undefined),
-        (error) => end(messageOf(error)),
-      )
+    try {
+      await reader.send((bytes) => main.tell("snapshotPart", snapshot, bytes))
+    } finally {
+      this.#snapshots.delete(snapshot)
+    }
   }
 
   addCredit(snapshot: number, size: number): void {
