@@ -3,13 +3,22 @@ import { tmpdir } from "node:os"
 import { parseArgs } from "node:util"
 import { soak } from "../test/torture/soak.ts"
 
-const { values } = parseArgs({ options: { minutes: { type: "string", default: "60" } } })
-const minutes = Number(values.minutes)
-if (!(minutes > 0)) {
-  console.error(`ERROR: Cannot soak: --minutes takes a number above 0, not "${values.minutes}"`)
-  process.exit(2)
-}
-const { passed, failures } = await soak({ minutes, scratch: tmpdir(), say: console.log })
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "60" },
+    pause: { type: "string", default: "10" }, // seconds between operations
+  },
+})
+const [minutes, pause] = [numberOf("minutes"), numberOf("pause")]
+const pauseMs = pause * 1000
+const { passed, failures } = await soak({ minutes, pauseMs, scratch: tmpdir(), say: console.log })
 for (const failure of failures) console.log(`FAILED: ${failure}`)
 console.log(`${passed} passed, ${failures.length} failed`)
 process.exit(failures.length > 0 ? 1 : 0)
+
+function numberOf(name: "minutes" | "pause"): number {
+  const number = Number(values[name])
+  if (number > 0) return number
+  console.error(`ERROR: Cannot soak: --${name} takes a number above 0, not "${values[name]}"`)
+  process.exit(2)
+}

@@ -16,16 +16,25 @@ const PROT_READ_WRITE = 3
 const MAP_PRIVATE_ANONYMOUS = 0x22
 const MADV_DONTNEED = 4
 
-/** Zeroed memory that is never moved and never freed: allocate at start, not per request. */
+/** Of this thread. */
+const allocated: { readonly address: number; readonly size: number }[] = []
+
+/** Zeroed memory that is never moved, and not freed while the thread lives: allocate at start, not per request. */
 export function allocate(size: number): Region {
   const address = libc.mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
   assert(address !== -1, `mmap of ${size} bytes: errno ${errno()}`)
+  allocated.push({ address, size })
   return { address, bytes: new Uint8Array(memoryAt(address, size)) }
 }
 
 /** Has the system take back what is in it: it is zeroed, and holds no memory until it is written to. */
 export function empty({ address, bytes }: Region): void {
   libc.madvise(address, bytes.length, MADV_DONTNEED)
+}
+
+/** Frees all memory of this thread, which must not use any of it from here on: it ends, and the process goes on. */
+export function freeMemory(): void {
+  for (const { address, size } of allocated.splice(0)) libc.munmap(address, size)
 }
 
 /** A part of a region, sharing its memory. */

@@ -49,14 +49,18 @@ describe("Overlay", () => {
 
   test("Overlay holds no memory for long after a large transaction", () => {
     const overlay = new Overlay()
-    for (let taken = 0; taken < 60; taken++) write(overlay, taken << 20, 1 << 20, 9)
+    const fill = (byte: number) => {
+      region.bytes.fill(byte)
+      for (let taken = 0; taken < 60; taken++) overlay.write(taken << 20, 1 << 20, region, 65536, 0)
+    }
+    fill(9)
     const [full, size] = [residentSize(), overlay.size]
     overlay.clear()
     expect(size).toBe(60 << 20)
     expect(full - residentSize()).toBeGreaterThan(40 << 20)
     // What it takes next has nothing of that in it.
-    const expected = Buffer.alloc(512, 8)
-    for (let taken = 0; taken < 60; taken++) write(overlay, taken << 20, 1 << 20, 8)
+    fill(8)
+    const expected = Buffer.alloc(65536, 8)
     const [other] = [...overlay.pages()].filter(([, { bytes }]) => !expected.equals(bytes))
     expect(other).toBeUndefined()
     overlay.clear()

@@ -1,5 +1,6 @@
 /** What a node has open does not grow with what it does. */
 import { describe, expect, test } from "bun:test"
+import { readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, run, sqlite3 } from "../support/client.ts"
@@ -13,6 +14,7 @@ import { measure, type OperationUsage } from "../torture/upkeep-faults.ts"
 import { OPERATIONS } from "../torture/upkeep-operations.ts"
 
 const TIMES = 4
+const IMPORTS = 40
 const SETTLED_MS_MAX = 10_000
 const QUICK = ["import", "import-new", "export", "reap", "catch-up", "handoff", "borrow", "restart"]
 const DATABASES = MODES.map((mode) => `${mode}.db`)
@@ -70,6 +72,27 @@ describe.skipIf(!canMount)("descriptors", () => {
     for (const database of DATABASES) await expectSame(...nodes, database)
   }, 120_000)
 })
+
+test.skipIf(!canMount)(
+  "imports leave no memory mapped",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    sqlite3(primary, "a.db", "create table t(x); insert into t values(zeroblob(100000))")
+    const body = await (await fetch(`${primary.url}/export?name=a.db`)).arrayBuffer()
+    const importAll = async (count: number) => {
+      for (let done = 0; done < count; done++) {
+        const { status } = await fetch(`${primary.url}/import?name=a.db`, { method: "POST", body })
+        expect(status).toBe(200)
+      }
+    }
+    await importAll(3)
+    const before = mappedSize(primary)
+    await importAll(IMPORTS)
+    expect(mappedSize(primary) - before).toBeLessThan((IMPORTS / 2) * 1024 * 1024)
+  },
+  120_000,
+)
 
 test.skipIf(!canMount).each(OPERATIONS.filter(({ name }) => QUICK.includes(name)))(
   "nothing is left open by what upkeep sweeps: $name",
@@ -132,4 +155,9 @@ function ownFiles({ pid, data, mount }: TestNode): string[] {
 /** Their names are gone, but not their room on the disk. */
 function deletedOf(files: readonly string[]): string[] {
   return files.filter((file) => /\(deleted\)$/.test(file))
+}
+
+/** Bytes that are of no file. */
+function mappedSize({ pid }: TestNode): number {
+  return Number(/^VmData:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024
 }

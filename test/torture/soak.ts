@@ -11,10 +11,12 @@ import { getText } from "../support/node-api.ts"
 import { usageOf } from "../support/process-usage.ts"
 import { onlyPrimary, promote } from "./handoffs.ts"
 import { MODES } from "./model.ts"
-import { MEASURES, type Measure, problemOf, quartersOf, type Sample } from "./trend.ts"
+import { type Measure, problemOf, quartersOf, type Sample } from "./trend.ts"
 
 export interface SoakOptions {
   readonly minutes: number
+  /** Between operations. */
+  readonly pauseMs: number
   readonly scratch: string
   /** A line for people. */
   readonly say: (line: string) => void
@@ -27,16 +29,16 @@ export interface SoakResult {
 }
 
 const THREADS = ["main", "fs", "peer"] as const
-const OPERATION_MS = 10_000
 const WRITES_PER_SECOND = 20
 const READS_PER_SECOND = 10
 const BORROW_TRIES = 3
-/** Until what the load has left is collected. */
-const IDLE_MS = 30_000
+/** A dozen times the load stops, until what it has left is collected: what is there then is kept. */
+const RESTS = 12
+const REST_MS = 15_000
 const MIB = 1024 * 1024
 const FLAGS = ["--candidate", "--retention", "30s", "--retention-interval", "5s"]
 
-export async function soak({ minutes, scratch, say }: SoakOptions): Promise<SoakResult> {
+export async function soak({ minutes, pauseMs, scratch, say }: SoakOptions): Promise<SoakResult> {
   await using scope = new Scope(scratch)
   const first = await scope.node({ flags: FLAGS })
   const second = await scope.node({ follows: first, flags: FLAGS })
@@ -45,35 +47,41 @@ export async function soak({ minutes, scratch, say }: SoakOptions): Promise<Soak
     const sql = `pragma journal_mode = ${mode}; create table rows(id integer primary key, text)`
     sqlite3(first, databaseOf(mode), sql)
   }
-  const clients = nodes.flatMap((node) => clientsOf(scope, node))
+  const spawnClients = () => nodes.flatMap((node) => clientsOf(scope, node))
+  let clients = spawnClients()
   const failures: string[] = []
   const refusals: string[] = []
   let operations = 0
   const samples = nodes.map((): Sample[] => [])
+  const rested = nodes.map((): Sample[] => [])
+  const sampleAll = async (into: Sample[][], when: string) => {
+    for (const [index, node] of nodes.entries()) {
+      if (!node.isRunning) continue
+      const sample = await sampleOf(node)
+      into[index]?.push(sample)
+      say(lineOf(when, NAMES[index] as string, sample))
+    }
+  }
   const startMs = Date.now()
   say(HEADING)
   for (let operation = 0, minute = 1; minute <= minutes; operation++) {
     operations += 1
     await operate(nodes, operation).catch((error) => refusals.push(String(error).slice(0, 200)))
-    await Bun.sleep(OPERATION_MS)
+    await Bun.sleep(pauseMs)
     if (Date.now() < startMs + minute * 60_000) continue
-    for (const [index, node] of nodes.entries()) {
-      if (!node.isRunning)
-        failures.push(`${NAMES[index]}: it has ended\n${node.output.slice(-2000)}`)
-      else {
-        const sample = await sampleOf(node)
-        samples[index]?.push(sample)
-        say(lineOf(String(minute), NAMES[index] as string, sample))
-      }
-    }
+    await sampleAll(samples, String(minute))
     if (nodes.some((node) => !node.isRunning)) break
+    if (minute % Math.ceil(minutes / RESTS) === 0) {
+      for (const client of clients) client.kill("SIGKILL")
+      await Bun.sleep(REST_MS)
+      await sampleAll(rested, "rest")
+      clients = spawnClients()
+    }
     minute += 1
   }
   for (const client of clients) client.kill("SIGKILL")
-  if (nodes.every((node) => node.isRunning)) {
-    await Bun.sleep(IDLE_MS)
-    for (const [index, node] of nodes.entries())
-      say(lineOf("idle", NAMES[index] as string, await sampleOf(node)))
+  for (const [index, node] of nodes.entries()) {
+    if (!node.isRunning) failures.push(`${NAMES[index]}: it has ended\n${node.output.slice(-2000)}`)
   }
   // On a busy machine a handoff or a borrowed lock may come too late.
   say(
@@ -81,15 +89,19 @@ export async function soak({ minutes, scratch, say }: SoakOptions): Promise<Soak
   )
   if (refusals.length > operations / 2) failures.push("more operations were refused than done")
   let passed = 0
-  say("medians of the quarters")
-  for (const [index, of] of samples.entries()) {
-    for (const what of MEASURES) {
-      say(mediansOf(NAMES[index] as string, what, of))
-      const problem = problemOf(of, what)
-      if (problem === undefined) passed += 1
-      else failures.push(`${NAMES[index]}: ${problem}`)
+  const judge = (of: Sample[][], measures: readonly Measure[], when: string) => {
+    say(`medians of the quarters, ${when}`)
+    for (const [index, each] of of.entries()) {
+      for (const what of measures) {
+        say(mediansOf(NAMES[index] as string, what, each))
+        const problem = problemOf(each, what)
+        if (problem !== undefined) failures.push(`${NAMES[index]}, ${when}: ${problem}`)
+        else passed += 1
+      }
     }
   }
+  judge(samples, ["files", "threads"], "under load")
+  judge(rested, ["rss", "anon", "heap"], "at rest")
   for (const [index, { output }] of nodes.entries()) {
     const complaints = output.split("\n").filter((line) => /level=error/.test(line))
     if (complaints.length === 0) passed += 1

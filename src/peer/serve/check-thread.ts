@@ -12,6 +12,7 @@ import {
 import { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { isNoSpace } from "../../sys/errno.ts"
+import { freeMemory } from "../../sys/memory.ts"
 import { integrityProblems } from "../../sys/sqlite.ts"
 import type { CheckRequest, CheckThread } from "./check-worker.ts"
 import { prepareImport } from "./import-preparation.ts"
@@ -45,6 +46,8 @@ function check({ dataDir: root, database, file, isThorough }: CheckRequest): voi
     prepareImport(dataDir, database, file)
   } catch (error) {
     throw new LitefsError(codeOf(error), `Cannot import "${database}": ${messageOf(error)}`)
+  } finally {
+    freeMemory() // it is ended as soon as it has told
   }
 }
 
