@@ -1,5 +1,5 @@
 /**
- * The protocol as a table: what each request carries, and how it is answered.
+ * The protocol as one table, with a row for each request: what it carries, and how it is answered.
  *
  * ENOSYS in answer to many requests means "never again": the kernel stops sending them for the life
  * of the mount and does without. That is just right for what we do not have (ACCESS, POLL, xattrs,

@@ -11,7 +11,7 @@
  * 5. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
  *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
  *
- * The file is long since it is one table: what each state makes of each event.
+ * It is one file because it is one table: what each state makes of each event.
  */
 import { unreachable } from "../../lib/assert.ts"
 import { every, keepAlive } from "../../lib/clock.ts"

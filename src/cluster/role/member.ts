@@ -23,6 +23,8 @@
  * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
  *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
  * 5. A record that comes with a request needs a proof (claims.ts).
+ *
+ * All of it is one file because each of these rules is about the record and the state together.
  */
 
 import { type Clock, sleep } from "../../lib/clock.ts"

@@ -7,6 +7,8 @@
  * On the primary every change comes through here, so the kernel may believe what it knows for as long as it
  * likes. The peer thread tells the kernel what the daemon itself changes (on a replica). Names of files that
  * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
+ *
+ * It is one file because FileSystem (fuse/filesystem.ts) is one interface: a method for each request, and little more.
  */
 
 import type { HistoryState } from "../../capture/history.ts"

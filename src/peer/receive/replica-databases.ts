@@ -6,7 +6,7 @@
  *   recovered, or taken ── database(): first needed ──▶ ReplicaDatabase ── given, let go ──▶ gone
  *
  * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
- * (held-locks.ts).
+ * (held-locks.ts). It is one file because each way that a database goes passes through the same three maps.
  */
 import { join } from "node:path"
 import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
