@@ -7,6 +7,7 @@ import { caughtUp, expectQuiet, expectSame, sqlite3 } from "../support/client.ts
 import { LockClient } from "../support/lock-client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
 const flags = ["--forward-writes"]
 
@@ -169,7 +170,10 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
       ...{ type: "shared", start: "12", length: "3", pid: -1 },
     })
     // Closing any descriptor of the file drops the process's locks, and not those of the open file.
-    expect(await a.lock("ofd", "set", "exclusive", 90, 0)).toBe("ok")
+    // The daemon takes SQLite's bytes as well, for moments.
+    await until("the end of the file is locked", async () => {
+      return (await a.lock("ofd", "set", "exclusive", 90, 0)) === "ok"
+    })
     expect(await b.reopen()).toBe("ok")
     expect(await a.lock("posix", "set", "exclusive", 12, 1)).toBe("EAGAIN")
     expect(await a.reopen()).toBe("ok")

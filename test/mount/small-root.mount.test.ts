@@ -77,8 +77,8 @@ describe.skipIf(!canMount)("as PID 1", () => {
         expect(replica.run("/bin/litefs", "sql", "app.db", "SELECT sum(x) FROM t")).toContain("3")
 
         const node = ["--url", url]
-        primary.run("/bin/litefs", "export", ...node, "--name", "app.db", "/data/export.db")
-        primary.run("/bin/litefs", "import", ...node, "--name", "copy.db", "/data/export.db")
+        primary.run("/bin/litefs", "export", ...node, "--name", "app.db", "/export.db")
+        primary.run("/bin/litefs", "import", ...node, "--name", "copy.db", "/export.db")
         expect(primary.run("/bin/litefs", "sql", "copy.db", "SELECT sum(x) FROM t")).toContain("3")
         const halted = ["--with-halt-lock", "app.db", "INSERT INTO t VALUES (39)"]
         replica.run("/bin/litefs", "sql", ...halted)
@@ -87,7 +87,7 @@ describe.skipIf(!canMount)("as PID 1", () => {
         // The role goes to the replica, and the exit code is the application's.
         primary.signal("SIGTERM")
         expect(await primary.exited).toBe(7)
-        expect(entriesOf(primaryRoot)).toEqual(before)
+        expect(entriesOf(primaryRoot)).toEqual([...before, "export.db"].sort())
         replica.run("/bin/litefs", "sql", "app.db", "INSERT INTO t VALUES (58)")
         expect(replica.run("/bin/litefs", "sql", "copy.db", "SELECT sum(x) FROM t")).toContain("3")
         expect(replica.run("/bin/litefs", "sql", "app.db", "SELECT sum(x) FROM t")).toContain("100")
