@@ -12,6 +12,9 @@ import type { Pos } from "../ltx/pos.ts"
 
 export const MAX_POSITION_MAP_SIZE = 4 * 1024 * 1024
 
+/** As many as a node can have (store/positions.ts). */
+export const MAX_POSITION_COUNT = 16_384
+
 const MAX_NAME_SIZE = 255
 const MIN_ENTRY_SIZE = 4 + 8 + 8
 
@@ -36,6 +39,9 @@ export function decodePositionMap(bytes: Uint8Array): Map<string, Pos> {
   const count = r.u32()
   if (count > r.remaining / MIN_ENTRY_SIZE) {
     throw damaged(`${r.remaining} bytes are too few for ${count} databases`)
+  }
+  if (count > MAX_POSITION_COUNT) {
+    throw damaged(`it has ${count} databases, expected at most ${MAX_POSITION_COUNT}`)
   }
   const positions = new Map<string, Pos>()
   for (let i = 0; i < count; i++) {

@@ -73,6 +73,17 @@ describe("HaltLocks", () => {
     expect(order).toEqual([2n, 3n])
   })
 
+  test("lends the locks of so many databases at a time, and renews those", async () => {
+    const { locks } = new Fixture()
+    const ask = (n: number) =>
+      locks.acquire(`${n}.db`, { id: BigInt(n), node: "node-1", ttlMs: 5000, waitMs: 0 })
+    for (let n = 0; n < 1024; n++) await ask(n)
+    await expect(ask(1024)).rejects.toThrow("those of 1024 databases are lent")
+    expect(await ask(7)).toMatchObject({ id: 7n })
+    await locks.release("7.db", 7n)
+    expect(await ask(1024)).toMatchObject({ id: 1024n })
+  })
+
   test("refuses who has waited for too long, and says who has the lock", async () => {
     const fixture = new Fixture()
     await fixture.acquire(1n)

@@ -52,7 +52,7 @@ describe("GET /info", () => {
     node.commit("gone.db", 2, { commit: 0 })
     writeHeader(node, "w.db", 2)
     writeHeader(node, "a.db", 1)
-    connect(node, "two", { "w.db": 5, "a.db": 1 })
+    connect(node, "two", { "w.db": 5, "a.db": 1, "made-up.db": 9 })
     node.api.status.markReady()
     const info = await infoOf(node)
     expect(info).toMatchObject({

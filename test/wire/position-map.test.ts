@@ -1,6 +1,10 @@
 import { describe, expect, test } from "bun:test"
-import type { Pos } from "../../src/ltx/pos.ts"
-import { decodePositionMap, encodePositionMap } from "../../src/wire/position-map.ts"
+import { type Pos, ZERO_POS } from "../../src/ltx/pos.ts"
+import {
+  decodePositionMap,
+  encodePositionMap,
+  MAX_POSITION_COUNT,
+} from "../../src/wire/position-map.ts"
 import { hex, unhex } from "../support/bytes.ts"
 import { testRandom } from "../support/random.ts"
 
@@ -64,6 +68,19 @@ describe("decodePositionMap", () => {
   ])("decodePositionMap refuses %s", (_, bytes, problem) => {
     expect(() => decodePositionMap(unhex(bytes))).toThrow(RangeError)
     expect(() => decodePositionMap(unhex(bytes))).toThrow(problem)
+  })
+
+  test("decodePositionMap refuses more databases than a node can have", () => {
+    const names = Array.from(
+      { length: MAX_POSITION_COUNT + 1 },
+      (_, n) => [`${n}`, ZERO_POS] as const,
+    )
+    expect(decodePositionMap(encodePositionMap(new Map(names.slice(1)))).size).toBe(
+      MAX_POSITION_COUNT,
+    )
+    expect(() => decodePositionMap(encodePositionMap(new Map(names)))).toThrow(
+      "it has 16385 databases, expected at most 16384",
+    )
   })
 
   test("decodePositionMap refuses a map of more than 4 MiB", () => {

@@ -31,6 +31,8 @@ const TURN_MS_MIN = 50
 const LENT_MS_MAX = 1000
 /** Who wait for the lock of one database. */
 const WAITING_COUNT_MAX = 256
+/** Whose locks are lent, or waited for, at a time: each has open files, and asking for a new one makes a database. */
+const DATABASE_COUNT_MAX = 1024
 /** SQLite tries every 100 ms. */
 const REST_MS = 120
 
@@ -205,6 +207,8 @@ export class HaltLocks {
   }
 
   async #reserve(database: string, request: HaltRequest): Promise<Held> {
+    const isNew = !this.#held.has(database) && !this.#waiting.has(database)
+    if (isNew && this.#held.size + this.#waiting.size >= DATABASE_COUNT_MAX) throw tooMany()
     const count = this.#waiting.get(database) ?? 0
     if (count >= WAITING_COUNT_MAX) throw crowded(database)
     this.#waiting.set(database, count + 1)
@@ -349,6 +353,11 @@ function notHeld(database: string): LitefsError {
     "no-lock",
     `Cannot take a transaction of "${database}": its sender does not hold the halt lock`,
   )
+}
+
+function tooMany(): LitefsError {
+  const problem = `those of ${DATABASE_COUNT_MAX} databases are lent or waited for`
+  return new LitefsError("no-lock", `Cannot lend another write lock: ${problem}`)
 }
 
 function crowded(database: string): LitefsError {

@@ -160,6 +160,7 @@ function replicaInfo(
   { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
   databases: readonly DatabaseStatus[],
 ): ReplicaInfo {
+  const names = new Set(databases.map((database) => database.name))
   let transactions = 0n
   for (const { name: database, stored } of databases) {
     if (!isWanted(database)) continue
@@ -171,7 +172,9 @@ function replicaInfo(
     hostname: name,
     connectedAt: new Date(connectedMs).toISOString(),
     lag: { transactions: Number(transactions) },
+    // Of a replica's word only what this node has as well: the rest may be made up, and long.
     databases: [...sent]
+      .filter(([database]) => names.has(database))
       .map(([database, pos]) => ({ name: database, position: formatPos(pos) }))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
     leftOut: [...leftOut].sort(),
