@@ -18,7 +18,7 @@ const CONNECTION_COUNT_MAX = 2048
 
 const ROUTE_COUNT_MAX: Readonly<Record<string, number>> = {
   "/stream": 256, // a replica each
-  "/export": 64, // a database each is kept as it was
+  "/export": 16, // a database each is kept as it was
   "/import": 16, // a file each on the disk
 }
 
