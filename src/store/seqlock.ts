@@ -2,8 +2,10 @@
  * Words of memory that threads share and that change together: a reader sees what one write has left, never half of it.
  * A sequence number guards them, which is odd while they change. One thread writes at a time, any may read.
  *
- * Every word is loaded and stored by itself with Atomics: plain accesses may reach other threads in another order, as
- * they do on arm64, and a reader would take the words of two writes for one.
+ * Words by which a reader decides are loaded and stored with Atomics: plain accesses may reach other threads in another
+ * order, as they do on arm64, and a reader would take the words of two writes for one. What is long, and is only copied, may
+ * be copied plainly: on both sides it lies between two changes of the sequence that read and write at once (Atomics.add),
+ * which no access passes in either direction.
  */
 export function writeGuarded(words: Int32Array, sequence: number, write: () => void): void {
   Atomics.add(words, sequence, 1)
@@ -31,7 +33,7 @@ export function tryReadGuarded<T>(
   const before = Atomics.load(words, sequence)
   if (before % 2 !== 0) return CHANGED
   const seen = read()
-  return Atomics.load(words, sequence) === before ? seen : CHANGED
+  return Atomics.add(words, sequence, 0) === before ? seen : CHANGED
 }
 
 export const CHANGED = Symbol("changed")

@@ -30,7 +30,7 @@ const SIZE = 4
 export class RecentTransactions {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
-  readonly #file = new Int32Array(PLACE_WORDS) // on its way to a place
+  readonly #bytes: Uint8Array
   #next = 0
 
   static create(): RecentTransactions {
@@ -40,6 +40,7 @@ export class RecentTransactions {
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory
     this.#words = new Int32Array(memory)
+    this.#bytes = new Uint8Array(memory)
   }
 
   /** The writer is the primary anew, or no longer: nothing of before is found. */
@@ -57,15 +58,11 @@ export class RecentTransactions {
     const at = this.#next * PLACE_WORDS
     this.#next = (this.#next + 1) % PLACE_COUNT
     const words = this.#words
-    const content = this.#file
-    new Uint8Array(content.buffer).set(file)
     writeGuarded(words, at, () => {
       Atomics.store(words, at + SLOT, slot | 0)
       storeU64(words, at + TXID, txid)
       Atomics.store(words, at + SIZE, file.length)
-      const start = at + HEAD_SIZE / 4
-      const count = Math.ceil(file.length / 4)
-      for (let i = 0; i < count; i++) Atomics.store(words, start + i, content[i] as number)
+      this.#bytes.set(file, at * 4 + HEAD_SIZE)
     })
     return true
   }
@@ -90,11 +87,8 @@ export class RecentTransactions {
   }
 
   #copy(at: number): Uint8Array {
-    const words = this.#words
-    const size = Math.min(Math.max(0, Atomics.load(words, at + SIZE)), PLACE_SIZE - HEAD_SIZE)
-    const content = new Int32Array(Math.ceil(size / 4))
-    const start = at + HEAD_SIZE / 4
-    for (let i = 0; i < content.length; i++) content[i] = Atomics.load(words, start + i)
-    return new Uint8Array(content.buffer, 0, size)
+    const size = Math.min(Math.max(0, Atomics.load(this.#words, at + SIZE)), PLACE_SIZE - HEAD_SIZE)
+    const start = at * 4 + HEAD_SIZE
+    return new Uint8Array(this.#bytes.subarray(start, start + size)) // in memory of its own
   }
 }
