@@ -37,7 +37,7 @@ export class LtxUsage {
       if (this.#base.has(database)) continue
       const made = this.#context.made(database)
       const usage = await usageOf(this.#context.directory(database))
-      if (!this.#base.has(database)) this.#count(database, usage, made)
+      if (usage !== undefined && !this.#base.has(database)) this.#count(database, usage, made)
     }
   }
 
@@ -53,9 +53,14 @@ export class LtxUsage {
   }
 }
 
-/** What cannot be looked at counts for nothing: it may have gone since. */
-async function usageOf(directory: string): Promise<Usage> {
-  const names = await readdir(directory).catch(() => [])
+/** What has gone counts for nothing. Undefined when it cannot be known now: it is asked for again. */
+async function usageOf(directory: string): Promise<Usage | undefined> {
+  let names: string[]
+  try {
+    names = await readdir(directory)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? { count: 0, size: 0 } : undefined
+  }
   let [count, size] = [0, 0]
   for (const name of names.filter((each) => parseLtxFileName(each) !== undefined)) {
     const status = await stat(join(directory, name)).catch(() => undefined)
