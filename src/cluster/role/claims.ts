@@ -70,8 +70,9 @@ export class Claims {
     if (this.#asking.has(url) || this.#asking.size >= ASKING_COUNT_MAX) return
     this.#asking.add(url)
     void this.#look(heard, from)
+      .catch((error) => log.error("cannot look into what a request says of the primary", { error }))
       .then(() => sleep(clock, PAUSE_MS, signal))
-      .catch(() => {})
+      .catch(() => {}) // the node stops
       .finally(() => this.#asking.delete(url))
   }
 
