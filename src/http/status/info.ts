@@ -103,6 +103,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  const names = new Set(databases.map(({ name }) => name))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
     isPrimary,
@@ -125,7 +126,7 @@ export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     lag: lagInfo(status.lag),
     ...lastProblem(status.problems),
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
-    replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases)),
+    replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }
 }
 
@@ -159,8 +160,8 @@ function databaseInfo(
 function replicaInfo(
   { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
   databases: readonly DatabaseStatus[],
+  names: ReadonlySet<string>, // of these
 ): ReplicaInfo {
-  const names = new Set(databases.map((database) => database.name))
   let transactions = 0n
   for (const { name: database, stored } of databases) {
     if (!isWanted(database)) continue
