@@ -11,7 +11,7 @@ import { Xxh32 } from "../src/lib/codecs/xxh32.ts"
 import { ChecksumAccumulator, writePageChecksum } from "../src/ltx/checksum.ts"
 import { LtxDecoder } from "../src/ltx/decoder.ts"
 import { LtxEncoder } from "../src/ltx/encoder.ts"
-import type { LtxHeader } from "../src/ltx/header.ts"
+import { type LtxHeader, NO_WAL } from "../src/ltx/header.ts"
 import { WalChecksum } from "../src/sqlite/wal.ts"
 
 const PAGE_SIZE = 4096
@@ -94,10 +94,7 @@ function header(flags: number, commit: number): LtxHeader {
     maxTxid: 1n,
     timestampMs: 0,
     preApplyChecksum: 0n,
-    walOffset: 0,
-    walSize: 0,
-    walSalt1: 0,
-    walSalt2: 0,
+    ...NO_WAL,
     nodeId: 0n,
   }
 }

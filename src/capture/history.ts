@@ -18,7 +18,7 @@ import {
 } from "../ltx/checksum.ts"
 import { LtxEncoder } from "../ltx/encoder.ts"
 import { firstPageProblem } from "../ltx/first-page.ts"
-import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, NO_WAL } from "../ltx/header.ts"
 import { type Pos, TXID_MAX, type Txid, ZERO_POS } from "../ltx/pos.ts"
 import type { TransactionLog } from "../store/log/commit-log.ts"
 import type { LtxDirectory } from "../store/ltx/ltx-directory.ts"
@@ -215,10 +215,7 @@ export class History {
       maxTxid: txid,
       timestampMs,
       preApplyChecksum: this.#pos.checksum,
-      walOffset: 0,
-      walSize: 0,
-      walSalt1: 0,
-      walSalt2: 0,
+      ...NO_WAL,
       nodeId: this.#nodeId,
     }
     placeLtxFile(ltxPath, header, this.ltx)

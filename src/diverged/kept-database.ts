@@ -12,7 +12,7 @@ import { LitefsError } from "../lib/errors.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
 import { formatChecksum, type Txid } from "../ltx/pos.ts"
 import { LtxDirectory, type LtxFileInfo } from "../store/ltx/ltx-directory.ts"
-import { readLtxFile } from "../store/ltx/ltx-file.ts"
+import { isWholeLtxFile, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import {
   closeFile,
@@ -46,7 +46,7 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   try {
     if (pos.txid === 0n) return syncFile("diverged:fsync", fd)
     const log = logAfterSynced(directory, pos.txid)
-    if (log.every(({ path }) => isWhole(path))) {
+    if (log.every(({ path }) => isWholeLtxFile(path))) {
       for (const { path } of log) replay(fd, path)
       truncateFile("diverged:truncate", fd, commit * pageSize)
     }
@@ -67,16 +67,6 @@ function logAfterSynced(directory: string, last: Txid): LtxFileInfo[] {
   const synced = readSynced(join(directory, "synced"))
   const files = new LtxDirectory(join(directory, "ltx")).list()
   return files.filter(({ maxTxid }) => maxTxid > synced && maxTxid <= last)
-}
-
-function isWhole(path: string): boolean {
-  try {
-    readLtxFile(path)
-    return true
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
 }
 
 function replay(fd: Fd, path: string): void {

@@ -13,7 +13,7 @@
 import { assert, must } from "../lib/assert.ts"
 import { ChecksumAccumulator } from "./checksum.ts"
 import type { LtxEncoder } from "./encoder.ts"
-import { isSnapshot, LTX_FLAG_COMPRESSED, type LtxHeader } from "./header.ts"
+import { isSnapshot, LTX_FLAG_COMPRESSED, type LtxHeader, NO_WAL } from "./header.ts"
 import { PageOrder } from "./page-order.ts"
 import { type Checksum, formatChecksum, formatTxid } from "./pos.ts"
 import { type LtxPage, LtxReader } from "./reader.ts"
@@ -127,10 +127,7 @@ function compactedHeader(headers: readonly LtxHeader[], compress: boolean): LtxH
     minTxid: first.minTxid,
     preApplyChecksum: first.preApplyChecksum,
     // It is no longer the image of one stretch of a WAL, nor of one node.
-    walOffset: 0,
-    walSize: 0,
-    walSalt1: 0,
-    walSalt2: 0,
+    ...NO_WAL,
     nodeId: 0n,
   }
 }

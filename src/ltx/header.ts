@@ -48,6 +48,9 @@ export interface LtxHeader {
   readonly nodeId: bigint
 }
 
+/** Of a file that is not the image of one stretch of a WAL. */
+export const NO_WAL = { walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0 } as const
+
 export function encodeLtxHeader(h: LtxHeader): Uint8Array {
   const problem = ltxHeaderProblem(h)
   assert(problem === undefined, `Cannot encode LTX header: ${problem}`)

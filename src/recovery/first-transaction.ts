@@ -4,7 +4,7 @@
  */
 import type { HistoryState } from "../capture/history.ts"
 import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
-import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, NO_WAL } from "../ltx/header.ts"
 import { type DatabaseHeader, pageCountIn } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { LtxDirectory } from "../store/ltx/ltx-directory.ts"
@@ -29,9 +29,6 @@ const FIRST = {
   minTxid: 1n,
   maxTxid: 1n,
   preApplyChecksum: 0n,
-  walOffset: 0,
-  walSize: 0,
-  walSalt1: 0,
-  walSalt2: 0,
+  ...NO_WAL,
   nodeId: 0n,
 }

@@ -9,7 +9,7 @@
 import { dirname } from "node:path"
 import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
 import { LitefsError } from "../lib/errors.ts"
-import { LTX_FLAG_COMPRESSED } from "../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, NO_WAL } from "../ltx/header.ts"
 import { formatPos, type Txid } from "../ltx/pos.ts"
 import { BackedFile } from "../store/backed-file.ts"
 import { linkOrCopy } from "../store/link-or-copy.ts"
@@ -70,9 +70,6 @@ export function mendEnd(
 
 const HEADER = {
   flags: LTX_FLAG_COMPRESSED,
-  walOffset: 0,
-  walSize: 0,
-  walSalt1: 0,
-  walSalt2: 0,
+  ...NO_WAL,
   nodeId: 0n,
 }

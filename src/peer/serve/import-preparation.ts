@@ -9,7 +9,7 @@
 import { adaptHeader } from "../../capture/replacement.ts"
 import { writeWholeLtxFile } from "../../capture/whole-ltx-file.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { LTX_FLAG_COMPRESSED } from "../../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, NO_WAL } from "../../ltx/header.ts"
 import { saveSums } from "../../recovery/saved-sums.ts"
 import {
   DATABASE_HEADER_SIZE,
@@ -58,9 +58,6 @@ const UNKNOWN_POSITION = {
   maxTxid: 1n,
   timestampMs: 0,
   preApplyChecksum: 0n,
-  walOffset: 0,
-  walSize: 0,
-  walSalt1: 0,
-  walSalt2: 0,
+  ...NO_WAL,
   nodeId: 0n,
 }

@@ -2,7 +2,7 @@
 import type { FrozenState } from "../../capture/frozen-view.ts"
 import type { ByteSink } from "../../lib/codecs/lz4.ts"
 import { LtxEncoder } from "../../ltx/encoder.ts"
-import { LTX_FLAG_COMPRESSED } from "../../ltx/header.ts"
+import { LTX_FLAG_COMPRESSED, NO_WAL } from "../../ltx/header.ts"
 import type { Checksum } from "../../ltx/pos.ts"
 
 export type SnapshotFormat = "ltx" | "raw"
@@ -39,10 +39,7 @@ function ltxWriter(
     maxTxid: pos.txid,
     timestampMs,
     preApplyChecksum: 0n,
-    walOffset: 0,
-    walSize: 0,
-    walSalt1: 0,
-    walSalt2: 0,
+    ...NO_WAL,
     nodeId,
   })
   return {

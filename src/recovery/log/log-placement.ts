@@ -17,7 +17,7 @@ import { readSpan } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
-import { readLtxFile } from "../../store/ltx/ltx-file.ts"
+import { isWholeLtxFile } from "../../store/ltx/ltx-file.ts"
 import { pastChecksum } from "../../store/past-positions.ts"
 import { readSynced } from "../../store/synced.ts"
 import { fileExists, readWhole } from "../../sys/file.ts"
@@ -199,7 +199,7 @@ class Placing {
       if (found !== undefined && isSame(found, logged.record.ltx)) return logged
     }
     const isLast = file === this.#files.at(-1)
-    if ((logged !== undefined || isLast) && !isWhole(path)) return undefined
+    if ((logged !== undefined || isLast) && !isWholeLtxFile(path)) return undefined
     const step = readStep(path)
     if (step?.header.minTxid !== minTxid || step.header.maxTxid !== maxTxid) return undefined
     return logged !== undefined && isRefused(step, logged) ? undefined : step
@@ -228,16 +228,6 @@ function newestOfEach(records: readonly LogRecord[]): ReadonlyMap<Txid, PlacedRe
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
-}
-
-function isWhole(path: string): boolean {
-  try {
-    readLtxFile(path)
-    return true
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
 }
 
 function readStep(path: string): Step | undefined {

@@ -43,3 +43,14 @@ export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
   decoder.end()
   return { header: header as LtxHeader, trailer: trailer as LtxTrailer }
 }
+
+/** Throws when it cannot be read at all. */
+export function isWholeLtxFile(path: string): boolean {
+  try {
+    readLtxFile(path)
+    return true
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
