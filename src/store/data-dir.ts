@@ -16,7 +16,7 @@
  *   <root>/spare/<number>                              files for LTX files to come (spare-files.ts)
  *   <root>/side/<name>                                 files that pass through unreplicated (super-journals)
  *   <root>/import/<number>, .ltx, .sums, .old          databases on their way in
- *   <root>/import/body-<number>                        large bodies of requests (http/transfers/spool.ts)
+ *   <root>/import/body-<number>                        large bodies of requests (http/roles/spool.ts)
  *   <root>/diverged/<time>-<name>-<pos>/               histories that lost against the primary's, and are kept
  *   <root>/mounted                                     the device of the mount, while it may be in use
  *   <root>/owners                                      SQLite's files have the owners that clients chose

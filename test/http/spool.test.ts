@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs"
 import type { IncomingMessage } from "node:http"
 import { join } from "node:path"
 import { Readable } from "node:stream"
-import { type BodyLook, Spool } from "../../src/http/transfers/spool.ts"
+import { type BodyLook, Spool } from "../../src/http/roles/spool.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 

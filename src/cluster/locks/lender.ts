@@ -1,4 +1,4 @@
-/** The primary as a node sees it that borrows write locks: the routes of http/transfers/halt.ts, from the other end. */
+/** The primary as a node sees it that borrows write locks: the routes of http/roles/halt.ts, from the other end. */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
