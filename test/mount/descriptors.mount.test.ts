@@ -7,6 +7,7 @@ import { caughtUp, expectSame, run, sqlite3 } from "../support/client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { usageOf } from "../support/process-usage.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import { onlyPrimary, promote } from "../torture/handoffs.ts"
 import { MODES } from "../torture/model.ts"
 import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
@@ -15,6 +16,8 @@ import { OPERATIONS } from "../torture/upkeep-operations.ts"
 
 const TIMES = 4
 const IMPORTS = 40
+/** A hundred milliseconds each. */
+const SETTLED_LOOKS = 10
 const SETTLED_MS_MAX = 10_000
 const QUICK = ["import", "import-new", "export", "reap", "catch-up", "handoff", "borrow", "restart"]
 const DATABASES = MODES.map((mode) => `${mode}.db`)
@@ -129,9 +132,26 @@ function add(node: TestNode, database: string): void {
 /** The first time is not counted: what is needed then stays open. */
 async function expectNoGrowth(nodes: TestNode[], act: () => Promise<void>): Promise<void> {
   await act()
-  const before = new Map(nodes.map((node) => [node, ownFiles(node).length]))
+  const before = new Map<TestNode, number>()
+  for (const node of nodes) before.set(node, await settledCount(node))
   for (let time = 0; time < TIMES; time++) await act()
   for (const node of nodes) await untilNoMore(node, (before.get(node) ?? 0) + DATABASES.length)
+}
+
+/** Once it stays the same: while a lock goes back, its files are closed by one thread and not yet opened by the other. */
+async function settledCount(node: TestNode): Promise<number> {
+  let [count, looks] = [ownFiles(node).length, 0]
+  await until(
+    "the open files of a node stay the same",
+    () => {
+      const now = ownFiles(node).length
+      looks = now === count ? looks + 1 : 0
+      count = now
+      return looks >= SETTLED_LOOKS
+    },
+    { everyMs: 100 },
+  )
+  return count
 }
 
 /** What is given back is closed a moment later. What leaks stays. */
