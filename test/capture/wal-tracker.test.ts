@@ -782,6 +782,8 @@ describe("WalTracker, model", () => {
               page(random.between(1, commit), random.below(256)),
             )
             for (let pgno = size1 + 1; pgno <= commit; pgno++) pages.unshift(page(pgno, 0xee))
+            if (commit !== size1) pages.unshift(page(1, random.below(256)))
+            for (const { pgno, data } of pages) if (pgno === 1) data[28] = commit // as SQLite does it
             const outcome = random.pick(["publish", "publish", "die", "torn", "fail"])
             trace.push(`${outcome} ${pages.map(({ pgno }) => pgno)} =${commit} at ${published}`)
             const writes = anywhere(random, writer.frames(pages, commit))
