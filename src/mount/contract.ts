@@ -78,6 +78,8 @@ export interface FsThreadOfPeer {
   /** The name of the primary that this node follows has changed. */
   primary(name: string | undefined): void
   dropped(database: string): void
+  /** The kernel has no page any more of the transaction that a handover has undone (`isUndone`). */
+  undoneForgotten(database: string): void
   /**
    * The name of a replica's database stands for another file now. `disguise` is what is added to the counters
    * in its header from now on (sqlite/header-disguise.ts); undefined: as before.
