@@ -24,7 +24,7 @@
  *    afterwards must therefore follow on the adopted ones, in its place and by its checksum: a writer that writes
  *    elsewhere, or without a header, is refused, because none of its commits could be captured.
  * 5. A transaction leaves out pages that the database file holds. A database without a file, because it was removed or
- *    the log was put back without it, therefore has no transactions. Nor has one whose file has another page size.
+ *    the log was put back without it, therefore has no transactions. Nor has one with pages of another size.
  * 6. A write of the bytes that are already there changes nothing. When a transaction has written a page twice with the
  *    same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  *

@@ -1,6 +1,6 @@
 /**
- * What the kernel keeps of files of the mount, by their names: here it is told to forget it. Before there is a mount,
- * there is nothing to forget.
+ * Makes the kernel forget what it keeps of files of the mount, by their names. Before there is a mount, there is
+ * nothing to forget.
  */
 import { must } from "../../lib/assert.ts"
 import type { Logger } from "../../lib/log.ts"
@@ -35,7 +35,7 @@ export class MountCache {
     try {
       this.#cache?.forgetFile(nodeIdAt(this.#fuseDir, name))
     } catch (error) {
-      // What is not there any more is not cached. Otherwise clients may read pages that have changed.
+      // A file that is gone is not cached. Otherwise clients may read old pages.
       this.#log.warn("cannot have the kernel forget a database", { db: name, error })
     }
   }
@@ -49,13 +49,13 @@ export class MountCache {
     }
   }
 
-  /** What the kernel has of a transaction that came to nothing. */
+  /** The kernel's pages of a transaction that was undone. */
   forgetTransaction(name: string): void {
     this.forgetFile(name)
     this.#cache?.forgetName(`${name}-journal`)
   }
 
-  /** Of the role of this node: whether there is a `.primary`. */
+  /** The node's role: whether there is a `.primary`. */
   forgetRole(): void {
     this.#cache?.forgetName(".primary")
   }
