@@ -82,6 +82,8 @@ export interface FsThreadOfPeer {
   /** The name of the primary that this node follows has changed. */
   primary(name: string | undefined): void
   dropped(database: string): void
+  /** The kernel no longer has any page of the transaction that a handover has undone (`isUndone`). */
+  undoneForgotten(database: string): void
   /**
    * The name of a replica's database stands for another file now. From now on `disguise` is added to the counters in
    * its header (sqlite/header-disguise.ts); undefined: it stays as before.

@@ -129,6 +129,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     role.changedMs = systemClock.wallMs()
   },
   dropped: (database) => directory.fileRemoved(database),
+  undoneForgotten: (database) => databases.undoneForgotten(database),
   switched: (database, disguise) => databases.find(database)?.switchFile(disguise),
   staleWriter: (database, isThere) => {
     const known = databases.find(database)

@@ -25,6 +25,8 @@ export class MountedDatabases {
   readonly #entries: EntryTable
   readonly #databases = new Map<string, MountedDatabase>()
   readonly #damaged = new Set<string>()
+  /** Databases with an undone transaction of which the kernel may still have pages. */
+  readonly #undone = new Set<string>()
 
   /** `states` are what recovery found, undefined for damaged databases; on a replica the peer thread has them. */
   constructor(
@@ -118,6 +120,7 @@ export class MountedDatabases {
 
   #forget({ name, database }: MountedDatabase): void {
     this.#databases.delete(name)
+    this.#undone.delete(name)
     database.close()
     for (const suffix of MADE_UP) {
       const entry = this.#entries.named(name + suffix)
@@ -143,7 +146,7 @@ export class MountedDatabases {
     const handovers = [...this.#damaged].map(damagedHandover)
     this.#damaged.clear()
     for (const database of this.#databases.values()) {
-      if (!database.isLent) handovers.push(this.#give(database, () => database.handOver()))
+      if (!database.isLent) handovers.push(this.#noteUndone(database.handOver()))
     }
     return handovers
   }
@@ -151,14 +154,14 @@ export class MountedDatabases {
   #take(handover: DatabaseHandover): void {
     const { name, state } = handover
     if (state === undefined) return void this.#damaged.add(name)
+    this.undoneForgotten(name)
     const database = this.#databases.get(name) ?? this.add(name, undefined)
     database.takeOver(handover, historyState(state))
   }
 
   /** On the primary: another node borrows the write lock of the database. */
   lend(name: string): DatabaseHandover {
-    const database = this.get(name)
-    return this.#give(database, () => database.lend())
+    return this.#noteUndone(this.get(name).lend())
   }
 
   /** On the primary: it has the write lock back. */
@@ -176,27 +179,35 @@ export class MountedDatabases {
   /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
   borrow(handover: DatabaseHandover): void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
+    this.undoneForgotten(handover.name)
     this.get(handover.name).borrow(handover, state)
   }
 
   /** Returns a borrowed database. */
   giveBack(name: string): DatabaseHandover {
-    const database = this.get(name)
-    return this.#give(database, () => database.giveBack())
+    return this.#noteUndone(this.get(name).giveBack())
   }
 
-  /** A client in the middle of a transaction finds it undone. */
-  #give(database: MountedDatabase, act: () => DatabaseHandover): DatabaseHandover {
-    const handover = act()
-    if (handover.isUndone) this.#abandonJournal(database)
+  /**
+   * A client in the middle of a transaction finds it undone. Its journal stays until undoneForgotten(): SQLite takes it
+   * for hot, so nobody reads pages of the transaction that the kernel still has.
+   */
+  #noteUndone(handover: DatabaseHandover): DatabaseHandover {
+    if (handover.isUndone) this.#undone.add(handover.name)
     return handover
   }
 
-  #abandonJournal({ name, journal }: MountedDatabase): void {
-    const entry = this.#entries.named(`${name}-journal`)
-    if (entry === undefined) return void journal.remove().close()
-    if (entry instanceof JournalEntry) entry.abandon()
-    this.#entries.removeName(entry)
+  /** The kernel no longer has anything of the undone transaction, if there was one. */
+  undoneForgotten(name: string): void {
+    if (!this.#undone.delete(name)) return
+    const journal = `${name}-journal`
+    const entry = this.#entries.named(journal)
+    if (entry === undefined) this.#databases.get(name)?.journal.remove().close()
+    else {
+      if (entry instanceof JournalEntry) entry.abandon()
+      this.#entries.removeName(entry)
+    }
+    this.#context.onVanish(journal)
   }
 
   /** On a replica: the daemon has removed the file of the database. */

@@ -5,6 +5,7 @@
 import { must } from "../../lib/assert.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { CachedRange } from "../../mount/contract.ts"
+import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
@@ -33,10 +34,21 @@ export class MountCache {
 
   forgetFile(name: string): void {
     try {
-      this.#cache?.forgetFile(nodeIdAt(this.#fuseDir, name))
+      this.mustForgetFile(name)
     } catch (error) {
-      // A file that is gone is not cached. Otherwise clients may read old pages.
+      // Clients may read old pages.
       this.#log.warn("cannot have the kernel forget a database", { db: name, error })
+    }
+  }
+
+  /** As forgetFile(), but throws when it fails. */
+  mustForgetFile(name: string): void {
+    if (this.#cache === undefined) return
+    try {
+      this.#cache.forgetFile(nodeIdAt(this.#fuseDir, name))
+    } catch (error) {
+      // A file that is gone is not cached.
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error
     }
   }
 
@@ -47,12 +59,6 @@ export class MountCache {
     } catch (error) {
       this.#log.warn("cannot have the kernel forget a write that was refused", { error })
     }
-  }
-
-  /** The kernel's pages of a transaction that was undone. */
-  forgetTransaction(name: string): void {
-    this.forgetFile(name)
-    this.#cache?.forgetName(`${name}-journal`)
   }
 
   /** The node's role: whether there is a `.primary`. */

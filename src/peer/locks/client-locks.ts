@@ -241,7 +241,8 @@ export class ClientLocks implements ExclusiveLocks {
       if (clock.monotonicMs() <= this.#deadlineMs) return
       throw new LitefsError("unavailable", refusal(describeProcess(holder())))
     }
-    return untilLocked({ clock, signal, isCrowded: gateOf !== undefined, waited }, (isLate) => {
+    const how = gateOf === undefined ? { isSought: true } : { isCrowded: true }
+    return untilLocked({ clock, signal, ...how, waited }, (isLate) => {
       this.#checkHeld()
       return attempt(isLate)
     })

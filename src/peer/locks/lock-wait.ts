@@ -22,6 +22,8 @@ const FIRST_BURST_MS = 0.2
 /** As a share of the time waited so far. */
 const BURST_SHARE = 0.2
 const BURST_MS_MAX = 20
+/** For a holder that may keep the lock for long, while others wait for this thread. */
+const SHORT_BURST_MS_MAX = 2
 
 export interface LockWait {
   readonly clock: Clock
@@ -29,15 +31,24 @@ export interface LockWait {
   readonly signal: AbortSignal
   /** The attempt is late after this time. */
   readonly patienceMs?: number
-  /** Attempts come in bursts, and now and then are not late. */
+  /** Many have the lock, one after the other: attempts come in long bursts, and now and then are not late. */
   readonly isCrowded?: boolean
+  /** One at a time has the lock, perhaps again and again: attempts come in short bursts. */
+  readonly isSought?: boolean
   /** Called after failed attempts. Throws to give up. */
   waited?(waitedMs: number): void
 }
 
 /** Tries until an attempt returns true. */
 export async function untilLocked(
-  { clock, signal, patienceMs = PATIENCE_MS, isCrowded = false, waited }: LockWait,
+  {
+    clock,
+    signal,
+    patienceMs = PATIENCE_MS,
+    isCrowded = false,
+    isSought = false,
+    waited,
+  }: LockWait,
   attempt: (isLate: boolean) => boolean,
 ): Promise<void> {
   const startMs = clock.monotonicMs()
@@ -48,7 +59,8 @@ export async function untilLocked(
     const waitedMs = clock.monotonicMs() - startMs
     const isOpen = waitedMs >= openAtMs
     const isLate = waitedMs > patienceMs && !isOpen
-    const burstMs = isCrowded && !isOpen ? burstAfter(waitedMs) : 0
+    const burstMsMax = isCrowded ? BURST_MS_MAX : isSought ? SHORT_BURST_MS_MAX : 0
+    const burstMs = isOpen ? 0 : Math.min(burstMsMax, burstAfter(waitedMs))
     do {
       if (attempt(isLate)) return
     } while (clock.monotonicMs() - startMs < waitedMs + burstMs)
@@ -64,5 +76,5 @@ export async function untilLocked(
 }
 
 function burstAfter(waitedMs: number): number {
-  return Math.min(BURST_MS_MAX, Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE))
+  return Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE)
 }

@@ -272,13 +272,13 @@ export class ReplicaDatabases {
 
   async #take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
     const { locks, cache } = this.#context
-    const { name, state, isUndone } = handover
+    const { name, state } = handover
+    await this.#forgetUndone(handover)
     this.#close(name)
     if (state === undefined) {
       this.#recovered.set(name, undefined)
       throw damaged(name)
     }
-    if (isUndone) cache.forgetTransaction(name)
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
@@ -346,6 +346,7 @@ export class ReplicaDatabases {
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache, positions } = this.#context
+    for (const handover of handovers) await this.#forgetUndone(handover)
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     for (const { name } of handovers) {
@@ -359,12 +360,18 @@ export class ReplicaDatabases {
     for (const handover of handovers) {
       this.#close(handover.name)
       if (handover.state === undefined) continue
-      const { name, isUndone } = handover
-      // Before anybody reads uncommitted pages: later pages may have the same counters.
-      if (isUndone) cache.forgetTransaction(name)
-      await this.#attach(this.database(name, handover))
+      await this.#attach(this.database(handover.name, handover))
     }
     cache.forgetRole()
+  }
+
+  /** Call it before the journal goes: until then the journal keeps clients from reading uncommitted pages. */
+  async #forgetUndone({ name, isUndone }: DatabaseHandover): Promise<void> {
+    if (!isUndone) return
+    const { cache, fs } = this.#context
+    const problem = "cannot have the kernel forget a transaction that was undone, clients wait"
+    await untilDone(this.#surroundings(), name, problem, () => cache.mustForgetFile(name))
+    fs.tell("undoneForgotten", name)
   }
 
   /** The object is outdated: it has the state, the view and the commit log of its time. */
