@@ -110,7 +110,7 @@ export interface LogComparison {
   readonly changeCounter: number | undefined
 }
 
-/** Whether pages that differ from the newest of the log are older ones of it. */
+/** Whether pages that differ from the log's newest are older pages of the log. */
 export function comparedWithLog(
   file: PageChecksums,
   pgnos: readonly number[],

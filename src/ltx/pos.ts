@@ -10,7 +10,7 @@ export type Txid = bigint
 /** A million a second for 285 years: a higher one would soon have no successor. */
 export const TXID_MAX = 2n ** 53n - 1n
 
-/** Of a page, of a database or of a file; see `checksum.ts`. 0 where there is none. */
+/** The checksum of a page, of a database or of a file; see `checksum.ts`. 0 where there is none. */
 export type Checksum = bigint
 
 export interface Pos {

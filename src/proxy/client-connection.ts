@@ -17,7 +17,7 @@ import type { ProxyContext } from "./context.ts"
 import { Exchange, type ExchangeClient } from "./exchange.ts"
 import { BadMessage, HEAD_SIZE_MAX, parseRequestHead } from "./message-head.ts"
 
-/** Of data that comes before it is wanted. */
+/** Bytes of data that comes before it is wanted. */
 const UNREAD_SIZE_MAX = 64 * 1024
 
 export const IDLE_MS_MAX = 75_000

@@ -42,7 +42,7 @@ export const APPLICATION_MS_MAX = 10_000
 const BACKOFF_MS = 25
 const BACKOFF_MS_MAX = 500
 
-/** Of a body that may have to go to another primary. */
+/** Bytes of a body that is kept because it may have to go to another primary. */
 const KEPT_SIZE_MAX = 64 * 1024
 
 /** The sender of the request: its connection, which has one exchange at a time. */

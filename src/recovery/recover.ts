@@ -18,9 +18,9 @@
  *      lead there, the commits of the WAL may, and are copied. Content that somebody else has written to the file
  *      in the meantime is kept in a copy of it (outside-write.ts).
  *
- * The checksum alone does not tell whether the file is there: it is the XOR of the sums of all pages, and CRC-64 is
- * linear. Two pages that change from one shared content to another leave it as it was. Pages are therefore compared,
- * with the log and with the journal, wherever one of them has them.
+ * The checksum alone does not tell whether the file is at its position: it is the XOR of the sums of all pages, and
+ * CRC-64 is linear. Two pages that change from one shared content to another leave it as it was. Pages are therefore
+ * compared, with the log and with the journal, wherever one of them has them.
  *
  * A file that never became a database, and was still empty or held zeros when the node stopped, goes.
  *

@@ -56,7 +56,7 @@ export function protocolProblem(theirs: string | undefined): string | undefined 
   return `it speaks protocol ${theirs}, this node ${PROTOCOL}, update LiteFS on ${older}`
 }
 
-/** A header has room for this many names. What is sent of the others is sent in vain. */
+/** A header has room for this many names. The primary sends the others in vain. */
 const LEFT_OUT_COUNT_MAX = 16
 
 export function encodeLeftOut(names: readonly string[]): string {

@@ -1,5 +1,5 @@
 /**
- * The role of this node among the others. The lease record says what it is to be (lease.ts); this makes it so.
+ * The role of this node among the others. The lease record says what it should be (lease.ts); this makes it so.
  *
  *                      a record that names this node
  *   replica ─────────────────────────────────────────────▶ promoting ─▶ primary

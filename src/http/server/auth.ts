@@ -45,7 +45,7 @@ export function authorize(headers: IncomingHttpHeaders, token: string): void {
   throw new LitefsError("unauthorized", "unauthorized: this node has another token")
 }
 
-/** Of equal size, whatever the text is. */
+/** Always of the same size, whatever the text is. */
 function digest(text: string): Uint8Array {
   return createHash("sha256").update(text).digest()
 }

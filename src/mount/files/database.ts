@@ -84,7 +84,7 @@ export class DatabaseEntry extends UsedEntry {
       throw FuseError.of(Errno.EOPNOTSUPP)
   }
 
-  /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
+  /** Nothing to do: committed pages are durable in the log, and all others must be forgotten. */
   override sync(): void {}
 
   /** A writer has SHARED already: nothing from the primary can be applied while it waits. */

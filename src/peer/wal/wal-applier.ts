@@ -295,7 +295,7 @@ export class WalApplier {
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
-  /** Starts the log over when the database file has all of it, and no reader uses it. WRITE is held. */
+  /** Starts the log over when the database file has everything and no reader uses the log. WRITE is held. */
   #tryRestart(
     shm: Fd,
     index: WalIndexFile,
