@@ -69,7 +69,10 @@ export async function problemOf(work: Promise<unknown>): Promise<string | undefi
 
 export async function add(pair: FaultyPair, database: string, more: object = {}): Promise<Outcome> {
   const n = nextRow++
-  const { rows } = await pair.ask("check", pair.primary, database)
+  // The fault may be met by who looks.
+  const first = await pair.ask("check", pair.primary, database)
+  const isSeen = first.problem === undefined
+  const { rows } = isSeen ? first : await pair.ask("check", pair.primary, database)
   const { problem } = await pair.ask("add", pair.primary, database, { n, ...more })
   // One that failed may have come through: its answer was lost, or what came after the capture failed.
   return { problem, done: [[...rows, n]], notDone: [rows, [...rows, n]] }

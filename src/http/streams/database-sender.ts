@@ -14,6 +14,7 @@ import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
+import { SysError } from "../../sys/errno.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
@@ -27,6 +28,12 @@ const log = logger("stream")
 
 /** A replica that is behind hears how far at most this often. */
 const HEAD_MS = 100
+
+/**
+ * A failed call may succeed a moment later, as with EMFILE. A snapshot instead costs the size of the database, and a
+ * replica whose position nobody can judge sets its own content aside: the call is therefore repeated for this long.
+ */
+const AGAIN_MS = 5000
 
 /** Hears what is sent. */
 export interface StreamCounters {
@@ -61,8 +68,8 @@ export class DatabaseSender {
   #lastHeadMs = Number.NEGATIVE_INFINITY
   /** The databases that the replica was told of; undefined before. */
   #listed: Map<string, ListedState> | undefined
-  /** Unreadable LTX files, which the log reports once. */
-  readonly #unreadableFiles = new Set<string>()
+  /** Looks that have failed, and since when. */
+  readonly #failing = new Map<string, number>()
 
   /** `known` is what the replica has. */
   constructor(
@@ -152,10 +159,13 @@ export class DatabaseSender {
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
-    const sent =
-      (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
-      (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
-      (await this.#sendSnapshot(name))
+    let sent = next !== undefined ? await this.#sendBytes(name, next) : undefined
+    if (sent === undefined && isBehind && known.txid > 0n) {
+      const file = await this.#sendFile(name, known, stored)
+      if (file === "later") return "later"
+      sent = file
+    }
+    sent ??= await this.#sendSnapshot(name)
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
@@ -167,6 +177,7 @@ export class DatabaseSender {
     const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
     const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
     const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent === "later") return "later"
     if (sent !== undefined) this.#sent.set(name, sent)
     else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
     else {
@@ -200,11 +211,11 @@ export class DatabaseSender {
   }
 
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
-  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
+  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | "later" | undefined> {
     const directory = this.#context.dataDir.ltxDir(name)
     const { turns } = this.#writer
     const first = await this.#followingFile(name, directory, known)
-    if (first === undefined) return undefined
+    if (first === undefined || first === "later") return first
     const several = this.#wants.compacted
       ? await compactedFile(directory, first, target, turns)
       : undefined
@@ -230,17 +241,31 @@ export class DatabaseSender {
     database: string,
     directory: string,
     known: Pos,
-  ): Promise<FollowingFile | undefined> {
+  ): Promise<FollowingFile | "later" | undefined> {
+    const file = `${database} ${known.txid}`
     try {
-      return await followingFile(directory, known, this.#writer.turns)
+      const found = await followingFile(directory, known, this.#writer.turns)
+      this.#failing.delete(file)
+      return found
     } catch (error) {
-      const file = `${database} ${known.txid}`
-      if (this.#unreadableFiles.has(file)) return undefined
-      this.#unreadableFiles.add(file)
+      const isFirst = !this.#failing.has(file)
+      const mayPass = this.#mayPass(file, error)
+      const what = mayPass ? "it is tried again" : "a snapshot is sent instead"
       const problem = messageOf(error)
-      log.warn("cannot read an LTX file, a snapshot is sent instead", { db: database, problem })
-      return undefined
+      if (isFirst || !mayPass)
+        log.warn(`cannot read an LTX file, ${what}`, { db: database, problem })
+      return mayPass ? "later" : undefined
     }
+  }
+
+  /** Whether a failed call may succeed when it is repeated. */
+  #mayPass(what: string, error: unknown): boolean {
+    const nowMs = this.#context.clock.monotonicMs()
+    const sinceMs = this.#failing.get(what) ?? nowMs
+    const mayPass = error instanceof SysError && nowMs - sinceMs < AGAIN_MS
+    if (mayPass) this.#failing.set(what, sinceMs)
+    else this.#failing.delete(what)
+    return mayPass
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
@@ -285,12 +310,13 @@ export class DatabaseSender {
       this.#context.leftOut.add(name, error)
     })
     if (found === undefined) return undefined
-    this.#context.counters?.frame(name, "ltx:snapshot")
-    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
     const token = parked?.makeToken() ?? 0n
     const snapshot = new ResumableSnapshot(name, token, found)
     try {
-      await this.#judge(name, found.pos)
+      if ((await this.#judge(name, found.pos)) === "later") {
+        await snapshot.end()
+        return undefined
+      }
       if (this.#wants.canResume) {
         await this.#writer.frame({ type: "resumable", database: name, token })
       }
@@ -298,6 +324,8 @@ export class DatabaseSender {
       await snapshot.end() // otherwise its database would stay frozen
       throw error
     }
+    this.#context.counters?.frame(name, "ltx:snapshot")
+    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
     return snapshot
   }
 
@@ -333,18 +361,20 @@ export class DatabaseSender {
   }
 
   /** Tells the replica whether it loses something when the snapshot replaces what it has. */
-  async #judge(name: string, pos: Pos): Promise<void> {
+  async #judge(name: string, pos: Pos): Promise<"later" | undefined> {
     const known = this.#sent.get(name)
-    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return
+    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return undefined
     let is: "same" | "other" | undefined
     try {
       is = ancestryOf(this.#context.dataDir, name, known, pos)
     } catch (error) {
+      if (this.#mayPass(`verdict on ${name}`, error)) return "later"
       // A file was removed under our hands: the replica then keeps more than necessary.
       log.debug("cannot judge the position of a replica", { db: name, error })
     }
     if (is !== undefined) {
       await this.#writer.frame({ type: "judged", database: name, pos: known, is })
     }
+    return undefined
   }
 }

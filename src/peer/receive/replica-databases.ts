@@ -372,6 +372,10 @@ export class ReplicaDatabases {
     const problem = "cannot have the kernel forget a transaction that was undone, clients wait"
     await untilDone(this.#surroundings(), name, problem, () => cache.mustForgetFile(name))
     fs.tell("undoneForgotten", name)
+    // Two requests: before it takes the second one, the fs thread has read its mailbox. Otherwise a start after a crash
+    // would undo by that journal what is applied from here on.
+    cache.forgetFile(name)
+    cache.forgetFile(name)
   }
 
   /** The object is outdated: it has the state, the view and the commit log of its time. */
