@@ -1,9 +1,9 @@
 /**
- * Brings the databases of one replica to where ours are: with a transaction out of memory, an LTX file, several of them
- * made one, or a snapshot, whichever does it soonest.
+ * Brings the databases of one replica to where ours are: by a transaction from memory, an LTX file, several of them
+ * merged, or a snapshot, whichever is soonest.
  *
- * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
- * another checksum, is another history, and is answered with a snapshot.
+ * What a replica claims to have is only compared, never believed. A TXID ahead of ours, or one of ours with another
+ * checksum, is another history, and the answer is a snapshot.
  */
 import { open } from "node:fs/promises"
 import type { Clock } from "../../lib/clock.ts"
@@ -26,16 +26,16 @@ import type { LtxParts, StreamWriter } from "./stream-writer.ts"
 
 const log = logger("stream")
 
-/** A replica that is behind is told how far at most this often. */
+/** A replica that is behind hears how far at most this often. */
 const HEAD_MS = 100
 
 /**
- * A call that fails may succeed a moment later, as with EMFILE. A snapshot instead costs the size of the database, and a
- * replica whose position nobody can judge keeps what it has beside it: so it is tried again for this long.
+ * A failed call may succeed a moment later, as with EMFILE. A snapshot instead costs the size of the database, and a
+ * replica whose position nobody can judge sets its own content aside: the call is therefore repeated for this long.
  */
 const AGAIN_MS = 5000
 
-/** Told of what goes out. */
+/** Hears what is sent. */
 export interface StreamCounters {
   frame(database: string, type: "ltx" | "ltx:snapshot"): void
   bytes(size: number): void
@@ -43,7 +43,7 @@ export interface StreamCounters {
 
 export interface DatabaseSenderContext {
   readonly positions: Positions
-  /** Transactions whose LTX files may not be there yet. */
+  /** Transactions whose LTX files may not exist yet. */
   readonly recent?: RecentTransactions
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
@@ -51,11 +51,11 @@ export interface DatabaseSenderContext {
   readonly counters?: StreamCounters
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
-  /** What cannot be sent to anybody. */
+  /** Databases that cannot be sent to anybody. */
   readonly leftOut?: LeftOutDatabases
 }
 
-/** Whether more of a database is to be sent now, or only later: what it lacks is not there to be sent yet. */
+/** Whether more of a database can be sent now, or only later because it does not exist in a sendable form yet. */
 export type Step = "sent" | "nothing" | "later"
 
 export class DatabaseSender {
@@ -66,9 +66,9 @@ export class DatabaseSender {
   /** Databases without a slot whose drop the replica has. */
   readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
-  /** What the replica was told that there is; undefined before. */
+  /** The databases that the replica was told of; undefined before. */
   #listed: Map<string, ListedState> | undefined
-  /** What could not be looked at, and since when. */
+  /** Looks that have failed, and since when. */
   readonly #failing = new Map<string, number>()
 
   /** `known` is what the replica has. */
@@ -84,12 +84,12 @@ export class DatabaseSender {
     this.#sent = known
   }
 
-  /** What the replica has of each database, when it has taken all that was sent. */
+  /** What the replica has of each database, once it has taken everything sent. */
   get sent(): ReadonlyMap<string, Pos> {
     return this.#sent
   }
 
-  /** The transaction that is sent next; undefined while the replica has nothing of the database. */
+  /** The next transaction to send; undefined while the replica has nothing of the database. */
   nextTxid(database: string): Txid | undefined {
     const sent = this.#sent.get(database)
     return sent === undefined || sent.txid === 0n ? undefined : sent.txid + 1n
@@ -108,7 +108,7 @@ export class DatabaseSender {
     return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
   }
 
-  /** Tells the replica which databases there are: `names` is at first all of them, and then what may be new. */
+  /** Tells the replica which databases exist: `names` are at first all of them, and then those that may be new. */
   async list(names: Iterable<string>): Promise<void> {
     if (!this.#wants.catalogue) return
     const isFirst = this.#listed === undefined
@@ -132,7 +132,7 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "listed", database, pos, state })
   }
 
-  /** Undefined when there is none, or nothing in it. */
+  /** Undefined when there is no database, or nothing in it. */
   #stateOf(name: string): ListedState | undefined {
     const { positions, leftOut } = this.#context
     const problem = leftOut?.state(name)
@@ -154,7 +154,7 @@ export class DatabaseSender {
     this.#dropped.delete(name)
     const { pos, stored, commit } = positions.read(slot)
     if (posEquals(known, pos)) return "nothing"
-    if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
+    if (commit === 0 && known.txid === 0n) return "nothing" // both sides have nothing
     const isBehind = known.txid < pos.txid
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
@@ -171,7 +171,7 @@ export class DatabaseSender {
     return "sent"
   }
 
-  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  /** For a database that is not here: one that was dropped long ago still has its drop. */
   async #sendDrop(name: string, known: Pos): Promise<Step> {
     if (this.#dropped.has(name)) return "nothing"
     const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
@@ -195,7 +195,7 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "head", txid, database })
   }
 
-  /** The transaction that follows on `known` and leads to `target`, if it is one of the last. */
+  /** The transaction that follows on `known` and leads to `target`, if it is a recent one. */
   #findRecent(slot: Slot, known: Pos, target: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
     const bytes = this.#context.recent?.find(slot, known.txid + 1n)
     if (bytes === undefined || known.txid === 0n) return undefined
@@ -227,7 +227,7 @@ export class DatabaseSender {
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)
-        if (this.#writer.isClosed) return undefined // nobody reads the rest of it
+        if (this.#writer.isClosed) return undefined // nobody reads the rest
       }
     } finally {
       await handle.close()
@@ -236,7 +236,7 @@ export class DatabaseSender {
     return file.pos
   }
 
-  /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
+  /** An unreadable file is as useless as a missing one: a snapshot is sent then. */
   async #followingFile(
     database: string,
     directory: string,
@@ -258,7 +258,7 @@ export class DatabaseSender {
     }
   }
 
-  /** Whether what has failed may succeed if it is tried again. */
+  /** Whether a failed call may succeed when it is repeated. */
   #mayPass(what: string, error: unknown): boolean {
     const nowMs = this.#context.clock.monotonicMs()
     const sinceMs = this.#failing.get(what) ?? nowMs
@@ -295,7 +295,7 @@ export class DatabaseSender {
     return this.#wants.catalogue && this.#wants.canResume
   }
 
-  /** Half of the file is sent. A replica that knows what that means hears that it is nothing; others begin anew. */
+  /** Half of the file is sent. A replica that understands so hears that it is void; others begin anew. */
   async #giveUp(name: string, parts: LtxParts, error: unknown): Promise<undefined> {
     this.#context.leftOut?.add(name, error)
     if (this.#context.leftOut === undefined || !this.#isSealed) throw error
@@ -321,7 +321,7 @@ export class DatabaseSender {
         await this.#writer.frame({ type: "resumable", database: name, token })
       }
     } catch (error) {
-      await snapshot.end() // or its database would stay frozen
+      await snapshot.end() // otherwise its database would stay frozen
       throw error
     }
     this.#context.counters?.frame(name, "ltx:snapshot")
@@ -329,7 +329,7 @@ export class DatabaseSender {
     return snapshot
   }
 
-  /** Goes on with a snapshot that a broken connection has cut off, if this is the replica's. */
+  /** Continues a snapshot that a broken connection has cut off, if it is this replica's. */
   async #resume(name: string): Promise<ResumableSnapshot | undefined> {
     const point = this.#wants.resume
     if (point?.database !== name) return undefined
@@ -345,7 +345,7 @@ export class DatabaseSender {
     return snapshot
   }
 
-  /** Whether our history has been there: it may be that of an earlier term of this node. */
+  /** Whether our history has been there: the position may be from an earlier term of this node. */
   #isOurs(name: string, pos: Pos): boolean {
     const { positions, dataDir } = this.#context
     const slot = positions.find(name)
@@ -360,7 +360,7 @@ export class DatabaseSender {
     else await snapshot.end()
   }
 
-  /** Tells the replica whether something is lost when the snapshot takes the place of what it has. */
+  /** Tells the replica whether it loses something when the snapshot replaces what it has. */
   async #judge(name: string, pos: Pos): Promise<"later" | undefined> {
     const known = this.#sent.get(name)
     if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return undefined
@@ -369,7 +369,7 @@ export class DatabaseSender {
       is = ancestryOf(this.#context.dataDir, name, known, pos)
     } catch (error) {
       if (this.#mayPass(`verdict on ${name}`, error)) return "later"
-      // A file was removed under our hands: then the replica keeps more than it has to.
+      // A file was removed under our hands: the replica then keeps more than necessary.
       log.debug("cannot judge the position of a replica", { db: name, error })
     }
     if (is !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * What the kernel keeps of files of the mount, by their names: here it is told to forget it. Before there is a mount,
- * there is nothing to forget.
+ * Makes the kernel forget what it keeps of files of the mount, by their names. Before there is a mount, there is
+ * nothing to forget.
  */
 import { must } from "../../lib/assert.ts"
 import type { Logger } from "../../lib/log.ts"
@@ -36,18 +36,18 @@ export class MountCache {
     try {
       this.mustForgetFile(name)
     } catch (error) {
-      // Clients may read pages that have changed.
+      // Clients may read old pages.
       this.#log.warn("cannot have the kernel forget a database", { db: name, error })
     }
   }
 
-  /** As forgetFile(). Throws when it cannot be done. */
+  /** As forgetFile(), but throws when it fails. */
   mustForgetFile(name: string): void {
     if (this.#cache === undefined) return
     try {
       this.#cache.forgetFile(nodeIdAt(this.#fuseDir, name))
     } catch (error) {
-      // What is not there any more is not cached.
+      // A file that is gone is not cached.
       if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error
     }
   }
@@ -61,7 +61,7 @@ export class MountCache {
     }
   }
 
-  /** Of the role of this node: whether there is a `.primary`. */
+  /** The node's role: whether there is a `.primary`. */
   forgetRole(): void {
     this.#cache?.forgetName(".primary")
   }
