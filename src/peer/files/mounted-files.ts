@@ -19,8 +19,7 @@ import {
   writeAt,
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
-import { emptyStatus, sizeOf, statusOf } from "../../sys/file-status.ts"
-import { inodeAt } from "../../sys/inode.ts"
+import { emptyStatus, inodeAt, sizeOf, statusOf } from "../../sys/file-status.ts"
 import { describeProcess } from "../../sys/process/process.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { PATIENCE_MS, Patience } from "../locks/patience.ts"
