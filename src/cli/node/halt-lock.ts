@@ -7,6 +7,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { callOnce } from "../../lib/port.ts"
+import { inTime } from "../../lib/until.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
 
 export interface FlockThread {
@@ -28,13 +29,12 @@ export async function takeHaltLock(path: string, clock: Clock, limitMs: number):
   const worker = new Worker(urlOfThread())
   const thread = "the thread that waits for it"
   const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
-  const late = Promise.withResolvers<never>()
-  const cancel = clock.after(limitMs, () => {
-    late.reject(new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`))
+  const late = () => {
     worker.terminate()
-  })
+    return new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`)
+  }
   try {
-    const fd = await Promise.race([locking, late.promise])
+    const fd = await inTime(locking, { clock, limitMs }, late)
     const release = () => closeFile(fd)
     return { fd, release, [Symbol.dispose]: release }
   } catch (error) {
@@ -42,8 +42,6 @@ export async function takeHaltLock(path: string, clock: Clock, limitMs: number):
       "unavailable",
       `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
     )
-  } finally {
-    cancel()
   }
 }
 

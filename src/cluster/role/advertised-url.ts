@@ -13,6 +13,7 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { inTime } from "../../lib/until.ts"
 import type { PeerAnswer } from "./peer-answer.ts"
 
 const log = logger("member")
@@ -98,16 +99,10 @@ export class AdvertisedUrl {
     )
   }
 
-  async #answerOf(url: string): Promise<PeerAnswer> {
-    const late = Promise.withResolvers<never>()
-    const cancel = this.#options.clock.after(ANSWER_MS_MAX, () => {
-      late.reject(new LitefsError("unavailable", "nobody answers there"))
-    })
-    try {
-      return await Promise.race([this.#options.ask(url), late.promise])
-    } finally {
-      cancel()
-    }
+  #answerOf(url: string): Promise<PeerAnswer> {
+    const { clock, ask } = this.#options
+    const late = () => new LitefsError("unavailable", "nobody answers there")
+    return inTime(ask(url), { clock, limitMs: ANSWER_MS_MAX }, late)
   }
 }
 

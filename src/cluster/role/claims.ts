@@ -21,6 +21,7 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { inTime } from "../../lib/until.ts"
 import { type HeardLease, isNewer, type LeaseRecord } from "./lease.ts"
 import type { PeerAnswer } from "./peer-answer.ts"
 
@@ -97,16 +98,10 @@ export class Claims {
     return "the node there does not say so"
   }
 
-  async #inTime<T>(answer: Promise<T>): Promise<T> {
-    const late = Promise.withResolvers<never>()
-    const cancel = this.#options.clock.after(ASK_MS_MAX, () => {
-      late.reject(new LitefsError("unavailable", "the node there does not answer"))
-    })
-    try {
-      return await Promise.race([answer, late.promise])
-    } finally {
-      cancel()
-    }
+  #inTime<T>(answer: Promise<T>): Promise<T> {
+    const { clock } = this.#options
+    const late = () => new LitefsError("unavailable", "the node there does not answer")
+    return inTime(answer, { clock, limitMs: ASK_MS_MAX }, late)
   }
 
   #say({ record }: HeardLease, from: string | undefined, problem: string): void {
