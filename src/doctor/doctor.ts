@@ -23,7 +23,7 @@ import { segmentPath } from "../store/log/log-segment.ts"
 import { closeFile } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"
-import { type Finding, note, problem } from "./finding.ts"
+import { type Finding, moveAway, note, problem } from "./finding.ts"
 
 export interface DoctorOptions {
   readonly dataDir: string
@@ -166,11 +166,6 @@ function strayFindings(dataDir: DataDir): Finding[] {
       const path = join(directory, name)
       const what =
         "a file where only the directories of databases belong; LiteFS v0.5 does not start because of it"
-      return problem("stray", path, what, {
-        repair: {
-          does: "moves it to damaged/",
-          run: (damaged) => void damaged.move(path, name),
-        },
-      })
+      return problem("stray", path, what, { repair: moveAway(path, name) })
     })
 }

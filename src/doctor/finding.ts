@@ -51,6 +51,11 @@ export interface Repair {
   run(damaged: DamagedDir): void
 }
 
+/** Takes what nobody needs out of the way. `name` is its name in damaged/. */
+export function moveAway(path: string, name: string): Repair {
+  return { does: "moves it to damaged/", run: (damaged) => damaged.move(path, name) }
+}
+
 export function note(code: FindingCode, path: string, what: string): Finding {
   return { code, severity: "note", path, what }
 }

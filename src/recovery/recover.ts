@@ -35,13 +35,10 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { formatSize } from "../lib/size.ts"
+import type { Sum } from "../ltx/checksum.ts"
 import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
-import {
-  DATABASE_HEADER_SIZE,
-  type DatabaseHeader,
-  decodeDatabaseHeader,
-} from "../sqlite/database-header.ts"
+import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
@@ -49,16 +46,14 @@ import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
-import { allocate } from "../sys/memory.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
-import { sumsOfDatabase } from "./file-sums.ts"
+import { sumsOfFile } from "./file-sums.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
-import { chainTo, readChainFile, readNewest } from "./log/log-chain.ts"
-import type { Sum } from "./log/logged-pages.ts"
+import { chainTo, readChainFile, readNewest, stateAfter } from "./log/log-chain.ts"
 import {
   isWhatWasDropped,
   isWrittenOutside,
@@ -105,10 +100,10 @@ export function believed(databases: RecoveredDatabases): string[] {
 /** Its frames alone do not tell which of the two it is. */
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
+const CLIENT_FILE_SET_ASIDE =
+  "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it"
 /** Work on a file of this size, bytes, takes so long that a message comes first. */
 const LARGE_SIZE = 256 * 1024 * 1024
-
-const buffer = allocate(1 << 20)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
@@ -126,12 +121,7 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
       log.warn(WAL_SET_ASIDE, { db: name, file: kept })
     }
     for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
-      log.warn(
-        "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it",
-        {
-          ...{ db: name, file },
-        },
-      )
+      log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
     return state
@@ -171,7 +161,7 @@ function recoverFile(given: Recovery): HistoryState {
 /** Whether rolling the journal back helps. Otherwise it would only change a file that should stay as it is. */
 function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
   if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
-  const sums = sumsOfDatabase(database, last.summary.header)
+  const sums = sumsAfter(database, last.summary)
   setUndone(sums, dataDir.path(name, "journal"))
   if (isAt(sums, last.summary)) return true
   const newest = readNewest(name, chainOf(dataDir, name, last), last.summary, false)
@@ -198,7 +188,7 @@ function recoverContent(given: Recovery): HistoryState {
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
-  const sums = sumsOfDatabase(database, summary.header)
+  const sums = sumsAfter(database, summary)
   const isSummed = isAt(sums, summary)
   const chain = chainOf(dataDir, name, last)
   const newest = readNewest(name, chain, summary, isSummed)
@@ -274,7 +264,7 @@ function takeFromWal(
   const { pageSize } = summary.header
   const isWanted = (sums: PageChecksums) => isAt(sums, summary) && hasAll(sums, newest)
   const wanted = { isWanted, pageSize }
-  const sums = sumsOfDatabase(database, summary.header)
+  const sums = sumsAfter(database, summary)
   if (!copyFromWal(path, database, sums, wanted)) return undefined
   cutToSize(database, summary)
   return sums
@@ -299,7 +289,7 @@ function withoutLog(
   log: Logger,
 ): HistoryState {
   if (isBlank(database)) return emptyHistoryState()
-  const header = headerOf(database)
+  const header = readDatabaseHeader(database)
   if (header === undefined) {
     throw new LitefsError(
       "damaged",
@@ -314,7 +304,7 @@ function withoutLog(
   const all = { pageSize: header.pageSize }
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   try {
-    const copied = headerOf(database) ?? header // page 1 may have come from the WAL
+    const copied = readDatabaseHeader(database) ?? header // page 1 may have come from the WAL
     const state = makeFirstTransaction(database, copied, ltx, systemClock.wallMs())
     log.info("made a first transaction of a database without history", { db: name })
     return state
@@ -326,11 +316,6 @@ function withoutLog(
     })
     return emptyHistoryState()
   }
-}
-
-function headerOf(database: BackedFile): DatabaseHeader | undefined {
-  const n = database.read(buffer.address, DATABASE_HEADER_SIZE, 0)
-  return decodeDatabaseHeader(buffer.bytes.subarray(0, n))
 }
 
 function replay(
@@ -347,14 +332,13 @@ function replay(
         pageSize = header.pageSize
       },
       page: (pgno, data) => {
-        buffer.bytes.set(data)
-        database.write(buffer.address, pageSize, (pgno - 1) * pageSize)
+        database.writeBytes(data, (pgno - 1) * pageSize)
       },
     })
   }
   cutToSize(database, last.summary)
   database.sync()
-  const sums = sumsOfDatabase(database, last.summary.header)
+  const sums = sumsAfter(database, last.summary)
   if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
   const state = stateAfter(last.summary, sums)
   log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
@@ -362,10 +346,7 @@ function replay(
 }
 
 function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean {
-  for (const [pgno, [hi, lo]] of newest) {
-    if (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo) return false
-  }
-  return true
+  return [...newest].every(([pgno, sum]) => sums.has(pgno, sum))
 }
 
 function damaged(
@@ -385,18 +366,12 @@ function isAt(sums: PageChecksums, { trailer }: LtxSummary): boolean {
   return sums.total === trailer.postApplyChecksum
 }
 
+/** The sums of the database file as far as the database goes. */
+function sumsAfter(database: BackedFile, { header }: LtxSummary): PageChecksums {
+  return sumsOfFile(database, header.pageSize, header.commit)
+}
+
 function cutToSize(database: BackedFile, { header }: LtxSummary): void {
   const size = header.commit * header.pageSize
   if (database.size() !== size) database.truncate(size)
-}
-
-function stateAfter(summary: LtxSummary, sums: PageChecksums): HistoryState {
-  const { header } = summary
-  return {
-    pos: posAfter(summary),
-    pageSize: header.pageSize,
-    commit: header.commit,
-    sums,
-    timestampMs: header.timestampMs,
-  }
 }
