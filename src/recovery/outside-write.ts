@@ -11,7 +11,7 @@
  */
 import { constants, copyFileSync } from "node:fs"
 import type { PageChecksums } from "../capture/page-checksums.ts"
-import { isZero } from "../lib/bytes.ts"
+import { decodedIfAny, isZero } from "../lib/bytes.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import { type Checksum, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
@@ -185,10 +185,5 @@ function addSideFiles(
 }
 
 function readInto(file: LtxFileInfo, logged: LoggedPages): LtxSummary | undefined {
-  try {
-    return readLtxFile(file.path, logged.handler())
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
-  }
+  return decodedIfAny(() => readLtxFile(file.path, logged.handler()))
 }

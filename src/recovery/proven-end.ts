@@ -8,7 +8,7 @@
  *
  * It is no proof when the transaction before has the same checksum (recover.ts). Nothing is written here.
  */
-import { isZero, readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
+import { decodedIfAny, isZero, readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
 import { CHECKSUM_FLAG, EMPTY_CHECKSUM } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
 import { LTX_FLAG_COMPRESSED, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
@@ -126,7 +126,7 @@ class StatedChecksum {
     const end = this.#ltx.size - LTX_TRAILER_SIZE
     const trailer = this.#trailer.slice()
     writeU64BE(trailer, 0, checksum)
-    try {
+    const isWhole = decodedIfAny(() => {
       for (let offset = 0; offset < end; offset += PIECE_SIZE) {
         const piece = new Uint8Array(Math.min(PIECE_SIZE, end - offset))
         this.#ltx.readAt(offset, piece)
@@ -135,10 +135,8 @@ class StatedChecksum {
       decoder.push(trailer)
       decoder.end()
       return true
-    } catch (error) {
-      if (error instanceof RangeError) return false
-      throw error
-    }
+    })
+    return isWhole === true
   }
 }
 
