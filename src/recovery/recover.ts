@@ -51,7 +51,7 @@ import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
 import { sumsOfFile } from "./file-sums.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
-import { findLast, type LastFile } from "./last-file.ts"
+import { findLast, type LastFile, type Recovered } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, readChainFile, readNewest, stateAfter } from "./log/log-chain.ts"
 import {
@@ -60,7 +60,7 @@ import {
   keepDatabaseFile,
   setAsideClientFiles,
 } from "./outside-write.ts"
-import { type FoundSums, findSums } from "./saved-sums.ts"
+import { findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
@@ -113,13 +113,11 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
   try {
     const checksumsPath = dataDir.checksumsPath(name)
     const saved = findSums(checksumsPath, database.path)
-    const last = findLast(name, dataDir, saved, log)
+    const last = findLast({ name, dataDir, saved, log })
     unlinkFile("checksums:unlink", checksumsPath)
     const state = recoverFile({ name, dataDir, database, last, saved, log })
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
-    if (kept !== undefined) {
-      log.warn(WAL_SET_ASIDE, { db: name, file: kept })
-    }
+    if (kept !== undefined) log.warn(WAL_SET_ASIDE, { db: name, file: kept })
     for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
       log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })
     }
@@ -176,9 +174,7 @@ function chainOf(dataDir: DataDir, name: string, last: LastFile): LtxFileInfo[] 
 
 function recoverContent(given: Recovery): HistoryState {
   const { name, dataDir, database, last, saved, log } = given
-  if (last === undefined) {
-    return withoutLog(name, dataDir, database, new LtxDirectory(dataDir.ltxDir(name)), log)
-  }
+  if (last === undefined) return withoutLog(given)
   const { summary } = last
   if (summary.header.commit === 0) {
     removeDropped(given, summary)
@@ -205,7 +201,7 @@ function recoverContent(given: Recovery): HistoryState {
       return stateAfter(summary, sums)
     }
     keepWrittenOutside(given, chain)
-    const state = replay(name, database, chain, last, log)
+    const state = replay(given, last, chain)
     writeSynced(dataDir.syncedPath(name), state.pos.txid)
     return state
   }
@@ -270,24 +266,13 @@ function takeFromWal(
   return sums
 }
 
-interface Recovery {
-  readonly name: string
-  readonly dataDir: DataDir
+interface Recovery extends Recovered {
   readonly database: BackedFile
   readonly last: LastFile | undefined
-  /** What a clean stop has left. */
-  readonly saved?: FoundSums | undefined
-  readonly log: Logger
 }
 
 /** A database without LTX files: a new one, or one that somebody has put there. */
-function withoutLog(
-  name: string,
-  dataDir: DataDir,
-  database: BackedFile,
-  ltx: LtxDirectory,
-  log: Logger,
-): HistoryState {
+function withoutLog({ name, dataDir, database, log }: Recovery): HistoryState {
   if (isBlank(database)) return emptyHistoryState()
   const header = readDatabaseHeader(database)
   if (header === undefined) {
@@ -305,6 +290,7 @@ function withoutLog(
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   try {
     const copied = readDatabaseHeader(database) ?? header // page 1 may have come from the WAL
+    const ltx = new LtxDirectory(dataDir.ltxDir(name))
     const state = makeFirstTransaction(database, copied, ltx, systemClock.wallMs())
     log.info("made a first transaction of a database without history", { db: name })
     return state
@@ -319,11 +305,9 @@ function withoutLog(
 }
 
 function replay(
-  name: string,
-  database: BackedFile,
-  chain: readonly LtxFileInfo[],
+  { name, database, log }: Recovery,
   last: LastFile,
-  log: Logger,
+  chain: readonly LtxFileInfo[],
 ): HistoryState {
   for (const file of chain) {
     let pageSize = 0
@@ -331,9 +315,7 @@ function replay(
       header: (header) => {
         pageSize = header.pageSize
       },
-      page: (pgno, data) => {
-        database.writeBytes(data, (pgno - 1) * pageSize)
-      },
+      page: (pgno, data) => database.writeBytes(data, (pgno - 1) * pageSize),
     })
   }
   cutToSize(database, last.summary)
