@@ -2,7 +2,7 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
-import { checkFault, systemCall } from "./call.ts"
+import { checkFault, plainCall, systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import { emptyStatus, type FileStatus, sizeOf, statusOf } from "./file-status.ts"
@@ -264,5 +264,5 @@ export function waitForFileLock(fd: Fd): void {
 
 function lockFile(fd: Fd, operation: number, ...expected: readonly number[]): number {
   const doing = () => `lock ${nameOf(fd)}`
-  return systemCall("lock", doing, () => libc.flock(fd, operation), ...expected)
+  return plainCall("lock", doing, () => libc.flock(fd, operation), ...expected)
 }

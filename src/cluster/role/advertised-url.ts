@@ -14,7 +14,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerAnswer, PeerCalls } from "./peer-answer.ts"
 
 const log = logger("member")
 
@@ -22,14 +22,13 @@ const log = logger("member")
 const ANSWER_MS_MAX = 3000
 const ASK_AGAIN_MS = 5000
 
-export interface AdvertisedUrlOptions {
+export interface AdvertisedUrlOptions extends Pick<PeerCalls, "ask"> {
   /** As the user gave it; undefined when this node has made it up. */
   readonly url: string | undefined
   readonly id: string
   readonly clock: Clock
   /** Whether only its flags make this node the primary. */
   isPrimaryByFlag(): boolean
-  ask(url: string): Promise<PeerAnswer>
 }
 
 export class AdvertisedUrl {

@@ -23,7 +23,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
 import { type HeardLease, isNewer, type LeaseRecord } from "./lease.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 
 const log = logger("member")
 
@@ -33,7 +33,7 @@ const ASKING_COUNT_MAX = 8
 /** Anybody can make up records: this many are logged. */
 const SAID_COUNT_MAX = 100
 
-export interface ClaimsOptions {
+export interface ClaimsOptions extends Pick<PeerCalls, "ask" | "tell"> {
   readonly clock: Clock
   readonly signal: AbortSignal
   /** `--peer` */
@@ -42,10 +42,6 @@ export interface ClaimsOptions {
   isProven(heard: HeardLease): boolean
   record(): LeaseRecord | undefined
   clusterId(): string | undefined
-  /** What the node at the address says of itself. */
-  ask(url: string): Promise<PeerAnswer>
-  /** Makes this node hear what the node at the address knows. */
-  tell(url: string): Promise<unknown>
   /** The node that the record names confirms it. */
   confirmed(heard: HeardLease): void
 }

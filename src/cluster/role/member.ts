@@ -43,7 +43,7 @@ import {
   nextEpoch,
 } from "./lease.ts"
 import { type HandoffTarget, Offer } from "./offer.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
@@ -75,7 +75,7 @@ export interface RoleActions {
   takeOver(isWanted: () => boolean): Promise<void>
 }
 
-export interface MemberOptions {
+export interface MemberOptions extends PeerCalls {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly actions: RoleActions
@@ -91,12 +91,6 @@ export interface MemberOptions {
   onChange(): void
   /** The node cannot go on. */
   fail(error: Error): void
-  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
-  tell(url: string): Promise<LeaseRecord | undefined>
-  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
-  isCopy(url: string): Promise<boolean>
-  /** What the node at the address says of itself. */
-  ask(url: string): Promise<PeerAnswer>
   /** Whether the sender has shown that it belongs to the cluster. */
   isProven(heard: HeardLease): boolean
 }
