@@ -1,7 +1,8 @@
 /** One database, offline: its log, and whether its files give the content that the log states. */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
-import { sumsOfFile } from "../recovery/file-sums.ts"
 import { looksTorn } from "../recovery/proven-end.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import { isJournalActive, readJournalHeader } from "../sqlite/journal.ts"

@@ -13,9 +13,10 @@
  * must be as they are there. Where the file has the checksum with and without what the journal undoes, the journal is
  * played back.
  */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
-import { sumsOfFile } from "../recovery/file-sums.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {

@@ -7,9 +7,9 @@
  * newer than the log, so recovery comes to the same content.
  */
 import { constants, copyFileSync, existsSync, renameSync, rmSync } from "node:fs"
+import { sumsOfFile } from "../capture/file-sums.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum } from "../ltx/pos.ts"
-import { sumsOfFile } from "../recovery/file-sums.ts"
 import { playBack } from "../recovery/journal-rollback.ts"
 import { copyFrames } from "../recovery/wal-rescue.ts"
 import { BackedFile } from "../store/backed-file.ts"

@@ -10,6 +10,7 @@
  * Such a file is kept whole as `database.changed-<ms>` beside the database file.
  */
 import { constants, copyFileSync } from "node:fs"
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import { decodedIfAny, isZero } from "../lib/bytes.ts"
 import type { LtxHeader } from "../ltx/header.ts"
@@ -25,7 +26,6 @@ import { type LtxSummary, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import { syncDirectory } from "../sys/directory.ts"
 import { closing, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
-import { sumsOfFile } from "./file-sums.ts"
 import { LoggedPages } from "./log/logged-pages.ts"
 import type { EndSources } from "./proven-end.ts"
 import type { FoundSums } from "./saved-sums.ts"

@@ -8,6 +8,8 @@
  *
  * It is no proof when the transaction before has the same checksum (recover.ts). Nothing is written here.
  */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import { decodedIfAny, isZero, readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
 import { CHECKSUM_FLAG, EMPTY_CHECKSUM } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
@@ -20,7 +22,6 @@ import { WalReader } from "../sqlite/wal-reader.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import type { LtxFileInfo } from "../store/ltx/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx/ltx-file.ts"
-import { sumsOfFile } from "./file-sums.ts"
 import type { FoundSums } from "./saved-sums.ts"
 import { walFrameCount } from "./wal-rescue.ts"
 

@@ -27,6 +27,8 @@
  * Any other fault makes that database unavailable, with a message that says what it is; nothing is removed, and the
  * other databases go on.
  */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
@@ -48,7 +50,6 @@ import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
-import { sumsOfFile } from "./file-sums.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
 import { findLast, type LastFile, type Recovered } from "./last-file.ts"

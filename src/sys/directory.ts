@@ -1,7 +1,5 @@
 /** Directories by path. As in `file.ts`, every call has a name in fault tests, and throws SysError when it fails. */
-
-import { type Dirent, readdirSync } from "node:fs"
-import { readdir } from "node:fs/promises"
+import { type Dirent, readdir, readdirSync } from "node:fs"
 import { checkFault, systemCall } from "./call.ts"
 import { Errno } from "./errno.ts"
 import { closing, O_RDONLY, openFile, syncFile } from "./file.ts"
@@ -36,7 +34,9 @@ export function listDirectory(op: string, path: string): Dirent[] {
 /** Names in a directory, in no order, for a thread that must not wait for the disk. */
 export async function listNames(op: string, path: string): Promise<string[]> {
   checkFault(op, () => `list directory "${path}"`)
-  return await readdir(path)
+  const { promise, resolve, reject } = Promise.withResolvers<string[]>()
+  readdir(path, (error, names) => (error === null ? resolve(names) : reject(error)))
+  return await promise
 }
 
 /** The names made and removed in the directory so far are durable when this returns. */

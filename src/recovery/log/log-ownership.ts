@@ -6,13 +6,14 @@
  * another one only if nothing speaks for the log: no page in it, or in its journal, is one that the log has, the log
  * leads nowhere from it, and it came there after the log was last written.
  */
+
+import { sumsOfFile } from "../../capture/file-sums.ts"
 import { pageSum } from "../../ltx/checksum.ts"
 import { readJournal, readJournalHeader } from "../../sqlite/journal.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { SEGMENT_COUNT, segmentPath } from "../../store/log/log-segment.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { statusAt } from "../../sys/file.ts"
-import { sumsOfFile } from "../file-sums.ts"
 import { stepOf } from "./log-record.ts"
 import { LoggedPages } from "./logged-pages.ts"
 

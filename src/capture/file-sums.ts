@@ -1,6 +1,6 @@
-import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
 import { lockPgno } from "../ltx/checksum.ts"
+import { PageChecksums } from "./page-checksums.ts"
 
 const CHUNK_SIZE = 1 << 20
 
