@@ -23,7 +23,6 @@ const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
 
 /** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
 const FIRST = [
-  "test/mount/halt.mount.test.ts",
   "test/mount/import-export.mount.test.ts",
   "test/mount/restarts.mount.test.ts",
   "test/mount/kill.mount.test.ts",
@@ -33,9 +32,11 @@ const FIRST = [
   "test/mount/halt-kill.mount.test.ts",
   "test/recovery/faults.test.ts",
   "test/mount/wal-replica.mount.test.ts",
+  "test/mount/halt.mount.test.ts",
   "test/mount/writers.mount.test.ts",
   "test/mount/start-orders.mount.test.ts",
   "test/mount/links.mount.test.ts",
+  "test/mount/halt-lost.mount.test.ts",
   "test/mount/stale-handles.mount.test.ts",
   "test/mount/forward-writes.mount.test.ts",
   "test/proxy/proxy.mount.test.ts",
