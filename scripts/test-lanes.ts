@@ -15,10 +15,10 @@ import { join, relative } from "node:path"
 import { readReport, writeFailure } from "./junit.ts"
 
 /**
- * One more than the cores of the machines that this is run on: all lanes wait for something, for a third of the time or
- * more, so two of them leave a third of the cores unused.
+ * Two more than the cores of the machines that this is run on: files of tests wait for something half of the time, so
+ * two lanes leave a third of the cores unused, and three a sixth.
  */
-const LANES = 3
+const LANES = 4
 const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
 
 /** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
