@@ -24,7 +24,7 @@
  *    follows, and what was sent may be changed afterwards.
  * 4. Through the mailbox of the fs thread (sys/mailbox.ts) 1. holds for each of the two threads that send. It holds
  *    also where one of them has heard of the other: what the peer thread has told the fs thread before it answers the
- *    main thread is there before what the main thread says upon that. `dropped` and `staleWriter` are known before a take-over.
+ *    main thread is there before what the main thread says upon that. `dropped` and `staleWriter` are known before `inherit`.
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): who has told it something and then
  *    uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached

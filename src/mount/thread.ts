@@ -6,8 +6,8 @@
  * While it serves it has no event loop. Messages to it come through its mailbox, and so do the answers to what it asks.
  * It never touches its own mount and never waits for another thread.
  *
- * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two
- * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
+ * On the primary it captures transactions. `handOver` and `inherit` change that while it serves, between two
+ * requests: before it inherits, the peer thread has closed the commit log, and after it has handed over it uses
  * neither the log nor a database's files but to read.
  */
 
@@ -93,7 +93,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   shut,
   open: () => commits.gate.open(),
   handOver,
-  takeOver,
+  inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,
   giveBack: (database) => {
@@ -311,7 +311,7 @@ function serveDevice(device: Fd): void {
 }
 
 /**
- * No transaction is added from here on, until the gate is opened or another thread has taken over. The LTX file of the
+ * No transaction is added from here on, until the gate is opened or another thread has inherited. The LTX file of the
  * last one may be missing: where there is no room for it, another node is to go on.
  */
 function shut(): void {
@@ -336,10 +336,10 @@ function handOver(): DatabaseHandover[] {
   return handovers
 }
 
-function takeOver(handovers: readonly DatabaseHandover[]): void {
+function inherit(handovers: readonly DatabaseHandover[]): void {
   recent.clear()
   commits.open()
-  databases.takeOver(handovers)
+  databases.inherit(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()

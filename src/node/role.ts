@@ -85,7 +85,7 @@ export class NodeRole {
       drain: (limitMs) => actions().drain(limitMs),
       resume: () => actions().resume(),
       handOver: () => actions().handOver(),
-      takeOver: (isWanted) => actions().takeOver(isWanted),
+      inherit: (isWanted) => actions().inherit(isWanted),
     }
   }
 

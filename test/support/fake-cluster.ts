@@ -85,7 +85,7 @@ export class FakeMember {
   flags: FakeFlags
   lease!: StaticLease
   member: Member | undefined
-  /** What was done, in order: "shut", "drain", "resume", "hand over", "take over", "fail". */
+  /** What was done, in order: "shut", "drain", "resume", "hand over", "inherit", "fail". */
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
@@ -118,7 +118,7 @@ export class FakeMember {
       },
       resume: () => note("resume"),
       handOver: async () => note("hand over"),
-      takeOver: async () => note("take over"),
+      inherit: async () => note("inherit"),
       ...this.actions,
     }
     const member = new Member({

@@ -72,7 +72,7 @@ export interface RoleActions {
    * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
    * moment. After that, shut() ends it.
    */
-  takeOver(isWanted: () => boolean): Promise<void>
+  inherit(isWanted: () => boolean): Promise<void>
 }
 
 export interface MemberOptions {
@@ -321,7 +321,7 @@ export class Member {
       lease.keep({ epoch, primary }, unfenced as string[])
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
-      await this.#takeOver()
+      await this.#inherit()
       this.#fencing.start()
     })
   }
@@ -374,14 +374,14 @@ export class Member {
   /** Makes the role what the record says. */
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
-    if (this.#isMine && this.#state === "replica") await this.#takeOver()
+    if (this.#isMine && this.#state === "replica") await this.#inherit()
     else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
-  async #takeOver(): Promise<void> {
+  async #inherit(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#options.actions.takeOver(() => this.#isMine)
+      await this.#options.actions.inherit(() => this.#isMine)
     } catch (error) {
       this.#become("replica")
       throw error

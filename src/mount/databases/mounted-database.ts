@@ -143,7 +143,7 @@ export class MountedDatabase {
   }
 
   /** Captures from here on, what has been applied so far: the node is the primary, or has what was lent back. */
-  takeOver(handover: DatabaseHandover, state: HistoryState): void {
+  inherit(handover: DatabaseHandover, state: HistoryState): void {
     this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
     this.#borrowed = undefined

@@ -78,7 +78,7 @@ export class ReplicaDatabases {
         main.tell("refused", database, problem)
       }),
     )
-    this.#ownership.takeOver()
+    this.#ownership.inherit()
   }
 
   #openLog(): void {
@@ -344,7 +344,7 @@ export class ReplicaDatabases {
     this.#context.cache.forgetRole()
   }
 
-  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+  async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache, positions } = this.#context
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
@@ -352,7 +352,7 @@ export class ReplicaDatabases {
       const slot = positions.find(name)
       if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
     }
-    this.#ownership.takeOver()
+    this.#ownership.inherit()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )
