@@ -2,7 +2,7 @@
  * Whoever stands between this node and those that use it (front-door.ts), as far as the place of the node among the
  * others has to do with that.
  */
-import type { NodeStatus } from "../cluster/node-status.ts"
+import type { NodeStatus } from "../../cluster/node-status.ts"
 
 export interface Outside {
   readonly status: NodeStatus

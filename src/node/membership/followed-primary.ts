@@ -2,21 +2,21 @@
  * The primary that this node follows, as long as it is a replica: the connection to it (cluster/role/following.ts), how far
  * what comes is applied, and what else the primary tells.
  *
- * Who the primary is and where, others know (role.ts, other-nodes.ts); what comes goes to the peer thread.
+ * Who the primary is and where, others know (node-role.ts, other-nodes.ts); what comes goes to the peer thread.
  */
 
-import type { EchoFilter } from "../cluster/locks/echo-filter.ts"
-import { RefusedDatabases } from "../cluster/refused-databases.ts"
-import { Catalogue, type ListedDatabase } from "../cluster/replica/catalogue.ts"
-import { LagTracker } from "../cluster/replica/lag-tracker.ts"
-import { ReplicaProgress } from "../cluster/replica/replica-progress.ts"
-import { follow } from "../cluster/role/following.ts"
-import type { Member } from "../cluster/role/member.ts"
-import { systemClock } from "../lib/clock.ts"
-import { logger } from "../lib/log.ts"
-import type { PeerWorker } from "../peer/peer-worker.ts"
-import type { SharedLag } from "../store/shared-lag.ts"
-import { type Databases, epochOf } from "./databases.ts"
+import type { EchoFilter } from "../../cluster/locks/echo-filter.ts"
+import { RefusedDatabases } from "../../cluster/refused-databases.ts"
+import { Catalogue, type ListedDatabase } from "../../cluster/replica/catalogue.ts"
+import { LagTracker } from "../../cluster/replica/lag-tracker.ts"
+import { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import { follow } from "../../cluster/role/following.ts"
+import type { Member } from "../../cluster/role/member.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import type { PrimaryConnection } from "./primary-connection.ts"

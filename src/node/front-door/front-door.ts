@@ -7,27 +7,27 @@
  *
  * It stands on the storage and on the membership.
  */
-import packageJson from "../../package.json" with { type: "json" }
-import type { NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
-import { Handoffs } from "../cluster/role/handoffs.ts"
-import type { TlsFiles } from "../http/server/tls-files.ts"
-import { StatusApi } from "../http/status/status-api.ts"
-import { StreamTotals } from "../http/streams/stream-counters.ts"
-import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
-import { logger } from "../lib/log.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { ProxyServer } from "../proxy/proxy-server.ts"
-import { watchFullDisk } from "../sys/errno.ts"
+import packageJson from "../../../package.json" with { type: "json" }
+import type { NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import { Handoffs } from "../../cluster/role/handoffs.ts"
+import type { TlsFiles } from "../../http/server/tls-files.ts"
+import { StatusApi } from "../../http/status/status-api.ts"
+import { StreamTotals } from "../../http/streams/stream-counters.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { ProxyServer } from "../../proxy/proxy-server.ts"
+import { watchFullDisk } from "../../sys/errno.ts"
+import type { Closing } from "../closing.ts"
+import type { Membership } from "../membership/membership.ts"
+import type { Outside } from "../membership/outside.ts"
+import type { Storage } from "../storage/storage.ts"
 import { apiServer, warnIfOpenToAll } from "./api.ts"
-import type { Closing } from "./closing.ts"
 import { FullDisk } from "./full-disk.ts"
-import type { Membership } from "./membership.ts"
-import type { Outside } from "./outside.ts"
 import { proxiedNode } from "./proxied-node.ts"
 import { remarks } from "./remarks.ts"
 import { ServedDatabases } from "./served-databases.ts"
-import type { Storage } from "./storage.ts"
 
 const log = logger("litefs")
 

@@ -1,7 +1,7 @@
 /** What there is to say of single databases beside where they are: what is wrong with them, or on its way. */
-import type { DatabaseRemark } from "../cluster/node-status.ts"
-import type { Databases } from "./databases.ts"
-import type { FollowedPrimary } from "./followed-primary.ts"
+import type { DatabaseRemark } from "../../cluster/node-status.ts"
+import type { FollowedPrimary } from "../membership/followed-primary.ts"
+import type { Databases } from "../storage/databases.ts"
 import type { ServedDatabases } from "./served-databases.ts"
 
 export interface RemarksContext {

@@ -6,13 +6,13 @@
  *
  * It knows nothing of other nodes. What clients want of them it asks of whoever it is started with.
  */
-import { systemClock } from "../lib/clock.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { DataDir } from "../store/data-dir.ts"
-import { SharedLag } from "../store/shared-lag.ts"
-import { closeFile } from "../sys/file.ts"
-import { DatabaseFilter } from "../wire/database-filter.ts"
-import type { Closing } from "./closing.ts"
+import { systemClock } from "../../lib/clock.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import { SharedLag } from "../../store/shared-lag.ts"
+import { closeFile } from "../../sys/file.ts"
+import { DatabaseFilter } from "../../wire/database-filter.ts"
+import type { Closing } from "../closing.ts"
 import { Databases } from "./databases.ts"
 import { adoptFiles, newFileAccess } from "./file-access.ts"
 import { LogSegments } from "./log-segments.ts"

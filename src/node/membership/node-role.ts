@@ -9,13 +9,13 @@
  * is in cluster/role/role-switch.ts.
  */
 
-import { Member, type RoleActions } from "../cluster/role/member.ts"
-import { must } from "../lib/assert.ts"
-import { systemClock } from "../lib/clock.ts"
-import { randomBytes } from "../lib/random-bytes.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import type { SharedLag } from "../store/shared-lag.ts"
-import { type Databases, epochOf } from "./databases.ts"
+import { Member, type RoleActions } from "../../cluster/role/member.ts"
+import { must } from "../../lib/assert.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import { isGuarded, type ThisNode } from "./this-node.ts"

@@ -1,9 +1,9 @@
 /** Who may use what databases are made of that no client of the mount makes: those of a replica, and what is imported. */
-import { logger } from "../lib/log.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import type { DataDir } from "../store/data-dir.ts"
-import type { FileAccess } from "../sys/file-access.ts"
-import { accessOfDirectory } from "../sys/mount.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { FileAccess } from "../../sys/file-access.ts"
+import { accessOfDirectory } from "../../sys/mount.ts"
 
 const log = logger("litefs")
 
