@@ -122,7 +122,7 @@ export class FakeMember {
       ...this.actions,
     }
     const member = new Member({
-      ...{ lease: this.lease, clock: this.#cluster.clock, actions },
+      ...{ lease: this.lease, clock: this.#cluster.clock },
       isPrimaryByFlag: flags.primary === true,
       primaryUrl: () => flags.primaryUrl ?? "http://nobody:1",
       self: () => ({ id: this.lease.id, hostname: this.name, url: this.url }),
@@ -146,7 +146,7 @@ export class FakeMember {
       leadsHere: async (url) => url === this.url,
     })
     this.clusterId ??= CLUSTER
-    member.begin()
+    member.begin(actions)
     member.start()
     this.member = member
     return this

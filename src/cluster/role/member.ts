@@ -27,6 +27,7 @@
  * All of it is one file because each of these rules is about the record and the state together.
  */
 
+import { must } from "../../lib/assert.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -78,7 +79,6 @@ export interface RoleActions {
 export interface MemberOptions {
   readonly lease: StaticLease
   readonly clock: Clock
-  readonly actions: RoleActions
   /** While there is no record. */
   readonly isPrimaryByFlag: boolean
   self(): LeaseNode
@@ -103,6 +103,7 @@ export interface MemberOptions {
 
 export class Member {
   readonly #options: MemberOptions
+  #actions: RoleActions | undefined
   readonly #closing = new AbortController()
   readonly #listeners = new Set<() => void>()
   readonly #fencing: Fencing
@@ -126,9 +127,15 @@ export class Member {
     })
   }
 
-  /** Takes the role that the record gives this node, which its threads then start with. */
-  begin(): void {
+  /** Takes the role that the record gives this node, which its threads then start with. Before, it only hears. */
+  begin(actions: RoleActions): void {
+    this.#actions = actions
     if (this.#isMine) this.#state = "primary"
+  }
+
+  /** Before begin() this node has no role that could change. */
+  get #acts(): RoleActions {
+    return must(this.#actions, "role yet")
   }
 
   get state(): MemberState {
@@ -195,11 +202,11 @@ export class Member {
   }
 
   #believe({ record }: HeardLease): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
     if (this.#state !== "replica" && primary.id !== lease.id) {
-      actions.shut()
+      this.#acts.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
     }
     const problem = lease.learn(record)
@@ -224,9 +231,9 @@ export class Member {
   }
 
   #foundCopy(record: LeaseRecord): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
-    if (this.#state !== "replica") actions.shut()
+    if (this.#state !== "replica") this.#acts.shut()
     log.error("a copy of this node has become the primary, this node takes no writes", {
       problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
     })
@@ -254,7 +261,8 @@ export class Member {
   async #drainFor(target: HandoffTarget): Promise<void> {
     this.#checkStarted()
     this.#checkPrimary()
-    const { actions, clock } = this.#options
+    const { clock } = this.#options
+    const actions = this.#acts
     const startMs = clock.monotonicMs()
     this.#become("draining")
     try {
@@ -381,7 +389,7 @@ export class Member {
   async #inherit(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#options.actions.inherit(() => this.#isMine)
+      await this.#acts.inherit(() => this.#isMine)
     } catch (error) {
       this.#become("replica")
       throw error
@@ -393,7 +401,7 @@ export class Member {
   async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#options.actions.handOver()
+      await this.#acts.handOver()
     } catch (error) {
       this.#options.fail(asError(error))
       throw error

@@ -160,10 +160,6 @@ export class FrontDoor implements Outside {
     this.api.roleChanged()
   }
 
-  takeOffer(token: string, url: string): void {
-    void this.handoffs.takeOffer(token, url)
-  }
-
   async settled(limitMs: number): Promise<number> {
     return (await this.#proxy?.settled(limitMs)) ?? 0
   }

@@ -96,7 +96,7 @@ export class FollowedPrimary {
     this.#outside = outside
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
-      onOffer: (token, url) => outside.takeOffer(token, url),
+      onOffer: (token, url) => void outside.handoffs.takeOffer(token, url),
       learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {

@@ -5,8 +5,8 @@
  *   a newer record ──▶ where the primary is looked for
  *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
  *
- * It can hear of records as soon as it is there, and changes its role only after begin(). What the threads do for a role
- * is in cluster/role/role-switch.ts.
+ * It hears of records as soon as it is there, and changes its role only after begin(). What the threads do for a role is
+ * in cluster/role/role-switch.ts.
  */
 
 import { Member, type RoleActions } from "../../cluster/role/member.ts"
@@ -33,7 +33,6 @@ export interface NodeRoleContext {
 export class NodeRole {
   readonly member: Member
   readonly #context: NodeRoleContext
-  #actions: RoleActions | undefined
   #outside: Outside | undefined
   #wasPrimary = false
   #lastRecord: Member["record"]
@@ -46,7 +45,6 @@ export class NodeRole {
     this.member = new Member({
       lease,
       clock: systemClock,
-      actions: this.#laterActions(),
       isPrimaryByFlag: options.role.kind === "primary",
       primaryUrl: () => others.urls.current,
       self: () => node.self,
@@ -64,10 +62,9 @@ export class NodeRole {
   /** Takes the role that the record gives this node, which the threads then start with: whether it is the primary. */
   begin(actions: RoleActions, outside: Outside): boolean {
     const { member } = this
-    this.#actions = actions
     this.#outside = outside
     const { node, databases, lag } = this.#context
-    member.begin()
+    member.begin(actions)
     this.#wasPrimary = member.isPrimary
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
@@ -76,17 +73,6 @@ export class NodeRole {
       node.clusterKey.make(randomBytes)
     }
     return member.isPrimary
-  }
-
-  #laterActions(): RoleActions {
-    const actions = () => must(this.#actions, "role yet")
-    return {
-      shut: () => actions().shut(),
-      drain: (limitMs) => actions().drain(limitMs),
-      resume: () => actions().resume(),
-      handOver: () => actions().handOver(),
-      inherit: (isWanted) => actions().inherit(isWanted),
-    }
   }
 
   #changed(): void {

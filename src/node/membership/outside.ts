@@ -3,6 +3,7 @@
  * others has to do with that.
  */
 import type { NodeStatus } from "../../cluster/node-status.ts"
+import type { Handoffs } from "../../cluster/role/handoffs.ts"
 
 export interface Outside {
   readonly status: NodeStatus
@@ -12,8 +13,8 @@ export interface Outside {
   roleChanged(): void
   /** The node is the primary, or where the primary was. */
   ready(): void
-  /** The primary offers its role. */
-  takeOffer(token: string, url: string): void
+  /** Who answers when the primary offers its role. */
+  readonly handoffs: Handoffs
   /** Resolves when no write of the application goes on, or when the time is over: with how many do. */
   settled(limitMs: number): Promise<number>
 }
