@@ -8,7 +8,6 @@
  * nothing to invalidate.
  */
 import type { Region } from "../sys/memory.ts"
-import { InvalEntryFlag } from "./flags.ts"
 import { NotifyCode } from "./opcodes.ts"
 import { NotifyInvalEntry, NotifyInvalInode, OutHeader } from "./replies.ts"
 
@@ -54,18 +53,6 @@ export class Notifier {
 
   /** Forget what the name means, also that it means nothing. The next use of it is a LOOKUP. */
   invalidateEntry(parentId: number, name: string): number {
-    return this.#invalidateEntry(parentId, name, 0)
-  }
-
-  /**
-   * Look the name up again when it is next used, but leave it where it is until then: what is
-   * mounted on it stays. Kernels before 6.2 take it for `invalidateEntry`.
-   */
-  expireEntry(parentId: number, name: string): number {
-    return this.#invalidateEntry(parentId, name, InvalEntryFlag.EXPIRE_ONLY)
-  }
-
-  #invalidateEntry(parentId: number, name: string, flags: number): number {
     const { read, written } = encoder.encodeInto(
       name,
       this.#bytes.subarray(NAME, NAME + NAME_SIZE_MAX),
@@ -76,7 +63,7 @@ export class Notifier {
     this.#bytes[NAME + written] = 0
     this.#entry.parentId = parentId
     this.#entry.nameLength = written
-    this.#entry.flags = flags
+    this.#entry.flags = 0
     return this.#finish(NotifyCode.INVAL_ENTRY, NAME + written + 1)
   }
 
