@@ -96,7 +96,7 @@ export interface CatalogueFrame {
 }
 
 /** Of the last two the primary cannot send anything: they are left out of the stream. */
-export const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
+const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
 
 export type ListedState = (typeof LISTED_STATES)[number]
 
@@ -166,7 +166,7 @@ export function decodeResume(text: string): ResumePoint | undefined {
 }
 
 /** Enough for a database name and for a lease ID. */
-export const MAX_FRAME_TEXT_SIZE = 255
+const MAX_FRAME_TEXT_SIZE = 255
 
 const TYPE_SIZE = 4
 const TEXT_LENGTH_SIZE = 4

@@ -21,7 +21,7 @@ export function newFileAccess({ fuseDir, fuseOwner, fuseMode }: AccessOptions) {
  * The owner reads and writes. So does the group, when it may be in the directory at all: SQLite's readers write to the
  * wal-index. Others do what they may do with the directory.
  */
-export function fileModeIn(directoryMode: number): number {
+function fileModeIn(directoryMode: number): number {
   const group = (directoryMode & 0o010) === 0 ? 0 : 0o060
   return 0o600 | group | (directoryMode & 0o006)
 }
