@@ -83,7 +83,7 @@ export class LiteFS {
 
   /** Why it is not ready. */
   waitsFor(): string | undefined {
-    return this.#frontDoor && notSynced(this.#frontDoor.status)
+    return this.#frontDoor && notSynced(this.#frontDoor.api.status)
   }
 
   /** What commands next to this node are told. */

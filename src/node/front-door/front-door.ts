@@ -101,10 +101,6 @@ export class FrontDoor implements Outside {
     this.served = served
   }
 
-  get status(): NodeStatus {
-    return this.api.status
-  }
-
   /** Of the API, from open() on. */
   get port(): number {
     return this.#port
@@ -152,14 +148,6 @@ export class FrontDoor implements Outside {
     this.#ready.resolve()
   }
 
-  setPrimaryName(name: string | undefined): void {
-    this.api.setPrimaryName(name)
-  }
-
-  roleChanged(): void {
-    this.api.roleChanged()
-  }
-
   async settled(limitMs: number): Promise<number> {
     return (await this.#proxy?.settled(limitMs)) ?? 0
   }
@@ -169,7 +157,7 @@ export class FrontDoor implements Outside {
     if (options.proxy === undefined) return undefined
     const { member, confirmation, followed } = membership
     const node = proxiedNode({
-      ...{ hostname: options.hostname, databases: storage.databases, status: this.status },
+      ...{ hostname: options.hostname, databases: storage.databases, status: this.api.status },
       ...{ member, confirmation, followed },
     })
     const proxy = new ProxyServer(options.proxy, node, systemClock)

@@ -63,7 +63,7 @@ export class FollowedPrimary {
       onChange: () => connection.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
-    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.status.changed())
+    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.api.status.changed())
   }
 
   /** Names of databases that the primary has and that are not here at all. */
@@ -128,7 +128,7 @@ export class FollowedPrimary {
           if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
           peer.tell("primary", name)
-          outside.setPrimaryName(name)
+          outside.api.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return
           echoes.connected()
@@ -139,10 +139,10 @@ export class FollowedPrimary {
           this.#arrived()
         },
         onProblem: (problem) => {
-          const { problems } = outside.status
+          const { problems } = outside.api.status
           if (problem === undefined) problems.end("primary")
           else problems.begin("primary", problem)
-          outside.status.changed()
+          outside.api.status.changed()
         },
         onUnknown: (database) => {
           catalogue.remove(database)
@@ -166,7 +166,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#context.connection.replica = undefined
-    this.#outside?.status.problems.forget("primary")
+    this.#outside?.api.status.problems.forget("primary")
   }
 
   #list(database: string, listed: ListedDatabase): void {
@@ -178,7 +178,7 @@ export class FollowedPrimary {
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)
     this.#arrived()
-    this.#outside?.status.changed()
+    this.#outside?.api.status.changed()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
     log.error("the primary cannot send a database, it is left out", {
       db: database,

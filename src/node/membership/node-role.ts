@@ -92,9 +92,9 @@ export class NodeRole {
     }
     lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
-      outside.setPrimaryName(undefined)
+      outside.api.setPrimaryName(undefined)
       outside.ready()
     }
-    outside.roleChanged()
+    outside.api.roleChanged()
   }
 }

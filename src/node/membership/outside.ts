@@ -2,15 +2,12 @@
  * Whoever stands between this node and those that use it (front-door.ts), as far as the place of the node among the
  * others has to do with that.
  */
-import type { NodeStatus } from "../../cluster/node-status.ts"
 import type { Handoffs } from "../../cluster/role/handoffs.ts"
+import type { StatusApi } from "../../http/status/status-api.ts"
 
 export interface Outside {
-  readonly status: NodeStatus
-  /** On a replica: the primary that it is connected to, undefined when it is not. */
-  setPrimaryName(name: string | undefined): void
-  /** This node is the primary now, or is it no more. */
-  roleChanged(): void
+  /** What this node tells of itself: it has to hear what there is to tell. */
+  readonly api: Pick<StatusApi, "status" | "setPrimaryName" | "roleChanged">
   /** The node is the primary, or where the primary was. */
   ready(): void
   /** Who answers when the primary offers its role. */
