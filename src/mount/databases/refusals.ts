@@ -1,9 +1,9 @@
 /**
- * Tells in the log what clients of the mount were refused: the file, who it was, and on a replica where to go.
+ * Tells in the log what clients of the mount were refused: the file, the process, and on a replica where to go.
  *
- * Somebody who tries again and again has one line a minute, and all together have a few at once and then one a second;
- * a line says how many were left out before it. A replica that does not know yet who its primary is keeps a line back
- * until it does, but not for long.
+ * A process that repeats itself gets one line a minute. All together get a few lines at once and then one a second, and
+ * a line says how many were left out before it. A replica that does not know its primary yet holds lines back until it
+ * does, but not for long.
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
@@ -48,7 +48,7 @@ export class Refusals {
     if (fields !== undefined) log.warn(message, fields)
   }
 
-  /** Says when what a thread does with a file is refused because this node is a replica. */
+  /** Logs when `act` fails because this node is a replica. */
   watch<T>(what: "make" | "remove", file: string, thread: number, act: () => T): T {
     try {
       return act()
@@ -63,14 +63,14 @@ export class Refusals {
     }
   }
 
-  /** A line that ends with who the primary is. It is not counted. */
+  /** Logs a line that ends with the name of the primary. It does not count towards the limit. */
   tellPrimary(message: string, fields: LogFields): void {
     const untilMs = this.#clock.monotonicMs() + PRIMARY_WAIT_MS
     this.#heldBack.push({ message, fields, untilMs })
     this.sweep()
   }
 
-  /** Says what was held back, as far as it need not be any longer. Returns for how many milliseconds it need be. */
+  /** Logs the lines that need not wait any longer. Returns in how many milliseconds the next is due. */
   sweep(): number | undefined {
     const { isPrimary, primaryName } = this.#role
     while (true) {
@@ -84,7 +84,7 @@ export class Refusals {
     }
   }
 
-  /** Undefined when it need not be said. */
+  /** Undefined when the line is left out. */
   #fields(message: string, file: string, thread: number): LogFields | undefined {
     const nowMs = this.#clock.monotonicMs()
     const key = `${thread} ${file} ${message}`
@@ -105,8 +105,8 @@ export class Refusals {
 }
 
 /**
- * A database is gone, and this was its last position. Also mv and tar remove what is in their way, and find only then
- * that they cannot put another file there.
+ * Logs that a database is gone, with its last position. mv and tar, too, remove what is in their way, and find only
+ * then that they cannot put another file there.
  */
 export function sayDropped(name: string, last: Pos, thread: number): void {
   log.info("dropped a database: its file was removed", {
