@@ -33,11 +33,14 @@ const FIRST = [
   "test/mount/journal-modes.mount.test.ts",
   "test/recovery/power-cut.test.ts",
   "test/mount/restarts.mount.test.ts",
+  "test/mount/halt.mount.test.ts",
   "test/mount/halt-kill.mount.test.ts",
   "test/mount/start-orders.mount.test.ts",
   "test/mount/left-out.mount.test.ts",
+  "test/mount/halt-lost.mount.test.ts",
+  "test/mount/halt-primary.mount.test.ts",
+  "test/mount/import-busy.mount.test.ts",
   "test/mount/writers.mount.test.ts",
-  "test/mount/halt.mount.test.ts",
   "test/mount/links.mount.test.ts",
   "test/mount/forward-writes.mount.test.ts",
   "test/conformance/conformance.mount.test.ts",
@@ -49,7 +52,6 @@ const FIRST = [
   "test/mount/status.mount.test.ts",
   "test/mount/stale-handles.mount.test.ts",
   "test/cluster/cut-stream.test.ts",
-  "test/mount/halt-lost.mount.test.ts",
   "test/diverged/takeover.test.ts",
 ]
 

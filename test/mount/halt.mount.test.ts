@@ -290,6 +290,37 @@ test.skipIf(!canMount).each(["flock(1)", "a promotion"] as const)(
 )
 
 test.skipIf(!canMount)(
+  "the role moves when no node has the lock; a forced promotion ends it, and its holder writes nothing more",
+  async () => {
+    await using scope = await pair({
+      mode: "wal",
+      sql: ONE_ROW,
+      replica: { flags: ["--candidate"] },
+    })
+    const { primary, replica } = scope
+    const held = await holder(scope, replica)
+    run(shell(replica, "insert into t values(2)"))
+    await expect(promote(replica)).rejects.toThrow(/has borrowed its write lock/)
+    sqlite3(primary, "a.db", "select 1")
+    run(shell(replica, "insert into t values(3)"))
+    held.kill("SIGKILL")
+    run(shell(primary, "insert into t values(4)"))
+    await promote(replica)
+    await primary.logged(/this node is a replica/)
+    run(locked(primary, ...shell(primary, "insert into t values(5)")))
+    await expectSame(replica, primary, "a.db")
+    await holder(scope, primary)
+    run(shell(primary, "insert into t values(6)"))
+    await promote(primary, "?force=true")
+    await replica.logged(/this node is a replica/)
+    run(shell(primary, "insert into t values(7)"))
+    await expectSame(primary, replica, "a.db")
+    expect(values(replica)).toBe("1,2,3,4,5,6,7")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
   "a primary that is asked for the lock while it starts lends it when it can",
   async () => {
     await using scope = await pair({ mode: "wal", sql: ONE_ROW })
