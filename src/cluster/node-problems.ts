@@ -1,5 +1,6 @@
 /** The problems of this node as a whole, for everybody who asks: those that last, or else the last one. */
 import type { Clock } from "../lib/clock.ts"
+import { withoutPaths } from "../lib/paths-in-text.ts"
 
 /**
  * `disk`: it is full. `primary`: this node is not connected to it, or cannot take what it sends.
@@ -27,7 +28,7 @@ export class NodeProblems {
   begin(kind: ProblemKind, text: string): void {
     const sinceMs = this.#open.get(kind)?.sinceMs ?? this.#clock.wallMs()
     this.#open.delete(kind) // the newest comes last
-    this.#open.set(kind, { kind, text, sinceMs })
+    this.#open.set(kind, { kind, text: withoutPaths(text), sinceMs })
   }
 
   end(kind: ProblemKind): void {

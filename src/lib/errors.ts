@@ -14,7 +14,8 @@ export type ErrorCode =
   | "no-primary"
   | "no-lock" // the halt lock of a database is somebody else's
   | "position-mismatch" // a transaction does not follow on the position of the database
-  | "damaged" // bytes on disk or on the wire that fail their own checksum
+  | "invalid" // bytes that somebody has sent and that fail their own checksum, or cannot be what they say
+  | "damaged" // bytes on this node's disk that fail their own checksum
   | "unsupported"
   | "unavailable" // a device, a port, a directory or a peer that is not there or in use
   | "no-space"

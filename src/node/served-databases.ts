@@ -46,6 +46,8 @@ export interface ServedDatabasesContext {
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: as fast as it goes. */
   readonly snapshotRate: number | undefined
+  /** That this node is connected to, on a replica. */
+  primaryName(): string | undefined
   /** A thread of peer/serve/check-thread.ts. */
   newCheckWorker(): Worker
 }
@@ -118,14 +120,16 @@ export class ServedDatabases {
   }
 
   #imports(): ImportContext {
-    const { dataDir, threads, halting, member, others, newCheckWorker } = this.#context
+    const { dataDir, threads, halting, member, others, primaryName, newCheckWorker } = this.#context
     const imports = {
       dataDir,
       clock: systemClock,
-      checkWritable: () => {
+      checkWritable: (name: string) => {
         if (member.isPrimary) return
-        const advice = `import on the primary at ${others.urls.current}`
-        throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
+        const [primary = "the primary", url] = [primaryName(), others.urls.current]
+        const advice = `which is ${primary}, import it there (--url ${url}) or make this node the primary (litefs promote)`
+        const problem = `this node is not the primary, ${advice}`
+        throw new LitefsError("no-primary", `Cannot import "${name}": ${problem}`)
       },
       prepare: (database: string, file: number, isThorough: boolean) => {
         const request = { dataDir: dataDir.root, database, file, isThorough }
@@ -133,7 +137,7 @@ export class ServedDatabases {
       },
       replace: async (name: string, file: number) => {
         await threads.mounted
-        imports.checkWritable()
+        imports.checkWritable(name)
         const pos = await halting.whileNotLent(name, () => threads.peer.call("import", name, file))
         this.leftOut.retry(name)
         return pos

@@ -291,7 +291,7 @@ test.skipIf(!canMount)(
     }
     expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
     expect(failureOf(importCommand(replica, "a.db", path))).toBe(
-      `ERROR: lease expired: this node is a replica, import on the primary at ${primary.url}\n`,
+      `ERROR: Cannot import "a.db": this node is not the primary, which is node-${primary.port}, import it there (--url ${primary.url}) or make this node the primary (litefs promote)\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     expect(sqlite3(primary, "a.db", "select x from t")).toBe("kept")

@@ -114,6 +114,19 @@ export function decodeLease(text: unknown): HeardLease | undefined {
   }
 }
 
+/** For people, of a text that decodeLease() takes for none: what is wrong with it. */
+export function leaseProblem(text: string): string {
+  try {
+    const { epoch } = JSON.parse(text) as { readonly epoch?: unknown }
+    if (typeof epoch === "number" && !isEpoch(epoch)) {
+      return `its epoch is ${epoch}, expected a whole number from 1 to ${EPOCH_MAX}`
+    }
+  } catch {
+    // It is said below.
+  }
+  return "it should be an epoch and the id, host name and URL of a node, as JSON"
+}
+
 function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined
 }

@@ -11,7 +11,7 @@ import { logger } from "../../lib/log.ts"
 import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
 import type { ConnectedReplica } from "./handoffs.ts"
-import type { HeardLease } from "./lease.ts"
+import { type HeardLease, LEASE_HEADER, leaseProblem } from "./lease.ts"
 import { type Headers, type PeerAnswer, peerAnswer } from "./peer-answer.ts"
 
 const log = logger("member")
@@ -36,6 +36,7 @@ export interface PeerCheckOptions {
 export class PeerCheck {
   readonly #options: PeerCheckOptions
   readonly #seen = new Set<string>()
+  readonly #odd = new Set<string>()
 
   constructor(options: PeerCheckOptions) {
     this.#options = options
@@ -55,6 +56,7 @@ export class PeerCheck {
     const answer = peerAnswer(headers)
     // Of a copy, too: it may have become the primary.
     if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked, from)
+    else this.#sayIfOdd(headers, isAsked ? where : from)
     this.#refuseCopy(answer, where)
     return answer
   }
@@ -110,6 +112,18 @@ export class PeerCheck {
   #refuseCopy(answer: PeerAnswer, where: string): void {
     const problem = this.copyProblem(answer, where)
     if (problem !== undefined) throw new LitefsError("unavailable", problem)
+  }
+
+  /** A record was sent that is none. */
+  #sayIfOdd(headers: Headers, from: string | undefined): void {
+    const text = headers[LEASE_HEADER]
+    if (typeof text !== "string") return
+    const problem = leaseProblem(text)
+    const what = `${from} ${problem}`
+    if (this.#odd.has(what) || this.#odd.size >= SEEN_COUNT_MAX) return
+    this.#odd.add(what)
+    const node = senderOf(headers)
+    log.warn("heard of a lease record that is none, it is not believed", { from, node, problem })
   }
 
   #say(what: string, message: string, problem: string): void {

@@ -1,12 +1,12 @@
 /**
  * Tells in the log what clients of the mount were refused: the file, who it was, and on a replica where to go.
  *
- * Somebody who tries again and again has one line a minute, and all together have a few at once and then one a second;
- * a line says how many were left out before it. A replica that does not know yet who its primary is keeps a line back
- * until it does, but not for long.
+ * Somebody who tries again and again has one line a minute (lib/line-limit.ts). A replica that does not know yet who its
+ * primary is keeps a line back until it does, but not for long.
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
+import { LineLimit } from "../../lib/line-limit.ts"
 import { type LogFields, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { Errno } from "../../sys/errno.ts"
@@ -15,9 +15,6 @@ import type { Role } from "../files/role.ts"
 
 const log = logger("mount")
 
-const BURST = 20
-const PERIOD_MS = 1000
-const REPEAT_MS = 60_000
 const PRIMARY_WAIT_MS = 3000
 
 interface HeldBack {
@@ -30,16 +27,12 @@ export class Refusals {
   readonly #clock: Clock
   readonly #role: Role
   readonly #heldBack: HeldBack[] = []
-  #left = BURST
-  #sinceMs: number
-  #leftOut = 0
-  #last = ""
-  #lastMs = 0
+  readonly #limit: LineLimit
 
   constructor(clock: Clock, role: Role) {
     this.#clock = clock
     this.#role = role
-    this.#sinceMs = clock.monotonicMs()
+    this.#limit = new LineLimit(clock)
   }
 
   /** `thread` is the kernel's id of the thread that was refused, 0 if unknown. */
@@ -86,21 +79,8 @@ export class Refusals {
 
   /** Undefined when it need not be said. */
   #fields(message: string, file: string, thread: number): LogFields | undefined {
-    const nowMs = this.#clock.monotonicMs()
-    const key = `${thread} ${file} ${message}`
-    if (key === this.#last && nowMs < this.#lastMs + REPEAT_MS) return undefined
-    this.#left = Math.min(BURST, this.#left + (nowMs - this.#sinceMs) / PERIOD_MS)
-    this.#sinceMs = nowMs
-    if (this.#left < 1) {
-      this.#leftOut += 1
-      return undefined
-    }
-    this.#left -= 1
-    this.#last = key
-    this.#lastMs = nowMs
-    const leftOut = this.#leftOut === 0 ? undefined : this.#leftOut
-    this.#leftOut = 0
-    return { file, process: describeThread(thread), "left-out": leftOut }
+    const said = this.#limit.take(`${thread} ${file} ${message}`)
+    return said && { file, process: describeThread(thread), ...said }
   }
 }
 

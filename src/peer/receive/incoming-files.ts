@@ -93,9 +93,9 @@ export class IncomingFiles {
   }
 }
 
-/** Bytes that cannot be decoded are damaged; everything else that is not named is a call of the system that failed. */
+/** Bytes that cannot be decoded are invalid; everything else that is not named is a call of the system that failed. */
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof LitefsError) return error.code
   if (isNoSpace(error)) return "no-space"
-  return error instanceof RangeError ? "damaged" : "io"
+  return error instanceof RangeError ? "invalid" : "io"
 }
