@@ -3,7 +3,6 @@
  * what it has written. Nothing is done for a size that is only said.
  */
 import { LitefsError } from "../lib/errors.ts"
-import type { Logger } from "../lib/log.ts"
 import { growthProblem } from "./growth.ts"
 import type { History } from "./history.ts"
 
@@ -18,12 +17,16 @@ export interface Claim {
   writtenSize(from: number): number
 }
 
-/** Throws, and says so in the log, when it cannot be so. */
-export function checkClaim(claim: Claim, history: History, log: Logger): void {
+/** Throws when it cannot be so. `refused` hears of it first. */
+export function checkClaim(
+  claim: Claim,
+  history: History,
+  refused: (message: string) => void,
+): void {
   const problem = problemOf(claim, history)
   if (problem === undefined) return
   const message = `Cannot commit to database "${history.name}": ${problem}`
-  log.error(message)
+  refused(message)
   throw new LitefsError("damaged", message)
 }
 

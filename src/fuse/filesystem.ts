@@ -33,7 +33,12 @@ export interface FileSystem {
 
   getAttributes(nodeId: number, into: Attributes): void
   /** On a `Deferred`, the server asks for the attributes when it is done, by `getAttributes`. */
-  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined
+  setAttributes(
+    nodeId: number,
+    change: AttributeChange,
+    into: Attributes,
+    caller: Caller,
+  ): Deferred | undefined
 
   /** `flags` are those of open(2). O_TRUNC is not among them: it is a `setAttributes` before. */
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined
@@ -129,7 +134,8 @@ export interface Attributes {
 /** What to change; undefined is to stay. To change times is granted, and ignored. */
 export interface AttributeChange {
   size: number | undefined
-  handle: number | undefined // the open file it is made through: ftruncate(2), not truncate(2)
+  /** The open file it is made through: ftruncate(2), but not truncate(2) and open(2) with O_TRUNC. */
+  handle: number | undefined
   mode: number | undefined
   uid: number | undefined
   gid: number | undefined

@@ -7,7 +7,7 @@
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LineLimit } from "../../lib/line-limit.ts"
-import { type LogFields, logger } from "../../lib/log.ts"
+import { type LogFields, type Logger, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { Errno } from "../../sys/errno.ts"
 import { describeThread } from "../../sys/process/process.ts"
@@ -28,6 +28,7 @@ export class Refusals {
   readonly #role: Role
   readonly #heldBack: HeldBack[] = []
   readonly #limit: LineLimit
+  #thread = 0 // that has sent the request which is being done
 
   constructor(clock: Clock, role: Role) {
     this.#clock = clock
@@ -35,9 +36,33 @@ export class Refusals {
     this.#limit = new LineLimit(clock)
   }
 
-  /** `thread` is the kernel's id of the thread that was refused, 0 if unknown. */
-  say(message: string, file: string, thread: number): void {
-    const fields = this.#fields(message, file, thread)
+  /** Does what a thread has asked for, by the kernel's id of it, 0 if unknown: lines of it name its process. */
+  during<T>(thread: number, act: () => T): T {
+    const before = this.#thread
+    this.#thread = thread
+    try {
+      return act()
+    } finally {
+      this.#thread = before
+    }
+  }
+
+  /** For what happens to databases, not only in requests. */
+  readonly log: Logger = {
+    error: (message, fields) => log.error(message, this.#named(fields)),
+    warn: (message, fields) => log.warn(message, this.#named(fields)),
+    info: (message, fields) => log.info(message, this.#named(fields)),
+    debug: (message, fields) => log.debug(message, this.#named(fields)),
+    trace: (message, fields) => log.trace(message, this.#named(fields)),
+  }
+
+  #named(fields: LogFields = {}): LogFields {
+    return this.#thread === 0 ? fields : { ...fields, process: describeThread(this.#thread) }
+  }
+
+  /** The request that is being done is refused. */
+  say(message: string, file: string): void {
+    const fields = this.#fields(message, file, this.#thread)
     if (fields !== undefined) log.warn(message, fields)
   }
 
