@@ -1,6 +1,6 @@
 /** The problems of this node as a whole, for everybody who asks: those that last, or else the last one. */
 import type { Clock } from "../lib/clock.ts"
-import { withoutPaths } from "../lib/paths-in-text.ts"
+import { withoutPaths } from "../lib/errors.ts"
 
 /**
  * `disk`: it is full. `primary`: this node is not connected to it, or cannot take what it sends.

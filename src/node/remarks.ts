@@ -1,6 +1,6 @@
 /** What there is to say of single databases beside where they are: what is wrong with them, or on its way. */
 import type { DatabaseRemark } from "../cluster/node-status.ts"
-import { withoutPaths } from "../lib/paths-in-text.ts"
+import { withoutPaths } from "../lib/errors.ts"
 import type { Databases } from "./databases.ts"
 import type { FollowedPrimary } from "./followed-primary.ts"
 import type { ServedDatabases } from "./served-databases.ts"

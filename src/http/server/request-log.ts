@@ -7,8 +7,7 @@
  */
 import type { IncomingMessage } from "node:http"
 import { type Clock, systemClock } from "../../lib/clock.ts"
-import { LineLimit } from "../../lib/line-limit.ts"
-import { type LogFields, type LogLevel, logger } from "../../lib/log.ts"
+import { LineLimit, type LogFields, type LogLevel, logger } from "../../lib/log.ts"
 
 /** What is kept of a request when its client may have gone. */
 export interface Sender {
@@ -21,7 +20,8 @@ export function senderOf({ headers, socket }: Pick<IncomingMessage, "headers" | 
   const isName = typeof name === "string" && /^[^\s\p{Cc}]{1,255}$/u.test(name)
   const isId = typeof id === "string" && /^[0-9a-f]{16}$/i.test(id)
   return {
-    from: socket?.remoteAddress ?? "local", // a client that has gone has no socket any more
+    // Of a client that has gone there is no socket any more. A socket of both kinds has IPv4 as IPv6.
+    from: socket?.remoteAddress?.replace(/^::ffff:(?=[\d.]+$)/, "") ?? "local",
     node: isName ? name : isId ? id : undefined,
   }
 }

@@ -1,5 +1,4 @@
-import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
-import { withoutPaths } from "../../lib/paths-in-text.ts"
+import { type ErrorCode, LitefsError, withoutPaths } from "../../lib/errors.ts"
 
 /** The HTTP status of each condition. */
 const STATUS: Record<ErrorCode, number> = {

@@ -1,13 +1,12 @@
 /**
  * Tells in the log what clients of the mount were refused: the file, who it was, and on a replica where to go.
  *
- * Somebody who tries again and again has one line a minute (lib/line-limit.ts). A replica that does not know yet who its
+ * Somebody who tries again and again has one line a minute (lib/log.ts). A replica that does not know yet who its
  * primary is keeps a line back until it does, but not for long.
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
-import { LineLimit } from "../../lib/line-limit.ts"
-import { type LogFields, type Logger, logger } from "../../lib/log.ts"
+import { LineLimit, type LogFields, type Logger, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { Errno } from "../../sys/errno.ts"
 import { describeThread } from "../../sys/process/process.ts"

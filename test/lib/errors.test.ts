@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { withoutPaths } from "../../src/lib/paths-in-text.ts"
+import { withoutPaths } from "../../src/lib/errors.ts"
 
 test.each([
   [

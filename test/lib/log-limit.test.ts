@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { LineLimit } from "../../src/lib/line-limit.ts"
+import { LineLimit } from "../../src/lib/log.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 
 test("LineLimit lets the same line through once a minute, and others a few at once, then one a second", () => {
