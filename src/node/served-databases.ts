@@ -7,6 +7,7 @@
 import type { Halting } from "../cluster/locks/halting.ts"
 import { CLUSTER_KEY_HEADER } from "../cluster/role/cluster-key.ts"
 import type { Member } from "../cluster/role/member.ts"
+import { senderOf } from "../http/server/request-log.ts"
 import type { Routes } from "../http/server/server.ts"
 import type { StreamCounters } from "../http/streams/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../http/streams/database-snapshots.ts"
@@ -101,7 +102,7 @@ export class ServedDatabases {
           await threads.recovered
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
-          others.check.checkFollower(request.headers, streams)
+          others.check.checkFollower(request.headers, streams, senderOf(request).from)
           const key = node.clusterKey.value
           // The original has no use for it.
           if (key !== undefined && request.headers[ADVERTISE_URL_HEADER] !== undefined)

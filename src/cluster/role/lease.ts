@@ -78,7 +78,7 @@ export function disbelief(
 ): string | undefined {
   const isNew = isAsked && (known === undefined || ownCluster === undefined)
   if (ownCluster === undefined ? !isAsked : cluster !== ownCluster) {
-    return `it is of cluster ${cluster ?? "unknown"}`
+    return `it is of cluster ${cluster?.slice(0, 40) ?? "unknown"}`
   }
   const limit = (known?.epoch ?? 0) + EPOCH_JUMP_MAX
   return isNew || record.epoch <= limit ? undefined : `its epoch should be ${limit} at most`

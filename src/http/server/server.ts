@@ -168,7 +168,7 @@ async function dispatch(
   }
   const url = urlOf(request.url ?? "/")
   try {
-    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
+    onRequest?.(request.headers, url.pathname, senderOf(request).from)
   } finally {
     // Also who is refused is told who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
