@@ -340,7 +340,11 @@ export class MountedDatabase {
     const process = processOfThread(thread)
     const paths = process === undefined ? undefined : openPaths(process)
     // In another mount namespace a path may lead from the file itself: "/".
-    const isOpen = paths?.some((path) => path === "/" || path.endsWith(`/${this.name}`)) ?? true
+    const name = `/${this.name}`
+    const isOpen =
+      paths?.some(
+        (path) => path === "/" || [name, `${name} (deleted)`].some((end) => path.endsWith(end)),
+      ) ?? true
     if (isOpen) this.#clients.add(thread)
     return isOpen
   }
