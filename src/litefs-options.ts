@@ -1,17 +1,17 @@
-/** Everything a node is started with: what the command line makes, and what tests make by hand. */
+/** Everything that a node starts with: the command line makes it, and tests make it by hand. */
 import type { LogOptions } from "./lib/log.ts"
 
 export interface LiteFSOptions {
   /** The directory to mount, absolute. It exists and is empty. */
   readonly fuseDir: string
-  /** Where databases and their LTX files are kept, absolute. Created when it is not there. */
+  /** Where databases and their LTX files are kept, absolute. Created when it is missing. */
   readonly dataDir: string
   readonly role: RoleOptions
   /** This node's name among the others: what replicas find in `.primary`. */
   readonly hostname: string
   /** The URL at which other nodes reach this node's API, without a path. */
   readonly advertiseUrl?: string
-  /** Nodes that are asked who the primary is, before this node believes its own record. URLs without a path. */
+  /** Nodes to ask who the primary is, before this node believes its own record. URLs without a path. */
   readonly peers?: readonly string[]
   /** The primary may hand its role to this node. */
   readonly isCandidate?: boolean
@@ -20,26 +20,26 @@ export interface LiteFSOptions {
   /** A primary that stops hands its role to a candidate first. */
   readonly handoffOnExit?: boolean
   readonly httpAddr: ListenAddress
-  /** What requests to the API have to show, and what this node shows other nodes. Never to be logged. */
+  /** What requests to the API have to show, and what this node shows other nodes. Never log it. */
   readonly authToken?: string
-  /** The API is served with TLS when there is a certificate; other nodes are asked for theirs when there is a CA. */
+  /** With a certificate the API is served with TLS; with a CA other nodes have to show theirs. */
   readonly tls?: TlsOptions
   readonly proxy?: ProxyOptions
   readonly retention: RetentionOptions
-  /** Bytes per second at which snapshots are sent, all together; undefined: as fast as it goes. */
+  /** Bytes per second for all sent snapshots together; undefined: no limit. */
   readonly snapshotRate?: number
   /** Programs on a replica may write: the fs thread sees their locks, which costs every read two requests. */
   readonly forwardWrites?: boolean
   /**
-   * What clients open while this node is a replica they can only read, until they open it anew; undefined: when this
-   * node is no candidate and forwards no writes.
+   * Whether clients can only read the files that they open while this node is a replica, until they open them anew;
+   * undefined: when this node is no candidate and forwards no writes.
    */
   readonly readOnlyOpens?: boolean
-  /** Other users than this one may use the mount, as owners and modes allow; undefined: when this one is root. */
+  /** Whether other users may use the mount, as owners and modes allow; undefined: when this user is root. */
   readonly allowOther?: boolean
-  /** Of databases that no client of this mount has made; undefined: the owner of the directory. */
+  /** Owner of databases that no client of this mount has made; undefined: the owner of the directory. */
   readonly fuseOwner?: { readonly uid: number; readonly gid: number }
-  /** Their permissions, nine bits; undefined: what those of the directory suggest. */
+  /** Their permissions, nine bits; undefined: those that the directory suggests. */
   readonly fuseMode?: number
   /** Print every FUSE request and its reply. */
   readonly fuseDebug: boolean
@@ -53,16 +53,16 @@ export type RoleOptions =
   | {
       readonly kind: "replica"
       readonly primaryUrl: string
-      /** How its user has given it, for messages: `--primary-url`. */
+      /** How its user wrote it, for messages: `--primary-url`. */
       readonly urlSpelling?: string
-      /** The only databases that it has: names, or patterns with stars. All when not given. */
+      /** Its only databases: names, or patterns with stars. All when it is undefined. */
       readonly databases?: readonly string[]
     }
 
 export interface RetentionOptions {
-  /** LTX files are kept for so long, milliseconds. */
+  /** How long LTX files are kept, milliseconds. */
   readonly ageMs: number
-  /** Time between looks, milliseconds. */
+  /** Time between checks, milliseconds. */
   readonly intervalMs: number
   /** Bytes of LTX files of one database that are kept beyond their age for replicas that lack them. */
   readonly sizeMax: number
@@ -87,19 +87,21 @@ export interface ProxyOptions {
   readonly address: ListenAddress
   /** Where the application listens. */
   readonly target: ListenAddress
-  /** The databases whose positions clients are told; the first one is that of tokens without a name. */
+  /** The databases whose positions clients hear; a token without a name is for the first one. */
   readonly databases: readonly string[]
   /** Patterns of paths, with `*`. */
   readonly passthrough: readonly string[]
   readonly alwaysForward: readonly string[]
   readonly mode: "forward" | "fly-replay"
-  /** For `/litefs/health`; 0: any lag is well. */
+  /** For `/litefs/health`; 0: no limit. */
   readonly maxLagMs: number
   /** How long a write waits for a primary. */
   readonly redirectTimeoutMs: number
   /** How long a read waits for its position, before the primary is asked. */
   readonly readTimeoutMs: number
-  /** Where other nodes reach this proxy, without a path; undefined: where they reach the API, at the proxy's port. */
+  /**
+   * Where other nodes reach this proxy, without a path; undefined: the host of their API's URL, at the proxy's port.
+   */
   readonly advertiseUrl?: string
   /** Log every request. */
   readonly isDebugging: boolean

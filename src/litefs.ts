@@ -1,20 +1,20 @@
 /**
- * A whole node, put together of three boxes. Nobody else says `new` across layers.
+ * A whole node, made of three boxes. Only this file says `new` across layers.
  *
  *   front door   node/front-door.ts   the API, the socket, the proxy; what others are told
  *   membership   node/membership.ts   the place among the others: the role, the primary, borrowed locks
  *   storage      node/storage.ts      the data directory, the threads with the databases, the mount
  *
- * A box knows those below it. It starts in this order, and ends in the reverse order:
+ * A box knows those below it. The node starts in this order, and ends in the reverse order:
  *
  *   data directory ─▶ commit log ─▶ connections to others ─▶ disk, snapshots ─▶ proxy ─▶ API, socket
  *     ─▶ who is the primary ─▶ databases ─▶ mount ─▶ upkeep ─▶ stream, write locks, role
  *
- * The boxes take turns in it. Whoever starts something puts it on `closing` at once, so that a start that fails in the
- * middle ends what it has started (node/closing.ts).
+ * The boxes take turns in it. Whoever starts something puts it on `closing` at once: a start that fails in the middle
+ * ends what it has started (node/closing.ts).
  *
- * Of the three threads this one never touches the mount, which the fs thread answers: clients cannot hold it up. The disk
- * can, since it reads the data directory itself, LTX files for its streams among others. The fs thread captures
+ * Of the three threads this one never touches the mount, which the fs thread answers: clients cannot hold it up. The
+ * disk can, since it reads the data directory itself, including LTX files for its streams. The fs thread captures
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
  */
 import type { NodeFacts } from "./cli/command/child-environment.ts"
@@ -58,7 +58,7 @@ export class LiteFS {
     }
   }
 
-  /** Deals with what a daemon that was killed has left mounted. */
+  /** Deals with the mount that a killed daemon has left. */
   static async recoverMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void> {
     await recoverMount(options)
   }
@@ -67,26 +67,26 @@ export class LiteFS {
     this.#options = options
   }
 
-  /** Resolves when it cannot go on. */
+  /** Resolves when the node cannot go on. */
   get failed(): Promise<Error> {
     return this.#failed.promise
   }
 
   /**
-   * Resolves when the mount is there and, on a replica, holds what the primary had; with `promote`, when this node is
-   * the primary. Rejects when that cannot be.
+   * Resolves when the mount answers and, on a replica, holds what the primary had; with `promote`, when this node is
+   * the primary. Rejects when that is impossible.
    */
   async ready(signal?: AbortSignal): Promise<void> {
     const ready = this.#promoted ?? must(this.#frontDoor, "front door").isReady
     await (signal === undefined ? ready : orAborted(ready, signal))
   }
 
-  /** Why it is not ready. */
+  /** What the node is waiting for, if it is not ready. */
   waitsFor(): string | undefined {
     return this.#frontDoor && notSynced(this.#frontDoor.status)
   }
 
-  /** What commands next to this node are told. */
+  /** Facts for commands next to this node. */
   facts(): NodeFacts {
     const { role, hostname, advertiseUrl } = this.#options
     const { isPrimary, primary } = this
@@ -107,15 +107,15 @@ export class LiteFS {
     return this.#membership?.member.isPrimary === true
   }
 
-  /** Who is the primary, by the newest record that this node has heard: this node, too. */
+  /** The primary by the newest record that this node has heard; it may be this node. */
   get primary(): LeaseNode | undefined {
     return this.#membership?.member.record?.primary
   }
 
   /**
-   * On a primary with a proxy, which is to stop: another node becomes the primary, while the application still answers
-   * what it was asked and the proxy sends the rest there. Without a proxy the application may have to write until it
-   * ends, and close() does it. A replica takes no role from here on.
+   * On a primary with a proxy, before it stops: another node becomes the primary, while the application still answers
+   * its requests and the proxy sends the rest there. Without a proxy the application may have to write until it ends,
+   * and close() does it. A replica takes no role from here on.
    */
   leave(): Promise<void> | undefined {
     this.#membership?.leaving()
@@ -169,12 +169,12 @@ export class LiteFS {
     membership.start(frontDoor)
     if (options.promote === true) {
       this.#promoted = promote(frontDoor)
-      this.#promoted.catch(() => {}) // said, and for whoever waits
+      this.#promoted.catch(() => {}) // it is logged, and kept for whoever waits
     }
   }
 }
 
-/** With `promote`, also when nobody waits for it. */
+/** Runs with `promote`, even when nobody waits for it. */
 async function promote({ isReady, handoffs }: FrontDoor): Promise<void> {
   await isReady
   try {

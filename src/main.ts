@@ -14,7 +14,7 @@ const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
-  // Asked by few, and slow to load.
+  // Rarely needed, and slow to load.
   get isTerminal() {
     return process.getBuiltinModule("node:tty").isatty(2)
   },
@@ -23,7 +23,7 @@ const code = await run(process.argv.slice(2), {
   writeStdout: (bytes) => writeAll(1, bytes),
   clock: systemClock,
   events: processEvents,
-  // Loaded when needed, so that other commands are quick; and then by all threads at the same time.
+  // Loaded on demand, so that other commands are quick; all threads then load at the same time.
   expectNode: () => {
     workers = new NodeWorkers()
   },

@@ -1,8 +1,8 @@
 /**
  * What clients of the mount do to one database on the primary, turned into transactions.
  *
- * Every method is called by the fs thread around the system call it is named after, and throws when the
- * client's request is to fail. A commit is captured at the request that can still be refused:
+ * The fs thread calls every method around the system call it is named after. A method throws when the client's request
+ * must fail. A commit is captured at the request that can still be refused:
  *
  *   WAL               the WRITE that completes a commit frame     walWritten()
  *   DELETE            UNLINK of the journal                       journalEnding()
@@ -96,8 +96,8 @@ export class Capture {
   }
 
   /**
-   * Calls back with the database as of the last transaction, kept as it is until thaw(): at once, or when an
-   * open rollback transaction that has overwritten pages already has ended.
+   * Calls back with the database as of the last transaction, which is kept until thaw(): at once, or at the end of an
+   * open rollback transaction that has already overwritten pages.
    */
   freeze(sidePath: string, onFrozen: (view: FrozenView) => void, onFailed = () => {}): void {
     const freeze = () => {
@@ -124,8 +124,8 @@ export class Capture {
   }
 
   /**
-   * Goes on where the thread that has applied transactions has ended. What the mount has added to the counters in the
-   * header becomes true, by a transaction: clients would take what is there without it for what they remember.
+   * Continues where the thread that has applied transactions has ended. A transaction makes the counters in the header
+   * equal to what the mount has shown: otherwise clients would take the present content for the one they remember.
    */
   adopt({ wal, isWalOpen, disguise }: DatabaseHandover): void {
     if (wal !== undefined) this.#wal.adopt(wal)
@@ -146,14 +146,14 @@ export class Capture {
     this.#database.write(page.address, pageSize, 0)
   }
 
-  /** Whether pages of a rollback transaction that has not ended are in the file. */
+  /** Whether the file has pages of an unfinished rollback transaction. */
   get isHalfWritten(): boolean {
     return this.#isWritingThrough
   }
 
   /**
-   * Ends capturing, for the thread that goes on. An unfinished transaction comes to nothing: its pages were held back,
-   * or the caller has rolled back its journal.
+   * Ends capturing, for the thread that continues. An unfinished transaction is lost: its pages were held back, or the
+   * caller has rolled back its journal.
    */
   handOver(): DatabaseHandover {
     this.assertUsable()
@@ -167,14 +167,14 @@ export class Capture {
     return { name: history.name, state, wal, isWalOpen, disguise: 0, isUndone }
   }
 
-  /** The last transaction of which everything is in the database file, though perhaps not on the disk. */
+  /** The last transaction that is completely in the database file, though perhaps not durably. */
   get writtenTxid(): Txid {
     return this.#failure === undefined ? this.#wal.pages.writtenTxid : 0n
   }
 
   /**
-   * After the last client has gone: puts what is only in the WAL into the database file, durably. False when a
-   * rollback transaction is unfinished; its journal then says what to do at the next start.
+   * After the last client has gone: moves everything that only the WAL has into the database file, durably. False when
+   * a rollback transaction is unfinished; the next start then finds its journal.
    */
   settle(): boolean {
     if (this.#journal.isDirty || this.#failure !== undefined) return false
@@ -203,7 +203,7 @@ export class Capture {
     return wanted
   }
 
-  /** The file as the open transaction has it; beyond its end there are zeros. */
+  /** The file as the open transaction sees it; zeros beyond its end. */
   #readOverlaid(into: Region, size: number, offset: number): void {
     const left = Math.min(size, Math.max(0, this.#overlay.cut - offset))
     this.#database.readPadded(into, left, offset)
@@ -212,8 +212,8 @@ export class Capture {
   }
 
   /**
-   * A page of the open rollback transaction, which is held back until the commit, or of a checkpoint: then it
-   * is in a captured transaction already, and what is not is refused.
+   * A page of the open rollback transaction, which is held back until the commit. Or a page of a checkpoint: it must
+   * already be in a captured transaction, otherwise it is refused.
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
@@ -252,16 +252,17 @@ export class Capture {
   }
 
   /**
-   * Outside of a transaction the file may end where it likes beyond the end of the database: only after a commit, when
-   * the journal has ended, SQLite cuts it (pager.c: pager_end_transaction), and not always to the size of the database
-   * (SQLITE_FCNTL_CHUNK_SIZE). A checkpoint cuts it to what its client knows of; all that goes is in the WAL then.
+   * Outside of a transaction the file may have any end beyond the end of the database. SQLite cuts it only after a
+   * commit, when the journal has ended (pager.c: pager_end_transaction), and not always to the size of the database
+   * (SQLITE_FCNTL_CHUNK_SIZE). A checkpoint cuts it to the size that its client knows; the WAL then holds everything
+   * that goes.
    */
   #mayHaveSize(size: number): boolean {
     if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
     return this.#isWalMode && size > 0 && this.#wal.pages.holdsFrom(size)
   }
 
-  /** Whether the file gets longer by it, and nothing else: that is how SQLite heeds SQLITE_FCNTL_SIZE_HINT. */
+  /** Whether the write only makes the file longer: that is how SQLite follows SQLITE_FCNTL_SIZE_HINT. */
   #isGrowth(offset: number, bytes: Uint8Array): boolean {
     return offset >= this.#database.size() && isZero(bytes)
   }
@@ -270,7 +271,7 @@ export class Capture {
     this.#isBlank ||= this.history.commit === 0 && this.#database.size() === 0
   }
 
-  /** A file of zeros opens as no database: when what was to fill it is refused, it is an empty one again. */
+  /** SQLite opens a file of zeros as no database. When the content for it is refused, it becomes empty again. */
   #takeBackGrowth(): void {
     if (!this.#isBlank || this.#journal.isActive) return
     this.#isBlank = false
@@ -278,13 +279,13 @@ export class Capture {
     this.#onRewrite()
   }
 
-  /** Whether what is there of the file, if anything, is not of the database. */
+  /** Whether the existing part of the file, if any, does not belong to the database. */
   #isBeyondEnd(offset: number): boolean {
     const { commit, pageSize } = this.history
     return commit > 0 && offset >= commit * pageSize
   }
 
-  /** Makes room in the file, and with `isGrowing` makes it as long as that. False where the disk cannot promise it. */
+  /** Reserves room in the file, and with `isGrowing` makes it that long. False where the disk cannot promise it. */
   reserveDatabase(offset: number, size: number, isGrowing: boolean): boolean {
     this.assertUsable()
     if (!this.#database.reserve(offset, size)) return false
@@ -292,7 +293,7 @@ export class Capture {
     return true
   }
 
-  /** Holds pages back. What is new in the file gets its room on the disk now, while it can be refused. */
+  /** Holds pages back. New parts of the file get their room on the disk now, while the write can be refused. */
   #hold(offset: number, size: number, from: Region): boolean {
     const pageSize = this.history.pageSize || this.#journal.pageSize
     const fileSize = this.#database.size()
@@ -300,7 +301,7 @@ export class Capture {
     return this.#overlay.write(offset, size, from, pageSize, fileSize)
   }
 
-  /** From here on the transaction is in the file, and its journal must be durable before what it protects is. */
+  /** From here on the transaction is in the file, and its journal must be durable before the pages that it protects. */
   #writeThrough(): void {
     if (!this.#isJournalSynced) {
       this.#journalFile.sync()
@@ -323,7 +324,7 @@ export class Capture {
     this.#overlay.clear()
   }
 
-  /** What was cut off and has come back is zero. It is not cut off, which would give back its room on the disk. */
+  /** Parts that were cut off and have come back become zero. Cutting the file would give back its room on the disk. */
   #writeCut(end: number): void {
     const { cut } = this.#overlay
     if (cut < end) page.bytes.fill(0)
@@ -352,8 +353,8 @@ export class Capture {
   }
 
   /**
-   * Puts other content in the place of what there is, while no client is in a transaction. It is the last
-   * transaction of the history already, so when this fails, only a restart brings log and file together.
+   * Replaces the present content, while no client is in a transaction. It is already the last transaction of the
+   * history: when this fails, only a restart brings log and file together.
    */
   replace(content: Replacement): void {
     this.#onCommit()
@@ -374,12 +375,12 @@ export class Capture {
     this.#endJournal()
   }
 
-  /** Whether there is neither a database nor one in the making: no more than an empty file. */
+  /** Whether there is neither a database nor the beginning of one: at most an empty file. */
   get isEmpty(): boolean {
     return this.history.commit === 0 && !this.#journal.isDirty && this.#database.size() === 0
   }
 
-  /** The file is removed: the database is dropped, and its name is free for another. */
+  /** The file is removed: drops the database, and frees its name. */
   databaseRemoving(remove = () => {}): void {
     if (this.history.appendDrop()) this.#onCommit()
     remove()
@@ -388,10 +389,10 @@ export class Capture {
     this.#views.leave()
     this.#endJournal()
     this.#wal.discard()
-    this.#journalFile.close() // in some modes it stays, and nobody may ever use it again
+    this.#journalFile.close() // in some modes it stays, and nobody may use it again
   }
 
-  /** Throws when a restart is needed before anything can be done. */
+  /** Throws when nothing can be done before a restart. */
   assertUsable(): void {
     if (this.#failure !== undefined) throw this.#failure
   }
@@ -407,11 +408,11 @@ export class Capture {
   }
 
   /**
-   * The journal is about to be removed, emptied or invalidated by `end`, which is what commits. When that fails,
-   * the transaction is captured, but SQLite will roll it back: which is then another transaction.
+   * `end` is about to remove, empty or invalidate the journal, which commits. When `end` fails, the transaction is
+   * captured, but SQLite will roll it back, which is then another transaction.
    *
-   * Of what was written through, pages that are what they were before are in no LTX file, and the disk may have what
-   * they were in between: only the journal undoes that, until they are durable.
+   * Pages that were written through and have their old content again are in no LTX file, and the disk may have an
+   * intermediate content of them: only the journal undoes that, until they are durable.
    */
   journalEnding(end = () => {}): void {
     if (this.#isWritingThrough) this.#database.sync()
@@ -442,11 +443,11 @@ export class Capture {
   }
 
   /**
-   * A descriptor of the wal-index is closed by a thread. When its process wrote the newest transaction it may
-   * have died before it published it: returns what has to be checked, once.
+   * A thread closes a descriptor of the wal-index. If its process wrote the newest transaction, it may have died before
+   * it published it. Returns what must be checked, once.
    *
-   * A writer that lives publishes by itself. Its process is told by the thread that wrote: that thread is
-   * gone, or belongs to the process that closes the file now.
+   * A writer that lives publishes by itself. The thread that wrote identifies its process: that thread is gone, or
+   * belongs to the process that closes the file now.
    */
   takeUnpublished(thread: number): LastTransaction | undefined {
     const writer = this.#unpublishedBy
@@ -468,7 +469,7 @@ export class Capture {
     const found = this.#readHeader()
     const size = this.databaseSize()
     if (found === undefined) {
-      if (size === 0 && this.history.commit === 0) return // the database's creation was rolled back
+      if (size === 0 && this.history.commit === 0) return // the creation of the database was rolled back
       throw new LitefsError(
         "damaged",
         `Cannot commit to database "${this.history.name}": its file has no SQLite header`,
@@ -483,7 +484,7 @@ export class Capture {
       commit,
       pgnos:
         pageSize === this.history.pageSize
-          ? this.#journal.dirtyPages(this.history.commit) // of another page size every page is new
+          ? this.#journal.dirtyPages(this.history.commit) // every page of another page size is new
           : [],
       readPage: (pgno, into) => this.#readPage(pgno, pageSize, into),
     })
@@ -496,7 +497,7 @@ export class Capture {
     this.#readOverlaid(into, pageSize, (pgno - 1) * pageSize)
   }
 
-  /** The transaction is durable; now it goes into the file. There is room for it. */
+  /** The transaction is durable, and now goes into the file. There is room for it. */
   #finish(): void {
     try {
       this.#writeOverlay()
@@ -505,7 +506,7 @@ export class Capture {
     }
   }
 
-  /** The log has the transaction, the file does not: a restart brings them together. Until then nobody may go on. */
+  /** The log has the transaction, the file does not. A restart brings them together; until then nobody may continue. */
   #fail(error: unknown): never {
     this.#failure = new LitefsError(
       "io",

@@ -1,6 +1,6 @@
 /**
- * What a client says of the size of a database, four bytes that it writes into page 1 or into a frame of the WAL, against
- * what it has written. Nothing is done for a size that is only said.
+ * Checks a client's statement about the size of a database, four bytes in page 1 or in a frame of the WAL, against what
+ * the client has written. A mere statement must not cause work.
  */
 import { LitefsError } from "../lib/errors.ts"
 import { growthProblem } from "./growth.ts"
@@ -9,15 +9,15 @@ import type { History } from "./history.ts"
 export interface Claim {
   readonly pageSize: number // bytes
   readonly commit: number // pages
-  /** Of the database file, bytes; undefined when the new pages are elsewhere. */
+  /** Size of the database file, bytes; undefined when the new pages are elsewhere. */
   readonly fileSize?: number
   /** Pages of the database file, where it may be longer than the database (SQLITE_FCNTL_CHUNK_SIZE). */
   readonly roomForPages?: number
-  /** How much was written of the database from there on, bytes. */
+  /** How many bytes of the database were written from there on. */
   writtenSize(from: number): number
 }
 
-/** Throws when it cannot be so. `refused` hears of it first. */
+/** Throws when the claim cannot be true. `refused` hears of it first. */
 export function checkClaim(
   claim: Claim,
   history: History,

@@ -29,7 +29,7 @@ export class FrozenPages {
     Atomics.compareExchange(this.#words, 0, 0, 1)
   }
 
-  /** Whether pages were overwritten without being saved: what is read is worth nothing. */
+  /** Whether pages were overwritten without being saved: everything read is worthless then. */
   get isBroken(): boolean {
     return Atomics.load(this.#words, 0) === 2
   }
@@ -46,7 +46,7 @@ export class FrozenPages {
     Atomics.store(this.#words, 1, pgno)
   }
 
-  /** The slot a page was saved to, or undefined. */
+  /** The slot that a page was saved to; undefined when it was not saved. */
   slot(pgno: number): number | undefined {
     const word = Atomics.load(this.#words, 1 + pgno)
     return word === 0 ? undefined : word - 1

@@ -1,9 +1,9 @@
 /**
  * The database as it is at one position, kept readable while clients go on writing: copy on write.
  *
- * The peer thread reads the pages of a snapshot at its own speed. Before the fs thread lets a client overwrite
- * a page that has not been read yet, it saves the old content to a side file. No lock is taken and no client
- * waits; the WAL is not pinned either.
+ * The peer thread reads the pages of a snapshot at its own speed. Before the fs thread lets a client overwrite a page
+ * that has not been read yet, it saves the old content to a side file. It takes no lock, no client waits, and the WAL
+ * is not pinned either.
  *
  * 1. A page of the frozen state is in the side file if it is marked, else in the WAL frame that held it when the
  *    view was made, else in the database file.
@@ -30,7 +30,9 @@ export interface FrozenState {
   readonly timestampMs: number
   readonly pages: SharedArrayBuffer // FrozenPages
   readonly walOffsets: ReadonlyMap<number, number> // pgno → offset of its content in the WAL
-  /** What is in the counters of the header of page 1 in the WAL and does not belong there: sqlite/header-disguise.ts. */
+  /**
+   * The disguise in the header counters of page 1 in the WAL, which readers take out again: sqlite/header-disguise.ts.
+   */
   readonly walDisguise: number
   readonly sidePath: string
 }
@@ -39,7 +41,7 @@ export interface FrozenFiles {
   readonly database: BackedFile
   readonly wal: BackedFile
   readonly walDisguise: number
-  /** They are not needed for this view any more. */
+  /** This view no longer needs its pages. */
   closed?(): void
 }
 
@@ -84,7 +86,7 @@ export class FrozenView {
     }
   }
 
-  /** Nobody saves pages any more: its reader fails. */
+  /** Nobody saves pages any more: the view's reader fails. */
   break(): void {
     this.#pages.break()
   }
@@ -126,8 +128,8 @@ export class FrozenView {
   }
 
   /**
-   * Before another file takes the place of the database file, and the WAL is emptied: the reader has the old file
-   * open, so only what is in the WAL has to be saved.
+   * Before another file takes the place of the database file, and the WAL is emptied. The reader has the old file open,
+   * so only pages in the WAL have to be saved.
    */
   leaveFile(): void {
     for (const pgno of this.state.walOffsets.keys()) this.save(pgno)
@@ -147,11 +149,11 @@ export class FrozenView {
   }
 }
 
-/** The name; who has it open goes on. Does not throw: the next start removes what cannot be removed now. */
+/** Removes the name; open descriptors stay valid. Does not throw: the next start removes what cannot be removed now. */
 export function removeSideFile({ sidePath }: FrozenState): void {
   try {
     unlinkFile("snapshot:unlink", sidePath)
   } catch {
-    // It is in nobody's way.
+    // It harms nobody.
   }
 }

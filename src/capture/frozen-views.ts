@@ -1,6 +1,6 @@
 /**
- * The snapshots of one database that are being read: who changes the database tells each of them before. It is kept by
- * the thread that has the database.
+ * The snapshots of one database that are being read: whoever changes the database tells each of them first. The thread
+ * that has the database keeps this.
  */
 import type { FrozenView } from "./frozen-view.ts"
 
@@ -33,7 +33,7 @@ export class FrozenViews {
     for (const view of this.#views) view.loseWal()
   }
 
-  /** Another thread goes on with the database, which saves nothing: their readers fail. */
+  /** Another thread continues with the database and saves nothing: their readers fail. */
   break(): void {
     for (const view of this.#views) view.break()
   }

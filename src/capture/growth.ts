@@ -1,23 +1,23 @@
 /**
- * How far a transaction may say that a database has grown. A page by which it grew and that nobody has written is zero,
- * and still costs work, memory and room on every node, for a claim of four bytes.
+ * How far a transaction may claim that a database has grown. A new page that nobody has written is zero, and still
+ * costs work, memory and room on every node, for a claim of four bytes.
  *
- * SQLite leaves few of them: pages that were taken and given back in one transaction, and never left the memory of its
- * process.
+ * SQLite leaves few such pages: pages that were taken and given back in one transaction, and never left the memory of
+ * its process.
  */
 export const UNWRITTEN_SIZE_MAX = 256 * 1024 * 1024
 
 export interface Growth {
   readonly pageSize: number // bytes
-  /** Pages that there were before; 0 when none of them stays. */
+  /** Pages before; 0 when none of them stays. */
   readonly before: number
-  /** Pages that there are to be. */
+  /** Pages afterwards. */
   readonly commit: number
-  /** Bytes of pages beyond `before` that were written. Asked for when it matters. */
+  /** Bytes of pages beyond `before` that were written. Called only when it matters. */
   writtenSize(): number
 }
 
-/** Why the database cannot have grown so; undefined when it can. */
+/** Why the database cannot have grown that much; undefined when it can. */
 export function growthProblem(growth: Growth): string | undefined {
   const { pageSize, before, commit } = growth
   const size = (commit - before) * pageSize

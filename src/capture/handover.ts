@@ -1,8 +1,8 @@
 /**
- * What the thread that has captured a database's transactions hands the one that will apply them, and back, when the
- * role of the node changes. The files stay where they are, under the clients that have them open.
+ * What the thread that has captured a database's transactions hands to the thread that will apply them, and back, when
+ * the role of the node changes. The files stay where they are, under the clients that have them open.
  *
- * It can be sent between threads: the checksums are shared, and one thread uses them at a time.
+ * Threads can send it: the checksums are shared, and one thread uses them at a time.
  */
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { WalHeader } from "../sqlite/wal.ts"
@@ -10,16 +10,16 @@ import type { WalIndexHeader } from "../sqlite/wal-index.ts"
 import type { HistoryState } from "./history.ts"
 import { PageChecksums, type SharedChecksums } from "./page-checksums.ts"
 
-/** The frames of the WAL that count, which are exactly those that are in LTX files. */
+/** The frames of the WAL that count: exactly those that are in LTX files. */
 export interface WalHandover {
   readonly header: WalHeader
   readonly pgnos: Uint32Array // of the frames
-  /** So many of them clients know of: the last writer may have died before it published the others. */
+  /** The number that clients know: the last writer may have died before it published the others. */
   readonly published: number
   readonly ends: readonly number[] // how many frames there are at the end of each transaction
-  /** Pages that the database file does not have yet, each with the transaction that first made it so. */
+  /** Pages that the database file lacks, each with the transaction that first changed it. */
   readonly unwritten: readonly (readonly [pgno: number, since: Txid])[]
-  /** Frames of a transaction that has not ended may follow, and be known to the wal-index. */
+  /** Whether frames of an unfinished transaction may follow, and may be in the wal-index. */
   readonly hasSpilled: boolean
   readonly pageCount: number // of the database, after the last frame
   readonly checksum1: number // of the last frame
@@ -36,15 +36,15 @@ export interface SharedHistoryState {
 
 export interface DatabaseHandover {
   readonly name: string
-  /** Undefined for a database that is damaged and must not be touched. */
+  /** Undefined for a damaged database, which nobody may touch. */
   readonly state: SharedHistoryState | undefined
   /** Undefined when no frame counts. */
   readonly wal: WalHandover | undefined
-  /** Clients may have the WAL open, whatever page 1 says. */
+  /** Whether clients may have the WAL open, whatever page 1 says. */
   readonly isWalOpen: boolean
   /** What the mount adds to the counters in the header: see sqlite/header-disguise.ts. */
   readonly disguise: number
-  /** An unfinished transaction was undone: the kernel has pages of it. */
+  /** Whether an unfinished transaction was undone: the kernel then has pages of it. */
   readonly isUndone: boolean
 }
 
@@ -63,7 +63,7 @@ export function damagedHandover(name: string): DatabaseHandover {
   return { name, ...nothing, disguise: 0, isUndone: false }
 }
 
-/** What the wal-index says of these frames when all of them are published. */
+/** The header of the wal-index when all these frames are published. */
 export function indexHeaderOf(wal: WalHandover): WalIndexHeader {
   const { bigEndianChecksum, pageSize, salt1, salt2 } = wal.header
   return {

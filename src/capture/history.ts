@@ -2,9 +2,9 @@
  * The history of one database: its position, and how a transaction is added to it.
  *
  * 1. `append()` either makes a transaction durable and advances the position, or throws and changes nothing.
- * 2. A page whose content did not change is not part of a transaction, and a transaction of no pages is none:
- *    a rollback, a padding frame of the WAL and an UPDATE that sets what is there leave no trace.
- * 3. Pages the database grew by are always part of it, also those SQLite did not bother to write.
+ * 2. A page with unchanged content is not part of a transaction, and a transaction without pages does not count: a
+ *    rollback, a padding frame of the WAL and an UPDATE that sets the present values leave no trace.
+ * 3. Pages by which the database grew are always part of it, even those that SQLite did not write.
  *
  * Callers know what changed and where the new content is. This class knows neither SQLite's files nor locks.
  */
@@ -49,7 +49,7 @@ export interface HistoryState {
   readonly commit: number // pages
   readonly sums: PageChecksums
   readonly timestampMs: number
-  /** The sums were saved at a clean stop, and nobody has looked at the pages since. */
+  /** The sums were saved at a clean stop, and nobody has verified the pages since. */
   readonly isBelieved?: true
 }
 
@@ -67,7 +67,7 @@ export interface HistoryContext {
 
 const page = allocate(65536)
 
-/** One for all, since it has large tables. */
+/** Shared, because it has large tables. */
 const encoder = new LtxEncoder((bytes) => sink(bytes))
 let sink: (bytes: Uint8Array) => void = () => {}
 const sum = new Uint32Array(2)
@@ -197,7 +197,7 @@ export class History {
     return true
   }
 
-  /** What nobody can open any more is not committed: its clients would find no way back. */
+  /** Content that nobody could open is not committed: its clients could not go back. */
   #checkFirstPage(bytes: Uint8Array): void {
     const problem = firstPageProblem(bytes, bytes.length)
     if (problem === undefined) return
@@ -205,8 +205,8 @@ export class History {
   }
 
   /**
-   * Adds a transaction whose LTX file was made beforehand: every page of the database is in it. As append(), it makes
-   * it durable or throws and changes nothing.
+   * Adds a transaction whose LTX file was made in advance and has every page of the database. Like append(), it makes
+   * the transaction durable, or throws and changes nothing.
    */
   adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
     const txid = this.#nextTxid()

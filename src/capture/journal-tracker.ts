@@ -7,12 +7,12 @@
  *      └──────────────────────────────────────────────────────────┘
  *            unlink, truncation or zeroed header: ended()
  *
- * SQLite leaves the magic number zero until the journal is synced and writes it before it first touches the
- * database file (pager.c: writeJournalHdr, syncJournal), so a write to the database without an active journal
- * is one that cannot be rolled back.
+ * SQLite leaves the magic number zero until the journal is synced, and writes it before it first touches the database
+ * file (pager.c: writeJournalHdr, syncJournal). A write to the database without an active journal therefore cannot be
+ * rolled back.
  *
- * Whether the end is a commit or a rollback makes no difference here: after a rollback every page is what it
- * was, and History finds nothing to add.
+ * It makes no difference here whether the end is a commit or a rollback: after a rollback every page is as before, and
+ * History finds nothing to add.
  */
 import { isZero, readU32BE } from "../lib/bytes.ts"
 import { JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "../sqlite/journal.ts"
@@ -28,14 +28,14 @@ export class JournalTracker {
   #isActive = false
   #pageSize = 0
   readonly #dirty = new Set<number>()
-  #firstCut = Number.POSITIVE_INFINITY // page from which on everything was cut off, once
-  #unit = MIN_PAGE_SIZE // bytes, of what is in #dirty
+  #firstCut = Number.POSITIVE_INFINITY // everything from this page on was cut off, once
+  #unit = MIN_PAGE_SIZE // size of the pages in #dirty, bytes
 
   get isActive(): boolean {
     return this.#isActive
   }
 
-  /** Page size of the database, as the journal says; 0 when it says none that SQLite has. */
+  /** Page size of the database by the journal; 0 when it is not one of SQLite's. */
   get pageSize(): number {
     return this.#pageSize
   }
@@ -67,20 +67,20 @@ export class JournalTracker {
   }
 
   databaseWritten(offset: number, size: number, pageSize: number): void {
-    // Of a database without pages every page is new, and new pages are always part of the transaction.
+    // In a database without pages every page is new, and new pages are always part of the transaction.
     const unit = pageSize === 0 ? MIN_PAGE_SIZE : pageSize
     this.#unit = unit
     const last = Math.floor((offset + size - 1) / unit) + 1
     for (let pgno = Math.floor(offset / unit) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
   }
 
-  /** The file was cut to a size, in the open transaction. Pages that come back are zero until they are written. */
+  /** The open transaction cut the file to a size. Pages that come back are zero until they are written. */
   databaseCut(size: number, { pageSize, commit }: { pageSize: number; commit: number }): void {
     if (size >= commit * pageSize) return
     this.#firstCut = Math.min(this.#firstCut, Math.floor(size / pageSize) + 1)
   }
 
-  /** How much of the database was written in the open transaction from `offset` on, in whole pages, bytes. */
+  /** How much of the database the open transaction has written from `offset` on, in whole pages, bytes. */
   writtenSize(offset: number): number {
     let count = 0
     for (const pgno of this.#dirty) if (pgno * this.#unit > offset) count += 1

@@ -1,15 +1,14 @@
 /**
- * What an open rollback transaction has written to the database file, kept in memory until it commits.
+ * The writes of an open rollback transaction to the database file, kept in memory until it commits.
  *
- * The database file then only ever holds committed transactions: no crash leaves half a transaction in it, so
- * its journal need not be durable, and none of the syncs that SQLite asks for has to be done. A rollback costs
- * nothing.
+ * The database file then only ever holds committed transactions: no crash leaves half a transaction in it, its journal
+ * need not be durable, and SQLite's syncs need not be done. A rollback costs nothing.
  *
- * Pages are held whole. A write that is not of whole pages, or more pages than there is room for, is not taken:
- * the transaction then goes to the file the way SQLite means it to (`Capture`). Not so zeros beyond the end, by which
- * SQLite makes a file longer (SQLITE_FCNTL_CHUNK_SIZE): they are a change of size.
+ * Pages are held whole. A write of partial pages, or of more pages than fit, is not taken: the transaction then goes to
+ * the file as SQLite means it to (`Capture`). Zeros beyond the end are an exception: SQLite makes a file longer with
+ * them (SQLITE_FCNTL_CHUNK_SIZE), and they count as a change of size.
  *
- * What was cut off does not come back when the file grows again: beyond `cut`, the file counts for nothing.
+ * Pages that were cut off do not come back when the file grows again: beyond `cut`, the file counts for nothing.
  */
 import { isZero } from "../lib/bytes.ts"
 import { allocate, empty, type Region } from "../sys/memory.ts"
@@ -18,7 +17,7 @@ import { allocate, empty, type Region } from "../sys/memory.ts"
 const SIZE_MAX = 64 * 1024 * 1024
 const BLOCK_SIZE = 1024 * 1024
 
-/** So many that no overlay uses keep their memory, which is enough for transactions of usual size. */
+/** This many unused ones keep their memory: enough for transactions of usual size. */
 const KEPT_BLOCKS = 8
 
 /** Blocks that no overlay uses. */
@@ -38,17 +37,19 @@ export class Overlay {
     return this.#size === undefined
   }
 
-  /** Size of the database file as the transaction has it, bytes; undefined when it has not changed anything. */
+  /**
+   * Size of the database file as the transaction sees it, bytes; undefined when the transaction has changed nothing.
+   */
   get size(): number | undefined {
     return this.#size
   }
 
-  /** Bytes of the file under it that count still. */
+  /** Bytes of the file below that still count. */
   get cut(): number {
     return this.#cut
   }
 
-  /** False when it cannot be held. `fileSize` is the size of the file before. */
+  /** False when the write cannot be held. `fileSize` is the size of the file before. */
   write(offset: number, size: number, from: Region, pageSize: number, fileSize: number): boolean {
     if (pageSize === 0 || (this.#pageSize !== 0 && this.#pageSize !== pageSize)) return false
     if (offset % pageSize !== 0 || size % pageSize !== 0) {
@@ -77,7 +78,7 @@ export class Overlay {
     if (size % this.#pageSize !== 0) this.page(count)?.fill(0, size % this.#pageSize)
   }
 
-  /** Puts what the transaction has written over what was read from the file: `size` bytes at `offset`. */
+  /** Puts the transaction's writes over what was read from the file: `size` bytes at `offset`. */
   patch(into: Uint8Array, offset: number, size: number): void {
     if (this.#slots.size === 0 || size === 0) return
     const first = Math.floor(offset / this.#pageSize) + 1

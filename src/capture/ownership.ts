@@ -18,19 +18,21 @@
  *                               DatabaseLoans when one does. Whoever cannot take it leaves it to the one it came from
  *   damaged      nobody         its files stay as they are until the next start
  *
- * 1. Who gives is called first, and has ended when it answers. Between the two calls clients can commit nothing.
- * 2. What the peer thread has open in the mount keeps clients from taking the WAL away. It stays open until the fs
+ * 1. The giver is called first, and has ended when it answers. Between the two calls clients can commit nothing.
+ * 2. The peer thread's open files in the mount keep clients from taking the WAL away. They stay open until the fs
  *    thread has the database; then the peer thread lets go (PeerThread.letGo).
- * 3. All databases go with the role, one with its write lock, and the role only when nothing is lent: what is lent is
- *    back before (HaltLocks.revokeAll, Halting.endBorrowing).
+ * 3. All databases move with the role, and one moves with its write lock. The role moves only when nothing is lent:
+ *    lent databases come back first (HaltLocks.revokeAll, Halting.endBorrowing).
  */
 import type { DatabaseHandover } from "./handover.ts"
 
-/** Each of the two threads, as it is told to give and to take. The words are the same on both sides. */
+/** What each of the two threads can be told: to give and to take. The words are the same on both sides. */
 export interface DatabaseOwner {
   /** The role goes: gives all databases, for takeOver() of the other thread. */
   handOver(): readonly DatabaseHandover[]
-  /** The role comes: takes them. Also what this thread has handed over, when the other one does not take it. */
+  /**
+   * The role comes: takes them. Also takes back what this thread has handed over, when the other one does not take it.
+   */
   takeOver(handovers: readonly DatabaseHandover[]): void
   /** Gives one database that is at home here, for borrow() of the other thread. When it fails nothing has changed. */
   lend(database: string): DatabaseHandover

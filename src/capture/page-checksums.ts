@@ -39,7 +39,7 @@ export class PageChecksums {
     return checksums
   }
 
-  /** As another thread has handed it over, which does not use it any more. */
+  /** Takes over the checksums of another thread, which no longer uses them. */
   static of({ words, pageCount, hi, lo }: SharedChecksums): PageChecksums {
     const checksums = new PageChecksums()
     checksums.#words = new Uint32Array(words)
@@ -49,7 +49,7 @@ export class PageChecksums {
     return checksums
   }
 
-  /** For another thread; this one is done with them. */
+  /** For another thread; this one no longer uses them. */
   get shared(): SharedChecksums {
     const words = this.#words.buffer
     return { words, pageCount: this.#pageCount, hi: this.#hi, lo: this.#lo }

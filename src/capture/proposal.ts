@@ -4,16 +4,16 @@
  *   append() ── Proposal is thrown ──▶ the other node is asked ── accept() ──▶ the same append() again: durable
  *                                              └── no ──▶ the client's request fails with the reason
  *
- * Thrown where a transaction would become durable, a Proposal undoes on its way what any failure would: nothing has
- * changed, and no recovery finds the commit (wal-tracker.ts). So the request of the client can wait for its answer
- * without anything waiting with it, and can be done once more from the start.
+ * A Proposal is thrown where a transaction would become durable, and undoes what any failure would: nothing has
+ * changed, and no recovery finds the commit (wal-tracker.ts). The client's request can therefore wait for its answer
+ * while nothing else waits, and can be repeated from the start.
  */
 import { LitefsError } from "../lib/errors.ts"
 import { posEquals, type Txid } from "../ltx/pos.ts"
 import { posAfter, posBefore, spanOf } from "../ltx/span.ts"
 import { directLog, type TransactionLog, type TransactionWriter } from "../store/log/commit-log.ts"
 
-/** A transaction that another node has to take first. */
+/** A transaction that another node must take first. */
 export class Proposal extends Error {
   readonly database: string
   readonly bytes: Uint8Array // of its LTX file
@@ -34,7 +34,7 @@ export class ProposingLog implements TransactionLog {
   materialize(): void {}
   clear(): void {}
 
-  /** The other node has it: `again` is to append the same transaction, which becomes durable here. */
+  /** The other node has it. `again` must append the same transaction, which becomes durable here. */
   accept({ bytes }: Proposal, again: () => void): void {
     this.#accepted = bytes
     try {
@@ -52,7 +52,7 @@ export class ProposingLog implements TransactionLog {
   begin(database: string, txid: Txid, path: string): TransactionWriter {
     const parts: Uint8Array[] = []
     const commit = () => {
-      // Only now: a roll-back writes nothing, and may be done at any time.
+      // Not earlier: a rollback writes nothing, and is always allowed.
       if (this.#isShut) {
         throw new LitefsError(
           "no-primary",
@@ -82,7 +82,7 @@ export class ProposingLog implements TransactionLog {
   }
 }
 
-/** Whether they begin and lead where the other does. The second time a transaction has another timestamp. */
+/** Whether both begin and lead to the same positions. The repeated transaction has another timestamp. */
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   const [a, b] = [spanOf(one), spanOf(other)]
   return (

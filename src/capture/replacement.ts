@@ -1,9 +1,9 @@
 /**
- * A whole database in a file, which is to take the place of what another database holds, with the LTX file that says
- * so. Both are made before anybody is locked out (peer/serve/import-preparation.ts).
+ * A whole database in a file that will replace another database's content, with the LTX file that says so. Both are
+ * made before anybody is locked out (peer/serve/import-preparation.ts).
  *
- * Its pages are taken as they are, but for the first bytes: clients that have the old content open, and compare
- * them with what they know, have to see that everything is different now.
+ * Its pages stay as they are, except for the first bytes: clients that have the old content open compare them with what
+ * they know, and must see that everything is different now.
  *
  *     18, 19  journal mode         that of the old content: it is the one that open clients are in
  *     24, 92  change counter       another than that of the old content
@@ -40,7 +40,7 @@ export interface Replacement {
 /** More transactions than there can be while a file is prepared. */
 const JUMP = 0x100000
 
-/** The first bytes as they are to be. `old` are those of the content that goes; undefined when there is none. */
+/** The first bytes of the new content. `old` are those of the content that goes; undefined when there is none. */
 export function adaptHeader(
   bytes: Uint8Array,
   old: Uint8Array | undefined,
@@ -59,7 +59,7 @@ export function adaptHeader(
   return header
 }
 
-/** Whether clients of the old content, as it is now, will see that the new one is another. */
+/** Whether clients of the old content, as it is now, will see that the new one differs. */
 export function isFitFor(header: Uint8Array, old: Uint8Array): boolean {
   const isSame = (offset: number) => readU32BE(header, offset) === readU32BE(old, offset)
   if (isSame(CHANGE_COUNTER_OFFSET) || isSame(SCHEMA_COOKIE_OFFSET)) return false

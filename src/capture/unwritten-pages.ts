@@ -1,8 +1,8 @@
 /**
- * Pages whose newest content is in the WAL and not yet in the database file, each with the transaction that
- * first made it so.
+ * Pages whose newest content is in the WAL and not yet in the database file, each with the transaction that first
+ * changed it.
  *
- * What no page here reaches back to is in the database file: that is how far an fsync of it would make the
+ * The database file has every transaction before the earliest of these: that is how far an fsync of it would make the
  * database durable without its log.
  */
 import type { Txid } from "../ltx/pos.ts"
@@ -46,7 +46,7 @@ export class UnwrittenPages {
     this.#since.clear()
   }
 
-  /** The last transaction of which everything is in the database file, when `current` is the newest. */
+  /** The last transaction that is completely in the database file, when `current` is the newest. */
   writtenTxid(current: Txid): Txid {
     let written = current
     for (const txid of this.#since.values()) {

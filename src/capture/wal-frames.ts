@@ -1,14 +1,14 @@
 /**
- * Which page each frame of a WAL holds, where the newest frame of a page is, and where those before it are.
+ * Which page each frame of a WAL holds, and where the newest and the earlier frames of a page are.
  *
- * Frames are numbered from 0 in the order of the file. They are added as a commit makes them count, and taken
+ * Frames are numbered from 0 in the order of the file. A commit makes frames count and adds them here; they are taken
  * back from the end.
  */
 import { assert } from "../lib/assert.ts"
 
 export class WalFrames {
   #pgnos = new Uint32Array(1024)
-  #previous = new Int32Array(1024) // the frame before of the same page; -1: there is none
+  #previous = new Int32Array(1024) // the frame before of the same page; -1: none
   #count = 0
   readonly #newest = new Map<number, number>() // pgno → frame
 

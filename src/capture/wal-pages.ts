@@ -1,8 +1,8 @@
 /**
- * Where the newest content of each page of a database is, while clients have a WAL: in a frame of it, in the database file,
- * or in both. What is in the WAL alone is to be copied into the file by a checkpoint, of a client or of ours.
+ * Where the newest content of each page of a database is, while clients have a WAL: in one of its frames, in the
+ * database file, or in both. A checkpoint, a client's or ours, must copy pages that are only in the WAL into the file.
  *
- * Which frames count is not its business (wal-tracker.ts).
+ * wal-tracker.ts knows which frames count.
  */
 import { writePageChecksum } from "../ltx/checksum.ts"
 import type { Txid } from "../ltx/pos.ts"
@@ -34,7 +34,7 @@ export class WalPages {
     return this.unwritten.has(pgno)
   }
 
-  /** The last transaction of which everything is in the database file. */
+  /** The last transaction that is completely in the database file. */
   get writtenTxid(): Txid {
     return this.unwritten.writtenTxid(this.#history.pos.txid)
   }
@@ -44,7 +44,7 @@ export class WalPages {
     this.read(pgno, this.#history.pageSize, into)
   }
 
-  /** The same while the size of pages is not in the history yet. */
+  /** The same before the history has the page size. */
   read(pgno: number, pageSize: number, into: Region): void {
     this.readStart(pgno, pageSize, pageSize, into)
   }
@@ -57,9 +57,9 @@ export class WalPages {
   }
 
   /**
-   * Whether bytes that a client writes to the database file are what a checkpoint copies there: for each page its newest
-   * content, or what it was in an older frame, for a reader's sake. What the file has the newest content of already is
-   * not set back: no checkpoint copies less than the one before. The kernel may have split a write within a page.
+   * Whether bytes that a client writes to the database file are what a checkpoint copies there: for each page its
+   * newest content, or, for a reader's sake, that of an older frame. A page whose newest content is already in the file
+   * is not set back: no checkpoint copies less than the one before. The kernel may have split a write within a page.
    */
   isCheckpoint(offset: number, size: number, bytes: Uint8Array): boolean {
     const { pageSize, commit } = this.#history
@@ -75,7 +75,7 @@ export class WalPages {
   /** Whether a page has these bytes from `start` on, in the file or, if the newest is not there, in any frame. */
   #isKnown(pgno: number, start: number, bytes: Uint8Array): boolean {
     const { pageSize } = this.#history
-    // A page that has been cut off since may be copied yet by who does not know of that.
+    // A client that does not know of a cut may still copy a page that has been cut off.
     if (this.unwritten.has(pgno) || pgno > this.#history.commit) {
       for (const index of this.frames.of(pgno)) {
         if (this.holds(contentOffset(index, pageSize) + start, bytes)) return true
@@ -123,7 +123,7 @@ export class WalPages {
     return n === bytes.length && Buffer.compare(content.bytes.subarray(0, n), bytes) === 0
   }
 
-  /** Copies into the database file what is only in the WAL. True when that was something. */
+  /** Copies pages that are only in the WAL into the database file. True when there were any. */
   checkpoint(): boolean {
     const { pageSize } = this.#history
     let hasWritten = false
@@ -155,12 +155,12 @@ export class WalPages {
   }
 }
 
-/** Of the page in a frame, in the WAL. */
+/** Offset of the page in a frame of the WAL. */
 function contentOffset(index: number, pageSize: number): number {
   return walFrameOffset(index, pageSize) + WAL_FRAME_HEADER_SIZE
 }
 
-/** The pages that a write of `size` bytes at `offset` touches, with the part of its bytes that is of each. */
+/** The pages that a write of `size` bytes at `offset` touches, each with its part of the bytes. */
 function* pageParts(offset: number, size: number, pageSize: number) {
   for (let start = 0; start < size; ) {
     const pgno = Math.floor((offset + start) / pageSize) + 1

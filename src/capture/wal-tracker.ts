@@ -7,29 +7,29 @@
  *      captured    of checksums holds,   or left from before the last restart
  *      commits     no commit yet
  *
- * 1. A transaction is captured at the write that makes the chain of salts and checksums hold up to a frame
- *    with a commit size. Nothing else counts: SQLite may write a page twice and re-checksum the headers after
- *    the commit frame (walRewriteChecksums), spill before it, and pad after it.
+ * 1. A transaction is captured at the write that makes the chain of salts and checksums hold up to a frame with a
+ *    commit size. Nothing else counts: SQLite may write a page twice and re-checksum the headers after the commit frame
+ *    (walRewriteChecksums), spill before it, and pad after it.
  * 2. When capture fails, the write that completed the commit is spoilt before the writer hears of it, so that no
- *    recovery of the WAL finds a commit that was refused. The kernel may have split a write in two, and then a
- *    writer whose second part was refused just writes that part again: it completes the commit once more.
- * 3. A write below `captured` comes from a writer that does not know of those commits: the client that wrote
- *    them died, or failed, before it published them in the wal-index. They are taken back by a transaction
- *    that restores what was there, so that the history never disagrees with what clients read.
- * 4. A header at offset 0 restarts the log; SQLite writes it only when every frame it knows of is in the
- *    database file. What is not there was not known to it, and is taken back as well.
- *    Not so frames that another thread has written or captured, and that are published (adopt()): who does not know
- *    of them has begun before they came, and is refused. It would take back what other nodes have committed.
- *    Such a writer may have spilled frames before the WAL changed hands, and goes on after them. So the first frame
- *    that is written then has to follow on those that were adopted, in its place and by its checksum: who writes
- *    elsewhere, or without a header, is refused, since nothing of what he commits could be captured.
- * 5. What a transaction does not hold of its database is in the database file. So there is no transaction of a database
- *    that is not there, because it was removed or the log was put back without it, nor of one with other pages.
- * 6. A write of the bytes that are there already changes nothing. When a transaction has written a page twice
- *    with the same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
+ *    recovery of the WAL finds a refused commit. If the kernel has split a write in two and the second part was
+ *    refused, the writer just writes that part again: it completes the commit once more.
+ * 3. A write below `captured` comes from a writer that does not know those commits: the client that wrote them died, or
+ *    failed, before it published them in the wal-index. A transaction that restores the old content takes them back, so
+ *    that the history never disagrees with what clients read.
+ * 4. A header at offset 0 restarts the log; SQLite writes it only when every frame that it knows is in the database
+ *    file. SQLite did not know the frames that are missing there, and they are taken back as well. Frames that another
+ *    thread has written or captured, and that are published (adopt()), are an exception: a writer that does not know
+ *    them began before they came, and is refused. Otherwise it would take back what other nodes have committed. Such a
+ *    writer may have spilled frames before the WAL changed hands, and continues after them. The first frame written
+ *    afterwards must therefore follow on the adopted ones, in its place and by its checksum: a writer that writes
+ *    elsewhere, or without a header, is refused, because none of its commits could be captured.
+ * 5. A transaction leaves out pages that the database file holds. A database without a file, because it was removed or
+ *    the log was put back without it, therefore has no transactions. Nor has one with pages of another size.
+ * 6. A write of the bytes that are already there changes nothing. When a transaction has written a page twice with the
+ *    same content, the chain holds at its commit frame, and walRewriteChecksums still follows.
  *
- * Where the content of pages is, wal-pages.ts knows. What is left is one file: each of these rules is about all of header,
- * chain, captured frames and pending ones.
+ * wal-pages.ts knows where the content of pages is. The rest is one file, because each of these rules concerns all of
+ * header, chain, captured frames and pending ones.
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -58,7 +58,7 @@ import type { WalHandover } from "./handover.ts"
 import type { History } from "./history.ts"
 import { WalPages } from "./wal-pages.ts"
 
-/** What a transaction in the WAL looks like to the wal-index. Frames are counted from 1, as SQLite counts them. */
+/** A transaction in the WAL as the wal-index sees it. Frames are counted from 1, as in SQLite. */
 export interface LastTransaction {
   readonly firstFrame: number
   readonly pgnos: readonly number[] // of its frames, in order
@@ -71,7 +71,7 @@ export interface LastTransaction {
 }
 
 export interface WalListener {
-  /** Before the frame that holds the newest content of the page is overwritten. */
+  /** Before a write overwrites the frame with the newest content of the page. */
   pageGoing(pgno: number): void
   /** Before all frames go: every page is in the database file. */
   allGoing(): void
@@ -83,7 +83,7 @@ export interface WalListener {
 
 interface CapturedCommit {
   readonly end: number // frames up to the end of it
-  readonly isNew: boolean // false for one that changes nothing, as those do that pad a transaction
+  readonly isNew: boolean // false for one that changes nothing, such as one that pads a transaction
 }
 
 const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
@@ -100,9 +100,9 @@ export class WalTracker {
   #size = 0
   #valid = 0
   #adopted = 0 // published frames of another thread
-  #hasSpilled = false // what was written last goes beyond what is captured
-  #isUnproven = false // no frame has been written yet that follows on those of another thread
-  #isRepeat = false // the write in progress puts down what is there already
+  #hasSpilled = false // the last writes go beyond the captured frames
+  #isUnproven = false // no frame that follows on another thread's has been written yet
+  #isRepeat = false // the write in progress repeats the present bytes
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
   readonly #commits: CapturedCommit[] = []
   readonly #chain = new WalChecksum() // up to `valid`, when it is known
@@ -127,12 +127,12 @@ export class WalTracker {
     return this.pages.frames.count
   }
 
-  /** Clients have a WAL, though it may hold nothing that counts. */
+  /** Whether clients have a WAL, though it may hold nothing that counts. */
   get isOpen(): boolean {
     return this.#header !== undefined
   }
 
-  /** The frames that count, for the thread that goes on with them; undefined when there are none. */
+  /** The frames that count, for the thread that continues with them; undefined when there are none. */
   handOver(): WalHandover | undefined {
     const header = this.#header
     const count = this.captured
@@ -152,7 +152,7 @@ export class WalTracker {
     }
   }
 
-  /** Goes on with frames that another thread has written, or captured before. */
+  /** Continues with frames that another thread has written, or captured before. */
   adopt({ header, pgnos, published, ends, unwritten, hasSpilled }: WalHandover): void {
     this.#header = header
     for (const pgno of pgnos) this.pages.frames.add(pgno)
@@ -165,14 +165,14 @@ export class WalTracker {
     this.#size = this.#offset(this.captured) // what follows was never committed
   }
 
-  /** The database is gone, and what the WAL holds of it with it. */
+  /** The database is gone, and so is its content in the WAL. */
   discard(): void {
     this.pages.unwritten.clear()
     this.#on.allGoing()
     this.#forget()
   }
 
-  /** The newest captured transaction with what pads it, as the wal-index would have to tell of it. */
+  /** The newest captured transaction with its padding, as the wal-index would have to describe it. */
   lastTransaction(): LastTransaction | undefined {
     const header = this.#header
     const end = this.captured
@@ -192,7 +192,7 @@ export class WalTracker {
     return newest < 0 ? undefined : (this.#commits[newest - 1]?.end ?? 0)
   }
 
-  /** Whether a checkpoint knew of every transaction but the newest: then the file holds all the others. */
+  /** Whether a checkpoint knew every transaction except the newest: the file then holds all the others. */
   #isNewestUnpublished(): boolean {
     const start = this.#startOfNewest()
     if (start === undefined || this.pages.unwritten.count === 0) return false
@@ -230,7 +230,7 @@ export class WalTracker {
     if (first < this.#valid) this.#retreat(first)
     this.#hasSpilled = true
     try {
-      // Also when the write is further on: what lies between may be whole since commits were taken back.
+      // Even when the write is further on: the part between may be whole since commits were taken back.
       const hasCaptured = this.#advance()
       this.#hasSpilled = offset + size > this.#offset(this.captured)
       if (hasCaptured) return true
@@ -248,7 +248,7 @@ export class WalTracker {
       // SQLite does this after a checkpoint (PRAGMA wal_checkpoint(TRUNCATE)), and knows all published commits.
       if (this.#isNewestUnpublished() && this.captured > this.#adopted) this.#restarting()
       this.#save()
-      truncate() // when it fails, the frames are still there, and what follows on them counts
+      truncate() // when it fails, the frames still exist, and frames that follow on them count
       return this.#forget()
     }
     const whole = this.#header === undefined ? 0 : this.#frameAt(size)
@@ -267,8 +267,8 @@ export class WalTracker {
   }
 
   /**
-   * A client starts the log over. It has checkpointed every commit that it knows of, so one that is not in the
-   * database file is one that was not published, and the client goes on without it.
+   * A client starts the log over. It has checkpointed every commit that it knows. A commit that the database file lacks
+   * was therefore not published, and the client continues without it.
    */
   #restarting(): void {
     if (this.pages.unwritten.count > 0 && this.captured > 0) {
@@ -278,7 +278,7 @@ export class WalTracker {
     this.#on.allGoing()
   }
 
-  /** Whether nothing is lost of the frames that were adopted when all frames go. */
+  /** Whether no adopted frame is lost when all frames go. */
   #isAdoptedInFile(): boolean {
     if (this.#adopted === 0) return true
     const commit = Math.min(this.#commitAt(this.#adopted), this.#history.commit)
@@ -313,8 +313,8 @@ export class WalTracker {
   }
 
   /**
-   * All frames go. SQLite has checkpointed them; a user who removed the file has not, and then we do, while its
-   * content can still be read.
+   * All frames go. SQLite has checkpointed them. A user who removed the file has not: we then do it while its content
+   * can still be read.
    */
   #save(): void {
     this.#on.allGoing()
@@ -352,7 +352,7 @@ export class WalTracker {
     this.#isChainKnown = false
   }
 
-  /** The chain up to `valid`, read again when it is needed again: a read may fail. */
+  /** The chain up to `valid`, read again on demand: a read may fail. */
   #findChain(header: WalHeader): void {
     if (this.#valid === 0) {
       this.#chain.set(header.checksum1, header.checksum2)
@@ -382,7 +382,7 @@ export class WalTracker {
     return hasCaptured
   }
 
-  /** `said` is the size of the database in the commit frame, pages. */
+  /** `said` is the database's size in the commit frame, pages. */
   #capture(said: number): boolean {
     const header = this.#header as WalHeader
     if (header.pageSize !== this.#pageSizeOfFile()) throw this.#homeless()
@@ -420,12 +420,12 @@ export class WalTracker {
     }
   }
 
-  /** Of the pages of the frames that no commit has ended yet, from an offset in the database on. */
+  /** Size of the pages in frames without a commit yet, from an offset in the database on. */
   #pendingSize(from: number, pageSize: number): number {
     return new Set(this.#pending.filter((pgno) => pgno * pageSize > from)).size * pageSize
   }
 
-  /** Makes a write that was refused complete nothing. Its bytes exist, so this needs no space on the disk. */
+  /** Makes a refused write complete nothing. Its bytes exist, so this needs no space on the disk. */
   #spoil(offset: number): void {
     const from = Math.max(offset, this.#offset(this.captured))
     this.#retreat(Math.min(this.#valid, this.#frameAt(from)))
@@ -490,7 +490,7 @@ export class WalTracker {
 
   /**
    * Size of the database by its first page, pages. The file may be longer (SQLITE_FCNTL_CHUNK_SIZE), and SQLite then
-   * puts the size of the file into its commits, too.
+   * also puts the size of the file into its commits.
    */
   #trueCommit(said: number): number {
     this.pages.readStart(1, (this.#header as WalHeader).pageSize, DATABASE_HEADER_SIZE, page)
@@ -498,7 +498,7 @@ export class WalTracker {
     return Math.min(said, (header && trustedPageCount(header)) ?? said)
   }
 
-  /** Undefined when the file is no database. */
+  /** Undefined when the file is not a database. */
   #pageSizeOfFile(): number | undefined {
     return this.#history.commit > 0 ? this.#history.pageSize : this.#readFileHeader()?.pageSize
   }

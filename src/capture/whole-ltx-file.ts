@@ -10,7 +10,7 @@ import { PageChecksums } from "./page-checksums.ts"
 const READ_SIZE = 1024 * 1024
 const buffer = allocate(READ_SIZE)
 
-/** The file is durable when this returns, the sums of its pages. When it throws, nothing is there. */
+/** Returns the sums of the pages when the file is durable. When it throws, there is no file. */
 export function writeWholeLtxFile(
   content: BackedFile,
   path: string,

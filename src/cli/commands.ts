@@ -1,4 +1,4 @@
-/** All commands, in the order of the help text. Each is loaded when it is meant: most of a start is what is loaded. */
+/** All commands, in the order of the help text. Each is loaded on use: most of a start goes into loading. */
 import type { Command } from "./terminal/command.ts"
 import type { FlagTable } from "./terminal/flags.ts"
 
@@ -58,7 +58,7 @@ export const COMMANDS: Readonly<Record<string, LazyCommand>> = {
   },
 }
 
-/** The flags of all commands but mount. */
+/** The flags of all commands except mount. */
 export async function otherFlags(): Promise<readonly FlagTable[]> {
   const { mount: _, ...others } = COMMANDS
   const commands = await Promise.all(Object.values(others).map((each) => each.load()))

@@ -1,4 +1,4 @@
-/** What is in an executable of LiteFS, by whom, and under which terms: `litefs version --licenses`, and the SBOM. */
+/** The parts of a LiteFS executable, with authors and terms: `litefs version --licenses`, and the SBOM. */
 
 import packageJson from "../../package.json" with { type: "json" }
 import apache from "./licenses/Apache-2.0.txt" with { type: "text" }
@@ -9,7 +9,7 @@ import mit from "./licenses/MIT.txt" with { type: "text" }
 
 export interface Component {
   readonly name: string
-  /** Where it is one of its own; a part of the runtime has none. */
+  /** Its own version, if it has one; a part of the runtime has none. */
   readonly version?: string
   /** As SPDX writes it. */
   readonly license: string

@@ -1,7 +1,7 @@
 /**
- * The command line: which command is meant, its help, and what to say and return when it fails.
+ * The command line: finds the command, prints help, and decides what to say and return on a failure.
  *
- * Exit codes: 0, 1 for a failure, 2 for a command line that is wrong, and what a command returns.
+ * Exit codes: 0, 1 for a failure, 2 for a wrong command line, and what a command returns.
  */
 import { LitefsError } from "../lib/errors.ts"
 import { COMMANDS, type LazyCommand } from "./commands.ts"

@@ -1,14 +1,14 @@
 /**
- * Why a node cannot be reached, in words that name the setting that mends it.
+ * Why a node cannot be reached, in words that name the setting to change.
  *
  *   the certificate is not believed         --http-tls-ca
  *   it wants to see a certificate           --http-tls-cert, --http-tls-key
  *   https:// to a port without TLS          the scheme of the URL
- *   http:// to a port with TLS              the same; a handshake is tried to find that out
+ *   http:// to a port with TLS              the same; a trial handshake finds that out
  *   no port in the URL                      20202, unless --http-addr says otherwise
  *   what answers is no LiteFS               the port of an application, or of a proxy
  *
- * A problem that a setting mends has the code "usage", every other one "unavailable".
+ * A problem that a setting solves has the code "usage", every other one "unavailable".
  */
 import { isIP } from "node:net"
 import { connect } from "node:tls"
@@ -23,7 +23,7 @@ const NO_PLAIN_TLS = "it does not speak TLS, the URL should start with http://"
 const NO_CERTIFICATE =
   "it asks for a certificate that its authority has signed, give --http-tls-cert and --http-tls-key"
 
-/** `error` is what connecting to the origin has thrown, where nothing has answered so far. It may take a while. */
+/** `error` comes from connecting to an origin that has not answered yet. The check may take a while. */
 export async function firstContactProblem(origin: string, error: unknown): Promise<LitefsError> {
   const url = new URL(origin)
   const isReset = (error as NodeJS.ErrnoException).code === "ECONNRESET"
@@ -34,7 +34,7 @@ export async function firstContactProblem(origin: string, error: unknown): Promi
   return new LitefsError("usage", problem, { cause: error })
 }
 
-/** The same, of a node that is known. */
+/** The same for a known node. */
 export function connectProblem(origin: string, error: unknown): LitefsError {
   if (error instanceof LitefsError) return error
   const url = new URL(origin)
@@ -45,7 +45,7 @@ export function connectProblem(origin: string, error: unknown): LitefsError {
   })
 }
 
-/** The same, of the socket of a node on this machine. */
+/** The same for the socket of a node on this machine. */
 export function socketProblem(error: unknown): LitefsError {
   const code = codeOf(error)
   const text: Record<string, string> = {
@@ -60,7 +60,7 @@ export function socketProblem(error: unknown): LitefsError {
   return new LitefsError("unavailable", String(words), { cause: error })
 }
 
-/** In the place of the runtime's own words, which guess at typing errors. Undefined for what is rare. */
+/** Replaces the runtime's own words, which guess at typing errors. Undefined for rare problems. */
 function reachProblem({ hostname, host }: URL, error: unknown): string | undefined {
   const code = codeOf(error)
   switch (code) {
@@ -109,7 +109,7 @@ function settingProblem(url: URL, error: unknown): string | undefined {
   return /^HPE_/.test(code) ? foreignText("it does not speak HTTP") : undefined
 }
 
-/** Why what answers is not to be followed; undefined when it is LiteFS. */
+/** Why this node must not follow what answers; undefined when it is LiteFS. */
 export function foreignProblem(headers: Headers, status: number): LitefsError | undefined {
   const isLitefs = ["litefs-id", "litefs-hostname", "litefs-cluster-id"].some(
     (name) => headers[name] !== undefined,

@@ -13,7 +13,7 @@ export interface NodeCall {
   readonly body?: Uint8Array
   readonly limitMs: number
   readonly tls: TlsMaterial
-  /** Connections are kept for the next call. */
+  /** Keeps connections for the next call. */
   readonly agents?: NodeAgents
   readonly clock: Clock
 }
@@ -41,7 +41,7 @@ export class NodeAgents {
 
 const TEXT_SIZE_MAX = 1024 * 1024
 
-/** Rejects when there is no answer in time. */
+/** Rejects when no answer comes in time. */
 export async function callNode(origin: string, call: NodeCall): Promise<NodeAnswer> {
   const url = new URL(call.path, origin)
   const isSecure = url.protocol === "https:"
@@ -68,7 +68,7 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   try {
     return await promise
   } catch (error) {
-    // The caller gets what no setting mends as it is: it may know the code.
+    // The caller gets a problem that no setting solves as it is: it may know the code.
     const problem = connectProblem(origin, error)
     throw problem.code === "usage" ? problem : error
   } finally {

@@ -1,10 +1,8 @@
-/** The problems of this node as a whole, for everybody who asks: those that last, or else the last one. */
+/** The problems of this node as a whole, for everybody who asks: the present ones, or else the last one. */
 import type { Clock } from "../lib/clock.ts"
 import { withoutPaths } from "../lib/errors.ts"
 
-/**
- * `disk`: it is full. `primary`: this node is not connected to it, or cannot take what it sends.
- */
+/** `disk`: the disk is full. `primary`: this node is not connected to the primary, or cannot take what it sends. */
 export type ProblemKind = "disk" | "primary"
 
 export interface NodeProblem {
@@ -12,7 +10,7 @@ export interface NodeProblem {
   readonly text: string
   /** By the wall clock. */
   readonly sinceMs: number
-  /** Undefined while it lasts. */
+  /** Undefined while the problem lasts. */
   readonly untilMs?: number
 }
 
@@ -38,13 +36,13 @@ export class NodeProblems {
     this.#ended = { ...problem, untilMs: this.#clock.wallMs() }
   }
 
-  /** The node is not any more what could have such a problem. */
+  /** The node can no longer have such a problem. */
   forget(kind: ProblemKind): void {
     this.#open.delete(kind)
     if (this.#ended?.kind === kind) this.#ended = undefined
   }
 
-  /** What it is, while it lasts. */
+  /** The text of the problem, while it lasts. */
   of(kind: ProblemKind): string | undefined {
     return this.#open.get(kind)?.text
   }

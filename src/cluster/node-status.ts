@@ -3,7 +3,7 @@
  *
  *   starting ── markReady(): mounted and, on a replica, once where the primary was ──▶ ready
  *
- * Nothing is kept up to date here: it is read from memory that other threads write, when it is asked for.
+ * It keeps nothing up to date: it reads memory that other threads write, when it is asked.
  */
 import type { Clock } from "../lib/clock.ts"
 import { until } from "../lib/until.ts"
@@ -20,12 +20,12 @@ export interface NodeIdentity {
   readonly dataDir: string
   readonly fuseDir: string
   readonly advertiseUrl: string | undefined
-  /** Of the primary that this node follows; undefined on the primary. */
+  /** URL of the primary that this node follows; undefined on the primary. */
   readonly primaryUrl: string | undefined
   clusterId(): string | undefined
-  /** Of the primary, as far as it is known. */
+  /** URL of the primary's proxy, if known. */
   proxyUrl?(): string | undefined
-  /** Whether it may become the primary. */
+  /** Whether this node may become the primary. */
   readonly isCandidate?: boolean
   lease?(): LeaseRecord | undefined
 }
@@ -34,18 +34,18 @@ export interface Lag {
   /** Undefined until the node has been in sync once. */
   readonly ms: number | undefined
   readonly transactions: number
-  readonly bytes: number // that have come and are not applied
+  readonly bytes: number // received and not applied
 }
 
 /**
- * Whether a database is `here`; `arriving`: the primary has it and nothing of it is here yet; or `left-out`: it
- * cannot be sent, or cannot be applied, and other databases go on without it.
+ * Whether a database is `here`; `arriving`: the primary has it and nothing of it is here yet; or `left-out`: it cannot
+ * be sent or applied, and other databases go on without it.
  */
 export type DatabaseCondition = "here" | "arriving" | "left-out"
 
 export interface DatabaseRemark {
   readonly isArriving: boolean
-  /** Why it is left out. */
+  /** Why the database is left out. */
   readonly problem?: string
 }
 
@@ -63,7 +63,7 @@ export interface ConnectedReplica {
   readonly connectedMs: number
   readonly sent: ReadonlyMap<string, Pos>
   isWanted(database: string): boolean
-  /** What it cannot take, for now. */
+  /** The databases that it cannot take for now. */
   readonly leftOut: ReadonlySet<string>
 }
 
@@ -73,7 +73,7 @@ export interface NodeStatusContext {
   readonly clock: Clock
   replicas(): Iterable<ConnectedReplica>
   remarks?(): ReadonlyMap<string, DatabaseRemark>
-  /** What is known to be missing here in a database that is at the given transaction. */
+  /** What a database at the given transaction is known to lack. */
   missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
   problem?(): string | undefined
 }
@@ -98,7 +98,7 @@ export class NodeStatus {
     return this.identity.primaryUrl === undefined
   }
 
-  /** A problem that keeps the node from all of its work. */
+  /** The problem that stops all work of the node, if any. */
   get problem(): string | undefined {
     return this.#context.problem?.()
   }
@@ -112,7 +112,9 @@ export class NodeStatus {
     this.changed()
   }
 
-  /** Host name of the primary: our own, that of the one we are connected to, or undefined when we are not. */
+  /**
+   * Host name of the primary: our own, or that of the primary we are connected to; undefined when we are not connected.
+   */
   get primaryName(): string | undefined {
     return this.isPrimary ? this.identity.hostname : this.#primaryName
   }
@@ -122,7 +124,7 @@ export class NodeStatus {
     this.changed()
   }
 
-  /** Of all databases together. */
+  /** The lag of all databases together. */
   get lag(): Lag {
     const { lag, positions, clock } = this.#context
     let [transactions, bytes] = [0, 0]
@@ -133,7 +135,7 @@ export class NodeStatus {
     return { ms: lag.lagMs(positions, clock.steadyMs()), transactions, bytes }
   }
 
-  /** Also those of which there is only a remark. */
+  /** Includes databases that have only a remark. */
   *databases(): Generator<DatabaseStatus> {
     const { positions } = this.#context
     const remarks = this.#remarks
@@ -157,7 +159,7 @@ export class NodeStatus {
     return this.#context.remarks?.() ?? new Map()
   }
 
-  /** Whether all is here that the primary had at the time, by our steady clock. */
+  /** Whether this node has all that the primary had at the time, by our steady clock. */
   hasBeenSyncedSince(momentMs: number): boolean {
     return this.#context.lag.hasBeenSyncedSince(momentMs)
   }
@@ -166,19 +168,19 @@ export class NodeStatus {
     return this.#context.replicas()
   }
 
-  /** Something of it may have changed. */
+  /** Something in the status may have changed. */
   changed(): void {
     for (const listener of [...this.#listeners]) listener()
   }
 
-  /** Whether there is a primary that this node is connected to, now or within the time. */
+  /** Whether this node is connected to a primary, now or within the limit. */
   isConnectedWithin(limitMs: number): Promise<boolean> {
     const { clock } = this.#context
     const onChange = (listener: () => void) => this.onChange(listener)
     return until(() => this.primaryName !== undefined, { clock, limitMs, onChange })
   }
 
-  /** How many are called back. */
+  /** The number of listeners. */
   get listenerCount(): number {
     return this.#listeners.size
   }

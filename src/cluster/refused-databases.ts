@@ -1,12 +1,12 @@
 /**
- * Databases of a replica to which what comes cannot be applied, so that the others do not suffer for it.
+ * Databases of a replica that cannot take what arrives for them. Setting them apart spares the other databases.
  *
  *   followed ── refused ──▶ connected anew, since the primary then sends what fits
  *            ── twice in a row ──▶ asked for whole: perhaps an LTX file of the primary is damaged
  *            ── SEVERAL times in a row ──▶ left out, until an interval is over ──▶ asked for whole
  *
- * A database that was damaged when this node started is left out until the next start. The interval doubles from RETRY_MS
- * on, as long as nothing is applied to the database.
+ * A database that was damaged when this node started is left out until the next start. The interval starts at RETRY_MS
+ * and doubles while nothing is applied to the database.
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -19,7 +19,7 @@ const WHOLE_COUNT = 2
 const SEVERAL = 4
 export const RETRY_MS = 5000
 const RETRY_MS_MAX = 600_000
-/** For what may pass by itself: a call of the system that fails. */
+/** For problems that may pass by themselves: a failing system call. */
 const IO_RETRY_MS_MAX = 60_000
 
 interface Refusals {
@@ -27,15 +27,15 @@ interface Refusals {
   problem: string
   intervalMs: number
   isLeftOut: boolean
-  isIo: boolean // the last one: another file would not help
+  isIo: boolean // the last refusal: another file would not help
   cancel(): void
 }
 
 export interface RefusedDatabasesContext {
   readonly clock: Clock
-  /** What was damaged at the start, and why. */
+  /** The databases that were damaged at the start, with the reason. */
   readonly damaged: ReadonlyMap<string, string>
-  /** One is to be asked for again, or is left out: the primary has to be told. */
+  /** A database must be requested again, or is left out: the primary has to hear of it. */
   onChange(): void
 }
 
@@ -63,7 +63,7 @@ export class RefusedDatabases {
     return damage ?? (refused?.isLeftOut === true ? refused.problem : undefined)
   }
 
-  /** The position of the database as the primary is to be told. */
+  /** The position of the database that the primary should hear. */
   told(database: string, pos: Pos): Pos {
     const { count = 0, isIo = false } = this.#refused.get(database) ?? {}
     return count >= WHOLE_COUNT && !isIo ? ZERO_POS : pos
@@ -78,7 +78,7 @@ export class RefusedDatabases {
     log.info("a database follows the primary again", { db: database })
   }
 
-  /** A disk that is full, and clients that have the database just now, are no matter of this one alone. */
+  /** A full disk, and clients that have the database just now, do not concern this database alone. */
   refused(database: string, error: unknown): void {
     if (this.#context.damaged.has(database) || isOfAll(error)) return
     const refused = this.#refused.get(database) ?? {
@@ -105,7 +105,7 @@ export class RefusedDatabases {
     })
   }
 
-  /** This node follows nobody any more. */
+  /** This node no longer follows anybody. */
   close(): void {
     for (const { cancel } of this.#refused.values()) cancel()
     this.#refused.clear()

@@ -1,6 +1,6 @@
 /**
- * The round that makes databases durable and removes old LTX files, one database after the other, again and
- * again. The work itself is done where it may block (`peer/serve/maintenance.ts`).
+ * The round that makes databases durable and removes old LTX files, one database after the other, over and over. The
+ * work itself runs where it may block (`peer/serve/maintenance.ts`).
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
@@ -12,9 +12,9 @@ const log = logger("retention")
 export interface RetentionContext {
   readonly clock: Clock
   databases(): readonly string[]
-  /** The first transaction that a connected replica lacks, undefined when none lacks any. */
+  /** The first transaction that a connected replica lacks; undefined when none lacks any. */
   neededTxid(database: string): Txid | undefined
-  /** Returns how many files were removed. */
+  /** Returns the number of removed files. */
   maintain(database: string, neededTxid: Txid | undefined): Promise<number>
 }
 

@@ -1,9 +1,9 @@
 /**
- * After a clean start the saved page checksums are believed, so that the start is quick. This looks whether they
- * are right: it reads each such database once, in the background, slowly, while clients use it.
+ * Verifies the saved page checksums that a clean start believes in order to be quick. It reads each such database once,
+ * in the background, slowly, while clients use it.
  *
- * It reads a frozen view. The reader checks the sum at the end; the pages themselves go nowhere. On a
- * replica a snapshot may take the place of the database between the two, so one that does not sum is read once more.
+ * It reads a frozen view. The reader checks the sum at the end; the pages themselves go nowhere. On a replica a
+ * snapshot may replace the database in the meantime, so a database with a wrong sum is read once more.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { messageOf } from "../lib/errors.ts"
@@ -13,11 +13,11 @@ const log = logger("verify")
 
 export interface VerifierOptions {
   readonly clock: Clock
-  /** Bytes per second that may be read. */
+  /** Bytes to read per second, at most. */
   readonly rate: number
-  /** A database is not what it was. */
+  /** The database is not what it was. */
   onDamaged?(database: string, error: unknown): void
-  /** The pages of a database as it is now, in parts; throws at the end when they are not what they should be. */
+  /** The pages of a database as it is now, in parts; throws at the end when they are wrong. */
   read(database: string): Promise<AsyncIterable<Uint8Array> | undefined>
 }
 

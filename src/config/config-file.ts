@@ -1,10 +1,10 @@
 /**
- * The original's `litefs.yml`, as settings in the place of flags.
+ * The original's `litefs.yml`, as settings in place of flags.
  *
  *   text ──variables──▶ YAML ──every key known, every type right──▶ flags, commands, remarks
  *
- * What a value has to look like beyond its type is for whoever reads the flag; the spelling that goes with it names
- * the key and the line. A key without a value, such as one whose variable is not set, counts as not there.
+ * Beyond the type, the reader of the flag checks a value; the spelling that comes with it names the key and the line. A
+ * key without a value, such as one whose variable is not set, counts as missing.
  */
 
 import { parseDuration } from "../lib/duration.ts"
@@ -20,22 +20,22 @@ export interface ConfigFile {
   /** By the name of the flag; several values are those of a list. */
   readonly settings: ReadonlyMap<string, readonly Setting[]>
   readonly exec: readonly ExecCommand[]
-  /** Settings that change nothing here, with the reason. */
+  /** Settings without an effect here, with the reason. */
   readonly remarks: readonly { readonly key: string; readonly reason: string }[]
-  /** The variables that it refers to: they are its own, and no flags. */
+  /** The variables that the file refers to: they belong to the file, and are no flags. */
   readonly variables: ReadonlySet<string>
-  /** The role that is not taken from it, since there is another. */
+  /** The file's role, when another one counts. */
   readonly unusedRole: string | undefined
 }
 
 export interface ConfigOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly isExpanded: boolean
-  /** Whether the role is given elsewhere, so that `lease` is not needed, by others than the file's variables. */
+  /** Whether the role comes from elsewhere than the file's variables, so that `lease` is not needed. */
   hasRole(variables: ReadonlySet<string>): boolean
-  /** The flags that there are. */
+  /** All flags. */
   readonly flags: Readonly<Record<string, unknown>>
-  /** Who reads it, for messages; "mount" when it is not given. */
+  /** The command that reads it, for messages; undefined: "mount". */
   readonly command?: string
 }
 
@@ -70,7 +70,7 @@ export function readConfig(path: string, text: string, options: ConfigOptions): 
   if (values.get("log.debug") === true) {
     settings.set("log-level", [{ text: "debug", spelling: document.spelling("log.debug") }])
   }
-  // The original's default, on which the other nodes of its users rely.
+  // The original's default: its users' other nodes rely on it.
   if (!settings.has("http-addr")) {
     settings.set("http-addr", [{ text: ":20202", spelling: document.spelling("http.addr") }])
   }
@@ -96,7 +96,7 @@ function expand(path: string, text: string, { env, command = "mount" }: ConfigOp
   }
 }
 
-/** What stands in the file and is not null, by its whole key. */
+/** The values in the file that are not null, by their whole key. */
 function valuesOf(document: YamlDocument): Map<string, unknown> {
   const values = new Map<string, unknown>()
   if (document.root === null || document.root === undefined) {
@@ -172,7 +172,7 @@ function checked(document: YamlDocument, key: string, { type }: Key, value: unkn
   }
 }
 
-/** Also the words of older YAML, which the original takes. */
+/** Accepts the words of older YAML, too, as the original does. */
 function booleanOf(value: unknown): boolean | undefined {
   if (typeof value === "boolean") return value
   if (typeof value !== "string") return undefined

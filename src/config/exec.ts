@@ -1,11 +1,11 @@
-/** `exec:` is a command, or a list of `{cmd, if-candidate}`; the last one is the one that stays. */
+/** `exec:` is a command, or a list of `{cmd, if-candidate}`, of which the last one stays. */
 import type { YamlDocument } from "./yaml-document.ts"
 
 export interface ExecCommand {
-  /** Words, or a text that is to be split into them. */
+  /** Words, or a text to split into words. */
   readonly text: string | readonly string[]
   readonly isForCandidate: boolean
-  /** How it is named in messages. */
+  /** Its name in messages. */
   readonly spelling: string
 }
 
@@ -39,7 +39,7 @@ function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCom
   return { text, isForCandidate: ifCandidate === true, spelling }
 }
 
-/** A list is the words themselves, as container images have it. */
+/** A list consists of the words themselves, as in container images. */
 function textOf(document: YamlDocument, key: string, cmd: unknown): ExecCommand["text"] {
   if (cmd === undefined || cmd === null || (typeof cmd === "string" && cmd.trim() === "")) {
     throw document.problem(key, "has no cmd, it should be the command")

@@ -1,16 +1,16 @@
 /**
- * Variables in a configuration file, by the original's rules. They are replaced in the text, before it is YAML, in
- * comments too:
+ * Variables in a configuration file, by the original's rules. They are replaced in the text, including comments, before
+ * it is YAML:
  *
  *   $NAME  ${NAME}          the variable; nothing when it is not set
  *   ${NAME == 'text'}       true or false; != as well
  *   ${NAME == OTHER}        the same, of two variables
  *   $$ $1 $* …              nothing: for the original these are variables that are never set
  *
- * There is no way to write a `$` that stays before a name, but --no-expand-env. A `${` that is none of these is an
- * error: the original takes it for a variable that is not set, and what was meant is lost.
+ * Only --no-expand-env keeps a `$` before a name. Any other `${` is an error: the original takes it for a variable that
+ * is not set, and loses what was meant.
  *
- * A variable that the text refers to belongs to whoever wrote it, whatever its name.
+ * A variable that the text refers to belongs to the author of the text, whatever its name.
  */
 const VARIABLE = /\$(?:\{(?<inner>[^}]*)(?<end>\}?)|(?<name>[A-Za-z_]\w*)|[\d*#$@!?-])/g
 
@@ -21,7 +21,7 @@ type Variables = Readonly<Record<string, string | undefined>>
 
 export interface Expanded {
   readonly text: string
-  /** The variables that it refers to, but for those of comments. */
+  /** The variables that the text refers to, except those of comments. */
   readonly names: ReadonlySet<string>
 }
 
@@ -44,14 +44,14 @@ export function expandVariables(text: string, env: Variables): Expanded {
   return { text: expanded, names }
 }
 
-/** Whether a comment has begun before the offset, in its line. */
+/** Whether a comment has begun before the offset, in the same line. */
 function isInComment(text: string, offset: number): boolean {
   const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset)
-  // A quote that is still open goes on to the end.
+  // An open quote goes on to the end.
   return /(^|\s)#/.test(before.replace(/"[^"]*("|$)|'[^']*('|$)/g, ""))
 }
 
-/** Undefined when it is no expression. */
+/** Undefined when it is not an expression. */
 function expression(inner: string, env: Variables, found: Set<string>): string | undefined {
   if (/^\w+$/.test(inner)) return variable(inner, env, found)
   const groups = COMPARISON.exec(inner)?.groups

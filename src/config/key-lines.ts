@@ -7,11 +7,11 @@
  *     - cmd: "a"                exec.0.cmd       4
  *     - { cmd: b }              exec.1.cmd       5
  *
- * It reads what the parser has accepted, so it judges nothing: it follows the columns, and skips what may look like a
- * key and is none, which are block scalars, quoted texts and comments.
+ * It reads what the parser has accepted and judges nothing: it follows the columns, and skips text that may look like a
+ * key but is none, which is in block scalars, quoted texts and comments.
  */
 export interface KeyLine {
-  /** The keys down to it, and the indices in lists, joined by dots. */
+  /** The keys that lead to it, and the indices in lists, joined by dots. */
   readonly path: string
   /** From 1. */
   readonly line: number
@@ -20,13 +20,13 @@ export interface KeyLine {
 /** A mapping or a list in block style. */
 interface Block {
   readonly kind: "mapping" | "list"
-  /** Where its entries begin. */
+  /** The column of its entries. */
   readonly column: number
-  /** What the paths of its entries begin with. */
+  /** The beginning of its entries' paths. */
   readonly prefix: string
-  /** How many entries it has had. */
+  /** The number of entries so far. */
   count: number
-  /** The path of the last one. */
+  /** The path of the last entry. */
   last: string
 }
 
@@ -70,7 +70,7 @@ class Scanner {
     return this.#lines[this.#row] ?? ""
   }
 
-  /** An entry of a list, of a mapping, or what is neither. */
+  /** Reads an entry of a list, of a mapping, or neither. */
   #entry(column: number): void {
     const rest = this.#line().slice(column)
     const dash = /^-(?:\s+|$)/.exec(rest)
@@ -89,12 +89,12 @@ class Scanner {
     this.#value(column + key[0].length, column, mapping.last)
   }
 
-  /** The block that has entries at the column, once those further in have ended. */
+  /** The block with entries at the column, after those further in have ended. */
   #block(kind: Block["kind"], column: number): Block {
     for (;;) {
       const top = this.#blocks.at(-1)
       if (top !== undefined && top.column === column && top.kind === kind) return top
-      // A list may stand below its key at the column of the key.
+      // A list may stand below its key, at the key's column.
       const hasEnded =
         top && (top.column > column || (top.column === column && top.kind === "list"))
       if (!hasEnded) {
@@ -107,7 +107,7 @@ class Scanner {
     }
   }
 
-  /** What follows a dash or a key that stands at `column`. */
+  /** Reads what follows a dash or a key at `column`. */
   #value(from: number, column: number, path: string): void {
     const start = from + (/^\s*(?:[&!]\S*\s+)*/.exec(this.#line().slice(from))?.[0].length ?? 0)
     const rest = this.#line().slice(start)
@@ -126,7 +126,7 @@ class Scanner {
     }
   }
 
-  /** Leaves the row at the line of the closing quote, and returns the column after it. */
+  /** Stops in the row of the closing quote, and returns the column after it. */
   #skipQuoted(start: number): number {
     const quote = this.#line()[start]
     for (let column = start + 1; ; column++) {

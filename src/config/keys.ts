@@ -1,8 +1,8 @@
 /**
  * Every key of the original's `litefs.yml`, and what becomes of it here.
  *
- * `flag`: it is that flag of `litefs mount`, and checked like it. Of what has neither a flag nor a reason, others make
- * something: `exec.ts` commands, and `lease.ts` the flags that `becomes` names, by the role that the file gives.
+ * A key with a `flag` is that flag of `litefs mount`, and is checked like it. Other files handle keys with neither a
+ * flag nor a reason: `exec.ts` makes commands, and `lease.ts` the flags that `becomes` names, by the role in the file.
  */
 type KeyType = "boolean" | "text" | "integer" | "duration" | "texts" | "exec" | "section"
 
@@ -10,17 +10,17 @@ export interface Key {
   readonly type: KeyType
   readonly flag?: string
   readonly becomes?: readonly string[]
-  /** Why it changes nothing here; the user is told, unless the value is `silentFor`. */
+  /** Why it changes nothing here. The user hears of it, unless the value is `silentFor`. */
   readonly noEffect?: string
   readonly silentFor?: unknown
-  /** It is refused, since the file asks for something that LiteFS would not do. */
+  /** Why it is refused: the file asks for something that LiteFS would not do. */
   readonly gone?: string
 }
 
 const NO_CLOUD =
   "LiteFS Cloud was shut down in 2024 and there is no backup client here, take the section out and run litefs export regularly"
 
-// --proxy-read-timeout is something else: how long a read waits for what its client has written.
+// --proxy-read-timeout is something else: how long a read waits for its client's own writes.
 const WITH_LIMITS = "the proxy has its own limits for connections that make no progress"
 
 const WITH_CONSUL = "it is for leases of Consul"
@@ -76,7 +76,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "lease.hostname": { type: "text", becomes: ["hostname"] },
   "lease.advertise-url": { type: "text", becomes: ["advertise-url", "primary-url"] },
   "lease.candidate": { type: "boolean", becomes: ["primary"] },
-  // Of a static primary whose role has gone to another node. A static replica never becomes the primary.
+  // For a static primary whose role has gone to another node. A static replica never becomes the primary.
   "lease.promote": { type: "boolean", becomes: ["promote"] },
   "lease.reconnect-delay": {
     type: "duration",
@@ -117,13 +117,13 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "tracing.compress": { type: "boolean" },
 }
 
-/** The keys of a file that say what this flag does. */
+/** The keys of a file that mean this flag. */
 export function keysOfFlag(flag: string): string[] {
   const isOf = (key: Key) => key.flag === flag || key.becomes?.includes(flag) === true
   return Object.entries(KEYS).flatMap(([name, key]) => (isOf(key) ? [name] : []))
 }
 
-/** Keys of the time before version 0.3, and what they have become. */
+/** Keys from before version 0.3, and what they have become. */
 export const MOVED: Readonly<Record<string, string>> = {
   "mount-dir": "fuse.dir",
   "data-dir": "data.dir",

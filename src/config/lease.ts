@@ -2,7 +2,7 @@
  * The role of a node, from `lease`.
  *
  * With the original's static lease all nodes have the same `hostname` and `advertise-url`, those of the primary, and
- * differ in `candidate`. Here a replica is told the URL only: the primary says its name itself.
+ * differ in `candidate`. Here a replica gets only the URL: the primary tells its name itself.
  */
 import type { Setting, YamlDocument } from "./yaml-document.ts"
 

@@ -7,7 +7,7 @@ export type Mapping = Readonly<Record<string, unknown>>
 
 export interface Setting {
   readonly text: string
-  /** How it is named in messages. */
+  /** Its name in messages. */
   readonly spelling: string
 }
 
@@ -17,7 +17,7 @@ export class YamlDocument {
   readonly #command: string
   readonly #lines = new Map<string, number>()
 
-  /** The text is that in which variables have been replaced. */
+  /** The text has its variables already replaced. */
   constructor(path: string, text: string, command = "mount") {
     this.path = path
     this.#command = command
@@ -38,7 +38,7 @@ export class YamlDocument {
     return this.#error(`${this.spelling(key, line ?? this.#lineOf(key))} ${what}`)
   }
 
-  /** Of the file as a whole. */
+  /** An error about the file as a whole. */
   fault(what: string): LitefsError {
     return this.#error(`${this.path} ${what}`)
   }
@@ -47,7 +47,7 @@ export class YamlDocument {
     return new LitefsError("usage", `Cannot run litefs ${this.#command}: ${what}`, { cause })
   }
 
-  /** What comes from an alias has no line of its own. */
+  /** A value from an alias has no line of its own. */
   #lineOf(key: string): number | undefined {
     for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
       const line = this.#lines.get(path)
@@ -72,8 +72,8 @@ const TRIES = 200
 const SEARCHED_SIZE_MAX = 64 * 1024
 
 /**
- * The line after the longest beginning that can be read: the parser does not tell where it has stopped. Every beginning
- * is read anew, so of a long text only some are tried first, and then those after the longest of them.
+ * The line after the longest readable beginning: the parser does not tell where it has stopped. Every beginning is read
+ * anew, so in a long text only some are tried first, and then those after the longest of them.
  */
 function badLine(text: string): number | undefined {
   if (text.length > SEARCHED_SIZE_MAX) return undefined

@@ -1,10 +1,10 @@
 /**
- * A whole SQLite database file made of a kept history: a copy of the file, and over it the log after `synced`.
+ * A whole SQLite database file from a kept history: a copy of the file, with the log after `synced` replayed over it.
  *
- * The file itself may lack pages that were in the WAL when the history was kept: the log has them all. It is replayed
- * also when the file sums to the position already, since that does not tell: the checksum is the XOR of the sums of
- * all pages, and two that change alike leave it as it was. But a log that nobody can read is done without then.
- * A history of no transactions is a file that had no log: it is what it is.
+ * The file itself may lack pages that were in the WAL when the history was kept; the log has them all. It is replayed
+ * even when the file already sums to the position, since that proves nothing: the checksum is the XOR of the sums of
+ * all pages, and two that change alike leave it as it was. Only in that case an unreadable log is ignored. A history
+ * without transactions is a file that had no log: it stays as it is.
  */
 import { constants, copyFileSync } from "node:fs"
 import { join } from "node:path"
@@ -29,7 +29,7 @@ import {
 import { sizeOf } from "../sys/file-status.ts"
 import type { HistoryFacts, KeptHistory } from "./kept-history.ts"
 
-/** Writes it to a path where there is nothing. The file is on the disk when this returns. */
+/** Writes it to an unused path. The file is durable when this returns. */
 export function writeKeptDatabase({ directory, facts }: KeptHistory, path: string): void {
   const { pageSize, commit, pos } = facts
   if (commit === 0) {

@@ -7,9 +7,9 @@
  *     synced                            up to where transactions are in it, as in the data directory
  *     ltx/<min>-<max>.ltx               the log
  *
- * What is in the database file and what is not: kept-database.ts. Keeping costs no copy: the files get second
- * names under `<label>.part` while they are still in use, and the directory its name when the others have taken
- * their place (takeover.ts). From then on nobody writes to them. Nothing removes them but people.
+ * kept-database.ts says what the database file contains and what it lacks. Keeping costs no copy: the files get second
+ * names under `<label>.part` while they are still in use, and the directory gets its name when the others have taken
+ * their place (takeover.ts). From then on nobody writes to them. Only people remove them.
  */
 import { readFileSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
@@ -28,7 +28,7 @@ export interface HistoryFacts {
   readonly pos: Pos
   readonly pageSize: number // bytes
   readonly commit: number // pages; 0 when the database was removed
-  readonly keptMs: number // when, milliseconds since 1970
+  readonly keptMs: number // milliseconds since 1970
   /** In words: "it is ahead of the primary". */
   readonly reason: string
   readonly primary: { readonly name: string | undefined; readonly pos: Pos }
@@ -72,7 +72,7 @@ export function keepHistory(
   return { label, size }
 }
 
-/** What was to be kept is all that is left of it now. Can be done again. */
+/** The kept files are all that is left of the history now. Can be repeated. */
 export function completeKept(dataDir: DataDir, label: string): void {
   const part = dataDir.divergedDir(label + PART)
   if (!fileExists("diverged:look", part)) return
@@ -80,12 +80,12 @@ export function completeKept(dataDir: DataDir, label: string): void {
   syncDirectory("diverged:sync-dir", dataDir.divergedDir())
 }
 
-/** It came to nothing: the files have their first names still. */
+/** The history is not kept after all: its files still have their first names. */
 export function discardKept(dataDir: DataDir, label: string): void {
   rmSync(dataDir.divergedDir(label + PART), { recursive: true, force: true })
 }
 
-/** Of all histories that came to nothing. */
+/** Removes all histories that were not kept after all. */
 export function clearParts(dataDir: DataDir): void {
   if (!fileExists("diverged:look", dataDir.divergedDir())) return
   for (const { name } of listDirectory("diverged:list", dataDir.divergedDir())) {
@@ -93,13 +93,13 @@ export function clearParts(dataDir: DataDir): void {
   }
 }
 
-/** Oldest first. Directories without readable facts are left out, and counted. */
+/** Oldest first. Leaves out and counts directories without readable facts. */
 export function listKept(dataDir: DataDir): { histories: KeptHistory[]; otherNames: string[] } {
   const histories: KeptHistory[] = []
   const otherNames: string[] = []
   if (!fileExists("diverged:look", dataDir.divergedDir())) return { histories, otherNames }
   for (const { name } of listDirectory("diverged:list", dataDir.divergedDir())) {
-    if (name.endsWith(PART)) continue // it is not decided yet
+    if (name.endsWith(PART)) continue // it is undecided
     const directory = dataDir.divergedDir(name)
     const facts = readFacts(join(directory, "history.json"))
     if (facts === undefined) otherNames.push(name)
@@ -109,7 +109,7 @@ export function listKept(dataDir: DataDir): { histories: KeptHistory[]; otherNam
   return { histories, otherNames: otherNames.sort() }
 }
 
-/** As it is written to `history.json`, and printed by `litefs diverged list --json`. */
+/** The form of `history.json` and of `litefs diverged list --json`. */
 export function factsJson(facts: HistoryFacts) {
   const { database, pos, pageSize, commit, keptMs, reason, primary } = facts
   return {
@@ -143,7 +143,7 @@ function readFacts(path: string): HistoryFacts | undefined {
 
 function sizeOfHistory(directory: string): number {
   const ltx = join(directory, "ltx")
-  // Nothing removes it, but people.
+  // Only people remove it.
   const files = fileExists("diverged:look", ltx) ? new LtxDirectory(ltx).list() : []
   const paths = [join(directory, "database"), ...files.map(({ path }) => path)]
   return paths.reduce((sum, path) => sum + sizeIfThere(path), 0)

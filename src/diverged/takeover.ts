@@ -1,18 +1,18 @@
 /**
- * A snapshot takes the place of a database and of its log, at whatever instruction a crash comes.
+ * A snapshot takes the place of a database and of its log, safe against a crash at any instruction.
  *
  *   built ── begin(): the record is durable ──▶ decided ── moveIn() ──▶ in place ── end() ──▶ done
  *     │                                            │
  *     │ crash: the old state, whole                │ crash: the next start does moveIn() and end() once more
  *     └─ clearUnfinished() removes what was built  └─ and again, if it is cut short, too
  *
- * 1. Before begin() nothing of the old state is touched. Built are, and on the disk: `next-<n>.ltx`, the snapshot;
- *    `next-<n>.database`, the file that it makes; if the old state is to be kept, `diverged/<label>.part`
- *    (kept-history.ts), which is only second names of its files. The commit log holds nothing of it any more.
- * 2. The record, `dbs/<name>/takeover`, is the decision. It is one line of JSON, and there or not.
- * 3. moveIn() renames and removes, and finds what it has done already. In between the directory makes no sense,
- *    and nobody but this file looks at it while there is a record.
- * 4. end() comes before the next transaction is stored: it would be taken for a part of the old log.
+ * 1. Before begin() nothing of the old state is touched. Durable by then are: `next-<n>.ltx`, the snapshot;
+ *    `next-<n>.database`, the file that it makes; and if the old state should be kept, `diverged/<label>.part`
+ *    (kept-history.ts), which is only second names of its files. The commit log no longer holds anything of it.
+ * 2. The record, `dbs/<name>/takeover`, is the decision: one line of JSON, which exists or does not.
+ * 3. moveIn() renames and removes, and recognizes what it has already done. Meanwhile the directory is inconsistent,
+ *    and only this file looks at it while there is a record.
+ * 4. end() comes before the next transaction is stored: otherwise that one would count as part of the old log.
  */
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
@@ -25,17 +25,17 @@ import { fileExists, readWhole, renameFile, unlinkFile } from "../sys/file.ts"
 import { clearParts, completeKept } from "./kept-history.ts"
 
 export interface Takeover {
-  /** Of DataDir.nextPath(). */
+  /** Number for DataDir.nextPath(). */
   readonly number: number
   readonly minTxid: Txid
   readonly maxTxid: Txid
-  /** Pages; 0 when there is no database after it. */
+  /** Pages; 0 when no database is left after it. */
   readonly commit: number
-  /** What the old state is kept under, if it is. */
+  /** The label of the old state, if that is kept. */
   readonly kept: string | undefined
 }
 
-/** Throws when it is not decided; then there is no record, unless a disk that takes nothing keeps it there. */
+/** Throws when it is not decided. There is no record then, unless a disk that takes no writes keeps it there. */
 export function beginTakeover(dataDir: DataDir, name: string, takeover: Takeover): void {
   const path = dataDir.takeoverPath(name)
   const { minTxid, maxTxid } = takeover
@@ -57,7 +57,7 @@ export function isDecided(dataDir: DataDir, name: string): boolean {
   return fileExists("takeover:look", dataDir.takeoverPath(name))
 }
 
-/** Puts the new files in the place of the old ones. Can be done again. */
+/** Puts the new files in the place of the old ones. Can be repeated. */
 export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void {
   const { number, minTxid, maxTxid, commit, kept } = takeover
   if (kept !== undefined) completeKept(dataDir, kept)
@@ -74,7 +74,7 @@ export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void
   unlinkFile("takeover:unlink-past", dataDir.pastPath(name))
 }
 
-/** What moveIn() has done is on the disk, and nothing is to be done again. */
+/** Makes the work of moveIn() durable: nothing needs to be repeated. */
 export function endTakeover(dataDir: DataDir, name: string, takeover: Takeover): void {
   if (takeover.commit > 0) writeSynced(dataDir.syncedPath(name), takeover.maxTxid)
   syncDirectory("takeover:sync-dir", dataDir.ltxDir(name))
@@ -84,14 +84,14 @@ export function endTakeover(dataDir: DataDir, name: string, takeover: Takeover):
 }
 
 /**
- * At the start, before anything else looks at the database: ends a takeover that a crash has cut short, and removes
- * what one has left that had not been decided. True when it has ended one.
+ * At the start, before anything else looks at the database: ends a takeover that a crash has cut short, and removes the
+ * remains of an undecided one. True when it has ended one.
  */
 export function finishTakeover(dataDir: DataDir, name: string): boolean {
   const takeover = readTakeover(dataDir, name)
   if (takeover !== undefined) {
     moveIn(dataDir, name, takeover)
-    // Of the old state.
+    // Files of the old state.
     for (const file of ["journal", "wal", "shm"] as const) {
       unlinkFile(`${file}:unlink`, dataDir.path(name, file))
     }
@@ -101,9 +101,9 @@ export function finishTakeover(dataDir: DataDir, name: string): boolean {
   return takeover !== undefined
 }
 
-/** At the start, when every database was looked at: histories that were to be kept, until a crash came. */
+/** At the start, after a look at every database: removes histories that a crash kept from being kept. */
 export function clearUnkept(dataDir: DataDir): void {
-  // A takeover that cannot be ended, now, may need what looks unfinished.
+  // A takeover that cannot be ended now may need what looks unfinished.
   if (dataDir.databaseNames().some((name) => isDecided(dataDir, name))) return
   clearParts(dataDir)
 }
@@ -161,12 +161,12 @@ function moveIfThere(from: string, to: string): void {
   if (fileExists("takeover:look", from)) renameFile("takeover:rename", from, to)
 }
 
-/** Beside a database: what a snapshot that has not been decided leaves. */
+/** Beside a database: whether it is the remains of an undecided snapshot. */
 export function isUnfinished(name: string): boolean {
   return /^(next-\d+\.(ltx|database)|takeover\.tmp)$/.test(name)
 }
 
-/** The same, among LTX files. */
+/** The same among LTX files. */
 export function isUnfinishedLtx(name: string): boolean {
   return /\.ltx\.(receiving(-\d+)?|making)$/.test(name)
 }

@@ -1,6 +1,6 @@
 /**
  * Where a repair puts what it takes out of the way: `<data>/damaged/<time>-<database>/`, one directory for each
- * database and run. It is made when it is needed. Nothing in it is ever overwritten or removed.
+ * database and run. It is made on demand. Nothing in it is ever overwritten or removed.
  */
 import { constants, copyFileSync, existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
 import { dirname, join } from "node:path"
@@ -14,7 +14,7 @@ export class DamagedDir {
     this.path = unused(join(root, "damaged", `${time}-${label}`))
   }
 
-  /** Takes a file or directory away from where it is. Returns where it is now. */
+  /** Moves a file or directory here. Returns its new path. */
   move(path: string, name: string): string {
     const to = this.#place(name)
     renameSync(path, to)
@@ -23,7 +23,7 @@ export class DamagedDir {
     return to
   }
 
-  /** A second name for a file that is about to be replaced. */
+  /** Gives a file that will be replaced a second name here. */
   keep(path: string, name: string): string {
     const to = this.#place(name)
     linkSync(path, to)
@@ -31,7 +31,7 @@ export class DamagedDir {
     return to
   }
 
-  /** A copy of a file that is going on to be used. */
+  /** Copies a file that stays in use. */
   copy(path: string, name: string): string {
     const to = this.#place(name)
     copyFileSync(path, to, constants.COPYFILE_FICLONE)

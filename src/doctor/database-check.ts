@@ -1,4 +1,4 @@
-/** One database, offline: its log, and whether its files make what the log says. */
+/** One database, offline: its log, and whether its files give the content that the log states. */
 import { formatPos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { sumsOfFile } from "../recovery/file-sums.ts"
@@ -36,7 +36,7 @@ import { strayFindings, syncedFindings } from "./side-files.ts"
 
 export interface DatabaseReport {
   readonly name: string
-  /** What the log ends at; undefined without a log. */
+  /** The position at the end of the log; undefined without a log. */
   readonly pos: string | undefined
   readonly pageSize: number
   readonly commit: number // pages
@@ -98,7 +98,7 @@ function loggedFindings(
   return findings
 }
 
-/** A database that was deleted last: its file is gone, or should be. */
+/** For a database whose last transaction is its drop: its file is gone, or should be. */
 function deletedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding[] {
   const findings = [
     ...endFindings(log, log.chain.at(-1), paths, true, nowMs),
@@ -126,7 +126,7 @@ function deletedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding
   return findings
 }
 
-/** A database without a whole LTX file: nothing tells what it should be. */
+/** For a database without a whole LTX file: nothing tells what it should be. */
 function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding[] {
   const findings: Finding[] = []
   const [end, ...more] = log.damagedEnd
@@ -165,8 +165,8 @@ function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Findin
 }
 
 /**
- * Whether a replay would take something back. A transaction that was not acknowledged has left nothing in the
- * database file but what its journal undoes; so where the last LTX file is torn, unknown pages are its.
+ * Whether a replay would undo something. A transaction that was not acknowledged leaves in the database file only what
+ * its journal undoes. Where the last LTX file is torn, unknown pages therefore belong to its transaction.
  */
 function isNewerThanLog(
   { recipe, unknown, isNewer }: DatabaseImage,
@@ -180,7 +180,7 @@ function isNewerThanLog(
   return isNewer || unknown.length > 0 || holdsTransaction(database, last, statedChecksum(end))
 }
 
-/** The damaged files at the end of the log. `isTorn`: nothing speaks against that the last one is. */
+/** The damaged files at the end of the log. `isTorn`: nothing contradicts a tear of the last one. */
 function endFindings(
   log: Log,
   last: WholeLtxFile | undefined,
@@ -197,7 +197,7 @@ function endFindings(
   return damagedEndFindings(log.damagedEnd, paths, isTorn)
 }
 
-/** Whether the file sums to what a damaged LTX file says of the database after it. */
+/** Whether the file sums to the database's checksum in a damaged LTX file. */
 function holdsTransaction(
   database: FileSource | undefined,
   { header }: WholeLtxFile,

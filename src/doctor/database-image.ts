@@ -1,16 +1,17 @@
 /**
- * From what is on the disk to the content that the log says the database has.
+ * From what is on the disk to the content that the log states for the database.
  *
- * The log is the truth: its last file tells the checksum of the whole database. Tried are, in this order,
+ * The log is the truth: its last file tells the checksum of the whole database. The attempts are, in this order,
  *
- *   1. the database file as it is, with as many commits of the WAL as it takes;
+ *   1. the database file as it is, with as many commits of the WAL as necessary;
  *   2. the same after the journal has been played back;
  *   3. either of them with the pages of the log written over it.
  *
- * The first that has the right checksum is the recipe. Nothing is written here.
+ * The first one with the right checksum is the recipe. Nothing is written here.
  *
- * The checksum of all pages is not enough (recovery/recover.ts): after a commit of the WAL the pages that the log has
- * must be as they are there, and where the file has the checksum with and without what the journal undoes, it is undone.
+ * The checksum of all pages is not enough (recovery/recover.ts). After a commit of the WAL the pages that the log has
+ * must be as they are there. Where the file has the checksum with and without what the journal undoes, the journal is
+ * played back.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
@@ -29,33 +30,33 @@ import {
 
 export interface ImageSources {
   readonly database: ByteSource | undefined
-  /** Only when it is hot. */
+  /** Set only when it is hot. */
   readonly journal: ByteSource | undefined
   readonly wal: ByteSource | undefined
 }
 
 export interface Recipe {
   readonly rollsBack: boolean
-  /** How many frames of the WAL are written over the file, to the end of a commit. */
+  /** How many frames of the WAL are written over the file, up to the end of a commit. */
   readonly walFrames: number
   readonly replays: boolean
 }
 
 export interface DatabaseImage {
-  /** Undefined when nothing that is here has the right checksum. */
+  /** Undefined when nothing here has the right checksum. */
   readonly recipe: Recipe | undefined
-  /** Of the database file alone, cut or padded to its size after the last transaction. */
+  /** Checksum of the database file alone, cut or padded to its size after the last transaction. */
   readonly fileTotal: bigint
-  /** Pages of the file that are not as in the log: those that can be told. */
+  /** Pages of the file that certainly differ from the log. */
   readonly differing: readonly number[]
-  /** Pages of them that are in no LTX file, older ones included: newer than the log, or rotten. */
+  /** Those of them that are in no LTX file, older ones included: newer than the log, or rotten. */
   readonly unknown: readonly number[]
-  /** By SQLite's change counter the file has transactions that the log does not have. */
+  /** Whether by SQLite's change counter the file has transactions that the log lacks. */
   readonly isNewer: boolean
   readonly walCommitCount: number
-  /** Commits of the WAL beyond the last transaction of the log; undefined when that cannot be told. */
+  /** Commits of the WAL beyond the last transaction of the log; undefined when that is unknown. */
   readonly unloggedCommitCount: number | undefined
-  /** Whether the log and the database file make the database without the WAL. */
+  /** Whether the log and the database file give the database without the WAL. */
   readonly walIsNeeded: boolean
 }
 
@@ -86,7 +87,7 @@ export function databaseImage(
   })
   const [asIs, undone] = walks
   if (asIs !== undefined && undone?.states[0]?.isRight === true) {
-    // Else the journal undoes nothing, and says no more than the file.
+    // Otherwise the journal undoes nothing, and says no more than the file.
     if (differingPages(undone.sums, asIs.sums, commit).length > 0) walks.reverse()
   }
 
@@ -95,7 +96,7 @@ export function databaseImage(
   for (const { sums, recipe: base, states } of walks) {
     const index = states.findLastIndex(({ isRight }) => isRight)
     if (index < 0) continue
-    // The file alone is better than the same with frames that it already holds.
+    // The file alone is better than the file with frames that it already holds.
     const walFrames = states[0]?.isRight ? 0 : (states[index]?.frameCount ?? 0)
     const replays = walFrames === 0 && differingPages(sums, log, commit).length > 0
     recipe = { ...base, walFrames, replays }

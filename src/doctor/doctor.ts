@@ -1,8 +1,8 @@
 /**
- * Examines a data directory that no LiteFS uses, and repairs what can be repaired without losing anything.
+ * Examines a data directory that no LiteFS uses, and repairs what can be repaired without loss.
  *
- * Without `repair` nothing is changed. With it every finding's repair is run, and then all is examined again: the
- * second report tells what is left.
+ * Without `repair` it changes nothing. With it, it repairs every finding and then examines everything again: the second
+ * report tells what is left.
  */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
@@ -27,22 +27,22 @@ import { type Finding, note, problem } from "./finding.ts"
 
 export interface DoctorOptions {
   readonly dataDir: string
-  /** All of them when there is no name. */
+  /** All databases when there is no name. */
   readonly databases: readonly string[]
   readonly repairs: boolean
 }
 
 export interface DoctorReport {
   readonly databases: readonly DatabaseReport[]
-  /** Of the data directory itself. */
+  /** Findings about the data directory itself. */
   readonly findings: readonly Finding[]
 }
 
 export interface Examination {
   readonly found: DoctorReport
-  /** After the repairs; undefined when there were none to do. */
+  /** The report after the repairs; undefined when there were none to do. */
   readonly left: DoctorReport | undefined
-  /** Where what was replaced and moved is kept. */
+  /** Where everything that was replaced or moved is kept. */
   readonly kept: readonly string[]
 }
 
@@ -71,7 +71,7 @@ export function examine(
   }
 }
 
-/** Whether nothing is wrong, or nothing is left wrong. */
+/** Whether nothing is wrong, or nothing is wrong any more. */
 export function isHealthy({ found, left }: Examination): boolean {
   return findingsOf(left ?? found).every(({ severity }) => severity === "note")
 }
@@ -100,7 +100,7 @@ function report(
   const placements = placementsOf(dataDir)
   return {
     databases: names.map((name) => {
-      // Then the files of two states are side by side.
+      // The files of two states are then side by side.
       if (isDecided(dataDir, name)) return pendingTakeover(dataDir, name)
       const found = checkDatabase(dataDir, name, clock.wallMs())
       const placement = placements.find(({ database }) => database === name)
@@ -110,7 +110,7 @@ function report(
         ...(missing.length === 0 ? [] : [missingFinding(dataDir, missing)]),
         ...(foreign.length === 0 ? [] : [foreignFinding(dataDir, placement)]),
       ]
-      // What is wrong without the missing ones says nothing.
+      // Without the missing files other findings say nothing.
       return { ...found, findings: missing.length > 0 ? ofLog : [...ofLog, ...found.findings] }
     }),
     findings: withDirectory ? strayFindings(dataDir) : [],

@@ -1,4 +1,6 @@
-/** A last LTX file that is damaged or gone while the database provably has its transaction (recovery/last-file.ts). */
+/**
+ * A last LTX file that is damaged or gone although the database provably has its transaction (recovery/last-file.ts).
+ */
 import { formatPos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { mendEnd } from "../recovery/mended-end.ts"
@@ -9,7 +11,7 @@ import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, problem } from "./finding.ts"
 import type { Log } from "./log-check.ts"
 
-/** Undefined when it is not so. Else all there is to say: what is wrong without the file says nothing. */
+/** Undefined in any other case. Otherwise these are all findings: others, made without the file, would say nothing. */
 export function mendFindings(
   log: Log,
   last: WholeLtxFile | undefined,

@@ -1,45 +1,45 @@
-/** What the doctor tells of a data directory, and what it can do about it. */
+/** What the doctor reports of a data directory, and what it can do about it. */
 import type { DamagedDir } from "./damaged-dir.ts"
 
 export type FindingCode =
   // the log
   | "ltx-torn" // the last file was being written when the machine or the program stopped
   | "ltx-damaged"
-  | "ltx-gone" // the last files, after a clean stop
+  | "ltx-gone" // the last files are missing after a clean stop
   | "ltx-gap"
-  | "ltx-checksum" // a file that starts at another checksum than the one before it ends at
+  | "ltx-checksum" // a file does not start at the checksum that the one before it ends at
   | "ltx-unreachable" // whole files that lead nowhere
   | "log-pending" // transactions in the commit log without LTX files
-  | "log-foreign" // transactions in the commit log of another history than the LTX files
+  | "log-foreign" // transactions in the commit log, of another history than the LTX files
   | "ltx-aside" // set aside by an earlier repair or recovery
   // the database
   | "journal-hot"
   | "journal-late" // its transaction is in the log
-  | "database-behind" // the log makes it whole
-  | "database-newer" // it has transactions that the log does not have
-  | "database-damaged" // nothing here makes it whole
+  | "database-behind" // the log completes it
+  | "database-newer" // it has transactions that the log lacks
+  | "database-damaged" // nothing here can restore it
   | "database-unlogged" // no log says what it should be
-  | "database-left" // of a database that was deleted
+  | "database-left" // from a database that was deleted
   | "not-a-database"
   | "wal-holds" // the newest pages are in the WAL and in the log
-  | "wal-needed" // … and not in the log any more
-  | "wal-unlogged" // commits that no LTX file has
+  | "wal-needed" // … and no longer in the log
+  | "wal-unlogged" // commits that are in no LTX file
   | "wal-foreign"
   | "synced-ahead"
   | "integrity"
   | "integrity-unknown"
   // the directory
-  | "takeover-pending" // by a snapshot, which the next start ends
+  | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"
 
 export interface Finding {
   readonly code: FindingCode
-  /** A note is for information: nothing is wrong. */
+  /** A note is only information: nothing is wrong. */
   readonly severity: "note" | "problem"
   readonly path: string
-  /** What is, and what it means: one sentence without a full stop. */
+  /** The fact and its meaning: one sentence without a full stop. */
   readonly what: string
-  /** Undefined when nothing needs to be done, or nothing can be done without losing something. */
+  /** Undefined when nothing needs to be done, or nothing can be done without loss. */
   readonly repair?: Repair
   /** What a person can do. */
   readonly options?: readonly string[]

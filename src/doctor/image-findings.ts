@@ -1,4 +1,4 @@
-/** What there is to say of the files that make the content of a database. */
+/** Findings about the files that make up the content of a database. */
 import { formatChecksum, formatTxid } from "../ltx/pos.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { FileSource } from "../store/ltx/file-source.ts"
@@ -90,7 +90,7 @@ export function walFindings(
 
 const PAGES_SHOWN = 10
 
-/** `page 3 is`, `pages 1, 2 and 7 are`, with an end. */
+/** `page 3 is`, `pages 1, 2 and 7 are`, up to a limit. */
 function pagesText(pgnos: readonly number[]): string {
   if (pgnos.length === 0) return "its size is"
   if (pgnos.length === 1) return `page ${pgnos[0]} is`

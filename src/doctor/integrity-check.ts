@@ -5,7 +5,7 @@ import { restoreOptions } from "./options.ts"
 
 const INTEGRITY_LINES = 5
 
-/** What SQLite itself finds. `isInFile`: the database file is all of the database. */
+/** Problems that SQLite itself finds. `isInFile`: the database file is the whole database. */
 export function integrityFindings(isInFile: boolean, paths: DatabasePaths): Finding[] {
   if (!isInFile) {
     const what =

@@ -1,4 +1,4 @@
-/** The LTX directory of one database: what is whole, and what is wrong with the rest. */
+/** The LTX directory of one database: which files are whole, and what is wrong with the rest. */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { isUnfinishedLtx } from "../diverged/takeover.ts"
@@ -20,13 +20,13 @@ import { newerOptions, restoreOptions } from "./options.ts"
 import { moveIfThere } from "./rebuild.ts"
 
 export interface Log {
-  /** Of all sound files, ascending by TXID. */
+  /** All sound files, ascending by TXID. */
   readonly files: readonly InspectedLtxFile[]
-  /** Those that lead to the last whole file, oldest first. */
+  /** The files that lead to the last whole one, oldest first. */
   readonly chain: readonly WholeLtxFile[]
   /** Damaged files after the last whole one. */
   readonly damagedEnd: readonly DamagedLtxFile[]
-  /** Names in the directory that are not those of LTX files. */
+  /** Names in the directory that are not names of LTX files. */
   readonly otherNames: readonly string[]
 }
 
@@ -45,7 +45,7 @@ export function readLog(paths: DatabasePaths): Log {
   }
 }
 
-/** What the trailer of a damaged file says the database's checksum is after it, if it says so. */
+/** The database's checksum after a damaged file, by its trailer, if that is readable. */
 export function statedChecksum({ path }: DamagedLtxFile): Checksum | undefined {
   using file = FileSource.open(path)
   try {
@@ -55,7 +55,7 @@ export function statedChecksum({ path }: DamagedLtxFile): Checksum | undefined {
   }
 }
 
-/** Of everything but the damaged end. `isReached`: the database can be made what the chain ends at. */
+/** Findings about everything but the damaged end. `isReached`: the database can be brought to the end of the chain. */
 export function chainFindings(log: Log, paths: DatabasePaths, isReached: boolean): Finding[] {
   const sound = log.files.slice(0, log.files.length - log.damagedEnd.length)
   const outside = sound.filter((file) => !log.chain.includes(file as WholeLtxFile))
@@ -104,7 +104,7 @@ function moveAway(files: readonly InspectedLtxFile[]): Repair {
   }
 }
 
-/** The last file alone is damaged, and nothing of its transaction is in the database. */
+/** Only the last file is damaged, and the database has nothing of its transaction. */
 export function tornFinding(file: DamagedLtxFile, nowMs: number): Finding {
   const what = `${file.name} is torn: ${file.problem}; a crash does this to a transaction that was not acknowledged`
   return problem("ltx-torn", file.path, what, {
@@ -115,7 +115,7 @@ export function tornFinding(file: DamagedLtxFile, nowMs: number): Finding {
   })
 }
 
-/** `withOptions`: unless what is found of the database says what can be done. */
+/** `withOptions`: unless findings about the database say what can be done. */
 export function damagedEndFindings(
   files: readonly DamagedLtxFile[],
   paths: DatabasePaths,

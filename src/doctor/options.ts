@@ -1,4 +1,4 @@
-/** What a person can do where nothing here is whole. */
+/** What a person can do when nothing here is whole. */
 import type { DatabasePaths } from "./database-paths.ts"
 
 type Named = Pick<DatabasePaths, "name" | "directory" | "database">
@@ -11,7 +11,7 @@ export function restoreOptions({ name, directory, database }: Named): string[] {
   ]
 }
 
-/** Where the database file has transactions that the log has lost. */
+/** For a database file with transactions that the log has lost. */
 export function newerOptions({ name, directory, database }: Named): string[] {
   return [
     `to keep them: copy "${directory}" elsewhere before the next start, which may take them back; afterwards import "${database}" of the copy: litefs import -name ${name} FILE`,

@@ -1,4 +1,4 @@
-/** The page checksums of a database as it would be: from its file, its journal, its WAL and its log. */
+/** The page checksums that a database would have: from its file, its journal, its WAL and its log. */
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
@@ -23,7 +23,7 @@ export function totalAt(sums: PageChecksums, commit: number): bigint {
   return copy.total
 }
 
-/** As after the journal was played back. */
+/** The sums after playing the journal back. */
 export function rolledBack(sums: PageChecksums, journal: ByteSource): PageChecksums {
   const result = copyOf(sums)
   const header = readJournalHeader(journal)
@@ -39,7 +39,7 @@ export interface WalCommitSum {
   readonly isRight: boolean
 }
 
-/** After each commit of a WAL, and the sums after the last one. `isRight` judges the pages up to the size given. */
+/** Each commit of a WAL, and the sums after the last one. `isRight` judges the pages up to the given size. */
 export function walCommits(
   base: PageChecksums,
   wal: ByteSource,
@@ -65,8 +65,7 @@ export function walCommits(
 }
 
 /**
- * The newest version of each page that the files have. A page that none of them has, or that a later one cut
- * off, has no sum.
+ * The newest version of each page in the files. A page that none of them has, or that a later one cut off, has no sum.
  */
 export function sumsOfLog(files: readonly WholeLtxFile[]): PageChecksums {
   const sums = new PageChecksums()
@@ -92,7 +91,7 @@ export function overlaid(base: PageChecksums, log: PageChecksums): PageChecksums
   return result
 }
 
-/** Numbers of the pages up to `commit` that differ from those the log has. */
+/** Numbers of the pages up to `commit` that differ from the log's. */
 export function differingPages(sums: PageChecksums, log: PageChecksums, commit: number): number[] {
   const differing: number[] = []
   for (let pgno = 1; pgno <= commit; pgno++) {
@@ -105,13 +104,13 @@ export function differingPages(sums: PageChecksums, log: PageChecksums, commit: 
 }
 
 export interface LogComparison {
-  /** Of `pgnos`, those whose content in the file is in no LTX file at all: newer, or rotten. */
+  /** Those of `pgnos` whose content in the file is in no LTX file at all: newer, or rotten. */
   readonly unknown: readonly number[]
-  /** SQLite's change counter in the newest page 1 of the log; undefined when that has none. */
+  /** SQLite's change counter in the newest page 1 of the log; undefined when the log has none. */
   readonly changeCounter: number | undefined
 }
 
-/** Whether pages that are not the newest of the log are older ones of it. */
+/** Whether pages that differ from the log's newest are older pages of the log. */
 export function comparedWithLog(
   file: PageChecksums,
   pgnos: readonly number[],

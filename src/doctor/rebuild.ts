@@ -3,8 +3,8 @@
  *
  *   copy beside it ─▶ roll back, WAL frames, log ─▶ sum ─▶ sync ─▶ keep the old one ─▶ rename
  *
- * A crash before the rename leaves everything as it was. After it, journal and WAL may still be there: both
- * hold nothing newer than the log, so recovery comes to the same content.
+ * A crash before the rename leaves everything as it was. After it, journal and WAL may still exist. Both hold nothing
+ * newer than the log, so recovery comes to the same content.
  */
 import { constants, copyFileSync, existsSync, renameSync, unlinkSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
@@ -38,7 +38,7 @@ export interface Target {
   readonly last: WholeLtxFile
 }
 
-/** Applies the recipe, and takes away the journal and the WAL, which are of no more use. */
+/** Applies the recipe, and takes away the journal and the WAL, which are not needed any more. */
 export function rebuildDatabase(
   paths: DatabasePaths,
   recipe: Recipe,
@@ -48,7 +48,7 @@ export function rebuildDatabase(
   const { rollsBack, walFrames, replays } = recipe
   if (rollsBack || walFrames > 0 || replays) replaceDatabase(paths, recipe, target, damaged)
   else if (hasContent(paths.wal)) copyIfThere(paths.database, "database", damaged)
-  // Named as SQLite looks for them, so that `sqlite3 database` opens what there was.
+  // Named as SQLite expects, so that `sqlite3 database` opens what there was.
   moveIfThere(paths.journal, "database-journal", damaged)
   moveIfThere(paths.wal, "database-wal", damaged)
   moveIfThere(paths.shm, "shm", damaged)

@@ -55,13 +55,13 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
       return problem("stray", path, what, {
         repair: {
           does: "moves it to damaged/",
-          run: (damaged) => moveIfThere(path, name, damaged), // a repair before may have used it up
+          run: (damaged) => moveIfThere(path, name, damaged), // an earlier repair may have used it up
         },
       })
     })
 }
 
-/** What a kill leaves in the middle of something, and every start removes. */
+/** The remains of work that a kill has interrupted; every start removes them. */
 function unfinishedMeaning(name: string): string | undefined {
   if (isUnfinished(name)) {
     return "a part of a snapshot that was being received when LiteFS stopped"

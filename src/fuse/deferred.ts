@@ -5,9 +5,8 @@
  *   new ───────────▶ waiting ────────────────▶ answered
  *                       └───── interrupt() ───────▲
  *
- * A file system makes one, keeps it with the work it stands for, and returns it from the method
- * that was asked; the server binds it to the request. Every Deferred is answered exactly once: a
- * client whose request is never answered cannot be killed.
+ * A file system makes one, keeps it with its work, and returns it from the called method; the server binds it to the
+ * request. Every Deferred is answered exactly once: a client whose request is never answered cannot be killed.
  *
  * Answer it on the fs thread only; it may be answered while another request is being handled.
  */
@@ -21,9 +20,8 @@ type State =
 
 export class Deferred {
   /**
-   * Withdraws the work, because the client was sent a signal; it then gets EINTR (unless this has
-   * answered already). Without it the client waits on, and so it must be for work that can no
-   * longer be withdrawn.
+   * Withdraws the work, because the client got a signal. The client then gets EINTR, unless this has answered already.
+   * Without it the client waits on: leave it undefined for work that cannot be withdrawn any more.
    */
   onInterrupt: (() => void) | undefined
 
@@ -37,7 +35,7 @@ export class Deferred {
     return this.#state.kind === "waiting"
   }
 
-  /** What was asked has happened, in full: a WRITE has written all it was given. */
+  /** The request has happened, in full: a WRITE has written all its bytes. */
   done(): void {
     this.#answer(0)
   }
@@ -47,7 +45,7 @@ export class Deferred {
     this.#answer(errno)
   }
 
-  /** For the server: from now on the answer goes to `send`. */
+  /** For the server: from now on `send` takes the answer. */
   bind(send: (errno: number) => void): void {
     const { kind } = this.#state
     assert(kind === "new", `Cannot bind a Deferred to a request: it is ${kind}, not new`)

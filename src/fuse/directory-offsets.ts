@@ -1,15 +1,14 @@
 /**
  * READDIR without open directories.
  *
- * A directory is read in pieces, each saying where the next is to go on, while its entries come and
- * go. So every name gets a number when it is first listed, larger than all before it, and keeps it
- * for as long as it is there: a reader that goes on after number n misses nothing that was there
- * all the time and sees nothing twice, however many others read, and without anything to remember
- * per reader.
+ * A directory is read in pieces, each telling where the next one continues, while its entries come and go. Every name
+ * therefore gets a number when it is first listed, larger than all before it, and keeps it for as long as it exists. A
+ * reader that continues after number n misses nothing that existed all the time and sees nothing twice, however many
+ * others read, and no reader has a state to remember.
  *
  * 1. "." and ".." are numbers 1 and 2 of every directory.
- * 2. A name that was removed and then made again between two listings keeps its number, otherwise
- *    it gets a new one. A reader may see such a name once or twice; POSIX leaves that open.
+ * 2. A name that was removed and made again between two listings keeps its number; otherwise it gets a new one. A
+ *    reader may see such a name once or twice; POSIX leaves that open.
  *
  * Directories are remembered for good: a mount has few of them.
  */
@@ -30,10 +29,7 @@ export interface Placed {
 export class DirectoryOffsets {
   readonly #directories = new Map<number, Directory>()
 
-  /**
-   * What `entries`, all the entries there are now, and the dots leave to read after `offset`, in
-   * order.
-   */
+  /** What a reader has left after `offset`, in order: of `entries`, which are all the present ones, and the dots. */
   after(nodeId: number, entries: Iterable<DirectoryEntry>, offset: number): Placed[] {
     const byName = new Map<string, DirectoryEntry>()
     for (const entry of entries) byName.set(entry.name, entry)

@@ -6,9 +6,8 @@ import { Dirent } from "./replies.ts"
 const encoder = new TextEncoder()
 
 /**
- * Puts as many of the entries into `into` as `size` bytes hold: the payload of READDIR. Returns the
- * bytes used; none means the end of the directory, so that an entry for which there is no room at
- * all is -EINVAL.
+ * Puts as many entries into `into` as `size` bytes hold: the payload of READDIR. Returns the bytes used. 0 means the
+ * end of the directory, so an entry that does not fit at all is -EINVAL.
  */
 export function readDirectory(entries: readonly Placed[], into: Uint8Array, size: number): number {
   const room = Math.min(size, into.length)

@@ -1,13 +1,12 @@
 /**
- * The bits of the protocol, one table per field that carries them: include/uapi/linux/fuse.h, and
- * the fcntl.h of the architecture for what open(2) takes. The keys are the kernel's names without
- * their common prefix; the tracer prints them.
+ * The bits of the protocol, one table per field that carries them: include/uapi/linux/fuse.h, and the fcntl.h of the
+ * architecture for open(2). The keys are the kernel's names without their common prefix; the tracer prints them.
  */
 
 /** fuse_init_in.flags, fuse_init_out.flags: FUSE_… */
 export const InitFlag = {
   ASYNC_READ: 1 << 0,
-  POSIX_LOCKS: 1 << 1, // fcntl(2) locks become requests instead of being kept by the kernel
+  POSIX_LOCKS: 1 << 1, // fcntl(2) locks become requests; otherwise the kernel keeps them
   FILE_OPS: 1 << 2,
   ATOMIC_O_TRUNC: 1 << 3, // O_TRUNC arrives in OPEN instead of as a SETATTR before it
   EXPORT_SUPPORT: 1 << 4,
@@ -18,7 +17,7 @@ export const InitFlag = {
   SPLICE_READ: 1 << 9,
   FLOCK_LOCKS: 1 << 10, // flock(2) locks become requests
   HAS_IOCTL_DIR: 1 << 11,
-  AUTO_INVAL_DATA: 1 << 12, // cached pages are dropped when mtime or size is seen to change
+  AUTO_INVAL_DATA: 1 << 12, // the kernel drops cached pages when it sees mtime or size change
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
@@ -31,7 +30,7 @@ export const InitFlag = {
   MAX_PAGES: 1 << 22, // max_pages of the reply is valid: requests of more than 128 KiB
   CACHE_SYMLINKS: 1 << 23,
   NO_OPENDIR_SUPPORT: 1 << 24, // ENOSYS to OPENDIR means that directories need no opening
-  EXPLICIT_INVAL_DATA: 1 << 25, // cached pages are dropped by notification only
+  EXPLICIT_INVAL_DATA: 1 << 25, // only a notification drops cached pages
   MAP_ALIGNMENT: 1 << 26,
   SUBMOUNTS: 1 << 27,
   HANDLE_KILLPRIV_V2: 1 << 28,
@@ -57,7 +56,7 @@ export const InitFlag2 = {
 /** fuse_open_out.open_flags: FOPEN_… */
 export const Fopen = {
   DIRECT_IO: 1 << 0, // past the page cache; refuses MAP_SHARED, which SQLite needs for -shm
-  KEEP_CACHE: 1 << 1, // what is cached of the file is still true
+  KEEP_CACHE: 1 << 1, // the cached content of the file is still true
   NONSEEKABLE: 1 << 2,
   CACHE_DIR: 1 << 3,
   STREAM: 1 << 4,
@@ -66,7 +65,7 @@ export const Fopen = {
   PASSTHROUGH: 1 << 7, // reads and writes go to `backing_id`
 } as const
 
-/** fuse_setattr_in.valid: FATTR_…, which of its fields are to be applied. */
+/** fuse_setattr_in.valid: FATTR_…, which of its fields to apply. */
 export const Fattr = {
   MODE: 1 << 0,
   UID: 1 << 1,
@@ -84,7 +83,7 @@ export const Fattr = {
 
 /** fuse_write_in.write_flags: FUSE_WRITE_… */
 export const WriteFlag = {
-  CACHE: 1 << 0, // from the page cache, so fh is a guess and the caller is not who wrote
+  CACHE: 1 << 0, // from the page cache: fh is a guess, and the caller did not write this
   LOCKOWNER: 1 << 1, // lock_owner is valid
   KILL_SUIDGID: 1 << 2,
 } as const

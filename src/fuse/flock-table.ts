@@ -2,11 +2,11 @@
  * flock(2) locks: whole files, held by open file descriptions, as Linux keeps them (fs/locks.c,
  * flock_lock_inode).
  *
- * 1. An owner has at most one lock on a node. Shared locks may be many, an exclusive lock is alone.
- * 2. Changing a lock gives it up first, so a change that is refused, or has to wait, has lost it
- *    (flock(2): "converting a lock is not guaranteed to be atomic").
- * 3. Whoever waits is asked again when a lock goes, in order of arrival. A shared lock that can be
- *    had at once is had at once, even when others wait for an exclusive one.
+ * 1. An owner has at most one lock on a node. A node has many shared locks or one exclusive lock.
+ * 2. A change of a lock gives it up first: a change that is refused, or has to wait, has lost it (flock(2): "converting
+ *    a lock is not guaranteed to be atomic").
+ * 3. When a lock goes, waiters are asked again in order of arrival. A shared lock that is free at once is granted at
+ *    once, even when others wait for an exclusive one.
  *
  * A node without locks and waiters takes no memory.
  */
@@ -32,8 +32,8 @@ export class FlockTable {
   readonly #nodes = new Map<number, NodeLocks>()
 
   /**
-   * Locks, or unlocks, the node. A lock that others stand in the way of is EAGAIN, or, with `wait`,
-   * a Deferred that is done when the lock is had. A signal to the client ends the wait.
+   * Locks, or unlocks, the node. A conflict with others' locks is EAGAIN, or, with `wait`, a Deferred that is done when
+   * the lock is granted. A signal to the client ends the wait.
    */
   set(nodeId: number, owner: LockOwner, kind: FlockKind, wait: boolean): Deferred | undefined {
     const locks = this.#nodes.get(nodeId) ?? { held: new Map(), waiters: [] }

@@ -1,9 +1,8 @@
 /**
  * An errno, thrown.
  *
- * There is one instance per errno, made when first asked for: throwing it costs no stack trace, and
- * an ENOENT is nothing out of the ordinary. Its `stack` therefore says nothing about where it was
- * thrown.
+ * There is one instance per errno, made on first use: a throw costs no stack trace, because an ENOENT is nothing out of
+ * the ordinary. Its `stack` therefore says nothing about where it was thrown.
  */
 import { errnoName } from "../sys/errno.ts"
 

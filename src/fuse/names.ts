@@ -1,8 +1,8 @@
 /**
  * Names in requests: bytes up to a NUL, which ought to be UTF-8.
  *
- * SQLite asks for the same few names again and again ("app.db-journal", "app.db-wal"), so ASCII
- * names are kept in a small table by hash, and found there without making a string.
+ * SQLite asks for the same few names again and again ("app.db-journal", "app.db-wal"). A small table by hash keeps
+ * ASCII names, and finds them without making a string.
  */
 export class NameDecoder {
   /** The name found by the last `decode`; undefined when its bytes are not UTF-8. */
@@ -16,13 +16,13 @@ export class NameDecoder {
   }
 
   /**
-   * Decodes the name at `start`. Returns the offset after its NUL, or 0 when there is none before
-   * `end`, and for what is no name of an entry: nothing, ".", "..", anything with a "/".
+   * Decodes the name at `start`. Returns the offset after its NUL. Returns 0 when there is none before `end`, and for
+   * what no entry can be called: nothing, ".", "..", anything with a "/".
    */
   decode(start: number, end: number): number {
     const bytes = this.#bytes
     let hash = 0
-    let seen = 0 // all bits of all bytes: the top one is set if one of them is not ASCII
+    let seen = 0 // all bits of all bytes: the top one is set if any byte is not ASCII
     let at = start
     for (; at < end; at++) {
       const byte = bytes[at] as number

@@ -1,10 +1,9 @@
 /**
  * INIT: the first request of a mount, in which the kernel offers and we choose.
  *
- * What we want is the same wherever we run; what a kernel does not offer is done without. Never
- * wanted: WRITEBACK_CACHE (a commit would be seen too late to refuse it), ATOMIC_O_TRUNC (a
- * truncation is one request, SETATTR). POSIX_LOCKS only for a mount that has to see locks: else they
- * stay with the kernel, which is where their cost goes away.
+ * We want the same everywhere, and do without what a kernel does not offer. We never want WRITEBACK_CACHE (a commit
+ * would come too late to refuse it) or ATOMIC_O_TRUNC (a truncation is one request, SETATTR). We want POSIX_LOCKS only
+ * for a mount that has to see locks. Otherwise they stay with the kernel, where they cost nothing.
  */
 import { Errno } from "../sys/errno.ts"
 import { InitFlag, InitFlag2 } from "./flags.ts"
@@ -14,8 +13,8 @@ import type { Request } from "./request.ts"
 import { INIT_IN_SIZE_MIN, InitIn } from "./requests.ts"
 
 const MAJOR = 7
-const MINOR = 45 // the newest whose records we have read about
-const MINOR_MIN = 23 // since then (Linux 3.15) all records we use have the size they have today
+const MINOR = 45 // the newest version whose records we know
+const MINOR_MIN = 23 // from here on (Linux 3.15) all records in use have today's size
 
 /** The most that one READ or WRITE carries, when the kernel has MAX_PAGES. */
 export const MAX_WRITE = 1 << 20
@@ -31,7 +30,7 @@ export interface Wanted {
   posixLocks: boolean
 }
 
-/** What was agreed on. */
+/** The agreed protocol. */
 export interface Protocol {
   minor: number
   flags: number // InitFlag
@@ -39,8 +38,8 @@ export interface Protocol {
 }
 
 /**
- * Answers INIT in `reply`, with the size of the payload or -errno. There is no `protocol` yet when
- * the kernel speaks a newer major version: it is told ours, and starts anew with that.
+ * Answers INIT in `reply`, with the size of the payload or -errno. `protocol` stays undefined when the kernel speaks a
+ * newer major version: it is told ours, and starts anew with that.
  */
 export function negotiate(
   request: Request,

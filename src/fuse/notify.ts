@@ -1,11 +1,9 @@
 /**
- * Notifications: what we tell the kernel without being asked. They are written to /dev/fuse like
- * replies, by the peer thread: from the thread that answers requests they can deadlock in the
- * kernel, because an invalidation waits for pages that a READ or WRITE still holds (seen; not even
- * SIGKILL helps).
+ * Notifications: what we tell the kernel without being asked. The peer thread writes them to /dev/fuse like replies. On
+ * the thread that answers requests they can deadlock in the kernel, because an invalidation waits for pages that a READ
+ * or WRITE still holds (seen; not even SIGKILL helps).
  *
- * A write that fails with ENOENT says that the kernel does not know the node or name: there was
- * nothing to invalidate.
+ * A write that fails with ENOENT says that the kernel does not know the node or name: there was nothing to invalidate.
  */
 import type { Region } from "../sys/memory.ts"
 import { InvalEntryFlag } from "./flags.ts"
@@ -19,9 +17,7 @@ const NAME_SIZE_MAX = 1024
 /** Room for any notification. */
 export const NOTIFY_SIZE = NAME + NAME_SIZE_MAX + 1
 
-/**
- * Makes notifications in a region. Every method returns the size of the message now at its start.
- */
+/** Makes notifications in a region. Every method returns the size of the message at the start of the region. */
 export class Notifier {
   readonly #bytes: Uint8Array
   readonly #header
@@ -36,9 +32,8 @@ export class Notifier {
   }
 
   /**
-   * Forget the attributes of the node, and its cached pages in a range of bytes; dirty ones are
-   * written back first, as WRITE requests. A `length` of 0 or less means to the end of the file. Of
-   * a directory, it is the cached listing that is forgotten.
+   * Forget the attributes of the node, and its cached pages in a range of bytes; dirty ones are first written back as
+   * WRITE requests. A `length` of 0 or less means to the end of the file. For a directory, forget its cached listing.
    */
   invalidateInode(nodeId: number, offset: number, length: number): number {
     this.#inode.nodeId = nodeId
@@ -52,14 +47,14 @@ export class Notifier {
     return this.invalidateInode(nodeId, -1, 0)
   }
 
-  /** Forget what the name means, also that it means nothing. The next use of it is a LOOKUP. */
+  /** Forget what the name means, even that it means nothing. Its next use is a LOOKUP. */
   invalidateEntry(parentId: number, name: string): number {
     return this.#invalidateEntry(parentId, name, 0)
   }
 
   /**
-   * Look the name up again when it is next used, but leave it where it is until then: what is
-   * mounted on it stays. Kernels before 6.2 take it for `invalidateEntry`.
+   * Look the name up again on its next use, but leave it in place until then: a mount on it stays. Kernels before 6.2
+   * take this for `invalidateEntry`.
    */
   expireEntry(parentId: number, name: string): number {
     return this.#invalidateEntry(parentId, name, InvalEntryFlag.EXPIRE_ONLY)

@@ -1,4 +1,4 @@
-/** What a request asks for: `opcode` of fuse_in_header. */
+/** The kinds of requests: `opcode` of fuse_in_header. */
 export const Opcode = {
   LOOKUP: 1,
   FORGET: 2,
@@ -53,10 +53,7 @@ export const Opcode = {
   COPY_FILE_RANGE_64: 53,
 } as const
 
-/**
- * What an unsolicited message tells the kernel: stands in `error` of fuse_out_header, with unique
- * 0.
- */
+/** The kinds of notifications: in `error` of fuse_out_header, with unique 0. */
 export const NotifyCode = {
   INVAL_INODE: 2,
   INVAL_ENTRY: 3,

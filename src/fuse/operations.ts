@@ -1,10 +1,10 @@
 /**
  * The protocol as one table, with a row for each request: what it carries, and how it is answered.
  *
- * ENOSYS in answer to many requests means "never again": the kernel stops sending them for the life
- * of the mount and does without. That is just right for what we do not have (ACCESS, POLL, xattrs,
- * LSEEK, …). It is fatal for OPEN, CREATE and FLUSH, which must reach us, so a file system cannot
- * answer it; FSYNC and FSYNCDIR stay away only when the server was told that nobody needs them.
+ * ENOSYS in answer to many requests means "never again": the kernel stops sending them for the life of the mount and
+ * does without. That suits what we do not have (ACCESS, POLL, xattrs, LSEEK, …). It is fatal for OPEN, CREATE and
+ * FLUSH, which must reach us: a file system cannot answer it. FSYNC and FSYNCDIR stay away only when the server was
+ * told that nobody needs them.
  */
 import { assert } from "../lib/assert.ts"
 import { Errno } from "../sys/errno.ts"
@@ -43,18 +43,16 @@ import {
 } from "./requests.ts"
 
 export interface Operation {
-  /**
-   * Bytes of the record after the header. A shorter request is refused before anybody looks at it.
-   */
+  /** Bytes of the record after the header. A shorter request is refused unseen. */
   recordSize: number
-  /** The names that follow the record, and what a client is told of one that is not UTF-8. */
+  /** The names after the record, and what a client is told when one is not UTF-8. */
   names?: { count: 1 | 2; notUtf8: number }
   /** The kernel does not wait for a reply, and would not know what to do with one. */
   isSilent?: true
   handle(exchange: Exchange): Answer
 }
 
-/** What the handlers work with. */
+/** What handlers work with. */
 export interface Exchange {
   readonly fileSystem: FileSystem
   readonly request: Request
@@ -68,13 +66,10 @@ export interface Exchange {
   interrupt(uniqueLo: number, uniqueHi: number): void
 }
 
-/** The size of the payload now in `reply`, or -errno, or the promise of an answer. */
+/** The size of the payload in `reply`, or -errno, or the promise of an answer. */
 export type Answer = number | Later
 
-/**
- * Once `deferred` is done, `fill` puts the payload into the reply it is given, and returns its
- * size.
- */
+/** Once `deferred` is done, `fill` puts the payload into the given reply and returns its size. */
 export interface Later {
   deferred: Deferred
   fill(reply: Reply): number
@@ -163,7 +158,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     handle({ fileSystem, request, reply }) {
       const { nodeId } = request.header
       const { handle, offset, size } = request.read
-      if (size > reply.payload.bytes.length) return -Errno.EINVAL // less would mean "end of file"
+      if (size > reply.payload.bytes.length) return -Errno.EINVAL // fewer bytes would mean "end of file"
       if (!Number.isSafeInteger(offset + size)) return 0
       const count = fileSystem.read(nodeId, handle, offset, size, reply.payload)
       assert(count >= 0 && count <= size, `Cannot answer a READ of ${size} bytes with ${count}`)
@@ -340,14 +335,14 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
   [Opcode.READLINK]: { recordSize: 0, handle: refuse(Errno.EINVAL) },
   [Opcode.IOCTL]: { recordSize: 0, handle: refuse(Errno.ENOTTY) },
 
-  // The kernel does these itself, or without them, from the first ENOSYS on.
+  // After one ENOSYS the kernel does these itself, or does without them.
   [Opcode.ACCESS]: { recordSize: AccessIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.LSEEK]: { recordSize: LseekIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.COPY_FILE_RANGE]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },
   [Opcode.COPY_FILE_RANGE_64]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },
 }
 
-/** What is not in the table we do not have, and the kernel need not ask for again. */
+/** What the table lacks we do not have, and the kernel need not ask again. */
 export const UNKNOWN_OPERATION: Operation = { recordSize: 0, handle: refuse(Errno.ENOSYS) }
 
 function refuse(errno: number): () => number {
@@ -376,7 +371,7 @@ function rename(fileSystem: FileSystem, request: Request, newParentId: number, f
   return 0
 }
 
-/** SETLK and SETLKW. Only flock(2) arrives, unless it was agreed on that the locks of fcntl(2) are requests too. */
+/** SETLK and SETLKW. Only flock(2) arrives, unless INIT has agreed that the locks of fcntl(2) are requests too. */
 function setLock({ fileSystem, request, hasPosixLocks }: Exchange, wait: boolean): Answer {
   const { nodeId } = request.header
   const { handle, ownerLo, ownerHi, type, flags } = request.lk
@@ -391,7 +386,7 @@ function setLock({ fileSystem, request, hasPosixLocks }: Exchange, wait: boolean
   return empty(fileSystem.setLock(nodeId, lock, wait, request.caller))
 }
 
-/** Undefined when it makes no sense. */
+/** Undefined when the request makes no sense. */
 function posixLock({ lk }: Request): PosixLockRequest | undefined {
   const kind = FLOCK_KINDS[lk.type]
   const start = join64(lk.startLo, lk.startHi)

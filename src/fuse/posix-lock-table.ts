@@ -1,15 +1,14 @@
 /**
  * fcntl(2) locks: ranges of bytes, as Linux keeps them (fs/locks.c, posix_lock_inode), for a mount whose locks are
- * requests. POSIX locks and open file description locks differ only in who their owner is: a process, or an open file.
+ * requests. POSIX locks and open file description locks differ only in their owner: a process, or an open file.
  *
- * 1. On a byte an owner has at most one lock, the one it asked for last: a range is split and merged as needed, and
- *    a change of kind is a change in place. Shared locks may be many, an exclusive lock is alone.
- * 2. A lock is had for all of its range or, when others stand in the way, for none of it; what the owner had before
- *    then stays.
- * 3. Whoever waits is asked again when a lock goes or becomes shared, in order of arrival. A lock that nobody stands
- *    in the way of is had at once, even when others wait.
- * 4. Nobody begins to wait for somebody who, by way of whatever others, waits for it: EDEADLK. Linux spares open file
- *    descriptions that; the protocol does not tell which owners these are, so they are not spared.
+ * 1. On a byte an owner has at most one lock, its latest: ranges are split and merged as needed, and a change of kind
+ *    is a change in place. A byte has many shared locks or one exclusive lock.
+ * 2. A lock is granted for all of its range or, on a conflict, for none of it; the owner's earlier locks then stay.
+ * 3. When a lock goes or becomes shared, waiters are asked again in order of arrival. A lock without a conflict is
+ *    granted at once, even when others wait.
+ * 4. Nobody begins to wait for somebody who waits for it, directly or through others: EDEADLK. Linux exempts open file
+ *    descriptions; the protocol does not tell which owners these are, so here they are not exempt.
  *
  * The kernel sends no request to unlock when a descriptor is closed: POSIX locks go at the FLUSH of their owner, those
  * of open file descriptions at the RELEASE of the handle they were made through (as do the former, when the kernel
@@ -35,25 +34,25 @@ export class PosixLockTable {
   readonly #nodes = new Map<number, NodeLocks>()
   readonly #onLost: (nodeId: number, lock: PosixLock) => void
 
-  /** `onLost` is told of every range that was locked exclusively and is no longer, when the table is as it is then. */
+  /** `onLost` hears of every range that is no longer locked exclusively, after the change of the table. */
   constructor(onLost: (nodeId: number, lock: PosixLock) => void = () => {}) {
     this.#onLost = onLost
   }
 
-  /** The first lock of another owner that stands in the way. */
+  /** The first conflicting lock of another owner. */
   conflict(nodeId: number, request: PosixLockRequest): PosixLock | undefined {
     return this.#nodes.get(nodeId)?.held.find((lock) => isInTheWay(lock, request))
   }
 
-  /** What the owner has locked exclusively. */
+  /** The owner's exclusive locks. */
   exclusiveOf(nodeId: number, owner: LockOwner): PosixLock[] {
     const held = this.#nodes.get(nodeId)?.held ?? []
     return held.filter((lock) => lock.owner === owner && lock.kind === "exclusive")
   }
 
   /**
-   * Locks, or unlocks, a range. A lock that others stand in the way of is EAGAIN, or, with `wait`, a Deferred that is
-   * done when the lock is had. A signal to the client ends the wait.
+   * Locks, or unlocks, a range. A conflict is EAGAIN, or, with `wait`, a Deferred that is done when the lock is
+   * granted. A signal to the client ends the wait.
    */
   set(nodeId: number, request: PosixLockRequest, wait: boolean): Deferred | undefined {
     if (this.conflict(nodeId, request) !== undefined) {
@@ -68,7 +67,7 @@ export class PosixLockTable {
     return undefined
   }
 
-  /** The owner has closed a descriptor of the file: with that, POSIX says, it loses all its locks on it. */
+  /** The owner has closed a descriptor of the file, and thereby, says POSIX, loses all its locks on the file. */
   releaseOwner(nodeId: number, owner: LockOwner): void {
     this.#drop(nodeId, (lock) => lock.owner === owner)
   }
@@ -89,7 +88,7 @@ export class PosixLockTable {
   #changed(nodeId: number, locks: NodeLocks, lost: PosixLock[]): void {
     const granted = grantWaiting(locks, lost)
     this.#forgetIfUnused(nodeId, locks)
-    // Not before the table is as it is to be: whoever hears of this may ask for locks.
+    // Not before the table is in its final state: whoever hears of this may ask for locks.
     for (const lock of lost) this.#onLost(nodeId, lock)
     for (const deferred of granted) deferred.done()
   }
@@ -105,7 +104,7 @@ export class PosixLockTable {
   }
 
   #wouldDeadlock(nodeId: number, request: PosixLockRequest): boolean {
-    const owners = new Set<LockOwner>() // that would be waited for
+    const owners = new Set<LockOwner>() // the owners to wait for
     const waits = [{ locks: this.#at(nodeId), request }]
     for (const wait of waits) {
       for (const lock of wait.locks.held) {
@@ -144,7 +143,7 @@ function isInTheWay(lock: PosixLock, request: PosixLockRequest): boolean {
   return !canShare && lock.owner !== request.owner && overlaps(lock, request)
 }
 
-/** The locks after a request that nobody stands in the way of. Adds what is exclusive no longer to `lost`. */
+/** The locks after a request without a conflict. Adds what is no longer exclusive to `lost`. */
 function changed(
   held: readonly PosixLock[],
   request: PosixLockRequest,
@@ -168,7 +167,7 @@ function changed(
   }
   if (kind === "unlock") return left
 
-  // One with its neighbours. A handle that is released takes the locks made through it, and no others.
+  // Merges the lock with its neighbours. The release of a handle takes the locks made through it, and no others.
   const apart = left.filter((lock) => {
     const isAlike = lock.owner === owner && lock.kind === kind && lock.handle === request.handle
     if (!isAlike || (lock.end + 1n !== request.start && request.end + 1n !== lock.start))
@@ -182,7 +181,7 @@ function changed(
   return apart
 }
 
-/** Takes those from the waiters who can have their lock now. */
+/** Takes out the waiters who can have their lock now. */
 function grantWaiting(locks: NodeLocks, lost: PosixLock[]): Deferred[] {
   const granted: Deferred[] = []
   for (;;) {

@@ -1,14 +1,14 @@
 /**
- * The records of replies and notifications, as include/uapi/linux/fuse.h lays them out. A reply is
- * a fuse_out_header and then, unless it is an error, exactly the record that the kernel expects: a
- * size that is off by one byte fails the request with EIO.
+ * The records of replies and notifications, as include/uapi/linux/fuse.h lays them out. A reply is a fuse_out_header
+ * and then, unless it is an error, exactly the record that the kernel expects: a size that is off by one byte fails the
+ * request with EIO.
  */
 import { assert } from "../lib/assert.ts"
 import { i32, i64, pad, pair64, struct, u16, u32, u64, type ViewOf } from "../lib/struct.ts"
 import type { Attributes, Entry, Opened, PosixLock, Statfs } from "./filesystem.ts"
 import { LockType } from "./flags.ts"
 
-/** Comes first in every reply, and is all there is of an error. */
+/** Begins every reply. An error has nothing else. */
 export const OutHeader = struct({
   len: u32, // of the whole reply, this header included
   error: i32, // 0 or -errno; in a notification (unique 0) its NotifyCode
@@ -36,7 +36,7 @@ export const Attr = struct({
 })
 assert(Attr.size === 88, "fuse_attr is 88 bytes")
 
-/** Into a fuse_attr, or a record that ends with one. */
+/** Fills a fuse_attr, or a record that ends with one. */
 function writeAttr(attr: Omit<ViewOf<typeof Attr>, "at" | "clear">, from: Attributes): void {
   const atime = Math.floor(from.atimeMs / 1000)
   const mtime = Math.floor(from.mtimeMs / 1000)
@@ -103,7 +103,7 @@ export function writeEntry(out: ViewOf<typeof EntryOut>, entry: Entry): void {
   writeAttr(out, entry.attributes)
 }
 
-/** What is left of a number of seconds beyond the whole ones. */
+/** The fraction of a number of seconds, in nanoseconds. */
 function nanosecondsOf(seconds: number): number {
   return (seconds % 1) * 1e9
 }
@@ -133,7 +133,7 @@ assert(WriteOut.size === 8, "fuse_write_out is 8 bytes")
 export const LkOut = struct({
   start: pair64, // bytes; both ends included
   end: pair64,
-  type: u32, // LockType; UNLCK: nothing stands in the way, and the rest means nothing
+  type: u32, // LockType; UNLCK: no conflict, and the rest means nothing
   pid: u32,
 })
 assert(LkOut.size === 24, "fuse_lk_out is 24 bytes")
@@ -179,7 +179,7 @@ export function writeStatfs(out: ViewOf<typeof StatfsOut>, from: Statfs): void {
 /** An entry of READDIR: followed by the name, without a NUL, and zeros up to a multiple of 8. */
 export const Dirent = struct({
   ino: u64,
-  offset: u64, // where the next READDIR is to go on
+  offset: u64, // where the next READDIR continues
   nameLength: u32,
   type: u32, // DirentType
 })
@@ -189,7 +189,7 @@ export const InitOut = struct({
   major: u32,
   minor: u32,
   maxReadahead: u32,
-  flags: u32, // InitFlag: those of the request that we want
+  flags: u32, // InitFlag: those of the request's that we want
   maxBackground: u16, // READs ahead and RELEASEs that may wait at once
   congestionThreshold: u16,
   maxWrite: u32,

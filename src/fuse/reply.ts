@@ -1,6 +1,6 @@
 /**
- * The reply being made: a header and a payload in a fixed buffer. The methods put a payload there
- * and return its size; `finish` then completes the header.
+ * The reply in the making: a header and a payload in a fixed buffer. The methods put a payload there and return its
+ * size; `finish` then completes the header.
  */
 import { assert } from "../lib/assert.ts"
 import type { Region } from "../sys/memory.ts"
@@ -25,11 +25,11 @@ import {
 const PAYLOAD = OutHeader.size
 
 export class Reply {
-  /** Where data that was read goes. */
+  /** For data that was read. */
   readonly payload: Region
   readonly init
 
-  /** For a file system to fill, and then for the method here of the same name. */
+  /** For a file system to fill, and then for the method of the same name here. */
   readonly scratch: { attributes: Attributes; opened: Opened; statfs: Statfs } = {
     attributes: {
       nodeId: 0,
@@ -80,7 +80,7 @@ export class Reply {
     this.#statfsOut = StatfsOut.view(bytes, PAYLOAD)
   }
 
-  /** Of a file that is opened in no special way. */
+  /** For a file that is opened in no special way. */
   blankOpened(): Opened {
     const { opened } = this.scratch
     opened.handle = 0
@@ -122,7 +122,7 @@ export class Reply {
     return WriteOut.size
   }
 
-  /** Undefined: no lock stands in the way. */
+  /** Undefined: no conflict. */
   lock(lock: PosixLock | undefined): number {
     writeLock(this.#lkOut, lock)
     return LkOut.size

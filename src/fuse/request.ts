@@ -1,6 +1,6 @@
 /**
- * The request at hand. Its records are views of one buffer, bound to their places once; which of
- * them means something depends on the opcode. All of it is overwritten by the next request.
+ * The current request. Its records are views of one buffer, bound to their places once; the opcode decides which of
+ * them mean something. The next request overwrites all of it.
  */
 import { assert } from "../lib/assert.ts"
 import type { ViewOf } from "../lib/struct.ts"
@@ -33,7 +33,7 @@ import {
 const BODY = InHeader.size
 
 export class Request {
-  /** Bytes of the buffer that are the request; beyond it lies what is left of earlier ones. */
+  /** Bytes of the request in the buffer; beyond lie remains of earlier requests. */
   length = 0
 
   readonly header
@@ -116,12 +116,12 @@ export class Request {
     return this.#change
   }
 
-  /** One of a BATCH_FORGET. */
+  /** One record of a BATCH_FORGET. */
   forgetAt(index: number): ViewOf<typeof ForgetOne> {
     return this.#forgetOne.at(BODY + BatchForgetIn.size + index * ForgetOne.size)
   }
 
-  /** Decodes the `count` (0, 1 or 2) names that are to follow a record of `recordSize` bytes. */
+  /** Decodes the `count` (0, 1 or 2) names that must follow a record of `recordSize` bytes. */
   decodeNames(recordSize: number, count: number): "decoded" | "missing" | "not UTF-8" {
     if (count === 0) return "decoded"
     const next = this.#names.decode(BODY + recordSize, this.length)
@@ -134,7 +134,7 @@ export class Request {
   }
 }
 
-/** Two halves as one value that can be a key. Allocates: for requests that are rare. */
+/** Two halves as one value that can be a key. Allocates: for rare requests. */
 export function join64(lo: number, hi: number): LockOwner {
   return (BigInt(hi) << 32n) | BigInt(lo)
 }

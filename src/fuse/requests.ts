@@ -2,8 +2,8 @@
  * The records of requests, as include/uapi/linux/fuse.h lays them out. A request is a
  * fuse_in_header, the record of its opcode, and then names (each ended by a NUL) or data.
  *
- * Ids we hand out (nodes, handles), offsets and sizes are plain numbers. `unique` and lock owners
- * are the kernel's: opaque, and use all 64 bits.
+ * Ids that we hand out (nodes, handles), offsets and sizes are plain numbers. `unique` and lock owners are the
+ * kernel's: they are opaque, and use all 64 bits.
  */
 import { assert } from "../lib/assert.ts"
 import { pad, pair64, struct, u16, u32, u64, type ViewOf } from "../lib/struct.ts"
@@ -15,7 +15,7 @@ export const InHeader = struct({
   len: u32, // of the whole request, this header included
   opcode: u32,
   unique: pair64, // echoed in the reply
-  nodeId: u64, // what the request is about; the directory, when there is a name
+  nodeId: u64, // the subject of the request; the directory, when there is a name
   uid: u32,
   gid: u32,
   pid: u32, // 0 when our pid namespace does not have the process
@@ -34,7 +34,7 @@ export const InitIn = struct({
 })
 assert(InitIn.size === 64, "fuse_init_in is 64 bytes")
 
-/** fuse_init_in before protocol 7.36. The fields that both have are at the same place. */
+/** Bytes of fuse_init_in before protocol 7.36. Its fields have kept their places. */
 export const INIT_IN_SIZE_MIN = InitIn.offsets.flags2
 
 export const ForgetIn = struct({
@@ -63,7 +63,7 @@ export const GetattrIn = struct({
 assert(GetattrIn.size === 16, "fuse_getattr_in is 16 bytes")
 
 export const SetattrIn = struct({
-  valid: u32, // Fattr: which of the fields below are to be applied
+  valid: u32, // Fattr: which of the fields below to apply
   padding: pad(4),
   handle: u64,
   size: u64,
@@ -101,7 +101,7 @@ assert(OpenIn.size === 8, "fuse_open_in is 8 bytes")
 
 export const CreateIn = struct({
   flags: u32, // OpenFlag
-  mode: u32, // the umask applied
+  mode: u32, // with the umask applied
   umask: u32,
   openFlags: u32,
 })

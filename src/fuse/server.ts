@@ -1,13 +1,11 @@
 /**
- * The FUSE protocol as a function from bytes to bytes. The request lies in one buffer, the reply is
- * made in another; where they come from and go to (`session.ts`) is no concern of this file.
+ * The FUSE protocol as a function from bytes to bytes. The request lies in one buffer, and the reply is made in
+ * another. How they get there and away (`session.ts`) is no concern of this file.
  *
- * 1. Every request that wants a reply gets exactly one: from `handle`, or later through `send`.
- *    Whatever a file system throws becomes an errno.
- * 2. Nothing in a request is believed. One that is shorter than what it claims to hold is EINVAL,
- *    and no handler sees it.
- * 3. Nothing is allocated for READ, WRITE, GETATTR and a LOOKUP of a name that was looked up
- *    before.
+ * 1. Every request that wants a reply gets exactly one: from `handle`, or later through `send`. Any error of a file
+ *    system becomes an errno.
+ * 2. Nothing in a request is believed. A request that is shorter than it claims is EINVAL, and no handler sees it.
+ * 3. READ, WRITE, GETATTR and a LOOKUP of a known name allocate nothing.
  */
 import { AssertionError, assert, must } from "../lib/assert.ts"
 import { Errno } from "../sys/errno.ts"
@@ -32,39 +30,36 @@ import { InHeader, WriteIn } from "./requests.ts"
 import { traceDeferral, traceReply, traceRequest } from "./trace.ts"
 import { WaitingRequests } from "./waiting-requests.ts"
 
-/**
- * Of the buffers. The kernel refuses to be read from with less room than its largest WRITE needs.
- */
+/** Sizes of the buffers. The kernel refuses a read with less room than its largest WRITE needs. */
 export const REQUEST_SIZE = MAX_WRITE + 8192
 export const REPLY_SIZE = MAX_WRITE + 8192
 
 export interface FuseServerOptions {
   fileSystem: FileSystem
-  /** The errno for what a file system has thrown, other than a FuseError. */
+  /** The errno for an error of a file system other than a FuseError. */
   errnoOf(error: unknown): number
   /** Sends a reply to an earlier request: the first `size` bytes of the region, now. */
   send(reply: Region, size: number): void
-  /** Told of broken invariants: the request was answered with EIO, but going on may be unwise. */
+  /** Hears of broken invariants: the request was answered with EIO, but it may be unwise to go on. */
   onFault(error: unknown): void
   request: Region // of REQUEST_SIZE
   reply: Region // of REPLY_SIZE
   negativeTimeout: number // seconds for which the kernel may believe that a name does not exist
   /**
-   * No OPENDIR and RELEASEDIR requests, which each sync of a directory would need. The kernel then
-   * also keeps listings (as with FOPEN_CACHE_DIR) until an entry changes through the mount: when
-   * the daemon itself adds or removes one, it must invalidate the data of the directory
-   * (`Notifier.invalidateInode(id, 0, 0)`).
+   * No OPENDIR and RELEASEDIR requests, which each sync of a directory would need. The kernel then also keeps listings
+   * (as with FOPEN_CACHE_DIR) until an entry changes through the mount. When the daemon itself adds or removes one, it
+   * must invalidate the data of the directory (`Notifier.invalidateInode(id, 0, 0)`).
    */
   openlessDirectories?: boolean // default: true
   /**
-   * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only
-   * when what must be durable is. Default: false
+   * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only when
+   * everything that must be durable is. Default: false
    */
   syncless?: boolean
   /** Where requests are counted, by opcode. */
   requestCounts?: Float64Array
   passthrough?: boolean // negotiate FUSE_PASSTHROUGH. Default: false
-  /** The locks of fcntl(2) are requests, instead of the kernel's business. Default: false */
+  /** The locks of fcntl(2) are requests; otherwise the kernel keeps them. Default: false */
   posixLocks?: boolean
   trace?: ((line: string) => void) | undefined
 }
@@ -75,7 +70,7 @@ export class FuseServer {
   readonly #request: Request
   readonly #reply: Reply
   readonly #laterRegion: Region
-  readonly #laterReply: Reply // of its own: it is sent while #reply may be in the making
+  readonly #laterReply: Reply // of its own: it may be sent while #reply is in the making
   readonly #waiting = new WaitingRequests()
   readonly #exchange: Exchange
   readonly #counts: Float64Array | undefined
@@ -108,7 +103,7 @@ export class FuseServer {
     }
   }
 
-  /** What was agreed on in INIT, once that has happened. */
+  /** Defined after INIT. */
   get protocol(): Protocol | undefined {
     return this.#protocol
   }
@@ -129,7 +124,7 @@ export class FuseServer {
     return this.#reply.finish(uniqueLo, uniqueHi, answer)
   }
 
-  /** The size of the payload or -errno; undefined when it is still to come. */
+  /** The size of the payload or -errno; undefined when it comes later. */
   #answer(operation: Operation): number | undefined {
     const request = this.#request
     const { recordSize, names } = operation
@@ -177,7 +172,7 @@ export class FuseServer {
     return answer
   }
 
-  /** There is nothing to open. A kernel that cannot be told so gets a handle without meaning. */
+  /** There is nothing to open. A kernel that cannot be told so gets a meaningless handle. */
   #openDirectory(): number {
     const flags = this.#protocol?.flags ?? 0
     if ((flags & InitFlag.NO_OPENDIR_SUPPORT) !== 0) return -Errno.ENOSYS
@@ -198,14 +193,14 @@ export class FuseServer {
     }
   }
 
-  /** An errno that a file system may answer with: one that the kernel takes, and not ENOSYS. */
+  /** An errno that a file system may answer: one that the kernel takes, and not ENOSYS. */
   #sane(errno: number): number {
     if (errno === Errno.ENOSYS) return Errno.EOPNOTSUPP
     return Number.isInteger(errno) && errno > 0 && errno <= ERRNO_MAX ? errno : Errno.EIO
   }
 }
 
-/** The kernel takes larger ones for its own, and fails the write of the reply. */
+/** The kernel reserves larger ones for itself, and fails the write of the reply. */
 const ERRNO_MAX = 511
 
 function part({ address, bytes }: Region, offset: number, size: number): Region {

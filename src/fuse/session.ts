@@ -3,12 +3,12 @@
  *
  *   serving ── the mount is gone: read(2) says ENODEV ──▶ ended
  *
- * The thread sleeps in poll(2) on the device and on the mailbox, so it never runs an event loop: other threads
- * reach it through the mailbox only. Messages are taken before requests: what another thread said before it
- * let a client see something is known when that client asks.
+ * The thread sleeps in poll(2) on the device and on the mailbox, and never runs an event loop: other threads reach it
+ * through the mailbox only. It takes messages before requests: what another thread said before it let a client see
+ * something is known when that client asks.
  *
- * A client in a transaction sends one request after the other, and to wake a thread that sleeps takes about as long as
- * all the rest of a request. So as long as requests come quickly the thread looks for the next one a while before it
+ * A client in a transaction sends one request after the other, and waking a sleeping thread takes about as long as all
+ * the rest of a request. While requests come quickly, the thread therefore polls a while for the next one before it
  * sleeps (`scripts/bench` on tmpfs, 2 CPUs: 3400 to 5700 inserts/s in WAL mode, 700 to 1400 in DELETE mode).
  */
 
@@ -26,23 +26,23 @@ export interface SessionOptions {
   readonly request: Region
   readonly reply: Region
   /**
-   * What can wait until the client has its answer. When it returns a number, it is called again after so many
-   * milliseconds, even if there is no request until then.
+   * Does what can wait until the client has its answer. When it returns a number, it is called again after that many
+   * milliseconds, even if no request comes before.
    */
   afterReply(): number | undefined
   /** The same when there was no request. */
   idle(): number | undefined
-  /** A descriptor that becomes readable when there are messages, and who takes them. */
+  /** A descriptor that is readable when there are messages, and a function that takes them. */
   readonly mailbox: { readonly readFd: Fd; take(): void }
 }
 
-/** So long the thread looks for a request that comes quickly, milliseconds. */
+/** The thread polls this long for a quick request, milliseconds. */
 const QUICK_MS = 0.1
 
 /** With one CPU the client could not send anything meanwhile. */
 const canLook = availableParallelism() > 1
 
-/** Waits for a descriptor of the poller, and first looks for one if the last wait was short. */
+/** Waits for a descriptor of the poller, and first polls for one if the last wait was short. */
 class Patience {
   readonly #poller: Poller
   readonly #clock: Clock
@@ -63,7 +63,7 @@ class Patience {
     do {
       this.#poller.wait(0)
       if (this.#poller.isReady(0) || this.#poller.isReady(1)) return true
-      yieldCpu() // who sends it may be waiting for this very CPU
+      yieldCpu() // its sender may be waiting for this very CPU
     } while (this.#clock.monotonicMs() < untilMs)
     return false
   }
@@ -84,7 +84,7 @@ export function serve(options: SessionOptions): void {
     }
     const length = readDevice(device, request)
     if (length === -Errno.ENODEV) return
-    // ENOENT: the request was interrupted before it was read. The others are to be tried again.
+    // ENOENT: the request was interrupted before it was read. The others call for another try.
     if (length === -Errno.ENOENT || length === -Errno.EINTR || length === -Errno.EAGAIN) continue
     if (length < 0) throw new SysError(-length, "fuse:read", "read a request")
     const replyLength = server.handle(length)

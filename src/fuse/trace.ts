@@ -4,8 +4,8 @@
  *   rx 42: WRITE n5 h3 [4096 +4096) p123
  *   tx 42: OK 8 bytes
  *
- * n is a node, h a handle, p the process that asks; ranges are [offset +size). A request that is
- * answered later says `tx 42: deferred`, and has another tx line when it is.
+ * n is a node, h a handle, p the process that asks; ranges are [offset +size). A request that is answered later logs
+ * `tx 42: deferred`, and another tx line with its answer.
  */
 import { errnoName } from "../sys/errno.ts"
 import {
@@ -24,7 +24,7 @@ import {
 import { Opcode } from "./opcodes.ts"
 import { join64, type Request } from "./request.ts"
 
-/** A request that is not `isWhole` is refused; what is missing in it is not looked at. */
+/** A request that is not `isWhole` is refused; its missing parts are not read. */
 export function traceRequest(request: Request, isWhole: boolean): string {
   const { uniqueLo, uniqueHi, opcode, nodeId, pid } = request.header
   const name = OPCODE_NAMES.get(opcode) ?? `opcode ${opcode}`

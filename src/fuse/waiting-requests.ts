@@ -2,11 +2,11 @@ import { must } from "../lib/assert.ts"
 import type { Deferred } from "./deferred.ts"
 import { join64 } from "./request.ts"
 
-/** The requests whose answer is yet to come, by the kernel's unique id. */
+/** The requests that wait for their answer, by the kernel's unique id. */
 export class WaitingRequests {
   readonly #deferreds = new Map<bigint, Deferred>()
 
-  /** `send` is given the errno of the answer, 0 when all went well. */
+  /** `send` gets the errno of the answer, 0 for success. */
   add(uniqueLo: number, uniqueHi: number, deferred: Deferred, send: (errno: number) => void): void {
     const unique = join64(uniqueLo, uniqueHi)
     deferred.bind((errno) => {
@@ -17,7 +17,7 @@ export class WaitingRequests {
     this.#deferreds.set(unique, deferred)
   }
 
-  /** A request that is not there was answered while the INTERRUPT was under way. */
+  /** An unknown request was answered while the INTERRUPT was under way. */
   interrupt(uniqueLo: number, uniqueHi: number): void {
     this.#deferreds.get(join64(uniqueLo, uniqueHi))?.interrupt()
   }

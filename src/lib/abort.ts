@@ -1,4 +1,4 @@
-/** What the work comes to; rejects with the signal's reason when that is aborted first. */
+/** The result of the work; rejects with the signal's reason when the signal is aborted first. */
 export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>()
   const abort = () => aborted.reject(signal.reason)

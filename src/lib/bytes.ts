@@ -1,9 +1,9 @@
 /**
  * Integers, byte strings and text in byte arrays.
  *
- * `ByteReader` and `ByteWriter` are for records that are read once, big endian, as the LTX and
- * stream formats have them. The free functions below are for fixed offsets and for hot paths: they
- * allocate nothing and trust the offset, since an index outside the array reads as 0.
+ * `ByteReader` and `ByteWriter` are for records that are read once, big endian, as in the LTX and stream formats. The
+ * free functions below are for fixed offsets and for hot paths. They allocate nothing and trust the offset: an index
+ * outside the array reads as 0.
  */
 
 import { assert } from "./assert.ts"
@@ -28,9 +28,7 @@ export function readU32LE(bytes: Uint8Array, offset: number): number {
   return readI32LE(bytes, offset) >>> 0
 }
 
-/**
- * The same four bytes as `readU32LE`, as a signed integer: what 32-bit arithmetic is fastest with.
- */
+/** The same four bytes as `readU32LE`, as a signed integer: 32-bit arithmetic is fastest with those. */
 export function readI32LE(bytes: Uint8Array, offset: number): number {
   return (
     (bytes[offset] as number) |
@@ -78,13 +76,13 @@ export function u64(hi: number, lo: number): bigint {
   return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
 }
 
-/** Reads a record from front to back. A record that is too short is a RangeError that names it. */
+/** Reads a record from front to back. A record that is too short is a RangeError with its name. */
 export class ByteReader {
   readonly #bytes: Uint8Array
   readonly #what: string
   #offset = 0
 
-  /** `what` is named in errors: "Cannot decode <what>: …". */
+  /** Errors name `what`: "Cannot decode <what>: …". */
   constructor(bytes: Uint8Array, what = "record") {
     this.#bytes = bytes
     this.#what = what
@@ -211,7 +209,7 @@ export class ByteWriter {
     return this.u32(bytes.length).bytes(bytes)
   }
 
-  /** What was written: a view, valid until the next write. */
+  /** The written bytes: a view, valid until the next write. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#size)
   }
@@ -233,7 +231,7 @@ export function isZero(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === 0)
 }
 
-/** Bytes in memory of their own. A message to another thread copies all of the memory in which its bytes lie. */
+/** Bytes in memory of their own. A message to another thread copies the whole memory that its bytes lie in. */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
   return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes)
 }

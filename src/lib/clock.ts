@@ -1,19 +1,19 @@
 /**
- * Time and chance, as a value that comes in from outside, so that a test can own both.
+ * Time and chance, as a value from outside: a test can own both.
  *
- * Nothing else in `src` reads a clock or rolls dice (`test/tidy.test.ts` holds this).
+ * Nothing else in `src` reads a clock or rolls dice (`test/tidy.test.ts` enforces this).
  */
 export interface Clock {
   /** Milliseconds since 1970, for what people and other nodes read. It can jump. */
   wallMs(): number
-  /** Milliseconds since some moment, with fractions, for measuring. It never goes back. */
+  /** Milliseconds since some moment, with fractions, for measuring. It never goes backwards. */
   monotonicMs(): number
   /**
-   * As `wallMs` was when the process began, and nobody sets it since: what threads tell each other that measure
-   * together, each with a `monotonicMs` of its own.
+   * As `wallMs` when the process began; nobody sets it afterwards. Threads that measure together tell each other this
+   * time, since each has a `monotonicMs` of its own.
    */
   steadyMs(): number
-  /** A number in [0, 1), for jitter and ids that need not be secret. */
+  /** A number in [0, 1), for jitter and for ids that may be guessed. */
   random(): number
   /** Calls back once after `delayMs`, unless the returned function is called before. */
   after(delayMs: number, callback: () => void): () => void
@@ -30,7 +30,7 @@ export const systemClock: Clock = {
   },
 }
 
-/** Resolves after `delayMs`; rejects with the signal's reason when that is aborted before. */
+/** Resolves after `delayMs`; rejects with the signal's reason when the signal is aborted before. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   if (signal?.aborted) {
@@ -49,7 +49,7 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   return promise
 }
 
-/** Calls back again and again, with the time since the beginning, until the returned function is called. */
+/** Calls back repeatedly, with the time since the beginning, until the returned function is called. */
 export function every(clock: Clock, periodMs: number, callback: (ms: number) => void): () => void {
   const startMs = clock.monotonicMs()
   let cancel = () => {}
@@ -63,7 +63,7 @@ export function every(clock: Clock, periodMs: number, callback: (ms: number) => 
   return () => cancel()
 }
 
-/** Keeps the process going, which ends when it has nothing to wait for, until the returned function is called. */
+/** Keeps the process alive until the returned function is called. Otherwise it ends when it has nothing to wait for. */
 export function keepAlive(clock: Clock): () => void {
   let cancel = clock.after(HOUR_MS, () => {
     cancel = keepAlive(clock)

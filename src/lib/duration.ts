@@ -1,8 +1,8 @@
 /**
  * Durations as people write them: `10m`, `1.5s`, `250ms`, `1h30m`.
  *
- * The notation is that of Go, which LiteFS's users know from its configuration file. Inside the
- * program a duration is a number of milliseconds, in a variable whose name ends in `Ms`.
+ * The notation is Go's, which LiteFS's users know from its configuration file. Inside the program a duration is a
+ * number of milliseconds, in a variable whose name ends in `Ms`.
  */
 const UNIT_MS = new Map([
   ["ns", 1e-6],
@@ -15,11 +15,11 @@ const UNIT_MS = new Map([
   ["h", 3_600_000],
 ])
 
-// One way to read each text: with two, one that is none would take for ever.
+// Each text has only one reading: with two, an invalid text would take for ever.
 const TERM = /(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g
 const DURATION = new RegExp(`^[+-]?(?:${TERM.source})+$`)
 
-/** The duration in milliseconds, with a fraction when it has one. */
+/** The duration in milliseconds, with a fraction if necessary. */
 export function parseDuration(text: string): number {
   if (text === "0") return 0
   if (!DURATION.test(text)) {
@@ -51,7 +51,7 @@ export function formatDuration(durationMs: number): string {
   ].join("")
 }
 
-/** Without the dust that floating point leaves behind: nothing below a nanosecond is meant. */
+/** Removes the residue of floating point: nothing below a nanosecond is meant. */
 function rounded(value: number): number {
   return Number(value.toFixed(9))
 }

@@ -8,16 +8,16 @@
 export type ErrorCode =
   | "usage" // the command line is wrong: exit code 2
   | "unauthorized" // a request without the token of the node
-  | "forbidden" // a request that nobody may make who could have made it
+  | "forbidden" // a request whose sender may not make it, such as a web page
   | "not-found"
   | "name-invalid" // not a name a database can have
   | "no-primary"
-  | "no-lock" // the halt lock of a database is somebody else's
+  | "no-lock" // somebody else has the halt lock of a database
   | "position-mismatch" // a transaction does not follow on the position of the database
   | "invalid" // bytes that somebody has sent and that fail their own checksum, or cannot be what they say
   | "damaged" // bytes on this node's disk that fail their own checksum
   | "unsupported"
-  | "unavailable" // a device, a port, a directory or a peer that is not there or in use
+  | "unavailable" // a missing or busy device, port, directory or peer
   | "no-space"
   | "io"
 
@@ -31,7 +31,7 @@ export class LitefsError extends Error {
   }
 }
 
-/** What to print of something thrown. */
+/** What to print for a thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

@@ -1,6 +1,6 @@
 /**
- * Something to wait at until somebody opens it. Each open() lets those through who wait now; whoever comes
- * later waits for the next one. Waiters look at what they waited for again: the gate only says "look".
+ * Waiters wait here until somebody opens it. Each open() lets the present waiters through; later ones wait for the
+ * next. Waiters then check again what they waited for: the gate only says "look".
  */
 export class Gate {
   #waiters: (() => void)[] = []

@@ -1,9 +1,8 @@
 /**
  * Collects records of known size from input that arrives split anywhere.
  *
- * A record that lies in one piece is returned as a view of the input; only one that is split is
- * copied. After each call `used` says how many bytes of the input were taken. The size is the
- * caller's to limit: up to that many bytes are allocated.
+ * A record in one piece is returned as a view of the input; only a split one is copied. After each call `used` says how
+ * many bytes of the input were taken. The caller limits the size: up to that many bytes are allocated.
  */
 
 import { readU16BE, readU32BE } from "./bytes.ts"
@@ -15,7 +14,7 @@ export class Gather {
   /** How many bytes of its input the last call took. */
   used = 0
 
-  /** Forgets a record that was begun. */
+  /** Discards an unfinished record. */
   reset(): void {
     this.#heldSize = 0
   }
@@ -45,9 +44,7 @@ export class Gather {
     return this.#hold(input, start, 4) ? readU32BE(this.#held, 0) : undefined
   }
 
-  /**
-   * Copies what there is of the record; true once it is whole, which also makes room for the next.
-   */
+  /** Copies the available part of the record. True once it is whole, which also makes room for the next. */
   #hold(input: Uint8Array, start: number, size: number): boolean {
     if (this.#held.length < size) {
       const larger = new Uint8Array(size)

@@ -1,15 +1,15 @@
 /**
  * How long something took, counted in buckets that Prometheus can add up.
  *
- * The words may lie in memory that another thread reads: one thread counts, and whoever reads meanwhile may
- * miss the last one.
+ * The words may lie in memory that another thread reads: one thread counts, and a concurrent reader may miss the last
+ * count.
  *
- *   0 sum, seconds   1… count of each bucket of BOUNDS, the last of those above
+ *   0 sum, seconds   1… count of each bucket of BOUNDS, then of all above
  */
 import { assert } from "./assert.ts"
 import type { Sample } from "./metrics.ts"
 
-/** Seconds. */
+/** Upper bounds of the buckets, seconds. */
 const BOUNDS = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 ]

@@ -5,13 +5,12 @@
  *   plain  level=info tag=replica msg="connected to the primary" url=http://10.0.0.1:20202
  *   json   {"time":"…","level":"info","tag":"replica","msg":"connected to the primary","url":"…"}
  *
- * Times are RFC 3339 in UTC: lines of several nodes, which may be in several time zones, can be sorted together.
- * `plain` is for who adds a time of its own to every line, as journald does.
+ * Times are RFC 3339 in UTC: lines of several nodes, perhaps in several time zones, can be sorted together. `plain` is
+ * for a reader that adds a time of its own to every line, as journald does.
  *
- * Lines are written synchronously, so they keep their order across threads and none is lost when
- * the process ends. Every Worker has its own copy of this module, and calls `configureLog` with the
- * options it was started with. A line that cannot be written is dropped: a log must never stop the
- * file system.
+ * Lines are written synchronously. They keep their order across threads, and none is lost when the process ends. Every
+ * Worker has its own copy of this module, and calls `configureLog` with the options it was started with. A line that
+ * cannot be written is dropped: a log must never stop the file system.
  */
 import { writeSync } from "node:fs"
 import { createConsola, type LogObject } from "consola/core"
@@ -28,7 +27,7 @@ export interface LogOptions {
   readonly format: LogFormat
 }
 
-/** What a line says beside its sentence. The names of the line's own parts are taken. */
+/** The fields of a line beside its sentence. The names of the line's own parts are taken. */
 export type LogFields = Record<string, unknown> & {
   time?: never
   level?: never
@@ -43,22 +42,22 @@ const CONSOLA_LEVELS = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 } as con
 
 const sink = { format: "text" as LogFormat, write: writeToStderr }
 
-// It compares levels and hands on entries, no more: its own reporters write to streams, which lose lines at an exit, and
-// their formats are neither RFC 3339 nor logfmt.
+// consola only compares levels and hands on entries. Its own reporters write to streams, which lose lines at an exit,
+// and their formats are neither RFC 3339 nor logfmt.
 const consola = createConsola({
   level: CONSOLA_LEVELS.info,
-  throttle: 0, // or lines that repeat within a second are folded into one
+  throttle: 0, // otherwise consola folds repeated lines within a second into one
   reporters: [{ log: (entry) => sink.write(`${render(entry)}\n`) }],
 })
 
-/** Until this is called, `info` and above are written as text. */
+/** Until this call, `info` and above are written as text. */
 export function configureLog(options: LogOptions, write: (line: string) => void = writeToStderr) {
   consola.level = CONSOLA_LEVELS[options.level]
   sink.format = options.format
   sink.write = write
 }
 
-/** A logger may be made before the log is configured: at the top of a module. */
+/** Makes a logger, also before the log is configured: at the top of a module. */
 export function logger(tag: string): Logger {
   const at =
     (level: LogLevel): LogMethod =>
@@ -116,8 +115,8 @@ function quoted(value: unknown): string {
 const WRITE_ATTEMPTS = 50
 
 /**
- * A program that shares our stderr may have made the pipe non-blocking, so a full pipe is an
- * error (EAGAIN) here: wait for its reader, but not for ever.
+ * A program that shares our stderr may have made the pipe non-blocking. A full pipe is then an error (EAGAIN): wait for
+ * its reader, but not for ever.
  */
 function writeToStderr(line: string): void {
   let rest = Buffer.from(line)

@@ -1,12 +1,12 @@
 /**
- * Metrics in the text form that Prometheus reads (version 0.0.4): families of samples, asked for when they are read.
+ * Metrics in the text form that Prometheus reads (version 0.0.4): families of samples, evaluated when they are read.
  *
  *   # HELP litefs_db_txid Current transaction ID.
  *   # TYPE litefs_db_txid gauge
  *   litefs_db_txid{db="app.db"} 12
  */
 export interface Sample {
-  /** What follows the name of the family: "_bucket". */
+  /** Suffix to the name of the family: "_bucket". */
   readonly suffix?: string
   readonly labels?: Readonly<Record<string, string>>
   readonly value: number

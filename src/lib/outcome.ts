@@ -1,4 +1,4 @@
-/** What one thread tells another that has asked for something: an error loses its class on the way. */
+/** What one thread answers to another's request. An error loses its class on the way. */
 import { type ErrorCode, LitefsError, messageOf } from "./errors.ts"
 
 export type Outcome<T> =
@@ -22,7 +22,7 @@ export function outcomeOf<T>(act: () => T): Outcome<T> {
   }
 }
 
-/** Throws what was thrown there. */
+/** Returns the value, or throws what the other thread threw. */
 export function resultOf<T>(outcome: Outcome<T>): T {
   if (outcome.kind === "done") return outcome.value
   throw new LitefsError(outcome.code, outcome.message)

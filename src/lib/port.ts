@@ -1,6 +1,6 @@
 /**
- * The port between two threads. What each side does for the other is an interface, its contract (mount/contract.ts,
- * peer/contract.ts), whose methods are reached in three ways:
+ * The port between two threads. Each side has a contract, an interface of what it does for the other
+ * (mount/contract.ts, peer/contract.ts). Its methods are reached in three ways:
  *
  *   await port.call("lend", "db")       ── ["lend", 7, "db"] ──────▶  lend("db") is answered with what it returns
  *                                       ◀───── ["=", 7, handover] ──
@@ -8,25 +8,26 @@
  *                                       `then` is called with the outcome, while the answer is taken
  *   port.tell("open")                   ── ["open", 0] ────────────▶  open(), and nobody hears how it went
  *
- * An error crosses as its code and message. When the other side has died, close() fails all that is not answered, and
- * what is asked later; nothing is sent any more.
+ * An error crosses as its code and message. When the other side has died, close() fails everything unanswered and all
+ * later calls; nothing is sent any more.
  *
- * How a message gets to the other side is not the port's business, but that the order stays. The threads rely on this:
+ * The port does not care how a message gets to the other side, but the order must hold. The threads rely on this:
  *
- * 1. Messages of one side arrive in the order in which they were sent, whether told, called, asked, or answers. So what
- *    a thread tells before it answers is known when the answer is: `refused` before a hand-over, `ltxUsage` before the
- *    count of `maintain`, the last part of a snapshot before its end, `failed` before everything that fails for it;
- *    and `unmounted` comes before `stopped`.
- * 2. One message is begun after the other: a method has run, up to its first await, before the next message is taken.
- *    Parts of an LTX file are put together that way, and `judge` is known at the first of them. Answers need not be in
- *    the order of what they answer: an LTX file of one database does not wait for another's.
- * 3. A message is sent when call(), ask() or tell() returns, not later. So `closing` is before the `giveBack` that
- *    follows, and what was sent may be changed afterwards.
- * 4. Through the mailbox of the fs thread (sys/mailbox.ts) 1. holds for each of the two threads that send. It holds
- *    also where one of them has heard of the other: what the peer thread has told the fs thread before it answers the
- *    main thread is there before what the main thread says upon that. `dropped` and `staleWriter` are known before a take-over.
- * 5. The fs thread takes its messages before the next request (fuse/session.ts): who has told it something and then
- *    uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
+ * 1. Messages of one side arrive in the order in which they were sent, whether told, called, asked, or answers. What a
+ *    thread tells before it answers is therefore known before the answer: `refused` before a hand-over, `ltxUsage`
+ *    before the count of `maintain`, the last part of a snapshot before its end, `failed` before everything that fails
+ *    for it; and `unmounted` comes before `stopped`.
+ * 2. One message begins after the other: a method runs up to its first await before the next message is taken. That is
+ *    how the parts of an LTX file are put together, and `judge` is known at the first of them. Answers may come in
+ *    another order than their questions: an LTX file of one database does not wait for another's.
+ * 3. A message is sent when call(), ask() or tell() returns, not later. `closing` is therefore before the `giveBack`
+ *    that follows, and the caller may change afterwards what was sent.
+ * 4. Through the mailbox of the fs thread (sys/mailbox.ts) 1. holds for each of the two sending threads. It also holds
+ *    where one of them has heard from the other: what the peer thread tells the fs thread before it answers the main
+ *    thread arrives before what the main thread says upon that answer. `dropped` and `staleWriter` are known before a
+ *    take-over.
+ * 5. The fs thread takes its messages before the next request (fuse/session.ts): a thread that tells it something and
+ *    then uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
  *    (mount/fs-mailbox.ts): 1. holds for it, too.
  */
@@ -34,12 +35,12 @@ import { type ErrorCode, LitefsError } from "./errors.ts"
 import { done, failed, type Outcome, outcomeOf, resultOf } from "./outcome.ts"
 
 /**
- * A name, a number that the answer bears (0: none is wanted), and what is given. Flat, and an array: that is what the
- * runtime copies fastest, and there are a few of them for each commit.
+ * A name, a number for the answer to bear (0: no answer is wanted), and the arguments. It is a flat array: the runtime
+ * copies that fastest, and each commit sends a few.
  */
 export type Message = readonly [name: string, number: number, ...given: unknown[]]
 
-/** In the place of a name, for an answer. */
+/** Marks an answer, in place of a name. */
 const DONE = "="
 export const FAILED = "!"
 
@@ -49,19 +50,19 @@ type Returned<Method> = Method extends (...given: never) => infer T ? T : never
 
 type Name<Contract> = keyof Contract & string
 
-/** What is told may not return anything: nobody would get it. */
+/** A told method may not return anything: nobody would get it. */
 type Told<Contract> = {
   [K in Name<Contract>]: Returned<Contract[K]> extends void ? K : never
 }[Name<Contract>]
 
-/** How a side does what its contract says. What a promise rejects with is the answer, as what is thrown. */
+/** How a side fulfils its contract. A rejected promise is answered like a thrown error. */
 export type Offers<Contract> = {
   readonly [K in keyof Contract]: (
     ...given: Given<Contract[K]>
   ) => Returned<Contract[K]> | Promise<Returned<Contract[K]>> | Later<Returned<Contract[K]>>
 }
 
-/** An answer that comes later, from a thread whose promises resolve no more. */
+/** An answer that comes later, from a thread whose promises no longer resolve. */
 export class Later<T> {
   readonly begin: (answer: (value: T) => void) => void
 
@@ -70,13 +71,13 @@ export class Later<T> {
   }
 }
 
-/** Who may call and tell, but has no business with the rest of a port. */
+/** For code that may call and tell, but needs nothing else of a port. */
 export type Sender<Contract> = Pick<Port<never, Contract>, "call" | "tell">
 
 export interface PortOptions<Ours> {
   send(message: Message): void
   readonly offers: Offers<Ours>
-  /** What was told has thrown, or what `ask` was to call. Throws, if nothing is given. */
+  /** Takes an error thrown by a told method, or by the callback of `ask`. Without it the port throws. */
   defect?(error: unknown, name: string): void
 }
 
@@ -94,7 +95,7 @@ export class Port<Ours, Theirs> {
     this.#defect = defect
   }
 
-  /** Rejects with the code and the message of what the other side has thrown. */
+  /** Rejects with the code and the message of an error thrown on the other side. */
   async call<K extends Name<Theirs>>(
     name: K,
     ...given: Given<Theirs[K]>
@@ -118,7 +119,7 @@ export class Port<Ours, Theirs> {
     if (this.#end === undefined) this.#send([name, 0, ...given])
   }
 
-  /** A message of the other side has arrived. */
+  /** Takes a message of the other side. */
   receive(message: Message): void {
     const [name, number] = message
     try {
@@ -130,7 +131,7 @@ export class Port<Ours, Theirs> {
     }
   }
 
-  /** The other side answers nothing any more. */
+  /** The other side no longer answers. */
   close(error: Error): void {
     this.#end ??= error
     const waiting = [...this.#waiting.values()]
@@ -186,7 +187,7 @@ function rethrow(error: unknown): never {
   throw error
 }
 
-/** Has a port hear its Worker, on the side that has made it. `ended` may be called more than once. */
+/** Connects a port to its Worker, on the side that has made it. `ended` may be called more than once. */
 export function listen(
   worker: Worker,
   port: Pick<Port<never, never>, "receive">,
@@ -198,14 +199,14 @@ export function listen(
   worker.addEventListener("close", () => ended(`${thread} has ended`))
 }
 
-/** The port of a Worker to who has made it, with nothing else to hear. */
+/** The port of a Worker to the thread that made it, for a Worker that hears nothing else. */
 export function hostPort<Ours, Theirs>(self: Worker, offers: Offers<Ours>): Port<Ours, Theirs> {
   const port = new Port<Ours, Theirs>({ send: (message) => self.postMessage(message), offers })
   self.onmessage = ({ data }: MessageEvent<Message>) => port.receive(data)
   return port
 }
 
-/** Calls a Worker that was made for this one thing, and ends it. */
+/** Calls a Worker that was made for this call alone, and ends it. */
 export async function callOnce<Theirs, K extends Name<Theirs>>(
   worker: Worker,
   thread: string,

@@ -1,16 +1,13 @@
 /**
  * Fixed little-endian records, described once: `struct({ len: u32, opcode: u32, unique: pair64 })`.
  *
- * A view is bound to one place of a buffer when it is made, and each field is a getter and a setter
- * on the words at that place: reading or writing one allocates nothing. Where the record moves,
- * `at()` moves the view.
+ * A view is bound to one place of a buffer when it is made, and each field is a getter and a setter on the words at
+ * that place: reading or writing one allocates nothing. `at()` moves the view to another record.
  *
- * 1. Every field lies at a multiple of its own size (8-byte fields: of 4), as a C compiler would
- *    put it; say `pad()` where C would have padded. Records start at a multiple of 4 of the
- *    underlying buffer, and are multiples of 4 long.
- * 2. `u64` and `i64` are numbers: exact up to 2^53 either way, rounded beyond. For values that use
- *    all 64 bits (ids, hashes) there is `pair64`, which makes two fields of 32 bits, `nameLo` and
- *    `nameHi`.
+ * 1. Every field lies at a multiple of its own size (8-byte fields: of 4), where a C compiler would put it; write
+ *    `pad()` where C would pad. Records start at a multiple of 4 of the underlying buffer, and are multiples of 4 long.
+ * 2. `u64` and `i64` are numbers: exact up to 2^53 either way, rounded beyond. For values that use all 64 bits (ids,
+ *    hashes) there is `pair64`, which makes two fields of 32 bits, `nameLo` and `nameHi`.
  * 3. A view reads and writes the machine's byte order, which is little-endian wherever Bun runs.
  */
 import { assert, unreachable } from "./assert.ts"
@@ -37,7 +34,7 @@ export function pad(size: number): FieldType<"pad"> {
 export type Fields = Readonly<Record<string, FieldType>>
 
 export interface Struct<F extends Fields> {
-  readonly fields: F // to be spread into a struct that contains this one
+  readonly fields: F // for a struct that contains this one to spread
   readonly size: number
   readonly offsets: { readonly [Name in keyof F]: number }
   view(bytes: Uint8Array, offset?: number): View<F>
@@ -113,9 +110,8 @@ function accessorsOf(name: string, kind: FieldKind, offset: number): PropertyDes
 const WORD = 2 ** 32
 
 /**
- * Where a record is: a buffer as words of 32 and 16 bits, and the word it starts at. All of it is
- * private, so a field may have any name. That the words of the record exist is checked when it is
- * placed.
+ * Where a record is: a buffer as words of 32 and 16 bits, and the word it starts at. All of it is private, so a field
+ * may have any name. Placing a record checks that its words exist.
  */
 class Place {
   readonly #words: Uint32Array

@@ -1,6 +1,6 @@
 /**
- * Turns of a thread that does many things side by side: who has something long to do looks now and then whether its
- * turn is over, and lets others have theirs.
+ * Turns of a thread that does many things side by side. Long work checks now and then whether its turn is over, and
+ * lets others have theirs.
  */
 import { type Clock, sleep } from "./clock.ts"
 

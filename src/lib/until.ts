@@ -1,14 +1,14 @@
-/** Waiting until something is so, for no longer than one can. Both resolve with whether it is so in the end. */
+/** Waits for a condition, with a limit. Both functions resolve with whether the condition holds in the end. */
 import { type Clock, sleep } from "./clock.ts"
 
 export interface ToldWait {
   readonly clock: Clock
   readonly limitMs: number
-  /** Calls back whenever it may have become so, until the returned function is called. */
+  /** Calls back whenever the condition may have become true, until the returned function is called. */
   onChange(listener: () => void): () => void
 }
 
-/** Of what tells when it changes. */
+/** For a condition whose changes are announced. */
 export async function until(
   isSo: () => boolean,
   { clock, limitMs, onChange }: ToldWait,
@@ -30,7 +30,7 @@ export interface SeenWait {
   readonly pauseMs: number
 }
 
-/** Of what nobody tells of, and has to be looked at again and again. */
+/** For a condition whose changes nobody announces: it is checked again and again. */
 export async function untilSeen(
   isSo: () => boolean,
   { clock, limitMs, pauseMs }: SeenWait,

@@ -5,9 +5,9 @@
  *     database  1<<63 | XOR of the checksums of all its pages but the lock page
  *     file      1<<63 | CRC64(header ‖ uncompressed page block ‖ post-apply checksum)
  *
- * The flag tells a checksum of nothing from no checksum. Since XOR undoes itself, the checksum of a
- * database follows a transaction at the cost of the pages it changed: take the old page sums out,
- * put the new ones in. Hot paths work on two u32 halves and allocate nothing.
+ * The flag tells a checksum of nothing from no checksum. XOR undoes itself, so the checksum of a database follows a
+ * transaction at the cost of the changed pages: take the old page sums out, put the new ones in. Hot paths work on two
+ * u32 halves and allocate nothing.
  */
 
 import { u64 } from "../lib/bytes.ts"
@@ -16,7 +16,7 @@ import type { Checksum } from "./pos.ts"
 
 export const CHECKSUM_FLAG: Checksum = 1n << 63n
 
-/** Of a database without pages. */
+/** The checksum of a database without pages. */
 export const EMPTY_CHECKSUM: Checksum = CHECKSUM_FLAG
 
 const FLAG_HI = 0x80000000
@@ -28,10 +28,7 @@ export function pageChecksum(pgno: number, page: Uint8Array): Checksum {
   return u64(crc.digestHi | FLAG_HI, crc.digestLo)
 }
 
-/**
- * `pageChecksum` of `bytes[start, end)` as two halves: `target[0]` the high one, `target[1]` the
- * low.
- */
+/** Writes `pageChecksum` of `bytes[start, end)` as two halves: `target[0]` the high one, `target[1]` the low one. */
 export function writePageChecksum(
   target: Uint32Array,
   pgno: number,
@@ -44,9 +41,7 @@ export function writePageChecksum(
   target[1] = crc.digestLo
 }
 
-/**
- * The page at byte 0x40000000, where SQLite keeps its locks: it is never written and never summed.
- */
+/** The page at byte 0x40000000, where SQLite keeps its locks: nobody writes it, and no checksum includes it. */
 export function lockPgno(pageSize: number): number {
   return 0x40000000 / pageSize + 1
 }
@@ -57,7 +52,7 @@ export class ChecksumAccumulator {
   #lo = 0
   readonly #page = new Uint32Array(2)
 
-  /** Starts from an empty database, or from one that has this checksum. */
+  /** Starts from an empty database, or from one with this checksum. */
   reset(checksum: Checksum = EMPTY_CHECKSUM): this {
     this.#hi = Number(BigInt.asUintN(32, checksum >> 32n))
     this.#lo = Number(BigInt.asUintN(32, checksum))

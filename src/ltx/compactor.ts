@@ -1,13 +1,12 @@
 /**
  * Makes one LTX file of several that follow on each other: applied, it does what they do in order.
  *
- * All are read at once, each from front to back, so memory does not grow with their size. Of a page
- * that is in several files the last version is taken. A version is left out if a later file made
- * the database too small for it: should the database grow again, the page begins anew.
+ * It reads all files at once, each from front to back, so memory does not grow with their size. It takes the last
+ * version of a page that is in several files. It leaves a version out if a later file made the database too small for
+ * it: should the database grow again, the page begins anew.
  *
- * Files that do not follow on each other, are damaged, or make a snapshot that does not have the
- * checksum that the last of them claims, are a RangeError. The encoder is then left open and what
- * it has written is worth nothing.
+ * Files are a RangeError when they do not follow on each other, are damaged, or make a snapshot without the checksum
+ * that the last of them claims. The encoder is then left open, and its output is worthless.
  */
 
 import { assert, must } from "../lib/assert.ts"
@@ -28,8 +27,8 @@ interface Input {
 }
 
 /**
- * Compacts files, each given in pieces, from the oldest to the newest. The encoder has just been
- * made or reset; it is closed with the trailer that is returned.
+ * Compacts files, each given in pieces, from the oldest to the newest. The encoder is new or was just reset; it is
+ * closed with the returned trailer.
  */
 export function compactLtxFiles(...given: Parameters<typeof compactInSteps>): LtxTrailer {
   const steps = compactInSteps(...given)
@@ -39,7 +38,7 @@ export function compactLtxFiles(...given: Parameters<typeof compactInSteps>): Lt
   }
 }
 
-/** compactLtxFiles() for who does something else in between: a step is a page. */
+/** compactLtxFiles() for a caller that does something else in between: a step is a page. */
 export function* compactInSteps(
   files: readonly Iterable<Uint8Array>[],
   encoder: LtxEncoder,
@@ -63,7 +62,9 @@ export function* compactInSteps(
   return encoder.close(postApplyChecksum)
 }
 
-/** The files after the first only claim what they lead to. A snapshot has to have every page, and to sum up to it. */
+/**
+ * The files after the first only claim what they lead to. A snapshot must have every page, and sum up to that claim.
+ */
 class SnapshotCheck {
   readonly #order: PageOrder | undefined
   readonly #sum = new ChecksumAccumulator()
@@ -105,7 +106,7 @@ function checkHeaders(headers: readonly LtxHeader[]): void {
   }
 }
 
-/** The trailers are known only after the pages. */
+/** Runs after the pages: only then the trailers are known. */
 function checkChecksums(readers: readonly LtxReader[]): void {
   for (const [i, reader] of readers.entries()) {
     const before = readers[i - 1]
@@ -126,7 +127,7 @@ function compactedHeader(headers: readonly LtxHeader[], compress: boolean): LtxH
     flags: compress ? LTX_FLAG_COMPRESSED : 0,
     minTxid: first.minTxid,
     preApplyChecksum: first.preApplyChecksum,
-    // It is no longer the image of one stretch of a WAL, nor of one node.
+    // A merged file is not the image of one stretch of a WAL, nor of one node.
     ...NO_WAL,
     nodeId: 0n,
   }

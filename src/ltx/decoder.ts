@@ -5,13 +5,12 @@
  *     header ─────────────▶ pages ───────▶ trailer ──────────▶ done
  *                           page ▸ pgno ▸ page …
  *
- * Verified are the header, the order of the pages, that a snapshot has all of them, that the first is
- * that of a SQLite database and that they sum up to its post-apply checksum, the LZ4 frame, and the
- * checksum of the file. That the file
- * follows on the position of a database is for the caller to check.
+ * It verifies the header, the order of the pages, the LZ4 frame, and the checksum of the file. In a snapshot it also
+ * verifies that all pages are there, that the first is that of a SQLite database, and that they sum up to its
+ * post-apply checksum. The caller checks that the file follows on the position of a database.
  *
- * Pages are handed out before the checksum at the end of the file is known: nothing may be done
- * with them that cannot be undone until `trailer` has been called. A damaged file is a RangeError.
+ * The pages come before the checksum at the end of the file is known: a caller does nothing with them that it cannot
+ * undo until `trailer` has been called. A damaged file is a RangeError.
  */
 
 import { assert, must } from "../lib/assert.ts"
@@ -48,9 +47,9 @@ type State = "header" | "pages" | "trailer" | "done"
 
 export class LtxDecoder {
   readonly #on: LtxHandler
-  /** Of the file: header, trailer, and an uncompressed page block. */
+  /** Collects parts of the file: header, trailer, and an uncompressed page block. */
   readonly #gather = new Gather()
-  /** Of the page block, once it is decompressed. */
+  /** Collects parts of the page block, once it is decompressed. */
   readonly #pageGather = new Gather()
   readonly #lz4 = new Lz4FrameDecoder((content) => this.#pageBlock(content))
   readonly #crc = new Crc64()
@@ -58,7 +57,7 @@ export class LtxDecoder {
   #state: State = "header"
   #header: LtxHeader | undefined
   #order: PageOrder | undefined
-  /** The page whose data comes next; 0 if a page number does. */
+  /** The page whose data comes next; 0 when a page number does. */
   #pgno = 0
   #pageBlockEnded = false
 
@@ -74,7 +73,7 @@ export class LtxDecoder {
     for (let at = 0; at < bytes.length; ) at += this.#push(bytes, at)
   }
 
-  /** The input has ended. Throws unless the file has, too. */
+  /** The input has ended. Throws unless the file has ended, too. */
   end(): void {
     if (this.#state !== "done") throw damaged(`it ends inside its ${this.#state}`)
   }
@@ -135,7 +134,7 @@ export class LtxDecoder {
     }
   }
 
-  /** A page number or the data of a page. */
+  /** Takes a page number or the data of a page. */
   #pushPageRecord(gather: Gather, bytes: Uint8Array, at: number): number {
     if (this.#pgno === 0) {
       const pgno = gather.takeU32BE(bytes, at)

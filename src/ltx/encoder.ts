@@ -5,12 +5,11 @@
  *     header ───────────▶ pages ───────────▶ closed
  *                         page() stays
  *
- * The file is header, page block, trailer. The page block is `u32 pgno ‖ page` for each page, ended
- * by a zero pgno; with LTX_FLAG_COMPRESSED all of it, the zero included, is one LZ4 frame. `reset`
- * makes the encoder ready for another file and keeps its buffers: a commit should not allocate 128
- * KiB.
+ * The file is header, page block, trailer. The page block is `u32 pgno ‖ page` for each page, and a zero pgno ends it.
+ * With LTX_FLAG_COMPRESSED all of it, including the zero, is one LZ4 frame. `reset` makes the encoder ready for another
+ * file and keeps its buffers: a commit should not allocate 128 KiB.
  *
- * Wrong use is an AssertionError. Whether the post-apply checksum is right is left to the caller.
+ * Wrong use is an AssertionError. The caller is responsible for a right post-apply checksum.
  */
 
 import { assert, must } from "../lib/assert.ts"
@@ -36,7 +35,7 @@ export class LtxEncoder {
   #writePageBlock: ByteSink
   #state: State = { kind: "header" }
 
-  /** What `sink` is given is borrowed: valid until it returns. */
+  /** `sink` borrows its bytes: they are valid until it returns. */
   constructor(sink: ByteSink) {
     this.#sink = sink
     this.#writePageBlock = sink
@@ -78,7 +77,7 @@ export class LtxEncoder {
     return trailer
   }
 
-  /** Starts over, whether the last file was closed or given up. */
+  /** Starts over, whether the last file was closed or abandoned. */
   reset(): void {
     this.#lz4?.reset()
     this.#state = { kind: "header" }

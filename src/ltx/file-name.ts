@@ -13,7 +13,7 @@ export function formatLtxFileName(minTxid: Txid, maxTxid: Txid): string {
   return `${formatTxid(minTxid)}-${formatTxid(maxTxid)}.ltx`
 }
 
-/** Undefined for names of other files, such as temporary ones. */
+/** Undefined for other names, such as those of temporary files. */
 export function parseLtxFileName(name: string): TxidRange | undefined {
   const match = /^([0-9a-f]{16})-([0-9a-f]{16})\.ltx$/.exec(name)
   if (match === null) return undefined

@@ -1,8 +1,8 @@
 /**
- * Whether the first page of a snapshot is that of the database that the snapshot says it holds.
+ * Whether the first page of a snapshot is that of the database that the snapshot claims to hold.
  *
- * Every other page may be anything, and a checksum is right for any bytes. But page 1 of a database names itself, and
- * what was read from the wrong place, or from nowhere, does not.
+ * Every other page may be anything, and any bytes have a right checksum. But page 1 of a database identifies itself,
+ * and bytes read from the wrong place, or from nowhere, do not.
  */
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 

@@ -48,7 +48,7 @@ export interface LtxHeader {
   readonly nodeId: bigint
 }
 
-/** Of a file that is not the image of one stretch of a WAL. */
+/** The WAL fields of a file that is not the image of one stretch of a WAL. */
 export const NO_WAL = { walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0 } as const
 
 export function encodeLtxHeader(h: LtxHeader): Uint8Array {
@@ -103,7 +103,7 @@ export function decodeLtxHeader(bytes: Uint8Array): LtxHeader {
   return header
 }
 
-/** The condition that an LTX header must meet and this one does not. */
+/** The condition that this LTX header fails to meet, if any. */
 export function ltxHeaderProblem(h: LtxHeader): string | undefined {
   if ((h.flags & ~KNOWN_FLAGS) !== 0) return `flags 0x${hex8(h.flags)} has unknown bits`
   if (!isPageSize(h.pageSize)) return `page size ${h.pageSize} is not one SQLite has`

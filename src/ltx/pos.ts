@@ -1,16 +1,16 @@
 /**
- * Where a database is in its history: the number of its last transaction, and the checksum of all
- * its pages after it. Two nodes at the same position hold the same bytes.
+ * Where a database is in its history: the number of its last transaction, and the checksum of all its pages after it.
+ * Two nodes at the same position hold the same bytes.
  *
- * A position is written as two times sixteen lower-case hexadecimal digits, `<txid>/<checksum>`.
+ * A position is written as two groups of sixteen lower-case hexadecimal digits, `<txid>/<checksum>`.
  */
 
 export type Txid = bigint
 
-/** A million a second for 285 years: after a higher one there would soon be no next. */
+/** A million a second for 285 years: a higher one would soon have no successor. */
 export const TXID_MAX = 2n ** 53n - 1n
 
-/** Of a page, of a database or of a file; see `checksum.ts`. 0 where there is none. */
+/** The checksum of a page, of a database or of a file; see `checksum.ts`. 0 where there is none. */
 export type Checksum = bigint
 
 export interface Pos {
@@ -18,7 +18,7 @@ export interface Pos {
   readonly checksum: Checksum
 }
 
-/** Before the first transaction. */
+/** The position before the first transaction. */
 export const ZERO_POS: Pos = { txid: 0n, checksum: 0n }
 
 export function formatPos(pos: Pos): string {

@@ -1,9 +1,8 @@
 /**
- * An LTX file as something to ask for its next page, for callers that read several at once.
+ * An LTX file that gives its next page on demand, for callers that read several at once.
  *
- * The input is any iterable of its pieces: nothing is taken from it before it is needed. The file
- * is verified as by `LtxDecoder`, and like there it is only known to be whole once `trailer` is
- * there.
+ * The input is any iterable of its pieces, and nothing is taken from it before it is needed. The file is verified as by
+ * `LtxDecoder`, and as there it is known to be whole only when `trailer` is set.
  */
 
 import { must } from "../lib/assert.ts"
@@ -16,7 +15,7 @@ export interface LtxPage {
   readonly data: Uint8Array
 }
 
-/** How much input is decoded at a time. What it decompresses to is held. */
+/** How much input is decoded at a time. Its decompressed pages are held in memory. */
 const STEP_SIZE = 4096
 
 export class LtxReader {
@@ -48,12 +47,12 @@ export class LtxReader {
     return must(this.#header, "LTX header")
   }
 
-  /** There once `next` has come to the end, or earlier. */
+  /** Set once `next` has come to the end, or earlier. */
   get trailer(): LtxTrailer | undefined {
     return this.#trailer
   }
 
-  /** The next page, or undefined after the last one, with the file verified. */
+  /** The next page; undefined after the last one, when the file is verified. */
   next(): LtxPage | undefined {
     while (this.#nextPage === this.#pages.length) {
       this.#pages.length = 0

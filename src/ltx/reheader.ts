@@ -1,6 +1,6 @@
 /**
- * Another header for an LTX file that is there already: its pages are the same, whatever position they lead from.
- * Of a large file everything but the position can so be made before anybody has to wait for it.
+ * Another header for an existing LTX file: its pages stay the same, whatever position they follow on. Everything of a
+ * large file but the position can then be made before anybody has to wait for it.
  */
 import { assert } from "../lib/assert.ts"
 import { Crc64 } from "../lib/codecs/crc64.ts"
@@ -9,7 +9,7 @@ import { CHECKSUM_FLAG, lockPgno } from "./checksum.ts"
 import { encodeLtxHeader, type LtxHeader } from "./header.ts"
 import { LTX_TRAILER_SUMMED_SIZE, type LtxTrailer } from "./trailer.ts"
 
-/** The trailer that a file of all pages of a database has, when its header becomes another. */
+/** The trailer that a file of all pages of a database gets with another header. */
 export function trailerWithHeader(
   trailer: LtxTrailer,
   before: LtxHeader,
@@ -21,7 +21,7 @@ export function trailerWithHeader(
     "the pages of the file stay as they are",
   )
   const pageCount = commit >= lockPgno(pageSize) ? commit - 1 : commit
-  const size = pageCount * (4 + pageSize) + 4 + LTX_TRAILER_SUMMED_SIZE // summed after the header
+  const size = pageCount * (4 + pageSize) + 4 + LTX_TRAILER_SUMMED_SIZE // the sum covers this much after the header
   const change = shiftCrc64(crcOf(before) ^ crcOf(after), size)
   return { ...trailer, fileChecksum: (trailer.fileChecksum ^ change) | CHECKSUM_FLAG }
 }

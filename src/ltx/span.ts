@@ -1,6 +1,6 @@
 /**
- * The two ends of an LTX file, which alone have to be read to know from which position its transactions lead to which.
- * What is between them may be damaged: only who reads all of the file knows that it is whole (decoder.ts).
+ * The two ends of an LTX file. They alone tell from which position its transactions lead to which. The bytes between
+ * them may be damaged: only a reader of the whole file knows that it is whole (decoder.ts).
  */
 import type { ByteSource } from "../lib/byte-source.ts"
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "./header.ts"
@@ -12,7 +12,7 @@ export interface LtxSpan {
   readonly trailer: LtxTrailer
 }
 
-/** Of the bytes of a whole LTX file. Throws a RangeError when they are none. */
+/** The ends of an LTX file given as bytes. Throws a RangeError when they are not one. */
 export function spanOf(ltx: Uint8Array): LtxSpan {
   return {
     header: decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE)),
@@ -20,7 +20,7 @@ export function spanOf(ltx: Uint8Array): LtxSpan {
   }
 }
 
-/** Of an LTX file, of which nothing else is read. Throws a RangeError when it is none. */
+/** The ends of an LTX file; reads nothing else. Throws a RangeError when it is not one. */
 export function readSpan(ltx: ByteSource): LtxSpan {
   return { header: readHeader(ltx), trailer: readTrailer(ltx) }
 }
@@ -36,7 +36,7 @@ export function readTrailer(ltx: ByteSource): LtxTrailer {
   return decodeLtxTrailer(bytes.subarray(0, ltx.readAt(offset, bytes)))
 }
 
-/** What the first bytes of a file say; undefined when they are too few, or not those of an LTX file. */
+/** The header in the first bytes of a file; undefined when they are too few, or not those of an LTX file. */
 export function headerIfAny(start: Uint8Array): LtxHeader | undefined {
   if (start.length < LTX_HEADER_SIZE) return undefined
   try {

@@ -17,7 +17,7 @@ import type { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
 import type { FsHost } from "./contract.ts"
 
-/** A disk that was full has room again without anybody telling us. */
+/** Nobody tells us when a full disk has room again. */
 const STORE_RETRY_MS = 500
 
 export interface CapturedCommitsContext {
@@ -30,12 +30,12 @@ export interface CapturedCommitsContext {
 }
 
 export class CapturedCommits {
-  /** Where transactions are committed to. */
+  /** Takes the transactions. */
   readonly gate = new GatedLog()
   readonly #context: CapturedCommitsContext
   readonly #spares: SpareFiles
   #commitLog: CommitLog | undefined // from open() to close()
-  /** Slots of databases with a transaction that is durable, and whose LTX file is still to be made. */
+  /** Slots of databases that have a durable transaction without its LTX file. */
   readonly #unstored = new Set<Slot>()
   #canStore = true
 
@@ -70,8 +70,8 @@ export class CapturedCommits {
   }
 
   /**
-   * Makes the LTX files of new transactions, after their clients were answered, and says that there are some.
-   * When that fails, returns when to try again.
+   * Makes the LTX files of new transactions after their clients were answered, and announces the transactions. When
+   * that fails, returns when to try again.
    */
   store(): number | undefined {
     const { positions, flags, log, host } = this.#context
@@ -80,7 +80,7 @@ export class CapturedCommits {
     try {
       this.#commitLog?.materialize()
     } catch (error) {
-      // Tried again after every request, and from time to time: it is reported once.
+      // It is tried again after every request and from time to time, but reported once.
       if (this.#canStore) {
         log.error("cannot make an LTX file, its transaction is in the log", { error })
       }
@@ -96,7 +96,7 @@ export class CapturedCommits {
     return undefined
   }
 
-  /** What is not stored yet is for whoever opens the log next. */
+  /** Whoever opens the log next stores what is not stored yet. */
   close(): void {
     try {
       this.#commitLog?.clear()

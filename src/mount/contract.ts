@@ -1,4 +1,4 @@
-/** What the fs thread and the others do for each other (lib/port.ts says how). */
+/** What the fs thread and the other threads do for each other (lib/port.ts says how). */
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
@@ -12,7 +12,7 @@ import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
 
 export interface FsThreadOptions {
   readonly dataDir: string
-  readonly access: FileAccess | undefined // of databases that no client makes
+  readonly access: FileAccess | undefined // for databases that no client makes
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly lag: SharedArrayBuffer
@@ -37,39 +37,43 @@ export interface CachedRange {
 /** What a write lock is borrowed for: flock(2) on `<db>-lock`, or a client's own lock of the database. */
 export type Borrower = "flock" | "writer"
 
-/** For the main thread. But for the first two, it is done while the thread serves. Who has a database: DatabaseOwner. */
+/**
+ * Called by the main thread, and all but `start` and `serve` while the thread serves. DatabaseOwner hands databases
+ * over.
+ */
 export interface FsThread extends DatabaseOwner {
   /**
-   * Recovers the databases, on a primary. Returns those whose saved checksums were believed. Through the port come
-   * messages that the mailbox cannot carry.
+   * Recovers the databases, on a primary. Returns those whose saved checksums were believed. The port carries messages
+   * that do not fit through the mailbox.
    */
   start(options: FsThreadOptions, beside: MessagePort): readonly string[]
   /**
-   * Answers the mount from now on. `directory` is below it; `unwanted` are descriptors that it is not to keep open.
-   * Returns whether it has the device to itself, when the others close it.
+   * Answers the mount from now on. `directory` lies below the mount. The thread keeps none of the `unwanted`
+   * descriptors open. Returns whether its descriptors are its own, in which case the caller closes the device and the
+   * directory.
    */
   serve(device: Fd, directory: Fd, unwanted: readonly Fd[]): boolean
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
-  /** The last transaction of which everything is in the database file; undefined when there is none. */
+  /** The database file holds everything up to this transaction; undefined when there is none. */
   writtenTxid(database: string): Txid | undefined
-  /** Takes no transaction any more, until `open`, and makes the LTX files of all there are, if there is room. */
+  /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
-  /** A write lock that is borrowed is about to be given back: nobody begins to write. */
+  /** The borrowed write lock is about to go back: nobody begins to write. */
   closing(database: string): void
-  /** A write lock that was borrowed is lost: clients commit nothing from here on. */
+  /** The borrowed write lock is lost: clients commit nothing from here on. */
   lost(database: string): void
-  /** Nobody knows yet what becomes of a `borrowForWriter`, and it takes longer. */
+  /** A `borrowForWriter` takes longer, and nobody knows its outcome yet. */
   writerLate(database: string): void
   /** Puts the content of a file in the place of a database. */
   replace(request: ReplaceRequest): ReplaceOutcome
-  /** The database was dropped, and nothing is kept of it but that: it need not be known any more. */
+  /** The database was dropped, and only its drop is kept: the thread may forget it. */
   retire(database: string): void
-  /** For Counters, and whether files can be opened again. */
+  /** Fills Counters, and looks whether files can be opened again. */
   measure(): void
 }
 
@@ -78,16 +82,18 @@ export interface FsThreadOfPeer {
   /** The name of the primary that this node follows has changed. */
   primary(name: string | undefined): void
   dropped(database: string): void
+  /** The kernel no longer has any page of the transaction that a handover has undone (`isUndone`). */
+  undoneForgotten(database: string): void
   /**
-   * The name of a replica's database stands for another file now. `disguise` is what is added to the counters
-   * in its header from now on (sqlite/header-disguise.ts); undefined: as before.
+   * The name of a replica's database stands for another file now. From now on `disguise` is added to the counters in
+   * its header (sqlite/header-disguise.ts); undefined: it stays as before.
    */
   switched(database: string, disguise: number | undefined): void
-  /** Whether a client holds WRITE of its WAL that does not know of all that counts (peer/wal/wal-touch.ts). */
+  /** Whether a client that does not know everything that counts holds WRITE of its WAL (peer/wal/wal-touch.ts). */
   staleWriter(database: string, isThere: boolean): void
   /** A client waits for a lock of `<db>-lock`. Answered by `lockFileGranted`. */
   lockFileWanted(database: string): void
-  /** It has given its lock up. */
+  /** The client has given its lock up. */
   lockFileUnwanted(database: string): void
 }
 
@@ -99,35 +105,35 @@ export interface FsHost {
   refused(database: string, problem: string): void
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   rewritten(database: string): void
-  /** A file is gone without a request: the kernel must forget the name, and its listing. */
+  /** A file is gone without a request: the kernel must forget its name and its listing. */
   vanished(name: string): void
-  /** The kernel must forget what it has of these bytes: they were not written. */
+  /** These bytes were not written: the kernel must forget what it has of them. */
   writeRefused(range: CachedRange): void
-  /** Somebody died who may not have published this transaction. Answered when that was looked at. */
+  /** A client died and may not have published this transaction. Answered when the peer thread has looked. */
   publish(database: string, last: LastTransaction): void
-  /** A segment of the commit log is full: it is free when everything is synced. */
+  /** A segment of the commit log is full. It becomes free when everything is synced. */
   segmentFull(segment: number): void
-  /** One is not there. */
+  /** A segment is missing. */
   segmentMissing(segment: number): void
   /** SpareFiles are running out. */
   sparesWanted(): void
-  /** A transaction of a database whose write lock is borrowed. Returns why the primary does not take it. */
+  /** A transaction of a database whose write lock is borrowed. Returns why the primary refuses it. */
   propose(database: string, bytes: Uint8Array): ErrorCode | undefined
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   behind(database: string): void
-  /** A client wants the write lock of a database. Returns why it is not to be had. */
+  /** A client wants the write lock of a database. Returns why it cannot have it. */
   borrowForFlock(database: string, waits: boolean): ErrorCode | undefined
   /** The same for a writer with its own locks. Before the answer, `writerLate` may come. */
   borrowForWriter(database: string, isPatient: boolean): ErrorCode | undefined
-  /** What is borrowed has a writer again. */
+  /** A borrowed database has a writer again. */
   inUse(database: string): void
-  /** `isUnused`: whoever it was borrowed for is about to ask again. */
+  /** `isUnused`: the client that it was borrowed for is about to ask again. */
   giveBack(database: string, user: Borrower, isUnused: boolean): void
   /** Has the peer thread lock `<db>-lock` before any client can. */
   holdLockFile(database: string): void
-  /** Whether the client that waits for a lock of it may have it. */
+  /** Whether the client that waits for a lock of the file may have it. */
   lockFileGranted(database: string, isGranted: boolean): void
-  /** The peer thread is to close it. */
+  /** Has the peer thread close the file. */
   letLockFileGo(database: string): void
   /** The mount is gone: no client has a file of it open. */
   unmounted(): void

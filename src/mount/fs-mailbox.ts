@@ -1,7 +1,7 @@
 /**
  * How the messages of a port (lib/port.ts) get to the fs thread while it serves: as JSON in its mailbox
- * (sys/mailbox.ts). What shares memory goes beside it, through a MessagePort, and a note takes its place in the mailbox:
- * the order is that of the mailbox.
+ * (sys/mailbox.ts). What shares memory goes beside it, through a MessagePort. A note takes its place in the mailbox,
+ * whose order holds for both.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import { must } from "../lib/assert.ts"
@@ -14,7 +14,9 @@ const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["takeOver", "borro
 
 const BESIDE: Message = ["beside", 0]
 
-/** Of an error, characters. The mailbox takes so much only, and the text of a problem may be of any length. */
+/**
+ * Length of an error's text, in characters. The mailbox takes no more, and the text of a problem may have any length.
+ */
 const TEXT_LENGTH_MAX = 500
 
 export class FsMailboxSender {
@@ -50,7 +52,7 @@ export class FsMailboxReceiver {
   receive(handle: (message: Message) => void): void {
     this.#mailbox.receive(([name, number, ...given]) => {
       if (name === BESIDE[0]) handle(this.#receiveBeside())
-      // JSON makes null of undefined, and nobody gives null.
+      // JSON turns undefined into null, and no message contains null.
       else handle([name, number, ...given.map((each) => each ?? undefined)])
     })
   }

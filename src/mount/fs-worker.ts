@@ -9,7 +9,7 @@ import type { FsHost, FsThread, FsThreadOptions } from "./contract.ts"
 import { type FrozenDatabase, freezeDatabase } from "./frozen-database.ts"
 import { FsMailboxSender } from "./fs-mailbox.ts"
 
-/** Before the thread serves it has an event loop, and these are taken by it. */
+/** The thread takes these with its event loop, which it has before it serves. */
 const EARLY: ReadonlySet<string> = new Set<keyof FsThread>(["start", "serve"])
 
 export type FsListener = Omit<Offers<FsHost>, "unmounted" | "stopped" | "failed">
@@ -60,8 +60,8 @@ export class FsWorker extends Port<FsHost, FsThread> {
   }
 
   /**
-   * Answers the mount from now on, until it is taken away. Resolves with whether the descriptors are the thread's alone,
-   * and closed here.
+   * Answers the mount from now on, until it is taken away. Resolves with whether the thread has descriptors of its own,
+   * and the mount's are closed here.
    */
   async serve({ device, directory }: Mount, unwanted: readonly Fd[]): Promise<boolean> {
     const isOwner = await this.call("serve", device, directory, unwanted).catch(() => false)
@@ -76,7 +76,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
     return this.#unmounted.promise
   }
 
-  /** Resolves when, after that, the databases are left ready for a quick start. */
+  /** Resolves after `unmounted`, when the databases are ready for a quick start. */
   get stopped(): Promise<void> {
     return this.#stopped.promise
   }

@@ -3,12 +3,12 @@
  *
  *   new Worker ── start: recover the databases ──▶ ready ── serve: a descriptor ──▶ serving ── unmounted ──▶ stopped
  *
- * While it serves it has no event loop. Messages to it come through its mailbox, and so do the answers to what it asks.
- * It never touches its own mount and never waits for another thread.
+ * It has no event loop while it serves. Its mailbox brings it messages, and the answers to what it asks. It never
+ * touches its own mount and never waits for another thread.
  *
- * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two
- * requests: before it takes over the peer thread has closed the commit log, and after it has handed over it uses
- * neither the log nor a database's files but to read.
+ * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two requests.
+ * The peer thread has closed the commit log before this thread takes over. After this thread has handed over it no
+ * longer uses the log, and only reads the files of databases.
  */
 
 import { realpathSync } from "node:fs"
@@ -68,7 +68,7 @@ let commits: CapturedCommits
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
 const garbage = new Garbage(systemClock)
-/** Views of databases that the peer thread reads, by the number of the snapshot: how to end them. */
+/** How to end the views of databases that the peer thread reads, by snapshot. */
 const snapshots = new Map<number, () => void>()
 
 /** A commit opens a file or two, and closes them. */
@@ -79,7 +79,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   serve: (device, below, unwanted) =>
     orFail(() => {
       directory.mounted(below)
-      // The lock of the data directory stays with every thread that may write to it.
+      // Every thread that may write to the data directory keeps its lock.
       const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
       served = device
       return isOwner
@@ -129,6 +129,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     role.changedMs = systemClock.wallMs()
   },
   dropped: (database) => directory.fileRemoved(database),
+  undoneForgotten: (database) => databases.undoneForgotten(database),
   switched: (database, disguise) => databases.find(database)?.switchFile(disguise),
   staleWriter: (database, isThere) => {
     const known = databases.find(database)
@@ -141,7 +142,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
 const port = new Port<FsThread & FsThreadOfPeer, FsHost>({
   send: (message) => self.postMessage(message),
   offers,
-  // What cannot be done for others must not end what clients do.
+  // Work for others that fails must not end the work for clients.
   defect: (error, message) => log.error("a message failed on a defect", { message, error }),
 })
 
@@ -161,7 +162,7 @@ self.onmessage = ({ data }: MessageEvent<Message>) => {
   }
 }
 
-/** Without what it does the thread cannot go on. */
+/** The thread cannot go on without what `act` does. */
 function orFail<T>(act: () => T): T {
   try {
     return act()
@@ -200,7 +201,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     onVanish: (name) => port.tell("vanished", name),
     publish: (database, last) => {
       const deferred = new Deferred()
-      // Whatever becomes of it, or a process that has died can never be reaped.
+      // Always done, whatever the outcome: otherwise a process that has died could never be reaped.
       port.ask("publish", database, last, () => deferred.done())
       return deferred
     },
@@ -244,7 +245,7 @@ function refused(database: string, problem: string): void {
   port.tell("refused", database, problem)
 }
 
-/** Why what was asked for is not to be had; undefined when it is. */
+/** Why the request is refused; undefined when it is granted. */
 function refusalOf(outcome: Outcome<ErrorCode | undefined>): ErrorCode | undefined {
   return outcome.kind === "done" ? outcome.value : outcome.code
 }
@@ -260,13 +261,13 @@ function lockFileHeld(database: string, outcome: Outcome<void>): void {
 
 /**
  * The thread has a table of descriptors of its own. When the process is killed, the device is closed with this thread,
- * and the kernel gives up the requests it had read. Otherwise a thread that waits for an answer to one could not
- * end, and would keep the device open that way (Linux: request_wait_answer).
+ * and the kernel gives up the requests that the thread had read. Otherwise a thread that waits for an answer to one
+ * could not end, and would keep the device open (Linux: request_wait_answer).
  */
 function serveDevice(device: Fd): void {
   keepSpareDescriptors({
     count: SPARE_DESCRIPTORS,
-    // What clients open stays open: they could take them all.
+    // Clients could take all descriptors, because what they open stays open.
     isUrgent: (op) => !/^(database|wal|shm|side):open$/.test(op),
     onShort: (isShort) => {
       flags.setShort("fs", isShort)
@@ -298,12 +299,12 @@ function serveDevice(device: Fd): void {
       idle: () => earlier(upkeep(), garbage.idle()),
     })
   } catch (error) {
-    closeFile(device) // who waits for an answer gets an error
+    closeFile(device) // clients that wait for an answer get an error
     throw error
   }
   port.tell("unmounted")
   commits.store()
-  for (const thaw of snapshots.values()) thaw() // nobody is told any more to end them
+  for (const thaw of snapshots.values()) thaw() // nobody will be told to end them any more
   snapshots.clear()
   databases.settle()
   commits.close()
@@ -311,8 +312,8 @@ function serveDevice(device: Fd): void {
 }
 
 /**
- * No transaction is added from here on, until the gate is opened or another thread has taken over. The LTX file of the
- * last one may be missing: where there is no room for it, another node is to go on.
+ * Adds no transaction from here on, until the gate is opened or another thread has taken over. The LTX file of the last
+ * transaction may be missing: when there is no room for it, another node should take over.
  */
 function shut(): void {
   commits.gate.shut()
@@ -320,8 +321,8 @@ function shut(): void {
 }
 
 /**
- * Needs no room on the disk: the peer thread makes the LTX files that are missing when it opens the log, and applies
- * nothing before it can.
+ * Needs no room on the disk: the peer thread makes the missing LTX files when it opens the log, and applies nothing
+ * before that succeeds.
  */
 function handOver(): DatabaseHandover[] {
   commits.gate.shut()
@@ -346,7 +347,7 @@ function takeOver(handovers: readonly DatabaseHandover[]): void {
   commits.store()
 }
 
-/** The LTX files of its transactions are there: the peer thread makes those that follow. */
+/** The LTX files of the database exist up to here; the peer thread makes the next ones. */
 function lend(database: string): DatabaseHandover {
   commits.gate.materialize()
   commits.store()
@@ -360,7 +361,7 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.commitTime.observe(durationMs)
 }
 
-/** Work of this thread that no request asks for. Returns when there is more of it. */
+/** Does the work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
   return earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
 }

@@ -1,4 +1,4 @@
-/** The API of this node: the routes of everybody put together, and what every answer says of the node. */
+/** The API of this node: the routes of all parts together, and what every answer says of the node. */
 import type { HaltLocks } from "../cluster/locks/halt-locks.ts"
 import type { Handoffs } from "../cluster/role/handoffs.ts"
 import { LEASE_PATH } from "../cluster/role/lease.ts"
@@ -19,7 +19,7 @@ import { isGuarded, type ThisNode } from "./this-node.ts"
 
 const log = logger("litefs")
 
-/** What only nodes ask of each other. On other paths nobody is believed to be one. */
+/** Paths that only nodes use among themselves. On other paths nobody is taken for a node. */
 const NODE_PATHS = new Set([LEASE_PATH, "/stream", "/handoff", "/halt", "/tx"])
 
 export interface ApiContext {
@@ -36,7 +36,7 @@ export interface ApiContext {
   readonly mounted: Promise<void>
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
-  /** Where the proxy of this node is, or its port; undefined when it has none. */
+  /** URL of this node's proxy, or its port; undefined when it has none. */
   readonly proxyUrl: string | undefined
 }
 

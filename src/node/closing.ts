@@ -1,17 +1,17 @@
 /**
- * What a node has started, and how it ends: the other way round, each part for a limited time.
+ * What a node has started, and how it ends: in reverse order, each part within a limited time.
  *
- * Whoever starts a part adds it here at once. So a start that fails in the middle ends what it has started, and nothing
- * else.
+ * Whoever starts a part adds it here at once. A start that fails in the middle thus ends what it has started, and
+ * nothing else.
  */
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
 
 const log = logger("litefs")
 
-/** For each part of the node to end: longer than an honest one takes. */
+/** Time for each part of the node to end: longer than a healthy one takes. */
 const PART_MS_MAX = 10_000
-/** The same when a thread has failed: it may be what the part waits for. */
+/** The same when a thread has failed: the part may be waiting for it. */
 const FAILED_PART_MS_MAX = 1000
 
 export class Closing {
@@ -28,12 +28,12 @@ export class Closing {
     return this.#hasFailed
   }
 
-  /** Nothing is waited for as long as otherwise. */
+  /** From here on the limits are shorter. */
   failed(): void {
     this.#hasFailed = true
   }
 
-  /** A part that does not end must not keep the others. */
+  /** A part that does not end must not hold up the others. */
   add(part: string, end: () => void | Promise<void> | undefined): void {
     this.#stack.defer(async () => {
       const late = Promise.withResolvers<boolean>()
@@ -49,12 +49,12 @@ export class Closing {
     })
   }
 
-  /** What ends at once. */
+  /** For a part that ends at once. */
   defer(end: () => void): void {
     this.#stack.defer(end)
   }
 
-  /** Rejects with what the parts have thrown. Each of them is ended all the same. */
+  /** Rejects with the errors of the parts. Each part is ended all the same. */
   async close(): Promise<void> {
     await this.#stack.disposeAsync()
   }

@@ -2,7 +2,7 @@
  * What the main thread knows of the databases of this node: where they are, on which history, and which of them the
  * primary does not have; and who hears when that changes.
  *
- * The memory is shared. The thread that has a database writes it, everybody reads it.
+ * The memory is shared. The thread that has a database writes it, and everybody reads it.
  */
 import type { LeaseRecord } from "../cluster/role/lease.ts"
 import { logger } from "../lib/log.ts"
@@ -14,7 +14,7 @@ import { SharedFlags } from "../store/shared-flags.ts"
 
 const log = logger("litefs")
 
-/** Grows with every change of the primary; 1 as long as the flags say who it is. */
+/** Grows with every change of the primary; 1 while the flags name it. */
 export function epochOf(record: LeaseRecord | undefined): bigint {
   return BigInt(record?.epoch ?? 0) + 1n
 }
@@ -25,18 +25,21 @@ export class Databases {
   readonly counters = Counters.create()
   readonly flags = SharedFlags.create()
   readonly #listeners = new Set<() => void>()
-  /** Of the history that the databases here are on: after a change of the primary, when they are known to be. */
+  /**
+   * The epoch of the history that the databases here are on. After a change of the primary it grows when they are known
+   * to be on the new one's.
+   */
   #epoch = epochOf(undefined)
-  /** Databases that are damaged, and why: nobody may use them until the next start. */
+  /** Damaged databases, with the reason: nobody may use them until the next start. */
   readonly refused = new Map<string, string>()
-  /** Databases that the primary has never had, or lost. They stay as they are: nothing takes their place. */
+  /** Databases that the primary has never had, or lost. They stay as they are: nothing replaces them. */
   readonly #unknown = new Set<string>()
 
   get epoch(): bigint {
     return this.#epoch
   }
 
-  /** Of databases that there are. */
+  /** The positions of existing databases. */
   livePositions(): Map<string, Pos> {
     const positions = new Map<string, Pos>()
     for (const [name, slot] of this.positions.entries()) {

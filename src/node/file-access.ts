@@ -1,4 +1,4 @@
-/** Who may use what databases are made of that no client of the mount makes: those of a replica, and what is imported. */
+/** The access of files that no client of the mount makes: those of a replica, and of imported databases. */
 import { logger } from "../lib/log.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -9,7 +9,7 @@ const log = logger("litefs")
 
 type AccessOptions = Pick<LiteFSOptions, "fuseDir" | "fuseOwner" | "fuseMode">
 
-/** Undefined when there is no directory: then nothing can be mounted. */
+/** Undefined when there is no directory: nothing can be mounted then. */
 export function newFileAccess({ fuseDir, fuseOwner, fuseMode }: AccessOptions) {
   const directory = accessOfDirectory(fuseDir)
   if (directory === undefined) return undefined
@@ -18,8 +18,8 @@ export function newFileAccess({ fuseDir, fuseOwner, fuseMode }: AccessOptions) {
 }
 
 /**
- * The owner reads and writes. So does the group, when it may be in the directory at all: SQLite's readers write to the
- * wal-index. Others do what they may do with the directory.
+ * The owner reads and writes. So does the group, if it may enter the directory at all: SQLite's readers write to the
+ * wal-index. Others may do what they may do with the directory.
  */
 export function fileModeIn(directoryMode: number): number {
   const group = (directoryMode & 0o010) === 0 ? 0 : 0o060

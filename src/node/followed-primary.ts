@@ -1,8 +1,8 @@
 /**
- * The primary that this node follows, as long as it is a replica: the connection to it (cluster/role/following.ts), how far
- * what comes is applied, and what else the primary tells.
+ * The primary that this node follows while it is a replica: the connection to it (cluster/role/following.ts), how far
+ * its transactions are applied, and what else it tells.
  *
- * Who the primary is and where, others know (role.ts, other-nodes.ts); what comes goes to the peer thread.
+ * Others know who and where the primary is (role.ts, other-nodes.ts). The peer thread gets what arrives.
  */
 
 import type { EchoFilter } from "../cluster/locks/echo-filter.ts"
@@ -31,22 +31,22 @@ export interface FollowedPrimaryContext {
   readonly databases: Databases
   readonly lag: SharedLag
   readonly peer: PeerWorker
-  /** On the way to the peer thread. */
+  /** Stands before the peer thread. */
   readonly echoes: EchoFilter
   readonly connection: PrimaryConnection
 }
 
 export class FollowedPrimary {
   readonly progress: ReplicaProgress
-  /** What the primary has. */
+  /** The databases of the primary. */
   readonly catalogue = new Catalogue()
-  /** What cannot be applied here. */
+  /** The databases that cannot be applied here. */
   readonly refusals: RefusedDatabases
-  /** What the primary has and is not here at all. */
+  /** The databases that the primary has and that are missing here completely. */
   readonly #arriving = new Set<string>()
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
-  #outside: Outside | undefined // while there is something to tell
+  #outside: Outside | undefined // set while there is something to tell
   #hasFollowed = false
   #name: string | undefined
   #proxyUrl: string | undefined
@@ -66,22 +66,22 @@ export class FollowedPrimary {
     this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.status.changed())
   }
 
-  /** Names of databases that the primary has and that are not here at all. */
+  /** Names of databases that the primary has and that are missing here completely. */
   get arriving(): Iterable<string> {
     return this.#arriving
   }
 
-  /** Whether there is or was one, since the start. */
+  /** Whether this node follows a primary, or has followed one since the start. */
   get hasFollowed(): boolean {
     return this.#hasFollowed
   }
 
-  /** The last name that is known. */
+  /** The last known name. */
   get name(): string | undefined {
     return this.#name
   }
 
-  /** Of its proxy, while it is connected. */
+  /** URL of its proxy, while this node is connected. */
   get proxyUrl(): string | undefined {
     return this.#proxyUrl
   }
@@ -162,7 +162,7 @@ export class FollowedPrimary {
     void replica.ready.then(() => outside.ready())
   }
 
-  /** Resolves when nothing comes any more. */
+  /** Resolves when nothing arrives any more. */
   async unfollow(): Promise<void> {
     await this.close()
     this.#context.connection.replica = undefined
@@ -186,7 +186,7 @@ export class FollowedPrimary {
     })
   }
 
-  /** Something may be here now. */
+  /** Something may have arrived. */
   #arrived(): void {
     const { databases, lag } = this.#context
     for (const name of this.#arriving) {

@@ -1,6 +1,6 @@
 /**
- * The third box of a node: all through which others come to it, and what they are told. The API, a socket for commands
- * of this machine, and the proxy before the application.
+ * The third box of a node: everything through which others come to it, and what they hear. The API, a socket for
+ * commands of this machine, and the proxy before the application.
  *
  *   new: what there is to tell, and who may ask for what
  *   open(): the proxy ─▶ the API ─▶ the socket
@@ -69,7 +69,7 @@ export class FrontDoor implements Outside {
       measure: () => threads.measure(),
       problem: () => {
         if (!databases.flags.isShort) return undefined
-        threads.measure() // for the next who asks
+        threads.measure() // for the next request
         return "no more files can be opened, raise the limit (ulimit -n)"
       },
       remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
@@ -106,22 +106,22 @@ export class FrontDoor implements Outside {
     return this.api.status
   }
 
-  /** Of the API, from open() on. */
+  /** Port of the API, from open() on. */
   get port(): number {
     return this.#port
   }
 
-  /** Undefined when there is none. */
+  /** Undefined when there is no socket. */
   get socketPath(): string | undefined {
     return this.#socketPath
   }
 
-  /** When ready() was called. */
+  /** Resolves when ready() was called. */
   get isReady(): Promise<void> {
     return this.#ready.promise
   }
 
-  /** From here on there are requests. */
+  /** From here on requests come. */
   async open(): Promise<void> {
     const { api, served, handoffs } = this
     const { options, storage, membership, tls, closing } = this.#context

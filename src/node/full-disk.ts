@@ -1,9 +1,9 @@
 /**
- * Says when the disk of the data directory is full, and when there is room again: once each.
+ * Reports when the disk of the data directory is full, and when there is room again: once each.
  *
- * It is full from the first call on that fails for it, on any thread. It has room again when for QUIET_MS no call has
- * failed, and something was stored since, or more is free than when it failed: others may have filled it, and a user's
- * share of a disk (quota) can be full while the disk is not.
+ * The disk is full from the first call that fails for it, on any thread. It has room again when no call has failed for
+ * QUIET_MS, and either something was stored since, or more is free than at the failure: others may have filled the
+ * disk, and a user's share of it (quota) can be full while the disk is not.
  */
 import { statfsSync } from "node:fs"
 import type { NodeProblems } from "../cluster/node-problems.ts"
@@ -16,7 +16,7 @@ const log = logger("litefs")
 
 const LOOK_MS = 1000
 const QUIET_MS = 5000
-/** That much more is free than before. */
+/** So much more must be free than before. */
 const ROOM_SIZE_MIN = 1024 * 1024
 
 export interface FullDiskContext {
@@ -24,9 +24,9 @@ export interface FullDiskContext {
   readonly flags: Pick<SharedFlags, "fullCount" | "roomCount">
   readonly problems: NodeProblems
   readonly clock: Clock
-  /** Who waits for a change of the node is to look. */
+  /** Tells those who wait for a change of the node. */
   changed(): void
-  /** Bytes; undefined when it cannot be told. */
+  /** Bytes; undefined when it is unknown. */
   free?(path: string): number | undefined
 }
 
@@ -43,7 +43,7 @@ export class FullDisk {
     this.#context = context
   }
 
-  /** To be called when something may have changed. */
+  /** Call it when something may have changed. */
   look(): void {
     const { flags, clock } = this.#context
     const { fullCount, roomCount } = flags

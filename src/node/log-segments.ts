@@ -1,6 +1,6 @@
 /**
- * Prepares the segments of the commit log that are not there, which is at the first start: beside everything else, one
- * after the other, and again from time to time where it fails. Until then each transaction is made durable by itself.
+ * Prepares missing segments of the commit log, which is the case at the first start: beside everything else, one after
+ * the other, and again from time to time when it fails. Until then each transaction is made durable by itself.
  */
 import { type Clock, sleep } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"
@@ -8,13 +8,13 @@ import { prepareSegment } from "../store/log/segment-preparation.ts"
 
 const log = logger("litefs")
 
-/** A disk that was full has room again without anybody telling us. */
+/** Nobody tells us when a full disk has room again. */
 const RETRY_MS = 10_000
 
 export interface LogSegmentsContext {
   readonly root: string // the data directory
   readonly clock: Clock
-  /** It is there. */
+  /** The segment exists now. */
   readonly ready: (segment: number) => void
 }
 
@@ -28,7 +28,7 @@ export class LogSegments {
     this.#context = context
   }
 
-  /** A segment is not there, or was not when somebody looked. */
+  /** A segment is missing, or was when somebody looked. */
   missing(segment: number): void {
     this.#last = this.#last.then(() => this.#prepare(segment))
   }
@@ -47,7 +47,7 @@ export class LogSegments {
         if (await prepareSegment(root, segment, () => !signal.aborted)) ready(segment)
         return
       } catch (error) {
-        // Said once: it costs time, and nothing else.
+        // Logged once: it costs time, and nothing else.
         if (!this.#hasFailed) {
           log.warn("cannot prepare the commit log, transactions take longer", { error })
         }

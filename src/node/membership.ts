@@ -1,12 +1,12 @@
 /**
- * The second box of a node: its place among the others. It says who is the primary, follows that one or is it, and lends
- * and borrows write locks.
+ * The second box of a node: its place among the others. It determines who is the primary, follows that one or is it,
+ * and lends and borrows write locks.
  *
  *   new: read who this node is
  *   begin(): who is the primary? ─▶ is this node where it says? ─▶ take the role
  *   watch(), start(): the role follows the record
  *
- * It stands on the storage, and acts for the outside that begin() is given.
+ * It stands on the storage, and acts for the outside that begin() gets.
  */
 import { Halting } from "../cluster/locks/halting.ts"
 import { AdvertisedUrl } from "../cluster/role/advertised-url.ts"
@@ -45,9 +45,9 @@ export class Membership {
   readonly halting: Halting
   readonly followed: FollowedPrimary
   readonly confirmation: Confirmation
-  /** To replicas that follow this node. */
+  /** Streams to replicas that follow this node. */
   readonly streams = new Set<ReplicaStream>()
-  /** To the primary that this node follows. */
+  /** The connection to the primary that this node follows. */
   readonly connection = new PrimaryConnection()
   readonly #context: MembershipContext
   readonly #advertised: AdvertisedUrl
@@ -93,7 +93,10 @@ export class Membership {
     this.halting = halting
   }
 
-  /** When the API answers at the port: whether this node is the primary. Throws when it may not start. */
+  /**
+   * Call it when the API answers at the port. Resolves with whether this node is the primary. Throws when it may not
+   * start.
+   */
   async begin(outside: Outside, port: number): Promise<boolean> {
     const { node, others, member } = this
     const { options, storage, closing } = this.#context
@@ -116,7 +119,7 @@ export class Membership {
     return { nodeId, isCandidate, halting: this.halting }
   }
 
-  /** Looks whether others reach this node where it says, until they do. */
+  /** Checks whether others reach this node where it says, until they do. */
   watch(): void {
     this.#advertised.watch((problem) => this.#context.fail(problem))
   }

@@ -1,6 +1,6 @@
 /**
- * The other nodes as this one reaches them: where the primary may be, what they answer, and with which of them it has
- * nothing to do.
+ * The other nodes as seen from this one: where the primary may be, what they answer, and which of them it has nothing
+ * to do with.
  */
 
 import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../cluster/node-client.ts"
@@ -14,7 +14,7 @@ import { systemClock } from "../lib/clock.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
 import type { ThisNode } from "./this-node.ts"
 
-/** For another node to answer a question. A handoff may take its time. */
+/** Time for another node to answer. A handoff may take a while. */
 const CALL_MS_MAX = 15_000
 
 export class OtherNodes {
@@ -23,7 +23,9 @@ export class OtherNodes {
   readonly #node: ThisNode
   readonly #tls: TlsFiles | undefined
   readonly #agents = new NodeAgents()
-  /** One has told its record; `isAsked` when this node has turned to it, else `from` is where it has called from. */
+  /**
+   * A node has told its record; `isAsked` when this node had asked it, otherwise `from` is the address of the caller.
+   */
   onHeard: (record: HeardLease, isAsked: boolean, from?: string) => void = () => {}
 
   constructor({ role, peers = [] }: LiteFSOptions, node: ThisNode, tls: TlsFiles | undefined) {
@@ -43,7 +45,7 @@ export class OtherNodes {
     this.check = new PeerCheck({ id: lease.id, run, clusterId, heard, spellingOf })
   }
 
-  /** What this node shows, and what it believes. */
+  /** The certificate that this node shows, and the authorities that it trusts. */
   get tls(): TlsMaterial {
     return this.#tls?.current() ?? {}
   }
@@ -63,7 +65,7 @@ export class OtherNodes {
     })
   }
 
-  /** Over a connection that is kept. */
+  /** Calls over a connection that is kept. */
   callPrimary(method: NodeCall["method"], path: string, body?: Uint8Array): Promise<NodeAnswer> {
     return this.call(this.urls.current, method, path, body, this.#agents)
   }
@@ -73,12 +75,12 @@ export class OtherNodes {
     return peerAnswer(await this.#tellEachOther(url))
   }
 
-  /** Has both nodes hear the record of the other. */
+  /** Makes both nodes hear each other's record. */
   async tell(url: string): Promise<LeaseRecord | undefined> {
     return this.check.hear(await this.#tellEachOther(url), url).lease?.record
   }
 
-  /** Whether a copy of this node is there that goes by a record of its own. */
+  /** Whether a copy of this node is there and goes by a record of its own. */
   async isCopy(url: string): Promise<boolean> {
     const answer = await this.ask(url)
     const isPrimary = answer.lease?.record.primary.id === this.#node.id
@@ -88,7 +90,7 @@ export class OtherNodes {
   async #tellEachOther(url: string): Promise<NodeAnswer["headers"]> {
     const { status, headers } = await this.call(url, "POST", LEASE_PATH)
     if (status !== 404) return headers
-    return (await this.call(url, "GET", "/info")).headers // a release that has no such route
+    return (await this.call(url, "GET", "/info")).headers // a release without that route
   }
 
   close(): void {

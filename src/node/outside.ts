@@ -1,19 +1,19 @@
 /**
- * Whoever stands between this node and those that use it (front-door.ts), as far as the place of the node among the
- * others has to do with that.
+ * The part between this node and its users (front-door.ts), as far as it concerns the place of the node among the
+ * others.
  */
 import type { NodeStatus } from "../cluster/node-status.ts"
 
 export interface Outside {
   readonly status: NodeStatus
-  /** On a replica: the primary that it is connected to, undefined when it is not. */
+  /** On a replica: the primary that it is connected to; undefined when it is not connected. */
   setPrimaryName(name: string | undefined): void
-  /** This node is the primary now, or is it no more. */
+  /** This node is the primary now, or no longer is. */
   roleChanged(): void
-  /** The node is the primary, or where the primary was. */
+  /** The node is the primary, or is where the primary was. */
   ready(): void
   /** The primary offers its role. */
   takeOffer(token: string, url: string): void
-  /** Resolves when no write of the application goes on, or when the time is over: with how many do. */
+  /** Resolves when no write of the application is running, or after the limit, with how many are. */
   settled(limitMs: number): Promise<number>
 }

@@ -8,8 +8,8 @@ import type { ListenAddress } from "../litefs-options.ts"
 const LOOKUP_MS_MAX = 2000
 
 /**
- * `advertised` is the URL at which others are told to reach the listener. A name that has several addresses may lead to
- * other machines, so all of them have to be ours.
+ * `advertised` is the URL at which others should reach the listener. A name with several addresses may lead to other
+ * machines, so all of them have to be ours.
  */
 export async function leadsTo(
   url: string,
@@ -31,7 +31,7 @@ function ownAddresses(): string[] {
   return [...all.map(({ address }) => address), "127.0.0.1", "::1"]
 }
 
-/** None when the name is not known, or not in time. */
+/** None when the name is unknown, or is not resolved in time. */
 async function addressesOf(host: string): Promise<string[]> {
   const late = Promise.withResolvers<[]>()
   const cancel = systemClock.after(LOOKUP_MS_MAX, () => late.resolve([]))

@@ -1,10 +1,10 @@
-/** The connection to the primary, for those who want it made anew. There is none on a primary. */
+/** The connection to the primary, for those who want it made anew. A primary has none. */
 import type { Replica } from "../cluster/replica/replica.ts"
 
 export class PrimaryConnection {
   replica: Replica | undefined
 
-  /** Connects anew: then the primary sends what is missing. */
+  /** Connects anew. The primary then sends what is missing. */
   reconnect(): void {
     this.replica?.reconnect()
   }

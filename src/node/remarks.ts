@@ -1,4 +1,4 @@
-/** What there is to say of single databases beside where they are: what is wrong with them, or on its way. */
+/** Remarks about single databases, beside where they are: what is wrong with them, or on its way. */
 import type { DatabaseRemark } from "../cluster/node-status.ts"
 import { withoutPaths } from "../lib/errors.ts"
 import type { Databases } from "./databases.ts"

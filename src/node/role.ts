@@ -1,12 +1,12 @@
 /**
- * The role of this node: its place among the others (cluster/role/member.ts), and who hears in this process when that
+ * The role of this node: its place among the others (cluster/role/member.ts), and who hears in this process when it
  * changes.
  *
  *   a newer record ──▶ where the primary is looked for
  *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
  *
- * It can hear of records as soon as it is there, and changes its role only after begin(). What the threads do for a role
- * is in cluster/role/role-switch.ts.
+ * It can hear records as soon as it exists, and changes its role only after begin(). cluster/role/role-switch.ts has
+ * what the threads do for a role.
  */
 
 import { Member, type RoleActions } from "../cluster/role/member.ts"
@@ -26,7 +26,7 @@ export interface NodeRoleContext {
   readonly others: OtherNodes
   readonly databases: Databases
   readonly lag: SharedLag
-  /** It cannot go on. */
+  /** The node cannot go on. */
   fail(error: Error): void
 }
 
@@ -61,7 +61,9 @@ export class NodeRole {
     })
   }
 
-  /** Takes the role that the record gives this node, which the threads then start with: whether it is the primary. */
+  /**
+   * Takes the role that the record gives this node. The threads then start with it. Returns whether it is the primary.
+   */
   begin(actions: RoleActions, outside: Outside): boolean {
     const { member } = this
     this.#actions = actions

@@ -1,8 +1,8 @@
 /**
  * What others get of the databases of this node, and give for them: streams to replicas, exports, imports.
  *
- * Whole databases are read by the peer thread, and kept as they are meanwhile by the thread that has them. The protocol
- * is in http/.
+ * The peer thread reads whole databases, and the thread that has them keeps them frozen meanwhile. http/ has the
+ * protocol.
  */
 import type { Halting } from "../cluster/locks/halting.ts"
 import { CLUSTER_KEY_HEADER } from "../cluster/role/cluster-key.ts"
@@ -29,10 +29,10 @@ import type { OtherNodes } from "./other-nodes.ts"
 import type { ThisNode } from "./this-node.ts"
 import type { Threads } from "./threads.ts"
 
-/** How long a replica that asks for a stream waits for this node to become the primary. */
+/** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
 
-/** Bytes per second for looking whether what could not be sent can be read again. */
+/** Bytes per second for checking whether unreadable databases are readable again. */
 const CHECK_RATE = 64 * 1024 * 1024
 
 export interface ServedDatabasesContext {
@@ -45,7 +45,7 @@ export interface ServedDatabasesContext {
   readonly streams: Set<ReplicaStream>
   readonly node: Pick<ThisNode, "clusterKey" | "url">
   readonly counters: StreamCounters
-  /** Bytes per second, for replicas; undefined: as fast as it goes. */
+  /** Bytes per second, for replicas; undefined: no limit. */
   readonly snapshotRate: number | undefined
   /** That this node is connected to, on a replica. */
   primaryName(): string | undefined
@@ -59,7 +59,7 @@ export class ServedDatabases {
   readonly #context: ServedDatabasesContext
   readonly #parked = new ParkedSnapshots(systemClock)
   readonly #stream: StreamContext
-  /** What cannot be sent to replicas. */
+  /** The databases that cannot be sent to replicas. */
   readonly leftOut: LeftOutDatabases
 
   constructor(context: ServedDatabasesContext) {
@@ -98,7 +98,7 @@ export class ServedDatabases {
     return {
       "/stream": {
         POST: async (request, response) => {
-          // Before, there seem to be no databases, and the replica would get all of them anew.
+          // Before that there seem to be no databases, and the replica would get all of them anew.
           await threads.recovered
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
@@ -158,11 +158,11 @@ export class ServedDatabases {
   }
 }
 
-/** Throws when its pages are not what they should be. */
+/** Throws when its pages are wrong. */
 async function readWhole(source: SnapshotSource, database: string): Promise<void> {
   const snapshot = await source.snapshot(database)
   if (snapshot === undefined) return
   for await (const _ of snapshot.parts) {
-    // They go nowhere.
+    // The pages go nowhere.
   }
 }

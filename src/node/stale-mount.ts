@@ -1,6 +1,6 @@
 /**
- * What a daemon that was killed has left: a mount, and clients that have files of it open, which the kernel would
- * answer from its cache for ever (sys/process/stale-handles.ts). Also the clients of one that was stopped, and of a mount that
+ * What a killed daemon has left: a mount, and clients that have files of it open, which the kernel would answer from
+ * its cache for ever (sys/process/stale-handles.ts). The same goes for clients of a stopped daemon, and of a mount that
  * somebody has taken away: a file in the data directory says which device it was.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -17,12 +17,12 @@ import { dropStaleHandles } from "../sys/process/stale-handles.ts"
 
 const log = logger("litefs")
 
-/** A process whose mount is aborted ends at once. */
+/** A process whose mount is aborted ends within this time. */
 const DYING_MS_MAX = 5000
 
 /**
- * Takes it away. Holding the lock of the data directory tells that the daemon is gone: one that serves another data
- * directory here is asked whether it answers.
+ * Takes the mount away. The lock of the data directory proves that its daemon is gone; a daemon that serves another
+ * data directory here is detected by its answers.
  *
  * A daemon that was killed while a thread of its own waited for its mount cannot end, and keeps the lock, until
  * somebody aborts the mount.
@@ -50,7 +50,7 @@ export async function recoverMount(
   }
 }
 
-/** Has clients of a daemon that is gone find that out. */
+/** Makes clients of a dead daemon notice that it is gone. */
 function endStaleHandles(devices: ReadonlySet<string>): void {
   const { pids, denied, hidden, mapped } = dropStaleHandles(devices)
   const tell = (some: readonly number[], message: string, problem: string) => {
@@ -90,7 +90,7 @@ function listed(pids: readonly number[]): string {
   return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
 }
 
-/** To be called when it is mounted. */
+/** Call it after mounting. */
 export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
   try {
     const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
@@ -100,12 +100,12 @@ export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
   }
 }
 
-/** No file of it is open any more. */
+/** No file of the mount is open any more. */
 export function forgetMount({ mountedPath }: DataDir): void {
   rmSync(mountedPath, { force: true })
 }
 
-/** Numbers of devices mean nothing after the machine has started anew. */
+/** Device numbers mean nothing after the machine has restarted. */
 function rememberedDevices({ mountedPath }: DataDir): string[] {
   try {
     const [boot, device] = readFileSync(mountedPath, "utf8").trim().split(" ")

@@ -4,7 +4,7 @@
  *   new: lock the directory ─▶ give files their owners ─▶ connect the threads
  *   start(): recover the databases ─▶ mount ─▶ answer the mount
  *
- * It knows nothing of other nodes. What clients want of them it asks of whoever it is started with.
+ * It knows nothing of other nodes. What clients want of them goes to the part that start() gets.
  */
 import { systemClock } from "../lib/clock.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
@@ -28,7 +28,7 @@ export interface StorageContext {
 
 export class Storage {
   readonly dataDir: DataDir
-  /** The only databases that the node has; all when it is undefined. */
+  /** The only databases of the node; all when it is undefined. */
   readonly filter: DatabaseFilter | undefined
   readonly databases = new Databases()
   readonly lag = SharedLag.create(false)
@@ -65,7 +65,7 @@ export class Storage {
     this.#closing = closing
   }
 
-  /** Resolves with the databases whose saved checksums were believed, when the mount answers. */
+  /** Resolves when the mount answers, with the databases whose saved checksums were believed. */
   async start(role: ThreadRole): Promise<readonly string[]> {
     const { threads } = this
     const believed = await threads.start(role)

@@ -1,7 +1,7 @@
 /**
  * Who this node is among the others, and what it says of itself with every request and every answer.
  *
- * What its role is follows from the record that it keeps (cluster/role/member.ts).
+ * Its role follows from the record that it keeps (cluster/role/member.ts).
  */
 
 import { hostname } from "node:os"
@@ -27,13 +27,13 @@ export class ThisNode {
   readonly clusterId: ClusterId
   readonly clusterKey: ClusterKey
   readonly hostname: string
-  /** Of this process. */
+  /** Identifies this process. */
   readonly run = randomBytes(8).toString("hex")
-  /** The only databases that it has; all when it is undefined. */
+  /** The only databases of the node; all when it is undefined. */
   readonly filter: DatabaseFilter | undefined
   /** Whether it is, or may become, the primary. */
   readonly isCandidate: boolean
-  /** It is about to stop, and takes no role any more. */
+  /** whether it is about to stop, and takes no role any more */
   isLeaving = false
   /** Where others reach the primary that it is connected to. */
   primaryUrl: string | undefined
@@ -54,7 +54,7 @@ export class ThisNode {
       (role.kind === "primary" || options.isCandidate || options.promote) === true
   }
 
-  /** Whether others may call this machine so. */
+  /** Whether others may call this machine by that name. */
   isOwnName(name: string): boolean {
     const names = [
       this.hostname,
@@ -68,7 +68,7 @@ export class ThisNode {
     return this.lease.id
   }
 
-  /** Where other nodes reach it. Empty as long as that is not known. */
+  /** Where other nodes reach it. Empty while that is unknown. */
   get url(): string {
     return this.#url
   }
@@ -88,14 +88,14 @@ export class ThisNode {
     return this.clusterId.value === undefined ? "it has never followed a primary" : undefined
   }
 
-  /** The record as others are told it. */
+  /** The record as other nodes hear it. */
   get news(): string | undefined {
     const { record } = this.lease
     const cluster = this.clusterId.value
     return record && encodeLease(record, cluster, this.clusterKey.seal(record, cluster))
   }
 
-  /** Of every request and every answer. */
+  /** Headers of every request and every answer. */
   get headers(): Record<string, string> {
     return { "Litefs-Id": this.lease.id, "Litefs-Hostname": this.hostname, [RUN_HEADER]: this.run }
   }
@@ -108,7 +108,7 @@ export class ThisNode {
     }
   }
 
-  /** Of every answer, beside the others, as they are at the time. */
+  /** Further headers of every answer, with their present values. */
   get answerHeaders(): Record<string, string> {
     return {
       ...this.#changingHeaders,
@@ -119,7 +119,7 @@ export class ThisNode {
     }
   }
 
-  /** Of every request. */
+  /** Headers of every request. */
   get requestHeaders(): Record<string, string> {
     return {
       ...this.headers,
@@ -131,7 +131,7 @@ export class ThisNode {
   }
 }
 
-/** Whether who uses the API has to show something that only nodes of the cluster have. */
+/** Whether users of the API have to show something that only nodes of the cluster have. */
 export function isGuarded({ authToken, tls }: LiteFSOptions): boolean {
   return authToken !== undefined || (tls?.certPath !== undefined && tls.caPath !== undefined)
 }

@@ -3,8 +3,8 @@
  *
  *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
  *
- * Messages of one that are meant for the other pass here. Requests of clients to other nodes go to
- * cluster/locks/halting.ts. Which thread has which database is decided there, and in cluster/role/role-switch.ts.
+ * Messages from one of them to the other pass through here. Requests of clients to other nodes go to
+ * cluster/locks/halting.ts. That file and cluster/role/role-switch.ts decide which thread has which database.
  */
 import type { Halting } from "../cluster/locks/halting.ts"
 import { must } from "../lib/assert.ts"
@@ -26,13 +26,13 @@ import { forgetMount, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
-/** Files that clients still have open keep the fs thread busy; then it ends with the process. */
+/** Files that clients still have open keep the fs thread busy. It then ends with the process. */
 const UNMOUNT_MS_MAX = 1000
 
 export interface ThreadsContext {
   readonly options: LiteFSOptions
   readonly dataDir: DataDir
-  /** Of databases that no client makes. */
+  /** For databases that no client makes. */
   readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
@@ -41,13 +41,13 @@ export interface ThreadsContext {
   fail(error: Error): void
 }
 
-/** What the threads are started as. */
+/** What the threads start as. */
 export interface ThreadRole {
   readonly isPrimary: boolean
   readonly nodeId: string // 16 hexadecimal digits
   /** This node may become the primary. */
   readonly isCandidate: boolean
-  /** Whom clients of the mount ask for what other nodes have. */
+  /** Takes what clients of the mount ask of other nodes. */
   readonly halting: Halting
 }
 
@@ -62,12 +62,12 @@ export class Threads {
   readonly #context: ThreadsContext
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
-  #halting: Halting | undefined // from start() on: clients come after it
+  #halting: Halting | undefined // set by start(): clients come after it
   #mount: Mount | undefined
-  /** The fs thread has a table of descriptors of its own, and those of the mount are in that alone. */
+  /** The fs thread has a table of descriptors of its own, and only that table has the descriptors of the mount. */
   #isOwnedByThread = false
   #notifier: Fd | undefined
-  /** Of the mount, as in /proc/self/mountinfo. */
+  /** Device of the mount, as in /proc/self/mountinfo. */
   #mountDevice: string | undefined
 
   constructor(workers: Workers, context: ThreadsContext) {
@@ -190,7 +190,7 @@ export class Threads {
     this.#mounted.resolve()
   }
 
-  /** Has both say, in shared memory, how large their heaps are and whether they can open files. */
+  /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */
   measure(): void {
     this.fs.tell("measure")
     this.peer.tell("measure")

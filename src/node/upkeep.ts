@@ -1,4 +1,4 @@
-/** What is done beside everything else: verifying databases after a start, removing old LTX files, freeing memory. */
+/** Work beside everything else: verifying databases after a start, removing old LTX files, freeing memory. */
 import { RetentionMonitor } from "../cluster/retention.ts"
 import { Verifier } from "../cluster/verifier.ts"
 import { systemClock } from "../lib/clock.ts"
@@ -11,10 +11,10 @@ import type { Membership } from "./membership.ts"
 import type { ServedDatabases } from "./served-databases.ts"
 import type { Storage } from "./storage.ts"
 
-/** What only the start needed is not needed any more. */
+/** By then nothing needs what only the start needed. */
 const STARTED_MS = 2000
 
-/** Bytes per second for looking at databases after a clean start. */
+/** Bytes per second for verifying databases after a clean start. */
 const VERIFY_RATE = 32 * 1024 * 1024
 
 export interface UpkeepContext {

@@ -16,38 +16,38 @@ import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
 export interface PeerThreadOptions {
   readonly dataDir: string
-  readonly access: FileAccess | undefined // of databases that no client makes
+  readonly access: FileAccess | undefined // for databases that no client makes
   readonly fuseDir: string
   readonly hostname: string
   readonly positions: SharedArrayBuffer
   readonly flags: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
   readonly isPrimary: boolean
-  readonly databases: readonly string[] | undefined // that a replica has, as patterns; undefined for all
+  readonly databases: readonly string[] | undefined // patterns of a replica's databases; undefined: all
   readonly nodeId: bigint
   readonly mailboxFd: Fd // write end of the fs thread's mailbox
   readonly log: LogOptions
 }
 
-/** `writtenTxid` is undefined of a database that the peer thread has: then it knows. */
+/** `writtenTxid` is undefined for a database of the peer thread, which then knows it. */
 export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid"> & {
   readonly writtenTxid: Txid | undefined
 }
 
-/** For the main thread. Who has a database: DatabaseOwner. */
+/** Called by the main thread. DatabaseOwner hands databases over. */
 export interface PeerThread extends DatabaseOwner {
   /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
   start(options: PeerThreadOptions): readonly string[]
-  /** The mount answers; its device, for invalidations. */
+  /** The mount answers; `device` is its device, for invalidations. */
   mounted(device: Fd): void
   /** The name of the primary that this node follows has changed. */
   primary(name: string | undefined): void
 
-  /** Before the first part of a snapshot: what the primary says of the state that it is to replace. */
+  /** Before the first part of a snapshot: the primary's word on the state that it will replace. */
   judge(file: number, database: string, verdict: HistoryVerdict): void
   /**
    * A part of an LTX file, by the number of the file. Parts of one file come in order; files do not mix. Answered when
-   * it is off the main thread's hands, the last one after `applied` or `refusedFile`.
+   * the main thread need not hold it any more, for the last part after `applied` or `refusedFile`.
    */
   ltx(file: number, database: string, bytes: Uint8Array, isLast: boolean): void
   /** The connection broke inside a file. */
@@ -58,55 +58,55 @@ export interface PeerThread extends DatabaseOwner {
   thaw(snapshot: number): void
   /** Reads a frozen database and sends it, as parts. Answered when there are no more. */
   snapshot(snapshot: number, database: string, state: FrozenState, format: SnapshotFormat): void
-  /** The receiver has taken that many bytes of a snapshot and wants more. */
+  /** The receiver has taken this many bytes of a snapshot and wants more. */
   snapshotCredit(snapshot: number, size: number): void
   cancelSnapshot(snapshot: number): void
 
   /**
-   * Keeps clients from writing to the databases, until `unlockWrites` with the number that is returned. Fails when
-   * that takes too long. `isApplying`: the thread itself applies transactions meanwhile.
+   * Keeps clients from writing to the databases, until `unlockWrites` with the returned number. Fails when that takes
+   * too long. `isApplying`: the thread itself applies transactions meanwhile.
    */
   lockWrites(databases: readonly string[], limitMs: number, isApplying: boolean): number
   unlockWrites(lock: number): void
-  /** `lock` keeps clients from writing to it, and stays. */
+  /** `lock` keeps clients from writing to the database, and stays. */
   borrow(handover: DatabaseHandover, lock?: number): void
   takeBack(handover: DatabaseHandover, lock?: number): void
-  /** The fs thread has the database that was lent or given back: closes its files, and tells the kernel. */
+  /** The fs thread has the lent or returned database: closes its files, and tells the kernel. */
   letGo(database: string): void
-  /** The same of all of them, that were handed over. */
+  /** The same for all databases that were handed over. */
   letGoAll(): void
 
-  /** On the primary: makes a database without content. Nothing happens when it is there. */
+  /** On the primary: makes a database without content. Does nothing when it exists. */
   makeDatabase(database: string): void
   /**
-   * On the primary: puts the content of DataDir.importPath(file) in the place of a database. Undefined: the file has
-   * to be prepared again, since the database has changed.
+   * On the primary: puts the content of DataDir.importPath(file) in the place of a database. Undefined: the file has to
+   * be prepared again, because the database has changed.
    */
   import(database: string, file: number): Pos | undefined
-  /** Publishes the transaction if its writer has not, and if that can be done. */
+  /** Publishes the transaction if its writer has not, and if that is possible. */
   publish(database: string, last: LastTransaction): void
   /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see locks/halt-bytes.ts. */
   holdLockFile(database: string): void
-  /** Whether a client may have the lock of it that it waits for. */
+  /** Whether a client may have the lock that it waits for. */
   lockFileGranted(database: string, isGranted: boolean): void
   letLockFileGo(database: string): void
 
   /** The daemon has changed the database file: tells the kernel. */
   rewritten(database: string): void
-  /** It has taken a file out of the mount: the same. */
+  /** The daemon has taken a file out of the mount: tells the kernel. */
   vanished(name: string): void
-  /** Has the kernel forget what was not written. */
+  /** Makes the kernel forget bytes that were not written. */
   writeRefused(range: CachedRange): void
 
-  /** Syncs a database and removes LTX files that nobody needs. Returns how many. */
+  /** Syncs a database and removes LTX files that nobody needs. Returns their number. */
   maintain(request: UpkeepRequest): number
-  /** As the fs thread's `retire`, of a database that this thread has. */
+  /** Like the fs thread's `retire`, for a database of this thread. */
   retire(database: string): void
-  /** Syncs everything, then sets the segment of the commit log free. */
+  /** Syncs everything, then frees the segment of the commit log. */
   releaseSegment(segment: number): void
-  /** Makes files for transactions, as many as are wanted. */
+  /** Makes spare files for transactions, as many as are wanted. */
   makeSpares(): void
-  /** For Counters, and whether files can be opened again. */
+  /** Fills Counters, and looks whether files can be opened again. */
   measure(): void
 
   /** Closes everything that is open in the mount, so that it can be unmounted. */
@@ -120,13 +120,13 @@ export interface PeerHost {
   changed(): void
   /** A database is damaged: nothing is applied to it until the next start. */
   refused(database: string, problem: string): void
-  /** Of the commit log, which is not there and is to be prepared. */
+  /** A segment of the commit log is missing and must be prepared. */
   segmentMissing(segment: number): void
   applied(file: number): void
   /** The LTX file cannot be applied. */
   refusedFile(file: number, code: ErrorCode, message: string): void
   snapshotPart(snapshot: number, bytes: Uint8Array): void
-  /** How many LTX files a database has, and their size, before the answer to the `maintain` that counted them. */
+  /** The number and the size of a database's LTX files, before the answer to the `maintain` that counted them. */
   ltxUsage(database: string, count: number, size: number): void
   /** Has the fs thread put the content of a file in the place of a database. */
   replace(request: ReplaceRequest): ReplaceOutcome

@@ -1,4 +1,4 @@
-/** The peer thread as the main thread sees it. */
+/** The peer thread as seen from the main thread. */
 import type { FrozenState } from "../capture/frozen-view.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -9,7 +9,7 @@ import type { PeerHost, PeerThread } from "./contract.ts"
 import type { HistoryVerdict } from "./receive/history-verdict.ts"
 import type { SnapshotFormat } from "./serve/snapshot-format.ts"
 
-/** So many bytes of a snapshot are read ahead of the network. */
+/** Bytes of a snapshot to read ahead of the network. */
 const SNAPSHOT_CREDIT = 512 * 1024
 
 export type PeerListener = Pick<
@@ -18,13 +18,13 @@ export type PeerListener = Pick<
 >
 
 export class PeerWorker extends Port<PeerHost, PeerThread> {
-  /** Told how many LTX files a database has, and their size, whenever they were counted. */
+  /** Hears the number and the size of a database's LTX files whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   readonly #failed: (error: Error) => void
   #hasFailed = false
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
   readonly #snapshots = new Map<number, IncomingSnapshot>()
-  #nextFile = 1 // of apply()
+  #nextFile = 1 // for apply()
 
   constructor(worker: Worker, on: PeerListener, failed: (error: Error) => void) {
     super({
@@ -44,7 +44,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
     listen(worker, this, "the peer thread", (problem) => this.#fail(problem))
   }
 
-  /** To be called before the first part of the file. */
+  /** Call it before the first part of the file. */
   judge(file: number, database: string, verdict: HistoryVerdict): void {
     this.tell("judge", file, database, verdict)
   }
@@ -65,7 +65,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
     return outcome.promise
   }
 
-  /** On the primary: a transaction of a database that is lent. Rejects when it cannot be applied. */
+  /** On the primary: a transaction of a lent database. Rejects when it cannot be applied. */
   async apply(
     database: string,
     parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -109,7 +109,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
     )
   }
 
-  /** Parts of a frozen database in the given form, read as they are asked for. */
+  /** Parts of a frozen database in the given form, read on demand. */
   async *snapshot(
     snapshot: number,
     database: string,

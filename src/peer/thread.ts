@@ -3,13 +3,13 @@
  *
  *   new Worker ── start ──▶ ready ── mounted ──▶ serving ── detach ──▶ detached
  *
- * It applies transactions to the databases that it has, which changes while it serves (capture/ownership.ts).
+ * It applies transactions to its databases, which change while it serves (capture/ownership.ts).
  *
- * The thread itself only takes what it is told (contract.ts), and starts and ends: what it has is in
- * replica-databases.ts, incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
+ * The thread itself only takes its orders (contract.ts), and starts and ends. Its work is in replica-databases.ts,
+ * incoming-files.ts, held-locks.ts, snapshots.ts and imports.ts.
  *
- * What is done to one database is done in order. Who waits for a client's lock keeps nothing that is done to another.
- * A system call keeps everything: while the thread reads through the mount, writes or syncs, all databases wait.
+ * Work on one database is done in order. A wait for a client's lock holds up no work on other databases. A system call
+ * holds up everything: while the thread reads through the mount, writes or syncs, all databases wait.
  */
 import { join } from "node:path"
 import type { DatabaseHandover } from "../capture/handover.ts"
@@ -49,7 +49,7 @@ const log = logger("peer")
 
 const SPARES_AT_ONCE = 8
 
-/** A database that changes hands needs four; connections have the same table. */
+/** A database that changes hands needs four; connections share the table. */
 const SPARE_DESCRIPTORS = 32
 
 class Peer {
@@ -121,7 +121,7 @@ class Peer {
     if (!options.isPrimary) databases.recover()
   }
 
-  /** What comes from the main thread is not of this thread's heap, and is not seen to fill it. */
+  /** Messages from the main thread do not count as this thread's heap, and its collector does not see them fill it. */
   collectSoon(): void {
     const waitMs = this.#garbage.worked()
     if (this.#isCollecting || waitMs === undefined) return
@@ -164,22 +164,22 @@ class Peer {
         log.info("published the last transaction of a client that died", { db: name })
       }
     } catch (error) {
-      // Then the next writer does not know of it, and it is taken back.
+      // The next writer does not know of it then, and it is taken back.
       log.warn("cannot publish the last transaction of a client that died", { db: name, error })
     }
   }
 
-  /** A few at a time: between them the thread does what else there is. */
+  /** Makes a few at a time: in between the thread does its other work. */
   async makeSpares(): Promise<void> {
     try {
       while (this.#spares.make(SPARES_AT_ONCE)) await sleep(systemClock, 0)
     } catch (error) {
-      // Then the fs thread makes its files itself, and says so if it cannot.
+      // The fs thread then makes its files itself, and says so if it cannot.
       log.debug("cannot make files for transactions in advance", { error })
     }
   }
 
-  /** When it fails, nothing has changed. */
+  /** A failure changes nothing. */
   async handOver(): Promise<DatabaseHandover[]> {
     try {
       this.incoming.discard()
@@ -271,7 +271,7 @@ self.onmessage = ({ data }: MessageEvent<Message>) => {
   main.receive(data)
 }
 
-/** Without what it does the thread cannot go on. */
+/** The thread cannot go on without what `act` does. */
 function orFail<T>(act: () => T): T {
   try {
     return act()

@@ -1,14 +1,14 @@
 /**
- * Where the body of a message ends. Bytes are looked at and passed on as they are, but for trailers; what is malformed
- * throws before anything behind it is passed on.
+ * Where the body of a message ends. Its bytes are inspected and passed on unchanged, except for trailers; a malformed
+ * body throws before anything behind it is passed on.
  *
  * Chunked:
  *
  *     *( 1*13HEXDIG [ ";" extension ] CRLF  data CRLF )
  *     1*13"0" [ ";" extension ] CRLF  *( trailer field CRLF )  CRLF
  *
- * A server may take a trailer for a header field (RFC 9110, 6.5.1), and then who has sent it could speak for the proxy,
- * or for somebody else. So only those are passed on that say something of the body.
+ * A server may take a trailer for a header field (RFC 9110, 6.5.1): its sender could then speak for the proxy, or for
+ * somebody else. Only trailers that describe the body are therefore passed on.
  */
 import {
   BadMessage,
@@ -20,13 +20,13 @@ import {
 
 export interface Body {
   readonly isWhole: boolean
-  /** Looks at bytes from `start`, and says where those end that belong to it. */
+  /** Inspects bytes from `start`, and returns where those of the body end. */
   take(bytes: Uint8Array, start: number): number
-  /** What is passed on of those bytes that the last take() has taken, which are all that is given. */
+  /** What to pass on of the bytes that the last take() has taken, which must all be given. */
   passed(bytes: Uint8Array): Uint8Array
 }
 
-/** Throws when the head leaves a doubt. */
+/** Throws when the head is ambiguous. */
 export function bodyOfRequest({ fields, isHttp10 }: RequestHead): Body {
   const encodings = valuesOf(fields, "transfer-encoding")
   const size = contentLength(valuesOf(fields, "content-length"))
@@ -87,7 +87,7 @@ class SizedBody implements Body {
   }
 }
 
-/** Ends with the connection. */
+/** A body that ends with the connection. */
 export class ClosingBody implements Body {
   readonly isWhole = false
 
@@ -100,7 +100,7 @@ export class ClosingBody implements Body {
   }
 }
 
-/** What is expected next. */
+/** What comes next. */
 type Expected =
   | "size"
   | "extension"
@@ -148,8 +148,8 @@ export class ChunkedBody implements Body {
   #name = ""
   #line = ""
   #isInTrailers = false
-  #trailers = "" // that are passed on
-  #literalSize = 0 // of the last bytes: what comes before the trailers
+  #trailers = "" // the trailers to pass on
+  #literalSize = 0 // size of the last bytes before the trailers
 
   get isWhole(): boolean {
     return this.#expected === "nothing"

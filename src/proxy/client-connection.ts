@@ -1,5 +1,5 @@
 /**
- * One connection of a client: requests come one after the other, each is answered before the next is looked at.
+ * One connection of a client. Requests come one after the other, and each is answered before the next is read.
  *
  *           first byte            empty line                     response whole
  *   idle ───────────────▶ head ───────────────▶ exchange ─────────────────────────────▶ idle
@@ -7,8 +7,8 @@
  *                          ▼                        ▼
  *                       answered ───────────────▶ lingering ── they end, or some seconds ──▶ closed
  *
- * A client that ends or breaks the connection while a response is under way is gone: what was done for it stops at
- * once. In every state but that of waiting for an application there is a limit for making no progress.
+ * A client that ends or breaks the connection during a response is gone: the work for it stops at once. Every state has
+ * a limit for making no progress, except waiting for an application.
  */
 import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { answerBytes } from "./answer.ts"
@@ -17,7 +17,7 @@ import type { ProxyContext } from "./context.ts"
 import { Exchange, type ExchangeClient } from "./exchange.ts"
 import { BadMessage, HEAD_SIZE_MAX, parseRequestHead } from "./message-head.ts"
 
-/** Of what comes before it is wanted. */
+/** Bytes of data that comes before it is wanted. */
 const UNREAD_SIZE_MAX = 64 * 1024
 
 export const IDLE_MS_MAX = 75_000
@@ -37,7 +37,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
   #state: "idle" | "head" | "exchange" | "tunnel" | "lingering" = "idle"
   #isPaused = false
   #deadlineMs: number
-  /** What a stalled exchange looked like at the last look. */
+  /** The progress of a stalled exchange at the last check. */
   #lastProgress: string | undefined
 
   constructor(tcp: TcpConnection, context: ProxyContext, onClosed: () => void) {
@@ -70,7 +70,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
   closed(): void {
     const exchange = this.#exchange
     this.#exchange = undefined
-    this.#unread = NOTHING // what is left is nobody's wish any more
+    this.#unread = NOTHING // nobody wants the rest any more
     exchange?.abandon()
     this.#onClosed()
   }
@@ -84,11 +84,11 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     if (isLast || this.#context.isClosing()) return this.linger()
     this.#state = "idle"
     this.#setDeadline(IDLE_MS_MAX)
-    // Not in the stack of the response: a client that has sent thousands of requests would fill it.
+    // Not in the stack of the response: a client that has sent thousands of requests would overflow it.
     if (this.#unread.length > 0 || this.#isPaused) queueMicrotask(() => this.#advance())
   }
 
-  /** Sends what is written, and the end. What still comes is not looked at: a reset could overtake the response. */
+  /** Sends what is written, and the end. Reads no further data: a reset could overtake the response. */
   linger(): void {
     this.#exchange = undefined
     this.#state = "lingering"
@@ -106,7 +106,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     return { unread, closed: this.#onClosed }
   }
 
-  /** Called now and then: ends what makes no progress. */
+  /** Called now and then: ends connections that make no progress. */
   checkDeadline(nowMs: number): void {
     if (this.#state === "exchange") {
       this.#exchange?.checkPrimary(nowMs)
@@ -123,7 +123,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
   #advance(): void {
     while (this.#state !== "lingering" && this.#unread.length > 0) {
       if (this.#exchange === undefined) {
-        // Who does not read what was asked for gets no more.
+        // A client that does not read its responses gets no more.
         if (this.tcp.isCongested || !this.#takeHead()) break
       } else {
         let count: number
@@ -141,7 +141,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     this.#setPaused(isFull || this.#exchange?.isCongested === true)
   }
 
-  /** Begins an exchange when the head of a request is there. */
+  /** Begins an exchange when the head of a request is complete. */
   #takeHead(): boolean {
     while (this.#unread.length >= 2 && this.#unread[0] === 0x0d && this.#unread[1] === 0x0a) {
       this.#unread = this.#unread.subarray(2) // RFC 9112, 2.2: empty lines before a request
@@ -179,7 +179,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     this.linger()
   }
 
-  /** A body that is malformed behind its start: the response may be under way already. */
+  /** A body is malformed after its start: the response may already be under way. */
   #breakOff(error: unknown): void {
     if (!(error instanceof BadMessage)) throw error
     const exchange = this.#exchange
@@ -190,7 +190,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     else this.#refuse(error)
   }
 
-  /** What has to move is what waits for the client: bytes of its body, or its reading of the response. */
+  /** Whatever waits for the client has to move: bytes of its body, or its reading of the response. */
   #checkProgress(nowMs: number): void {
     const { waitingSize } = this.tcp
     const wantsBody = this.#exchange?.isWaitingForClient === true
@@ -219,7 +219,7 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
   }
 }
 
-/** Throws when what has come will never be a head. */
+/** Throws when the bytes so far can never become a head. */
 function checkUnfinished(bytes: Buffer): void {
   for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) {
     if (at === 0 || bytes[at - 1] !== 0x0d) throw new BadMessage(400, "a line ends in a bare LF")

@@ -1,4 +1,4 @@
-/** What an exchange is doing, and with whom: the states that are drawn in exchange.ts. */
+/** What an exchange is doing, and with whom: the states in the drawing of exchange.ts. */
 import type { Answer } from "./answer.ts"
 import type { Way } from "./route.ts"
 import type { TrackedDatabases } from "./tracked-databases.ts"
@@ -9,19 +9,19 @@ import type { UpstreamConnection } from "./upstream-connection.ts"
 export interface Destination {
   readonly way: Exclude<Way, Answer>
   readonly upstream: Upstream
-  /** Where the databases here were, for an application that uses them. */
+  /** The positions of the databases here, for an application that uses them. */
   readonly positions: TrackedDatabases["positions"] | undefined
 }
 
-/** A request that is sent, and perhaps answered. */
+/** A request that was sent, and perhaps answered. */
 export interface Sending {
   readonly to: Destination
   readonly connection: UpstreamConnection
-  /** The body waits until the other node's proxy takes it. */
+  /** Whether the body waits until the other node's proxy takes it. */
   holdsBody: boolean
-  /** While the application does what only the primary does. */
+  /** Set while the application does what only the primary does. */
   endWrite: (() => void) | undefined
-  /** Since when the primary that this was sent to is not the one that is known. */
+  /** Since when this was sent to a primary other than the known one. */
   lostMs: number | undefined
 }
 

@@ -5,15 +5,15 @@
  *     ▲            │            │                                  │
  *     └─ no primary, or not it ─┴─ broken: 502 ──▶ over            └─ broken: the client's connection breaks
  *
- * Bodies go through as they come, in both directions; who does not take them makes the other side wait. A request
- * is sent a second time only when the first has done nothing: nobody was there, or the node has said that it is
- * not the primary; or when it is a read, which may be asked twice.
+ * Bodies pass through as they arrive, in both directions; a slow reader makes the other side wait. A request is sent a
+ * second time only when the first has done nothing: nobody was there, or the node has said that it is not the primary;
+ * or when it is a read, which may be repeated.
  *
- * A small body is kept until the primary has answered, a large one waits until the primary's proxy has sent the head
- * on to its application: so either can go to another node when this one turns out not to be the primary.
+ * A small body is kept until the primary has answered. A large one waits until the primary's proxy has sent the head on
+ * to its application. Either can thus go to another node when this one turns out not to be the primary.
  *
- * Where it goes is found anew when the application could not be reached at once: meanwhile another node may have
- * become the primary.
+ * When the application could not be reached at once, the destination is determined anew: another node may have become
+ * the primary meanwhile.
  */
 import { messageOf } from "../lib/errors.ts"
 import type { TcpConnection } from "../sys/net/tcp.ts"
@@ -37,15 +37,15 @@ import { Route, type Way } from "./route.ts"
 import { tunnel } from "./tunnel.ts"
 import type { ResponseReceiver, UpstreamConnection } from "./upstream-connection.ts"
 
-/** For an application that is being started, or longer when writes may wait longer for a primary. */
+/** For an application that is starting, or longer when writes may wait longer for a primary. */
 export const APPLICATION_MS_MAX = 10_000
 const BACKOFF_MS = 25
 const BACKOFF_MS_MAX = 500
 
-/** Of a body that may have to be sent again, to a primary that is one. */
+/** Bytes of a body that is kept because it may have to go to another primary. */
 const KEPT_SIZE_MAX = 64 * 1024
 
-/** Who has sent the request: its connection, which has one exchange at a time. */
+/** The sender of the request: its connection, which has one exchange at a time. */
 export interface ExchangeClient {
   readonly tcp: TcpConnection
   readonly address: string
@@ -53,13 +53,13 @@ export interface ExchangeClient {
   flowChanged(): void
   /** The response is whole. `isLast`: no request follows it here. */
   exchangeEnded(isLast: boolean): void
-  /** Gives the connection up to a tunnel, with what has come on it. `closed` is to be called at its end. */
+  /** Gives the connection up to a tunnel, with the data so far. Call `closed` at the tunnel's end. */
   detach(): { readonly unread: Uint8Array; readonly closed: () => void }
 }
 
 export class Exchange implements ResponseReceiver {
   readonly method: string
-  /** Bytes of the request's body that have come. */
+  /** Received bytes of the request's body. */
   receivedSize = 0
   readonly #context: ProxyContext
   readonly #client: ExchangeClient
@@ -71,7 +71,7 @@ export class Exchange implements ResponseReceiver {
   readonly #startMs: number
   #state: ExchangeState = { kind: "routed" }
   #mayReuse = true
-  /** What was sent of the body, as long as it is not too much. */
+  /** The sent part of the body, unless it is too large. */
   #kept: Uint8Array[] | undefined
   #isLast: boolean
 
@@ -96,7 +96,7 @@ export class Exchange implements ResponseReceiver {
     return this.#state.kind === "answering"
   }
 
-  /** Whether the client is to wait before it sends more. */
+  /** Whether the client must wait before it sends more. */
   get isCongested(): boolean {
     return this.#sending?.connection.tcp.isCongested === true
   }
@@ -105,7 +105,7 @@ export class Exchange implements ResponseReceiver {
     return this.#taking !== undefined && !this.isCongested
   }
 
-  /** Says how much of what has come belongs to the body, and could be sent. Throws when it is malformed. */
+  /** Returns how many of the bytes belong to the body and could be sent. Throws when the body is malformed. */
   takeBody(bytes: Uint8Array): number {
     const sending = this.#taking
     if (sending === undefined) return 0
@@ -121,7 +121,7 @@ export class Exchange implements ResponseReceiver {
     this.#sending?.connection.tcp.resume()
   }
 
-  /** Called now and then. A primary that has vanished without a word breaks no connection. */
+  /** Called now and then: a primary that vanishes silently breaks no connection. */
   checkPrimary(nowMs: number): void {
     const { cluster, options } = this.#context
     const sending = this.#sending
@@ -164,7 +164,7 @@ export class Exchange implements ResponseReceiver {
     }
     this.#state = { kind: "answering", sending, status: head.status }
     this.#kept = undefined
-    if (this.#route.isSafe) endWrite(sending) // what follows may be events, without an end
+    if (this.#route.isSafe) endWrite(sending) // events may follow, without an end
     if (body instanceof ClosingBody) this.#isLast = true
     const bytes = responseBytes(head, {
       fields: positionFields(this.#context, this.#route, this.#origin, sending.to.positions),
@@ -237,7 +237,7 @@ export class Exchange implements ResponseReceiver {
     return state.kind === "sent" || state.kind === "answering" ? state.sending : undefined
   }
 
-  /** While the body is to be taken, and not all of it has come. */
+  /** Set while the body is being taken and is not complete. */
   get #taking(): Sending | undefined {
     const sending = this.#sending
     return sending?.holdsBody === true || this.#body.isWhole ? undefined : sending
@@ -248,7 +248,7 @@ export class Exchange implements ResponseReceiver {
     this.#route.find((way) => this.#go(way))
   }
 
-  /** The primary was not reached, or is none. */
+  /** The primary was not reached, or is no primary. */
   #retryPrimary(url: string): void {
     this.#state = { kind: "routed" }
     this.#route.retry(url, (way) => this.#go(way))
@@ -284,7 +284,7 @@ export class Exchange implements ResponseReceiver {
     )
   }
 
-  /** Whether the application of this node is to do it, as it was when the way was found. */
+  /** Whether this node's application should still do it, as when the destination was determined. */
   #isStillRight({ way }: Destination): boolean {
     return way.to !== "application" || !way.isTracked || this.#route.takesItHere
   }
@@ -316,7 +316,7 @@ export class Exchange implements ResponseReceiver {
     this.#client.flowChanged()
   }
 
-  /** What is said of it; it is not known when it comes in chunks. */
+  /** The announced size; unknown when it comes in chunks. */
   get #bodySize(): number {
     return Number(valuesOf(this.#head.fields, "content-length")[0] ?? Infinity)
   }
@@ -375,7 +375,7 @@ export class Exchange implements ResponseReceiver {
     this.#client.exchangeEnded(isLast)
   }
 
-  /** Returns what was sent, whose connection is the caller's. */
+  /** Returns what was sent. Its connection becomes the caller's. */
   #finish(outcome: Outcome, status: number): Sending | undefined {
     const sending = this.#sending
     if (this.#state.kind === "connecting") this.#state.cancel()

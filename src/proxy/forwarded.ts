@@ -1,9 +1,9 @@
 /**
  * Who a request came from and how, for the application: X-Forwarded-For, -Host, -Proto, and Forwarded (RFC 7239).
  *
- * What a client says itself is believed when it comes from this machine or from a private network, where load
- * balancers and the proxies of other nodes are: then the address of the connection is added to it. What anybody
- * else says is replaced.
+ * A client's own fields are believed when it is on this machine or on a private network, where load balancers and the
+ * proxies of other nodes are. The address of the connection is then added to them. Fields of any other client are
+ * replaced.
  */
 import { type Field, type RequestHead, valuesOf } from "./message-head.ts"
 
@@ -61,7 +61,7 @@ function joined(before: string, last: string): string {
   return before === "" ? last : `${before}, ${last}`
 }
 
-/** RFC 7239 wants quotes around what is no token. */
+/** RFC 7239 requires quotes around text that is not a token. */
 function quoted(text: string): string {
   return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(text) ? text : `"${text.replace(/["\\]/g, "\\$&")}"`
 }

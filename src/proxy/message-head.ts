@@ -1,14 +1,14 @@
 /**
- * The head of an HTTP/1.1 message, read strictly: what two servers could read in two ways is refused, so that
+ * The head of an HTTP/1.1 message, read strictly: text that two servers could read in two ways is refused, so that
  * nobody can hide a request in another one (RFC 9112, sections 2, 3, 5, 6 and 11).
  *
  *     method SP target SP "HTTP/1." digit CRLF
  *     *( token ":" OWS value OWS CRLF )
  *     CRLF
  *
- * Refused are: a line that ends in a bare LF, a CR anywhere else, NUL and other control characters, a space before
- * the colon, lines that are folded, no Host or more than one, and whatever leaves two answers to where the body ends.
- * Text is one character per byte (Latin-1).
+ * Refused are: a line that ends in a bare LF, a CR anywhere else, NUL and other control characters, a space before the
+ * colon, folded lines, no Host or more than one, and any ambiguity about where the body ends. Text is one character per
+ * byte (Latin-1).
  */
 export interface Field {
   readonly name: string
@@ -33,7 +33,7 @@ export interface ResponseHead {
   readonly fields: readonly Field[]
 }
 
-/** A message that is not passed on. `status` is what a client is told. */
+/** A message that is not passed on. `status` is for the client. */
 export class BadMessage extends Error {
   override readonly name = "BadMessage"
   readonly status: number
@@ -90,7 +90,7 @@ export function valuesOf(fields: readonly Field[], key: string): string[] {
   return values
 }
 
-/** The items of a list that may stand in several fields, in lower case. */
+/** The items of a list that may be spread over several fields, in lower case. */
 export function tokensOf(fields: readonly Field[], key: string): string[] {
   const tokens: string[] = []
   for (const field of fields) {
@@ -123,7 +123,7 @@ function parseField(line: string): Field {
   return { name, key: name.toLowerCase(), value: trimmed(line, colon + 1) }
 }
 
-/** Only spaces and tabs are taken off: trim() knows more than HTTP does. */
+/** Takes off only spaces and tabs: trim() knows more than HTTP does. */
 function trimmed(line: string, from: number): string {
   let [start, end] = [from, line.length]
   while (start < end && isBlank(line.charCodeAt(start))) start += 1

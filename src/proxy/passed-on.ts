@@ -1,20 +1,20 @@
 /**
- * Heads as they are passed on: as they came, without what is only between two neighbours (RFC 9110, 7.6.1), and with
- * what this proxy has to say. Where a body ends is said by the same field as before, so bodies pass unchanged.
+ * Heads as they are passed on: as they came, without what concerns only two neighbours (RFC 9110, 7.6.1), and with this
+ * proxy's own fields. The same field as before says where a body ends, so bodies pass unchanged.
  *
- * Names with underscores count as those with dashes: CGI makes the same variable of both, and a client could speak
- * for the proxy.
+ * Names with underscores count as those with dashes: CGI makes the same variable of both, and a client could otherwise
+ * speak for the proxy.
  */
 import { FORWARDED_KEYS, type Origin } from "./forwarded.ts"
 import { type Field, type RequestHead, type ResponseHead, tokensOf } from "./message-head.ts"
 
-/** Of a request that another node's proxy has sent on: its name. Such a request goes no further. */
+/** In a request from another node's proxy: its name. Such a request goes no further. */
 export const FORWARDED_BY_HEADER = "litefs-forwarded-by"
 
-/** Of such a request: its body comes when this node has said that it takes it, with 100 Continue. */
+/** In such a request: its body comes after this node has taken it, with 100 Continue. */
 export const BODY_WAITS_HEADER = "litefs-body-waits"
 
-/** Of a response to it: nothing was done, since this node is not the primary. */
+/** In a response to it: nothing was done, since this node is not the primary. */
 export const NOT_PRIMARY_HEADER = "litefs-not-primary"
 
 const BETWEEN_NEIGHBOURS = [
@@ -39,10 +39,10 @@ const NOT_OF_REQUESTS = new Set<string>([
 
 const NOT_OF_RESPONSES = new Set<string>([...BETWEEN_NEIGHBOURS, NOT_PRIMARY_HEADER])
 
-/** Of those that cannot have a body: a client that goes by the size would take the next response for it. */
+/** For responses that cannot have a body: a client that goes by the size would take the next response for it. */
 const NOT_OF_BODILESS = new Set<string>([...NOT_OF_RESPONSES, "content-length"])
 
-/** What no Connection field can take out of a message. */
+/** Fields that no Connection field can remove from a message. */
 const KEPT = new Set(["host", "content-length", "cookie", "set-cookie", "litefs-position", "date"])
 
 export interface RequestExtras {
@@ -50,7 +50,7 @@ export interface RequestExtras {
   /** This node's name, when the request goes to the proxy of another. */
   readonly forwardedBy: string | undefined
   readonly doesBodyWait: boolean
-  /** The protocol that the connection is to change to. */
+  /** The protocol that the connection should change to. */
   readonly upgrade: string | undefined
 }
 
@@ -71,13 +71,13 @@ export function requestBytes(head: RequestHead, extras: RequestExtras): Buffer {
   return Buffer.from(`${text}\r\n`, "latin1")
 }
 
-/** What the other node's proxy waits for before it sends the body. */
+/** The other node's proxy waits for this before it sends the body. */
 export const CONTINUE_BYTES = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n")
 
 export interface ResponseExtras {
   readonly fields: readonly (readonly [name: string, value: string])[]
   readonly isChunked: boolean
-  /** The connection ends with this response. */
+  /** Whether the connection ends with this response. */
   readonly isLast: boolean
 }
 
@@ -95,8 +95,8 @@ export function responseBytes(head: ResponseHead, extras: ResponseExtras): Buffe
 }
 
 /**
- * The protocol that a request wants to change to. HTTP/2 is none: behind it would be requests that nobody here has
- * looked at.
+ * The protocol that a request wants to change to. HTTP/2 does not count: it would bring requests that nobody here has
+ * inspected.
  */
 export function upgradeOf(fields: readonly Field[]): string | undefined {
   if (!tokensOf(fields, "connection").includes("upgrade")) return undefined

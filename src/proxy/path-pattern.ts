@@ -1,6 +1,6 @@
 /**
- * Which paths something is meant for: literal text, in which `*` stands for any characters, also slashes and none.
- * The whole path has to match; the query is not looked at: `/build/*` is for `/build/` and not for `/build`.
+ * Matches paths: literal text, in which `*` stands for any characters, including slashes and none. The whole path has
+ * to match, without the query: `/build/*` matches `/build/`, but not `/build`.
  */
 export class PathPatterns {
   readonly #patterns: readonly (readonly string[])[]
@@ -22,11 +22,11 @@ export function pathOf(target: string): string {
   try {
     return decodeURIComponent(path)
   } catch {
-    return path // it is no UTF-8
+    return path // it is not UTF-8
   }
 }
 
-/** The pieces in this order, the first at the start and the last at the end. Takes no longer than the path is. */
+/** The pieces in this order, the first at the start and the last at the end. Takes time proportional to the path. */
 function matchesPieces(pieces: readonly string[], path: string): boolean {
   const [first = ""] = pieces
   if (pieces.length === 1) return path === first

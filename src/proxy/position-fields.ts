@@ -1,11 +1,11 @@
-/** What a client is told of the databases here, with a response of the application that uses them. */
+/** What a client hears of the databases here, with a response of the application that uses them. */
 import type { ProxyContext } from "./context.ts"
 import type { Origin } from "./forwarded.ts"
 import { setCookie } from "./position-token.ts"
 import type { Route } from "./route.ts"
 import type { TrackedDatabases } from "./tracked-databases.ts"
 
-/** `positions` is where they were when the request came; undefined when they are nothing to it. */
+/** `positions` are those of the time when the request came; undefined when they do not concern it. */
 export function positionFields(
   { tracked, cluster }: ProxyContext,
   route: Route,
@@ -13,7 +13,7 @@ export function positionFields(
   positions: TrackedDatabases["positions"] | undefined,
 ): [name: string, value: string][] {
   if (positions === undefined) return []
-  // A token of what a failover has lost is of no use any more.
+  // A token of something that a failover has lost is useless.
   const isLost = cluster.isPrimary && route.isBehind
   const isNews = isLost || tracked.hasAdvanced(positions)
   if (!isNews && !route.tellsPosition) return []

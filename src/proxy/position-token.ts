@@ -1,5 +1,6 @@
 /**
- * What a client remembers of the databases, to read what it has written: in the cookie `__txid`, or in the header
+ * What a client remembers of the databases, to read its own writes: in the cookie `__txid`, or in the header
+ * `Litefs-Position` when it keeps no cookies.
  * `Litefs-Position` when it keeps no cookies.
  *
  *     token   entry *( "&" entry )
@@ -8,10 +9,10 @@
  *
  *     0000000000000012-3-9c1e5a2b7f3d4c61-app.db
  *
- * The epoch is that of the primary that had the position: after a failover TXIDs come again, with other content.
- * A token of 16 digits alone, which the original makes, is for the first database that the proxy tracks.
+ * The epoch is that of the primary that had the position: after a failover TXIDs come again, with other content. A
+ * token of only 16 digits, which the original makes, is for the first database that the proxy tracks.
  *
- * What comes from a client is anybody's word: nothing of it is used but to compare.
+ * A client may say anything: its entries serve only for comparison.
  */
 import { formatChecksum, formatTxid, type Pos, parseTxid } from "../ltx/pos.ts"
 
@@ -20,7 +21,7 @@ export const POSITION_HEADER = "litefs-position"
 
 const COOKIE_AGE_S = 300
 const TOKEN_SIZE_MAX = 16 * 1024
-/** The numbers, a name of 255 bytes that are all encoded, and what is between. */
+/** The numbers, a name of 255 bytes that are all encoded, and the separators. */
 const ENTRY_SIZE_MAX = 16 + 16 + 16 + 255 * 3 + 4
 
 export interface TokenEntry {
@@ -44,7 +45,7 @@ export function formatToken(
   return entries.join("&")
 }
 
-/** What cannot be read is left out, and so is what comes after as many entries as there can be. */
+/** Leaves out unreadable entries, and those beyond the largest possible number. */
 export function parseToken(
   token: string,
   firstDatabase: string | undefined,

@@ -1,12 +1,12 @@
 /**
- * Requests that wait until something of the cluster is as they need it: a position, a primary.
+ * Requests that wait until the cluster is as they need it: a position, a primary.
  *
  *   wait() ── it is so ─────────▶ "reached"
  *          ── the time is over ─▶ "late"
  *          ── the returned function is called: nothing more happens
  *
- * All are asked whenever something has changed, and nobody in between. There may be so many, and so many changes, that
- * this would take all the time of the thread: then they are asked less often. More than COUNT_MAX do not wait at all.
+ * A change makes it check all of them; nothing else does. If they and the changes are so many that this would take all
+ * the time of the thread, the checks become rarer. More than COUNT_MAX do not wait at all.
  */
 import type { Clock } from "../lib/clock.ts"
 import type { ProxyCluster } from "./cluster.ts"
@@ -16,10 +16,10 @@ export type Outcome = "reached" | "late"
 /** Requests that wait at the same time. */
 export const COUNT_MAX = 1000
 
-/** Whoever comes then is late at once, but not so soon that it could ask again and again. */
+/** A newcomer is then late at once, but not so soon that it could ask again and again. */
 const CROWDED_MS = 100
 
-/** After they were asked, they are left alone for so many times as long as that took. */
+/** After a check they are left alone for this many times its duration. */
 const REST_FACTOR = 9
 const REST_MS_MAX = 50
 
@@ -34,7 +34,7 @@ export class PositionWaiters {
   readonly #waiters = new Set<Waiter>()
   readonly #unsubscribe: () => void
   #isResting = false
-  #hasChanged = false // since they were asked
+  #hasChanged = false // since the last check
 
   constructor(cluster: ProxyCluster, clock: Clock) {
     this.#cluster = cluster

@@ -1,4 +1,4 @@
-/** What the proxy has done since the start: its metrics, and its log of requests when that is asked for. */
+/** What the proxy has done since the start: its metrics, and its log of requests if requested. */
 import { Histogram } from "../lib/histogram.ts"
 import { logger } from "../lib/log.ts"
 import { type MetricFamily, type Sample, single } from "../lib/metrics.ts"
@@ -8,7 +8,7 @@ const log = logger("proxy")
 /** How an exchange has ended. */
 export type Outcome =
   | "local" // by the application of this node
-  | "passthrough" // the same, for a path that is not looked at
+  | "passthrough" // the same, for a path that is not inspected
   | "forwarded" // by the primary
   | "answered" // by the proxy itself
   | "tunnel" // the connection has become a tunnel
@@ -19,7 +19,7 @@ export interface FinishedExchange {
   readonly method: string
   readonly target: string
   readonly address: string
-  /** 0 when there was none. */
+  /** 0 when there was no response. */
   readonly status: number
   readonly outcome: Outcome
   readonly durationMs: number

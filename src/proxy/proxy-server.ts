@@ -1,13 +1,13 @@
 /**
- * The proxy of a node: an HTTP/1.1 server in front of the application, so that a client reads what it has written on
- * whichever node it lands, and writes on any.
+ * The proxy of a node: an HTTP/1.1 server in front of the application. A client reads its own writes on whichever node
+ * it lands, and can write on any.
  *
  *   client ──▶ ClientConnection ──▶ Exchange ── Route ──▶ application (Upstream)
  *                                                   └──▶ proxy of the primary (Upstream)
  *
- * HTTP is spoken here, and not by a library, because bodies then only have to be framed: they go through as bytes,
- * with their chunks, trailers and compression, and what is doubtful is refused before anybody can read it in
- * another way. The connections of clients share one timer.
+ * The proxy speaks HTTP itself, without a library: bodies then only have to be framed. They pass through as bytes, with
+ * their chunks, trailers and compression, and anything doubtful is refused before somebody can read it in another way.
+ * The connections of clients share one timer.
  */
 import type { Clock } from "../lib/clock.ts"
 import type { MetricFamily } from "../lib/metrics.ts"
@@ -66,12 +66,12 @@ export class ProxyServer {
     yield* counters.families(this.#connections.size, waiters.count)
   }
 
-  /** Resolves when the application does no write, or when the time is over: with how many it still does. */
+  /** Resolves when the application does no write, or after the limit, with how many it still does. */
   settled(limitMs: number): Promise<number> {
     return this.#context.writes.settled(limitMs)
   }
 
-  /** Breaks what is still connected. */
+  /** Breaks remaining connections. */
   close(): void {
     this.#isClosing = true
     this.#stopLooking()

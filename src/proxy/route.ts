@@ -10,10 +10,10 @@
  *               no primary, or about to hand over ── there is one ──────────▶ as above
  *                                                 └─ late ──────────────────▶ 503
  *
- * A primary whose client has seen a newer one is none to that client, unless the other nodes say that it is.
+ * A client that has seen a newer primary does not accept this node as the primary, unless the other nodes confirm it.
  *
- * A request that another proxy has sent on is not sent on again: this node says that it is not the primary, and the
- * other one asks again, where the primary is then.
+ * A request from another proxy is not sent on again: this node says that it is not the primary, and the other proxy
+ * asks again, wherever the primary then is.
  */
 import type { Answer } from "./answer.ts"
 import type { ProxyContext } from "./context.ts"
@@ -31,13 +31,13 @@ const READS = new Set(["GET", "HEAD", "OPTIONS"])
 
 const HEALTH_PATH = "/litefs/health"
 
-/** Before the primary that did not answer is tried again. */
+/** Pause before a primary that did not answer is tried again. */
 const RETRY_MS = 100
 
 export class Route {
-  /** A read may be asked for a second time when the first has come to nothing. */
+  /** A read may be repeated when the first attempt has come to nothing. */
   readonly isSafe: boolean
-  /** It may be done on any node. */
+  /** Any node may do it. */
   readonly isRead: boolean
   readonly tellsPosition: boolean
   readonly #context: ProxyContext
@@ -55,14 +55,14 @@ export class Route {
     this.isSafe = READS.has(method)
     this.isRead = this.isSafe && !context.alwaysForward.matches(this.#path)
     this.#isForwarded = valuesOf(fields, FORWARDED_BY_HEADER).length > 0
-    const [told] = valuesOf(fields, POSITION_HEADER) // one is what clients send
+    const [told] = valuesOf(fields, POSITION_HEADER) // clients send one
     this.tellsPosition = told !== undefined
     const cookie = tokenInCookies(valuesOf(fields, "cookie"))
     const tokens = [told, cookie].filter((token) => token !== undefined)
     this.#wanted = tokens.length === 0 ? [] : context.tracked.wanted(tokens)
   }
 
-  /** Whether the client asks for something that this node does not have. */
+  /** Whether the client asks for something that this node lacks. */
   get isBehind(): boolean {
     return this.#wanted.length > 0 && !this.#context.tracked.has(this.#wanted)
   }
@@ -86,7 +86,7 @@ export class Route {
     )
   }
 
-  /** The primary was not reached, or is none: asks again in a moment, or at once when something changes. */
+  /** The primary was not reached, or is no primary: asks again in a moment, or at once when something changes. */
   retry(failedUrl: string, then: (way: Way) => void): void {
     const restMs = this.#restMs()
     if (restMs <= 0) return then(this.#unavailable())
@@ -131,7 +131,7 @@ export class Route {
     return this.#isPrimary || !this.isBehind
   }
 
-  /** Whether this node is the primary, and none is newer that its client has seen. */
+  /** Whether this node is the primary, and its client has seen no newer one. */
   get #isPrimary(): boolean {
     const { cluster } = this.#context
     return cluster.isPrimary && (!this.#hasSeenNewer || cluster.isConfirmed)

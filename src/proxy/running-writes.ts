@@ -1,6 +1,6 @@
 /**
- * The writes that the application is doing at the moment. A handoff waits for them: the application was told to do
- * them, and could not finish them when another node is the primary. New ones are held meanwhile (route.ts).
+ * The application's running writes. A handoff waits for them: the application has begun them, and could not finish them
+ * once another node is the primary. New ones are held meanwhile (route.ts).
  */
 import type { Clock } from "../lib/clock.ts"
 import { until } from "../lib/until.ts"
@@ -14,7 +14,7 @@ export class RunningWrites {
     this.#clock = clock
   }
 
-  /** One has begun. The returned function is to be called once, when it is over. */
+  /** A write has begun. Call the returned function once, when it is over. */
   begin(): () => void {
     this.#count += 1
     return () => {
@@ -23,7 +23,7 @@ export class RunningWrites {
     }
   }
 
-  /** Resolves with how many there still are: none, or those that take longer. */
+  /** Resolves with how many are left: none, or those that take longer. */
   async settled(limitMs: number): Promise<number> {
     const onChange = (listener: () => void) => {
       this.#waiting.add(listener)

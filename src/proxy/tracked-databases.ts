@@ -2,12 +2,12 @@
  * The databases of the application, and whether this node has what a client has seen of them.
  *
  *   the client's epoch    this node has it when
- *   older                 it has the TXID, or the primary: what a failover has lost comes never
+ *   older                 it has the TXID, or is the primary: what a failover has lost never comes
  *   the same, or unknown  it has the TXID, and if it is its last, with that checksum
- *   newer                 never: there is a primary that it has not heard of. One that takes itself for the primary
- *                         asks the others, and is believed when they say so: then what was seen is lost
+ *   newer                 never: there is a primary that it has not heard of. A node that takes itself for the primary
+ *                         asks the others, and is believed when they confirm it: what was seen is then lost
  *
- * A TXID that is further ahead than replicas ever are was made up, and is not waited for.
+ * A TXID that is further ahead than replicas ever are was made up, and nobody waits for it.
  */
 import { type Pos, posEquals, ZERO_POS } from "../ltx/pos.ts"
 import type { ProxyCluster } from "./cluster.ts"
@@ -37,7 +37,7 @@ export class TrackedDatabases {
     })
   }
 
-  /** Where this node is now. Empty when there is nothing yet. */
+  /** The token of this node's positions. Empty when there is nothing yet. */
   token(): string {
     const positions = this.#names.map(
       (name) => [name, this.#cluster.position(name) ?? ZERO_POS] as const,
@@ -45,7 +45,10 @@ export class TrackedDatabases {
     return formatToken(positions, this.#cluster.epoch)
   }
 
-  /** What a client's tokens ask for, once for each database, without what is not tracked or cannot be. */
+  /**
+   * What a client's tokens ask for, once for each database, without databases that are not tracked and TXIDs that are
+   * impossible.
+   */
   wanted(tokens: readonly string[]): TokenEntry[] {
     const wanted = new Map<string, TokenEntry>()
     for (const token of tokens) {
@@ -70,7 +73,7 @@ export class TrackedDatabases {
     return entries.every((entry) => this.#hasEntry(entry))
   }
 
-  /** Whether a client has seen a primary that is newer than what is here. */
+  /** Whether a client has seen a newer primary than this node. */
   isNewer(entries: readonly TokenEntry[]): boolean {
     return entries.some(({ epoch }) => epoch !== undefined && epoch > this.#cluster.epoch)
   }
@@ -84,7 +87,7 @@ export class TrackedDatabases {
   }
 }
 
-/** What comes of the original's token is of an epoch that nobody knows. */
+/** An entry from the original's token has an unknown epoch. */
 function isFurther(entry: TokenEntry, known: TokenEntry): boolean {
   const [ours, theirs] = [entry.epoch, known.epoch]
   const isComparable = ours !== undefined && theirs !== undefined

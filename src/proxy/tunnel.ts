@@ -1,6 +1,6 @@
 /**
  * Two connections that have become one: bytes go both ways as they come, an end is passed on as an end, a break as a
- * break. Who does not read makes the other side wait.
+ * break. A side that does not read makes the other side wait.
  */
 import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 
@@ -48,7 +48,7 @@ class TunnelSide implements TcpHandler {
   }
 
   closed(): void {
-    // After both ends all that is left is to send what the kernel has not taken.
+    // After both ends only what the kernel has not taken is left to send.
     if (!this.hasEnded || this.other?.hasEnded !== true) this.#to.destroy()
     this.#onClosed()
   }

@@ -1,10 +1,10 @@
 /**
- * One connection to a server: a request goes out, its response comes in and is told in parts.
+ * One connection to a server. A request goes out, and its response comes in and is reported in parts.
  *
  *   idle ── send() ──▶ head ── interim() … head() ──▶ body ── body() … whole() ──▶ idle
  *                        └── switched(): the connection is handed over ──▶ (tunnel)
  *
- * When it breaks before the response is whole, failed() is told, once.
+ * If it breaks before the response is complete, failed() is called, once.
  */
 import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { type Body, bodyOfResponse, ClosingBody } from "./body.ts"
@@ -17,7 +17,7 @@ import {
   valuesOf,
 } from "./message-head.ts"
 
-/** Servers that do not say how long they keep a connection mostly keep it for 5 s or more. */
+/** Servers that do not announce how long they keep a connection mostly keep it for 5 s or more. */
 const KEEP_ALIVE_MS = 2500
 const KEEP_ALIVE_MS_MAX = 60_000
 
@@ -25,15 +25,15 @@ export interface ResponseReceiver {
   readonly method: string
   /** A response before the response: 100, 103. */
   interim(head: ResponseHead): void
-  /** `first` is what has come of the body with it. */
+  /** `first` is the part of the body that came with it. */
   head(head: ResponseHead, body: Body, first: Uint8Array): void
   body(bytes: Uint8Array): void
   whole(): void
-  /** From now on the connection is the receiver's. `rest` has come already. */
+  /** From now on the connection is the receiver's. `rest` has already come. */
   switched(head: ResponseHead, rest: Uint8Array): void
-  /** What was written is gone. */
+  /** Everything written has gone. */
   drained(): void
-  /** `hasBegun`: something of the response had come. */
+  /** `hasBegun`: a part of the response had come. */
   failed(problem: string, hasBegun: boolean): void
 }
 
@@ -43,7 +43,7 @@ export class UpstreamConnection implements TcpHandler {
   readonly tcp: TcpConnection
   keepAliveMs = KEEP_ALIVE_MS
   usableUntilMs = 0
-  /** How many requests were sent on it. */
+  /** How many requests it has carried. */
   useCount = 0
   readonly #onClosed: () => void
   #receiver: ResponseReceiver | undefined
@@ -57,7 +57,7 @@ export class UpstreamConnection implements TcpHandler {
     tcp.handler = this
   }
 
-  /** Whether another request may go out on it. */
+  /** Whether it can carry another request. */
   get isUsable(): boolean {
     return !this.tcp.isClosed && !this.#isLast && this.#receiver === undefined
   }
@@ -139,8 +139,8 @@ export class UpstreamConnection implements TcpHandler {
     this.#isLast = head.isHttp10 || wants.includes("close") || body instanceof ClosingBody
     const [hint] = valuesOf(head.fields, "keep-alive")
     const seconds = hint === undefined ? undefined : /\btimeout=(\d{1,6})/.exec(hint)?.[1]
-    // Half of what it says: a request that crosses its end would be lost, and a server that is busy looks at its
-    // timers before it looks at what has come.
+    // Half of the announced time: a request that crosses the end would be lost, and a busy server looks at its timers
+    // before it looks at its input.
     if (seconds !== undefined) {
       this.keepAliveMs = Math.min(KEEP_ALIVE_MS_MAX, Number(seconds) * 500)
     }
@@ -153,7 +153,7 @@ export class UpstreamConnection implements TcpHandler {
   }
 
   #endBody(surplusSize: number): void {
-    if (surplusSize > 0) this.#isLast = true // more than it was asked for
+    if (surplusSize > 0) this.#isLast = true // more than was requested
     this.#finish()
   }
 

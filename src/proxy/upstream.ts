@@ -1,6 +1,6 @@
 /**
- * A server that requests are sent to: the application, or the proxy of the primary. Connections to it are kept and
- * used again, the last used first.
+ * A server that takes requests: the application, or the proxy of the primary. Connections to it are kept and reused,
+ * the last used first.
  *
  *   connecting ──▶ busy ── response whole, release() ──▶ idle ── take() ──▶ busy
  *                   └── broken, or not to be used again ──▶ closed ◀── closed by the server, or too old
@@ -25,7 +25,7 @@ export class Upstream {
     this.#clock = clock
   }
 
-  /** One that is connected already. */
+  /** A connection that is already open. */
   take(): UpstreamConnection | undefined {
     const nowMs = this.#clock.monotonicMs()
     for (;;) {

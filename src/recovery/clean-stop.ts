@@ -5,8 +5,8 @@ import { unlinkFile } from "../sys/file.ts"
 import { type SavedSums, saveSums } from "./saved-sums.ts"
 
 /**
- * Leaves a database so that its next start need not look at it: its file is complete and on the disk, nobody
- * uses it, and nothing in the WAL is needed any more.
+ * Leaves a database such that its next start need not look at it: its file is complete and durable, nobody uses it, and
+ * nothing in the WAL is needed any more.
  */
 export function saveCleanState(
   dataDir: DataDir,

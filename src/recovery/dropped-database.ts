@@ -1,7 +1,7 @@
 /**
- * A database that was dropped, and whose LTX files have become old but for the last one, which says so: it has a
- * directory and no slot, and nobody has it in memory. Its history goes on when its name is used again, and a replica
- * that comes back late hears of the drop.
+ * A database that was dropped, of whose LTX files retention has left only the last, the drop itself. It has a directory
+ * but no slot, and nobody has it in memory. Its history goes on when its name is used again, and a replica that comes
+ * back late hears of the drop.
  */
 import type { HistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
@@ -11,7 +11,7 @@ import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { fileExists } from "../sys/file.ts"
 
-/** What the drop has left; undefined when there is no such database. Throws when its last LTX file is damaged. */
+/** The state after the drop; undefined when there is no such database. Throws when its last LTX file is damaged. */
 export function droppedState(dataDir: DataDir, name: string): HistoryState | undefined {
   const path = dataDir.ltxDir(name)
   if (!fileExists("ltx:look", path)) return undefined
@@ -29,7 +29,7 @@ export function droppedState(dataDir: DataDir, name: string): HistoryState | und
   }
 }
 
-/** droppedState() for who has something else to say of what is damaged. */
+/** droppedState() for a caller that reports damage in another way. */
 export function droppedStateIfWhole(dataDir: DataDir, name: string): HistoryState | undefined {
   try {
     return droppedState(dataDir, name)
@@ -38,7 +38,7 @@ export function droppedStateIfWhole(dataDir: DataDir, name: string): HistoryStat
   }
 }
 
-/** Whether it is old: nothing but the drop itself is kept of it. */
+/** Whether only the drop itself is left. */
 export function isOnlyDrop(dataDir: DataDir, name: string): boolean {
   return new LtxDirectory(dataDir.ltxDir(name)).list().length === 1
 }

@@ -9,7 +9,7 @@ import { allocate } from "../sys/memory.ts"
 const buffer = allocate(65536)
 
 /**
- * Removes what is left of a database that never had a transaction: an empty file, or one of zeros, and its directories.
+ * Removes the remains of a database that never had a transaction: an empty file, or one of zeros, and its directories.
  * False when there is anything else.
  */
 export function removeEmptyDatabase(dataDir: DataDir, name: string): boolean {
@@ -27,7 +27,7 @@ export function removeEmptyDatabase(dataDir: DataDir, name: string): boolean {
 }
 
 /**
- * Whether a file holds nothing but zeros, if anything: a client has made it longer before its first transaction
+ * Whether a file holds only zeros, if anything: a client has enlarged it before its first transaction
  * (SQLITE_FCNTL_SIZE_HINT).
  */
 export function isBlank(file: BackedFile): boolean {

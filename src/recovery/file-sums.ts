@@ -9,7 +9,7 @@ const CHUNK_SIZE = 1 << 20
 const sum = new Uint32Array(2)
 const buffer = allocate(CHUNK_SIZE)
 
-/** The sums of the first `pageCount` pages of a database file; what lies beyond its end counts as zeros. */
+/** The sums of the first `pageCount` pages of a database file; pages beyond its end count as zeros. */
 export function sumsOfFile(
   file: ByteSource | undefined,
   pageSize: number,
@@ -32,7 +32,7 @@ export function sumsOfFile(
   return sums
 }
 
-/** The same of the pages that a transaction has left, for who has the database open. */
+/** The same for the pages after a transaction, for a caller that has the database open. */
 export function sumsOfDatabase(
   database: BackedFile,
   { pageSize, commit }: Pick<LtxHeader, "pageSize" | "commit">,

@@ -1,6 +1,6 @@
 /**
- * A database file that somebody has put in the data directory has content and no history. So that it is sent like any
- * other, and that its first writer need not capture more than he writes, all its pages become its first transaction.
+ * A database file that somebody has put in the data directory has content and no history. All its pages become its
+ * first transaction: it can then be sent like any other, and its first writer need not capture more than it writes.
  */
 import type { HistoryState } from "../capture/history.ts"
 import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"

@@ -14,11 +14,11 @@ export function isHot(journalPath: string, database: BackedFile): boolean {
 }
 
 /**
- * Puts back what an unfinished transaction has overwritten, and removes its journal, which is hot.
+ * Puts back the pages that an unfinished transaction has overwritten, and removes its journal, which is hot.
  *
- * A super-journal is not asked for: a transaction whose journal is still there was not captured, so for us
- * it has not happened, whatever became of it in other databases. One that was captured just before the crash
- * is replayed from its LTX file afterwards.
+ * It does not look for a super-journal: a transaction whose journal still exists was not captured. For us it has not
+ * happened, whatever became of it in other databases. A transaction that was captured just before the crash is replayed
+ * from its LTX file afterwards.
  */
 export function rollBack(journalPath: string, database: BackedFile): void {
   using source = FileSource.open(journalPath)
@@ -32,7 +32,7 @@ export function rollBack(journalPath: string, database: BackedFile): void {
   unlinkFile("journal:unlink", journalPath)
 }
 
-/** Makes of the sums of a database those after the journal was played back. */
+/** Turns the sums of a database into those after playing the journal back. */
 export function setUndone(sums: PageChecksums, journalPath: string): void {
   using source = FileSource.open(journalPath)
   if (source === undefined) return
@@ -44,9 +44,9 @@ export function setUndone(sums: PageChecksums, journalPath: string): void {
 }
 
 /**
- * Whether to play the journal back would change pages, but not the checksum of all. Then that checksum does not tell
- * with which of the two the database is whole: with the journal's, since what SQLite saved of a page is what it was
- * before. One that is torn, or was done with, would have to have saved just what cancels out.
+ * Whether playing the journal back would change pages, but not the checksum of all. The checksum then does not tell
+ * which of the two states is whole. It is the one after playing back, because SQLite has saved the pages as they were
+ * before. In a torn or finished journal the saved pages would have to cancel out exactly.
  */
 export function undoesUnnoticed(
   journalPath: string,

@@ -1,15 +1,15 @@
 /**
  * The LTX file that tells the position of a database: the newest whole one.
  *
- * What is not whole at the end is one of two things:
+ * A file at the end that is not whole is one of two things:
  *
  *   torn      shorter, or with zeros: a crash came while it was written, so its transaction was not acknowledged. It
  *             is set aside.
- *   damaged   as long as it was, with other bytes. When the database provably is after its transaction, that stays,
- *             and the file is made anew; when it is not, the database is refused.
+ *   damaged   of its full length, with other bytes. When the database provably is after its transaction, the database
+ *             stays, and the file is made anew; when it is not, the database is refused.
  *
- * Torn files of which the database has the transaction are treated like damaged ones, since nothing is lost by it. Two
- * files that are not whole are damage: a crash tears one.
+ * A torn file whose transaction the database has is treated like a damaged one, since that loses nothing. Two files
+ * that are not whole are damage: a crash tears one.
  */
 import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
@@ -50,7 +50,10 @@ export function findLast(
   )
 }
 
-/** A log that ends before the transaction with which the database was closed: its last files are gone. */
+/**
+ * A log that ends before the transaction with which the database was closed has lost its last files: makes one from the
+ * database file.
+ */
 function withSaved(
   name: string,
   dataDir: DataDir,
@@ -103,7 +106,7 @@ function withoutTorn(
     const advice = "see litefs doctor"
     throw new LitefsError("damaged", `Cannot open database "${name}": ${what}, ${advice}`)
   }
-  // This throws when it is damaged too, and then both stay: the next start must not take one torn file for all.
+  // This throws when that file is damaged too, and both then stay: the next start must not take one torn file for all.
   const before = new LtxDirectory(dataDir.ltxDir(name)).list().at(-2)
   const last = before && { file: before, summary: readChainFile(name, before) }
   const kept = setAside(file.path, "torn", systemClock.wallMs())

@@ -4,8 +4,8 @@ import { listDirectory } from "../sys/directory.ts"
 import { unlinkFile } from "../sys/file.ts"
 
 /**
- * Pages that were kept for a snapshot, and files that were to replace others: nobody goes on with them. Does not
- * throw, since they are in nobody's way.
+ * Pages that were kept for a snapshot, and files that were to replace others: nobody will use them. Does not throw,
+ * because they harm nobody.
  */
 export function removeLeftovers(directory: string): void {
   try {

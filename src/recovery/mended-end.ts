@@ -1,10 +1,10 @@
 /**
- * Makes the LTX file of the last transaction anew, of the database file, which is after it.
+ * Makes the LTX file of the last transaction anew, from the database file, which is at the position after it.
  *
  *   new file, whole, beside it ─▶ the damaged one gets a second name ─▶ the new one its place
  *
- * After a crash in between either is in the place, and it is done again. The new file holds every page, so that
- * replicas which have the transaction before go on with it.
+ * A crash in between leaves either file in place, and recovery does it again. The new file holds every page: replicas
+ * at the transaction before continue with it.
  */
 import { dirname } from "node:path"
 import { writeWholeLtxFile } from "../capture/whole-ltx-file.ts"
@@ -21,12 +21,12 @@ import type { EndSources, ProvenEnd } from "./proven-end.ts"
 import { copyFrames } from "./wal-rescue.ts"
 
 export interface DamagedEnd {
-  /** The damaged file; undefined when there is none, since it is gone. */
+  /** The damaged file; undefined when it is gone. */
   readonly path: string | undefined
   readonly minTxid: Txid
 }
 
-/** Returns the path of the new file, and of the damaged one now. */
+/** Returns the path of the new file, and the new path of the damaged one. */
 export function mendEnd(
   paths: EndSources & { readonly ltx: string },
   { path: damaged, minTxid }: DamagedEnd,

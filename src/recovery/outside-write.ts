@@ -1,13 +1,13 @@
 /**
- * Content of a database file that somebody else has written while no LiteFS ran, and that a replay would take back.
+ * Content of a database file that somebody else has written while no LiteFS ran, and that a replay would undo.
  *
- * Of itself a file of that kind looks like one after a crash: pages are not as in the log. But a crash leaves content
- * that pages have had before, and that is known in most cases: the whole file is at a position of the log, or the LTX
- * files, the journal or the WAL have it. Where they do not, since a page was written long ago, the times tell: a
- * database file that was written a second after everything else was not written by LiteFS. After a clean stop nothing
- * has to be guessed: the file has to be as it was left, if the log is.
+ * By itself such a file looks like one after a crash: its pages differ from the log. But a crash leaves content that
+ * pages have had before, and that is known in most cases: the whole file is at a position of the log, or the LTX files,
+ * the journal or the WAL have it. Where they do not, because a page was written long ago, the times tell: LiteFS did
+ * not write a database file a second after everything else. After a clean stop nothing has to be guessed: the file must
+ * be as it was left, if the log is.
  *
- * What is found is kept as `database.changed-<ms>` beside the database file, a whole file.
+ * Such a file is kept whole as `database.changed-<ms>` beside the database file.
  */
 import { constants, copyFileSync } from "node:fs"
 import type { PageChecksums } from "../capture/page-checksums.ts"
@@ -33,12 +33,12 @@ import { walFrameCount } from "./wal-rescue.ts"
 export interface ReplayFacts {
   readonly dataDir: DataDir
   readonly name: string
-  /** What is to be replayed, oldest first. */
+  /** The files to replay, oldest first. */
   readonly chain: readonly LtxFileInfo[]
   readonly last: LtxSummary
   /** Whether the journal is rolled back first. */
   readonly undoes?: boolean
-  /** Of a clean stop that was the last thing to happen here, as far as LiteFS knows. */
+  /** From a clean stop that was the last event here, as far as LiteFS knows. */
   readonly saved: FoundSums | undefined
 }
 
@@ -74,7 +74,9 @@ export function isWrittenOutside(facts: ReplayFacts): boolean {
   return unknown.length > 0
 }
 
-/** Whether what is there of a database that was dropped last is what was dropped. Then a crash came in between. */
+/**
+ * Whether the remains of a database that was dropped last are those of the dropped one. A crash then came in between.
+ */
 export function isWhatWasDropped(paths: EndSources, { header }: LtxSummary): boolean {
   using database = FileSource.open(paths.database)
   const { pageSize, preApplyChecksum } = header
@@ -85,8 +87,8 @@ export function isWhatWasDropped(paths: EndSources, { header }: LtxSummary): boo
 }
 
 /**
- * Sets aside what SQLite makes beside a database that is opened where LiteFS keeps it: nobody uses it, and with it the
- * file would be another database. Returns the names that the files have then.
+ * Sets aside the files that SQLite makes beside a database that is opened where LiteFS keeps it. Nobody uses them, and
+ * with them the file would be another database. Returns their new names.
  */
 export function setAsideClientFiles(dataDir: DataDir, name: string, nowMs: number): string[] {
   const paths = ["-wal", "-journal"].map((suffix) => dataDir.path(name, "database") + suffix)
@@ -109,7 +111,7 @@ export function keepDatabaseFile(dataDir: DataDir, name: string, nowMs: number):
   return kept
 }
 
-/** What a restart of the machine may add to the time of the last write of a client. */
+/** What a restart of the machine may add to the time of a client's last write. */
 const MARGIN_MS = 1000
 
 function isLaterThanAll({ dataDir, name, chain, last }: ReplayFacts): boolean {
@@ -123,7 +125,7 @@ function isLaterThanAll({ dataDir, name, chain, last }: ReplayFacts): boolean {
   return writtenMs > Math.max(last.header.timestampMs, ...times) + MARGIN_MS
 }
 
-/** Whether the file as a whole is what a transaction of the chain leads from or to. Fills `logged`. */
+/** Whether the file as a whole is at a position that a transaction of the chain leads from or to. Fills `logged`. */
 function isAtPositionOf(facts: ReplayFacts, sums: PageChecksums, logged: LoggedPages): boolean {
   const ends: { checksum: Checksum; commit: number }[] = []
   for (const [index, file] of facts.chain.entries()) {
@@ -147,7 +149,7 @@ function isAt(sums: PageChecksums, checksum: Checksum, commit: number): boolean 
   return total === checksum
 }
 
-/** Of the pages that are replaced or cut off, those with content that they have never had. */
+/** Those of the replaced and cut-off pages that have content which they have never had. */
 function unknownPages(
   database: FileSource,
   sums: PageChecksums,
@@ -158,7 +160,7 @@ function unknownPages(
   const page = new Uint8Array(pageSize)
   const unknown: number[] = []
   for (let pgno = 1; pgno <= sums.pageCount; pgno++) {
-    // Another one stays, and is right since all of them sum up.
+    // Other pages stay, and are right because all of them sum up.
     if (pgno <= commit && !replaced.has(pgno)) continue
     if (logged.knows(pgno, [sums.hi(pgno), sums.lo(pgno)])) continue
     page.fill(0, database.readAt((pgno - 1) * pageSize, page))
@@ -167,7 +169,10 @@ function unknownPages(
   return unknown
 }
 
-/** What an interrupted transaction has saved, and commits. Returns the pages that the journal puts back. */
+/**
+ * Adds the pages that an interrupted transaction has saved, and commits of the WAL. Returns the pages that the journal
+ * puts back.
+ */
 function addSideFiles(
   dataDir: DataDir,
   name: string,

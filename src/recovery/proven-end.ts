@@ -1,10 +1,10 @@
 /**
- * Whether the database is after the transaction of an LTX file that is damaged.
+ * Whether the database is after the transaction of a damaged LTX file.
  *
- * The transaction may have been acknowledged, so it is not taken back because of a bit in its file. What the file says
- * of the database's checksum after it is the proof, or what a clean stop has saved: when the pages sum to that, alone
- * or with commits of the WAL, they are those after it. When the damage is in that very checksum, the checksum of the
- * file tells it: it is right again with the sum of the pages in its place.
+ * The transaction may have been acknowledged, so a bad bit in its file does not undo it. The proof is the database's
+ * checksum after it, from the file or from a clean stop: when the pages sum to that, alone or with commits of the WAL,
+ * they are those after the transaction. When the damage is in that very checksum, the checksum of the file proves it:
+ * it is right again with the sum of the pages in its place.
  *
  * It is no proof when the transaction before has the same checksum (recover.ts). Nothing is written here.
  */
@@ -32,7 +32,7 @@ export interface ProvenEnd {
   readonly pos: Pos
   readonly pageSize: number
   readonly commit: number // pages
-  /** Frames of the WAL that belong into the database file; 0 when it has everything. */
+  /** Frames of the WAL that are missing in the database file; 0 when it has everything. */
   readonly walFrames: number
 }
 
@@ -41,7 +41,7 @@ export interface EndSources {
   readonly wal: string
 }
 
-/** `before` is the file before the damaged one, when it is there. */
+/** `before` is the file before the damaged one, if it exists. */
 export function provenEnd(
   paths: EndSources,
   file: LtxFileInfo,
@@ -97,7 +97,7 @@ const PIECE_SIZE = 64 * 1024
 
 /** What is known of the checksum of the database after the transaction of a damaged file. */
 class StatedChecksum {
-  /** Of the LTX file, when it can be read. */
+  /** The header of the LTX file, if it is readable. */
   readonly header: LtxHeader | undefined
   readonly #ltx: FileSource
   readonly #trailer = new Uint8Array(LTX_TRAILER_SIZE)
@@ -151,16 +151,16 @@ class StatedChecksum {
 const SECTOR_SIZE = 512
 
 /**
- * Whether a file that is not whole may have been torn when it was written: it ends early, or has zeros for a sector.
- * One that ends as an LTX file does, up to one byte, was written to its end: it is damaged. What is compressed has no
- * 512 zeros.
+ * Whether a file that is not whole may have been torn when it was written: it ends early, or has zeros for a sector. A
+ * file that ends like an LTX file, up to one byte, was written to its end: it is damaged. Compressed data has no 512
+ * zeros.
  */
 export function looksTorn(path: string): boolean {
   using file = FileSource.open(path)
   if (file === undefined || file.size <= LTX_HEADER_SIZE + LTX_TRAILER_SIZE) return true
   const header = new Uint8Array(LTX_HEADER_SIZE)
   file.readAt(0, header)
-  // Before the trailer is the end of the LZ4 frame with its checksum, or page number 0.
+  // Before the trailer comes the end of the LZ4 frame with its checksum, or page number 0.
   const isPlain = (readU32BE(header, 4) & LTX_FLAG_COMPRESSED) === 0
   const tail = new Uint8Array(8 + LTX_TRAILER_SIZE)
   file.readAt(file.size - tail.length, tail)

@@ -1,31 +1,31 @@
 /**
  * From a data directory as a crash may have left it to databases at a known position.
  *
- * The LTX directory is the truth. A transaction is acknowledged when it is durable in the commit log or in its LTX file,
- * and the files that a crash kept from being made of the log are there now (log/commit-log-recovery.ts). What is in the
- * database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
+ * The LTX directory is the truth. A transaction is acknowledged when it is durable in the commit log or in its LTX
+ * file. Files that a crash kept from being made have been made from the log by now (log/commit-log-recovery.ts). The
+ * content of the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
  *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts).
  *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was
  *      not captured become what they were.
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
  *      `wal-rescue.ts`.)
- *   3. Set aside a torn last LTX file: its transaction was never acknowledged. One that is damaged is made anew of the
+ *   3. Set aside a torn last LTX file: its transaction was never acknowledged. Make a damaged one anew from the
  *      database file, if that has its transaction (last-file.ts).
  *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
  *   5. Sum all pages. When every page is as the LTX files after the synced TXID have it, and all together have the
  *      checksum of the last one, done. Otherwise replay those files, oldest first, and sum again. When they do not
- *      lead there, the commits of the WAL may, and are copied. What somebody else has written to the file in the
- *      meantime is kept in a copy of it (outside-write.ts).
+ *      lead there, the commits of the WAL may, and are copied. Content that somebody else has written to the file
+ *      in the meantime is kept in a copy of it (outside-write.ts).
  *
- * The checksum alone does not tell whether the file is there: it is the XOR of the sums of all pages, and CRC-64 is
- * linear, so that two pages which change from one content they share to another leave it as it was. So pages are
+ * The checksum alone does not tell whether the file is at its position: it is the XOR of the sums of all pages, and
+ * CRC-64 is linear. Two pages that change from one shared content to another leave it as it was. Pages are therefore
  * compared, with the log and with the journal, wherever one of them has them.
  *
- * A file that never became a database, and was empty still when the node stopped, or held zeros, goes.
+ * A file that never became a database, and was still empty or held zeros when the node stopped, goes.
  *
- * Anything else that is wrong makes that database unavailable, with a message that says what; nothing is
- * removed and the other databases go on.
+ * Any other fault makes that database unavailable, with a message that says what it is; nothing is removed, and the
+ * other databases go on.
  */
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
@@ -68,10 +68,10 @@ import {
 import { type FoundSums, findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 
-/** Databases by name; undefined for one that is damaged and must not be touched. */
+/** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` is told what is damaged. */
+/** `onRefused` hears what is damaged. */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
@@ -83,7 +83,7 @@ export function recoverDatabases(
     try {
       const state = recoverDatabase(name, dataDir, log)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
-      // Nobody needs to know of it but who asks for its name.
+      // Only somebody who asks for its name needs to know it.
       if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
@@ -97,22 +97,22 @@ export function recoverDatabases(
   return states
 }
 
-/** Those whose pages nobody has looked at, since their checksums were saved at a clean stop. */
+/** Databases whose pages nobody has checked, because their checksums were saved at a clean stop. */
 export function believed(databases: RecoveredDatabases): string[] {
   return [...databases].filter(([, state]) => state?.isBelieved === true).map(([name]) => name)
 }
 
-/** Which of the two it is, its frames alone do not tell. */
+/** Its frames alone do not tell which of the two it is. */
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
-/** What is made of a file of this size, bytes, takes long enough to say so before. */
+/** Work on a file of this size, bytes, takes so long that a message comes first. */
 const LARGE_SIZE = 256 * 1024 * 1024
 
 const buffer = allocate(1 << 20)
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
   dataDir.createDatabase(name)
-  removeLeftovers(dataDir.databaseDir(name)) // also of a database that is damaged
+  removeLeftovers(dataDir.databaseDir(name)) // also of a damaged database
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
   const database = dataDir.file(name, "database")
   try {
@@ -141,9 +141,9 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
 }
 
 /**
- * The journal is rolled back when the log does not lead to its last checksum without that, or does so either way. The journal of a
- * transaction that was held back until its commit (capture/overlay.ts) was never synced: a power cut may have
- * torn it, and SQLite's checksum of a record looks at one byte in 200.
+ * Rolls the journal back when the log does not lead to its last checksum without that, or leads there either way. The
+ * journal of a transaction that was held back until its commit (capture/overlay.ts) was never synced: a power cut may
+ * have torn it, and SQLite's checksum of a record covers one byte in 200.
  */
 function recoverFile(given: Recovery): HistoryState {
   const { name, dataDir, database, last, log } = given
@@ -168,7 +168,7 @@ function recoverFile(given: Recovery): HistoryState {
   return recoverContent(given)
 }
 
-/** Whether it helps to roll the journal back. Else it would only change a file that is to stay as it is. */
+/** Whether rolling the journal back helps. Otherwise it would only change a file that should stay as it is. */
 function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
   if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
   const sums = sumsOfDatabase(database, last.summary.header)
@@ -229,7 +229,10 @@ function recoverContent(given: Recovery): HistoryState {
   return stateAfter(summary, walSums)
 }
 
-/** A database that was dropped last. The file in its place may be a new one that somebody has put there. */
+/**
+ * For a database whose last transaction is its drop. The file in its place may be a new one that somebody has put
+ * there.
+ */
 function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxSummary): void {
   const paths = { database: database.path, wal: dataDir.path(name, "wal") }
   if (isBlank(database) || isWhatWasDropped(paths, summary)) {
@@ -245,7 +248,7 @@ function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxS
 const WRITTEN_OUTSIDE =
   "; its file was written to while LiteFS did not run: copy it if that is to be kept, and see litefs doctor"
 
-/** What a replay would take back, of somebody else. */
+/** Keeps somebody else's content that a replay would undo. */
 function keepWrittenOutside(
   { name, dataDir, last, saved, log }: Recovery,
   chain: readonly LtxFileInfo[],
@@ -260,7 +263,7 @@ function keepWrittenOutside(
   )
 }
 
-/** The original's way: the newest pages are in the WAL alone. */
+/** The original's way: only the WAL has the newest pages. */
 function takeFromWal(
   path: string,
   database: BackedFile,
@@ -287,7 +290,7 @@ interface Recovery {
   readonly log: Logger
 }
 
-/** A database without LTX files: a new one, or one that somebody put there. */
+/** A database without LTX files: a new one, or one that somebody has put there. */
 function withoutLog(
   name: string,
   dataDir: DataDir,
@@ -316,7 +319,7 @@ function withoutLog(
     log.info("made a first transaction of a database without history", { db: name })
     return state
   } catch (error) {
-    // A disk that is full. What a client writes first will hold every page.
+    // The disk is full. A client's first write will hold every page.
     log.error("cannot make a first transaction of a database, it is not sent until it is written", {
       db: name,
       error,

@@ -1,6 +1,6 @@
 /**
- * The page checksums of a database that was closed in order: `dbs/<name>/checksums`. Reading them instead of the
- * whole database makes a clean start independent of the database's size.
+ * The page checksums of a database that was closed in order: `dbs/<name>/checksums`. Reading them instead of the whole
+ * database makes a clean start independent of the database's size.
  *
  *      0  "LFSUM001"
  *      8  u64 TXID                 of the position they belong to
@@ -12,9 +12,9 @@
  *     48  u64 CRC-64 of everything but this field
  *     56  u32[2] × commit          sums: low and high half
  *
- * Numbers are big endian, sums little endian as in memory. The file is removed before the database is used, so
- * that one that is found was written by the last thing that happened to the database. It is believed only if the
- * database file has the size and mtime it had then; the pages themselves are summed later, in the background.
+ * Numbers are big endian, sums little endian as in memory. The file is removed before the database is used: an existing
+ * file is the last thing that happened to the database. It is believed only if the database file has the size and mtime
+ * it had then; the pages themselves are summed later, in the background.
  */
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { Crc64 } from "../lib/codecs/crc64.ts"
@@ -55,18 +55,18 @@ export function saveSums(path: string, database: BackedFile, state: SavedSums): 
 
 /** What the last clean stop has left. */
 export interface FoundSums extends SavedSums {
-  /** Whether the database file has the size and the time that it had then. */
+  /** Whether the database file still has the size and the time of then. */
   readonly isCurrent: boolean
 }
 
-/** The saved sums, when they are those of the database file as it is. The file is gone afterwards. */
+/** The saved sums, if they are those of the present database file. Removes their file. */
 export function takeSums(path: string, database: BackedFile): SavedSums | undefined {
   const found = findSums(path, database.path)
   unlinkFile("checksums:unlink", path)
   return found?.isCurrent === true ? found : undefined
 }
 
-/** The saved sums, also of a database file that has changed since. To be removed before anything changes it. */
+/** The saved sums, even of a database file that has changed since. Remove them before anything changes it. */
 export function findSums(path: string, databasePath: string): FoundSums | undefined {
   const bytes = readWhole("checksums:read", path)
   if (bytes === undefined || bytes.length < HEADER_SIZE) return undefined

@@ -1,8 +1,9 @@
 /**
- * What to do with a WAL that is found at the start.
+ * What to do with a WAL that exists at the start.
  *
- * Of our own it holds nothing that the LTX files do not; on a replica it may lack the last of them. The original removes LTX files by age without asking
- * whether their pages were checkpointed, so in one of its directories the newest pages can be in the WAL alone.
+ * A WAL of our own holds nothing that the LTX files do not; on a replica it may lack the last of them. The original
+ * removes LTX files by age, even if their pages were not checkpointed: in one of its directories the newest pages may
+ * be in the WAL alone.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import { writePageChecksum } from "../ltx/checksum.ts"
@@ -16,9 +17,9 @@ import { unlinkFile, writeBytesAt } from "../sys/file.ts"
 const sum = new Uint32Array(2)
 
 /**
- * Copies commits of the WAL into the database file, up to the one after which its pages are those wanted, or all
- * of them. False when there is no such commit; then nothing was written. `sums` are those of the file before,
- * and after, when it is true; else they are worth nothing.
+ * Copies commits of the WAL into the database file, up to the one after which its pages are the wanted ones, or all of
+ * them. False when there is no such commit; nothing was written then. `sums` are those of the file before, and after
+ * success those after it; after a failure they are worthless.
  */
 export function copyFromWal(
   path: string,
@@ -35,8 +36,8 @@ export function copyFromWal(
 }
 
 /**
- * How many frames of the WAL lead to the commit that is wanted, and to the last one; 0 when there is no such commit.
- * `sums` are those of the file before, and after the commit that is wanted.
+ * How many frames of the WAL lead to the wanted commit, and to the last one; 0 when there is no such commit. `sums` are
+ * those of the file before, and become those after the wanted commit.
  */
 export function walFrameCount(
   path: string,
@@ -62,7 +63,7 @@ export function walFrameCount(
   return { wanted: 0, all }
 }
 
-/** Writes frames of the WAL into the database file, which is synced then. */
+/** Writes frames of the WAL into the database file, and syncs it. */
 export function copyFrames(path: string, database: BackedFile, count: number): void {
   using source = FileSource.open(path)
   if (source === undefined) return
@@ -75,8 +76,8 @@ export function copyFrames(path: string, database: BackedFile, count: number): v
 }
 
 /**
- * Removes a WAL that ends where the database is. One that ends elsewhere is set aside instead: it is torn, so that its
- * last whole commit is an older one, or it holds commits that the database does not. Returns the name it has then.
+ * Removes a WAL that ends where the database is. One that ends elsewhere is set aside instead: it is torn and its last
+ * whole commit is an older one, or it holds commits that the database does not. Returns its new name.
  */
 export function leaveWal(path: string, sums: PageChecksums, nowMs: number): string | undefined {
   if (!endsElsewhere(path, sums)) {

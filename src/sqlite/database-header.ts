@@ -8,11 +8,11 @@
  *     20  u8  reserved bytes at the end of each page
  *     21  u8  64, u8 32, u8 32     payload fractions, fixed
  *     24  u32 change counter       changes with each transaction in rollback mode
- *     28  u32 page count           to be believed only if 92 equals 24
+ *     28  u32 page count           valid only if 92 equals 24
  *     40  u32 schema cookie      changes with each change of the schema
  *     92  u32 version-valid-for    the change counter when 28 was written
  *
- * A WAL-mode database may be larger than its header says: the newer one is in the WAL.
+ * A WAL-mode database may be larger than its header says: the WAL then holds a newer header.
  */
 
 import { readU16BE, readU32BE } from "../lib/bytes.ts"
@@ -23,7 +23,7 @@ export const DATABASE_HEADER_SIZE = 100
 /** "SQLite format 3\0" */
 export const DATABASE_MAGIC = new TextEncoder().encode("SQLite format 3\0")
 
-/** Offsets of single fields, for whoever looks at a write to page 1. */
+/** Offsets of single fields, for code that looks at a write to page 1. */
 export const WRITE_VERSION_OFFSET = 18
 export const READ_VERSION_OFFSET = 19
 export const CHANGE_COUNTER_OFFSET = 24
@@ -40,10 +40,7 @@ export interface DatabaseHeader {
   readonly readVersion: number
   readonly reservedSize: number
   readonly changeCounter: number
-  /**
-   * As stored. Use `trustedPageCount` for the size of a database that other programs may have
-   * written.
-   */
+  /** As stored. Use `trustedPageCount` for the size of a database that other programs may have written. */
   readonly pageCount: number
   readonly versionValidFor: number
 }
@@ -53,7 +50,7 @@ export function startsLikeDatabase(bytes: Uint8Array): boolean {
   return DATABASE_MAGIC.subarray(0, bytes.length).every((byte, index) => bytes[index] === byte)
 }
 
-/** Undefined unless SQLite would take the bytes for the start of a database. SQLite: lockBtree. */
+/** Undefined when SQLite would not take the bytes for the start of a database. SQLite: lockBtree. */
 export function decodeDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefined {
   if (bytes.length < DATABASE_HEADER_SIZE) return undefined
   if (!startsLikeDatabase(bytes)) return undefined
@@ -79,18 +76,15 @@ export function isWalMode(header: Pick<DatabaseHeader, "readVersion">): boolean 
   return header.readVersion === WAL_VERSION
 }
 
-/**
- * The page count in the header if SQLite would believe it, else undefined: then the file's size
- * counts.
- */
+/** The page count in the header if SQLite would believe it. Undefined: the size of the file counts. */
 export function trustedPageCount(header: DatabaseHeader): number | undefined {
   const { pageCount, changeCounter, versionValidFor } = header
   return pageCount > 0 && changeCounter === versionValidFor ? pageCount : undefined
 }
 
 /**
- * The pages of a database in a file of this size, bytes. The file may be longer than the database: a client may have
- * it grow in large steps (SQLITE_FCNTL_CHUNK_SIZE).
+ * The pages of a database in a file of this size, bytes. The file may be longer than the database: a client can let it
+ * grow in large steps (SQLITE_FCNTL_CHUNK_SIZE).
  */
 export function pageCountIn(header: DatabaseHeader, size: number): number {
   return Math.min(trustedPageCount(header) ?? Infinity, Math.ceil(size / header.pageSize))

@@ -1,6 +1,6 @@
 /**
- * What SQLite writes at the beginning of the files beside a database. Who puts something else there copies a file, and
- * does not take part in SQLite's locking.
+ * What SQLite writes at the beginning of the files beside a database. A program that puts something else there copies a
+ * file, and takes no part in SQLite's locking.
  *
  *   -wal       the header, 32 bytes, and nothing with it           wal.c: walFrames
  *   -journal   the header of a segment, a sector at the most;      pager.c: writeJournalHdr
@@ -8,7 +8,7 @@
  *              the magic and the record count, 12 bytes            pager.c: syncJournal
  *              28 zeros, which end the journal                     pager.c: zeroJournalHdr
  *
- * The records and frames that follow are always writes of their own. A file that is copied comes in larger parts.
+ * The following records and frames are always separate writes. A copy of a file comes in larger parts.
  */
 import { isZero, readU32BE } from "../lib/bytes.ts"
 import { isSectorSize, JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "./journal.ts"
@@ -17,7 +17,7 @@ import { isWalMagic, WAL_HEADER_SIZE } from "./wal.ts"
 
 /**
  *   sqlite    SQLite writes this
- *   copy      a file of SQLite's, as it is copied: its header and what follows
+ *   copy      a file of SQLite's, as a copy: its header and what follows
  *   foreign   nothing of SQLite's
  */
 export type Writer = "sqlite" | "copy" | "foreign"
@@ -26,7 +26,7 @@ const SYNCED_SIZE = JOURNAL_MAGIC.length + 4
 const SECTOR_SIZE_OFFSET = 20
 const PAGE_SIZE_OFFSET = 24
 
-/** Whose write to a WAL it is. Frames are judged by their checksums, elsewhere. */
+/** Who writes this to a WAL. The checksums of frames are checked elsewhere. */
 export function writerOfWal(offset: number, bytes: Uint8Array): Writer {
   if (offset >= WAL_HEADER_SIZE) return "sqlite"
   const isMagic = offset > 0 || (bytes.length >= 4 && isWalMagic(readU32BE(bytes, 0)))
@@ -34,7 +34,7 @@ export function writerOfWal(offset: number, bytes: Uint8Array): Writer {
   return offset + bytes.length <= WAL_HEADER_SIZE ? "sqlite" : "copy"
 }
 
-/** Whose write to a rollback journal it is. */
+/** Who writes this to a rollback journal. */
 export function writerOfJournal(offset: number, bytes: Uint8Array): Writer {
   if (offset !== 0) return "sqlite"
   const size = bytes.length

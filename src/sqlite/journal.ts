@@ -1,5 +1,5 @@
 /**
- * The rollback journal: what a transaction has overwritten, for putting it back. Big endian.
+ * The rollback journal: the pages that a transaction has overwritten, to put them back. Big endian.
  *
  *     segment: header, padded to the sector size     record
  *      0  magic d9d505f920a163d7                      0       u32 page number
@@ -11,14 +11,13 @@
  *     20  u32 sector size                             u32 sum of its bytes, magic
  *     24  u32 page size
  *
- * Each sync of the journal ends a segment; the next begins at the next sector. Sector size, page
- * size and database size count only in the first header. The first record that is not whole ends
- * the journal: it was not synced, so the page it saves has not been overwritten yet.
+ * Each sync of the journal ends a segment; the next begins at the next sector. Sector size, page size and database size
+ * count only in the first header. The first record that is not whole ends the journal: it was not synced, so the page
+ * that it saves has not been overwritten yet.
  *
- * A journal is hot, and must be played back before the database is read, if the database has a
- * page, no process holds RESERVED, the journal's first byte is not 0, and the super-journal it
- * names, if any, still exists. What of this the journal's bytes do not tell is for the caller to
- * check. SQLite: hasHotJournal, pager_playback.
+ * A journal is hot, and must be played back before anybody reads the database, if the database has a page, no process
+ * holds RESERVED, the journal's first byte is not 0, and the super-journal that it names, if any, still exists. The
+ * caller checks what the journal's bytes do not tell. SQLite: hasHotJournal, pager_playback.
  */
 
 import type { ByteSource } from "../lib/byte-source.ts"
@@ -29,25 +28,25 @@ import { isPageSize } from "./page-size.ts"
 export const JOURNAL_HEADER_SIZE = 28
 export const JOURNAL_MAGIC = Uint8Array.of(0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7)
 
-/** In place of a record count: as many as there are. */
+/** Stands for a record count: as many as there are. */
 const COUNT_TO_END = 0xffffffff
 
 const MIN_SECTOR_SIZE = 32
 const MAX_SECTOR_SIZE = 65536
-/** What SQLite takes a sector to be before it has read the first header. */
+/** The sector size that SQLite assumes before it has read the first header. */
 const ASSUMED_SECTOR_SIZE = 512
 
-/** Of every page, the checksum adds up the bytes this far apart, from the end. */
+/** The checksum adds up the bytes of a page this far apart, from the end. */
 const CHECKSUM_STEP = 200
 
 const SUPER_JOURNAL_TAIL_SIZE = 16
 const MAX_SUPER_JOURNAL_NAME_SIZE = 4096
 
 export interface JournalHeader {
-  /** Of this segment, as stored. */
+  /** The count of this segment, as stored. */
   readonly recordCount: number
   readonly nonce: number
-  /** What the database is to be truncated to, even if there is no record to put back. */
+  /** A rollback truncates the database to this, even without a record to put back. */
   readonly initialPageCount: number
   readonly sectorSize: number
   readonly pageSize: number
@@ -59,7 +58,7 @@ export interface JournalRecord {
   readonly page: Uint8Array
 }
 
-/** The fields of the header of a segment, or undefined unless it begins with the magic. */
+/** The fields of a segment's header; undefined when it does not begin with the magic. */
 export function decodeJournalHeader(bytes: Uint8Array): JournalHeader | undefined {
   if (bytes.length < JOURNAL_HEADER_SIZE || !startsWithMagic(bytes, 0)) return undefined
   return {
@@ -72,8 +71,8 @@ export function decodeJournalHeader(bytes: Uint8Array): JournalHeader | undefine
 }
 
 /**
- * The first header, or undefined if there is nothing to play back: SQLite then leaves the database
- * as it is. SQLite: readJournalHdr.
+ * The first header; undefined when there is nothing to play back: SQLite then leaves the database as it is. SQLite:
+ * readJournalHdr.
  */
 export function readJournalHeader(source: ByteSource): JournalHeader | undefined {
   if (source.size < ASSUMED_SECTOR_SIZE) return undefined
@@ -82,18 +81,13 @@ export function readJournalHeader(source: ByteSource): JournalHeader | undefined
   return isSectorSize(header.sectorSize) ? header : undefined
 }
 
-/**
- * Whether SQLite would look further than the first byte, which ends a journal when it is set to 0.
- */
+/** Whether SQLite would look further than the first byte: a 0 there ends a journal. */
 export function isJournalActive(source: ByteSource): boolean {
   const first = new Uint8Array(1)
   return source.readAt(0, first) === 1 && first[0] !== 0
 }
 
-/**
- * The pages to put back, in order, up to the first record that is not valid. SQLite:
- * pager_playback.
- */
+/** The pages to put back, in order, up to the first invalid record. SQLite: pager_playback. */
 export function* readJournal(source: ByteSource): Generator<JournalRecord, void, void> {
   const first = readJournalHeader(source)
   if (first === undefined) return
@@ -113,7 +107,7 @@ export function* readJournal(source: ByteSource): Generator<JournalRecord, void,
       offset += record.length
       const pgno = readU32BE(record, 0)
       if (pgno === 0 || pgno === lockPgno) return
-      // The transaction made the database larger: truncating it undoes that.
+      // The transaction made the database larger. Truncating it undoes that.
       if (pgno > initialPageCount) continue
       if (journalChecksum(header.nonce, page) !== readU32BE(record, 4 + pageSize)) return
       yield { pgno, page }
@@ -131,8 +125,8 @@ export function journalChecksum(nonce: number, page: Uint8Array): number {
 }
 
 /**
- * The path of the super-journal of a transaction over several databases. While that file exists
- * none of them has committed. SQLite: readSuperJournal.
+ * The path of the super-journal of a transaction over several databases. While that file exists none of them has
+ * committed. SQLite: readSuperJournal.
  */
 export function readSuperJournalName(source: ByteSource): string | undefined {
   const tailAt = source.size - SUPER_JOURNAL_TAIL_SIZE
@@ -146,7 +140,7 @@ export function readSuperJournalName(source: ByteSource): string | undefined {
   return isNameSum(name, readU32BE(tail, 4)) ? new TextDecoder().decode(name) : undefined
 }
 
-/** SQLite sums `char`s, which are signed on x86 and unsigned on ARM: either is right. */
+/** SQLite sums `char`s, which are signed on x86 and unsigned on ARM. Either sum is right. */
 function isNameSum(name: Uint8Array, sum: number): boolean {
   let signed = 0
   let unsigned = 0

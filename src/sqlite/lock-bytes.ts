@@ -1,9 +1,6 @@
-/**
- * The bytes SQLite locks. SQLite: os.h for the database file, wal.c and os_unix.c for the `-shm`
- * file.
- */
+/** The bytes that SQLite locks. SQLite: os.h for the database file, wal.c and os_unix.c for the `-shm` file. */
 
-/** Of `<db>-lock`, not SQLite's: the halt lock of the original (litefs.go). */
+/** A byte of `<db>-lock`, not SQLite's: the halt lock of the original (litefs.go). */
 export const HALT_BYTE = 72
 
 export const PENDING_BYTE = 0x40000000
@@ -11,9 +8,7 @@ export const RESERVED_BYTE = PENDING_BYTE + 1
 export const SHARED_FIRST = PENDING_BYTE + 2
 export const SHARED_SIZE = 510
 
-/**
- * The locks of a `-shm` file are one byte each, from 120 on: the `aLock` of its checkpoint header.
- */
+/** The locks of a `-shm` file are one byte each, from 120 on: the `aLock` of its checkpoint header. */
 export const WAL_WRITE_LOCK = 120
 export const WAL_CKPT_LOCK = 121
 export const WAL_RECOVER_LOCK = 122

@@ -1,6 +1,6 @@
 /**
- * A text of SQL as its statements, cut at the semicolons that end one: not those in quotes, in comments, and in the
- * body of a trigger. It goes by SQLite's own rules (complete.c, sqlite3_complete):
+ * Splits SQL text into statements at the semicolons that end one, not at those in quotes, in comments, or in the body
+ * of a trigger. It follows SQLite's own rules (complete.c, sqlite3_complete):
  *
  *            CREATE           TRIGGER            ;             END            ;
  *   start ───────────▶ create ───────▶ trigger ─────▶ semicolon ───▶ end ─────────▶ start
@@ -11,9 +11,9 @@
  * EXPLAIN (QUERY PLAN) may stand before CREATE.
  */
 export interface SqlStatement {
-  /** With its semicolon, without what stands before it. */
+  /** With its semicolon, without leading blanks and comments. */
   readonly text: string
-  /** In which it begins, from 1. */
+  /** Line of its beginning, from 1. */
   readonly line: number
 }
 
@@ -30,7 +30,7 @@ const NEXT: Readonly<Record<State, Partial<Record<Token, State>> & { readonly ot
   end: { semicolon: "start", other: "trigger" },
 }
 
-/** Blanks and comments; then what cannot hold a semicolon that counts; then words; then any other letter. */
+/** Blanks and comments, then text that holds no semicolon that counts, then words, then any other letter. */
 const TOKEN =
   /(?<blank>\s+|--[^\n]*|\/\*.*?(?:\*\/|$))|'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|(?<word>[\w$\u0080-\uffff]+)|./gs
 

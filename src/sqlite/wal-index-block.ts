@@ -7,10 +7,10 @@
  *                        the head of the wal-index, so it has only 4062
  *     16384   u16[8192]  hash slots: 0, or which of its frames, from 1 on
  *
- * A page is looked for from slot `pgno * 383 mod 8192` on, up to an empty slot. Frames are added in
- * order, so of several frames of a page the newest is in the last slot. Readers ignore frames
- * beyond the header they have read, and so a frame can be added while they look. Frames count from
- * 1, as in SQLite. SQLite: walHash, walHashGet, walIndexAppend, walFindFrame, walCleanupHash.
+ * A lookup of a page starts at slot `pgno * 383 mod 8192` and ends at an empty slot. Frames are added in order, so of
+ * several frames of a page the newest is in the last slot. Readers ignore frames beyond the header that they have read;
+ * a writer can therefore add a frame while they look. Frames count from 1, as in SQLite. SQLite: walHash, walHashGet,
+ * walIndexAppend, walFindFrame, walCleanupHash.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -25,19 +25,19 @@ const SLOT_COUNT = 8192
 const SLOTS_OFFSET = FRAME_COUNT * 4
 const HASH_FACTOR = 383
 
-/** The index of the block that a frame is in. SQLite: walFramePage. */
+/** The index of the block that holds a frame. SQLite: walFramePage. */
 export function walIndexBlockOf(frame: number): number {
   return Math.floor((frame + FRAME_COUNT - FIRST_FRAME_COUNT - 1) / FRAME_COUNT)
 }
 
-/** How large the `-shm` file has to be for this many frames. */
+/** The size of the `-shm` file for this many frames, bytes. */
 export function walIndexSize(frameCount: number): number {
   return (walIndexBlockOf(Math.max(1, frameCount)) + 1) * WAL_INDEX_BLOCK_SIZE
 }
 
 /**
- * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if it is only in
- * the database file. `block` gives the block with an index. SQLite: walFindFrame.
+ * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if only the database file has the page.
+ * `block` returns the block with an index. SQLite: walFindFrame.
  */
 export function findWalFrame(
   block: (index: number) => WalIndexBlock,
@@ -69,14 +69,14 @@ export class WalIndexBlock {
     this.#base = index === 0 ? 0 : FIRST_FRAME_COUNT + (index - 1) * FRAME_COUNT
   }
 
-  /** The page that a frame has, or 0 if it was not added. */
+  /** The page of a frame, or 0 if the frame was not added. */
   pgno(frame: number): number {
     return this.#pgnos[this.#entryOf(frame) - 1] as number
   }
 
   /**
-   * Adds a frame. The caller holds the WRITE lock and adds frames in order; the first one of a
-   * block clears it, and what an unfinished transaction has left at or after the frame is removed.
+   * Adds a frame. The caller holds the WRITE lock and adds frames in order. The first frame of a block clears it, and
+   * each one removes the remains of an unfinished transaction at and after it.
    */
   add(frame: number, pgno: number): void {
     assert(pgno > 0, "Cannot add to wal-index: pgno is 0")
@@ -126,7 +126,7 @@ export class WalIndexBlock {
     throw noEmptySlot()
   }
 
-  /** Which frame of the block it is, from 1 on. */
+  /** The number of a frame within the block, from 1. */
   #entryOf(frame: number): number {
     const entry = frame - this.#base
     assert(0 < entry && entry <= this.#pgnos.length, `Frame ${frame} is in another wal-index block`)
@@ -142,7 +142,7 @@ function nextSlot(slot: number): number {
   return (slot + 1) & (SLOT_COUNT - 1)
 }
 
-/** A block is never more than half full: whoever wrote this was not SQLite. */
+/** A block is never more than half full: SQLite did not write this one. */
 function noEmptySlot(): RangeError {
   return new RangeError("Cannot use wal-index: a hash table has no empty slot")
 }

@@ -16,16 +16,16 @@
  *     48  WalIndexHdr                  again
  *     96  WalCkptInfo
  *         96  u32 backfill             frames that have been copied into the database
- *        100  u32[5] read marks        up to which frame readers with lock READ0…READ4 read
+ *        100  u32[5] read marks        the last frame for readers with lock READ0…READ4
  *        120  u8[8] lock bytes         never written
  *        128  u32 backfill attempted
  *        132  u32 unused
  *    136  page numbers of the first hash block: see `wal-index-block.ts`
  *
- * A transaction becomes visible when the header is written. Writers write the second copy first,
- * readers read the first one first, and believe them only if they are equal and the checksum is
- * right: that is how readers need no lock. Every word is stored and loaded atomically, which orders
- * them on every CPU. SQLite: walIndexWriteHdr, walIndexTryHdr.
+ * A transaction becomes visible when the header is written. Writers write the second copy first, readers read the first
+ * one first, and believe the copies only if they are equal and the checksum is right. Readers therefore need no lock.
+ * Every word is stored and loaded atomically, which orders the words on every CPU. SQLite: walIndexWriteHdr,
+ * walIndexTryHdr.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -33,7 +33,7 @@ import { readU32BE, writeU32BE } from "../lib/bytes.ts"
 import { wordsOf } from "../lib/words.ts"
 import { WAL_FORMAT, WalChecksum } from "./wal.ts"
 
-/** One copy of it. */
+/** Bytes of one copy. */
 export const WAL_INDEX_HEADER_SIZE = 48
 export const WAL_INDEX_READ_MARK_COUNT = 5
 export const WAL_INDEX_READ_MARK_UNUSED = 0xffffffff
@@ -42,14 +42,14 @@ const SUMMED_SIZE = 40
 const SECOND_COPY_OFFSET = WAL_INDEX_HEADER_SIZE
 const READ_MARKS_OFFSET = 100
 
-/** Where single words of it are, for who writes them one by one. */
+/** Offsets of single words, for code that writes them one by one. */
 export const WAL_INDEX_BACKFILL_OFFSET = 96
 export const WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET = 128
 /** Headers and checkpoint info, before the first page numbers. */
 export const WAL_INDEX_HEAD_SIZE = 136
 
 export interface WalIndexHeader {
-  /** Goes up by one with each transaction, so that readers see that there was one. */
+  /** Goes up by one with each transaction: readers see that there was one. */
   readonly change: number
   readonly bigEndianChecksum: boolean
   readonly pageSize: number
@@ -57,7 +57,7 @@ export interface WalIndexHeader {
   readonly frameCount: number
   /** The size of the database in pages. SQLite: nPage. */
   readonly pageCount: number
-  /** What the checksum of the next frame goes on from. */
+  /** The checksum of the next frame continues from this. */
   readonly frameChecksum1: number
   readonly frameChecksum2: number
   readonly salt1: number
@@ -66,7 +66,7 @@ export interface WalIndexHeader {
 
 const checksum = new WalChecksum()
 
-/** One copy. */
+/** Encodes one copy. */
 export function encodeWalIndexHeader(h: WalIndexHeader): Uint8Array {
   const bytes = new Uint8Array(WAL_INDEX_HEADER_SIZE)
   const view = new DataView(bytes.buffer)
@@ -87,7 +87,7 @@ export function encodeWalIndexHeader(h: WalIndexHeader): Uint8Array {
   return bytes
 }
 
-/** One copy, or undefined unless it is valid. */
+/** Decodes one copy. Undefined when it is invalid. */
 export function decodeWalIndexHeader(bytes: Uint8Array): WalIndexHeader | undefined {
   if (bytes.length < WAL_INDEX_HEADER_SIZE) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, WAL_INDEX_HEADER_SIZE)
@@ -108,7 +108,7 @@ export function decodeWalIndexHeader(bytes: Uint8Array): WalIndexHeader | undefi
   }
 }
 
-/** What a reader sees. Undefined: a writer is at it, or the index has to be recovered. */
+/** The header as a reader sees it. Undefined: a writer is changing it, or the index must be recovered. */
 export function readWalIndexHeader(index: Uint8Array): WalIndexHeader | undefined {
   const words = wordsOf(index.buffer)
   const first = wordAt(index, 0)
@@ -131,7 +131,7 @@ export function writeWalIndexHeader(index: Uint8Array, header: WalIndexHeader): 
   for (let i = 0; i < copy.length; i++) Atomics.store(words, first + i, copy[i] as number)
 }
 
-/** How many frames have been copied into the database file: they are read from there. */
+/** How many frames have been copied into the database file: readers read those there. */
 export function readBackfillCount(index: Uint8Array): number {
   return load(index, WAL_INDEX_BACKFILL_OFFSET)
 }
@@ -145,9 +145,7 @@ export function readBackfillAttempted(index: Uint8Array): number {
   return load(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET)
 }
 
-/**
- * Set before a checkpoint writes to the database file: after a crash, up to here it may be newer.
- */
+/** Set before a checkpoint writes to the database file: after a crash the file may be newer, up to this frame. */
 export function writeBackfillAttempted(index: Uint8Array, frameCount: number): void {
   store(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET, frameCount)
 }
@@ -174,7 +172,7 @@ function store(index: Uint8Array, offset: number, value: number): void {
   Atomics.store(wordsOf(index.buffer), wordAt(index, offset), value)
 }
 
-/** The word in the buffer below `index` that is at this offset. */
+/** The word at this offset, in the buffer below `index`. */
 function wordAt(index: Uint8Array, offset: number): number {
   const address = index.byteOffset + offset
   assert(address % 4 === 0, "A wal-index starts at a multiple of 4 bytes")

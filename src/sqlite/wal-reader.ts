@@ -1,10 +1,9 @@
 /**
  * Walks the valid frames of a WAL.
  *
- * Every frame it stops at passed salts and checksum. Transaction boundaries it only reports: frames
- * after the last commit frame belong to a transaction that was not finished, and whether to use
- * them is for the caller to decide. It does not look at the wal-index, which may know of fewer
- * frames.
+ * Every frame that it stops at has the right salts and checksum. It only reports where transactions end: frames after
+ * the last commit frame belong to an unfinished transaction, and the caller decides whether to use them. It does not
+ * look at the wal-index, which may know fewer frames.
  */
 
 import { must } from "../lib/assert.ts"
@@ -24,7 +23,7 @@ import {
 /** Between two frames of a WAL. */
 export interface WalPosition {
   readonly header: WalHeader
-  /** How many frames are before it. */
+  /** The number of frames before it. */
   readonly frameCount: number
   readonly checksum1: number
   readonly checksum2: number
@@ -44,7 +43,7 @@ export class WalReader {
   #frameCount = 0
   #lastCommit: WalCommit | undefined
 
-  /** Starts at the first frame, or at a position that an earlier reader has reported. */
+  /** Starts at the first frame, or at a position from an earlier reader. */
   constructor(source: ByteSource, start: WalPosition | undefined = startOf(source)) {
     this.#source = source
     this.#header = start?.header
@@ -53,12 +52,12 @@ export class WalReader {
     this.#frame = new Uint8Array(start === undefined ? 0 : walFrameSize(start.header.pageSize))
   }
 
-  /** Undefined if the log has no valid header: then it has no frames. */
+  /** Undefined if the log has no valid header, and thus no frames. */
   get header(): WalHeader | undefined {
     return this.#header
   }
 
-  /** Moves to the next frame. False if there is none that is valid, now: a writer may add one. */
+  /** Moves to the next frame. False if there is no valid one yet: a writer may add one. */
   next(): boolean {
     const header = this.#header
     if (header === undefined) return false
@@ -70,12 +69,12 @@ export class WalReader {
     return true
   }
 
-  /** How many frames are valid up to the current one, which is included. */
+  /** The number of valid frames up to and including the current one. */
   get frameCount(): number {
     return this.#frameCount
   }
 
-  /** Of the current frame. */
+  /** The page number of the current frame. */
   get pgno(): number {
     return readU32BE(this.#frame, 0)
   }
@@ -85,12 +84,12 @@ export class WalReader {
     return readU32BE(this.#frame, 4)
   }
 
-  /** Of the current frame. Borrowed: valid until `next`. */
+  /** The page of the current frame. Borrowed: valid until `next`. */
   get page(): Uint8Array {
     return this.#frame.subarray(WAL_FRAME_HEADER_SIZE)
   }
 
-  /** After the current frame. */
+  /** The position after the current frame. */
   get position(): WalPosition {
     const { s0, s1 } = this.#checksum
     const header = must(this.#header, "WAL header")

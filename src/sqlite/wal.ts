@@ -10,11 +10,10 @@
  *     16  salt 1, salt 2                              going on from the frame before, the first
  *     24  checksum of bytes 0 to 23                   one from the header
  *
- * A frame is valid if and only if its salts are those of the header, its page number is not 0, and
- * its checksum is right; one that is not ends the log, whatever follows. A frame counts once a
- * commit frame is valid at or after it. The salts change when the log is begun again from its
- * start, so frames that are left from before stop being valid. SQLite: walDecodeFrame,
- * walIndexRecover.
+ * A frame is valid if and only if its salts are those of the header, its page number is not 0, and its checksum is
+ * right. An invalid frame ends the log, whatever follows. A frame counts once a commit frame is valid at or after it.
+ * The salts change when the log starts again from its beginning, which makes the old frames invalid. SQLite:
+ * walDecodeFrame, walIndexRecover.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -25,12 +24,12 @@ import { isPageSize } from "./page-size.ts"
 export const WAL_HEADER_SIZE = 32
 export const WAL_FRAME_HEADER_SIZE = 24
 
-/** The only format there is. SQLite: WAL_MAX_VERSION. */
+/** The only format. SQLite: WAL_MAX_VERSION. */
 export const WAL_FORMAT = 3007000
 
 /**
- * The checkpoint sequence number in a WAL that a replica has written ("LFXR"): all its commits are in LTX files.
- * SQLite counts in this field, and nobody reads it.
+ * The checkpoint sequence number in a WAL that a replica has written ("LFXR"): LTX files hold all its commits. SQLite
+ * counts in this field, and nobody reads it.
  */
 export const REPLICA_WAL_SEQUENCE = 0x4c465852
 
@@ -45,7 +44,7 @@ export interface WalHeader {
   readonly checkpointSequence: number
   readonly salt1: number
   readonly salt2: number
-  /** What the checksum of the first frame goes on from. */
+  /** The checksum of the first frame continues from this. */
   readonly checksum1: number
   readonly checksum2: number
 }
@@ -79,7 +78,7 @@ export class WalChecksum {
     return this.#s1 >>> 0
   }
 
-  /** Goes on from this sum; without arguments, starts over. */
+  /** Continues from this sum; without arguments, starts over. */
   set(s0 = 0, s1 = 0): this {
     this.#s0 = s0 | 0
     this.#s1 = s1 | 0
@@ -140,12 +139,12 @@ export function encodeWalHeader(h: Omit<WalHeader, "checksum1" | "checksum2">): 
   return bytes
 }
 
-/** The lowest bit says in which byte order the checksums are. */
+/** The lowest bit tells the byte order of the checksums. */
 export function isWalMagic(word: number): boolean {
   return word >>> 1 === MAGIC >>> 1
 }
 
-/** Undefined unless valid, which means to SQLite that the log is empty. */
+/** Undefined for an invalid header, which means to SQLite that the log is empty. */
 export function decodeWalHeader(bytes: Uint8Array): WalHeader | undefined {
   if (bytes.length < WAL_HEADER_SIZE) return undefined
   const magic = readU32BE(bytes, 0)
@@ -164,10 +163,7 @@ export function decodeWalHeader(bytes: Uint8Array): WalHeader | undefined {
   return headerChecksum.equals(header.checksum1, header.checksum2) ? header : undefined
 }
 
-/**
- * Writes a frame, header and page, at `offset` of `target`. `checksum` stands after the frame
- * before and is moved on.
- */
+/** Writes a frame, header and page, at `offset` of `target`. `checksum` is that of the frame before, and moves on. */
 export function encodeWalFrame(
   target: Uint8Array,
   offset: number,
@@ -190,7 +186,7 @@ export function encodeWalFrame(
   writeU32BE(target, offset + 20, checksum.s1)
 }
 
-/** The fields as they are; `verifyWalFrame` says whether to believe them. */
+/** The fields as they are; `verifyWalFrame` tells whether to believe them. */
 export function decodeWalFrameHeader(bytes: Uint8Array, offset = 0): WalFrameHeader {
   return {
     pgno: readU32BE(bytes, offset),
@@ -203,8 +199,8 @@ export function decodeWalFrameHeader(bytes: Uint8Array, offset = 0): WalFrameHea
 }
 
 /**
- * Whether the frame at `offset` of `bytes`, header and page, is valid. `checksum` stands after the
- * frame before; it is moved on only if the frame is valid. SQLite: walDecodeFrame.
+ * Whether the frame at `offset` of `bytes`, header and page, is valid. `checksum` is that of the frame before, and
+ * moves on only if the frame is valid. SQLite: walDecodeFrame.
  */
 export function verifyWalFrame(
   bytes: Uint8Array,
@@ -228,15 +224,12 @@ export function walFrameSize(pageSize: number): number {
   return WAL_FRAME_HEADER_SIZE + pageSize
 }
 
-/**
- * Where the frame with this index starts. Indexes count from 0; SQLite's frame numbers count from
- * 1.
- */
+/** The offset of the frame with this index. Indexes count from 0, SQLite's frame numbers from 1. */
 export function walFrameOffset(index: number, pageSize: number): number {
   return WAL_HEADER_SIZE + index * walFrameSize(pageSize)
 }
 
-/** How many whole frames a WAL of this size has, valid or not. */
+/** How many whole frames fit a WAL of this size, valid or not. */
 export function walFrameCount(walSize: number, pageSize: number): number {
   return Math.max(0, Math.floor((walSize - WAL_HEADER_SIZE) / walFrameSize(pageSize)))
 }

@@ -27,9 +27,9 @@ import type { Region } from "../sys/memory.ts"
 /**
  * A file of the data directory that stands behind a file of the mount.
  *
- * It is opened once, on first use, and kept open: what was opened before a removal goes on working after it.
- * `kind` names its system calls in fault tests ("wal:write"). `access` is who may do what with the file when it is made
- * without another word; else it is for nobody but the daemon.
+ * It is opened once, on first use, and stays open: what was opened before a removal keeps working after it. `kind`
+ * names its system calls in fault tests ("wal:write"). `access` is the owner and the mode of a file that is made
+ * without any given; without it the file is for nobody but the daemon.
  */
 export class BackedFile {
   readonly kind: string
@@ -69,7 +69,9 @@ export class BackedFile {
     return this.#fd !== undefined
   }
 
-  /** Its owner and mode; those it would be made with, when there is no such file. Undefined: nobody but the daemon. */
+  /**
+   * Its owner and mode, or those it would be made with when there is no such file. Undefined: nobody but the daemon.
+   */
   get access(): FileAccess | undefined {
     return this.open() ? accessOf(`${this.kind}:stat`, this.fd) : this.#access
   }
@@ -118,7 +120,7 @@ export class BackedFile {
 
   /**
    * The file at `path`, of the same file system, takes the place of this one and its access. This one keeps the name
-   * `oldPath`: to give back the room of a large file takes long, and somebody else may do it.
+   * `oldPath`: freeing the room of a large file takes long, and somebody else may do it.
    */
   replaceBy(path: string, oldPath: string): void {
     this.giveAccessTo(path)
@@ -128,7 +130,7 @@ export class BackedFile {
     this.create()
   }
 
-  /** Another file is to take the place of this one: clients have the same rights to it. */
+  /** Another file will take the place of this one: gives clients the same rights to it. */
   giveAccessTo(path: string): void {
     const { access, kind } = this
     if (access === undefined) return
@@ -148,7 +150,7 @@ export class BackedFile {
     }
   }
 
-  /** Takes the name away. What is open of the file moves to the returned one; this stands for the name. */
+  /** Takes the name away. Open handles move to the returned file; this one stands for the name. */
   remove(): BackedFile {
     unlinkFile(`${this.kind}:unlink`, this.path)
     const removed = new BackedFile(this.kind, this.path, this.#access)

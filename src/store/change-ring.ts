@@ -1,12 +1,12 @@
 /**
  * Which places of shared memory have changed lately, so that nobody has to look at all of them after each change: the
- * last CHANGE_COUNT changes, in the order in which they came. Any thread notes, any thread reads, each from where it was.
+ * last CHANGE_COUNT changes, in order. Any thread notes changes, and any thread reads on from where it was.
  *
  *   0      count of all changes
  *   1…     one word for each change, in turn: which turn it was (17 bits, from 1), and the place (15 bits)
  *
  * A change is counted before its word is there. A reader that finds another turn in the word knows only that something
- * has changed, as it does when more came than there are words.
+ * has changed, as it does after more changes than there are words.
  */
 const CHANGE_COUNT = 4096
 const COUNT_WORD = 0
@@ -15,7 +15,7 @@ const PLACE_BITS = 15
 
 export const CHANGE_RING_WORDS = FIRST_WORD + CHANGE_COUNT
 
-/** A change that any place may have had. */
+/** Says that any place may have changed. */
 export const ANY_PLACE = 2 ** PLACE_BITS - 1
 
 export class ChangeRing {
@@ -25,7 +25,7 @@ export class ChangeRing {
     this.#words = words
   }
 
-  /** Of all changes, in 32 bits. */
+  /** The count of all changes, in 32 bits. */
   get count(): number {
     return Atomics.load(this.#words, COUNT_WORD)
   }
@@ -54,7 +54,7 @@ function wordOf(number: number): number {
   return FIRST_WORD + (number & (CHANGE_COUNT - 1))
 }
 
-/** Never 0, which is what the memory holds at first. */
+/** Never 0: the memory starts with zeros. */
 function turnOf(number: number): number {
   return (((number >>> 0) / CHANGE_COUNT) & 0xffff) + 1
 }

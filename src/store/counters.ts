@@ -2,11 +2,11 @@
  * The counts of the fs thread, in memory that the main thread reads when it is asked for metrics.
  *
  * Only one thread writes a word, so an increment is a load and a store, without a lock; a reader may miss the last one.
- * Numbers are doubles: whole up to 2^53, and an aligned one is never seen half written.
+ * Numbers are doubles: whole up to 2^53, and nobody sees an aligned one half written.
  *
  *   0…63    requests of the kernel, by opcode
- *   64…95   histogram of the time that a transaction took to become durable
- *   93…95   size of the JavaScript heap of the fs thread and of the peer thread, when it was last asked for, bytes
+ *   64…80   histogram of the time that a transaction took to become durable
+ *   93, 94  size of the JavaScript heap of the fs thread and of the peer thread at the last request, bytes
  *   96…     per database, by slot: COLUMNS
  */
 
@@ -19,7 +19,7 @@ const HISTOGRAM_START = OPCODE_COUNT
 const HEAP_START = 93
 const SLOT_START = 96
 
-/** What is counted of each database. */
+/** The counts of each database. */
 export const Column = {
   DATABASE_WRITES: 0,
   JOURNAL_WRITES: 1,
@@ -33,7 +33,7 @@ const COLUMN_COUNT = 6
 
 export type Column = (typeof Column)[keyof typeof Column]
 
-/** Threads beside the main one, as their heaps are counted. */
+/** The heaps of threads other than the main one. */
 export const HeapOf = { fs: 0, peer: 1 } as const
 
 export class Counters {
@@ -54,7 +54,7 @@ export class Counters {
     this.commitTime = new Histogram(histogram)
   }
 
-  /** Of the thread that calls. */
+  /** Measures the heap of the calling thread. */
   measureHeap(thread: keyof typeof HeapOf): void {
     const used = heapUsed()
     if (used !== undefined) this.#words[HEAP_START + HeapOf[thread]] = used
@@ -73,7 +73,7 @@ export class Counters {
     return this.#words[startOf(slot) + column] as number
   }
 
-  /** The slot is another database's from here on. */
+  /** The slot belongs to another database from here on. */
   clear(slot: Slot): void {
     this.#words.fill(0, startOf(slot), startOf(slot) + COLUMN_COUNT)
   }

@@ -22,9 +22,9 @@
  *   <root>/owners                                      SQLite's files have the owners that clients chose
  *   <root>/lock                                        held by the daemon that uses the directory
  *
- * What is made here is for the daemon alone: directories 0700, files 0600. SQLite's files have the owner and the mode
- * that clients of the mount see and change, since they are kept with them; what keeps others from these files here,
- * whatever their mode, are the directories that they lie in. A directory that was there before is left as it is.
+ * What the daemon makes here is for itself alone: directories 0700, files 0600. SQLite's files have the owner and the
+ * mode that clients of the mount see and change, because they are stored with the files. Whatever their mode, the
+ * directories around them keep others out. A directory that existed before stays as it is.
  */
 import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
@@ -46,7 +46,7 @@ import { DatabaseFilter } from "../wire/database-filter.ts"
 import { SUPER_JOURNAL } from "../wire/database-name.ts"
 import { BackedFile } from "./backed-file.ts"
 
-/** What a snapshot arrives as: the LTX file, and the database file that it makes. */
+/** The files of an arriving snapshot: the LTX file, and the database file that it makes. */
 export type NextFile = "ltx" | "database"
 
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
@@ -59,8 +59,8 @@ export class DataDir {
   readonly #access: FileAccess | undefined
 
   /**
-   * Of databases that are not selected nothing is read or changed: they stay as they are. `access` is what files of
-   * databases have that no client makes.
+   * Databases that are not selected are neither read nor changed. `access` is the access of files of databases that no
+   * client makes.
    */
   constructor(
     root: string,
@@ -84,7 +84,7 @@ export class DataDir {
     return new BackedFile(file, this.path(name, file), this.#access)
   }
 
-  /** Whether there is any of SQLite's files. */
+  /** Whether any of SQLite's files exists. */
   hasFiles(name: string): boolean {
     return DATABASE_FILES.some((kind) => fileExists(`${kind}:look`, this.path(name, kind)))
   }
@@ -105,7 +105,7 @@ export class DataDir {
     return join(this.root, "side", name)
   }
 
-  /** Without a label the directory of them all. */
+  /** Without a label, the directory of all histories that were set aside. */
   divergedDir(label = ""): string {
     return join(this.root, "diverged", label)
   }
@@ -143,7 +143,7 @@ export class DataDir {
     return fileExists("data:look", this.root)
   }
 
-  /** Makes what is missing of the directories above. */
+  /** Makes the missing ones of the directories above. */
   create(): void {
     const isNew = makeParents(this.root)
     const made = ["dbs", "side"].filter((name) => {
@@ -154,8 +154,9 @@ export class DataDir {
   }
 
   /**
-   * A version before kept neither owners nor modes: everybody could use SQLite's files. They get those of files that no
-   * client makes, once: from then on they are the clients' business. Returns how many there are.
+   * Earlier versions kept neither owners nor modes: everybody could use SQLite's files. This gives such files, once,
+   * the access of files that no client makes. From then on their access is the clients' business. Returns the number of
+   * files.
    */
   adoptFiles(): number {
     if (fileExists("data:look", this.#ownersPath)) return 0
@@ -185,8 +186,8 @@ export class DataDir {
   }
 
   /**
-   * The directories of a database are on the disk when this returns: the commit log knows nothing of them, and
-   * a transaction in it is worth nothing without them.
+   * The directories of a database are durable when this returns: the commit log does not know them, and a transaction
+   * in it is worth nothing without them.
    */
   createDatabase(name: string): void {
     if (this.makeDirectories(name)) this.syncDirectories(name)
@@ -199,7 +200,7 @@ export class DataDir {
   makeDirectories(name: string): boolean {
     const directories = [this.databaseDir(name), this.ltxDir(name)]
     const made = directories.filter((path) => makeDirectory("data:mkdir", path))
-    // While there is no LTX file, an earlier attempt may have made them and not come to the sync.
+    // Until there is an LTX file, an earlier attempt may have made the directories without syncing them.
     return made.length > 0 || listDirectory("ltx:list", this.ltxDir(name)).length === 0
   }
 
@@ -215,12 +216,12 @@ export class DataDir {
     removeDirectory("data:rmdir", this.databaseDir(name))
   }
 
-  /** Where a database that comes in is kept until it is in its place. */
+  /** Where an incoming database is kept until it is in its place. */
   importPath(file: number): string {
     return join(this.root, "import", `${file}`)
   }
 
-  /** Its transaction, and the checksums of its pages: see peer/serve/import-preparation.ts. */
+  /** The transaction of an incoming database, and the checksums of its pages: see peer/serve/import-preparation.ts. */
   importLtxPath(file: number): string {
     return `${this.importPath(file)}.ltx`
   }
@@ -229,17 +230,17 @@ export class DataDir {
     return `${this.importPath(file)}.sums`
   }
 
-  /** The body of a request, as long as that takes. */
+  /** Where the body of a request is kept while the request lasts. */
   spoolPath(number: number): string {
     return `${join(this.root, "import", "body")}-${number}`
   }
 
-  /** The database file that it has replaced. */
+  /** The database file that an incoming database has replaced. */
   importOldPath(file: number): string {
     return `${this.importPath(file)}.old`
   }
 
-  /** Makes the directory of importPath(), empty: what a crash has left there belongs to nobody. */
+  /** Makes the directory of importPath(), empty: nobody needs what a crash has left there. */
   createImports(): void {
     const directory = join(this.root, "import")
     if (makeDirectory("data:mkdir", directory)) return
@@ -248,8 +249,10 @@ export class DataDir {
     }
   }
 
-  /** Names of the selected databases there is a directory for, sorted. */
-  /** The original keeps super-journals as if they were databases; these are left as they are. */
+  /**
+   * Names of the selected databases that have a directory, sorted. The original keeps super-journals as databases; they
+   * are left as they are.
+   */
   databaseNames(): string[] {
     return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
@@ -264,7 +267,7 @@ export class DataDir {
       .sort()
   }
 
-  /** Which mount the daemon has made, while it may be in use. */
+  /** Names the mount that the daemon has made, while it may be in use. */
   get mountedPath(): string {
     return join(this.root, "mounted")
   }
@@ -314,7 +317,7 @@ export class DataDir {
   }
 }
 
-/** The data directory, ours or of the original, that a path without symbolic links leads into, if it does. */
+/** The data directory, ours or the original's, that a path without symbolic links leads into, if any. */
 export function dataDirAbove(path: string): string | undefined {
   const has = (root: string, name: string) => fileExists("data:look", join(root, name))
   for (let root = dirname(path); ; root = dirname(root)) {
@@ -323,7 +326,7 @@ export function dataDirAbove(path: string): string | undefined {
   }
 }
 
-/** The directory itself is for the daemon alone, those above it are like any other. True when it was not there. */
+/** The directory itself is for the daemon alone, its parents are like any other. True when it was not there. */
 function makeParents(path: string): boolean {
   const parts = path.split("/")
   for (let count = 2; count < parts.length; count++) {

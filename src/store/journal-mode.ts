@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync } from "node:fs"
 const VERSION_OFFSET = 18
 const WAL_VERSION = 2
 
-/** What the file of a database says its journal mode is; undefined when there is no such file. */
+/** The journal mode that the file of a database states; undefined when there is no such file. */
 export function readJournalMode(path: string): "wal" | "rollback" | undefined {
   let fd: number
   try {

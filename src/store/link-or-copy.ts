@@ -2,7 +2,7 @@ import { constants, copyFileSync } from "node:fs"
 import { Errno, SysError } from "../sys/errno.ts"
 import { linkFile } from "../sys/file.ts"
 
-/** A second name for a file; where a file system knows none, or not this one, a copy. */
+/** Gives a file a second name. Makes a copy where the file system cannot link it. */
 export function linkOrCopy(op: string, from: string, to: string): void {
   try {
     linkFile(op, from, to)

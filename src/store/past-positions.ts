@@ -1,10 +1,10 @@
 /**
- * Positions that a database has been at, of LTX files that retention has removed: `dbs/<name>/past`, 16 bytes each,
- * a TXID and the checksum after it, big endian, ascending. By it a primary can tell a replica that was away for
- * long whether it was on the same history, when there is no LTX file left to tell it.
+ * Positions of a database whose LTX files retention has removed: `dbs/<name>/past`, 16 bytes each, a TXID and the
+ * checksum after it, big endian, ascending. They let a primary tell whether a replica that was away for long was on the
+ * same history when no LTX file is left to tell it.
  *
- * It is a memory, and may be lost: then more is kept than has to be. Nothing in it is synced. When it is full the
- * older half is forgotten. It goes when another history takes the place of this one.
+ * The file is only a memory, and may be lost: then more is kept than necessary. Nothing in it is synced. When it is
+ * full the older half is forgotten. It goes when another history takes the place of this one.
  */
 import { readU64BE, writeU64BE } from "../lib/bytes.ts"
 import type { Checksum, Pos, Txid } from "../ltx/pos.ts"

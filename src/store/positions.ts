@@ -2,8 +2,8 @@
  * The position of every database, in memory that all threads share: any thread reads it without asking.
  *
  * A slot belongs to one database until that is gone for good. Then it is free for another, under another number: a
- * `Slot` is where the slot lies and how often it was taken and freed, so who still has the number of an earlier
- * database reads that there is nothing, never what belongs to the next one.
+ * `Slot` holds where the slot lies and how often it was taken and freed. A holder of an earlier database's number reads
+ * that there is nothing, never what belongs to the next database.
  *
  * It is written by one thread at a time (the fs thread on a primary, the peer thread on a replica) and read by all,
  * guarded by a sequence number (seqlock.ts):
@@ -14,14 +14,14 @@
  *   5,6 time      of the last transaction, milliseconds since 1970, low, high half
  *   7 page size   bytes, 0 before the first transaction
  *   8 commit      pages after the last transaction, 0 when the database is dropped or new
- *   9,10 stored   the last TXID whose LTX file is there for others to read, low, high half
+ *   9,10 stored   the last TXID whose LTX file others can read, low, high half
  *   11,12         checksum after it
  *   13 life       grows when the slot is taken and when it is freed: odd while it is taken
  *   14 name size  bytes
  *   15… name      UTF-8, up to 255 bytes; written while the slot is free
  *
- * Word 0 of the memory is the count of slots that were ever in use, word 2 a counter of slots taken and freed. Behind
- * the slots is which of them have changed lately (change-ring.ts).
+ * Word 0 of the memory counts the slots that were ever in use, word 2 the slots taken and freed. Behind the slots lies
+ * a list of those that have changed lately (change-ring.ts).
  */
 import { assert } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -51,14 +51,14 @@ export interface DatabaseState {
 }
 
 export interface SharedState extends DatabaseState {
-  /** The position up to which LTX files are there to be read; it may be one transaction behind `pos`. */
+  /** The position up to which LTX files can be read; it may be one transaction behind `pos`. */
   readonly stored: Pos
 }
 
 /** An unsigned number of 32 bits. */
 export type Slot = number
 
-/** Where the slot lies: that of another database, perhaps, once this one is free. */
+/** Where the slot lies. Once it is free, another database may lie there. */
 export function slotIndex(slot: Slot): number {
   return slot % SLOT_COUNT_MAX
 }
@@ -68,12 +68,12 @@ export class Positions {
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
   readonly #changes: ChangeRing
-  /** What this thread has seen of the slots that are taken. */
+  /** The taken slots that this thread has seen. */
   readonly #slots = new Map<string, Slot>()
-  readonly #names: string[] = [] // by index, as is the next one
+  readonly #names: string[] = [] // by index, like #lives
   readonly #lives = new Int32Array(SLOT_COUNT_MAX)
   #seenTaken = 0
-  /** What this thread has freed, and another may have taken since. */
+  /** Slots that this thread has freed, and another may have taken since. */
   readonly #freed: number[] = []
 
   static create(): Positions {
@@ -126,10 +126,10 @@ export class Positions {
     this.#refresh()
     this.#changed(slotIndex(slot))
     this.#freed.push(slotIndex(slot))
-    this.#changes.note(ANY_PLACE) // by its place nobody could tell its name
+    this.#changes.note(ANY_PLACE) // its place would not tell anybody its name
   }
 
-  /** All that are taken. */
+  /** All taken slots. */
   entries(): Iterable<readonly [name: string, slot: Slot]> {
     this.#refresh()
     return this.#slots
@@ -140,7 +140,7 @@ export class Positions {
     return this.#slots.size
   }
 
-  /** Zeros when the slot is free, or somebody else's. */
+  /** Zeros when the slot is free, or belongs to another database. */
   read(slot: Slot): SharedState {
     const at = wordOf(slotIndex(slot))
     const words = this.#words
@@ -156,7 +156,7 @@ export class Positions {
     })
   }
 
-  /** `stored` is given when the LTX file of the last transaction is there already. */
+  /** `stored` is given when the LTX file of the last transaction already exists. */
   write(slot: Slot, state: DatabaseState, stored: Pos | undefined): void {
     if (!this.#isTaken(slot)) return
     const at = wordOf(slotIndex(slot))
@@ -172,7 +172,7 @@ export class Positions {
     this.#changes.note(slotIndex(slot))
   }
 
-  /** The LTX file of the last transaction is there. */
+  /** The LTX file of the last transaction exists now. */
   markStored(slot: Slot): void {
     if (!this.#isTaken(slot)) return
     const { pos } = this.read(slot)
@@ -186,7 +186,7 @@ export class Positions {
     return this.#changes.count
   }
 
-  /** The databases of which something was written since `changeCount` was that; undefined when it may be any. */
+  /** The databases that were written since `changeCount` had that value; undefined when it may be any. */
   changedSince(changeCount: number): string[] | undefined {
     const indexes = this.#changes.since(changeCount)
     if (indexes === undefined) return undefined
@@ -201,7 +201,7 @@ export class Positions {
     return Atomics.load(this.#words, wordOf(slotIndex(slot)) + LIFE_WORD) === lifeOf(slot)
   }
 
-  /** One that lies free, else one that was never in use. */
+  /** A free slot, or else one that was never in use. */
   #freeIndex(): number | undefined {
     const count = Atomics.load(this.#words, COUNT_WORD)
     for (let index = this.#freed.pop(); index !== undefined; index = this.#freed.pop()) {
@@ -214,13 +214,13 @@ export class Positions {
     return undefined
   }
 
-  /** This thread has taken or freed the slot, and has seen what others did before. */
+  /** This thread has taken or freed the slot, and has seen the changes of others before. */
   #changed(index: number): void {
     this.#look(index)
     this.#seenTaken = (Atomics.add(this.#words, TAKEN_WORD, 1) + 1) | 0
   }
 
-  /** Looks at slots that another thread has taken or freed since this one last looked. */
+  /** Looks at slots that other threads have taken or freed since the last look. */
   #refresh(): void {
     const taken = Atomics.load(this.#words, TAKEN_WORD)
     if (taken === this.#seenTaken) return

@@ -1,11 +1,11 @@
 /**
- * Words of memory that threads share and that change together: a reader sees what one write has left, never half of it.
- * A sequence number guards them, which is odd while they change. One thread writes at a time, any may read.
+ * Words of memory that threads share and that change together: a reader sees the result of one write, never half of it.
+ * A sequence number guards them, and is odd while they change. One thread writes at a time, any thread may read.
  *
- * Words by which a reader decides are loaded and stored with Atomics: plain accesses may reach other threads in another
- * order, as they do on arm64, and a reader would take the words of two writes for one. What is long, and is only copied, may
- * be copied plainly: on both sides it lies between two changes of the sequence that read and write at once (Atomics.add),
- * which no access passes in either direction.
+ * Words that a reader decides by are loaded and stored with Atomics. Plain accesses may reach other threads in another
+ * order, as they do on arm64, and a reader would then take the words of two writes for one. Long data that is only
+ * copied may be copied plainly: on both sides the copy lies between two changes of the sequence that read and write at
+ * once (Atomics.add), and no access passes those in either direction.
  */
 export function writeGuarded(words: Int32Array, sequence: number, write: () => void): void {
   Atomics.add(words, sequence, 1)
@@ -16,7 +16,7 @@ export function writeGuarded(words: Int32Array, sequence: number, write: () => v
   }
 }
 
-/** What `read` makes of the words. It is called until nothing has changed meanwhile. */
+/** What `read` makes of the words. Calls it again until nothing changes meanwhile. */
 export function readGuarded<T>(words: Int32Array, sequence: number, read: () => T): T {
   for (;;) {
     const seen = tryReadGuarded(words, sequence, read)
@@ -24,7 +24,7 @@ export function readGuarded<T>(words: Int32Array, sequence: number, read: () => 
   }
 }
 
-/** As readGuarded(), for who does not wait. */
+/** As readGuarded(), for a caller that does not wait. */
 export function tryReadGuarded<T>(
   words: Int32Array,
   sequence: number,

@@ -1,6 +1,6 @@
 /**
- * Words that threads share: who the peer thread is, whether a change was announced, the commit log and spare files,
- * which thread can open no more files, and whether the disk is full.
+ * Words that threads share: the peer thread's id, whether a change was announced, the commit log and spare files, which
+ * thread can open no more files, and whether the disk is full.
  */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
@@ -37,12 +37,12 @@ export class SharedFlags {
     Atomics.store(this.#words, PEER_THREAD_ID, id)
   }
 
-  /** True for the first call since the main thread looked: only then a message is worth its cost. */
+  /** True for the first call since the main thread looked: only then is a message worth its cost. */
   raiseChanged(): boolean {
     return Atomics.exchange(this.#words, CHANGED, 1) === 0
   }
 
-  /** Whether a segment of the commit log may be written over. */
+  /** Whether a segment of the commit log may be overwritten. */
   isSegmentFree(segment: number): boolean {
     return Atomics.load(this.#words, FULL_SEGMENTS + segment) === 0
   }
@@ -60,7 +60,7 @@ export class SharedFlags {
     Atomics.store(this.#words, SHORT + THREADS[thread], isShort ? 1 : 0)
   }
 
-  /** How often a call has failed since the disk was full. */
+  /** How many calls have failed because the disk was full. */
   get fullCount(): number {
     return Atomics.load(this.#words, FULL_COUNT)
   }
@@ -69,7 +69,7 @@ export class SharedFlags {
     Atomics.add(this.#words, FULL_COUNT, 1)
   }
 
-  /** How often a transaction was stored, which takes room. */
+  /** How many transactions were stored; each takes room. */
   get roomCount(): number {
     return Atomics.load(this.#words, ROOM_COUNT)
   }
@@ -78,12 +78,12 @@ export class SharedFlags {
     Atomics.add(this.#words, ROOM_COUNT, 1)
   }
 
-  /** For SpareFiles. */
+  /** The words of SpareFiles. */
   get spareFiles(): Int32Array {
     return this.#words.subarray(SPARE_FILES, SPARE_FILES + SPARE_FILE_WORDS)
   }
 
-  /** To be called before looking at what changed. */
+  /** Call it before looking at what changed. */
   lowerChanged(): void {
     Atomics.store(this.#words, CHANGED, 0)
   }

@@ -1,17 +1,17 @@
 /**
  * How far behind its primary this node is, in memory that all threads share.
  *
- * The lag is the age of the last moment at which this node is known to have had everything that its primary had:
+ * The lag is the age of the last moment at which this node is known to have had everything of its primary:
  *
  * - On the primary it is 0.
- * - On a replica every heartbeat proves such a moment, once what came before it is applied, and a transaction that
- *   is applied proves one for its database. So it is below the time between two heartbeats (a second) while all
- *   is well, idle or under load, and grows by a second a second when the stream is cut or silent, or when the
- *   apply does not keep up.
+ * - On a replica every heartbeat proves such a moment, once everything before it is applied, and an applied transaction
+ *   proves one for its database. The lag is therefore below the time between two heartbeats (a second) while all is
+ *   well, idle or under load. It grows by a second a second when the stream is cut or silent, or the apply does not
+ *   keep up.
  * - It is unknown until the first such moment.
  *
- * Moments are kept by our steady clock, which nobody sets (lib/clock.ts). The primary tells them by its own;
- * `offset` is what ours shows more than that one, so clocks that differ, or are set, do not show up as a lag
+ * Moments are in our steady clock, which nobody sets (lib/clock.ts). The primary tells them by its own clock. `offset`
+ * is how much ours is ahead of it: clocks that differ, or are set, do not show up as a lag
  * (cluster/replica/lag-tracker.ts).
  *
  *   0 state   0 on a replica before the first such moment, 1 after it, 2 on a primary
@@ -29,7 +29,7 @@ const OFFSET = 2
 const ARRIVING = 3
 const HEARD = 4
 
-/** Between two heartbeats a transaction may come. */
+/** A transaction may come between two heartbeats. */
 const UNHEARD_MS_MAX = 2000
 
 const IS_SYNCED = 1n
@@ -50,7 +50,7 @@ export class SharedLag {
     this.#words = new BigInt64Array(memory)
   }
 
-  /** A replica that was the primary has had everything up to now. `wallMs` is what its transactions are dated by. */
+  /** A replica that was the primary has had everything up to now. `wallMs` is the clock that dates its transactions. */
   setRole(isPrimary: boolean, nowMs: number, wallMs: number): void {
     if (isPrimary) return void Atomics.store(this.#words, STATE, IS_PRIMARY)
     this.#store(SYNCED, nowMs)
@@ -59,27 +59,30 @@ export class SharedLag {
     Atomics.store(this.#words, STATE, IS_SYNCED)
   }
 
-  /** All that was there at the moment is here. Says nothing on a primary, which may hear of it late. */
+  /** This node has all that existed at the moment. Ignored on a primary, which may hear of it late. */
   setSynced(momentMs: number): void {
     if (this.#state === IS_PRIMARY) return
     this.#store(SYNCED, momentMs)
     Atomics.store(this.#words, STATE, IS_SYNCED)
   }
 
-  /** The primary is heard now, whose clock shows so much less than ours. */
+  /** The primary is heard now, and our clock is ahead of its clock by `offsetMs`. */
   setOffset(offsetMs: number, nowMs: number): void {
     this.#store(OFFSET, offsetMs)
     this.#store(HEARD, nowMs)
   }
 
-  /** Whether the primary has a database that is not here: what is here does not tell how far behind this node is. */
+  /**
+   * Whether the primary has a database that is missing here. If so, the databases here do not tell how far behind this
+   * node is.
+   */
   setArriving(isArriving: boolean): void {
     Atomics.store(this.#words, ARRIVING, isArriving ? 1n : 0n)
   }
 
   /**
    * Whether this node has all that the primary had at the time, by our steady clock. A caller knows from elsewhere that
-   * something is there: word of that takes no less time than a heartbeat.
+   * something is there, and that word takes at least as long as a heartbeat.
    */
   hasBeenSyncedSince(momentMs: number): boolean {
     if (this.#state === IS_PRIMARY) return true
@@ -87,8 +90,8 @@ export class SharedLag {
   }
 
   /**
-   * The lag of the whole node, that of its database that is furthest behind; undefined when it is unknown. `nowMs`, here
-   * and below, is what our steady clock shows.
+   * The lag of the whole node, which is that of its database furthest behind; undefined when it is unknown. `nowMs`,
+   * here and below, is a time of our steady clock.
    */
   lagMs(positions: Positions, nowMs: number): number | undefined {
     if (this.#state === IS_PRIMARY) return 0
@@ -103,7 +106,7 @@ export class SharedLag {
     return Math.max(0, nowMs - Math.max(this.#momentOf(timestampMs), this.#load(SYNCED)))
   }
 
-  /** How long ago something was by the primary's clock. */
+  /** The age of a moment of the primary's clock. */
   ageMs(primaryMs: number, nowMs: number): number {
     return Math.max(0, nowMs - primaryMs - this.#load(OFFSET))
   }
@@ -119,7 +122,7 @@ export class SharedLag {
     return Number.isFinite(earliestMs) ? earliestMs : syncedMs
   }
 
-  /** What a transaction of the given time proves: nothing when it says that it is not made yet. */
+  /** The moment that a transaction of the given time proves: none when its time is still to come. */
   #momentOf(timestampMs: number): number {
     const momentMs = timestampMs + this.#load(OFFSET)
     return momentMs > this.#load(HEARD) + UNHEARD_MS_MAX ? 0 : momentMs

@@ -1,20 +1,20 @@
 /**
- * Empty files that are to become LTX files, so that no commit waits until one is made.
+ * Empty files that will become LTX files, so that no commit waits until one is made.
  *
- * To give an existing file its name costs 15 µs. To make one costs more, and on ext4 up to 800 µs where many files were
- * removed in the last five minutes, which is what a retention does: the file system then looks at the inode of each
- * of those before it takes one that is free (Linux: fs/ext4/ialloc.c, recently_deleted).
+ * Renaming an existing file costs 15 µs. Making one costs more, and up to 800 µs on ext4 where many files were removed
+ * in the last five minutes, as a retention does: the file system then looks at the inode of each removed file before it
+ * takes a free one (Linux: fs/ext4/ialloc.c, recently_deleted).
  *
  *   peer thread: make() ─▶ <data>/spare/<number> ─▶ take(), by the fs thread ─▶ written and renamed
  *
- * There are none until transactions come quickly, then more and more of them up to a limit. What a node leaves of them,
- * the next start removes: they hold nothing.
+ * There are none until transactions come quickly, then more and more up to a limit. The next start removes those that a
+ * node leaves: they hold nothing.
  *
  * Words of memory that both threads share:
  *
  *   0 made     number of the next file to be made
  *   1 taken    number of the next file to be taken
- *   2 wanted   how many files there are to be; 0 when nobody has asked
+ *   2 wanted   how many files there should be; 0 when nobody has asked
  */
 import { join } from "node:path"
 import { listDirectory, makeDirectory } from "../sys/directory.ts"
@@ -35,16 +35,16 @@ const MADE = 0
 const TAKEN = 1
 const WANTED = 2
 
-/** So many files are made by whoever needs them before the first are made in advance. */
+/** This many files are made on demand before the first are made in advance. */
 const PATIENCE = 64
 const COUNT_MAX = 1024
 
 export class SpareFiles {
   readonly #words: Int32Array
   readonly #directory: string
-  #missed = 0 // times that there was none
+  #missed = 0 // how often there was none
   #isUseless = false
-  #count = PATIENCE // to have, when it is asked for the next time
+  #count = PATIENCE // how many to ask for next time
 
   /** `words` are zeros at the start of the process. */
   constructor(words: Int32Array, root: string) {
@@ -64,12 +64,12 @@ export class SpareFiles {
     return this.#path(taken)
   }
 
-  /** An LTX file could not be made of one. Where their directory is on another file system, none ever can. */
+  /** A spare could not become an LTX file. It never can when the LTX files are on another file system. */
   failed(error: unknown): void {
     if (error instanceof SysError && error.errno === Errno.EXDEV) this.#isUseless = true
   }
 
-  /** Whether somebody should call make(): true once, until that is done. */
+  /** Whether somebody should call make(): true once, until that has been done. */
   ask(): boolean {
     if (this.#isUseless || this.#missed < PATIENCE || this.#wanted > 0) return false
     if (this.#left > this.#count / 2) return false
@@ -78,7 +78,7 @@ export class SpareFiles {
     return true
   }
 
-  /** Makes a few of the files that are wanted. False when there are enough; when it throws, there are too. */
+  /** Makes a few of the wanted files. False when there are enough; also after a throw there are enough. */
   make(countMax: number): boolean {
     let isUnfinished = false
     try {
@@ -95,7 +95,7 @@ export class SpareFiles {
     }
   }
 
-  /** What the last run has left. Does not throw, since it is in nobody's way. */
+  /** Removes what the last run has left. Does not throw: leftovers harm nobody. */
   removeLeftovers(): void {
     try {
       if (!fileExists("spare:look", this.#directory)) return

@@ -1,10 +1,9 @@
 /**
- * Up to where a database file is known to be on the disk: `dbs/<name>/synced`, 16 hexadecimal digits and a
- * newline, a TXID.
+ * How far a database file is known to be on the disk: `dbs/<name>/synced`, 16 hexadecimal digits and a newline, a TXID.
  *
- * Recovery replays the LTX files after it, and retention keeps them. The file is replaced, never changed in
- * place, so a crash leaves the old number or the new one. A number that is too low costs time at the next
- * recovery; one that is too high would lose data, so it is only raised after an fsync of the database file.
+ * Recovery replays the LTX files after it, and retention keeps them. The file is replaced, never changed in place: a
+ * crash leaves the old number or the new one. A number that is too low costs time at the next recovery. One that is too
+ * high would lose data, so it is raised only after an fsync of the database file.
  */
 import { dirname } from "node:path"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
@@ -32,7 +31,7 @@ export function writeSynced(path: string, txid: Txid): void {
   replaceFile("synced", path, new TextEncoder().encode(`${formatTxid(txid)}\n`))
 }
 
-/** Writes a file that takes the place of the one at `path` when it is whole and durable. */
+/** Writes a file that takes the place of the one at `path` once it is whole and durable. */
 export function replaceFile(kind: string, path: string, bytes: Uint8Array): void {
   const temporary = `${path}.tmp`
   try {
@@ -56,6 +55,6 @@ function discard(kind: string, temporary: string): void {
   try {
     unlinkFile(`${kind}:discard`, temporary)
   } catch {
-    // The next one is written over it.
+    // The next file overwrites it.
   }
 }

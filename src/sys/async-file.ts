@@ -1,5 +1,5 @@
 /**
- * A file that is written by a thread that must not wait for the disk. As in `file.ts`, every call has a name in fault
+ * A file for a thread that writes it and must not wait for the disk. As in `file.ts`, every call has a name in fault
  * tests and throws SysError when it fails.
  */
 import { type FileHandle, open, rename, rm } from "node:fs/promises"
@@ -39,7 +39,7 @@ export class AsyncFile {
     this.#size += bytes.length
   }
 
-  /** What was written, and the size, reach the disk before this resolves. */
+  /** The written bytes and the size are durable when this resolves. */
   async sync(): Promise<void> {
     const start = trace?.position ?? 0
     await call(`${this.#kind}:fsync`, "sync a file", () => this.#handle.sync())
@@ -51,7 +51,7 @@ export class AsyncFile {
   }
 }
 
-/** The new name reaches the disk before this resolves. Both are in one directory. */
+/** The new name is durable when this resolves. Both names are in one directory. */
 export async function renameDurably(kind: string, from: string, to: string): Promise<void> {
   await call(`${kind}:rename`, `rename "${from}" to "${to}"`, () => rename(from, to))
   trace?.append({ type: "rename", path: from, to })
@@ -66,7 +66,7 @@ export async function renameDurably(kind: string, from: string, to: string): Pro
   trace?.append({ type: "sync-directory", path, start })
 }
 
-/** Whether it is there or not. */
+/** Removes a file that may be missing. */
 export async function removeFile(op: string, path: string): Promise<void> {
   await call(op, `remove "${path}"`, () => rm(path, { force: true }))
   trace?.append({ type: "unlink", path })

@@ -1,4 +1,4 @@
-/** Reads, writes and waits on descriptors that answer with an errno which is no failure. */
+/** Reads, writes and waits on descriptors, where an errno need not be a failure. */
 import type { Fd } from "./file.ts"
 import { errno, libc } from "./libc.ts"
 import { allocate, type Region } from "./memory.ts"
@@ -15,7 +15,7 @@ export function writeDevice(fd: Fd, address: number, size: number): number {
   return n < 0 ? -errno() : n
 }
 
-/** Lets others run that wait for this CPU. */
+/** Lets other threads run that wait for this CPU. */
 export function yieldCpu(): void {
   libc.sched_yield()
 }
@@ -37,7 +37,7 @@ export class Poller {
     }
   }
 
-  /** Returns when one is ready, when a signal has come, or when the time is over, if one is given. */
+  /** Returns when a descriptor is ready, when a signal has come, or after the limit, if one is given. */
   wait(limitMs = -1): void {
     const n = libc.poll(this.#set.address, this.#count, limitMs)
     if (n >= 0) return

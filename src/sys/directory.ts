@@ -7,7 +7,7 @@ import { errno, libc } from "./libc.ts"
 import { pathAddress } from "./path.ts"
 import { trace } from "./trace.ts"
 
-/** False when it was there already. As files, it is for nobody else. */
+/** False when it existed already. Like files, it is for nobody else. */
 export function makeDirectory(op: string, path: string, mode = 0o700): boolean {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `make directory "${path}"`)
@@ -50,7 +50,7 @@ export function listNames(op: string, path: string): Promise<string[]> {
   return promise
 }
 
-/** Names made and removed in the directory so far reach the disk before this returns. */
+/** The names made and removed in the directory so far are durable when this returns. */
 export function syncDirectory(op: string, path: string): void {
   const fd = openFile(op, path, O_RDONLY)
   const start = trace?.position ?? 0

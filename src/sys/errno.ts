@@ -50,7 +50,7 @@ export const Errno = {
   EDQUOT: 122,
 } as const
 
-/** As strerror(3) has them, in lower case. */
+/** The texts of strerror(3), in lower case. */
 const TEXT: Record<keyof typeof Errno, string> = {
   EPERM: "operation not permitted",
   ENOENT: "no such file or directory",
@@ -106,12 +106,12 @@ const NAMES = new Map(
   Object.entries(Errno).map(([name, value]) => [value as number, name as keyof typeof Errno]),
 )
 
-/** "ENOSPC" for 28; "errno 200" for a number we have no name for. */
+/** "ENOSPC" for 28; "errno 200" for a number that has no name here. */
 export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `errno ${errno}`
 }
 
-/** Whether it says that the disk, or the user's share of it, is full. */
+/** Whether the error says that the disk, or the user's share of it, is full. */
 export function isNoSpace(error: unknown): boolean {
   if (!(error instanceof SysError)) return false
   return error.errno === Errno.ENOSPC || error.errno === Errno.EDQUOT
@@ -119,7 +119,7 @@ export function isNoSpace(error: unknown): boolean {
 
 let onFullDisk: (() => void) | undefined
 
-/** Has somebody hear, on this thread, of every call that failed because the disk, or the user's share of it, is full. */
+/** Calls the listener for every call of this thread that fails because the disk, or the user's share of it, is full. */
 export function watchFullDisk(listener: () => void): void {
   onFullDisk = listener
 }
@@ -131,8 +131,8 @@ export function errnoText(errno: number): string {
 }
 
 /**
- * One line for what the system has refused, here or to the runtime, whose own words are those of its library.
- * Undefined for anything else that was thrown.
+ * One line for a refusal of the system, to us or to the runtime, whose own words are those of its library. Undefined
+ * for any other error.
  */
 export function systemProblem(error: unknown): string | undefined {
   if (error instanceof SysError) return error.message
@@ -144,8 +144,8 @@ export function systemProblem(error: unknown): string | undefined {
 }
 
 /**
- * A system call that failed. `op` is the name the call has in fault tests ("ltx:fsync"). As errors of the runtime it
- * has a `code`: it is a condition of the world, no bug.
+ * A system call that failed. `op` is the name of the call in fault tests ("ltx:fsync"). Like the runtime's errors it
+ * has a `code`: it is a condition of the world, not a bug.
  */
 export class SysError extends Error {
   override readonly name = "SysError"

@@ -1,6 +1,6 @@
 /**
- * Faults on demand: every system call of the daemon that touches data has a name, and a test can make the
- * n-th call of a name fail with an errno, or stop the process or the thread there.
+ * Faults on demand: every system call of the daemon that touches data has a name, and a test can make the n-th call of
+ * a name fail with an errno, or stop the process or the thread there.
  *
  *   LITEFS_FAULTS="log:fsync#3=ENOSPC,wal:write#10=kill"   fails the third, stops at the tenth
  *   LITEFS_FAULTS="ltx:*#2-5=EIO,*#100+=ENOSPC"            from the second to the fifth; from the hundredth on
@@ -10,9 +10,9 @@
  *   LITEFS_FAULTS_COUNT=PATH                                appends the name of each call: a line, a call
  *                                                           ("1/log:fsync", with "!" behind it when it fails)
  *
- * `*` stands for any part of a name. A fault counts all calls that match its name together, but each thread
- * counts its own: the threads of a process do not share this. `1/log:fsync` is the call of thread 1 alone; 0 is the
- * main thread. Without these variables `faults` is undefined and a call costs one comparison.
+ * `*` stands for any part of a name. A fault counts all calls that match its name together, but each thread counts its
+ * own: the threads of a process do not share the count. `1/log:fsync` is the call of thread 1 alone; 0 is the main
+ * thread. Without these variables `faults` is undefined and a call costs one comparison.
  */
 import { appendFileSync, readFileSync, statSync } from "node:fs"
 import { threadId } from "node:worker_threads"
@@ -32,9 +32,12 @@ export interface FaultSources {
   readonly countFile: string | undefined
 }
 
-/** What is asked before a call. */
+/** Every call asks this first. */
 export interface FaultCheck {
-  /** The errno the call is to fail with, or 0 to let it through. Does not return when it is to stop here. */
+  /**
+   * The errno that the call must fail with, or 0 to let it through. Does not return when the process or thread stops
+   * here.
+   */
   check(op: string): number
 }
 
@@ -61,7 +64,7 @@ export class Faults implements FaultCheck {
     }
     if (countFile !== undefined) appendFileSync(countFile, `${name}${action === 0 ? "" : "!"}\n`)
     if (typeof action === "number") return action
-    // In a Worker exit() ends the thread alone, without a `catch` or a `finally` on the way.
+    // In a Worker exit() ends only the thread, and runs no `catch` or `finally` on the way.
     if (action === "end") process.exit(1)
     process.kill(process.pid, "SIGKILL")
     return 0

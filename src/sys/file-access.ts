@@ -1,8 +1,8 @@
 /**
- * Who may do what with a file: owner, group and permissions, as chmod(2) and chown(2) have them.
+ * Who may do what with a file: owner, group and permissions, as in chmod(2) and chown(2).
  *
- * A process that is not root can give its files to nobody, and may be kept from its own by their permissions, which
- * clients of the mount choose: openOwnFile() opens them all the same.
+ * A process that is not root can give its files to nobody. Their permissions, which clients of the mount choose, may
+ * keep it from its own files; openOwnFile() opens them all the same.
  */
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
@@ -21,7 +21,7 @@ export interface FileAccess {
 export const MODE_BITS = 0o7777
 const OWNER_READS_AND_WRITES = 0o600
 
-/** chown(2): leaves that one as it is. */
+/** chown(2): leaves this one as it is. */
 export const UNCHANGED = 0xffffffff
 
 export function setMode(op: string, fd: Fd, mode: number): void {
@@ -36,9 +36,9 @@ export function setOwner(op: string, fd: Fd, uid: number, gid: number): void {
   if (error !== 0) throw new SysError(error, op, `change the owner of ${nameOf(fd)}`)
 }
 
-/** As far as this process may: an owner that it cannot give stays, the group by itself is tried. */
+/** Gives the access as far as this process may: an owner that it cannot set stays, and the group is tried by itself. */
 export function giveAccess(op: string, fd: Fd, { uid, gid, mode }: FileAccess): void {
-  // In this order: a change of the owner takes bits of the mode away.
+  // In this order: a change of the owner clears bits of the mode.
   if (!mayOwn(op, fd, uid, gid)) mayOwn(op, fd, UNCHANGED, gid)
   setMode(op, fd, mode)
 }
@@ -48,7 +48,7 @@ function mayOwn(op: string, fd: Fd, uid: number, gid: number): boolean {
     setOwner(op, fd, uid, gid)
     return true
   } catch (error) {
-    // EINVAL: an owner that the user namespace of this process does not have.
+    // EINVAL: the user namespace of this process does not have the owner.
     if (hasErrno(error, Errno.EPERM) || hasErrno(error, Errno.EINVAL)) return false
     throw error
   }
@@ -67,7 +67,7 @@ export function accessAt(op: string, path: string): FileAccess | undefined {
 
 const status = emptyStatus()
 
-/** openFile() for a file of ours whose owner may have lost the right to it; its mode stays what it is. */
+/** openFile() for a file of ours whose owner may have lost the right to it. The mode stays as it is. */
 export function openOwnFile(op: string, path: string, flags: number): Fd {
   try {
     return openFile(op, path, flags)

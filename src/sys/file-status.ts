@@ -1,4 +1,4 @@
-/** What the kernel tells of an open file (statx(2)) and of a file system (statfs(2)). Errors as in `file.ts`. */
+/** What the kernel says about an open file (statx(2)) and a file system (statfs(2)). Errors as in `file.ts`. */
 import { SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import type { Fd } from "./file.ts"
@@ -6,7 +6,7 @@ import { errno, libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { nameOf, pathAddress } from "./path.ts"
 
-/** What statx(2) tells of an open file. Times in milliseconds since 1970. */
+/** What statx(2) returns for an open file. Times in milliseconds since 1970. */
 export interface FileStatus {
   inode: number
   size: number

@@ -23,14 +23,14 @@ const O_CLOEXEC = 0o2000000
 
 export type Fd = number
 
-/** What the calling thread has opened: each has its own copy of this module. */
+/** The descriptors that the calling thread has opened: each thread has its own copy of this module. */
 const opened = new Set<Fd>()
 
 export function isOwnFile(fd: Fd): boolean {
   return opened.has(fd)
 }
 
-/** Files that are made are for nobody else, unless `mode` says so; the umask applies. */
+/** Opens a file. A new file is for nobody else, unless `mode` says so; the umask applies. */
 export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
@@ -70,7 +70,7 @@ export function closeFile(fd: Fd): void {
   refillSpares()
 }
 
-/** What is made of a file that was opened just now. When that fails nobody has the file, and it is closed. */
+/** What `make` makes of a file that was just opened. When that fails the file is closed, since nobody else has it. */
 export function closedOnError<T>(fd: Fd, make: () => T): T {
   try {
     return make()
@@ -119,7 +119,7 @@ export function writeAt(op: string, fd: Fd, address: number, size: number, offse
 const COPY_SIZE = 65536
 const copyBuffer = allocate(COPY_SIZE)
 
-/** writeAt() for bytes of the JavaScript heap: they are copied to memory with an address first. */
+/** writeAt() for bytes of the JavaScript heap, by way of memory with an address. */
 export function writeBytesAt(op: string, fd: Fd, bytes: Uint8Array, offset: number): void {
   for (let done = 0; done < bytes.length; done += COPY_SIZE) {
     const part = bytes.subarray(done, done + COPY_SIZE)
@@ -141,7 +141,7 @@ export function readBytesAt(op: string, fd: Fd, into: Uint8Array, offset: number
   return done
 }
 
-/** Data and metadata of the file reach the disk before this returns. */
+/** Data and metadata of the file are durable when this returns. */
 export function syncFile(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
@@ -156,7 +156,7 @@ export function syncFile(op: string, fd: Fd): void {
   }
 }
 
-/** As syncFile(), less metadata that is not needed to read the data back (times). */
+/** As syncFile(), but without metadata that reading the data back does not need (times). */
 export function syncData(op: string, fd: Fd): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
@@ -186,8 +186,8 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
 }
 
 /**
- * Makes sure that there is room on the disk for `size` bytes at `offset`, without changing the size of the file.
- * False where the file system cannot promise that.
+ * Reserves room on the disk for `size` bytes at `offset`, without changing the size of the file. False where the file
+ * system cannot promise that.
  */
 export function reserveSpace(op: string, fd: Fd, offset: number, size: number): boolean {
   const fault = faults?.check(op) ?? 0
@@ -220,7 +220,7 @@ export function renameFile(op: string, from: string, to: string): void {
   trace?.append({ type: "rename", path: from, to })
 }
 
-/** A second name for a file. */
+/** Gives a file a second name. */
 export function linkFile(op: string, from: string, to: string): void {
   const fault = faults?.check(op) ?? 0
   if (fault !== 0) throw new SysError(fault, op, `link "${from}" to "${to}"`)
@@ -241,7 +241,7 @@ export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | u
   }
 }
 
-/** False only when there is no such file, not when nobody can tell. */
+/** False only when there is no such file, not when that cannot be determined. */
 export function fileExists(op: string, path: string): boolean {
   const fd = openIfExists(op, path, O_PATH)
   if (fd === undefined) return false
@@ -249,7 +249,7 @@ export function fileExists(op: string, path: string): boolean {
   return true
 }
 
-/** The status of what the path stands for, or undefined when there is nothing. */
+/** The status of the file that the path names; undefined when there is none. */
 export function statusAt(op: string, path: string): FileStatus | undefined {
   const fd = openIfExists(op, path, O_PATH)
   if (fd === undefined) return undefined
@@ -262,7 +262,7 @@ export function statusAt(op: string, path: string): FileStatus | undefined {
   }
 }
 
-/** Everything that was written to the file system of `path` reaches the disk before this returns. */
+/** Everything written to the file system of `path` is durable when this returns. */
 export function syncFileSystem(op: string, path: string): void {
   const fd = openFile(op, path, O_RDONLY)
   const fault = faults?.check(op) ?? 0
@@ -282,7 +282,7 @@ export function tryLockFile(fd: Fd): boolean {
   throw new SysError(error, "lock", `lock ${nameOf(fd)}`)
 }
 
-/** Waits until this open file has the lock. flock(2), exclusive. A signal of which nobody knows ends the process. */
+/** Waits until this open file has the lock. flock(2), exclusive. An unhandled signal ends the process. */
 export function waitForFileLock(fd: Fd): void {
   const LOCK_EX = 2
   for (;;) {

@@ -13,8 +13,8 @@ const buffer = allocate(4096)
 const words = new Uint32Array(buffer.bytes.buffer, buffer.bytes.byteOffset, 64)
 
 /**
- * The inode of what the path stands for, as the kernel knows it, or undefined when there is nothing. Of a file of a FUSE
- * mount that costs no request as long as the kernel knows the name.
+ * The inode of the file that the path names, as the kernel knows it; undefined when there is none. In a FUSE mount it
+ * costs no request while the kernel knows the name.
  */
 export function inodeAt(op: string, path: string): number | undefined {
   const fault = faults?.check(op) ?? 0

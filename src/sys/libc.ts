@@ -4,7 +4,7 @@
  * - Each thread has its own instance, since errno is per thread.
  * - `errno()` is only right in the expression that directly follows the failing call.
  * - A missing i32 argument is silently 0, so wrappers never pass a descriptor they have not checked.
- * - "libc.so.6" is also what musl answers to: it maps every `libc.*` name to itself.
+ * - musl also answers to "libc.so.6": it maps every `libc.*` name to itself.
  */
 import { dlopen, FFIType, type Pointer, toArrayBuffer } from "bun:ffi"
 import { must } from "../lib/assert.ts"
@@ -65,7 +65,7 @@ const { symbols } = dlopen(LIBC, {
   waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
 })
 
-/** syscall(2) with the argument types of statx, which older musl has no symbol for. */
+/** syscall(2) with the argument types of statx, for which older musl has no symbol. */
 const statx = dlopen(LIBC, {
   syscall: {
     args: [FFIType.i64_fast, "i32", "ptr", "i32", "u32", "ptr"],
@@ -77,7 +77,7 @@ const gettid = dlopen(LIBC, {
   syscall: { args: [FFIType.i64_fast], returns: FFIType.i64_fast },
 }).symbols.syscall
 
-/** For calls that libc has no symbol for, where all arguments are integers or addresses. */
+/** For calls without a symbol in libc, where all arguments are integers or addresses. */
 const syscall = dlopen(LIBC, {
   syscall: {
     args: [
@@ -97,12 +97,12 @@ const SYSCALL = process.arch === "arm64" ? { statx: 291, gettid: 178 } : { statx
 const errnoAddress = must(symbols.__errno_location, "errno in libc")() as Pointer
 const errnoSlot = new Int32Array(toArrayBuffer(errnoAddress, 0, 4))
 
-/** errno of the libc call made in the expression just before this one, on this thread. */
+/** errno of the libc call directly before this expression, on this thread. */
 export function errno(): number {
   return errnoSlot[0] as number
 }
 
-/** The calls with an address as a plain number; 64-bit results fit one, since no file is that large. */
+/** The calls with an address as a plain number. 64-bit results fit a number, because no file is that large. */
 interface Libc {
   open(path: number, flags: number, mode: number): number
   close(fd: number): number
@@ -167,7 +167,7 @@ export const libc = {
   syscall,
 } as unknown as Libc
 
-/** Memory at an address as an ArrayBuffer; the caller knows that it is there and stays. */
+/** Memory at an address as an ArrayBuffer. The caller knows that the memory exists and stays. */
 export function memoryAt(address: number, size: number): ArrayBuffer {
   return toArrayBuffer(address as Pointer, 0, size)
 }

@@ -1,6 +1,6 @@
 /**
- * Open file description locks (F_OFD_*): byte ranges that conflict with SQLite's POSIX locks like those of
- * another process, and that are dropped when the descriptor is closed, not when any descriptor of ours is.
+ * Open file description locks (F_OFD_*): byte ranges that conflict with SQLite's POSIX locks like those of another
+ * process. They go when their descriptor is closed, not when any descriptor of ours is.
  */
 import { fstatSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
@@ -30,7 +30,7 @@ export function unlock(fd: Fd, start: number, length: number): void {
   set(fd, F_UNLCK, start, length)
 }
 
-/** Whether somebody else holds a lock that conflicts with `kind` on the range. */
+/** Whether somebody else's lock conflicts with `kind` on the range. */
 export function isLockedByOther(fd: Fd, kind: LockKind, start: number, length: number): boolean {
   fill(kind === "shared" ? F_RDLCK : F_WRLCK, start, length)
   const error = libc.fcntl(fd, F_OFD_GETLK, flock.address) < 0 ? errno() : 0
@@ -39,8 +39,8 @@ export function isLockedByOther(fd: Fd, kind: LockKind, start: number, length: n
 }
 
 /**
- * The process that holds a lock in the way of `kind` on the range. Undefined when there is none, or none that is known:
- * the lock belongs to an open file, or to a process that is not seen from here.
+ * The process whose lock conflicts with `kind` on the range. Undefined when there is none, or it is unknown: the lock
+ * belongs to an open file, or to a process that is not visible from here.
  */
 export function lockHolder(
   fd: Fd,
@@ -48,7 +48,8 @@ export function lockHolder(
   start: number,
   length: number,
 ): number | undefined {
-  // Asked for an open file, a mount that keeps the locks itself says no process. Asked for this process it does.
+  // A mount that keeps the locks itself names no process when asked for an open file, but does when asked for this
+  // process.
   for (const command of [F_OFD_GETLK, F_GETLK]) {
     fill(kind === "shared" ? F_RDLCK : F_WRLCK, start, length)
     if (libc.fcntl(fd, command, flock.address) < 0) return undefined
@@ -60,12 +61,12 @@ export function lockHolder(
 }
 
 /**
- * Whether somebody waits for a lock of the file, in what /proc/locks says:
+ * Whether somebody waits for a lock of the file, by the lines of /proc/locks:
  *
  *     1: OFDLCK  ADVISORY  WRITE -1 00:2e:7 0 EOF
  *     1: -> OFDLCK  ADVISORY  WRITE -1 00:2e:7 72 72
  *
- * `file` is what lockedName() says.
+ * `file` is a result of lockedName().
  */
 export function isAwaited(locks: string, file: string): boolean {
   return locks.split("\n").some((line) => line.includes("->") && line.includes(` ${file} `))

@@ -1,9 +1,9 @@
 /**
- * Messages to the fs thread, which is blocked in poll(2) and so has no event loop that could deliver
- * postMessage(): a pipe whose read end sits in its poll set. Any thread may send.
+ * Messages to the fs thread, which blocks in poll(2) and has no event loop to deliver postMessage(): a pipe whose read
+ * end is in its poll set. Any thread may send.
  *
- * A message is u32 length and that many bytes of JSON, together at most PIPE_BUF (4096) bytes, which pipe(7)
- * writes atomically: messages of two threads never mix.
+ * A message is u32 length and that many bytes of JSON, together at most PIPE_BUF (4096) bytes, which pipe(7) writes
+ * atomically: messages of two threads never mix.
  */
 import { assert } from "../lib/assert.ts"
 import { Errno, SysError } from "./errno.ts"
@@ -16,13 +16,13 @@ const PIPE_CAPACITY = 65536
 const O_CLOEXEC = 0o2000000
 const O_NONBLOCK = 0o4000
 
-/** The two ends of a mailbox, as numbers that can be handed to a Worker of this process. */
+/** The two ends of a mailbox, as numbers for a Worker of this process. */
 export interface MailboxEnds {
   readonly readFd: Fd
   readonly writeFd: Fd
 }
 
-/** The read end does not block; the write end does, so a message is never lost. */
+/** The read end does not block. The write end blocks, so no message is lost. */
 export function createMailbox(): MailboxEnds {
   const pair = allocate(4096)
   const error = libc.pipe2(pair.address, O_CLOEXEC) < 0 ? errno() : 0

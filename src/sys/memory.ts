@@ -2,10 +2,10 @@ import { assert } from "../lib/assert.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 
 /**
- * Memory with an address: what system calls read from and write to.
+ * Memory with an address, for system calls to read and write.
  *
- * It comes from mmap(2), because a small typed array of the JavaScript heap moves, and a moved array would
- * have the kernel write somewhere else.
+ * It comes from mmap(2): a small typed array of the JavaScript heap moves, and the kernel would then write somewhere
+ * else.
  */
 export interface Region {
   readonly address: number
@@ -16,10 +16,10 @@ const PROT_READ_WRITE = 3
 const MAP_PRIVATE_ANONYMOUS = 0x22
 const MADV_DONTNEED = 4
 
-/** Of this thread. */
+/** The regions of this thread. */
 const allocated: { readonly address: number; readonly size: number }[] = []
 
-/** Zeroed memory that is never moved, and not freed while the thread lives: allocate at start, not per request. */
+/** Zeroed memory that never moves and lives as long as the thread: allocate it at start, not per request. */
 export function allocate(size: number): Region {
   const address = libc.mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
   assert(address !== -1, `mmap of ${size} bytes: errno ${errno()}`)
@@ -27,12 +27,14 @@ export function allocate(size: number): Region {
   return { address, bytes: new Uint8Array(memoryAt(address, size)) }
 }
 
-/** Has the system take back what is in it: it is zeroed, and holds no memory until it is written to. */
+/** Gives the content back to the system: the region is zeroed, and holds no memory until it is written to. */
 export function empty({ address, bytes }: Region): void {
   libc.madvise(address, bytes.length, MADV_DONTNEED)
 }
 
-/** Frees all memory of this thread, which must not use any of it from here on: it ends, and the process goes on. */
+/**
+ * Frees all memory of this thread, which must not use any of it afterwards: the thread ends, and the process goes on.
+ */
 export function freeMemory(): void {
   for (const { address, size } of allocated.splice(0)) libc.munmap(address, size)
 }
@@ -42,11 +44,11 @@ export function slice(region: Region, offset: number, size = region.bytes.length
   return { address: region.address + offset, bytes: region.bytes.subarray(offset, offset + size) }
 }
 
-/** So many copies that nobody uses keep their memory, if they are no larger than most. */
+/** This many free copies keep their memory, unless they are larger than most. */
 const FREE_COPIES_MAX = 16
 const COPY_SIZE = 65536
 
-/** Copies that outlive a request. They are used again, since they are never freed. */
+/** Copies that outlive a request. They are reused, since they are never freed. */
 export class RegionPool {
   readonly #free: Region[] = []
 

@@ -1,7 +1,7 @@
 /**
- * Mounting: from a directory to a descriptor of /dev/fuse on which the kernel asks, and back.
+ * Mounting: from a directory to a descriptor of /dev/fuse that delivers the kernel's requests, and back.
  *
- * Root mounts with mount(2), with no helper and no library. Others go through the setuid program fusermount3,
+ * Root mounts with mount(2), with no helper and no library. Other users mount through the setuid program fusermount3,
  * which hands the descriptor back over a socket.
  */
 import { spawnSync } from "node:child_process"
@@ -33,18 +33,18 @@ const MNT_FORCE = 1
 const MNT_DETACH = 2
 
 export interface Mount {
-  /** Of /dev/fuse. */
+  /** The descriptor of /dev/fuse. */
   readonly device: Fd
-  /** The directory below. */
+  /** The directory below the mount. */
   readonly directory: Fd
 }
 
 /**
- * Mounts on the directory. Requests queue up in the kernel until the device is read. The kernel checks who may do what
- * by what it is told of owners and modes. Without `allowOther` nobody but this user may look, not even root.
+ * Mounts on the directory. Requests queue up in the kernel until somebody reads the device. The kernel checks access by
+ * the owners and modes that it is told. Without `allowOther` only this user may look, not even root.
  *
- * A dead mount that is there stays until the last moment, since a program that lives would otherwise write into
- * the bare directory below. (A mount on top of it would be its child, and go with it.)
+ * An existing dead mount stays until the last moment: otherwise a living program would write into the bare directory
+ * below. (A mount on top of the dead one would be its child, and go with it.)
  */
 export function mountFuse(path: string, allowOther: boolean): Mount {
   const options = `default_permissions${allowOther ? ",allow_other" : ""}`
@@ -59,8 +59,8 @@ export function mountFuse(path: string, allowOther: boolean): Mount {
 }
 
 /**
- * Who owns the directory on which is to be mounted. Of one with a dead mount that is what the kernel remembers of it;
- * when that is nothing, the dead mount goes.
+ * The owner of the directory to mount on. For a dead mount this is what the kernel remembers; when the kernel remembers
+ * nothing, the dead mount goes.
  */
 export function accessOfDirectory(path: string): FileAccess | undefined {
   try {
@@ -77,7 +77,7 @@ export function mountDevices(directory: string): string[] {
   return mountsAt(directory).flatMap(({ type, device }) => (type === TYPE ? [device] : []))
 }
 
-/** Whether a mount of LiteFS is there: after abortStaleMounts() a dead one. */
+/** Whether a LiteFS mount exists there: a dead one after abortStaleMounts(). */
 export function hasMount(directory: string): boolean {
   return mountsAt(directory).at(-1)?.type === TYPE
 }
@@ -130,8 +130,8 @@ function mountHint(error: number): string {
 }
 
 /**
- * Another descriptor of the same mount, for notifications. A request that was read from one of them is given up by
- * the kernel when that one is closed.
+ * Another descriptor of the same mount, for notifications. The kernel gives up a request when the descriptor that it
+ * was read from is closed.
  */
 export function cloneDevice(device: Fd): Fd {
   const FUSE_DEV_IOC_CLONE = 0x8004e500
@@ -195,9 +195,9 @@ function mountByHelper(directory: string, more: string): Fd {
   }
 }
 
-/** What mends what fusermount3 says. */
+/** What a user can do about fusermount3's error. */
 function helperAdvice(fault: string): string {
-  // It opens the device with the rights of the user.
+  // fusermount3 opens the device with the rights of the user.
   if (fault.includes("/dev/fuse")) {
     return ", run as root or let this user open it: chmod 666 /dev/fuse"
   }
@@ -232,9 +232,9 @@ function receiveDescriptor(socket: Fd, address: number, view: DataView): Fd {
 }
 
 /**
- * Takes the mount away. When files in it are still open, the name goes at once and the rest when they are
- * closed. Must not be called on the thread that answers the mount: the kernel flushes first. Returns why it stays;
- * undefined when it does not.
+ * Takes the mount away. When files in it are still open, the name goes at once and the rest when they are closed. The
+ * thread that answers the mount must not call it: the kernel flushes first. Returns why the mount stays; undefined when
+ * it is gone.
  */
 export function unmount(directory: string): string | undefined {
   if (userId() !== 0) {
@@ -262,7 +262,7 @@ export function mountsAt(directory: string): MountEntry[] {
   )
 }
 
-/** What is mounted where a path without symbolic links is: the longest directory that it is below. */
+/** The mount that a path without symbolic links is in: the longest directory above it. */
 function mountOf(path: string): MountEntry | undefined {
   const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"))
   const isAbove = ({ directory }: MountEntry) =>
@@ -299,13 +299,13 @@ export function parseMountInfo(text: string): MountEntry[] {
 }
 
 /**
- * Aborts what a killed daemon has left mounted on the directory, so that processes that hang in it get an error
- * and go on. True when there was something. One dead mount stays, until mountFuse() replaces it. A mount that a
- * living daemon serves is left alone and is an error.
+ * Aborts the mounts that a killed daemon has left on the directory: processes that hang in them get an error and go on.
+ * True when there was one. One dead mount stays, until mountFuse() replaces it. A mount that a living daemon serves is
+ * left alone and is an error.
  *
- * A dead mount answers every request with ENOTCONN, but stat(2) of its root may still succeed from the
- * kernel's cache; statfs(2) always asks. The caller holds the lock of the data directory, so the daemon that
- * made the mount is gone, or serves another data directory here.
+ * A dead mount answers every request with ENOTCONN, but stat(2) of its root may still succeed from the kernel's cache;
+ * statfs(2) always asks. The caller holds the lock of the data directory: the daemon that made the mount is gone, or
+ * serves another data directory here.
  */
 export function abortStaleMounts(directory: string): boolean {
   const count = mountsAt(directory).length
@@ -328,8 +328,8 @@ export function abortStaleMounts(directory: string): boolean {
 }
 
 /**
- * umount2(MNT_FORCE) aborts the connection of a FUSE mount before it looks whether the mount is busy, and a
- * descriptor of ours in it makes it busy: so it is aborted and stays.
+ * umount2(MNT_FORCE) aborts the connection of a FUSE mount before it checks whether the mount is busy. A descriptor of
+ * ours makes the mount busy: it is aborted and stays.
  */
 function abortConnection(directory: string): void {
   const fd = openFile("fuse:open", directory, O_PATH)
@@ -339,8 +339,8 @@ function abortConnection(directory: string): void {
 
 /**
  * Everybody who waits for an answer of the mount, or asks from here on, gets an error. `device` is that of its entry,
- * since the directory may have another mount by now; `descriptors` are those of /dev/fuse that this thread knows of.
- * They go on as numbers, since other threads may use them. Does not throw: there are three ways, one of which works.
+ * because the directory may have another mount by now. `descriptors` are those of /dev/fuse that this thread knows.
+ * They remain valid numbers, because other threads may use them. Does not throw: of the three ways one works.
  */
 export function abortMount(directory: string, device: string, descriptors: readonly Fd[]): void {
   attempt(() => {
@@ -353,7 +353,7 @@ export function abortMount(directory: string, device: string, descriptors: reado
     if (userId() === 0 && mountsAt(directory).at(-1)?.device === device) abortConnection(directory)
   })
   attempt(() => {
-    // The kernel aborts it when the last descriptor is gone; that of the fs thread goes with the thread.
+    // The kernel aborts the mount when its last descriptor is gone. The fs thread's goes with the thread.
     const nothing = openFile("fuse:abort", "/dev/null", O_RDWR)
     for (const fd of descriptors) libc.dup2(nothing, fd)
     closeFile(nothing)
@@ -364,14 +364,14 @@ function attempt(way: () => void): void {
   try {
     way()
   } catch {
-    // Another one works.
+    // Another way works.
   }
 }
 
-/** A daemon that is alive but busy has this long to show it. */
+/** A daemon that lives but is busy has this long to show it. */
 const PROBE_MS_MAX = 10_000
 
-/** Whether somebody answers requests of the mount. Asks in another process, since a stuck mount never returns. */
+/** Whether somebody answers requests of the mount. Another process asks, because a stuck mount never returns. */
 function answers(directory: string): boolean {
   const probe = spawnSync("stat", ["-f", "--", directory], {
     stdio: "ignore",

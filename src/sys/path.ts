@@ -2,7 +2,7 @@ import { readlinkSync } from "node:fs"
 import { Errno, SysError } from "./errno.ts"
 import { allocate } from "./memory.ts"
 
-/** Where paths are put for the duration of one system call: two of up to PATH_MAX (4096) bytes each. */
+/** Where paths lie during one system call: two of up to PATH_MAX (4096) bytes each. */
 const scratch = allocate(8192)
 const encoder = new TextEncoder()
 
@@ -15,7 +15,7 @@ export function pathAddress(path: string, slot: 0 | 1 = 0): number {
   return scratch.address + start
 }
 
-/** What an open file is called, for messages. */
+/** The name of an open file, for messages. */
 export function nameOf(fd: number): string {
   try {
     return `"${readlinkSync(`/proc/self/fd/${fd}`)}"`

@@ -1,8 +1,8 @@
 /**
- * Descriptors that a thread keeps for the time when its process may open no more files (RLIMIT_NOFILE): then what others
- * ask for is refused, and what must go on takes one of these. What is closed next goes back to them first.
+ * Descriptors that a thread keeps for the time when its process may open no more files (RLIMIT_NOFILE). Then ordinary
+ * opens fail, and urgent ones take one of these. The next closed descriptors replace them first.
  *
- * Each thread has its own copy of this module. Threads with one table of descriptors keep theirs side by side.
+ * Each thread has its own copy of this module. Threads that share a table of descriptors keep theirs side by side.
  */
 import { Errno } from "./errno.ts"
 import { libc } from "./libc.ts"
@@ -12,7 +12,7 @@ export interface SpareDescriptorsOptions {
   readonly count: number
   /** Whether the call of this name (see sys/faults.ts) may take one. */
   isUrgent(op: string): boolean
-  /** Called when there was none left that is not kept, and when there is again. */
+  /** Called when only spares are left, and when there are others again. */
   onShort(isShort: boolean): void
 }
 
@@ -27,7 +27,7 @@ export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
   refillSpares()
 }
 
-/** After an open has failed with this errno: whether it is worth another try. */
+/** An open has failed with this errno: whether another try is worthwhile. */
 export function makeRoom(op: string, error: number): boolean {
   if (error !== Errno.EMFILE || options === undefined) return false
   if (!isShort) options.onShort(true)
@@ -38,7 +38,7 @@ export function makeRoom(op: string, error: number): boolean {
   return true
 }
 
-/** To be called when there may be room again. */
+/** Call it when there may be room again. */
 export function refillSpares(): void {
   if (options === undefined) return
   while (spares.length < options.count) {

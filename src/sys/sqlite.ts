@@ -1,11 +1,11 @@
-/** SQLite itself, for what only it can judge. The one place that knows bun:sqlite. */
+/** SQLite itself, for what only it can judge. Only this file knows bun:sqlite. */
 import { constants, Database, SQLiteError, type Statement } from "bun:sqlite"
 
 /**
- * What `PRAGMA integrity_check` says, at most `countMax` lines; nothing for a database that is whole.
+ * What `PRAGMA integrity_check` says, at most `countMax` lines; nothing for an intact database.
  *
- * The file is opened as one that nobody changes ("immutable"): SQLite takes no locks, looks for no journal and
- * no WAL beside it, and writes nothing. So the file alone has to be the database.
+ * SQLite opens the file as one that nobody changes ("immutable"): it takes no locks, looks for no journal and no WAL
+ * beside it, and writes nothing. The file alone has to be the database.
  */
 export function integrityProblems(path: string, countMax: number): string[] {
   const uri = `file://${path.split("/").map(encodeURIComponent).join("/")}?immutable=1`
@@ -19,19 +19,19 @@ export function integrityProblems(path: string, countMax: number): string[] {
   }
 }
 
-/** Integers are bigints, so that a number is a float. */
+/** Integers are bigints, and a number is therefore a float. */
 export type SqlValue = bigint | number | string | Uint8Array | null
 
 export interface SqlResult {
-  /** Empty for a statement that returns no rows by its nature. */
+  /** Empty for a statement that by its nature returns no rows. */
   readonly columns: readonly string[]
-  /** Read while the statement runs; to be read to the end. */
+  /** Read while the statement runs; the caller must read to the end. */
   readonly rows: Iterable<readonly SqlValue[]>
 }
 
 export interface SqlOptions {
   readonly canCreate: boolean
-  /** Waited for a lock. */
+  /** Milliseconds of waiting for a lock. */
   readonly busyMs: number
 }
 
@@ -46,7 +46,7 @@ export class SqlError extends Error {
   }
 }
 
-/** A connection of an ordinary client. What SQLite refuses is thrown as a SqlError. */
+/** A connection of an ordinary client. Throws SQLite's errors as SqlError. */
 export class SqlConnection implements Disposable {
   readonly #database: Database
 
@@ -60,7 +60,7 @@ export class SqlConnection implements Disposable {
     return this.#database.inTransaction
   }
 
-  /** One statement, which is run to its end here unless it has columns. */
+  /** Runs one statement, to its end unless it has columns. */
   run(sql: string): SqlResult {
     const statement = asSqlError(() => this.#database.prepare(sql))
     const columns = statement.columnNames
@@ -73,7 +73,7 @@ export class SqlConnection implements Disposable {
     return { columns, rows: [] }
   }
 
-  /** Rolls back what is open. A statement that was left unread would keep the connection, and its locks. */
+  /** Rolls back an open transaction. A statement that was left unread would keep the connection, and its locks. */
   [Symbol.dispose](): void {
     if (this.#database.inTransaction) this.#database.run("ROLLBACK")
     this.#database.close(true)
@@ -85,7 +85,7 @@ type Row = Readonly<Record<string, SqlValue>>
 function* rowsOf(statement: Statement, columns: readonly string[]): Generator<readonly SqlValue[]> {
   try {
     if (new Set(columns).size < columns.length) {
-      // A row by names would lack the columns whose names come again.
+      // A row by names would lack columns with repeated names.
       yield* asSqlError(() => statement.values()) as SqlValue[][]
       return
     }

@@ -4,12 +4,12 @@ import { libc } from "./libc.ts"
 
 const CLONE_FILES = 0x400
 
-/** Standard error may be a socket. The number must not come to stand for a file, into which the log would go. */
+/** Standard error may be a socket. If its number came to stand for a file, the log would go into that file. */
 const STANDARD_FD_MAX = 2
 
 /**
- * Gives the calling thread a table of descriptors of its own, with what is open now, less `unwanted`, all sockets, and
- * files below `directory` that other threads have opened: those would stay open when the others close them. False where
+ * Gives the calling thread a table of descriptors of its own: those open now, without `unwanted`, all sockets, and
+ * files below `directory` that other threads have opened. Those would stay open when the others close them. False where
  * the kernel does not allow it.
  */
 export function ownDescriptors(unwanted: readonly Fd[], directory: string): boolean {
@@ -24,7 +24,7 @@ export function ownDescriptors(unwanted: readonly Fd[], directory: string): bool
   return true
 }
 
-/** Empty for a descriptor that is gone, as the one of the listing is. */
+/** Empty for a descriptor that is gone, as is that of the listing itself. */
 function linkOf(path: string): string {
   try {
     return readlinkSync(path)
@@ -33,7 +33,7 @@ function linkOf(path: string): string {
   }
 }
 
-/** The kernel's id of the calling thread: what a FUSE request of this thread carries as its pid. */
+/** The kernel's id of the calling thread. FUSE requests of this thread carry it as their pid. */
 export function threadId(): number {
   return libc.gettid()
 }

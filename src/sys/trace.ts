@@ -1,11 +1,11 @@
 /**
- * A record of every change that the daemon makes to files, and of every sync: from it a test can tell what a
- * power cut at any moment may leave (test/support/power-cut.ts).
+ * A record of every change that the daemon makes to files, and of every sync. It lets a test tell what a power cut at
+ * any moment may leave (test/support/power-cut.ts).
  *
- * `LITEFS_TRACE=PATH` appends to the file, all threads together. Without it `trace` is undefined and a call
- * costs one comparison. A record is u32 size of the JSON, u32 size of the data, both little endian, the JSON, and
- * the data of a write. It is written when the call has succeeded. A sync tells how long the file was when the
- * sync began, since only what was recorded before is known to be covered.
+ * `LITEFS_TRACE=PATH` appends to the file, all threads together. Without it `trace` is undefined and a call costs one
+ * comparison. A record is u32 size of the JSON, u32 size of the data, both little endian, the JSON, and the data of a
+ * write. It is written when the call has succeeded. A sync records the size of the trace at its beginning: it certainly
+ * covers only what was recorded before.
  */
 import { appendFileSync, closeSync, fstatSync, openSync, statSync } from "node:fs"
 
@@ -28,7 +28,7 @@ export class Trace {
     this.#fd = openSync(path, "a")
   }
 
-  /** Size of the trace now: what was recorded before is before it. */
+  /** Size of the trace now: every earlier record lies before it. */
   get position(): number {
     return fstatSync(this.#fd).size
   }
@@ -46,7 +46,7 @@ export class Trace {
     closeSync(this.#fd)
   }
 
-  /** What tells a file from all others: a path does not, since it may be removed and made again. */
+  /** Identifies a file. A path does not, because a file may be removed and made again. */
   inodeOf(fd: number): string {
     const { dev, ino } = fstatSync(fd)
     return `${dev}:${ino}`

@@ -1,4 +1,4 @@
-/** YAML to values: the one place that knows Bun's parser, which tells no line numbers. */
+/** Parses YAML into values. Only this file knows Bun's parser, which tells no line numbers. */
 
 /** Throws a SyntaxError. An empty document is null. */
 export function parseYaml(text: string): unknown {

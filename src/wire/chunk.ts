@@ -1,10 +1,10 @@
 /**
- * Chunk framing: a body of unknown size inside a stream that goes on after it.
+ * Chunk framing: a body of unknown size inside a stream that continues after it.
  *
  *     u16 size (1…65535), big endian, then as many bytes; repeated
  *     u16 0
  *
- * Where the chunks are cut means nothing.
+ * The boundaries of chunks mean nothing.
  */
 
 import { writeU16BE } from "../lib/bytes.ts"
@@ -15,7 +15,7 @@ export const MAX_CHUNK_SIZE = 0xffff
 
 const SIZE_SIZE = 2
 
-/** Frames a body that is written in pieces. What the sink is given is borrowed. */
+/** Frames a body that is written in pieces. The sink borrows its bytes. */
 export class ChunkEncoder {
   readonly #sink: ByteSink
   readonly #size = new Uint8Array(SIZE_SIZE)
@@ -64,11 +64,11 @@ function part(bytes: Uint8Array, start: number): Uint8Array {
 export class ChunkDecoder {
   readonly #sink: ByteSink
   readonly #gather = new Gather()
-  /** How much of the current chunk is to come. */
+  /** How much of the current chunk is still to come. */
   #chunkRest = 0
   #finished = false
 
-  /** What `sink` is given is a view of what is pushed. */
+  /** `sink` gets views of the pushed bytes. */
   constructor(sink: ByteSink) {
     this.#sink = sink
   }
@@ -85,7 +85,7 @@ export class ChunkDecoder {
     this.#finished = false
   }
 
-  /** Takes input from `start` up to the end of the body. Returns how many bytes that were. */
+  /** Takes input from `start` up to the end of the body. Returns how many bytes it took. */
   push(bytes: Uint8Array, start = 0): number {
     let at = start
     while (at < bytes.length && !this.#finished) {

@@ -1,9 +1,9 @@
 /**
- * Which databases a replica wants: names in which a `*` stands for any characters, separated by commas.
+ * The databases that a replica wants: names in which a `*` stands for any characters, separated by commas.
  *
  *     app.db,log-*.db
  *
- * In a header of HTTP each is percent-encoded.
+ * In an HTTP header each name is percent-encoded.
  */
 import { LitefsError } from "../lib/errors.ts"
 import { databaseNameProblem } from "./database-name.ts"
@@ -11,7 +11,7 @@ import { databaseNameProblem } from "./database-name.ts"
 const PATTERN_COUNT_MAX = 100
 
 export class DatabaseFilter {
-  /** Everything is wanted. */
+  /** Wants every database. */
   static readonly all = new DatabaseFilter(["*"])
 
   readonly patterns: readonly string[]
@@ -20,14 +20,14 @@ export class DatabaseFilter {
     this.patterns = patterns
   }
 
-  /** Throws when one of them can be no name of a database. */
+  /** Throws when a pattern can match no name of a database. */
   static of(patterns: readonly string[]): DatabaseFilter {
     if (patterns.length === 0 || patterns.length > PATTERN_COUNT_MAX) {
       const is = `there are ${patterns.length} names`
       throw problem(`${is}, 1 to ${PATTERN_COUNT_MAX} are possible`)
     }
     for (const pattern of patterns) {
-      // Each star may be replaced by something that makes a name of it.
+      // The pattern matches a name if it is one with an x for each star.
       const what = databaseNameProblem(pattern.replaceAll("*", "x"))
       if (what !== undefined) throw problem(`${JSON.stringify(pattern.slice(0, 80))}: ${what}`)
     }
@@ -58,7 +58,7 @@ export class DatabaseFilter {
     return this.patterns.includes("*")
   }
 
-  /** The names, when none has a star: what LiteFS's `?filter=` can say. */
+  /** The names, when none has a star: LiteFS's `?filter=` can express these. */
   get names(): readonly string[] | undefined {
     return this.patterns.some((pattern) => pattern.includes("*")) ? undefined : this.patterns
   }
@@ -71,7 +71,7 @@ export class DatabaseFilter {
 /** In time proportional to both sizes, whatever the pattern: it may come from somebody else. */
 function matchesPattern(pattern: string, name: string): boolean {
   let [at, p] = [0, 0]
-  let star = -1 // of the last star, and from where on it takes characters
+  let star = -1 // the last star, and the position from which it takes characters
   let mark = 0
   while (at < name.length) {
     if (pattern[p] === "*") {

@@ -1,14 +1,13 @@
 /**
- * Which names a database may have when the name comes from the network or from the command line.
+ * The names that a database may have when the name comes from the network or from the command line.
  *
- * The name becomes a directory on the disk and a file in the mount, next to the files that SQLite
- * and we derive from it. Names that would be something else there, or lead out of there, are
- * refused.
+ * The name becomes a directory on the disk and a file in the mount, next to the files that SQLite and we derive from
+ * it. Names that would mean something else there, or lead out of there, are refused.
  */
 
 import { LitefsError } from "../lib/errors.ts"
 
-/** What makes the name of a database that of another file in the mount. */
+/** Suffixes that make a name that of another file in the mount. */
 export const RESERVED_SUFFIXES: readonly string[] = ["-journal", "-wal", "-shm", "-pos", "-lock"]
 
 /** Files in the mount that belong to no database. */
@@ -19,7 +18,7 @@ const LONGEST_SUFFIX_SIZE = Math.max(...RESERVED_SUFFIXES.map((suffix) => suffix
 
 export const MAX_DATABASE_NAME_SIZE = MAX_FILE_NAME_SIZE - LONGEST_SUFFIX_SIZE
 
-/** A super-journal of SQLite (vdbeCommit), which stands beside databases and is none. */
+/** A super-journal of SQLite (vdbeCommit): it lies beside databases and is not one. */
 export const SUPER_JOURNAL = /-mj[0-9A-F]{9}$/
 
 /** Throws a LitefsError "name-invalid" if no database may have this name. */

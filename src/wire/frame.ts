@@ -19,9 +19,8 @@
  *                   that is new, and after each snapshot, whose file counts if the state is 0
  *                   (0 present, 1 dropped, 2 refused when the primary started, 3 cannot be read)
  *
- * A string32 is a u32 length and UTF-8. Types above 0x40 are ours: they are only sent to a node
- * that has asked for them in a header of its request, since the original fails on a type it does
- * not know.
+ * A string32 is a u32 length and UTF-8. Types above 0x40 are ours. They go only to a node that has asked for them in a
+ * header of its request, because the original fails on unknown types.
  */
 
 import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
@@ -62,7 +61,7 @@ export interface HeartbeatFrame {
   readonly timestampMs: number
 }
 
-/** Sent when the replica lacks more than what follows at once, so that it knows how far it is behind. */
+/** Sent when the replica lacks more than what follows at once: it then knows how far behind it is. */
 export interface HeadFrame {
   readonly type: "head"
   readonly txid: Txid
@@ -86,7 +85,7 @@ export interface ResumingFrame {
   readonly type: "resuming"
   readonly database: string
   readonly token: bigint
-  /** How much of the file is not sent again, bytes. */
+  /** The bytes at the start of the file that are not sent again. */
   readonly offset: number
 }
 
@@ -95,7 +94,7 @@ export interface CatalogueFrame {
   readonly count: number
 }
 
-/** Of the last two the primary cannot send anything: they are left out of the stream. */
+/** The primary cannot send the last two: the stream leaves them out. */
 export const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
 
 export type ListedState = (typeof LISTED_STATES)[number]
@@ -122,10 +121,10 @@ export type Frame =
   | CatalogueFrame
   | ListedFrame
 
-/** How one type of frame is written, without the type itself. */
+/** How one type of frame is encoded, without the type itself. */
 interface FrameCodec<F extends Frame> {
   readonly code: number
-  /** The size of the body up to its text. */
+  /** The size of the body before its text. */
   readonly fixedSize: number
   /** Whether the body ends in a string32. */
   readonly hasText: boolean
@@ -139,12 +138,12 @@ export const WANTS_VERDICTS_HEADER = "litefs-verdicts"
 /** Set to "1" by a replica that knows resumable frames. */
 export const CAN_RESUME_HEADER = "litefs-can-resume"
 
-/** What a replica has of a snapshot: see encodeResume(). */
+/** Tells what a replica has of a snapshot: see encodeResume(). */
 export const RESUME_HEADER = "litefs-resume"
 
 export interface ResumePoint {
   readonly token: bigint
-  readonly offset: number // bytes that have come
+  readonly offset: number // bytes received
   readonly database: string
 }
 
@@ -153,7 +152,7 @@ export function encodeResume({ token, offset, database }: ResumePoint): string {
   return `${token.toString(16).padStart(16, "0")}/${offset}/${encodeURIComponent(database)}`
 }
 
-/** Undefined for text that is none. */
+/** Undefined for any other text. */
 export function decodeResume(text: string): ResumePoint | undefined {
   const match = /^([0-9a-f]{16})\/(\d{1,15})\/([^/]{1,765})$/.exec(text)
   if (match === null) return undefined
@@ -340,7 +339,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
   return w.finish()
 }
 
-/** The frame that these bytes are, no more and no less. */
+/** Decodes a frame from exactly these bytes. */
 export function decodeFrame(bytes: Uint8Array): Frame {
   const r = new ByteReader(bytes, "stream frame")
   const codec = codecOf(r.u32())
@@ -349,10 +348,7 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return frame
 }
 
-/**
- * How large the frame is of which these are the first bytes, as far as they tell: at least that
- * much.
- */
+/** The size of the frame that begins with these bytes, as far as they tell: at least this much. */
 export function leastFrameSize(bytes: Uint8Array): number {
   if (bytes.length < TYPE_SIZE) return TYPE_SIZE
   const codec = codecOf(readU32BE(bytes, 0))

@@ -1,6 +1,5 @@
 /**
- * Where a replica stands with each of its databases: the body of its request for a stream. Big
- * endian.
+ * The position of each database of a replica: the body of its request for a stream. Big endian.
  *
  *     u32 count
  *     for each database, sorted by the bytes of its name:
@@ -30,7 +29,7 @@ export function encodePositionMap(positions: ReadonlyMap<string, Pos>): Uint8Arr
   return w.finish()
 }
 
-/** Throws a RangeError unless the bytes are a position map. What the names are is not looked at. */
+/** Throws a RangeError when the bytes are not a position map. Does not check the names. */
 export function decodePositionMap(bytes: Uint8Array): Map<string, Pos> {
   if (bytes.length > MAX_POSITION_MAP_SIZE) {
     throw damaged(`it has ${bytes.length} bytes, expected at most ${MAX_POSITION_MAP_SIZE}`)

@@ -1,26 +1,26 @@
 /**
  * What two nodes tell each other about what they understand, in headers of the request for a stream and of its
- * response. LiteFS sends none of these: then nothing is used but what it knows.
+ * response. LiteFS sends none of these: a node then uses only what LiteFS knows.
  *
  *     Litefs-Protocol: 1         versions of the stream that this node speaks, the oldest and the newest: 1-2
- *     Litefs-Compacted-Ltx: 1    of a replica: transactions may come several in one LTX file
+ *     Litefs-Compacted-Ltx: 1    of a replica: one LTX file may hold several transactions
  *     Litefs-Heads: 1            of a replica: it takes frames of type head (frame.ts)
  *     Litefs-Catalogue: 1        of a replica: it takes frames of the types catalogue and listed
- *     Litefs-Databases: a,b*     of a replica: only these are wanted (database-filter.ts)
- *     Litefs-Left-Out: a,b       of a replica: these not, for now; each is percent-encoded
+ *     Litefs-Databases: a,b*     of a replica: it wants only these (database-filter.ts)
+ *     Litefs-Left-Out: a,b       of a replica: it does not take these for now; each is percent-encoded
  *     Litefs-Proxy: URL          in responses: where the node's proxy is; `:8080` is that port where its API is
  *     Litefs-Advertise-Url: URL  of a replica: where others reach it; it takes our handoff frames. Of a stream: where
  *                                others reach the primary
  *     Litefs-Primary-Url: URL    in responses of a replica that is connected: where others reach its primary
  *     Litefs-Candidate: 1        of a replica: it may become the primary
- *     Litefs-Run: HEX            of any request and response: the process, which tells a node from a copy of it
- *     Litefs-Wants-Primary: 1    in responses: no record names a primary, and this node's flags do: it
+ *     Litefs-Run: HEX            of any request and response: the process, to tell a node from a copy of it
+ *     Litefs-Wants-Primary: 1    in responses: no record names a primary, but this node's flags make it one
  *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/role/lease.ts)
- *     Litefs-Cluster-Key: HEX    of a stream: with what records of the cluster are sealed (cluster/role/cluster-key.ts)
+ *     Litefs-Cluster-Key: HEX    of a stream: the key that seals the cluster's records (cluster/role/cluster-key.ts)
  *
- * What is added to the stream asks for a header of its own, so nodes that are one release apart work together. The
- * version goes up only when the stream as such cannot be understood any more.
+ * Every addition to the stream is requested by a header of its own: nodes one release apart work together. The version
+ * goes up only when the stream as such becomes unintelligible.
  */
 
 import { validateDatabaseName } from "./database-name.ts"
@@ -45,7 +45,7 @@ const NEWEST = 1
 
 export const PROTOCOL = OLDEST === NEWEST ? `${NEWEST}` : `${OLDEST}-${NEWEST}`
 
-/** Why there is no stream with a node that says this; undefined when there is. No word at all means 1. */
+/** Why a stream with a node of this version is impossible; undefined when it is possible. No version at all means 1. */
 export function protocolProblem(theirs: string | undefined): string | undefined {
   const match = /^(?<oldest>\d{1,4})(?:-(?<newest>\d{1,4}))?$/.exec(theirs ?? "1")
   if (match === null) return `it says "${theirs?.slice(0, 40)}" for its protocol, not a version`
@@ -56,14 +56,14 @@ export function protocolProblem(theirs: string | undefined): string | undefined 
   return `it speaks protocol ${theirs}, this node ${PROTOCOL}, update LiteFS on ${older}`
 }
 
-/** A header has room for so many names. The others are sent in vain. */
+/** A header has room for this many names. The primary sends the others in vain. */
 const LEFT_OUT_COUNT_MAX = 16
 
 export function encodeLeftOut(names: readonly string[]): string {
   return names.slice(0, LEFT_OUT_COUNT_MAX).map(encodeURIComponent).join(",")
 }
 
-/** Throws when one of them is no name of a database. */
+/** Throws when a name is no name of a database. */
 export function decodeLeftOut(header: string): ReadonlySet<string> {
   const texts = header.split(",", LEFT_OUT_COUNT_MAX)
   return new Set(texts.map((text) => validName(text.trim())))
@@ -80,7 +80,7 @@ function validName(text: string): string {
   return name
 }
 
-/** Where the proxy of a primary is that says this of it, and whose API is at the given URL. */
+/** The address of a primary's proxy, from its header and from the URL of its API. */
 export function proxyUrlOf(header: string | undefined, apiUrl: string): string | undefined {
   if (header === undefined) return undefined
   if (/^:\d{1,5}$/.test(header)) return `http://${new URL(apiUrl).hostname}${header}`

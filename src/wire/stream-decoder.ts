@@ -5,8 +5,8 @@
  *       ▲ every other │ ▲            │ chunk terminator
  *       └─────────────┘ └────────────┘
  *
- * The file of an ltx frame is passed on as it arrives, unframed; it is not looked into. Bytes that
- * are no stream are a RangeError, after which the decoder is of no more use.
+ * The file of an ltx frame is passed on as it arrives, unframed and unread. Bytes that are no stream are a RangeError,
+ * after which the decoder is unusable.
  */
 
 import { ChunkDecoder } from "./chunk.ts"
@@ -37,7 +37,7 @@ export class StreamDecoder {
     }
   }
 
-  /** The stream has ended. Throws unless that is between two frames. */
+  /** The stream has ended. Throws unless it ended between two frames. */
   end(): void {
     if (this.#state === "file") {
       throw new RangeError("Cannot decode stream: it ends inside an LTX file")
@@ -45,7 +45,7 @@ export class StreamDecoder {
     if (this.#frameSize > 0) throw new RangeError("Cannot decode stream: it ends inside a frame")
   }
 
-  /** Takes bytes from `at` on, no more than are known to belong to the frame. Returns how many. */
+  /** Takes bytes from `at` on, no more than certainly belong to the frame. Returns how many. */
   #pushFrame(bytes: Uint8Array, at: number): number {
     const known = leastFrameSize(this.#frame.subarray(0, this.#frameSize))
     const part = bytes.subarray(at, at + known - this.#frameSize)

@@ -290,6 +290,38 @@ describe("ReplicaStream", () => {
     )
   })
 
+  test.each([
+    ["sends the LTX file when it can be read again", 2000, 0],
+    ["sends a snapshot when it cannot be read for long", 7000, 1],
+  ])("ReplicaStream %s", async (_, untilMs, wanted) => {
+    await using fixture = new Fixture()
+    for (let txid = 1; txid <= 3; txid++) fixture.commit(txid)
+    const path = fixture.directory.dataDir.ltxDir("app.db") + LTX_3
+    const bytes = readFileSync(path)
+    rmSync(path)
+    mkdirSync(path) // EISDIR
+    let snapshotCount = 0
+    fixture.snapshot = () => {
+      snapshotCount += 1
+      return snapshotOf(3, [ltxFile({ pages: [page(1, 3)] })])
+    }
+    const stream = fixture.connect({ "app.db": posOf(2) })
+    for (let ms = 0; ms < untilMs; ms += 1000) {
+      await fixture.idle()
+      fixture.clock.advance(1000)
+    }
+    if (wanted === 0) {
+      expect(stream.sent.get("app.db")).toEqual(posOf(2))
+      rmSync(path, { recursive: true })
+      writeFileSync(path, bytes)
+      fixture.clock.advance(1000)
+    }
+    await until("it is sent", () => stream.sent.get("app.db")?.txid === 3n)
+    expect(snapshotCount).toBe(wanted)
+    const told = fixture.log.lines.filter((line) => line.includes("cannot read an LTX file"))
+    expect(told).toHaveLength(wanted + 1)
+  })
+
   test("ReplicaStream proves with a heartbeat only what it has sent", async () => {
     await using fixture = new Fixture()
     fixture.commit(1)

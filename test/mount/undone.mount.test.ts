@@ -1,6 +1,7 @@
 /** What clients read of a transaction that came to nothing, since their node lost the role of primary in it. */
 import { expect, test } from "bun:test"
-import { caughtUp, expectSame } from "../support/client.ts"
+import { join } from "node:path"
+import { caughtUp, expectSame, failureOf } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
@@ -11,19 +12,24 @@ const ROWS = 3000
 const SPILL = `update t set x = zeroblob(900) where rowid % 2 = 0;
   with recursive n(i) as (select 1 union all select i + 1 from n where i < ${ROWS})
   insert into t select randomblob(900) from n`
-/** The first time that the peer thread opens the commit log, it cannot, and tries again a second later. */
-const SLOW = { LITEFS_FAULTS: "1/log:open#1=EIO" }
+/** The peer thread cannot do it the first time, and tries again a second later. */
+const SLOW = {
+  "have the kernel forget": "1/mount:open#1=EMFILE",
+  "open the commit log": "1/log:open#1=EIO",
+}
 const LOOK = "select count(*), (select integrity_check from pragma_integrity_check) from t"
 
 test.skipIf(!canMount).each([
-  ["delete", "rollback", ""],
-  ["truncate", "kill", SEEN_LOCKS],
+  ["delete", "rollback", "have the kernel forget", ""],
+  ["delete", "commit", "have the kernel forget", ""],
+  ["delete", "rollback", "open the commit log", ""],
+  ["truncate", "kill", "have the kernel forget", SEEN_LOCKS],
 ] as const)(
-  "%s mode: nobody reads anything of it, not even for a moment: its client ends with %s%s",
-  async (mode, end, locks) => {
+  "%s mode: nobody reads anything of it, not even for a moment: its client ends with %s, and it takes a second to %s%s",
+  async (mode, end, slow, locks) => {
     await using scope = new Scope()
     const flags = ["--candidate", ...flagsOf(locks)]
-    const first = await scope.node({ flags, env: SLOW })
+    const first = await scope.node({ flags, env: { LITEFS_FAULTS: SLOW[slow] } })
     const second = await scope.node({ follows: first, flags })
     const writer = new LongClient(scope, first, "a.db")
     await writer.exec(`pragma journal_mode = ${mode}; pragma cache_size = 10; create table t(x)`)
@@ -36,16 +42,23 @@ test.skipIf(!canMount).each([
     expect(await reader.rows(LOOK)).toEqual([[ROWS, "ok"]])
     await writer.exec(`begin immediate; ${SPILL}`)
     await promote(second, "?force=true")
-    await first.logged(/cannot open the commit log/)
-    const ended = end === "kill" ? writer.close("SIGKILL") : writer.exec(end).catch(() => {})
-    const clients = end === "kill" ? [reader] : [writer, reader]
+    await first.logged(new RegExp(`cannot ${slow}`))
+    // As a commit does it, after its last page.
+    if (end === "commit")
+      expect(failureOf(["rm", join(first.mount, "a.db-journal")])).toMatch(/denied/)
+    const isKilled = end !== "rollback"
+    const ended = isKilled ? writer.close("SIGKILL") : writer.exec(end).catch(() => {})
+    const clients = isKilled ? [reader] : [writer, reader]
     const seen = new Set<string>()
     for (let look = 0; look < 10; look++) {
       for (const client of clients) {
         const found = await client.rows(LOOK).catch((error) => String(error.code))
         seen.add(JSON.stringify(found))
       }
-      await Bun.sleep(20)
+      // One that remembers nothing reads what the kernel has.
+      const fresh = new LongClient(scope, first, "a.db")
+      seen.add(JSON.stringify(await fresh.rows(LOOK).catch((error) => String(error.code))))
+      await fresh.close()
     }
     // It is told that it cannot be done, or reads what there is.
     const others = [...seen].filter((found) => !/^"SQLITE_(BUSY|IOERR)/.test(found))

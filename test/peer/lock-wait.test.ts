@@ -45,6 +45,27 @@ describe("untilLocked()", () => {
     for (const [fromMs, toMs] of rest) expect(toMs - fromMs).toBeGreaterThan(100)
   })
 
+  test("seeks what one has after the other in short bursts, and lets the thread work between them", async () => {
+    const clock = new IdleClock()
+    const giveUp = new AbortController()
+    const madeMs: number[] = []
+    const waiting = untilLocked({ clock, signal: giveUp.signal, isSought: true }, () => {
+      madeMs.push(clock.monotonicMs())
+      clock.advance(0.1)
+      return false
+    })
+    while (clock.monotonicMs() < 1000) {
+      await clock.waiting()
+      clock.advance(3)
+    }
+    giveUp.abort(new Error("given up"))
+    await expect(waiting).rejects.toThrow("given up")
+    const late = madeMs.filter((ms) => ms > 500)
+    const pauses = late.filter((ms, index) => ms - (late[index - 1] ?? ms) > 1)
+    expect(late.length / pauses.length).toBeGreaterThan(15)
+    expect(late.length / pauses.length).toBeLessThan(25)
+  })
+
   test("tries until an attempt takes the lock", async () => {
     const clock = new IdleClock()
     const { signal } = new AbortController()

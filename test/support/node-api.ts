@@ -8,7 +8,9 @@ import { until } from "./until.ts"
 const LIMIT_MS = 20_000
 
 export async function getText(node: TestNode, path: string): Promise<string> {
-  const response = await fetch(node.url + path, { signal: AbortSignal.timeout(LIMIT_MS) })
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  // A node that was stopped meanwhile may close an idle connection just as it is used again.
+  const response = await fetch(node.url + path, { keepalive: false, signal })
   const text = await response.text()
   if (response.status === 200) return text
   throw new Error(`${path}: ${response.status} ${text}`)
@@ -29,6 +31,7 @@ export async function healthOf(
   query = "",
 ): Promise<{ readonly status: number; readonly health: Health }> {
   const response = await fetch(`${node.url}/health${query}`, {
+    keepalive: false,
     signal: AbortSignal.timeout(LIMIT_MS),
   })
   return { status: response.status, health: (await response.json()) as Health }

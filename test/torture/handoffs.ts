@@ -154,6 +154,7 @@ function expectWhole(rows: unknown): void {
 
 export async function promote(node: TestNode, query = ""): Promise<string> {
   const response = await fetch(`${node.url}/promote${query}`, {
+    keepalive: false,
     method: "POST",
     signal: AbortSignal.timeout(LIMIT_MS),
   })

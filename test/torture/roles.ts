@@ -341,7 +341,7 @@ function positionOf(node: TestNode): string {
 }
 
 async function exported(node: TestNode, signal = AbortSignal.timeout(LIMIT_MS)): Promise<Buffer> {
-  const response = await fetch(`${node.url}/export?name=${DATABASE}`, { signal })
+  const response = await fetch(`${node.url}/export?name=${DATABASE}`, { keepalive: false, signal })
   if (response.status !== 200)
     throw new Error(`export: ${response.status} ${await response.text()}`)
   return Buffer.from(await response.arrayBuffer())

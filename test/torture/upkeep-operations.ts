@@ -67,12 +67,18 @@ export async function problemOf(work: Promise<unknown>): Promise<string | undefi
   )
 }
 
-export async function add(pair: FaultyPair, database: string, more: object = {}): Promise<Outcome> {
+/** `before` is what is in it. Who looked for that now could meet the fault. */
+export async function add(
+  pair: FaultyPair,
+  database: string,
+  before: Content,
+  more: object = {},
+): Promise<Outcome> {
   const n = nextRow++
-  const { rows } = await pair.ask("check", pair.primary, database)
   const { problem } = await pair.ask("add", pair.primary, database, { n, ...more })
+  const after = [...before, n]
   // One that failed may have come through: its answer was lost, or what came after the capture failed.
-  return { problem, done: [[...rows, n]], notDone: [rows, [...rows, n]] }
+  return { problem, done: [after], notDone: [before, after] }
 }
 
 export function expectDone({ problem }: { readonly problem?: string | undefined }): void {
@@ -127,6 +133,7 @@ async function exported(
   node: TestNode,
   pair: FaultyPair,
   database: string,
+  before: Content,
 ): Promise<{ rows?: Content; problem?: string; added: Outcome }> {
   let added: Outcome = { problem: "it has not come to that", done: [], notDone: [] }
   const path = join(pair.scope.directory, "exported.db")
@@ -134,7 +141,7 @@ async function exported(
   try {
     const response = await fetch(`${node.url}/export?name=${database}`, { signal: abort })
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
-    added = await add(pair, database, { count: 3, size: 3000 })
+    added = await add(pair, database, before, { count: 3, size: 3000 })
     const bytes = new Uint8Array(await response.arrayBuffer())
     const size = Number(response.headers.get("Content-Length"))
     if (bytes.length < size) throw new Error(`${bytes.length} of ${size} bytes came`)
@@ -224,7 +231,7 @@ const exporting: Operation = {
     return [1, 2]
   },
   async act(pair, database, before) {
-    const { rows, problem, added } = await exported(pair.node, pair, database)
+    const { rows, problem, added } = await exported(pair.node, pair, database, before)
     if (rows !== undefined && `${rows}` !== `${before}`)
       throw new Error(`what was exported has ${rows}, not ${before}`)
     if (rows === undefined && added.done.length === 0) return always(problem, before)
@@ -238,14 +245,14 @@ const reaping: Operation = {
   flags: ["--retention", "1ms", "--retention-interval", "100ms"],
   reaps: true,
   prepare: (pair, database) => make(pair, database, { pageSize: 512 }),
-  async act(pair, database) {
+  async act(pair, database, before) {
     const first = firstLtx(pair.node, database)
     // More than a replica leaves in its WAL; what is in there is needed.
-    const some = await add(pair, database, { count: 15, size: 40_000 })
+    const some = await add(pair, database, before, { count: 15, size: 40_000 })
     if (some.problem !== undefined) return some
     const behind = await until("caught up", pair.node, () => pair.isSame(database))
     if (behind !== undefined) return { ...some, problem: behind }
-    const last = await add(pair, database)
+    const last = await add(pair, database, some.done[0] as Content)
     await pair.ask("checkpoint", pair.primary, database)
     const isGone = () => first === undefined || firstLtx(pair.node, database) !== first
     return { ...last, problem: last.problem ?? (await until("reaped", pair.node, isGone)) }
@@ -256,7 +263,7 @@ const large: Operation = {
   name: "large",
   at: ["primary", "replica"],
   prepare: (pair, database) => make(pair, database, { pageSize: 65536 }),
-  act: (pair, database) => add(pair, database, { count: 6, size: 1 << 20 }),
+  act: (pair, database, before) => add(pair, database, before, { count: 6, size: 1 << 20 }),
 }
 
 const veryLarge: Operation = {
@@ -264,7 +271,7 @@ const veryLarge: Operation = {
   at: ["primary", "replica"],
   calls: /:(fdatasync|discard|rename|sync-dir)$/,
   prepare: (pair, database) => make(pair, database, { pageSize: 65536 }),
-  act: (pair, database) => add(pair, database, { count: 36, size: 1 << 20 }),
+  act: (pair, database, before) => add(pair, database, before, { count: 36, size: 1 << 20 }),
 }
 
 /** More frames than a replica leaves in its WAL. */
@@ -272,11 +279,12 @@ const checkpointing: Operation = {
   name: "checkpoint",
   at: ["primary", "replica"],
   prepare: (pair, database) => make(pair, database, { pageSize: 512 }),
-  async act(pair, database) {
-    const first = await add(pair, database, { count: 15, size: 40_000 })
+  async act(pair, database, before) {
+    const first = await add(pair, database, before, { count: 15, size: 40_000 })
     if (first.problem !== undefined) return first
     const behind = await until("caught up", pair.node, () => pair.isSame(database))
-    return behind === undefined ? add(pair, database) : { ...first, problem: behind }
+    if (behind !== undefined) return { ...first, problem: behind }
+    return add(pair, database, first.done[0] as Content)
   },
 }
 

@@ -72,7 +72,7 @@ const diverging: Operation = {
     const { primary, replica, link } = pair
     link?.refuse()
     link?.cut()
-    expectDone(await add(pair, database))
+    expectDone(await add(pair, database, []))
     await promote(replica, "?force=true")
     expectDone(await pair.ask("add", replica, database, { n: 2 }))
     link?.heal()

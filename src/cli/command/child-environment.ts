@@ -1,9 +1,9 @@
 /**
- * What LiteFS tells the commands that it runs: facts, under the names that flags of other commands have,
- * so that `litefs info` or `litefs sql` in such a command means this node without a flag.
+ * What LiteFS tells the commands that it runs: facts, under the names of other commands' flags. `litefs info` or
+ * `litefs sql` in such a command then means this node without a flag.
  *
- * The token itself is never handed on; one that is in our environment was put there for everybody. Paths
- * of files are: whoever may read them, may use them.
+ * The token itself is never handed on; a token in our environment was put there for everybody. Paths of files are
+ * handed on: whoever may read the files may use them.
  */
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { Environment } from "../terminal/argv.ts"
@@ -12,17 +12,17 @@ export interface NodeFacts {
   readonly isPrimary: boolean
   /** Whether it is, or may become, the primary. */
   readonly isCandidate: boolean
-  /** Of its API. */
+  /** Port of the node's API. */
   readonly port: number
-  /** Of the Unix socket where it answers as well; undefined when there is none. */
+  /** The Unix socket where the API answers as well; undefined when there is none. */
   readonly socketPath?: string | undefined
-  /** What the primary calls itself; undefined when it is not known. */
+  /** The primary's own name; undefined when it is unknown. */
   readonly primaryHostname: string | undefined
   /** Where other nodes reach the primary. */
   readonly primaryUrl: string | undefined
 }
 
-/** Those that are no flags of a command. */
+/** Variables that are no flags of a command. */
 export const FACT_VARIABLES: readonly string[] = [
   "LITEFS_ROLE",
   "LITEFS_DIR",
@@ -49,7 +49,7 @@ export function childEnvironment(
     ...(tls?.certPath === undefined ? {} : { LITEFS_HTTP_TLS_CERT: tls.certPath }),
     ...(tls?.keyPath === undefined ? {} : { LITEFS_HTTP_TLS_KEY: tls.keyPath }),
     ...(tls?.caPath === undefined ? {} : { LITEFS_HTTP_TLS_CA: tls.caPath }),
-    // A flag has won over the variable of the token, so that is not to be used by a child either.
+    // A flag has won over the variable of the token, so a child must not use that one either.
     ...(authTokenFile === undefined
       ? {}
       : { LITEFS_AUTH_TOKEN_FILE: authTokenFile, LITEFS_AUTH_TOKEN: undefined }),
@@ -57,8 +57,8 @@ export function childEnvironment(
 }
 
 /**
- * The API as this machine reaches it. A certificate is for the name by which others do: when that is not known, only
- * the socket is left. It is not used otherwise, since commands may run under another user, who may not open it.
+ * The API's URL on this machine. A certificate is for the name that others use: when that is unknown, only the socket
+ * is left. The socket is not used otherwise, because commands may run under another user, who may not open it.
  */
 function localUrl(
   { httpAddr, advertiseUrl, tls }: LiteFSOptions,

@@ -12,26 +12,26 @@ export interface Child {
 }
 
 export interface ChildExit {
-  /** As in a shell: 128+n when signal n ended it, 127 when not found, 126 when not executable. */
+  /** As in a shell: 128+n when signal n ended it, 127 when it was not found, 126 when it was not executable. */
   readonly code: number
   /** Why it could not be started. */
   readonly error?: LitefsError
 }
 
 export interface ChildOptions {
-  /** Its environment; ours when not given. */
+  /** Its environment; undefined: ours. */
   readonly env?: Environment | undefined
-  /** Whether it reads our stdin: what is meant for one command is not to be read by another. */
+  /** Whether it reads our stdin: input for one command must not reach another. */
   readonly hasStdin?: boolean
-  /** A descriptor that it has as its fourth: what is locked through it stays so while it runs. */
+  /** Becomes its fourth descriptor: a lock on it lasts while the command runs. */
   readonly inherited?: number | undefined
-  /** It gets SIGTERM when this process dies without having been able to stop it. */
+  /** Whether it gets SIGTERM when this process dies before it can stop it. */
   readonly endsWithUs?: boolean
 }
 
 /**
- * Starts the command with our own streams and without a shell, so that every argument arrives as it
- * was given. `onExit` is called once, also when the command cannot be started.
+ * Starts the command with our own streams and without a shell: every argument arrives unchanged. Calls `onExit` once,
+ * also when the command cannot be started.
  */
 export function startChild(
   command: readonly string[],
@@ -54,7 +54,7 @@ export function startChild(
   started.once("exit", (code, signal) => onExit({ code: code ?? signalExitCode(signal) }))
   return {
     pid: started.pid,
-    // Once it has ended this does nothing: its exit is already on the way.
+    // After the command has ended this does nothing: its exit is already on the way.
     kill: (signal) => void started.kill(signal),
   }
 }

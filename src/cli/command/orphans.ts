@@ -1,15 +1,15 @@
 /**
- * What PID 1 owes its namespace: processes whose parents are gone become its children, and stay in the
- * process table until it asks for their exit codes.
+ * What PID 1 owes its namespace: processes whose parents are gone become its children, and stay in the process table
+ * until it asks for their exit codes.
  *
- * Children that we have started ourselves are left to the runtime, which waits for them. While one of
- * them is the first that has ended, the others wait for its end to be told.
+ * The runtime waits for children that we have started ourselves. While one of them is the first that has ended, the
+ * others wait until the runtime has reported it.
  */
 import { reapOrphans } from "../../sys/process/child-processes.ts"
 import type { ProcessEvents } from "./process-events.ts"
 
 export class Orphans implements Disposable {
-  /** Those that are waited for elsewhere. */
+  /** Children that others wait for. */
   readonly #own = new Set<number>()
   readonly #stop: () => void
 

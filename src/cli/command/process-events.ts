@@ -14,15 +14,15 @@ export type SignalName = (typeof FORWARDED_SIGNALS)[number]
 
 export interface Signal {
   readonly name: SignalName
-  /** A key (Ctrl-C) sent it, and so the terminal has sent it to the child as well. */
+  /** Whether a key (Ctrl-C) sent it: the terminal has then sent it to the child as well. */
   readonly fromKeyboard: boolean
 }
 
 export interface ProcessEvents {
-  /** Both call back until the returned function is called. */
+  /** Calls back until the returned function is called; so does onChildEnd(). */
   onSignal(listener: (signal: Signal) => void): () => void
   onCrash(listener: (error: Error) => void): () => void
-  /** A child has ended: one of ours, or as PID 1 one that lost its parent. Several may be told as one. */
+  /** A child has ended: one of ours, or as PID 1 an orphan. One call may stand for several. */
   onChildEnd(listener: () => void): () => void
 }
 
@@ -56,12 +56,12 @@ export const processEvents: ProcessEvents = {
   },
 }
 
-/** What a service manager or a user sends to end a program. */
+/** Signals by which a service manager or a user ends a program. */
 export function asksToStop(name: SignalName): boolean {
   return name === "SIGTERM" || name === "SIGINT"
 }
 
-/** A child may take SIGHUP for "reload"; without one, it and SIGQUIT mean what they always mean. */
+/** A child may take SIGHUP for "reload". Without one, SIGHUP and SIGQUIT have their usual meaning. */
 export function endsWithoutChild(name: SignalName): boolean {
   return asksToStop(name) || name === "SIGHUP" || name === "SIGQUIT"
 }
@@ -71,11 +71,11 @@ function isKey(name: SignalName): boolean {
 }
 
 /**
- * Whether this process' group is the one that the terminal sends its keys to. The signal itself
- * does not tell a JavaScript program where it came from.
+ * Whether this process's group gets the terminal's keys. The signal itself does not tell a JavaScript program where it
+ * came from.
  */
 function inForeground(): boolean {
-  // proc(5): pid (comm) state ppid pgrp session tty_nr tpgid …, and comm may hold anything.
+  // proc(5): pid (comm) state ppid pgrp session tty_nr tpgid …, where comm may contain anything.
   const stat = readFileSync("/proc/self/stat", "latin1")
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   const [pgrp, tpgid] = [fields[2], fields[5]]

@@ -10,7 +10,7 @@
  *   closed ◀───────── closing ◀──────────────────────────────────────────────────────────┘
  *         node closed
  *
- *   What fails before the command runs leads to `held` instead, with --exit-on-error=false: there it
+ *   A failure before the command runs leads to `held` instead, with --exit-on-error=false: there it
  *   stays, for somebody to look at, until a signal comes.
  */
 import type { Clock } from "../../lib/clock.ts"
@@ -22,51 +22,51 @@ import type { ProcessEvents, Signal, SignalName } from "./process-events.ts"
 export interface SupervisedNode {
   /** Resolves when the command may start. */
   ready(signal: AbortSignal): Promise<void>
-  /** Why it may not start yet, for people. */
+  /** Why the command may not start yet, for people. */
   waitsFor?(): string | undefined
-  /** Resolves when the command may be told to stop; undefined when that is at once. */
+  /** Resolves when the command may be told to stop; undefined: at once. */
   leave(): Promise<void> | undefined
   close(): Promise<void>
   /** Resolves when the node cannot go on. */
   readonly failed: Promise<Error>
-  /** As they are now. */
+  /** The present facts. */
   facts(): NodeFacts
 }
 
 export interface SupervisedCommand {
   readonly words: readonly string[]
-  /** It is left out on a node that cannot be the primary. */
+  /** Whether nodes that cannot be the primary leave it out. */
   readonly isForCandidate: boolean
 }
 
 export interface SuperviseOptions {
   readonly open: () => Promise<SupervisedNode>
-  /** Run one after the other, each to its end, when the node is ready. */
+  /** Run one after the other, each to its end, once the node is ready. */
   readonly before?: readonly SupervisedCommand[]
-  /** Runs after them, as long as the node. */
+  /** Runs after them, for as long as the node. */
   readonly command: SupervisedCommand | undefined
-  /** What the commands find in their environment, when they are started; ours when not given. */
+  /** The environment of the commands, read when they start; undefined: ours. */
   readonly env?: (facts: NodeFacts) => Environment
-  /** Do not wait until the node is ready. */
+  /** Starts without waiting until the node is ready. */
   readonly skipSync?: boolean
-  /** Wait no longer than this, and go on with what is here then; undefined: as long as it takes. */
+  /** Waits at most this long, and then goes on with what is here; undefined: without a limit. */
   readonly syncTimeoutMs?: number | undefined
-  /** False: stay when something fails before the command runs. */
+  /** False: stays when something fails before the command runs. */
   readonly exitOnError?: boolean
-  /** Told of every child, so that somebody who reaps orphans leaves it alone. */
+  /** Hears of every child, so that a reaper of orphans leaves it alone. */
   readonly children?: { add(pid: number): void; delete(pid: number): void }
   readonly events: ProcessEvents
   readonly clock: Clock
-  /** Tells the user what ends us, or kept the command from running. */
+  /** Tells the user why we end, or why the command does not run. */
   readonly report: (error: Error) => void
   readonly graceMs?: number
 }
 
 export type State =
-  /** `code`: the decision to close has been made, but there is nothing to close yet. */
+  /** `code`: we have decided to close, but there is nothing to close yet. */
   | { kind: "opening"; code: number | undefined }
   | { kind: "waiting"; node: SupervisedNode; endTimers: () => void; giveUp: () => void }
-  /** `index`: of the child in `before`. */
+  /** `index`: the child's place in `before`. */
   | { kind: "preparing"; node: SupervisedNode; child: Child; index: number }
   | { kind: "serving"; node: SupervisedNode }
   | { kind: "running"; node: SupervisedNode; child: Child }
@@ -77,7 +77,7 @@ export type State =
       signal: SignalName
       endLimit: () => void
     }
-  /** `code`: what to exit with instead of the child's code. */
+  /** `code`: the exit code that replaces the child's. */
   | {
       kind: "stopping"
       node: SupervisedNode

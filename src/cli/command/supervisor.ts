@@ -2,14 +2,14 @@
  * Runs a node and the commands that use it, and ends both in order. `supervisor-state.ts` has the drawing.
  *
  * 1. A node that was opened is closed, on every path, and never while a child uses it.
- * 2. The exit code is that of the command, or of one before it that failed. A node that failed makes
- *    it 1. A signal that ends a node makes it 0 when there is no command, and 128+n when there are
- *    commands that have not run to their end yet, so that a script does not take it for success.
- * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short. One that cannot even
- *    be killed, since it hangs in the kernel, is left behind after KILL_LIMIT_MS.
+ * 2. The exit code is that of the command, or of one before it that failed. A node that failed makes it 1. A signal
+ *    that ends a node makes it 0 without a command, and 128+n with commands that have not run to their end yet: a
+ *    script must not take it for success.
+ * 3. A child that was told to stop has `graceMs` for it; a second SIGTERM or SIGINT cuts it short. One that hangs in
+ *    the kernel, and cannot even be killed, is left behind after KILL_LIMIT_MS.
  * 4. A node that has something to give away first does so before the command is told to stop, for LEAVE_LIMIT_MS.
- * 5. The terminal sends Ctrl-C to the child as well as to us. We leave it to the child then, as a
- *    shell does: it would get it twice, and one like `bash` or `sqlite3` means to survive it.
+ * 5. The terminal sends Ctrl-C to the child as well as to us. We then leave it to the child, as a shell does: otherwise
+ *    the child would get it twice, and a child like `bash` or `sqlite3` means to survive it.
  *
  * It is one file because it is one table: what each state makes of each event.
  */
@@ -31,19 +31,19 @@ import type {
 
 const log = logger("supervisor")
 
-/** What stops containers (docker stop) kills everything after 10 seconds, and the node has to be closed in them, too. */
+/** Container managers (docker stop) kill everything after 10 seconds, and the node must be closed by then, too. */
 const GRACE_MS = 8000
 
-/** Those who stop us give us some 10 seconds in all. */
+/** Whoever stops us gives us some 10 seconds in all. */
 const LEAVE_LIMIT_MS = 5000
 
-/** A process that was killed ends at once, unless it hangs in the kernel. */
+/** A killed process ends at once, unless it hangs in the kernel. */
 const KILL_LIMIT_MS = 5000
 
-/** So often a command that waits is spoken of. */
+/** Time between two reports of a command that waits. */
 const WAITING_MS = 30_000
 
-/** Longer than an honest close takes. One that hangs must not make this process immortal. */
+/** Longer than a healthy close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
 
 /** Resolves with the exit code when everything has ended. It does not reject. */
@@ -81,7 +81,7 @@ class Supervisor {
     if (this.#state.kind === "closed") this.#closed.resolve(this.#state.code)
   }
 
-  /** An event that a state says nothing about leaves it as it is. */
+  /** A state stays as it is on an event that it does not mention. */
   #step(state: State, event: Event): State {
     switch (state.kind) {
       case "opening":
@@ -161,7 +161,7 @@ class Supervisor {
         this.#options.report(error ?? this.#notPrepared(state.index, code))
         return this.#hold(state.node, code)
       }
-      // Whatever it makes of the signal, the commands after it do not run.
+      // Whatever the command makes of the signal, the commands after it do not run.
       case "signal":
         return this.#passOn(state, event.signal, signalExitCode(event.signal.name))
       case "failed":
@@ -321,7 +321,9 @@ class Supervisor {
     })
   }
 
-  /** The command at `index` of those before, or the next one that is to be run, or what follows them. */
+  /**
+   * Runs the command at `index` of those before, or the next one that should run, or continues with what follows them.
+   */
   #prepare(node: SupervisedNode, index: number): State {
     const { before = [], command } = this.#options
     for (let next = index; next < before.length; next++) {

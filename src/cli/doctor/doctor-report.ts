@@ -1,4 +1,4 @@
-/** Has a data directory examined, and says in sentences or in JSON what was found. */
+/** Has a data directory examined, and reports the findings in sentences or JSON. */
 import type { DatabaseReport } from "../../doctor/database-check.ts"
 import {
   type DoctorOptions,
@@ -60,9 +60,9 @@ function advice(examination: Examination, repairs: boolean): string {
 }
 
 /**
- * `{ dataDir, healthy, repaired, kept, findings, databases: [{ name, pos, pageSize, commit, ltxFileCount,
- * findings }] }`, after the repairs if there were any; `repaired` are the findings whose repairs were run. A finding is
- * `{ code, severity, path, what, repair, options }`.
+ * `{ dataDir, healthy, repaired, kept, findings, databases: [{ name, pos, pageSize, commit, ltxFileCount, findings }]
+ * }`, after the repairs if there were any; `repaired` are the findings that were repaired. A finding is `{ code,
+ * severity, path, what, repair, options }`.
  */
 function jsonOf(dataDir: string, examination: Examination): string {
   const { found, left, kept } = examination

@@ -56,12 +56,12 @@ async function doctor({ words, values }: ParsedArgs<typeof FLAGS>, io: CliIo): P
   for (const word of words) checkName(word)
   const dataDir = resolve(values["data-dir"])
   const options = { dataDir, databases: words, repairs: values.repair }
-  // Loaded when needed, so that `litefs --help` is quick.
+  // Loaded on use, so that `litefs --help` is quick.
   const { runDoctor } = await import("./doctor-report.ts")
   return runDoctor(options, values.json, io)
 }
 
-/** A directory is what people who know other checkers give here. */
+/** People who know other checkers give a directory here. */
 function checkName(word: string): void {
   const isDataDir = existsSync(join(word, "dbs"))
   if (isDataDir) {

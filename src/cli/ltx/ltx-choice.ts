@@ -1,10 +1,10 @@
-/** Which of the files that are given `apply` and `compact` use: a history in its order, each TXID once. */
+/** Which of the given files `apply` and `compact` use: a history in its order, each TXID once. */
 
 import { byTxid, isCovered } from "../../store/ltx/ltx-chain.ts"
 import { readLtxHeader } from "../../store/ltx/ltx-header.ts"
 import { oneHistory } from "./ltx-paths.ts"
 
-/** Paths, ascending by TXID. Files that another one covers, such as those before a snapshot, are left out. */
+/** Paths, ascending by TXID. Leaves out files that another one covers, such as those before a snapshot. */
 export function chosenFiles(paths: readonly string[], doing: string): string[] {
   const files = oneHistory(paths, doing)
     .map((path) => ({ path, ...readLtxHeader(path) }))

@@ -12,7 +12,7 @@ import { counted, formatSize } from "../terminal/table.ts"
 import { chosenFiles } from "./ltx-choice.ts"
 import { fileJson, posOf } from "./ltx-json.ts"
 
-/** How many files are merged at a time: each takes memory for a piece of it and what that unpacks to. */
+/** Files to merge at a time: each takes memory for a piece of it and for the unpacked piece. */
 const WIDTH = 64
 
 export function compactLtx(
@@ -36,7 +36,7 @@ export function compactLtx(
   return 0
 }
 
-/** Many files are compacted to fewer, which are compacted in turn. */
+/** Compacts many files to fewer, and those in turn. */
 function compactInRounds(files: readonly string[], output: string): void {
   if (files.length <= WIDTH) return compactInto(files, output)
   const parts: string[] = []

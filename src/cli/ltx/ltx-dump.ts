@@ -1,4 +1,4 @@
-/** `litefs ltx dump`: everything in a file but the content of its pages. Printed as it is read. */
+/** `litefs ltx dump`: everything in a file except the content of its pages. Printed as it is read. */
 import { statSync } from "node:fs"
 import { pageChecksum } from "../../ltx/checksum.ts"
 import { isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
@@ -152,7 +152,7 @@ function dumpJson(path: string, { pages }: DumpOptions, io: CliIo): boolean {
   return problem === undefined
 }
 
-/** What stands between the braces of an object. */
+/** The text between the braces of an object. */
 function members(value: object): string {
   return JSON.stringify(value).slice(1, -1)
 }

@@ -7,17 +7,17 @@ import { DataDir } from "../../store/data-dir.ts"
 import { byTxid } from "../../store/ltx/ltx-chain.ts"
 
 export interface LtxGroup {
-  /** The database they are of, when the directories say so. */
+  /** The database that they belong to, if the directories say so. */
   readonly database: string | undefined
-  /** The directory they make up together; undefined for files that were named one by one. */
+  /** The directory that they make up together; undefined for files that were named one by one. */
   readonly directory: string | undefined
   /** Paths; those of a directory are ascending by TXID. */
   readonly files: readonly string[]
 }
 
 /**
- * A path is an LTX file, a directory of them, the directory of a database (`dbs/<name>`), or a data directory
- * with any number of databases. Files that are named one by one make one group.
+ * A path is an LTX file, a directory of them, the directory of a database (`dbs/<name>`), or a data directory with any
+ * number of databases. Files that are named one by one make one group.
  */
 export function ltxGroups(paths: readonly string[]): LtxGroup[] {
   const files: string[] = []

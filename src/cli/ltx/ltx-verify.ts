@@ -10,7 +10,7 @@ import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
 interface Verified {
   readonly group: LtxGroup
   readonly breaks: readonly LtxBreak[]
-  /** After the last file; undefined when that is damaged, or there is none, or it is no history. */
+  /** The position after the last file; undefined when that is damaged or missing, or the files are no history. */
   readonly pos: string | undefined
 }
 

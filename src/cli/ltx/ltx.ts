@@ -61,7 +61,7 @@ litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/00000000000
 
 # one file for the archive
 litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
-  // Their code is loaded when they run, so that `litefs --help` is quick.
+  // Their code is loaded on use, so that `litefs --help` is quick.
   commands: [
     subcommand({
       name: "ltx list",

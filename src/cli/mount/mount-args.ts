@@ -1,10 +1,11 @@
 /**
- * What the command line, the environment and a `litefs.yml` say together, and what its user should know of it.
+ * What the command line, the environment and a `litefs.yml` say together, and what the user should know of it.
  *
  *   command line ─▶ variables that are flags ─▶ litefs.yml          the first one that says it wins
  *
- * The original has no variables that are flags, so its users name those of their files as they like. A variable that
- * the file refers to is the file's, whatever we would take it for; where a variable of ours wins over it, that is told.
+ * The original has no variables that are flags, so its users name their files' variables as they like. A variable that
+ * the file refers to is the file's, even if it has the name of one of ours. Where one of our variables wins over the
+ * file, a remark says so.
  */
 import type { ConfigFile } from "../../config/config-file.ts"
 import { logger } from "../../lib/log.ts"
@@ -19,7 +20,10 @@ const log = logger("mount")
 export interface MountArgs {
   readonly args: ParsedArgs<MountFlags>
   readonly file: ConfigFile | undefined
-  /** To be logged, once it is known how. The flags of other commands are asked for when a variable is none of these. */
+  /**
+   * Logs the remarks, once the log is configured. Loads the flags of other commands only for a variable that is none of
+   * these.
+   */
   logRemarks(otherFlags: () => Promise<readonly FlagTable[]>): Promise<void>
 }
 
@@ -63,7 +67,7 @@ function flagsOfVariables(args: ParsedArgs<MountFlags>): Flag[] {
   return flags.filter((flag) => args.isGiven(flag) && args.spelling(flag) === environmentName(flag))
 }
 
-/** What stands in a file and does not count. */
+/** Settings of a file that do not count. */
 function overridden(
   { file, unread }: MountConfig,
   args: ParsedArgs<MountFlags>,

@@ -16,7 +16,7 @@ import { mountArgs } from "./mount-args.ts"
 
 const log = logger("mount")
 
-/** `otherFlags` are those of the other commands: their variables are no mistakes. */
+/** `otherFlags` are those of the other commands: their variables are not mistakes. */
 export function mountCommand(otherFlags: () => Promise<readonly FlagTable[]>): Command {
   return command({ ...MOUNT_SYNTAX, runWords: (words, io) => mount(words, io, otherFlags) })
 }

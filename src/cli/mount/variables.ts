@@ -2,7 +2,7 @@
  * The variables `LITEFS_*` of an environment: which of them give a role, and which nobody reads.
  *
  * A variable is known when it is a flag of one of the commands, when we hand it to the commands that we run, when the
- * configuration file refers to it, or when it tells of a service named "litefs", as Kubernetes and Docker have it.
+ * configuration file refers to it, or when Kubernetes or Docker describes a service named "litefs" with it.
  */
 
 import { FACT_VARIABLES } from "../command/child-environment.ts"
@@ -11,7 +11,7 @@ import type { Environment } from "../terminal/argv.ts"
 import { environmentName, type FlagTable, variableOf } from "../terminal/flags.ts"
 import { nearest } from "../terminal/nearest.ts"
 
-/** Of our own tests. */
+/** Variables of our own tests. */
 const OF_TESTS = /^LITEFS_(TEST_\w+|FAULTS\w*|ALL_FAULTS|TRACE|PROGRAM|SEED)$/
 
 /** `LITEFS_SERVICE_HOST`, `LITEFS_PORT_20202_TCP_ADDR`, `LITEFS_PRIMARY_PORT`. */
@@ -32,15 +32,15 @@ export function roleVariables(env: Environment): string[] {
   })
 }
 
-/** Those of the original's backups. */
+/** Remarks about variables of the original's backups. */
 export function cloudRemarks(env: Environment, ofFile: ReadonlySet<string>): Remark[] {
   const given = OF_THE_CLOUD.filter((name) => (env[name] ?? "") !== "" && !ofFile.has(name))
   return given.map((key) => ({ key, reason: NO_CLOUD }))
 }
 
 /**
- * Sentences about variables that no command has, each with a guess at what was meant. `otherFlags` are those of the
- * other commands, which are loaded for that when a variable is no flag of this one.
+ * Sentences about variables of no command, each with a guess at what was meant. `otherFlags` are those of the other
+ * commands. They are loaded only when a variable is no flag of this one.
  */
 export async function unknownVariables(
   env: Environment,

@@ -1,4 +1,4 @@
-/** The API of a node, for commands that are run next to it. */
+/** The API of a node, for commands that run next to it. */
 import {
   firstContactProblem,
   foreignProblem,
@@ -20,32 +20,32 @@ const URL_FLAG = {
   help: "the API of the node, or unix:PATH of its socket",
 } as const
 
-/** Of every command that calls a node. */
+/** Flags of every command that calls a node. */
 export const NODE_FLAGS = { url: URL_FLAG, ...ACCESS_FLAGS } as const satisfies FlagTable
 
-/** Of a command that is about one database. */
+/** Flags of a command that is about one database. */
 export const API_FLAGS = {
   url: URL_FLAG,
   name: { kind: "name", isRequired: true, help: "the database; required" },
   ...ACCESS_FLAGS,
 } as const satisfies FlagTable
 
-/** The connection broke when the node may have got the request: nobody knows what it did. */
+/** The connection broke after the node may have got the request: nobody knows what it did. */
 export class BrokenConnection extends LitefsError {
   constructor(message: string, options?: { cause?: unknown }) {
     super("unavailable", message, options)
   }
 }
 
-/** Codes that fetch() rejects with when there was a connection. */
+/** Error codes of fetch() after a connection was made. */
 const BROKEN = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE", "ETIMEDOUT"])
 
-/** Parameters of a request; several values are given one after the other. */
+/** Parameters of a request; several values are sent one after the other. */
 export type NodeQuery = Readonly<Record<string, string | readonly string[]>>
 
-/** A node, and what it has to be shown. Who may open its socket need show nothing. */
+/** A node, and what to show it. Users who may open its socket need show nothing. */
 export class NodeApi {
-  /** For people: where it is. */
+  /** Where it is, for people. */
   readonly origin: string
   readonly #isGiven: boolean
   readonly #base: string
@@ -64,7 +64,7 @@ export class NodeApi {
     this.#unix = socketPath
   }
 
-  /** Answers other than 200 are errors, with the text that the node gives. */
+  /** Answers other than 200 are errors, with the node's text. */
   async call(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const response = await this.request(route, query, init)
     if (response.status === 200) return response
@@ -80,7 +80,7 @@ export class NodeApi {
     )
   }
 
-  /** The answer, whatever it is. */
+  /** The answer, whatever its status. */
   async request(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const url = new URL(route, this.#base)
     for (const [name, values] of Object.entries(query)) {
@@ -96,7 +96,7 @@ export class NodeApi {
         ...(tls === undefined ? {} : { tls }),
         ...(way === undefined ? {} : { unix: way.path }),
       }
-      // A node never redirects; whoever does is not to be shown the token.
+      // A node never redirects; whoever does must not see the token.
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
       const problem = await this.#problemOf(error)
@@ -115,7 +115,7 @@ export class NodeApi {
 }
 
 interface NodeAddress {
-  /** For people, too: where it is. */
+  /** Where it is; for people, too. */
   readonly origin: string
   readonly socketPath?: string
 }

@@ -1,10 +1,10 @@
-/** Which database a word of a command line means, and why it is not there. */
+/** The database that a word of a command line means, and why it is not there. */
 import { existsSync } from "node:fs"
 import { dirname, join } from "node:path"
 
 /**
- * A word with a slash in it is a path, any other the name of a database in the mount. For the original every word is a
- * path: in a directory where LiteFS has that database, the word means it.
+ * A word with a slash is a path, any other the name of a database in the mount. To the original every word is a path:
+ * in a directory where LiteFS has that database, the word means that database.
  */
 export function databasePath(word: string, fuseDir: string): string {
   const isHere = isMount(".") && existsSync(`${word}-pos`)

@@ -1,13 +1,13 @@
 /**
- * The content of a SQLite database file as SQLite would read it: with the commits of the WAL beside it, in one state
- * also while other programs use it.
+ * The content of a SQLite database file as SQLite would read it: with the commits of the WAL beside it, and in one
+ * state even while other programs use it.
  *
  *   lock ─▶ hot journal? refuse ─▶ which pages are in the WAL ─▶ parts … ─▶ unchanged? ─▶ unlock
  *
  * The locks are SQLite's. SHARED on the database keeps writers from changing it in rollback modes, and a last client
  * from taking the WAL away. READ0 and READ1 on the `-shm` file keep checkpoints from writing to the database and
- * writers from starting the WAL anew, so that both files only grow. Where there are no such locks, the times and sizes
- * tell at the end whether somebody wrote. SQLite: wal.c, walRestartLog and walCheckpoint.
+ * writers from starting the WAL anew: both files can only grow. Where such locks are missing, times and sizes tell at
+ * the end whether somebody wrote. SQLite: wal.c, walRestartLog and walCheckpoint.
  */
 import { type BigIntStats, existsSync, realpathSync } from "node:fs"
 import { type FileHandle, open, stat } from "node:fs/promises"
@@ -40,7 +40,7 @@ const PART_SIZE = 256 * 1024 // a multiple of every page size
 const LOCK_MS_MAX = 10_000
 const LOCK_RETRY_MS = 20
 
-/** Pages that are in the WAL, by number: where they are. */
+/** Pages that the WAL holds, by number, with their places. */
 interface WalPages {
   readonly offsets: ReadonlyMap<number, number>
   readonly pageSize: number
@@ -62,7 +62,7 @@ export class DatabaseSource {
     this.#file = file
   }
 
-  /** Throws when there is no whole database. What is no database at all is for others to judge. */
+  /** Throws when there is no intact database. Others judge what is no database at all. */
   static async open(path: string, clock: Clock): Promise<DatabaseSource> {
     const file = await openToRead(path)
     const source = new DatabaseSource(path, file)
@@ -77,7 +77,7 @@ export class DatabaseSource {
     }
   }
 
-  /** In WAL mode and in use, by its locks, without the WAL beside it, as by another name of the file. */
+  /** Whether locks show the file in use in WAL mode, but no WAL is beside it, as under another name of the file. */
   get mayLackWal(): boolean {
     return this.#mayLackWal
   }
@@ -91,7 +91,7 @@ export class DatabaseSource {
     for (let offset = 0; offset < this.#size; ) {
       const bytes = await this.#read(offset, Math.min(PART_SIZE, this.#size - offset))
       offset += bytes.length
-      // The end is not told before it is known to be good.
+      // The end is not reported before the content is known to be good.
       if (offset === this.#size) await this.#finish()
       yield bytes
     }
@@ -112,12 +112,12 @@ export class DatabaseSource {
       const fd = await this.#lockDatabase(clock)
       this.#refuseHotJournal(side.journal, fd)
       await this.#lockWal(side, clock)
-      // It may be another one than before the locks.
+      // It may differ from the one before the locks.
       await this.#file.read(bytes, 0, bytes.length, 0)
       const header = decodeDatabaseHeader(bytes)
       this.#pages = header && this.#pagesOf(side.wal, header)
       const isAlone = header !== undefined && isWalMode(header) && !existsSync(side.wal)
-      this.#mayLackWal = isAlone && isLocked(fd, SHARED_FIRST) // by who has it open
+      this.#mayLackWal = isAlone && isLocked(fd, SHARED_FIRST) // by those who have it open
       if (this.#pages !== undefined) this.#wal = await open(side.wal)
     }
     const size = Number((await this.#file.stat()).size)
@@ -152,7 +152,7 @@ export class DatabaseSource {
     try {
       if (await untilSeen(attempt, { clock, limitMs: LOCK_MS_MAX, pauseMs: LOCK_RETRY_MS })) return
     } catch (error) {
-      // A file system without locks: nobody holds one.
+      // The file system has no locks: nobody holds one.
       if (error instanceof SysError) return
       throw error
     }
@@ -214,13 +214,13 @@ export class DatabaseSource {
     return bytes
   }
 
-  /** The last part has been read. */
+  /** The last part was read. */
   async #finish(): Promise<void> {
     const after = await this.#status()
     const isSame = after.every((status, index) => {
       const before = this.#before[index]
       if (status?.size !== before?.size && index === 0) return false
-      // What is appended to the WAL is of later transactions.
+      // Data appended to the WAL belongs to later transactions.
       if (index === 1) return (status?.size ?? 0n) >= (before?.size ?? 0n)
       return status?.mtimeNs === before?.mtimeNs
     })
@@ -229,7 +229,7 @@ export class DatabaseSource {
         `another program wrote to it while it was read, make a copy first: ${backup(this.#path)}`,
       )
     }
-    this.#unlock() // it may be the very database that is to be replaced
+    this.#unlock() // it may be the very database to replace
   }
 
   async #status(): Promise<readonly (BigIntStats | undefined)[]> {

@@ -43,7 +43,7 @@ function find(histories: readonly KeptHistory[], name: string): KeptHistory {
   )
 }
 
-/** The directory has its name only when all of them are in it. Returns how many there are. */
+/** The directory gets its name when all of them are in it. Returns their number. */
 function copyLtx({ directory }: KeptHistory, output: string): number {
   if (existsSync(output)) {
     throw new LitefsError(

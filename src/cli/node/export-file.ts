@@ -1,11 +1,11 @@
 /**
- * The file that an export makes. Until finish() it has another name, beside the final one; whatever is there under
- * the final name stays as it is until then, and is replaced in one go.
+ * The file that an export makes. Until finish() it has another name, beside the final one. An existing file under the
+ * final name stays as it is until then, and is replaced in one go.
  *
  *   writing ── finish(): looked at, durable ──▶ in place
  *      └────── discard() ─────────────────────▶ gone
  *
- * Replaced is only what an export may have made before: a database, or an empty file. Who may read it then stays so.
+ * Only what an export may have made before is replaced: a database, or an empty file. Whoever could read it still can.
  */
 import { existsSync, realpathSync, type Stats, statSync } from "node:fs"
 import { type FileHandle, link, open, rename, unlink } from "node:fs/promises"
@@ -22,9 +22,9 @@ import { errnoText } from "../../sys/errno.ts"
 import { isInMount } from "../../sys/mount.ts"
 
 export interface ExportFileOptions {
-  /** A database that is there stays, under another name. */
+  /** An existing database stays, under another name. */
   readonly keeps: boolean
-  /** Also a file that is no database is replaced. */
+  /** Also replaces a file that is no database. */
   readonly replacesAny: boolean
 }
 
@@ -36,7 +36,7 @@ export class ExportFile {
   #file: FileHandle | undefined
   #size = 0
 
-  /** Throws when there is something in the way. */
+  /** Throws when something is in the way. */
   static async at(path: string, options: ExportFileOptions): Promise<ExportFile> {
     const file = new ExportFile(path, options)
     await file.#checkWay()
@@ -60,7 +60,7 @@ export class ExportFile {
     this.#size += bytes.length
   }
 
-  /** Returns where the file is now that was there; undefined when there was none, or it is replaced. */
+  /** Returns the new path of a file that was there; undefined when there was none, or it is replaced. */
   async finish(nowMs: number): Promise<string | undefined> {
     await this.#verify()
     await this.#attempt(this.#file?.sync())
@@ -73,19 +73,19 @@ export class ExportFile {
     return kept
   }
 
-  /** After finish(), or instead of it. */
+  /** Call it after finish(), or instead of it. */
   async discard(): Promise<void> {
     await this.#file?.close()
     if (this.#file !== undefined && existsSync(this.#partPath)) await unlink(this.#partPath)
     this.#file = undefined
   }
 
-  /** For whom the file is that is there. */
+  /** With the owner and the mode of the existing file. */
   async #make(): Promise<FileHandle> {
     const old = this.#status()
     const file = await open(this.#partPath, "wx+", old === undefined ? 0o666 : 0o600)
     if (old !== undefined) {
-      await file.chown(old.uid, old.gid).catch(() => {}) // only root may; else it is ours as any new file
+      await file.chown(old.uid, old.gid).catch(() => {}) // only root may; otherwise it is ours like any new file
       await file.chmod(old.mode & 0o777)
     }
     return file
@@ -99,7 +99,7 @@ export class ExportFile {
     throw this.#refusal("damaged", "what came is not a whole SQLite database")
   }
 
-  /** Returns what is there. */
+  /** Returns the status of an existing file. */
   async #checkWay(): Promise<Stats | undefined> {
     const path = this.#path
     if (isInMount(path)) {
@@ -115,7 +115,7 @@ export class ExportFile {
       throw this.#refusal("unavailable", "it is not a file, choose another PATH")
     }
     if (status !== undefined && !this.#options.replacesAny) await this.#checkReplaceable(status)
-    // SQLite would take them for those of the new file, and play what is in them back.
+    // SQLite would take them for those of the new file, and play them back.
     const stray = ["-wal", "-journal"].find((suffix) => sizeOf(path + suffix) > 0)
     if (stray === undefined) return status
     const problem = `"${path}${stray}" belongs to another database, remove it`
@@ -159,7 +159,9 @@ export class ExportFile {
   }
 }
 
-/** Where the file is, or will be, without symbolic links: what a link leads to is replaced, and not the link. */
+/**
+ * The path of the file, or of the file to come, without symbolic links: the target of a link is replaced, not the link.
+ */
 function realPath(path: string): string {
   for (const end of ["", basename(path)]) {
     try {

@@ -59,7 +59,7 @@ async function exportDatabase(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promis
   return 0
 }
 
-/** Leaves nothing behind when it is told to stop, and returns the signal. */
+/** Leaves nothing behind when it is told to stop, and then returns the signal. */
 async function exportFile(
   api: NodeApi,
   name: string,

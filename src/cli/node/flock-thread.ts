@@ -1,4 +1,4 @@
-/** A Worker that waits for a lock, so that the main thread does not: it has signals to hear. */
+/** A Worker that waits for a lock. The main thread has signals to hear and cannot wait. */
 import { LitefsError } from "../../lib/errors.ts"
 import { hostPort } from "../../lib/port.ts"
 import { Errno, SysError } from "../../sys/errno.ts"

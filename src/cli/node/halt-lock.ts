@@ -1,6 +1,6 @@
 /**
- * The write lock of a database, borrowed from the primary for as long as a command runs: a flock(2) lock on
- * `<db>-lock` of the mount. On the primary nothing has to be borrowed, and other nodes cannot meanwhile.
+ * The write lock of a database, borrowed from the primary while a command runs: a flock(2) lock on `<db>-lock` of the
+ * mount. On the primary nothing needs to be borrowed, and other nodes cannot borrow it meanwhile.
  */
 import { basename, dirname } from "node:path"
 import type { Clock } from "../../lib/clock.ts"
@@ -16,14 +16,14 @@ export interface FlockThread {
 }
 
 export interface HaltLock extends Disposable {
-  /** To be handed to the command: the lock is there until nobody has it open. */
+  /** For the command: the lock lasts until nobody has it open. */
   readonly fd: Fd
   release(): void
 }
 
 /**
- * Waits until the lock is had. `path` is where the database was looked for (database-path.ts). Throws when it is not to be had, or not in time: then a thread waits on, until the
- * process ends.
+ * Waits until it has the lock of the database at `path`. Throws when the lock is refused, or does not come in time: a
+ * thread then waits on until the process ends.
  */
 export async function takeHaltLock(
   database: string,

@@ -55,7 +55,7 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
     const body = streamOf(source.parts, (size) => progress.add(size), failed)
     await api.call("/import", query, { method: "POST", body, ...STREAMING })
   } catch (error) {
-    throw failed.error ?? error // what made the request fail tells more than that it did
+    throw failed.error ?? error // the cause of the failed request tells more than the failure
   } finally {
     progress.end()
     await source.close()
@@ -75,7 +75,7 @@ const LACKING_WAL =
 interface Source {
   readonly size: number | undefined
   readonly parts: AsyncIterator<Uint8Array>
-  /** When all has been read: whether there may be transactions that were not to be found. */
+  /** After all was read: whether transactions may be missing that were not to be found. */
   mayLackWal(): boolean
   close(): Promise<void>
 }
@@ -97,7 +97,7 @@ async function openSource(path: string, io: CliIo): Promise<Source> {
   return { size: undefined, parts, mayLackWal: isOfWal, close: async () => {} }
 }
 
-/** The same parts; their first bytes are put into `head`. */
+/** Passes the same parts on, and copies their first bytes into `head`. */
 async function* withHead(
   parts: AsyncIterable<Uint8Array>,
   head: Uint8Array,
@@ -110,7 +110,7 @@ async function* withHead(
   }
 }
 
-/** A part is asked for when there is room for it, so nothing piles up. */
+/** A part is requested when there is room for it: nothing piles up. */
 function streamOf(
   parts: AsyncIterator<Uint8Array>,
   onPart: (size: number) => void,

@@ -79,7 +79,7 @@ function problemList(databases: readonly DatabaseInfo[]): string {
 function journalOf({ pageCount, journalMode, state, position }: DatabaseInfo): string {
   if (state === "arriving") return "on its way"
   if (state === "left-out") return "left out"
-  if (position === formatPos(ZERO_POS)) return "empty" // a file that a client has made, and not written to
+  if (position === formatPos(ZERO_POS)) return "empty" // a client has made the file, and not written to it
   return pageCount === 0 ? "dropped" : (journalMode ?? "unknown")
 }
 

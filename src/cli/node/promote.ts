@@ -1,5 +1,5 @@
 /**
- * `litefs promote`: makes a node the primary. Its way, in the order in which it is gone:
+ * `litefs promote`: makes a node the primary. Its way, in order:
  *
  *   here      promote.ts ── POST /promote ──▶
  *   replica   http/roles/roles.ts ─▶ role/handoffs.ts promote() ── POST /handoff?nodeID=ID ──▶
@@ -28,7 +28,7 @@ import type { CliIo } from "../terminal/io.ts"
 import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
 import { healthCondition, until } from "./waiting.ts"
 
-/** A handoff that has begun has ended by then. */
+/** By then a handoff that has begun has ended. */
 const UNSURE_MS_MAX = 15_000
 
 const FLAGS = {
@@ -78,7 +78,7 @@ async function answerOf(api: NodeApi, query: Record<string, string>): Promise<st
   }
 }
 
-/** The node may have become the primary, or be about to, though its answer is lost. */
+/** The node may have become the primary, or be about to, although its answer is lost. */
 async function findOut(api: NodeApi, io: CliIo, error: unknown): Promise<string> {
   if (!(error instanceof BrokenConnection)) throw error
   const endMs = io.clock.monotonicMs() + UNSURE_MS_MAX

@@ -1,5 +1,5 @@
 /**
- * `litefs run`: a command that is to run on the right node, at the right time.
+ * `litefs run`: runs a command on the right node, at the right time.
  *
  *   --wait ──▶ --if-primary, --if-candidate ──▶ --promote, --with-halt-lock-on ──▶ the command
  *                  │ not here: 0
@@ -135,14 +135,14 @@ async function run(args: RunArgs, io: CliIo): Promise<number> {
   }
 }
 
-/** What the file of --config says of the node. */
+/** The node's settings in the file of --config. */
 function settingsOf(args: RunArgs, env: Environment): Settings | undefined {
   const path = args.values.config
   if (path === undefined) return undefined
   return nodeConfig("run", path, args.spelling("config"), { env, flags: MOUNT_FLAGS })
 }
 
-/** Returns an exit code when the command is not to run. */
+/** Returns an exit code when the command must not run. */
 async function prepare(
   args: RunArgs,
   api: NodeApi,

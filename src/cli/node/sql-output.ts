@@ -1,7 +1,7 @@
 /**
  * Rows as text: a table for people, JSON and raw values for scripts.
  *
- * Rows are written while they come, however many. The columns of a table are as wide as what is in the first ones.
+ * Rows are written as they come, however many. The first rows determine the widths of a table's columns.
  */
 import type { SqlResult, SqlValue } from "../../sys/sqlite.ts"
 
@@ -20,7 +20,7 @@ export function formatted(format: SqlFormat, result: SqlResult): Iterable<Uint8A
   }
 }
 
-/** So many rows decide how wide the columns are. */
+/** This many rows determine the widths of the columns. */
 const MEASURED_COUNT = 500
 
 function* asTable({ columns, rows }: SqlResult): Generator<string> {
@@ -67,7 +67,7 @@ function cellOf(value: SqlValue): string {
   return onOneLine(textOf(value))
 }
 
-/** What would break a line or move the cursor is shown as JSON shows it. */
+/** Shows characters that would break a line or move the cursor as JSON shows them. */
 function onOneLine(text: string): string {
   return text.replace(/\p{Cc}/gu, (letter) => JSON.stringify(letter).slice(1, -1))
 }
@@ -100,7 +100,7 @@ function* asRaw({ rows }: SqlResult): Generator<Uint8Array | string> {
   }
 }
 
-/** A float keeps a point or an exponent, as in SQLite. Infinity is what JSON and SQLite read as such. */
+/** A float keeps a point or an exponent, as in SQLite. Infinity becomes what JSON and SQLite read as infinity. */
 function textOf(value: bigint | number | string): string {
   if (typeof value !== "number") return String(value)
   if (!Number.isFinite(value)) return value < 0 ? "-9e999" : "9e999"

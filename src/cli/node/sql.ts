@@ -71,7 +71,7 @@ litefs sql --json app.db 'SELECT id, name FROM users' | jq -r '.[].name'`,
   run: sql,
 })
 
-/** The exit code of a program whose reader has gone away: 128 and SIGPIPE. */
+/** The exit code of a program whose reader has gone: 128 and SIGPIPE. */
 const NO_READER = 141
 
 async function sql(args: SqlArgs, io: CliIo): Promise<number> {
@@ -153,7 +153,7 @@ function missing(name: string, path: string): string {
   return `there is no such file in "${dir}", ${advice}`
 }
 
-/** What SQLite says on a replica, where it is the mount that refuses, does not say why. */
+/** On a replica the mount refuses, and SQLite's message does not say why. */
 function hint(code: string, path: string): string {
   if (!/^SQLITE_(READONLY|IOERR|CANTOPEN|PERM)/.test(code)) return ""
   try {

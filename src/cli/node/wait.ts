@@ -1,12 +1,12 @@
 /**
- * `litefs wait`: for entrypoints, which want to go on when something is so.
+ * `litefs wait`: for entrypoints that go on when a condition holds.
  *
  *   connecting ── answered ──▶ waiting at the node: GET /health?…&wait= ──▶ 200: done
  *       ▲  │ pause                │ 503: not yet
  *       └──┴──────────────────────┘
  *
- * The node answers when the condition becomes true; nobody asks again and again. Only a node, or another server, that
- * is not up yet is tried at intervals.
+ * The node answers when the condition becomes true; nobody polls. Only a node, or another server, that is not up yet is
+ * tried at intervals.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"

@@ -1,7 +1,7 @@
 /**
- * Waiting for something to be so, with an end.
+ * Waits for a condition, with a limit.
  *
- * A node is asked once and answers when it is so: nobody asks again and again. Only one that is not up yet is tried at
+ * A node is asked once and answers when the condition holds: nobody polls. Only a node that is not up yet is tried at
  * intervals.
  */
 import type { Health } from "../../http/status/health.ts"
@@ -15,27 +15,27 @@ export const TIMEOUT_FLAG = {
   help: "give up waiting after this long",
 } as const
 
-/** So long a node is asked to hold a question back before it has to answer "not yet". */
+/** How long a node may hold a question back before it has to answer "not yet". */
 const HOLD_MS_MAX = 20_000
 
-/** So much later its answer may come. */
+/** How much later its answer may come. */
 export const GRACE_MS = 5000
 
-/** The last answer may come so much later than the end. */
+/** How long after the end the last answer may come. */
 export const LAST_MS = 1000
 
 const PAUSE_MS_MIN = 50
 const PAUSE_MS_MAX = 1000
 
-/** Something to be waited for. */
+/** A condition to wait for. */
 export interface Condition {
-  /** Why it is not so (yet); undefined when it is. Takes up to `leftMs`. */
+  /** Why the condition does not hold (yet); undefined when it does. Takes up to `leftMs`. */
   check(leftMs: number): Promise<string | undefined>
-  /** What is so when it is, for people. */
+  /** What holds then, for people. */
   readonly outcome: string
 }
 
-/** Returns why it is not so when the time is over. */
+/** Returns why the condition does not hold when the time is over. */
 export async function until(
   condition: Condition,
   clock: Clock,
@@ -49,7 +49,7 @@ export async function until(
   }
 }
 
-/** Of the node: what `GET /health` says with this query. */
+/** The node's answer to `GET /health` with this query. */
 export function healthCondition(
   api: NodeApi,
   query: NodeQuery,
@@ -84,7 +84,7 @@ function reasonOf(text: string): string {
   }
 }
 
-/** Aborts a request that takes too long: a node that is stopped accepts connections and never answers. */
+/** Aborts a request that takes too long: a stopped node accepts connections and never answers. */
 export class TimeLimit implements Disposable {
   readonly #abort = new AbortController()
   readonly #cancel: () => void

@@ -1,4 +1,4 @@
-/** The flags that say who may use the mount, and how; and what the databases in it are that no client makes. */
+/** The flags that say who may use the mount, and how, and the access of its databases that no client makes. */
 import { readFileSync } from "node:fs"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
@@ -43,13 +43,13 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
 }
 
 function modeOf(text: string): number {
-  // Whoever owns a database and may not write to it cannot use it.
+  // An owner of a database who may not write to it cannot use it.
   if (/^0{0,2}[67][0-7]{2}$/.test(text)) return Number.parseInt(text, 8) & 0o666
   const shape = "three octal digits with which the owner reads and writes, like 0660"
   throw new Unfit(`it should be ${shape}`)
 }
 
-/** Names are looked up where every system without a directory service has them. */
+/** Looks names up where every system without a directory service has them. */
 function ownerOf(text: string): { uid: number; gid: number } {
   const match = /^(?<user>[^:]+)(?::(?<group>[^:]+))?$/.exec(text)
   if (match === null) throw new Unfit("it should be USER or USER:GROUP, like app or 1000:1000")

@@ -1,9 +1,9 @@
 /**
- * Variables that are meant for the programs that we start, and that our own runtime and dynamic linker must not see.
+ * Variables for the programs that we start, which our own runtime and dynamic linker must not see.
  *
- * The loader of a static file (`src/loader`) puts a `%` in the place of the first letter of every variable whose name
- * starts with `BUN_` or `LD_`. Here they get their names back, before anybody looks. The runtime has read its own
- * environment by then, and what a value in `process.env` changes, it does not see.
+ * The loader of a static file (`src/loader`) replaces the first letter of every variable whose name starts with `BUN_`
+ * or `LD_` by a `%`. Here they get their names back, before anybody looks. The runtime has read its own environment by
+ * then, and does not see later changes in `process.env`.
  */
 const HIDDEN_NAMES: Readonly<Record<string, string>> = { "%UN_": "BUN_", "%D_": "LD_" }
 

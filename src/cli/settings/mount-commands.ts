@@ -1,4 +1,4 @@
-/** The commands that a node runs: their flags, and from the flags to what the supervisor takes. */
+/** The commands that a node runs: their flags, and how the flags become options of the supervisor. */
 import type { ExecCommand } from "../../config/exec.ts"
 import type { SupervisedCommand, SuperviseOptions } from "../command/supervisor-state.ts"
 import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
@@ -44,7 +44,7 @@ type Commands = Pick<
   "before" | "command" | "graceMs" | "skipSync" | "syncTimeoutMs" | "exitOnError"
 >
 
-/** The commands of a file are used when the command line and the environment have none at all. */
+/** The commands of a file count when the command line and the environment have none at all. */
 export function commandOptions(args: CommandArgs, fromFile: readonly ExecCommand[]): Commands {
   return {
     ...commands(args, fromFile),
@@ -64,7 +64,7 @@ function commands(
   fromFile: readonly ExecCommand[],
 ): Pick<Commands, "before" | "command"> {
   if (!hasCommands(args)) {
-    // As in the original: the last one is the one that stays.
+    // As in the original: the last one stays.
     const all = fromFile.map(parse)
     return { before: all.slice(0, -1), command: all.at(-1) }
   }

@@ -1,4 +1,4 @@
-/** A configuration file in the place of flags: where it is looked for, and what it gives. */
+/** A configuration file in place of flags: where it is searched, and what it contributes. */
 import { readFileSync } from "node:fs"
 import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
@@ -23,17 +23,17 @@ export interface ConfigSource {
   readonly flags: FlagTable
   /** Whether the command line has a role. */
   readonly hasRole: boolean
-  /** Variables that would give one, if the file does not refer to them. */
+  /** Variables that would give a role, unless the file refers to them. */
   readonly roleVariables: readonly string[]
 }
 
 export interface MountConfig {
   readonly file: ConfigFile | undefined
-  /** One that is there and not read, because of a variable. */
+  /** An existing file that a variable keeps from being read. */
   readonly unread?: string
 }
 
-/** The file of --config, else, for a node without a role, the first one of `searchPath()`. */
+/** The file of --config, or for a node without a role the first one of `searchPath()`. */
 export function mountConfig(source: ConfigSource): MountConfig {
   const { args, hasRole, roleVariables } = source
   const given = args.values.config
@@ -51,7 +51,7 @@ export function mountConfig(source: ConfigSource): MountConfig {
   return { file: undefined }
 }
 
-/** What a file says of the node, for a command that is run next to it; the spelling is that of --config. */
+/** A file's settings of the node, for a command that runs next to it; the spelling is that of --config. */
 export function nodeConfig(
   command: string,
   path: string,

@@ -163,7 +163,7 @@ litefs mount --config /etc/litefs.yml
 exec litefs mount --primary-url "$PRIMARY_URL" -- "$@"`,
 }
 
-/** It ends up in `.primary`, a file of one line. */
+/** It becomes the content of `.primary`, a file of one line. */
 export function hostnameOf(text: string): string {
   if (/^[^\s\p{Cc}]+$/u.test(text)) return text
   throw new Unfit("it should be one word")

@@ -1,7 +1,6 @@
 /**
- * From the flags of `litefs mount` to the options of a node: everything that can be checked by
- * looking at the words, and at the token that a file holds, before anything is touched. What depends
- * on the machine is checked in `preflight.ts`.
+ * From the flags of `litefs mount` to the options of a node: everything that can be checked by looking at the words,
+ * and at the token in a file, before anything is touched. `preflight.ts` checks what depends on the machine.
  */
 import { hostname as hostnameOfMachine } from "node:os"
 import { isAbsolute, relative, resolve } from "node:path"
@@ -72,7 +71,7 @@ function directories(args: MountArgs): Pick<LiteFSOptions, "fuseDir" | "dataDir"
   return { fuseDir, dataDir }
 }
 
-/** Both absolute. */
+/** Both paths are absolute. */
 export function isInside(path: string, dir: string): boolean {
   const way = relative(dir, path)
   return way !== "" && way !== ".." && !way.startsWith("../") && !isAbsolute(way)
@@ -121,7 +120,7 @@ function hostname({ values }: MountArgs): string {
   return readGiven("mount", { text: hostnameOfMachine(), spelling: "--hostname" }, hostnameOf)
 }
 
-/** Three listeners, of which one is the application's. */
+/** Checks three listeners; one is the application's. */
 function checkPorts(args: MountArgs, api: ListenAddress, proxy: ProxyOptions | undefined): void {
   if (proxy === undefined) return
   const flags = { "http-addr": api, "proxy-addr": proxy.address, "proxy-target": proxy.target }

@@ -1,9 +1,9 @@
 /**
- * What must be true of the two directories before a node is opened, each fault with the command
- * that mends it. The mount directory is made when it is not there, as the data directory is.
+ * What must be true of the two directories before a node is opened. Each fault names the command that solves it. Like
+ * the data directory, the mount directory is made when it is missing.
  *
- * A mount that a killed process left behind must be aborted before `preflight`: looking at it fails then, and does not
- * hang. That needs the data directory, so `checkDataDir` comes first.
+ * A mount that a killed process left behind must be aborted before `preflight`: a look at it then fails instead of
+ * hanging. That needs the data directory, so `checkDataDir` comes first.
  */
 import { constants } from "node:fs"
 import { access, mkdir, readdir, realpath, stat } from "node:fs/promises"
@@ -23,7 +23,7 @@ export async function preflight(
 ): Promise<void> {
   const { fuseDir, dataDir } = options
   const isThere = await checkFuseDir(fuseDir)
-  // Symbolic links may lead one into the other.
+  // Symbolic links may lead from one into the other.
   const realFuseDir = await realPath(fuseDir)
   const realDataDir = await realPath(dataDir)
   if (
@@ -58,9 +58,9 @@ async function makeFuseDir(dir: string): Promise<void> {
   log.info("made the mount directory", { dir })
 }
 
-/** False when it is not there. */
+/** False when it does not exist. */
 async function checkFuseDir(dir: string): Promise<boolean> {
-  // A mount whose daemon is dead: the new one takes its place. What the kernel has kept of it may still be listed.
+  // A mount with a dead daemon: the new one replaces it. The kernel may still list what it has kept of it.
   if (hasMount(dir)) return true
   let entries: string[]
   try {
@@ -68,7 +68,7 @@ async function checkFuseDir(dir: string): Promise<boolean> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT") return false
-    if (code === "ENOTCONN") return true // one behind a symbolic link
+    if (code === "ENOTCONN") return true // a mount behind a symbolic link
     throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(error)}`, {
       cause: error,
     })
@@ -96,8 +96,8 @@ function fuseDirFault(error: unknown): string {
 }
 
 /**
- * The data directory need not exist yet, but somebody who may has to be able to make it and to write there. To be
- * called before anything else looks at it.
+ * The data directory need not exist yet, but this user must be able to make it and to write there. Call it before
+ * anything else looks at the directory.
  */
 export async function checkDataDir(dir: string): Promise<void> {
   const problem = await dataDirFault(dir)
@@ -140,7 +140,7 @@ function refusal(dir: string, existing: string, error: unknown): string {
   }
 }
 
-/** In the place of what the system says when there is no room for what a start needs. */
+/** Replaces the system's words when there is no room for what a start needs. */
 export function startProblem(error: unknown, { dataDir }: Pick<LiteFSOptions, "dataDir">): unknown {
   if (!isNoSpace(error)) return error
   const problem = "there is no space left, make room there or choose another --data-dir"
@@ -148,7 +148,7 @@ export function startProblem(error: unknown, { dataDir }: Pick<LiteFSOptions, "d
   return new LitefsError("no-space", text, { cause: error })
 }
 
-/** Where a path leads when its symbolic links are followed; its end need not exist. */
+/** The target of a path with its symbolic links followed; its end need not exist. */
 async function realPath(path: string): Promise<string> {
   try {
     return await realpath(path)

@@ -1,4 +1,4 @@
-/** The flags of the proxy, `--proxy-*`, and the options that they make. There is a proxy when there is an address. */
+/** The flags of the proxy, `--proxy-*`, and the options that they make. An address makes a proxy. */
 import { basename, dirname, resolve } from "node:path"
 import type { ProxyOptions } from "../../litefs-options.ts"
 import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
@@ -119,7 +119,7 @@ function databases(args: ProxyArgs, fuseDir: string): readonly string[] {
   return [...new Set(names)]
 }
 
-/** Also of a path in the mount. */
+/** Accepts a path in the mount, too. */
 function databaseOf(text: string, fuseDir: string): string {
   const name = basename(text)
   if (!text.includes("/") || dirname(resolve(text)) === fuseDir) return databaseNameOf(name)

@@ -1,4 +1,4 @@
-/** The flags that say what nodes show each other, for `litefs mount` and for every command that calls a node. */
+/** The flags for what nodes show each other, for `litefs mount` and for every command that calls a node. */
 import { readFileSync, statSync } from "node:fs"
 import { resolve } from "node:path"
 import { tokenProblem } from "../../http/server/auth.ts"
@@ -31,12 +31,12 @@ export const ACCESS_FLAGS = {
   },
 } as const satisfies FlagTable
 
-/** Never to be logged. */
+/** Never log it. */
 export type AccessOptions = Pick<LiteFSOptions, "authToken" | "tls">
 
 type AccessArgs = ParsedArgs<typeof ACCESS_FLAGS>
 
-/** Reads the file of the token; the certificates are left to whoever uses them. */
+/** Reads the file of the token. Whoever uses the certificates reads them. */
 export function accessOptions(args: AccessArgs): AccessOptions {
   const authToken = tokenOf(args)
   const tls = tlsOf(args)
@@ -66,7 +66,7 @@ function tokenOf(args: AccessArgs): string | undefined {
   throw args.usageError(`the token of ${args.spelling(source)}${where} is no token, ${problem}`)
 }
 
-/** Files with a secret that every user of the machine can read, as they are given. */
+/** Files with a secret that every user of the machine can read, in the user's spelling. */
 export function openSecrets({ values }: AccessArgs): string[] {
   const files = [values["auth-token-file"], values["http-tls-key"]]
   return files.filter((file) => file !== undefined).filter(isReadByOthers)

@@ -1,17 +1,16 @@
 /**
  * Flags, from the command line and from the environment.
  *
- * A command declares its flags once, as a table (`flags.ts`); values, variables, messages and the help text follow
- * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A
- * value that starts with a dash must be attached. A boolean takes no word of its own: `--primary` or
- * `--primary=false`. A list may be given again and again; its variable has one value on each line.
- * What follows the first `--` is someone else's and passed on word by word.
+ * A command declares its flags once, as a table (`flags.ts`), and values, variables, messages and the help text follow
+ * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A value that starts with
+ * a dash must be attached. A boolean takes no separate word: `--primary` or `--primary=false`. A list may be repeated;
+ * its variable has one value on each line. Everything after the first `--` is someone else's and passed on word by
+ * word.
  *
- * Settings of a file may stand below both; each says where it comes from. Flags of the original that are another one
- * here, or change nothing, are taken with a remark.
+ * Settings of a file may stand below both; each says where it comes from. Flags of the original that have another name
+ * here, or change nothing, are accepted with a remark.
  *
- * Nothing is guessed: an unknown flag, a missing value, a flag given twice and a stray word are
- * errors.
+ * Nothing is guessed: an unknown flag, a missing value, a repeated flag and a stray word are errors.
  */
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import {
@@ -26,7 +25,7 @@ import {
 } from "./flags.ts"
 import { nearest } from "./nearest.ts"
 
-/** A boolean flag of the original: what it is here, or why it changes nothing. */
+/** A boolean flag of the original: its name here, or why it changes nothing. */
 export type OriginalFlag =
   | { readonly flag: string; readonly text: string }
   | { readonly noEffect: string }
@@ -37,12 +36,12 @@ export interface CommandSyntax<T extends FlagTable> {
   readonly originals?: Readonly<Record<string, OriginalFlag>>
   /** Whether `-- COMMAND ARGS…` may follow the flags. */
   readonly takesCommand?: boolean
-  /** The words it takes between its flags, such as paths; without this any such word is an error. */
+  /** The words that it takes between its flags, such as paths; undefined: any such word is an error. */
   readonly words?: {
     readonly placeholder: string
     readonly countMin: number
     readonly countMax?: number
-    /** Whether a dash alone is one: the standard input or output. */
+    /** Whether a dash alone is a word: the standard input or output. */
     readonly mayBeDash?: boolean
   }
 }
@@ -51,19 +50,19 @@ export interface ParsedArgs<T extends FlagTable> {
   readonly values: FlagValues<T>
   /** The words that are neither flags nor their values, in order. */
   readonly words: readonly string[]
-  /** The words after `--`, exactly as they were given; undefined when there was no `--`. */
+  /** The words after `--`, unchanged; undefined when there was no `--`. */
   readonly command: readonly string[] | undefined
-  /** The flags of the original that were given, and what becomes of them. */
+  /** The given flags of the original, and what becomes of them. */
   readonly remarks: readonly { readonly key: string; readonly reason: string }[]
-  /** How a flag was given, for messages: `--primary`, or `LITEFS_PRIMARY`. */
+  /** The user's spelling of a flag, for messages: `--primary`, or `LITEFS_PRIMARY`. */
   spelling(name: keyof T & string): string
-  /** Whether it was given at all, and is not the default. */
+  /** Whether it was given, and is not the default. */
   isGiven(name: keyof T & string): boolean
-  /** The texts that it was given as, or its default. */
+  /** The given texts, or the default. */
   texts(name: keyof T & string): readonly string[]
   /** The values of several lists in the order in which they were given. */
   inOrder<Name extends keyof T & string>(...names: Name[]): ListedValue<T, Name>[]
-  /** What is wrong with flags that are right by themselves: `Cannot run litefs mount: <problem>`. */
+  /** An error about flags that are right by themselves: `Cannot run litefs mount: <problem>`. */
   usageError(problem: string): LitefsError
 }
 
@@ -72,18 +71,18 @@ export interface ListedValue<T extends FlagTable, Name extends keyof T> {
   readonly value: FlagValue<T[Name]> extends readonly (infer Value)[] ? Value : never
 }
 
-/** What a file says in the place of flags: by the name of the flag. */
+/** A file's settings in place of flags, by the name of the flag. */
 export type Settings = ReadonlyMap<string, readonly Given[]>
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface Given {
   readonly text: string
-  /** How it is named in messages. */
+  /** Its name in messages. */
   readonly spelling: string
 }
 
-/** Once, but for lists. In the order in which they were given, which `at` tells across flags of a command line. */
+/** Once, except for lists. In the given order, which `at` tells across flags of a command line. */
 type AllGiven = ReadonlyMap<string, readonly (Given & { readonly at?: number })[]>
 
 export function parseArgs<T extends FlagTable>(
@@ -97,7 +96,7 @@ export function parseArgs<T extends FlagTable>(
 
   const { flags, others, remarks } = wordFlags(syntax, words)
   checkWords(syntax, others)
-  // Flags come last, so they win.
+  // Flags come last: they win.
   const given: AllGiven = new Map([...settings, ...environmentFlags(syntax.flags, env), ...flags])
   const listOf = (name: string) =>
     (given.get(name) ?? []).flatMap((each) => {
@@ -205,7 +204,7 @@ function wordFlags(
     if (text === undefined && flags[name]?.kind === "boolean") text = "true"
     if (text === undefined) {
       text = words[++index]
-      // Or a forgotten value would eat the next flag.
+      // Otherwise a forgotten value would eat the next flag.
       if (text === undefined || text.startsWith("-")) {
         throw usageError(commandName, `${spelling} has no value, write ${spelling}=VALUE`)
       }
@@ -226,7 +225,7 @@ function isWord({ words }: CommandSyntax<FlagTable>, word: string): boolean {
   return !word.startsWith("-") || (word === "-" && words.mayBeDash === true)
 }
 
-/** `--http-addr=:80` into the flag's name and what is attached to it. */
+/** Splits `--http-addr=:80` into the flag's name and the attached value. */
 function splitWord(
   syntax: CommandSyntax<FlagTable>,
   word: string,
@@ -246,7 +245,7 @@ function splitWord(
   throw usageError(syntax.name, `there is no flag --${name}, ${advice}`)
 }
 
-/** The value, or values, of what was given once. */
+/** The value, or values, of one occurrence. */
 function readAll(commandName: string, name: string, flag: Flag, given: Given): unknown[] {
   const texts = flag.separator === undefined ? [given.text] : given.text.split(flag.separator)
   return texts.map((text) => {
@@ -265,7 +264,7 @@ function valueOfDefault(commandName: string, name: string, flag: Flag): unknown 
   throw usageError(commandName, `no --${name} ${placeholderOf(name, flag)} is given`)
 }
 
-/** Says how a value was given that `read` refuses, and what it should be: by an Unfit, or as any error says it. */
+/** Says which value `read` refuses, and what it should be: by an Unfit, or by the message of any other error. */
 export function readGiven<Value>(
   commandName: string,
   { text, spelling }: Given,

@@ -1,11 +1,11 @@
 /**
- * The words of a command that is given as one text, as in `--exec 'node migrate.js "first one"'`.
+ * Splits a command that is given as one text into words, as in `--exec 'node migrate.js "first one"'`.
  *
  *   'as it is'   "as it is, but \" and \\"   \x is x   blanks and line ends separate
  *
- * There is no shell: an image may have none, and a word that reads well here and means something else
- * there is worse than an error. What only a shell understands is refused outside quotes, with the way
- * to have one. (The original drops everything behind a `;` or `|` without a word.)
+ * There is no shell: an image may have none, and a word that reads well here and means something else there is worse
+ * than an error. Syntax that only a shell understands is refused outside quotes, with the way to get a shell. (The
+ * original silently drops everything behind a `;` or `|`.)
  */
 const OPERATORS = ";&|<>()`"
 
@@ -40,7 +40,7 @@ export function splitCommand(text: string): string[] {
 
 interface Quoted {
   readonly content: string
-  /** Of the closing quote. */
+  /** Offset of the closing quote. */
   readonly end: number
 }
 
@@ -67,7 +67,7 @@ function doubleQuoted(text: string, start: number): Quoted {
   throw new SyntaxError('a " has no second one')
 }
 
-/** `$HOME` would stay as it is, which nobody means. */
+/** `$HOME` would stay unchanged, which nobody means. */
 function checkExpansion(text: string, index: number): void {
   const variable = /^\$(?:\w+|\{[^}]*\}?|\()/.exec(text.slice(index))?.[0]
   if (variable !== undefined) throw needsShell(variable)

@@ -30,7 +30,7 @@ export interface Subcommand {
 
 export interface Command extends Subcommand {
   readonly help: string
-  /** Of a group; its own flags are those of all of them. */
+  /** The commands of a group; its own flags are all of theirs. */
   readonly commands?: readonly Subcommand[]
 }
 
@@ -38,14 +38,14 @@ type Texts = Omit<HelpParts, "flags">
 
 type Doing<T extends FlagTable> =
   | {
-      /** What a file that is named among its flags says in the place of others. */
+      /** Settings that a file among its flags makes for the others. */
       settings?(args: ParsedArgs<T>, env: Environment): Settings | undefined
       run(args: ParsedArgs<T>, io: CliIo): number | Promise<number>
     }
-  /** One that has its own way with its words. */
+  /** A command that parses its words itself. */
   | { readonly runWords: Run<readonly string[]> }
 
-/** What there is to know of a command but for what it does. */
+/** Everything about a command except what it does. */
 export type CommandForm<T extends FlagTable> = CommandSyntax<T> & Texts
 
 export function command<const T extends FlagTable>(spec: CommandForm<T> & Doing<T>): Command {
@@ -93,8 +93,8 @@ function find(
 }
 
 /**
- * citty runs a command and no more: it would take unknown flags, stray words, a flag given twice and one without its
- * value without a word, and the exit code that a command of a group returns it drops.
+ * citty only runs a command. It would silently accept unknown flags, stray words, a repeated flag and one without its
+ * value, and it drops the exit code of a command in a group.
  */
 export async function runWithCitty(
   { name, run }: Command,

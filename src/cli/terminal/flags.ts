@@ -1,5 +1,5 @@
 /**
- * The kinds of flags: what a text of each may be, what it becomes, and what is said of any other text.
+ * The kinds of flags: which texts each accepts, what they become, and the message for any other text.
  *
  *   duration   10s, 1h30m        milliseconds
  *   size       512MiB, 2GB       bytes
@@ -9,7 +9,7 @@
  *   name       app.db            the name of a database
  *   special    any other         what its own `read` makes of it
  *
- * A flag of any of them may be a list. Its default is a text, too, as people would give it.
+ * A flag of any kind may be a list. Its default is a text, too, as a user would give it.
  */
 import { parseDuration } from "../../lib/duration.ts"
 import { parseSize } from "../../lib/size.ts"
@@ -22,7 +22,7 @@ export type FlagValues<T extends FlagTable> = { readonly [Name in keyof T]: Flag
 
 interface Described {
   readonly help: string
-  /** Its variable is that of a flag of `litefs mount`, in the environment of the whole container. */
+  /** Its variable would be that of a flag of `litefs mount`, in the environment of the whole container. */
   readonly hasNoVariable?: true
 }
 
@@ -40,16 +40,16 @@ interface Choice extends Described {
 
 interface ListOrOne {
   readonly default?: string
-  /** There is no running without it. */
+  /** The command cannot run without it. */
   readonly isRequired?: true
-  /** It may be given again and again. */
+  /** It may be repeated. */
   readonly isList?: true
-  /** Of a list: parts of one value, too, each of which is a value. */
+  /** For a list: separates parts of one value, each of which is a value, too. */
   readonly separator?: string
 }
 
 interface Valued extends Described {
-  /** What stands for the value in the help text: `DIR`. */
+  /** Stands for the value in the help text: `DIR`. */
   readonly placeholder?: string
 }
 
@@ -60,7 +60,7 @@ type ValueFlag =
   | (Valued & {
       readonly kind: "address"
       readonly like: string
-      /** Somebody else listens there: on this machine when there is no host. */
+      /** Somebody else listens there: on this machine when the host is missing. */
       readonly isOfOther?: true
     })
   | (Valued & { readonly kind: "url"; readonly like: string; readonly isPlain?: true })
@@ -101,10 +101,10 @@ const PLACEHOLDERS: Readonly<Record<string, string>> = {
   ...{ address: "ADDR", url: "URL", name: "DB" },
 }
 
-/** What is wrong with a value, as it goes on after `--flag is "…", `: "it should be …". */
+/** What is wrong with a value, as the continuation of `--flag is "…", `: "it should be …". */
 export class Unfit extends Error {}
 
-/** The value that a text is for this flag. Throws an Unfit, or what its own `read` throws. */
+/** The value of a text for this flag. Throws an Unfit, or what the flag's own `read` throws. */
 export function readText(flag: Flag, text: string): unknown {
   switch (flag.kind) {
     case "boolean":
@@ -136,7 +136,7 @@ export function placeholderOf(name: string, flag: Flag): string {
   return PLACEHOLDERS[flag.kind] ?? name.split("-").at(-1)?.toUpperCase() ?? ""
 }
 
-/** The variable that is this flag, as `LITEFS_FUSE_DIR` is --fuse-dir; undefined when there is none. */
+/** The variable of this flag, as `LITEFS_FUSE_DIR` for --fuse-dir; undefined when there is none. */
 export function variableOf(name: string, { hasNoVariable }: Flag): string | undefined {
   return hasNoVariable === true ? undefined : environmentName(name)
 }

@@ -1,4 +1,4 @@
-/** What a command may use of the world. `main.ts` passes the real one, tests a fake. */
+/** What a command may use of the world. `main.ts` passes the real one, tests pass a fake. */
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
@@ -14,20 +14,20 @@ export interface CliIo {
   /** Whether a person reads stderr. */
   readonly isTerminal: boolean
   stdin(): AsyncIterable<Uint8Array>
-  /** Bytes for whoever reads stdout, at the speed at which they are read. */
+  /** Bytes for whoever reads stdout, at the reader's speed. */
   writeStdout(bytes: Uint8Array): Promise<void>
-  /** Whether this process is PID 1, which has to care for processes without parents. */
+  /** Whether this process is PID 1, which has to take care of processes without parents. */
   readonly isInit: boolean
   readonly clock: Clock
   readonly events: ProcessEvents
-  /** A node will be opened, most likely: what can be done before is begun. */
+  /** A node will most likely be opened: begins what can be done in advance. */
   expectNode(): void
   openNode(options: LiteFSOptions): Promise<SupervisedNode>
-  /** Detaches what an earlier process, now dead, has left mounted. Throws when one that lives serves it. */
+  /** Detaches the mount that an earlier process, now dead, has left. Throws when a living one serves it. */
   recoverStaleMount(options: Pick<LiteFSOptions, "fuseDir" | "dataDir">): Promise<void>
 }
 
-/** One line for a condition of the world; a bug is told in full. */
+/** Prints one line for a condition of the world, and a bug in full. */
 export function reportError(io: CliIo, error: unknown): void {
   const problem = systemProblem(error)
   io.stderr(`ERROR: ${problem ?? messageOf(error)}\n`)

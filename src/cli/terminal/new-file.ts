@@ -1,16 +1,16 @@
-/** A file that a command makes: it has its name only when it is whole, and never takes that of another. */
+/** A file that a command makes: it gets its name when it is whole, and never replaces another file. */
 import { chmodSync, existsSync, linkSync, unlinkSync } from "node:fs"
 import { LitefsError } from "../../lib/errors.ts"
 
-/** Calls `write` with a path beside the final one. What that leaves there when it throws is removed. */
+/** Calls `write` with a path beside the final one. Removes what it leaves there when it throws. */
 export function makeNewFile<T>(path: string, write: (partPath: string) => T): T {
   refuseExisting(path)
   const partPath = `${path}.part-${process.pid}`
   try {
     const result = write(partPath)
-    chmodSync(partPath, 0o666 & ~process.umask()) // what the daemon's own files are made by is for nobody else
+    chmodSync(partPath, 0o666 & ~process.umask()) // the daemon's own file functions make files for nobody else
     try {
-      linkSync(partPath, path) // unlike a rename it does not replace what has appeared there since
+      linkSync(partPath, path) // unlike a rename it does not replace a file that has appeared there since
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EEXIST") refuseExisting(path)
       throw error

@@ -1,4 +1,4 @@
-/** How far a transfer is: one line that is written over, on a terminal only. */
+/** The progress of a transfer: one line that is overwritten, on a terminal only. */
 import type { Clock } from "../../lib/clock.ts"
 import { formatSize } from "../../lib/size.ts"
 import type { CliIo } from "./io.ts"
@@ -14,7 +14,7 @@ export class Progress {
   #shownMs: number
   #done = 0
 
-  /** `total` is undefined when it is not known. */
+  /** `total` is undefined when it is unknown. */
   constructor(io: CliIo, total: number | undefined) {
     this.#io = io
     this.#clock = io.clock
@@ -33,7 +33,7 @@ export class Progress {
     this.#io.stderr(`${CLEAR_LINE}${formatSize(this.#done)}${of}, ${formatSize(rate)}/s`)
   }
 
-  /** Takes the line away. */
+  /** Removes the line. */
   end(): void {
     if (this.#io.isTerminal && this.#shownMs > this.#startMs) this.#io.stderr(CLEAR_LINE)
   }

@@ -1,4 +1,4 @@
-/** Columns as wide as their widest cell; those whose title ends in a space are aligned to the right. */
+/** Columns as wide as their widest cell; a title that ends in a space aligns its column to the right. */
 export function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = titles.map((title, column) => {
     return Math.max(title.trimEnd().length, ...rows.map((row) => row[column]?.length ?? 0))

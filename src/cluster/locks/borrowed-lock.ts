@@ -1,15 +1,15 @@
 /**
- * The write lock of one database, borrowed from the primary, so that clients of this node write to it.
+ * The write lock of one database, borrowed from the primary: clients of this node write to the database.
  *
  *   asking ─▶ catching up ─▶ held ── nobody uses it, or others want it ──▶ returning ──▶ gone
  *      └── refused ──▶ gone    └── lost(): somebody else may write ──▶ lost ──┘
  *
- * 1. While it is held, every transaction of a client is sent to the primary before the client's commit returns
- *    (propose()). When the primary does not have it, the commit fails, and nothing has changed here.
- * 2. It is renewed long before the primary takes it back, by every transaction and without one. When that cannot be
- *    done, clients of this node are kept from committing before the primary lends it to somebody else.
- * 3. A transaction whose answer is lost is sent again until the lock is: the primary knows it by where it leads to.
- *    When the lock is lost first, its client is told that it failed, though the primary may have it.
+ * 1. While the lock is held, every transaction of a client goes to the primary before the client's commit returns
+ *    (propose()). If the primary does not take it, the commit fails, and nothing changes here.
+ * 2. Every transaction renews the lock long before the primary takes it back, and so does a timer. When a renewal
+ *    fails, clients of this node stop committing before the primary lends the lock to somebody else.
+ * 3. A transaction whose answer is lost is sent again until the lock is lost: the primary recognizes it by the position
+ *    it leads to. When the lock is lost first, its client is told that it failed, though the primary may have it.
  */
 import { orAborted } from "../../lib/abort.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -22,26 +22,26 @@ import type { Lender } from "./lender.ts"
 
 const log = logger("halt")
 
-/** Of a lock, unless it is renewed. Writers of the primary wait for so long when this node dies. */
+/** A lock lives this long without a renewal. Writers of the primary wait this long when this node dies. */
 const TTL_MS = 10_000
 const RENEW_MS = TTL_MS / 4
-/** Before the primary takes it back, nothing is committed any more. */
+/** This long before the primary takes it back, commits end. */
 const MARGIN_MS = 2000
-/** For others to give it back, and then for this node to have everything. */
+/** Time for others to give the lock back, and then for this node to catch up. */
 const WAIT_MS_MAX = 10_000
-/** For clients to end their write transactions. */
+/** Time for clients to end their write transactions. */
 const RETURN_MS_MAX = 5000
 /** The same when they cannot commit any more. */
 const UNDO_MS_MAX = 1000
-/** For the primary to hear of it. */
+/** Time for the primary to hear of it. */
 const RELEASE_MS_MAX = 1000
-/** For a client that is in a write transaction, and knows less than what is here. */
+/** Time for a client that is in a write transaction and knows less than what is here. */
 const STALE_MS_MAX = 2000
-/** Writers of this node have it for so long, and then others may. */
+/** Writers of this node keep the lock this long, then it is the turn of others. */
 const TURN_MS_MAX = 500
-/** Until a transaction is sent again whose answer is lost. */
+/** Pause before a transaction whose answer is lost is sent again. */
 const RESEND_MS = 50
-/** Until this node tries again to follow the primary. */
+/** Pause before this node tries again to follow the primary. */
 const RETURN_RETRY_MS = 500
 
 export interface BorrowedLockContext {
@@ -49,16 +49,16 @@ export interface BorrowedLockContext {
   readonly lender: Lender
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
-  /** Gives clients of this node the database to write to, and takes it again. */
+  /** Gives the database to clients of this node to write, and takes it back. */
   loans: {
     borrow(database: string, limitMs: number): Promise<void>
     giveBack(database: string, limitMs: number): Promise<void>
   }
-  /** No client begins to write, until it is borrowed anew. */
+  /** No client begins to write until the lock is borrowed anew. */
   closing(database: string): void
   /** Clients commit nothing from here on. */
   shut(database: string): void
-  /** What the primary has may be missing here. */
+  /** This node may lack what the primary has. */
   resync(): void
   /** This node stops. */
   isStopping(): boolean
@@ -69,10 +69,10 @@ export class BorrowedLock {
   readonly #context: BorrowedLockContext
   readonly #onGone: () => void
   readonly #id: bigint
-  readonly #users: Borrower[] = [] // the writers of this node are one
+  readonly #users: Borrower[] = [] // all writers of this node count once
   readonly #ended = new AbortController()
   readonly #gone = Promise.withResolvers<void>()
-  /** All that happens to it, one after the other. */
+  /** All its steps, one after the other. */
   #work: Promise<void>
   #isHeld = false
   #isLost = false
@@ -80,10 +80,10 @@ export class BorrowedLock {
   #isWanted = false // by others
   #isBehind = false
   #isGone = false
-  #heldMs = 0 // since when
-  #renewedMs = 0 // when it was last asked for, and granted
+  #heldMs = 0 // since when it is held
+  #renewedMs = 0 // when the last granted request for it was sent
 
-  /** Asks for it, for whoever joins next. `onGone` is called when it is back, or was not to be had. */
+  /** Asks for the lock, for whoever joins next. Calls `onGone` when it is back, or was refused. */
   constructor(database: string, context: BorrowedLockContext, waits: boolean, onGone: () => void) {
     this.#database = database
     this.#context = context
@@ -96,31 +96,31 @@ export class BorrowedLock {
     return this.#isHeld
   }
 
-  /** It is on its way back: who wants it borrows it anew. */
+  /** The lock is on its way back: clients that want it borrow it anew. */
   get isLeaving(): boolean {
     return this.#isLost || this.#isEnding || this.#isWanted
   }
 
-  /** Resolves when it is back. */
+  /** Resolves when the lock is back. */
   get gone(): Promise<void> {
     return this.#gone.promise
   }
 
-  /** Resolves when clients may write. Every call is to be followed by a giveBack(). */
+  /** Resolves when clients may write. A giveBack() must follow every call. */
   join(user: Borrower): Promise<void> {
     this.#addUser(user)
     return this.#work
   }
 
-  /** A user that has given back, or is about to, goes on. Nothing happens when it is on its way back already. */
+  /** A user that has given back, or is about to, goes on. Does nothing when the lock is already on its way back. */
   use(user: Borrower): void {
     if (!this.#isLost && !this.#isEnding) this.#addUser(user)
   }
 
-  /** Whoever joins within `lingerMs` has it at once. */
+  /** A user that joins within `lingerMs` has the lock at once. */
   async giveBack(user: Borrower, lingerMs: number): Promise<void> {
     const index = this.#users.indexOf(user)
-    if (index < 0) return // lost before
+    if (index < 0) return // the lock was lost before
     this.#users.splice(index, 1)
     const { clock } = this.#context
     const isOver = this.#isWanted || clock.monotonicMs() - this.#heldMs > TURN_MS_MAX
@@ -142,7 +142,7 @@ export class BorrowedLock {
           this.#renewedMs = Math.max(this.#renewedMs, sentMs)
           if (isWanted) this.#wanted()
         } else if (code !== "no-space") {
-          void this.lost(problem) // it may have it all the same
+          void this.lost(problem) // the primary may have it all the same
         }
         return code
       } catch (error) {
@@ -153,7 +153,7 @@ export class BorrowedLock {
     }
   }
 
-  /** Somebody else may write to it. Resolves when this node follows the primary again. */
+  /** Somebody else may write to the database. Resolves when this node follows the primary again. */
   async lost(reason: string): Promise<void> {
     if (this.#isLost || !this.#isHeld) return this.#work.catch(() => {})
     log.warn("lost a borrowed write lock", { db: this.#database, reason })
@@ -161,14 +161,14 @@ export class BorrowedLock {
     await this.abandon()
   }
 
-  /** Whatever clients of this node are doing. */
+  /** Gives the lock up, whatever clients of this node are doing. */
   abandon(): Promise<void> {
     this.#isLost = true
     this.#context.shut(this.#database)
     return this.#end()
   }
 
-  /** Others wait for it. */
+  /** Others wait for the lock. */
   #wanted(): void {
     if (this.isLeaving || this.#users.includes("flock")) return
     this.#isWanted = true
@@ -188,7 +188,7 @@ export class BorrowedLock {
     try {
       const pos = await this.#ask(waits ? WAIT_MS_MAX : 0)
       await this.#caughtUp(pos)
-      // The primary counts from when it has lent it, which may be long after it was asked.
+      // The primary counts from when it lent the lock, perhaps long after this node asked.
       if (clock.monotonicMs() - this.#renewedMs > RENEW_MS) await this.#ask(0)
       // From here on the thread that has applied transactions so far may be too late for what the primary sends.
       this.#isHeld = true
@@ -212,7 +212,7 @@ export class BorrowedLock {
     return pos
   }
 
-  /** Until this node has everything that the primary had when it lent the lock. */
+  /** Resolves when this node has everything that the primary had when it lent the lock. */
   async #caughtUp(pos: Pos): Promise<void> {
     const { clock, position, onPositionChange } = this.#context
     const isThere = () => posEquals(position(this.#database) ?? ZERO_POS, pos)
@@ -222,7 +222,7 @@ export class BorrowedLock {
     throw new LitefsError("no-lock", `Cannot borrow the write lock of "${this.#database}": ${what}`)
   }
 
-  /** Renews it in time, or loses it. */
+  /** Renews the lock in time, or loses it. */
   async #keep(): Promise<void> {
     const { clock } = this.#context
     const { signal } = this.#ended
@@ -298,7 +298,7 @@ export class BorrowedLock {
   }
 }
 
-/** Of a client of this node that is in the way. */
+/** Whether a client of this node blocks. */
 function isBusy(error: unknown): error is LitefsError {
   return error instanceof LitefsError && error.code === "unavailable"
 }

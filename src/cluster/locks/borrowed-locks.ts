@@ -2,8 +2,8 @@
  * The write locks that this node borrows from the primary (borrowed-lock.ts), one for each database that its clients
  * write to.
  *
- * Writers that come one after the other keep a lock for a while, or until the primary says that others want it. Then
- * it goes back after the transaction there is, and who comes after that borrows it anew, behind the others.
+ * Writers in succession keep a lock for a while, or until the primary says that others want it. Then it goes back after
+ * the current transaction, and later writers borrow it anew, behind the others.
  */
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import type { Borrower } from "../../mount/contract.ts"
@@ -12,7 +12,7 @@ import { type CallPrimary, Lender } from "./lender.ts"
 
 export interface BorrowedLocksContext extends Omit<BorrowedLockContext, "lender" | "isStopping"> {
   readonly call: CallPrimary
-  /** Throws when this node is not a replica, or becomes something else. */
+  /** Throws when this node is not a replica, or is becoming something else. */
   checkReplica(): void
 }
 
@@ -30,7 +30,7 @@ export class BorrowedLocks {
     return this.#locks.get(database)?.isHeld === true
   }
 
-  /** Resolves when clients of this node may write. Every call is to be followed by a giveBack(). */
+  /** Resolves when clients of this node may write. A giveBack() must follow every call. */
   async borrow(database: string, user: Borrower, waits = true): Promise<void> {
     for (;;) {
       if (this.#isClosed) throw new LitefsError("unavailable", "the node is stopping")
@@ -46,12 +46,12 @@ export class BorrowedLocks {
     await lock.join(user)
   }
 
-  /** A user that has given back, or is about to, goes on. Nothing happens when it is on its way back already. */
+  /** A user that has given back, or is about to, goes on. Does nothing when the lock is already on its way back. */
   use(database: string, user: Borrower): void {
     this.#locks.get(database)?.use(user)
   }
 
-  /** A user that borrows it again within `lingerMs` has it at once. */
+  /** A user that borrows the lock again within `lingerMs` has it at once. */
   async giveBack(database: string, user: Borrower, lingerMs = 0): Promise<void> {
     await this.#locks.get(database)?.giveBack(user, lingerMs)
   }
@@ -62,7 +62,7 @@ export class BorrowedLocks {
     return lock === undefined ? "no-primary" : lock.propose(bytes)
   }
 
-  /** Somebody else may write to it. Resolves when this node follows the primary again. */
+  /** Somebody else may write to the database. Resolves when this node follows the primary again. */
   async lost(database: string, reason: string): Promise<void> {
     await this.#locks.get(database)?.lost(reason)
   }

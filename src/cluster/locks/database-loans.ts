@@ -1,16 +1,16 @@
 /**
- * Databases that one thread of this node has lent the other (capture/ownership.ts), since their write locks are lent
- * between nodes. What role-switch.ts does for all databases, this does for one, under the clients of the mount:
+ * Databases that one thread of this node has lent the other (capture/ownership.ts), because nodes lend each other their
+ * write locks. What role-switch.ts does for all databases, this does for one, under the clients of the mount:
  *
  *   primary   lend        lockWrites ─▶ fs: lend ─▶ peer: borrow             applies what the other node commits
  *             take back                 peer: giveBack ─▶ fs: takeBack ─▶ peer: letGo ─▶ unlockWrites
  *   replica   borrow      lockWrites ─▶ peer: lend ─▶ fs: borrow ─▶ unlockWrites ─▶ peer: letGo
  *             give back   lockWrites ─▶ fs: giveBack ─▶ peer: takeBack ─▶ unlockWrites
  *
- * Whoever has lent it takes it back when the other one cannot borrow it: one of the two always has it.
+ * When the other thread cannot borrow a database, the lender takes it back: one of the two always has it.
  *
  * When a replica borrows, a client of it may be in a write transaction that is older than what has been applied since.
- * It is waited for, since it must not write.
+ * The loan waits for that client, which must not write.
  */
 
 import type { DatabaseHandover } from "../../capture/handover.ts"
@@ -25,13 +25,13 @@ const log = logger("halt")
 export class DatabaseLoans {
   readonly #fs: Sender<FsThread>
   readonly #peer: Sender<PeerThread>
-  /** Databases that are not at home. */
+  /** Databases that are away from home. */
   readonly #lent = new Set<string>()
-  /** Databases that are on their way. */
+  /** Databases in transit. */
   readonly #moving = new Set<string>()
-  /** How often one of them began to be. */
+  /** The number of moves that have begun. */
   moveCount = 0
-  /** What the fs thread has given back, and the peer thread could not take back yet. */
+  /** Databases that the fs thread has given back, and the peer thread could not take back yet. */
   readonly #untaken = new Map<string, DatabaseHandover>()
 
   constructor(fs: Sender<FsThread>, peer: Sender<PeerThread>) {
@@ -39,7 +39,7 @@ export class DatabaseLoans {
     this.#peer = peer
   }
 
-  /** Whether the thread has it that has it not by the role of the node. */
+  /** Whether the thread has it that does not have it by the role of the node. */
   isLent(database: string): boolean {
     return this.#lent.has(database)
   }
@@ -48,18 +48,20 @@ export class DatabaseLoans {
     return this.#moving.has(database)
   }
 
-  /** Resolves with how to take it back. Rejects, and nothing has changed, when clients do not stop writing in time. */
+  /**
+   * Resolves with how to take the database back. Rejects without any change when clients do not stop writing in time.
+   */
   async lend(database: string, limitMs: number): Promise<() => Promise<void>> {
     const takeBack = await this.#move(database, () => this.#lend(database, limitMs))
     return () => this.#move(database, takeBack)
   }
 
-  /** Rejects, and nothing has changed, when a client is in a write transaction for that long. */
+  /** Rejects without any change when a client stays in a write transaction for that long. */
   borrow(database: string, limitMs: number): Promise<void> {
     return this.#move(database, () => this.#borrow(database, limitMs))
   }
 
-  /** Clients that are in a write transaction are waited for; after the time they find it undone. */
+  /** Waits for clients in a write transaction. After the limit they find it undone. */
   giveBack(database: string, limitMs: number): Promise<void> {
     return this.#move(database, () => this.#giveBack(database, limitMs))
   }
@@ -118,7 +120,8 @@ export class DatabaseLoans {
     } finally {
       this.#peer.tell("unlockWrites", lock)
     }
-    // When this is answered that lock is gone: whoever it was borrowed for would find it in the way.
+    // The lock must be gone when this is answered: otherwise the client that borrowed the database would find it in the
+    // way.
     await this.#peer.call("letGo", database).catch((error) => {
       log.warn("cannot close the files of a database", { db: database, problem: messageOf(error) })
     })
@@ -140,7 +143,7 @@ export class DatabaseLoans {
     }
   }
 
-  /** One that is damaged nobody can take: the log says so, and the next start tells more. */
+  /** Nobody can take a damaged database: the log says so, and the next start tells more. */
   async #takeBack(
     database: string,
     handover: DatabaseHandover,

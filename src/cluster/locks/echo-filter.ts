@@ -1,12 +1,12 @@
 /**
- * What the primary sends of a database whose write lock is borrowed, or was a moment ago.
+ * Filters what the primary sends for a database whose write lock is, or just was, borrowed.
  *
  *   stream ─▶ a transaction of this node, which it has: dropped
  *          ─▶ one of somebody else: the lock is lost; kept until the database has changed hands ─▶ applied
  *          ─▶ of any other database: applied
  *
- * A transaction is known by where it begins, and by who has made it when; between two of ours only ours can be, since
- * this node had the lock. One that this node does not have after all is asked for anew (BorrowedLocks.lost()).
+ * A transaction is recognized by where it begins, and by its node and time. Between two of our transactions only ours
+ * can be, because this node had the lock. If this node lacks one after all, it asks for it anew (BorrowedLocks.lost()).
  */
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
@@ -16,7 +16,7 @@ import type { LtxSink } from "../replica/incoming-stream.ts"
 export interface EchoFilterContext {
   readonly sink: LtxSink
   isBorrowed(database: string): boolean
-  /** Somebody else has written to a database that is borrowed. Resolves when it is not any more. */
+  /** Somebody else has written to a borrowed database. Resolves when it is no longer borrowed. */
   lost(database: string): Promise<void>
 }
 
@@ -33,14 +33,14 @@ export class EchoFilter implements LtxSink {
   readonly #sent = new Map<string, Map<Txid, LtxHeader>>()
   readonly #ways = new Map<number, Way>()
   readonly #applied = new Map<number, PromiseWithResolvers<void>>()
-  /** Work on a database that waits until it has changed hands. */
+  /** Work on a database that waits until the database has changed hands. */
   readonly #kept = new Map<string, Kept[]>()
 
   constructor(context: EchoFilterContext) {
     this.#context = context
   }
 
-  /** A transaction of this node is on its way to the primary. To be called back when the primary does not take it. */
+  /** A transaction of this node is on its way to the primary. Call the result if the primary does not take it. */
   sent(database: string, ltx: Uint8Array): () => void {
     const header = decodeLtxHeader(ltx.subarray(0, LTX_HEADER_SIZE))
     const known = this.#sent.get(database) ?? new Map<Txid, LtxHeader>()
@@ -51,7 +51,7 @@ export class EchoFilter implements LtxSink {
     }
   }
 
-  /** The primary is told anew where this node is, and sends nothing that it has. */
+  /** The primary hears anew where this node is, and sends nothing that this node has. */
   connected(): void {
     for (const database of [...this.#sent.keys()]) {
       if (!this.#context.isBorrowed(database)) this.#sent.delete(database)
@@ -119,7 +119,7 @@ export class EchoFilter implements LtxSink {
   }
 
   #wayOf(database: string, bytes: Uint8Array): Way {
-    // What is no LTX file is refused by the peer thread.
+    // The peer thread refuses what is not an LTX file.
     if (this.#isOurs(database, headerIfAny(bytes))) return "drop"
     return this.#context.isBorrowed(database) || this.#kept.has(database) ? "keep" : "pass"
   }
@@ -148,7 +148,7 @@ export class EchoFilter implements LtxSink {
   }
 }
 
-/** The same pages at the same place, too: a node makes one transaction at a time. */
+/** The same transaction has the same pages, too: a node makes one transaction at a time. */
 function isSame(one: LtxHeader, other: LtxHeader): boolean {
   return one.nodeId === other.nodeId && one.timestampMs === other.timestampMs
 }

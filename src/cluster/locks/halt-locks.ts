@@ -6,12 +6,15 @@
  *     ▲                                                               │      its time begins anew
  *     └── release(); the time is over; revokeAll() ───────────────────┘
  *
- * 1. While it is held, the only transactions are those that its holder sends (apply()), each on the position that
- *    the last one has led to. What is sent is durable, and on its way to every replica, when its sender hears so.
- * 2. Who waits for a lock gets it in order of arrival. Its holder is told that somebody waits. Clients of this node do
- *    not wait in that order, they try from time to time: when others have had it for long, it rests so that they can.
+ * 1. While a lock is held, the only transactions are those that its holder sends (apply()), each on the position that
+ *    the last one has led to. A transaction is durable, and on its way to every replica, when its sender gets the
+ *    answer.
+ * 2. Waiting nodes get a lock in order of arrival, and its holder hears that somebody waits. Clients of this node are
+ *    not in that queue, they try from time to time: when others have had the lock for long, it rests so that they can
+ *    write.
  * 3. Readers of this node are not disturbed; its writers find the database locked, as by any other writer.
- * 4. A command on this node may hold one, too (flock(1) on `<db>-lock`): then other nodes wait, and that is all.
+ * 4. A command on this node may hold a lock, too (flock(1) on `<db>-lock`): other nodes then wait, and nothing else
+ *    changes.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
@@ -25,13 +28,13 @@ import { headerOf, posOf, type SentTransaction } from "./sent-transaction.ts"
 const log = logger("halt")
 
 const RETRY_MS = 500
-/** A holder has it for so long before it is told that others want it. */
+/** A holder has the lock this long before it hears that others want it. */
 const TURN_MS_MIN = 50
-/** When other nodes have had it for so long, it rests: clients of this one may write. */
+/** When other nodes have had the lock this long, it rests: clients of this node may write. */
 const LENT_MS_MAX = 1000
-/** Who wait for the lock of one database. */
+/** Nodes that wait for the lock of one database. */
 const WAITING_COUNT_MAX = 256
-/** Whose locks are lent, or waited for, at a time: each has open files, and asking for a new one makes a database. */
+/** Databases with lent or awaited locks at a time: each has open files, and asking for a new one makes a database. */
 const DATABASE_COUNT_MAX = 1024
 /** SQLite tries every 100 ms. */
 const REST_MS = 120
@@ -41,19 +44,19 @@ export interface HaltLocksContext {
   /** Throws when this node is not the primary, or is handing its role over. */
   checkPrimary(): void
   position(database: string): Pos | undefined
-  /** Keeps clients from writing, for another node. Resolves with how to end that. */
+  /** Keeps clients from writing, for another node. Resolves with a function that ends that. */
   lend(database: string, limitMs: number, node: string): Promise<() => Promise<void>>
-  /** Applies an LTX file to a database that is lent; rejects when that cannot be. */
+  /** Applies an LTX file to a lent database; rejects when that is impossible. */
   apply(database: string, transaction: SentTransaction): Promise<void>
 }
 
 export interface HaltRequest {
   readonly id: bigint
-  /** Who asks, for the log. */
+  /** The asking node, for the log. */
   readonly node: string
-  /** It is held for so long, unless it is renewed. */
+  /** How long the lock is held without a renewal. */
   readonly ttlMs: number
-  /** Gives up waiting for others after so long. */
+  /** How long to wait for others. */
   readonly waitMs: number
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal | undefined
@@ -69,9 +72,9 @@ interface Held {
   readonly id: bigint
   readonly node: string
   readonly ended: PromiseWithResolvers<void>
-  takeBack: (() => Promise<void>) | undefined // while it is not lent yet, or not any more
+  takeBack: (() => Promise<void>) | undefined // undefined before it is lent, and after it is back
   work: Promise<unknown> // one transaction after the other, then the end
-  cancel: (() => void) | undefined // of the expiry
+  cancel: (() => void) | undefined // cancels the expiry
   ttlMs: number
   isEnding: boolean
   readonly sinceMs: number
@@ -80,9 +83,9 @@ interface Held {
 export class HaltLocks {
   readonly #context: HaltLocksContext
   readonly #held = new Map<string, Held>()
-  /** How many wait for a lock. */
+  /** The number of requests that wait for a lock. */
   readonly #waiting = new Map<string, number>()
-  /** Locks that nodes have had one after the other: since when, and until when. */
+  /** Locks that nodes have had in succession: since when, and until when. */
   readonly #lent = new Map<string, { readonly sinceMs: number; untilMs: number }>()
   /** Anybody who reaches the API can cause lines. */
   readonly #limit: LineLimit
@@ -93,7 +96,7 @@ export class HaltLocks {
     this.#limit = new LineLimit(context.clock)
   }
 
-  /** The node that holds it. */
+  /** The node that holds the lock. */
   holder(database: string): string | undefined {
     return this.#held.get(database)?.node
   }
@@ -106,7 +109,7 @@ export class HaltLocks {
     return this.#isPaused || (isOld && this.#waiting.has(database))
   }
 
-  /** Asked for again with the same id it is renewed. */
+  /** The same id again renews the lock. */
   async acquire(database: string, request: HaltRequest): Promise<HaltLock> {
     const known = this.#held.get(database)
     if (known?.id === request.id && !known.isEnding) {
@@ -135,22 +138,22 @@ export class HaltLocks {
     held.takeBack = async () => {}
   }
 
-  /** Nothing happens when the lock is not held with this id. */
+  /** Does nothing when no lock with this id is held. */
   async release(database: string, id: bigint): Promise<void> {
     const held = this.#held.get(database)
     if (held?.id === id) await this.#end(database, held)
   }
 
-  /** Throws when the lock is not held with this id: then nothing of a transaction has to be read. */
+  /** Throws when no lock with this id is held: nobody then needs to read the transaction. */
   checkHeld(database: string, id: bigint): void {
     this.#find(database, id)
   }
 
-  /** Throws when a transaction that starts with these bytes will not be taken. */
+  /** Throws when a transaction that starts with these bytes will be refused. */
   checkStart(database: string, start: Uint8Array): void {
     const header = headerOf(start)
     const pos = this.#context.position(database)
-    if (pos?.txid === header.maxTxid) return // it may be here already
+    if (pos?.txid === header.maxTxid) return // the transaction may already be here
     if (pos === undefined || !posEquals(pos, posBefore(header)))
       throw mismatch(database, header, pos)
   }
@@ -161,7 +164,7 @@ export class HaltLocks {
     return held
   }
 
-  /** A transaction of the holder. Sent a second time it is not applied again. */
+  /** Applies a transaction of the holder, but only once when it is sent twice. */
   async apply(database: string, id: bigint, transaction: SentTransaction): Promise<void> {
     const held = this.#find(database, id)
     const work = held.work.then(async () => {
@@ -177,7 +180,7 @@ export class HaltLocks {
     await work
   }
 
-  /** Before a handoff: lends nothing any more, and waits for what is lent. */
+  /** Before a handoff: lends nothing any more, and waits for lent locks. */
   async pause(limitMs: number): Promise<void> {
     this.#isPaused = true
     const { clock } = this.#context
@@ -204,7 +207,7 @@ export class HaltLocks {
     this.#isPaused = false
   }
 
-  /** This node is not the primary any more, or stops: holders find out with their next word. */
+  /** This node is no longer the primary, or stops: holders find out with their next request. */
   async revokeAll(): Promise<void> {
     await Promise.all([...this.#held].map(([database, held]) => this.#end(database, held)))
   }
@@ -269,7 +272,7 @@ export class HaltLocks {
     }
   }
 
-  /** Lets clients of this node write when other nodes have for long. */
+  /** Lets clients of this node write when other nodes have had the lock for long. */
   async #rest(database: string): Promise<void> {
     const { clock } = this.#context
     const nowMs = clock.monotonicMs()
@@ -310,7 +313,7 @@ export class HaltLocks {
     await held.ended.promise
   }
 
-  /** Until it is back nobody writes to the database: there is no way but to try again. */
+  /** Nobody writes to the database until it is back: trying again is the only way. */
   async #takeBack(database: string, held: Held): Promise<void> {
     try {
       await held.takeBack?.()
@@ -332,7 +335,7 @@ export class HaltLocks {
     held.ended.resolve()
   }
 
-  /** False when the transaction is here already. */
+  /** False when the transaction is already here. */
   #isNext(database: string, transaction: SentTransaction): boolean {
     const header = headerOf(transaction.start)
     const after = posOf(header, transaction)

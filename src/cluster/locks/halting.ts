@@ -24,9 +24,9 @@ import { HaltLocks } from "./halt-locks.ts"
 const log = logger("halt")
 
 const LOCAL_WAIT_MS = 10_000
-/** A writer in a rollback mode is in the way of what comes from the primary. */
+/** A writer in a rollback mode blocks what comes from the primary. */
 const HURRY_MS = 30
-/** After a writer, another may come. */
+/** Another writer may come after this one. */
 const LINGER_MS = 5
 /** SQLite asks again after 100 ms at the latest. */
 const UNUSED_MS = 300
@@ -41,18 +41,18 @@ export interface HaltingContext {
   callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
-  /** Connects to the primary anew, which then sends what is missing. */
+  /** Connects to the primary anew. The primary then sends what is missing. */
   reconnect(): void
 }
 
 export class Halting {
   readonly locks: HaltLocks
-  /** What stands between the stream of the primary and the peer thread. */
+  /** Stands between the stream of the primary and the peer thread. */
   readonly echoes: EchoFilter
   readonly #context: HaltingContext
   readonly #loans: DatabaseLoans
   readonly #borrowed: BorrowedLocks
-  /** Locks of this primary's own clients. */
+  /** Locks that clients of this primary hold. */
   readonly #own = new Map<string, bigint>()
   readonly #limit: LineLimit
   #lastId = 0n
@@ -69,7 +69,7 @@ export class Halting {
         if (!context.member().isPrimary) throw notPrimary()
       },
       lend: async (database, limitMs, node) => {
-        // The holder makes it, as in the original: its first transaction is the first one there is.
+        // The holder makes the database, as in the original: its first transaction is the database's first.
         if (position(database) === undefined) {
           await peer.call("makeDatabase", database)
           const said = this.#limit.take(database)
@@ -105,7 +105,7 @@ export class Halting {
     return ownerOf(this.#context.member().isPrimary, this.#loans.isLent(database))
   }
 
-  /** The database as it is now, kept by whoever has it; undefined when there is none. */
+  /** The database as it is now, kept by the thread that has it; undefined when there is none. */
   async freeze(database: string): Promise<FrozenDatabase | undefined> {
     const { clock, fs, peer } = this.#context
     for (;;) {
@@ -113,15 +113,15 @@ export class Halting {
       const isMoving = this.#loans.isMoving(database)
       const frozen = await (this.ownerOf(database) === "fs" ? fs : peer).freeze(database)
       if (frozen !== undefined) return frozen
-      // Whoever was asked may have given it up.
+      // The thread that was asked may have given it up.
       if (!isMoving && moveCount === this.#loans.moveCount) return undefined
       await sleep(clock, FREEZE_RETRY_MS)
     }
   }
 
   /**
-   * Does what changes the database on the primary, while no other node has the lock and none gets it. A command on
-   * this node that has it may be who has asked for this.
+   * Runs what changes the database on the primary, while no other node has the lock or gets it. The request may come
+   * from a command on this node that holds the lock.
    */
   async whileNotLent<T>(database: string, act: () => Promise<T>): Promise<T> {
     if (this.#own.has(database)) return act()
@@ -133,7 +133,7 @@ export class Halting {
     }
   }
 
-  /** flock(1) of a client of this node. Resolves with why it does not get the lock; undefined when it does. */
+  /** flock(1) by a client of this node. Resolves with why it does not get the lock; undefined when it does. */
   async borrowForFlock(database: string, waits: boolean): Promise<ErrorCode | undefined> {
     try {
       if (this.#context.member().isPrimary) await this.#lockOwn(database, waits)
@@ -149,10 +149,7 @@ export class Halting {
     }
   }
 
-  /**
-   * A writer of this node with its own locks. `late` is called when that takes longer than one can wait that is not
-   * patient.
-   */
+  /** A writer of this node with its own locks. Calls `late` when it takes longer than an impatient client can wait. */
   async borrowForWriter(
     database: string,
     isPatient: boolean,
@@ -171,7 +168,7 @@ export class Halting {
     }
   }
 
-  /** What was borrowed for a writer has one again. */
+  /** The lock was borrowed for a writer, and has one again. */
   inUse(database: string): void {
     this.#borrowed.use(database, "writer")
   }
@@ -182,7 +179,7 @@ export class Halting {
     log.warn("cannot forward writes to the primary", { db: database, problem: messageOf(error) })
   }
 
-  /** `isUnused`: whoever it was borrowed for is about to ask again. */
+  /** `isUnused`: the client that it was borrowed for is about to ask again. */
   async giveBack(database: string, user: Borrower, isUnused: boolean): Promise<void> {
     if (user === "writer") {
       return this.#borrowed.giveBack(database, user, isUnused ? UNUSED_MS : LINGER_MS)
@@ -193,7 +190,7 @@ export class Halting {
     else await this.locks.release(database, id)
   }
 
-  /** A transaction of a client. Resolves with why the primary does not take it. */
+  /** A transaction of a client. Resolves with why the primary does not take it; undefined when it does. */
   async propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
     const forget = this.echoes.sent(database, bytes)
     const code = await this.#borrowed.propose(database, bytes)
@@ -201,7 +198,7 @@ export class Halting {
     return code
   }
 
-  /** The primary has taken a transaction that was not, or could not be made here. */
+  /** The primary has taken a transaction that was not, or could not be, made here. */
   behind(database: string): void {
     if (!this.#borrowed.isHeld(database)) return this.#context.reconnect()
     void this.#borrowed.lost(database, "a transaction could not be written on this node")

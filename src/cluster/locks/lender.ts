@@ -1,4 +1,4 @@
-/** The primary as a node sees it that borrows write locks: the routes of http/roles/halt.ts, from the other end. */
+/** The primary as seen by a node that borrows write locks: the routes of http/roles/halt.ts, from the other end. */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -23,12 +23,12 @@ interface Loan {
   readonly isWanted: boolean // by others
 }
 
-/** What the primary says of a transaction. */
+/** The primary's answer to a transaction. */
 interface Verdict {
-  /** Why it does not count; undefined when the primary has it. */
+  /** Why the transaction does not count; undefined when the primary has it. */
   readonly code: ErrorCode | undefined
   readonly problem: string
-  readonly isWanted: boolean // the lock, by others
+  readonly isWanted: boolean // others want the lock
 }
 
 export class Lender {
@@ -50,7 +50,7 @@ export class Lender {
     return { pos, isWanted: isWanted(answer) }
   }
 
-  /** When it does not arrive, the primary takes the lock back in time. */
+  /** When this call does not arrive, the primary takes the lock back in time. */
   async takeBack(database: string, id: bigint): Promise<void> {
     try {
       await this.#repeat("DELETE", `/halt?${query(database, { id })}`)
@@ -59,13 +59,13 @@ export class Lender {
     }
   }
 
-  /** Rejects when the answer is lost: the primary may have it, and knows it when it is sent again. */
+  /** Rejects when the answer is lost: the primary may have the transaction, and recognizes it when it is sent again. */
   async commit(database: string, id: bigint, bytes: Uint8Array): Promise<Verdict> {
     const answer = await this.#call("POST", `/tx?${query(database, { lockID: id })}`, bytes)
     return { code: verdictOf(answer), problem: answer.text, isWanted: isWanted(answer) }
   }
 
-  /** A kept connection may be closed in the moment in which it is used again. What is asked twice is done once. */
+  /** A kept connection may be closed at the moment of its reuse. A repeated request has only one effect. */
   async #repeat(method: "POST" | "DELETE", path: string): Promise<NodeAnswer> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -98,7 +98,7 @@ function query(name: string, numbers: Record<string, bigint>): string {
   return new URLSearchParams([["name", name], ...(parameters as [string, string][])]).toString()
 }
 
-/** Of the answer to POST /halt. */
+/** Reads the answer to POST /halt. */
 function posOf(text: string): Pos | undefined {
   try {
     const { pos } = JSON.parse(text) as { pos?: { TXID?: string; PostApplyChecksum?: string } }

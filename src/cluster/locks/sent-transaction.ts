@@ -1,4 +1,4 @@
-/** A transaction that another node has sent whole: an LTX file that nobody has believed yet. */
+/** A transaction that another node has sent whole: an LTX file that is not verified yet. */
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "../../ltx/header.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import { posAfter } from "../../ltx/span.ts"
@@ -13,7 +13,7 @@ export interface SentTransaction {
   parts(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 }
 
-/** The position that it leads to. Throws a RangeError when it is no LTX file. */
+/** The position that the transaction leads to. Throws a RangeError when it is not an LTX file. */
 export function posOf(header: LtxHeader, { end, size }: SentTransaction): Pos {
   if (size < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) {
     throw new RangeError(`Cannot take a transaction: ${size} bytes are no LTX file`)
@@ -22,7 +22,7 @@ export function posOf(header: LtxHeader, { end, size }: SentTransaction): Pos {
 }
 
 /**
- * What its first bytes say. The first transaction of all follows on nothing: it is refused where there is something.
+ * The header in its first bytes. The very first transaction follows on nothing: it is refused where there is something.
  * Throws a RangeError unless it is one transaction of a database that stays.
  */
 export function headerOf(start: Uint8Array): LtxHeader {

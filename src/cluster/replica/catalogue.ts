@@ -1,13 +1,13 @@
 /**
- * The databases that the primary has, as it tells a replica: all of them at the begin of a stream, and what is new or
- * has changed after that. So a replica knows what is on its way, and what will not come.
+ * The databases of the primary, as it tells a replica: all of them at the beginning of a stream, then news and changes.
+ * The replica thus knows what is on its way, and what will not come.
  *
- * A primary that tells nothing of it (LiteFS, or an older one) has an empty one.
+ * A primary that tells nothing of it (LiteFS, or an older one) has an empty catalogue.
  */
 import type { Pos } from "../../ltx/pos.ts"
 import type { ListedState } from "../../wire/frame.ts"
 
-/** No node has more of them (store/positions.ts). */
+/** No node has more databases (store/positions.ts). */
 const COUNT_MAX = 16_384
 
 export interface ListedDatabase {
@@ -17,16 +17,16 @@ export interface ListedDatabase {
 
 export class Catalogue {
   readonly #databases = new Map<string, ListedDatabase>()
-  /** Those that the primary cannot send. */
+  /** Databases that the primary cannot send. */
   readonly #leftOut = new Map<string, "refused" | "unreadable">()
 
-  /** There is a new connection: the primary tells it anew. */
+  /** A new connection: the primary tells the catalogue anew. */
   clear(): void {
     this.#databases.clear()
     this.#leftOut.clear()
   }
 
-  /** Throws when there are more than can be. */
+  /** Throws when there are more than possible. */
   list(database: string, listed: ListedDatabase): void {
     if (this.#databases.size >= COUNT_MAX && !this.#databases.has(database)) {
       throw new RangeError(`Cannot follow: the primary lists over ${COUNT_MAX} databases`)
@@ -37,7 +37,7 @@ export class Catalogue {
     else this.#leftOut.delete(database)
   }
 
-  /** The primary does not have it any more. */
+  /** The primary no longer has the database. */
   remove(database: string): void {
     this.#databases.delete(database)
     this.#leftOut.delete(database)

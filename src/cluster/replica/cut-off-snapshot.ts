@@ -4,8 +4,8 @@
  *   arriving ── the connection breaks ──▶ cut off ── the primary has kept it: "resuming" ──▶ arriving
  *                                            └── any other file of it comes first ──▶ given up
  *
- * The request of the next connection names it and says how much has come (wire/frame.ts, encodeResume). What has
- * come is verified as far as that goes: LTX files are, page by page, as they arrive.
+ * The request of the next connection names the snapshot and says how much has come (wire/frame.ts, encodeResume). These
+ * bytes are verified as far as they go: LTX files are verified page by page as they arrive.
  */
 import {
   CAN_RESUME_HEADER,
@@ -19,18 +19,18 @@ import {
 
 /** `offset` is how much has come. */
 export interface CutOffSnapshot extends ResumePoint {
-  /** The number by which the sink knows it. */
+  /** The sink's number of the file. */
   readonly file: number
   readonly applied: Promise<void>
 }
 
-/** What this node knows beyond LiteFS's protocol, for the headers of its request. */
+/** What this node knows beyond LiteFS's protocol, as headers of its request. */
 export function extraHeaders(cutOff: CutOffSnapshot | undefined): Record<string, string> {
   const resume = cutOff === undefined ? {} : { [RESUME_HEADER]: encodeResume(cutOff) }
   return { [WANTS_VERDICTS_HEADER]: "1", [CAN_RESUME_HEADER]: "1", ...resume }
 }
 
-/** Whether the file that begins now, after this frame, is the rest of the snapshot. */
+/** Whether the file that begins after this frame is the rest of the snapshot. */
 export function goesOn(
   cutOff: CutOffSnapshot,
   database: string,

@@ -1,7 +1,7 @@
 /**
- * One stream from the primary: its frames are read, and the files in it handed on, no faster than they are taken.
+ * One stream from the primary. It reads the frames, and hands the files in them on, no faster than they are taken.
  *
- * It ends when the primary ends it, when it falls silent, or when a file is refused: what follows on that would be
+ * It ends when the primary ends it, falls silent, or when a file is refused: everything after a refused file would be
  * refused as well.
  */
 import type { IncomingMessage } from "node:http"
@@ -23,20 +23,20 @@ import { StreamDecoder } from "../../wire/stream-decoder.ts"
 import type { ListedDatabase } from "./catalogue.ts"
 import { type CutOffSnapshot, goesOn } from "./cut-off-snapshot.ts"
 
-/** A primary sends a heartbeat every second; without one for so long it is taken for gone. */
+/** A primary sends a heartbeat every second. After this long without one it counts as gone. */
 export const SILENCE_MS_MAX = 5000
 
-/** The peer thread may have so many bytes before the network has to wait. */
+/** The peer thread may hold this many bytes before the network has to wait. */
 const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
 
-/** Where LTX files go. Implemented by the peer thread. */
+/** Takes LTX files. Implemented by the peer thread. */
 export interface LtxSink {
-  /** A part of a file. `taken` is called when it is off our hands. */
+  /** A part of a file. Calls `taken` when the part is off our hands. */
   write(file: number, database: string, bytes: Uint8Array, isLast: boolean, taken: () => void): void
-  /** To be called before the first part. Resolves when the file is applied; rejects when it is refused. */
+  /** Call it before the first part. Resolves when the file is applied; rejects when it is refused. */
   applied(file: number): Promise<void>
   abort(file: number): void
-  /** Before the first part of a snapshot: what the primary says of the position it is sent for. */
+  /** Before the first part of a snapshot: the primary's verdict on the position that the snapshot answers. */
   judge?(file: number, database: string, verdict: Verdict): void
 }
 
@@ -45,21 +45,21 @@ type Verdict = Pick<JudgedFrame, "pos" | "is">
 export interface IncomingStreamOptions {
   readonly clock: Clock
   readonly sink: LtxSink
-  /** The primary's clock; `applied` resolves when everything that came before is applied. */
+  /** The primary's clock; `applied` resolves when everything before the heartbeat is applied. */
   onHeartbeat?(timestampMs: number, applied: Promise<unknown>): void
-  /** The last transaction of a database at the primary, which is further on than what follows at once. */
+  /** The last transaction of a database at the primary, which is ahead of what follows at once. */
   onHead?(database: string, txid: Txid): void
-  /** Files of others are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
+  /** Files of other databases are dropped: LiteFS before v0.5.7 sends every database, whatever it is asked for. */
   readonly databases?: DatabaseFilter
-  /** The primary does not have a database that is here. Told at each connection. */
+  /** The primary lacks a database that is here. Told at each connection. */
   onUnknown?(database: string): void
-  /** Where the primary is with a database: all of them at the begin, then what is new. */
+  /** Where the primary is with a database: all databases at the beginning, then news. */
   onListed?(database: string, listed: ListedDatabase): void
-  /** Whether everything that comes for it is dropped: see refused-databases.ts. */
+  /** Whether everything for it is dropped: see refused-databases.ts. */
   isLeftOut?(database: string): boolean
-  /** An LTX file of the database is applied, or cannot be; then the stream ends. */
+  /** An LTX file of the database is applied, or is refused, which ends the stream. */
   onOutcome?(database: string, error: Error | undefined): void
-  /** The primary hands its role over, and all that it has sent before is applied. */
+  /** The primary hands its role over, and everything that it sent before is applied. */
   onHandoff?(text: string): void
 }
 
@@ -67,15 +67,15 @@ interface ArrivingFile {
   readonly number: number
   readonly database: string
   readonly applied: Promise<void>
-  readonly token: bigint | undefined // of a snapshot that can be resumed
+  readonly token: bigint | undefined // for a snapshot that can be resumed
   received: number // bytes, over all connections
-  parts: Uint8Array[] // that are not handed on yet
-  size: number // of these
+  parts: Uint8Array[] // received, but not handed on yet
+  size: number // bytes in `parts`
 }
 
 export interface IncomingStreamEvents {
   onApplied(): void
-  /** The primary had nothing more, and all that it had is applied. */
+  /** The primary had nothing more, and everything that it had is applied. */
   onReady(): void
 }
 
@@ -89,15 +89,15 @@ export class IncomingStream {
   #failure: Error | undefined
   #inFlight = 0
   #file: ArrivingFile | undefined
-  #cutOff: CutOffSnapshot | undefined // until it goes on, or cannot
-  #resumable: ResumableFrame | ResumingFrame | undefined // of the snapshot that comes next
+  #cutOff: CutOffSnapshot | undefined // until it continues, or cannot
+  #resumable: ResumableFrame | ResumingFrame | undefined // for the snapshot that comes next
   #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
   #isRefused = false
-  /** The primary says after each snapshot whether it is whole. */
+  /** After each snapshot the primary says whether it is whole. */
   #saysWhetherWhole = false
-  /** All of the file has come, and the primary has not said yet whether it is whole. */
+  /** The file has come completely, and the primary has not yet said whether it is whole. */
   #isHeld = false
-  readonly #applying = new Set<Promise<void>>() // of files that came whole
+  readonly #applying = new Set<Promise<void>>() // of files that came completely
   #hasEnded = false
 
   constructor(
@@ -116,8 +116,8 @@ export class IncomingStream {
   }
 
   /**
-   * Reads until the stream ends. What goes wrong elsewhere destroys the response, which ends the loop: a race
-   * against a promise that lives as long as the connection would keep every part that won it.
+   * Reads until the stream ends. Failures elsewhere destroy the response, which ends the loop. A race against a promise
+   * that lives as long as the connection would keep every part that won it.
    */
   async read(response: IncomingMessage): Promise<void> {
     const { clock } = this.#options
@@ -151,8 +151,7 @@ export class IncomingStream {
   }
 
   /**
-   * A file that has not come to its end never will, but for a snapshot of which the next connection may bring the
-   * rest: that is returned.
+   * An unfinished file is given up, except for a snapshot whose rest the next connection may bring: that is returned.
    */
   close(): CutOffSnapshot | undefined {
     const file = this.#file
@@ -168,7 +167,7 @@ export class IncomingStream {
     return { file: number, database, token, offset: received, applied }
   }
 
-  /** Resolves when every file that came whole is applied or refused, or when nobody cares any more. */
+  /** Resolves when every completely received file is applied or refused, or when nobody cares any more. */
   async settled(signal: AbortSignal): Promise<void> {
     await orAborted(Promise.allSettled([...this.#applying]), signal).catch(() => {})
   }
@@ -274,7 +273,7 @@ export class IncomingStream {
     })
   }
 
-  /** Whether the file that begins is the rest of the one that was cut off, which otherwise is given up. */
+  /** Whether the file that begins is the rest of the cut-off one. If not, the cut-off one is given up. */
   #resumeFile(database: string, frame: ResumableFrame | ResumingFrame | undefined): boolean {
     const cutOff = this.#cutOff
     if (cutOff?.database !== database) return false
@@ -293,7 +292,7 @@ export class IncomingStream {
     const file = this.#file
     if (file === undefined) return
     file.received += bytes.length
-    file.parts.push(bytes.slice()) // the decoder's bytes are borrowed
+    file.parts.push(bytes.slice()) // the decoder owns the bytes
     file.size += bytes.length
     if (file.size >= PART_SIZE) this.#sendParts(false)
   }

@@ -1,13 +1,13 @@
 /**
  * Keeps the lag of a replica (store/shared-lag.ts) from the heartbeats of its primary.
  *
- * A heartbeat carries the time of the primary's clock. How much later ours shows when it arrives is the difference of
- * the clocks and the way. The way cannot be told from the difference, but its shortest time can: the smallest
- * of these numbers is the offset, and whatever a heartbeat takes longer than that, in a queue or on a slow link, is
- * lag.
+ * A heartbeat carries the time of the primary's clock. Our clock at its arrival minus that time is the difference of
+ * the clocks plus the travel time. The two cannot be told apart, but the shortest travel time can stand for all: the
+ * smallest of these numbers is the offset, and whatever a heartbeat takes longer than that, in a queue or on a slow
+ * link, is lag.
  *
- * Ours is the steady clock. That of the primary may be set: forward, and the number is smaller at once; back, and a
- * heartbeat says that it is older than the one before it, which none is. Then what was measured before is forgotten.
+ * Our clock is the steady one. The primary's may be set. Set forward, it makes the number smaller at once. Set back, it
+ * makes a heartbeat older than the one before, which otherwise never happens: earlier measurements are then forgotten.
  */
 import type { Clock } from "../../lib/clock.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
@@ -29,18 +29,18 @@ export class LagTracker {
     this.#onChange = onChange
   }
 
-  /** There is a new connection: what the last one has taught about clocks may be old. */
+  /** A new connection: what the last one has taught about clocks may be outdated. */
   connected(): void {
     this.#lastMs = undefined
     this.#smallestMs = Number.POSITIVE_INFINITY
     this.#smallestBeforeMs = Number.POSITIVE_INFINITY
   }
 
-  /** `applied` resolves when everything that came before the heartbeat is applied. */
+  /** `applied` resolves when everything before the heartbeat is applied. */
   heartbeat(primaryMs: number, applied: Promise<unknown>): void {
     const nowMs = this.#clock.steadyMs()
     if (this.#lastMs !== undefined && primaryMs < this.#lastMs) this.connected()
-    // The same time again means that something cannot be sent yet: it tells nothing of the clocks.
+    // A repeated time means that something cannot be sent yet: it tells nothing about the clocks.
     if (primaryMs !== this.#lastMs) this.#measure(nowMs - primaryMs)
     this.#lastMs = primaryMs
     const offsetMs = this.#offsetMs
@@ -50,7 +50,7 @@ export class LagTracker {
         this.#lag.setSynced(primaryMs + offsetMs)
         this.#onChange()
       },
-      () => {}, // the connection ends for it
+      () => {}, // the connection ends because of it
     )
   }
 

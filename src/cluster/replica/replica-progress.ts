@@ -1,9 +1,8 @@
 /**
- * How far a replica is behind: what has come from the primary and is not applied yet, and how long an apply
- * takes.
+ * How far a replica is behind: what has come from the primary and is not applied yet, and how long an apply takes.
  *
  * It stands between the stream and the peer thread, and passes everything on. What the primary still has to send is
- * known as far as it tells (`head`): it does when that is more than the next transaction.
+ * known as far as the primary tells (`head`), which it does when that is more than the next transaction.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { Histogram } from "../../lib/histogram.ts"
@@ -13,12 +12,12 @@ import { headerIfAny } from "../../ltx/span.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { LtxSink } from "./incoming-stream.ts"
 
-/** Of a database. */
+/** Counts of a database. */
 export interface Received {
   transactions: number
   bytes: number
   snapshots: number
-  /** Snapshots that came although there was a history: it was another one, or too old. */
+  /** Snapshots that replaced a history: it was another one, or too old. */
   replacements: number
   refusals: number
   /** From the commit of the last transaction to its apply. */
@@ -27,8 +26,8 @@ export interface Received {
 
 interface Progress {
   readonly received: Received
-  headTxid: Txid // the last one that is known to be at the primary
-  waitingSize: number // bytes of files that are not applied
+  headTxid: Txid // the last one known to be at the primary
+  waitingSize: number // bytes of files that wait to be applied
 }
 
 interface Incoming {
@@ -60,7 +59,7 @@ export class ReplicaProgress implements LtxSink {
     this.#hasHistory = hasHistory
   }
 
-  /** Bytes of LTX files that have come since the start. */
+  /** Bytes of LTX files received since the start. */
   get receivedSize(): number {
     return this.#size
   }
@@ -73,7 +72,7 @@ export class ReplicaProgress implements LtxSink {
     return [...this.#databases].map(([name, { received }]) => [name, received])
   }
 
-  /** There is a new connection: what the primary has now, it will tell. */
+  /** A new connection: the primary will tell what it has now. */
   connected(): void {
     for (const progress of this.#databases.values()) progress.headTxid = 0n
   }
@@ -82,7 +81,7 @@ export class ReplicaProgress implements LtxSink {
     this.#progress(database).headTxid = txid
   }
 
-  /** What is known to be missing in a database that is at the given transaction. */
+  /** What a database at the given transaction is known to lack. */
   missing(database: string, txid: Txid): { readonly transactions: number; readonly bytes: number } {
     const progress = this.#databases.get(database)
     if (progress === undefined) return { transactions: 0, bytes: 0 }

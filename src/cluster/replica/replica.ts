@@ -1,15 +1,16 @@
 /**
- * Following a primary: connect, tell it our positions, hand on what it sends, and again when that ends.
+ * Following a primary: connect, tell it our positions, hand on what it sends, and start again when that ends.
  *
  *   connecting ── response ──▶ catching up ── Ready, all applied ──▶ live
  *       ▲                          │                                  │
  *       └──── settle, pause ───────┴──── disconnected, or silent ─────┘
  *
- * Before the positions are told again, whole files that are still on their way to the database settle: they would
- * be sent a second time. The pause has jitter, and grows up to a limit while connections bring nothing new.
+ * Before it tells the positions again, whole files that are still on their way to the database settle: otherwise the
+ * primary would send them a second time. The pause has jitter, and grows up to a limit while connections bring nothing
+ * new.
  *
- * The state changes are logged once each: a primary that stays away, or a transaction that cannot be applied however
- * often it comes, is not reported again every second.
+ * Each change of state is logged once: a primary that stays away, or a transaction that is refused however often it
+ * comes, is not reported every second.
  */
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
 import { request as httpsRequest } from "node:https"
@@ -47,7 +48,7 @@ const log = logger("replica")
 const RECONNECT_MS = 500
 const RECONNECT_MS_MAX = 4000
 
-/** As `node:tls` takes it. Without `ca` the authorities of the system are believed. */
+/** As for `node:tls`. Without `ca` the system's authorities are trusted. */
 export interface TlsMaterial {
   readonly cert?: string
   readonly key?: string
@@ -57,28 +58,31 @@ export interface TlsMaterial {
 export interface ReplicaOptions extends IncomingStreamOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
-  /** For an https URL: what this node shows, and what it believes. Asked for at every connection. */
+  /**
+   * For an https URL: the certificate that this node shows, and the authorities that it trusts. Read for every
+   * connection.
+   */
   tls?(): TlsMaterial
-  /** The only ones that this node has; all when it is not given. */
+  /** The only databases of this node; all when it is undefined. */
   readonly databases?: DatabaseFilter
-  /** Databases to which nothing can be applied, for now. */
+  /** Databases that take nothing for now. */
   leftOut?(): readonly string[]
   positions(): ReadonlyMap<string, Pos>
-  /** A connection is up, or has ended: then the name is undefined. */
+  /** A connection is up, or has ended: the name is then undefined. */
   onPrimary(name: string | undefined): void
-  /** Told before onPrimary(): where others reach the primary. */
+  /** Told before onPrimary(): the URL at which others reach the primary. */
   onUrl?(url: string): void
-  /** Told before onPrimary(): where the proxy of the primary is; undefined when it has none. */
+  /** Told before onPrimary(): the URL of the primary's proxy; undefined when it has none. */
   onProxy?(url: string | undefined): void
-  /** The primary does not have a database that is here. Told at each connection. */
+  /** The primary lacks a database that is here. Told at each connection. */
   onUnknown?(database: string): void
-  /** A node has answered, with a stream or with something else. Throws when it is not to be followed. */
+  /** A node has answered, with a stream or with something else. Throws when this node must not follow it. */
   onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
   /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */
   onProblem?(problem: string | undefined): void
-  /** An attempt has failed, and `primaryUrl` is what it was: the next one may go elsewhere. */
+  /** An attempt to reach `primaryUrl` has failed: the next one may go elsewhere. */
   moveOn?(): void
-  /** Checks and keeps the cluster id of the primary. Throws when it is another cluster. */
+  /** Checks and keeps the cluster id of the primary. Throws when it belongs to another cluster. */
   onClusterId(id: string): void
 }
 
@@ -90,9 +94,9 @@ export class Replica {
   #response: IncomingMessage | undefined
   #lastProblem: string | undefined
   #lastError: string | undefined // as it was thrown
-  #answered: string | undefined // the last URL that LiteFS has answered at
-  #failureCount = 0 // since a connection has brought something
-  #isAnnounced = false // that there is a connection
+  #answered: string | undefined // the last URL at which LiteFS has answered
+  #failureCount = 0 // since a connection brought something
+  #isAnnounced = false // whether the connection was announced
   /** A snapshot that a broken connection has cut off. */
   #cutOff: CutOffSnapshot | undefined
 
@@ -101,7 +105,7 @@ export class Replica {
     this.#done = this.#run()
   }
 
-  /** Resolves when this node has been where its primary was, once. */
+  /** Resolves when this node has been where its primary was. */
   get ready(): Promise<void> {
     return this.#ready.promise
   }
@@ -139,7 +143,7 @@ export class Replica {
     }
   }
 
-  /** What is the same again is not looked into. */
+  /** Does not examine the same error again. */
   async #explain(error: unknown): Promise<void> {
     const message = messageOf(error)
     if (message === this.#lastError) return
@@ -148,7 +152,7 @@ export class Replica {
     const isKnown = this.#answered === primaryUrl
     const explain = isKnown ? connectProblem : firstContactProblem
     const problem = await explain(primaryUrl, error)
-    // Unless it is connected by now, or there is another problem, or nothing is followed any more.
+    // Unless it is connected by now, or there is another problem, or it no longer follows.
     if (this.#lastError === message && !this.#abort.signal.aborted) this.#report(problem)
   }
 
@@ -161,7 +165,7 @@ export class Replica {
       ? "cannot take what the primary sends"
       : "not connected to the primary"
     this.#options.onProblem?.(`${what}: ${problem}`)
-    // What only a setting can mend is an error.
+    // A problem that only a setting solves is an error.
     log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
       url: this.#options.primaryUrl,
       problem,
@@ -255,7 +259,7 @@ export class Replica {
   }
 }
 
-/** Whether it is the fault of this node, and its link to the primary is well. */
+/** Whether the fault lies with this node, while its link to the primary is well. */
 function isOurs({ code }: LitefsError): boolean {
   return code === "no-space" || code === "io"
 }
@@ -280,7 +284,7 @@ function header(response: IncomingMessage, name: string): string | undefined {
   return typeof value === "string" ? value : undefined
 }
 
-/** It becomes the content of `.primary`, a file of one line. */
+/** The content of `.primary`, a file of one line. */
 function hostnameOf(response: IncomingMessage): string | undefined {
   const name = header(response, "litefs-hostname")
   return name !== undefined && /^[^\s\p{Cc}]{1,255}$/u.test(name) ? name : undefined

@@ -1,6 +1,6 @@
 /**
  * Whether this node is where it tells others to reach it. In a `litefs.yml` that all nodes share, `advertise-url` is
- * the primary's, and where `candidate` is not in it, every node takes itself for the primary.
+ * the primary's, and without `candidate` in it every node takes itself for the primary.
  *
  *   who answers there                            this node, which is the primary by its flags
  *   this node                                    is what it says
@@ -8,7 +8,7 @@
  *   another that is none, something else         warns: it cannot be reached there
  *   nobody                                       warns, and asks again: the other primary may be away
  *
- * A record that says who is the primary says all there is to it: then nobody is asked.
+ * A record that names the primary settles everything: nobody is asked then.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
@@ -17,16 +17,16 @@ import type { PeerAnswer } from "./peer-answer.ts"
 
 const log = logger("member")
 
-/** Nobody waits for its start any longer. */
+/** By then nobody waits for its start any more. */
 const ANSWER_MS_MAX = 3000
 const ASK_AGAIN_MS = 5000
 
 export interface AdvertisedUrlOptions {
-  /** As the user has given it; undefined when this node has made it up. */
+  /** As the user gave it; undefined when this node has made it up. */
   readonly url: string | undefined
   readonly id: string
   readonly clock: Clock
-  /** Whether nothing but its flags makes this node the primary. */
+  /** Whether only its flags make this node the primary. */
   isPrimaryByFlag(): boolean
   ask(url: string): Promise<PeerAnswer>
 }
@@ -40,7 +40,7 @@ export class AdvertisedUrl {
     this.#options = options
   }
 
-  /** At the start. Throws when another primary is there. */
+  /** Runs at the start. Throws when another primary answers there. */
   async check(): Promise<void> {
     const { url } = this.#options
     const problem = await this.#look()
@@ -50,7 +50,7 @@ export class AdvertisedUrl {
     })
   }
 
-  /** From then on, until this node has been found there. Calls back when another primary is. */
+  /** Watches from then on, until this node has answered there. Calls back when another primary does. */
   watch(found: (problem: LitefsError) => void): void {
     void this.#watch().catch((error) => {
       if (!this.#closing.signal.aborted) found(error)
@@ -73,7 +73,10 @@ export class AdvertisedUrl {
     return this.#options.url !== undefined && !this.#isOurs && this.#options.isPrimaryByFlag()
   }
 
-  /** Why this node is not there; undefined when it is, or does not matter. Throws when another primary is. */
+  /**
+   * Why this node does not answer there; undefined when it does, or when that does not matter. Throws when another
+   * primary does.
+   */
   async #look(): Promise<string | undefined> {
     const { url, id } = this.#options
     if (url === undefined || !this.#isWanted) return undefined

@@ -1,6 +1,6 @@
 /**
- * Lease records that come with a request: whether they are believed. Whoever reaches a node can send one, and it would
- * end the writes of a primary, or send a replica to another.
+ * Lease records that come with a request, and whether they are believed. Whoever reaches a node can send one, and a
+ * believed one ends the writes of a primary, or sends a replica to another.
  *
  *   a request brings a newer record of this cluster
  *     │
@@ -10,13 +10,13 @@
  *                           ├─ a `--peer` says so, or anything newer ─▶ believed, as every node that is asked
  *                           └─ nobody does, or in time ─▶ not believed: a warning, once, and all stays as it is
  *
- * 1. A seal is the word of a node that has followed a primary of the cluster (cluster-key.ts). So a new primary is
- *    believed in the moment in which it calls, also when it cannot be reached itself.
- * 2. While it asks, a primary goes on to take writes: a stranger could end them otherwise, over and over. If there is a
- *    newer primary, what is taken meanwhile is what was taken before it called: a divergence, which is kept. That
- *    takes ASK_MS_MAX at most, and the new primary calls until it is believed.
- * 3. A record is asked for at the address that it names, and nothing is done there but `POST /lease`. So many addresses
- *    are asked at a time, and none more often than every PAUSE_MS.
+ * 1. A seal is the word of a node that has followed a primary of the cluster (cluster-key.ts). A new primary is
+ *    therefore believed at the moment of its call, even when it cannot be reached itself.
+ * 2. While it asks, a primary goes on taking writes: otherwise a stranger could end them, over and over. If there is a
+ *    newer primary, the writes taken meanwhile are like those before its call: a divergence, which is kept. That takes
+ *    ASK_MS_MAX at most, and the new primary calls until it is believed.
+ * 3. A record is checked at the address that it names, and only by `POST /lease`. The number of addresses asked at a
+ *    time is limited, and none is asked more often than every PAUSE_MS.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
@@ -29,7 +29,7 @@ const log = logger("member")
 const ASK_MS_MAX = 3000
 const PAUSE_MS = 1000
 const ASKING_COUNT_MAX = 8
-/** Anybody can make up records: so many are told of. */
+/** Anybody can make up records: this many are logged. */
 const SAID_COUNT_MAX = 100
 
 export interface ClaimsOptions {
@@ -37,21 +37,21 @@ export interface ClaimsOptions {
   readonly signal: AbortSignal
   /** `--peer` */
   readonly peers: readonly string[]
-  /** Whether who says it has shown that it is of the cluster. */
+  /** Whether the sender has shown that it belongs to the cluster. */
   isProven(heard: HeardLease): boolean
   record(): LeaseRecord | undefined
   clusterId(): string | undefined
   /** What the node at the address says of itself. */
   ask(url: string): Promise<PeerAnswer>
-  /** Has this node hear what the one at the address knows. */
+  /** Makes this node hear what the node at the address knows. */
   tell(url: string): Promise<unknown>
-  /** The node that the record names goes by it. */
+  /** The node that the record names confirms it. */
   confirmed(heard: HeardLease): void
 }
 
 export class Claims {
   readonly #options: ClaimsOptions
-  /** Addresses that are asked, or were just now. */
+  /** Addresses that are asked, or just were. */
   readonly #asking = new Set<string>()
   readonly #said = new Set<string>()
 
@@ -63,7 +63,7 @@ export class Claims {
     return this.#options.isProven(heard)
   }
 
-  /** A newer record has come without a proof. `from` is who has sent it. */
+  /** A newer record has come without a proof. `from` is its sender. */
   look(heard: HeardLease, from: string | undefined): void {
     const { url } = heard.record.primary
     const { clock, signal } = this.#options
@@ -86,7 +86,7 @@ export class Claims {
     if (isNewer(heard.record, record())) this.#say(heard, from, problem)
   }
 
-  /** What keeps the node that it names from being its primary; undefined when nothing does. */
+  /** What keeps the named node from being this node's primary; undefined when nothing does. */
   async #problemOf({ record }: HeardLease): Promise<string | undefined> {
     const { ask, clusterId } = this.#options
     const answer = await ask(record.primary.url)

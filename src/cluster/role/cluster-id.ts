@@ -3,8 +3,8 @@ import { replaceFile } from "../../store/synced.ts"
 import { readWhole } from "../../sys/file.ts"
 
 /**
- * The name of a cluster, "LFSC" and 16 hexadecimal digits, made by its first primary and taken over by every
- * replica: it keeps a node from following the primary of another cluster.
+ * The name of a cluster, "LFSC" and 16 hexadecimal digits. Its first primary makes it and every replica takes it over:
+ * it keeps a node from following the primary of another cluster.
  */
 const PATTERN = /^LFSC[0-9A-F]{16}$/
 
@@ -27,7 +27,7 @@ export function writeClusterId(path: string, id: string): void {
   replaceFile("cluster-id", path, new TextEncoder().encode(`${id}\n`))
 }
 
-/** The cluster that this node belongs to, as far as it is known. */
+/** The cluster that this node belongs to, if known. */
 export class ClusterId {
   readonly #path: string
   #value: string | undefined
@@ -47,7 +47,7 @@ export class ClusterId {
     if (this.#value === undefined) this.#keep(makeClusterId(random))
   }
 
-  /** The first one is kept; throws when it is another than ours. */
+  /** Keeps the first id; throws when it differs from ours. */
   check(id: string): void {
     if (this.#value === undefined) this.#keep(id)
     if (this.#value === id) return

@@ -4,9 +4,9 @@
  *
  *   first primary ── draws it ──▶ every node that follows gets it with its stream (`Litefs-Cluster-Key`), and keeps it
  *
- * So a sealed record is the word of a node that has been in the cluster, whatever way it comes, and also when the one
- * that says it cannot be reached. The key is no better kept than the stream: where the API asks for no token, who follows
- * gets it.
+ * A sealed record is thus the word of a node that has been in the cluster, whatever way it comes, and even when its
+ * sender cannot be reached. The key is no better protected than the stream: where the API asks for no token, every
+ * follower gets it.
  */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { messageOf } from "../../lib/errors.ts"
@@ -39,12 +39,12 @@ export class ClusterKey {
     return this.#value
   }
 
-  /** On a primary, which has none. */
+  /** On a primary without a key. */
   make(random: (size: number) => Buffer): void {
     if (this.#value === undefined) this.#keep(random(32).toString("hex"))
   }
 
-  /** Of the primary that this node follows. */
+  /** Takes the key of the primary that this node follows. */
   learn(text: unknown): void {
     if (typeof text === "string" && PATTERN.test(text) && text !== this.#value) this.#keep(text)
   }
@@ -56,14 +56,14 @@ export class ClusterKey {
     return createHmac("sha256", Buffer.from(this.#value, "hex")).update(text).digest("hex")
   }
 
-  /** Whether it was sealed with this key. */
+  /** Whether this key made the seal. */
   hasSealed({ record, cluster, seal = "" }: HeardLease): boolean {
     const own = this.seal(record, cluster)
     if (own === undefined || !PATTERN.test(seal)) return false
     return timingSafeEqual(Buffer.from(seal, "hex"), Buffer.from(own, "hex"))
   }
 
-  /** A disk that cannot keep it keeps nobody from following, or from being the primary. */
+  /** A disk that cannot keep it stops nobody from following, or from being the primary. */
   #keep(value: string): void {
     this.#value = value
     try {

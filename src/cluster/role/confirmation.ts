@@ -1,23 +1,23 @@
 /**
- * Whether the other nodes, too, take this one for the primary. It is asked for when a client has seen a primary of a
- * newer epoch than this node has heard of: then there is one, and this node is cut off from it, or what the client has
+ * Whether the other nodes, too, take this one for the primary. This node asks when a client has seen a primary of a
+ * newer epoch than it has heard of. Either that primary exists and this node is cut off from it, or what the client has
  * seen is gone from all nodes, or was made up.
  *
- * 1. All peers are asked, each of which makes this node hear a newer record if it has one (member.ts).
+ * 1. All peers are asked. Each makes this node hear a newer record if it has one (member.ts).
  * 2. Only when all of them have answered, and nothing newer was heard, this node is confirmed, for a moment. Without
  *    peers it never is.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
 
-/** So long what they have answered counts, and they are not asked again. */
+/** Their answers count this long, and they are not asked again meanwhile. */
 const CONFIRMED_MS = 1000
 
 export interface ConfirmationOptions {
   readonly peers: readonly string[]
   readonly clock: Clock
   record(): LeaseRecord | undefined
-  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
+  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
   tell(url: string): Promise<LeaseRecord | undefined>
 }
 
@@ -40,7 +40,7 @@ export class Confirmation {
     return this.#options.clock.monotonicMs() - this.#askedMs > CONFIRMED_MS
   }
 
-  /** Asks the peers, unless they were asked a moment ago. */
+  /** Asks the peers, unless they were just asked. */
   ask(): void {
     if (this.#isAsking || !this.#isOver) return
     this.#askedMs = this.#options.clock.monotonicMs()
@@ -63,7 +63,7 @@ export class Confirmation {
     return peers.length > 0 && isHeard && !theirs.some((other) => isNewer(other, before))
   }
 
-  /** Calls back when they have been asked, until the returned function is called. */
+  /** Calls back when the peers were asked, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)

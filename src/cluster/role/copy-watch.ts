@@ -1,6 +1,6 @@
 /**
- * Looks for a copy of this node that has become the primary: a record names this node's id at another address. Anybody
- * can say so, so it counts only when the node at that address says it, too.
+ * Watches for a copy of this node that has become the primary: a record names this node's id at another address.
+ * Anybody can say so, so it counts only when the node at that address confirms it.
  */
 import { logger } from "../../lib/log.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
@@ -10,7 +10,7 @@ const log = logger("member")
 export interface CopyWatchOptions {
   /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
   isCopy(url: string): Promise<boolean>
-  /** There is one, by this record. */
+  /** There is a copy, by this record. */
   found(record: LeaseRecord): void
 }
 
@@ -23,7 +23,7 @@ export class CopyWatch {
     this.#options = options
   }
 
-  /** Of the last copy that was the primary. It is never kept: it names this node, too. */
+  /** The record of the last copy that was the primary. It is never kept: it names this node, too. */
   get record(): LeaseRecord | undefined {
     return this.#record
   }

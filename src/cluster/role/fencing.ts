@@ -1,6 +1,6 @@
 /**
  * Calls former primaries that were not asked, and peers, until they have heard that another node is the primary now.
- * Which ones is kept with the lease record, so that a restart does not end it.
+ * The lease record keeps the list of them: a restart does not end it.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
@@ -16,7 +16,7 @@ export interface FencingOptions {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly signal: AbortSignal
-  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
+  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
   tell(url: string): Promise<LeaseRecord | undefined>
 }
 
@@ -28,7 +28,7 @@ export class Fencing {
     this.#options = options
   }
 
-  /** Begins with those that are new. */
+  /** Starts calling those that are new. */
   start(): void {
     for (const url of this.#options.lease.unfenced) {
       if (this.#calling.has(url)) continue

@@ -1,9 +1,10 @@
 /**
- * At the start: who is the primary? The newest record counts, of this node's own and those of the nodes that it asks.
+ * At the start: who is the primary? The newest record counts, among this node's own and those of the nodes that it
+ * asks.
  *
- * Nobody is asked by a node that would be a replica anyway: what it follows tells it. A node that cannot be reached
- * says nothing, and when none can, this node believes its own record: a whole cluster that was stopped starts again.
- * So a node that was away while another was made the primary by force should be given `--peer`.
+ * A node that would be a replica anyway asks nobody: the node that it follows tells it. A node that cannot be reached
+ * says nothing. When none can, this node believes its own record: a whole cluster that was stopped starts again. A node
+ * that was away during a forced promotion of another should therefore be given `--peer`.
  *
  * A node does not start where it would become a second primary, or one without the data that another has:
  *
@@ -12,7 +13,7 @@
  *     its flags, too, say that it is the primary       is one of two, when no record decides
  *     it has been in a cluster, and no record decides  had lost its data, when it has none and would be the primary
  *
- * Nor does one start that would follow itself for ever.
+ * A node that would follow itself for ever does not start either.
  */
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -31,9 +32,9 @@ export interface FindPrimaryContext {
   readonly url: string // of this node
   readonly peers: readonly string[]
   readonly check: Pick<PeerCheck, "copyProblem">
-  /** Undefined on a node that has never been in one. */
+  /** Undefined on a node that has never been in a cluster. */
   clusterId(): string | undefined
-  /** Whether there is any database here. */
+  /** Whether this node has any database. */
   hasDatabases(): boolean
   ask(url: string): Promise<PeerAnswer>
   /** Whether the URL leads to this node and to no other. */
@@ -90,7 +91,7 @@ function wouldBePrimary({ lease, role }: FindPrimaryContext): boolean {
   return lease.record.primary.id === lease.id
 }
 
-/** Also the address that the record has for this node, when it is another: a copy may be there. */
+/** Includes the address that the record has for this node, when it differs: a copy may be there. */
 function othersOf({ lease, role, url, peers }: FindPrimaryContext): string[] {
   const others = new Set(peers)
   if (role.kind === "replica") others.add(role.primaryUrl)
@@ -108,7 +109,7 @@ async function answerOf({ ask }: FindPrimaryContext, url: string): Promise<PeerA
   }
 }
 
-/** Flags are all that makes this node the primary: nobody may think otherwise. */
+/** Only flags make this node the primary: no other node may disagree. */
 function checkFirst(context: FindPrimaryContext, url: string, answer: PeerAnswer): void {
   const { lease, clusterId, hasDatabases } = context
   const ours = clusterId()

@@ -1,10 +1,10 @@
 /**
- * What a replica does to follow the primary of the newest record: at the addresses where it may be found
- * (primary-urls.ts), with both nodes telling each other what they know.
+ * How a replica follows the primary of the newest record: at the addresses where it may be (primary-urls.ts), while
+ * both nodes tell each other what they know.
  *
- * A replica that answers says where its primary is, and that is asked next.
+ * A replica that answers says where its primary is, and that address is asked next.
  *
- * A node of which this node knows that it is the primary no more is not followed. It has heard so with the request.
+ * This node does not follow a node that it knows to be the primary no longer. That node has heard so with the request.
  */
 import type { IncomingHttpHeaders } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
@@ -23,17 +23,17 @@ export interface FollowingContext {
   readonly member: Member
   readonly lease: StaticLease
   readonly urls: PrimaryUrls
-  /** Throws when a node that answers so is not to be followed. */
+  /** Throws when a node with such an answer must not be followed. */
   check(answer: IncomingHttpHeaders, url: string): void
-  /** The key of the cluster, as the primary has it. */
+  /** The cluster's key, from the primary. */
   learnKey(text: unknown): void
-  /** With what other nodes are to be told of this one. */
+  /** Headers that tell other nodes of this one. */
   headers(): Record<string, string>
   readonly replica: Omit<
     ReplicaOptions,
     "primaryUrl" | "headers" | "onHandoff" | "onAnswer" | "moveOn"
   >
-  /** The primary offers its role: all that it had is applied here. */
+  /** The primary offers its role: everything that it had is applied here. */
   onOffer(token: string, url: string): void
 }
 
@@ -79,7 +79,7 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
   if (heard !== undefined) member.hear(heard, true)
 }
 
-/** A replica has answered: what it says of its primary is tried next, unless its record has led to there already. */
+/** A replica has answered. The address that it tells of its primary is next, unless it has already led here. */
 function sendOn(
   { urls }: FollowingContext,
   url: string,
@@ -91,5 +91,5 @@ function sendOn(
   const text = `${url} is a replica, its primary is ${primary}`
   if (!told.has(text)) log.info(text)
   told.clear()
-  told.add(text) // one that cannot be reached is told of again and again
+  told.add(text) // an address that cannot be reached is told over and over
 }

@@ -1,6 +1,5 @@
 /**
- * How the role of primary is asked for, offered, taken and left, between this node and others. The way of all of it:
- * cli/node/promote.ts.
+ * How this node and others ask for, offer, take and leave the role of primary. The whole sequence: cli/node/promote.ts.
  */
 
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -17,20 +16,20 @@ import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
 
-/** A primary that has just changed may not be connected yet. */
+/** A new primary may not be connected yet. */
 const CONNECT_MS_MAX = 5000
 
-/** A stop does not ask another candidate after this time: it may be killed before long. */
+/** A stop asks no further candidate after this time: the process may be killed soon. */
 const LEAVE_MS_MAX = 10_000
 
-/** From the primary's word until this node takes writes. */
+/** From the primary's answer until this node takes writes. */
 const PROMOTION_MS_MAX = 10_000
 
-/** A handoff whose answer is lost has ended by then, at the primary. */
+/** By then a handoff whose answer is lost has ended at the primary. */
 const UNSURE_MS_MAX = 12_000
 const ASK_AGAIN_MS = 500
 
-/** One that listens to a stream of this node (http/streams/replica-stream.ts). */
+/** A replica that listens to a stream of this node (http/streams/replica-stream.ts). */
 export interface ConnectedReplica {
   /** What it has said of itself. */
   readonly replica:
@@ -41,7 +40,7 @@ export interface ConnectedReplica {
         readonly isCandidate?: boolean
       }
     | undefined
-  /** It is to have every database. */
+  /** Whether it wants every database. */
   readonly hasEverything: boolean
   readonly sent: ReadonlyMap<string, Pos>
   offer(token: string): void
@@ -58,17 +57,17 @@ export interface HandoffsContext {
   readonly isCandidate: boolean
   readonly clock: Clock
   positions(): ReadonlyMap<string, Pos>
-  /** Of the primary that this node is connected to. */
+  /** Name of the primary that this node is connected to. */
   primaryName(): string | undefined
   /** Whether it is connected, now or within the time. */
   isConnected(limitMs: number): Promise<boolean>
-  /** For how long this node may not have had everything; undefined when it was not in sync since its start. */
+  /** For how long this node may have lacked something; undefined when it was not in sync since its start. */
   lagMs(): number | undefined
   primaryUrl(): string
   call(url: string, method: "POST", path: string, body?: Uint8Array): Promise<NodeAnswer>
-  /** Nothing is to be taken any more: this node is about to stop. */
+  /** This node is about to stop, and takes no role any more. */
   isLeaving(): boolean
-  /** The primary is to hear that this is no candidate any more. */
+  /** The primary must hear that this node is no longer a candidate. */
   reconnect(): void
   /** Takes in what the node at the address says of the primary. */
   hear(headers: NodeAnswer["headers"], url: string): void
@@ -81,7 +80,7 @@ export class Handoffs {
     this.#context = context
   }
 
-  /** Why this node is not to become the primary; undefined when it may. */
+  /** Why this node must not become the primary; undefined when it may. */
   ineligibility(isForced: boolean): string | undefined {
     const { ineligibility, isCandidate } = this.#context
     const problem = ineligibility()
@@ -148,7 +147,7 @@ export class Handoffs {
     )
   }
 
-  /** The primary offers its role, and all it has is applied here. */
+  /** The primary offers its role, and everything that it has is applied here. */
   async takeOffer(token: string, url: string): Promise<void> {
     const { call, hear, positions, isLeaving, reconnect } = this.#context
     if (isLeaving()) {
@@ -162,7 +161,7 @@ export class Handoffs {
       if (answer.status === 200) return
       log.warn("the primary has not handed its role over", { url, problem: answer.text })
     } catch (error) {
-      // If it has, its next word tells.
+      // If it has, its next message tells.
       log.warn("the primary has not answered to an accepted handoff", {
         ...{ url, problem: messageOf(error) },
       })
@@ -170,7 +169,7 @@ export class Handoffs {
   }
 
   /**
-   * On a primary that stops: gives the role to the candidate that lacks least, and becomes its replica when it is
+   * On a primary that stops: gives the role to the candidate that lacks least, and becomes its replica if this node is
    * needed until its end. Does not throw.
    */
   async leave(becomesReplica: boolean): Promise<void> {
@@ -200,7 +199,7 @@ export class Handoffs {
       const lack = [...this.#context.positions()].reduce((sum, [name, pos]) => {
         return sum + pos.txid - (stream.sent.get(name)?.txid ?? 0n)
       }, 0n)
-      // Of a node that was started again, an older stream may not have ended yet: the last one counts.
+      // An older stream of a restarted node may not have ended yet: the last one counts.
       const target = { node: { id, hostname, url }, offer, gone: stream.ended }
       found.set(id, { target, lack })
     }
@@ -208,7 +207,7 @@ export class Handoffs {
     return sorted.map(({ target }) => target)
   }
 
-  /** What transactions the primary may have had that are not here, as lines of text. */
+  /** The transactions after which the primary may have had more than is here, as lines of text. */
   possibleLoss(): string {
     const { positions, progress, lease, primaryName } = this.#context
     const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"

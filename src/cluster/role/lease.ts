@@ -1,15 +1,15 @@
 /**
- * The lease record: which node is the primary, by the newest word on it that this node has heard.
+ * The lease record: which node is the primary, by the newest record that this node has heard.
  *
  * An epoch begins with every handoff and every forced promotion. Before the first of them there is no record, and the
- * primary is the node that was started with `--primary`; from then on the flags say nothing any more.
+ * primary is the node that was started with `--primary`; after it the flags say nothing any more.
  *
- * Of two records the one with the higher epoch is newer; of one epoch, which two forced promotions may have begun at
- * the same time, that of the higher node id. So any two nodes that hear of each other agree, and what is older is never
- * believed again.
+ * Of two records the one with the higher epoch is newer. Two forced promotions may have begun the same epoch: of their
+ * records that of the higher node id is newer. Any two nodes that hear of each other therefore agree, and nobody
+ * believes an older record again.
  *
- * What is heard is believed of nodes of the same cluster only, and epochs that are no further on than handoffs can
- * have brought them: a record of the last epoch there is could never be followed by another.
+ * A record is believed only from nodes of the same cluster, and only with an epoch that handoffs can have reached: a
+ * record of the very last epoch could never be followed by another.
  *
  * A record travels in the header `Litefs-Lease` of every request and response between nodes, as JSON:
  *
@@ -22,7 +22,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { isNodeUrl } from "../../wire/node-url.ts"
 
 export const EPOCH_MAX = 2 ** 48
-/** How far on a record may be of one that a node knows: a handoff a minute, for six weeks. */
+/** How far a record may be ahead of a node's own: a handoff a minute, for six weeks. */
 const EPOCH_JUMP_MAX = 2 ** 16
 
 export interface LeaseNode {
@@ -38,19 +38,19 @@ export interface LeaseRecord {
   readonly primary: LeaseNode
 }
 
-/** Who says which node is the primary. */
+/** Tells which node is the primary. */
 export interface Lease {
   /** This node's id. */
   readonly id: string
-  /** Undefined until somebody has said it. */
+  /** Undefined until somebody has named a primary. */
   readonly record: LeaseRecord | undefined
-  /** Takes a record that is newer than the known one, durably. Throws, and knows the old one, when it cannot. */
+  /** Takes a record that is newer than the known one, durably. When it throws, the old one stays the known one. */
   keep(record: LeaseRecord): void
 }
 
 export const LEASE_HEADER = "litefs-lease"
 
-/** POST to it has two nodes hear the record of each other. */
+/** A POST to it makes two nodes hear each other's record. */
 export const LEASE_PATH = "/lease"
 
 export function isNewer(record: LeaseRecord, known: LeaseRecord | undefined): boolean {
@@ -58,7 +58,7 @@ export function isNewer(record: LeaseRecord, known: LeaseRecord | undefined): bo
   return record.primary.id > known.primary.id
 }
 
-/** The epoch that follows on the known one. Throws when there is none. */
+/** The epoch after the known one. Throws when there is none. */
 export function nextEpoch(known: LeaseRecord | undefined): number {
   const epoch = (known?.epoch ?? 0) + 1
   if (epoch <= EPOCH_MAX) return epoch
@@ -67,8 +67,8 @@ export function nextEpoch(known: LeaseRecord | undefined): number {
 }
 
 /**
- * Why what was heard is not believed; undefined when it is. `isAsked`: a node has said it to whom this one has turned
- * by itself. It may be the first from which this one hears anything at all.
+ * Why a record is not believed; undefined when it is. `isAsked`: this node had asked the sender by itself. The sender
+ * may be the first from which this node hears anything at all.
  */
 export function disbelief(
   { record, cluster }: HeardLease,
@@ -100,7 +100,7 @@ export interface HeardLease {
   readonly seal?: string | undefined
 }
 
-/** Undefined when it is none: nobody's word is taken for more than it is. */
+/** Undefined for anything but a valid record: nobody's word is taken for more than it is. */
 export function decodeLease(text: unknown): HeardLease | undefined {
   if (typeof text !== "string" || text.length > 4096) return undefined
   try {
@@ -131,7 +131,7 @@ function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined
 }
 
-/** What the headers of a request or a response say. */
+/** The record in the headers of a request or a response. */
 export function leaseOf(headers: Readonly<Record<string, unknown>>): HeardLease | undefined {
   return decodeLease(headers[LEASE_HEADER])
 }

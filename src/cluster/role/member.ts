@@ -1,5 +1,5 @@
 /**
- * The role of this node among the others. The lease record says what it is to be (lease.ts); this makes it so.
+ * The role of this node among the others. The lease record says what it should be (lease.ts); this makes it so.
  *
  *                      a record that names this node
  *   replica ─────────────────────────────────────────────▶ promoting ─▶ primary
@@ -9,22 +9,22 @@
  *      └── demoting ◀── a newer record, that names another ───────── draining
  *
  *   primary    takes writes.
- *   draining   clients are kept from writing, all they have committed is on its way to the target. Who writes for
- *              others begins nothing more, and ends what it has begun, before that.
+ *   draining   keeps clients from writing; all they have committed is on its way to the target. Before that, whoever
+ *              writes for others begins nothing more, and ends what it has begun.
  *   promoting, demoting   nobody writes: one thread has ended, the other begins (role-switch.ts).
  *
- * 1. A node takes writes only while the newest record that it has heard names it. What is heard is durable before
- *    anything follows from it, but for one thing: a primary stops taking writes first.
+ * 1. A node takes writes only while the newest record that it has heard names it. A record is durable before anything
+ *    follows from it, with one exception: a primary stops taking writes first.
  * 2. In a handoff the old primary makes the record, and only when the target has shown that it has everything. From
- *    then on the old primary is none, whatever happens: when the target does not get the answer, it hears of the
- *    record when one of the two calls the other. Until then an error, a silence or a crash leaves all as it was.
- * 3. A forced promotion makes a record that the old primary has not heard of. It is called until it has, and so are
- *    the peers. What the old primary took until then, it keeps as a divergence.
- * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself says so
- *    there, this node takes no writes any more: until it is made the primary anew, or another node is.
+ *    then on the old primary is none, whatever happens: when the target does not get the answer, it hears of the record
+ *    when one of the two calls the other. Until then an error, a silence or a crash leaves all as it was.
+ * 3. A forced promotion makes a record that the old primary has not heard of. It and the peers are called until they
+ *    have heard. The old primary keeps what it took until then as a divergence.
+ * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself confirms it
+ *    there, this node stops taking writes: until it is made the primary anew, or another node is.
  * 5. A record that comes with a request needs a proof (claims.ts).
  *
- * All of it is one file because each of these rules is about the record and the state together.
+ * All of it is one file because each of these rules concerns the record and the state together.
  */
 
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -52,28 +52,28 @@ const log = logger("member")
 /** Anybody can make up records: so many are told of. */
 const DISBELIEVED_COUNT_MAX = 100
 
-/** For clients to end their write transactions. */
+/** Time for clients to end their write transactions. */
 const LOCK_MS_MAX = 5000
 const RETRY_MS = 1000
 const CLOSE_MS_MAX = 5000
-/** For a node that has handed over to become a replica, which takes long where the disk is full. */
+/** Time for a node that has handed over to become a replica, which takes long when the disk is full. */
 const SETTLE_MS_MAX = 3000
 
 export type MemberState = "replica" | "promoting" | "primary" | "draining" | "demoting"
 
-/** What a role consists of. Implemented by RoleSwitch. */
+/** The actions behind a role. Implemented by RoleSwitch. */
 export interface RoleActions {
-  /** Takes no writes from here on; what was taken stays. */
+  /** Takes no writes from here on. Taken writes stay. */
   shut(): void
-  /** Waits until no client writes, and takes no writes then. Resolves with where all databases are. */
+  /** Waits until no client writes, and then takes no writes. Resolves with the positions of all databases. */
   drain(limitMs: number): Promise<ReadonlyMap<string, Pos>>
-  /** After drain(), also when it has failed: takes writes again. */
+  /** After drain(), even a failed one: takes writes again. */
   resume(): void
   /** From primary to replica. When this fails, only a restart helps. */
   handOver(): Promise<void>
   /**
-   * From replica to primary. Rejects when nothing has changed, which is also when it is not wanted any more at the last
-   * moment. After that, shut() ends it.
+   * From replica to primary. Rejects when nothing has changed, also when at the last moment it is not wanted any more.
+   * After that, shut() ends it.
    */
   takeOver(isWanted: () => boolean): Promise<void>
 }
@@ -82,25 +82,25 @@ export interface MemberOptions {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly actions: RoleActions
-  /** While there is no record. */
+  /** Counts while there is no record. */
   readonly isPrimaryByFlag: boolean
   self(): LeaseNode
   /** Nodes that hear of a forced promotion. */
   readonly peers: readonly string[]
-  /** Where the primary is looked for. */
+  /** Where to look for the primary. */
   primaryUrl(): string
   clusterId(): string | undefined
   /** The record or the state has changed. */
   onChange(): void
   /** The node cannot go on. */
   fail(error: Error): void
-  /** Has both this node and the one at the address hear the other's record. Resolves with that one's. */
+  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
   tell(url: string): Promise<LeaseRecord | undefined>
   /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
   isCopy(url: string): Promise<boolean>
   /** What the node at the address says of itself. */
   ask(url: string): Promise<PeerAnswer>
-  /** Whether who says it has shown that it is of the cluster. */
+  /** Whether the sender has shown that it belongs to the cluster. */
   isProven(heard: HeardLease): boolean
 }
 
@@ -115,7 +115,7 @@ export class Member {
   #offer: Offer | undefined
   readonly #copies: CopyWatch
   readonly #claims: Claims
-  readonly #disbelieved = new Set<string>() // what was said of it
+  readonly #disbelieved = new Set<string>() // reasons, and who sent the record
 
   constructor(options: MemberOptions) {
     this.#options = options
@@ -129,7 +129,7 @@ export class Member {
     })
   }
 
-  /** Takes the role that the record gives this node, which its threads then start with. */
+  /** Takes the role that the record gives this node. Its threads then start with that role. */
   begin(): void {
     if (this.#isMine) this.#state = "primary"
   }
@@ -155,15 +155,15 @@ export class Member {
     this.#fencing.start()
   }
 
-  /** No role changes any more. */
+  /** Ends all changes of role. */
   async close(): Promise<void> {
     this.#closing.abort()
     this.#offer?.end(new LitefsError("unavailable", "the node is stopping"))
-    // What waits for a client that reads for long is not waited for.
+    // It does not wait for work that waits for a slow reader.
     await Promise.race([this.#work, sleep(this.#options.clock, CLOSE_MS_MAX)])
   }
 
-  /** Resolves when the node is what the record says, or when it takes long. */
+  /** Resolves when the node is what the record says, or after the limit. */
   async settled(limitMs: number): Promise<void> {
     const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -182,8 +182,8 @@ export class Member {
   }
 
   /**
-   * Another node has told what it knows: `isAsked` when this node has turned to it by itself, else `from` is where it
-   * has called from.
+   * Another node has told what it knows. `isAsked`: this node had asked it by itself; otherwise `from` is the address
+   * of the caller.
    */
   hear(heard: HeardLease, isAsked: boolean, from?: string): void {
     const { lease } = this.#options
@@ -219,7 +219,7 @@ export class Member {
     this.#settleSoon()
   }
 
-  /** Once for each doubt: it may come with every request. */
+  /** Once for each reason and sender: the record may come with every request. */
   #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string, from?: string): void {
     const what = `${from} ${problem}`
     if (this.#disbelieved.has(what) || this.#disbelieved.size >= DISBELIEVED_COUNT_MAX) return
@@ -241,7 +241,7 @@ export class Member {
 
   /**
    * On the primary: gives the role to a replica. Rejects when this node is still the primary. A node that is leaving
-   * does not become a replica: it only takes no writes any more.
+   * does not become a replica: it only stops taking writes.
    */
   async handOff(target: HandoffTarget, isLeaving = false): Promise<void> {
     const handedOver = Promise.withResolvers<void>()
@@ -252,7 +252,7 @@ export class Member {
     })
     work.catch(handedOver.reject)
     await handedOver.promise
-    // The other one is the primary, whatever becomes of this node.
+    // The other node is the primary, whatever becomes of this one.
     if (!isLeaving) await Promise.race([work.catch(() => {}), this.settled(SETTLE_MS_MAX)])
   }
 
@@ -269,7 +269,7 @@ export class Member {
       await this.#offer.make(clock)
     } catch (error) {
       this.#offer = undefined
-      if (!this.#isMine) throw error // what follows makes it a replica
+      if (!this.#isMine) throw error // the next steps make it a replica
       if (this.#options.lease.isUnsure) {
         this.#options.fail(asError(error)) // the next start decides; until then nobody writes
         throw error
@@ -284,7 +284,7 @@ export class Member {
     })
   }
 
-  /** The target of a handoff has applied all that it was sent. The record that is returned makes it the primary. */
+  /** The target of a handoff has applied everything that it was sent. The returned record makes it the primary. */
   accept(token: string, positions: ReadonlyMap<string, Pos>): LeaseRecord {
     const offer = this.#openOffer(token)
     offer.check(positions)
@@ -311,7 +311,7 @@ export class Member {
     throw new LitefsError("unavailable", "Cannot hand over: the offer is not open any more")
   }
 
-  /** Makes this node the primary without asking the one there is. */
+  /** Makes this node the primary without asking the present one. */
   async force(): Promise<void> {
     await this.#alone(async () => {
       this.#checkStarted()
@@ -331,7 +331,7 @@ export class Member {
     })
   }
 
-  /** Where a former primary has to hear that it is none any more; undefined when that is this node. */
+  /** Where a former primary has to hear that it is one no longer; undefined when that is this node. */
   #urlOf(record: LeaseRecord | undefined): string | undefined {
     const { lease, primaryUrl } = this.#options
     if (record === undefined) return primaryUrl()
@@ -339,7 +339,7 @@ export class Member {
     return id === lease.id ? undefined : (lease.reachedAt(id) ?? url)
   }
 
-  /** The primary was here, with an id that went with its data directory. */
+  /** The primary was here, under an id that is gone with its data directory. */
   #sayIfLost(): void {
     const { lease, self } = this.#options
     const primary = lease.record?.primary
@@ -376,7 +376,7 @@ export class Member {
     })
   }
 
-  /** Makes the role what the record says. */
+  /** Makes the role match the record. */
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
     if (this.#isMine && this.#state === "replica") await this.#takeOver()

@@ -11,36 +11,36 @@ import { randomBytes } from "../../lib/random-bytes.ts"
 import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
 import type { LeaseNode, LeaseRecord } from "./lease.ts"
 
-/** For the target to apply what it has been sent, and to say so. */
+/** Time for the target to apply what it was sent, and to say so. */
 const ACCEPT_MS_MAX = 5000
-/** What a node that is not connected any more has sent before may still come. */
+/** Messages that a disconnected node has sent before may still come for this long. */
 const GONE_MS = 500
 
-/** A replica that is connected. */
+/** A connected replica. */
 export interface HandoffTarget {
   readonly node: LeaseNode
-  /** Sends it what it lacks, and then the token, with which it accepts. */
+  /** Sends it what it lacks, and then the token with which it accepts. */
   offer(token: string): void
-  /** Resolves when it is not connected any more. */
+  /** Resolves when the replica is no longer connected. */
   readonly gone: Promise<void>
 }
 
 export class Offer {
   readonly token = randomBytes(16).toString("hex")
-  /** What is true when it is accepted. */
+  /** The record that is true once the offer is accepted. */
   readonly record: LeaseRecord
   readonly #target: HandoffTarget
   readonly #positions: ReadonlyMap<string, Pos>
   readonly #outcome = Promise.withResolvers<void>()
 
-  /** `positions` are those of all databases here, where nobody writes any more. */
+  /** `positions` are those of all databases here. Nobody writes to them any more. */
   constructor(target: HandoffTarget, epoch: number, positions: ReadonlyMap<string, Pos>) {
     this.record = { epoch, primary: target.node }
     this.#target = target
     this.#positions = positions
   }
 
-  /** Resolves when it is accepted. */
+  /** Resolves when the offer is accepted. */
   async make(clock: Clock): Promise<void> {
     const { node, gone } = this.#target
     const cancel = clock.after(ACCEPT_MS_MAX, () => {
@@ -57,7 +57,7 @@ export class Offer {
     }
   }
 
-  /** Throws when the target does not have everything. */
+  /** Throws when the target lacks something. */
   check(theirs: ReadonlyMap<string, Pos>): void {
     const problem = difference(this.#positions, theirs)
     if (problem === undefined) return
@@ -68,7 +68,7 @@ export class Offer {
     this.#outcome.resolve()
   }
 
-  /** It is not open any more. */
+  /** The offer is no longer open. */
   end(why: unknown): void {
     this.#outcome.reject(why)
   }
@@ -78,7 +78,7 @@ export class Offer {
   }
 }
 
-/** What keeps `theirs` from being `ours`; undefined when nothing does. */
+/** How `theirs` differs from `ours`; undefined when it does not. */
 function difference(
   ours: ReadonlyMap<string, Pos>,
   theirs: ReadonlyMap<string, Pos>,

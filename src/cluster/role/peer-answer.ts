@@ -7,10 +7,10 @@ export type Headers = Readonly<Record<string, unknown>>
 export interface PeerAnswer {
   readonly lease: HeardLease | undefined
   readonly id: string | undefined
-  /** Of the process: an id that two of them have is that of a copy. */
+  /** Identifies the process: an id that two processes have is that of a copy. */
   readonly run: string | undefined
   readonly clusterId: string | undefined
-  /** No record says who the primary is, and the flags of the node say that it is. */
+  /** No record names a primary, but the flags of the node make it one. */
   readonly isPrimaryByFlag: boolean
 }
 

@@ -1,5 +1,5 @@
 /**
- * With whom this node has nothing to do. Each problem is logged once, and told to the other side.
+ * The nodes that this node has nothing to do with. Each problem is logged once, and told to the other side.
  *
  * - Two nodes with one id are a data directory and a copy of it. A lease record that names them would make both the
  *   primary.
@@ -19,17 +19,17 @@ const log = logger("member")
 export const COPY_ADVICE =
   "one of the data directories is a copy of the other, remove lease.json from the copy"
 
-/** Anybody can make up nodes: so many are remembered, and told of. */
+/** Anybody can make up nodes: this many are remembered and logged. */
 const SEEN_COUNT_MAX = 100
 
 export interface PeerCheckOptions {
   readonly id: string
-  /** Of this process. */
+  /** Identifies this process. */
   readonly run: string
   readonly clusterId: ClusterId
-  /** `isAsked`: this node has turned to who says it, else `from` is where that has called from. */
+  /** `isAsked`: this node had asked the sender; otherwise `from` is the address of the caller. */
   heard(lease: HeardLease, isAsked: boolean, from?: string): void
-  /** The setting that a URL comes from, as the user knows it. */
+  /** The setting that a URL comes from, in the user's spelling. */
   spellingOf?(url: string): string | undefined
 }
 
@@ -42,26 +42,26 @@ export class PeerCheck {
     this.#options = options
   }
 
-  /** An answer has come. Throws when there is nothing to be had to do with who sent it. */
+  /** An answer has come. Throws when this node must have nothing to do with its sender. */
   hear(headers: Headers, url: string): PeerAnswer {
     return this.#hear(headers, url, true)
   }
 
-  /** As hear(), of a request. */
+  /** As hear(), for a request. */
   hearRequest(headers: Headers, from?: string): PeerAnswer {
     return this.#hear(headers, senderOf(headers), false, from)
   }
 
   #hear(headers: Headers, where: string, isAsked: boolean, from?: string): PeerAnswer {
     const answer = peerAnswer(headers)
-    // Of a copy, too: it may have become the primary.
+    // Also from a copy: it may have become the primary.
     if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked, from)
     else this.#sayIfOdd(headers, isAsked ? where : from)
     this.#refuseCopy(answer, where, from)
     return answer
   }
 
-  /** Why the node there is not to be believed; undefined when it is. */
+  /** Why the node there is not believed; undefined when it is. */
   copyProblem({ id, run }: PeerAnswer, where: string, from?: string): string | undefined {
     const { id: own, run: ownRun } = this.#options
     if (id !== own || run === undefined || run === ownRun) return undefined
@@ -70,7 +70,7 @@ export class PeerCheck {
     return problem
   }
 
-  /** On a primary: throws when the node that asks for its databases gets none. */
+  /** On a primary: throws when the node that asks for its databases must not get them. */
   checkFollower(
     headers: Headers,
     streams: Iterable<Pick<ConnectedReplica, "replica">>,
@@ -99,7 +99,7 @@ export class PeerCheck {
     throw new LitefsError("unavailable", problem)
   }
 
-  /** On a replica: throws when the node that it asked is not to be followed. */
+  /** On a replica: throws when it must not follow the node that it asked. */
   checkPrimary(headers: Headers, url: string): void {
     const answer = peerAnswer(headers)
     const { clusterId, id, run, spellingOf } = this.#options

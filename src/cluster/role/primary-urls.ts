@@ -1,12 +1,12 @@
 /**
- * Where to look for the primary, for a replica that follows it.
+ * Where a replica looks for the primary that it follows.
  *
  *   the address at which it was reached before, or that of the record ─▶ the user's hint ─▶ the peers ─▶ and again
  *
- * A hint may be an address that only this node can use (a proxy, another network), so as long as it has led to the
- * primary of the record, the address in the record is not tried. A node that is not the primary answers with the
- * record it knows, and when that is newer, its address comes next. So does the address that a replica tells of its
- * primary, over HOP_COUNT_MAX replicas at most, and to none of them twice.
+ * A hint may be an address that only this node can use (a proxy, another network). Once it has led to the primary of
+ * the record, the record's own address is not tried. A node that is not the primary answers with the record that it
+ * knows, and if that is newer, its address comes next. So does the address that a replica tells of its primary, over
+ * HOP_COUNT_MAX replicas at most, and to none of them twice.
  */
 import { isNodeUrl } from "../../wire/node-url.ts"
 import type { LeaseRecord } from "./lease.ts"
@@ -25,13 +25,13 @@ export interface PrimaryUrlsOptions {
 
 const HOP_COUNT_MAX = 4
 
-/** Of a node that knows no address: nobody listens there. */
+/** Address of a node that knows none: nobody listens there. */
 const NOWHERE = "http://127.0.0.1:1"
 
 export class PrimaryUrls {
   readonly #options: PrimaryUrlsOptions
   #current: string
-  /** From where replicas have sent this node on, one to the next. */
+  /** The replicas that have sent this node on, one to the next. */
   #hops: string[] = []
 
   constructor(options: PrimaryUrlsOptions) {
@@ -43,7 +43,7 @@ export class PrimaryUrls {
     return this.#current
   }
 
-  /** The next address is tried: this one did not lead to the primary. */
+  /** Tries the next address: this one did not lead to the primary. */
   moveOn(): void {
     this.#hops = []
     const all = this.#all()
@@ -61,7 +61,7 @@ export class PrimaryUrls {
     this.#hops = []
   }
 
-  /** A replica is here, and has said where its primary is. Says whether that address is tried next. */
+  /** A replica answers here, and tells where its primary is. Returns whether that address is next. */
   sendOn(url: string): boolean {
     const hops = [...this.#hops, this.#current]
     if (!isNodeUrl(url) || url === this.#options.own() || hops.includes(url)) return false

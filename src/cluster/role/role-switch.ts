@@ -1,5 +1,5 @@
 /**
- * Has all databases of this node change hands between its threads, under the clients of its mount
+ * Makes all databases of this node change hands between its threads, under the clients of its mount
  * (capture/ownership.ts), and the commit log with them:
  *
  *   takeOver()   stop following ─▶ peer: handOver              finishes what has come, closes the log
@@ -8,7 +8,7 @@
  *   handOver()   end the streams ─▶ fs: handOver               undoes what is unfinished, closes the log
  *                               ─▶ peer: takeOver ─▶ follow    opens the log, holds the files
  *
- * A crash in between is like any other: the log and the databases are recovered by whoever starts next.
+ * A crash in between is like any other: the next start recovers the log and the databases.
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -22,8 +22,8 @@ import type { RoleActions } from "./member.ts"
 const log = logger("member")
 
 /**
- * For the application to answer what it was asked to write. Those who ask meanwhile wait, for not much longer than
- * this by default: what takes longer, like a stream, is not waited for.
+ * Time for the application to answer requests that write. New requests wait, by default not much longer than this.
+ * Longer ones, like streams, are not waited for.
  */
 const SETTLE_MS_MAX = 3000
 
@@ -34,11 +34,11 @@ export interface RoleSwitchContext {
   positions(): ReadonlyMap<string, Pos>
   follow(): void
   /**
-   * Whoever makes clients write, and begins no more of it as soon as the node drains. Resolves when all is done that
-   * was begun, or when the time is over, with how much is left.
+   * Waits for those who make clients write, and who begin nothing new once the node drains. Resolves when all they have
+   * begun is done, or after the limit, with the number that is left.
    */
   settled(limitMs: number): Promise<number>
-  /** Resolves when nothing comes any more. */
+  /** Resolves when nothing arrives any more. */
   unfollow(): Promise<void>
   /** Ends the streams to replicas. */
   endStreams(): void
@@ -46,7 +46,7 @@ export interface RoleSwitchContext {
 
 export class RoleSwitch implements RoleActions {
   readonly #context: RoleSwitchContext
-  #lock: number | undefined // that keeps clients from writing, from drain() on
+  #lock: number | undefined // keeps clients from writing, from drain() on
 
   constructor(context: RoleSwitchContext) {
     this.#context = context
@@ -64,7 +64,7 @@ export class RoleSwitch implements RoleActions {
     await halting.locks.pause(limitMs)
     this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
     await fs.call("shut")
-    // A database that is dropped, or has no transaction yet, is nothing that a replica could have.
+    // A replica cannot have a database that is dropped, or has no transaction yet.
     return new Map(positions())
   }
 

@@ -1,10 +1,10 @@
 /**
- * The lease record as this node keeps it, in `<data>/lease.json`: replaced as a whole and durable before it counts.
+ * The lease record of this node, in `<data>/lease.json`: replaced as a whole, and durable before it counts.
  *
  *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…]}
  *
- * `id` is this node's, drawn once. It goes with the data directory: whoever copies the directory for another node
- * takes the file out. `reached` is the address at which the primary was last reached, which a user may have given
+ * `id` is this node's, drawn once. It goes with the data directory: a copy of the directory for another node must not
+ * contain the file. `reached` is the address at which the primary was last reached, perhaps one from a user
  * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary.
  */
 import { LitefsError } from "../../lib/errors.ts"
@@ -54,7 +54,7 @@ export class StaticLease implements Lease {
     return this.#content.unfenced
   }
 
-  /** `unfenced` have to hear of it. */
+  /** `unfenced` are the nodes that have to hear of it. */
   keep(record: LeaseRecord, unfenced: readonly string[] = []): void {
     if (!isNewer(record, this.record)) return
     this.#save({
@@ -64,7 +64,7 @@ export class StaticLease implements Lease {
     })
   }
 
-  /** As keep(), but a record that cannot be kept counts for as long as this process lives: it returns why. */
+  /** As keep(), but a record that cannot be kept counts while this process lives; returns why. */
   learn(record: LeaseRecord): unknown {
     try {
       this.keep(record)
@@ -81,7 +81,7 @@ export class StaticLease implements Lease {
     return reached?.id === id ? reached.url : undefined
   }
 
-  /** A disk that cannot keep it keeps nobody from following. */
+  /** A disk that cannot keep it stops nobody from following. */
   setReached(id: string, url: string): void {
     if (this.reachedAt(id) === url) return
     const content = { ...this.#content, reached: { id, url } }
@@ -98,12 +98,12 @@ export class StaticLease implements Lease {
   }
 
   /**
-   * When it throws, the old content is in the file, or nobody knows: the file has its new name, and it cannot be told
-   * whether it will have after a crash. Then isUnsure is true.
+   * When it throws, the file has the old content, or nobody knows: the file has its new name, but may lose it in a
+   * crash. isUnsure is true in that case.
    */
   #save(content: Content): void {
     const bytes = encode(content)
-    decode(this.#path, bytes) // what cannot be read back would keep this node from every start
+    decode(this.#path, bytes) // unreadable bytes would keep this node from every start
     try {
       replaceFile("lease", this.#path, bytes)
     } catch (error) {
@@ -161,7 +161,7 @@ function decode(path: string, bytes: Uint8Array): Content {
   }
 }
 
-/** It is only where to ask first: one that cannot be read is done without. */
+/** It only says where to ask first. An unreadable one is ignored. */
 function asReached(value: unknown): Reached | undefined {
   const { id, url } = Object(value) as Record<string, unknown>
   return typeof id === "string" && typeof url === "string" && URL.canParse(url)

@@ -6,9 +6,9 @@
  *   DELETE /halt?name=DB&id=ID      takes it back; nothing happens when it is not lent with this id
  *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
  *
- * `ttl` (milliseconds, 30000) is how long it is lent unless it is renewed, `wait` (10000) how long others are
- * waited for. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has it, or the
- * transaction does not follow on what there is.
+ * `ttl` (milliseconds, 30000) is how long the lock is lent without a renewal, `wait` (10000) how long to wait for
+ * others. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has the lock, or the
+ * transaction does not follow on the present one.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { HaltLocks } from "../../cluster/locks/halt-locks.ts"
@@ -39,11 +39,11 @@ const ID_MAX = 2n ** 63n - 1n
 export interface HaltContext {
   readonly locks: HaltLocks
   readonly clock: Clock
-  /** This node's id: it borrows nothing from itself. */
+  /** This node's id: it does not borrow from itself. */
   readonly id: string
-  /** Before, there is nothing that could be lent. */
+  /** Before that, nothing can be lent. */
   readonly mounted: Promise<void>
-  /** Where a transaction is kept that is too large for the memory. */
+  /** Where a transaction is kept that is too large for memory. */
   spoolPath(number: number): string
 }
 
@@ -71,7 +71,7 @@ export function haltRoutes(context: HaltContext): Routes {
   }
 }
 
-/** Who does not hold the lock, or sends what cannot follow, is not listened to. */
+/** Refuses a sender that does not hold the lock, or whose transaction cannot follow, before it reads the body. */
 async function handleTransaction(
   { locks, mounted }: HaltContext,
   spool: Spool,

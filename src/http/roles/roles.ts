@@ -7,7 +7,7 @@
  *   POST /handoff?nodeID=HEX         on the primary: gives the role to a replica that is connected
  *   POST /handoff?token=TOKEN        of the target, when it has applied all; the body is its position map
  *
- * Every one of them answers with the lease record in its headers, as all do (http/server/server.ts).
+ * Every one of them answers with the lease record in its headers, as all routes do (http/server/server.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Handoffs } from "../../cluster/role/handoffs.ts"

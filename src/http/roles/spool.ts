@@ -1,6 +1,6 @@
 /**
- * Bodies of requests that are needed whole: small ones are kept in memory, large ones in files. What all of them
- * together may take is bounded, in memory and on the disk, and a body ends when its time is over.
+ * Bodies of requests that are needed whole. Memory keeps small ones, files keep large ones. Both have a limit for all
+ * bodies together, and a body ends when its time is over.
  */
 import { createReadStream } from "node:fs"
 import type { IncomingMessage } from "node:http"
@@ -14,7 +14,7 @@ import type { BodyLimits } from "../server/body.ts"
 const log = logger("http")
 
 export interface SpoolLimits {
-  /** Bytes of one body in memory, and of all of them. */
+  /** Bytes of one body in memory, and of all bodies. */
   readonly memorySizeMax: number
   readonly memoryTotalMax: number
   /** Bytes in files, of all bodies. */
@@ -37,7 +37,7 @@ export class Spool {
     this.#clock = clock
   }
 
-  /** Rejects when the body cannot be had whole. Nothing is read of one that says that it is too large. */
+  /** Rejects when the body does not arrive whole. Reads nothing of a body that announces too large a size. */
   async receive(
     request: IncomingMessage,
     { sizeMax, timeMs }: BodyLimits,
@@ -87,10 +87,10 @@ export class Spool {
 }
 
 export interface BodyLook {
-  /** How many of the first and of the last bytes are to be looked at. */
+  /** How many of the first and of the last bytes to keep for a look. */
   readonly startSize: number
   readonly endSize: number
-  /** Called when the first bytes are there, or all; what it throws ends the body. */
+  /** Called with the first bytes, or with all if there are fewer; an error from it ends the body. */
   atStart(start: Uint8Array): void
 }
 
@@ -175,7 +175,7 @@ export class SpooledBody {
   }
 }
 
-/** A full disk, and a client that has gone, are no defects of ours. */
+/** A full disk, or a client that has gone, is no defect of ours. */
 function asCondition(error: unknown): unknown {
   if (error instanceof LitefsError || error instanceof RangeError) return error
   const isFull = isNoSpace(error)

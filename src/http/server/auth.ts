@@ -1,18 +1,18 @@
 /**
- * Who may use the API: whoever shows the token that all nodes of a cluster share, in the header
- * `Authorization: Bearer TOKEN`.
+ * Who may use the API: whoever shows the token that all nodes of a cluster share, in the header `Authorization: Bearer
+ * TOKEN`.
  *
- * The token never leaves this header: it is in no message, no log line and no URL.
+ * The token never leaves this header: no message, no log line and no URL contains it.
  */
 import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingHttpHeaders } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 
-/** What a bearer token may be made of (RFC 6750). */
+/** The characters of a bearer token (RFC 6750). */
 const TOKEN_PATTERN = /^[A-Za-z0-9._~+/-]+=*$/
 const TOKEN_SIZE_MAX = 512
 
-/** Why this cannot be a token; undefined when it can. It does not repeat the token. */
+/** Why this cannot be a token; undefined when it can. The text does not repeat the token. */
 export function tokenProblem(token: string): string | undefined {
   if (token === "") return "it is empty"
   if (token.length > TOKEN_SIZE_MAX) return `it is longer than ${TOKEN_SIZE_MAX} characters`
@@ -34,7 +34,7 @@ function shownToken({ authorization = "" }: IncomingHttpHeaders): string | undef
   return /^Bearer +(?<token>\S+) *$/i.exec(authorization)?.groups?.token
 }
 
-/** Throws unless the request shows the token. How long that takes does not depend on what it shows. */
+/** Throws unless the request shows the token. Takes the same time whatever it shows. */
 export function authorize(headers: IncomingHttpHeaders, token: string): void {
   const shown = shownToken(headers)
   if (shown === undefined) {
@@ -45,7 +45,7 @@ export function authorize(headers: IncomingHttpHeaders, token: string): void {
   throw new LitefsError("unauthorized", "unauthorized: this node has another token")
 }
 
-/** Of equal size, whatever the text is. */
+/** Always of the same size, whatever the text is. */
 function digest(text: string): Uint8Array {
   return createHash("sha256").update(text).digest()
 }

@@ -5,7 +5,7 @@ import { LitefsError } from "../../lib/errors.ts"
 export interface BodyLimits {
   /** Bytes. */
   readonly sizeMax: number
-  /** The whole body has to come within this time. */
+  /** Time for the whole body to arrive. */
   readonly timeMs: number
 }
 

@@ -1,11 +1,11 @@
 /**
- * How many may use a node's API at a time. Each of them costs memory or a file, and some keep a database as it was; what
- * nobody bounds, a client in a loop uses up.
+ * How many clients may use a node's API at a time. Each of them costs memory or a file, and some keep a database
+ * frozen. Without a bound, one client in a loop could use everything up.
  *
  *   connections  CONNECTION_COUNT_MAX, whatever they are for. One more is broken at once; idle ones end by themselves
  *   requests     of the routes that take long: ROUTE_COUNT_MAX. One more is answered with 503
  *
- * The log says it once, and again when there was room in between, as far as its lines are bounded (request-log.ts).
+ * The log says it once, and again after there was room in between, as far as its lines are bounded (request-log.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { DropArgument, Server } from "node:net"
@@ -17,7 +17,7 @@ const CONNECTION_COUNT_MAX = 2048
 
 const ROUTE_COUNT_MAX: Readonly<Record<string, number>> = {
   "/stream": 256, // a replica each
-  "/export": 16, // a database each is kept as it was
+  "/export": 16, // each keeps a database frozen
   "/import": 16, // a file each on the disk
 }
 
@@ -33,7 +33,7 @@ export class Crowd {
     this.#countsMax = countsMax
   }
 
-  /** A request has come, which ends with its response. Throws when there are too many of its kind. */
+  /** A request has come, and ends with its response. Throws when there are too many of its kind. */
   enter(path: string, request: IncomingMessage, response: ServerResponse): void {
     const countMax = this.#countsMax[path]
     if (countMax === undefined) return
@@ -54,7 +54,7 @@ export class Crowd {
   }
 }
 
-/** Of a server that has not begun to listen. */
+/** For a server that has not begun to listen. */
 export function limitConnections(
   server: Server,
   clock: Clock,

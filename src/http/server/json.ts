@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http"
 
-/** JSON as the original writes it: what could end a script or a line in a page is escaped. */
+/** JSON as the original writes it: it escapes what could end a script or a line in a page. */
 export function encodeJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, undefined, indent).replace(
     /[<>&\u2028\u2029]/g,

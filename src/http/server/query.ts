@@ -9,7 +9,10 @@ export function databaseNameOf(url: URL): string {
   return name
 }
 
-/** Throws for a parameter that is not one of these, or is given twice but may not be: a typo must not mean "no limit". */
+/**
+ * Throws for a parameter that is not in the list, or that is given twice but may not be: a typo must not mean "no
+ * limit".
+ */
 export function checkQuery(
   { searchParams }: URL,
   once: readonly string[],
@@ -28,7 +31,7 @@ export function checkQuery(
   }
 }
 
-/** A whole number that is not negative; undefined when it is not given. */
+/** A whole number that is not negative; undefined when the parameter is missing. */
 export function numberOf({ searchParams }: URL, name: string): number | undefined {
   const text = searchParams.get(name)
   if (text === null) return undefined

@@ -4,9 +4,8 @@
  *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
  *   Unix socket ─────────────────────────────────▲             └ not asked for: the file's permissions are the door
  *
- * A request without the token of the node learns nothing, not even which routes there are. Handlers throw; what
- * they throw becomes a status and a line of text here. Once a handler has begun its response, an error can only
- * break the connection.
+ * A request without the token of the node learns nothing, not even which routes exist. Handlers throw; an error becomes
+ * a status and a line of text here. After a handler has begun its response, an error can only break the connection.
  */
 import { rmSync } from "node:fs"
 import {
@@ -40,15 +39,15 @@ export type Handler = (
 export type Routes = Record<string, Partial<Record<string, Handler>>> // path → method → handler
 
 export interface ApiServerOptions {
-  /** Of every response. */
+  /** Headers of every response. */
   readonly headers: Record<string, string>
-  /** Of every response, as they are when the request has been heard. */
+  /** Headers of every response, evaluated after onRequest(). */
   changingHeaders?(): Record<string, string>
-  /** A request that may be made has come to a path, from an address. */
+  /** An authorized request has come to a path, from an address. */
   onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
   /** Whether a request for a host of this name, in lower case, means this node. */
   isOwnName?(name: string): boolean
-  /** What every request has to show; undefined: nothing. */
+  /** The token that every request has to show; undefined: none. */
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
   readonly clock: Clock
@@ -76,7 +75,7 @@ export class ApiServer {
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
-  /** Returns the port, which the system chose when the given one is 0. */
+  /** Returns the port, which the system chooses for port 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
     const listener: NetServer = this.#tls?.server ?? this.#server
     limitConnections(listener, this.#clock)
@@ -98,7 +97,7 @@ export class ApiServer {
     return (listener.address() as AddressInfo).port
   }
 
-  /** At a Unix socket too, for processes of this user, without TLS and without a token. */
+  /** Listens at a Unix socket too, for processes of this user, without TLS and without a token. */
   async listenLocally(path: string): Promise<void> {
     await bindPrivately(path, async (bound) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -110,7 +109,7 @@ export class ApiServer {
     this.#localPath = path
   }
 
-  /** Breaks what is still connected. */
+  /** Breaks remaining connections. */
   async close(): Promise<void> {
     if (this.#localPath !== undefined) {
       rmSync(this.#localPath, { force: true })
@@ -130,7 +129,7 @@ function serverOf(
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    const { socket } = request // which it has no more when its client has gone
+    const { socket } = request // undefined once its client has gone
     const sender = senderOf(request)
     dispatch(routes, options, crowd, door, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
@@ -163,14 +162,14 @@ async function dispatch(
   refuseWebPage(request, isOwnName)
   await door?.enter(request)
   if (!isReadable(request.headers)) {
-    response.setHeader("Connection", "close") // where the request ends is not known
+    response.setHeader("Connection", "close") // the end of the request is unknown
     return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
   const url = urlOf(request.url ?? "/")
   try {
     onRequest?.(request.headers, url.pathname, senderOf(request).from)
   } finally {
-    // Also who is refused is told who is the primary.
+    // Refused clients, too, learn who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
       response.setHeader(name, value)
     }
@@ -186,7 +185,7 @@ async function dispatch(
   await handler(request, response, url)
 }
 
-/** Throws where the library would put another character in the place of what is no text: a name would be another's. */
+/** Throws for text that is not UTF-8, in which the library replaces characters: a name would become another. */
 function urlOf(target: string): URL {
   if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
     throw new LitefsError("usage", "bad request")
@@ -202,7 +201,7 @@ function urlOf(target: string): URL {
   return new URL(`http://node${target}`)
 }
 
-/** The library hands on a request whose body it does not know how to read. */
+/** The library passes requests on even if it cannot read their bodies. */
 function isReadable(headers: IncomingHttpHeaders): boolean {
   const encoding = headers["transfer-encoding"]
   return encoding === undefined || encoding.toLowerCase() === "chunked"
@@ -215,13 +214,13 @@ function fail(response: ServerResponse, error: unknown): void {
   answer(response, status, answerOf(error))
 }
 
-/** Whether it is for the log of this node: not when the client has broken the connection before its request was whole. */
+/** Whether the log must tell it: not when the client broke the connection before its request was complete. */
 function isDefect(error: unknown): boolean {
   if ((error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET") return false
   return statusOf(error) === 500 || (statusOf(error) > 500 && answerOf(error) !== messageOf(error))
 }
 
-/** A reset, because something is unread, could overtake the response. Who goes on and on gets one. */
+/** Unread data causes a reset, which could overtake the response. A client that sends on and on gets one. */
 function dropBody(request: IncomingMessage, socket: Socket, clock: Clock): void {
   request.resume()
   clock.after(LINGER_MS, () => {
@@ -240,7 +239,7 @@ function reason(error: unknown): string {
   if (code === "EADDRINUSE") return "the port is in use"
   if (code === "EACCES") return "the port may not be used"
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
-  // The last one is of the name server: an address is not asked for a way to it.
+  // The last one is about the way to a name server: listening at an address needs no way to it.
   if (["ENOTFOUND", "EAI_AGAIN", "EAGAIN", "ENETUNREACH"].includes(code ?? "")) {
     return "nobody knows the name"
   }

@@ -2,10 +2,10 @@
  * Certificate, key and authority of a node, read from files and read again when they have changed.
  *
  *   cert + key          what this node shows: to its clients, and to other nodes
- *   authority           what it believes: the certificate of another node must be signed by it
+ *   authority           what it believes: it must have signed the certificate of another node
  *
- * Tools replace certificate and key one after the other: as long as they do not belong together, the pair from
- * before stays in use. What is in the files never appears in a message.
+ * Tools replace certificate and key one after the other: while they do not belong together, the previous pair stays in
+ * use. The content of the files never appears in a message.
  */
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import { readFileSync, statSync } from "node:fs"
@@ -15,7 +15,7 @@ import type { TlsOptions } from "../../litefs-options.ts"
 
 const log = logger("tls")
 
-/** As `node:tls` takes it; absent members are not given. */
+/** As for `node:tls`; undefined members are left out. */
 export interface TlsMaterial {
   readonly cert?: string
   readonly key?: string
@@ -29,7 +29,7 @@ export class TlsFiles {
   #material: TlsMaterial
   #lastProblem: string | undefined
 
-  /** Throws when a file cannot be used. */
+  /** Throws when a file is unusable. */
   constructor(options: TlsOptions) {
     this.#options = options
     this.#paths = Object.values(options)
@@ -37,12 +37,12 @@ export class TlsFiles {
     this.#material = read(options)
   }
 
-  /** Whether this node can show a certificate, and so serve TLS. */
+  /** Whether this node can show a certificate, and thus serve TLS. */
   get hasCertificate(): boolean {
     return this.#material.cert !== undefined
   }
 
-  /** What the files hold now; what they held before as long as that cannot be used. */
+  /** The content of the files, or the previous content while the present one is unusable. */
   current(): TlsMaterial {
     const signature = signatureOf(this.#paths)
     if (signature === this.#signature) return this.#material
@@ -60,7 +60,7 @@ export class TlsFiles {
   }
 }
 
-/** Changes whenever one of the files does. */
+/** Changes whenever one of the files changes. */
 function signatureOf(paths: readonly string[]): string {
   return paths
     .map((path) => {

@@ -1,8 +1,9 @@
 /**
- * The TLS side of the API: handshakes, and then connections for an HTTP server that never listens itself.
+ * The TLS side of the API: it does the handshakes, and passes the connections to an HTTP server that never listens
+ * itself.
  *
- * With an authority, a client has to show a certificate that it has signed. Certificates that have changed are used
- * for connections from then on; those that are up stay.
+ * With an authority, a client has to show a certificate that the authority has signed. New certificates apply to new
+ * connections; existing ones stay.
  */
 import type { Server as HttpServer } from "node:http"
 import { createServer, type Server, type TLSSocket } from "node:tls"
@@ -12,7 +13,7 @@ import type { TlsFiles, TlsMaterial } from "./tls-files.ts"
 
 const log = logger("tls")
 
-/** Time between two looks at the files. */
+/** Time between two checks of the files. */
 const LOOK_MS = 5000
 
 const HANDSHAKE_MS_MAX = 10_000
@@ -31,7 +32,7 @@ export class TlsListener {
     this.#material = files.current()
     const options = { ...contextOf(this.#material), handshakeTimeout: HANDSHAKE_MS_MAX }
     this.server = createServer(options, (socket) => http.emit("connection", socket))
-    // Also those whose handshake never comes: close() would wait for them.
+    // Includes connections without a handshake: close() would wait for them.
     this.server.on("connection", (socket: TLSSocket) => {
       this.#sockets.add(socket)
       socket.once("close", () => this.#sockets.delete(socket))
@@ -43,7 +44,7 @@ export class TlsListener {
     this.#stopLooking = clock.after(LOOK_MS, () => this.#look())
   }
 
-  /** Breaks what is still connected. */
+  /** Breaks remaining connections. */
   async close(): Promise<void> {
     this.#stopLooking()
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()))

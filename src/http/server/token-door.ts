@@ -1,6 +1,6 @@
 /**
- * Asks for the token at the door. Who shows a wrong one is told so after a moment only, and the log tells of it: now
- * and then, with how often, since somebody who guesses does not stop.
+ * Asks for the token at the door. A client with a wrong one hears so only after a moment. The log reports it now and
+ * then, with a count, because somebody who guesses does not stop.
  */
 import type { IncomingMessage } from "node:http"
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -13,7 +13,7 @@ const log = logger("http")
 
 const WRONG_MS = 1000
 const LOG_MS = 10_000
-/** Who wait to be told. More get no answer. */
+/** Refused clients that wait for their answer. More get none. */
 const WAITING_COUNT_MAX = 500
 
 export class TokenDoor {
@@ -21,7 +21,7 @@ export class TokenDoor {
   readonly #clock: Clock
   #waitingCount = 0
   #wrongCount = 0 // since the last line in the log
-  #isQuiet = false // there was one just now
+  #isQuiet = false // there was a line just now
 
   constructor(token: string, clock: Clock) {
     this.#token = token

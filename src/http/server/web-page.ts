@@ -1,11 +1,11 @@
 /**
- * Keeps web pages away from the API. A browser sends requests for any page to any address that it reaches, also to
- * the loopback of the machine that it runs on, so a token is not the only thing that a stranger may lack:
+ * Keeps web pages away from the API. A browser sends requests for any page to any address that it reaches, including
+ * the loopback of its machine, so a stranger may get around more than the token:
  *
  *   Origin            a script or a form of a page. Nobody else sends it
  *   Sec-Fetch-Site    a page has asked for it, unless it is `none`: the user has typed the address
- *   Host              on a loopback address: a name that is not this machine's may be that of a page, whose owner has
- *                     had it lead here since (DNS rebinding). To the browser page and API are one site then
+ *   Host              on a loopback address: a foreign name may be that of a page whose owner has since pointed it
+ *                     here (DNS rebinding). The browser then takes page and API for one site
  */
 import type { IncomingMessage } from "node:http"
 import { isIP } from "node:net"

@@ -6,7 +6,7 @@
  *    "pageSize":4096,"commit":2,"timestamp":"2026-11-23T00:47:32.209Z"}}
  *   {"type":"primaryChange","data":{"isPrimary":false,"hostname":"a.local"}}
  *
- * `hostname` is the primary's; it is left out on the primary, and while there is none.
+ * `hostname` is the primary's; it is missing on the primary, and while there is no primary.
  */
 import { formatChecksum, formatTxid, type Pos } from "../../ltx/pos.ts"
 import { encodeJson } from "../server/json.ts"
@@ -44,7 +44,7 @@ export function transactionLine(transaction: Transaction): string {
   return `${encodeJson({ type: "tx", db: database, data })}\n`
 }
 
-/** RFC 3339 without zeros at the end of the fraction, which is what Go's RFC3339Nano is. */
+/** RFC 3339 without trailing zeros in the fraction, like Go's RFC3339Nano. */
 function formatTime(timestampMs: number): string {
   return new Date(timestampMs).toISOString().replace(/\.?0+Z$/, "Z")
 }

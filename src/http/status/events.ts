@@ -1,11 +1,11 @@
 /**
  * `GET /events`: a line of JSON for each transaction and each change of the primary, as they happen.
  *
- * Changes are announced in bunches: positions tell where each database was and is, and LTX files what was
- * between. What has no file of its own, because it came in a snapshot or several came in one file, has no line either:
- * then the last one has. While nobody listens nothing is read.
+ * Changes are announced in batches: positions tell where each database was and is, and LTX files what came between. A
+ * transaction without a file of its own, from a snapshot or a file of several, has no line either; the last one of them
+ * has. Nothing is read while nobody listens.
  *
- * A listener that does not read is cut off: what waits for it is bounded.
+ * A listener that does not read is cut off: the data that waits for it has a limit.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
@@ -22,13 +22,13 @@ const WAITING_SIZE_MAX = 256 * 1024
 
 const LISTENER_COUNT_MAX = 256
 
-/** Transactions of one database that are looked up in one go; of a longer bunch only the last ones are told. */
+/** Transactions of one database to look up at a time. Of a longer batch only the last ones are reported. */
 const CATCH_UP_COUNT_MAX = 1000
 
 export interface EventsContext {
   readonly positions: Positions
   leadership(): Leadership
-  /** A transaction, from its LTX file; undefined when there is none. */
+  /** A transaction, from its LTX file; undefined when there is no file. */
   readTransaction(database: string, txid: Txid): Transaction | undefined
 }
 
@@ -53,7 +53,7 @@ export class EventFeed {
       throw new LitefsError("unavailable", `Cannot listen for events: ${problem}`)
     }
     if (this.#listeners.size === 0) this.#start()
-    else this.positionsChanged() // what has happened before is not for this one
+    else this.positionsChanged() // earlier changes are not for this one
     this.#listeners.set(response, senderOf(request))
     response.on("close", () => this.#listeners.delete(response))
     response.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-store" })
@@ -122,7 +122,7 @@ export class EventFeed {
   }
 }
 
-/** After another history has taken the place of a longer one there is only its end to tell. */
+/** When another history has replaced a longer one, only its end can be reported. */
 function firstOfBunch(told: Txid, last: Txid): Txid {
   if (last < told) return last
   const earliest = last - BigInt(CATCH_UP_COUNT_MAX) + 1n

@@ -12,12 +12,12 @@
  *   ?db=NAME           the database is here; this one and `pos` may be given several times
  *   ?wait=MS           answer 503 only if it has not become so within that time
  *
- * Databases that are left out, because they cannot be sent or applied, are named in the answer and make its status
- * "degraded", which is 200 all the same: the others are as they should be. So does a disk that is full: what is here
- * can be read. `lastProblem` says what is wrong with the node as a whole, or was last.
+ * Databases that cannot be sent or applied are left out. The answer names them and has the status "degraded", which is
+ * 200 all the same, because the others are as they should be. A full disk has the same effect: existing data can be
+ * read. `lastProblem` is the present or last problem of the node as a whole.
  *
- * Without a limit a replica that has lost its primary stays healthy: all replicas would go at once otherwise, when
- * the primary does.
+ * Without a limit a replica that has lost its primary stays healthy. Otherwise all replicas would go together with the
+ * primary.
  */
 import type { ServerResponse } from "node:http"
 import type { DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
@@ -39,7 +39,7 @@ import { checkQuery, numberOf } from "../server/query.ts"
 import { lastProblem, type ProblemInfo } from "./info.ts"
 
 export const WAIT_MS_MAX = 60_000
-/** All are asked whenever something changes. When there are so many, nobody else waits. */
+/** Every change checks all of them. Beyond this count nobody else waits. */
 const WAITING_COUNT_MAX = 256
 
 export interface HealthContext {
@@ -53,7 +53,7 @@ export interface Health {
   readonly role: "primary" | "replica"
   readonly isReady: boolean
   readonly lag: { readonly ms: number | null; readonly transactions: number }
-  /** Names of databases that the primary has and of which nothing is here yet. */
+  /** Names of databases that the primary has and that are still missing here completely. */
   readonly arriving?: readonly string[]
   readonly leftOut?: readonly { readonly name: string; readonly problem: string }[]
   readonly lastProblem?: ProblemInfo
@@ -71,7 +71,7 @@ interface Conditions {
   readonly role: string | undefined
   readonly positions: readonly WantedPos[]
   readonly databases: readonly string[]
-  /** All must be here that the primary had at this time, by our steady clock. */
+  /** Everything that the primary had at this time, by our steady clock, must be here. */
   readonly syncedSinceMs: number | undefined
 }
 
@@ -146,7 +146,7 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   return reasons.find((reason) => reason !== undefined)
 }
 
-/** What keeps a node from having everything. */
+/** The problem that keeps a node from having everything. */
 function because({ problems }: NodeStatus): string {
   const problem = problems.of("disk") ?? problems.of("primary")
   return problem === undefined ? "" : `: ${problem}`
@@ -162,7 +162,7 @@ function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | unde
   return status.hasBeenSyncedSince(sinceMs) ? undefined : notSynced(status)
 }
 
-/** Why a replica is not ready, or has not everything. */
+/** Why a replica is not ready, or lacks something. */
 export function notSynced({ primaryName, problems }: NodeStatus): string {
   const how = primaryName === undefined ? "connected to" : "in sync with"
   return problems.of("primary") ?? `not ${how} the primary yet`
@@ -212,7 +212,7 @@ function posCondition(text: string): WantedPos {
   const split = text.lastIndexOf("=")
   const [database, position] = [text.slice(0, split), text.slice(split + 1).trim()]
   const whole = parsePos(position)
-  // 16 digits are how positions are written: hexadecimal.
+  // Positions are written with 16 digits, which are hexadecimal.
   const decimal = /^\d{1,15}$/.test(position) ? BigInt(position) : undefined
   const txid = whole?.txid ?? parseTxid(position) ?? decimal
   if (split < 1 || txid === undefined) {

@@ -1,8 +1,8 @@
 /**
  * `GET /info`: what this node is. The first keys are the original's; the others are ours.
  *
- * `lag` is explained in store/shared-lag.ts; its `ms` is null until the node has been in sync once. `replicas` are
- * those that are connected now, with what they have been sent.
+ * store/shared-lag.ts explains `lag`; its `ms` is null until the node has been in sync once. `replicas` are the
+ * connected ones, with what they have been sent.
  */
 import type { ServerResponse } from "node:http"
 import type { NodeProblems } from "../../cluster/node-problems.ts"
@@ -22,7 +22,7 @@ export type JournalMode = "wal" | "rollback"
 
 export interface InfoContext {
   readonly status: NodeStatus
-  /** Undefined when there is no database file to tell. */
+  /** Undefined when there is no database file. */
   journalMode(database: string): JournalMode | undefined
 }
 
@@ -44,10 +44,10 @@ export interface DatabaseInfo {
   readonly pageCount: number
   readonly size: number
   readonly journalMode: JournalMode | null
-  /** When the last transaction was made, by the primary's clock. */
+  /** The time of the last transaction, by the primary's clock. */
   readonly timestamp: string | null
   readonly lag: LagInfo
-  /** `arriving`: the primary has it and nothing of it is here yet. `left-out`: `problem` says why. */
+  /** `arriving`: the primary has it, and nothing of it is here yet. `left-out`: `problem` says why. */
   readonly state: DatabaseCondition
   readonly problem?: string
 }
@@ -57,9 +57,9 @@ export interface ReplicaInfo {
   readonly hostname: string
   readonly connectedAt: string
   readonly lag: { readonly transactions: number }
-  /** What it has been sent. */
+  /** What the replica has been sent. */
   readonly databases: readonly { readonly name: string; readonly position: string }[]
-  /** What it cannot take. */
+  /** The databases that it cannot take. */
   readonly leftOut: readonly string[]
 }
 
@@ -84,13 +84,13 @@ export interface NodeInfo {
   readonly version: string
   readonly mount: string
   readonly role: "primary" | "replica"
-  /** Who is the primary by the newest record that this node has heard. */
+  /** The primary by the newest record that this node has heard. */
   readonly lease?: LeaseRecord
   readonly isReady: boolean
   readonly isConnected: boolean
   readonly startedAt: string
   readonly lag: LagInfo
-  /** What is wrong with the node as a whole, or was last: then `until` is there. */
+  /** The present problem of the node as a whole, or the last one, which has `until`. */
   readonly lastProblem?: ProblemInfo
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
@@ -160,7 +160,7 @@ function databaseInfo(
 function replicaInfo(
   { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
   databases: readonly DatabaseStatus[],
-  names: ReadonlySet<string>, // of these
+  names: ReadonlySet<string>, // only these
 ): ReplicaInfo {
   let transactions = 0n
   for (const { name: database, stored } of databases) {
@@ -173,7 +173,7 @@ function replicaInfo(
     hostname: name,
     connectedAt: new Date(connectedMs).toISOString(),
     lag: { transactions: Number(transactions) },
-    // Of a replica's word only what this node has as well: the rest may be made up, and long.
+    // From a replica's word, only databases that this node also has: the rest may be made up, and long.
     databases: [...sent]
       .filter(([database]) => names.has(database))
       .map(([database, pos]) => ({ name: database, position: formatPos(pos) }))

@@ -1,6 +1,6 @@
 /**
- * How many LTX files there are, and their size: what the last maintenance has counted, and those that were made
- * since. Before the first one they are counted when somebody asks.
+ * The number and the size of LTX files: the count of the last maintenance, plus the files made since. Before the first
+ * maintenance they are counted on demand.
  */
 import { readdir, stat } from "node:fs/promises"
 import { join } from "node:path"
@@ -12,14 +12,14 @@ export interface Usage {
 }
 
 export interface LtxUsageContext {
-  /** What was made since the start. */
+  /** The files made since the start. */
   made(database: string): Usage
-  /** Where the files are. */
+  /** The directory of the files. */
   directory(database: string): string
 }
 
 export class LtxUsage {
-  /** What there was at the last count beyond what had been made by then. */
+  /** The last count, less what had been made by then. */
   readonly #base = new Map<string, Usage>()
   readonly #context: LtxUsageContext
 
@@ -31,7 +31,7 @@ export class LtxUsage {
     this.#count(database, usage, this.#context.made(database))
   }
 
-  /** Looks at those of which nothing is known. */
+  /** Counts those of which nothing is known. */
   async learn(databases: Iterable<string>): Promise<void> {
     for (const database of databases) {
       if (this.#base.has(database)) continue
@@ -53,7 +53,7 @@ export class LtxUsage {
   }
 }
 
-/** What has gone counts for nothing. Undefined when it cannot be known now: it is asked for again. */
+/** Files that have gone count for nothing. Undefined when it is unknown now: it is asked again. */
 async function usageOf(directory: string): Promise<Usage | undefined> {
   let names: string[]
   try {

@@ -1,10 +1,9 @@
 /**
- * `GET /metrics`: in the first part what the original has, under its names and with its meaning, in the second
- * what is ours. Everything is read when it is asked for; what is counted on hot paths is counted in shared memory
- * (store/counters.ts).
+ * `GET /metrics`: the first part has the original's metrics, with their names and meanings, the second part ours.
+ * Everything is read on demand; hot paths count in shared memory (store/counters.ts).
  *
- * Different from the original: `litefs_http_frame_send_count` counts (there it stays 0),
- * `litefs_db_ltx_reap_count` is a counter, which it is, and a lag that is not known is not 0.
+ * Differences from the original: `litefs_http_frame_send_count` counts (there it stays 0), `litefs_db_ltx_reap_count`
+ * is the counter that it is, and an unknown lag is not 0.
  */
 import type { ServerResponse } from "node:http"
 import type {
@@ -40,11 +39,11 @@ export interface MetricsContext {
   readonly reaped: ReadonlyMap<string, number>
   readonly ltx: LtxUsage
   readonly eventListenerCount: () => number
-  /** Histories that were kept when another took their place. */
+  /** The number of histories that were kept when another replaced them. */
   readonly divergedCount: () => number
-  /** Has other threads measure their heaps, for the next time. */
+  /** Makes other threads measure their heaps, for the next time. */
   readonly measure: () => void
-  /** What others have to tell. */
+  /** Metrics of others. */
   readonly others?: () => Iterable<MetricFamily>
 }
 
@@ -206,7 +205,7 @@ function* streamMetrics({ status, streams, eventListenerCount }: MetricsContext)
   } satisfies MetricFamily
 }
 
-/** Replicas of one name are told as one, by the one that is furthest behind: a series may be there once only. */
+/** Replicas of one name count as one, by the one furthest behind: a series may appear only once. */
 function* replicaLags(
   replicas: readonly ConnectedReplica[],
   databases: readonly DatabaseStatus[],
@@ -267,12 +266,12 @@ function* mountMetrics({ counters }: MetricsContext) {
   } satisfies MetricFamily
 }
 
-/** What is not known counts as no bound: an alert that compares would stay silent when there is no number. */
+/** An unknown lag counts as infinite: an alert that compares would stay silent without a number. */
 function secondsOf({ ms = Number.POSITIVE_INFINITY }: Lag): number {
   return ms / 1000
 }
 
-/** Undefined: there is none for this one. */
+/** Undefined: there is no value for this one. */
 type DatabaseValue = (database: DatabaseStatus) => number | undefined
 
 function perDatabase(

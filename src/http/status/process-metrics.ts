@@ -3,7 +3,7 @@ import { type MetricFamily, single } from "../../lib/metrics.ts"
 import type { Counters } from "../../store/counters.ts"
 import { heapUsed } from "../../sys/process/process.ts"
 
-/** What Prometheus' own client libraries tell of a process, under their names, and the heaps of its threads. */
+/** The process metrics of Prometheus' own client libraries, under their names, and the heaps of the threads. */
 export function* processMetrics(
   { identity, startedMs }: NodeStatus,
   counters: Counters,

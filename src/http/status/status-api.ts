@@ -1,4 +1,4 @@
-/** What a node tells of itself: the routes for it, and who has to hear when something changes. */
+/** What a node tells of itself: its routes, and the parts that must hear when something changes. */
 import { readdirSync } from "node:fs"
 import { type DatabaseRemark, type NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
 import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
@@ -29,13 +29,13 @@ export interface StatusApiContext {
   readonly clock: Clock
   readonly streams: ReadonlySet<ReplicaStream>
   readonly totals: StreamTotals
-  /** What there is to say of single databases. */
+  /** Remarks about single databases. */
   remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** On a node that is or was a replica. */
   readonly progress: ReplicaProgress | undefined
-  /** Has the other threads measure themselves, for the next time. */
+  /** Makes the other threads measure themselves, for the next time. */
   readonly measure?: () => void
-  /** What keeps the node from its work. */
+  /** The problem that keeps the node from its work. */
   readonly problem?: () => string | undefined
 }
 
@@ -111,7 +111,7 @@ export class StatusApi {
     }
   }
 
-  /** Tells also the metrics of who is above this: the proxy. */
+  /** Adds the metrics of a part above this one: the proxy. */
   tellAlso(others: () => Iterable<MetricFamily>): void {
     this.#others = others
   }
@@ -122,20 +122,20 @@ export class StatusApi {
     this.status.changed()
   }
 
-  /** This node is the primary now, or is it no more. */
+  /** This node is the primary now, or no longer is. */
   roleChanged(): void {
     this.status.changed()
     this.#events.primaryChanged()
   }
 
-  /** On a replica: the primary that it is connected to, undefined when it is not. */
+  /** On a replica: the primary that it is connected to; undefined when it is not connected. */
   setPrimaryName(name: string | undefined): void {
     if (name === this.status.primaryName) return
     this.status.setPrimaryName(name)
     this.#events.primaryChanged()
   }
 
-  /** LTX files that were made since the start. */
+  /** The LTX files made since the start. */
   #made(database: string): Usage {
     const { positions, counters, progress } = this.#context
     const slot = positions.find(database)
@@ -158,6 +158,6 @@ function countEntries(directory: string): number {
   try {
     return readdirSync(directory).length
   } catch {
-    return 0 // it is made when it is needed
+    return 0 // it is made on demand
   }
 }

@@ -1,8 +1,8 @@
 /**
  * What a primary knows of a position that a replica names: whether its own history has been there.
- *
  *   at or after our last TXID ─▶ the positions tell
  *   before it                 ─▶ the LTX file that ends there, or begins there; else what retention remembers
+ *   before it                 ─▶ the LTX file that ends there, or begins there; else the memory of retention
  */
 import { type Checksum, type Pos, posEquals } from "../../ltx/pos.ts"
 import { readHeader, readTrailer } from "../../ltx/span.ts"

@@ -1,9 +1,9 @@
 /**
- * Brings the databases of one replica to where ours are: with a transaction out of memory, an LTX file, several of them
- * made one, or a snapshot, whichever does it soonest.
+ * Brings the databases of one replica to where ours are: by a transaction from memory, an LTX file, several of them
+ * merged, or a snapshot, whichever is soonest.
  *
- * What a replica has is only ever compared, never believed: a TXID that is ahead of ours, or one of ours with
- * another checksum, is another history, and is answered with a snapshot.
+ * What a replica claims to have is only compared, never believed. A TXID ahead of ours, or one of ours with another
+ * checksum, is another history, and the answer is a snapshot.
  */
 import { open } from "node:fs/promises"
 import type { Clock } from "../../lib/clock.ts"
@@ -14,6 +14,7 @@ import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
+import { SysError } from "../../sys/errno.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
@@ -25,10 +26,16 @@ import type { LtxParts, StreamWriter } from "./stream-writer.ts"
 
 const log = logger("stream")
 
-/** A replica that is behind is told how far at most this often. */
+/** A replica that is behind hears how far at most this often. */
 const HEAD_MS = 100
 
-/** Told of what goes out. */
+/**
+ * A failed call may succeed a moment later, as with EMFILE. A snapshot instead costs the size of the database, and a
+ * replica whose position nobody can judge sets its own content aside: the call is therefore repeated for this long.
+ */
+const AGAIN_MS = 5000
+
+/** Hears what is sent. */
 export interface StreamCounters {
   frame(database: string, type: "ltx" | "ltx:snapshot"): void
   bytes(size: number): void
@@ -36,7 +43,7 @@ export interface StreamCounters {
 
 export interface DatabaseSenderContext {
   readonly positions: Positions
-  /** Transactions whose LTX files may not be there yet. */
+  /** Transactions whose LTX files may not exist yet. */
   readonly recent?: RecentTransactions
   readonly dataDir: DataDir
   readonly snapshots: SnapshotSource
@@ -44,11 +51,11 @@ export interface DatabaseSenderContext {
   readonly counters?: StreamCounters
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
-  /** What cannot be sent to anybody. */
+  /** Databases that cannot be sent to anybody. */
   readonly leftOut?: LeftOutDatabases
 }
 
-/** Whether more of a database is to be sent now, or only later: what it lacks is not there to be sent yet. */
+/** Whether more of a database can be sent now, or only later because it does not exist in a sendable form yet. */
 export type Step = "sent" | "nothing" | "later"
 
 export class DatabaseSender {
@@ -59,10 +66,10 @@ export class DatabaseSender {
   /** Databases without a slot whose drop the replica has. */
   readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
-  /** What the replica was told that there is; undefined before. */
+  /** The databases that the replica was told of; undefined before. */
   #listed: Map<string, ListedState> | undefined
-  /** LTX files that cannot be read, which the log tells once. */
-  readonly #unreadableFiles = new Set<string>()
+  /** Looks that have failed, and since when. */
+  readonly #failing = new Map<string, number>()
 
   /** `known` is what the replica has. */
   constructor(
@@ -77,12 +84,12 @@ export class DatabaseSender {
     this.#sent = known
   }
 
-  /** What the replica has of each database, when it has taken all that was sent. */
+  /** What the replica has of each database, once it has taken everything sent. */
   get sent(): ReadonlyMap<string, Pos> {
     return this.#sent
   }
 
-  /** The transaction that is sent next; undefined while the replica has nothing of the database. */
+  /** The next transaction to send; undefined while the replica has nothing of the database. */
   nextTxid(database: string): Txid | undefined {
     const sent = this.#sent.get(database)
     return sent === undefined || sent.txid === 0n ? undefined : sent.txid + 1n
@@ -101,7 +108,7 @@ export class DatabaseSender {
     return this.#wants.databases.matches(database) && !this.#wants.leftOut.has(database)
   }
 
-  /** Tells the replica which databases there are: `names` is at first all of them, and then what may be new. */
+  /** Tells the replica which databases exist: `names` are at first all of them, and then those that may be new. */
   async list(names: Iterable<string>): Promise<void> {
     if (!this.#wants.catalogue) return
     const isFirst = this.#listed === undefined
@@ -125,7 +132,7 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "listed", database, pos, state })
   }
 
-  /** Undefined when there is none, or nothing in it. */
+  /** Undefined when there is no database, or nothing in it. */
   #stateOf(name: string): ListedState | undefined {
     const { positions, leftOut } = this.#context
     const problem = leftOut?.state(name)
@@ -147,26 +154,30 @@ export class DatabaseSender {
     this.#dropped.delete(name)
     const { pos, stored, commit } = positions.read(slot)
     if (posEquals(known, pos)) return "nothing"
-    if (commit === 0 && known.txid === 0n) return "nothing" // there is nothing on either side
+    if (commit === 0 && known.txid === 0n) return "nothing" // both sides have nothing
     const isBehind = known.txid < pos.txid
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
-    const sent =
-      (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
-      (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
-      (await this.#sendSnapshot(name))
+    let sent = next !== undefined ? await this.#sendBytes(name, next) : undefined
+    if (sent === undefined && isBehind && known.txid > 0n) {
+      const file = await this.#sendFile(name, known, stored)
+      if (file === "later") return "later"
+      sent = file
+    }
+    sent ??= await this.#sendSnapshot(name)
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
   }
 
-  /** Of a database that is not here: one that was dropped long ago has its drop still. */
+  /** For a database that is not here: one that was dropped long ago still has its drop. */
   async #sendDrop(name: string, known: Pos): Promise<Step> {
     if (this.#dropped.has(name)) return "nothing"
     const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
     const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
     const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
+    if (sent === "later") return "later"
     if (sent !== undefined) this.#sent.set(name, sent)
     else if (pos !== undefined && posEquals(known, pos)) this.#dropped.add(name)
     else {
@@ -184,7 +195,7 @@ export class DatabaseSender {
     await this.#writer.frame({ type: "head", txid, database })
   }
 
-  /** The transaction that follows on `known` and leads to `target`, if it is one of the last. */
+  /** The transaction that follows on `known` and leads to `target`, if it is a recent one. */
   #findRecent(slot: Slot, known: Pos, target: Pos): { bytes: Uint8Array; pos: Pos } | undefined {
     const bytes = this.#context.recent?.find(slot, known.txid + 1n)
     if (bytes === undefined || known.txid === 0n) return undefined
@@ -200,11 +211,11 @@ export class DatabaseSender {
   }
 
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
-  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | undefined> {
+  async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | "later" | undefined> {
     const directory = this.#context.dataDir.ltxDir(name)
     const { turns } = this.#writer
     const first = await this.#followingFile(name, directory, known)
-    if (first === undefined) return undefined
+    if (first === undefined || first === "later") return first
     const several = this.#wants.compacted
       ? await compactedFile(directory, first, target, turns)
       : undefined
@@ -216,7 +227,7 @@ export class DatabaseSender {
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)
-        if (this.#writer.isClosed) return undefined // nobody reads the rest of it
+        if (this.#writer.isClosed) return undefined // nobody reads the rest
       }
     } finally {
       await handle.close()
@@ -225,22 +236,36 @@ export class DatabaseSender {
     return file.pos
   }
 
-  /** One that nobody can read is no more use than one that is gone: then a snapshot is sent. */
+  /** An unreadable file is as useless as a missing one: a snapshot is sent then. */
   async #followingFile(
     database: string,
     directory: string,
     known: Pos,
-  ): Promise<FollowingFile | undefined> {
+  ): Promise<FollowingFile | "later" | undefined> {
+    const file = `${database} ${known.txid}`
     try {
-      return await followingFile(directory, known, this.#writer.turns)
+      const found = await followingFile(directory, known, this.#writer.turns)
+      this.#failing.delete(file)
+      return found
     } catch (error) {
-      const file = `${database} ${known.txid}`
-      if (this.#unreadableFiles.has(file)) return undefined
-      this.#unreadableFiles.add(file)
+      const isFirst = !this.#failing.has(file)
+      const mayPass = this.#mayPass(file, error)
+      const what = mayPass ? "it is tried again" : "a snapshot is sent instead"
       const problem = messageOf(error)
-      log.warn("cannot read an LTX file, a snapshot is sent instead", { db: database, problem })
-      return undefined
+      if (isFirst || !mayPass)
+        log.warn(`cannot read an LTX file, ${what}`, { db: database, problem })
+      return mayPass ? "later" : undefined
     }
+  }
+
+  /** Whether a failed call may succeed when it is repeated. */
+  #mayPass(what: string, error: unknown): boolean {
+    const nowMs = this.#context.clock.monotonicMs()
+    const sinceMs = this.#failing.get(what) ?? nowMs
+    const mayPass = error instanceof SysError && nowMs - sinceMs < AGAIN_MS
+    if (mayPass) this.#failing.set(what, sinceMs)
+    else this.#failing.delete(what)
+    return mayPass
   }
 
   async #sendSnapshot(name: string): Promise<Pos | undefined> {
@@ -270,7 +295,7 @@ export class DatabaseSender {
     return this.#wants.catalogue && this.#wants.canResume
   }
 
-  /** Half of the file is sent. A replica that knows what that means hears that it is nothing; others begin anew. */
+  /** Half of the file is sent. A replica that understands so hears that it is void; others begin anew. */
   async #giveUp(name: string, parts: LtxParts, error: unknown): Promise<undefined> {
     this.#context.leftOut?.add(name, error)
     if (this.#context.leftOut === undefined || !this.#isSealed) throw error
@@ -285,23 +310,26 @@ export class DatabaseSender {
       this.#context.leftOut.add(name, error)
     })
     if (found === undefined) return undefined
-    this.#context.counters?.frame(name, "ltx:snapshot")
-    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
     const token = parked?.makeToken() ?? 0n
     const snapshot = new ResumableSnapshot(name, token, found)
     try {
-      await this.#judge(name, found.pos)
+      if ((await this.#judge(name, found.pos)) === "later") {
+        await snapshot.end()
+        return undefined
+      }
       if (this.#wants.canResume) {
         await this.#writer.frame({ type: "resumable", database: name, token })
       }
     } catch (error) {
-      await snapshot.end() // or its database would stay frozen
+      await snapshot.end() // otherwise its database would stay frozen
       throw error
     }
+    this.#context.counters?.frame(name, "ltx:snapshot")
+    log.info("sending snapshot", { db: name, pos: formatPos(found.pos) })
     return snapshot
   }
 
-  /** Goes on with a snapshot that a broken connection has cut off, if this is the replica's. */
+  /** Continues a snapshot that a broken connection has cut off, if it is this replica's. */
   async #resume(name: string): Promise<ResumableSnapshot | undefined> {
     const point = this.#wants.resume
     if (point?.database !== name) return undefined
@@ -317,7 +345,7 @@ export class DatabaseSender {
     return snapshot
   }
 
-  /** Whether our history has been there: it may be that of an earlier term of this node. */
+  /** Whether our history has been there: the position may be from an earlier term of this node. */
   #isOurs(name: string, pos: Pos): boolean {
     const { positions, dataDir } = this.#context
     const slot = positions.find(name)
@@ -332,19 +360,21 @@ export class DatabaseSender {
     else await snapshot.end()
   }
 
-  /** Tells the replica whether something is lost when the snapshot takes the place of what it has. */
-  async #judge(name: string, pos: Pos): Promise<void> {
+  /** Tells the replica whether it loses something when the snapshot replaces what it has. */
+  async #judge(name: string, pos: Pos): Promise<"later" | undefined> {
     const known = this.#sent.get(name)
-    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return
+    if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return undefined
     let is: "same" | "other" | undefined
     try {
       is = ancestryOf(this.#context.dataDir, name, known, pos)
     } catch (error) {
-      // A file was removed under our hands: then the replica keeps more than it has to.
+      if (this.#mayPass(`verdict on ${name}`, error)) return "later"
+      // A file was removed under our hands: the replica then keeps more than necessary.
       log.debug("cannot judge the position of a replica", { db: name, error })
     }
     if (is !== undefined) {
       await this.#writer.frame({ type: "judged", database: name, pos: known, is })
     }
+    return undefined
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Databases as one piece, for replicas and for exports: frozen by the thread that changes them, read by the peer
- * thread.
+ * Databases as one piece, for replicas and exports. The thread that changes a database freezes it, and the peer thread
+ * reads it.
  */
 import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
@@ -13,7 +13,7 @@ import type { DataDir } from "../../store/data-dir.ts"
 import type { Positions } from "../../store/positions.ts"
 import type { Snapshot, SnapshotSource } from "./snapshot-source.ts"
 
-/** What keeps a database as it is: the thread that changes its file. */
+/** Keeps a database as it is: the thread that changes its file. */
 type Freezer = Pick<FsWorker, "freeze">
 
 export function snapshotsOf(
@@ -38,7 +38,7 @@ export function snapshotsOf(
   }
 }
 
-/** Of databases that there are, the only ones that the other threads are to be asked for. */
+/** Snapshots of existing databases: the other threads are asked for no others. */
 export function existingSnapshots(
   source: SnapshotSource,
   dataDir: DataDir,
@@ -61,7 +61,7 @@ export function existingSnapshots(
   }
 }
 
-/** Not faster than `rate` bytes a second, all snapshots together. */
+/** At most `rate` bytes a second, all snapshots together. */
 export function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
   if (rate === undefined) return source
   const limit = new RateLimit(systemClock, rate)

@@ -1,6 +1,6 @@
 /**
- * LTX files as they are sent: the one that follows on a position, or several of them made one. What takes as long as
- * there are many, or as they are large, gives others their turn meanwhile: this is the main thread.
+ * LTX files to send: the one that follows on a position, or several of them merged. On this main thread, work that
+ * grows with their number or size gives others their turn.
  */
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -18,10 +18,10 @@ const log = logger("stream")
 /** Files up to this size are read at once and sent in one write. */
 const SMALL_SIZE_MAX = 256 * 1024
 
-/** Below so many transactions it is not worth the trouble. */
+/** Fewer transactions are not worth a merge. */
 const COMPACTED_COUNT_MIN = 8
 
-/** What one compacted file is made of, which is in memory. */
+/** The most that one compacted file is made of: it is in memory. */
 const COMPACTED_COUNT_MAX = 128
 const COMPACTED_SIZE_MAX = 1024 * 1024
 
@@ -32,7 +32,7 @@ export interface FollowingFile {
   readonly bytes: Uint8Array | undefined // of a small file
 }
 
-/** A whole LTX file in memory, when it begins where `known` ends. */
+/** A whole LTX file in memory, if it begins where `known` ends. */
 export function following(
   bytes: Uint8Array,
   known: Pos,
@@ -42,7 +42,7 @@ export function following(
   return { bytes, pos: posAfter(span) }
 }
 
-/** The LTX file that begins where `known` ends, when it is there. */
+/** The LTX file that begins where `known` ends, if it exists. */
 export async function followingFile(
   directory: string,
   known: Pos,
@@ -58,8 +58,8 @@ export async function followingFile(
 }
 
 /**
- * What follows on `file` up to `target`, as one file with it; undefined when that is not worth it, or not possible.
- * Pages that change again and again are sent once, and the replica writes, syncs and applies once.
+ * What follows on `file` up to `target`, merged with it into one file; undefined when that is impossible or not worth
+ * it. Pages that change again and again are sent once, and the replica writes, syncs and applies once.
  */
 export async function compactedFile(
   directory: string,
@@ -89,7 +89,7 @@ export async function compactedFile(
     const pieces = files.map((bytes) => [bytes])
     for (const _ of compactInSteps(pieces, encoder)) if (turns.isOver) await turns.next()
   } catch (error) {
-    // One of them is damaged; sent by itself it is refused where it arrives.
+    // One of them is damaged; sent by itself, its receiver refuses it.
     log.warn("cannot compact LTX files", { file: file.path, problem: messageOf(error) })
     return undefined
   }

@@ -1,12 +1,13 @@
 /**
- * Databases of this node that cannot be sent, so that streams leave them out and go on with the others.
+ * Databases of this node that cannot be sent: streams leave them out and go on with the others.
  *
  *   sent ── cannot be read ──▶ left out ── read whole at an interval, or retry() ──▶ sent
  *
- * Whether one can be read again is tried here, and not on a replica: it would have to give up what it has got of the
- * database each time, and LiteFS's give up the stream. The interval doubles from RETRY_MS up to RETRY_MS_MAX.
+ * This node tries by itself whether a database is readable again. A trial on a replica would cost the replica what it
+ * has got of the database each time, and LiteFS's replicas would give up the stream. The interval starts at RETRY_MS
+ * and doubles up to RETRY_MS_MAX.
  *
- * What was refused at the start stays so until the next start.
+ * A database that was refused at the start stays so until the next start.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
@@ -19,11 +20,11 @@ const RETRY_MS_MAX = 600_000
 
 export interface LeftOutContext {
   readonly clock: Clock
-  /** Resolves when the whole database could be read. */
+  /** Resolves when the whole database was readable. */
   check(database: string): Promise<void>
-  /** One of them was left out, or can be sent again. */
+  /** A database was left out, or can be sent again. */
   onChange(): void
-  /** What was refused at the start, and why. */
+  /** The databases that were refused at the start, with the reason. */
   readonly refused: ReadonlyMap<string, string>
 }
 
@@ -43,13 +44,13 @@ export class LeftOutDatabases {
     this.#context = context
   }
 
-  /** Why a database is not sent; undefined when it is. */
+  /** Why a database is not sent; undefined when it is sent. */
   state(database: string): "refused" | "unreadable" | undefined {
     if (this.#context.refused.has(database)) return "refused"
     return this.#unreadable.has(database) ? "unreadable" : undefined
   }
 
-  /** Grows whenever one is left out or can be sent again. What was refused stays so. */
+  /** Grows whenever a database is left out or can be sent again. Databases refused at the start stay so. */
   get changeCount(): number {
     return this.#changeCount + this.#context.refused.size
   }
@@ -58,12 +59,12 @@ export class LeftOutDatabases {
     return [...new Set([...this.#context.refused.keys(), ...this.#unreadable.keys()])]
   }
 
-  /** For people: what is wrong with one of them. */
+  /** For people: the problem of a database. */
   problem(database: string): string | undefined {
     return this.#context.refused.get(database) ?? this.#unreadable.get(database)?.problem
   }
 
-  /** It cannot be read. */
+  /** The database is unreadable. */
   add(database: string, error: unknown): void {
     if (this.#isClosed || this.state(database) !== undefined) return
     const problem = messageOf(error)
@@ -75,7 +76,7 @@ export class LeftOutDatabases {
     this.#changed()
   }
 
-  /** Something has changed that may have mended it. */
+  /** A change may have repaired the database. */
   retry(database: string): void {
     const unreadable = this.#unreadable.get(database)
     if (unreadable === undefined) return

@@ -3,8 +3,8 @@
  *
  *   catch up: every database (database-sender.ts) ─▶ Ready ─▶ live: whatever changes, and a heartbeat ─▶ end()
  *
- * Between two transactions the replica may be offered the role of primary; the last word, when there is a new primary,
- * is who that is.
+ * Between two transactions the stream may offer the role of primary to the replica. Its last message, when there is a
+ * new primary, names that one.
  */
 import type { ServerResponse } from "node:http"
 import { Gate } from "../../lib/gate.ts"
@@ -16,14 +16,14 @@ import { UnsentDatabases } from "./unsent-databases.ts"
 
 const HEARTBEAT_MS = 1000
 
-/** Who listens to a stream. */
+/** The listener of a stream. */
 export interface StreamReplica {
   readonly id: string | undefined
   readonly name: string
   readonly connectedMs: number // since 1970
-  /** Where other nodes reach it, when it has said so. */
+  /** Where other nodes reach it, if it has said so. */
   readonly url?: string | undefined
-  /** It may become the primary. */
+  /** Whether it may become the primary. */
   readonly isCandidate?: boolean
 }
 
@@ -52,7 +52,7 @@ export class ReplicaStream {
   readonly #news = new Gate() // a change, a closed connection, an offer, or time for a heartbeat
   readonly #unsubscribe: () => void
   readonly #ended = Promise.withResolvers<void>()
-  #offer: string | undefined // to be sent when there is nothing else to send
+  #offer: string | undefined // to send when there is nothing else to send
   #farewell: string | undefined
   #isEnding = false
 
@@ -80,7 +80,7 @@ export class ReplicaStream {
     this.#unsubscribe()
   }
 
-  /** Whether the replica is to have every database. */
+  /** Whether the replica wants every database. */
   get hasEverything(): boolean {
     return this.#wants.databases.isAll && this.#wants.leftOut.size === 0
   }
@@ -89,7 +89,7 @@ export class ReplicaStream {
     return this.#sender.isWanted(database)
   }
 
-  /** What the replica cannot take, for now. */
+  /** The databases that the replica cannot take for now. */
   get leftOut(): ReadonlySet<string> {
     return this.#wants.leftOut
   }
@@ -99,18 +99,18 @@ export class ReplicaStream {
     return this.#sender.sent
   }
 
-  /** The transaction that is sent next; undefined while the replica has nothing of the database. */
+  /** The next transaction to send; undefined while the replica has nothing of the database. */
   nextTxid(database: string): Txid | undefined {
     return this.#sender.nextTxid(database)
   }
 
-  /** Offers the replica the role of primary, when it has been sent all there is. */
+  /** Offers the replica the role of primary, after everything else was sent. */
   offer(token: string): void {
     this.#offer = token
     this.#news.open()
   }
 
-  /** Ends the stream. A replica that knows what it means is told who is the primary now. */
+  /** Ends the stream. A replica that understands the message hears who is the primary now. */
   end(lease: string | undefined): void {
     this.#farewell = this.replica?.url === undefined ? undefined : lease
     this.#isEnding = true
@@ -135,20 +135,20 @@ export class ReplicaStream {
     const { positions, clock } = this.#context
     this.#writer.turns.begin()
     let isReady = false
-    let heartbeatMs = 0 // the last one
-    let passMs: number | undefined // the start of the last pass in which everything was sent
+    let heartbeatMs = 0 // of the last one
+    let passMs: number | undefined // the start of the last pass that sent everything
     for (;;) {
       const seen = positions.changeCount
       const startMs = clock.wallMs()
       const names = this.#unsent.look()
       await this.#sender.list(names)
       const isWhole = await this.#sendDatabases(names)
-      // Whatever was there by then has been sent.
+      // Everything that existed by then has been sent.
       if (isWhole || passMs === undefined) passMs = startMs
       if (this.#writer.isClosed) return
       if (this.#isEnding) return this.#leave()
       if (!isReady) await this.#writer.frame({ type: "ready" })
-      // Also under load: a replica takes it for the proof that it has everything up to the time in it.
+      // Also under load: to a replica it proves that it has everything up to the time in it.
       if (!isReady || clock.monotonicMs() - heartbeatMs >= HEARTBEAT_MS) {
         await this.#writer.frame({ type: "heartbeat", timestampMs: passMs })
         heartbeatMs = clock.monotonicMs()
@@ -163,7 +163,7 @@ export class ReplicaStream {
     }
   }
 
-  /** Whether the replica has been sent all there is. */
+  /** Sends what the replica lacks. Resolves with whether that was everything. */
   async #sendDatabases(names: Iterable<string>): Promise<boolean> {
     let isWhole = true
     for (const name of names) {

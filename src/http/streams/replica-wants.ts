@@ -16,20 +16,20 @@ import {
   LEFT_OUT_HEADER,
 } from "../../wire/protocol.ts"
 
-/** What a replica knows beyond LiteFS's protocol, and which databases it wants, by its request. */
+/** What a replica understands beyond LiteFS's protocol, and which databases it wants, by its request. */
 export interface Wants {
-  /** Several transactions may come in one LTX file. */
+  /** One LTX file may hold several transactions. */
   readonly compacted: boolean
-  /** It is to be told how far it is behind. */
+  /** It wants to hear how far it is behind. */
   readonly heads: boolean
   readonly databases: DatabaseFilter
-  /** It cannot take these, for now. */
+  /** It cannot take these for now. */
   readonly leftOut: ReadonlySet<string>
-  /** It is to be told which databases there are. */
+  /** It wants to hear which databases exist. */
   readonly catalogue: boolean
   readonly verdicts: boolean
   readonly canResume: boolean
-  /** The snapshot that it has a part of, until it has been asked for. */
+  /** The snapshot that it has a part of, until the rest is taken up. */
   resume: ResumePoint | undefined
 }
 
@@ -44,7 +44,7 @@ export const NO_WANTS: Readonly<Wants> = {
   resume: undefined,
 }
 
-/** Throws when the filter is none. */
+/** Throws when the filter is invalid. */
 export function wantsOf({ headers, url }: Pick<IncomingMessage, "headers" | "url">): Wants {
   const databases = headers[DATABASES_HEADER]
   const resume = headers[RESUME_HEADER]

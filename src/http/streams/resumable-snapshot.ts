@@ -1,13 +1,13 @@
 /**
- * A snapshot on its way to a replica, which outlives the connection for a while: the replica names it when it comes
- * back, and gets the rest.
+ * A snapshot on its way to a replica. It outlives the connection for a while: the replica names it when it comes back,
+ * and gets the rest.
  *
  *   sending ── the connection breaks ──▶ parked ── take() ──▶ sending ── … ──▶ sent
  *                                          └── 30 s, or others came ──▶ gone
  *
- * While it is parked its database stays frozen and nothing of it is read. What was sent and may not have arrived is
- * in memory: buffers of both sides, of their kernels and of what is between, hold no more than TAIL_SIZE_MAX of it.
- * A replica that lacks more starts over.
+ * While it is parked its database stays frozen and nothing of it is read. Memory holds what was sent and may not have
+ * arrived: the buffers of both sides, of their kernels and of the path between hold at most TAIL_SIZE_MAX. A replica
+ * that lacks more starts over.
  */
 import type { Clock } from "../../lib/clock.ts"
 import type { Pos } from "../../ltx/pos.ts"
@@ -29,8 +29,8 @@ export class ResumableSnapshot {
   readonly #parts: AsyncIterator<Uint8Array>
   readonly #tail: Uint8Array[] = [] // the last parts that were read
   #tailSize = 0
-  #size = 0 // of all that was read
-  #again: Uint8Array[] = [] // to be sent before more is read
+  #size = 0 // of everything that was read
+  #again: Uint8Array[] = [] // to send before more is read
 
   constructor(database: string, token: bigint, { pos, parts }: SnapshotParts) {
     this.database = database
@@ -39,7 +39,7 @@ export class ResumableSnapshot {
     this.#parts = parts[Symbol.asyncIterator]()
   }
 
-  /** Goes on where the replica is. False when that is too far back, or ahead. */
+  /** Continues where the replica is. False when that is too far back, or ahead. */
   rewind(offset: number): boolean {
     let skip = offset - (this.#size - this.#tailSize)
     if (skip < 0 || offset > this.#size) return false
@@ -61,9 +61,9 @@ export class ResumableSnapshot {
     return value
   }
 
-  /** Its database is no longer kept as it was. */
+  /** Its database is no longer kept frozen. */
   async end(): Promise<void> {
-    // A generator that was never asked for anything has nothing to clean up, as it thinks.
+    // A generator that was never started has nothing to clean up, in its own view.
     if (this.#size === 0) await this.#parts.next().catch(() => {})
     await this.#parts.return?.()
   }
@@ -99,7 +99,7 @@ export class ParkedSnapshots {
     if (this.#parked.size > PARKED_COUNT_MAX && oldest !== undefined) this.#drop(oldest)
   }
 
-  /** The snapshot, ready to go on there, or undefined when it has to start over. */
+  /** The snapshot, ready to continue there; undefined when it has to start over. */
   take({ token, offset, database }: ResumePoint): ResumableSnapshot | undefined {
     const parked = this.#parked.get(token)
     if (parked?.snapshot.database !== database) return undefined
@@ -120,6 +120,6 @@ export class ParkedSnapshots {
     const parked = this.#parked.get(token)
     parked?.cancel()
     this.#parked.delete(token)
-    parked?.snapshot.end().catch(() => {}) // it was to be forgotten
+    parked?.snapshot.end().catch(() => {}) // it was about to be forgotten
   }
 }

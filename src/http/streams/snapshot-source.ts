@@ -2,7 +2,7 @@ import type { Pos } from "../../ltx/pos.ts"
 
 /** Whole databases, for replicas and for exports. */
 export interface SnapshotSource {
-  /** The database in one piece, and the position it is at. Undefined when it is gone. */
+  /** The database in one piece, and its position. Undefined when it is gone. */
   snapshot(database: string): Promise<Snapshot | undefined>
 }
 

@@ -1,10 +1,10 @@
 /**
  * What a stream writes to its replica: frames, and LTX files whole or in parts.
  *
- * Every call resolves when the replica has taken enough of what was written before, so nothing piles up here. A replica
- * that takes all that comes gives others their turn every few milliseconds: streams, requests, heartbeats.
+ * Every call resolves when the replica has taken enough of the earlier data: nothing piles up here. A replica that
+ * takes everything gives others their turn every few milliseconds: streams, requests, heartbeats.
  *
- * When the connection is closed, what is written goes nowhere.
+ * Writes to a closed connection go nowhere.
  */
 import type { ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
@@ -62,7 +62,7 @@ export class StreamWriter {
   }
 }
 
-/** An LTX file in chunk framing, each part sent before the next is asked for. */
+/** An LTX file in chunk framing. Each part is sent before the next is requested. */
 export class LtxParts {
   readonly #send: (bytes: Uint8Array) => Promise<void>
   readonly #encoder: ChunkEncoder

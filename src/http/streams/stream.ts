@@ -1,10 +1,10 @@
 /**
- * `POST /stream`: a replica says where its databases are and gets all that follows, for as long as it listens
+ * `POST /stream`: a replica tells where its databases are and gets everything that follows, for as long as it listens
  * (replica-stream.ts).
  *
- * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
- * it has taken the last. One that takes nothing for STALL_MS_MAX, because it hangs or is gone without a word, is
- * given up by the kernel, so that LTX files are not kept for it.
+ * A slow replica holds up only its own connection: the next part is read from the disk when it has taken the last. A
+ * replica that takes nothing for STALL_MS_MAX, because it hangs or has vanished, is given up by the kernel, so that no
+ * LTX files are kept for it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
@@ -34,7 +34,7 @@ const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_
 export interface StreamContext extends ReplicaStreamContext {
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
-  /** Streams that are up. */
+  /** The open streams. */
   readonly streams: Set<ReplicaStream>
 }
 
@@ -45,7 +45,7 @@ export async function handleStream(
 ): Promise<void> {
   if (request.destroyed) throw new LitefsError("unavailable", "the replica has gone")
   const wants = wantsOf(request)
-  const { socket } = request // which it has no more when its client has gone
+  const { socket } = request // undefined once its client has gone
   response.setHeader(PROTOCOL_HEADER, PROTOCOL)
   const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
   if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)

@@ -1,6 +1,6 @@
 /**
- * The databases of which a replica may lack something: at first all, then those that have changed. So a commit costs a
- * stream what has changed, and not what there is.
+ * The databases of which a replica may lack something: at first all, then those that have changed. The cost of a commit
+ * to a stream thus depends on what has changed, not on what exists.
  */
 import type { Positions } from "../../store/positions.ts"
 import type { LeftOutDatabases } from "./left-out-databases.ts"
@@ -8,21 +8,21 @@ import type { LeftOutDatabases } from "./left-out-databases.ts"
 export interface UnsentContext {
   readonly positions: Positions
   readonly leftOut?: LeftOutDatabases
-  /** All that either side has. */
+  /** All databases of either side. */
   names(): Iterable<string>
 }
 
 export class UnsentDatabases {
   readonly #context: UnsentContext
   readonly #names = new Set<string>()
-  #seen: number | undefined // of the changes of positions
+  #seen: number | undefined // the count of changes of positions
   #seenLeftOut = 0
 
   constructor(context: UnsentContext) {
     this.#context = context
   }
 
-  /** Also those that have changed by now. One that is sent is to be taken out. */
+  /** Includes those that have changed by now. Take a database out when it is sent. */
   look(): ReadonlySet<string> {
     const { positions, leftOut, names } = this.#context
     const changeCount = positions.changeCount
@@ -35,7 +35,7 @@ export class UnsentDatabases {
     return this.#names
   }
 
-  /** The replica has all of it, until it changes. */
+  /** The replica has all of the database, until it changes. */
   sent(name: string): void {
     this.#names.delete(name)
   }

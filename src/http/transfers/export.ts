@@ -1,8 +1,8 @@
 /**
  * `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`.
  *
- * Until its end the database is kept as it was. So a reader may be slow, but one that takes nothing for STALL_MS_MAX is
- * cut off, by the kernel, which is the only one that knows what it takes.
+ * The database stays frozen until the end. A reader may be slow, but the kernel, which alone knows what the reader
+ * takes, cuts it off when it takes nothing for STALL_MS_MAX.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
@@ -31,7 +31,7 @@ export async function handleExport(
   url: URL,
 ): Promise<void> {
   const name = databaseNameOf(url)
-  const { socket } = request // which it has no more when its client has gone
+  const { socket } = request // undefined once its client has gone
   const sender = senderOf(request)
   const file = await files.snapshot(name)
   if (file === undefined) {
@@ -42,7 +42,7 @@ export async function handleExport(
   for (const event of ["drain", "close"]) response.on(event, () => news.open())
   const parts = file.parts[Symbol.asyncIterator]()
   try {
-    let part = await parts.next() // before the status, which is to say when nothing can be read
+    let part = await parts.next() // before the status, which must say when nothing can be read
     response.writeHead(200, {
       "Content-Type": "application/octet-stream",
       "Content-Length": file.size,
@@ -57,7 +57,7 @@ export async function handleExport(
       while (response.writableNeedDrain && !response.destroyed) await news.wait()
     }
   } finally {
-    await parts.return?.() // the database is kept as it was no longer
+    await parts.return?.() // ends the freeze of the database
   }
   response.end()
 }

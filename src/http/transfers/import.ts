@@ -1,11 +1,11 @@
 /**
- * `POST /import?name=DB`: the body, a SQLite database file, takes the place of the database, or becomes a new one.
+ * `POST /import?name=DB`: the body, a SQLite database file, replaces the database, or becomes a new one.
  *
  *   body ─▶ a file beside the databases ─▶ checked, prepared ─▶ one transaction ─▶ the position after it
  *
- * Of a body nothing may come for STALL_MS_MAX at most: it may take long, but it keeps a file on the disk.
+ * A body may take long, but it keeps a file on the disk: it may stall for STALL_MS_MAX at most.
  *
- * Until the transaction nothing has changed. `verify=false` leaves SQLite's integrity check out.
+ * Nothing changes before the transaction. `verify=false` leaves SQLite's integrity check out.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
@@ -28,7 +28,7 @@ export interface ImportContext {
   readonly clock: Clock
   /** Throws when this node does not take writes. */
   checkWritable(name: string): void
-  /** Throws when DataDir.importPath(file) is not a whole database. Makes it ready for replace(). */
+  /** Throws when DataDir.importPath(file) is not an intact database. Prepares it for replace(). */
   prepare(name: string, file: number, isThorough: boolean): Promise<void>
   /** Puts it in the place of the database. Undefined when it has to be prepared again. */
   replace(name: string, file: number): Promise<Pos | undefined>
@@ -63,7 +63,7 @@ export async function handleImport(
   }
 }
 
-/** It goes wrong only when clients change the journal mode of the database just then. */
+/** An attempt fails only when clients change the journal mode of the database at that moment. */
 const ATTEMPT_COUNT_MAX = 5
 
 async function put(
@@ -81,7 +81,7 @@ async function put(
   throw new LitefsError("unavailable", `Cannot import "${name}": ${problem}`)
 }
 
-/** What is left of them. The next start removes what cannot be removed now. */
+/** Removes the remains. The next start removes what cannot be removed now. */
 async function removeFiles(dataDir: DataDir, file: number): Promise<void> {
   const paths = [
     dataDir.importPath(file),
@@ -117,7 +117,7 @@ async function receive(
   }
 }
 
-/** Ends a body early that cannot become a database: it may be endless. */
+/** Ends early a body that cannot become a database: it may be endless. */
 class HeaderCheck {
   readonly #name: string
   readonly #bytes = new Uint8Array(DATABASE_HEADER_SIZE)

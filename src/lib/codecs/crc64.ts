@@ -8,9 +8,8 @@
  *     r ^ r>>1 ^ r>>3 ^ r>>4, and the bits that these shifts push out (o = r<<63 ^ r<<61 ^ r<<60)
  *     are powers x^64 and up again: ^ o ^ o>>1 ^ o>>3 ^ o>>4
  *
- * That is one step for eight bytes. For four bytes or one, the bits sit at the top of the register
- * and nothing is pushed out, so the second line falls away. The register is kept as two int32
- * halves.
+ * That is one step for eight bytes. For four bytes or one, the bits sit at the top of the register and none is pushed
+ * out: the second line falls away. The register is two int32 halves.
  */
 
 import { assert } from "../assert.ts"

@@ -1,6 +1,6 @@
 /**
- * One block of the LZ4 block format: a run of sequences, each some literal bytes and then a match,
- * a copy of bytes that came before.
+ * One block of the LZ4 block format: a run of sequences, each with some literal bytes and then a match, a copy of
+ * earlier bytes.
  *
  *     token               high 4 bits: literal size; low 4 bits: match size − 4;
  *                         15 in either: more bytes of it follow
@@ -9,14 +9,12 @@
  *     u16 offset          little endian, how far back the match starts; 0 is not allowed
  *     [255 … n]           added to the match size
  *
- * The last sequence has no match. The format asks that a match starts at least 12 bytes before the
- * end of the content and stops at least 5 bytes before it; the reference decoder refuses a full
- * block that breaks this.
+ * The last sequence has no match. The format requires that a match starts at least 12 bytes before the end of the
+ * content and stops at least 5 bytes before it; the reference decoder refuses a full block that breaks this.
  *
- * lz4js compresses. It lets a match start 10 bytes before the end, so it is not shown the last two
- * bytes: they are added to the literals of the last sequence afterwards. Its decompressor trusts
- * its input and reads and writes outside of its buffers if that is damaged, so decompression is
- * done here.
+ * lz4js compresses. It lets a match start 10 bytes before the end, so it does not see the last two bytes: they are
+ * added to the literals of the last sequence afterwards. Its decompressor trusts its input, and reads and writes
+ * outside of its buffers if that is damaged. This file therefore decompresses by itself.
  */
 
 import { compressBlock } from "lz4js"
@@ -27,20 +25,17 @@ const HASH_TABLE_SIZE = 1 << 16
 const MIN_MATCH_SIZE = 4
 const EXTENDED = 15
 
-/** How many bytes at the end lz4js is not shown. */
+/** The number of bytes at the end that lz4js does not see. */
 const HIDDEN_TAIL_SIZE = 2
 
 const hashTable = new Uint32Array(HASH_TABLE_SIZE)
 
-/** How large a target `compressLz4Block` needs for a source of this size. */
+/** The target size that `compressLz4Block` needs for a source of this size. */
 export function maxLz4BlockSize(sourceSize: number): number {
   return sourceSize + Math.ceil(sourceSize / 255) + 16
 }
 
-/**
- * Compresses `source[0, size)` to the start of `target`. Returns the compressed size, 0 if nothing
- * was saved.
- */
+/** Compresses `source[0, size)` to the start of `target`. Returns the compressed size, 0 if it saves nothing. */
 export function compressLz4Block(source: Uint8Array, size: number, target: Uint8Array): number {
   assert(size <= source.length, "LZ4 source is too small")
   assert(maxLz4BlockSize(size) <= target.length, "LZ4 target is too small")
@@ -83,10 +78,7 @@ function lastToken(block: Uint8Array, end: number): number {
   }
 }
 
-/**
- * Writes the last sequence again, now with literals up to `sourceEnd`. Returns the end of the
- * block.
- */
+/** Writes the last sequence again, now with literals up to `sourceEnd`. Returns the end of the block. */
 function writeLastSequence(
   block: Uint8Array,
   tokenAt: number,
@@ -110,8 +102,8 @@ function writeLastSequence(
 }
 
 /**
- * Decompresses `block[start, end)` to the start of `target` and returns how many bytes it gave.
- * Throws a RangeError if the block is damaged or holds more than `target`.
+ * Decompresses `block[start, end)` to the start of `target` and returns the number of bytes. Throws a RangeError if the
+ * block is damaged or holds more than `target`.
  */
 export function decompressLz4Block(
   block: Uint8Array,
@@ -156,7 +148,7 @@ export function decompressLz4Block(
     }
     matchSize += MIN_MATCH_SIZE
     if (matchSize > capacity - size) throw damaged(`it holds more than ${capacity} bytes`)
-    // Byte by byte: a match may overlap the bytes it makes.
+    // Byte by byte: a match may overlap its own output.
     for (let from = size - offset, matchEnd = size + matchSize; size < matchEnd; ) {
       target[size++] = target[from++] as number
     }

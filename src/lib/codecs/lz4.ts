@@ -11,9 +11,8 @@
  *     u32 0
  *     [u32 xxh32 of the content]
  *
- * All little endian. We write what LiteFS writes: independent blocks of 64 KiB and a content
- * checksum. We read every frame but those that need a dictionary or the blocks before, which LiteFS
- * never makes.
+ * All little endian. We write what LiteFS writes: independent blocks of 64 KiB and a content checksum. We read every
+ * frame except those that need a dictionary or earlier blocks, which LiteFS never makes.
  */
 
 import { assert, unreachable } from "../assert.ts"
@@ -22,7 +21,7 @@ import { Gather } from "../gather.ts"
 import { compressLz4Block, decompressLz4Block, maxLz4BlockSize } from "./lz4-block.ts"
 import { Xxh32 } from "./xxh32.ts"
 
-/** Where bytes go. They are borrowed: valid until the call returns. */
+/** Takes bytes. They are borrowed: valid until the call returns. */
 export type ByteSink = (bytes: Uint8Array) => void
 
 const MAGIC_SIZE = 4
@@ -35,9 +34,7 @@ const FLG_CONTENT_SIZE = 0x08
 const FLG_CONTENT_CHECKSUM = 0x04
 const FLG_DICTIONARY = 0x01
 
-/**
- * Compresses a stream. One frame: from the first `write` to `end`, after which the next one begins.
- */
+/** Compresses a stream. One frame goes from the first `write` to `end`; then the next one begins. */
 export class Lz4FrameEncoder {
   readonly #sink: ByteSink
   readonly #content = new Uint8Array(BLOCK_SIZE)
@@ -78,7 +75,7 @@ export class Lz4FrameEncoder {
     this.reset()
   }
 
-  /** Forgets a frame that was begun. */
+  /** Discards an unfinished frame. */
   reset(): void {
     this.#contentSize = 0
     this.#headerWritten = false
@@ -114,7 +111,7 @@ export class Lz4FrameDecoder {
   readonly #gather = new Gather()
   readonly #hash = new Xxh32()
   #state: DecoderState = "header"
-  /** Of the record that comes next. */
+  /** Size of the next record. */
   #recordSize = MAGIC_SIZE + 2
   #flags = 0
   #blockStored = false
@@ -141,7 +138,7 @@ export class Lz4FrameDecoder {
     this.#expect("header", MAGIC_SIZE + 2)
   }
 
-  /** Takes input up to the end of the frame. Returns how many bytes that were. */
+  /** Takes input up to the end of the frame. Returns how many bytes it took. */
   push(bytes: Uint8Array): number {
     let at = 0
     while (at < bytes.length && this.#state !== "finished") {

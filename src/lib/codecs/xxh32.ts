@@ -1,8 +1,8 @@
 /**
  * xxHash, 32 bits, seed 0, of a stream: the content checksum of LZ4 frames.
  *
- * The input is taken in stripes of four little-endian words, one for each of four accumulators;
- * what is left over at the end is mixed in word by word, then byte by byte.
+ * The input is taken in stripes of four little-endian words, one for each of four accumulators. The rest at the end is
+ * mixed in word by word, then byte by byte.
  */
 
 import { readI32LE } from "../bytes.ts"

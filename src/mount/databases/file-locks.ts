@@ -1,17 +1,17 @@
 /**
- * The fcntl(2) locks of the mount's files, when they are requests (`--forward-writes`): SQLite's, and the peer
- * thread's, which are asked for like everybody's.
+ * The fcntl(2) locks of the mount's files, when they are requests (`--forward-writes`). The peer thread asks for its
+ * locks as SQLite does.
  *
- * An entry has a say in the exclusive locks of clients. It is asked (`locking`) when nobody on this node stands in
- * the way, may let the client wait, and the table then has the last word. Of every ask that it has not refused it
- * hears the end (`unlocked`): when the lock is given up, or at once when it was not had in the end. So an entry that
- * counts owners knows whether it is still needed:
+ * An entry has a say in the exclusive locks of clients. The table asks it (`locking`) when no lock on this node
+ * conflicts. The entry may let the client wait, and the table decides afterwards. For every ask that it does not
+ * refuse, the entry hears the end (`unlocked`): when the lock is given up, or at once when the client does not get it.
+ * An entry that counts owners then knows whether it is still needed:
  *
  *   locking(): refused ──▶ nothing follows
  *   locking(): granted, or done later ──▶ the lock is had ──▶ unlock, downgrade, death: unlocked()
  *                                     └─▶ somebody was faster, or the client was interrupted: unlocked()
  *
- * A client that was interrupted is answered at once and gets nothing.
+ * An interrupted client is answered at once and gets nothing.
  */
 import { Deferred } from "../../fuse/deferred.ts"
 import type { Caller, LockOwner, PosixLock, PosixLockRequest } from "../../fuse/filesystem.ts"
@@ -22,7 +22,7 @@ import { Errno } from "../../sys/errno.ts"
 import type { FileEntry } from "../files/entry.ts"
 import { errnoOf } from "./errno.ts"
 
-/** What an entry has let pass, until the table has decided. */
+/** An ask that an entry has let pass, until the table has decided. */
 interface Ask {
   readonly nodeId: number
   readonly request: PosixLockRequest
@@ -40,7 +40,7 @@ export class FileLocks {
     this.#entryOf = entryOf
   }
 
-  /** The peer thread has opened a file. Entries are not asked about locks that are made through this handle. */
+  /** The peer thread has opened a file. Entries have no say in locks made through this handle. */
   openedByPeer(handle: number): void {
     this.#peerHandles.add(handle)
   }
@@ -68,7 +68,7 @@ export class FileLocks {
     return asked === undefined ? this.#decide(ask, wait) : this.#decideAfter(asked, ask, wait)
   }
 
-  /** A descriptor was closed: its owner's locks go when the entry has answered, as `answer` says. */
+  /** A descriptor was closed. Its owner's locks go when the entry has answered, as `answer` says. */
   flushed(nodeId: number, owner: LockOwner, answer: Deferred | undefined): Deferred | undefined {
     if (answer === undefined) {
       this.#table.releaseOwner(nodeId, owner)
@@ -138,13 +138,13 @@ export class FileLocks {
     }
   }
 
-  /** Whether the lock was had or not. */
+  /** The ask is over, with or without the lock. */
   #ended(ask: Ask): void {
     this.#asks.delete(ask)
     this.#tellUnlocked(ask.nodeId, ask.request.owner, ask.request)
   }
 
-  /** Of the range, what the owner neither has nor has asked for. */
+  /** Reports the parts of the range that the owner neither holds nor has asked for. */
   #tellUnlocked(nodeId: number, owner: LockOwner, range: LockRange): void {
     const entry = this.#entryOf(nodeId)
     if (entry === undefined) return

@@ -1,19 +1,21 @@
 /**
- * Clients of a replica that write as if it were the primary (`--forward-writes`): when one asks for the lock of a
- * writer, the primary's is borrowed before it gets an answer. There is one of these for each database.
+ * Clients of a replica that write as if it were the primary (`--forward-writes`). When a client asks for a writer's
+ * lock, the primary's lock is borrowed before the client gets an answer. Each database has one of these.
  *
  *   locking(): RESERVED of the database, or WRITE of the wal-index
  *        │ borrowed already                     asked for
  *        ▼                                          │
  *     granted ◀──────────── here it is ─────────────┤
  *     "busy": SQLite asks again, or gives up ◀──────┤ another node has it for too long; this node has to catch up,
- *                                                   │ which in a rollback mode the client itself is in the way of
+ *                                                   │ which the client itself blocks in a rollback mode
  *     granted, and its first write fails as on any replica ◀── there is no primary
  *
- * The last one since it may be a reader: one that finds no valid wal-index makes one, and locks WRITE for that.
+ * Without a primary the lock is granted because the client may be a reader: a reader that finds no valid wal-index
+ * locks WRITE to make one.
  *
- * When nobody writes any more the lock is given back, a moment later: a burst of transactions pays once. From closing()
- * on, whoever comes waits until it has been, and is borrowed anew: else those who write all the time would keep it.
+ * When nobody writes any more the lock goes back a moment later: a burst of transactions pays once. After closing() a
+ * newcomer waits until the lock is back and then borrows it anew. Otherwise clients that write all the time would keep
+ * it.
  */
 import { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
@@ -22,11 +24,11 @@ import type { ErrorCode } from "../../lib/errors.ts"
 import { Errno } from "../../sys/errno.ts"
 
 export interface ForwardedWritesContext {
-  /** Asks for the lock of the primary. `isPatient`: the client is in nobody's way while it waits. */
+  /** Asks for the lock of the primary. `isPatient`: the client blocks nobody while it waits. */
   ask(database: string, isPatient: boolean): void
-  /** It is borrowed already, and in use again. */
+  /** The lock is borrowed already, and in use again. */
   use(database: string): void
-  /** `isUnused`: who has asked for it was told to ask again, and is about to. */
+  /** `isUnused`: the client that asked for it was told to ask again, and is about to. */
   giveBack(database: string, isUnused: boolean): void
 }
 
@@ -36,9 +38,9 @@ export class ForwardedWrites {
   readonly #writers = new Set<LockOwner>()
   readonly #waiting = new Map<Deferred, LockOwner>()
   #isAsking = false
-  #isClosing = false // what is borrowed is about to be given back
-  #isAnswering = false // who does not get the client's own lock in the end asks again
-  #isLate = false // those who are in the way were told so
+  #isClosing = false // the borrowed lock is about to go back
+  #isAnswering = false // a client that does not get its own lock after all asks again
+  #isLate = false // the clients that block others were told so
 
   constructor(database: string, context: ForwardedWritesContext) {
     this.#database = database
@@ -46,7 +48,7 @@ export class ForwardedWrites {
   }
 
   locking(owner: LockOwner, isBorrowed: boolean, isPatient: boolean): Deferred | undefined {
-    // A writer that always waited here would keep out what has to be applied before the lock is borrowed.
+    // A writer that kept waiting here would block the apply that has to come before the lock is borrowed.
     if (this.#isLate && !isPatient) throw FuseError.of(Errno.EAGAIN)
     if (isBorrowed && !this.#isClosing) {
       const isFirst = this.#writers.size === 0
@@ -66,7 +68,7 @@ export class ForwardedWrites {
 
   unlocked(owner: LockOwner): void {
     if (!this.#writers.delete(owner) || this.#writers.size > 0 || this.#isAnswering) return
-    // While it is asked for, it is for others; but what is about to be given back was for this one.
+    // While the lock is asked for, others need it. A lock that is about to go back was this client's.
     if (!this.#isAsking || this.#isClosing) this.#context.giveBack(this.#database, false)
   }
 
@@ -74,12 +76,12 @@ export class ForwardedWrites {
     this.#isClosing = true
   }
 
-  /** It is borrowed anew. */
+  /** The lock is borrowed anew. */
   opened(): void {
     this.#isClosing = false
   }
 
-  /** It takes longer: those who are in the way are to ask again. */
+  /** It takes longer: clients that block others must ask again. */
   late(): void {
     this.#isLate = this.#isAsking
     const waiting = [...this.#waiting.keys()]
@@ -87,7 +89,7 @@ export class ForwardedWrites {
     for (const deferred of waiting) if (deferred.isWaiting) deferred.fail(Errno.EAGAIN)
   }
 
-  /** `code` is why the lock of the primary is not to be had; undefined when it is. */
+  /** `code` is why the lock of the primary is unavailable; undefined when it is borrowed. */
   answer(code: ErrorCode | undefined): void {
     this.#isAsking = false
     this.#isLate = false

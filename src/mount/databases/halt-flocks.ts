@@ -1,5 +1,5 @@
 /**
- * flock(2) on `<db>-lock`: an exclusive lock is the cluster's, not only this node's. Its holder on a replica may
+ * flock(2) on `<db>-lock`: an exclusive lock holds for the cluster, not only for this node. Its holder on a replica may
  * write to the database there.
  *
  *   set() ─▶ nobody on this node has it (fuse/flock-table.ts) ─▶ borrow: asked for ─▶ granted, the client goes on
@@ -15,7 +15,7 @@ import { errnoOf } from "./errno.ts"
 
 export interface HaltFlocksContext {
   readonly flocks: FlockTable
-  /** `then` is called with why the lock is not to be had; undefined when it is. */
+  /** Calls `then` with why the lock is unavailable; undefined when the client has it. */
   ask(database: string, waits: boolean, then: (code: ErrorCode | undefined) => void): void
   giveBack(database: string): void
 }

@@ -1,5 +1,5 @@
 /**
- * One database as the mount shows it: its files, and while the fs thread has it, what captures its transactions
+ * One database as the mount shows it: its files and, while the fs thread has it, the capture of its transactions
  * (capture/ownership.ts).
  */
 
@@ -56,19 +56,19 @@ export interface MountedDatabaseContext {
   onCommit(slot: Slot): void
   /** A file is gone from the directory without a request: the kernel may have it in a listing. */
   onVanish(name: string): void
-  /** Has the peer thread look whether the transaction is published; done when it is. */
+  /** Has the peer thread check whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
-  /** A WRITE to a file of the mount was refused, and the kernel may have the bytes in its cache. */
+  /** A WRITE to a file of the mount was refused, and the kernel may have its bytes in the cache. */
   onRefused(nodeId: number, offset: number, size: number): void
-  /** Asks the primary for a transaction; then does again what has made it, and is done. `end` is called last. */
+  /** Asks the primary for a transaction. Then repeats the request that made it, and is done. Calls `end` last. */
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Clients of a replica open databases only to read them. */
   readonly readOnlyOpens: boolean
-  /** Asked for locks on `<db>-lock`, and told when they go; and what the peer thread does with the file. */
+  /** Asks for locks on `<db>-lock`, hears when they go, and has the peer thread hold the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
-  /** Clients write on a replica, too; undefined: they do not. */
+  /** Set when clients write on a replica, too. */
   readonly forwarding: ForwardedWritesContext | undefined
 }
 
@@ -85,9 +85,9 @@ export class MountedDatabase {
   #borrowed: ProposingLog | undefined
   readonly #forwarded: ForwardedWrites | undefined
   #isLent = false
-  /** On the primary: another node is to have the write lock. */
+  /** On the primary: another node wants the write lock. */
   isWanted = false
-  /** A client may write although what it remembers is stale: nothing is taken until that is over. */
+  /** A client may write although what it remembers is stale. No transaction is taken until that is over. */
   hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
   file: { readonly hasUsers: boolean } | undefined
@@ -95,7 +95,7 @@ export class MountedDatabase {
   readonly #clients = new Set<number>()
   /** What was made and is not on the disk yet. */
   #unsynced: { readonly directories: boolean } | undefined
-  #firstHandle = 0 // that is not of a database that was removed
+  #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
@@ -154,8 +154,8 @@ export class MountedDatabase {
   }
 
   /**
-   * Throws when a file beside the database was opened before the database was removed. Its client goes on in a database
-   * that is no more, and another one may have its name by now.
+   * Throws when a file beside the database was opened before the database was removed. The client of that file goes on
+   * in the removed database, and another one may have its name by now.
    */
   assertUndropped(handle: number): void {
     if (handle >= this.#firstHandle) return
@@ -165,7 +165,7 @@ export class MountedDatabase {
     )
   }
 
-  /** Captures from here on, what has been applied so far: the node is the primary, or has what was lent back. */
+  /** Captures from what has been applied so far: the node is the primary, or the database is its own again. */
   takeOver(handover: DatabaseHandover, state: HistoryState): void {
     this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
@@ -173,7 +173,7 @@ export class MountedDatabase {
     this.disguise = 0
   }
 
-  /** On a replica: the primary has lent the write lock, and is asked for every transaction. */
+  /** On a replica: the primary has lent the write lock, and hears of every transaction first. */
   borrow(handover: DatabaseHandover, state: HistoryState): void {
     const log = new ProposingLog()
     this.#adopt(handover, state, log)
@@ -187,14 +187,14 @@ export class MountedDatabase {
     this.#hasComplained = false
   }
 
-  /** On the primary: another node writes to it, and the peer thread applies that. */
+  /** On the primary: another node writes to the database, and the peer thread applies that. */
   lend(): DatabaseHandover {
     const handover = this.handOver()
     this.#isLent = true
     return handover
   }
 
-  /** On a replica: the primary is asked no more. */
+  /** On a replica: transactions no longer go to the primary. */
   giveBack(): DatabaseHandover {
     return this.handOver()
   }
@@ -207,30 +207,30 @@ export class MountedDatabase {
     return this.#borrowed !== undefined
   }
 
-  /** Of a database whose write lock was borrowed: no transaction is added any more. */
+  /** The write lock was borrowed: no more transactions are added. */
   shut(): void {
     this.#borrowed?.shut()
   }
 
-  /** It is about to be given back: whoever wants to write has to borrow it anew. */
+  /** The write lock is about to go back: a client that wants to write has to borrow it anew. */
   closing(): void {
     this.#forwarded?.closing()
   }
 
-  /** The owner and the mode of the file; of the file to come, when there is none. */
+  /** The owner and the mode of the file, or of the file to come when there is none. */
   get access(): FileAccess {
     return this.database.access ?? NOBODY_ELSE
   }
 
-  /** Whether clients may open it to write. A connection stays what it was opened as. */
+  /** Whether clients may open it to write. An open connection stays as it is. */
   get isOpenedToWrite(): boolean {
     if (this.role.isPrimary || this.isBorrowed) return true
     return this.#forwarded !== undefined || !this.#context.readOnlyOpens
   }
 
-  /** A client asks for the lock of a writer. `isPatient`: it is in nobody's way while it waits. */
+  /** A client asks for a writer's lock. `isPatient`: it blocks nobody while it waits. */
   locking(owner: LockOwner, isPatient: boolean): Deferred | undefined {
-    // Those who write all the time would never leave the daemon a moment. They try again, a little later.
+    // Clients that write all the time would never leave the daemon a moment. They try again a little later.
     if (this.role.isPrimary && this.isWanted) throw FuseError.of(Errno.EAGAIN)
     if (this.role.isPrimary) return undefined
     return this.#forwarded?.locking(owner, this.isBorrowed, isPatient)
@@ -240,18 +240,18 @@ export class MountedDatabase {
     this.#forwarded?.unlocked(owner)
   }
 
-  /** Whether the lock of the primary is here that a client has been waiting for. */
+  /** The lock of the primary that clients wait for is here, or `code` says why not. */
   borrowAnswered(code: ErrorCode | undefined): void {
     this.#forwarded?.answer(code)
   }
 
-  /** Nobody knows yet, and it takes longer. */
+  /** It takes longer, and nobody knows the outcome yet. */
   borrowLate(): void {
     this.#forwarded?.late()
   }
 
   /**
-   * Nothing is captured any more, clients can write nothing. A client in the middle of a transaction finds it undone.
+   * Ends the capture: clients can write nothing from here on. A client in the middle of a transaction finds it undone.
    */
   handOver(): DatabaseHandover {
     const capture = this.#capture
@@ -294,13 +294,13 @@ export class MountedDatabase {
     return last === undefined ? undefined : this.#context.publish(this.name, last)
   }
 
-  /** On a replica: its name stands for another file now, which is opened when it is next needed. */
+  /** On a replica: the name stands for another file now, which is opened on its next use. */
   switchFile(disguise: number | undefined): void {
     this.database.close()
     this.disguise = disguise ?? this.disguise
   }
 
-  /** After the mount has gone: makes the next start a quick one. */
+  /** After the mount is gone: makes the next start quick. */
   settle(): void {
     const capture = this.#capture
     if (capture === undefined || !capture.settle()) return
@@ -308,7 +308,7 @@ export class MountedDatabase {
     saveCleanState(dataDir, this.name, this.database, capture.history)
   }
 
-  /** Throws when the writer may not know of everything that counts. */
+  /** Throws when the writer may not know everything that counts. */
   assertKnown(): void {
     if (!this.hasStaleWriter) return
     throw new LitefsError(
@@ -318,9 +318,9 @@ export class MountedDatabase {
   }
 
   /**
-   * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. Who copies a
-   * WAL or a journal of SQLite's beside a database that nobody has open gets what he would anywhere: the next client
-   * recovers it. Without a database there is nothing to harm.
+   * Throws, and says so in the log, when a file beside the database gets what SQLite does not write there. A copy of a
+   * WAL or a journal of SQLite's beside a database that nobody has open works as anywhere: the next client recovers it.
+   * Without a database there is nothing to harm.
    */
   assertSqlite(writer: Writer, file: string): void {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return

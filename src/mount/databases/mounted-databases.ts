@@ -1,7 +1,7 @@
 /**
- * The databases of the mount, and how they come from the peer thread and go there (capture/ownership.ts).
+ * The databases of the mount, and how they move between this thread and the peer thread (capture/ownership.ts).
  *
- * A database that is damaged belongs to nobody: every use of its name is EIO, and its files are left as they are.
+ * A damaged database belongs to nobody: every use of its name is EIO, and its files stay as they are.
  */
 import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
 import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
@@ -17,7 +17,7 @@ import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database
 
 const log = logger("mount")
 
-/** Of the names of files that we make up beside a database. */
+/** Suffixes of the files that we make up beside a database. */
 const MADE_UP = ["-pos", "-lock"]
 
 export class MountedDatabases {
@@ -25,8 +25,10 @@ export class MountedDatabases {
   readonly #entries: EntryTable
   readonly #databases = new Map<string, MountedDatabase>()
   readonly #damaged = new Set<string>()
+  /** Databases with an undone transaction of which the kernel may still have pages. */
+  readonly #undone = new Set<string>()
 
-  /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
+  /** `states` are what recovery found, undefined for damaged databases; on a replica the peer thread has them. */
   constructor(
     context: MountedDatabaseContext,
     entries: EntryTable,
@@ -49,7 +51,7 @@ export class MountedDatabases {
     const known = this.#databases.get(name)
     const { role, positions } = this.#context
     if (role.isPrimary) return known
-    // On a replica the peer thread makes databases, and frees them; their slot appears before anything else of them.
+    // On a replica the peer thread makes and frees databases. The slot of a database is the first of it to appear.
     const slot = positions.find(name)
     if (slot !== undefined && known?.slot === slot) return known
     if (known !== undefined) this.#forget(known)
@@ -67,7 +69,7 @@ export class MountedDatabases {
     throw new LitefsError("not-found", `database not found: "${name}"`)
   }
 
-  /** One that a client makes: that of a database that was dropped goes on. */
+  /** A database that a client makes. It continues a dropped one of the same name. */
   addNew(name: string): MountedDatabase {
     const { dataDir, positions } = this.#context
     const state = droppedState(dataDir, name)
@@ -76,7 +78,7 @@ export class MountedDatabases {
     return database
   }
 
-  /** It was dropped long ago. */
+  /** Forgets a database that was dropped long ago. */
   retire(name: string): void {
     const { dataDir, positions } = this.#context
     const database = this.#databases.get(name)
@@ -93,7 +95,7 @@ export class MountedDatabases {
     return database
   }
 
-  /** It never had a transaction, and its files are gone: so go its name and its directory. */
+  /** Forgets a database that never had a transaction and has no files left: its name and its directory go. */
   forgetNew(database: MountedDatabase): void {
     const { dataDir, positions } = this.#context
     const { capture, name, slot } = database
@@ -118,6 +120,7 @@ export class MountedDatabases {
 
   #forget({ name, database }: MountedDatabase): void {
     this.#databases.delete(name)
+    this.#undone.delete(name)
     database.close()
     for (const suffix of MADE_UP) {
       const entry = this.#entries.named(name + suffix)
@@ -125,14 +128,14 @@ export class MountedDatabases {
     }
   }
 
-  /** Whether clients may write to any of them, or make files. */
+  /** Whether clients may write to any database, or make files. */
   get areWritable(): boolean {
     if (this.#context.role.isPrimary || this.#context.forwarding !== undefined) return true
     for (const database of this.#databases.values()) if (database.isBorrowed) return true
     return false
   }
 
-  /** This node becomes the primary, of what the peer thread has applied so far. */
+  /** This node becomes the primary, from what the peer thread has applied so far. */
   takeOver(handovers: readonly DatabaseHandover[]): void {
     this.#forgetFreed()
     for (const handover of handovers) this.#take(handover)
@@ -143,7 +146,7 @@ export class MountedDatabases {
     const handovers = [...this.#damaged].map(damagedHandover)
     this.#damaged.clear()
     for (const database of this.#databases.values()) {
-      if (!database.isLent) handovers.push(this.#give(database, () => database.handOver()))
+      if (!database.isLent) handovers.push(this.#noteUndone(database.handOver()))
     }
     return handovers
   }
@@ -151,14 +154,14 @@ export class MountedDatabases {
   #take(handover: DatabaseHandover): void {
     const { name, state } = handover
     if (state === undefined) return void this.#damaged.add(name)
+    this.undoneForgotten(name)
     const database = this.#databases.get(name) ?? this.add(name, undefined)
     database.takeOver(handover, historyState(state))
   }
 
   /** On the primary: another node borrows the write lock of the database. */
   lend(name: string): DatabaseHandover {
-    const database = this.get(name)
-    return this.#give(database, () => database.lend())
+    return this.#noteUndone(this.get(name).lend())
   }
 
   /** On the primary: it has the write lock back. */
@@ -167,41 +170,49 @@ export class MountedDatabases {
     this.#take(handover)
   }
 
-  /** Whether another node waits for it. */
+  /** Whether another node waits for the write lock. */
   setLending(name: string, isWanted: boolean): void {
     const database = this.#databases.get(name)
     if (database !== undefined) database.isWanted = isWanted
   }
 
-  /** On a replica: clients may write to the database, and the primary is asked for every transaction. */
+  /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
   borrow(handover: DatabaseHandover): void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
+    this.undoneForgotten(handover.name)
     this.get(handover.name).borrow(handover, state)
   }
 
-  /** What was borrowed. */
+  /** Returns a borrowed database. */
   giveBack(name: string): DatabaseHandover {
-    const database = this.get(name)
-    return this.#give(database, () => database.giveBack())
+    return this.#noteUndone(this.get(name).giveBack())
   }
 
-  /** A client in the middle of a transaction finds it undone. */
-  #give(database: MountedDatabase, act: () => DatabaseHandover): DatabaseHandover {
-    const handover = act()
-    if (handover.isUndone) this.#abandonJournal(database)
+  /**
+   * A client in the middle of a transaction finds it undone. Its journal stays until undoneForgotten(): SQLite takes it
+   * for hot, so nobody reads pages of the transaction that the kernel still has.
+   */
+  #noteUndone(handover: DatabaseHandover): DatabaseHandover {
+    if (handover.isUndone) this.#undone.add(handover.name)
     return handover
   }
 
-  #abandonJournal({ name, journal }: MountedDatabase): void {
-    const entry = this.#entries.named(`${name}-journal`)
-    if (entry === undefined) return void journal.remove().close()
-    if (entry instanceof JournalEntry) entry.abandon()
-    this.#entries.removeName(entry)
+  /** The kernel no longer has anything of the undone transaction, if there was one. */
+  undoneForgotten(name: string): void {
+    if (!this.#undone.delete(name)) return
+    const journal = `${name}-journal`
+    const entry = this.#entries.named(journal)
+    if (entry === undefined) this.#databases.get(name)?.journal.remove().close()
+    else {
+      if (entry instanceof JournalEntry) entry.abandon()
+      this.#entries.removeName(entry)
+    }
+    this.#context.onVanish(journal)
   }
 
   /** On a replica: the daemon has removed the file of the database. */
   fileRemoved(name: string): void {
-    // Also of a name that the kernel has forgotten: the next file of it is another one.
+    // This includes a name that the kernel has forgotten: its next file is another one.
     this.find(name)?.database.close()
     const entry = this.#entries.named(name)
     if (entry !== undefined) this.#entries.removeName(entry)

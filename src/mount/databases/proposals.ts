@@ -5,9 +5,9 @@
  *              │                                  └── it makes another transaction first: asked
  *              └── answered: why not; refuseAll() ─────────▶ the client's request fails
  *
- * A client that is refused for want of the primary's word may have its transaction there all the same.
+ * A client that fails because the primary did not answer may have its transaction there all the same.
  *
- * While one waits, its client holds the locks of a writer: there is one at a time for a database.
+ * The client of a waiting request holds a writer's locks, so a database has one such request at a time.
  */
 import { Proposal } from "../../capture/proposal.ts"
 import { Deferred } from "../../fuse/deferred.ts"
@@ -22,7 +22,7 @@ interface Waiting {
 }
 
 export interface ProposalsListener {
-  /** Asks the primary. `then` is called with why it has not taken it; undefined when it has. */
+  /** Asks the primary. Calls `then` with why it refuses the transaction; undefined when it has taken it. */
   ask(proposal: Proposal, then: (code: ErrorCode | undefined) => void): void
   /** The primary has taken a transaction that was not made here: the database is behind. */
   behind(database: string): void
@@ -36,7 +36,7 @@ export class Proposals {
     this.#on = on
   }
 
-  /** `again` does what was asked for once more, when it may; `end` is called last. */
+  /** `again` repeats the request when it may; `end` is called last. */
   add(proposal: Proposal, again: () => void, end: () => void): Deferred {
     const deferred = new Deferred()
     this.#ask({ proposal, again, end, deferred })

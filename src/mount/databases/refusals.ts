@@ -1,5 +1,5 @@
 /**
- * Tells in the log what clients of the mount were refused: the file, who it was, and on a replica where to go.
+ * Tells in the log what clients of the mount were refused: the file, the process, and on a replica where to go.
  *
  * Somebody who tries again and again has one line a minute (lib/log.ts). A replica that does not know yet who its
  * primary is keeps a line back until it does, but not for long.
@@ -65,7 +65,7 @@ export class Refusals {
     if (fields !== undefined) log.warn(message, fields)
   }
 
-  /** Says when what a thread does with a file is refused because this node is a replica. */
+  /** Logs when `act` fails because this node is a replica. */
   watch<T>(what: "make" | "remove", file: string, thread: number, act: () => T): T {
     try {
       return act()
@@ -80,14 +80,14 @@ export class Refusals {
     }
   }
 
-  /** A line that ends with who the primary is. It is not counted. */
+  /** Logs a line that ends with the name of the primary. It does not count towards the limit. */
   tellPrimary(message: string, fields: LogFields): void {
     const untilMs = this.#clock.monotonicMs() + PRIMARY_WAIT_MS
     this.#heldBack.push({ message, fields, untilMs })
     this.sweep()
   }
 
-  /** Says what was held back, as far as it need not be any longer. Returns for how many milliseconds it need be. */
+  /** Logs the lines that need not wait any longer. Returns in how many milliseconds the next is due. */
   sweep(): number | undefined {
     const { isPrimary, primaryName } = this.#role
     while (true) {
@@ -101,7 +101,7 @@ export class Refusals {
     }
   }
 
-  /** Undefined when it need not be said. */
+  /** Undefined when the line is left out. */
   #fields(message: string, file: string, thread: number): LogFields | undefined {
     const said = this.#limit.take(`${thread} ${file} ${message}`)
     return said && { file, process: describeThread(thread), ...said }
@@ -109,8 +109,8 @@ export class Refusals {
 }
 
 /**
- * A database is gone, and this was its last position. Also mv and tar remove what is in their way, and find only then
- * that they cannot put another file there.
+ * Logs that a database is gone, with its last position. mv and tar, too, remove what is in their way, and find only
+ * then that they cannot put another file there.
  */
 export function sayDropped(name: string, last: Pos, thread: number): void {
   log.info("dropped a database: its file was removed", {

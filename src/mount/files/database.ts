@@ -12,13 +12,14 @@ import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { UsedEntry } from "./used-entry.ts"
 
 /**
- * `<db>`: the database file. On a replica its pages come from the primary only.
+ * `<db>`: the database file. On a replica its pages come only from the primary.
  *
- * Clients that will not be able to write can open it only to read it. SQLite then does that by itself, for the life of
- * the connection, says "attempt to write a readonly database" in every journal mode, and holds no lock of a writer.
+ * A client that will not be able to write can open it only to read. SQLite then opens it read-only by itself, for the
+ * life of the connection, says "attempt to write a readonly database" in every journal mode, and holds no writer's
+ * lock.
  *
- * SQLite makes an empty file when it opens a new database, and other programs to put something else into it, which is
- * refused. A file that is still empty when its last user has gone need not stay: see empty-files.ts.
+ * SQLite makes an empty file when it opens a new database. Other programs make one to put something else into it, and
+ * that is refused. A file that is still empty when its last user has gone need not stay: see empty-files.ts.
  */
 export class DatabaseEntry extends UsedEntry {
   readonly #database: MountedDatabase
@@ -29,17 +30,17 @@ export class DatabaseEntry extends UsedEntry {
     database.file = this
   }
 
-  /** What may go without the kernel is looked up each time. */
+  /** The kernel looks up each time a name that may go without it. */
   override get nameTimeout(): number {
     return this.isEmpty ? 0 : super.nameTimeout
   }
 
-  /** Nobody has it open, and it may go. */
+  /** Nobody has it open, and it is empty, so it may go. */
   get isUnused(): boolean {
     return !this.hasUsers && this.isEmpty
   }
 
-  /** Of its last transaction; undefined when there is none, or it is not captured here. */
+  /** The position of its last transaction; undefined when it has none, or is not captured here. */
   get pos(): Pos | undefined {
     const history = this.#database.capture?.history
     return history === undefined || history.commit === 0 ? undefined : history.pos
@@ -93,10 +94,10 @@ export class DatabaseEntry extends UsedEntry {
       throw FuseError.of(Errno.EOPNOTSUPP)
   }
 
-  /** Nothing to do: what is committed is durable in the log, and what is not has to be forgotten. */
+  /** Nothing to do: committed pages are durable in the log, and all others must be forgotten. */
   override sync(): void {}
 
-  /** A writer has SHARED already: what comes from the primary cannot be applied while it waits. */
+  /** A writer has SHARED already: nothing from the primary can be applied while it waits. */
   override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
     return includes(range, RESERVED_BYTE) ? this.#database.locking(owner, false) : undefined
   }
@@ -118,7 +119,7 @@ export class DatabaseEntry extends UsedEntry {
     return n
   }
 
-  /** For a thread that changes the file, 0 if unknown. */
+  /** The capture, for a thread that changes the file, 0 if unknown. */
   #captureFor(thread: number) {
     const { capture } = this.#database
     if (capture !== undefined) return capture

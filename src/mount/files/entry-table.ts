@@ -1,8 +1,8 @@
 /**
- * The entries that the kernel knows, by the number it has for them (the node id) and by name.
+ * The entries that the kernel knows, by node id (the kernel's number for them) and by name.
  *
- * An entry is made when the kernel first asks for a name and lives until the kernel forgets it. A file that is removed
- * while it is open keeps its entry; the name is then free for another.
+ * An entry is made when the kernel first asks for a name, and lives until the kernel forgets it. A file that is removed
+ * while it is open keeps its entry; its name is then free for another.
  */
 import { ROOT_ID } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"

@@ -1,7 +1,7 @@
 /**
- * A file of the mount. There is one class per kind of file; each says what its requests mean.
+ * A file of the mount. Each kind of file has a class, which says what requests for it mean.
  *
- * `Directory` keeps the names and counts the kernel's references. Methods throw what the client is to get.
+ * `Directory` keeps the names and counts the kernel's references. Methods throw the errors that the client gets.
  */
 import type { Deferred } from "../../fuse/deferred.ts"
 import type { Attributes, Caller, LockOwner } from "../../fuse/filesystem.ts"
@@ -15,7 +15,7 @@ import { type FileAccess, MODE_BITS, setMode, setOwner, UNCHANGED } from "../../
 import { emptyStatus, statusOf } from "../../sys/file-status.ts"
 import type { Region } from "../../sys/memory.ts"
 
-/** Undefined: as it is. */
+/** An undefined field stays as it is. */
 export interface AccessChange {
   readonly uid: number | undefined
   readonly gid: number | undefined
@@ -25,7 +25,7 @@ export interface AccessChange {
 export interface FileEntry {
   readonly nodeId: number
   readonly name: string
-  /** FOPEN_* bits that an open of the file is answered with. */
+  /** FOPEN_* bits of the answer to an open of the file. */
   readonly openFlags: number
   /** Seconds that the kernel may believe the name. */
   readonly nameTimeout: number
@@ -36,10 +36,10 @@ export interface FileEntry {
   checkWritable(): void
   /** A client opens the file. Throws when there is none any more. */
   opened(): void
-  /** One of those who have opened it has it no longer. */
+  /** One of the clients that opened it no longer has it open. */
   released(): void
   read(offset: number, size: number, into: Region): number
-  /** Throws when who has opened this handle may write no more. */
+  /** Throws when the client that opened this handle may not write any more. */
   checkWriter(handle: number): void
   /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
   write(offset: number, size: number, from: Region, thread: number): void
@@ -51,21 +51,23 @@ export interface FileEntry {
    */
   cuttingOff(size: number, handle: number | undefined, thread: number): void
   truncate(size: number): void
-  /** Room on the disk for `size` bytes at `offset`; with `isGrowing` the file is at least as long as that then. */
+  /**
+   * Reserves room on the disk for `size` bytes at `offset`; with `isGrowing` the file then reaches at least that far.
+   */
   allocate(offset: number, size: number, isGrowing: boolean): void
   sync(): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
-   * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then;
-   * it may fail with what the client is to be told (EAGAIN is "busy"), and so may this throw. When the client is
-   * interrupted it is answered at once, and `onInterrupt` called, if there is one.
+   * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then. The
+   * `Deferred` may fail, and this may throw, with the client's error (EAGAIN is "busy"). An interrupted client is
+   * answered at once, and `onInterrupt` is called, if there is one.
    */
   locking(range: LockRange, owner: LockOwner, caller: Caller): Deferred | undefined
-  /** The lock of these bytes, which `locking` has let pass, is given up, or was not to be had. */
+  /** The lock of these bytes, which `locking` has let pass, is given up, or the client did not get it. */
   unlocked(range: LockRange, owner: LockOwner): void
   /** Before the name goes. Throws when the file must stay. */
   removing(): void
-  /** The kernel knows the file no longer. */
+  /** The kernel no longer knows the file. */
   close(): void
 }
 
@@ -73,8 +75,8 @@ const S_IFREG = 0o100000
 export const FOREVER = 365 * 24 * 3600
 
 /**
- * A file with a file of the data directory behind it. Only clients change it, through the kernel, or the
- * daemon, which then tells the kernel: so what the kernel caches stays true.
+ * A file with a file of the data directory behind it. Only clients change it, through the kernel, or the daemon, which
+ * then tells the kernel. The kernel's cache therefore stays true.
  */
 export abstract class BackedEntry implements FileEntry {
   readonly nodeId: number
@@ -165,7 +167,7 @@ export abstract class BackedEntry implements FileEntry {
   }
 }
 
-/** A small file whose content we make up when it is read: it cannot be written, and nothing of it is cached. */
+/** A small file whose content we make up when it is read. Nobody can write it, and nothing of it is cached. */
 export abstract class MadeUpEntry implements FileEntry {
   readonly nodeId: number
   readonly name: string
@@ -198,7 +200,7 @@ export abstract class MadeUpEntry implements FileEntry {
     into.timeout = 0
   }
 
-  /** Granted, and nothing changes: whoever gives all files of the directory to somebody means others. */
+  /** Succeeds without effect: whoever changes the access of all files in the directory means other files. */
   changeAccess(): void {}
 
   checkWritable(): void {}
@@ -246,7 +248,9 @@ export abstract class MadeUpEntry implements FileEntry {
   close(): void {}
 }
 
-/** The owner first: that takes bits of the mode away, which the kernel asks for when they are to stay. */
+/**
+ * The owner comes first: a change of owner clears bits of the mode, and the kernel asks for them if they are to stay.
+ */
 export function changeAccess(op: string, fd: Fd, { uid, gid, mode }: AccessChange): void {
   if (uid !== undefined || gid !== undefined) setOwner(op, fd, uid ?? UNCHANGED, gid ?? UNCHANGED)
   if (mode !== undefined) setMode(op, fd, mode)

@@ -1,10 +1,10 @@
 /**
- * fcntl(2) locks on `<db>-lock`, as programs take them that were written for the original: a write lock of byte 72 is
- * its halt lock (litefs-go: Halt). A lock of any other bytes means the same here.
+ * fcntl(2) locks on `<db>-lock`, as programs written for the original take them: a write lock of byte 72 is its halt
+ * lock (litefs-go: Halt). A lock of any other bytes means the same here.
  *
- * The kernel keeps these locks, and would grant one without asking anybody. So the peer thread has locked the file
- * before a client can, which is before it has it open to write; who waits for a lock waits for that one, and is seen
- * (peer/locks/halt-bytes.ts). Who does not wait (F_SETLK) is refused.
+ * The kernel keeps these locks, and would grant one without asking anybody. The peer thread therefore locks the file
+ * before any client has it open to write. A client that waits for a lock waits for the peer thread's, and the peer
+ * thread sees it (peer/locks/halt-bytes.ts). A client that does not wait (F_SETLK) is refused.
  *
  *   opening() ─▶ the peer thread locks the file ─▶ held(): the open is answered
  *   wanted(): a client waits for a lock ─▶ the write lock of the database, as for flock(2) ─▶ the peer thread lets go
@@ -20,7 +20,7 @@ export interface HaltBytesContext {
   readonly flocks: Pick<HaltFlocks, "set" | "release">
   /** Has the peer thread lock the file. Answered by held(). */
   hold(database: string): void
-  /** A client that waits for a lock of the file gets it, or goes on waiting. */
+  /** A client that waits for a lock of the file gets it, or keeps waiting. */
   granted(database: string, isGranted: boolean): void
   letGo(database: string): void
 }
@@ -32,7 +32,7 @@ interface LockFile {
   isHeld: boolean
 }
 
-/** Of the client of such a lock, among those of flock(2): no number of the kernel's. */
+/** Owner of these locks among those of flock(2). The kernel has no such number. */
 const OWNER = -1n
 
 export class HaltBytes {

@@ -10,10 +10,10 @@ import { MadeUpEntry } from "./entry.ts"
 import { UsedEntry } from "./used-entry.ts"
 
 /**
- * `<db>-journal`: the rollback journal, whose end is the commit. Replicas have none that holds anything.
+ * `<db>-journal`: the rollback journal, whose end is the commit. No journal on a replica holds anything.
  *
- * A client that still writes to a removed one is in a transaction that was undone when this node lost its role. It may
- * not go on when the node has its role again: without the pages that were undone it would be half a transaction.
+ * A client that still writes to a removed one is in a transaction that was undone when this node lost its role. It must
+ * not go on when the node has its role again: without the undone pages it would commit half a transaction.
  */
 export class JournalEntry extends UsedEntry {
   readonly #database: MountedDatabase
@@ -55,7 +55,7 @@ export class JournalEntry extends UsedEntry {
     this.#capture.journalEnding(() => super.removing())
   }
 
-  /** The transaction in it has come to nothing, and the daemon has seen to that. */
+  /** The daemon has undone the transaction in it. */
   abandon(): void {
     super.removing()
   }
@@ -69,12 +69,12 @@ export class JournalEntry extends UsedEntry {
 }
 
 /**
- * The journal that a client makes on a replica, and can write nothing to. It has no file, and goes with whoever has made
- * it.
+ * The journal that a client makes on a replica, and can write nothing to. It has no file, and goes with the client that
+ * made it.
  *
- * Were it refused, SQLite would say "attempt to write a readonly database", and a client in a transaction that it does
- * not end would keep its locks, which nobody can write beside. When the first write fails SQLite undoes the transaction
- * and gives up all locks, whatever its client does (SQLite: sqlite3VdbeHalt, SQLITE_IOERR).
+ * If making it were refused, SQLite would say "attempt to write a readonly database", and a client inside an open
+ * transaction would keep its locks, which block every writer. When instead the first write fails, SQLite undoes the
+ * transaction and gives up all locks, whatever its client does (SQLite: sqlite3VdbeHalt, SQLITE_IOERR).
  */
 export class RefusedJournalEntry extends MadeUpEntry {
   readonly #database: MountedDatabase
@@ -87,7 +87,7 @@ export class RefusedJournalEntry extends MadeUpEntry {
     this.#madeMs = madeMs
   }
 
-  /** Clients can write here by now: the name is for a journal. */
+  /** Clients can write here by now: the name stands for a real journal. */
   get isOver(): boolean {
     return this.#database.capture !== undefined
   }

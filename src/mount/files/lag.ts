@@ -8,7 +8,7 @@ import type { Root } from "./root.ts"
 
 const SIZE = 11
 
-/** A node that has not been in sync yet shows this, as in the original: with it the line has no end. */
+/** A node that has never been in sync shows this, as in the original. Its ten digits leave no room for the newline. */
 const UNKNOWN_MS = 2 ** 31 - 1
 
 /** `.lag`: how far this node is behind its primary: 11 bytes, `%+010d\n`, milliseconds. See store/shared-lag.ts. */
@@ -39,14 +39,14 @@ export class LagEntry extends MadeUpEntry {
     return formatLag(this.#lag.lagMs(this.#positions, this.#clock.steadyMs()))
   }
 
-  /** When this node had everything: now on the primary, 1970 when it never had. */
+  /** When this node last had everything: now on the primary, 1970 when it never had. */
   protected modifiedMs(): number {
     const lagMs = this.#lag.lagMs(this.#positions, this.#clock.steadyMs())
     return lagMs === undefined ? 0 : this.#clock.wallMs() - lagMs
   }
 }
 
-/** Beyond nine digits (11 days) the end of the line gives way. */
+/** Beyond nine digits (11 days) the newline is cut off. */
 export function formatLag(lagMs: number | undefined): string {
   const ms = lagMs === undefined ? UNKNOWN_MS : Math.min(Math.round(lagMs), UNKNOWN_MS - 1)
   return `+${String(ms).padStart(9, "0")}\n`.slice(0, SIZE)

@@ -9,7 +9,7 @@ import type { HaltFlocks } from "../databases/halt-flocks.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { MadeUpEntry } from "./entry.ts"
 
-/** `<db>-lock`: an empty file to put locks on. It is found by name, and not listed. */
+/** `<db>-lock`: an empty file to put locks on. A lookup finds it, a listing leaves it out. */
 export class LockEntry extends MadeUpEntry {
   readonly #database: MountedDatabase
   readonly #halts: HaltFlocks
@@ -33,7 +33,7 @@ export class LockEntry extends MadeUpEntry {
     return this.#database.name
   }
 
-  /** Where locks are requests: the halt lock of the original. Where they are not, halt-bytes.ts sees to it. */
+  /** The halt lock of the original, where locks are requests. Otherwise halt-bytes.ts takes care of it. */
   override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
     if (!includes(range, HALT_BYTE)) throw FuseError.of(Errno.EINVAL)
     return this.#halts.set(this.database, this.nodeId, owner, "exclusive", true)
@@ -47,7 +47,7 @@ export class LockEntry extends MadeUpEntry {
     return ""
   }
 
-  /** Who may write to the database may keep others from it. flock(1) opens the file to read it. */
+  /** A user who may write to the database may keep others from it. flock(1) opens the file to read it. */
   protected access(): FileAccess {
     const { uid, gid, mode } = this.#database.access
     const writers = mode & 0o222

@@ -19,7 +19,7 @@ export class PosEntry extends MadeUpEntry {
     return `${formatPos(this.#positions.read(this.#database.slot).pos)}\n`
   }
 
-  /** Who may read the database may know where it is. */
+  /** A user who may read the database may know its position. */
   protected access(): FileAccess {
     const { uid, gid, mode } = this.#database.access
     return { uid, gid, mode: mode & 0o444 }

@@ -1,6 +1,6 @@
 /**
- * The directory at the top of the mount: it has the owner and the mode of the directory below, and what is changed of
- * them is changed there, so that it is still so after the next start.
+ * The directory at the top of the mount. It has the owner and the mode of the directory below the mount. A change goes
+ * to that directory, so the next start finds it.
  */
 import type { Attributes } from "../../fuse/filesystem.ts"
 import { must } from "../../lib/assert.ts"
@@ -28,7 +28,7 @@ export class Root {
     return accessOf("fuse:stat", this.#fd)
   }
 
-  /** Of a file that a client makes. In a directory with the bit S_ISGID it belongs to the group of that. */
+  /** The group of a file that a client makes: in a directory with the bit S_ISGID that of the directory. */
   groupOfNew(callerGid: number): number {
     const { gid, mode } = this.access
     return (mode & S_ISGID) === 0 ? callerGid : gid

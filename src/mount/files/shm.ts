@@ -30,7 +30,7 @@ export class ShmEntry extends BackedEntry {
 
   override sync(): void {}
 
-  /** A writer that waits here is not in the way of an apply: readers keep their snapshots. */
+  /** A writer that waits here does not block an apply: readers keep their snapshots. */
   override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
     return includes(range, WAL_WRITE_LOCK) ? this.#database.locking(owner, true) : undefined
   }
@@ -40,8 +40,8 @@ export class ShmEntry extends BackedEntry {
   }
 
   /**
-   * The locks of a process that was killed are kept until its FLUSH is answered. What it has committed but not
-   * published is published first. Otherwise the next writer would not know of it.
+   * The kernel keeps the locks of a killed process until its FLUSH is answered. A transaction that it has committed but
+   * not published is published first. Otherwise the next writer would not know of it.
    */
   override flush(thread: number): Deferred | undefined {
     return this.#database.publishBeforeFlush(thread)

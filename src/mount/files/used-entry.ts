@@ -4,15 +4,15 @@ import { Errno } from "../../sys/errno.ts"
 import { BackedEntry } from "./entry.ts"
 
 /**
- * A file that knows who has it open, and whether somebody was refused what he wanted to put into it. A file that
- * is empty then is left over from a failure (of cp, tar, an editor), and goes with its last user.
+ * A file that knows who has it open, and whether a program was refused what it wanted to put into it. If such a file is
+ * empty, it is left over from a failure (of cp, tar, an editor), and goes with its last user.
  */
 export abstract class UsedEntry extends BackedEntry {
   #userCount = 0
   #isRefused = false
   #hasVanished = false
 
-  /** A client that has looked the name up before has to do so again. */
+  /** A client that looked the name up before it went has to do so again. */
   override opened(): void {
     if (this.#hasVanished) throw FuseError.of(Errno.ESTALE)
     this.#userCount += 1
@@ -26,17 +26,17 @@ export abstract class UsedEntry extends BackedEntry {
     return this.#userCount > 0
   }
 
-  /** Somebody has tried to put something else into it than SQLite does. */
+  /** A program has tried to put something into it that SQLite does not write. */
   get isRefused(): boolean {
     return this.#isRefused
   }
 
-  /** Nobody has it open, and nobody misses it. */
+  /** A failure has left it empty, and nobody has it open. */
   get isRemains(): boolean {
     return this.#isRefused && !this.isRemoved && !this.hasUsers && this.file.size() === 0
   }
 
-  /** Takes away what is unused. */
+  /** Removes an unused file. */
   vanish(): void {
     this.removing()
     this.#hasVanished = true
@@ -46,7 +46,7 @@ export abstract class UsedEntry extends BackedEntry {
     this.#isRefused = true
   }
 
-  /** What is thrown meanwhile is passed on. */
+  /** Notes a refusal, and passes every error on. */
   protected noting(act: () => void): void {
     try {
       act()

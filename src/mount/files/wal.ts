@@ -8,9 +8,8 @@ import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { UsedEntry } from "./used-entry.ts"
 
 /**
- * `<db>-wal`: the write-ahead log. On a replica the peer thread writes it, clients may only make and remove it. One
- * that is removed, or whose database is, takes nothing more: what would be captured is the WAL that has the name.
- *
+ * `<db>-wal`: the write-ahead log. On a replica the peer thread writes it; clients may only make and remove it. A
+ * removed WAL, or one of a removed database, takes no more writes: only the WAL that has the name is captured.
  * A commit is the write of its last frame. Its way:
  *
  *   fuse/session.ts ─▶ server.ts ─▶ operations.ts ─▶ mount/names/directory.ts ─▶ write() here
@@ -62,11 +61,11 @@ export class WalEntry extends UsedEntry {
     const { capture } = this.#database
     if (this.isRemoved) return super.truncate(size)
     if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
-    // The daemon's own frames are in it. Nobody cuts it off who follows SQLite's protocol.
+    // The daemon's own frames are in it. A client that follows SQLite's protocol does not truncate it.
     if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
   }
 
-  /** Nothing to do: what is committed in it is durable in the commit log or in an LTX file. */
+  /** Nothing to do: every commit in it is durable in the commit log or in an LTX file. */
   override sync(): void {}
 
   override removing(): void {

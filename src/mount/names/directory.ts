@@ -1,12 +1,12 @@
 /**
  * The mounted directory as the kernel sees it: every request about a file, or about the directory itself.
  *
- * The entries decide what a request means (entry.ts), and `NamedEntries` which of them there are. Here requests find
- * their entry, locks go to their tables, and a transaction that the primary has to be asked for waits for its answer.
+ * The entries decide what a request means (entry.ts), and `NamedEntries` decides which of them exist. Requests find
+ * their entry here, locks go to their tables, and a transaction that needs the primary's word waits for it.
  *
- * On the primary every change comes through here, so the kernel may believe what it knows for as long as it
- * likes. The peer thread tells the kernel what the daemon itself changes (on a replica). Names of files that
- * we make up (`-pos`, `.primary`) come and go by themselves: their absence is never remembered.
+ * On the primary every change comes through here, and the kernel may believe what it knows for as long as it likes. The
+ * peer thread tells the kernel what the daemon itself changes (on a replica). Names of files that we make up (`-pos`,
+ * `.primary`) come and go by themselves: their absence is never remembered.
  *
  * It is one file because FileSystem (fuse/filesystem.ts) is one interface: a method for each request, and little more.
  */
@@ -54,27 +54,27 @@ import { EmptyFiles } from "./empty-files.ts"
 import { isMadeUp, parseFileName } from "./file-name.ts"
 import { NamedEntries } from "./named-entries.ts"
 
-/** Of SQLite's files beside a database. */
+/** Suffixes of SQLite's files beside a database. */
 export const SIDE_SUFFIXES = ["-journal", "-wal", "-shm"]
 
 export class Directory implements FileSystem {
   readonly databases: MountedDatabases
   /** Locks on the files `<db>-lock`. */
   readonly halts: HaltFlocks
-  /** Those that the kernel keeps; undefined when locks are requests. */
+  /** Locks that the kernel keeps; undefined when locks are requests. */
   readonly haltBytes: HaltBytes | undefined
   readonly #context: MountedDatabaseContext
   readonly #entries = new EntryTable()
   readonly #named: NamedEntries
   readonly #flocks = new FlockTable()
   readonly #locks = new FileLocks((nodeId) => this.#entries.find(nodeId))
-  /** What was written in transactions that the primary is asked for. */
+  /** Copies of what was written in transactions that wait for the primary. */
   readonly #copies = new RegionPool()
   readonly #root: Root
   readonly #empty: EmptyFiles
   #nextHandle = 1
 
-  /** `states` are what recovery found, undefined for what is damaged; on a replica the peer thread has them. */
+  /** `states` are what recovery found, undefined for damaged databases; on a replica the peer thread has them. */
   constructor(
     context: MountedDatabaseContext,
     states: ReadonlyMap<string, HistoryState | undefined>,
@@ -106,7 +106,7 @@ export class Directory implements FileSystem {
     this.#assertRoot(parentId)
     const entry = this.#find(name)
     if (entry !== undefined) return this.#reply(entry)
-    if (isMadeUp(name)) throw FuseError.of(Errno.ENOENT) // not to be remembered
+    if (isMadeUp(name)) throw FuseError.of(Errno.ENOENT) // the kernel must not remember it
     return undefined
   }
 
@@ -161,7 +161,7 @@ export class Directory implements FileSystem {
   ): Entry {
     this.#assertRoot(parentId)
     const found = this.#find(name)
-    // The kernel took it to be missing, and has not checked whether the caller may open it: it has to look again.
+    // The kernel took the file to be missing, and has not checked whether the caller may open it: it must look again.
     if (found !== undefined) {
       throw FuseError.of((flags & O_EXCL) !== 0 ? Errno.EEXIST : Errno.ESTALE)
     }
@@ -186,10 +186,10 @@ export class Directory implements FileSystem {
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
-    // The kernel has the bytes already, when they come from a mapping, and so have its other readers, since they were
-    // stored: long before this request, and until the kernel has been told to forget them, just after the answer. It
-    // asks nobody when a page is made writable (Linux: fuse_page_mkwrite), and FOPEN_DIRECT_IO, which refuses such
-    // mappings, refuses those that SQLite reads through as well (PRAGMA mmap_size), and has every read be a request.
+    // When the bytes come from a mapping, the kernel and its other readers have had them since they were stored: long
+    // before this request, and until the kernel is told to forget them, just after the answer. The kernel asks nobody
+    // when it makes a page writable (Linux: fuse_page_mkwrite). FOPEN_DIRECT_IO refuses such mappings, but also those
+    // that SQLite reads through (PRAGMA mmap_size), and makes every read a request.
     const refused = () => this.#context.onRefused(nodeId, offset, size)
     const { refusals } = this.#context
     try {
@@ -282,7 +282,7 @@ export class Directory implements FileSystem {
     return this.#remove(name, caller.pid)
   }
 
-  /** For a thread, by the kernel's id of it, 0 for the daemon. */
+  /** Removes the file for a thread, by the kernel's id of it, 0 for the daemon. */
   #remove(name: string, thread: number): Deferred | undefined {
     const entry = this.#find(name)
     if (entry === undefined) throw FuseError.of(Errno.ENOENT)
@@ -298,7 +298,7 @@ export class Directory implements FileSystem {
     })
   }
 
-  /** Its last file may have gone. */
+  /** Forgets a new database when its last file is gone. */
   #forgetNew(name: string): void {
     const { database: databaseName } = parseFileName(name)
     if (databaseName === undefined) return
@@ -306,7 +306,7 @@ export class Directory implements FileSystem {
     if (database !== undefined) this.databases.forgetNew(database)
   }
 
-  /** Takes away a file that is empty and unused, and what is left beside it. */
+  /** Removes a file that is empty and unused, and what is left beside it. */
   #vanish(entry: DatabaseEntry): void {
     const { name } = entry
     for (const suffix of SIDE_SUFFIXES) this.removeIfThere(name + suffix)
@@ -320,7 +320,7 @@ export class Directory implements FileSystem {
     this.#context.onVanish(entry.name)
   }
 
-  /** Does what has waited for its time. Returns when to call again, in milliseconds; undefined: when something happens. */
+  /** Does what is due by now. Returns in how many milliseconds to call again; undefined: when something happens. */
   sweep(): number | undefined {
     return this.#empty.sweep()
   }
@@ -335,7 +335,7 @@ export class Directory implements FileSystem {
     if (this.#find(name) !== undefined) this.#remove(name, 0)
   }
 
-  /** The nodes of those of the files that the kernel knows. */
+  /** The nodes of those files that the kernel knows. */
   nodeIds(names: readonly string[]): number[] {
     return names.flatMap((name) => this.#entries.named(name)?.nodeId ?? [])
   }
@@ -353,7 +353,7 @@ export class Directory implements FileSystem {
     }
   }
 
-  /** Never asked for: see `syncless` in thread.ts. */
+  /** The kernel never asks for it: see `syncless` in thread.ts. */
   syncDirectory(): void {}
 
   statfs(into: Statfs): void {
@@ -384,7 +384,7 @@ export class Directory implements FileSystem {
     return this.#entries.add(this.#named.make(name, this.#entries.nextNodeId, access, pid))
   }
 
-  /** The kernel is told of the entry, and will forget it. */
+  /** Tells the kernel of the entry, which it will forget one day. */
   #reply(entry: FileEntry): Entry {
     this.getAttributes(entry.nodeId, attributes)
     this.#entries.refer(entry)
@@ -404,7 +404,7 @@ export class Directory implements FileSystem {
     this.#locks.openedByPeer(opened.handle)
   }
 
-  /** Does what may commit a transaction. If the primary has to be asked first, it is done when that has answered. */
+  /** Runs what may commit a transaction. If the primary has to be asked first, it is done when the primary has answered. */
   #attempt(thread: number, change: () => void): Deferred | undefined {
     const act = () => this.#context.refusals.during(thread, change)
     try {
@@ -436,7 +436,7 @@ const attributes: Attributes = {
   timeout: 0,
 }
 
-/** One for all requests: the server is done with it when it next asks. */
+/** Shared by all requests: the server has used it up when it asks again. */
 const reply: Entry = {
   nodeId: 0,
   generation: 0,

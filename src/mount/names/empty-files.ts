@@ -5,10 +5,10 @@
  *                 │                    └── a minute ──▶ gone
  *                 └── a write was refused ──▶ gone at once
  *
- * A file that was refused what a program wanted to put into it (cp, tar, an editor) is a failure's remains. One that
- * nobody has tried to write is perhaps made on purpose: a script that says `touch app.db` and then starts a framework
- * that wants the file to be there, or SQLite itself, which makes it when it is opened and may close it again without a
- * transaction. The minute is for the next one to come. A file that somebody has open stays, however long.
+ * A file that refused what a program wanted to put into it (cp, tar, an editor) is the remains of a failure. A file
+ * that nobody has tried to write may be there on purpose: a script runs `touch app.db` and then starts a framework that
+ * wants the file, or SQLite makes the file when it opens it, and closes it again without a transaction. The minute
+ * gives the next user time to come. A file that somebody has open stays, however long.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
@@ -27,7 +27,7 @@ export interface EmptyFilesContext {
 
 export class EmptyFiles {
   readonly #context: EmptyFilesContext
-  /** When the last user went, by name. */
+  /** When the last user of each name went. */
   readonly #unusedMs = new Map<string, number>()
 
   constructor(context: EmptyFilesContext) {
@@ -50,7 +50,7 @@ export class EmptyFiles {
     if (this.#unusedMs.size === 0) return undefined
     const nowMs = this.#context.clock.monotonicMs()
     for (const [name, sinceMs] of this.#unusedMs) {
-      if (nowMs < sinceMs + STAY_MS) return sinceMs + STAY_MS - nowMs // those after it came later
+      if (nowMs < sinceMs + STAY_MS) return sinceMs + STAY_MS - nowMs // the others were unused later
       this.#unusedMs.delete(name)
       const entry = this.#context.find(name)
       if (entry?.isUnused === true) this.#remove(entry)

@@ -45,7 +45,7 @@ export function parseFileName(name: string): FileName {
   return { kind: "database", database: name }
 }
 
-/** Whether the file's content is made up by us, when it is read. */
+/** Whether we make the file's content up when it is read. */
 export function isMadeUp(name: string): boolean {
   const { kind } = parseFileName(name)
   return kind === "pos" || kind === "lock" || kind === "primary" || kind === "lag"

@@ -1,5 +1,5 @@
 /**
- * What the names of the mount stand for: which files there are, the entry of one that is there, and one for a file that
+ * What the names of the mount stand for: which files there are, the entry of an existing file, and one for a file that
  * a client makes.
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
@@ -43,7 +43,7 @@ export class NamedEntries {
     this.#startedMs = startedMs
   }
 
-  /** All but those that are found only by who knows them. */
+  /** All names but those that only a lookup finds. */
   names(): string[] {
     const { role, positions, dataDir } = this.#context
     const names = [".lag"]
@@ -78,7 +78,7 @@ export class NamedEntries {
   }
 
   /**
-   * Makes the file, for a client with `access`. `thread` is the kernel's id of the thread that does. Throws when this
+   * Makes the file, for a client with `access`. `thread` is the kernel's id of the client's thread. Throws when this
    * name cannot be made here.
    */
   make(name: string, nodeId: number, access: FileAccess | undefined, thread: number): FileEntry {

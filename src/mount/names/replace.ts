@@ -1,8 +1,8 @@
 /**
- * Puts a file that the daemon was given (`litefs import`) in the place of a database, or makes a new one of it.
+ * Puts a file that the daemon was given (`litefs import`) in the place of a database, or makes a new one from it.
  *
- * The peer thread asks for this when it has locked every client out of the database, or when it has seen that
- * there is none. Here nothing else happens meanwhile, so what it has seen is checked once more and stays true.
+ * The peer thread asks for this when it has locked every client out of the database, or has seen that there is none.
+ * Nothing else happens here meanwhile: what it has seen is checked once more and stays true.
  */
 import { constants, copyFileSync } from "node:fs"
 import { dirname } from "node:path"
@@ -35,7 +35,7 @@ export interface ReplaceRequest {
   readonly database: string
   /** DataDir.importPath() of the content, which is verified and prepared. */
   readonly file: number
-  /** Whether the database was there, and nobody is in a transaction of it. */
+  /** Whether the database was there, with nobody in a transaction of it. */
   readonly isLocked: boolean
 }
 
@@ -45,12 +45,12 @@ export type ReplaceOutcome =
       readonly pos: Pos
       readonly pageSize: number
       readonly commit: number
-      /** Nodes of files that have other content now. */
+      /** Nodes of files whose content has changed. */
       readonly nodeIds: readonly number[]
     }
-  /** The database is there now, or is no longer: nothing was done. */
+  /** The database exists now, or no longer exists: nothing was done. */
   | { readonly kind: "changed" }
-  /** The journal mode is another than when the file was prepared, which has to be done again. Else the same. */
+  /** The journal mode differs from the one the file was prepared for: prepare it again. Otherwise as "changed". */
   | { readonly kind: "stale" }
   | { readonly kind: "refused"; readonly code: ErrorCode; readonly message: string }
 
@@ -76,9 +76,9 @@ function replace(
   if (isThere !== isLocked) return { kind: "changed" }
 
   const nodeIds = directory.nodeIds([name, `${name}-journal`, `${name}-wal`])
-  // Of a database that was removed; to the next client they would belong to this one.
+  // They belong to a database that was removed. The next client would take them for this one's.
   if (!isThere) for (const suffix of SIDE_SUFFIXES) directory.removeIfThere(name + suffix)
-  const known = directory.databases.find(name) // with those files one may have gone that was nothing else
+  const known = directory.databases.find(name) // those files may have been all that was left of it
   const old = isThere ? known?.capture?.databaseHeader() : undefined
   const content = openPrepared(context.dataDir, file, old)
   if (content === undefined) return { kind: "stale" }
@@ -90,7 +90,7 @@ function replace(
   return { kind: "replaced", pos, pageSize, commit, nodeIds }
 }
 
-/** What peer/serve/import-preparation.ts has left; undefined when it does not fit the database as it is now. */
+/** Opens what peer/serve/import-preparation.ts has left; undefined when it does not fit the database as it is now. */
 function openPrepared(
   dataDir: DataDir,
   number: number,
@@ -114,12 +114,12 @@ function openPrepared(
   }
 }
 
-/** What cannot be opened any more is kept for somebody who looks into it, with its WAL as SQLite names it. */
+/** Keeps what cannot be opened any more for somebody to look into, with its WAL as SQLite names it. */
 function keepUnreadable(known: MountedDatabase, { clock }: MountedDatabaseContext): void {
   const { name, database, wal } = known
   const kept = `${database.path}.damaged-${clock.wallMs()}`
   linkFile("database:keep", database.path, kept)
-  // Not a link: clients go on with the file that it is.
+  // Not a link: clients continue to use the file.
   if (wal.size() > 0) copyFileSync(wal.path, `${kept}-wal`, constants.COPYFILE_FICLONE)
   syncDirectory("database:sync-dir", dirname(kept))
   log.warn("kept what was no database any more when another took its place", {
@@ -127,7 +127,7 @@ function keepUnreadable(known: MountedDatabase, { clock }: MountedDatabaseContex
   })
 }
 
-/** Makes the transaction durable, then the file. When the transaction cannot be made, nothing is left of it. */
+/** Makes the transaction durable, then the file. Leaves nothing when the transaction cannot be made. */
 function put(
   content: Replacement,
   name: string,
@@ -161,7 +161,7 @@ function takeBack(name: string, dataDir: DataDir): void {
   try {
     dataDir.removeDatabase(name)
   } catch {
-    // A directory without a database in it, as one of which nobody has committed anything.
+    // What is left is a directory without a database, like that of a database without a commit.
   }
 }
 

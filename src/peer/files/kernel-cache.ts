@@ -1,8 +1,8 @@
 /**
- * Tells the kernel what the daemon has changed behind its back, so that it asks again.
+ * Tells the kernel what the daemon has changed behind its back, so that the kernel asks again.
  *
- * Only the peer thread does this: on the thread that answers requests it can deadlock in the kernel. It may
- * block while the fs thread answers a request that holds a page of the file.
+ * Only the peer thread does this: on the thread that answers requests it can deadlock in the kernel. It may block while
+ * the fs thread answers a request that holds a page of the file.
  */
 import { ROOT_ID } from "../../fuse/filesystem.ts"
 import { NOTIFY_SIZE, Notifier } from "../../fuse/notify.ts"
@@ -12,7 +12,7 @@ import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 
-/** From so many ranges on, forgetting the whole file costs less. */
+/** With this many ranges, forgetting the whole file costs less. */
 const RANGE_COUNT_MAX = 64
 
 export class KernelCache {
@@ -40,12 +40,12 @@ export class KernelCache {
     this.#send(this.#notifier.invalidateInode(nodeId, offset, size))
   }
 
-  /** All of a file. */
+  /** The whole file. */
   forgetFile(nodeId: number): void {
     this.#send(this.#notifier.invalidateInode(nodeId, 0, 0))
   }
 
-  /** What a name stands for, and the listing of the directory. */
+  /** The meaning of a name, and the listing of the directory. */
   forgetName(name: string): void {
     this.#send(this.#notifier.invalidateEntry(ROOT_ID, name))
     this.forgetFile(ROOT_ID)

@@ -1,10 +1,11 @@
 /**
- * What the kernel keeps of files of the mount, by their names: here it is told to forget it. Before there is a mount,
- * there is nothing to forget.
+ * Makes the kernel forget what it keeps of files of the mount, by their names. Before there is a mount, there is
+ * nothing to forget.
  */
 import { must } from "../../lib/assert.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { CachedRange } from "../../mount/contract.ts"
+import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
@@ -33,10 +34,21 @@ export class MountCache {
 
   forgetFile(name: string): void {
     try {
-      this.#cache?.forgetFile(nodeIdAt(this.#fuseDir, name))
+      this.mustForgetFile(name)
     } catch (error) {
-      // What is not there any more is not cached. Otherwise clients may read pages that have changed.
+      // Clients may read old pages.
       this.#log.warn("cannot have the kernel forget a database", { db: name, error })
+    }
+  }
+
+  /** As forgetFile(), but throws when it fails. */
+  mustForgetFile(name: string): void {
+    if (this.#cache === undefined) return
+    try {
+      this.#cache.forgetFile(nodeIdAt(this.#fuseDir, name))
+    } catch (error) {
+      // A file that is gone is not cached.
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error
     }
   }
 
@@ -49,13 +61,7 @@ export class MountCache {
     }
   }
 
-  /** What the kernel has of a transaction that came to nothing. */
-  forgetTransaction(name: string): void {
-    this.forgetFile(name)
-    this.#cache?.forgetName(`${name}-journal`)
-  }
-
-  /** Of the role of this node: whether there is a `.primary`. */
+  /** The node's role: whether there is a `.primary`. */
   forgetRole(): void {
     this.#cache?.forgetName(".primary")
   }

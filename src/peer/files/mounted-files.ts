@@ -45,7 +45,7 @@ export function nodeIdOf(fd: Fd): number {
   return status.inode
 }
 
-/** Of a file that nobody here has open. */
+/** For a file that nobody here has open. */
 export function nodeIdAt(directory: string, name: string): number {
   const fd = openOwnFile("mount:open", join(directory, name), O_RDONLY)
   try {
@@ -68,7 +68,7 @@ export interface MountedFilesContext {
 
 interface Wait {
   attempt(isLate: boolean): boolean
-  /** The process that is waited for, if it is known. */
+  /** The process that holds the lock, if it is known. */
   holder(): number | undefined
 }
 
@@ -120,8 +120,8 @@ export class MountedFiles {
   }
 
   /**
-   * Whether clients find by their names what is attached in WAL mode. As long as SHARED is held nobody takes the names
-   * away who follows SQLite's protocol; for who does not, clients see nothing of what is written here.
+   * Whether the files that are attached in WAL mode still have their names. While SHARED is held, no client that
+   * follows SQLite's protocol takes the names away. Behind a client that does not, nobody sees what is written here.
    */
   get areNamed(): boolean {
     return (
@@ -172,9 +172,9 @@ export class MountedFiles {
   }
 
   /**
-   * Has the kernel forget pages of the database file, and ask for its size at once. A reader that asks loses the answer
-   * when the kernel is told to forget again meanwhile, and reads on with the old size (Linux:
-   * fuse_change_attributes_i). Nobody tells it while this asks.
+   * Makes the kernel forget pages of the database file, and asks for its size at once. A reader that asks loses the
+   * answer when the kernel is told to forget again meanwhile, and reads on with the old size (Linux:
+   * fuse_change_attributes_i). Nobody tells the kernel while this asks.
    */
   forgetPages(cache: KernelCache, pageSize: number, pgnos: readonly number[]): void {
     cache.forgetPages(this.#nodeId, pageSize, pgnos)
@@ -202,7 +202,7 @@ export class MountedFiles {
     this.#wal = undefined
   }
 
-  /** Gives up all locks with the files. */
+  /** Gives up the files with all locks. */
   detach(): void {
     this.#closeWal()
     if (this.#database !== undefined) closeFile(this.#database)
@@ -210,14 +210,14 @@ export class MountedFiles {
   }
 
   /**
-   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks are kept, and
-   * clients wait for another try: half of a transaction may be in the file.
+   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks stay, and clients
+   * wait for another try: the file may have half of a transaction.
    */
   async exclusively(write: () => void): Promise<void> {
     const database = must(this.#database, "database")
     await this.#readersTurn.over(this.#signal)
     const startMs = this.#clock.monotonicMs()
-    let sinceMs = startMs // nobody is let in
+    let sinceMs = startMs // since when nobody is let in
     const attempt = (isLate: boolean) => {
       if (!isLate) sinceMs = this.#clock.monotonicMs()
       return tryLockFile(database, isLate)
@@ -241,7 +241,7 @@ export class MountedFiles {
     }
   }
 
-  /** Takes the WAL and the wal-index away, which nobody needs any more. */
+  /** Removes the WAL and the wal-index, which nobody needs any more. */
   removeWal(): void {
     unlinkFile("mount:unlink", this.#path("-wal"))
     unlinkFile("mount:unlink", this.#path("-shm"))

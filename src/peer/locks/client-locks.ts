@@ -26,19 +26,19 @@
  *   a replica in WAL mode, all the time   SHARED ─▶ DMS                          for ever; a line in the log after 5 s
  *   `<db>-lock`, before clients open it   all of it                              1 s
  *
- * "For ever" ends when the node stops, as everything does. Who has been waited for in vain is named, by its lock.
+ * "For ever" ends when the node stops, as everything does. Messages name the process that was waited for in vain, by
+ * its lock.
  *
- * 1. Waiting is done in the order in which SQLite takes the locks, so it never waits for a client that waits for
- *    it: RESERVED keeps other writers out before PENDING keeps them from their commit, and CKPT comes before
- *    WRITE as in a checkpoint.
- * 2. From RESERVED on the journal mode cannot change. Beside the journal of a dead writer EXCLUSIVE comes before.
- *    A client that holds EXCLUSIVE for good (locking_mode) is waited for until the time is over.
- * 3. Readers are let in until waiting has taken long; then new ones are kept out until the old ones are done, or for as
- *    long as lock-wait.ts says: by PENDING, and in WAL mode, where every reader shares the mark of the others, by a
- *    recovery that seems to run.
- * 4. When the daemon itself applies transactions while clients may not write (applying()), one may turn the WAL mode
- *    on: coverWal() takes WRITE as well.
- * 5. With SHARED and DMS held in WAL mode no client ever thinks that it is the first or the last, truncates the
+ * 1. Waiting follows the order in which SQLite takes the locks, so it never waits for a client that waits for it:
+ *    RESERVED keeps other writers out before PENDING keeps them from their commit, and CKPT comes before WRITE as in a
+ *    checkpoint.
+ * 2. From RESERVED on the journal mode cannot change. Beside the journal of a dead writer EXCLUSIVE comes before. A
+ *    client that holds EXCLUSIVE for good (locking_mode) makes it wait until the time is over.
+ * 3. Readers are let in until waiting has taken long. Then new ones are kept out until the old ones are done, or for as
+ *    long as lock-wait.ts says: by PENDING, and in WAL mode, where all readers share one mark, by a pretended recovery.
+ * 4. When the daemon itself applies transactions while clients may not write (applying()), a transaction may turn the
+ *    WAL mode on: coverWal() then takes WRITE as well.
+ * 5. While SHARED and DMS are held in WAL mode, no client ever thinks that it is the first or the last, truncates the
  *    wal-index or removes the WAL.
  */
 import { join } from "node:path"
@@ -65,9 +65,9 @@ import {
   WRITE,
 } from "./sqlite-locks.ts"
 
-/** Of readers of a WAL, who all share one read mark. */
+/** Keeps out readers of a WAL, who all share one read mark. */
 export interface ReaderGate {
-  /** Keeps new ones out, while WRITE and RECOVER are held. Returns how to let them in again. */
+  /** Keeps new readers out, while WRITE and RECOVER are held. Returns how to let them in again. */
   close(): () => void
 }
 
@@ -75,15 +75,15 @@ export interface ClientLocksOptions {
   readonly directory: string // of the mount
   readonly database: string
   readonly clock: Clock
-  /** Gives up after so long. */
+  /** Gives up after this time. */
   readonly limitMs: number
-  /** Gives up when it is aborted, with its reason. */
+  /** Gives up when this is aborted, with its reason. */
   readonly signal: AbortSignal
   /** Whether clients use a WAL. Asked when the journal mode cannot change any more. */
   isWalMode(): boolean
-  /** Of a wal-index, to keep readers out as well. Undefined: readers are not disturbed. */
+  /** For a wal-index, to keep readers out as well. Undefined: readers are not disturbed. */
   readonly gateOf?: (shm: Fd) => ReaderGate
-  /** What is said when it has taken too long, of the process that holds a lock. */
+  /** The message after too long a wait, about the process that holds a lock. */
   refusal(process: string): string
 }
 
@@ -113,7 +113,7 @@ export class ClientLocks implements ExclusiveLocks {
     return (await locks.take()) ? locks : undefined
   }
 
-  /** The time begins. */
+  /** Starts the time limit. */
   constructor(options: ClientLocksOptions) {
     this.#options = options
     this.#deadlineMs = options.clock.monotonicMs() + options.limitMs
@@ -137,7 +137,7 @@ export class ClientLocks implements ExclusiveLocks {
     return this.#database !== undefined && !this.#holdsWrite
   }
 
-  /** All of them, or none: then it rejects. False when there is no such file in the mount. */
+  /** Takes all of them or, on a rejection, none. False when there is no such file in the mount. */
   async take(): Promise<boolean> {
     const { isWalMode, gateOf } = this.#options
     const path = this.#path("")
@@ -188,14 +188,14 @@ export class ClientLocks implements ExclusiveLocks {
   }
 
   /**
-   * The daemon applies transactions from here on. It lets go of what it would wait for: SHARED, and what keeps readers
-   * out until an unfinished transaction is undone.
+   * The daemon applies transactions from here on. Lets go of the locks that it would wait for: SHARED, and those that
+   * keep readers out until an unfinished transaction is undone.
    */
   applying(): void {
     if (this.#database !== undefined) releaseFile(this.#database)
   }
 
-  /** After a transaction: clients may use a WAL now. When it rejects, what is held stays. */
+  /** After a transaction: clients may use a WAL now. When it rejects, the held locks stay. */
   async coverWal(): Promise<void> {
     const { clock, limitMs, isWalMode } = this.#options
     if (this.#holdsWrite || !isWalMode()) return
@@ -203,7 +203,7 @@ export class ClientLocks implements ExclusiveLocks {
     await this.#takeWal()
   }
 
-  /** With RESERVED, keeps readers out as well, until the result is disposed. Waits for ever. */
+  /** With RESERVED, keeps readers out as well, until the result is disposed. Waits without a limit. */
   async excludeReaders(): Promise<ExclusiveLocks> {
     const { clock, signal } = this.#options
     const { database } = this
@@ -241,7 +241,8 @@ export class ClientLocks implements ExclusiveLocks {
       if (clock.monotonicMs() <= this.#deadlineMs) return
       throw new LitefsError("unavailable", refusal(describeProcess(holder())))
     }
-    return untilLocked({ clock, signal, isCrowded: gateOf !== undefined, waited }, (isLate) => {
+    const how = gateOf === undefined ? { isSought: true } : { isCrowded: true }
+    return untilLocked({ clock, signal, ...how, waited }, (isLate) => {
       this.#checkHeld()
       return attempt(isLate)
     })

@@ -6,7 +6,7 @@
  *              ▲  └──────────── granted(): not to be had ──────────┘                  │
  *              └───────────────── it has given its lock up ──────────────────────────┘
  *
- * The kernel tells of none of this. While clients have such a file open to write, it is asked.
+ * The kernel reports none of this. While clients have such a file open to write, this thread polls it.
  */
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -22,9 +22,9 @@ import { untilLocked } from "./lock-wait.ts"
 const POLL_MS = 10
 /** A client that was refused and waits on asks again after this time. */
 const RETRY_MS = 500
-/** A client that is to have the lock takes it at once, unless it was killed. */
+/** A client that should have the lock takes it at once, unless it was killed. */
 const TAKE_MS_MAX = 500
-/** What a client has had is given up when its last descriptor is closed, before the fs thread hears of that. */
+/** A client's lock goes when its last descriptor is closed, before the fs thread hears of that. */
 const HOLD_MS_MAX = 1000
 
 export interface HaltBytesContext {
@@ -58,7 +58,7 @@ export class HaltBytes {
   /** Locks the file of the database before anybody else. */
   async hold(database: string): Promise<void> {
     const { fuseDir, clock, signal } = this.#context
-    readLocks() // where this fails nothing is granted
+    readLocks() // nothing is granted if this fails
     const fd = openOwnFile("mount:open", join(fuseDir, `${database}-lock`), O_RDWR)
     try {
       const waited = (waitedMs: number) => {
@@ -73,7 +73,7 @@ export class HaltBytes {
     if (!this.#isPolling) void this.#poll()
   }
 
-  /** Whether who waits for a lock of the file may have it. */
+  /** Whether the client that waits for a lock of the file may have it. */
   granted(database: string, isGranted: boolean): void {
     const file = this.#files.get(database)
     if (file === undefined) return

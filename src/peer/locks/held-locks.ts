@@ -1,7 +1,7 @@
 /**
- * The locks that keep clients of this node from writing (client-locks.ts), by the numbers that the main thread knows
- * them by, and for which databases they stay while another node writes. Readers are not disturbed, and clients that
- * want to write wait, as for any writer.
+ * The locks that keep clients of this node from writing (client-locks.ts), by the numbers that the main thread uses,
+ * and the databases for which they stay while another node writes. Readers are not disturbed, and clients that want to
+ * write wait, as for any writer.
  */
 import { systemClock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
@@ -23,14 +23,16 @@ export class HeldLocks {
   readonly #context: HeldLocksContext
   readonly #held = new Map<number, ReadonlyMap<string, ClientLocks>>()
   #nextLock = 1
-  /** Databases with the locks that keep clients of this node from writing: another one does, or they change hands. */
+  /**
+   * Locks of databases that another node writes to, or that change hands: they keep clients of this node from writing.
+   */
   readonly #lent = new Map<string, ClientLocks>()
 
   constructor(context: HeldLocksContext) {
     this.#context = context
   }
 
-  /** All of them, or none: then it rejects. Gives up after `limitMs`, for all of them together. */
+  /** Takes all of them or, on a rejection, none. Gives up after `limitMs`, for all of them together. */
   async lockWrites(
     databases: readonly string[],
     limitMs: number,
@@ -39,7 +41,7 @@ export class HeldLocks {
     const held = new Map(databases.map((name) => [name, this.#locksOf(name, limitMs)]))
     try {
       await Promise.all([...held.values()].map((locks) => locks.take()))
-      // What is synced now need not be when the commit log is closed, which everybody waits for.
+      // A sync now spares one when the commit log is closed, which everybody waits for.
       if (!isApplying) syncFileSystem("log:syncfs", this.#context.dataDir.root)
       const lock = this.#nextLock++
       this.#held.set(lock, held)
@@ -79,17 +81,17 @@ export class HeldLocks {
     locks?.applying()
   }
 
-  /** It applies no more of them. The lock itself stays. */
+  /** This thread applies no more transactions to it. The lock itself stays. */
   letGoOf(name: string): void {
     this.#lent.delete(name)
   }
 
-  /** Whether clients are kept from writing to the WAL of a database that is lent. */
+  /** Whether clients cannot write to the WAL of a lent database. */
   holdsWrite(name: string): boolean {
     return this.#lent.get(name)?.holdsWrite === true
   }
 
-  /** The locks of a database that is lent, which are those of a rollback mode. */
+  /** The locks of a lent database in a rollback mode. */
   reserved(name: string): ClientLocks | undefined {
     const locks = this.#lent.get(name)
     return locks?.holdsReserved === true ? locks : undefined

@@ -1,43 +1,54 @@
 /**
- * The one wait for a lock that clients have, and its one back-off: attempts after 0, 1, 2, 3, 3 ... ms.
+ * The only wait for a lock that clients have, with its back-off: attempts after 0, 1, 2, 3, 3 ... ms.
  *
  * A lock that a crowd of clients holds for moments, one after the other, needs more:
  *
- * 1. Who comes back at once, again and again, leaves gaps of microseconds. They are looked for in bursts of attempts,
- *    which get longer the longer it takes: that it takes long may be bad luck only.
- * 2. After `patienceMs` the attempt is told so, and may keep new clients out until the old ones are done.
- * 3. An old one may stay for minutes. So every now and then the attempt is told to let new ones in: no client waits
- *    longer for one that is in a transaction than clients wait as a rule before they give up (5 s).
+ * 1. A client that comes back at once, again and again, leaves gaps of microseconds. Bursts of attempts look for them.
+ *    The bursts get longer with time, because a long wait may be only bad luck.
+ * 2. After `patienceMs` the attempt hears so, and may keep new clients out until the old ones are done.
+ * 3. An old client may stay for minutes. Every now and then the attempt is therefore told to let new ones in: no client
+ *    waits longer for one that is in a transaction than clients usually wait before they give up (5 s).
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { PATIENCE_MS } from "./patience.ts"
 
 const PAUSE_MS_MAX = 3
-/** For so long new clients are kept out, and twice as long the next time: who comes in meanwhile may stay too. */
+/** New clients are kept out this long, and twice as long the next time: those who get in meanwhile may stay too. */
 const SHUT_MS = 1000
 const SHUT_MS_MAX = 4000
 /** Then everybody is let in. A client asks at least every 100 ms (SQLite: sqliteDefaultBusyCallback). */
 const OPEN_MS = 150
 const FIRST_BURST_MS = 0.2
-/** Of what has been waited. */
+/** As a share of the time waited so far. */
 const BURST_SHARE = 0.2
 const BURST_MS_MAX = 20
+/** For a holder that may keep the lock for long, while others wait for this thread. */
+const SHORT_BURST_MS_MAX = 2
 
 export interface LockWait {
   readonly clock: Clock
-  /** Gives up when it is aborted, with its reason. */
+  /** Gives up when this is aborted, with its reason. */
   readonly signal: AbortSignal
-  /** From then on the attempt is late. */
+  /** The attempt is late after this time. */
   readonly patienceMs?: number
-  /** Attempts come in bursts, and are not late now and then. */
+  /** Many have the lock, one after the other: attempts come in long bursts, and now and then are not late. */
   readonly isCrowded?: boolean
-  /** Called after attempts in vain. Throws to give up. */
+  /** One at a time has the lock, perhaps again and again: attempts come in short bursts. */
+  readonly isSought?: boolean
+  /** Called after failed attempts. Throws to give up. */
   waited?(waitedMs: number): void
 }
 
-/** Makes attempts until one returns true. */
+/** Tries until an attempt returns true. */
 export async function untilLocked(
-  { clock, signal, patienceMs = PATIENCE_MS, isCrowded = false, waited }: LockWait,
+  {
+    clock,
+    signal,
+    patienceMs = PATIENCE_MS,
+    isCrowded = false,
+    isSought = false,
+    waited,
+  }: LockWait,
   attempt: (isLate: boolean) => boolean,
 ): Promise<void> {
   const startMs = clock.monotonicMs()
@@ -48,7 +59,8 @@ export async function untilLocked(
     const waitedMs = clock.monotonicMs() - startMs
     const isOpen = waitedMs >= openAtMs
     const isLate = waitedMs > patienceMs && !isOpen
-    const burstMs = isCrowded && !isOpen ? burstAfter(waitedMs) : 0
+    const burstMsMax = isCrowded ? BURST_MS_MAX : isSought ? SHORT_BURST_MS_MAX : 0
+    const burstMs = isOpen ? 0 : Math.min(burstMsMax, burstAfter(waitedMs))
     do {
       if (attempt(isLate)) return
     } while (clock.monotonicMs() - startMs < waitedMs + burstMs)
@@ -64,5 +76,5 @@ export async function untilLocked(
 }
 
 function burstAfter(waitedMs: number): number {
-  return Math.min(BURST_MS_MAX, Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE))
+  return Math.max(FIRST_BURST_MS, waitedMs * BURST_SHARE)
 }

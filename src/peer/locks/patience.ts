@@ -1,8 +1,8 @@
 /**
  * How long short readers may keep a transaction waiting before new ones are kept out.
  *
- * There are readers that come back at once. If every transaction were as patient with them as the first, a replica
- * would fall behind for good. So patience is a budget, which fills up with a share of the time that passes.
+ * Some readers come back at once. If every transaction were as patient with them as the first, a replica would fall
+ * behind for good. Patience is therefore a budget, which refills with a share of the passing time.
  */
 import type { Clock } from "../../lib/clock.ts"
 

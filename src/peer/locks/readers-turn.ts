@@ -2,9 +2,9 @@
  * The turn of readers of a database in a rollback mode, between transactions that are written one after the other.
  *
  * A client that has waited for a while asks for its lock every 100 ms (SQLite: sqliteDefaultBusyCallback). While many
- * large transactions are applied, the lock is free for a moment only between two of them, and a client may miss all of
- * these moments until its time is over. So when clients were kept out for most of a while, the lock is left alone
- * until everybody has asked once.
+ * large transactions are applied, the lock is free only for a moment between two of them, and a client may miss all
+ * these moments until its time is over. When clients were kept out for most of a while, the lock is therefore left
+ * alone until everybody has asked once.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 
@@ -15,7 +15,7 @@ export class ReadersTurn {
   readonly #clock: Clock
   #startMs: number
   #shutMs = 0 // since the start
-  #openMs: number // since when the lock is free
+  #openMs: number // since when the lock has been free
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -35,7 +35,7 @@ export class ReadersTurn {
     this.#shutMs = 0
   }
 
-  /** The lock is free again; clients were kept out since then. */
+  /** The lock is free again; clients were kept out since `sinceMs`. */
   begin(sinceMs: number): void {
     this.#openMs = this.#clock.monotonicMs()
     this.#shutMs += this.#openMs - sinceMs

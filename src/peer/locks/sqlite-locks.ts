@@ -1,6 +1,6 @@
 /**
- * SQLite's locks by the names that they have there, as bytes of the two files that carry them (SQLite: os_unix.c
- * unixLock, wal.c "WAL-INDEX LOCKS"), and what is done with them at once. Nothing here waits: that is client-locks.ts.
+ * SQLite's locks by their names there, as bytes of the two files that carry them (SQLite: os_unix.c unixLock, wal.c
+ * "WAL-INDEX LOCKS"), and the actions on them that need no wait. client-locks.ts does the waiting.
  */
 import {
   PENDING_BYTE,
@@ -38,13 +38,13 @@ export const CKPT = exclusive(WAL_CKPT_LOCK)
 export const RECOVER = exclusive(WAL_RECOVER_LOCK)
 /** READ0 to READ4: nobody reads. */
 export const READERS = exclusive(WAL_READ_LOCK_0, WAL_READ_LOCK_COUNT)
-/** READ1 to READ4: nobody reads frames of the WAL, and its log can start over. */
+/** READ1 to READ4: nobody reads frames of the WAL, and the log can start over. */
 export const FRAMES = exclusive(walReadLock(1), WAL_READ_LOCK_COUNT - 1)
 /** The "dead man's switch" of everybody who has the wal-index open. */
 export const DMS = shared(WAL_DMS_LOCK)
 const CKPT_TO_READERS = exclusive(WAL_CKPT_LOCK, WAL_DMS_LOCK - WAL_CKPT_LOCK)
 
-/** READ`mark`, which readers share, and who moves the mark has alone. */
+/** READ`mark`: readers share it, and whoever moves the mark has it alone. */
 export function readMark(mark: number, kind: LockKind = "exclusive"): SqliteLock {
   return { kind, start: walReadLock(mark), size: 1 }
 }
@@ -71,10 +71,10 @@ export function release(file: Fd, ...locks: readonly SqliteLock[]): void {
   for (const { start, size } of locks) unlock(file, start, size)
 }
 
-/** Locks would go with the descriptor, but the kernel tells a mount that keeps them only some time after that. */
+/** Locks would go with the descriptor, but a mount that keeps the locks itself hears of that only some time later. */
 export function releaseAndClose(file: Fd): void {
   try {
-    unlock(file, 0, 0) // to the end of all
+    unlock(file, 0, 0) // to the very end
   } catch {
     // The mount is gone.
   }
@@ -82,9 +82,9 @@ export function releaseAndClose(file: Fd): void {
 }
 
 /**
- * Nobody reads or writes in a rollback mode, until releaseFile().
+ * Keeps everybody from reading and writing in a rollback mode, until releaseFile().
  *
- * PENDING keeps new readers out while old ones finish. It is only kept when waiting has taken long, so that a short
+ * PENDING keeps new readers out while old ones finish. It is kept only when waiting has taken long, so that a short
  * reader is not turned away for a long one.
  */
 export function tryLockFile(database: Fd, keepPending: boolean): boolean {
@@ -97,18 +97,18 @@ export function releaseFile(database: Fd): void {
 }
 
 /**
- * No other client can begin to write, in rollback mode, or change the journal mode: SHARED and RESERVED.
+ * No other client can begin to write, in a rollback mode, or change the journal mode: SHARED and RESERVED.
  *
- * A journal that a dead writer has left has to be rolled back by the next reader, who does so unless somebody holds
- * RESERVED: that is the writer, to it (SQLite: hasHotJournal). Then nobody may read either, until the transaction is
- * undone: EXCLUSIVE is taken first, and kept.
+ * The next reader rolls back a dead writer's journal, unless somebody holds RESERVED: the reader takes that one for the
+ * writer (SQLite: hasHotJournal). Nobody may then read either, until the transaction is undone: EXCLUSIVE is taken
+ * first, and kept.
  */
 export function tryReserve(database: Fd, path: string): boolean {
   const { kind, start, size } = RESERVED
   if (hasJournal(path) && !isLockedByOther(database, kind, start, size)) {
     return tryTake(database, PENDING, EXCLUSIVE, RESERVED)
   }
-  // As SQLite's readers do it: whoever holds PENDING waits for the last of them to go.
+  // Like SQLite's readers: whoever holds PENDING waits for the last of them to go.
   if (!tryTake(database, PENDING_OF_READER, SHARED)) return false
   release(database, PENDING)
   if (tryTake(database, RESERVED)) return true
@@ -116,7 +116,7 @@ export function tryReserve(database: Fd, path: string): boolean {
   return false
 }
 
-/** Whether a rollback journal lies beside a database of the mount, of a writer that lives or has died. */
+/** Whether a rollback journal lies beside a database of the mount, of a living or a dead writer. */
 function hasJournal(path: string): boolean {
   const journal = openOwnIfExists("mount:open", `${path}-journal`, O_RDONLY)
   if (journal === undefined) return false
@@ -133,7 +133,7 @@ export function holderOfFile(database: Fd): number | undefined {
   return holderOf(database, RESERVED, EXCLUSIVE, PENDING)
 }
 
-/** The same of the WAL. */
+/** The same for the WAL. */
 export function holderOfWal(shm: Fd): number | undefined {
   return holderOf(shm, WRITE, CKPT_TO_READERS, DMS)
 }

@@ -11,8 +11,8 @@ interface Surroundings {
 }
 
 /**
- * A step from which there is no way back, while clients are locked out: done again until it works. Clients that went
- * on with what they know of the old content would destroy the new.
+ * Repeats a step without a way back, while clients are locked out, until it works. Clients that continued with what
+ * they know of the old content would destroy the new.
  */
 export async function untilDone(
   { clock, log, signal }: Surroundings,

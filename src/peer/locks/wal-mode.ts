@@ -6,7 +6,7 @@ import {
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 
-/** What the file of a database tells, also in WAL mode: only a rollback transaction changes the mode. */
+/** The mode in the file of a database. It is right in WAL mode, too: only a rollback transaction changes it. */
 export function isInWalMode(path: string): boolean {
   using file = FileSource.open(path)
   if (file === undefined) return false
@@ -15,7 +15,7 @@ export function isInWalMode(path: string): boolean {
   return header !== undefined && isWalMode(header)
 }
 
-/** Whether clients use a WAL: the file tells, but for those who go on with one that they have. */
+/** Whether clients use a WAL: the file tells, except for clients that continue with an open one. */
 export function usesWal(dataDir: DataDir, name: string): boolean {
   using wal = FileSource.open(dataDir.path(name, "wal"))
   return (wal?.size ?? 0) > 0 || isInWalMode(dataDir.path(name, "database"))

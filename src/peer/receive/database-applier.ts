@@ -4,12 +4,13 @@
  *   rollback ── page 1 says WAL ──▶ WAL ── page 1 says rollback ──▶ leaving ── no client has the WAL open ──▶ rollback
  *
  *   rollback   The pages are written to the file while no client is in a transaction.
- *   WAL        A WAL writer (wal-applier.ts). What replaces the whole database, or has another page size, is written
- *              to the file while every client is locked out, and the log starts over.
- *   leaving    As in WAL mode. Clients that have the WAL open go on with it, and new ones find it: to SQLite a database
- *              is in WAL mode while there is a WAL that is not empty, whatever page 1 says (pagerOpenWalIfPresent).
+ *   WAL        A WAL writer (wal-applier.ts). A transaction that replaces the whole database, or has another page size,
+ *              is written to the file while every client is locked out, and the log starts over.
+ *   leaving    As in WAL mode. Clients that have the WAL open continue with it, and new ones find it: to SQLite a
+ *              database is in WAL mode while there is a WAL that is not empty, whatever page 1 says
+ *              (pagerOpenWalIfPresent).
  *
- * A crash in the middle leaves a torn database file, and LTX files from which recovery makes it whole.
+ * A crash in the middle leaves a torn database file, and LTX files from which recovery completes it.
  */
 import type { WalHandover } from "../../capture/handover.ts"
 import { must } from "../../lib/assert.ts"
@@ -44,15 +45,15 @@ export interface DatabaseApplierContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** Clients may have the WAL open, whatever the file says. */
+  /** Whether clients may have the WAL open, whatever the file says. */
   readonly isWalOpen: boolean
-  /** What the mount adds to the counters in the header of the file, 0 as a rule: see sqlite/header-disguise.ts. */
+  /** What the mount adds to the counters in the header of the file, usually 0: see sqlite/header-disguise.ts. */
   readonly disguise: number
-  /** What is in the WAL already. */
+  /** The present content of the WAL. */
   readonly wal?: WalHandover | undefined
-  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  /** Whether this thread holds WRITE elsewhere, so that nobody else has it. */
   isWriteHeld?(): boolean
-  /** A transaction is about to count that the client does not know of that holds WRITE. */
+  /** A transaction is about to count that the client holding WRITE does not know. */
   onStaleWriter(): void
 }
 
@@ -64,7 +65,7 @@ export class DatabaseApplier implements Applier {
   readonly #context: DatabaseApplierContext
   readonly #files: MountedFiles
   readonly #wal: WalApplier
-  /** Of a replacement that failed: half of it may be in the file. */
+  /** From a failed replacement: half of it may be in the file. */
   #lock: ClientLocks | undefined
   #mode: Mode | undefined // undefined: the file tells
   #pageSize = 0 // of a database in WAL mode
@@ -141,8 +142,8 @@ export class DatabaseApplier implements Applier {
   }
 
   /**
-   * Nobody can have a database open that does not exist: no locks, and the name comes last. A WAL that is there is one
-   * that could not be removed when the last database of this name was, and clients would take it for this one's.
+   * Nobody can have a database open that does not exist: it needs no locks, and the name comes last. An existing WAL
+   * could not be removed when the last database of this name was, and clients would take it for this one's.
    */
   #create(transaction: ReceivedTransaction): void {
     this.#files.removeWal()
@@ -176,7 +177,7 @@ export class DatabaseApplier implements Applier {
         take(pgno, pgno === 1 ? this.#disguised(data) : data)
       })
     if (pgnos.length === 0) {
-      // Only the size has changed, which a frame has to say.
+      // Only the size has changed, and a frame has to say so.
       pgnos = [1]
       readPages = (take) => take(1, this.#disguised(this.#wal.readPage(1, pageSize)))
     }
@@ -190,7 +191,7 @@ export class DatabaseApplier implements Applier {
     applied()
   }
 
-  /** Clients that never pause are kept out by what tells them that the wal-index is being recovered. */
+  /** Clients that never pause are kept out by the appearance of a recovery of the wal-index. */
   async #replace(transaction: ReceivedTransaction): Promise<void> {
     await this.#files.attach(true)
     this.#lock ??= await this.#acquire()
@@ -203,7 +204,10 @@ export class DatabaseApplier implements Applier {
     this.#lock = undefined
   }
 
-  /** What the open WAL has goes to the database file. Clients that have it open, too, see nothing more: as on any disk. */
+  /**
+   * Moves the content of the open WAL to the database file. Other clients of that WAL see nothing new any more: as on
+   * any disk.
+   */
   async #goOver({ overwriting, loseWal }: Changes): Promise<void> {
     const { log, name } = this.#context
     log.warn("the WAL was removed under the clients that have it open, going on with a new one", {
@@ -285,7 +289,7 @@ export class DatabaseApplier implements Applier {
     database.truncate(size)
   }
 
-  /** What clients read of the file, the mount disguises. */
+  /** The mount disguises what clients read of the file. */
   #disguised(data: Uint8Array): Uint8Array {
     const bytes = data.slice()
     disguiseHeader(bytes, 0, this.#context.disguise)
@@ -299,7 +303,7 @@ export class DatabaseApplier implements Applier {
     return this.#mode
   }
 
-  /** What the file says is true while nothing is in the WAL. */
+  /** The mode in the file is right while the WAL is empty. */
   #modeOfFile(): Mode {
     const { database } = this.#context
     if (!database.open()) return "rollback"

@@ -4,14 +4,14 @@
  *   lock every client out ─▶ decide ─▶ rename ─▶ fs thread opens the new file ─▶ kernel forgets the old one
  *     ─▶ WAL and wal-index start over ─▶ switched ─▶ unlock
  *
- * 1. What is done under the locks does not depend on the size of the database.
- * 2. From the decision on there is no way back, and a step that fails is tried again: clients that went on with
- *    half of it would read pages of two databases.
- * 3. A client that is in a transaction for long is waited for in rounds, between which others are let in.
+ * 1. The work under the locks does not depend on the size of the database.
+ * 2. From the decision on there is no way back, and a failed step is repeated: clients that continued with half of it
+ *    would read pages of two databases.
+ * 3. A long transaction of a client is waited for in rounds, between which others are let in.
  *
- * A rollback-mode client keeps its cached pages if 16 bytes of the header are as it knows them, and every client
- * keeps its idea of the schema if the schema cookie is (SQLite: sqlite3PagerSharedLock, sqlite3BtreeGetMeta). In a
- * database with another history they may be the same by chance: then the mount shows others
+ * A rollback-mode client keeps its cached pages if 16 bytes of the header are as it knows them, and every client keeps
+ * its idea of the schema if the schema cookie is the same (SQLite: sqlite3PagerSharedLock, sqlite3BtreeGetMeta). In a
+ * database with another history both may be the same by chance: the mount then shows other values
  * (sqlite/header-disguise.ts).
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
@@ -29,20 +29,20 @@ import { isInWalMode } from "../locks/wal-mode.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import { beginWal } from "../wal/wal-writer.ts"
 
-/** Other files are to take the place of a database's. */
+/** Files that will take the place of a database's. */
 export interface FileSwitch {
   readonly name: string
   readonly pageSize: number
-  readonly commit: number // pages; 0 when there is no database afterwards
-  /** Of the new content, which clients could take for what they remember; undefined: they cannot. */
+  readonly commit: number // pages; 0 when no database is left
+  /** For new content that clients could take for what they remember; undefined: they cannot. */
   readonly disguise: number | undefined
-  /** What the daemon has locked of the old files is given up. True when clients may have the WAL open. */
+  /** Gives up the daemon's locks of the old files. True when clients may have the WAL open. */
   yield(): boolean
-  /** Throws when nothing is to be changed. */
+  /** Throws when nothing should change. */
   decide(): void
-  /** Changes the files. Can be done again. */
+  /** Changes the files. Can be repeated. */
   change(): void
-  /** Called when clients will find the new content, and before one can. */
+  /** Called when clients will find the new content, but before one can. */
   switched(): void
 }
 
@@ -54,7 +54,7 @@ export interface FileSwitchOptions {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** What this thread holds of the database already, RESERVED with it, when that is in no WAL mode. */
+  /** What this thread already holds of the database, including RESERVED, when it is not in WAL mode. */
   reserved(name: string): ClientLocks | undefined
   readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
@@ -110,7 +110,7 @@ async function lockOut(
 function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: ExclusiveLocks): void {
   const { fuseDir, cache } = options
   const { name, commit } = files
-  if (commit === 0) return // its name goes, and with it what is known of it
+  if (commit === 0) return // its name goes, and everything known of it
   if (lock.shm !== undefined) restartWal(options, files, new WalIndexFile(lock.shm))
   // Two requests: before it takes the second one, the fs thread has read its mailbox.
   nodeIdAt(fuseDir, name)
@@ -119,8 +119,8 @@ function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: Exclusiv
 }
 
 /**
- * To clients there is a WAL while its file is not empty: those who have it open go on with it, so new ones have to
- * find it, whatever the new content says.
+ * Clients see a WAL while its file is not empty. Those who have it open continue with it, so new ones have to find it,
+ * whatever the new content says.
  */
 function restartWal(options: FileSwitchOptions, files: FileSwitch, index: WalIndexFile): void {
   const { fuseDir, dataDir, cache, clock } = options

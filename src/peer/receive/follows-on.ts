@@ -1,6 +1,6 @@
 /**
- * Whether what has come may follow on a state of a database: it begins where the state ends, and the database would sum
- * to what the file says. Nothing is changed by looking.
+ * Whether an incoming file may follow on a state of a database: it begins where the state ends, and the database would
+ * sum to what the file says. The check changes nothing.
  */
 import type { HistoryState } from "../../capture/history.ts"
 import { LitefsError } from "../../lib/errors.ts"
@@ -11,7 +11,7 @@ import { posBefore } from "../../ltx/span.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import type { PageSums } from "./page-sums.ts"
 
-/** Throws `position-mismatch` when it follows on another state, `invalid` when it leads to none. */
+/** Throws `position-mismatch` when it follows on another state, `invalid` when its sums are wrong. */
 export function checkFollowsOn(name: string, state: HistoryState, incoming: IncomingFile): void {
   const { header, trailer, sums } = incoming
   checkStart(name, state, header)
@@ -50,8 +50,8 @@ function checkStart(name: string, { pos }: HistoryState, header: LtxHeader): voi
 }
 
 /**
- * Every page by which the database grows is in the transaction that does it (capture/history.ts). One that is not
- * would be there as zeros, and in no sum: nobody could make a copy of the database, or recover it.
+ * A transaction contains every page by which it enlarges the database (capture/history.ts). A missing page would be
+ * zeros, and in no sum: nobody could copy the database, or recover it.
  */
 function checkGrowth(
   name: string,

@@ -1,6 +1,6 @@
 /**
- * Whether a state that is to be replaced is one that the primary's history leads through. If it is, nothing is
- * lost with it; if it is not, or nobody knows, it is kept.
+ * Whether the primary's history leads through a state that will be replaced. If it does, nothing is lost; if it does
+ * not, or nobody knows, the state is kept.
  *
  *   the state's TXID        the primary's word      is kept
  *   none                    —                       only if there is a file: nobody knows what it is
@@ -18,7 +18,7 @@ export interface HistoryVerdict {
   readonly is: "same" | "other"
 }
 
-/** Why the state at `pos` is to be kept when one at `next` takes its place; undefined when nothing is lost. */
+/** Why to keep the state at `pos` when one at `next` replaces it; undefined when nothing is lost. */
 export function divergence(
   pos: Pos,
   next: Pos,

@@ -4,14 +4,14 @@
  *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ durable ── complete() ──▶ in its place
  *       └──────────────────── discard() ──────────────────────────────────▶ gone
  *
- * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside
- * its final place, under a name that recovery does not take for a transaction.
+ * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside its final
+ * place, under a name that recovery does not take for a transaction.
  *
- * A snapshot is not stored by itself: it takes over together with the database file that it makes. Both are on
- * the disk after finish(), as DataDir.nextPath(), and claim() leaves them to somebody else.
+ * A snapshot is not stored by itself: it takes over together with the database file that it makes. Both are durable
+ * after finish(), under DataDir.nextPath(), and claim() leaves them to somebody else.
  *
- * The names that are used until then have a number in them: one file may wait to be applied while its
- * transaction is received a second time, after a reconnect.
+ * The temporary names contain a number: one file may wait to be applied while its transaction is received a second
+ * time, after a reconnect.
  */
 import { assert } from "../../lib/assert.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
@@ -41,7 +41,7 @@ let nextNumber = 1
 
 export class IncomingFile {
   readonly sums = new PageSums() // of its pages
-  /** What the primary says of the state that a snapshot is to replace. */
+  /** The primary's word on the state that a snapshot will replace. */
   verdict: HistoryVerdict | undefined
   readonly number = nextNumber++
   readonly #database: string
@@ -90,7 +90,7 @@ export class IncomingFile {
     return this.#trailer
   }
 
-  /** Where it leads to. */
+  /** The position that it leads to. */
   get posAfter(): Pos {
     return { txid: this.header.maxTxid, checksum: this.trailer.postApplyChecksum }
   }
@@ -123,7 +123,7 @@ export class IncomingFile {
     const path = this.#ltx.filePath(minTxid, maxTxid)
     this.#log.materialize()
     if (this.#spool === undefined) {
-      // The commit log knows files of one transaction.
+      // The commit log takes only files of one transaction.
       const log = minTxid === maxTxid ? this.#log : directLog
       const file = log.begin(this.#database, maxTxid, path)
       for (const part of this.#parts) file.append(part)
@@ -135,7 +135,7 @@ export class IncomingFile {
     }
   }
 
-  /** Reads a file that is stored: from memory, or from its place. */
+  /** Reads a stored file: from memory, or from its place. */
   read(on: LtxHandler): void {
     if (this.#spool !== undefined) return this.readStored(on)
     const decoder = new LtxDecoder({ header() {}, trailer() {}, ...on })
@@ -143,13 +143,13 @@ export class IncomingFile {
     decoder.end()
   }
 
-  /** As read(), also after complete(). */
+  /** As read(), but also works after complete(). */
   readStored(on: LtxHandler): void {
     const { minTxid, maxTxid } = this.header
     readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
   }
 
-  /** Of a file that is stored: it has its name in the log when this returns. Nobody waits for that. */
+  /** Gives a stored file its name in the log. Nobody waits for that. */
   complete(): void {
     this.#parts.length = 0
     this.#log.materialize()
@@ -164,7 +164,7 @@ export class IncomingFile {
     this.#isClaimed = true
   }
 
-  /** Does not throw, since it runs when something else has failed. */
+  /** Does not throw, because it runs after another failure. */
   discard(): void {
     this.#parts.length = 0
     if (this.#isClaimed) return

@@ -1,6 +1,6 @@
 /**
- * LTX files on their way from the main thread to a database: a file comes in parts, and when it is whole it waits its
- * turn. What becomes of it is told: `applied` or `refusedFile`.
+ * LTX files on their way from the main thread to a database: a file comes in parts, and waits its turn when it is
+ * whole. The outcome is reported: `applied` or `refusedFile`.
  *
  * The way of a transaction to a client that has the database open:
  *
@@ -73,7 +73,7 @@ export class IncomingFiles {
       incoming.verdict = verdict
       this.#incoming.set(file, incoming)
     } catch {
-      // The first part of the file finds the same, and tells it.
+      // The first part of the file meets the same problem, and reports it.
     }
   }
 
@@ -82,7 +82,7 @@ export class IncomingFiles {
     this.#incoming.delete(file)
   }
 
-  /** None of those that are not whole will be. */
+  /** Drops all incomplete files. */
   discard(): void {
     for (const incoming of this.#incoming.values()) incoming.discard()
     this.#incoming.clear()
@@ -93,7 +93,7 @@ export class IncomingFiles {
   }
 }
 
-/** Bytes that cannot be decoded are invalid; everything else that is not named is a call of the system that failed. */
+/** Bytes that cannot be decoded are invalid; every other error without a code is a failed system call. */
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof LitefsError) return error.code
   if (isNoSpace(error)) return "no-space"

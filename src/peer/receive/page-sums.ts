@@ -20,7 +20,7 @@ export class PageSums {
     this.#count += 1
   }
 
-  /** How many pages are beyond `pgno`. */
+  /** The number of pages beyond `pgno`. */
   countBeyond(pgno: number): number {
     let count = 0
     this.each((each) => {

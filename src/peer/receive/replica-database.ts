@@ -4,9 +4,9 @@
  *   accept(): a transaction: check that it follows on ─▶ store it durably ─▶ apply it ─▶ set the position
  *             a snapshot: check it ─▶ keep what would be lost ─▶ decide ─▶ switch the files, set the position ─▶ done
  *
- * Files are accepted one after the other. One that does not follow on is refused and changes nothing; the
- * main thread then reconnects with our position, and the primary answers with what does. A snapshot has come as a
- * whole database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
+ * Files are accepted one after the other. One that does not follow on is refused and changes nothing; the main thread
+ * then reconnects with our position, and the primary answers with what follows on it. A snapshot has arrived as a whole
+ * database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
 import { FrozenView } from "../../capture/frozen-view.ts"
 import { FrozenViews } from "../../capture/frozen-views.ts"
@@ -26,18 +26,18 @@ import { IncomingFile } from "./incoming-file.ts"
 import { SnapshotTakeover, type SnapshotTakeoverContext } from "./snapshot-takeover.ts"
 
 export interface ReplicaDatabaseContext extends SnapshotTakeoverContext {
-  /** Where what is received becomes durable. */
+  /** Makes received transactions durable. */
   readonly transactions: TransactionLog
   makeApplier(file: BackedFile, view: ClientView): Applier
-  /** Changes the files while no client is in a transaction, and has clients and kernel forget the old ones. */
+  /** Changes the files while no client is in a transaction, and makes clients and kernel forget the old ones. */
   switchFiles(files: FileSwitch): Promise<void>
-  /** The database has the state; clients see it from when this returns. */
+  /** The database has the state; clients see it when this returns. */
   setPosition(name: string, state: HistoryState): void
   /** The database's file is gone. */
   dropped(name: string): void
 }
 
-/** What clients see that the database file does not say. */
+/** What clients see beyond the content of the database file. */
 export interface ClientView {
   /** Clients have the WAL of the database open. */
   readonly isWalOpen: boolean
@@ -54,7 +54,7 @@ export class ReplicaDatabase {
   #applier: Applier
   #state: HistoryState
   readonly #views = new FrozenViews()
-  /** What snapshots that are being sent have to know. */
+  /** Tells snapshots that are being sent. */
   readonly #changes: Changes = {
     overwriting: (offset, size) => this.#views.saveRange(offset, size),
     loseWal: () => this.#views.loseWal(),
@@ -101,7 +101,7 @@ export class ReplicaDatabase {
     this.#views.thaw(view)
   }
 
-  /** Keeps clients from taking the WAL away that is here. */
+  /** Keeps clients from taking the existing WAL away. */
   async attach(): Promise<void> {
     if (this.#state.commit > 0) await this.#applier.attach()
   }
@@ -110,15 +110,15 @@ export class ReplicaDatabase {
     this.#applier.detach()
   }
 
-  /** After handOver(), or when another one takes its place. Nothing more is done with it but thaw(). */
+  /** After handOver(), or when another one takes its place. Only thaw() may follow. */
   close(): void {
     this.#applier.close()
     this.#file.close()
   }
 
   /**
-   * For the thread that captures transactions from here on. What is open in the mount stays so until close(): it
-   * keeps clients from taking the WAL away.
+   * For the thread that captures transactions from here on. Files that are open in the mount stay open until close():
+   * they keep clients from taking the WAL away.
    */
   handOver(): DatabaseHandover {
     this.#endTakeover()
@@ -140,13 +140,13 @@ export class ReplicaDatabase {
     }
   }
 
-  /** Tries again what could not be applied when it came, and has clients see all that was applied. */
+  /** Retries a failed apply, and lets clients see everything that was applied. */
   async applyRest(): Promise<void> {
     await this.#unapplied?.()
     await this.#applier.rejoin(this.#changes)
   }
 
-  /** The last transaction of which everything is in the database file. */
+  /** The last transaction that is completely in the database file. */
   get writtenTxid(): Txid {
     return this.#applier.writtenTxid(this.#state.pos.txid)
   }
@@ -201,7 +201,7 @@ export class ReplicaDatabase {
     })
   }
 
-  /** The transaction is durable already. Before the next one, this is tried again. */
+  /** The transaction is already durable. This is retried before the next one. */
   #complete(incoming: IncomingFile): void {
     try {
       incoming.complete()
@@ -213,7 +213,7 @@ export class ReplicaDatabase {
     }
   }
 
-  /** What the database will be, without a way back: the transaction is stored and in place. */
+  /** The next state of the database, without a way back: the transaction is stored and in place. */
   #advance(incoming: IncomingFile): void {
     const { header, sums } = incoming
     const table = this.#state.sums
@@ -230,7 +230,7 @@ export class ReplicaDatabase {
     }
   }
 
-  /** It is gone, whether or not its files go: the next database of this name is written over what is left. */
+  /** The database is gone, even if its files cannot be removed: the next one of this name overwrites the remains. */
   #drop(applied: () => void): void {
     applied()
     try {
@@ -242,7 +242,7 @@ export class ReplicaDatabase {
     }
   }
 
-  /** The snapshot becomes the database, and its log the only file of ours. */
+  /** The snapshot becomes the database, and its file the whole log. */
   async #replace(incoming: IncomingFile): Promise<void> {
     const { transactions } = this.#context
     const { header } = incoming
@@ -289,7 +289,7 @@ export class ReplicaDatabase {
     this.#unfinished = undefined
   }
 
-  /** The name stands for another file now. Who has the old one open may read it: nobody writes to it any more. */
+  /** The name stands for another file now. A client with the old one open may read it: nobody writes to it any more. */
   #openAnew(isWalOpen: boolean): void {
     this.#views.leave()
     this.close()

@@ -1,12 +1,12 @@
 /**
- * The databases that the peer thread has (capture/ownership.ts): all of a replica but those that are lent, and on a
- * primary those that are. It owns what was found of them at the start, the commit log that makes what comes durable,
- * and the order in which things are done to each.
+ * The databases that the peer thread has (capture/ownership.ts): on a replica all but the lent ones, and on a primary
+ * the lent ones. It owns what the start has found of them, the commit log that makes incoming transactions durable, and
+ * the order of work on each.
  *
  *   recovered, or taken ── database(): first needed ──▶ ReplicaDatabase ── given, let go ──▶ gone
  *
- * What comes for them and from where is not its business (incoming-files.ts), nor who may write meanwhile
- * (held-locks.ts). It is one file because each way that a database goes passes through the same three maps.
+ * incoming-files.ts knows what arrives for them and from where, and held-locks.ts who may write meanwhile. It is one
+ * file because each way of a database goes through the same three maps.
  */
 import { join } from "node:path"
 import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
@@ -47,7 +47,7 @@ export interface ReplicaDatabasesContext {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** The files of a database, LTX files too, are about to be replaced by those of another history. */
+  /** Files of another history are about to replace the files of a database, including LTX files. */
   replacing(database: string): void
   readonly main: Pick<Sender<PeerHost>, "tell">
   readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
@@ -59,9 +59,9 @@ export class ReplicaDatabases {
   #recovered: Map<string, HistoryState | undefined> = new Map()
   readonly #databases = new Map<string, ReplicaDatabase>()
   readonly #queues = new Map<string, Promise<void>>()
-  /** Of this thread. They are at home here while the node is a replica. */
+  /** For this thread, whose home databases are here while the node is a replica. */
   readonly #ownership = new Ownership(false)
-  /** Databases with a client that holds WRITE, under which transactions were applied. */
+  /** Databases with a client that held WRITE while transactions were applied. */
   readonly #staleWriters = new Set<string>()
   #primaryName: string | undefined
 
@@ -96,7 +96,7 @@ export class ReplicaDatabases {
     })
   }
 
-  /** When what is on its way is applied, whose clients would wait for the disk: there is another segment. */
+  /** Waits until everything under way is applied: its clients would wait for the disk, and there is another segment. */
   #releaseLater(segment: number): void {
     void Promise.allSettled(this.#queues.values()).then(() => this.releaseSegment(segment))
   }
@@ -107,7 +107,7 @@ export class ReplicaDatabases {
       syncFileSystem("log:syncfs", dataDir.root)
       flags.setSegmentFree(segment, true)
     } catch (error) {
-      // Until it works, commits are written to LTX files directly.
+      // Until it works, commits go directly to LTX files.
       log.error("cannot set a segment of the commit log free", { error })
     }
   }
@@ -117,24 +117,24 @@ export class ReplicaDatabases {
     return believed(this.#recovered)
   }
 
-  /** Without a name, the last one stays. */
+  /** undefined: the last name stays. */
   setPrimary(name: string | undefined): void {
     this.#primaryName = name ?? this.#primaryName
   }
 
-  /** Whether this thread has it. What is made of one that the fs thread has would outlive that, and know nothing. */
+  /** Whether this thread has it. An object for a database of the fs thread would become outdated, and live on. */
   isHere(name: string): boolean {
     return this.#ownership.has(name)
   }
 
-  /** Throws when nothing may be applied to it by this thread. */
+  /** Throws when this thread may not apply anything to it. */
   checkHere(name: string): void {
     if (this.isHere(name)) return
     const problem = "clients of this node write to it"
     throw new LitefsError("unavailable", `Cannot apply to "${name}": ${problem}`)
   }
 
-  /** One that has been needed before. */
+  /** A database that has been needed before. */
   known(name: string): ReplicaDatabase | undefined {
     return this.#databases.get(name)
   }
@@ -187,7 +187,7 @@ export class ReplicaDatabases {
     return database
   }
 
-  /** Until it has let go of WRITE, and what it remembers is not taken for new, nobody may write here. */
+  /** Nobody may write here until that client has released WRITE, and cannot take what it remembers for new. */
   #refuseWrites(name: string): void {
     if (this.#staleWriters.has(name)) return
     const { fuseDir, signal, fs } = this.#context
@@ -210,20 +210,20 @@ export class ReplicaDatabases {
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
     const comes = isNew || positions.read(slot).commit === 0
-    // Before and after: who sees the position finds the file, and the kernel never goes on saying that there is none.
+    // Before and after: whoever sees the position finds the file, and the kernel never keeps saying that there is none.
     if (comes) cache.forgetName(name)
     positions.write(slot, state, state.pos)
     if (comes) cache.forgetName(name)
     if (flags.raiseChanged()) main.tell("changed")
   }
 
-  /** After everything that is to be done to the database already. */
+  /** After all work on the database so far. */
   enqueue(name: string, work: () => Promise<void>): void {
     const before = this.#queues.get(name) ?? Promise.resolve()
     this.#queues.set(name, before.then(work))
   }
 
-  /** When what has come for it is applied. Its files stay open until letGo(). */
+  /** After everything that has arrived for it is applied. Its files stay open until letGo(). */
   async lend(name: string): Promise<DatabaseHandover> {
     const handover = await this.#give(name)
     this.#ownership.lend(name)
@@ -252,7 +252,7 @@ export class ReplicaDatabases {
     return handover
   }
 
-  /** `lock` keeps clients from writing to it. */
+  /** `lock` keeps clients from writing to the database. */
   async borrow(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
     const { name } = handover
     this.#ownership.borrow(name)
@@ -272,20 +272,20 @@ export class ReplicaDatabases {
 
   async #take(handover: DatabaseHandover, lock: number | undefined): Promise<void> {
     const { locks, cache } = this.#context
-    const { name, state, isUndone } = handover
+    const { name, state } = handover
+    await this.#forgetUndone(handover)
     this.#close(name)
     if (state === undefined) {
       this.#recovered.set(name, undefined)
       throw damaged(name)
     }
-    if (isUndone) cache.forgetTransaction(name)
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
     cache.forgetRole()
   }
 
-  /** The fs thread has it. */
+  /** The fs thread has the database now. */
   letGo(name: string): void {
     const { locks, cache } = this.#context
     this.#close(name)
@@ -294,7 +294,7 @@ export class ReplicaDatabases {
     cache.forgetRole()
   }
 
-  /** It was dropped long ago, and is forgotten when nothing is under way for it. */
+  /** The database was dropped long ago: forgets it once nothing is under way for it. */
   retire(name: string): void {
     this.enqueue(name, async () => {
       const { dataDir, positions } = this.#context
@@ -302,7 +302,7 @@ export class ReplicaDatabases {
       if (slot === undefined || !this.isHere(name)) return
       const { pos, commit } = positions.read(slot)
       if (pos.txid === 0n || commit > 0 || !isOnlyDrop(dataDir, name)) return
-      if (dataDir.hasFiles(name)) return // clients have them open still
+      if (dataDir.hasFiles(name)) return // clients still have them open
       this.#close(name)
       this.#recovered.delete(name)
       this.#queues.delete(name)
@@ -310,7 +310,7 @@ export class ReplicaDatabases {
     })
   }
 
-  /** When what has come is applied. Their files stay open until letGoAll(). */
+  /** After everything that has arrived is applied. Their files stay open until letGoAll(). */
   async handOver(): Promise<DatabaseHandover[]> {
     await Promise.all(this.#queues.values())
     for (const name of this.#databases.keys()) await this.#applyRest(name)
@@ -324,7 +324,7 @@ export class ReplicaDatabases {
     return handovers
   }
 
-  /** When it cannot be applied still, handing over is refused. */
+  /** If it still cannot be applied, the handover is refused. */
   async #applyRest(name: string): Promise<void> {
     try {
       await this.#databases.get(name)?.applyRest()
@@ -346,11 +346,12 @@ export class ReplicaDatabases {
 
   async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache, positions } = this.#context
+    for (const handover of handovers) await this.#forgetUndone(handover)
     const problem = "cannot open the commit log, nothing is applied before"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     for (const { name } of handovers) {
       const slot = positions.find(name)
-      if (slot !== undefined) positions.markStored(slot) // opening the log has made what was missing
+      if (slot !== undefined) positions.markStored(slot) // opening the log has made the missing files
     }
     this.#ownership.takeOver()
     this.#recovered = new Map(
@@ -359,21 +360,31 @@ export class ReplicaDatabases {
     for (const handover of handovers) {
       this.#close(handover.name)
       if (handover.state === undefined) continue
-      const { name, isUndone } = handover
-      // Before anybody reads what was not committed: he would take it for what has the same counters later.
-      if (isUndone) cache.forgetTransaction(name)
-      await this.#attach(this.database(name, handover))
+      await this.#attach(this.database(handover.name, handover))
     }
     cache.forgetRole()
   }
 
-  /** What it was before: it has the state, the view and the commit log of then. */
+  /** Call it before the journal goes: until then the journal keeps clients from reading uncommitted pages. */
+  async #forgetUndone({ name, isUndone }: DatabaseHandover): Promise<void> {
+    if (!isUndone) return
+    const { cache, fs } = this.#context
+    const problem = "cannot have the kernel forget a transaction that was undone, clients wait"
+    await untilDone(this.#surroundings(), name, problem, () => cache.mustForgetFile(name))
+    fs.tell("undoneForgotten", name)
+    // Two requests: before it takes the second one, the fs thread has read its mailbox. Otherwise a start after a crash
+    // would undo by that journal what is applied from here on.
+    cache.forgetFile(name)
+    cache.forgetFile(name)
+  }
+
+  /** The object is outdated: it has the state, the view and the commit log of its time. */
   #close(name: string): void {
     this.#databases.get(name)?.close()
     this.#databases.delete(name)
   }
 
-  /** A client that has the database for itself (locking_mode) is not waited for: transactions are, then. */
+  /** Does not wait for a client that has the database for itself (locking_mode): transactions do. */
   async #attach(database: ReplicaDatabase): Promise<void> {
     const { name } = database
     const attached = Promise.withResolvers<void>()

@@ -4,9 +4,9 @@
  *   making ── page()… ──▶ making ── finish() ──▶ on the disk
  *      └────────────── discard() ──────────────▶ gone
  *
- * A disk that is too small for what the header says is found out at once. Room is reserved as pages come, some way
- * ahead: the header may say what it likes. What was written is synced as it goes: neither the page cache nor the last
- * sync gets large.
+ * A disk that is too small for the size in the header fails at once. Room is reserved as pages come, some way ahead:
+ * the header may claim anything. Written data is synced as it goes: neither the page cache nor the last sync gets
+ * large.
  */
 import type { LtxHeader } from "../../ltx/header.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
@@ -32,7 +32,7 @@ const RESERVE_SIZE = 64 * 1024 * 1024
 const BUFFER_SIZE = 256 * 1024
 const buffer = allocate(BUFFER_SIZE)
 
-/** Whose pages are in the buffer, which all share: what arrives in one piece is mostly of one file. */
+/** The owner of the pages in the shared buffer: data that arrives in one piece is mostly of one file. */
 let owner: SnapshotImage | undefined
 
 export class SnapshotImage {
@@ -40,7 +40,7 @@ export class SnapshotImage {
   readonly #pageSize: number
   readonly #size: number
   #fd: Fd
-  #offset = 0 // in the file, of what is in the buffer
+  #offset = 0 // in the file, of the buffer's content
   #buffered = 0
   #unsynced = 0
   #reserved = 0 // bytes of the file
@@ -68,7 +68,7 @@ export class SnapshotImage {
     this.#buffered += data.length
   }
 
-  /** Has room on the disk for what comes next when the file is written up to `end`. */
+  /** Reserves room on the disk for the next data when the file is written up to `end`. */
   #reserve(end: number): void {
     if (end < this.#reserved || this.#reserved === this.#size) return
     const size = Math.min(Math.max(RESERVE_SIZE, end - this.#reserved), this.#size - this.#reserved)
@@ -78,7 +78,7 @@ export class SnapshotImage {
 
   #checkRoom(): void {
     const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", this.#path)
-    // A file system that does not count has none at all.
+    // A file system that does not count blocks has none at all.
     if (blocks === 0 || this.#size <= blocksAvailable * blockSize) return
     throw new SysError(Errno.ENOSPC, "next:statfs", `reserve ${this.#size} bytes`)
   }
@@ -90,7 +90,7 @@ export class SnapshotImage {
     this.#close()
   }
 
-  /** Does not throw, since it runs when something else has failed. */
+  /** Does not throw, because it runs after another failure. */
   discard(): void {
     this.#close()
     try {

@@ -1,6 +1,5 @@
 /**
- * A snapshot of the primary takes the place of a replica's database (diverged/takeover.ts), and what would be lost by
- * that is kept.
+ * A snapshot of the primary replaces a replica's database (diverged/takeover.ts), and state that would be lost is kept.
  *
  *   new: keep the old state ─▶ decide() ─▶ moveIn() ─▶ end() ─▶ say()
  *                          └── discard(): nothing has changed
@@ -33,11 +32,11 @@ export interface SnapshotTakeoverContext {
   readonly dataDir: DataDir
   readonly clock: Clock
   readonly log: Logger
-  /** The name of the primary, as far as it is known. */
+  /** The name of the primary, if known. */
   primaryName(): string | undefined
 }
 
-/** What is here before. */
+/** The state before the snapshot. */
 export interface OldState {
   readonly pos: Pos
   readonly pageSize: number
@@ -45,7 +44,7 @@ export interface OldState {
   readonly file: BackedFile // of the database
 }
 
-/** A state that is not in the primary's history, and is kept. */
+/** A state that the primary's history lacks, and that is kept. */
 interface Diverged {
   readonly reason: string
   readonly label: string
@@ -59,10 +58,12 @@ export class SnapshotTakeover {
   readonly #before: Pos
   readonly #diverged: Diverged | undefined
   readonly #takeover: Takeover
-  /** What is added to the counters in the header, if clients could take the new content for the old: any other. */
+  /**
+   * What is added to the counters in the header, if clients could take the new content for the old: any other number.
+   */
   readonly disguise: number | undefined
 
-  /** Keeps the old state, when it would be lost. */
+  /** Keeps the old state, if it would be lost. */
   constructor(
     name: string,
     context: SnapshotTakeoverContext,
@@ -80,7 +81,7 @@ export class SnapshotTakeover {
     this.disguise = this.#diverged && Math.floor(context.clock.random() * 0xffffffff) + 1
   }
 
-  /** Throws when nothing is to be changed. */
+  /** Throws when nothing should change. */
   decide(): void {
     const { dataDir } = this.#context
     let isUndecided = false
@@ -90,22 +91,22 @@ export class SnapshotTakeover {
       isUndecided = !isDecided(dataDir, this.#name)
       throw error
     } finally {
-      // Also when it has failed and its record will not go: the next start needs the files then.
+      // Also when it has failed and its record cannot be removed: the next start then needs the files.
       if (!isUndecided) this.#incoming.claim()
     }
   }
 
-  /** Can be done again. */
+  /** Can be repeated. */
   moveIn(): void {
     moveIn(this.#context.dataDir, this.#name, this.#takeover)
   }
 
-  /** After moveIn(). Can be done again. */
+  /** After moveIn(). Can be repeated. */
   end(): void {
     endTakeover(this.#context.dataDir, this.#name, this.#takeover)
   }
 
-  /** It does not come to it. */
+  /** The takeover does not happen. */
   discard(): void {
     if (this.#diverged === undefined || this.#incoming.isClaimed) return
     discardKept(this.#context.dataDir, this.#diverged.label)
@@ -149,7 +150,7 @@ export class SnapshotTakeover {
   }
 }
 
-/** Of a file without a log. */
+/** For a file without a log. */
 function unloggedSize(file: BackedFile): { pageSize: number; commit: number } {
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
   readBytesAt("database:read", file.fd, bytes, 0)

@@ -1,6 +1,6 @@
 /**
- * A Worker that looks at one database file, says whether it can be imported, and prepares that. It is a thread of its
- * own since both take as long as the file is large, and nobody else should wait for it.
+ * A Worker that checks one database file for an import, and prepares the import. It is a thread of its own because both
+ * take time in proportion to the file's size, and nobody else should wait for it.
  */
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { hostPort } from "../../lib/port.ts"
@@ -47,7 +47,7 @@ function check({ dataDir: root, database, file, isThorough }: CheckRequest): voi
   } catch (error) {
     throw new LitefsError(codeOf(error), `Cannot import "${database}": ${messageOf(error)}`)
   } finally {
-    freeMemory() // it is ended as soon as it has told
+    freeMemory() // it ends after its answer
   }
 }
 

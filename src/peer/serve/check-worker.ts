@@ -1,4 +1,4 @@
-/** The thread that checks a file before it is imported, and prepares the import, as the main thread sees it. */
+/** The thread that checks a file and prepares its import, as seen from the main thread. */
 import { callOnce } from "../../lib/port.ts"
 
 export interface CheckRequest {
@@ -6,7 +6,7 @@ export interface CheckRequest {
   readonly database: string
   /** DataDir.importPath() */
   readonly file: number
-  /** Whether SQLite is to check the whole of it, and not only what the header says. */
+  /** Whether SQLite should check the whole file, not only its header. */
   readonly isThorough: boolean
 }
 

@@ -1,6 +1,6 @@
 /**
- * Makes of a database file everything that can be made before it takes the place of a database, while clients of that
- * go on: only the position is missing then, and what follows takes no longer for a large file than for a small one.
+ * Makes in advance, from a database file, everything that an import needs, while clients of the database continue. Only
+ * the position is then missing, and the rest takes as long for a large file as for a small one.
  *
  *   import/7        the file, with its first bytes adapted, synced
  *   import/7.ltx    the transaction of all its pages, as if it were the first, synced
@@ -44,14 +44,14 @@ export function prepareImport(dataDir: DataDir, database: string, file: number):
   }
 }
 
-/** The journal mode is right also in WAL mode: only a rollback transaction changes it. */
+/** The journal mode is right in WAL mode, too: only a rollback transaction changes it. */
 function headerOf(path: string): Uint8Array | undefined {
   using file = FileSource.open(path)
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
   return file?.readAt(0, bytes) === bytes.length ? bytes : undefined
 }
 
-/** A snapshot's, whose encoder makes sure that no page is left out. */
+/** A snapshot's position, whose encoder makes sure that no page is left out. */
 const UNKNOWN_POSITION = {
   flags: LTX_FLAG_COMPRESSED,
   minTxid: 1n,

@@ -3,8 +3,9 @@
  *
  *   lock every client out ─▶ fs thread: transaction, then file ─▶ kernel forgets ─▶ clients are told ─▶ unlock
  *
- * Of a database that does not exist nobody has to be locked out, and what is told is its name. Which of the two it
- * is can change until the fs thread looks, which then does nothing, and it starts again.
+ * For a database that does not exist nobody has to be locked out, and clients hear only its name. Which of the two
+ * cases holds can change until the fs thread looks. If it has changed, the fs thread does nothing, and this starts
+ * again.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
@@ -26,7 +27,7 @@ export interface ImporterOptions {
   readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** Has the fs thread do it. */
+  /** Makes the fs thread do it. */
   replace(request: ReplaceRequest): Promise<ReplaceOutcome>
 }
 
@@ -34,7 +35,7 @@ const LOCK_MS_MAX = 10_000
 const ATTEMPT_COUNT_MAX = 100
 
 /**
- * Returns the position after it; undefined when the file has to be prepared again. `file` is the number of
+ * Returns the position afterwards; undefined when the file has to be prepared again. `file` is the number of
  * DataDir.importPath().
  */
 export async function importDatabase(

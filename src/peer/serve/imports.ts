@@ -1,6 +1,4 @@
-/**
- * Imports that are going on (importer.ts).
- */
+/** Running imports (importer.ts). */
 import { systemClock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
@@ -31,7 +29,7 @@ export class Imports {
     this.#context = context
   }
 
-  /** After everything that is to be done to the database already. */
+  /** After all work on the database so far. */
   async import(database: string, file: number): Promise<Pos | undefined> {
     const { fuseDir, dataDir, databases, cache, log, signal, main } = this.#context
     const options = {
@@ -48,7 +46,7 @@ export class Imports {
     return promise.finally(() => this.#imports.delete(promise))
   }
 
-  /** Resolves when none is going on any more. */
+  /** Resolves when no import is running any more. */
   async ended(): Promise<void> {
     await Promise.allSettled(this.#imports)
   }

@@ -1,8 +1,7 @@
 /**
- * What is done to a database now and then, away from the threads that answer: make its file durable, remember
- * up to where, and remove LTX files that nobody needs. A database at rest costs nothing: its files are those that the
- * last look has left. There may be one for each transaction of the retention, so a look takes turns with what else
- * this thread does.
+ * Periodic work on a database, away from the threads that answer: makes its file durable, remembers how far, and
+ * removes LTX files that nobody needs. A database at rest costs nothing: its files are those that the last look has
+ * left. There may be one for each transaction of the retention, so a look takes turns with this thread's other work.
  *
  * An LTX file goes when all of this holds:
  *
@@ -28,13 +27,13 @@ import { statusAt, unlinkFile } from "../../sys/file.ts"
 
 export interface MaintenanceRequest {
   readonly database: string
-  /** Where it is. */
+  /** The position's TXID. */
   readonly lastTxid: Txid
-  /** Everything up to here is in the database file, though perhaps not on the disk. */
+  /** The database file has everything up to here, though perhaps not durably. */
   readonly writtenTxid: Txid
   /** The first transaction that a connected replica lacks. */
   readonly neededTxid: Txid | undefined
-  /** There is no database any more: its last LTX file says so, and recovery asks for no other. */
+  /** There is no database any more: its last LTX file says so, and recovery needs no other. */
   readonly isDropped?: boolean
   readonly retention: RetentionOptions
 }
@@ -43,11 +42,11 @@ export interface MaintenanceContext {
   readonly dataDir: DataDir
   readonly clock: Clock
   readonly log: Logger
-  /** Told how many LTX files are left, and their size. */
+  /** Hears the number and the size of the remaining LTX files. */
   onUsage(database: string, fileCount: number, size: number): void
 }
 
-/** What the last look has found. While it is that of the database, its files are those of one history. */
+/** The result of the last look. While it matches the database, its files belong to one history. */
 interface KnownFiles {
   lastTxid: Txid // of the newest
   count: number
@@ -63,7 +62,7 @@ export class Maintenance {
     this.#context = context
   }
 
-  /** Before the files of another history take the place of those that are there, perhaps under the same names. */
+  /** Call it before files of another history replace the present ones, perhaps under the same names. */
   replacing(database: string): void {
     this.#known.delete(database)
   }
@@ -108,7 +107,7 @@ export class Maintenance {
     return count
   }
 
-  /** Returns up to where the database file is durable. */
+  /** Returns how far the database file is durable. */
   #sync({ database, writtenTxid }: MaintenanceRequest): Txid {
     const { dataDir } = this.#context
     const syncedPath = dataDir.syncedPath(database)
@@ -137,7 +136,7 @@ function mayGo(
   return !isNeeded || size > retention.sizeMax
 }
 
-/** Adds the sizes of those that are new: a file stays as it was written. */
+/** Adds the sizes of new files: a file never changes. */
 async function measure(
   known: KnownFiles,
   files: readonly LtxFileInfo[],
@@ -166,8 +165,8 @@ function checksumAfter(path: string): Checksum | undefined {
 }
 
 /**
- * False when there is no file: the database was dropped. The journal goes first, or its absence: one of a
- * transaction that is over must not come back after a power cut and undo what recovery no longer replays.
+ * False when there is no file: the database was dropped. The journal, or its absence, is synced first: the journal of a
+ * finished transaction must not come back after a power cut and undo what recovery no longer replays.
  */
 function syncDatabase(dataDir: DataDir, name: string): boolean {
   syncDirectory("database:sync-dir", dataDir.databaseDir(name))

@@ -1,4 +1,4 @@
-/** What is made of the pages of a frozen database: a snapshot for replicas, or the database file itself. */
+/** The output of a frozen database: a snapshot for replicas, or the database file itself. */
 import type { FrozenState } from "../../capture/frozen-view.ts"
 import type { ByteSink } from "../../lib/codecs/lz4.ts"
 import { LtxEncoder } from "../../ltx/encoder.ts"
@@ -7,11 +7,11 @@ import type { Checksum } from "../../ltx/pos.ts"
 
 export type SnapshotFormat = "ltx" | "raw"
 
-/** Is given pages 1 to the last, in order. What it passes on is borrowed: valid until it returns. */
+/** Takes pages 1 to the last, in order. Its output is borrowed: valid until it returns. */
 export interface SnapshotWriter {
   page(pgno: number, bytes: Uint8Array): void
   lockPage(): void
-  /** All pages were what they should be. */
+  /** All pages were right. */
   end(checksum: Checksum): void
 }
 

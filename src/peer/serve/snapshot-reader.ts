@@ -1,8 +1,8 @@
 /**
- * Reads a frozen database (`capture/frozen-view.ts`), pages 1 to the last, and makes of it what was asked for.
+ * Reads a frozen database (`capture/frozen-view.ts`), pages 1 to the last, and turns it into the requested format.
  *
- * It sends only as much as there is credit for, so a slow receiver costs no memory. The checksum of the pages
- * that were read must be that of the position; otherwise the receiver gets an error, and an LTX file no trailer.
+ * It sends only as much as there is credit for, so a slow receiver costs no memory. The checksum of the pages that it
+ * has read must be that of the position; otherwise the receiver gets an error, and an LTX file no trailer.
  */
 
 import { FrozenPages } from "../../capture/frozen-pages.ts"
@@ -53,7 +53,7 @@ export class SnapshotReader {
     // Now, while the names stand for the files of the view.
     try {
       for (const file of this.#files) file.open()
-      removeSideFile(state) // nobody else asks for its name, and who is killed now leaves nothing behind
+      removeSideFile(state) // nobody else needs its name, and a kill from here on leaves nothing behind
     } catch (error) {
       this.#close()
       throw error
@@ -92,7 +92,7 @@ export class SnapshotReader {
           writer.lockPage()
           continue
         }
-        // Nothing between these two lines may await: the page buffer is shared.
+        // No await between these two lines: the page buffer is shared.
         this.#readPage(pgno)
         checksum.togglePage(pgno, bytes)
         writer.page(pgno, bytes)
@@ -110,7 +110,7 @@ export class SnapshotReader {
     }
   }
 
-  /** Reads a page as of the view into the buffer. See FrozenPages for why this order is right. */
+  /** Reads a page as of the view into the buffer. FrozenPages says why this order is right. */
   #readPage(pgno: number): void {
     const { pageSize, walOffsets, walDisguise } = this.#state
     const walOffset = walOffsets.get(pgno)

@@ -1,6 +1,6 @@
 /**
- * Databases as they were at a moment, while somebody reads them. This thread freezes those that it has itself, and
- * reads all of them (snapshot-reader.ts), as fast as the receiver gives it credit.
+ * Databases as they were at one moment, while somebody reads them. This thread freezes its own databases, and reads all
+ * of them (snapshot-reader.ts), as fast as the receiver gives it credit.
  */
 import type { FrozenState } from "../../capture/frozen-view.ts"
 import type { Logger } from "../../lib/log.ts"
@@ -50,12 +50,12 @@ export class Snapshots {
     this.#thaws.delete(snapshot)
   }
 
-  /** The node stops, and nobody is told any more to end them. */
+  /** The node stops, and nobody will tell this thread to end them. */
   close(): void {
     for (const snapshot of [...this.#thaws.keys()]) this.thaw(snapshot)
   }
 
-  /** Resolves when all parts are told, or nobody wants more. */
+  /** Resolves when all parts are sent, or nobody wants more. */
   async send(
     snapshot: number,
     database: string,

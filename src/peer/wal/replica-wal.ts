@@ -1,6 +1,4 @@
-/**
- * What the WAL of a replica holds: which page each frame has, and which pages the database file does not have yet.
- */
+/** The content of a replica's WAL: which page each frame has, and which pages the database file lacks. */
 
 import type { WalHandover } from "../../capture/handover.ts"
 import { UnwrittenPages } from "../../capture/unwritten-pages.ts"
@@ -24,7 +22,7 @@ export class ReplicaWal {
   readonly disguise: number
   readonly frames = new WalFrames()
   readonly #unwritten = new UnwrittenPages()
-  /** A client may have spilled frames after these, and keep WRITE: see WalHandover. */
+  /** A client may have spilled frames after these, and may still hold WRITE: see WalHandover. */
   hasSpilled = false
   readonly #ends: number[] = [] // frames at the end of each transaction
 
@@ -44,7 +42,7 @@ export class ReplicaWal {
     this.#ends.push(this.frames.count)
   }
 
-  /** Goes on with frames that clients of a primary have written. */
+  /** Continues with frames that clients of a primary have written. */
   adopt({ pgnos, ends, unwritten, hasSpilled }: WalHandover): void {
     this.hasSpilled = hasSpilled
     for (const pgno of pgnos) this.frames.add(pgno)
@@ -52,7 +50,7 @@ export class ReplicaWal {
     this.#ends.push(...ends)
   }
 
-  /** Undefined when no frame counts. `last` is what the wal-index says. */
+  /** Undefined when no frame counts. `last` is the header of the wal-index. */
   handOver(last: WalIndexHeader | undefined, published: number): WalHandover | undefined {
     const { frames } = this
     if (last === undefined || frames.count === 0) return undefined
@@ -76,7 +74,7 @@ export class ReplicaWal {
     }
   }
 
-  /** Pages of which the newest frame is one of the first `frameCount` and not in the database file, ascending. */
+  /** Pages whose newest frame is one of the first `frameCount` and not in the database file, ascending. */
   unwritten(frameCount: number): number[] {
     const pgnos = [...this.#unwritten.pgnos()]
     return pgnos.filter((pgno) => this.#newest(pgno) < frameCount).sort((a, b) => a - b)
@@ -91,7 +89,7 @@ export class ReplicaWal {
     return this.#unwritten.has(pgno)
   }
 
-  /** The newest content of a page that is in the log, as the primary made it. */
+  /** The newest content of a page in the log, as the primary made it. */
   readPage(pgno: number, pageSize: number, into: Region): void {
     const offset = walFrameOffset(this.#newest(pgno), pageSize) + WAL_FRAME_HEADER_SIZE
     const n = this.file.read(into.address, pageSize, offset)
@@ -111,7 +109,7 @@ export class ReplicaWal {
     this.#unwritten.clear()
   }
 
-  /** The last transaction of which everything is in the database file, when `current` is the newest. */
+  /** The last transaction that is completely in the database file, when `current` is the newest. */
   writtenTxid(current: Txid): Txid {
     return this.#unwritten.writtenTxid(current)
   }

@@ -1,27 +1,30 @@
 /**
- * Applies transactions to a database in WAL mode as a SQLite client that writes: readers keep their snapshots, nobody
- * waits for anybody, nobody is turned away.
+ * Applies transactions to a database in WAL mode as a writing SQLite client: readers keep their snapshots, nobody waits
+ * for anybody, nobody is turned away.
  *
  *   WRITE ─▶ frames into the WAL ─▶ wal-index: pages, then header ─▶ position ─▶ a checkpoint, now and then
  *
- * 1. Clients of a replica change the header of the index only when they recover it, or when they start the log over.
- *    They cannot start it over while one read mark is taken: the daemon keeps one, with a value that holds up no
- *    checkpoint. So a valid header is what the daemon has written.
- * 2. A client may keep WRITE for as long as it likes (BEGIN IMMEDIATE) and can write nothing. It is not waited for:
- *    with a valid header, WRITE only keeps others from recovering the index between the two copies of the header.
- *    Who gets WRITE in just that moment builds the index from the WAL, where the new frames are by then: the same.
- *    When it rolls back, it takes the header as it is then for the one it has read (wal-touch.ts). One that has
- *    spilled frames before this node lost its role is waited for: it reads them, and takes them out of the index.
- * 3. CKPT is held as well, as soon as the index is valid: a checkpoint of a client would write to the database file,
- *    which only the daemon may. So it finds another one that is running, which is no error (SQLite: sqlite3Checkpoint,
- *    SQLITE_BUSY). Without a valid index it is let go: clients recover it under CKPT. Nor is it kept on a primary whose
- *    write lock is lent: who wants to checkpoint there waits for WRITE, and goes on when it is back.
- * 4. An index that is not valid is rebuilt from what is known here, under all the locks of a recovery.
- * 5. A node that was the primary goes on with the WAL that its clients have written. What they committed counts, also
- *    when its writer did not live to publish it.
+ * 1. Clients of a replica change the header of the index only when they recover it, or start the log over. They cannot
+ *    start it over while one read mark is taken: the daemon keeps one, with a value that holds up no checkpoint. A
+ *    valid header is therefore the daemon's.
+ * 2. A client may keep WRITE for as long as it likes (BEGIN IMMEDIATE) and can write nothing. The daemon does not wait
+ *    for it: with a valid header, WRITE only keeps others from recovering the index between the two copies of the
+ *    header. A client that gets WRITE in just that moment builds the index from the WAL, which has the new frames by
+ *    then: the result is the same. When it rolls back, it takes the present header for the one it has read
+ *    (wal-touch.ts). The daemon does wait for a client that has spilled frames before this node lost its role: that one
+ *    reads them, and takes them out of the index.
+ * 3. CKPT is held as well, as soon as the index is valid: a client's checkpoint would write to the database file, which
+ *    only the daemon may. The client then finds another checkpoint running, which is no error (SQLite:
+ *    sqlite3Checkpoint, SQLITE_BUSY). Without a valid index CKPT is released: clients recover the index under it. It is
+ *    also released on a primary whose write lock is lent: a client that wants to checkpoint there waits for WRITE, and
+ *    continues when the lock is back.
+ * 4. An invalid index is rebuilt from what is known here, under all the locks of a recovery.
+ * 5. A node that was the primary continues with the WAL that its clients have written. Their commits count, even when a
+ *    writer died before publishing one.
  *
  * Frames, checkpoints, the index and its recovery have files of their own (wal-writer.ts, wal-checkpoint.ts,
- * wal-index-file.ts, wal-index-recovery.ts); the order in which locks are taken for them is one thing, and this one file.
+ * wal-index-file.ts, wal-index-recovery.ts). The order in which they take locks is one thing, and therefore this one
+ * file.
  */
 import { indexHeaderOf, type WalHandover } from "../../capture/handover.ts"
 import { must } from "../../lib/assert.ts"
@@ -44,12 +47,12 @@ import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
 import { emptyHeader, recoverIndex } from "./wal-index-recovery.ts"
 import { appendToWal, beginWal, type WalTransaction } from "./wal-writer.ts"
 
-/** So many frames are left in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
+/** Frames in the WAL before some are moved to the database file. SQLite: wal_autocheckpoint. */
 const CHECKPOINT_FRAMES = 1000
-/** After a checkpoint that a reader kept from going far, so many more come before the next. */
+/** After a checkpoint that a reader has held up, this many more frames come before the next. */
 const CHECKPOINT_FRAMES_MORE = 250
 
-/** With more frames transactions pause until the log can start over, but not for longer than a reader is to notice. */
+/** With more frames transactions pause until the log can start over, but not long enough for a reader to notice. */
 const LARGE_FRAMES = 4000
 const DRAIN_FRAMES_MORE = 2000
 const DRAIN_MS = 20 // for LARGE_FRAMES, more for more
@@ -57,7 +60,7 @@ const DRAIN_MS_MAX = 100
 
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
-/** Not the first: when nothing else is to be had, readers share it. */
+/** Not the first: readers share it when no other is available. */
 const PIN_MARKS = [4, 3, 2]
 
 export interface WalApplierContext {
@@ -72,11 +75,11 @@ export interface WalApplierContext {
   readonly signal: AbortSignal
   /** What clients see added to the counters in the header: see sqlite/header-disguise.ts. */
   readonly disguise: number
-  /** Frames that are there and count, of the clients that wrote while this node was the primary. */
+  /** Frames that exist and count, from the clients that wrote while this node was the primary. */
   readonly handover?: WalHandover | undefined
-  /** WRITE is held elsewhere in this thread, so that nobody else has it. */
+  /** Whether this thread holds WRITE elsewhere, so that nobody else has it. */
   isWriteHeld?(): boolean
-  /** A transaction is about to count that the client does not know of that keeps WRITE. */
+  /** A transaction is about to count that the client holding WRITE does not know. */
   onStaleWriter(): void
 }
 
@@ -95,16 +98,16 @@ const page = allocate(65536)
 export class WalApplier {
   readonly wal: ReplicaWal
   readonly #context: WalApplierContext
-  #last: WalIndexHeader | undefined // that was written here
-  /** What was to be written next: after an error it may count, and may not. */
+  #last: WalIndexHeader | undefined // the last header written here
+  /** The last attempt to write: after an error it may or may not count. */
   #attempt:
     | { readonly header: WalIndexHeader; readonly transaction: ReceivedWalTransaction }
     | undefined
   #pin: number | undefined
   #nextCheckpoint = CHECKPOINT_FRAMES
   #nextDrain = LARGE_FRAMES
-  #lastBackfill = 0 // when it was last waited for
-  #isWriteTaken = false // by a client, when it was last asked for
+  #lastBackfill = 0 // at the last wait for it
+  #isWriteTaken = false // by a client, at the last request
   #hasComplained = false
 
   constructor(context: WalApplierContext) {
@@ -117,8 +120,8 @@ export class WalApplier {
 
   async attach(): Promise<void> {
     if (!(await this.#context.files.attach(true))) return
-    this.wal.file.close() // before, clients could take its name away
-    this.wal.file.create() // what is written from here on is read again, whatever becomes of the name
+    this.wal.file.close() // before that, clients could take its name away
+    this.wal.file.create() // later writes are read again, whatever becomes of the name
     this.#pin = undefined
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
   }
@@ -130,7 +133,7 @@ export class WalApplier {
     index.makeReadable()
   }
 
-  /** False when clients do not see it, since the files that are open are not what their names stand for. */
+  /** False when clients do not see it, because the open files no longer have their names. */
   async apply(transaction: ReceivedWalTransaction): Promise<boolean> {
     const { files } = this.#context
     await this.attach()
@@ -209,7 +212,7 @@ export class WalApplier {
     }
   }
 
-  /** Leaves a WAL that clients find: there is none to them when the file is empty. */
+  /** Leaves a WAL that clients find: they see none when the file is empty. */
   begin(index: WalIndexFile, pageSize: number): void {
     const header = index.read()?.header
     if (header === undefined) return
@@ -217,7 +220,7 @@ export class WalApplier {
     beginWal(this.wal.file, header, pageSize)
   }
 
-  /** What the wal-index says, as far as it was written here; undefined before the first transaction. */
+  /** The header of the wal-index, as far as it was written here; undefined before the first transaction. */
   get last(): WalIndexHeader | undefined {
     return this.#last
   }
@@ -237,7 +240,7 @@ export class WalApplier {
     return page.bytes.subarray(0, pageSize)
   }
 
-  /** False when a client keeps WRITE, and it can be done without. */
+  /** False when a client keeps WRITE, and the transaction can do without it. */
   async #lockWrite(shm: Fd, index: WalIndexFile): Promise<boolean> {
     const { clock, signal } = this.#context
     const mayDoWithout = (isLate: boolean) =>
@@ -251,7 +254,7 @@ export class WalApplier {
     return hasWrite
   }
 
-  /** Whether frames of a client may be in the file that did not come to their commit. */
+  /** Whether the file may have frames of a client's unfinished transaction. */
   #mayHaveSpilled(): boolean {
     if (this.#last !== undefined) return this.wal.hasSpilled
     const { file } = this.wal
@@ -270,13 +273,13 @@ export class WalApplier {
     if (!this.#isWriteHeld) release(shm, WRITE)
   }
 
-  /** Of a client that committed while this node was the primary, the last may come in a moment. */
+  /** The last of a client that committed while this node was the primary may come in a moment. */
   #isPublished(index: WalIndexFile): boolean {
     const header = index.read()?.header
     return header !== undefined && !isBehind(header, this.#last)
   }
 
-  /** Where to go on: after the frames that count, or at the start of a log that starts over. */
+  /** Where to continue: after the frames that count, or at the start of a log that starts over. */
   async #start(
     shm: Fd,
     index: WalIndexFile,
@@ -287,12 +290,12 @@ export class WalApplier {
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
-    // A client that has it gives it up when its first write fails.
+    // A client that has it releases it when its first write fails.
     if (!this.#isWriteHeld) tryTake(shm, CKPT)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
-  /** Starts the log over when the database file has all of it, and no reader uses it. WRITE is held. */
+  /** Starts the log over when the database file has everything and no reader uses the log. WRITE is held. */
   #tryRestart(
     shm: Fd,
     index: WalIndexFile,
@@ -319,8 +322,8 @@ export class WalApplier {
   }
 
   /**
-   * Readers that come one after the other never leave the log alone, and it grows. When nothing is appended for a
-   * moment, those that are left end, and new ones need no frames of it.
+   * Readers in succession never leave the log alone, and it grows. When nothing is appended for a moment, the present
+   * readers end, and new ones need no frames of it.
    */
   async #drain(shm: Fd, index: WalIndexFile, transaction: ReceivedWalTransaction): Promise<void> {
     if (this.wal.frames.count < this.#nextDrain) return
@@ -332,7 +335,7 @@ export class WalApplier {
       if (isLate) return true
       this.#checkpoint(shm, transaction)
       const state = index.read()
-      if (state?.backfillCount === this.#lastBackfill) return true // a long reader: it is still where it was
+      if (state?.backfillCount === this.#lastBackfill) return true // a long reader: it has not moved
       backfillCount = state?.backfillCount ?? backfillCount
       if (state?.backfillCount === state?.header.frameCount && this.#tryLockWrite(shm)) {
         try {
@@ -355,7 +358,7 @@ export class WalApplier {
     { header }: WalIndexState,
     transaction: ReceivedWalTransaction,
   ): void {
-    // Through the mount: readers find it in the kernel's cache, with the size of the file that belongs to it.
+    // Through the mount: readers find it in the kernel's cache, with the matching size of the file.
     const next = appendToWal(this.#context.files.wal, header, transaction)
     this.#attempt = { header: next, transaction }
     index.addFrames(header.frameCount + 1, transaction.pgnos)
@@ -399,8 +402,8 @@ export class WalApplier {
   }
 
   /**
-   * Clients of a replica write no frames: what they can have done is to make an attempt count that failed on its way,
-   * and to start over a log that is all in the database file.
+   * Clients of a replica write no frames. They can only make an attempt count that failed on its way, or start over a
+   * log that is all in the database file.
    */
   #adopt(header: WalIndexHeader, restarting: () => void): void {
     const last = this.#last
@@ -439,7 +442,7 @@ export class WalApplier {
     }
   }
 
-  /** The index may not be valid. */
+  /** The index may be invalid. */
   #tryReleaseCheckpoint(shm: Fd): void {
     try {
       release(shm, CKPT)
@@ -448,7 +451,7 @@ export class WalApplier {
     }
   }
 
-  /** What goes wrong here is no harm to the transaction. */
+  /** A failure here does no harm to the transaction. */
   #checkpoint(shm: Fd, { overwriting }: ReceivedWalTransaction): void {
     const { database, files, cache, log, name } = this.#context
     try {

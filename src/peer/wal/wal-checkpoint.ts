@@ -1,6 +1,6 @@
 /**
- * The checkpoint of a replica: pages move from the WAL to the database file, beside readers. It never waits, as
- * SQLite's passive checkpoint (SQLite: walCheckpoint). CKPT is held by its caller.
+ * The checkpoint of a replica: pages move from the WAL to the database file, beside readers. Like SQLite's passive
+ * checkpoint it never waits (SQLite: walCheckpoint). Its caller holds CKPT.
  *
  *   1. How far it may go: up to the least frame that a reader ends at. A read mark that nobody holds is moved on.
  *   2. Under READ0, which readers hold that use the file alone: pages into the file, the kernel forgets them.
@@ -69,7 +69,7 @@ function safeFrameCount(
   return safe
 }
 
-/** Moves all there is, while nobody else has the database open. */
+/** Moves everything, while nobody else has the database open. */
 export function copyAll(
   context: Pick<CheckpointContext, "wal" | "database" | "overwriting">,
   pageSize: number,

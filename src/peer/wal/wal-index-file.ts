@@ -1,11 +1,11 @@
 /**
  * The wal-index of a database, through a descriptor of its `-shm` file in the mount.
  *
- * It is read and written with pread and pwrite, which clients that map it see at once: the kernel has one copy of
- * it for both. The daemon must not map it itself. When a process is killed, unmapping writes the file's pages
- * back, which the daemon would have to answer that is no more (Linux: fuse_vma_close): it could not end.
+ * pread and pwrite access it, and clients that map it see changes at once: the kernel has one copy for both. The daemon
+ * must not map it itself. When a process is killed, unmapping writes the file's pages back, and a dead daemon could not
+ * answer those writes (Linux: fuse_vma_close): it could not end.
  *
- * What a method changes, the caller holds the lock for.
+ * For every change the caller holds the lock.
  */
 import {
   readBackfillCount,
@@ -43,7 +43,7 @@ const block = allocate(WAL_INDEX_BLOCK_SIZE)
 
 export interface WalIndexState {
   readonly header: WalIndexHeader
-  /** Frames that need not be read, since the database file has their pages. */
+  /** Frames that nobody needs to read, because the database file has their pages. */
   readonly backfillCount: number
   readonly readMarks: readonly number[]
 }
@@ -55,7 +55,7 @@ export class WalIndexFile implements ReaderGate {
     this.#fd = fd
   }
 
-  /** A reader that may not write does not look at one that is shorter than a block (SQLite: unixShmMap). */
+  /** A reader that may not write does not look at a file shorter than a block (SQLite: unixShmMap). */
   makeReadable(): void {
     if (sizeOf("mount:stat", this.#fd) >= WAL_INDEX_BLOCK_SIZE) return
     truncateFile("mount:truncate", this.#fd, WAL_INDEX_BLOCK_SIZE)
@@ -73,7 +73,7 @@ export class WalIndexFile implements ReaderGate {
     return { header, backfillCount: readBackfillCount(head.bytes), readMarks }
   }
 
-  /** Publishes what the header says. The second copy first, as readers expect it. WRITE is held. */
+  /** Publishes the header. The second copy first, as readers expect it. WRITE is held. */
   writeHeader(header: WalIndexHeader): void {
     writeWalIndexHeader(head.bytes, header)
     this.#writeHead(WAL_INDEX_HEADER_SIZE, WAL_INDEX_HEADER_SIZE)
@@ -81,12 +81,12 @@ export class WalIndexFile implements ReaderGate {
   }
 
   /**
-   * Has the next writer start the log over: no frame counts any more, and frames that are left in the file have
-   * other salts. WRITE and READ1 to READ4 are held. SQLite: walRestartHdr.
+   * Makes the next writer start the log over: no frame counts any more, and frames that are left in the file have other
+   * salts. WRITE and READ1 to READ4 are held. SQLite: walRestartHdr.
    *
-   * Without `content` nothing is done to an index that is not valid: who recovers it builds it from the WAL. Of other
-   * content than before he would make a header of an empty WAL that looks like the old one, and clients that know
-   * that would go on with their old pages.
+   * Without `content` an invalid index stays as it is: the client that recovers it builds it from the WAL. When the
+   * content is another than before, that client would make a header of an empty WAL that looks like the old one, and
+   * clients that know the old one would continue with their old pages.
    */
   restart(
     random: number,
@@ -113,8 +113,8 @@ export class WalIndexFile implements ReaderGate {
   }
 
   /**
-   * Makes the index of frames that the log holds, whatever it was. WRITE, CKPT and RECOVER are held. Marks that
-   * readers hold stay. SQLite: walIndexRecover.
+   * Rebuilds the index from frames of the log, whatever it was. WRITE, CKPT and RECOVER are held. Marks that readers
+   * hold stay. SQLite: walIndexRecover.
    */
   rebuild(
     header: WalIndexHeader,
@@ -171,9 +171,9 @@ export class WalIndexFile implements ReaderGate {
   }
 
   /**
-   * Keeps new readers out, as a recovery does that is running: the two copies of the header disagree, and WRITE and
-   * RECOVER are held (SQLite: walIndexReadHdr, SQLITE_BUSY_RECOVERY). Returns how to let them in again. A daemon
-   * that dies meanwhile leaves an index that the next client recovers.
+   * Keeps new readers out, like a running recovery: the two copies of the header disagree, and WRITE and RECOVER are
+   * held (SQLite: walIndexReadHdr, SQLITE_BUSY_RECOVERY). Returns how to let them in again. If the daemon dies
+   * meanwhile, the next client recovers the index.
    */
   close(): () => void {
     if (!this.#readHead() || readWalIndexHeader(head.bytes) === undefined) return () => {}
@@ -202,7 +202,7 @@ export class WalIndexFile implements ReaderGate {
   }
 }
 
-/** Other than any that clients know. */
+/** Differs from every header that clients know. */
 function blankHeader(
   random: number,
   content: { readonly pageSize: number; readonly pageCount: number },

@@ -1,6 +1,6 @@
 /**
- * Building a wal-index anew from what is known of its WAL, as a client does that finds none that is valid (SQLite:
- * walIndexRecover). WRITE, CKPT and RECOVER are held: no client reads the index meanwhile, or recovers it, too.
+ * Builds a wal-index anew from what is known of its WAL, like a client that finds no valid one (SQLite:
+ * walIndexRecover). WRITE, CKPT and RECOVER are held: meanwhile no client reads the index, or recovers it, too.
  */
 import { LitefsError } from "../../lib/errors.ts"
 import type { WalIndexHeader } from "../../sqlite/wal-index.ts"
@@ -9,11 +9,11 @@ import { readMark, release, tryTake } from "../locks/sqlite-locks.ts"
 import type { WalIndexFile, WalIndexState } from "./wal-index-file.ts"
 
 export interface KnownLog {
-  /** Counts the frames that are to count. */
+  /** Counts the frames that will count. */
   readonly header: WalIndexHeader
   /** The pages of all frames, in order. */
   readonly pgnos: readonly number[]
-  /** The read mark that is ours, and stays as it is. */
+  /** Our own read mark, which stays as it is. */
   readonly pin: number | undefined
 }
 
@@ -32,7 +32,7 @@ export function recoverIndex(
   return state
 }
 
-/** Of a WAL without frames. Its page count is 0, for which readers ask the database file. */
+/** For a WAL without frames. Its page count is 0, so readers ask the database file. */
 export function emptyHeader(pageSize: number, random: () => number): WalIndexHeader {
   return {
     change: 0,

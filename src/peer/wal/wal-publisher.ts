@@ -1,12 +1,12 @@
 /**
- * Publishes a transaction that its writer put into the WAL and did not live to publish: adds its frames to the
- * wal-index, as the writer would have, or as SQLite's recovery would (walIndexAppend, walIndexWriteHdr).
+ * Publishes a transaction that its writer put into the WAL before it died: adds its frames to the wal-index, as the
+ * writer would have done, or SQLite's recovery (walIndexAppend, walIndexWriteHdr).
  *
- * The dead writer's lock on WRITE is still in force: the kernel keeps it until the fs thread answers the FLUSH
- * of its descriptor, and the fs thread waits for us. So nobody else writes meanwhile, and no lock is taken here.
+ * The dead writer still holds WRITE: the kernel keeps the lock until the fs thread answers the FLUSH of its descriptor,
+ * and the fs thread waits for us. Nobody else writes meanwhile, and this takes no lock.
  *
- * It is only done when the index says exactly that the WAL ends where this transaction begins. Whatever else it
- * says is left to others: a recovery finds the frames by itself.
+ * It acts only when the index says exactly that the WAL ends where this transaction begins. In any other case it leaves
+ * the frames to others: a recovery finds them by itself.
  */
 import { join } from "node:path"
 import type { LastTransaction } from "../../capture/wal-tracker.ts"

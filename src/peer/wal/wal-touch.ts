@@ -1,11 +1,11 @@
 /**
- * Has clients look again at what they remember of a database in WAL mode.
+ * Makes clients look again at what they remember of a database in WAL mode.
  *
- * A client that rolls a write transaction back takes the header of the wal-index as it is then for the one it has
- * read at its begin (SQLite: sqlite3WalUndo), since nobody else can have written. The daemon has, when it has applied a
- * transaction while a client kept WRITE (wal-applier.ts). That client then finds no change, and goes on with the pages
- * in its cache: it reads what was before, and what it writes takes back what has come. So the header gets another
- * change counter, as soon as WRITE is free.
+ * A client that rolls a write transaction back takes the present header of the wal-index for the one it has read at the
+ * beginning (SQLite: sqlite3WalUndo), because nobody else can have written. But the daemon has, if it has applied a
+ * transaction while a client kept WRITE (wal-applier.ts). That client then finds no change, and continues with the
+ * pages in its cache: it reads old content, and its writes undo what has come. The header therefore gets another change
+ * counter, as soon as WRITE is free.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
@@ -14,7 +14,7 @@ import { untilLocked } from "../locks/lock-wait.ts"
 import { release, tryTake, WRITE } from "../locks/sqlite-locks.ts"
 import { WalIndexFile } from "./wal-index-file.ts"
 
-/** The transaction that this is for is written by then. */
+/** By then the transaction that this is for is written. */
 const FIRST_MS = 2
 
 /** Resolves when it is done; rejects when `signal` comes before. */

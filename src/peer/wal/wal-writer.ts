@@ -1,8 +1,8 @@
 /**
- * Appends transactions to the WAL of a replica, as a SQLite client that writes would (SQLite: sqlite3WalFrames).
+ * Appends transactions to the WAL of a replica, as a writing SQLite client would (SQLite: sqlite3WalFrames).
  *
- * Only the file is written here. Nobody looks beyond the frames that the wal-index counts, so what is appended, and
- * what an attempt that failed has left there, does not matter until the header that is returned is in the index.
+ * It writes only the file. Nobody looks beyond the frames that the wal-index counts, so appended frames, and the
+ * remains of a failed attempt, do not matter until the returned header is in the index.
  */
 
 import { must } from "../../lib/assert.ts"
@@ -26,7 +26,7 @@ export interface WalTransaction {
   readonly commit: number
   /** At least one, ascending. */
   readonly pgnos: readonly number[]
-  /** Hands on the pages, in the order of `pgnos`. */
+  /** Passes the pages on, in the order of `pgnos`. */
   readPages(take: (pgno: number, data: Uint8Array) => void): void
 }
 
@@ -72,7 +72,7 @@ export function appendToWal(
   }
 }
 
-/** The header of a log that begins, alone: to clients there is a WAL then, though it holds nothing. */
+/** Writes only the header of a log that begins: clients then see a WAL, though it holds nothing. */
 export function beginWal(wal: WalTarget, before: WalIndexHeader, pageSize: number): void {
   const out = new Buffered(wal, 0)
   out.reserve(WAL_HEADER_SIZE).set(headerBytes(before, pageSize))
@@ -93,10 +93,10 @@ function headerOf(before: WalIndexHeader, pageSize: number): WalHeader {
   return must(decodeWalHeader(headerBytes(before, pageSize)), "WAL header")
 }
 
-/** Writes of any size as few large ones. */
+/** Turns writes of any size into a few large ones. */
 class Buffered {
   readonly #file: WalTarget
-  #start: number // in the file, of what is in the buffer
+  #start: number // in the file, of the buffer's content
   #size = 0
 
   constructor(file: WalTarget, offset: number) {
@@ -104,7 +104,7 @@ class Buffered {
     this.#start = offset
   }
 
-  /** Bytes to be filled before the next call. */
+  /** Bytes to fill before the next call. */
   reserve(size: number): Uint8Array {
     if (this.#size + size > buffer.bytes.length) this.flush()
     const bytes = buffer.bytes.subarray(this.#size, this.#size + size)

@@ -1,7 +1,7 @@
 /**
- * After a crash: makes the LTX files of the transactions that are in the commit log and whose files a power cut
- * has torn or lost. The other way round, a file that is there and whole is left alone, also when it is of another
- * history: then what the log has is set aside (log-placement.ts).
+ * After a crash: makes the LTX files of the transactions that are in the commit log and whose files a power cut has
+ * torn or lost. An existing whole file stays, even one of another history: the log's transaction is then set aside
+ * (log-placement.ts).
  */
 import { join } from "node:path"
 import { systemClock } from "../../lib/clock.ts"
@@ -39,13 +39,13 @@ export function openCommitLog(
   const missing = placements.flatMap((placement) => placement.missing)
   storeTransactions(dataDir, missing, log)
   if (missing.length > 0) log.info("made LTX files from the commit log", { files: missing.length })
-  // LTX files that were there may not be durable yet, and their records are written over from now on.
+  // Existing LTX files may not be durable yet, and their records are overwritten from now on.
   if (records.length > 0) syncFileSystem("log:syncfs", dataDir.root)
   const nextSequence = (records.at(-1)?.sequence ?? 0n) + 1n
   return new CommitLog({ root: dataDir.root, nextSequence, ...options })
 }
 
-/** Of each database that the log has something of. What has been set aside before is left out. */
+/** The placements of all databases in the log, without transactions that were set aside before. */
 export function placementsOf(
   dataDir: DataDir,
   records: readonly LogRecord[] = readCommitLog(dataDir.root),
@@ -83,14 +83,14 @@ export function storeTransactions(
 const KEPT = "commit-log.removed-"
 const KEPT_NAME = /^commit-log\.removed-\d+$/
 
-/** Whether a file beside a database is what setAsideForeign() has made. */
+/** Whether setAsideForeign() has made this file beside a database. */
 export function isKeptLog(name: string): boolean {
   return KEPT_NAME.test(name)
 }
 
 /**
  * Writes transactions that do not follow on to a directory beside the database, as LTX files: `litefs ltx` reads them
- * there. One warning names both histories. What the log has is written over from now on.
+ * there. One warning names both histories. The log's records are overwritten from now on.
  */
 export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Logger): void {
   const { database, foreign } = placement
@@ -110,7 +110,7 @@ export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Lo
   })
 }
 
-/** Of the transactions that do not follow on: where they start and end. */
+/** Where the transactions that do not follow on start and end. */
 export function logRange({ foreign }: Placement): string {
   const [first, last] = [foreign[0], foreign.at(-1)] as [LogRecord, LogRecord]
   return `${formatPos(stepOf(first.ltx).before)} to ${formatPos(stepOf(last.ltx).after)}`
@@ -141,7 +141,7 @@ export function readCommitLog(root: string): LogRecord[] {
   const segments: LogRecord[][] = []
   for (let index = 0; index < SEGMENT_COUNT; index++) {
     const path = segmentPath(root, index)
-    // A node reads its log at each change of its role, when it is empty: that is much memory for nothing.
+    // A node reads its log at each change of its role, when it is empty: reading all of it would waste much memory.
     const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
     if (bytes !== undefined) segments.push(readSegment(bytes))
   }
@@ -158,7 +158,7 @@ function hasRecord(path: string): boolean {
   return new DataView(magic.buffer).getUint32(0, true) === RECORD_MAGIC
 }
 
-/** The records from the start of a segment as far as they follow on each other, in one run of a node. */
+/** The records from the start of a segment, as far as they follow on each other, from one run of a node. */
 export function readSegment(bytes: Uint8Array): LogRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const records: LogRecord[] = []
@@ -195,7 +195,7 @@ function leadsElsewhere(name: string): boolean {
   return name === "" || name === "." || name === ".." || /[/\0]/.test(name)
 }
 
-/** By its header and its trailer: what is between them has the checksum of the record. Others no node has written. */
+/** By its header and its trailer; the checksum of the record covers the rest. No node has written others. */
 function isLtx(bytes: Uint8Array): boolean {
   try {
     stepOf(bytes)

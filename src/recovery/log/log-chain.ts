@@ -9,7 +9,7 @@ import type { Sum } from "./logged-pages.ts"
 
 const sum = new Uint32Array(2)
 
-/** The files that lead to `last` without a gap, from what is known to be in the database on, oldest first. */
+/** The files that lead to `last` without a gap, starting from what the database certainly has, oldest first. */
 export function chainTo(
   last: LtxFileInfo,
   files: readonly LtxFileInfo[],
@@ -25,7 +25,7 @@ export function chainTo(
   return chain
 }
 
-/** A file of the log that has to be whole. */
+/** Reads a file of the log that has to be whole. */
 export function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = {}): LtxSummary {
   try {
     return readLtxFile(file.path, on)
@@ -37,8 +37,8 @@ export function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = 
 }
 
 /**
- * The sums of the pages that the files hold, as the last of them leaves the database. A file that nobody can read is
- * damage, unless the database has its checksum without it.
+ * The sums of the pages in the files, as the last file leaves the database. An unreadable file is damage, unless the
+ * database has its checksum without it.
  */
 export function readNewest(
   name: string,
@@ -52,7 +52,7 @@ export function readNewest(
       let isSameSize = true
       readChainFile(name, file, {
         header: (header) => {
-          isSameSize = header.pageSize === pageSize // else a later file holds every page
+          isSameSize = header.pageSize === pageSize // otherwise a later file holds every page
         },
         page: (pgno, data) => {
           if (!isSameSize || pgno > commit) return

@@ -1,10 +1,10 @@
 /**
- * Whether a database file whose LTX files are all gone is of the history that the commit log has.
+ * Whether a database file that has lost all its LTX files belongs to the history in the commit log.
  *
- * A power cut may take the names of all LTX files, and what it leaves in the database file may be anything in between,
- * also of a transaction that had not ended. What is acknowledged must not be lost by that. So the file is taken for
- * another only if nothing speaks for the log: no page in it, or in its journal, is one that the log has, the log does
- * not lead anywhere from it, and it came there after the log was last written.
+ * A power cut may take the names of all LTX files, and may leave any intermediate state in the database file, even of a
+ * transaction that had not ended. No acknowledged transaction may be lost by that. The file is therefore taken for
+ * another one only if nothing speaks for the log: no page in it, or in its journal, is one that the log has, the log
+ * leads nowhere from it, and it came there after the log was last written.
  */
 import { PageChecksums } from "../../capture/page-checksums.ts"
 import { lockPgno, writePageChecksum } from "../../ltx/checksum.ts"
@@ -52,13 +52,13 @@ export function isDatabaseOf(
       if (pgno <= commit) sums.set(pgno, hi, lo)
     }
   }
-  // From the first transaction on the log leads anywhere from anything.
+  // With the first transaction the log leads somewhere from anything.
   if (logged.newest.size >= commit) return false
   for (const [pgno, [hi, lo]] of logged.newest) if (pgno <= commit) sums.set(pgno, hi, lo)
   return sums.total === last.after.checksum
 }
 
-/** A time that nobody can set. */
+/** Compares times that nobody can set. */
 function isLaterThanLog(dataDir: DataDir, path: string): boolean {
   const changedMs = (path: string) => statusAt("database:stat", path)?.changedMs ?? 0
   const segments = Array.from({ length: SEGMENT_COUNT }, (_, index) =>

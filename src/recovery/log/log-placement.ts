@@ -4,11 +4,11 @@
  *   LTX files   3 ─▶ 4 ─▶ (5)              whole files, and one that a power cut has torn or taken
  *   log              4'   5'  ─▶ 6' ─▶ 7'
  *
- * The files are what counts: they may be those of a backup or of another node, or others may have written since. A
- * transaction of the log is used where it follows on: its position before is where the files end, or, in a gap, its
- * position after is where the next file starts. Positions are compared, so 5' is used if 4' and 4 end alike. The log is
- * of the past for what is in a file, or was in one that retention has removed. All others are of another history, or
- * what led to them is gone: they are kept, and not used.
+ * The files count: they may come from a backup or from another node, or others may have written since. A transaction of
+ * the log is used where it follows on: its position before is where the files end, or, in a gap, its position after is
+ * where the next file starts. Positions are compared, so 5' is used if 4' and 4 end alike. A transaction that is in a
+ * file, or was in one that retention has removed, belongs to the past. All others are of another history, or what led
+ * to them is gone: they are kept, and not used.
  *
  * Nothing is written here.
  */
@@ -26,9 +26,9 @@ import { isTornCopy, type LogRecord, type Step, stepOf, stepOver } from "./log-r
 
 export interface Placement {
   readonly database: string
-  /** Their LTX files are to be made. */
+  /** Transactions whose LTX files must be made. */
   readonly missing: readonly LogRecord[]
-  /** To be set aside, ascending. */
+  /** Transactions to set aside, ascending. */
   readonly foreign: readonly LogRecord[]
   /** Where the whole LTX files end; undefined when there is none. */
   readonly end: Pos | undefined
@@ -37,7 +37,7 @@ export interface Placement {
 export function placeRecords(dataDir: DataDir, records: readonly LogRecord[]): Placement[] {
   const byDatabase = Map.groupBy(records, ({ database }) => database)
   return [...byDatabase]
-    .filter(([name]) => fileExists("ltx:look", dataDir.ltxDir(name))) // else somebody removed it
+    .filter(([name]) => fileExists("ltx:look", dataDir.ltxDir(name))) // otherwise somebody removed it
     .map(([name, records]) => new Placing(dataDir, name, records).place())
 }
 
@@ -84,8 +84,8 @@ class Placing {
   }
 
   /**
-   * From where the files end, with transactions that follow on. A gap of transactions that are all in the database file
-   * is none: their files were removed, and older ones may be back after a power cut.
+   * Goes on from the end of the files, with transactions that follow on. A gap of transactions that the database file
+   * certainly has does not count: their files were removed, and older ones may be back after a power cut.
    */
   #goOn(from: Pos): void {
     const synced = readSynced(this.#dataDir.syncedPath(this.#database))
@@ -103,7 +103,7 @@ class Placing {
     }
   }
 
-  /** From the last file to those that it follows on, over gaps that the log fills. */
+  /** Goes from the last file back to those that it follows on, over gaps that the log fills. */
   #goBack(last: Step): void {
     const [lowest = 0n] = this.#records.keys()
     const synced = readSynced(this.#dataDir.syncedPath(this.#database))
@@ -115,13 +115,13 @@ class Placing {
       const logged = this.#records.get(pos.txid)
       const fits = logged !== undefined && posEquals(logged.after, pos)
       if (file === undefined && !fits) return
-      // One that the database file has may have been too old to keep.
+      // A transaction that the database file has may have been too old to keep.
       if (file === undefined && fits && pos.txid > synced) this.#missing.add(logged.record)
       pos = (file ?? (logged as PlacedRecord)).before
     }
   }
 
-  /** Without a file nothing tells where the log belongs but the database itself. */
+  /** Without a file only the database itself tells where the log belongs. */
   #placeAlone(): void {
     const run: PlacedRecord[] = []
     const [newest] = [...this.#records.values()].slice(-1)
@@ -140,7 +140,7 @@ class Placing {
     if (isOurs) this.#goOn(first.before)
   }
 
-  /** What is torn at their place was of them, unless a whole file before or after it says otherwise. */
+  /** A torn file in the place of a transaction was of it, unless a whole file before or after it says otherwise. */
   #placeTorn(): void {
     for (const given of this.#records.values()) {
       if (this.#missing.has(given.record) || !this.#isTorn(given)) continue
@@ -187,9 +187,9 @@ class Placing {
   }
 
   /**
-   * Undefined for a file that is not whole, and for one that this node has made before it made the transaction of the
-   * log: that was refused, and could not be removed (LtxFileWriter.discard). Files of which the log knows nothing are
-   * read to their end only when they are the last.
+   * Undefined for a file that is not whole, and for one that this node made before it made the transaction of the log:
+   * that file was refused, and could not be removed (LtxFileWriter.discard). Files that the log does not know are read
+   * to their end only when they are the last.
    */
   #look(file: LtxFileInfo): Step | undefined {
     const { path, minTxid, maxTxid } = file
@@ -216,8 +216,8 @@ function isRefused(file: Step, logged: Step): boolean {
 }
 
 /**
- * A transaction that was refused may have left its record (see CommitLog). The one that took its TXID came after it;
- * when there is none, it is as if its client had not heard the answer.
+ * A refused transaction may have left its record (see CommitLog). The transaction that took its TXID came after it.
+ * Without one, it is as if its client had not heard the answer.
  */
 function newestOfEach(records: readonly LogRecord[]): ReadonlyMap<Txid, PlacedRecord> {
   const newest = new Map<Txid, LogRecord>()

@@ -11,14 +11,14 @@ export interface LogRecord {
   readonly ltx: Uint8Array
 }
 
-/** Where a transaction, or several, lead from and to. */
+/** Where one or several transactions lead from and to. */
 export interface Step {
   readonly header: LtxHeader
   readonly before: Pos
   readonly after: Pos
 }
 
-/** Of the bytes of a whole LTX file. Throws a RangeError when they are none. */
+/** Reads the bytes of a whole LTX file. Throws a RangeError when they are not one. */
 export function stepOf(ltx: Uint8Array): Step {
   return stepOver(spanOf(ltx))
 }
@@ -31,7 +31,7 @@ const SECTOR_SIZE = 512
 
 /**
  * Whether the bytes are those of a file of which a part has not reached the disk: shorter, or with zeros for sectors.
- * Nothing else is torn: a bit that is another was written.
+ * Any other difference is not a tear: a changed bit was written.
  */
 export function isTornCopy(found: Uint8Array, whole: Uint8Array): boolean {
   if (found.length > whole.length) return false

@@ -1,4 +1,4 @@
-/** What a log says of the pages of a database: their newest content, and every content that they have had. */
+/** The pages of a database in a log: their newest content, and every content that they have had. */
 import { writePageChecksum } from "../../ltx/checksum.ts"
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
 
@@ -11,12 +11,12 @@ export class LoggedPages {
   readonly #pageSize: number
   readonly #known = new Set<string>()
 
-  /** Files of another page size say nothing of these pages: a later one holds every page. */
+  /** Files of another page size are ignored: a later one holds every page. */
   constructor(pageSize: number) {
     this.#pageSize = pageSize
   }
 
-  /** To be read with: older files first. */
+  /** Reads files into this: older files first. */
   handler(): LtxHandler {
     let isSameSize = true
     return {
@@ -40,7 +40,7 @@ export class LoggedPages {
     this.newest.set(pgno, this.learn(pgno, data))
   }
 
-  /** A page has had this content, somewhen. */
+  /** Records one content of a page. */
   learn(pgno: number, data: Uint8Array): Sum {
     writePageChecksum(sum, pgno, data)
     const [hi, lo] = [sum[0] as number, sum[1] as number]

@@ -1,17 +1,17 @@
 /**
  * The commit log: where a transaction becomes durable.
  *
- * An LTX file per transaction is what replicas, people and the original want, but making a file durable costs
- * several times a write to space that is already there (measured here: 1100 µs for a new file of 400 bytes with
- * fsync, 85 µs for the same bytes into a preallocated file with fdatasync). So a commit is one write to this log,
- * which is acknowledged, and its LTX file follows at once without a sync of its own.
+ * Replicas, people and the original want an LTX file per transaction, but making a file durable costs several times a
+ * write to space that is already there (measured here: 1100 µs for a new file of 400 bytes with fsync, 85 µs for the
+ * same bytes into a preallocated file with fdatasync). A commit is therefore one write to this log, which is
+ * acknowledged, and its LTX file follows at once without a sync of its own.
  *
  *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ materialize(): the LTX file is there
  *
- * Two segments, `<data>/commit-log.0` and `.1`, take turns. A full one is free again when everything on its file
- * system has been synced (`release`), because then its LTX files are durable by themselves. One that is not there yet is
- * prepared by somebody else (log-segment.ts). While no segment is free, each LTX file is made durable by itself. A
- * record, at any multiple of 8 bytes from the start of a segment, without a gap to the next:
+ * Two segments, `<data>/commit-log.0` and `.1`, take turns. A full one is free again when everything on its file system
+ * has been synced (`release`), because its LTX files are then durable by themselves. Another thread prepares a missing
+ * one (log-segment.ts). While no segment is free, each LTX file is made durable by itself. A record, at any multiple of
+ * 8 bytes from the start of a segment, without a gap to the next:
  *
  *      0  u32 magic "LFCL"
  *      4  u32 size              of the record, these bytes included, before padding
@@ -22,13 +22,13 @@
  *     36  u32 run               a random number that all records of one run of a node have
  *     40  name of the database, UTF-8, padded to 8 bytes, and the LTX file
  *
- * A record that could not be made durable is erased, durably, before anything else becomes so: the next transaction has
- * its TXID, may bypass the log, and a recovery would put the record in its place. Until that works nothing is taken.
- * When the node ends before, the record may be recovered: the last transaction of its database, whole, whose client
- * was told of an I/O error, and which nobody has gone on without.
+ * A record that failed to become durable is erased, durably, before anything else becomes durable. Otherwise the next
+ * transaction, which gets its TXID and may bypass the log, would lose its place to the record in a recovery. Until the
+ * erasure succeeds the log takes nothing. If the node ends before, a recovery may find the record: it is then the last
+ * transaction of its database, whole, its client was told of an I/O error, and no transaction follows it.
  *
- * Numbers are little endian. Sequence, run and CRC tell a record from what was left behind it before. A
- * transaction that is larger than a record may be is written to its LTX file directly, with a sync.
+ * Numbers are little endian. Sequence, run and CRC tell a record from older bytes behind it. A transaction that exceeds
+ * the size of a record goes to its LTX file directly, with a sync.
  */
 
 import { assert } from "../../lib/assert.ts"
@@ -50,23 +50,23 @@ const CRC_OFFSET = 16
 /** Larger transactions bypass the log. */
 const RECORD_SIZE_MAX = 1024 * 1024
 
-/** Where a transaction is written to. */
+/** Writes one transaction. */
 export interface TransactionWriter {
   readonly append: (bytes: Uint8Array) => void
   /** Durable when this returns. */
   commit(): void
-  /** Nothing of it is left. Does not throw. */
+  /** Leaves nothing of it. Does not throw. */
   discard(): void
 }
 
-/** Where transactions go. */
+/** Takes transactions. */
 export interface TransactionLog {
   /**
-   * The LTX file of the last transaction is there for others when this returns, and nothing is left of one that was
-   * refused. To be called before a transaction is made durable without the log.
+   * When this returns, others can read the LTX file of the last transaction, and nothing is left of a refused one. Call
+   * it before a transaction is made durable without the log.
    */
   materialize(): void
-  /** Nothing of the past is needed any more to recover; see CommitLog.clear(). */
+  /** Recovery needs nothing of the past any more; see CommitLog.clear(). */
   clear(): void
   /** `path` is where the LTX file belongs. One transaction at a time. */
   begin(database: string, txid: Txid, path: string): TransactionWriter
@@ -76,22 +76,22 @@ export interface CommitLogOptions {
   readonly root: string // the data directory
   /** Follows on the highest that recovery found. */
   readonly nextSequence: bigint
-  /** Whether a segment is there and its LTX files are durable, so that it may be written over. */
+  /** Whether a segment exists and its LTX files are durable, so that it may be overwritten. */
   readonly isFree: (segment: number) => boolean
-  /** A segment is full, and takes no more records until isFree() says that it may. */
+  /** A segment is full, and takes no more records until isFree() allows it. */
   readonly onFull: (segment: number) => void
-  /** The same of one that is not there, and is to be prepared. Without this function the log prepares it by itself. */
+  /** A segment is missing and must be prepared. Without this function the log prepares it by itself. */
   readonly onMissing?: (segment: number) => void
-  /** What LTX files are made of, if there are any. */
+  /** The files that become LTX files, if there are any. */
   readonly spares?: SpareFiles
 }
 
-/** Two, since the bytes of the last transaction are needed until its LTX file is made. */
+/** Two, because the bytes of the last transaction are needed until its LTX file is made. */
 const records = [allocate(RECORD_SIZE_MAX + 4096), allocate(RECORD_SIZE_MAX + 4096)] as const
 const crc = new Crc64()
 const emptyHeader = allocate(RECORD_HEADER_SIZE)
 
-/** An LTX file that is to be made: `size` bytes at `start` of a record. */
+/** An LTX file to make: `size` bytes at `start` of a record. */
 interface PendingFile {
   readonly record: Region
   readonly path: string
@@ -108,7 +108,7 @@ export class CommitLog implements TransactionLog {
   readonly #run = randomBytes(4).readUInt32LE()
   #sequence: bigint
   #pending: PendingFile | undefined
-  #isRefusedThere = false // at the end of the log there may be the record of a transaction that was refused
+  #isRefusedThere = false // the end of the log may hold the record of a refused transaction
 
   constructor(options: CommitLogOptions) {
     this.#options = options
@@ -144,7 +144,7 @@ export class CommitLog implements TransactionLog {
       size += bytes.length
     }
     const commit = () => {
-      // Only now: a roll-back writes nothing, and must not fail because there is no space.
+      // Not earlier: a rollback writes nothing, and must not fail for want of space.
       this.materialize()
       if (large === undefined && this.#hasRoom(size)) {
         this.#write(record, txid, nameSize, size)
@@ -160,7 +160,7 @@ export class CommitLog implements TransactionLog {
     return { append, commit, discard: () => large?.discard() }
   }
 
-  /** The LTX file of the last transaction while it is still to be made: valid until the next but one begins. */
+  /** The bytes of the last LTX file until the file is made: valid until the next transaction but one begins. */
   get pendingFile(): Uint8Array | undefined {
     const pending = this.#pending
     if (pending === undefined) return undefined
@@ -168,8 +168,8 @@ export class CommitLog implements TransactionLog {
   }
 
   /**
-   * Makes the LTX file of the last transaction, after its client was answered. When that fails the transaction
-   * is safe in the log, and is tried again before the next one, which is refused if it fails again.
+   * Makes the LTX file of the last transaction, after its client was answered. When that fails the transaction is safe
+   * in the log. The next transaction tries again first, and is refused if that fails.
    */
   materialize(): void {
     if (this.#isRefusedThere) this.#eraseRefused()
@@ -187,14 +187,14 @@ export class CommitLog implements TransactionLog {
   }
 
   /**
-   * Makes every LTX file durable by itself and leaves nothing in the log: at a clean stop, and before a history
-   * is replaced by another, whose TXIDs may be the same.
+   * Makes every LTX file durable by itself and leaves nothing in the log: at a clean stop, and before a history is
+   * replaced by another, whose TXIDs may be the same.
    */
   clear(): void {
     this.materialize()
     syncFileSystem("log:syncfs", this.#options.root)
     for (const fd of this.#segments) {
-      if (fd === undefined) continue // others prepare it, and then it is empty
+      if (fd === undefined) continue // others prepare it, and it starts empty
       writeAt("log:clear", fd, emptyHeader.address, RECORD_HEADER_SIZE, 0)
       syncData("log:clear-fsync", fd)
     }
@@ -205,7 +205,7 @@ export class CommitLog implements TransactionLog {
     for (const fd of this.#segments) if (fd !== undefined) closeFile(fd)
   }
 
-  /** Whether a record fits, in this segment or, when that is full, in the other. */
+  /** Whether a record fits, in this segment or, when this one is full, in the other. */
   #hasRoom(size: number): boolean {
     const isThere = this.#isThere(this.#segment)
     if (isThere && this.#offset + size <= SEGMENT_SIZE) return true
@@ -217,7 +217,7 @@ export class CommitLog implements TransactionLog {
     return true
   }
 
-  /** Opens one that has been prepared since. */
+  /** Opens a segment that has been prepared since. */
   #isThere(segment: number): boolean {
     const { root, isFree, onMissing } = this.#options
     if (this.#segments[segment] !== undefined) return true
@@ -245,7 +245,7 @@ export class CommitLog implements TransactionLog {
       try {
         this.#eraseRefused()
       } catch {
-        // A disk that takes neither. It is tried again.
+        // The disk takes neither. A later call tries again.
       }
       throw error
     }
@@ -276,7 +276,7 @@ export function roundUp(size: number): number {
   return Math.ceil(size / 8) * 8
 }
 
-/** Every transaction straight into its LTX file, with a sync: the log of a node that has no commit log. */
+/** Writes every transaction straight to its LTX file, with a sync: the log of a node without a commit log. */
 export const directLog: TransactionLog = {
   materialize() {},
   clear() {},

@@ -1,5 +1,5 @@
 /**
- * A transaction log that can be changed, and that can be shut: what is shut takes no transaction, whoever brings it.
+ * A transaction log that can be exchanged and shut. A shut log takes no transaction from anybody.
  *
  *   open ── shut(): nothing is added from here on ──▶ shut ── open(log) ──▶ open
  */
@@ -35,7 +35,7 @@ export class GatedLog implements TransactionLog {
 
   begin(database: string, txid: Txid, path: string): TransactionWriter {
     if (this.#log !== undefined && !this.#isShut) return this.#log.begin(database, txid, path)
-    // Not before something is added: a client may roll back.
+    // Not before a commit: a client may roll back.
     const commit = () => {
       throw new LitefsError(
         "no-primary",

@@ -1,12 +1,13 @@
 /**
- * The files of the commit log (commit-log.ts), and how they come to be.
+ * The files of the commit log (commit-log.ts), and how they are made.
  *
- * Every byte of a segment is written once before it is used, so that a commit changes no metadata: no block has to be
- * found for it, and no size to be noted. That takes longer than all else at a start, so it is done beside it:
+ * Every byte of a segment is written once before it is used. A commit then changes no metadata: it needs no new block
+ * and no new size. Preparing a segment takes longer than all else at a start, so it runs beside the start:
  *
  *   <data>/commit-log.<n>.tmp, zeros ─▶ synced ─▶ renamed to commit-log.<n> ─▶ directory synced ─▶ free
  *
- * So a segment that has its name is whole, and its name stays. What a crash leaves under the other name is replaced.
+ * A segment that has its name is therefore whole, and its name stays. A remainder of a crash under the other name is
+ * replaced.
  */
 import { join } from "node:path"
 import {
@@ -30,8 +31,8 @@ export function segmentPath(root: string, index: number): string {
 }
 
 /**
- * Opens a segment. If there is none, it is made; with `isMade` false the result is undefined. One of another size
- * must have been recovered: it is written over.
+ * Opens a segment. A missing one is made, or with `isMade` false the result is undefined. A segment of another size
+ * must have been recovered: it is overwritten.
  */
 export function openSegment(root: string, index: number, isMade: boolean): Fd | undefined {
   const path = segmentPath(root, index)

@@ -5,12 +5,12 @@ import { AsyncFile, removeFile, renameDurably } from "../../sys/async-file.ts"
 import { fileExists } from "../../sys/file.ts"
 import { SEGMENT_SIZE, segmentPath } from "./log-segment.ts"
 
-/** So much is written between two looks at whether to go on. */
+/** Bytes written between two checks whether to go on. */
 const PART_SIZE = 1024 * 1024
 
 /**
- * Where there is none. Nothing is left of one that cannot be made, or that is no longer wanted: then the result is
- * false. One at a time.
+ * Makes a missing segment. One that cannot be made, or is no longer wanted, leaves nothing behind, and the result is
+ * then false. One at a time.
  */
 export async function prepareSegment(
   root: string,
@@ -29,7 +29,7 @@ export async function prepareSegment(
     await renameDurably("log:prepare", made, path)
     return true
   } catch (error) {
-    await removeFile("log:prepare-remove", made).catch(() => {}) // the next attempt does
+    await removeFile("log:prepare-remove", made).catch(() => {}) // the next attempt removes it
     throw error
   }
 }

@@ -4,7 +4,7 @@ import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt } from "../../
 import { openOwnIfExists } from "../../sys/file-access.ts"
 import { sizeOf } from "../../sys/file-status.ts"
 
-/** A file that is only looked at. */
+/** A file that is only read. */
 export class FileSource implements ByteSource, Disposable {
   readonly path: string
   readonly size: number
@@ -32,7 +32,7 @@ export class FileSource implements ByteSource, Disposable {
   }
 }
 
-/** Of a file that is there. Throws when it is gone. */
+/** Opens a file that exists. Throws when it is gone. */
 export function openLtxFile(path: string): FileSource {
   const file = FileSource.open(path)
   if (file === undefined) throw new LitefsError("not-found", `Cannot read "${path}": it is gone`)
@@ -42,8 +42,8 @@ export function openLtxFile(path: string): FileSource {
 const PIECE_SIZE = 64 * 1024
 
 /**
- * The bytes of a file from front to back. It is open only while a piece is read, so that any number of files
- * can be read side by side.
+ * The bytes of a file from front to back. The file is open only while a piece is read: any number of files can be read
+ * side by side.
  */
 export function* filePieces(path: string): Generator<Uint8Array, void, void> {
   for (let offset = 0; ; ) {

@@ -1,4 +1,4 @@
-/** An LTX file that was read to its end, damaged or not, and what that has told. */
+/** An LTX file that was read to its end, damaged or not, and what the reading has shown. */
 import { statSync } from "node:fs"
 import { basename } from "node:path"
 import { messageOf } from "../../lib/errors.ts"
@@ -10,7 +10,7 @@ interface LtxFileFacts {
   readonly path: string
   readonly name: string
   readonly size: number // bytes
-  /** Of its name; of its header when it has another name and is whole. */
+  /** As in its name, or as in its header when it has another name and is whole. */
   readonly minTxid: Txid
   readonly maxTxid: Txid
 }
@@ -49,7 +49,7 @@ export function inspectLtxFile(path: string): InspectedLtxFile {
   }
 }
 
-/** Why a file is no whole LTX file, without a subject: "it ends inside its pages". */
+/** Why a file is not a whole LTX file, without a subject: "it ends inside its pages". */
 export function ltxProblemOf(error: RangeError): string {
   const message = messageOf(error)
   const { what = "", problem = message } =

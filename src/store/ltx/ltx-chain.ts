@@ -1,8 +1,8 @@
 /**
  * How the LTX files of a database follow on each other.
  *
- *     1-5 ─▶ 6 ─▶ 7 ─▶ 8        each starts at the TXID and the checksum that the one before ends at
- *      3  ─▶ 4 ─▶ 5             superseded: what they do is in a file that covers them
+ *     1-5 ─▶ 6 ─▶ 7 ─▶ 8        each starts at the TXID and the checksum at which the one before ends
+ *      3  ─▶ 4 ─▶ 5             superseded: another file covers what they do
  *
  * A file that starts at TXID 1 starts anew: it is a snapshot and needs none before it.
  */
@@ -18,7 +18,7 @@ export interface LtxBreak {
   readonly problem: string
 }
 
-/** By the TXID they end at; of two that end at the same, the one that starts later first. */
+/** Orders files by their last TXID, and those with the same one by their first, latest first. */
 export function byTxid(a: TxidSpan, b: TxidSpan): number {
   return Number(a.maxTxid - b.maxTxid) || Number(b.minTxid - a.minTxid)
 }
@@ -28,7 +28,7 @@ interface TxidSpan {
   readonly maxTxid: Txid
 }
 
-/** What is wrong with files that are ascending by TXID. A history may start at any TXID. */
+/** The breaks in files that ascend by TXID. A history may start at any TXID. */
 export function ltxBreaks(files: readonly InspectedLtxFile[]): LtxBreak[] {
   const breaks: LtxBreak[] = []
   let before: InspectedLtxFile | undefined
@@ -47,7 +47,7 @@ function breakBetween(before: InspectedLtxFile, file: InspectedLtxFile): LtxBrea
   if (file.minTxid > expected) {
     return [{ file, code: "gap", problem: `${missing(expected, file.minTxid - 1n)} ${file.name}` }]
   }
-  // One that covers others is compared with the one before them by liveChain().
+  // liveChain() compares a file that covers others with the one before them.
   if (file.minTxid < expected || file.kind === "damaged" || before.kind === "damaged") return []
   const [is, should] = [file.header.preApplyChecksum, before.trailer.postApplyChecksum]
   if (is === should) return []
@@ -78,7 +78,7 @@ export function liveChain(files: readonly InspectedLtxFile[]): WholeLtxFile[] {
   return chain
 }
 
-/** Whether what the file does is done by a file of the chain, too. */
+/** Whether a file of the chain also does what this file does. */
 export function isCovered(file: TxidSpan, chain: readonly TxidSpan[]): boolean {
   return chain.some((other) => other.minTxid <= file.minTxid && file.maxTxid <= other.maxTxid)
 }

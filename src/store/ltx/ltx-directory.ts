@@ -1,12 +1,12 @@
 /**
  * The LTX files of one database: its history, one file for each transaction.
  *
- * The commit log makes a transaction durable, and its file follows without a sync (store/log/commit-log.ts). What the
- * log does not take is written under its final name and synced once. The checksum in the trailer tells a whole file
- * from one that a crash tore. The name of a new file is durable with that one fsync:
- * on ext4 the journal commit that carries the inode carries the new directory entry too (ext4 wiki, "fsync on
- * a new file"), xfs logs both in order and forces the log up to the inode's last change, and btrfs logs the
- * names of an inode with it (btrfs_log_inode_parent). POSIX does not promise it, those three do.
+ * The commit log makes a transaction durable, and its file follows without a sync (store/log/commit-log.ts). A
+ * transaction that bypasses the log is written under its final name and synced once. The checksum in the trailer tells
+ * a whole file from one that a crash tore. One fsync also makes the name of a new file durable: on ext4 the journal
+ * commit that carries the inode carries the new directory entry too (ext4 wiki, "fsync on a new file"), xfs logs both
+ * in order and forces the log up to the inode's last change, and btrfs logs the names of an inode with it
+ * (btrfs_log_inode_parent). POSIX does not promise it; these three do.
  */
 import { join } from "node:path"
 import { assert } from "../../lib/assert.ts"
@@ -53,14 +53,14 @@ export class LtxDirectory {
     return join(this.path, formatLtxFileName(minTxid, maxTxid))
   }
 
-  /** Ascending by TXID. Files with other names are not ours and are left alone. */
+  /** Ascending by TXID. Files with other names are not ours and stay. */
   list(): LtxFileInfo[] {
     return listDirectory("ltx:list", this.path)
       .flatMap(({ name }) => this.#infoOf(name))
       .sort(byTxid)
   }
 
-  /** As list(), for a thread that others wait for: there may be a file for each transaction of ten minutes. */
+  /** As list(), for a thread that others wait for: ten minutes of transactions may have left a file each. */
   async listInTurns(turns: Turns): Promise<LtxFileInfo[]> {
     const files: LtxFileInfo[] = []
     for (const name of await listNames("ltx:list", this.path)) {
@@ -82,7 +82,7 @@ export class LtxDirectory {
 
 const BUFFER_SIZE = 256 * 1024
 
-/** Buffers that no writer uses. A node has a few writers at a time: one per thread, and large files coming in. */
+/** Buffers that no writer uses. A node has a few writers at a time: one per thread, and large incoming files. */
 const pool: Region[] = []
 
 /**
@@ -92,19 +92,19 @@ const pool: Region[] = []
  *     │                   └────finish()──▶ whole, and durable elsewhere: in the commit log
  *     └──────────────discard()───────────▶ gone
  *
- * The file is made when the first buffer is full or at commit(), so a transaction that turns out to be empty
- * costs nothing.
+ * The file is made when the first buffer is full, or at commit(): a transaction that turns out to be empty costs
+ * nothing.
  */
 export class LtxFileWriter {
   readonly #path: string
   readonly #spares: SpareFiles | undefined
-  #spare: string | undefined // what the file is until it gets its name
+  #spare: string | undefined // its path until it gets its name
   #buffer: Region | undefined
   #fd: Fd | undefined
   #buffered = 0
   #written = 0
 
-  /** With `spares` the file has its name only after finish(), and commit() must not be called. */
+  /** With `spares` the file gets its name only in finish(), and commit() must not be called. */
   constructor(path: string, spares?: SpareFiles) {
     this.#path = path
     this.#spares = spares
@@ -134,7 +134,7 @@ export class LtxFileWriter {
     this.#end()
   }
 
-  /** What has gone to the file so far reaches the disk: so the last sync of a large file has little to do. */
+  /** Makes what has gone to the file so far durable. The last sync of a large file then has little to do. */
   sync(): void {
     if (this.#fd !== undefined) syncData("ltx:fdatasync", this.#fd)
   }

@@ -5,15 +5,15 @@ import type { LtxTrailer } from "../../ltx/trailer.ts"
 import { closeFile, O_RDONLY, openFile, readAt } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 
-/** The ends of a file that was read whole. */
+/** The two ends of a file that was read whole. */
 export type LtxSummary = LtxSpan
 
 const BUFFER_SIZE = 256 * 1024
 const buffer = allocate(BUFFER_SIZE)
 
 /**
- * Reads a whole LTX file and verifies it. Handlers are called before the checksum at the end is known.
- * Throws a RangeError for bytes that are not a whole LTX file.
+ * Reads a whole LTX file and verifies it. Calls the handlers before the checksum at the end is known. Throws a
+ * RangeError for bytes that are not a whole LTX file.
  */
 export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
   let header: LtxHeader | undefined
@@ -44,7 +44,7 @@ export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
   return { header: header as LtxHeader, trailer: trailer as LtxTrailer }
 }
 
-/** Throws when it cannot be read at all. */
+/** Throws when it cannot read the file at all. */
 export function isWholeLtxFile(path: string): boolean {
   try {
     readLtxFile(path)

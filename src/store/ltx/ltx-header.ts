@@ -3,7 +3,7 @@ import type { LtxHeader } from "../../ltx/header.ts"
 import { readHeader } from "../../ltx/span.ts"
 import { openLtxFile } from "./file-source.ts"
 
-/** The header of an LTX file, which alone is verified. */
+/** Reads the header of an LTX file, and verifies nothing else. */
 export function readLtxHeader(path: string): LtxHeader {
   using file = openLtxFile(path)
   try {

@@ -10,7 +10,7 @@ export interface LtxTransaction {
   readonly timestampMs: number
 }
 
-/** The transaction of an LTX file, of which the two ends are read; undefined when it is not there or not whole. */
+/** Reads the two ends of an LTX file. Undefined when the file is missing or not whole. */
 export function readLtxTransaction(path: string): LtxTransaction | undefined {
   try {
     using file = FileSource.open(path)

@@ -1,6 +1,6 @@
 /**
- * An LTX file of all pages of a database that was made, and synced, before its position was known: it gets its header
- * and then its name in the log. What is left to write is a few bytes.
+ * An LTX file of all pages of a database. It was made and synced before its position was known; then it gets its header
+ * and its name in the log. Only a few bytes are left to write.
  */
 import { encodeLtxHeader, type LtxHeader } from "../../ltx/header.ts"
 import { trailerWithHeader } from "../../ltx/reheader.ts"
@@ -55,6 +55,6 @@ function discard(place: string): void {
   try {
     unlinkFile("ltx:discard", place)
   } catch {
-    // The next transaction is written over it. After a crash it is one whose outcome nobody was told.
+    // The next transaction overwrites it. After a crash it is one whose outcome nobody was told.
   }
 }

@@ -1,9 +1,8 @@
 /**
- * The last transactions of a primary, in memory that its threads share. A stream takes them from here, and need not wait
- * for their LTX files, which are made when the clients have been answered.
+ * The last transactions of a primary, in memory that its threads share. A stream takes them from here, and need not
+ * wait for their LTX files, which are made after the clients were answered.
  *
- * They are those of one term: when the node is the primary again, its TXIDs may come again with other content.
- *
+ * They belong to one term: when the node is the primary again, its TXIDs may come again with other content.
  * 32 places of 32 KiB take turns. One thread writes, others read; a place is guarded by a sequence number (seqlock.ts):
  *
  *      0  u32 sequence   odd while the place is being written
@@ -43,7 +42,7 @@ export class RecentTransactions {
     this.#bytes = new Uint8Array(memory)
   }
 
-  /** The writer is the primary anew, or no longer: nothing of before is found. */
+  /** The writer has become the primary, or no longer is: clears all transactions of the term before. */
   clear(): void {
     const words = this.#words
     for (let place = 0; place < PLACE_COUNT; place++) {
@@ -67,7 +66,7 @@ export class RecentTransactions {
     return true
   }
 
-  /** The LTX file of a transaction, or undefined when it is not, or no longer, here. */
+  /** The LTX file of a transaction; undefined when it was never here, or no longer is. */
   find(slot: Slot, txid: Txid): Uint8Array | undefined {
     for (let place = 0; place < PLACE_COUNT; place++) {
       const at = place * PLACE_WORDS
@@ -89,6 +88,6 @@ export class RecentTransactions {
   #copy(at: number): Uint8Array {
     const size = Math.min(Math.max(0, Atomics.load(this.#words, at + SIZE)), PLACE_SIZE - HEAD_SIZE)
     const start = at * 4 + HEAD_SIZE
-    return new Uint8Array(this.#bytes.subarray(start, start + size)) // in memory of its own
+    return new Uint8Array(this.#bytes.subarray(start, start + size)) // a copy
   }
 }

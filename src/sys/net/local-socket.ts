@@ -1,4 +1,4 @@
-/** Unix sockets as files: for who is on this machine and may open the file. */
+/** Unix sockets as files: for users of this machine who may open the file. */
 import { chmodSync, closeSync, constants, mkdirSync, openSync, renameSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 
@@ -9,7 +9,7 @@ export interface ReachablePath extends Disposable {
   readonly path: string
 }
 
-/** The path as a socket can be bound or connected to, until it is disposed of: a long one goes by a descriptor. */
+/** A path that a socket can bind or connect to, until it is disposed of. A long path goes through a descriptor. */
 export function reachable(path: string): ReachablePath {
   if (Buffer.byteLength(path) <= PATH_SIZE_MAX) return { path, [Symbol.dispose]: () => {} }
   const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
@@ -20,8 +20,8 @@ export function reachable(path: string): ReachablePath {
 }
 
 /**
- * Has `bind` make a socket and puts it at the path, in the place of one that is there: only our own user may connect,
- * from the beginning on. It is made in a directory that nobody else can look into.
+ * Has `bind` make a socket and puts it at the path, in place of any file there. From the beginning only our own user
+ * may connect: the socket is made in a directory that nobody else can look into.
  */
 export async function bindPrivately(
   path: string,

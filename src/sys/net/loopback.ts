@@ -1,12 +1,12 @@
 /**
- * Whether a host, as a user writes it or as the kernel tells it, is this machine to itself: `localhost`, 127.0.0.0/8
- * and ::1, also where an IPv4 address is written as one of IPv6 (::ffff:127.0.0.1).
+ * Whether a host, as a user or the kernel writes it, is this machine to itself: `localhost`, 127.0.0.0/8 and ::1, also
+ * an IPv4 address written as IPv6 (::ffff:127.0.0.1).
  */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase()
   if (name === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(name)) return true
   const url = `http://${name.startsWith("[") ? name : `[${name}]`}/`
   if (!URL.canParse(url)) return false
-  const { hostname } = new URL(url) // of one address there are many spellings, and here is one
+  const { hostname } = new URL(url) // an address has many spellings; URL turns them into one
   return hostname === "[::1]" || /^\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\]$/.test(hostname)
 }

@@ -1,7 +1,7 @@
 /**
- * TCP connections of this process, beyond what `node:net` can do with them.
+ * TCP connections of this process, beyond what `node:net` can do.
  *
- * A socket of `node:net` does not tell its descriptor, so it is looked for among all that are open, by its ports.
+ * A socket of `node:net` does not tell its descriptor. Its ports identify it among all open descriptors.
  */
 import { readdirSync } from "node:fs"
 import { endianness } from "node:os"
@@ -25,8 +25,8 @@ export interface Ports {
 }
 
 /**
- * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`:
- * because it is not there any more, or because it does not read. Says whether that could be set.
+ * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`: because it
+ * is gone, or because it does not read. Returns whether that could be set.
  */
 export function limitStall({ localPort, remotePort }: Ports, limitMs: number): boolean {
   if (localPort === undefined || remotePort === undefined) return false
@@ -43,7 +43,7 @@ export function limitStall({ localPort, remotePort }: Ports, limitMs: number): b
   return isSet
 }
 
-/** Undefined for what is no connection. */
+/** Undefined when it is not a connection. */
 function portOf(call: "getsockname" | "getpeername", fd: number): number | undefined {
   view.setUint32(LENGTH_AT, ADDRESS_SIZE, isLittle)
   const code = libc[call](fd, memory.address, memory.address + LENGTH_AT) < 0 ? errno() : 0

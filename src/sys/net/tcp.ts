@@ -1,13 +1,13 @@
 /**
- * TCP as events: a connection passes on what comes, and keeps what the kernel does not take.
+ * TCP as events: a connection passes on what arrives, and keeps what the kernel does not take.
  *
  *   open ── end(): when all is written, our side is closed ──▶ ending ── theirs too ──▶ closed
  *     └──────────── destroy(), or the other side broke it ───────────────────────────────▲
  *
  * 1. `closed()` comes once, also after destroy(), and nothing comes after it.
- * 2. What the other side closes stays open for us to write (half-open), until we end() or destroy().
- * 3. A paused connection does not notice that the other side has gone: who pauses, resumes.
- * 4. Bytes that are handed on belong to whoever gets them.
+ * 2. When the other side closes, ours stays open to write (half-open), until we end() or destroy().
+ * 3. A paused connection does not notice that the other side has gone. Whoever pauses it must resume it.
+ * 4. Bytes that are handed on belong to the receiver.
  */
 import type { Socket } from "bun"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
@@ -17,7 +17,7 @@ const log = logger("tcp")
 
 export interface TcpHandler {
   data(bytes: Uint8Array): void
-  /** All that was written has been taken. */
+  /** The kernel has taken everything that was written. */
   drained(): void
   /** The other side will send nothing more. */
   ended(): void
@@ -31,7 +31,7 @@ export interface TcpAddress {
 
 const NOBODY: TcpHandler = { data() {}, drained() {}, ended() {}, closed() {} }
 
-/** Of silence, before the kernel asks whether the other side is still there. */
+/** Silence before the kernel asks whether the other side still exists. */
 const KEEP_ALIVE_MS = 15_000
 
 export class TcpConnection {
@@ -48,13 +48,13 @@ export class TcpConnection {
     socket.setKeepAlive(true, KEEP_ALIVE_MS)
   }
 
-  /** Only for the events of this file. */
+  /** For the events of this file only. */
   static of(socket: Socket<TcpConnection | undefined>): TcpConnection {
     socket.data ??= new TcpConnection(socket)
     return socket.data
   }
 
-  /** Rejects when there is no connection. `code` of the error says why: ECONNREFUSED. */
+  /** Rejects when the connection fails. `code` of the error says why: ECONNREFUSED. */
   static async connect({ host, port }: TcpAddress): Promise<TcpConnection> {
     const socket = await Bun.connect<TcpConnection | undefined>({
       hostname: host,
@@ -66,7 +66,7 @@ export class TcpConnection {
   }
 
   get remoteAddress(): string {
-    // Of a connection that was broken at once there is none.
+    // A connection that broke at once has none.
     const address: string | undefined = this.#socket.remoteAddress
     return (address ?? "").replace(/^::ffff:(?=[\d.]+$)/, "")
   }
@@ -75,7 +75,7 @@ export class TcpConnection {
     return this.#isClosed
   }
 
-  /** Whether something is written that the kernel has not taken: wait for drained(). */
+  /** Whether the kernel has not taken everything yet: wait for drained(). */
   get isCongested(): boolean {
     return this.#waiting.length > 0
   }
@@ -90,7 +90,7 @@ export class TcpConnection {
     if (count < bytes.length) this.#waiting.push(count === 0 ? bytes : bytes.subarray(count))
   }
 
-  /** Bytes that the kernel has not taken. */
+  /** Written bytes that the kernel has not taken. */
   get waitingSize(): number {
     return this.#waiting.reduce((size, { length }) => size + length, 0)
   }
@@ -103,19 +103,19 @@ export class TcpConnection {
     if (!this.#isClosed) this.#socket.resume()
   }
 
-  /** Closes our side when all is written. The connection is closed when the other side is too. */
+  /** Closes our side when everything is written. The connection is closed when the other side is too. */
   end(): void {
     if (this.#isClosed || this.#isEnding) return
     this.#isEnding = true
     if (this.#waiting.length === 0) this.#socket.shutdown()
   }
 
-  /** After end(): waits for the other side no longer. The kernel still delivers what it has taken. */
+  /** After end(): no longer waits for the other side. The kernel still delivers what it has taken. */
   letGo(): void {
     if (!this.#isClosed) this.#socket.end()
   }
 
-  /** Breaks it. The other side sees that it was not the regular end. */
+  /** Breaks the connection. The other side sees that it did not end regularly. */
   destroy(): void {
     if (!this.#isClosed) this.#socket.terminate()
   }
@@ -144,7 +144,7 @@ export class TcpConnection {
 
   close(isBroken: boolean): void {
     if (this.#isClosed) return
-    // When our side had ended before, the end of theirs comes as this alone.
+    // After our side has ended, the end of theirs comes as this alone.
     if (!isBroken && this.#isEnding) this.endReceived()
     if (this.#isClosed) return
     this.#isClosed = true
@@ -155,7 +155,7 @@ export class TcpConnection {
   }
 }
 
-/** Accepts connections until it is closed; then those that are up stay. */
+/** Accepts connections until it is closed. Existing connections stay. */
 export class TcpListener {
   readonly #stop: () => void
   readonly port: number
@@ -222,7 +222,7 @@ const EVENTS = {
   close(socket: Socket<TcpConnection | undefined>, error?: Error) {
     TcpConnection.of(socket).close(error !== undefined && error !== null)
   },
-  /** A handler has thrown, which is a bug: nothing is known of the connection any more. */
+  /** A handler has thrown, which is a bug: the state of the connection is unknown. */
   error(socket: Socket<TcpConnection | undefined>, error: Error) {
     if (!("syscall" in error)) log.error("connection failed", { error })
     TcpConnection.of(socket).destroy()

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs"
 import { userId } from "../thread.ts"
 
-/** By their bits. */
+/** Names, by bit. */
 const NAMES = [
   "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE",
   "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO",
@@ -38,8 +38,8 @@ export function parseRights(status: string): Rights {
 }
 
 /**
- * What a process that may not trace others would need for that, for people. Somebody of the same user may, if he has
- * every capability that they have; for others it takes CAP_SYS_PTRACE (Linux: cap_ptrace_access_check).
+ * What a process that may not trace others lacks, for people. It may trace processes of the same user if it has all
+ * their capabilities; others need CAP_SYS_PTRACE (Linux: cap_ptrace_access_check).
  */
 export function rightToTrace(self: Rights, others: readonly Rights[]): string {
   if ((self.effective & SYS_PTRACE) !== 0n) {

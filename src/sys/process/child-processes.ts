@@ -1,4 +1,4 @@
-/** Children of this process that nobody has started here: what PID 1 gets when their parents end. */
+/** Children of this process that nobody here has started: PID 1 gets them when their parents end. */
 
 import { Errno, SysError } from "../errno.ts"
 import { errno, libc } from "../libc.ts"
@@ -15,8 +15,8 @@ const siginfo = allocate(4096)
 const view = new DataView(siginfo.bytes.buffer, siginfo.bytes.byteOffset, 128)
 
 /**
- * Takes the exit codes of children that have ended, up to the first one of `own`: whoever has started that
- * waits for it, and would never hear of its end.
+ * Takes the exit codes of children that have ended, up to the first one of `own`: whoever started that one waits for
+ * it, and would never hear of its end.
  */
 export function reapOrphans(own: ReadonlySet<number>): void {
   for (;;) {

@@ -1,15 +1,14 @@
 /**
- * Processes that are told to end when this one dies, also by SIGKILL: prctl(PR_SET_PDEATHSIG), which a process can only
- * ask for itself. A program of a hundred bytes does it, and then becomes the one that is meant:
- *
+ * Has the kernel tell processes to end when this one dies, also by SIGKILL: prctl(PR_SET_PDEATHSIG), which a process
+ * can only request for itself. A program of a hundred bytes requests it, and then becomes the wanted program:
  *   prctl(PR_SET_PDEATHSIG, SIGTERM)
  *   if (getppid() != PID) exit(126)              we have died in the meantime
  *   execve(argv[1], &argv[2], envp)
  *   exit(126)
  *
- * It is in memory alone (memfd_create(2)), and takes a fraction of a millisecond. It is tried once, and not used where
- * it does not work: on other machines, or where nothing may run from memory. SIGTERM, because a command that started
- * others (`npm`, `sh`) can pass it on.
+ * It lives only in memory (memfd_create(2)), and takes a fraction of a millisecond. It is tried once, and not used
+ * where it does not work: on other machines, or where nothing may run from memory. The signal is SIGTERM, because a
+ * command that started others (`npm`, `sh`) can pass it on.
  *
  * The kernel forgets the signal when the process changes its user, or becomes a program that does (set-user-ID).
  */
@@ -21,7 +20,7 @@ import { pathAddress } from "../path.ts"
 
 interface Machine {
   readonly elfMachine: number
-  readonly memfdCreate: number // of the system call
+  readonly memfdCreate: number // number of the system call
   readonly code: string
   /** Offset of our PID in the code, i32. */
   readonly pidOffset: number
@@ -61,8 +60,8 @@ export interface Started {
 }
 
 /**
- * What to start so that the program runs and is told when we die; undefined when that cannot be, or when the program
- * cannot be executed and somebody is to hear why. `path` is where programs are looked for.
+ * The command that runs the program and tells it when we die. Undefined when that is impossible, or when the program
+ * cannot be executed and somebody should hear why. `path` lists where programs are.
  */
 export function endingWithUs(
   program: string,
@@ -75,7 +74,7 @@ export function endingWithUs(
   return shim === "" ? undefined : { file: shim, args: [found, program, ...args] }
 }
 
-/** Empty when there is none. */
+/** Path of the program above. Empty when there is none. */
 let shim: string | undefined
 
 function makeShim(arch: string, pid: number): string {
@@ -84,7 +83,7 @@ function makeShim(arch: string, pid: number): string {
   try {
     const file = `/proc/self/fd/${memoryFile(program)}`
     const { status } = spawnSync(file, ["/", "/"], { stdio: "ignore" })
-    return status === CANNOT_EXECUTE ? file : "" // as it should be: a directory is no program
+    return status === CANNOT_EXECUTE ? file : "" // the expected status: a directory is no program
   } catch {
     return ""
   }
@@ -124,9 +123,9 @@ export function shimProgram(arch: string, pid: number): Uint8Array | undefined {
 }
 
 const MFD_CLOEXEC = 1
-const MFD_EXEC = 0x10 // from Linux 6.3 on, where it may have to be said
+const MFD_EXEC = 0x10 // from Linux 6.3 on, which may require it
 
-/** It stays open: it is the only name that the file has. */
+/** It stays open, because the file has no other name. */
 function memoryFile(content: Uint8Array): number {
   const { memfdCreate = 0 } = MACHINES[process.arch] ?? {}
   for (const flags of [MFD_CLOEXEC | MFD_EXEC, MFD_CLOEXEC]) {
@@ -138,7 +137,7 @@ function memoryFile(content: Uint8Array): number {
   throw new Error("no file in memory can be made")
 }
 
-/** Where a program is that this machine can execute. */
+/** The path of a program that this machine can execute. */
 function find(program: string, path: string): string | undefined {
   const places = program.includes("/")
     ? [program]
@@ -177,6 +176,6 @@ function headOf(path: string): Buffer {
       closeSync(fd)
     }
   } catch {
-    return Buffer.alloc(0) // it may be executed and not be read
+    return Buffer.alloc(0) // a program may be executable but not readable
   }
 }

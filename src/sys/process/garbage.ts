@@ -1,6 +1,6 @@
 /**
- * Collects what a thread without an event loop has left: the engine does it by itself in timers, which such a thread
- * never comes to, or when so much is left that a process has twice the memory that it needs.
+ * Collects the garbage of a thread without an event loop. The engine collects in timers, which such a thread never
+ * reaches, or when so much garbage is left that a process has twice the memory that it needs.
  *
  *   work ── worked() ──▶ due after INTERVAL_MS ── idle() ──▶ collected
  *                                 └── no pause for PATIENCE_MS ──▶ collected
@@ -9,9 +9,9 @@ import { type Clock, every } from "../../lib/clock.ts"
 
 const INTERVAL_MS = 5000
 const PATIENCE_MS = 30_000
-/** So long without work is a pause. */
+/** This long without work is a pause. */
 const PAUSE_MS = 50
-/** Of the processor: less work leaves little. */
+/** Processor time: less work leaves little garbage. */
 const WORK_MS_MIN = 50
 const PERIOD_MS = 10_000
 
@@ -27,7 +27,7 @@ export class Garbage {
     this.#collectedMs = clock.monotonicMs()
   }
 
-  /** Returns when to call idle() if nothing has happened by then, in milliseconds; undefined: that is not needed. */
+  /** Returns in how many milliseconds to call idle() if nothing happens until then; undefined: no call is needed. */
   worked(): number | undefined {
     this.#hasWorked = true
     const sinceMs = this.#clock.monotonicMs() - this.#collectedMs
@@ -53,8 +53,8 @@ export class Garbage {
 }
 
 /**
- * The same for a thread with an event loop, until the returned function is called. There the engine looks only at what
- * is young, and the allocator keeps what was freed: both are due to a collection of everything.
+ * The same for a thread with an event loop, until the returned function is called. The engine collects only young
+ * objects there, and the allocator keeps freed memory: both are due to a collection of everything.
  */
 export function collectWhenWorked(
   clock: Clock,
@@ -69,7 +69,7 @@ export function collectWhenWorked(
   })
 }
 
-/** What the calling thread has used of the processor. */
+/** Processor time that the calling thread has used. */
 function threadCpuMs(): number {
   const { user, system } = process.threadCpuUsage()
   return (user + system) / 1000

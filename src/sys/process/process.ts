@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 
-/** The process a thread belongs to, by the kernel's ids; undefined when there is no such thread any more. */
+/** The process of a thread, by the kernel's ids; undefined when the thread is gone. */
 export function processOfThread(threadId: number): number | undefined {
   try {
     const match = /^Tgid:\s*(\d+)$/m.exec(readFileSync(`/proc/${threadId}/status`, "utf8"))
@@ -26,7 +26,7 @@ export function openPaths(pid: number): string[] | undefined {
   }
 }
 
-/** A process for people: its id and command. It is not known when its locks are not seen from here. */
+/** A process for people: its id and command. Unknown when its locks are not visible from here. */
 export function describeProcess(pid: number | undefined): string {
   if (pid === undefined) return "unknown"
   try {
@@ -42,8 +42,8 @@ export function describeThread(threadId: number): string {
 }
 
 /**
- * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel
- * for an answer that nobody will give. A process that lives, or is gone, is not.
+ * Whether a process was killed and cannot end: its first thread is a zombie, while another waits in the kernel for an
+ * answer that nobody will give. False for a process that lives or is gone.
  */
 export function isDying(pid: number): boolean {
   try {
@@ -53,7 +53,10 @@ export function isDying(pid: number): boolean {
   }
 }
 
-/** Of the calling thread, bytes in use. Undefined when the runtime cannot look, as at the limit of descriptors. */
+/**
+ * Bytes of the JavaScript heap that the calling thread uses. Undefined when the runtime cannot look, as at the limit of
+ * descriptors.
+ */
 export function heapUsed(): number | undefined {
   try {
     return process.memoryUsage().heapUsed

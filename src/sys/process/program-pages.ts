@@ -1,7 +1,7 @@
 /**
- * Lets go of those pages of the program that the start has touched and nobody needs afterwards: most of the memory that
- * an idle node seems to have. They are clean pages of a file, which stay in the kernel's cache of it, and whoever needs
- * one has it back within a microsecond, without the disk.
+ * Gives back those pages of the program that the start has touched and nobody needs afterwards: most of the memory that
+ * an idle node seems to have. They are clean pages of a file and stay in the kernel's cache. Code that needs one has it
+ * back within a microsecond, without the disk.
  */
 import { readFileSync } from "node:fs"
 import { libc } from "../libc.ts"
@@ -26,8 +26,8 @@ export function dropProgramPages(): void {
 }
 
 /**
- * Of /proc/<pid>/smaps, those that are of a file, cannot be written, and have no page of their own: what has been
- * written to one before it was made read-only (relocations) is nowhere else, and would be lost.
+ * The mappings in /proc/<pid>/smaps that map a file, are not writable, and have no page of their own. A page that was
+ * written before it became read-only (relocations) exists nowhere else, and would be lost.
  */
 export function cleanMappings(smaps: string): Mapping[] {
   return smaps

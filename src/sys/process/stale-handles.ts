@@ -1,16 +1,16 @@
 /**
- * Handles of a mount whose daemon is gone. The kernel answers them from its cache, for as long as they are open, and
- * says nothing of it. Here it is made to forget, so that their next read fails.
+ * Handles of a mount whose daemon is gone. The kernel silently answers them from its cache for as long as they are
+ * open. This makes the kernel forget, so that their next read fails.
  *
  *   pages of files   dropped through a copy of each descriptor: pidfd_getfd(2), posix_fadvise(2) DONTNEED
- *   mapped pages     cannot be dropped while they are; process_madvise(2) PAGEOUT unmaps those of one process alone.
- *                    Who reads them then gets SIGBUS, as with every I/O error under mmap(2)
- *   a wal-index      is always mapped, and as long as it stays as it is SQLite believes the pages that it remembers.
- *                    Its header is zeroed in the client's memory: then SQLite reads the WAL, which fails
+ *   mapped pages     cannot be dropped while they are mapped; process_madvise(2) PAGEOUT unmaps those of one process
+ *                    alone. Their next reader gets SIGBUS, as with every I/O error under mmap(2)
+ *   a wal-index      is always mapped, and while it does not change SQLite believes the pages that it remembers.
+ *                    Its header is zeroed in the client's memory: SQLite then reads the WAL, which fails
  *
- * All that needs the right to trace the process. Not reached: what a connection remembers that never looks at a file
- * (locking_mode=EXCLUSIVE), a transaction that is under way, descriptors of threads with a table of their own, and
- * those that are on their way in a socket.
+ * All this needs the right to trace the process. It does not reach what a connection remembers that never looks at a
+ * file (locking_mode=EXCLUSIVE), a running transaction, descriptors of threads with a table of their own, and
+ * descriptors in transit through a socket.
  */
 import {
   closeSync,
@@ -32,18 +32,18 @@ import { userId } from "../thread.ts"
 export interface StaleHandles {
   /** Processes that have files of the mount open. */
   readonly pids: readonly number[]
-  /** … with which this process may not deal: they may read what was. */
+  /** … that this process may not deal with: they may read old content. */
   readonly denied: readonly number[]
   /** Processes that do not show what they have open. */
   readonly hidden: readonly number[]
-  /** … and those with pages in their memory that could not be taken from them. */
+  /** … that have pages in their memory which could not be taken from them. */
   readonly mapped: readonly number[]
 }
 
 /** The header of a wal-index, twice (SQLite: walformat.html). */
 const WAL_INDEX_HEADERS_SIZE = 96
 
-/** `devices` are those of mounts ("major:minor"); one that somebody still serves is left alone. */
+/** `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. */
 export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
   const processes = processIds().map((pid) => new Holder(pid, devices))
   const owners = lockOwners(devices)
@@ -82,7 +82,7 @@ interface Mapping {
   readonly path: string
 }
 
-/** A process with files of the mount. What it closes meanwhile is no matter any more. */
+/** A process with files of the mount. Files that it closes meanwhile no longer matter. */
 class Holder {
   readonly pid: number
   readonly #fds: readonly number[]
@@ -91,7 +91,7 @@ class Holder {
   /** Copies of its descriptors. */
   #copies: { readonly fd: Fd; readonly path: string }[] = []
 
-  /** It is somebody else's, and does not show what it has open. */
+  /** The process is somebody else's, and does not show its open files. */
   readonly isHidden: boolean
 
   constructor(pid: number, devices: ReadonlySet<string>) {
@@ -106,7 +106,7 @@ class Holder {
     return this.#fds.length > 0 || this.#mappings.length > 0
   }
 
-  /** False when this process may not. */
+  /** False when this process may not access it. */
   enter(): boolean {
     const pidFd = libc.syscall(SYS_PIDFD_OPEN, this.pid, 0, 0, 0, 0)
     if (pidFd < 0) return errno() === Errno.ESRCH
@@ -145,7 +145,7 @@ class Holder {
     })
   }
 
-  /** What is mapped elsewhere too stays. */
+  /** Pages that are also mapped elsewhere stay. */
   pageOut(): void {
     if (this.#pidFd === undefined) return
     for (const { path, start, size } of this.#mappings) {
@@ -170,7 +170,9 @@ function isWalIndex(path: string): boolean {
   return path.endsWith("-shm")
 }
 
-/** Undefined when it does not show them, but may have some of the mount. One that has ended has none. */
+/**
+ * Undefined when the process hides its descriptors, but may have some of the mount. A process that has ended has none.
+ */
 function descriptorsOf(pid: number, devices: ReadonlySet<string>): number[] | undefined {
   const directory = `/proc/${pid}/fd`
   try {
@@ -188,14 +190,14 @@ function descriptorsOf(pid: number, devices: ReadonlySet<string>): number[] | un
   }
 }
 
-/** Kernel threads have no command line. The mount of somebody who is not root is for his own processes. */
+/** Kernel threads have no command line. The mount of a user who is not root is for that user's own processes. */
 function mayBeClient(pid: number): boolean {
   const command = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? ""
   const owner = attempt(() => statSync(`/proc/${pid}`).uid)
   return command !== "" && (userId() === 0 || owner === userId())
 }
 
-/** What everybody may know: proc(5), /proc/locks. Clients of a WAL always hold some. */
+/** What everybody may know: proc(5), /proc/locks. Clients of a WAL always hold some locks. */
 function lockOwners(devices: ReadonlySet<string>): ReadonlySet<number> {
   const owners = new Set<number>()
   for (const line of (attempt(() => readFileSync("/proc/locks", "utf8")) ?? "").split("\n")) {
@@ -231,11 +233,11 @@ function mappingsOf(pid: number, devices: ReadonlySet<string>): Mapping[] {
   return mappings
 }
 
-/** Devices of which it was found that nobody serves them. */
+/** Devices known to have no server. */
 const dead = new Set<string>()
 const served = new Set<string>()
 
-/** A number of a device may have gone to another mount. One that nobody serves answers so at once. */
+/** Another mount may have got the number of a device. A mount that nobody serves answers so at once. */
 function isDead(path: string, device: string): boolean {
   if (dead.has(device)) return true
   if (served.has(device)) return false
@@ -250,7 +252,7 @@ function isDead(path: string, device: string): boolean {
 }
 
 /**
- * The kernel has it in memory: nobody is asked. Undefined when the file is closed. Throws when this process may not
+ * The kernel has it in memory and asks nobody. Undefined when the file is closed. Throws when this process may not
  * look. statx(2): dev_major@136, dev_minor@140.
  */
 function deviceOf(path: string): string | undefined {
