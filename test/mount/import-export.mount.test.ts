@@ -67,6 +67,11 @@ test.skipIf(!canMount)(
       const out = run(importCommand(primary, name, path))
       expect(out).toMatch(new RegExp(`^Import of database "${name}" in [\\d.]+m?s\n$`))
       expect(pos(primary, name)).toStartWith("0000000000000001/")
+      await primary.logged(
+        new RegExp(
+          `tag=import msg="imported a database" db=${name} pos=0{15}1/\\w+ from=127.0.0.1`,
+        ),
+      )
       sqlite3(primary, name, "insert into t values(0, 'after')")
       await expectSame(primary, replica, name)
       expect(sqlite3(replica, name, "select count(*) from t")).toBe("1001")
