@@ -91,10 +91,10 @@ async function run(): Promise<Results> {
 
 async function measured(workload: Workload, side: Side, round: number) {
   const figures = await measure(workload, side, values.quick ? QUICK : USUAL)
-  const value = figures?.value.toFixed(0) ?? "nothing"
-  console.error(
-    `round ${round + 1}/${rounds} ${workload.name} ${side.name}: ${value} ${workload.unit}`,
-  )
+  if (figures !== undefined) {
+    const result = `${workload.name} ${side.name}: ${figures.value.toFixed(0)} ${workload.unit}`
+    console.error(`round ${round + 1}/${rounds} ${result}`)
+  }
   return figures
 }
 
