@@ -93,7 +93,7 @@ async function throughputOfReplica(
   amount: Amount,
 ): Promise<Figures> {
   const mb = Math.min(amount.mb, MB_OF_REPLICA)
-  await using place = await side.shared()
+  const place = await side.shared()
   const options = { ...workload, ...amount, mb, kind: "write" }
   await using writer = new Client([CLIENT, place.written, JSON.stringify(options)])
   await writer.line()
@@ -106,7 +106,7 @@ async function visibility(
   side: Side,
   { commits }: Amount,
 ): Promise<Figures | undefined> {
-  await using place = await side.shared()
+  const place = await side.shared()
   const url = place.url ?? ""
   if (reader === "listens" && url === "") return undefined
   const database = `${name}-${performance.now()}.db`

@@ -9,12 +9,12 @@ import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, symlinkSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { caughtUp } from "../../test/support/client.ts"
-import { Scope, type TestNode } from "../../test/support/node.ts"
+import type { Scope, TestNode } from "../../test/support/node.ts"
 import { Client, cpuMsOf } from "./process.ts"
 import type { SideName } from "./results.ts"
 
 /** Where clients write, and where others see it. */
-export interface Place extends AsyncDisposable {
+export interface Place {
   readonly written: string
   readonly seen: string
   /** Of what tells of transactions; only LiteFS does. */
@@ -30,7 +30,7 @@ export interface Place extends AsyncDisposable {
 export interface Side {
   readonly name: SideName
   readonly place: Place
-  /** One whose reader may be another node. */
+  /** One whose reader may be another node. It goes on until the end: a node that has just started is slower. */
   shared(): Promise<Place>
   /** The file on the disk that has a database's pages. */
   backingOf(database: string): string
@@ -88,7 +88,6 @@ function directorySide(
     written: directory,
     seen: directory,
     arrived: async () => {},
-    [Symbol.asyncDispose]: async () => {},
   }
   return {
     name,
@@ -100,20 +99,21 @@ function directorySide(
 
 export async function litefsSide(scope: Scope, flags: readonly string[]): Promise<Side> {
   const node = await scope.node({ flags })
+  let pair: Promise<Place> | undefined
   return {
     name: "litefs",
-    place: placeOf(node, node, async () => {}),
-    async shared() {
-      const pair = new Scope()
-      const primary = await pair.node({ flags })
-      const replica = await pair.node({ follows: primary, flags })
-      return placeOf(primary, replica, () => pair[Symbol.asyncDispose]())
-    },
+    place: placeOf(node, node),
+    shared: () => (pair ??= startPair(scope, flags)),
     backingOf: (database) => join(node.data, "dbs", database, "database"),
   }
 }
 
-function placeOf(primary: TestNode, replica: TestNode, end: () => Promise<void>): Place {
+async function startPair(scope: Scope, flags: readonly string[]): Promise<Place> {
+  const primary = await scope.node({ flags })
+  return placeOf(primary, await scope.node({ follows: primary, flags }))
+}
+
+function placeOf(primary: TestNode, replica: TestNode): Place {
   const nodes = [...new Set([primary, replica])]
   return {
     written: primary.mount,
@@ -124,7 +124,6 @@ function placeOf(primary: TestNode, replica: TestNode, end: () => Promise<void>)
     },
     requests: async () => sum(await Promise.all(nodes.map(requestsOf))),
     cpuMs: () => sum(nodes.map(({ pid }) => cpuMsOf(pid))),
-    [Symbol.asyncDispose]: end,
   }
 }
 
