@@ -17,7 +17,7 @@ litefs mount --primary --http-addr :20202 -- node server.js
 # any number of replicas of it
 litefs mount --primary-url http://10.0.0.1:20202 -- node server.js`
 
-export const MAIN_HELP = `LiteFS replicates SQLite databases live from one primary to many replicas.
+const MAIN_HELP = `LiteFS replicates SQLite databases live from one primary to many replicas.
 
 Usage:
 
@@ -65,7 +65,7 @@ async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
 }
 
 async function helpOf([name, stray]: readonly string[]): Promise<string> {
-  if (name === undefined) return MAIN_HELP
+  if (name === undefined || isHelpFlag(name)) return MAIN_HELP
   if (stray === undefined) return (await find(name).load()).help
   throw new LitefsError("usage", `Cannot show help: "${stray}" is one word too many`)
 }

@@ -8,7 +8,6 @@ export type FindingCode =
   | "ltx-gone" // the last files are missing after a clean stop
   | "ltx-gap"
   | "ltx-checksum" // a file does not start at the checksum that the one before it ends at
-  | "ltx-unreachable" // whole files that lead nowhere
   | "log-pending" // transactions in the commit log without LTX files
   | "log-foreign" // transactions in the commit log, of another history than the LTX files
   | "ltx-aside" // set aside by an earlier repair or recovery

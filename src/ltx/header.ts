@@ -102,7 +102,7 @@ export function decodeLtxHeader(bytes: Uint8Array): LtxHeader {
 }
 
 /** The condition that this LTX header fails to meet, if any. */
-export function ltxHeaderProblem(h: LtxHeader): string | undefined {
+function ltxHeaderProblem(h: LtxHeader): string | undefined {
   if ((h.flags & ~KNOWN_FLAGS) !== 0) return `flags 0x${hex8(h.flags)} has unknown bits`
   if (!isPageSize(h.pageSize)) return `page size ${h.pageSize} is not one SQLite has`
   if (h.minTxid === 0n) return "min TXID is 0"

@@ -118,8 +118,19 @@ const FIELDS = {
 type FrameType = keyof typeof FIELDS
 
 const CODES: Readonly<Record<FrameType, number>> = {
-  ...{ ltx: 1, ready: 2, end: 3, dropDb: 4, handoff: 5, hwm: 6, heartbeat: 7 },
-  ...{ head: 0x41, judged: 0x48, resumable: 0x49, resuming: 0x4a, catalogue: 0x4b, listed: 0x4c },
+  ltx: 1,
+  ready: 2,
+  end: 3,
+  dropDb: 4,
+  handoff: 5,
+  hwm: 6,
+  heartbeat: 7,
+  head: 0x41,
+  judged: 0x48,
+  resumable: 0x49,
+  resuming: 0x4a,
+  catalogue: 0x4b,
+  listed: 0x4c,
 }
 
 type FrameOf<Type extends FrameType> = { readonly type: Type } & {

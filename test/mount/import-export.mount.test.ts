@@ -67,6 +67,11 @@ test.skipIf(!canMount)(
       const out = run(importCommand(primary, name, path))
       expect(out).toMatch(new RegExp(`^Import of database "${name}" in [\\d.]+m?s\n$`))
       expect(pos(primary, name)).toStartWith("0000000000000001/")
+      await primary.logged(
+        new RegExp(
+          `tag=import msg="imported a database" db=${name} pos=0{15}1/\\w+ from=127.0.0.1`,
+        ),
+      )
       sqlite3(primary, name, "insert into t values(0, 'after')")
       await expectSame(primary, replica, name)
       expect(sqlite3(replica, name, "select count(*) from t")).toBe("1001")
@@ -291,7 +296,7 @@ test.skipIf(!canMount)(
     }
     expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
     expect(failureOf(importCommand(replica, "a.db", path))).toBe(
-      `ERROR: lease expired: this node is a replica, import on the primary at ${primary.url}\n`,
+      `ERROR: Cannot import "a.db": this node is not the primary, which is node-${primary.port}, import it there (--url ${primary.url}) or make this node the primary (litefs promote)\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     expect(sqlite3(primary, "a.db", "select x from t")).toBe("kept")
@@ -310,28 +315,6 @@ test.skipIf(!canMount)(
     run(importCommand(primary, "b.db", path, "--no-verify"))
     await caughtUp(primary, replica, "b.db")
     await expectQuiet(replica, primary)
-  },
-  60_000,
-)
-
-test.skipIf(!canMount).each(["delete", "wal"])(
-  "%p mode: import gives up when clients do not let go, and does not stand in their way",
-  async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec("begin; insert into t values(1)")
-    const before = pos(primary, "a.db")
-    const path = file(scope, "CREATE TABLE other(x)")
-    expect(failureOf(importCommand(primary, "a.db", path))).toBe(
-      `ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, one is process ${client.pid} (node), try again when they are done\n`,
-    )
-    expect(pos(primary, "a.db")).toBe(before)
-    await client.exec("commit")
-    expect(sqlite3(primary, "a.db", "select x from t")).toBe("1")
-    run(importCommand(primary, "a.db", path))
-    expect(await client.value("select count(*) from other")).toBe(0)
   },
   60_000,
 )

@@ -60,7 +60,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     directory.unlink(ROOT_ID, "a.db-journal", CALLER)
     const journal = client.begin()
     client.write(database, PAGE_SIZE, second.subarray(PAGE_SIZE)) // spilled
-    directory.databases.takeOver(directory.databases.handOver())
+    directory.databases.inherit(directory.databases.handOver())
     const position = directory.databases.find("a.db")?.capture?.history.pos
     const isRefused = expect.objectContaining({ errno: 5 }) // EIO
     expect(() => client.write(journal, 0, Uint8Array.from(JOURNAL_MAGIC))).toThrow(isRefused)
@@ -68,7 +68,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     expect(() => client.write(journal, 0, new Uint8Array(28))).toThrow(isRefused) // PERSIST
     const attributes = directory.lookup(ROOT_ID, "a.db")?.attributes as never
     const empty = { size: 0, handle: undefined, mode: undefined, uid: undefined, gid: undefined }
-    expect(() => directory.setAttributes(journal, empty, attributes)).toThrow(isRefused)
+    expect(() => directory.setAttributes(journal, empty, attributes, CALLER)).toThrow(isRefused)
     expect(() => directory.unlink(ROOT_ID, "a.db-journal", CALLER)).toThrow()
     expect(directory.databases.find("a.db")?.capture?.history.pos).toEqual(position)
   } finally {

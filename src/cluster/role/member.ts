@@ -27,6 +27,7 @@
  * All of it is one file because each of these rules concerns the record and the state together.
  */
 
+import { must } from "../../lib/assert.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -48,6 +49,9 @@ import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
+
+/** Anybody can make up records: so many are told of. */
+const DISBELIEVED_COUNT_MAX = 100
 
 /** Time for clients to end their write transactions. */
 const LOCK_MS_MAX = 5000
@@ -72,13 +76,12 @@ export interface RoleActions {
    * From replica to primary. Rejects when nothing has changed, also when at the last moment it is not wanted any more.
    * After that, shut() ends it.
    */
-  takeOver(isWanted: () => boolean): Promise<void>
+  inherit(isWanted: () => boolean): Promise<void>
 }
 
 export interface MemberOptions extends PeerCalls {
   readonly lease: StaticLease
   readonly clock: Clock
-  readonly actions: RoleActions
   /** Counts while there is no record. */
   readonly isPrimaryByFlag: boolean
   self(): LeaseNode
@@ -97,6 +100,7 @@ export interface MemberOptions extends PeerCalls {
 
 export class Member {
   readonly #options: MemberOptions
+  #actions: RoleActions | undefined
   readonly #closing = new AbortController()
   readonly #listeners = new Set<() => void>()
   readonly #fencing: Fencing
@@ -106,7 +110,7 @@ export class Member {
   #offer: Offer | undefined
   readonly #copies: CopyWatch
   readonly #claims: Claims
-  #disbelieved: string | undefined // the last reason
+  readonly #disbelieved = new Set<string>() // reasons, and who sent the record
 
   constructor(options: MemberOptions) {
     this.#options = options
@@ -120,9 +124,15 @@ export class Member {
     })
   }
 
-  /** Takes the role that the record gives this node. Its threads then start with that role. */
-  begin(): void {
+  /** Takes the role that the record gives this node. Its threads then start with it. Before, it only hears. */
+  begin(actions: RoleActions): void {
+    this.#actions = actions
     if (this.#isMine) this.#state = "primary"
+  }
+
+  /** Before begin() this node has no role that could change. */
+  get #acts(): RoleActions {
+    return must(this.#actions, "role yet")
   }
 
   get state(): MemberState {
@@ -181,7 +191,7 @@ export class Member {
     const { record } = heard
     if (!isNewer(record, lease.record)) return
     const doubt = disbelief(heard, lease.record, this.#options.clusterId(), isAsked)
-    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
+    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt, from)
     const { id, url } = record.primary
     if (id === lease.id && url !== this.#options.self().url) return this.#copies.look(record)
     if (isAsked || this.#claims.isProven(heard)) this.#believe(heard)
@@ -189,11 +199,11 @@ export class Member {
   }
 
   #believe({ record }: HeardLease): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
     if (this.#state !== "replica" && primary.id !== lease.id) {
-      actions.shut()
+      this.#acts.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
     }
     const problem = lease.learn(record)
@@ -210,17 +220,19 @@ export class Member {
     this.#settleSoon()
   }
 
-  /** Once for each reason: the record may come with every request. */
-  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string): void {
-    if (this.#disbelieved === problem) return
-    this.#disbelieved = problem
-    log.warn("heard of a lease record that is not believed", { epoch, url: primary.url, problem })
+  /** Once for each reason and sender: the record may come with every request. */
+  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string, from?: string): void {
+    const what = `${from} ${problem}`
+    if (this.#disbelieved.has(what) || this.#disbelieved.size >= DISBELIEVED_COUNT_MAX) return
+    this.#disbelieved.add(what)
+    const { url } = primary
+    log.warn("heard of a lease record that is not believed", { from, epoch, url, problem })
   }
 
   #foundCopy(record: LeaseRecord): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
-    if (this.#state !== "replica") actions.shut()
+    if (this.#state !== "replica") this.#acts.shut()
     log.error("a copy of this node has become the primary, this node takes no writes", {
       problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
     })
@@ -248,7 +260,8 @@ export class Member {
   async #drainFor(target: HandoffTarget): Promise<void> {
     this.#checkStarted()
     this.#checkPrimary()
-    const { actions, clock } = this.#options
+    const { clock } = this.#options
+    const actions = this.#acts
     const startMs = clock.monotonicMs()
     this.#become("draining")
     try {
@@ -315,7 +328,7 @@ export class Member {
       lease.keep({ epoch, primary }, unfenced as string[])
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
-      await this.#takeOver()
+      await this.#inherit()
       this.#fencing.start()
     })
   }
@@ -368,14 +381,14 @@ export class Member {
   /** Makes the role match the record. */
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
-    if (this.#isMine && this.#state === "replica") await this.#takeOver()
+    if (this.#isMine && this.#state === "replica") await this.#inherit()
     else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
-  async #takeOver(): Promise<void> {
+  async #inherit(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#options.actions.takeOver(() => this.#isMine)
+      await this.#acts.inherit(() => this.#isMine)
     } catch (error) {
       this.#become("replica")
       throw error
@@ -387,7 +400,7 @@ export class Member {
   async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#options.actions.handOver()
+      await this.#acts.handOver()
     } catch (error) {
       this.#options.fail(asError(error))
       throw error

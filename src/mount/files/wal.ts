@@ -16,7 +16,7 @@ import { UsedEntry } from "./used-entry.ts"
  *     ─▶ capture/capture.ts walWritten() ─▶ wal-tracker.ts: a transaction has ended ─▶ history.ts: sums, LTX
  *     ─▶ store/log/gated-log.ts ─▶ commit-log.ts: durable ─▶ mount/databases/mounted-database.ts ─▶ store/positions.ts
  *   the client is answered, and after that:
- *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/databases.ts
+ *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/storage/databases.ts
  *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
  */
 export class WalEntry extends UsedEntry {
@@ -43,11 +43,18 @@ export class WalEntry extends UsedEntry {
       throw FuseError.of(Errno.EROFS)
     }
     const writer = writerOfWal(offset, from.bytes.subarray(0, size))
-    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
+    this.noting(() => this.#database.assertSqlite(writer, this.name))
     this.#database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
+  }
+
+  override cuttingOff(size: number, handle: number | undefined, thread: number): void {
+    if (this.isRemoved || size >= this.file.size()) return
+    if (handle === undefined || !this.#database.isClient(thread)) {
+      this.#database.assertNotCutOff(this.name)
+    }
   }
 
   override truncate(size: number): void {

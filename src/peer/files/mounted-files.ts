@@ -38,7 +38,7 @@ import type { WalTarget } from "../wal/wal-writer.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 
 /** The kernel's node of an open file of the mount: it stays what it is while the file is open. */
-export function nodeIdOf(fd: Fd): number {
+function nodeIdOf(fd: Fd): number {
   const status = emptyStatus()
   statusOf("mount:stat", fd, status)
   return status.inode
