@@ -22,6 +22,7 @@ import { LitefsError } from "../lib/errors.ts"
 import type { Txid } from "../ltx/pos.ts"
 import { checkImport } from "../peer/serve/check-worker.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { Room } from "../sys/net/room.ts"
 import { ADVERTISE_URL_HEADER } from "../wire/protocol.ts"
 import type { Databases } from "./databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
@@ -31,7 +32,10 @@ import type { Threads } from "./threads.ts"
 /** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
 
-/** Bytes per second for checking whether unreadable databases are readable again. */
+/** To replicas, at a time. Others wait, or take the place of one that does not take its own. */
+const SNAPSHOT_COUNT_MAX = 32
+
+/** Bytes per second for looking whether what could not be sent can be read again. */
 const CHECK_RATE = 64 * 1024 * 1024
 
 export interface ServedDatabasesContext {
@@ -78,6 +82,7 @@ export class ServedDatabases {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
+      snapshotRoom: new Room(SNAPSHOT_COUNT_MAX),
       snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
       counters,
       streams,
@@ -89,6 +94,7 @@ export class ServedDatabases {
     const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
       stallMs: EXPORT_STALL_MS_MAX,
+      clock: systemClock,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()

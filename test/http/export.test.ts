@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { ApiServer } from "../../src/http/server/server.ts"
 import { handleExport } from "../../src/http/transfers/export.ts"
+import { systemClock } from "../../src/lib/clock.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { RawSocket } from "../support/raw-socket.ts"
@@ -13,7 +14,7 @@ async function get(parts: () => AsyncGenerator<Uint8Array>): Promise<Response> {
     {
       "/export": {
         GET: (request, response, url) =>
-          handleExport({ files, stallMs: 1000 }, request, response, url),
+          handleExport({ files, stallMs: 1000, clock: systemClock }, request, response, url),
       },
     },
     options,
@@ -70,7 +71,7 @@ test.each([
       }),
     }
     const options = { headers: {}, authToken: undefined, tls: undefined, clock: new FakeClock() }
-    const context = { files, stallMs: 1000 }
+    const context = { files, stallMs: 1000, clock: systemClock }
     const server = new ApiServer(
       {
         "/export": {

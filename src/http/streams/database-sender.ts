@@ -14,8 +14,9 @@ import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
-import { SysError } from "../../sys/errno.ts"
+import type { Room } from "../../sys/net/room.ts"
 import type { ListedState } from "../../wire/frame.ts"
+import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
 import type { LeftOutDatabases } from "./left-out-databases.ts"
@@ -49,6 +50,8 @@ export interface DatabaseSenderContext {
   readonly snapshots: SnapshotSource
   readonly clock: Clock
   readonly counters?: StreamCounters
+  /** For those to whom snapshots are sent: each takes memory, files, and a look at whatever a client writes. */
+  readonly snapshotRoom?: Room<BodyWriter>
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
   /** Databases that cannot be sent to anybody. */
@@ -159,13 +162,11 @@ export class DatabaseSender {
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
-    let sent = next !== undefined ? await this.#sendBytes(name, next) : undefined
-    if (sent === undefined && isBehind && known.txid > 0n) {
-      const file = await this.#sendFile(name, known, stored)
-      if (file === "later") return "later"
-      sent = file
-    }
-    sent ??= await this.#sendSnapshot(name)
+    const sent =
+      (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
+      (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
+      (await this.#sendSnapshot(name))
+    if (sent === "no room") return "later"
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
@@ -258,18 +259,20 @@ export class DatabaseSender {
     }
   }
 
-  /** Whether a failed call may succeed when it is repeated. */
-  #mayPass(what: string, error: unknown): boolean {
-    const nowMs = this.#context.clock.monotonicMs()
-    const sinceMs = this.#failing.get(what) ?? nowMs
-    const mayPass = error instanceof SysError && nowMs - sinceMs < AGAIN_MS
-    if (mayPass) this.#failing.set(what, sinceMs)
-    else this.#failing.delete(what)
-    return mayPass
+  /** "no room": others get theirs, and take them. */
+  async #sendSnapshot(name: string): Promise<Pos | "no room" | undefined> {
+    const { clock, snapshotRoom } = this.#context
+    const { body } = this.#writer
+    if (body.isClosed) return undefined
+    if (snapshotRoom?.enter(body, clock.monotonicMs() - PATIENCE_MS) === false) return "no room"
+    try {
+      return await this.#sendWhole(name)
+    } finally {
+      snapshotRoom?.leave(body)
+    }
   }
 
-  async #sendSnapshot(name: string): Promise<Pos | undefined> {
-    if (this.#writer.isClosed) return undefined
+  async #sendWhole(name: string): Promise<Pos | undefined> {
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
     const parts = await this.#writer.ltxParts(name)
@@ -285,6 +288,7 @@ export class DatabaseSender {
       await parts.write(part)
       if (this.#writer.isClosed) return this.#park(snapshot)
     }
+    await snapshot.end()
     await parts.end()
     if (this.#isSealed) await this.#list(name)
     return snapshot.pos
@@ -311,7 +315,8 @@ export class DatabaseSender {
     })
     if (found === undefined) return undefined
     const token = parked?.makeToken() ?? 0n
-    const snapshot = new ResumableSnapshot(name, token, found)
+    const tails = this.#wants.canResume ? parked?.tails : undefined
+    const snapshot = new ResumableSnapshot(name, token, found, tails)
     try {
       if ((await this.#judge(name, found.pos)) === "later") {
         await snapshot.end()

@@ -7,12 +7,17 @@
  * new primary, names that one.
  */
 import type { ServerResponse } from "node:http"
+import type { Socket } from "node:net"
 import { Gate } from "../../lib/gate.ts"
+import { logger } from "../../lib/log.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
+import { BodyWriter } from "../server/body-writer.ts"
 import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
 import { UnsentDatabases } from "./unsent-databases.ts"
+
+const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
 
@@ -28,6 +33,8 @@ export interface StreamReplica {
 }
 
 export interface ReplicaStreamContext extends DatabaseSenderContext {
+  /** How long a replica may take nothing of what is sent. */
+  readonly stallMs: number
   /** Calls back whenever positions have changed, until the returned function is called. */
   onChange(listener: () => void): () => void
 }
@@ -62,12 +69,16 @@ export class ReplicaStream {
     known: Map<string, Pos>,
     wants: Wants = NO_WANTS,
     replica?: StreamReplica,
+    socket?: Socket,
   ) {
-    const { clock, counters } = context
+    const { clock, counters, stallMs } = context
     this.replica = replica
     this.#context = context
     this.#wants = wants
-    this.#writer = new StreamWriter(response, clock, (size) => counters?.bytes(size))
+    const onStall = () =>
+      log.warn("ended a stream: the replica takes nothing", { replica: replica?.name, stallMs })
+    const body = new BodyWriter(response, socket, { clock, stallMs, onStall })
+    this.#writer = new StreamWriter(body, clock, (size) => counters?.bytes(size))
     this.#sender = new DatabaseSender(context, this.#writer, wants, known)
     const { positions, leftOut } = context
     const names = () => this.#sender.names()

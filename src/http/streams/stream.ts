@@ -2,14 +2,13 @@
  * `POST /stream`: a replica tells where its databases are and gets everything that follows, for as long as it listens
  * (replica-stream.ts).
  *
- * A slow replica holds up only its own connection: the next part is read from the disk when it has taken the last. A
- * replica that takes nothing for STALL_MS_MAX, because it hangs or has vanished, is given up by the kernel, so that no
- * LTX files are kept for it.
+ * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
+ * it has taken the last (server/body-writer.ts). One that takes nothing for STALL_MS_MAX, because it hangs or is gone
+ * without a word, is given up, so that LTX files are not kept for it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { limitStall } from "../../sys/net/socket.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import { isNodeUrl } from "../../wire/node-url.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
@@ -31,9 +30,7 @@ export const STALL_MS_MAX = 30_000
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export interface StreamContext extends ReplicaStreamContext {
-  /** How long a replica may take nothing of what is sent. */
-  readonly stallMs: number
-  /** The open streams. */
+  /** Streams that are up. */
   readonly streams: Set<ReplicaStream>
 }
 
@@ -54,9 +51,8 @@ export async function handleStream(
   response.flushHeaders()
   const about = replicaOf(request, socket, context.clock.wallMs())
   const replica = about.name
-  limitStall(socket, context.stallMs)
   log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, wants, about)
+  const stream = new ReplicaStream(context, response, known, wants, about, socket)
   context.streams.add(stream)
   try {
     await stream.run()

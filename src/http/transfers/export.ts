@@ -1,15 +1,15 @@
 /**
  * `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`.
  *
- * The database stays frozen until the end. A reader may be slow, but the kernel, which alone knows what the reader
- * takes, cuts it off when it takes nothing for STALL_MS_MAX.
+ * Until its end the database is kept as it was. So a reader may be slow, but one that takes nothing for STALL_MS_MAX is
+ * cut off (server/body-writer.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { Gate } from "../../lib/gate.ts"
 import { logger } from "../../lib/log.ts"
 import { formatPos } from "../../ltx/pos.ts"
-import { limitStall } from "../../sys/net/socket.ts"
+import { BodyWriter } from "../server/body-writer.ts"
 import { databaseNameOf } from "../server/query.ts"
 import type { SnapshotSource } from "../streams/snapshot-source.ts"
 
@@ -22,10 +22,11 @@ export interface ExportContext {
   readonly files: SnapshotSource
   /** How long a reader may take nothing of what is sent. */
   readonly stallMs: number
+  readonly clock: Clock
 }
 
 export async function handleExport(
-  { files, stallMs }: ExportContext,
+  { files, stallMs, clock }: ExportContext,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -36,9 +37,8 @@ export async function handleExport(
   if (file === undefined) {
     throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
   }
-  limitStall(socket, stallMs)
-  const news = new Gate() // room to write, or a closed connection
-  for (const event of ["drain", "close"]) response.on(event, () => news.open())
+  const onStall = () => log.warn("ended an export: its reader takes nothing", { db: name, stallMs })
+  const body = new BodyWriter(response, socket, { clock, stallMs, onStall })
   const parts = file.parts[Symbol.asyncIterator]()
   try {
     let part = await parts.next() // before the status, which must say when nothing can be read
@@ -48,13 +48,11 @@ export async function handleExport(
       "Litefs-Position": formatPos(file.pos),
     })
     for (; part.done !== true; part = await parts.next()) {
-      if (response.destroyed)
-        return log.info("the reader of an export has gone, or takes nothing", { db: name })
-      response.write(part.value)
-      while (response.writableNeedDrain && !response.destroyed) await news.wait()
+      await body.write(part.value)
+      if (body.isClosed) return
     }
   } finally {
     await parts.return?.() // ends the freeze of the database
   }
-  response.end()
+  body.end()
 }

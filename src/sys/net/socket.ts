@@ -10,6 +10,9 @@ import { allocate } from "../memory.ts"
 
 const IPPROTO_TCP = 6
 const TCP_USER_TIMEOUT = 18
+const TCP_NOTSENT_LOWAT = 25
+/** Bytes that wait in the kernel to be sent: of what can be sent there is always more. */
+const UNSENT_SIZE_MAX = 256 * 1024
 
 /** struct sockaddr_in and sockaddr_in6 alike: family u16@0, port u16be@2. */
 const ADDRESS_SIZE = 128
@@ -25,8 +28,9 @@ export interface Ports {
 }
 
 /**
- * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`: because it
- * is gone, or because it does not read. Returns whether that could be set.
+ * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`:
+ * because it is not there any more, or because it does not read. And has it take no more of what nobody reads than
+ * UNSENT_SIZE_MAX. Says whether that could be set.
  */
 export function limitStall({ localPort, remotePort }: Ports, limitMs: number): boolean {
   if (localPort === undefined || remotePort === undefined) return false
@@ -35,15 +39,18 @@ export function limitStall({ localPort, remotePort }: Ports, limitMs: number): b
     const fd = Number(name)
     if (portOf("getsockname", fd) !== localPort || portOf("getpeername", fd) !== remotePort)
       continue
-    view.setUint32(VALUE_AT, limitMs, isLittle)
-    const value = memory.address + VALUE_AT
-    const isDone = libc.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, value, 4) === 0
-    isSet = isDone || isSet
+    const isDone = setTcp(fd, TCP_USER_TIMEOUT, limitMs)
+    isSet = (isDone && setTcp(fd, TCP_NOTSENT_LOWAT, UNSENT_SIZE_MAX)) || isSet
   }
   return isSet
 }
 
-/** Undefined when it is not a connection. */
+function setTcp(fd: number, option: number, value: number): boolean {
+  view.setUint32(VALUE_AT, value, isLittle)
+  return libc.setsockopt(fd, IPPROTO_TCP, option, memory.address + VALUE_AT, 4) === 0
+}
+
+/** Undefined for what is no connection. */
 function portOf(call: "getsockname" | "getpeername", fd: number): number | undefined {
   view.setUint32(LENGTH_AT, ADDRESS_SIZE, isLittle)
   const code = libc[call](fd, memory.address, memory.address + LENGTH_AT) < 0 ? errno() : 0
