@@ -5,7 +5,7 @@
  * Each thread has its own copy of this module. Threads that share a table of descriptors keep theirs side by side.
  */
 import { Errno } from "./errno.ts"
-import { libc } from "./libc.ts"
+import { errno, libc } from "./libc.ts"
 import { pathAddress } from "./path.ts"
 
 export interface SpareDescriptorsOptions {
@@ -21,6 +21,7 @@ const O_RDWR_CLOEXEC = 2 | 0o2000000
 const spares: number[] = []
 let options: SpareDescriptorsOptions | undefined
 let isShort = false
+let lastError = 0 // of openNothing()
 
 export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
   options = given
@@ -54,8 +55,21 @@ export function refillSpares(): void {
   isShort = false
 }
 
+/** Whether so many files more could be opened now, beside the spare ones. */
+export function canOpen(count: number): boolean {
+  const opened: number[] = []
+  while (opened.length < count) {
+    const fd = openNothing()
+    if (fd === undefined) break
+    opened.push(fd)
+  }
+  for (const fd of opened) libc.close(fd)
+  return opened.length === count || lastError !== Errno.EMFILE
+}
+
 /** Undefined when there is no room, or no such device here: then nothing is kept. */
 function openNothing(): number | undefined {
   const fd = libc.open(pathAddress("/dev/null"), O_RDWR_CLOEXEC, 0)
+  if (fd < 0) lastError = errno()
   return fd < 0 ? undefined : fd
 }

@@ -22,7 +22,8 @@ import { logger } from "../../lib/log.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
 import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
-import { Crowd, limitConnections } from "./crowd.ts"
+import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
+import { Crowd } from "./crowd.ts"
 import { statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
@@ -60,21 +61,24 @@ export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
   readonly #local: Server
+  readonly #connections: Connections
   #localPath: string | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
     const { tls, clock, authToken } = options
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
-    const crowd = new Crowd()
-    this.#server = serverOf(routes, options, crowd, door)
-    this.#local = serverOf(routes, options, crowd, undefined)
+    const connections = new Connections(clock)
+    const crowd = new Crowd(clock)
+    this.#connections = connections
+    this.#server = serverOf(routes, options, { connections, crowd, door })
+    this.#local = serverOf(routes, options, { connections, crowd, door: undefined })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
   /** Returns the port, which the system chooses for port 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
     const listener: NetServer = this.#tls?.server ?? this.#server
-    limitConnections(listener)
+    this.#connections.watch(listener)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     listener.once("error", reject)
     if (host === "") listener.listen(port, resolve)
@@ -95,6 +99,7 @@ export class ApiServer {
 
   /** Listens at a Unix socket too, for processes of this user, without TLS and without a token. */
   async listenLocally(path: string): Promise<void> {
+    this.#connections.watch(this.#local)
     await bindPrivately(path, async (bound) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       this.#local.once("error", reject)
@@ -107,6 +112,7 @@ export class ApiServer {
 
   /** Breaks remaining connections. */
   async close(): Promise<void> {
+    this.#connections.close()
     if (this.#localPath !== undefined) {
       rmSync(this.#localPath, { force: true })
       await closeServer(this.#local)
@@ -115,22 +121,25 @@ export class ApiServer {
   }
 }
 
-function serverOf(
-  routes: Routes,
-  options: ApiServerOptions,
-  crowd: Crowd,
-  door: TokenDoor | undefined,
-): Server {
+/** What a request passes before it comes to its handler. */
+interface Way {
+  readonly connections: Connections
+  readonly crowd: Crowd
+  readonly door: TokenDoor | undefined
+}
+
+function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    const { socket } = request // undefined once its client has gone
-    dispatch(routes, options, crowd, door, request, response).catch((error) => {
+    const { socket } = request // which it has no more when its client has gone
+    way.connections.requested(request, response)
+    dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       fail(response, error)
     })
   })
-  server.keepAliveTimeout = 30_000
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   server.requestTimeout = 0 // a stream's request is over long before its response
   return server
 }
@@ -144,8 +153,7 @@ async function closeServer(server: Server): Promise<void> {
 async function dispatch(
   routes: Routes,
   { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
-  crowd: Crowd,
-  door: TokenDoor | undefined,
+  { connections, crowd, door }: Way,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -175,7 +183,7 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
-  crowd.enter(url.pathname, response)
+  if (crowd.enter(url.pathname, response)) connections.keep(request)
   await handler(request, response, url)
 }
 

@@ -1,0 +1,85 @@
+/**
+ * Room for the connections of a listener: for so many, and only while a few more files could be opened. Who waits for
+ * nothing but its client gives way to who comes; the log says it once, and again when there was room in between.
+ *
+ * A listener must not come to accept() when no file can be opened: it would try again and again, and do nothing else.
+ */
+import type { Clock } from "../../lib/clock.ts"
+import type { Logger } from "../../lib/log.ts"
+import { canOpen } from "../spare-descriptors.ts"
+import { type Guest, Room } from "./room.ts"
+
+const LOOK_MS = 1000
+
+export interface ConnectionRoomOptions {
+  readonly countMax: number
+  /** How many files can still be opened when connections are as many as there may be. */
+  readonly descriptorsLeft: number
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export class ConnectionRoom<T extends Guest> {
+  readonly #options: ConnectionRoomOptions
+  readonly #room: Room<T>
+  #isCrowded = false
+  #stopLooking: () => void = () => {}
+
+  constructor(options: ConnectionRoomOptions) {
+    this.#options = options
+    this.#room = new Room(options.countMax)
+  }
+
+  get size(): number {
+    return this.#room.size
+  }
+
+  [Symbol.iterator](): Iterator<T> {
+    return this.#room[Symbol.iterator]()
+  }
+
+  /** Calls back about every second, until close(). */
+  watch(look: (nowMs: number) => void): void {
+    const { clock } = this.#options
+    this.#stopLooking = clock.after(LOOK_MS, () => {
+      this.watch(look)
+      this.#makeDescriptors(1)
+      if (this.#room.size < this.#options.countMax) this.#isCrowded = false
+      look(clock.monotonicMs())
+    })
+  }
+
+  close(): void {
+    this.#stopLooking()
+  }
+
+  /** False: the connection is to be broken. */
+  enter(guest: T): boolean {
+    const { countMax, clock, descriptorsLeft } = this.#options
+    const isFull = this.#room.size >= countMax
+    if (isFull) this.#say("there are as many as are taken", { countMax })
+    if (!this.#makeDescriptors(descriptorsLeft)) return false
+    return this.#room.enter(guest, clock.monotonicMs())
+  }
+
+  leave(guest: T): void {
+    this.#room.leave(guest)
+  }
+
+  /** False when fewer files than `count` can be opened, and nobody could give way. */
+  #makeDescriptors(count: number): boolean {
+    for (let tries = 0; tries <= count; tries++) {
+      if (canOpen(count)) return true
+      this.#say("no more files can be opened, raise the limit (ulimit -n)", {})
+      if (!this.#room.makeRoom(this.#options.clock.monotonicMs())) return false
+    }
+    return false
+  }
+
+  #say(problem: string, about: Record<string, unknown>): void {
+    if (this.#isCrowded) return
+    this.#isCrowded = true
+    const { log } = this.#options
+    log.warn(`breaks connections that do nothing, or that come: ${problem}`, about)
+  }
+}
