@@ -62,7 +62,7 @@ export class ProxyServer {
       isClosing: () => this.#isClosing,
       countRefusal: (...refusal) => counters.refused(...refusal),
     }
-    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, clock, log }
+    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, clock, log }
     const connections = new ConnectionRoom<ClientConnection>(room)
     this.#connections = connections
     this.#listener = new TcpListener(options.address, (tcp) => {

@@ -10,6 +10,8 @@ import { pathAddress } from "./path.ts"
 
 export interface SpareDescriptorsOptions {
   readonly count: number
+  /** Whether connections are accepted to the same table: while there are too few for all, one is left for the next. */
+  readonly leavesOne?: boolean
   /** Whether the call of this name (see sys/faults.ts) may take one. */
   isUrgent(op: string): boolean
   /** Called when only spares are left, and when there are others again. */
@@ -31,8 +33,7 @@ export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
 /** An open has failed with this errno: whether another try is worthwhile. */
 export function makeRoom(op: string, error: number): boolean {
   if (error !== Errno.EMFILE || options === undefined) return false
-  if (!isShort) options.onShort(true)
-  isShort = true
+  noteShort()
   const spare = options.isUrgent(op) ? spares.pop() : undefined
   if (spare === undefined) return false
   libc.close(spare)
@@ -44,7 +45,7 @@ export function refillSpares(): void {
   if (options === undefined) return
   while (spares.length < options.count) {
     const fd = openNothing()
-    if (fd === undefined) return
+    if (fd === undefined) return leaveOne()
     spares.push(fd)
   }
   if (!isShort) return
@@ -53,6 +54,16 @@ export function refillSpares(): void {
   libc.close(more)
   options.onShort(false)
   isShort = false
+}
+
+function noteShort(): void {
+  if (!isShort) options?.onShort(true)
+  isShort = true
+}
+
+function leaveOne(): void {
+  const spare = options?.leavesOne === true ? spares.pop() : undefined
+  if (spare !== undefined) libc.close(spare)
 }
 
 /** Whether so many files more could be opened now, beside the spare ones. */
@@ -64,7 +75,9 @@ export function canOpen(count: number): boolean {
     opened.push(fd)
   }
   for (const fd of opened) libc.close(fd)
-  return opened.length === count || lastError !== Errno.EMFILE
+  if (opened.length === count || lastError !== Errno.EMFILE) return true
+  if (opened.length === 0) noteShort()
+  return false
 }
 
 /** Undefined when there is no room, or no such device here: then nothing is kept. */

@@ -56,7 +56,7 @@ class SlowResponse extends EventEmitter {
 test("Crowd.enter() gives the place of one that is not read to who comes, and of no other", async () => {
   const clock = new FakeClock()
   const crowd = new Crowd(clock, { "/a": 3 })
-  const options = { clock, stallMs: 60_000, onStall: () => {} }
+  const options = { clock, stallMs: 60_000, onCut: () => {} }
   const responses = [1, 2, 3].map(() => new SlowResponse())
   const [read, unread, crawling] = responses as [SlowResponse, SlowResponse, SlowResponse]
   const writers = responses.map((response) => {

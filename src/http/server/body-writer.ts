@@ -3,8 +3,8 @@
  * last one: of who does not read, a piece is in memory and as little as can be in the kernel.
  *
  *   write() ── taken ──▶ write() …
- *      ├── nothing is taken for `stallMs` ──▶ onStall(), cut off
- *      └── little is taken, and another wants the place (sys/net/room.ts) ──▶ cut off
+ *      ├── nothing is taken for `stallMs` ──▶ onCut()
+ *      └── little is taken, and another wants the place (sys/net/room.ts) ──▶ onCut()
  *
  * When the connection is closed, what is written goes nowhere.
  */
@@ -30,15 +30,15 @@ export interface BodyWriterOptions {
   readonly clock: Clock
   /** How long the other side may take nothing of what is there. */
   readonly stallMs: number
-  /** Called before such a one is cut off. */
-  onStall(): void
+  /** Called before it is cut off, with why. */
+  onCut(problem: string): void
 }
 
 const writers = new WeakMap<ServerResponse, BodyWriter>()
 
-/** Since when who gets this response has been waited for; undefined when it has taken all that there is. */
-export function slowSinceMs(response: ServerResponse): number | undefined {
-  return writers.get(response)?.idleSinceMs
+/** Undefined for a response that has no such body, or not yet. */
+export function writerOf(response: ServerResponse): BodyWriter | undefined {
+  return writers.get(response)
 }
 
 export class BodyWriter {
@@ -75,8 +75,14 @@ export class BodyWriter {
     return this.#waitSinceMs - this.#waitedMs
   }
 
-  /** Breaks the connection. */
   giveWay(): void {
+    this.#cut("others want the place of one who takes so little")
+  }
+
+  /** Breaks the connection. */
+  #cut(problem: string): void {
+    if (this.#isClosed) return
+    this.#options.onCut(problem)
     this.#isClosed = true
     this.#response.destroy()
     this.#news.open()
@@ -98,14 +104,11 @@ export class BodyWriter {
   }
 
   async #taken(): Promise<void> {
-    const { clock, stallMs, onStall } = this.#options
+    const { clock, stallMs } = this.#options
     const startMs = clock.monotonicMs()
     if (startMs - this.#takenMs >= REST_MS) this.#beginPortion()
     this.#waitSinceMs = startMs
-    const cancel = clock.after(stallMs, () => {
-      onStall()
-      this.giveWay()
-    })
+    const cancel = clock.after(stallMs, () => this.#cut(`it takes nothing for ${stallMs} ms`))
     while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
     cancel()
     this.#waitSinceMs = undefined

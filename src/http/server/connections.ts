@@ -33,7 +33,8 @@ export class Connections {
 
   constructor(clock: Clock, countMax = CONNECTION_COUNT_MAX) {
     this.#clock = clock
-    this.#room = new ConnectionRoom({ countMax, descriptorsLeft: DESCRIPTORS_LEFT, clock, log })
+    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: true, clock, log }
+    this.#room = new ConnectionRoom(room)
     this.#room.watch((nowMs) => {
       for (const connection of [...this.#room]) connection.check(nowMs)
     })

@@ -10,7 +10,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { type Guest, Room } from "../../sys/net/room.ts"
-import { PATIENCE_MS, slowSinceMs } from "./body-writer.ts"
+import { PATIENCE_MS, writerOf } from "./body-writer.ts"
 
 const log = logger("http")
 
@@ -49,11 +49,10 @@ export class Crowd {
     const { room, countMax } = found
     const guest: Guest = {
       get idleSinceMs() {
-        return slowSinceMs(response)
+        return writerOf(response)?.idleSinceMs
       },
       giveWay() {
-        log.info("ended a response that is not read, others want its place", { path })
-        response.destroy()
+        writerOf(response)?.giveWay()
       },
     }
     if (!room.enter(guest, this.#clock.monotonicMs() - PATIENCE_MS)) {

@@ -5,7 +5,6 @@
  * What a replica claims to have is only compared, never believed. A TXID ahead of ours, or one of ours with another
  * checksum, is another history, and the answer is a snapshot.
  */
-import { open } from "node:fs/promises"
 import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -14,6 +13,7 @@ import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
+import { openToRead } from "../../sys/async-file.ts"
 import type { Room } from "../../sys/net/room.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
@@ -224,7 +224,7 @@ export class DatabaseSender {
     if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
     this.#context.counters?.frame(name, "ltx")
     const parts = await this.#writer.ltxParts(name)
-    const handle = await open(file.path)
+    const handle = await openToRead("stream:open", file.path)
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)

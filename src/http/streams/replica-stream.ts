@@ -75,9 +75,9 @@ export class ReplicaStream {
     this.replica = replica
     this.#context = context
     this.#wants = wants
-    const onStall = () =>
-      log.warn("ended a stream: the replica takes nothing", { replica: replica?.name, stallMs })
-    const body = new BodyWriter(response, socket, { clock, stallMs, onStall })
+    const onCut = (problem: string) =>
+      log.warn("ended a stream that is not read", { replica: replica?.name, problem })
+    const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
     this.#writer = new StreamWriter(body, clock, (size) => counters?.bytes(size))
     this.#sender = new DatabaseSender(context, this.#writer, wants, known)
     const { positions, leftOut } = context

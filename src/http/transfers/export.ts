@@ -37,8 +37,9 @@ export async function handleExport(
   if (file === undefined) {
     throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
   }
-  const onStall = () => log.warn("ended an export: its reader takes nothing", { db: name, stallMs })
-  const body = new BodyWriter(response, socket, { clock, stallMs, onStall })
+  const onCut = (problem: string) =>
+    log.warn("ended an export that is not read", { db: name, problem })
+  const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
   const parts = file.parts[Symbol.asyncIterator]()
   try {
     let part = await parts.next() // before the status, which must say when nothing can be read

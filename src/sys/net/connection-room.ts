@@ -6,15 +6,18 @@
  */
 import type { Clock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
-import { canOpen } from "../spare-descriptors.ts"
+import { Errno } from "../errno.ts"
+import { canOpen, makeRoom, refillSpares } from "../spare-descriptors.ts"
 import { type Guest, Room } from "./room.ts"
 
 const LOOK_MS = 1000
 
 export interface ConnectionRoomOptions {
   readonly countMax: number
-  /** How many files can still be opened when connections are as many as there may be. */
+  /** While fewer files than that can be opened, connections that do nothing give way. */
   readonly descriptorsLeft: number
+  /** Whether who comes is taken all the same, to the last descriptor and the spare ones: to be told what is wrong. */
+  readonly takesLast: boolean
   readonly clock: Clock
   readonly log: Logger
 }
@@ -43,6 +46,7 @@ export class ConnectionRoom<T extends Guest> {
     const { clock } = this.#options
     this.#stopLooking = clock.after(LOOK_MS, () => {
       this.watch(look)
+      refillSpares()
       this.#makeDescriptors(1)
       if (this.#room.size < this.#options.countMax) this.#isCrowded = false
       look(clock.monotonicMs())
@@ -71,9 +75,10 @@ export class ConnectionRoom<T extends Guest> {
     for (let tries = 0; tries <= count; tries++) {
       if (canOpen(count)) return true
       this.#say("no more files can be opened, raise the limit (ulimit -n)", {})
-      if (!this.#room.makeRoom(this.#options.clock.monotonicMs())) return false
+      if (!this.#room.makeRoom(this.#options.clock.monotonicMs())) break
     }
-    return false
+    // One is for the next connection: it is accepted before anybody can refuse it.
+    return this.#options.takesLast && (canOpen(1) || makeRoom("accept", Errno.EMFILE))
   }
 
   #say(problem: string, about: Record<string, unknown>): void {
