@@ -92,6 +92,31 @@ test("Crowd.enter() gives the place of one that is not read to who comes, and of
   expect([read.isDestroyed, unread.isDestroyed]).toEqual([false, true])
 })
 
+test("Crowd.enter() has streams of the address that has most give way, and no others", () => {
+  using log = new LogLines()
+  const crowd = new Crowd(new FakeClock(), { "/stream": 4, "/export": 1 })
+  const enter = (path: string, from: string) => {
+    const response = new SlowResponse()
+    crowd.enter(path, response.asResponse, from)
+    return response
+  }
+  const many = [1, 2, 3, 4].map(() => enter("/stream", "a"))
+  const states = () => many.map(({ isDestroyed }) => isDestroyed)
+  expect(() => enter("/stream", "a")).toThrow("no more are taken")
+  const b = enter("/stream", "b")
+  expect(states()).toEqual([false, false, false, true])
+  enter("/stream", "b")
+  expect(states()).toEqual([false, false, true, true])
+  for (const from of ["a", "b"]) {
+    expect(() => enter("/stream", from)).toThrow("no more are taken") // two and two
+  }
+  enter("/stream", "c")
+  expect([b.isDestroyed, ...states()]).toEqual([false, false, true, true, true])
+  enter("/export", "a")
+  expect(() => enter("/export", "b")).toThrow("no more are taken")
+  expect(log.lines).not.toHaveLength(0)
+})
+
 test("there are more connections than places of their own", () => {
   const places = Object.values(ROUTE_COUNT_MAX).reduce((sum, count) => sum + count)
   expect(places).toBeLessThan(CONNECTION_COUNT_MAX - 256)

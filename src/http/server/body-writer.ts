@@ -76,7 +76,7 @@ export class BodyWriter {
   }
 
   giveWay(): void {
-    this.#cut("others want the place of one who takes so little")
+    this.#cut("others want its place")
   }
 
   /** Breaks the connection. */

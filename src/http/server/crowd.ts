@@ -2,8 +2,9 @@
  * How many requests that take long a node serves at a time: ROUTE_COUNT_MAX. Each of them costs memory or a file, and
  * some keep a database as it was; what nobody bounds, a client in a loop uses up.
  *
- * When there are as many, one whose reader does not take what there is for it gives its place to who comes; when all
- * do, who comes is answered with 503. The log says it once, and again when there was room in between.
+ * When there are as many, one whose reader does not take what there is for it gives its place to who comes, and of
+ * streams one of those that are many from one address. Else who comes is answered with 503. The log says it once, and
+ * again when there was room in between.
  */
 import type { ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
@@ -24,6 +25,9 @@ export const ROUTE_COUNT_MAX: Readonly<Record<string, number>> = {
   "/promote": 16,
 }
 
+/** Of endless responses one address must not take all. */
+const FAIR_ROUTES: ReadonlySet<string> = new Set(["/stream"])
+
 export class Crowd {
   readonly #clock: Clock
   readonly #rooms: ReadonlyMap<string, { readonly room: Room<Guest>; readonly countMax: number }>
@@ -40,10 +44,10 @@ export class Crowd {
   }
 
   /**
-   * A request has come, which ends with its response. Says whether it has a place: on other paths there are none.
+   * A request has come, from an address, which ends with its response. Says whether it has a place: on other paths there are none.
    * Throws when there are too many of its kind.
    */
-  enter(path: string, response: ServerResponse): boolean {
+  enter(path: string, response: ServerResponse, from?: string): boolean {
     const found = this.#rooms.get(path)
     if (found === undefined) return false
     const { room, countMax } = found
@@ -51,8 +55,11 @@ export class Crowd {
       get idleSinceMs() {
         return writerOf(response)?.idleSinceMs
       },
+      address: FAIR_ROUTES.has(path) ? from : undefined,
       giveWay() {
-        writerOf(response)?.giveWay()
+        const writer = writerOf(response)
+        if (writer === undefined) response.destroy()
+        else writer.giveWay()
       },
     }
     if (!room.enter(guest, this.#clock.monotonicMs() - PATIENCE_MS)) {

@@ -183,7 +183,7 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
-  if (crowd.enter(url.pathname, response)) connections.keep(request)
+  if (crowd.enter(url.pathname, response, request.socket?.remoteAddress)) connections.keep(request)
   await handler(request, response, url)
 }
 
