@@ -32,10 +32,10 @@ import type { Threads } from "./threads.ts"
 /** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
 
-/** To replicas, at a time. Others wait, or take the place of one that does not take its own. */
+/** Snapshots that are sent to replicas at a time. Another waits, or takes the place of one that is not read. */
 const SNAPSHOT_COUNT_MAX = 32
 
-/** Bytes per second for looking whether what could not be sent can be read again. */
+/** Bytes per second for checking whether unreadable databases are readable again. */
 const CHECK_RATE = 64 * 1024 * 1024
 
 export interface ServedDatabasesContext {

@@ -5,9 +5,9 @@
  *   client ──▶ ClientConnection ──▶ Exchange ── Route ──▶ application (Upstream)
  *                                                   └──▶ proxy of the primary (Upstream)
  *
- * HTTP is spoken here, and not by a library, because bodies then only have to be framed: they go through as bytes,
- * with their chunks, trailers and compression, and what is doubtful is refused before anybody can read it in
- * another way. The connections of clients share one timer, and are no more than there is room for.
+ * The proxy speaks HTTP itself, without a library: bodies then only have to be framed. They pass through as bytes, with
+ * their chunks, trailers and compression, and anything doubtful is refused before somebody can read it in another way.
+ * The connections of clients share one timer and one room (sys/net/connection-room.ts).
  */
 import type { Clock } from "../lib/clock.ts"
 import { logger } from "../lib/log.ts"

@@ -67,12 +67,12 @@ export async function renameDurably(kind: string, from: string, to: string): Pro
   trace?.append({ type: "sync-directory", path, start })
 }
 
-/** The file, to be read. */
+/** Opens a file for reading. */
 export function openToRead(op: string, path: string): Promise<FileHandle> {
   return call(op, `open "${path}"`, () => open(path))
 }
 
-/** Whether it is there or not. */
+/** Removes a file that may be missing. */
 export async function removeFile(op: string, path: string): Promise<void> {
   await call(op, `remove "${path}"`, () => rm(path, { force: true }))
   trace?.append({ type: "unlink", path })

@@ -1,10 +1,10 @@
 /**
  * How many requests that take long a node serves at a time: ROUTE_COUNT_MAX. Each of them costs memory or a file, and
- * some keep a database as it was; what nobody bounds, a client in a loop uses up.
+ * some keep a database frozen. Without a bound, one client in a loop could use everything up.
  *
  * When there are as many, one whose reader does not take what there is for it gives its place to who comes, and of
  * streams one of those that are many from one address. Else who comes is answered with 503. The log says it once, and
- * again when there was room in between.
+ * again after there was room in between.
  */
 import type { ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
@@ -44,8 +44,8 @@ export class Crowd {
   }
 
   /**
-   * A request has come, from an address, which ends with its response. Says whether it has a place: on other paths there are none.
-   * Throws when there are too many of its kind.
+   * A request has come from an address, and ends with its response. Returns whether it has a place: other paths have
+   * none. Throws when there are too many of its kind.
    */
   enter(path: string, response: ServerResponse, from?: string): boolean {
     const found = this.#rooms.get(path)

@@ -132,7 +132,7 @@ function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    const { socket } = request // which it has no more when its client has gone
+    const { socket } = request // undefined once its client has gone
     way.connections.requested(request, response)
     dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)

@@ -14,6 +14,7 @@ import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
 import { openToRead } from "../../sys/async-file.ts"
+import { SysError } from "../../sys/errno.ts"
 import type { Room } from "../../sys/net/room.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
@@ -162,11 +163,17 @@ export class DatabaseSender {
     const next = isBehind ? this.#findRecent(slot, known, pos) : undefined
     if (next === undefined && isBehind && known.txid >= stored.txid) return "later" // its file is being made
     await this.#sendHead(name, known, pos)
-    const sent =
-      (next !== undefined ? await this.#sendBytes(name, next) : undefined) ??
-      (isBehind && known.txid > 0n ? await this.#sendFile(name, known, stored) : undefined) ??
-      (await this.#sendSnapshot(name))
-    if (sent === "no room") return "later"
+    let sent = next !== undefined ? await this.#sendBytes(name, next) : undefined
+    if (sent === undefined && isBehind && known.txid > 0n) {
+      const file = await this.#sendFile(name, known, stored)
+      if (file === "later") return "later"
+      sent = file
+    }
+    if (sent === undefined) {
+      const snapshot = await this.#sendSnapshot(name)
+      if (snapshot === "no room") return "later"
+      sent = snapshot
+    }
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
@@ -259,7 +266,17 @@ export class DatabaseSender {
     }
   }
 
-  /** "no room": others get theirs, and take them. */
+  /** Whether a failed call may succeed when it is repeated. */
+  #mayPass(what: string, error: unknown): boolean {
+    const nowMs = this.#context.clock.monotonicMs()
+    const sinceMs = this.#failing.get(what) ?? nowMs
+    const mayPass = error instanceof SysError && nowMs - sinceMs < AGAIN_MS
+    if (mayPass) this.#failing.set(what, sinceMs)
+    else this.#failing.delete(what)
+    return mayPass
+  }
+
+  /** "no room": others are being sent theirs, and take them. */
   async #sendSnapshot(name: string): Promise<Pos | "no room" | undefined> {
     const { clock, snapshotRoom } = this.#context
     const { body } = this.#writer

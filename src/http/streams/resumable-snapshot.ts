@@ -5,9 +5,9 @@
  *   sending ── the connection breaks ──▶ parked ── take() ──▶ sending ── … ──▶ sent
  *                                          └── 30 s, or others came ──▶ gone
  *
- * While it is parked its database stays frozen and nothing of it is read. What was sent and may not have arrived is
- * in memory: buffers of both sides, of their kernels and of what is between, hold no more than TAIL_SIZE_MAX of it. All
- * snapshots together keep TAILS_SIZE_MAX, less of each when they are many. A replica that lacks more starts over.
+ * While it is parked its database stays frozen and nothing of it is read. Memory holds what was sent and may not have
+ * arrived: the buffers of both sides, of their kernels and of the path between hold at most TAIL_SIZE_MAX. All snapshots
+ * together keep TAILS_SIZE_MAX, less of each when they are many. A replica that lacks more starts over.
  */
 import type { Clock } from "../../lib/clock.ts"
 import type { Pos } from "../../ltx/pos.ts"
@@ -91,7 +91,7 @@ export class ResumableSnapshot {
   /** Its database is no longer kept frozen. */
   async end(): Promise<void> {
     this.#forget()
-    // A generator that was never asked for anything has nothing to clean up, as it thinks.
+    // A generator that was never started has nothing to clean up, in its own view.
     if (this.#size === 0) await this.#parts.next().catch(() => {})
     await this.#parts.return?.()
   }

@@ -2,9 +2,9 @@
  * `POST /stream`: a replica tells where its databases are and gets everything that follows, for as long as it listens
  * (replica-stream.ts).
  *
- * A replica that is slower than we are holds nothing but its connection: the next part is read from the disk when
- * it has taken the last (server/body-writer.ts). One that takes nothing for STALL_MS_MAX, because it hangs or is gone
- * without a word, is given up, so that LTX files are not kept for it.
+ * A slow replica holds up only its own connection: the next part is read from the disk when it has taken the last
+ * (server/body-writer.ts). A replica that takes nothing for STALL_MS_MAX, because it hangs or has vanished, is given up,
+ * so that no LTX files are kept for it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
@@ -30,7 +30,7 @@ export const STALL_MS_MAX = 30_000
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export interface StreamContext extends ReplicaStreamContext {
-  /** Streams that are up. */
+  /** The open streams. */
   readonly streams: Set<ReplicaStream>
 }
 

@@ -1,8 +1,8 @@
 /**
  * `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`.
  *
- * Until its end the database is kept as it was. So a reader may be slow, but one that takes nothing for STALL_MS_MAX is
- * cut off (server/body-writer.ts).
+ * The database stays frozen until the end. A reader may be slow, but it is cut off when it takes nothing for STALL_MS_MAX
+ * (server/body-writer.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"

@@ -11,7 +11,7 @@ import { allocate } from "../memory.ts"
 const IPPROTO_TCP = 6
 const TCP_USER_TIMEOUT = 18
 const TCP_NOTSENT_LOWAT = 25
-/** Bytes that wait in the kernel to be sent: of what can be sent there is always more. */
+/** Bytes that wait in the kernel to be sent, which is enough to keep a fast connection busy. */
 const UNSENT_SIZE_MAX = 256 * 1024
 
 /** struct sockaddr_in and sockaddr_in6 alike: family u16@0, port u16be@2. */
@@ -28,9 +28,9 @@ export interface Ports {
 }
 
 /**
- * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`:
- * because it is not there any more, or because it does not read. And has it take no more of what nobody reads than
- * UNSENT_SIZE_MAX. Says whether that could be set.
+ * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`: because it
+ * is gone, or because it does not read. Has it take no more than UNSENT_SIZE_MAX of what it cannot send. Returns whether
+ * that could be set.
  */
 export function limitStall({ localPort, remotePort }: Ports, limitMs: number): boolean {
   if (localPort === undefined || remotePort === undefined) return false
@@ -59,7 +59,7 @@ function setTcp(fd: number, option: number, value: number): boolean {
   return libc.setsockopt(fd, IPPROTO_TCP, option, memory.address + VALUE_AT, 4) === 0
 }
 
-/** Undefined for what is no connection. */
+/** Undefined when it is not a connection. */
 function portOf(call: "getsockname" | "getpeername", fd: number): number | undefined {
   view.setUint32(LENGTH_AT, ADDRESS_SIZE, isLittle)
   const code = libc[call](fd, memory.address, memory.address + LENGTH_AT) < 0 ? errno() : 0
