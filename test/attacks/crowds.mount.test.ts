@@ -111,10 +111,7 @@ describe.skipIf(!canMount)("a crowd", () => {
           : connect(path, () => socket.write(STREAM))
       socket.on("error", () => {})
       socket.pause()
-      await primary.logged(
-        /msg="ended a stream: the replica takes nothing" .*stallMs=30000/,
-        45_000,
-      )
+      await primary.logged(/"ended a stream that is not read".*takes nothing for 30000 ms/, 45_000)
       await primary.logged(/replica disconnected/)
       expect(primary.output.match(/takes nothing/g)).toHaveLength(1)
       socket.destroy()
