@@ -69,7 +69,7 @@ export class ProxyServer {
       const connection = new ClientConnection(tcp, this.#context, () =>
         connections.leave(connection),
       )
-      if (!connections.enter(connection)) tcp.destroy()
+      if (!connections.enter(connection, connection.address)) tcp.destroy()
     })
     this.port = this.#listener.port
     connections.watch((nowMs) => {

@@ -1,18 +1,24 @@
 import { expect, test } from "bun:test"
 import { EventEmitter } from "node:events"
-import type { ServerResponse } from "node:http"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { BodyWriter, PATIENCE_MS } from "../../src/http/server/body-writer.ts"
 import { CONNECTION_COUNT_MAX } from "../../src/http/server/connections.ts"
 import { Crowd, ROUTE_COUNT_MAX } from "../../src/http/server/crowd.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 
+const requestOf = (remoteAddress: string) =>
+  ({ headers: { "litefs-hostname": "b" }, socket: { remoteAddress } }) as unknown as IncomingMessage
+
+const REQUEST = requestOf("10.0.0.7")
+
 test("Crowd.enter() takes so many requests of a route, and one more when one has ended", () => {
   using log = new LogLines()
-  const crowd = new Crowd(new FakeClock(), { "/a": 2 })
+  const clock = new FakeClock()
+  const crowd = new Crowd(clock, { "/a": 2 })
   const enter = (path: string) => {
     const response = new EventEmitter()
-    crowd.enter(path, response as ServerResponse)
+    crowd.enter(path, REQUEST, response as ServerResponse)
     return response
   }
   const responses = [enter("/a"), enter("/a")]
@@ -23,6 +29,8 @@ test("Crowd.enter() takes so many requests of a route, and one more when one has
   }
   enter("/b")
   expect(log.lines).toHaveLength(1)
+  expect(log.text).toContain("from=10.0.0.7 node=b")
+  clock.advance(60_000)
   responses[0]?.emit("close")
   enter("/a")
   expect(() => enter("/a")).toThrow("no more are taken")
@@ -60,12 +68,12 @@ test("Crowd.enter() gives the place of one that is not read to who comes, and of
   const responses = [1, 2, 3].map(() => new SlowResponse())
   const [read, unread, crawling] = responses as [SlowResponse, SlowResponse, SlowResponse]
   const writers = responses.map((response) => {
-    crowd.enter("/a", response.asResponse)
+    crowd.enter("/a", REQUEST, response.asResponse)
     return new BodyWriter(response.asResponse, undefined, options)
   })
   const enter = () => {
     const response = new SlowResponse()
-    expect(crowd.enter("/a", response.asResponse)).toBe(true)
+    expect(crowd.enter("/a", REQUEST, response.asResponse)).toBe(true)
     return response
   }
   const part = new Uint8Array(1000)
@@ -97,7 +105,7 @@ test("Crowd.enter() has streams of the address that has most give way, and no ot
   const crowd = new Crowd(new FakeClock(), { "/stream": 4, "/export": 1 })
   const enter = (path: string, from: string) => {
     const response = new SlowResponse()
-    crowd.enter(path, response.asResponse, from)
+    crowd.enter(path, requestOf(from), response.asResponse)
     return response
   }
   const many = [1, 2, 3, 4].map(() => enter("/stream", "a"))
@@ -114,7 +122,10 @@ test("Crowd.enter() has streams of the address that has most give way, and no ot
   expect([b.isDestroyed, ...states()]).toEqual([false, false, true, true, true])
   enter("/export", "a")
   expect(() => enter("/export", "b")).toThrow("no more are taken")
-  expect(log.lines).not.toHaveLength(0)
+  expect(log.lines.map((line) => /path=\S+ from=\S+/.exec(line)?.[0])).toEqual([
+    "path=/stream from=a",
+    "path=/export from=b",
+  ])
 })
 
 test("there are more connections than places of their own", () => {

@@ -69,6 +69,10 @@ export class BodyWriter {
     return this.#isClosed
   }
 
+  onClose(listener: () => void): void {
+    this.#response.on("close", listener)
+  }
+
   /** For a Room: the time that it was waited for, as if that had been just now. Undefined when it has taken all. */
   get idleSinceMs(): number | undefined {
     if (this.#waitSinceMs === undefined) return undefined

@@ -14,6 +14,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import { ConnectionRoom } from "../../sys/net/connection-room.ts"
 import type { Guest } from "../../sys/net/room.ts"
+import { senderOf } from "./request-log.ts"
 
 const log = logger("http")
 
@@ -44,7 +45,8 @@ export class Connections {
   watch(server: Server): void {
     server.on("connection", (socket: Socket) => {
       const connection = new Connection(socket, this.#clock)
-      if (!this.#room.enter(connection)) return void socket.destroy()
+      const { from } = senderOf({ headers: {}, socket })
+      if (!this.#room.enter(connection, from)) return void socket.destroy()
       this.#connections.set(socket, connection)
       socket.once("close", () => this.#room.leave(connection))
     })

@@ -4,16 +4,14 @@
  *
  * When there are as many, one whose reader does not take what there is for it gives its place to who comes, and of
  * streams one of those that are many from one address. Else who comes is answered with 503. The log says it once, and
- * again after there was room in between.
+ * again after there was room in between, as far as its lines are bounded (request-log.ts).
  */
-import type { ServerResponse } from "node:http"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
 import { type Guest, Room } from "../../sys/net/room.ts"
 import { PATIENCE_MS, writerOf } from "./body-writer.ts"
-
-const log = logger("http")
+import { RequestLog, senderOf } from "./request-log.ts"
 
 export const ROUTE_COUNT_MAX: Readonly<Record<string, number>> = {
   "/stream": 256, // a replica each
@@ -30,11 +28,13 @@ const FAIR_ROUTES: ReadonlySet<string> = new Set(["/stream"])
 
 export class Crowd {
   readonly #clock: Clock
+  readonly #log: RequestLog
   readonly #rooms: ReadonlyMap<string, { readonly room: Room<Guest>; readonly countMax: number }>
   readonly #crowded = new Set<string>()
 
   constructor(clock: Clock, countsMax = ROUTE_COUNT_MAX) {
     this.#clock = clock
+    this.#log = new RequestLog("http", clock)
     this.#rooms = new Map(
       Object.entries(countsMax).map(([path, countMax]) => [
         path,
@@ -44,10 +44,10 @@ export class Crowd {
   }
 
   /**
-   * A request has come from an address, and ends with its response. Returns whether it has a place: other paths have
-   * none. Throws when there are too many of its kind.
+   * A request has come, and ends with its response. Returns whether it has a place: other paths have none. Throws when
+   * there are too many of its kind.
    */
-  enter(path: string, response: ServerResponse, from?: string): boolean {
+  enter(path: string, request: IncomingMessage, response: ServerResponse): boolean {
     const found = this.#rooms.get(path)
     if (found === undefined) return false
     const { room, countMax } = found
@@ -55,7 +55,7 @@ export class Crowd {
       get idleSinceMs() {
         return writerOf(response)?.idleSinceMs
       },
-      address: FAIR_ROUTES.has(path) ? from : undefined,
+      address: FAIR_ROUTES.has(path) ? request.socket?.remoteAddress : undefined,
       giveWay() {
         const writer = writerOf(response)
         if (writer === undefined) response.destroy()
@@ -64,7 +64,9 @@ export class Crowd {
     }
     if (!room.enter(guest, this.#clock.monotonicMs() - PATIENCE_MS)) {
       const problem = `there are ${countMax} such requests, and no more are taken at a time`
-      if (!this.#crowded.has(path)) log.warn(`refused a request: ${problem}`, { path })
+      if (!this.#crowded.has(path)) {
+        this.#log.say("warn", `refused a request: ${problem}`, senderOf(request), { path })
+      }
       this.#crowded.add(path)
       throw new LitefsError("unavailable", `Cannot serve ${path}: ${problem}, try again later`)
     }

@@ -24,7 +24,8 @@ import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
 import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
 import { Crowd } from "./crowd.ts"
-import { statusOf } from "./status.ts"
+import { RequestLog, senderOf } from "./request-log.ts"
+import { answerOf, statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
 import { TokenDoor } from "./token-door.ts"
@@ -69,9 +70,10 @@ export class ApiServer {
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
     const connections = new Connections(clock)
     const crowd = new Crowd(clock)
+    const failures = new RequestLog("http", clock)
     this.#connections = connections
-    this.#server = serverOf(routes, options, { connections, crowd, door })
-    this.#local = serverOf(routes, options, { connections, crowd, door: undefined })
+    this.#server = serverOf(routes, options, { connections, crowd, failures, door })
+    this.#local = serverOf(routes, options, { connections, crowd, failures, door: undefined })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
@@ -121,10 +123,11 @@ export class ApiServer {
   }
 }
 
-/** What a request passes before it comes to its handler. */
+/** What a request passes before it comes to its handler, and where its failure is told. */
 interface Way {
   readonly connections: Connections
   readonly crowd: Crowd
+  readonly failures: RequestLog
   readonly door: TokenDoor | undefined
 }
 
@@ -133,9 +136,14 @@ function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
+    const sender = senderOf(request)
     way.connections.requested(request, response)
     dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
+      if (isDefect(error)) {
+        const path = request.url?.replace(/\?.*/, "").slice(0, 100)
+        way.failures.say("error", "request failed", sender, { path, error })
+      }
       fail(response, error)
     })
   })
@@ -163,13 +171,9 @@ async function dispatch(
     response.setHeader("Connection", "close") // the end of the request is unknown
     return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
-  const target = request.url ?? "/"
-  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
-    throw new LitefsError("usage", "bad request")
-  }
-  const url = new URL(`http://node${target}`)
+  const url = urlOf(request.url ?? "/")
   try {
-    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
+    onRequest?.(request.headers, url.pathname, senderOf(request).from)
   } finally {
     // Refused clients, too, learn who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
@@ -183,8 +187,24 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
-  if (crowd.enter(url.pathname, response, request.socket?.remoteAddress)) connections.keep(request)
+  if (crowd.enter(url.pathname, request, response)) connections.keep(request)
   await handler(request, response, url)
+}
+
+/** Throws for text that is not UTF-8, in which the library replaces characters: a name would become another. */
+function urlOf(target: string): URL {
+  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
+    throw new LitefsError("usage", "bad request")
+  }
+  for (const [encoded] of target.matchAll(/(?:%[0-9a-f]{2})+/gi)) {
+    try {
+      decodeURIComponent(encoded)
+    } catch {
+      const problem = "it is not UTF-8, names in a URL are UTF-8 text, percent-encoded"
+      throw new LitefsError("usage", `Cannot use ${encoded.slice(0, 60)}: ${problem}`)
+    }
+  }
+  return new URL(`http://node${target}`)
 }
 
 /** The library passes requests on even if it cannot read their bodies. */
@@ -195,15 +215,15 @@ function isReadable(headers: IncomingHttpHeaders): boolean {
 
 function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
-  if (status === 500 && !hasGone(error)) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
   if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
-  answer(response, status, messageOf(error))
+  answer(response, status, answerOf(error))
 }
 
-/** Whether the client broke the connection before its request was complete. */
-function hasGone(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET"
+/** Whether the log must tell it: not when the client broke the connection before its request was complete. */
+function isDefect(error: unknown): boolean {
+  if ((error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET") return false
+  return statusOf(error) === 500 || (statusOf(error) > 500 && answerOf(error) !== messageOf(error))
 }
 
 /** Unread data causes a reset, which could overtake the response. A client that sends on and on gets one. */

@@ -280,7 +280,7 @@ export class DatabaseSender {
   async #sendSnapshot(name: string): Promise<Pos | "no room" | undefined> {
     const { clock, snapshotRoom } = this.#context
     const { body } = this.#writer
-    if (body.isClosed) return undefined
+    if (this.#writer.isClosed) return undefined
     if (snapshotRoom?.enter(body, clock.monotonicMs() - PATIENCE_MS) === false) return "no room"
     try {
       return await this.#sendWhole(name)

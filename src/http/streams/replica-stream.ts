@@ -6,18 +6,13 @@
  * Between two transactions the stream may offer the role of primary to the replica. Its last message, when there is a
  * new primary, names that one.
  */
-import type { ServerResponse } from "node:http"
-import type { Socket } from "node:net"
 import { Gate } from "../../lib/gate.ts"
-import { logger } from "../../lib/log.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
-import { BodyWriter } from "../server/body-writer.ts"
+import type { BodyWriter } from "../server/body-writer.ts"
 import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
 import { UnsentDatabases } from "./unsent-databases.ts"
-
-const log = logger("stream")
 
 const HEARTBEAT_MS = 1000
 
@@ -33,8 +28,6 @@ export interface StreamReplica {
 }
 
 export interface ReplicaStreamContext extends DatabaseSenderContext {
-  /** How long a replica may take nothing of what is sent. */
-  readonly stallMs: number
   /** Calls back whenever positions have changed, until the returned function is called. */
   onChange(listener: () => void): () => void
 }
@@ -65,26 +58,22 @@ export class ReplicaStream {
 
   constructor(
     context: ReplicaStreamContext,
-    response: ServerResponse,
+    body: BodyWriter,
     known: Map<string, Pos>,
     wants: Wants = NO_WANTS,
     replica?: StreamReplica,
-    socket?: Socket,
   ) {
-    const { clock, counters, stallMs } = context
+    const { clock, counters } = context
     this.replica = replica
     this.#context = context
     this.#wants = wants
-    const onCut = (problem: string) =>
-      log.warn("ended a stream that is not read", { replica: replica?.name, problem })
-    const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
     this.#writer = new StreamWriter(body, clock, (size) => counters?.bytes(size))
     this.#sender = new DatabaseSender(context, this.#writer, wants, known)
     const { positions, leftOut } = context
     const names = () => this.#sender.names()
     this.#unsent = new UnsentDatabases({ positions, names, ...(leftOut && { leftOut }) })
     this.#unsubscribe = context.onChange(() => this.#news.open())
-    response.on("close", () => this.#news.open())
+    body.onClose(() => this.#news.open())
   }
 
   close(): void {

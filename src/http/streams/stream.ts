@@ -20,16 +20,21 @@ import {
   protocolProblem,
 } from "../../wire/protocol.ts"
 import { type BodyLimits, readBody } from "../server/body.ts"
+import { BodyWriter } from "../server/body-writer.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 import { ReplicaStream, type ReplicaStreamContext, type StreamReplica } from "./replica-stream.ts"
 import { wantsOf } from "./replica-wants.ts"
 
 const log = logger("stream")
+const cutLog = new RequestLog("stream")
 
 export const STALL_MS_MAX = 30_000
 
 const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export interface StreamContext extends ReplicaStreamContext {
+  /** How long a replica may take nothing of what is sent. */
+  readonly stallMs: number
   /** The open streams. */
   readonly streams: Set<ReplicaStream>
 }
@@ -51,15 +56,21 @@ export async function handleStream(
   response.flushHeaders()
   const about = replicaOf(request, socket, context.clock.wallMs())
   const replica = about.name
-  log.info("replica connected", { replica, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, wants, about, socket)
+  const sender = senderOf(request)
+  const { from } = sender
+  log.info("replica connected", { replica, from, databases: known.size })
+  const onCut = (problem: string) =>
+    cutLog.say("warn", "ended a stream that is not read", sender, { problem })
+  const { clock, stallMs } = context
+  const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
+  const stream = new ReplicaStream(context, body, known, wants, about)
   context.streams.add(stream)
   try {
     await stream.run()
   } finally {
     context.streams.delete(stream)
     stream.close()
-    log.info("replica disconnected", { replica })
+    log.info("replica disconnected", { replica, from })
   }
 }
 

@@ -7,13 +7,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { BodyWriter } from "../server/body-writer.ts"
 import { databaseNameOf } from "../server/query.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 import type { SnapshotSource } from "../streams/snapshot-source.ts"
 
-const log = logger("export")
+const log = new RequestLog("export")
 
 export const STALL_MS_MAX = 60_000
 
@@ -33,12 +33,16 @@ export async function handleExport(
 ): Promise<void> {
   const name = databaseNameOf(url)
   const { socket } = request // undefined once its client has gone
+  const sender = senderOf(request)
   const file = await files.snapshot(name)
   if (file === undefined) {
     throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
   }
-  const onCut = (problem: string) =>
-    log.warn("ended an export that is not read", { db: name, problem })
+  let isCut = false
+  const onCut = (problem: string) => {
+    isCut = true
+    log.say("warn", "ended an export that is not read", sender, { db: name, problem })
+  }
   const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
   const parts = file.parts[Symbol.asyncIterator]()
   try {
@@ -50,7 +54,10 @@ export async function handleExport(
     })
     for (; part.done !== true; part = await parts.next()) {
       await body.write(part.value)
-      if (body.isClosed) return
+      if (body.isClosed) {
+        if (!isCut) log.say("info", "the reader of an export has gone", sender, { db: name })
+        return
+      }
     }
   } finally {
     await parts.return?.() // ends the freeze of the database
