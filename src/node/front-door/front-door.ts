@@ -1,0 +1,207 @@
+/**
+ * The third box of a node: everything through which others come to it, and what they hear. The API, a socket for
+ * commands of this machine, and the proxy before the application.
+ *
+ *   new: what there is to tell, and who may ask for what
+ *   open(): the proxy ─▶ the API ─▶ the socket
+ *
+ * It stands on the storage and on the membership.
+ */
+import packageJson from "../../../package.json" with { type: "json" }
+import type { NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import { Handoffs } from "../../cluster/role/handoffs.ts"
+import type { TlsFiles } from "../../http/server/tls-files.ts"
+import { StatusApi } from "../../http/status/status-api.ts"
+import { StreamTotals } from "../../http/streams/stream-counters.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { ProxyServer } from "../../proxy/proxy-server.ts"
+import { watchFullDisk } from "../../sys/errno.ts"
+import type { Closing } from "../closing.ts"
+import type { Membership } from "../membership/membership.ts"
+import type { Outside } from "../membership/outside.ts"
+import type { Storage } from "../storage/storage.ts"
+import { apiServer, warnIfOpenToAll } from "./api.ts"
+import { FullDisk } from "./full-disk.ts"
+import { proxiedNode } from "./proxied-node.ts"
+import { remarks } from "./remarks.ts"
+import { ServedDatabases } from "./served-databases.ts"
+
+const log = logger("litefs")
+
+export interface FrontDoorContext {
+  readonly options: LiteFSOptions
+  readonly storage: Storage
+  readonly membership: Membership
+  readonly tls: TlsFiles | undefined
+  readonly closing: Closing
+  /** A thread of peer/serve/check-thread.ts. */
+  newCheckWorker(): Worker
+}
+
+export class FrontDoor implements Outside {
+  readonly api: StatusApi
+  readonly served: ServedDatabases
+  readonly handoffs: Handoffs
+  readonly #context: FrontDoorContext
+  readonly #ready = Promise.withResolvers<void>()
+  #proxy: ProxyServer | undefined
+  #port = 0
+  #socketPath: string | undefined
+
+  constructor(context: FrontDoorContext) {
+    const { options, storage, membership, closing } = context
+    const { dataDir, databases, lag, threads } = storage
+    const { halting, member, others, streams, node, followed } = membership
+    this.#context = context
+    const totals = new StreamTotals()
+    const served = new ServedDatabases({
+      ...{ databases, dataDir, threads, halting, member, others, streams, node },
+      counters: totals,
+      snapshotRate: options.snapshotRate,
+      primaryName: () => this.api.status.primaryName,
+      newCheckWorker: () => context.newCheckWorker(),
+    })
+    const api = new StatusApi({
+      identity: identityOf(context),
+      measure: () => threads.measure(),
+      problem: () => {
+        if (!databases.flags.isShort) return undefined
+        threads.measure() // for the next request
+        return "no more files can be opened, raise the limit (ulimit -n)"
+      },
+      remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
+      ...{ dataDir, lag, clock: systemClock, streams, totals },
+      positions: databases.positions,
+      counters: databases.counters,
+      get progress() {
+        return followed.hasFollowed ? followed.progress : undefined
+      },
+    })
+    databases.subscribe(() => api.positionsChanged())
+    threads.peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
+    this.#watchDisk(api.status)
+    closing.add("snapshots", () => served.close())
+    this.handoffs = new Handoffs({
+      ...{ member, lease: node.lease, streams, progress: followed.progress, clock: systemClock },
+      ineligibility: () => node.ineligibility,
+      isCandidate: node.isCandidate,
+      positions: () => databases.livePositions(),
+      primaryName: () => api.status.primaryName,
+      isConnected: (limitMs) => api.status.isConnectedWithin(limitMs),
+      lagMs: () => api.status.lag.ms,
+      primaryUrl: () => others.urls.current,
+      call: (url, method, path, body) => others.call(url, method, path, body),
+      isLeaving: () => node.isLeaving,
+      reconnect: () => membership.connection.reconnect(),
+      hear: (headers, url) => others.check.hear(headers, url),
+    })
+    this.api = api
+    this.served = served
+  }
+
+  /** Port of the API, from open() on. */
+  get port(): number {
+    return this.#port
+  }
+
+  /** Undefined when there is no socket. */
+  get socketPath(): string | undefined {
+    return this.#socketPath
+  }
+
+  /** Resolves when ready() was called. */
+  get isReady(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  /** From here on requests come. */
+  async open(): Promise<void> {
+    const { api, served, handoffs } = this
+    const { options, storage, membership, tls, closing } = this.#context
+    const { dataDir, threads } = storage
+    const { node, others, member, halting } = membership
+    const { httpAddr, authToken } = options
+    closing.add("proxy", () => this.#proxy?.close())
+    const proxy = this.#openProxy()
+    const server = apiServer({
+      ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
+      mounted: threads.mounted,
+      spoolPath: (number) => dataDir.spoolPath(number),
+      proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
+    })
+    this.#port = await server.listen(httpAddr)
+    warnIfOpenToAll(options, this.#port)
+    closing.add("API", () => server.close())
+    node.listensAt(this.#port)
+    try {
+      await server.listenLocally(dataDir.socketPath)
+      this.#socketPath = dataDir.socketPath
+    } catch (error) {
+      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
+    }
+  }
+
+  ready(): void {
+    this.api.status.markReady()
+    this.#ready.resolve()
+  }
+
+  async settled(limitMs: number): Promise<number> {
+    return (await this.#proxy?.settled(limitMs)) ?? 0
+  }
+
+  #openProxy(): ProxyServer | undefined {
+    const { options, storage, membership } = this.#context
+    if (options.proxy === undefined) return undefined
+    const { member, confirmation, followed } = membership
+    const node = proxiedNode({
+      ...{ hostname: options.hostname, databases: storage.databases, status: this.api.status },
+      ...{ member, confirmation, followed },
+    })
+    const proxy = new ProxyServer(options.proxy, node, systemClock)
+    this.#proxy = proxy
+    this.api.tellAlso(() => proxy.families())
+    log.info("proxy", { address: `${options.proxy.address.host}:${proxy.port}` })
+    return proxy
+  }
+
+  #watchDisk(status: NodeStatus): void {
+    const { storage, closing } = this.#context
+    const { flags } = storage.databases
+    const disk = new FullDisk({
+      ...{ path: storage.dataDir.root, flags, problems: status.problems, clock: systemClock },
+      changed: () => status.changed(),
+    })
+    storage.databases.subscribe(() => disk.look())
+    watchFullDisk(() => {
+      flags.noteFull()
+      queueMicrotask(() => disk.look())
+    })
+    closing.add("disk", () => disk.close())
+  }
+}
+
+function identityOf({ options, storage, membership }: FrontDoorContext): NodeIdentity {
+  const { node, others, member, followed } = membership
+  const { lease, clusterId } = node
+  return {
+    id: lease.id,
+    hostname: options.hostname,
+    version: packageJson.version,
+    dataDir: storage.dataDir.root,
+    fuseDir: options.fuseDir,
+    get advertiseUrl() {
+      return node.url
+    },
+    get primaryUrl() {
+      return member.isPrimary ? undefined : others.urls.current
+    },
+    isCandidate: node.isCandidate,
+    lease: () => lease.record,
+    clusterId: () => clusterId.value,
+    proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
+  }
+}

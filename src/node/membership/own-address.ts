@@ -1,0 +1,46 @@
+/** Whether a URL leads to a listener of this machine, and nowhere else. */
+import { lookup } from "node:dns/promises"
+import { networkInterfaces } from "node:os"
+import { systemClock } from "../../lib/clock.ts"
+import type { ListenAddress } from "../../litefs-options.ts"
+
+/** A name server that is away must not keep a node from starting. */
+const LOOKUP_MS_MAX = 2000
+
+/**
+ * `advertised` is the URL at which others should reach the listener. A name with several addresses may lead to other
+ * machines, so all of them have to be ours.
+ */
+export async function leadsTo(
+  url: string,
+  listener: ListenAddress,
+  advertised: string | undefined,
+): Promise<boolean> {
+  const { origin, hostname, port, protocol } = new URL(url)
+  if (origin === advertised) return true
+  const defaultPort = protocol === "https:" ? 443 : 80
+  if ((port === "" ? defaultPort : Number(port)) !== listener.port) return false
+  const isEverywhere = ["", "0.0.0.0", "::"].includes(listener.host)
+  const own = new Set(isEverywhere ? ownAddresses() : await addressesOf(listener.host))
+  const theirs = await addressesOf(hostname.replace(/^\[|\]$/g, ""))
+  return theirs.length > 0 && theirs.every((address) => own.has(address))
+}
+
+function ownAddresses(): string[] {
+  const all = Object.values(networkInterfaces()).flatMap((some) => some ?? [])
+  return [...all.map(({ address }) => address), "127.0.0.1", "::1"]
+}
+
+/** None when the name is unknown, or is not resolved in time. */
+async function addressesOf(host: string): Promise<string[]> {
+  const late = Promise.withResolvers<[]>()
+  const cancel = systemClock.after(LOOKUP_MS_MAX, () => late.resolve([]))
+  try {
+    const found = await Promise.race([lookup(host, { all: true }), late.promise])
+    return found.map(({ address }) => address)
+  } catch {
+    return []
+  } finally {
+    cancel()
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What a killed daemon has left: a mount, and clients that have files of it open, which the kernel would answer from
+ * its cache for ever (sys/process/stale-handles.ts). The same goes for clients of a stopped daemon, and of a mount that
+ * somebody has taken away: a file in the data directory says which device it was.
+ */
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import { untilSeen } from "../../lib/until.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import { closeFile } from "../../sys/file.ts"
+import { abortStaleMounts, mountDevices } from "../../sys/mount.ts"
+import { rightsOf, rightToTrace } from "../../sys/process/capabilities.ts"
+import { describeProcess, isDying } from "../../sys/process/process.ts"
+import { dropStaleHandles } from "../../sys/process/stale-handles.ts"
+
+const log = logger("litefs")
+
+/** A process whose mount is aborted ends within this time. */
+const DYING_MS_MAX = 5000
+
+/**
+ * Takes the mount away. The lock of the data directory proves that its daemon is gone; a daemon that serves another
+ * data directory here is detected by its answers.
+ *
+ * A daemon that was killed while a thread of its own waited for its mount cannot end, and keeps the lock, until
+ * somebody aborts the mount.
+ */
+export async function recoverMount(
+  options: Pick<LiteFSOptions, "fuseDir" | "dataDir">,
+): Promise<void> {
+  const dataDir = new DataDir(options.dataDir)
+  const devices = new Set([...mountDevices(options.fuseDir), ...rememberedDevices(dataDir)])
+  const holder = dataDir.exists() ? dataDir.lockHolder() : undefined
+  if (holder !== undefined && isDying(holder)) {
+    abortStaleMounts(options.fuseDir)
+    log.warn("ended a daemon that was killed and could not end", { pid: holder })
+    const wait = { clock: systemClock, limitMs: DYING_MS_MAX, pauseMs: 50 }
+    await untilSeen(() => !isDying(holder), wait)
+  }
+  const lock = dataDir.exists() ? dataDir.lock() : undefined
+  try {
+    if (abortStaleMounts(options.fuseDir)) {
+      log.info("found a dead mount", { dir: options.fuseDir })
+    }
+    if (devices.size > 0) endStaleHandles(devices)
+  } finally {
+    if (lock !== undefined) closeFile(lock)
+  }
+}
+
+/** Makes clients of a dead daemon notice that it is gone. */
+function endStaleHandles(devices: ReadonlySet<string>): void {
+  const { pids, denied, hidden, mapped } = dropStaleHandles(devices)
+  const tell = (some: readonly number[], message: string, problem: string) => {
+    if (some.length > 0) log.error(message, { pids: listed(some), problem })
+  }
+  if (pids.length > 0) {
+    const message = "clients of the last daemon get I/O errors until they open their files again"
+    log.warn(message, { pids: listed(pids) })
+  }
+  const message = "clients of the last daemon may read old data, restart them"
+  tell(denied, message, rightTo(denied))
+  tell(mapped, message, "several have the same pages mapped (mmap_size): nobody can take them away")
+  if (hidden.length === 0) return
+  log.info("processes do not show whether they are clients of the last daemon and read old data", {
+    ...{ pids: listed(hidden), problem: rightTo(hidden) },
+  })
+}
+
+function rightTo(pids: readonly number[]): string {
+  const self = rightsOf("self")
+  if (self === undefined || pids.length === 0) return ""
+  return rightToTrace(
+    self,
+    pids.map(rightsOf).filter((rights) => rights !== undefined),
+  )
+}
+
+const LISTED_COUNT_MAX = 100
+
+/** With their commands: the first process of a container is one like others. */
+function listed(pids: readonly number[]): string {
+  const some = pids
+    .toSorted((a, b) => b - a)
+    .slice(0, LISTED_COUNT_MAX) // the youngest
+    .map(describeProcess)
+    .join(", ")
+  return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
+}
+
+/** Call it after mounting. */
+export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
+  try {
+    const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
+    writeFileSync(mountedPath, text, { mode: 0o600 })
+  } catch (error) {
+    log.warn("cannot note which mount this is", { file: mountedPath, error })
+  }
+}
+
+/** No file of the mount is open any more. */
+export function forgetMount({ mountedPath }: DataDir): void {
+  rmSync(mountedPath, { force: true })
+}
+
+/** Device numbers mean nothing after the machine has restarted. */
+function rememberedDevices({ mountedPath }: DataDir): string[] {
+  try {
+    const [boot, device] = readFileSync(mountedPath, "utf8").trim().split(" ")
+    return boot === bootId() && device !== undefined ? [device] : []
+  } catch {
+    return []
+  }
+}
+
+function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()
+}

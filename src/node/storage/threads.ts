@@ -1,0 +1,226 @@
+/**
+ * The two threads that have the databases (mount/thread.ts, peer/thread.ts), and the mount between them.
+ *
+ *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
+ *
+ * Messages from one of them to the other pass through here. Requests of clients to other nodes go to
+ * cluster/locks/halting.ts. That file and cluster/role/role-switch.ts decide which thread has which database.
+ */
+import type { Halting } from "../../cluster/locks/halting.ts"
+import { must } from "../../lib/assert.ts"
+import { sleep, systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { FsWorker } from "../../mount/fs-worker.ts"
+import type { ReplaceRequest } from "../../mount/names/replace.ts"
+import { PeerWorker } from "../../peer/peer-worker.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import type { Fd } from "../../sys/file.ts"
+import type { FileAccess } from "../../sys/file-access.ts"
+import {
+  abortMount,
+  cloneDevice,
+  type Mount,
+  mountFuse,
+  mountsAt,
+  unmount,
+} from "../../sys/mount.ts"
+import { userId } from "../../sys/thread.ts"
+import type { Databases } from "./databases.ts"
+import type { LogSegments } from "./log-segments.ts"
+import { forgetMount, rememberMount } from "./stale-mount.ts"
+
+const log = logger("litefs")
+
+/** Files that clients still have open keep the fs thread busy. It then ends with the process. */
+const UNMOUNT_MS_MAX = 1000
+
+export interface ThreadsContext {
+  readonly options: LiteFSOptions
+  readonly dataDir: DataDir
+  /** For databases that no client makes. */
+  readonly access: FileAccess | undefined
+  readonly databases: Databases
+  readonly lag: SharedLag
+  readonly segments: LogSegments
+  /** A thread cannot go on. */
+  fail(error: Error): void
+}
+
+/** What the threads start as. */
+export interface ThreadRole {
+  readonly isPrimary: boolean
+  readonly nodeId: string // 16 hexadecimal digits
+  /** This node may become the primary. */
+  readonly isCandidate: boolean
+  /** Takes what clients of the mount ask of other nodes. */
+  readonly halting: Halting
+}
+
+export interface Workers {
+  readonly peer: Worker
+  readonly fs: Worker
+}
+
+export class Threads {
+  readonly peer: PeerWorker
+  readonly fs: FsWorker
+  readonly #context: ThreadsContext
+  readonly #recovered = Promise.withResolvers<void>()
+  readonly #mounted = Promise.withResolvers<void>()
+  #halting: Halting | undefined // set by start(): clients come after it
+  #mount: Mount | undefined
+  /** The fs thread has a table of descriptors of its own, and only that table has the descriptors of the mount. */
+  #isOwnedByThread = false
+  #notifier: Fd | undefined
+  /** Device of the mount, as in /proc/self/mountinfo. */
+  #mountDevice: string | undefined
+
+  constructor(workers: Workers, context: ThreadsContext) {
+    const { databases, segments, fail } = context
+    const halting = () => must(this.#halting, "node to ask")
+    this.#context = context
+    const common = {
+      changed: () => databases.announceChange(),
+      refused: (database: string, problem: string) => databases.noteRefused(database, problem),
+      segmentMissing: (segment: number) => segments.missing(segment),
+    }
+    const replace = (request: ReplaceRequest) => this.fs.call("replace", request)
+    const peer = new PeerWorker(workers.peer, { ...common, replace }, fail)
+    this.peer = peer
+    this.fs = new FsWorker(
+      workers.fs,
+      {
+        ...common,
+        rewritten: (database) => peer.tell("rewritten", database),
+        vanished: (name) => peer.tell("vanished", name),
+        writeRefused: (range) => peer.tell("writeRefused", range),
+        publish: (database, last) => peer.call("publish", database, last),
+        segmentFull: (segment) => peer.tell("releaseSegment", segment),
+        sparesWanted: () => peer.tell("makeSpares"),
+        propose: (database, bytes) =>
+          halting()
+            .propose(database, bytes)
+            .catch(() => "unavailable"),
+        behind: (database) => halting().behind(database),
+        borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
+        borrowForWriter: (database, isPatient) => {
+          const late = () => this.fs.tell("writerLate", database)
+          return halting().borrowForWriter(database, isPatient, late)
+        },
+        inUse: (database) => halting().inUse(database),
+        giveBack: (...given) => halting().giveBack(...given),
+        holdLockFile: (database) => peer.call("holdLockFile", database),
+        lockFileGranted: (...given) => peer.tell("lockFileGranted", ...given),
+        letLockFileGo: (database) => peer.tell("letLockFileGo", database),
+      },
+      (error) => {
+        this.#abort()
+        fail(error)
+      },
+    )
+  }
+
+  /** Resolves when the positions of the databases are known. */
+  get recovered(): Promise<void> {
+    return this.#recovered.promise
+  }
+
+  /** Resolves when the mount answers. */
+  get mounted(): Promise<void> {
+    return this.#mounted.promise
+  }
+
+  /** Recovers the databases. Resolves with those whose saved checksums were believed. */
+  async start(given: ThreadRole): Promise<readonly string[]> {
+    const { isPrimary, nodeId, isCandidate, halting } = given
+    const { options, dataDir, access, databases, lag } = this.#context
+    this.#halting = halting
+    const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
+    const { readOnlyOpens = !isCandidate && !forwardWrites } = options
+    const shared = {
+      dataDir: dataDir.root,
+      access,
+      positions: databases.positions.memory,
+      flags: databases.flags.memory,
+      lag: lag.memory,
+      counters: databases.counters.memory,
+      isPrimary,
+      nodeId: BigInt(`0x${nodeId}`),
+      log: options.log,
+    }
+    const filter = role.kind === "replica" ? role.databases : undefined
+    const { fs, peer } = this
+    const recent = databases.recent.memory
+    const believed = await Promise.all([
+      fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
+      peer.call("start", {
+        ...shared,
+        databases: filter,
+        fuseDir,
+        hostname,
+        mailboxFd: fs.mailboxFd,
+      }),
+    ])
+    this.#recovered.resolve()
+    return believed.flat()
+  }
+
+  /** From here on unmount() is needed. */
+  mount(): void {
+    const { options, dataDir } = this.#context
+    const { fuseDir, allowOther = userId() === 0 } = options
+    this.#mount = mountFuse(fuseDir, allowOther)
+    this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
+    rememberMount(dataDir, fuseDir)
+  }
+
+  /**
+   * Nobody answers the mount any more. The command and the peer thread, which may wait for it, get an error: otherwise
+   * they could neither be stopped nor killed.
+   */
+  #abort(): void {
+    if (this.#mountDevice === undefined) return
+    log.error("the mount has failed, whoever uses it gets errors")
+    const device = this.#isOwnedByThread ? undefined : this.#mount?.device
+    const descriptors = [device, this.#notifier].filter((fd) => fd !== undefined)
+    abortMount(this.#context.options.fuseDir, this.#mountDevice, descriptors)
+  }
+
+  async serve(): Promise<void> {
+    const mount = must(this.#mount, "mount")
+    const notifier = cloneDevice(mount.device)
+    this.#notifier = notifier
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
+    this.peer.tell("mounted", notifier)
+    this.#mounted.resolve()
+  }
+
+  /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */
+  measure(): void {
+    this.fs.tell("measure")
+    this.peer.tell("measure")
+  }
+
+  async unmount(): Promise<void> {
+    const { fs, peer } = this
+    await peer.call("detach").catch(() => {}) // a thread that has ended has nothing open
+    const problem = unmount(this.#context.options.fuseDir)
+    if (problem !== undefined) {
+      const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
+      return log.warn("cannot take the mount away, the next start takes longer", {
+        problem,
+        advice,
+      })
+    }
+    const isFree = await Promise.race([
+      fs.unmounted.then(() => true),
+      sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
+    ])
+    if (isFree) {
+      await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
+      forgetMount(this.#context.dataDir)
+    } else log.warn("files of the mount are still open, the next start takes longer")
+  }
+}
