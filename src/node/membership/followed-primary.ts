@@ -139,9 +139,7 @@ export class FollowedPrimary {
           this.#arrived()
         },
         onProblem: (problem) => {
-          const { problems } = outside.api.status
-          if (problem === undefined) problems.end("primary")
-          else problems.begin("primary", problem)
+          outside.api.status.problems.tell("primary", problem)
           outside.api.status.changed()
         },
         onUnknown: (database) => {
