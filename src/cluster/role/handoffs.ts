@@ -220,7 +220,7 @@ export class Handoffs {
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
     lines.push(
-      `${this.#link()}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
+      `${this.#link()}. When it comes back it follows this node, and sets aside what only it has: litefs diverged list.`,
     )
     return `${lines.join("\n")}\n`
   }
