@@ -25,7 +25,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
+import { BrokenConnection, NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { healthCondition, until } from "./waiting.ts"
 
 /** By then a handoff that has begun has ended. */
@@ -58,6 +58,7 @@ litefs promote
 
 # another node, since the primary's machine is gone
 litefs promote --force --url http://10.0.0.2:20202`,
+  settings: nodeSettings("promote"),
   run: promote,
 })
 
