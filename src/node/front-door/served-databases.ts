@@ -23,6 +23,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import { checkImport } from "../../peer/serve/check-worker.ts"
 import type { DataDir } from "../../store/data-dir.ts"
+import { Room } from "../../sys/net/room.ts"
 import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
 import type { OtherNodes } from "../membership/other-nodes.ts"
 import type { ThisNode } from "../membership/this-node.ts"
@@ -31,6 +32,9 @@ import type { Threads } from "../storage/threads.ts"
 
 /** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
+
+/** Snapshots that are sent to replicas at a time. Another waits, or takes the place of one that is not read. */
+const SNAPSHOT_COUNT_MAX = 32
 
 /** Bytes per second for checking whether unreadable databases are readable again. */
 const CHECK_RATE = 64 * 1024 * 1024
@@ -81,6 +85,7 @@ export class ServedDatabases {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
+      snapshotRoom: new Room(SNAPSHOT_COUNT_MAX),
       snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
       counters,
       streams,
@@ -92,6 +97,7 @@ export class ServedDatabases {
     const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
       stallMs: EXPORT_STALL_MS_MAX,
+      clock: systemClock,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()
