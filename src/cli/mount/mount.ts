@@ -35,7 +35,9 @@ async function mount(
   configureLog(options.log)
   await logRemarks(otherFlags)
   for (const file of openSecrets(args)) {
-    log.warn("every user of this machine can read a secret, run chmod o= on the file", { file })
+    log.warn("every user of this machine can read a secret, chmod o= prevents that", {
+      file,
+    })
   }
   using orphans = io.isInit ? new Orphans(io.events) : undefined
   return await supervise({
