@@ -334,7 +334,9 @@ describe("Handoffs.handOff()", () => {
     const caught = done.catch((error) => error.message)
     scene.clock.advance(2999)
     scene.clock.advance(1)
-    expect(await caught).toContain("it cannot be reached at http://b:1 (no answer in 3 s), give it")
+    expect(await caught).toContain(
+      'it cannot be reached at http://b:1 (no answer in 3 s, perhaps the primary cannot resolve "b"), give it',
+    )
     expect(scene.asked).toEqual([])
   })
 

@@ -7,6 +7,7 @@
  *   the target, which knows of no cluster       refused: nobody would believe its records
  *   this node, another, something else, nobody  refused: the cluster would fall apart
  */
+import { isIP } from "node:net"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { inTime } from "../../lib/until.ts"
@@ -57,8 +58,11 @@ export async function reachProblem(
 
 async function answerAt(node: LeaseNode, options: ReachOptions): Promise<PeerAnswer | string> {
   const { reach, clock, id } = options
+  const { hostname } = new URL(node.url)
   const late = () => {
-    return new LitefsError("unavailable", `no answer in ${ANSWER_MS_MAX / 1000} s`)
+    // A name server that is away takes longer to be given up.
+    const guess = isAddress(hostname) ? "" : `, perhaps the primary cannot resolve "${hostname}"`
+    return new LitefsError("unavailable", `no answer in ${ANSWER_MS_MAX / 1000} s${guess}`)
   }
   try {
     const answer = await inTime(reach(node.url), { clock, limitMs: ANSWER_MS_MAX }, late)
@@ -70,6 +74,10 @@ async function answerAt(node: LeaseNode, options: ReachOptions): Promise<PeerAns
   } catch (error) {
     return unreachable(node.url, connectProblem(node.url, error).message)
   }
+}
+
+function isAddress(host: string): boolean {
+  return isIP(host.replace(/^\[|\]$/g, "")) !== 0
 }
 
 export function unreachable(url: string, why: string): string {
