@@ -170,7 +170,7 @@ describe("a forced promotion says what may be lost", () => {
   test.each<[given: Partial<HandoffsContext>, lines: RegExp]>([
     [
       {},
-      /the primary before took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
+      /the previous primary took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
     ],
     [{ lagMs: () => 61_000 }, /It is not connected: this node had everything 61.0 s ago\./],
     [
@@ -247,7 +247,7 @@ describe("Handoffs.promote() whose answer is lost", () => {
 
   test("is not known to have happened when nobody answers", async () => {
     await expect(promote(() => Promise.reject(new Error("no route")))).rejects.toThrow(
-      /whether it happened is not known, http:\/\/p:1 does not answer/,
+      /it is not known whether it happened, http:\/\/p:1 does not answer/,
     )
   })
 })
@@ -291,7 +291,7 @@ describe("Handoffs.handOff()", () => {
       [
         "a node that does not know its cluster",
         { reach: async (url) => ({ ...answerOf(url), clusterId: undefined }) },
-        "it does not know its cluster, which its primary tells it when they are connected; if that is gone, copy the file clusterid",
+        "it does not know its cluster id yet, which it learns from its primary; if that is gone, copy the file clusterid",
       ],
       [
         "a node of another cluster",
@@ -301,7 +301,7 @@ describe("Handoffs.handOff()", () => {
       [
         "anybody when this node does not know its own",
         { clusterId: () => undefined },
-        "the primary does not know its cluster",
+        "the primary does not know its cluster id",
       ],
     ]
 
@@ -375,7 +375,7 @@ describe("a forced promotion", () => {
   ])("%s", async (_, given, problem) => {
     using log = new LogLines()
     expect(await new Scene([], given).handoffs.unreachable()).toBe(problem as string)
-    expect(log.text.includes("may not reach it")).toBe(problem !== undefined)
+    expect(log.text.includes("may not be able to reach this node")).toBe(problem !== undefined)
   })
 })
 
@@ -392,7 +392,7 @@ test("Handoffs.takeOffer() on a node without a cluster takes no role", async () 
   })
   await scene.handoffs.takeOffer("t", "http://p:1")
   expect(done).toEqual(["reconnect"])
-  expect(log.text).toContain("which this node cannot take")
+  expect(log.text).toContain("this node cannot take it")
 })
 
 test("Handoffs.promote() says when the record that makes this node the primary is not believed", async () => {
@@ -402,6 +402,6 @@ test("Handoffs.promote() says when the record that makes this node the primary i
   })
   scene.state = "replica"
   await expect(scene.handoffs.promote()).rejects.toThrow(
-    "promote: http://p:1 has handed over, and this node has not taken its lease record: the log of this node says why",
+    "promote: http://p:1 has handed over its role, but this node has not taken the lease record, see its log",
   )
 })

@@ -78,9 +78,9 @@ test.skipIf(!canMount)(
     await good.stop("SIGKILL")
     const [first] = hidden as [TestNode]
     expect(await promote(first, "?force=true")).toMatch(
-      /^200 This node is the primary from here on.*\nOther nodes may not follow it: it cannot be reached at /s,
+      /^200 This node is the primary from here on.*\nOther nodes may not be able to follow it: it cannot be reached at /s,
     )
-    await first.logged(/level=warn .*made the primary where other nodes may not reach it/)
+    await first.logged(/level=warn .*other nodes may not be able to reach this node/)
   },
   60_000,
 )
@@ -92,7 +92,7 @@ test.skipIf(!canMount)(
     const flags = ["--candidate", "--skip-sync"]
     const hidden = await scope.node({ follows: { url: "http://192.0.2.1:20202" }, flags })
     await hidden.logged(
-      /level=warn .*this candidate cannot become the primary.*that leads every machine to itself.*give it --http-addr/,
+      /level=warn .*this candidate cannot become the primary.*a loopback address leads every machine to itself.*give it --http-addr/,
     )
     const beside = await scope.node({ follows: hidden, flags })
     await Bun.sleep(300)

@@ -10,8 +10,8 @@ const PATTERN = /^LFSC[0-9A-F]{16}$/
 
 /** Of a node that has followed a primary. */
 export const NO_CLUSTER =
-  "does not know its cluster, which its primary tells it when they are connected; " +
-  "if that is gone, copy the file clusterid from the data directory of another node of the cluster and start it again"
+  "does not know its cluster id yet, which it learns from its primary; if that is gone, copy the file clusterid " +
+  "from the data directory of another node of the cluster, and restart it"
 
 export function makeClusterId(random: () => bigint): string {
   return `LFSC${random().toString(16).toUpperCase().padStart(16, "0")}`

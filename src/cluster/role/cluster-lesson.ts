@@ -38,7 +38,7 @@ export class ClusterLesson {
     if (clock.monotonicMs() - this.#askedMs < ASK_AGAIN_MS) return
     this.#askedMs = clock.monotonicMs()
     this.#learn(url, this.#primaryId).catch((error) => {
-      log.warn("cannot learn the cluster of the primary", { url, problem: messageOf(error) })
+      log.warn("cannot learn the cluster id of the primary", { url, problem: messageOf(error) })
     })
   }
 
@@ -48,6 +48,6 @@ export class ClusterLesson {
     const isHers = answer.id === primaryId && this.#primaryId === primaryId
     if (!isHers || answer.clusterId === undefined) return
     clusterId.check(answer.clusterId)
-    log.info("learned the cluster of the primary", { url, cluster: answer.clusterId })
+    log.info("learned the cluster id of the primary", { url, cluster: answer.clusterId })
   }
 }

@@ -70,7 +70,7 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
   const { record } = lease
   if (isStream && heard !== undefined && isNoMore(heard.record, answer, record)) {
     member.hear(heard, true)
-    throw new LitefsError("unavailable", "it is the primary no more")
+    throw new LitefsError("unavailable", "it is no longer the primary")
   }
   if (isStream) {
     urls.arrived()

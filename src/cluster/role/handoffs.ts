@@ -120,7 +120,10 @@ export class Handoffs {
     const problem =
       (await ownProblem()) ?? (await reachProblem(self(), { reach, clock, id: lease.id }))
     if (problem !== undefined) {
-      log.warn("made the primary where other nodes may not reach it", { problem })
+      log.warn(
+        "other nodes may not be able to reach this node, which is made the primary by force",
+        { problem },
+      )
     }
     return problem
   }
@@ -149,8 +152,8 @@ export class Handoffs {
     await member.settled(PROMOTION_MS_MAX)
     if (member.isPrimary) return
     if (lease.record?.primary.id !== lease.id) {
-      const problem = `${url} has handed over, and this node has not taken its lease record`
-      throw new LitefsError("unavailable", `promote: ${problem}: the log of this node says why`)
+      const problem = `${url} has handed over its role, but this node has not taken the lease record`
+      throw new LitefsError("unavailable", `promote: ${problem}, see its log`)
     }
     throw new LitefsError("unavailable", "promote: timed out waiting for promotion")
   }
@@ -176,7 +179,7 @@ export class Handoffs {
     }
     const outcome = isSaid
       ? `it did not happen, ${url} is the primary as before`
-      : `whether it happened is not known, ${url} does not answer: litefs info tells when it does`
+      : `it is not known whether it happened, ${url} does not answer: see litefs info when it does`
     throw new LitefsError(
       "unavailable",
       `handoff failed: the answer is lost (${problem}); ${outcome}`,
@@ -192,7 +195,7 @@ export class Handoffs {
     }
     const problem = ineligibility()
     if (problem !== undefined) {
-      log.warn("the primary offers its role, which this node cannot take", { url, problem })
+      log.warn("the primary offers its role, this node cannot take it", { url, problem })
       return reconnect()
     }
     try {
@@ -203,7 +206,7 @@ export class Handoffs {
       log.warn("the primary has not handed its role over", { url, problem: answer.text })
     } catch (error) {
       // If it has, its next message tells.
-      log.warn("the primary has not answered to an accepted handoff", {
+      log.warn("the primary has not answered an accepted handoff", {
         ...{ url, problem: messageOf(error) },
       })
     }
@@ -254,7 +257,7 @@ export class Handoffs {
   /** The transactions after which the primary may have had more than is here, as lines of text. */
   possibleLoss(): string {
     const { positions, progress, lease, primaryName } = this.#context
-    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"
+    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the previous primary"
     const lines = [
       `This node is the primary from here on. What ${primary} took after these transactions is not here:`,
     ]
@@ -264,7 +267,7 @@ export class Handoffs {
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
     lines.push(
-      `${this.#link()}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
+      `${this.#link()}. When it comes back it follows this node, and keeps what only it has: litefs diverged list.`,
     )
     return `${lines.join("\n")}\n`
   }

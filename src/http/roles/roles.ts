@@ -70,7 +70,9 @@ async function handlePromote(
   await member.force()
   const hidden = await unreachable
   response.setHeader("Content-Type", "text/plain; charset=utf-8")
-  response.end(hidden === undefined ? loss : `${loss}Other nodes may not follow it: ${hidden}\n`)
+  response.end(
+    hidden === undefined ? loss : `${loss}Other nodes may not be able to follow it: ${hidden}\n`,
+  )
 }
 
 async function handleHandoff(

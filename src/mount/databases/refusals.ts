@@ -46,6 +46,11 @@ export class Refusals {
     }
   }
 
+  /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
+  get thread(): number {
+    return this.#thread
+  }
+
   /** For what happens to databases, not only in requests. */
   readonly log: Logger = {
     error: (message, fields) => log.error(message, this.#named(fields)),
@@ -96,7 +101,7 @@ export class Refusals {
       const leftMs = first.untilMs - this.#clock.monotonicMs()
       if (primaryName === undefined && !isPrimary && leftMs > 0) return leftMs
       this.#heldBack.shift()
-      const primary = primaryName ?? (isPrimary ? "this node, by now" : "unknown")
+      const primary = primaryName ?? (isPrimary ? "this node, now" : "unknown")
       log.warn(first.message, { ...first.fields, primary })
     }
   }

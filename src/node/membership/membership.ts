@@ -141,7 +141,7 @@ export class Membership {
     const { node, others } = this
     if (!isLoopback(new URL(node.url).hostname)) return undefined
     if (!(await leadsElsewhere(others.urls.current))) return undefined
-    return unreachable(node.url, "that leads every machine to itself")
+    return unreachable(node.url, "a loopback address leads every machine to itself")
   }
 
   start(outside: Outside): void {
