@@ -179,3 +179,45 @@ describe("ApiServer", () => {
     await expect(response.text()).rejects.toThrow()
   })
 })
+
+test("ApiServer evaluates the headers that change when the response begins, however it begins", async () => {
+  let value = "early"
+  const routes: Routes = {
+    "/end": {
+      GET: async (_, response) => {
+        await Promise.resolve()
+        value = "end"
+        response.end()
+      },
+    },
+    "/head": {
+      GET: async (_, response) => {
+        await Promise.resolve()
+        value = "head"
+        response.writeHead(200, { "X-Own": "1" })
+        response.flushHeaders()
+        response.end()
+      },
+    },
+    "/error": {
+      GET: async () => {
+        await Promise.resolve()
+        value = "error"
+        throw new LitefsError("unavailable", "not now")
+      },
+    },
+  }
+  const server = new ApiServer(routes, {
+    ...OPTIONS,
+    changingHeaders: () => ({ "X-State": value }),
+  })
+  const port = await server.listen(LOCAL)
+  try {
+    for (const name of ["end", "head", "error"]) {
+      const response = await fetch(`http://127.0.0.1:${port}/${name}`)
+      expect(response.headers.get("x-state")).toBe(name)
+    }
+  } finally {
+    await server.close()
+  }
+})
