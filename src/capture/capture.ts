@@ -50,6 +50,8 @@ export interface CaptureOptions {
   readonly log: Logger
   /** A client's request is about to fail: what is to be said of that. */
   refused(message: string): void
+  /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
+  thread(): number
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
 }
@@ -75,9 +77,13 @@ export class Capture {
   #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   readonly #refused: (message: string) => void
+  readonly #thread: () => number
+  /** The thread that has written last to the database file, in the open rollback transaction; 0 if unknown. */
+  #writer = 0
 
   constructor(options: CaptureOptions) {
     this.#refused = (message) => options.refused(message)
+    this.#thread = () => options.thread()
     this.history = options.history
     this.#database = options.database
     this.#log = options.log
@@ -229,6 +235,7 @@ export class Capture {
       return
     }
     this.#isBlank = false
+    this.#writer = this.#thread()
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
     if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
     this.#writeThrough()
@@ -238,6 +245,7 @@ export class Capture {
   truncateDatabase(size: number): void {
     this.assertUsable()
     if (this.#journal.isActive) {
+      this.#writer = this.#thread()
       this.#journal.databaseCut(size, this.history)
       if (!this.#isWritingThrough) return this.#overlay.truncate(size)
       this.#writeThrough()
@@ -413,14 +421,30 @@ export class Capture {
    * intermediate content of them: only the journal undoes that, until they are durable.
    */
   journalEnding(end = () => {}): void {
+    if (this.#journal.isDirty) this.#checkEnder()
     if (this.#isWritingThrough) this.#database.sync()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
     this.#endJournal()
   }
 
+  /**
+   * SQLite ends a transaction in the thread that has just written its last page, the first one: by its change counter
+   * (pager.c: sqlite3PagerCommitPhaseOne), or by the page that it has put back. Whoever else takes the journal away,
+   * `rm` for example, would commit half a transaction.
+   */
+  #checkEnder(): void {
+    const thread = this.#thread()
+    if (thread === 0 || this.#writer === 0 || thread === this.#writer) return
+    const { name } = this.history
+    this.#refuseWith(
+      `Cannot end a transaction of "${name}": its journal is in use, and only the client that has written its pages may take it away`,
+    )
+  }
+
   #endJournal(): void {
     this.#journal.ended()
+    this.#writer = 0
     this.#overlay.clear()
     this.#isWritingThrough = false
     for (const act of this.#whenClean.splice(0)) act()

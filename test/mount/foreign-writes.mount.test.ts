@@ -7,6 +7,7 @@ import { FIXTURE_PAGE_SIZE } from "../support/data-directory.ts"
 import { hotJournal } from "../support/hot-journal.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const COUNT = "select count(*) from t; pragma integrity_check"
 
@@ -116,6 +117,32 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     expect(sqlite3(node, "a.db", COUNT)).toBe("2\nok")
   },
   30_000,
+)
+
+test.skipIf(!canMount).each(["delete", "persist", "truncate"])(
+  "the journal of a transaction in %s mode is taken away by nobody but its writer, dead or alive",
+  async (mode) => {
+    await using scope = await pair({ mode, sql: "create table t(x); create table u(x)" })
+    const { primary, replica } = scope
+    const client = new LongClient(scope, primary, "a.db")
+    const fill =
+      "with c(n) as (select 1 union all select n+1 from c where n<300) insert into t select randomblob(900) from c"
+    await client.exec(`pragma journal_mode = ${mode}; pragma cache_size = 5; ${fill}`)
+    const journal = join(primary.mount, "a.db-journal")
+    await client.exec("begin immediate; update t set x = randomblob(900)")
+    expect(failureOf(["rm", journal])).toMatch(/not permitted/)
+    await client.exec("insert into u values(1); commit")
+    await client.exec("begin immediate; update t set x = randomblob(900); insert into u values(2)")
+    await client.close("SIGKILL")
+    expect(failureOf(["rm", journal])).toMatch(/not permitted/)
+    // The next client rolls it back.
+    expect(sqlite3(primary, "a.db", "pragma integrity_check; select group_concat(x) from u")).toBe(
+      "ok\n1",
+    )
+    sqlite3(primary, "a.db", "insert into u values(3)")
+    await expectSame(primary, replica, "a.db")
+  },
+  40_000,
 )
 
 test.skipIf(!canMount)(

@@ -143,6 +143,7 @@ export class MountedDatabase {
     return new Capture({
       ...{ history, database, journal, wal, log: context.refusals.log },
       refused: (message) => context.refusals.say(message, name),
+      thread: () => context.refusals.thread,
       onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
