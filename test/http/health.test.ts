@@ -28,6 +28,21 @@ async function timers({ clock }: StatusNode, count: number): Promise<void> {
 
 const OK = { status: 200, reason: undefined }
 
+test.each(["/health", "/info", "/metrics"])(
+  "HEAD %s is answered as GET is, without a body",
+  async (path) => {
+    await using node = await StatusNode.start()
+    for (const status of path === "/health" ? [503, 200] : [200]) {
+      if (status === 200) node.api.status.markReady()
+      const [get, head] = [await node.get(path), await node.get(path, { method: "HEAD" })]
+      expect([get.status, head.status]).toEqual([status, status])
+      expect(await head.text()).toBe("")
+      expect(head.headers.get("content-type")).toBe(get.headers.get("content-type"))
+    }
+    expect((await node.get(path, { method: "PUT" })).headers.get("allow")).toBe("GET, HEAD")
+  },
+)
+
 describe("GET /health", () => {
   test("is 503 until a primary is mounted", async () => {
     await using node = await StatusNode.start()

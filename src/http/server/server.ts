@@ -134,10 +134,10 @@ interface Way {
 function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
+    if (!way.connections.requested(request, response)) return
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
     const sender = senderOf(request)
-    way.connections.requested(request, response)
     dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       if (isDefect(error)) {

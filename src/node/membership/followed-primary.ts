@@ -55,9 +55,10 @@ export class FollowedPrimary {
   constructor(context: FollowedPrimaryContext) {
     const { echoes, lag, databases, connection } = context
     this.#context = context
-    this.progress = new ReplicaProgress(echoes, systemClock, lag, (name) =>
-      databases.hasHistory(name),
-    )
+    this.progress = new ReplicaProgress(echoes, systemClock, lag, {
+      hasHistory: (name) => databases.hasHistory(name),
+      isListed: (name) => this.catalogue.of(name) !== undefined,
+    })
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
