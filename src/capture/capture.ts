@@ -52,6 +52,8 @@ export interface CaptureOptions {
   refused(message: string): void
   /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
   thread(): number
+  /** Whether a thread may end the transaction whose pages another one has written last. */
+  mayEnd(thread: number, writer: number): boolean
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
 }
@@ -78,12 +80,14 @@ export class Capture {
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   readonly #refused: (message: string) => void
   readonly #thread: () => number
+  readonly #mayEnd: CaptureOptions["mayEnd"]
   /** The thread that has written last to the database file, in the open rollback transaction; 0 if unknown. */
   #writer = 0
 
   constructor(options: CaptureOptions) {
     this.#refused = (message) => options.refused(message)
     this.#thread = () => options.thread()
+    this.#mayEnd = (thread, writer) => options.mayEnd(thread, writer)
     this.history = options.history
     this.#database = options.database
     this.#log = options.log
@@ -429,13 +433,13 @@ export class Capture {
   }
 
   /**
-   * SQLite ends a transaction in the thread that has just written its last page, the first one: by its change counter
-   * (pager.c: sqlite3PagerCommitPhaseOne), or by the page that it has put back. Whoever else takes the journal away,
-   * `rm` for example, would commit half a transaction.
+   * SQLite ends a transaction just after it has written the last page of it, in the same thread as a rule. Another program
+   * that takes the journal away, `rm` for example, would commit half a transaction.
    */
   #checkEnder(): void {
     const thread = this.#thread()
     if (thread === 0 || this.#writer === 0 || thread === this.#writer) return
+    if (this.#mayEnd(thread, this.#writer)) return
     const { name } = this.history
     this.#refuseWith(
       `Cannot end a transaction of "${name}": its journal is in use, and only the client that has written its pages may take it away`,

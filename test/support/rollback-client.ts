@@ -109,6 +109,7 @@ export function makeCapture(db: CapturedDatabase, events: string[] = []): Captur
     log: db.log.logger,
     refused: (message) => db.log.logger.warn(message),
     thread: () => 0,
+    mayEnd: () => true,
     onCommit: () => events.push(`commit ${db.txid}`),
     onRewrite: () => events.push("rewrite"),
   })

@@ -144,6 +144,7 @@ export class MountedDatabase {
       ...{ history, database, journal, wal, log: context.refusals.log },
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
+      mayEnd: (thread, writer) => this.#mayEnd(thread, writer),
       onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
@@ -348,6 +349,15 @@ export class MountedDatabase {
       ) ?? true
     if (isOpen) this.#clients.add(thread)
     return isOpen
+  }
+
+  /**
+   * A program whose system calls are spread over its threads, as Go's are, ends its transactions in any of them. Threads
+   * that are gone were those of a client that is, or they have come to their end: then any client may.
+   */
+  #mayEnd(thread: number, writer: number): boolean {
+    const [ender, owner] = [processOfThread(thread), processOfThread(writer)]
+    return owner === undefined ? this.isClient(thread) : ender === owner
   }
 
   /** One of those who had it open has it no more. */
