@@ -252,20 +252,31 @@ describe("Handoffs.promote() whose answer is lost", () => {
   })
 })
 
-test("Handoffs.takeOffer() on a node that stops takes no role, and has the primary hear that", async () => {
-  using _ = new LogLines()
-  const done: string[] = []
-  const scene = new Scene([], {
-    isLeaving: () => true,
-    reconnect: () => done.push("reconnect"),
-    call: async () => {
-      done.push("accepted")
-      return { status: 200, headers: {}, text: "" }
-    },
-  })
-  await scene.handoffs.takeOffer("t", "http://p:1")
-  expect(done).toEqual(["reconnect"])
-})
+test.each([
+  ["that stops", { isLeaving: () => true }, ""],
+  [
+    "without a cluster",
+    { ineligibility: () => "it does not know its cluster" },
+    "this node cannot take it",
+  ],
+] as const)(
+  "Handoffs.takeOffer() on a node %s takes no role, and has the primary hear that",
+  async (_, given, told) => {
+    using log = new LogLines()
+    const done: string[] = []
+    const scene = new Scene([], {
+      ...given,
+      reconnect: () => done.push("reconnect"),
+      call: async () => {
+        done.push("accepted")
+        return { status: 200, headers: {}, text: "" }
+      },
+    })
+    await scene.handoffs.takeOffer("t", "http://p:1")
+    expect(done).toEqual(["reconnect"])
+    expect(log.text).toContain(told)
+  },
+)
 
 describe("Handoffs.handOff()", () => {
   const REFUSALS: readonly (readonly [what: string, Partial<HandoffsContext>, problem: string])[] =
@@ -377,22 +388,6 @@ describe("a forced promotion", () => {
     expect(await new Scene([], given).handoffs.unreachable()).toBe(problem as string)
     expect(log.text.includes("may not be able to reach this node")).toBe(problem !== undefined)
   })
-})
-
-test("Handoffs.takeOffer() on a node without a cluster takes no role", async () => {
-  using log = new LogLines()
-  const done: string[] = []
-  const scene = new Scene([], {
-    ineligibility: () => "it does not know its cluster",
-    reconnect: () => done.push("reconnect"),
-    call: async () => {
-      done.push("accepted")
-      return { status: 200, headers: {}, text: "" }
-    },
-  })
-  await scene.handoffs.takeOffer("t", "http://p:1")
-  expect(done).toEqual(["reconnect"])
-  expect(log.text).toContain("this node cannot take it")
 })
 
 test("Handoffs.promote() says when the record that makes this node the primary is not believed", async () => {

@@ -45,8 +45,8 @@ export class ClusterLesson {
   async #learn(url: string, primaryId: string): Promise<void> {
     const { clusterId, ask } = this.#options
     const answer = await ask(url)
-    const isHers = answer.id === primaryId && this.#primaryId === primaryId
-    if (!isHers || answer.clusterId === undefined) return
+    const isFromPrimary = answer.id === primaryId && this.#primaryId === primaryId
+    if (!isFromPrimary || answer.clusterId === undefined) return
     clusterId.check(answer.clusterId)
     log.info("learned the cluster id of the primary", { url, cluster: answer.clusterId })
   }
