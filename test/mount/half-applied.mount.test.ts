@@ -5,7 +5,7 @@ import { cpSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { listKept } from "../../src/diverged/kept-history.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
-import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
+import { caughtUp, expectSame, pos, run, sqlite3, sqlite3Command } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
@@ -166,6 +166,34 @@ test.skipIf(!canMount).each(MODES)(
     }
     expect(replica.output).not.toMatch(/the WAL was removed/)
     expect(keptIn(replica)).toEqual([])
+  },
+  60_000,
+)
+
+test.skipIf(!canMount).each(["2/shm:write#1=EIO", "2/shm:write#2=ENOSPC", "2/shm:write#1+=EIO"])(
+  "%s: a commit in a borrowed database is seen when the disk refuses the wal-index",
+  async (fault) => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    const replica = await scope.node({ follows: primary, env: faults.env })
+    // One is not enough: it depends on what the kernel writes back when.
+    for (const name of ["a.db", "b.db", "c.db", "d.db"]) {
+      sqlite3(primary, name, "pragma journal_mode = wal; create table t(x)")
+      await caughtUp(primary, replica, name)
+      const client = new LongClient(scope, replica, name)
+      expect(await client.value("select count(*) from t")).toBe(0)
+      faults.forget()
+      faults.set(fault)
+      const lock = ["flock", "-w", "15", join(replica.mount, `${name}-lock`)]
+      run([...lock, ...sqlite3Command(replica, name), "insert into t values(1)"])
+      await caughtUp(primary, replica, name)
+      expect(await client.value("select count(*) from t")).toBe(1)
+      expect(sqlite3(replica, name, "select count(*) from t")).toBe("1")
+      expect(faults.hitCount).toBeGreaterThan(0)
+      faults.set("")
+      await expectSame(primary, replica, name)
+    }
   },
   60_000,
 )
