@@ -105,10 +105,10 @@ export class FaultyPair {
 
   /** The fault is gone afterwards, and the node is there. False when the node has not come to it. */
   async lift(fault: Fault): Promise<boolean> {
+    this.faults.set("") // before it is read what was hit: the node has threads that work for themselves
     const isHit = this.faults.hitCount > 0
     const { result } = this.options
     for (const op of this.faults.ops) result.calls.add(op)
-    this.faults.set("")
     if (isHit) {
       result.hits += 1
       result.ops.add(opOf(fault))
@@ -123,7 +123,11 @@ export class FaultyPair {
       if (fault.duration === "end" && code !== 1) throw new Error(`it ends with ${code}, not 1`)
       if (!this.node.isRunning) await this.restart()
     }
-    if (!this.node.isRunning && this.options.mayEnd === true) await this.restart()
+    if (this.options.mayEnd === true) {
+      const isEnding = /^ERROR: /m.test(this.node.output.slice(this.#logStart))
+      if (isEnding) await within(ANSWER_MS_MAX, this.node.exited)
+      if (!this.node.isRunning) await this.restart()
+    }
     if (!this.node.isRunning) throw new Error("the daemon has ended")
     return isHit
   }
