@@ -37,6 +37,9 @@ const HEAD_MS = 100
  */
 const AGAIN_MS = 5000
 
+/** How long a list of the directories counts. */
+const LISTED_MS = 1000
+
 /** Hears what is sent. */
 export interface StreamCounters {
   frame(database: string, type: "ltx" | "ltx:snapshot"): void
@@ -67,6 +70,8 @@ export class DatabaseSender {
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
+  /** The directories of databases, as of a moment ago: a replica may name thousands that have none. */
+  #directories: { readonly names: ReadonlySet<string>; readonly untilMs: number } | undefined
   /** Databases without a slot whose drop the replica has. */
   readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
@@ -182,7 +187,8 @@ export class DatabaseSender {
   /** For a database that is not here: one that was dropped long ago still has its drop. */
   async #sendDrop(name: string, known: Pos): Promise<Step> {
     if (this.#dropped.has(name)) return "nothing"
-    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const { dataDir } = this.#context
+    const pos = this.#hasDirectory(name) ? droppedStateIfWhole(dataDir, name)?.pos : undefined
     const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
     const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
     if (sent === "later") return "later"
@@ -193,6 +199,16 @@ export class DatabaseSender {
       await this.#writer.frame({ type: "dropDb", database: name })
     }
     return sent === undefined ? "nothing" : "sent"
+  }
+
+  #hasDirectory(name: string): boolean {
+    const { dataDir, clock } = this.#context
+    const nowMs = clock.monotonicMs()
+    if (this.#directories === undefined || nowMs >= this.#directories.untilMs) {
+      const names = new Set(dataDir.databaseNames())
+      this.#directories = { names, untilMs: nowMs + LISTED_MS }
+    }
+    return this.#directories.names.has(name)
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
