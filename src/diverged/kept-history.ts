@@ -11,7 +11,7 @@
  * names under `<label>.part` while they are still in use, and the directory gets its name when the others have taken
  * their place (takeover.ts). From then on nobody writes to them. Only people remove them.
  */
-import { readFileSync, rmSync } from "node:fs"
+import { rmSync } from "node:fs"
 import { basename, join } from "node:path"
 import { formatPos, type Pos, parsePos } from "../ltx/pos.ts"
 import { isPageSize } from "../sqlite/page-size.ts"
@@ -20,7 +20,7 @@ import { linkOrCopy } from "../store/link-or-copy.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
 import { listDirectory, makeDirectory, syncDirectory } from "../sys/directory.ts"
-import { closing, fileExists, O_RDONLY, openIfExists, renameFile } from "../sys/file.ts"
+import { closing, fileExists, O_RDONLY, openIfExists, readWhole, renameFile } from "../sys/file.ts"
 import { sizeOf } from "../sys/file-status.ts"
 
 export interface HistoryFacts {
@@ -125,7 +125,7 @@ export function factsJson(facts: HistoryFacts) {
 
 function readFacts(path: string): HistoryFacts | undefined {
   try {
-    const json = JSON.parse(readFileSync(path, "utf8"))
+    const json = JSON.parse(new TextDecoder().decode(readWhole("diverged:read", path)))
     const pos = parsePos(json.pos)
     const primaryPos = parsePos(json.primary.pos)
     const keptMs = Date.parse(json.time)

@@ -2,7 +2,15 @@
  * Where a repair puts what it takes out of the way: `<data>/damaged/<time>-<database>/`, one directory for each
  * database and run. It is made on demand. Nothing in it is ever overwritten or removed.
  */
-import { constants, copyFileSync, existsSync, linkSync, mkdirSync, renameSync } from "node:fs"
+import {
+  constants,
+  copyFileSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+} from "node:fs"
 import { dirname, join } from "node:path"
 import { syncDirectory } from "../sys/directory.ts"
 
@@ -31,7 +39,7 @@ export class DamagedDir {
   }
 
   #put(path: string, name: string, act: (from: string, to: string) => void): void {
-    if (!existsSync(path)) return
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return // a link may lead nowhere
     const to = unused(join(this.path, name))
     mkdirSync(dirname(to), { recursive: true, mode: 0o700 })
     act(path, to)

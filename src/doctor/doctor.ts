@@ -5,7 +5,7 @@
  * report tells what is left.
  */
 import { existsSync, readdirSync } from "node:fs"
-import { join } from "node:path"
+import { join, relative } from "node:path"
 import { isDecided } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
@@ -18,6 +18,7 @@ import {
 } from "../recovery/log/commit-log-recovery.ts"
 import type { Placement } from "../recovery/log/log-placement.ts"
 import type { LogRecord } from "../recovery/log/log-record.ts"
+import { wrongKinds } from "../recovery/wrong-kind.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { segmentPath } from "../store/log/log-segment.ts"
 import { closing } from "../sys/file.ts"
@@ -96,6 +97,8 @@ function report(
   const placements = placementsOf(dataDir)
   return {
     databases: names.map((name) => {
+      const wrong = wrongKindReport(dataDir, name)
+      if (wrong !== undefined) return wrong
       // The files of two states are then side by side.
       if (isDecided(dataDir, name)) return pendingTakeover(dataDir, name)
       const found = checkDatabase(dataDir, name, clock.wallMs())
@@ -147,11 +150,25 @@ function foreignFinding(dataDir: DataDir, placement: Placement): Finding {
   })
 }
 
+/** While something else is in the place of a file, the database cannot be judged. */
+function wrongKindReport(dataDir: DataDir, name: string): DatabaseReport | undefined {
+  const findings = wrongKinds(dataDir, name).map(({ path, is, should }) => {
+    const what = `it is ${is}, it should be ${should}; LiteFS refuses the database until it is gone`
+    const repair = moveAway(path, relative(dataDir.databaseDir(name), path))
+    return problem("wrong-kind", path, what, { repair })
+  })
+  return findings.length === 0 ? undefined : unjudged(name, findings)
+}
+
 function pendingTakeover(dataDir: DataDir, name: string): DatabaseReport {
   const what =
     "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS completes that, and until then the database cannot be judged"
   const finding = note("takeover-pending", dataDir.takeoverPath(name), what)
-  return { name, pos: undefined, pageSize: 0, commit: 0, ltxFileCount: 0, findings: [finding] }
+  return unjudged(name, [finding])
+}
+
+function unjudged(name: string, findings: readonly Finding[]): DatabaseReport {
+  return { name, pos: undefined, pageSize: 0, commit: 0, ltxFileCount: 0, findings }
 }
 
 function strayFindings(dataDir: DataDir): Finding[] {

@@ -30,6 +30,7 @@ export type FindingCode =
   // the directory
   | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"
+  | "wrong-kind" // a named pipe, a directory or a device in the place of a file
 
 export interface Finding {
   readonly code: FindingCode

@@ -84,7 +84,8 @@ export function walFindings(
       "the newest version of some pages is in the WAL alone, the LTX files that had them are gone"
     return [problem("wal-needed", paths.wal, what, { repair })]
   }
-  const what = `of its ${counted(walCommitCount, "transaction")} some are not in the database file yet; all are in LTX files`
+  const [has, all] = walCommitCount === 1 ? ["has", "it is"] : ["have", "all are"]
+  const what = `its ${counted(walCommitCount, "transaction")} ${has} pages that the database file does not have yet; ${all} in LTX files`
   return [note("wal-holds", paths.wal, what)]
 }
 

@@ -6,10 +6,10 @@
  *     └─ no primary, or not it ─┴─ broken: 502 ──▶ over            └─ broken: the client's connection breaks
  *
  * Bodies pass through as they arrive, in both directions; a slow reader makes the other side wait. A request is sent a
- * second time only when the first has done nothing: nobody was there, or the node has said that it is not the primary;
- * or when it is a read, which may be repeated.
+ * second time only when the first has done nothing: nobody was there, no byte of it has left, or the node has said that
+ * it is not the primary; or when it is a read, which may be repeated.
  *
- * A small body is kept until the primary has answered. A large one waits until the primary's proxy has sent the head on
+ * A small body is kept until the primary has answered, or the application on a connection that was used before. A large one waits until the primary's proxy has sent the head on
  * to its application. Either can thus go to another node when this one turns out not to be the primary.
  *
  * When the application could not be reached at once, the destination is determined anew: another node may have become
@@ -219,13 +219,16 @@ export class Exchange implements ResponseReceiver {
       return this.#client.tcp.destroy()
     }
     this.#state = { kind: "routed" }
-    const isRepeatable = this.#route.isSafe && !this.#hasBody && !hasBegun
+    // The server had broken the connection before: the kernel took nothing of the request.
+    const isUnsent = !connection.hasSent && this.#canSendAgain
+    const isRepeatable = isUnsent || (this.#route.isSafe && !this.#hasBody && !hasBegun)
     if (isRepeatable && this.#mayReuse && connection.useCount > 1) {
       this.#mayReuse = false // it was closed while the request was on its way
       return this.#connect(to)
     }
     const { way } = to
     if (isRepeatable && way.to === "primary") return this.#retryPrimary(way.url)
+    if (isUnsent) return this.#connectLater({ to, backoffMs: BACKOFF_MS }, problem)
     const who = way.to === "primary" ? "the primary's proxy" : "the application"
     this.#answer({ to: "answer", status: 502, text: `Proxy error: ${who}: ${problem}\n` })
   }
@@ -295,8 +298,10 @@ export class Exchange implements ResponseReceiver {
     const isWrite = way.to === "application" && way.isTracked && !this.#route.isRead
     const forwardedBy = way.to === "primary" ? encodeURI(cluster.hostname) : undefined // ASCII
     const isFirst = this.#kept === undefined && this.receivedSize === 0
-    const isKept = this.#hasBody && forwardedBy !== undefined && isFirst
-    const holdsBody = isKept && this.#bodySize > KEPT_SIZE_MAX
+    // A new connection to the application either takes the request, or has not come about.
+    const mayGoAgain = forwardedBy !== undefined || connection.useCount > 0
+    const isKept = this.#hasBody && isFirst && mayGoAgain
+    const holdsBody = isKept && forwardedBy !== undefined && this.#bodySize > KEPT_SIZE_MAX
     if (isKept && !holdsBody) this.#kept = []
     const sending: Sending = {
       ...{ to, connection, holdsBody, lostMs: undefined },
@@ -326,18 +331,25 @@ export class Exchange implements ResponseReceiver {
   }
 
   #notConnected(state: ExchangeState & { kind: "connecting" }, error: unknown): void {
-    const { to, backoffMs } = state
-    if (to.way.to === "primary") return this.#retryPrimary(to.way.url)
+    if (state.to.way.to === "primary") return this.#retryPrimary(state.to.way.url)
+    this.#connectLater(state, messageOf(error))
+  }
+
+  #connectLater(
+    { to, backoffMs }: Pick<ExchangeState & { kind: "connecting" }, "to" | "backoffMs">,
+    problem: string,
+  ): void {
     const { clock, options } = this.#context
     const passedMs = clock.monotonicMs() - this.#startMs
     if (passedMs >= Math.max(APPLICATION_MS_MAX, options.redirectTimeoutMs)) {
       const { host, port } = options.target
-      const text = `Proxy error: the application at ${host}:${port}: ${messageOf(error)}\n`
+      const text = `Proxy error: the application at ${host}:${port}: ${problem}\n`
       return this.#answer({ to: "answer", status: 502, text })
     }
-    state.cancel = clock.after(backoffMs, () => {
+    const cancel = clock.after(backoffMs, () => {
       this.#connect(to, Math.min(backoffMs * 2, BACKOFF_MS_MAX))
     })
+    this.#state = { kind: "connecting", to, backoffMs, cancel }
   }
 
   #keep(part: Uint8Array): void {

@@ -46,6 +46,7 @@ export class UpstreamConnection implements TcpHandler {
   /** How many requests it has carried. */
   useCount = 0
   readonly #onClosed: () => void
+  #sentBefore = 0 // bytes
   #receiver: ResponseReceiver | undefined
   #unread: Buffer = NOTHING
   #body: Body | undefined
@@ -62,9 +63,15 @@ export class UpstreamConnection implements TcpHandler {
     return !this.tcp.isClosed && !this.#isLast && this.#receiver === undefined
   }
 
+  /** Whether any byte of the last request may have reached the server. */
+  get hasSent(): boolean {
+    return this.tcp.sentSize > this.#sentBefore
+  }
+
   send(head: Uint8Array, receiver: ResponseReceiver): void {
     this.#receiver = receiver
     this.useCount += 1
+    this.#sentBefore = this.tcp.sentSize
     this.tcp.write(head)
   }
 

@@ -63,6 +63,7 @@ import {
 } from "./outside-write.ts"
 import { findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
+import { refuseWrongKinds } from "./wrong-kind.ts"
 
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
@@ -107,6 +108,7 @@ const CLIENT_FILE_SET_ASIDE =
 const LARGE_SIZE = 256 * 1024 * 1024
 
 export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
+  refuseWrongKinds(dataDir, name)
   dataDir.createDatabase(name)
   removeLeftovers(dataDir.databaseDir(name)) // also of a damaged database
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })

@@ -169,6 +169,9 @@ export class DataDir {
           if (this.#access === undefined || !file.open()) continue
           giveAccess(`${kind}:access`, file.fd, this.#access)
           count += 1
+        } catch (error) {
+          // Recovery refuses that database.
+          if (!(error instanceof LitefsError)) throw error
         } finally {
           file.close()
         }
@@ -245,8 +248,9 @@ export class DataDir {
   createImports(): void {
     const directory = join(this.root, "import")
     if (makeDirectory("data:mkdir", directory)) return
-    for (const { name } of listDirectory("import:list", directory)) {
-      unlinkFile("import:unlink", join(directory, name))
+    for (const entry of listDirectory("import:list", directory)) {
+      // An import that needs its name says so.
+      if (!entry.isDirectory()) unlinkFile("import:unlink", join(directory, entry.name))
     }
   }
 

@@ -2,10 +2,12 @@
  * A file for a thread that writes it and must not wait for the disk. As in `file.ts`, every call has a name in fault
  * tests and throws SysError when it fails.
  */
+import { constants } from "node:fs"
 import { type FileHandle, open, rename, rm } from "node:fs/promises"
 import { dirname } from "node:path"
 import { SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
+import { requireRegular } from "./file.ts"
 import { makeRoom } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
@@ -67,9 +69,18 @@ export async function renameDurably(kind: string, from: string, to: string): Pro
   trace?.append({ type: "sync-directory", path, start })
 }
 
-/** Opens a file for reading. */
-export function openToRead(op: string, path: string): Promise<FileHandle> {
-  return call(op, `open "${path}"`, () => open(path))
+/** Opens a regular file for reading. Rejects as openFile() of file.ts throws. */
+export async function openToRead(op: string, path: string): Promise<FileHandle> {
+  // Opening a named pipe would keep a thread of the runtime for ever.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK
+  const file = await call(op, `open "${path}"`, () => open(path, flags))
+  try {
+    requireRegular(op, path, file.fd)
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 /** Removes a file that may be missing. */

@@ -1,8 +1,8 @@
 /** Directories by path. As in `file.ts`, every call has a name in fault tests, and throws SysError when it fails. */
 import { type Dirent, readdir, readdirSync } from "node:fs"
 import { checkFault, systemCall } from "./call.ts"
-import { Errno } from "./errno.ts"
-import { closing, O_RDONLY, openFile, syncFile } from "./file.ts"
+import { Errno, SysError } from "./errno.ts"
+import { closing, O_RDONLY, openSpecial, syncFile } from "./file.ts"
 import { libc } from "./libc.ts"
 import { pathAddress } from "./path.ts"
 import { trace } from "./trace.ts"
@@ -28,20 +28,31 @@ export function removeDirectory(op: string, path: string): void {
 /** Names in a directory, in no order. */
 export function listDirectory(op: string, path: string): Dirent[] {
   checkFault(op, () => `list directory "${path}"`)
-  return readdirSync(path, { withFileTypes: true })
+  try {
+    return readdirSync(path, { withFileTypes: true })
+  } catch (error) {
+    throw listProblem(op, path, error)
+  }
 }
 
 /** Names in a directory, in no order, for a thread that must not wait for the disk. */
 export async function listNames(op: string, path: string): Promise<string[]> {
   checkFault(op, () => `list directory "${path}"`)
   const { promise, resolve, reject } = Promise.withResolvers<string[]>()
-  readdir(path, (error, names) => (error === null ? resolve(names) : reject(error)))
+  readdir(path, (error, names) =>
+    error === null ? resolve(names) : reject(listProblem(op, path, error)),
+  )
   return await promise
+}
+
+function listProblem(op: string, path: string, error: unknown): unknown {
+  const { errno } = error as NodeJS.ErrnoException
+  return errno === undefined ? error : new SysError(Math.abs(errno), op, `list directory "${path}"`)
 }
 
 /** The names made and removed in the directory so far are durable when this returns. */
 export function syncDirectory(op: string, path: string): void {
-  using directory = closing(openFile(op, path, O_RDONLY))
+  using directory = closing(openSpecial(op, path, O_RDONLY))
   const start = trace?.position ?? 0
   syncFile(op, directory.fd)
   trace?.append({ type: "sync-directory", path, start })

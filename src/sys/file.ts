@@ -2,10 +2,18 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
+import { LitefsError } from "../lib/errors.ts"
 import { checkFault, plainCall, systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
-import { emptyStatus, type FileStatus, sizeOf, statusOf } from "./file-status.ts"
+import {
+  emptyStatus,
+  type FileStatus,
+  otherKindAt,
+  otherKindOf,
+  sizeOf,
+  statusOf,
+} from "./file-status.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
 import { nameOf, pathAddress } from "./path.ts"
@@ -20,6 +28,8 @@ export const O_CREAT = 0o100
 export const O_EXCL = 0o200
 export const O_TRUNC = 0o1000
 export const O_PATH = 0o10000000
+const O_NOCTTY = 0o400
+const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
 
 export type Fd = number
@@ -31,12 +41,45 @@ export function isOwnFile(fd: Fd): boolean {
   return opened.has(fd)
 }
 
-/** Opens a file. A new file is for nobody else, unless `mode` says so; the umask applies. */
+/**
+ * Opens a regular file. A new file is for nobody else, unless `mode` says so; the umask applies.
+ *
+ * Throws a LitefsError with the code "damaged" when something else has the name: a directory, a named pipe, a socket, a
+ * device, or a symbolic link that leads nowhere. Opening a named pipe would wait for ever, and a new file would be made
+ * where the link leads.
+ */
 export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
+  // O_NONBLOCK changes nothing for a regular file.
+  if ((flags & O_PATH) !== 0) return open(op, path, flags, mode) // reads and writes nothing
+  const fd = open(op, path, flags | O_NONBLOCK | O_NOCTTY, mode, otherKindProblem)
+  return closedOnError(fd, () => {
+    requireRegular(op, path, fd)
+    return fd
+  })
+}
+
+/** Throws as openFile() does. */
+export function requireRegular(op: string, path: string, fd: Fd): void {
+  const kind = otherKindOf(op, fd)
+  if (kind !== undefined) throw notRegular(path, kind)
+}
+
+/** Opens a directory or a device. */
+export function openSpecial(op: string, path: string, flags: number): Fd {
+  return open(op, path, flags, 0)
+}
+
+function open(
+  op: string,
+  path: string,
+  flags: number,
+  mode: number,
+  problemOf?: (path: string, errno: number) => LitefsError | undefined,
+): Fd {
   checkFault(op, () => `open "${path}"`)
   const isNew = (flags & O_CREAT) !== 0 && trace?.exists(path) === false
-  for (;;) {
-    const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
+  for (let wanted = firstFlags(flags); ; ) {
+    const fd = libc.open(pathAddress(path), wanted | O_CLOEXEC, mode)
     const error = fd < 0 ? errno() : 0
     if (error === 0) {
       opened.add(fd)
@@ -44,8 +87,36 @@ export function openFile(op: string, path: string, flags: number, mode = 0o600):
       return fd
     }
     if (error === Errno.EINTR || makeRoom(op, error)) continue
+    if (wanted !== flags && (wanted & O_EXCL) !== 0 && error === Errno.EEXIST) {
+      wanted = flags & ~O_CREAT
+      continue
+    }
+    const problem = problemOf?.(path, error)
+    if (problem !== undefined) throw problem
+    if (wanted !== flags && error === Errno.ENOENT && (wanted & O_CREAT) === 0) {
+      wanted = firstFlags(flags) // it went in between
+      continue
+    }
     throw new SysError(error, op, `open "${path}"`)
   }
+}
+
+/** A new file is made first of all, since only O_EXCL does not follow a link that leads nowhere. */
+function firstFlags(flags: number): number {
+  return (flags & O_CREAT) === 0 ? flags : flags | O_EXCL
+}
+
+/** What stands in the way, if that is why a file could not be opened. */
+function otherKindProblem(path: string, error: number): LitefsError | undefined {
+  const isOfKind = [Errno.EISDIR, Errno.ENXIO, Errno.ENODEV, Errno.ELOOP, Errno.ENOENT].some(
+    (errno) => errno === error,
+  )
+  const kind = isOfKind ? otherKindAt(path) : undefined
+  return kind === undefined ? undefined : notRegular(path, kind)
+}
+
+function notRegular(path: string, kind: string): LitefsError {
+  return new LitefsError("damaged", `Cannot open "${path}": it is ${kind}, it should be a file`)
 }
 
 function traceOpen(fd: Fd, path: string, flags: number, isNew: boolean): void {
@@ -242,7 +313,7 @@ export function statusAt(op: string, path: string): FileStatus | undefined {
 
 /** Everything written to the file system of `path` is durable when this returns. */
 export function syncFileSystem(op: string, path: string): void {
-  using file = closing(openFile(op, path, O_RDONLY))
+  using file = closing(openSpecial(op, path, O_RDONLY))
   const start = trace?.position ?? 0
   const doing = () => `sync the file system of "${path}"`
   systemCall(op, doing, () => libc.syncfs(file.fd))

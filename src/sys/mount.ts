@@ -17,7 +17,7 @@ import {
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
-  openFile,
+  openSpecial,
   writeBytesAt,
 } from "./file.ts"
 import { accessAt, type FileAccess } from "./file-access.ts"
@@ -51,7 +51,7 @@ export interface Mount {
 export function mountFuse(path: string, allowOther: boolean): Mount {
   const options = `default_permissions${allowOther ? ",allow_other" : ""}`
   if (userId() === 0) return mountAsRoot(path, options)
-  const directory = openFile("fuse:open", path, O_RDONLY)
+  const directory = openSpecial("fuse:open", path, O_RDONLY)
   return closedOnError(directory, () => ({ device: mountByHelper(path, options), directory }))
 }
 
@@ -83,7 +83,7 @@ function mountAsRoot(path: string, more: string): Mount {
   const device = openDevice()
   return closedOnError(device, () => {
     if (hasMount(path)) libc.umount2(pathAddress(path), MNT_DETACH)
-    const directory = openFile("fuse:open", path, O_RDONLY)
+    const directory = openSpecial("fuse:open", path, O_RDONLY)
     closedOnError(directory, () => mountDevice(device, path, more))
     return { device, directory }
   })
@@ -137,7 +137,7 @@ export function cloneDevice(device: Fd): Fd {
 
 function openDevice(): Fd {
   try {
-    return openFile("fuse:open", "/dev/fuse", O_RDWR)
+    return openSpecial("fuse:open", "/dev/fuse", O_RDWR)
   } catch (error) {
     if (!(error instanceof SysError)) throw error
     const missing = error.errno === Errno.ENOENT || error.errno === Errno.ENODEV
@@ -310,7 +310,7 @@ export function abortStaleMounts(directory: string): boolean {
  * ours makes the mount busy: it is aborted and stays.
  */
 function abortConnection(directory: string): void {
-  const fd = openFile("fuse:open", directory, O_PATH)
+  const fd = openSpecial("fuse:open", directory, O_PATH)
   libc.umount2(pathAddress(directory), MNT_FORCE)
   closeFile(fd)
 }
@@ -323,7 +323,7 @@ function abortConnection(directory: string): void {
 export function abortMount(directory: string, device: string, descriptors: readonly Fd[]): void {
   attempt(() => {
     const number = device.slice(device.indexOf(":") + 1)
-    const fd = openFile("fuse:abort", `/sys/fs/fuse/connections/${number}/abort`, O_WRONLY)
+    const fd = openSpecial("fuse:abort", `/sys/fs/fuse/connections/${number}/abort`, O_WRONLY)
     writeBytesAt("fuse:abort", fd, new Uint8Array([0x31]), 0)
     closeFile(fd)
   })
@@ -332,7 +332,7 @@ export function abortMount(directory: string, device: string, descriptors: reado
   })
   attempt(() => {
     // The kernel aborts the mount when its last descriptor is gone. The fs thread's goes with the thread.
-    const nothing = openFile("fuse:abort", "/dev/null", O_RDWR)
+    const nothing = openSpecial("fuse:abort", "/dev/null", O_RDWR)
     for (const fd of descriptors) libc.dup2(nothing, fd)
     closeFile(nothing)
   })

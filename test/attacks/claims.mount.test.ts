@@ -14,6 +14,8 @@ import { nodeProgram, output, run, sqlite3, start } from "../support/client.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { healthOf, infoOf } from "../support/node-api.ts"
+import { until } from "../support/until.ts"
 import { WalWriter } from "../support/wal-writer.ts"
 
 const COMMIT = 2 ** 32 - 1
@@ -253,10 +255,62 @@ test.skipIf(!canMount).each(CLAIMS)(
     const primary = await primaryOf(scope, ...files)
     const replica = await scope.node({ follows: primary })
     await replica.logged(refusal)
+    await expectProblem(
+      replica,
+      RegExp(`^the primary at ${primary.url} has sent .*${refusal.source}`),
+    )
     const info = await fetch(`${replica.url}/info`)
     expect(info.status).toBe(200)
     const { databases } = (await info.json()) as { databases: Record<string, { txid: string }> }
     expect(JSON.stringify(databases)).not.toMatch(/ffffffff|8000000000/)
+  },
+  30_000,
+)
+
+/** What everybody is told who asks the replica. */
+async function expectProblem(replica: TestNode, problem: RegExp): Promise<void> {
+  await until("the problem is told", async () => {
+    return problem.test((await infoOf(replica)).lastProblem?.problem ?? "")
+  })
+  expect((await healthOf(replica, "?synced")).health.reason).toMatch(problem)
+  expect(replica.output).not.toMatch(/not connected to the primary/)
+}
+
+test.skipIf(!canMount)(
+  "a snapshot of terabytes is a claim of the primary, and no full disk",
+  async () => {
+    await using scope = new Scope()
+    const header = Buffer.from(rawSnapshot(1n))
+    header.writeUInt32BE(65536, 8)
+    header.writeUInt32BE(2 ** 30, 12) // 64 TiB
+    const primary = await primaryOf(scope, header)
+    const replica = await scope.node({ follows: primary })
+    const claim = /Cannot receive a snapshot of "a.db": the primary claims .* 64.0 TiB, .* are free/
+    await replica.logged(RegExp(claim.source.replaceAll('"', '\\\\"')))
+    await expectProblem(replica, claim)
+    expect(replica.output).not.toMatch(/the disk is full/)
+    expect((await infoOf(replica)).lastProblem?.problem).not.toMatch(/disk/)
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "bytes of a primary that are no frame are told as that",
+  async () => {
+    await using scope = new Scope()
+    const api = await FakeApi.start((response, request) => {
+      response.setHeader("Litefs-Cluster-Id", "LFSC0000000000000001")
+      if (request.url !== "/stream") return void response.writeHead(404).end()
+      response.writeHead(200)
+      response.write(Buffer.alloc(64, 0xee))
+    })
+    scope.defer(() => api[Symbol.asyncDispose]())
+    const replica = await scope.node({ follows: api })
+    await replica.logged(/the primary has sent what it should not/)
+    await expectProblem(
+      replica,
+      RegExp(`^the primary at ${api.url} has sent what it should not: Cannot`),
+    )
   },
   30_000,
 )

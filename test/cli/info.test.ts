@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { run } from "../../src/cli/main-command.ts"
+import { infoReport } from "../../src/cli/node/info-report.ts"
 import type { NodeInfo } from "../../src/http/status/info.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeIo } from "../support/fake-io.ts"
@@ -186,4 +187,16 @@ describe("every command that calls a node", () => {
     expect(await run([name, "--config", "/no/such.yml", ...words], missing)).toBe(2)
     expect(missing.err).toContain(`Cannot run litefs ${name}: --config is "/no/such.yml"`)
   })
+})
+
+test("litefs info says of ten left-out databases why, and of the others how many", () => {
+  const [database] = PRIMARY.databases as [NodeInfo["databases"][number]]
+  const databases = Array.from({ length: 50 }, (_, index) => {
+    return { ...database, name: `${index}.db`, state: "left-out" as const, problem: "it is a pipe" }
+  })
+  const report = infoReport({ ...PRIMARY, databases }, START_MS)
+  const lines = report.split("\n").filter((line) => line.startsWith("left out: "))
+  expect(lines).toHaveLength(11)
+  expect(lines.at(-1)).toBe("left out: 40 more, --json says why")
+  for (const { name } of databases) expect(report).toMatch(RegExp(`^${name} `, "m"))
 })

@@ -48,15 +48,32 @@ describe("readClusterId()", () => {
   })
 })
 
+const NOTHING = { copy: undefined, hasRecord: false, hasKey: false, hasDatabases: false }
+
 describe("ClusterId", () => {
+  test("a primary that has lost its id takes the copy, and without one makes no other", () => {
+    withFile((path) => {
+      for (const past of [{ hasRecord: true }, { hasKey: true }]) {
+        const id = new ClusterId(path)
+        expect(() => id.ensure({ ...NOTHING, ...past }, () => 1n)).toThrow(
+          /^Cannot be the primary: there is no ".*clusterid", but this node has been in a cluster, .*; copy the file clusterid from/,
+        )
+        expect(readClusterId(path)).toBeUndefined()
+      }
+      const id = new ClusterId(path)
+      id.ensure({ ...NOTHING, hasRecord: true, copy: "LFSC0000000000000007" }, () => 1n)
+      expect(readClusterId(path)).toBe("LFSC0000000000000007")
+    })
+  })
+
   test("a primary makes one, once, and keeps it", () => {
     withFile((path) => {
       const first = new ClusterId(path)
       expect(first.value).toBeUndefined()
-      first.make(() => 1n)
-      first.make(() => 2n)
+      first.ensure(NOTHING, () => 1n)
+      first.ensure(NOTHING, () => 2n)
       const later = new ClusterId(path)
-      later.make(() => 3n)
+      later.ensure(NOTHING, () => 3n)
       expect([first.value, later.value]).toEqual(["LFSC0000000000000001", "LFSC0000000000000001"])
     })
   })

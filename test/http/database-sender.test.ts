@@ -173,6 +173,36 @@ class Receiver {
   }
 }
 
+test("DatabaseSender looks for none of thousands of databases that a replica names and that are not here", async () => {
+  using directory = new LogDirectory(DATABASE)
+  const { dataDir } = directory
+  let lookCount = 0
+  const ltxDir = dataDir.ltxDir.bind(dataDir)
+  dataDir.ltxDir = (name) => {
+    lookCount += 1
+    return ltxDir(name)
+  }
+  const pos = { txid: 5n, checksum: FLAG | 5n }
+  const names = Array.from({ length: 5000 }, (_, index) => `${index}.db`)
+  const unknown: string[] = []
+  const writer: Partial<StreamWriter> = {
+    isClosed: false,
+    frame: async (frame) => void (frame.type === "dropDb" && unknown.push(frame.database)),
+  }
+  const sender = new DatabaseSender(
+    {
+      ...{ positions: Positions.create(), dataDir, clock: new IdleClock() },
+      snapshots: { snapshot: async () => undefined },
+    },
+    writer as StreamWriter,
+    { ...NO_WANTS },
+    new Map(names.map((name) => [name, pos])),
+  )
+  for (const name of sender.names()) expect(await sender.sendNext(name)).toBe("nothing")
+  expect(unknown).toEqual(names)
+  expect(lookCount).toBe(0)
+})
+
 test("DatabaseSender leads every replica along the history that the primary has now, whatever it had before", async () => {
   const random = testRandom()
   for (let run = 0; run < 60; run++) {

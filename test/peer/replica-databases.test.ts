@@ -11,7 +11,7 @@ import { Snapshots } from "../../src/peer/serve/snapshots.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SharedFlags } from "../../src/store/shared-flags.ts"
-import { closeFile, O_RDWR, openFile } from "../../src/sys/file.ts"
+import { closeFile, O_RDWR, openSpecial } from "../../src/sys/file.ts"
 import { DataDirectory } from "../support/data-directory.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -23,7 +23,7 @@ class Peer implements Disposable {
   readonly databases: ReplicaDatabases
   readonly snapshots: Snapshots
   readonly #fuseDir = mkdtempSync(join(tmpdir(), "litefs-mnt-"))
-  readonly #device = openFile("test:open", "/dev/null", O_RDWR)
+  readonly #device = openSpecial("test:open", "/dev/null", O_RDWR)
 
   constructor() {
     this.data.database(NAME)

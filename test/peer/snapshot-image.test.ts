@@ -62,7 +62,9 @@ describe("SnapshotImage", () => {
     expect(statSync(path).blocks * 512).toBeLessThan(128 * 1024 * 1024)
     image.discard()
     const impossible = ltxHeader({ pageSize: 65536, commit: 2 ** 31 })
-    expect(() => new SnapshotImage(path, impossible)).toThrow("no space left on device")
+    expect(() => new SnapshotImage(path, impossible)).toThrow(
+      /the primary claims that it makes a database of 128\.0 TiB, .* are free/,
+    )
     expect(existsSync(path)).toBe(false)
   })
 })

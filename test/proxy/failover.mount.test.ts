@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import { canMount, Scope } from "../support/node.ts"
 import { ProxyClient, type Site, site, threeSites } from "../support/proxied-site.ts"
-import { CLIENTS, ProxyLoad } from "../support/proxy-load.ts"
+import { ProxyLoad } from "../support/proxy-load.ts"
 import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { promote } from "../torture/handoffs.ts"
@@ -46,6 +46,7 @@ test.skipIf(!canMount)(
     const load = new ProxyLoad(replicas, random)
     await load.more(random.between(30, 60))
     await Promise.all([first.node.stop("SIGKILL"), first.app.kill()])
+    const goneMs = performance.now()
     await first.node.end()
     const { directory, port } = first.node
     const again = { directory, port, proxyPort: first.proxyPort }
@@ -54,7 +55,9 @@ test.skipIf(!canMount)(
     await load.stop()
     console.log(`killed: ${load.describe()}`)
     expect(outcomes(load).filter((outcome) => outcome !== "POST 502")).toEqual([])
-    expect(load.problems.length).toBeLessThanOrEqual(CLIENTS)
+    // A process closes one socket after the other: until the last, each may take a request and break it, so a client
+    // may fail more than once. Whatever is asked when all are closed waits, and succeeds.
+    expect(load.problems.filter(({ startMs }) => startMs > goneMs)).toEqual([])
     await load.check(primary, replicas)
   },
   120_000,

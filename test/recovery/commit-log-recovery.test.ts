@@ -1,6 +1,16 @@
 import { describe, expect, test } from "bun:test"
-import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
+import { join } from "node:path"
+import {
+  isKeptLog,
   openCommitLog,
   placementsOf,
   readCommitLog,
@@ -134,6 +144,23 @@ describe("readCommitLog()", () => {
 })
 
 describe("openCommitLog()", () => {
+  test("openCommitLog() keeps the transactions of a database whose LTX files cannot be opened, and goes on", () => {
+    using directory = new LogDirectory("app.db", "good.db")
+    const log = directory.open()
+    commit(log, directory, 1)
+    commit(log, directory, 2)
+    rmSync(directory.ltxPath("app.db", 2), { force: true })
+    mkdirSync(directory.ltxPath("app.db", 2))
+    const { foreign, problem } = placementsOf(directory.dataDir)[0] ?? {}
+    expect(txidsOf(foreign ?? [])).toEqual([1, 2])
+    expect(problem).toMatch(/it is a directory, it should be a file$/)
+    using opened = open(directory)
+    expect(opened.log.lines.join("\n")).toContain("the LTX files cannot be read")
+    const [kept = ""] = readdirSync(directory.dataDir.databaseDir("app.db")).filter(isKeptLog)
+    const names = readdirSync(join(directory.dataDir.databaseDir("app.db"), kept))
+    expect(names).toHaveLength(2)
+  })
+
   test("openCommitLog() leaves out a record that holds no LTX file", () => {
     using directory = new LogDirectory("app.db")
     const log = directory.open()

@@ -136,6 +136,7 @@ export class FakeMember {
       isProven: ({ seal }) => seal !== undefined && seal === this.seal,
     })
     await findPrimary({
+      recallCluster: () => {},
       ...{ member, lease: this.lease, role, url: this.url, peers: flags.peers ?? [] },
       ...{ clusterId: () => this.clusterId, hasDatabases: () => this.clusterId !== undefined },
       check: {

@@ -7,7 +7,7 @@ import { ProxyClient, type Site } from "./proxied-site.ts"
 import type { Random } from "./random.ts"
 import { until } from "./until.ts"
 
-export const CLIENTS = 8
+const CLIENTS = 8
 
 /** One in so many writes is too large to be kept by a proxy. */
 const LARGE_EVERY = 16
@@ -21,6 +21,8 @@ export interface LoadAnswer {
   readonly status: number
   readonly text: string
   readonly ms: number
+  /** When it was asked, as performance.now() has it. */
+  readonly startMs: number
 }
 
 type Proxied = Pick<Site, "url" | "node">
@@ -114,7 +116,14 @@ export class ProxyLoad {
       this.#listeners.clear()
       const found = await this.#ask(client, note, `/items/${written}`)
       if (found === undefined || found === text) continue
-      this.problems.push({ what: "GET", note, status: 200, text: found.slice(0, 40), ms: 0 })
+      this.problems.push({
+        what: "GET",
+        note,
+        status: 200,
+        text: found.slice(0, 40),
+        ms: 0,
+        startMs: 0,
+      })
     }
   }
 
@@ -135,7 +144,7 @@ export class ProxyLoad {
     if (answer.status === 200) return answer.text
     const what = body === undefined ? "GET" : "POST"
     const ms = Math.round(performance.now() - startMs)
-    this.problems.push({ what, note, ...answer, ms })
+    this.problems.push({ what, note, ...answer, ms, startMs })
     return undefined
   }
 }

@@ -16,7 +16,7 @@ import type { CommitLog } from "../../src/store/log/commit-log.ts"
 import { GatedLog } from "../../src/store/log/gated-log.ts"
 import { Positions } from "../../src/store/positions.ts"
 import { SharedLag } from "../../src/store/shared-lag.ts"
-import { closeFile, type Fd, O_RDONLY, openFile } from "../../src/sys/file.ts"
+import { closeFile, type Fd, O_RDONLY, openSpecial } from "../../src/sys/file.ts"
 import { FakeClock } from "./fake-clock.ts"
 
 export class RecoveredNode {
@@ -45,7 +45,7 @@ export class RecoveredNode {
   private constructor(dataDir: DataDir, lock: Fd, log: Logger) {
     this.dataDir = dataDir
     this.#lock = lock
-    this.#below = openFile("test:open", dataDir.root, O_RDONLY)
+    this.#below = openSpecial("test:open", dataDir.root, O_RDONLY)
     this.#commitLog = openCommitLog(dataDir, log, { isFree: () => true, onFull: () => {} })
     const gate = new GatedLog()
     gate.open(this.#commitLog)

@@ -72,8 +72,14 @@ function databaseTable({ databases, isPrimary }: NodeInfo): string {
   return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
 }
 
+/** The table names all of them. */
+const PROBLEMS_SHOWN = 10
+
 function problemList(databases: readonly DatabaseInfo[]): string {
-  return databases.map(({ name, problem }) => `left out: ${name}: ${problem}\n`).join("")
+  const shown = databases.slice(0, PROBLEMS_SHOWN)
+  const lines = shown.map(({ name, problem }) => `left out: ${name}: ${problem}\n`)
+  const more = databases.length - shown.length
+  return [...lines, ...(more > 0 ? [`left out: ${more} more, --json says why\n`] : [])].join("")
 }
 
 function journalOf({ pageCount, journalMode, state, position }: DatabaseInfo): string {

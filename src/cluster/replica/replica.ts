@@ -157,13 +157,17 @@ export class Replica {
     if (problem === this.#lastProblem) return
     this.#lastProblem = problem
     this.#isAnnounced = false
+    const { primaryUrl: url } = this.#options
     const what = isOurs(error)
       ? "cannot take what the primary sends"
-      : "not connected to the primary"
-    this.#options.onProblem?.(`${what}: ${problem}`)
+      : isBadData(error)
+        ? "the primary has sent what it should not"
+        : "not connected to the primary"
+    const who = isBadData(error) ? `the primary at ${url} has sent what it should not` : what
+    this.#options.onProblem?.(`${who}: ${problem}`)
     // A problem that only a setting solves is an error.
     log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
-      url: this.#options.primaryUrl,
+      url,
       problem,
     })
   }
@@ -197,6 +201,10 @@ export class Replica {
       onProxy?.(proxyUrlOf(header(response, PROXY_HEADER), primaryUrl))
       this.#options.onPrimary(name)
       await connection.read(response)
+    } catch (error) {
+      // Bytes that cannot be decoded.
+      if (!(error instanceof RangeError)) throw error
+      throw new LitefsError("invalid", error.message, { cause: error })
     } finally {
       this.#cutOff = connection.close()
       response.destroy()
@@ -258,6 +266,11 @@ export class Replica {
 /** Whether the fault lies with this node, while its link to the primary is well. */
 function isOurs({ code }: LitefsError): boolean {
   return code === "no-space" || code === "io"
+}
+
+/** Whether the primary was reached, and has sent bytes that cannot be right. */
+function isBadData({ code }: LitefsError): boolean {
+  return code === "invalid" || code === "name-invalid" || code === "position-mismatch"
 }
 
 /** What this node understands, and which databases it wants. */

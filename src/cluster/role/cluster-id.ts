@@ -1,6 +1,9 @@
 import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
 import { replaceFile } from "../../store/synced.ts"
 import { readWhole } from "../../sys/file.ts"
+
+const log = logger("member")
 
 /**
  * The name of a cluster, "LFSC" and 16 hexadecimal digits. Its first primary makes it and every replica takes it over:
@@ -15,6 +18,10 @@ export const NO_CLUSTER =
 
 export function makeClusterId(random: () => bigint): string {
   return `LFSC${random().toString(16).toUpperCase().padStart(16, "0")}`
+}
+
+export function isClusterId(value: unknown): value is string {
+  return typeof value === "string" && PATTERN.test(value)
 }
 
 export function readClusterId(path: string): string | undefined {
@@ -32,14 +39,27 @@ export function writeClusterId(path: string, id: string): void {
   replaceFile("cluster-id", path, new TextEncoder().encode(`${id}\n`))
 }
 
+/** What a data directory tells of the cluster that its node was in. */
+export interface ClusterPast {
+  /** The id, as it was kept beside the lease record. */
+  readonly copy: string | undefined
+  readonly hasRecord: boolean
+  readonly hasKey: boolean
+  readonly hasDatabases: boolean
+}
+
 /** The cluster that this node belongs to, if known. */
 export class ClusterId {
   readonly #path: string
+  readonly #copy: (id: string) => void
   #value: string | undefined
 
-  constructor(path: string) {
+  /** `copy` is told each known id, to keep it somewhere else as well. */
+  constructor(path: string, copy: (id: string) => void = () => {}) {
     this.#path = path
+    this.#copy = copy
     this.#value = readClusterId(path)
+    if (this.#value !== undefined) copy(this.#value)
   }
 
   /** Undefined on a node that has never been in a cluster. */
@@ -47,9 +67,42 @@ export class ClusterId {
     return this.#value
   }
 
-  /** At the first start of a primary. */
-  make(random: () => bigint): void {
-    if (this.#value === undefined) this.#keep(makeClusterId(random))
+  /**
+   * At the start of a primary. Only the first one of a cluster makes an id: with another one all replicas would refuse
+   * it. An id that was lost comes back from its copy, if that is there.
+   */
+  ensure(past: ClusterPast, random: () => bigint): void {
+    if (this.#value !== undefined) return
+    const { copy, hasRecord, hasKey, hasDatabases } = past
+    if (copy !== undefined) {
+      this.#keep(copy)
+      log.warn("the file with the cluster id was gone, made it again from a copy", { id: copy })
+      return
+    }
+    if (hasRecord || hasKey) {
+      const evidence = hasRecord
+        ? "it has been handed the role of primary"
+        : "there is a clusterkey"
+      throw new LitefsError(
+        "damaged",
+        `Cannot be the primary: there is no "${this.#path}", but this node has been in a cluster, ${evidence}; ` +
+          "copy the file clusterid from the data directory of another node of the cluster, " +
+          "or remove lease.json and clusterkey here to begin a new cluster, which the replicas of the old one refuse",
+      )
+    }
+    this.#keep(makeClusterId(random))
+    if (!hasDatabases) return
+    log.warn(
+      "made a cluster id for the databases that are here; nodes of a cluster that they come from refuse this node",
+      { id: this.#value },
+    )
+  }
+
+  /** A node that knows this one as the primary of its cluster says which one that is. */
+  recall(id: string): void {
+    if (this.#value !== undefined || !PATTERN.test(id)) return
+    this.#keep(id)
+    log.warn("the file with the cluster id was gone, made it again after a peer's word", { id })
   }
 
   /** A node without an id is no primary: who follows it would learn none, and never be one (handoff-target.ts). */
@@ -73,5 +126,6 @@ export class ClusterId {
   #keep(id: string): void {
     writeClusterId(this.#path, id)
     this.#value = id
+    this.#copy(id)
   }
 }

@@ -34,6 +34,8 @@ export interface FindPrimaryContext extends Pick<PeerCalls, "ask"> {
   readonly check: Pick<PeerCheck, "copyProblem">
   /** Undefined on a node that has never been in a cluster. */
   clusterId(): string | undefined
+  /** A peer knows the id of this node's cluster. */
+  recallCluster(id: string): void
   /** Whether this node has any database. */
   hasDatabases(): boolean
   /** Whether the URL leads to this node and to no other. */
@@ -55,6 +57,7 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
       if (problem !== undefined) throw cannotStart(problem)
     }
     for (const { answer } of given) if (answer.lease !== undefined) member.hear(answer.lease, true)
+    recallCluster(context, given)
     if (lease.record === undefined) {
       for (const { url, answer } of given) checkFirst(context, url, answer)
     }
@@ -129,6 +132,18 @@ function checkFirst(context: FindPrimaryContext, url: string, answer: PeerAnswer
       `to go on with what is there, litefs promote --force --url ${url}, ` +
       "to begin from nothing, start this node without that --peer",
   )
+}
+
+/** A node that has lost its cluster id believes those that have its own record. */
+function recallCluster(
+  { lease, clusterId, recallCluster }: FindPrimaryContext,
+  given: readonly { readonly answer: PeerAnswer }[],
+): void {
+  if (clusterId() !== undefined) return
+  for (const { answer } of given) {
+    const { record, cluster } = answer.lease ?? {}
+    if (record?.primary.id === lease.id && cluster !== undefined) return recallCluster(cluster)
+  }
 }
 
 function cannotStart(why: string): LitefsError {

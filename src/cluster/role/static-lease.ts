@@ -1,15 +1,17 @@
 /**
  * The lease record of this node, in `<data>/lease.json`: replaced as a whole, and durable before it counts.
  *
- *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…]}
+ *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…], "cluster":…}
  *
  * `id` is this node's, drawn once. It goes with the data directory: a copy of the directory for another node must not
  * contain the file. `reached` is the address at which the primary was last reached, perhaps one from a user
- * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary.
+ * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary;
+ * `cluster` is a copy of the cluster id, for a primary that has lost the file of it.
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { replaceFile } from "../../store/synced.ts"
 import { readWhole } from "../../sys/file.ts"
+import { isClusterId } from "./cluster-id.ts"
 import { asRecord, EPOCH_MAX, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
 
 interface Reached {
@@ -22,6 +24,7 @@ interface Content {
   readonly record: LeaseRecord | undefined
   readonly reached: Reached | undefined
   readonly unfenced: readonly string[]
+  readonly cluster?: string | undefined
 }
 
 export class StaticLease implements Lease {
@@ -92,6 +95,22 @@ export class StaticLease implements Lease {
     }
   }
 
+  /** The copy of the cluster id. */
+  get cluster(): string | undefined {
+    return this.#content.cluster
+  }
+
+  /** A disk that cannot keep the copy stops nobody. */
+  setCluster(cluster: string): void {
+    if (this.cluster === cluster) return
+    const content = { ...this.#content, cluster }
+    try {
+      this.#save(content)
+    } catch {
+      this.#content = content
+    }
+  }
+
   setFenced(url: string): void {
     const unfenced = this.#content.unfenced.filter((each) => each !== url)
     this.#save({ ...this.#content, unfenced })
@@ -131,8 +150,8 @@ export class StaticLease implements Lease {
   }
 }
 
-function encode({ id, record, reached, unfenced }: Content): Uint8Array {
-  const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced }
+function encode({ id, record, reached, unfenced, cluster }: Content): Uint8Array {
+  const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced, cluster }
   return new TextEncoder().encode(`${JSON.stringify(json)}\n`)
 }
 
@@ -145,7 +164,10 @@ function decode(path: string, bytes: Uint8Array): Content {
   } catch {
     throw damaged
   }
-  const { id, epoch, primary, reached, unfenced } = Object(found) as Record<string, unknown>
+  const { id, epoch, primary, reached, unfenced, cluster } = Object(found) as Record<
+    string,
+    unknown
+  >
   const record = epoch === undefined ? undefined : asRecord({ ...(primary as object), epoch })
   if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) throw damaged
   if (typeof epoch === "number" && epoch > EPOCH_MAX) {
@@ -158,6 +180,7 @@ function decode(path: string, bytes: Uint8Array): Content {
     record,
     reached: asReached(reached),
     unfenced: Array.isArray(unfenced) ? unfenced.filter((each) => typeof each === "string") : [],
+    cluster: isClusterId(cluster) ? cluster : undefined,
   }
 }
 

@@ -6,7 +6,7 @@
  * checksum, is another history, and the answer is a snapshot.
  */
 import type { Clock } from "../../lib/clock.ts"
-import { messageOf } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../../ltx/pos.ts"
 import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
@@ -15,7 +15,6 @@ import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
 import { openToRead } from "../../sys/async-file.ts"
 import { SysError } from "../../sys/errno.ts"
-import type { Room } from "../../sys/net/room.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
 import { ancestryOf } from "./ancestry.ts"
@@ -23,6 +22,7 @@ import { compactedFile, type FollowingFile, following, followingFile } from "./f
 import type { LeftOutDatabases } from "./left-out-databases.ts"
 import type { Wants } from "./replica-wants.ts"
 import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
+import type { SnapshotPlaces } from "./snapshot-places.ts"
 import type { SnapshotSource } from "./snapshot-source.ts"
 import type { LtxParts, StreamWriter } from "./stream-writer.ts"
 
@@ -36,6 +36,9 @@ const HEAD_MS = 100
  * replica whose position nobody can judge sets its own content aside: the call is therefore repeated for this long.
  */
 const AGAIN_MS = 5000
+
+/** How long a list of the directories counts. */
+const LISTED_MS = 1000
 
 /** Hears what is sent. */
 export interface StreamCounters {
@@ -52,7 +55,7 @@ export interface DatabaseSenderContext {
   readonly clock: Clock
   readonly counters?: StreamCounters
   /** For those to whom snapshots are sent: each takes memory, files, and a look at whatever a client writes. */
-  readonly snapshotRoom?: Room<BodyWriter>
+  readonly snapshotPlaces?: SnapshotPlaces<BodyWriter>
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
   /** Databases that cannot be sent to anybody. */
@@ -67,6 +70,8 @@ export class DatabaseSender {
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
+  /** The directories of databases, as of a moment ago: a replica may name thousands that have none. */
+  #directories: { readonly names: ReadonlySet<string>; readonly untilMs: number } | undefined
   /** Databases without a slot whose drop the replica has. */
   readonly #dropped = new Set<string>()
   #lastHeadMs = Number.NEGATIVE_INFINITY
@@ -182,7 +187,8 @@ export class DatabaseSender {
   /** For a database that is not here: one that was dropped long ago still has its drop. */
   async #sendDrop(name: string, known: Pos): Promise<Step> {
     if (this.#dropped.has(name)) return "nothing"
-    const pos = droppedStateIfWhole(this.#context.dataDir, name)?.pos
+    const { dataDir } = this.#context
+    const pos = this.#hasDirectory(name) ? droppedStateIfWhole(dataDir, name)?.pos : undefined
     const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
     const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
     if (sent === "later") return "later"
@@ -193,6 +199,16 @@ export class DatabaseSender {
       await this.#writer.frame({ type: "dropDb", database: name })
     }
     return sent === undefined ? "nothing" : "sent"
+  }
+
+  #hasDirectory(name: string): boolean {
+    const { dataDir, clock } = this.#context
+    const nowMs = clock.monotonicMs()
+    if (this.#directories === undefined || nowMs >= this.#directories.untilMs) {
+      const names = new Set(dataDir.databaseNames())
+      this.#directories = { names, untilMs: nowMs + LISTED_MS }
+    }
+    return this.#directories.names.has(name)
   }
 
   async #sendHead(database: string, known: Pos, { txid }: Pos): Promise<void> {
@@ -270,7 +286,8 @@ export class DatabaseSender {
   #mayPass(what: string, error: unknown): boolean {
     const nowMs = this.#context.clock.monotonicMs()
     const sinceMs = this.#failing.get(what) ?? nowMs
-    const mayPass = error instanceof SysError && nowMs - sinceMs < AGAIN_MS
+    const isOfFile = error instanceof LitefsError && error.code === "damaged" // what has its name is no file
+    const mayPass = (error instanceof SysError || isOfFile) && nowMs - sinceMs < AGAIN_MS
     if (mayPass) this.#failing.set(what, sinceMs)
     else this.#failing.delete(what)
     return mayPass
@@ -278,14 +295,14 @@ export class DatabaseSender {
 
   /** "no room": others are being sent theirs, and take them. */
   async #sendSnapshot(name: string): Promise<Pos | "no room" | undefined> {
-    const { clock, snapshotRoom } = this.#context
+    const { snapshotPlaces } = this.#context
     const { body } = this.#writer
     if (this.#writer.isClosed) return undefined
-    if (snapshotRoom?.enter(body, clock.monotonicMs() - PATIENCE_MS) === false) return "no room"
+    if (snapshotPlaces?.enter(body, PATIENCE_MS) === false) return "no room"
     try {
       return await this.#sendWhole(name)
     } finally {
-      snapshotRoom?.leave(body)
+      snapshotPlaces?.leave(body)
     }
   }
 

@@ -14,6 +14,7 @@ import { existingSnapshots, limited, snapshotsOf } from "../../http/streams/data
 import { LeftOutDatabases } from "../../http/streams/left-out-databases.ts"
 import { neededTxid, type ReplicaStream } from "../../http/streams/replica-stream.ts"
 import { ParkedSnapshots } from "../../http/streams/resumable-snapshot.ts"
+import { SnapshotPlaces } from "../../http/streams/snapshot-places.ts"
 import type { SnapshotSource } from "../../http/streams/snapshot-source.ts"
 import { handleStream, STALL_MS_MAX, type StreamContext } from "../../http/streams/stream.ts"
 import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../../http/transfers/export.ts"
@@ -23,7 +24,6 @@ import { LitefsError } from "../../lib/errors.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import { checkImport } from "../../peer/serve/check-worker.ts"
 import type { DataDir } from "../../store/data-dir.ts"
-import { Room } from "../../sys/net/room.ts"
 import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
 import type { OtherNodes } from "../membership/other-nodes.ts"
 import type { ThisNode } from "../membership/this-node.ts"
@@ -33,7 +33,7 @@ import type { Threads } from "../storage/threads.ts"
 /** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
 
-/** Snapshots that are sent to replicas at a time. Another waits, or takes the place of one that is not read. */
+/** Snapshots that are sent to replicas at a time. Another waits in line, or takes the place of one that is not read. */
 const SNAPSHOT_COUNT_MAX = 32
 
 /** Bytes per second for checking whether unreadable databases are readable again. */
@@ -85,7 +85,7 @@ export class ServedDatabases {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
-      snapshotRoom: new Room(SNAPSHOT_COUNT_MAX),
+      snapshotPlaces: new SnapshotPlaces(SNAPSHOT_COUNT_MAX, systemClock),
       snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
       counters,
       streams,

@@ -104,12 +104,13 @@ export class Membership {
    */
   async begin(outside: Outside, port: number): Promise<boolean> {
     const { node, others, member } = this
-    const { options, storage, closing } = this.#context
+    const { options, closing } = this.#context
     const { role, httpAddr, peers = [], advertiseUrl } = options
     await findPrimary({
       ...{ member, lease: node.lease, role, url: node.url, peers, check: others.check },
       clusterId: () => node.clusterId.value,
-      hasDatabases: () => storage.dataDir.databaseNames().length > 0,
+      recallCluster: (id) => node.clusterId.recall(id),
+      hasDatabases: node.hasDatabases,
       ask: (url) => others.ask(url),
       leadsHere: (url) => leadsTo(url, { host: httpAddr.host, port }, advertiseUrl),
     })

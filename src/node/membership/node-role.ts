@@ -71,8 +71,7 @@ export class NodeRole {
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
       lag.setRole(true, systemClock.steadyMs(), systemClock.wallMs())
-      node.clusterId.make(() => randomBytes(8).readBigUInt64BE())
-      node.clusterKey.make(randomBytes)
+      node.ensureCluster()
     }
     return member.isPrimary
   }

@@ -27,6 +27,7 @@ export class ThisNode {
   readonly clusterId: ClusterId
   readonly clusterKey: ClusterKey
   readonly hostname: string
+  readonly hasDatabases: () => boolean
   /** Identifies this process. */
   readonly run = randomBytes(8).toString("hex")
   /** The only databases of the node; all when it is undefined. */
@@ -44,9 +45,10 @@ export class ThisNode {
     const { role, hostname } = options
     this.#options = options
     this.filter = filter
-    this.clusterId = new ClusterId(dataDir.clusterIdPath)
     this.clusterKey = new ClusterKey(dataDir.clusterKeyPath)
     this.lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
+    this.clusterId = new ClusterId(dataDir.clusterIdPath, (id) => this.lease.setCluster(id))
+    this.hasDatabases = () => dataDir.databaseNames().length > 0
     this.hostname = hostname
     this.#url = options.advertiseUrl ?? ""
     this.isCandidate =
@@ -76,6 +78,19 @@ export class ThisNode {
   /** Its API answers at this port. */
   listensAt(port: number): void {
     this.#url ||= derivedUrl(this.#options, port)
+  }
+
+  /** Call it when this node starts as the primary. Throws when its cluster has an id that it does not know. */
+  ensureCluster(): void {
+    const { lease, clusterKey } = this
+    const past = {
+      copy: lease.cluster,
+      hasRecord: lease.record !== undefined,
+      hasKey: clusterKey.value !== undefined,
+      hasDatabases: this.hasDatabases(),
+    }
+    this.clusterId.ensure(past, () => randomBytes(8).readBigUInt64BE())
+    clusterKey.make(randomBytes)
   }
 
   get self(): LeaseNode {

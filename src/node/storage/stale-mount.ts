@@ -3,13 +3,22 @@
  * its cache for ever (sys/process/stale-handles.ts). The same goes for clients of a stopped daemon, and of a mount that
  * somebody has taken away: a file in the data directory says which device it was.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readFileSync, rmSync } from "node:fs"
 import { systemClock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import { untilSeen } from "../../lib/until.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { DataDir } from "../../store/data-dir.ts"
-import { closeFile } from "../../sys/file.ts"
+import {
+  closeFile,
+  closing,
+  O_CREAT,
+  O_RDWR,
+  O_TRUNC,
+  openFile,
+  readWhole,
+  writeBytesAt,
+} from "../../sys/file.ts"
 import { abortStaleMounts, mountDevices } from "../../sys/mount.ts"
 import { rightsOf, rightToTrace } from "../../sys/process/capabilities.ts"
 import { describeProcess, isDying } from "../../sys/process/process.ts"
@@ -94,7 +103,8 @@ function listed(pids: readonly number[]): string {
 export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
   try {
     const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
-    writeFileSync(mountedPath, text, { mode: 0o600 })
+    using file = closing(openFile("mounted:open", mountedPath, O_RDWR | O_CREAT | O_TRUNC))
+    writeBytesAt("mounted:write", file.fd, new TextEncoder().encode(text), 0)
   } catch (error) {
     log.warn("cannot record which mount this is", { file: mountedPath, error })
   }
@@ -108,7 +118,8 @@ export function forgetMount({ mountedPath }: DataDir): void {
 /** Device numbers mean nothing after the machine has restarted. */
 function rememberedDevices({ mountedPath }: DataDir): string[] {
   try {
-    const [boot, device] = readFileSync(mountedPath, "utf8").trim().split(" ")
+    const text = new TextDecoder().decode(readWhole("mounted:read", mountedPath))
+    const [boot, device] = text.trim().split(" ")
     return boot === bootId() && device !== undefined ? [device] : []
   } catch {
     return []

@@ -213,6 +213,10 @@ export class IncomingFile {
     if (isFull(error)) {
       return new LitefsError("no-space", this.#describeFullDisk(), { cause: error })
     }
+    if (error instanceof LitefsError && error.code === "io") {
+      const problem = `Cannot receive a snapshot of "${this.#database}": ${error.message}`
+      return new LitefsError("io", problem, { cause: error })
+    }
     if (!(error instanceof RangeError)) return error
     return new LitefsError(
       "invalid",

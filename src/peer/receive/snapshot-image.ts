@@ -4,12 +4,15 @@
  *   making ── page()… ──▶ making ── finish() ──▶ on the disk
  *      └────────────── discard() ──────────────▶ gone
  *
- * A disk that is too small for the size in the header fails at once. Room is reserved as pages come, some way ahead:
+ * A size in the header that is more than the disk has free is refused at once: it is a claim, and no sign of a full
+ * disk. Room is reserved as pages come, some way ahead:
  * the header may claim anything. Written data is synced as it goes: neither the page cache nor the last sync gets
  * large.
  */
+import { dirname } from "node:path"
+import { LitefsError } from "../../lib/errors.ts"
+import { formatSize } from "../../lib/size.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
-import { Errno, SysError } from "../../sys/errno.ts"
 import {
   closeFile,
   type Fd,
@@ -49,9 +52,9 @@ export class SnapshotImage {
     this.#path = path
     this.#pageSize = pageSize
     this.#size = pageSize * commit
+    checkRoom(path, this.#size)
     this.#fd = openFile("next:open", path, O_RDWR | O_CREAT | O_TRUNC)
     try {
-      this.#checkRoom()
       this.#reserve(0)
     } catch (error) {
       this.discard()
@@ -74,13 +77,6 @@ export class SnapshotImage {
     const size = Math.min(Math.max(RESERVE_SIZE, end - this.#reserved), this.#size - this.#reserved)
     reserveSpace("next:reserve", this.#fd, this.#reserved, size)
     this.#reserved += size
-  }
-
-  #checkRoom(): void {
-    const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", this.#path)
-    // A file system that does not count blocks has none at all.
-    if (blocks === 0 || this.#size <= blocksAvailable * blockSize) return
-    throw new SysError(Errno.ENOSPC, "next:statfs", `reserve ${this.#size} bytes`)
   }
 
   finish(): void {
@@ -124,4 +120,16 @@ export class SnapshotImage {
     this.#fd = -1
     this.#buffered = 0
   }
+}
+
+/** Throws a LitefsError "io": it concerns this database alone, and another time there may be room. */
+function checkRoom(path: string, size: number): void {
+  const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", dirname(path))
+  const free = blocksAvailable * blockSize
+  // A file system that does not count blocks has none at all.
+  if (blocks === 0 || size <= free) return
+  throw new LitefsError(
+    "io",
+    `the primary claims that it makes a database of ${formatSize(size)}, ${formatSize(free)} are free`,
+  )
 }

@@ -94,7 +94,7 @@ export function isKeptLog(name: string): boolean {
  * there. One warning names both histories. The log's records are overwritten from now on.
  */
 export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Logger): void {
-  const { database, foreign } = placement
+  const { database, foreign, problem } = placement
   if (foreign.length === 0) return
   const directory = join(dataDir.databaseDir(database), `${KEPT}${systemClock.wallMs()}`)
   makeDirectory("log:mkdir", directory)
@@ -105,8 +105,10 @@ export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Lo
   }
   syncFileSystem("log:syncfs", directory)
   syncDirectory("log:sync-dir", dataDir.databaseDir(database))
-  log?.warn("set aside transactions of the commit log, they do not follow on the LTX files", {
-    ...{ db: database, transactions: foreign.length },
+  const why =
+    problem === undefined ? "they do not follow on the LTX files" : "the LTX files cannot be read"
+  log?.warn(`set aside transactions of the commit log, ${why}`, {
+    ...{ db: database, transactions: foreign.length, problem },
     ...{ log: logRange(placement), ltx: ltxEnd(placement), kept: directory },
   })
 }

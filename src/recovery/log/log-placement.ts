@@ -13,6 +13,7 @@
  * Nothing is written here.
  */
 import { decodedIfAny } from "../../lib/bytes.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { readSpan } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -33,13 +34,25 @@ export interface Placement {
   readonly foreign: readonly LogRecord[]
   /** Where the whole LTX files end; undefined when there is none. */
   readonly end: Pos | undefined
+  /** Why its LTX files could not be read; all its transactions are then set aside. */
+  readonly problem?: string
 }
 
 export function placeRecords(dataDir: DataDir, records: readonly LogRecord[]): Placement[] {
   const byDatabase = Map.groupBy(records, ({ database }) => database)
   return [...byDatabase]
     .filter(([name]) => fileExists("ltx:look", dataDir.ltxDir(name))) // otherwise somebody removed it
-    .map(([name, records]) => new Placing(dataDir, name, records).place())
+    .map(([name, records]) => {
+      try {
+        return new Placing(dataDir, name, records).place()
+      } catch (error) {
+        // The other databases go on.
+        if (!(error instanceof LitefsError && error.code === "damaged")) throw error
+        const foreign = [...newestOfEach(records).values()].map(({ record }) => record)
+        const [end, problem] = [undefined, error.message]
+        return { database: name, missing: [], foreign, end, problem }
+      }
+    })
 }
 
 interface PlacedRecord extends Step {

@@ -38,6 +38,7 @@ export class TcpConnection {
   handler: TcpHandler = NOBODY
   readonly #socket: Socket<TcpConnection | undefined>
   #waiting: Uint8Array[] = []
+  #sentSize = 0
   #isEnding = false // ours
   #hasEnded = false // theirs
   #isClosed = false
@@ -86,8 +87,20 @@ export class TcpConnection {
       this.#waiting.push(bytes)
       return
     }
-    const count = Math.max(0, this.#socket.write(bytes))
+    const count = this.#send(bytes)
     if (count < bytes.length) this.#waiting.push(count === 0 ? bytes : bytes.subarray(count))
+  }
+
+  /** Returns how many of the bytes the kernel has taken: none when it knows that the connection is broken. */
+  #send(bytes: Uint8Array): number {
+    const count = Math.max(0, this.#socket.write(bytes))
+    this.#sentSize += count
+    return count
+  }
+
+  /** Bytes that the kernel has ever taken. */
+  get sentSize(): number {
+    return this.#sentSize
   }
 
   /** Written bytes that the kernel has not taken. */
@@ -125,7 +138,7 @@ export class TcpConnection {
   flush(): void {
     while (this.#waiting.length > 0) {
       const bytes = this.#waiting[0] as Uint8Array
-      const count = Math.max(0, this.#socket.write(bytes))
+      const count = this.#send(bytes)
       if (count < bytes.length) {
         this.#waiting[0] = bytes.subarray(count)
         return

@@ -1,0 +1,54 @@
+/** Names of a database's directory that something has that is no regular file: a named pipe, a directory, a device. */
+import { join } from "node:path"
+import { LitefsError } from "../lib/errors.ts"
+import { parseLtxFileName } from "../ltx/file-name.ts"
+import type { DataDir } from "../store/data-dir.ts"
+import { listDirectory } from "../sys/directory.ts"
+import { fileExists } from "../sys/file.ts"
+import { otherKindAt } from "../sys/file-status.ts"
+
+export interface WrongKind {
+  readonly path: string
+  /** "a named pipe". */
+  readonly is: string
+  /** "a regular file". */
+  readonly should: string
+}
+
+export function wrongKinds(dataDir: DataDir, name: string): WrongKind[] {
+  const ltx = dataDir.ltxDir(name)
+  const is = otherKindAt(ltx)
+  const files = [
+    ...(["database", "journal", "wal", "shm"] as const).map((file) => dataDir.path(name, file)),
+    dataDir.syncedPath(name),
+    dataDir.pastPath(name),
+    dataDir.checksumsPath(name),
+    dataDir.takeoverPath(name),
+    ...(is === "a directory" ? unusualFiles(ltx) : []),
+  ]
+  const found = files.flatMap((path) => {
+    const is = otherKindAt(path)
+    return is === undefined ? [] : [{ path, is, should: "a regular file" }]
+  })
+  const isMissing = is === undefined && !fileExists("ltx:look", ltx)
+  if (is === "a directory" || isMissing) return found
+  return [{ path: ltx, is: is ?? "a file", should: "a directory" }, ...found]
+}
+
+/** LTX files by their names of which the directory does not say that they are regular files. */
+function unusualFiles(ltx: string): string[] {
+  return listDirectory("ltx:list", ltx)
+    .filter((entry) => !entry.isFile() && parseLtxFileName(entry.name) !== undefined)
+    .map(({ name }) => join(ltx, name))
+}
+
+/** Throws when there is one. */
+export function refuseWrongKinds(dataDir: DataDir, name: string): void {
+  const [wrong] = wrongKinds(dataDir, name)
+  if (wrong === undefined) return
+  const { path, is, should } = wrong
+  throw new LitefsError(
+    "damaged",
+    `Cannot open database "${name}": "${path}" is ${is}, it should be ${should}`,
+  )
+}

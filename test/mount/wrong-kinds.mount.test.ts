@@ -1,0 +1,111 @@
+/** A named pipe, a directory, a socket or a link in the place of a file of the data directory is told, and waits for nothing. */
+import { expect, test } from "bun:test"
+import { execFileSync } from "node:child_process"
+import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs"
+import { createServer } from "node:net"
+import { dirname, join } from "node:path"
+import { sqlite3, start } from "../support/client.ts"
+import { canMount, MEMORY, mountsBelow, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { getText, healthOf, infoOf } from "../support/node-api.ts"
+
+const PUTS: Record<string, (path: string) => void | Promise<void>> = {
+  fifo: (path) => void execFileSync("mkfifo", [path]),
+  dir: (path) => mkdirSync(path),
+  socket: makeSocket,
+  link: (path) => symlinkSync("/nowhere/at/all", path),
+}
+
+const FILES = ["database", "journal", "wal", "shm", "synced", "past", "checksums", "takeover"]
+
+/** A name that stays when the listener has gone: a real one is removed with it. */
+async function makeSocket(path: string): Promise<void> {
+  const server = createServer()
+  await new Promise<void>((done) => server.listen(`${path}.made`, done))
+  execFileSync("mv", [`${path}.made`, path])
+  await new Promise((done) => server.close(done))
+}
+
+async function put(path: string, kind: string): Promise<void> {
+  rmSync(path, { force: true, recursive: true })
+  mkdirSync(dirname(path), { recursive: true })
+  await PUTS[kind]?.(path)
+}
+
+async function stoppedPrimary(scope: Scope): Promise<TestNode> {
+  const node = await scope.node()
+  sqlite3(node, "app.db", "CREATE TABLE t(a); INSERT INTO t VALUES(1)")
+  sqlite3(node, "good.db", "CREATE TABLE t(a); INSERT INTO t VALUES(1)")
+  await node.stop()
+  return node
+}
+
+test.skipIf(!canMount)(
+  "a database with something else in the place of a file is refused, the others go on",
+  async () => {
+    await using scope = new Scope(MEMORY)
+    const node = await stoppedPrimary(scope)
+    const dbs = join(node.data, "dbs")
+    const [last = ""] = readdirSync(join(dbs, "app.db", "ltx"))
+      .toSorted()
+      .toReversed()
+    const names: string[] = []
+    for (const kind of Object.keys(PUTS)) {
+      for (const file of [...FILES, "ltx", join("ltx", last)]) {
+        if (kind === "dir" && file === "ltx") continue
+        const name = `${kind}-${names.length}.db`
+        cpSync(join(dbs, "app.db"), join(dbs, name), { recursive: true })
+        await put(join(dbs, name, file), kind)
+        names.push(name)
+      }
+    }
+    rmSync(join(dbs, "app.db"), { recursive: true })
+
+    const doctor = await start([...PROGRAM, "doctor", "--data-dir", node.data, "--json"]).ended
+    expect(doctor).toMatchObject({ code: 1, stderr: "" })
+    const report: { databases: { name: string; findings: { code: string }[] }[] } = JSON.parse(
+      doctor.stdout,
+    )
+    const wrong = report.databases.filter(({ findings }) => findings[0]?.code === "wrong-kind")
+    expect(wrong.map(({ name }) => name)).toEqual(names.toSorted())
+
+    const again = await scope.again(node)
+    expect(sqlite3(again, "good.db", "SELECT a FROM t")).toBe("1")
+    const { databases } = await infoOf(again)
+    const refused = databases.filter(({ problem }) =>
+      problem?.match(/ is (a named pipe|a directory|a socket|a symbolic link .*), it should be a/),
+    )
+    expect(refused.map(({ name }) => name).toSorted()).toEqual(names.toSorted())
+    expect((await healthOf(again)).health.leftOut).toHaveLength(names.length)
+    expect(await getText(again, "/metrics")).toContain(`"fifo-0.db"`)
+    expect(again.output.match(/database is unavailable/g)).toHaveLength(names.length)
+  },
+)
+
+const OF_THE_NODE = [
+  ...["clusterid", "clusterkey", "lease.json", "lock", "owners", "mounted", "commit-log.0"],
+  ...["commit-log.1.tmp", "dbs", "side", "import", "import/1", "spare", "spare/0", "diverged"],
+  "api.sock",
+]
+
+test.skipIf(!canMount).each(Object.keys(PUTS))(
+  "a node with a %s in the place of a file of its own starts, or says so in one line",
+  async (kind) => {
+    await using scope = new Scope(MEMORY)
+    const node = await stoppedPrimary(scope)
+    for (const name of OF_THE_NODE) {
+      const data = join(scope.directory, "data")
+      cpSync(node.data, data, { recursive: true })
+      await put(join(data, name), kind)
+      const flags = ["--fuse-dir", node.mount, "--data-dir", data, "--http-addr", "127.0.0.1:0"]
+      const words = ["timeout", "-s", "KILL", "20", ...PROGRAM, "mount", "--primary", ...flags]
+      const { code, stderr } = await start([...words, "--", "true"]).ended
+      const errors = stderr.split("\n").filter((line) => /ERROR|^ {4}at /.test(line))
+      const said = { name, code, errors }
+      if (code === 0) expect(said).toEqual({ name, code, errors: [] })
+      else
+        expect(said).toEqual({ name, code: 1, errors: [expect.stringMatching(/^ERROR: Cannot /)] })
+      rmSync(data, { recursive: true })
+    }
+    expect(mountsBelow(scope.directory)).toEqual([])
+  },
+)
