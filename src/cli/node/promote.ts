@@ -8,7 +8,7 @@
  *               ─▶ role/role-switch.ts drain()             running writes of the proxy, lent write locks (halt-locks.ts)
  *                    peer thread: lockWrites ─▶ fs thread: shut
  *               ─▶ role/offer.ts make() ─▶ http/streams/replica-stream.ts ── the token, behind all transactions ──▶
- *   replica   replica/incoming-stream.ts, all applied ─▶ role/following.ts ─▶ handoffs.ts takeOffer()
+ *   replica   replica/incoming-stream.ts, all applied ─▶ handoffs.ts takeOffer()
  *               ── POST /handoff?token=TOKEN, its positions ──▶
  *   primary   roles.ts ─▶ member.ts accept(): the record is durable (role/static-lease.ts) ── the record ──▶
  *               ─▶ role-switch.ts handOver()               both nodes from here on at the same time

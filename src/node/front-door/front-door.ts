@@ -104,7 +104,7 @@ export class FrontDoor implements Outside {
       clusterId: () => node.clusterId.value,
       ownProblem: () => membership.ownProblem(),
       isLeaving: () => node.isLeaving,
-      reconnect: () => membership.connection.reconnect(),
+      reconnect: () => membership.followed.reconnect(),
       hear: (headers, url) => others.check.hear(headers, url),
     })
     this.api = api
