@@ -10,6 +10,7 @@
 import { AssertionError, assert, must } from "../lib/assert.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
+import type { Deferred } from "./deferred.ts"
 import { DirectoryOffsets } from "./directory-offsets.ts"
 import type { FileSystem } from "./filesystem.ts"
 import { InitFlag } from "./flags.ts"
@@ -25,10 +26,9 @@ import {
 } from "./operations.ts"
 import { OutHeader } from "./replies.ts"
 import { Reply, SMALL_REPLY_SIZE } from "./reply.ts"
-import { Request } from "./request.ts"
+import { join64, Request } from "./request.ts"
 import { InHeader, WriteIn } from "./requests.ts"
 import { traceDeferral, traceReply, traceRequest } from "./trace.ts"
-import { WaitingRequests } from "./waiting-requests.ts"
 
 /** Sizes of the buffers. The kernel refuses a read with less room than its largest WRITE needs. */
 export const REQUEST_SIZE = MAX_WRITE + 8192
@@ -205,4 +205,25 @@ const ERRNO_MAX = 511
 
 function part({ address, bytes }: Region, offset: number, size: number): Region {
   return { address: address + offset, bytes: bytes.subarray(offset, offset + size) }
+}
+
+/** The requests that wait for their answer, by the kernel's unique id. */
+class WaitingRequests {
+  readonly #deferreds = new Map<bigint, Deferred>()
+
+  /** `send` gets the errno of the answer, 0 for success. */
+  add(uniqueLo: number, uniqueHi: number, deferred: Deferred, send: (errno: number) => void): void {
+    const unique = join64(uniqueLo, uniqueHi)
+    deferred.bind((errno) => {
+      must(this.#deferreds.get(unique), `request ${unique}`)
+      this.#deferreds.delete(unique)
+      send(errno)
+    })
+    this.#deferreds.set(unique, deferred)
+  }
+
+  /** An unknown request was answered while the INTERRUPT was under way. */
+  interrupt(uniqueLo: number, uniqueHi: number): void {
+    this.#deferreds.get(join64(uniqueLo, uniqueHi))?.interrupt()
+  }
 }

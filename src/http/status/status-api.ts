@@ -71,9 +71,7 @@ export class StatusApi {
         return { isPrimary, hostname: isPrimary ? undefined : primaryName }
       },
       readTransaction: (database, txid) => {
-        const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
-        const transaction = readLtxTransaction(path)
-        return transaction && { database, ...transaction }
+        return readLtxTransaction(new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid))
       },
     })
   }
