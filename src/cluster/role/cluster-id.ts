@@ -52,7 +52,7 @@ export class ClusterId {
     if (this.#value === undefined) this.#keep(makeClusterId(random))
   }
 
-  /** A node without an id is no primary: who follows it would learn none, and never be one (handoff-target.ts). */
+  /** A node without an id is no primary: who follows it would learn none, and never be one (handoffs.ts). */
   checkKnown(what: string): void {
     if (this.#value === undefined) {
       throw new LitefsError("unavailable", `Cannot ${what}: this node ${NO_CLUSTER}`)
