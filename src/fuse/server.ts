@@ -46,12 +46,6 @@ export interface FuseServerOptions {
   reply: Region // of REPLY_SIZE
   negativeTimeout: number // seconds for which the kernel may believe that a name does not exist
   /**
-   * No OPENDIR and RELEASEDIR requests, which each sync of a directory would need. The kernel then also keeps listings
-   * (as with FOPEN_CACHE_DIR) until an entry changes through the mount. When the daemon itself adds or removes one, it
-   * must invalidate the data of the directory (`Notifier.invalidateInode(id, 0, 0)`).
-   */
-  openlessDirectories?: boolean // default: true
-  /**
    * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only when
    * everything that must be durable is. Default: false
    */
@@ -165,14 +159,19 @@ export class FuseServer {
 
   #init(): number {
     if (this.#protocol !== undefined) return -Errno.EPROTO
-    const { openlessDirectories = true, passthrough = false, posixLocks = false } = this.#options
-    const wanted = { openlessDirectories, passthrough, posixLocks }
+    const { passthrough = false, posixLocks = false } = this.#options
+    const wanted = { passthrough, posixLocks }
     const { answer, protocol } = negotiate(this.#request, this.#reply, wanted)
     this.#protocol = protocol
     return answer
   }
 
-  /** There is nothing to open. A kernel that cannot be told so gets a meaningless handle. */
+  /**
+   * There is nothing to open: a sync of a directory needs no OPENDIR and RELEASEDIR. The kernel then also keeps listings
+   * (as with FOPEN_CACHE_DIR) until an entry changes through the mount. When the daemon itself adds or removes one, it
+   * must invalidate the data of the directory (`Notifier.invalidateInode(id, 0, 0)`). A kernel that cannot be told so
+   * gets a meaningless handle.
+   */
   #openDirectory(): number {
     const flags = this.#protocol?.flags ?? 0
     if ((flags & InitFlag.NO_OPENDIR_SUPPORT) !== 0) return -Errno.ENOSYS

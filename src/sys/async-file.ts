@@ -67,7 +67,6 @@ export async function renameDurably(kind: string, from: string, to: string): Pro
   trace?.append({ type: "sync-directory", path, start })
 }
 
-/** Opens a file for reading. */
 export function openToRead(op: string, path: string): Promise<FileHandle> {
   return call(op, `open "${path}"`, () => open(path))
 }

@@ -9,7 +9,6 @@ export interface BodyLimits {
   readonly timeMs: number
 }
 
-/** The whole body of a request. */
 export async function readBody(
   request: IncomingMessage,
   { sizeMax, timeMs }: BodyLimits,

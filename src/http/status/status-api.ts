@@ -114,7 +114,6 @@ export class StatusApi {
     this.#others = others
   }
 
-  /** Positions have changed. */
   positionsChanged(): void {
     this.#events.positionsChanged()
     this.status.changed()

@@ -17,7 +17,6 @@ import { StreamWriter } from "./stream-writer.ts"
 
 const HEARTBEAT_MS = 1000
 
-/** The listener of a stream. */
 export interface StreamReplica {
   readonly id: string | undefined
   readonly name: string
