@@ -12,7 +12,14 @@ import { logger } from "../../lib/log.ts"
 import { ADVERTISE_URL_HEADER, RUN_HEADER, WANTS_PRIMARY_HEADER } from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
 import type { ConnectedReplica } from "./handoffs.ts"
-import { type HeardLease, LEASE_HEADER, type LeaseRecord, leaseOf, leaseProblem } from "./lease.ts"
+import {
+  type HeardLease,
+  LEASE_HEADER,
+  type LeaseRecord,
+  leaseOf,
+  leaseProblem,
+  textOf,
+} from "./lease.ts"
 
 const log = logger("member")
 
@@ -166,20 +173,15 @@ export class PeerCheck {
 }
 
 function senderOf(headers: Headers): string {
-  const name = headers["litefs-hostname"]
-  return typeof name === "string" ? name : "a node"
+  return textOf(headers["litefs-hostname"]) ?? "a node"
 }
 
 export function peerAnswer(headers: Headers): PeerAnswer {
   return {
     lease: leaseOf(headers),
-    id: text(headers["litefs-id"]),
-    run: text(headers[RUN_HEADER]),
-    clusterId: text(headers["litefs-cluster-id"]),
+    id: textOf(headers["litefs-id"]),
+    run: textOf(headers[RUN_HEADER]),
+    clusterId: textOf(headers["litefs-cluster-id"]),
     isPrimaryByFlag: headers[WANTS_PRIMARY_HEADER] === "1",
   }
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined
 }

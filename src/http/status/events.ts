@@ -19,8 +19,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { formatChecksum, formatTxid, type Txid } from "../../ltx/pos.ts"
-import type { LtxTransaction } from "../../store/ltx/ltx-transaction.ts"
-import type { Positions, Slot } from "../../store/positions.ts"
+import type { DatabaseState, Positions, Slot } from "../../store/positions.ts"
 import { encodeJson } from "../server/json.ts"
 import { checkQuery } from "../server/query.ts"
 import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
@@ -39,7 +38,7 @@ export interface EventsContext {
   readonly positions: Positions
   leadership(): Leadership
   /** A transaction, from its LTX file; undefined when there is no file. */
-  readTransaction(database: string, txid: Txid): LtxTransaction | undefined
+  readTransaction(database: string, txid: Txid): DatabaseState | undefined
 }
 
 export class EventFeed {
@@ -152,7 +151,7 @@ function leadershipLine(
   return `${encodeJson({ type, data })}\n`
 }
 
-function transactionLine(database: string, transaction: LtxTransaction): string {
+function transactionLine(database: string, transaction: DatabaseState): string {
   const { pos, pageSize, commit, timestampMs } = transaction
   const data = {
     txID: formatTxid(pos.txid),
