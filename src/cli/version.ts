@@ -1,7 +1,6 @@
 /** `litefs version`. */
 import packageJson from "../../package.json" with { type: "json" }
 import { LitefsError } from "../lib/errors.ts"
-import { REVISION } from "./revision.ts"
 import type { ParsedArgs } from "./terminal/argv.ts"
 import { command } from "./terminal/command.ts"
 import type { FlagTable } from "./terminal/flags.ts"
@@ -46,4 +45,19 @@ function versionLine(): string {
 function versionJson(): string {
   const { platform, arch } = process
   return `${JSON.stringify({ ...REVISION, runtime: `bun ${process.versions.bun}`, platform, arch }, undefined, 2)}\n`
+}
+
+// The build defines the two names; they are undefined in the sources.
+declare const LITEFS_COMMIT: string
+declare const LITEFS_COMMIT_DATE: string
+
+const REVISION = {
+  version: packageJson.version,
+  /** The git commit, with `-dirty` when the sources differed from it; null when it is unknown. */
+  commit: typeof LITEFS_COMMIT === "undefined" || LITEFS_COMMIT === "" ? null : LITEFS_COMMIT,
+  /** Date of the commit, so that the same sources make the same executable: `2026-11-29T20:00:00Z`. */
+  date:
+    typeof LITEFS_COMMIT_DATE === "undefined" || LITEFS_COMMIT_DATE === ""
+      ? null
+      : LITEFS_COMMIT_DATE,
 }

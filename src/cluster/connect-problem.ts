@@ -13,7 +13,7 @@
 import { isIP } from "node:net"
 import { connect } from "node:tls"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import type { Headers } from "./role/peer-answer.ts"
+import type { Headers } from "./role/peer-check.ts"
 
 const PORT = 20202
 

@@ -180,7 +180,6 @@ export class NodeStatus {
     return until(() => this.primaryName !== undefined, { clock, limitMs, onChange })
   }
 
-  /** The number of listeners. */
   get listenerCount(): number {
     return this.#listeners.size
   }

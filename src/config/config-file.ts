@@ -33,7 +33,6 @@ export interface ConfigOptions {
   readonly isExpanded: boolean
   /** Whether the role comes from elsewhere than the file's variables, so that `lease` is not needed. */
   hasRole(variables: ReadonlySet<string>): boolean
-  /** All flags. */
   readonly flags: Readonly<Record<string, unknown>>
   /** The command that reads it, for messages; undefined: "mount". */
   readonly command?: string

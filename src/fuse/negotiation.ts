@@ -25,12 +25,10 @@ const MAX_BACKGROUND = 64
 const CONGESTION_THRESHOLD = 48
 
 export interface Wanted {
-  openlessDirectories: boolean // NO_OPENDIR_SUPPORT
   passthrough: boolean
   posixLocks: boolean
 }
 
-/** The agreed protocol. */
 export interface Protocol {
   minor: number
   flags: number // InitFlag
@@ -90,10 +88,9 @@ function wantedFlags(wanted: Wanted): number {
     InitFlag.PARALLEL_DIROPS |
     InitFlag.EXPLICIT_INVAL_DATA |
     InitFlag.FLOCK_LOCKS |
+    InitFlag.NO_OPENDIR_SUPPORT |
     InitFlag.INIT_EXT
-  const openless = wanted.openlessDirectories ? InitFlag.NO_OPENDIR_SUPPORT : 0
-  const locks = wanted.posixLocks ? InitFlag.POSIX_LOCKS : 0
-  return always | openless | locks
+  return wanted.posixLocks ? always | InitFlag.POSIX_LOCKS : always
 }
 
 function wantedFlags2(wanted: Wanted): number {

@@ -44,7 +44,6 @@ export class PosixLockTable {
     return this.#nodes.get(nodeId)?.held.find((lock) => isInTheWay(lock, request))
   }
 
-  /** The owner's exclusive locks. */
   exclusiveOf(nodeId: number, owner: LockOwner): PosixLock[] {
     const held = this.#nodes.get(nodeId)?.held ?? []
     return held.filter((lock) => lock.owner === owner && lock.kind === "exclusive")

@@ -10,6 +10,7 @@
 import { AssertionError, assert, must } from "../lib/assert.ts"
 import { Errno } from "../sys/errno.ts"
 import type { Region } from "../sys/memory.ts"
+import type { Deferred } from "./deferred.ts"
 import { DirectoryOffsets } from "./directory-offsets.ts"
 import type { FileSystem } from "./filesystem.ts"
 import { InitFlag } from "./flags.ts"
@@ -25,10 +26,9 @@ import {
 } from "./operations.ts"
 import { OutHeader } from "./replies.ts"
 import { Reply, SMALL_REPLY_SIZE } from "./reply.ts"
-import { Request } from "./request.ts"
+import { join64, Request } from "./request.ts"
 import { InHeader, WriteIn } from "./requests.ts"
 import { traceDeferral, traceReply, traceRequest } from "./trace.ts"
-import { WaitingRequests } from "./waiting-requests.ts"
 
 /** Sizes of the buffers. The kernel refuses a read with less room than its largest WRITE needs. */
 export const REQUEST_SIZE = MAX_WRITE + 8192
@@ -45,12 +45,6 @@ export interface FuseServerOptions {
   request: Region // of REQUEST_SIZE
   reply: Region // of REPLY_SIZE
   negativeTimeout: number // seconds for which the kernel may believe that a name does not exist
-  /**
-   * No OPENDIR and RELEASEDIR requests, which each sync of a directory would need. The kernel then also keeps listings
-   * (as with FOPEN_CACHE_DIR) until an entry changes through the mount. When the daemon itself adds or removes one, it
-   * must invalidate the data of the directory (`Notifier.invalidateInode(id, 0, 0)`).
-   */
-  openlessDirectories?: boolean // default: true
   /**
    * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only when
    * everything that must be durable is. Default: false
@@ -165,14 +159,19 @@ export class FuseServer {
 
   #init(): number {
     if (this.#protocol !== undefined) return -Errno.EPROTO
-    const { openlessDirectories = true, passthrough = false, posixLocks = false } = this.#options
-    const wanted = { openlessDirectories, passthrough, posixLocks }
+    const { passthrough = false, posixLocks = false } = this.#options
+    const wanted = { passthrough, posixLocks }
     const { answer, protocol } = negotiate(this.#request, this.#reply, wanted)
     this.#protocol = protocol
     return answer
   }
 
-  /** There is nothing to open. A kernel that cannot be told so gets a meaningless handle. */
+  /**
+   * There is nothing to open: a sync of a directory needs no OPENDIR and RELEASEDIR. The kernel then also keeps listings
+   * (as with FOPEN_CACHE_DIR) until an entry changes through the mount. When the daemon itself adds or removes one, it
+   * must invalidate the data of the directory (`Notifier.invalidateInode(id, 0, 0)`). A kernel that cannot be told so
+   * gets a meaningless handle.
+   */
   #openDirectory(): number {
     const flags = this.#protocol?.flags ?? 0
     if ((flags & InitFlag.NO_OPENDIR_SUPPORT) !== 0) return -Errno.ENOSYS
@@ -205,4 +204,25 @@ const ERRNO_MAX = 511
 
 function part({ address, bytes }: Region, offset: number, size: number): Region {
   return { address: address + offset, bytes: bytes.subarray(offset, offset + size) }
+}
+
+/** The requests that wait for their answer, by the kernel's unique id. */
+class WaitingRequests {
+  readonly #deferreds = new Map<bigint, Deferred>()
+
+  /** `send` gets the errno of the answer, 0 for success. */
+  add(uniqueLo: number, uniqueHi: number, deferred: Deferred, send: (errno: number) => void): void {
+    const unique = join64(uniqueLo, uniqueHi)
+    deferred.bind((errno) => {
+      must(this.#deferreds.get(unique), `request ${unique}`)
+      this.#deferreds.delete(unique)
+      send(errno)
+    })
+    this.#deferreds.set(unique, deferred)
+  }
+
+  /** An unknown request was answered while the INTERRUPT was under way. */
+  interrupt(uniqueLo: number, uniqueHi: number): void {
+    this.#deferreds.get(join64(uniqueLo, uniqueHi))?.interrupt()
+  }
 }

@@ -29,7 +29,6 @@ export interface LastFile {
   readonly summary: LtxSummary
 }
 
-/** A database that is recovered. */
 export interface Recovered {
   readonly name: string
   readonly dataDir: DataDir

@@ -78,7 +78,6 @@ export class SharedFlags {
     Atomics.add(this.#words, ROOM_COUNT, 1)
   }
 
-  /** The words of SpareFiles. */
   get spareFiles(): Int32Array {
     return this.#words.subarray(SPARE_FILES, SPARE_FILES + SPARE_FILE_WORDS)
   }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { AdvertisedUrl } from "../../src/cluster/role/advertised-url.ts"
-import type { PeerAnswer } from "../../src/cluster/role/peer-answer.ts"
+import type { PeerAnswer } from "../../src/cluster/role/peer-check.ts"
 import { LitefsError, messageOf } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test"
 import { ClusterLesson } from "../../src/cluster/role/cluster-lesson.ts"
-import type { PeerAnswer } from "../../src/cluster/role/peer-answer.ts"
+import type { PeerAnswer } from "../../src/cluster/role/peer-check.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 

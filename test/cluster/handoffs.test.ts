@@ -4,7 +4,7 @@ import { Handoffs, type HandoffsContext } from "../../src/cluster/role/handoffs.
 import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
 import type { MemberState } from "../../src/cluster/role/member.ts"
 import type { HandoffTarget } from "../../src/cluster/role/offer.ts"
-import type { PeerAnswer } from "../../src/cluster/role/peer-answer.ts"
+import type { PeerAnswer } from "../../src/cluster/role/peer-check.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"

@@ -70,11 +70,6 @@ describe("INIT", () => {
     expect(flagsOf(init({ flags }, { posixLocks: true })) & InitFlag.POSIX_LOCKS).toBe(0)
   })
 
-  test("takes openless directories unless told not to", () => {
-    const { out } = init({}, { openlessDirectories: false })
-    expect((out?.flags ?? 0) & InitFlag.NO_OPENDIR_SUPPORT).toBe(0)
-  })
-
   test("takes only what is offered", () => {
     const { out } = init({ flags: InitFlag.ASYNC_READ | InitFlag.POSIX_LOCKS })
     expect(out).toMatchObject({ flags: InitFlag.ASYNC_READ, maxPages: 0, maxWrite: 128 * 1024 })

@@ -1,6 +1,6 @@
 /** What nodes send each other: the stream, the positions of a replica, and headers. */
 import { decodeLease, encodeLease } from "../../src/cluster/role/lease.ts"
-import { peerAnswer } from "../../src/cluster/role/peer-answer.ts"
+import { peerAnswer } from "../../src/cluster/role/peer-check.ts"
 import { wantsOf } from "../../src/http/streams/replica-wants.ts"
 import { ChunkDecoder, encodeChunks } from "../../src/wire/chunk.ts"
 import { databaseNameProblem } from "../../src/wire/database-name.ts"

@@ -1,76 +1,65 @@
 /** Nodes that ask each other for a token or a certificate. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { Certificates } from "../support/certificates.ts"
 import { expectSame, failureOf, run, sqlite3 } from "../support/client.ts"
-import { canMount, PROGRAM, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope } from "../support/node.ts"
 
 const TOKEN = "t0ken-of-the-cluster"
 
-test.skipIf(!canMount)(
-  "a replica follows with the token of its primary only, and nobody writes the token anywhere",
-  async () => {
-    await using scope = new Scope()
-    const file = join(scope.directory, "token")
-    writeFileSync(file, `${TOKEN}\n`)
-    const env = { LITEFS_AUTH_TOKEN: TOKEN, LITEFS_LOG_LEVEL: "trace" }
-    const primary = await scope.node({ env })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+test("a replica follows with the token of its primary only, and nobody writes the token anywhere", async () => {
+  await using scope = new Scope()
+  const file = join(scope.directory, "token")
+  writeFileSync(file, `${TOKEN}\n`)
+  const env = { LITEFS_AUTH_TOKEN: TOKEN, LITEFS_LOG_LEVEL: "trace" }
+  const primary = await scope.node({ env })
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
 
-    const stranger = await scope.node({ follows: primary })
-    await stranger.logged(/it answered 401: unauthorized: this node asks for a token/)
-    const replica = await scope.node({ follows: primary, flags: ["--auth-token-file", file] })
-    await expectSame(primary, replica, "a.db")
-    expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
+  const stranger = await scope.node({ follows: primary })
+  await stranger.logged(/it answered 401: unauthorized: this node asks for a token/)
+  const replica = await scope.node({ follows: primary, flags: ["--auth-token-file", file] })
+  await expectSame(primary, replica, "a.db")
+  expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
 
-    const copy = join(scope.directory, "copy.db")
-    const command = [...PROGRAM, "export", "--url", primary.url, "--name", "a.db", copy]
-    expect(failureOf(command)).toContain("ERROR: unauthorized: this node asks for a token")
-    run([...command, "--auth-token-file", file])
-    expect(run(["sqlite3", copy, "select x from t"])).toBe("1\n")
-    for (const node of [stranger, replica, primary]) await node.stop()
-    for (const node of [stranger, replica, primary]) {
-      expect(await node.wholeOutput).not.toContain(TOKEN)
-    }
-  },
-  60_000,
-)
+  const copy = join(scope.directory, "copy.db")
+  const command = [...PROGRAM, "export", "--url", primary.url, "--name", "a.db", copy]
+  expect(failureOf(command)).toContain("ERROR: unauthorized: this node asks for a token")
+  run([...command, "--auth-token-file", file])
+  expect(run(["sqlite3", copy, "select x from t"])).toBe("1\n")
+  for (const node of [stranger, replica, primary]) await node.stop()
+  for (const node of [stranger, replica, primary]) {
+    expect(await node.wholeOutput).not.toContain(TOKEN)
+  }
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "nodes of one authority talk over TLS, and not with a node that has no certificate of it",
-  async () => {
-    await using scope = new Scope()
-    using certificates = new Certificates()
-    const flagsOf = (name: string) => {
-      const { cert, key } = certificates.make(name)
-      const own = ["--http-tls-cert", cert, "--http-tls-key", key]
-      return [...own, "--http-tls-ca", certificates.ca]
-    }
-    const primary = await scope.node({ flags: flagsOf("primary") })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    const follows = { url: primary.url.replace("http:", "https:") }
-    const replica = await scope.node({ follows, flags: flagsOf("replica") })
-    const stranger = await scope.node({ follows, flags: ["--http-tls-ca", certificates.ca] })
-    await stranger.logged(/not connected to the primary/)
-    await expectSame(primary, replica, "a.db")
-    sqlite3(primary, "a.db", "insert into t values (randomblob(3000000))")
-    await expectSame(primary, replica, "a.db")
-    expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
-  },
-  60_000,
-)
+test("nodes of one authority talk over TLS, and not with a node that has no certificate of it", async () => {
+  await using scope = new Scope()
+  using certificates = new Certificates()
+  const flagsOf = (name: string) => {
+    const { cert, key } = certificates.make(name)
+    const own = ["--http-tls-cert", cert, "--http-tls-key", key]
+    return [...own, "--http-tls-ca", certificates.ca]
+  }
+  const primary = await scope.node({ flags: flagsOf("primary") })
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+  const follows = { url: primary.url.replace("http:", "https:") }
+  const replica = await scope.node({ follows, flags: flagsOf("replica") })
+  const stranger = await scope.node({ follows, flags: ["--http-tls-ca", certificates.ca] })
+  await stranger.logged(/not connected to the primary/)
+  await expectSame(primary, replica, "a.db")
+  sqlite3(primary, "a.db", "insert into t values (randomblob(3000000))")
+  await expectSame(primary, replica, "a.db")
+  expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "one warning says that the API is open to other machines without a token",
-  async () => {
-    await using scope = new Scope()
-    const warning = /level=warn tag=litefs msg="anybody who reaches the API can read and replace/g
-    const open = await scope.node({ isOpen: true })
-    const guarded = await scope.node({ env: { LITEFS_AUTH_TOKEN: TOKEN }, isOpen: true })
-    const local = await scope.node()
-    const counts = [open, guarded, local].map(({ output }) => output.match(warning)?.length ?? 0)
-    expect(counts).toEqual([1, 0, 0])
-  },
-  30_000,
-)
+test("one warning says that the API is open to other machines without a token", async () => {
+  await using scope = new Scope()
+  const warning = /level=warn tag=litefs msg="anybody who reaches the API can read and replace/g
+  const open = await scope.node({ isOpen: true })
+  const guarded = await scope.node({ env: { LITEFS_AUTH_TOKEN: TOKEN }, isOpen: true })
+  const local = await scope.node()
+  const counts = [open, guarded, local].map(({ output }) => output.match(warning)?.length ?? 0)
+  expect(counts).toEqual([1, 0, 0])
+}, 30_000)

@@ -1,12 +1,13 @@
 /** What is written to the file of a WAL database beside its WAL: what a checkpoint copies there, and nothing else. */
 
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { WalWriter } from "../support/wal-writer.ts"
 
@@ -44,7 +45,7 @@ const WRITES: Record<string, (node: TestNode, from: string) => string[]> = {
   ],
 }
 
-test.skipIf(!canMount).each(Object.keys(WRITES))(
+test.each(Object.keys(WRITES))(
   "%s is refused, with clients and without, and changes nothing",
   async (way) => {
     await using scope = await pair()
@@ -76,7 +77,7 @@ test.skipIf(!canMount).each(Object.keys(WRITES))(
   60_000,
 )
 
-test.skipIf(!canMount).each([512, 4096, 65536])(
+test.each([512, 4096, 65536])(
   "pages of %d: checkpoints of every kind are taken, beside readers of older transactions",
   async (pageSize) => {
     await using scope = await pair()
@@ -108,39 +109,35 @@ test.skipIf(!canMount).each([512, 4096, 65536])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a WAL that is copied into its place beside its database is captured, whole, and nothing is if page 1 is noise",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    const source = join(scope.directory, "source.db")
-    const client = new Database(source)
-    client.run("pragma journal_mode = wal")
-    client.run("pragma wal_autocheckpoint = 0")
-    client.run("create table t(x)")
-    client.run("pragma wal_checkpoint(truncate)")
-    const image = join(scope.directory, "image.db")
-    copyFileSync(source, image)
-    client.run("insert into t values(1), (2)")
-    const wal = join(scope.directory, "saved-wal")
-    copyFileSync(`${source}-wal`, wal)
-    client.close()
+test("a WAL that is copied into its place beside its database is captured, whole, and nothing is if page 1 is noise", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  const source = join(scope.directory, "source.db")
+  const client = new Database(source)
+  client.run("pragma journal_mode = wal")
+  client.run("pragma wal_autocheckpoint = 0")
+  client.run("create table t(x)")
+  client.run("pragma wal_checkpoint(truncate)")
+  const image = join(scope.directory, "image.db")
+  copyFileSync(source, image)
+  client.run("insert into t values(1), (2)")
+  const wal = join(scope.directory, "saved-wal")
+  copyFileSync(`${source}-wal`, wal)
+  client.close()
 
-    run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", image])
-    run(["cp", wal, `${primary.mount}/a.db-wal`])
-    expect(sqlite3(primary, "a.db", "select count(*) from t; pragma integrity_check")).toBe("2\nok")
-    await caughtUp(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe("2")
-    await expectSame(primary, replica, "a.db")
+  run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", image])
+  run(["cp", wal, `${primary.mount}/a.db-wal`])
+  expect(sqlite3(primary, "a.db", "select count(*) from t; pragma integrity_check")).toBe("2\nok")
+  await caughtUp(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe("2")
+  await expectSame(primary, replica, "a.db")
 
-    const before = pos(primary, "a.db")
-    const noisy = new WalWriter(4096, 7)
-    const noise = { pgno: 1, data: crypto.getRandomValues(new Uint8Array(4096)) }
-    const writes = [noisy.header, ...noisy.frames([noise], 2)]
-    writeFileSync(wal, Buffer.concat(writes.map(({ bytes }) => bytes)))
-    expect(failureOf(["cp", wal, `${primary.mount}/a.db-wal`])).toContain("error")
-    expect(pos(primary, "a.db")).toBe(before)
-    expect(sqlite3(primary, "a.db", "select count(*) from t; pragma integrity_check")).toBe("2\nok")
-  },
-  60_000,
-)
+  const before = pos(primary, "a.db")
+  const noisy = new WalWriter(4096, 7)
+  const noise = { pgno: 1, data: crypto.getRandomValues(new Uint8Array(4096)) }
+  const writes = [noisy.header, ...noisy.frames([noise], 2)]
+  writeFileSync(wal, Buffer.concat(writes.map(({ bytes }) => bytes)))
+  expect(failureOf(["cp", wal, `${primary.mount}/a.db-wal`])).toContain("error")
+  expect(pos(primary, "a.db")).toBe(before)
+  expect(sqlite3(primary, "a.db", "select count(*) from t; pragma integrity_check")).toBe("2\nok")
+}, 60_000)

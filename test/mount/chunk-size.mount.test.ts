@@ -1,5 +1,5 @@
 /** Clients make the file of a database longer than the database: SQLITE_FCNTL_CHUNK_SIZE, SIZE_HINT and fallocate(2). */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import {
@@ -10,7 +10,8 @@ import {
   run,
   sqlite3,
 } from "../support/client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const CHUNK = 32768
@@ -56,7 +57,7 @@ async function expectSameDatabase(scope: Scope, primary: TestNode, replica: Test
   expect(sqlite3(replica, "a.db", rows)).toBe(sqlite3(primary, "a.db", rows))
 }
 
-test.skipIf(!canMount).each(CASES)(
+test.each(CASES)(
   "%s mode, pages of %d: a client that has its file in chunks commits as any other",
   async (mode, pageSize) => {
     await using scope = await pair()
@@ -90,7 +91,7 @@ test.skipIf(!canMount).each(CASES)(
   120_000,
 )
 
-test.skipIf(!canMount).each(["delete", "wal"] as const)(
+test.each(["delete", "wal"] as const)(
   "%s mode: room that is made beyond the end of a database is not in it",
   async (mode) => {
     await using scope = await pair()
@@ -155,7 +156,7 @@ print([act(word) for word in sys.argv[2:]])
 
 const CREATE = "create table t(id integer primary key, x)"
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%s mode: hints of the size to come, at any time, do what they do on a plain directory",
   async (mode) => {
     await using scope = await pair()
@@ -188,25 +189,19 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a database that grew for what is refused is an empty one again",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const [chunk, mapped] = ["chunk", "pragma mmap_size = 1000000"]
-    for (const [name, how] of [
-      ["a.db", chunk],
-      ["b.db", mapped],
-    ] as const) {
-      const path = join(primary.mount, name)
-      const refused = ["pragma journal_mode = off", how, CREATE]
-      const said = run(["python3", "-c", CONTROLS, path, ...refused])
-      expect(said).not.toBe("[0, 0, 0]\n")
-      sqlite3(primary, name, `${CREATE}; ${FILL}`)
-      expect(sqlite3(primary, name, "pragma integrity_check; select count(*) from t")).toBe(
-        "ok\n40",
-      )
-    }
-  },
-  60_000,
-)
+test("a database that grew for what is refused is an empty one again", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  const [chunk, mapped] = ["chunk", "pragma mmap_size = 1000000"]
+  for (const [name, how] of [
+    ["a.db", chunk],
+    ["b.db", mapped],
+  ] as const) {
+    const path = join(primary.mount, name)
+    const refused = ["pragma journal_mode = off", how, CREATE]
+    const said = run(["python3", "-c", CONTROLS, path, ...refused])
+    expect(said).not.toBe("[0, 0, 0]\n")
+    sqlite3(primary, name, `${CREATE}; ${FILL}`)
+    expect(sqlite3(primary, name, "pragma integrity_check; select count(*) from t")).toBe("ok\n40")
+  }
+}, 60_000)

@@ -1,11 +1,12 @@
 /** A replica that has what its primary does not have keeps it, and goes on from a snapshot. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { spawnSync } from "node:child_process"
 import { join } from "node:path"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { until } from "../support/until.ts"
 
 const MODES = ["delete", "wal"] as const
@@ -39,7 +40,7 @@ function kept(node: TestNode): Listed[] {
   return JSON.parse(litefs("diverged", "list", "--json", "--data-dir", node.data)).histories
 }
 
-test.skipIf(!canMount).each(CASES)(
+test.each(CASES)(
   "%p mode: a replica that is %s keeps its history, and clients go on with the primary's",
   async (mode, _, ours, theirs, reason) => {
     await using scope = new Scope()
@@ -81,7 +82,7 @@ test.skipIf(!canMount).each(CASES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a client that has the old schema in mind finds the new one, though its cookie is the same",
   async (mode) => {
     await using scope = new Scope()
@@ -104,7 +105,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a reader in a transaction reads the old content to its end, and then the new",
   async (mode) => {
     await using scope = new Scope()
@@ -128,7 +129,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each([
+test.each([
   ["delete", "wal"],
   ["wal", "delete"],
   ["delete", "delete"],
@@ -155,45 +156,37 @@ test.skipIf(!canMount).each([
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a replica that was only behind keeps nothing",
-  async () => {
-    await using scope = new Scope()
-    const flags = ["--retention", "1ms", "--retention-interval", "20ms"]
-    const primary = await scope.node({ flags })
-    const first = await scope.node({ follows: primary })
-    sqlite3(primary, "a.db", "create table t(x)")
-    await caughtUp(primary, first, "a.db")
-    await first.stop()
-    // More than the primary has in memory (store/ltx/recent-transactions.ts).
-    sqlite3(primary, "a.db", "insert into t values(1);".repeat(40))
-    // Until the files that the replica lacks are gone.
-    const files = () => spawnSync("ls", [join(primary.data, "dbs/a.db/ltx")], { encoding: "utf8" })
-    await until("they are gone", () => files().stdout.trim().split("\n").length === 1)
-    const replica = await scope.again(first, { follows: primary })
-    await expectSame(primary, replica, "a.db")
-    await replica.logged(/msg="took a snapshot of the primary"/)
-    await replica.stop()
-    expect(kept(replica)).toEqual([])
-  },
-  60_000,
-)
+test("a replica that was only behind keeps nothing", async () => {
+  await using scope = new Scope()
+  const flags = ["--retention", "1ms", "--retention-interval", "20ms"]
+  const primary = await scope.node({ flags })
+  const first = await scope.node({ follows: primary })
+  sqlite3(primary, "a.db", "create table t(x)")
+  await caughtUp(primary, first, "a.db")
+  await first.stop()
+  // More than the primary has in memory (store/ltx/recent-transactions.ts).
+  sqlite3(primary, "a.db", "insert into t values(1);".repeat(40))
+  // Until the files that the replica lacks are gone.
+  const files = () => spawnSync("ls", [join(primary.data, "dbs/a.db/ltx")], { encoding: "utf8" })
+  await until("they are gone", () => files().stdout.trim().split("\n").length === 1)
+  const replica = await scope.again(first, { follows: primary })
+  await expectSame(primary, replica, "a.db")
+  await replica.logged(/msg="took a snapshot of the primary"/)
+  await replica.stop()
+  expect(kept(replica)).toEqual([])
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a replica that has a database its primary never had keeps it where it is",
-  async () => {
-    await using scope = new Scope()
-    const alone = await scope.node()
-    sqlite3(alone, "mine.db", "create table t(x); insert into t values('mine')")
-    await alone.stop()
-    const cluster = run(["cat", join(alone.data, "clusterid")])
-    const primary = await scope.node()
-    await primary.stop()
-    run(["sh", "-c", `printf %s "${cluster}" > ${join(primary.data, "clusterid")}`])
-    await scope.again(primary)
-    const replica = await scope.again(alone, { follows: primary })
-    await replica.logged(/the primary does not have a database that is here/)
-    expect(sqlite3(replica, "mine.db", "select x from t")).toBe("mine")
-  },
-  60_000,
-)
+test("a replica that has a database its primary never had keeps it where it is", async () => {
+  await using scope = new Scope()
+  const alone = await scope.node()
+  sqlite3(alone, "mine.db", "create table t(x); insert into t values('mine')")
+  await alone.stop()
+  const cluster = run(["cat", join(alone.data, "clusterid")])
+  const primary = await scope.node()
+  await primary.stop()
+  run(["sh", "-c", `printf %s "${cluster}" > ${join(primary.data, "clusterid")}`])
+  await scope.again(primary)
+  const replica = await scope.again(alone, { follows: primary })
+  await replica.logged(/the primary does not have a database that is here/)
+  expect(sqlite3(replica, "mine.db", "select x from t")).toBe("mine")
+}, 60_000)

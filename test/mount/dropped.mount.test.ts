@@ -1,10 +1,11 @@
 /** A database that is removed under its clients takes no more of what they write; nor does a WAL without its database. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const ROW = "insert into t(x) values(randomblob(500))"
@@ -14,7 +15,7 @@ function remove(node: TestNode, ...names: string[]): void {
   run(["rm", ...names.map((name) => `${node.mount}/${name}`)])
 }
 
-test.skipIf(!canMount).each(["a checkpoint", "none"])(
+test.each(["a checkpoint", "none"])(
   "a client of a WAL database that was removed writes nothing more, after %s",
   async (checkpoint) => {
     await using scope = await pair()
@@ -52,47 +53,39 @@ test.skipIf(!canMount).each(["a checkpoint", "none"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a WAL that is put back without its database is not taken",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const wal = join(scope.directory, "saved-wal")
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec(SETUP)
-    run(["cp", `${primary.mount}/a.db-wal`, wal])
-    await client.close()
-    remove(primary, "a.db")
-    const dropped = pos(primary, "a.db")
+test("a WAL that is put back without its database is not taken", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  const wal = join(scope.directory, "saved-wal")
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec(SETUP)
+  run(["cp", `${primary.mount}/a.db-wal`, wal])
+  await client.close()
+  remove(primary, "a.db")
+  const dropped = pos(primary, "a.db")
 
-    expect(failureOf(["cp", wal, `${primary.mount}/a.db-wal`])).toContain("error")
-    expect(pos(primary, "a.db")).toBe(dropped)
-    await primary.logged(/refused a write to a WAL: its database was removed/)
-    expect(existsSync(join(primary.data, "dbs/a.db/database"))).toBe(false)
-    sqlite3(primary, "a.db", SETUP)
-    expect(sqlite3(primary, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n2")
-  },
-  60_000,
-)
+  expect(failureOf(["cp", wal, `${primary.mount}/a.db-wal`])).toContain("error")
+  expect(pos(primary, "a.db")).toBe(dropped)
+  await primary.logged(/refused a write to a WAL: its database was removed/)
+  expect(existsSync(join(primary.data, "dbs/a.db/database"))).toBe(false)
+  sqlite3(primary, "a.db", SETUP)
+  expect(sqlite3(primary, "a.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n2")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a WAL that was removed under its client takes nothing more",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec(SETUP)
-    remove(primary, "a.db-wal", "a.db-shm")
-    sqlite3(primary, "a.db", `${ROW};${ROW};`)
-    const other = new LongClient(scope, primary, "a.db")
-    await other.exec(ROW)
-    const before = pos(primary, "a.db")
-    expect(client.exec(ROW)).rejects.toThrow(/disk I\/O error/)
-    expect(pos(primary, "a.db")).toBe(before)
-    expect(await other.value("select count(*) from t")).toBe(5)
-    await client.close()
-    await other.close()
-    await expectSame(primary, replica, "a.db")
-  },
-  60_000,
-)
+test("a WAL that was removed under its client takes nothing more", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec(SETUP)
+  remove(primary, "a.db-wal", "a.db-shm")
+  sqlite3(primary, "a.db", `${ROW};${ROW};`)
+  const other = new LongClient(scope, primary, "a.db")
+  await other.exec(ROW)
+  const before = pos(primary, "a.db")
+  expect(client.exec(ROW)).rejects.toThrow(/disk I\/O error/)
+  expect(pos(primary, "a.db")).toBe(before)
+  expect(await other.value("select count(*) from t")).toBe(5)
+  await client.close()
+  await other.close()
+  await expectSame(primary, replica, "a.db")
+}, 60_000)

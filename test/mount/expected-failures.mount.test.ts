@@ -1,9 +1,10 @@
 /** What can be expected of a machine is told in one line, with what to do. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { failureOf, run, start } from "../support/client.ts"
-import { canMount, PROGRAM, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope } from "../support/node.ts"
 
 /** Runs a script in a mount namespace of its own before the program; `$1` is a directory. */
 async function litefsAfter(
@@ -73,16 +74,13 @@ const CASES: [what: string, script: string, dataDir: string, through: string[], 
     ],
   ]
 
-test.skipIf(!canMount).each(CASES)(
-  "a data directory that is %s",
-  async (_, script, dataDir, through, problem) => {
-    await using scope = new Scope()
-    const path = join(scope.directory, dataDir)
-    expect(await litefsAfter(script, scope, path, through)).toMatch(problem)
-  },
-)
+test.each(CASES)("a data directory that is %s", async (_, script, dataDir, through, problem) => {
+  await using scope = new Scope()
+  const path = join(scope.directory, dataDir)
+  expect(await litefsAfter(script, scope, path, through)).toMatch(problem)
+})
 
-test.skipIf(!canMount)("commands beside a node", async () => {
+test("commands beside a node", async () => {
   await using scope = new Scope()
   const node = await scope.node()
   run(["sqlite3", `${node.mount}/a.db`, "create table t(x)"])
@@ -110,7 +108,7 @@ test.skipIf(!canMount)("commands beside a node", async () => {
   expect(metrics).toMatch(/^litefs_db_ltx_count\{db="a.db"\} 1$/m)
 })
 
-test.skipIf(!canMount)("super-journals of the original are no databases", async () => {
+test("super-journals of the original are no databases", async () => {
   await using scope = new Scope()
   const directory = mkdtempSync(join(scope.directory, "node-"))
   mkdirSync(join(directory, "mnt"))
@@ -121,7 +119,7 @@ test.skipIf(!canMount)("super-journals of the original are no databases", async 
   expect(failureOf(["stat", `${node.mount}/a.db-mj0123456AB-pos`])).toContain("No such file")
 })
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+test.each(["delete", "truncate", "persist", "wal"])(
   "a full disk under a client in mode %s",
   async (mode) => {
     await using scope = new Scope()

@@ -1,10 +1,11 @@
 /** A node that stops, or is killed, while it sends snapshots leaves nothing of them behind. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { spawn } from "node:child_process"
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, run, sqlite3 } from "../support/client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 
 /** A request for the database that has begun, and takes long. */
 async function beginExport(scope: Scope, { url }: TestNode): Promise<void> {
@@ -17,7 +18,7 @@ function snapshotsOf({ data }: TestNode): string[] {
   return readdirSync(join(data, "dbs", "a.db")).filter((name) => name.startsWith("snapshot-"))
 }
 
-test.skipIf(!canMount).each(["SIGTERM", "SIGKILL"] as const)(
+test.each(["SIGTERM", "SIGKILL"] as const)(
   "%s in the middle of exports leaves nothing that the doctor finds",
   async (signal) => {
     await using scope = new Scope()

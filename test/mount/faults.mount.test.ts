@@ -2,14 +2,15 @@
  * The short form of the fault sweeps: some of the calls in each mode, chosen at random. All of them:
  * `scripts/torture --only faults`, `starts` and `upkeep`. And a disk that is really full.
  */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { spawnSync } from "node:child_process"
 import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
@@ -22,7 +23,7 @@ import { upkeepFaults } from "../torture/upkeep-faults.ts"
 
 const random = testRandom()
 
-test.skipIf(!canMount).each(someModes(random))(
+test.each(someModes(random))(
   "system calls that fail in %s mode fail commits, and nothing else",
   async (mode) => {
     const result = noSweepResult()
@@ -37,7 +38,7 @@ test.skipIf(!canMount).each(someModes(random))(
   60_000,
 )
 
-test.skipIf(!canMount).each(["primary", "replica"] as const)(
+test.each(["primary", "replica"] as const)(
   "system calls that fail while a %s starts on what a crash or nobody left, or stops, lose nothing",
   async (at) => {
     const result = noStartFaultsResult()
@@ -56,7 +57,7 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
 /** Those that take little time. */
 const QUICK = ["import", "export", "reap", "catch-up", "handoff", "borrow", "restart"] as const
 
-test.skipIf(!canMount).each(["primary", "replica"] as const)(
+test.each(["primary", "replica"] as const)(
   "system calls of a %s that fail in imports, exports, handoffs and the like leave them done or not done",
   async (at) => {
     const result = noSweepResult()
@@ -71,33 +72,29 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
   90_000,
 )
 
-test.skipIf(!canMount)(
-  "a transaction whose LTX file could not be made reaches replicas when it can, without another request",
-  async () => {
-    await using scope = new Scope()
-    const faults = new CallFaults(join(scope.directory, "calls"))
-    const primary = await scope.node({ env: faults.env })
-    const replica = await scope.node({ follows: primary })
-    const create =
-      "pragma journal_mode = wal; create table t(x, pad); insert into t values('before', 0)"
-    sqlite3(primary, "a.db", create)
-    const before = await caughtUp(primary, replica, "a.db")
-    faults.set("ltx:write#1+=ENOSPC")
-    // It does not end, so it makes no requests either.
-    const client = new LongClient(scope, primary, "a.db")
-    // Smaller ones reach replicas without an LTX file (store/ltx/recent-transactions.ts).
-    await client.exec("insert into t values('after', randomblob(60000))")
-    await primary.logged(/cannot make an LTX file/)
-    expect(pos(replica, "a.db")).toBe(before)
-    faults.set("")
-    await until("the replica has it", () => pos(replica, "a.db") !== before)
-    expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe("before,after")
-    await client.close()
-  },
-  60_000,
-)
+test("a transaction whose LTX file could not be made reaches replicas when it can, without another request", async () => {
+  await using scope = new Scope()
+  const faults = new CallFaults(join(scope.directory, "calls"))
+  const primary = await scope.node({ env: faults.env })
+  const replica = await scope.node({ follows: primary })
+  const create =
+    "pragma journal_mode = wal; create table t(x, pad); insert into t values('before', 0)"
+  sqlite3(primary, "a.db", create)
+  const before = await caughtUp(primary, replica, "a.db")
+  faults.set("ltx:write#1+=ENOSPC")
+  // It does not end, so it makes no requests either.
+  const client = new LongClient(scope, primary, "a.db")
+  // Smaller ones reach replicas without an LTX file (store/ltx/recent-transactions.ts).
+  await client.exec("insert into t values('after', randomblob(60000))")
+  await primary.logged(/cannot make an LTX file/)
+  expect(pos(replica, "a.db")).toBe(before)
+  faults.set("")
+  await until("the replica has it", () => pos(replica, "a.db") !== before)
+  expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe("before,after")
+  await client.close()
+}, 60_000)
 
-test.skipIf(!canMount).each(["wal", "delete"] as const)(
+test.each(["wal", "delete"] as const)(
   "%s mode: a disk that is full refuses commits, and takes them again when there is room",
   async (mode) => {
     await using scope = new Scope()

@@ -1,10 +1,11 @@
 /** The first start of a node, whose commit log is prepared beside it and may be there later than the mount. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs"
 import { RECORD_MAGIC } from "../../src/store/log/commit-log.ts"
 import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { sqlite3 } from "../support/client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 
 /** Files of the commit log, with their sizes. */
 function logFiles({ data }: TestNode): string[] {
@@ -26,29 +27,25 @@ function isUsed({ data }: TestNode): boolean {
 const WHOLE = [0, 1].map((index) => `commit-log.${index} ${SEGMENT_SIZE}`)
 const ROWS = "select group_concat(x) from t"
 
-test.skipIf(!canMount)(
-  "a disk without room for the commit log: the node is mounted, says so once, and loses nothing when it is killed",
-  async () => {
-    await using scope = new Scope()
-    const env = { LITEFS_FAULTS: "0/log:prepare:write#3+=ENOSPC" }
-    const node = await scope.node({ env })
-    await node.logged(/cannot prepare the commit log, transactions take longer.*no space left/)
-    expect(logFiles(node)).toEqual([])
-    sqlite3(node, "a.db", "create table t(x); insert into t values (1)")
-    sqlite3(node, "a.db", "pragma journal_mode = wal; insert into t values (2)")
-    await node.stop("SIGKILL")
-    expect(node.output.match(/cannot prepare/g)).toHaveLength(1)
+test("a disk without room for the commit log: the node is mounted, says so once, and loses nothing when it is killed", async () => {
+  await using scope = new Scope()
+  const env = { LITEFS_FAULTS: "0/log:prepare:write#3+=ENOSPC" }
+  const node = await scope.node({ env })
+  await node.logged(/cannot prepare the commit log, transactions take longer.*no space left/)
+  expect(logFiles(node)).toEqual([])
+  sqlite3(node, "a.db", "create table t(x); insert into t values (1)")
+  sqlite3(node, "a.db", "pragma journal_mode = wal; insert into t values (2)")
+  await node.stop("SIGKILL")
+  expect(node.output.match(/cannot prepare/g)).toHaveLength(1)
 
-    const again = await scope.node({ directory: node.directory })
-    expect(sqlite3(again, "a.db", ROWS)).toBe("1,2")
-    expect(logFiles(again)).toEqual(WHOLE)
-    sqlite3(again, "a.db", "insert into t values (3)")
-    expect(isUsed(again)).toBe(true)
-  },
-  30_000,
-)
+  const again = await scope.node({ directory: node.directory })
+  expect(sqlite3(again, "a.db", ROWS)).toBe("1,2")
+  expect(logFiles(again)).toEqual(WHOLE)
+  sqlite3(again, "a.db", "insert into t values (3)")
+  expect(isUsed(again)).toBe(true)
+}, 30_000)
 
-test.skipIf(!canMount).each([
+test.each([
   ["the first", "write#2"],
   ["the first, when it has its name", "sync-dir#1"],
   ["the second", "write#12"],
@@ -71,16 +68,12 @@ test.skipIf(!canMount).each([
   30_000,
 )
 
-test.skipIf(!canMount)(
-  "a node that is stopped while it prepares its commit log leaves nothing half prepared",
-  async () => {
-    await using scope = new Scope()
-    for (let round = 0; round < 5; round++) {
-      const node = await scope.spawn({})
-      await node.logged(/msg=mounted/)
-      expect(await node.stop()).toEqual({ code: 0, signal: null })
-      expect(WHOLE).toEqual(expect.arrayContaining(logFiles(node)))
-    }
-  },
-  30_000,
-)
+test("a node that is stopped while it prepares its commit log leaves nothing half prepared", async () => {
+  await using scope = new Scope()
+  for (let round = 0; round < 5; round++) {
+    const node = await scope.spawn({})
+    await node.logged(/msg=mounted/)
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    expect(WHOLE).toEqual(expect.arrayContaining(logFiles(node)))
+  }
+}, 30_000)

@@ -1,5 +1,5 @@
 /** `--forward-writes`: a program that knows of nothing writes on a replica. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import {
   caughtUp,
   expectSame,
@@ -11,7 +11,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete"] as const
@@ -43,7 +44,7 @@ function writer(node: TestNode, name: string, count: number): string[] {
   )
 }
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%s mode: transactions of three nodes at once are there exactly once, in one order everywhere",
   async (mode) => {
     await using scope = new Scope()
@@ -62,7 +63,7 @@ test.skipIf(!canMount).each(MODES)(
   120_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%s mode: a program writes on a replica, and reads there what it wrote",
   async (mode) => {
     await using scope = new Scope()
@@ -82,81 +83,57 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a writer that is killed in a transaction on a replica leaves nothing, and others go on",
-  async () => {
-    await using scope = new Scope()
-    const [primary, replica] = (await cluster(scope, "wal", 2)) as [TestNode, TestNode]
-    const client = new LongClient(scope, replica, "a.db")
-    await client.exec("begin immediate; insert into t values('killed', 1)")
-    expect(
-      failureOf(["sqlite3", `${primary.mount}/a.db`, "insert into t values('busy', 1)"]),
-    ).toContain("locked")
-    await client.close("SIGKILL")
-    sqlite3(primary, "a.db", "insert into t values('p', 1)")
-    run([
-      "sqlite3",
-      "-cmd",
-      ".timeout 5000",
-      `${replica.mount}/a.db`,
-      "insert into t values('r', 1)",
-    ])
-    await expectSame(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select group_concat(node) from t")).toBe("p,r")
-  },
-  60_000,
-)
+test("a writer that is killed in a transaction on a replica leaves nothing, and others go on", async () => {
+  await using scope = new Scope()
+  const [primary, replica] = (await cluster(scope, "wal", 2)) as [TestNode, TestNode]
+  const client = new LongClient(scope, replica, "a.db")
+  await client.exec("begin immediate; insert into t values('killed', 1)")
+  expect(
+    failureOf(["sqlite3", `${primary.mount}/a.db`, "insert into t values('busy', 1)"]),
+  ).toContain("locked")
+  await client.close("SIGKILL")
+  sqlite3(primary, "a.db", "insert into t values('p', 1)")
+  run(["sqlite3", "-cmd", ".timeout 5000", `${replica.mount}/a.db`, "insert into t values('r', 1)"])
+  await expectSame(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select group_concat(node) from t")).toBe("p,r")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "nodes that write all the time let the others write, and the role move",
-  async () => {
-    await using scope = new Scope()
-    const [primary, first, second] = (await cluster(scope, "wal", 3)) as [
-      TestNode,
-      TestNode,
-      TestNode,
-    ]
-    const busy = [primary, first].map((node, index) =>
-      start(writer(node, `${index}`, 1_000_000), { limitMs: 100_000 }),
-    )
-    for (const { spoken } of busy) await spoken
-    for (let i = 0; i < 3; i++) {
-      const sql = `begin immediate; insert into t values('s', ${i}); update n set x = x + 1; commit`
-      run(["sqlite3", "-bail", "-cmd", ".timeout 20000", `${second.mount}/a.db`, sql])
-    }
-    await promote(first)
-    await primary.logged(/this node is a replica/)
-    for (const running of busy) running.kill("SIGKILL")
-    for (const { ended } of busy) await ended
-    const counted =
-      "select (select x from n) = (select count(*) from t), count(*) from t where node = 's'"
-    expect(sqlite3(first, "a.db", counted)).toBe("1|3")
-    await expectSame(first, primary, "a.db")
-    await expectSame(first, second, "a.db")
-  },
-  120_000,
-)
+test("nodes that write all the time let the others write, and the role move", async () => {
+  await using scope = new Scope()
+  const [primary, first, second] = (await cluster(scope, "wal", 3)) as [
+    TestNode,
+    TestNode,
+    TestNode,
+  ]
+  const busy = [primary, first].map((node, index) =>
+    start(writer(node, `${index}`, 1_000_000), { limitMs: 100_000 }),
+  )
+  for (const { spoken } of busy) await spoken
+  for (let i = 0; i < 3; i++) {
+    const sql = `begin immediate; insert into t values('s', ${i}); update n set x = x + 1; commit`
+    run(["sqlite3", "-bail", "-cmd", ".timeout 20000", `${second.mount}/a.db`, sql])
+  }
+  await promote(first)
+  await primary.logged(/this node is a replica/)
+  for (const running of busy) running.kill("SIGKILL")
+  for (const { ended } of busy) await ended
+  const counted =
+    "select (select x from n) = (select count(*) from t), count(*) from t where node = 's'"
+  expect(sqlite3(first, "a.db", counted)).toBe("1|3")
+  await expectSame(first, primary, "a.db")
+  await expectSame(first, second, "a.db")
+}, 120_000)
 
-test.skipIf(!canMount)(
-  "without a primary a replica that forwards writes reads on, and its writes fail",
-  async () => {
-    await using scope = new Scope()
-    const [primary, replica] = (await cluster(scope, "wal", 2)) as [TestNode, TestNode]
-    await primary.stop("SIGKILL")
-    expect(sqlite3(replica, "a.db", "select x from n")).toBe("0")
-    expect(
-      failureOf([
-        "sqlite3",
-        "-cmd",
-        ".timeout 2000",
-        `${replica.mount}/a.db`,
-        "update n set x = 1",
-      ]),
-    ).not.toBe("")
-    await replica.logged(/cannot forward writes to the primary/)
-    const again = await scope.again(primary, { flags: FLAGS })
-    run(["sqlite3", "-cmd", ".timeout 20000", `${replica.mount}/a.db`, "update n set x = 2"])
-    await expectSame(again, replica, "a.db")
-  },
-  60_000,
-)
+test("without a primary a replica that forwards writes reads on, and its writes fail", async () => {
+  await using scope = new Scope()
+  const [primary, replica] = (await cluster(scope, "wal", 2)) as [TestNode, TestNode]
+  await primary.stop("SIGKILL")
+  expect(sqlite3(replica, "a.db", "select x from n")).toBe("0")
+  expect(
+    failureOf(["sqlite3", "-cmd", ".timeout 2000", `${replica.mount}/a.db`, "update n set x = 1"]),
+  ).not.toBe("")
+  await replica.logged(/cannot forward writes to the primary/)
+  const again = await scope.again(primary, { flags: FLAGS })
+  run(["sqlite3", "-cmd", ".timeout 20000", `${replica.mount}/a.db`, "update n set x = 2"])
+  await expectSame(again, replica, "a.db")
+}, 60_000)

@@ -1,6 +1,6 @@
 /** A system call of a replica fails while a transaction is applied: what is left of it, and what it costs. */
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { cpSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { listKept } from "../../src/diverged/kept-history.ts"
@@ -8,7 +8,8 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { caughtUp, expectSame, pos, run, sqlite3, sqlite3Command } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { usageOf } from "../support/process-usage.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
@@ -38,7 +39,7 @@ const HALVES = [
   ["wal", "mount:write#1+", "an insert"], // a read mark is being taken
 ] as const
 
-test.skipIf(!canMount).each(HALVES)(
+test.each(HALVES)(
   "%s mode: a snapshot takes the place of a database in which %s has failed during %s",
   async (mode, call, what) => {
     await using scope = new Scope()
@@ -79,36 +80,32 @@ test.skipIf(!canMount).each(HALVES)(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a transaction of another history does not mix with the half of the one that it follows on no more",
-  async () => {
-    await using scope = new Scope()
-    let primary = await scope.node()
-    sqlite3(primary, "a.db", "create table t(x); create table u(x)")
-    await primary.stop()
-    const saved = join(scope.directory, "saved")
-    cpSync(primary.data, saved, { recursive: true })
-    primary = await scope.again(primary)
-    const faults = new CallFaults(join(scope.directory, "calls"))
-    const replica = await scope.node({ follows: primary, env: faults.env })
-    await caughtUp(primary, replica, "a.db")
-    faults.set("1/mount:stat#1+=EIO")
-    sqlite3(primary, "a.db", "insert into t values('half')")
-    await replica.logged(FAILED)
-    await primary.stop()
-    faults.set("")
+test("a transaction of another history does not mix with the half of the one that it follows on no more", async () => {
+  await using scope = new Scope()
+  let primary = await scope.node()
+  sqlite3(primary, "a.db", "create table t(x); create table u(x)")
+  await primary.stop()
+  const saved = join(scope.directory, "saved")
+  cpSync(primary.data, saved, { recursive: true })
+  primary = await scope.again(primary)
+  const faults = new CallFaults(join(scope.directory, "calls"))
+  const replica = await scope.node({ follows: primary, env: faults.env })
+  await caughtUp(primary, replica, "a.db")
+  faults.set("1/mount:stat#1+=EIO")
+  sqlite3(primary, "a.db", "insert into t values('half')")
+  await replica.logged(FAILED)
+  await primary.stop()
+  faults.set("")
 
-    rmSync(primary.data, { recursive: true })
-    cpSync(saved, primary.data, { recursive: true })
-    primary = await scope.again(primary)
-    sqlite3(primary, "a.db", "insert into u values('other')")
-    await expectSame(primary, replica, "a.db")
-    expect(keptIn(replica)).toHaveLength(1)
-  },
-  60_000,
-)
+  rmSync(primary.data, { recursive: true })
+  cpSync(saved, primary.data, { recursive: true })
+  primary = await scope.again(primary)
+  sqlite3(primary, "a.db", "insert into u values('other')")
+  await expectSame(primary, replica, "a.db")
+  expect(keptIn(replica)).toHaveLength(1)
+}, 60_000)
 
-test.skipIf(!canMount).each([
+test.each([
   ["delete", "1/log:write#3=ENOSPC"],
   ["wal", "1/log:write#3=ENOSPC"],
   ["delete", "1/mount:stat#3=EIO"],
@@ -140,7 +137,7 @@ test.skipIf(!canMount).each([
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%s mode: nothing stays open of files that cannot be looked at, and the next look finds them",
   async (mode) => {
     await using scope = new Scope()
@@ -170,7 +167,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(["2/shm:write#1=EIO", "2/shm:write#2=ENOSPC", "2/shm:write#1+=EIO"])(
+test.each(["2/shm:write#1=EIO", "2/shm:write#2=ENOSPC", "2/shm:write#1+=EIO"])(
   "%s: a commit in a borrowed database is seen when the disk refuses the wal-index",
   async (fault) => {
     await using scope = new Scope()

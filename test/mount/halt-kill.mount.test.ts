@@ -3,10 +3,11 @@
  * decide something, and started again; and nodes, writers and links at any moment. No acknowledged row is lost, all
  * nodes have the same, and each of them can be written to.
  */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { join } from "node:path"
 import { caughtUp, expectSame, output, sqlite3, start } from "../support/client.ts"
-import { canMount, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { halt } from "../torture/halt.ts"
@@ -26,13 +27,9 @@ const KILLS = [
 ] as const
 
 // At once, since each waits for a lock that a dead node has left.
-test.skipIf(!canMount)(
-  "a transaction on a replica in which a node is killed is there everywhere or nowhere",
-  async () => {
-    await Promise.all(KILLS.map(([side, call]) => kill(side, call)))
-  },
-  120_000,
-)
+test("a transaction on a replica in which a node is killed is there everywhere or nowhere", async () => {
+  await Promise.all(KILLS.map(([side, call]) => kill(side, call)))
+}, 120_000)
 
 async function kill(side: "primary" | "replica", call: string): Promise<void> {
   await using scope = new Scope()
@@ -65,13 +62,9 @@ async function kill(side: "primary" | "replica", call: string): Promise<void> {
   expect(allowed, `${side} killed at ${call}`).toContain(found)
 }
 
-test.skipIf(!canMount)(
-  "three nodes that are written to at once, behind bad links and killed at any moment, lose and repeat nothing",
-  async () => {
-    const result = { kills: 0, acknowledged: 0, unended: 0 }
-    const mode = random.pick(["wal", "delete"] as const)
-    await halt({ random, mode, faults: 5, transactions: 60, mayBeLong: false, result })
-    expect(result.acknowledged).toBeGreaterThanOrEqual(60)
-  },
-  120_000,
-)
+test("three nodes that are written to at once, behind bad links and killed at any moment, lose and repeat nothing", async () => {
+  const result = { kills: 0, acknowledged: 0, unended: 0 }
+  const mode = random.pick(["wal", "delete"] as const)
+  await halt({ random, mode, faults: 5, transactions: 60, mayBeLong: false, result })
+  expect(result.acknowledged).toBeGreaterThanOrEqual(60)
+}, 120_000)

@@ -1,12 +1,12 @@
 /** A write lock that a replica has borrowed, and the primary is gone. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { expectSame, run } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
 import { pair } from "../support/pair.ts"
 import { holder, locked, ONE_ROW, shell, values } from "../support/write-lock.ts"
 
-test.skipIf(!canMount).each(["wal", "delete"] as const)(
+test.each(["wal", "delete"] as const)(
   "%s mode: commits under the lock fail when the primary is gone, and what was acknowledged is there when it is back",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })

@@ -1,11 +1,12 @@
 /** An import while a client does not let go of the database. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { join } from "node:path"
 import { failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope } from "../support/node.ts"
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: import gives up when clients do not let go, and does not stand in their way",
   async (mode) => {
     await using scope = new Scope()

@@ -1,6 +1,6 @@
 /** `litefs import` and `litefs export` against real nodes, with clients connected. */
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import {
   existsSync,
   readdirSync,
@@ -23,7 +23,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
@@ -51,39 +52,33 @@ function rows(count: number): string {
   return `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count}) SELECT i, randomblob(200) FROM n`
 }
 
-test.skipIf(!canMount)(
-  "import makes a new database, which replicas and clients see",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    for (const pageSize of [512, 4096, 65536]) {
-      const name = `new-${pageSize}.db`
-      expect(failureOf(["cat", `${primary.mount}/${name}`])).toContain("No such file")
-      const path = file(
-        scope,
-        `CREATE TABLE t(i, x); INSERT INTO t ${rows(1000)}; PRAGMA journal_mode = ${pageSize === 512 ? "wal" : "delete"}`,
-        pageSize,
-      )
-      const out = run(importCommand(primary, name, path))
-      expect(out).toMatch(new RegExp(`^Import of database "${name}" in [\\d.]+m?s\n$`))
-      expect(pos(primary, name)).toStartWith("0000000000000001/")
-      await primary.logged(
-        new RegExp(
-          `tag=import msg="imported a database" db=${name} pos=0{15}1/\\w+ from=127.0.0.1`,
-        ),
-      )
-      sqlite3(primary, name, "insert into t values(0, 'after')")
-      await expectSame(primary, replica, name)
-      expect(sqlite3(replica, name, "select count(*) from t")).toBe("1001")
-      expect(sqlite3(replica, name, "pragma page_size")).toBe(`${pageSize}`)
-    }
-    expect(readdirSync(join(primary.data, "import"))).toEqual([])
-    await expectQuiet(replica, primary)
-  },
-  30_000,
-)
+test("import makes a new database, which replicas and clients see", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  for (const pageSize of [512, 4096, 65536]) {
+    const name = `new-${pageSize}.db`
+    expect(failureOf(["cat", `${primary.mount}/${name}`])).toContain("No such file")
+    const path = file(
+      scope,
+      `CREATE TABLE t(i, x); INSERT INTO t ${rows(1000)}; PRAGMA journal_mode = ${pageSize === 512 ? "wal" : "delete"}`,
+      pageSize,
+    )
+    const out = run(importCommand(primary, name, path))
+    expect(out).toMatch(new RegExp(`^Import of database "${name}" in [\\d.]+m?s\n$`))
+    expect(pos(primary, name)).toStartWith("0000000000000001/")
+    await primary.logged(
+      new RegExp(`tag=import msg="imported a database" db=${name} pos=0{15}1/\\w+ from=127.0.0.1`),
+    )
+    sqlite3(primary, name, "insert into t values(0, 'after')")
+    await expectSame(primary, replica, name)
+    expect(sqlite3(replica, name, "select count(*) from t")).toBe("1001")
+    expect(sqlite3(replica, name, "pragma page_size")).toBe(`${pageSize}`)
+  }
+  expect(readdirSync(join(primary.data, "import"))).toEqual([])
+  await expectQuiet(replica, primary)
+}, 30_000)
 
-test.skipIf(!canMount).each(someModes(testRandom()))(
+test.each(someModes(testRandom()))(
   "%p mode: import replaces a database under the clients of both nodes, also with another page size",
   async (mode) => {
     await using scope = await pair()
@@ -136,7 +131,7 @@ test.skipIf(!canMount).each(someModes(testRandom()))(
   60_000,
 )
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: import while others read and write: everybody sees the old or the new",
   async (mode) => {
     await using scope = await pair()
@@ -212,114 +207,102 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "import takes the place of a transaction that its writer did not live to end",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    for (const mode of ["delete", "wal"]) {
-      const name = `${mode}.db`
-      sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(i, x)`)
-      const dying = new LongClient(scope, primary, name)
-      await dying.exec(`pragma cache_size = 2; begin; insert into t ${rows(2000)}`)
-      await dying.close("SIGKILL")
-      run(importCommand(primary, name, file(scope, "CREATE TABLE t(i, x, y)")))
-      expect(sqlite3(primary, name, "select count(*) from t; pragma integrity_check")).toBe("0\nok")
-      sqlite3(primary, name, "insert into t values(1, 2, 3)")
-      await expectSame(primary, replica, name)
-    }
-  },
-  30_000,
-)
+test("import takes the place of a transaction that its writer did not live to end", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  for (const mode of ["delete", "wal"]) {
+    const name = `${mode}.db`
+    sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(i, x)`)
+    const dying = new LongClient(scope, primary, name)
+    await dying.exec(`pragma cache_size = 2; begin; insert into t ${rows(2000)}`)
+    await dying.close("SIGKILL")
+    run(importCommand(primary, name, file(scope, "CREATE TABLE t(i, x, y)")))
+    expect(sqlite3(primary, name, "select count(*) from t; pragma integrity_check")).toBe("0\nok")
+    sqlite3(primary, name, "insert into t values(1, 2, 3)")
+    await expectSame(primary, replica, name)
+  }
+}, 30_000)
 
-test.skipIf(!canMount)(
-  "import makes a database again that was removed, whatever lies beside it",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    for (const mode of ["delete", "wal"]) {
-      const name = `${mode}.db`
-      sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(x)`)
-      const client = new LongClient(scope, primary, name)
-      await client.exec("insert into t values('old')")
-      run(["rm", `${primary.mount}/${name}`])
-      await caughtUp(primary, replica, name)
-      const path = file(
-        scope,
-        `PRAGMA journal_mode = ${mode}; CREATE TABLE t(x); INSERT INTO t VALUES('new')`,
-      )
-      run(importCommand(primary, name, path))
-      expect(sqlite3(primary, name, "select x from t")).toBe("new")
-      await client.close()
-      sqlite3(primary, name, "insert into t values('more')")
-      await expectSame(primary, replica, name)
-      expect(sqlite3(replica, name, "select group_concat(x) from t")).toBe("new,more")
-    }
-  },
-  30_000,
-)
-
-test.skipIf(!canMount)(
-  "import refuses what is not a whole database, and changes nothing",
-  async () => {
-    await using scope = await pair({ sql: "create table t(x); insert into t values('kept')" })
-    const { primary, replica } = scope
-    const before = pos(primary, "a.db")
-    const good = readFileSync(
-      file(scope, `CREATE TABLE t(i, x); CREATE INDEX j ON t(x); INSERT INTO t ${rows(500)}`),
+test("import makes a database again that was removed, whatever lies beside it", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  for (const mode of ["delete", "wal"]) {
+    const name = `${mode}.db`
+    sqlite3(primary, name, `pragma journal_mode = ${mode}; create table t(x)`)
+    const client = new LongClient(scope, primary, name)
+    await client.exec("insert into t values('old')")
+    run(["rm", `${primary.mount}/${name}`])
+    await caughtUp(primary, replica, name)
+    const path = file(
+      scope,
+      `PRAGMA journal_mode = ${mode}; CREATE TABLE t(x); INSERT INTO t VALUES('new')`,
     )
-    const corrupt = Buffer.from(good)
-    corrupt.fill(0x55, 3 * 4096, 4 * 4096)
-    const zeroed = Buffer.from(good).fill(0, 0, 16)
-    const bodies: [Buffer, string][] = [
-      [Buffer.alloc(0), "it does not start like a SQLite database"],
-      [Buffer.from("SQLite format 3\0"), "it does not start like a SQLite database"],
-      [Buffer.alloc(100_000, "garbage"), "it does not start like a SQLite database"],
-      [zeroed, "it does not start like a SQLite database"],
-      [good.subarray(0, -1), "its header says"],
-      [good.subarray(0, 8192), "it has 8192 bytes, its header says"],
-      [Buffer.concat([good, Buffer.alloc(4096)]), "it is longer than"],
-      [Buffer.concat([good, Buffer.alloc(1)]), "it is longer than"],
-      [corrupt, "it is corrupt: "],
-    ]
-    const path = join(scope.directory, "bad.db")
-    for (const [body, problem] of bodies) {
-      writeFileSync(path, body)
-      for (const name of ["a.db", "b.db"]) {
-        const error = failureOf(importCommand(primary, name, path))
-        expect(error).toStartWith(`ERROR: Cannot import "${name}": the file is not usable, `)
-        expect(error).toContain(problem)
-      }
+    run(importCommand(primary, name, path))
+    expect(sqlite3(primary, name, "select x from t")).toBe("new")
+    await client.close()
+    sqlite3(primary, name, "insert into t values('more')")
+    await expectSame(primary, replica, name)
+    expect(sqlite3(replica, name, "select group_concat(x) from t")).toBe("new,more")
+  }
+}, 30_000)
+
+test("import refuses what is not a whole database, and changes nothing", async () => {
+  await using scope = await pair({ sql: "create table t(x); insert into t values('kept')" })
+  const { primary, replica } = scope
+  const before = pos(primary, "a.db")
+  const good = readFileSync(
+    file(scope, `CREATE TABLE t(i, x); CREATE INDEX j ON t(x); INSERT INTO t ${rows(500)}`),
+  )
+  const corrupt = Buffer.from(good)
+  corrupt.fill(0x55, 3 * 4096, 4 * 4096)
+  const zeroed = Buffer.from(good).fill(0, 0, 16)
+  const bodies: [Buffer, string][] = [
+    [Buffer.alloc(0), "it does not start like a SQLite database"],
+    [Buffer.from("SQLite format 3\0"), "it does not start like a SQLite database"],
+    [Buffer.alloc(100_000, "garbage"), "it does not start like a SQLite database"],
+    [zeroed, "it does not start like a SQLite database"],
+    [good.subarray(0, -1), "its header says"],
+    [good.subarray(0, 8192), "it has 8192 bytes, its header says"],
+    [Buffer.concat([good, Buffer.alloc(4096)]), "it is longer than"],
+    [Buffer.concat([good, Buffer.alloc(1)]), "it is longer than"],
+    [corrupt, "it is corrupt: "],
+  ]
+  const path = join(scope.directory, "bad.db")
+  for (const [body, problem] of bodies) {
+    writeFileSync(path, body)
+    for (const name of ["a.db", "b.db"]) {
+      const error = failureOf(importCommand(primary, name, path))
+      expect(error).toStartWith(`ERROR: Cannot import "${name}": the file is not usable, `)
+      expect(error).toContain(problem)
     }
-    for (const name of ["../evil", "a.db-wal", ".primary", "a/b"]) {
-      expect(failureOf(importCommand(primary, name, path))).toContain(`--name is "${name}": `)
-    }
-    expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
-    expect(failureOf(importCommand(replica, "a.db", path))).toBe(
-      `ERROR: Cannot import "a.db": this node is not the primary, which is node-${primary.port}, import it there (--url ${primary.url}) or make this node the primary (litefs promote)\n`,
-    )
-    expect(pos(primary, "a.db")).toBe(before)
-    expect(sqlite3(primary, "a.db", "select x from t")).toBe("kept")
-    expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
-    expect(readdirSync(join(primary.data, "import"))).toEqual([])
-    expect(run(["ls", primary.mount])).toBe("a.db\na.db-pos\n")
+  }
+  for (const name of ["../evil", "a.db-wal", ".primary", "a/b"]) {
+    expect(failureOf(importCommand(primary, name, path))).toContain(`--name is "${name}": `)
+  }
+  expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
+  expect(failureOf(importCommand(replica, "a.db", path))).toBe(
+    `ERROR: Cannot import "a.db": this node is not the primary, which is node-${primary.port}, import it there (--url ${primary.url}) or make this node the primary (litefs promote)\n`,
+  )
+  expect(pos(primary, "a.db")).toBe(before)
+  expect(sqlite3(primary, "a.db", "select x from t")).toBe("kept")
+  expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
+  expect(readdirSync(join(primary.data, "import"))).toEqual([])
+  expect(run(["ls", primary.mount])).toBe("a.db\na.db-pos\n")
 
-    // A connection that breaks.
-    writeFileSync(path, good)
-    const broken = ["curl", "-sS", "-m", "1", "--limit-rate", "20k", "-T", path]
-    expect(failureOf([...broken, "-X", "POST", `${primary.url}/import?name=b.db`])).toContain("28")
-    await until("what came is gone", () => readdirSync(join(primary.data, "import")).length === 0)
-    expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
+  // A connection that breaks.
+  writeFileSync(path, good)
+  const broken = ["curl", "-sS", "-m", "1", "--limit-rate", "20k", "-T", path]
+  expect(failureOf([...broken, "-X", "POST", `${primary.url}/import?name=b.db`])).toContain("28")
+  await until("what came is gone", () => readdirSync(join(primary.data, "import")).length === 0)
+  expect(readdirSync(join(primary.data, "dbs"))).toEqual(["a.db"])
 
-    writeFileSync(path, corrupt)
-    run(importCommand(primary, "b.db", path, "--no-verify"))
-    await caughtUp(primary, replica, "b.db")
-    await expectQuiet(replica, primary)
-  },
-  60_000,
-)
+  writeFileSync(path, corrupt)
+  run(importCommand(primary, "b.db", path, "--no-verify"))
+  await caughtUp(primary, replica, "b.db")
+  await expectQuiet(replica, primary)
+}, 60_000)
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: an export is of one position, on both nodes, while others write",
   async (mode) => {
     await using scope = await pair({
@@ -377,99 +360,88 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "an export into the mount or the data directory is refused, and one onto a backup replaces it",
-  async () => {
-    await using scope = new Scope()
-    const node = await scope.node()
-    sqlite3(node, "a.db", "create table t(x); insert into t values(1)")
-    const before = pos(node, "a.db")
-    for (const name of ["a.db", "new.db"]) {
-      const path = join(node.mount, name)
-      expect(failureOf([...exportCommand(node, "a.db", path), "--force"])).toBe(
-        `ERROR: Cannot export to "${path}": it is in the mount, choose another PATH\n`,
+test("an export into the mount or the data directory is refused, and one onto a backup replaces it", async () => {
+  await using scope = new Scope()
+  const node = await scope.node()
+  sqlite3(node, "a.db", "create table t(x); insert into t values(1)")
+  const before = pos(node, "a.db")
+  for (const name of ["a.db", "new.db"]) {
+    const path = join(node.mount, name)
+    expect(failureOf([...exportCommand(node, "a.db", path), "--force"])).toBe(
+      `ERROR: Cannot export to "${path}": it is in the mount, choose another PATH\n`,
+    )
+  }
+  const inside = join(node.data, "dbs/a.db/database")
+  expect(failureOf(exportCommand(node, "a.db", inside))).toContain("it is in the data directory")
+  expect(pos(node, "a.db")).toBe(before)
+  expect(run(["ls", node.mount])).toBe("a.db\na.db-pos\n")
+  const backup = join(scope.directory, "backup.db")
+  for (const count of [1, 2]) {
+    run(exportCommand(node, "a.db", backup))
+    expect(run(["sqlite3", backup, "select count(*) from t"])).toBe(`${count}\n`)
+    sqlite3(node, "a.db", "insert into t values(2)")
+  }
+  expect(readdirSync(scope.directory).filter((name) => name.startsWith("backup"))).toEqual([
+    "backup.db",
+  ])
+})
+
+test("an export of what is not there fails and leaves the file alone", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  sqlite3(primary, "gone.db", "create table t(x)")
+  await caughtUp(primary, replica, "gone.db")
+  run(["rm", `${primary.mount}/gone.db`])
+  await caughtUp(primary, replica, "gone.db")
+  const path = join(scope.directory, "out.db")
+  writeFileSync(path, "SQLite format 3\0old")
+  for (const node of [primary, replica]) {
+    for (const name of ["gone.db", "none.db"]) {
+      expect(failureOf(exportCommand(node, name, path))).toBe(
+        `ERROR: Cannot export "${name}": there is no database of that name\n`,
       )
     }
-    const inside = join(node.data, "dbs/a.db/database")
-    expect(failureOf(exportCommand(node, "a.db", inside))).toContain("it is in the data directory")
-    expect(pos(node, "a.db")).toBe(before)
-    expect(run(["ls", node.mount])).toBe("a.db\na.db-pos\n")
-    const backup = join(scope.directory, "backup.db")
-    for (const count of [1, 2]) {
-      run(exportCommand(node, "a.db", backup))
-      expect(run(["sqlite3", backup, "select count(*) from t"])).toBe(`${count}\n`)
-      sqlite3(node, "a.db", "insert into t values(2)")
-    }
-    expect(readdirSync(scope.directory).filter((name) => name.startsWith("backup"))).toEqual([
-      "backup.db",
-    ])
-  },
-)
+    expect(run(["curl", "-sS", `${node.url}/export`])).toBe("name required\n")
+    expect(existsSync(join(node.data, "dbs/none.db"))).toBe(false)
+  }
+  expect(readFileSync(path, "utf8")).toBe("SQLite format 3\0old")
+}, 30_000)
 
-test.skipIf(!canMount)(
-  "an export of what is not there fails and leaves the file alone",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    sqlite3(primary, "gone.db", "create table t(x)")
-    await caughtUp(primary, replica, "gone.db")
-    run(["rm", `${primary.mount}/gone.db`])
-    await caughtUp(primary, replica, "gone.db")
-    const path = join(scope.directory, "out.db")
-    writeFileSync(path, "SQLite format 3\0old")
-    for (const node of [primary, replica]) {
-      for (const name of ["gone.db", "none.db"]) {
-        expect(failureOf(exportCommand(node, name, path))).toBe(
-          `ERROR: Cannot export "${name}": there is no database of that name\n`,
-        )
-      }
-      expect(run(["curl", "-sS", `${node.url}/export`])).toBe("name required\n")
-      expect(existsSync(join(node.data, "dbs/none.db"))).toBe(false)
-    }
-    expect(readFileSync(path, "utf8")).toBe("SQLite format 3\0old")
-  },
-  30_000,
-)
+test("import and export of 200 MB take no memory, also when the other side is slow", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  const path = file(scope, "PRAGMA journal_mode = off; CREATE TABLE t(i, x)")
+  run([
+    "sqlite3",
+    path,
+    `pragma journal_mode = off; with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into t select i, randomblob(10000) from n`,
+  ])
+  const { size } = statSync(path)
+  expect(size).toBeGreaterThan(200_000_000)
+  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table t(i, x)")
+  const client = new LongClient(scope, primary, "a.db")
+  expect(await client.value("select count(*) from t")).toBe(0)
+  const before = memoryOf(primary)
+  const back = join(scope.directory, "back.db")
 
-test.skipIf(!canMount)(
-  "import and export of 200 MB take no memory, also when the other side is slow",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const path = file(scope, "PRAGMA journal_mode = off; CREATE TABLE t(i, x)")
-    run([
-      "sqlite3",
-      path,
-      `pragma journal_mode = off; with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into t select i, randomblob(10000) from n`,
-    ])
-    const { size } = statSync(path)
-    expect(size).toBeGreaterThan(200_000_000)
-    sqlite3(primary, "a.db", "pragma journal_mode = wal; create table t(i, x)")
-    const client = new LongClient(scope, primary, "a.db")
-    expect(await client.value("select count(*) from t")).toBe(0)
-    const before = memoryOf(primary)
-    const back = join(scope.directory, "back.db")
+  run(importCommand(primary, "a.db", path))
+  expect(await client.value("select count(*) from t")).toBe(20_000)
+  run(exportCommand(primary, "a.db", back))
+  expect(statSync(back).size).toBe(size)
+  expect(run(["sqlite3", back, "pragma quick_check"])).toBe("ok\n")
+  truncateSync(back)
 
-    run(importCommand(primary, "a.db", path))
-    expect(await client.value("select count(*) from t")).toBe(20_000)
-    run(exportCommand(primary, "a.db", back))
-    expect(statSync(back).size).toBe(size)
-    expect(run(["sqlite3", back, "pragma quick_check"])).toBe("ok\n")
-    truncateSync(back)
-
-    const slow = start(
-      ["curl", "-sS", "--limit-rate", "60M", "-o", back, `${primary.url}/export?name=a.db`],
-      { limitMs: 30_000 },
-    )
-    await client.exec("update t set x = zeroblob(10000) where i % 100 = 0")
-    await output(slow)
-    expect(run(["sqlite3", `file:${back}?immutable=1`, "pragma quick_check"])).toBe("ok\n")
-    expect(memoryOf(primary) - before).toBeLessThan(150)
-    await client.close()
-    await expectQuiet(primary)
-  },
-  120_000,
-)
+  const slow = start(
+    ["curl", "-sS", "--limit-rate", "60M", "-o", back, `${primary.url}/export?name=a.db`],
+    { limitMs: 30_000 },
+  )
+  await client.exec("update t set x = zeroblob(10000) where i % 100 = 0")
+  await output(slow)
+  expect(run(["sqlite3", `file:${back}?immutable=1`, "pragma quick_check"])).toBe("ok\n")
+  expect(memoryOf(primary) - before).toBeLessThan(150)
+  await client.close()
+  await expectQuiet(primary)
+}, 120_000)
 
 /** The most memory that a node has had resident, MB. */
 function memoryOf(node: TestNode): number {
@@ -477,7 +449,7 @@ function memoryOf(node: TestNode): number {
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
 }
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%s mode: an import takes the place of a database that is none any more, which is kept",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -504,17 +476,13 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "an import without the token is told so, also while it sends",
-  async () => {
-    await using scope = new Scope()
-    const node = await scope.node({ flags: ["--auth-token", "sesame"] })
-    const path = join(scope.directory, "a.db")
-    run(["sqlite3", path, "create table t(x); insert into t values(zeroblob(3000000))"])
-    for (let time = 0; time < 12; time++) {
-      const failure = failureOf([...PROGRAM, "import", "--url", node.url, "--name", "a.db", path])
-      expect(failure).toContain("unauthorized: this node asks for a token")
-    }
-  },
-  60_000,
-)
+test("an import without the token is told so, also while it sends", async () => {
+  await using scope = new Scope()
+  const node = await scope.node({ flags: ["--auth-token", "sesame"] })
+  const path = join(scope.directory, "a.db")
+  run(["sqlite3", path, "create table t(x); insert into t values(zeroblob(3000000))"])
+  for (let time = 0; time < 12; time++) {
+    const failure = failureOf([...PROGRAM, "import", "--url", node.url, "--name", "a.db", path])
+    expect(failure).toContain("unauthorized: this node asks for a token")
+  }
+}, 60_000)

@@ -3,12 +3,13 @@
  * Some of the calls, chosen at random; all of them with LITEFS_ALL_FAULTS.
  */
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
 import { expectSame, pos, sqlite3, start } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { IS_THOROUGH, testRandom } from "../support/random.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { replayHistory } from "../torture/history-check.ts"
@@ -94,7 +95,7 @@ class Importing {
   }
 }
 
-test.skipIf(!canMount).each(["wal", "delete"] as const)(
+test.each(["wal", "delete"] as const)(
   "%s mode: a system call that fails in an import leaves the old database or the new one",
   async (mode) => {
     await using scope = new Scope()
@@ -128,30 +129,26 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
   90_000,
 )
 
-test.skipIf(!canMount)(
-  "a daemon that is killed in an import finds the old database or the new one",
-  async () => {
-    await using scope = new Scope()
-    const importing = await Importing.start(scope)
-    expect(await importing.import()).toBe(1)
-    sqlite3(importing.primary, "a.db", "pragma journal_mode = wal")
-    let version = 1
-    for (const op of someOps()) {
-      const client = new LongClient(scope, importing.primary, "a.db")
-      await client.exec("insert into pad values(1)")
-      importing.faults.set(`${op}=kill`)
-      const imported = await importing.import()
-      if (imported === undefined) await importing.primary.exited
-      importing.faults.set("")
-      await client.close("SIGKILL")
-      if (!importing.primary.isRunning) await importing.restart()
-      const found = importing.check()
-      if (imported !== undefined) expect(found).toBe(imported)
-      expect([version, importing.version]).toContain(found)
-      version = found
-      expect(sqlite3(importing.primary, "a.db", "insert into pad values(2)")).toBe("")
-      expect(readdirSync(join(importing.primary.data, "import"))).toEqual([])
-    }
-  },
-  120_000,
-)
+test("a daemon that is killed in an import finds the old database or the new one", async () => {
+  await using scope = new Scope()
+  const importing = await Importing.start(scope)
+  expect(await importing.import()).toBe(1)
+  sqlite3(importing.primary, "a.db", "pragma journal_mode = wal")
+  let version = 1
+  for (const op of someOps()) {
+    const client = new LongClient(scope, importing.primary, "a.db")
+    await client.exec("insert into pad values(1)")
+    importing.faults.set(`${op}=kill`)
+    const imported = await importing.import()
+    if (imported === undefined) await importing.primary.exited
+    importing.faults.set("")
+    await client.close("SIGKILL")
+    if (!importing.primary.isRunning) await importing.restart()
+    const found = importing.check()
+    if (imported !== undefined) expect(found).toBe(imported)
+    expect([version, importing.version]).toContain(found)
+    version = found
+    expect(sqlite3(importing.primary, "a.db", "insert into pad values(2)")).toBe("")
+    expect(readdirSync(join(importing.primary.data, "import"))).toEqual([])
+  }
+}, 120_000)

@@ -2,8 +2,8 @@
  * The short form of the kill matrix: writers and daemons killed at random moments, a database that shrinks. The
  * long one is `scripts/torture`. LITEFS_SEED repeats a run as far as timing allows.
  */
-import { expect, test } from "bun:test"
-import { canMount } from "../support/node.ts"
+import { expect } from "bun:test"
+import { test } from "../support/mount-test.ts"
 import { testRandom } from "../support/random.ts"
 import { clientKill } from "../torture/client-kill.ts"
 import { daemonKill } from "../torture/daemon-kill.ts"
@@ -18,7 +18,7 @@ const DAEMON_KILLS = 3
 const random = testRandom()
 const noResult = (): Result => ({ kills: 0, acknowledged: 0, unended: 0 })
 
-test.skipIf(!canMount).each([...someModes(random), "mixed"] as const)(
+test.each([...someModes(random), "mixed"] as const)(
   "clients killed in %s mode lose nothing they were told is committed",
   async (mode) => {
     const result = noResult()
@@ -28,7 +28,7 @@ test.skipIf(!canMount).each([...someModes(random), "mixed"] as const)(
   LIMIT_MS,
 )
 
-test.skipIf(!canMount).each(someModes(random))(
+test.each(someModes(random))(
   "a daemon killed in %s mode loses nothing that it has acknowledged",
   async (mode) => {
     const result = noResult()
@@ -38,7 +38,7 @@ test.skipIf(!canMount).each(someModes(random))(
   LIMIT_MS,
 )
 
-test.skipIf(!canMount).each(someModes(random))(
+test.each(someModes(random))(
   "a database that grows and shrinks in %s mode is the same on both nodes",
   async (mode) => {
     await shrink({ random, mode, sizeMiB: 4, cycles: 1 })

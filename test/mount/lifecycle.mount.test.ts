@@ -1,79 +1,68 @@
 /** The program from its start to its end: waiting for a primary, the command beside it, signals. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { mkdirSync, mkdtempSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import { join } from "node:path"
 import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, freePort, mountsBelow, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { freePort, mountsBelow, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const WAITING = /msg="not connected to the primary, trying again"/g
 
-test.skipIf(!canMount)(
-  "a replica without a primary keeps trying, says so once for each reason, and stops when told",
-  async () => {
-    await using scope = new Scope()
-    const port = await freePort()
-    const replica = await scope.node({ follows: { url: `http://127.0.0.1:${port}` } })
-    await replica.logged(/trying again" .*problem=.*ECONNREFUSED/)
+test("a replica without a primary keeps trying, says so once for each reason, and stops when told", async () => {
+  await using scope = new Scope()
+  const port = await freePort()
+  const replica = await scope.node({ follows: { url: `http://127.0.0.1:${port}` } })
+  await replica.logged(/trying again" .*problem=.*ECONNREFUSED/)
 
-    let status = 503
-    let requests = 0
-    let waiting = Promise.withResolvers<void>()
-    const server: Server = createServer((_, response) => {
-      response.writeHead(status, { "Litefs-Hostname": "other" }).end("not yet\n")
-      requests += 1
-      if (requests % 2 === 0) waiting.resolve()
-    })
-    await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve))
-    scope.defer(() => void server.close())
-    await waiting.promise
-    waiting = Promise.withResolvers()
-    status = 404
-    await waiting.promise
+  let status = 503
+  let requests = 0
+  let waiting = Promise.withResolvers<void>()
+  const server: Server = createServer((_, response) => {
+    response.writeHead(status, { "Litefs-Hostname": "other" }).end("not yet\n")
+    requests += 1
+    if (requests % 2 === 0) waiting.resolve()
+  })
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve))
+  scope.defer(() => void server.close())
+  await waiting.promise
+  waiting = Promise.withResolvers()
+  status = 404
+  await waiting.promise
 
-    expect(await replica.stop()).toEqual({ code: 0, signal: null })
-    const lines = (await replica.wholeOutput).split("\n").filter((line) => line.match(WAITING))
-    expect(lines).toHaveLength(3)
-    expect(lines[1]).toContain("it answered 503: not yet")
-    expect(lines[2]).toContain("it answered 404: not yet")
-    expect(mountsBelow(scope.directory)).toEqual([])
-  },
-  30_000,
-)
+  expect(await replica.stop()).toEqual({ code: 0, signal: null })
+  const lines = (await replica.wholeOutput).split("\n").filter((line) => line.match(WAITING))
+  expect(lines).toHaveLength(3)
+  expect(lines[1]).toContain("it answered 503: not yet")
+  expect(lines[2]).toContain("it answered 404: not yet")
+  expect(mountsBelow(scope.directory)).toEqual([])
+}, 30_000)
 
-test.skipIf(!canMount)(
-  "a replica serves what it has without its primary, and follows one that comes later",
-  async () => {
-    await using scope = new Scope()
-    const port = await freePort()
-    const replica = await scope.node({ follows: { url: `http://127.0.0.1:${port}` } })
-    await replica.logged(WAITING)
-    expect(run(["ls", "-A", replica.mount])).toBe(".lag\n")
-    expect(failureOf(["cat", `${replica.mount}/a.db`])).toContain("No such file")
-    const primary = await scope.node({ port })
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    await expectSame(primary, replica, "a.db")
-  },
-  30_000,
-)
+test("a replica serves what it has without its primary, and follows one that comes later", async () => {
+  await using scope = new Scope()
+  const port = await freePort()
+  const replica = await scope.node({ follows: { url: `http://127.0.0.1:${port}` } })
+  await replica.logged(WAITING)
+  expect(run(["ls", "-A", replica.mount])).toBe(".lag\n")
+  expect(failureOf(["cat", `${replica.mount}/a.db`])).toContain("No such file")
+  const primary = await scope.node({ port })
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+  await expectSame(primary, replica, "a.db")
+}, 30_000)
 
-test.skipIf(!canMount)(
-  "a command that waits for the first position never runs when the wait is ended",
-  async () => {
-    await using scope = new Scope()
-    const url = `http://127.0.0.1:${await freePort()}`
-    const replica = await scope.node({ follows: { url }, command: ["echo", "it ran"] })
-    await replica.logged(WAITING)
-    expect(await replica.stop()).toEqual({ code: 143, signal: null })
-    expect(await replica.wholeOutput).not.toContain("it ran")
-    expect(mountsBelow(scope.directory)).toEqual([])
-  },
-  30_000,
-)
+test("a command that waits for the first position never runs when the wait is ended", async () => {
+  await using scope = new Scope()
+  const url = `http://127.0.0.1:${await freePort()}`
+  const replica = await scope.node({ follows: { url }, command: ["echo", "it ran"] })
+  await replica.logged(WAITING)
+  expect(await replica.stop()).toEqual({ code: 143, signal: null })
+  expect(await replica.wholeOutput).not.toContain("it ran")
+  expect(mountsBelow(scope.directory)).toEqual([])
+}, 30_000)
 
-test.skipIf(!canMount).each([
+test.each([
   [["exit 0"], 0],
   [["exit 7"], 7],
   [["kill -TERM $$"], 143],
@@ -85,7 +74,7 @@ test.skipIf(!canMount).each([
   expect(mountsBelow(scope.directory)).toEqual([])
 })
 
-test.skipIf(!canMount)("the command gets its arguments as they are", async () => {
+test("the command gets its arguments as they are", async () => {
   await using scope = new Scope()
   const words = ["a b", "", "*", "$HOME", "--primary", "--", "-x", "naïve \n line", "'\""]
   const print = "process.stdout.write('words ' + JSON.stringify(process.argv.slice(1)))"
@@ -94,7 +83,7 @@ test.skipIf(!canMount)("the command gets its arguments as they are", async () =>
   expect(await node.wholeOutput).toContain(`words ${JSON.stringify(words)}`)
 })
 
-test.skipIf(!canMount)("a command that cannot be found is told, and the mount goes", async () => {
+test("a command that cannot be found is told, and the mount goes", async () => {
   await using scope = new Scope()
   const node = await scope.spawn({ command: ["litefs-no-such-program"] })
   expect(await node.exited).toEqual({ code: 127, signal: null })
@@ -109,50 +98,42 @@ function directoryFor(scope: Scope): { directory: string; mount: string } {
   return { directory, mount }
 }
 
-test.skipIf(!canMount)(
-  "the command of a primary finds the mount, and that of a replica all that the primary has",
-  async () => {
-    await using scope = new Scope()
-    const home = directoryFor(scope)
-    const sql = "create table t(x); insert into t values(zeroblob(30000000))"
-    const primary = await scope.node({
-      directory: home.directory,
-      command: ["sh", "-c", `sqlite3 ${home.mount}/a.db '${sql}' && echo made it && exec sleep 60`],
-    })
-    await primary.logged(/made it/)
-    const away = directoryFor(scope)
-    const replica = await scope.spawn({
-      directory: away.directory,
-      follows: primary,
-      command: ["sqlite3", `${away.mount}/a.db`, "select 'found', length(x) from t"],
-    })
-    expect(await replica.exited).toEqual({ code: 0, signal: null })
-    expect(await replica.wholeOutput).toContain("found|30000000\n")
-    expect(await primary.stop()).toEqual({ code: 143, signal: null })
-    expect(mountsBelow(scope.directory)).toEqual([])
-  },
-  30_000,
-)
+test("the command of a primary finds the mount, and that of a replica all that the primary has", async () => {
+  await using scope = new Scope()
+  const home = directoryFor(scope)
+  const sql = "create table t(x); insert into t values(zeroblob(30000000))"
+  const primary = await scope.node({
+    directory: home.directory,
+    command: ["sh", "-c", `sqlite3 ${home.mount}/a.db '${sql}' && echo made it && exec sleep 60`],
+  })
+  await primary.logged(/made it/)
+  const away = directoryFor(scope)
+  const replica = await scope.spawn({
+    directory: away.directory,
+    follows: primary,
+    command: ["sqlite3", `${away.mount}/a.db`, "select 'found', length(x) from t"],
+  })
+  expect(await replica.exited).toEqual({ code: 0, signal: null })
+  expect(await replica.wholeOutput).toContain("found|30000000\n")
+  expect(await primary.stop()).toEqual({ code: 143, signal: null })
+  expect(mountsBelow(scope.directory)).toEqual([])
+}, 30_000)
 
-test.skipIf(!canMount)(
-  "a signal goes to the command, which ends in its own time with the mount still there",
-  async () => {
-    await using scope = new Scope()
-    const { directory, mount } = directoryFor(scope)
-    const program = `
+test("a signal goes to the command, which ends in its own time with the mount still there", async () => {
+  await using scope = new Scope()
+  const { directory, mount } = directoryFor(scope)
+  const program = `
       trap 'sqlite3 ${mount}/a.db "insert into t values(2); select count(*) from t" && exit 5' TERM
       sqlite3 ${mount}/a.db 'create table t(x); insert into t values(1)' && echo ready
       while :; do sleep 0.05; done`
-    const node = await scope.node({ directory, command: ["sh", "-c", program] })
-    await node.logged(/^ready/m)
-    expect(await node.stop()).toEqual({ code: 5, signal: null })
-    expect(await node.wholeOutput).toMatch(/^2$/m)
-    expect(mountsBelow(scope.directory)).toEqual([])
-  },
-  30_000,
-)
+  const node = await scope.node({ directory, command: ["sh", "-c", program] })
+  await node.logged(/^ready/m)
+  expect(await node.stop()).toEqual({ code: 5, signal: null })
+  expect(await node.wholeOutput).toMatch(/^2$/m)
+  expect(mountsBelow(scope.directory)).toEqual([])
+}, 30_000)
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: SIGTERM ends a primary whose files are open in the middle of a transaction",
   async (mode) => {
     await using scope = new Scope()
@@ -184,7 +165,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   30_000,
 )
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: SIGTERM ends a replica whose files are open",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x); insert into t values(1)" })
@@ -199,7 +180,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   30_000,
 )
 
-test.skipIf(!canMount).each(["umount", "umount -l, with a client"])(
+test.each(["umount", "umount -l, with a client"])(
   "a node whose mount is taken away (%s) ends, with its command",
   async (how) => {
     await using scope = new Scope()

@@ -1,5 +1,5 @@
 /** Nodes on a bad link: the short form of `scripts/torture --only links`, and what a slow replica costs. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { readFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { encodePositionMap } from "../../src/wire/position-map.ts"
@@ -13,14 +13,15 @@ import {
   start,
 } from "../support/client.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { testRandom } from "../support/random.ts"
 import { linkFaults } from "../torture/link-faults.ts"
 
 const random = testRandom()
 
-test.skipIf(!canMount).each(["wal", "delete"] as const)(
+test.each(["wal", "delete"] as const)(
   "in %s mode a replica on a link that breaks loses nothing, whoever is killed or paused",
   async (mode) => {
     const result = { kills: 0, acknowledged: 0, unended: 0 }
@@ -30,46 +31,38 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
   120_000,
 )
 
-test.skipIf(!canMount)(
-  "a replica converges over a link that is cut at any byte",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    const proxy = await FaultProxy.start(primary.port)
-    scope.defer(() => proxy[Symbol.asyncDispose]())
-    const replica = await scope.node({ follows: proxy })
-    sqlite3(primary, "a.db", "create table t(x)")
+test("a replica converges over a link that is cut at any byte", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  const proxy = await FaultProxy.start(primary.port)
+  scope.defer(() => proxy[Symbol.asyncDispose]())
+  const replica = await scope.node({ follows: proxy })
+  sqlite3(primary, "a.db", "create table t(x)")
+  await caughtUp(primary, replica, "a.db")
+  for (let round = 0; round < 6; round++) {
+    proxy.plan({ byte: random.below(30_000), how: random.pick(["cut", "truncate"]) })
+    proxy.cut()
+    const rows = "with recursive s(k) as (select 1 union all select k + 1 from s where k < 9)"
+    for (let n = 0; n < 4; n++) {
+      sqlite3(primary, "a.db", `${rows} insert into t select randomblob(900) from s`)
+    }
     await caughtUp(primary, replica, "a.db")
-    for (let round = 0; round < 6; round++) {
-      proxy.plan({ byte: random.below(30_000), how: random.pick(["cut", "truncate"]) })
-      proxy.cut()
-      const rows = "with recursive s(k) as (select 1 union all select k + 1 from s where k < 9)"
-      for (let n = 0; n < 4; n++) {
-        sqlite3(primary, "a.db", `${rows} insert into t select randomblob(900) from s`)
-      }
-      await caughtUp(primary, replica, "a.db")
-    }
-    await expectSame(primary, replica, "a.db")
-  },
-  60_000,
-)
+  }
+  await expectSame(primary, replica, "a.db")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a replica notices that its primary is paused, and goes on when it is not",
-  async () => {
-    await using scope = await pair({ sql: "create table t(x)" })
-    const { primary, replica } = scope
-    primary.signal("SIGSTOP")
-    try {
-      await replica.logged(/not connected to the primary.*no sign of life for 5 s/)
-    } finally {
-      primary.signal("SIGCONT")
-    }
-    sqlite3(primary, "a.db", "insert into t values(1)")
-    await expectSame(primary, replica, "a.db")
-  },
-  60_000,
-)
+test("a replica notices that its primary is paused, and goes on when it is not", async () => {
+  await using scope = await pair({ sql: "create table t(x)" })
+  const { primary, replica } = scope
+  primary.signal("SIGSTOP")
+  try {
+    await replica.logged(/not connected to the primary.*no sign of life for 5 s/)
+  } finally {
+    primary.signal("SIGCONT")
+  }
+  sqlite3(primary, "a.db", "insert into t values(1)")
+  await expectSame(primary, replica, "a.db")
+}, 60_000)
 
 /** A replica that takes so many bytes a second and applies nothing. */
 class SlowReplica implements Disposable {
@@ -113,20 +106,16 @@ async function writeMiB(node: TestNode, mib: number): Promise<void> {
   await output(start(nodeCommand(node, program), { limitMs: 60_000 }))
 }
 
-test.skipIf(!canMount)(
-  "a replica that is far too slow costs its primary no memory",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    sqlite3(primary, "a.db", "pragma journal_mode = wal; create table t(id integer primary key, x)")
-    await writeMiB(primary, 40) // buffers that it keeps are there now
-    using slow = new SlowReplica(primary, "a.db", 50_000)
-    await primary.logged(/msg="replica connected"/)
-    const before = residentMiB(primary)
-    await writeMiB(primary, 150)
-    expect(residentMiB(primary) - before).toBeLessThan(60)
-    expect(slow.receivedSize).toBeLessThan(20_000_000) // it was slow indeed
-    expect(slow.receivedSize).toBeGreaterThan(0)
-  },
-  120_000,
-)
+test("a replica that is far too slow costs its primary no memory", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table t(id integer primary key, x)")
+  await writeMiB(primary, 40) // buffers that it keeps are there now
+  using slow = new SlowReplica(primary, "a.db", 50_000)
+  await primary.logged(/msg="replica connected"/)
+  const before = residentMiB(primary)
+  await writeMiB(primary, 150)
+  expect(residentMiB(primary) - before).toBeLessThan(60)
+  expect(slow.receivedSize).toBeLessThan(20_000_000) // it was slow indeed
+  expect(slow.receivedSize).toBeGreaterThan(0)
+}, 120_000)

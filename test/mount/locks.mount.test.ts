@@ -2,11 +2,12 @@
  * Locks of clients on a mount with `--forward-writes`, where they are requests to the daemon. Others of its clients'
  * doings are tested in the files of the same tests without it.
  */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { caughtUp, expectQuiet, expectSame, sqlite3 } from "../support/client.ts"
 import { LockClient } from "../support/lock-client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { until } from "../support/until.ts"
 
 const flags = ["--forward-writes"]
@@ -39,7 +40,7 @@ async function nodes(scope: Scope, role: "primary" | "replica", mode: string) {
   return { primary, node: replica }
 }
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist"])(
+test.each(["delete", "truncate", "persist"])(
   "%p mode: one process writes at a time, readers are kept out for the commit only, others wait",
   async (mode) => {
     await using scope = new Scope()
@@ -71,36 +72,32 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist"])(
   30_000,
 )
 
-test.skipIf(!canMount)(
-  "WAL mode: one process writes at a time, readers keep what they see, and checkpoints mind them",
-  async () => {
-    await using scope = new Scope()
-    const { node } = await nodes(scope, "primary", "wal")
-    const [a, b, reader] = [
-      await impatient(scope, node),
-      await impatient(scope, node),
-      await impatient(scope, node),
-    ]
-    await a.exec("begin immediate; insert into t values(2)")
-    expect(await codeOf(b.exec("begin immediate"))).toBe("SQLITE_BUSY")
-    await reader.exec("begin")
-    expect(await reader.rows("select x from t")).toEqual([[1]])
-    await b.exec("pragma busy_timeout = 20000")
-    const waiting = b.exec("begin immediate; insert into t values(3); commit")
-    await a.exec("commit")
-    await waiting
-    expect(await reader.rows("select x from t")).toEqual([[1]])
-    expect((await a.rows("pragma wal_checkpoint(truncate)"))[0]?.[0]).toBe(1)
-    await reader.exec("commit")
-    expect(await reader.rows("select x from t")).toEqual([[1], [2], [3]])
-    expect(await a.rows("pragma wal_checkpoint(truncate)")).toEqual([[0, 0, 0]])
-    for (const client of [a, b, reader]) await client.close()
-    await expectQuiet(node)
-  },
-  30_000,
-)
+test("WAL mode: one process writes at a time, readers keep what they see, and checkpoints mind them", async () => {
+  await using scope = new Scope()
+  const { node } = await nodes(scope, "primary", "wal")
+  const [a, b, reader] = [
+    await impatient(scope, node),
+    await impatient(scope, node),
+    await impatient(scope, node),
+  ]
+  await a.exec("begin immediate; insert into t values(2)")
+  expect(await codeOf(b.exec("begin immediate"))).toBe("SQLITE_BUSY")
+  await reader.exec("begin")
+  expect(await reader.rows("select x from t")).toEqual([[1]])
+  await b.exec("pragma busy_timeout = 20000")
+  const waiting = b.exec("begin immediate; insert into t values(3); commit")
+  await a.exec("commit")
+  await waiting
+  expect(await reader.rows("select x from t")).toEqual([[1]])
+  expect((await a.rows("pragma wal_checkpoint(truncate)"))[0]?.[0]).toBe(1)
+  await reader.exec("commit")
+  expect(await reader.rows("select x from t")).toEqual([[1], [2], [3]])
+  expect(await a.rows("pragma wal_checkpoint(truncate)")).toEqual([[0, 0, 0]])
+  for (const client of [a, b, reader]) await client.close()
+  await expectQuiet(node)
+}, 30_000)
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: a client that is killed in a transaction has no lock any more when it is gone",
   async (mode) => {
     await using scope = new Scope()
@@ -123,7 +120,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   30_000,
 )
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: a replica applies what readers let it apply, and readers see all of a transaction",
   async (mode) => {
     await using scope = new Scope()
@@ -150,7 +147,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount).each(["primary", "replica"] as const)(
+test.each(["primary", "replica"] as const)(
   "a %s keeps the locks of fcntl(2) by process and by open file, and tells who has them",
   async (role) => {
     await using scope = new Scope()
@@ -189,46 +186,42 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
   30_000,
 )
 
-test.skipIf(!canMount)(
-  "locks that are waited for come in order, when they are unlocked or their owner dies, and a deadlock is refused",
-  async () => {
-    await using scope = new Scope()
-    const node = await scope.node({ flags: [...flags, "--fuse-debug", "--log-level", "debug"] })
-    sqlite3(node, "a.db", "create table t(x)")
-    const path = `${node.mount}/a.db`
-    const clients = Array.from({ length: 4 }, () => new LockClient(scope, path))
-    const [a, b, c, d] = clients as [LockClient, LockClient, LockClient, LockClient]
-    expect(await a.lock("posix", "set", "exclusive", 1, 1)).toBe("ok")
-    expect(await b.lock("posix", "set", "exclusive", 2, 1)).toBe("ok")
-    expect(await c.lock("ofd", "set", "exclusive", 3, 1)).toBe("ok")
+test("locks that are waited for come in order, when they are unlocked or their owner dies, and a deadlock is refused", async () => {
+  await using scope = new Scope()
+  const node = await scope.node({ flags: [...flags, "--fuse-debug", "--log-level", "debug"] })
+  sqlite3(node, "a.db", "create table t(x)")
+  const path = `${node.mount}/a.db`
+  const clients = Array.from({ length: 4 }, () => new LockClient(scope, path))
+  const [a, b, c, d] = clients as [LockClient, LockClient, LockClient, LockClient]
+  expect(await a.lock("posix", "set", "exclusive", 1, 1)).toBe("ok")
+  expect(await b.lock("posix", "set", "exclusive", 2, 1)).toBe("ok")
+  expect(await c.lock("ofd", "set", "exclusive", 3, 1)).toBe("ok")
 
-    const order: string[] = []
-    const waits = (client: LockClient, name: string, start: number) =>
-      client
-        .lock("posix", "wait", "exclusive", start, 1)
-        .then((answer) => order.push(`${name} ${answer}`))
-    const waitsForA = waits(b, "b", 1)
-    await node.logged(asked(b, 1))
-    expect(await a.lock("posix", "wait", "exclusive", 2, 1)).toBe("EDEADLK")
-    const waitsForC = waits(d, "d", 3)
-    await node.logged(asked(d, 3))
-    await a.lock("posix", "set", "unlock", 0, 0)
-    await waitsForA
-    expect(order).toEqual(["b ok"])
-    await c.kill()
-    await waitsForC
-    expect(order).toEqual(["b ok", "d ok"])
+  const order: string[] = []
+  const waits = (client: LockClient, name: string, start: number) =>
+    client
+      .lock("posix", "wait", "exclusive", start, 1)
+      .then((answer) => order.push(`${name} ${answer}`))
+  const waitsForA = waits(b, "b", 1)
+  await node.logged(asked(b, 1))
+  expect(await a.lock("posix", "wait", "exclusive", 2, 1)).toBe("EDEADLK")
+  const waitsForC = waits(d, "d", 3)
+  await node.logged(asked(d, 3))
+  await a.lock("posix", "set", "unlock", 0, 0)
+  await waitsForA
+  expect(order).toEqual(["b ok"])
+  await c.kill()
+  await waitsForC
+  expect(order).toEqual(["b ok", "d ok"])
 
-    // One that waits can be killed, and gets nothing.
-    const killed = a.lock("posix", "wait", "exclusive", 3, 1)
-    await node.logged(asked(a, 3))
-    await a.kill()
-    expect(await killed).toStartWith("ended")
-    await d.lock("posix", "set", "unlock", 0, 0)
-    expect(await b.lock("posix", "set", "exclusive", 3, 1)).toBe("ok")
-  },
-  30_000,
-)
+  // One that waits can be killed, and gets nothing.
+  const killed = a.lock("posix", "wait", "exclusive", 3, 1)
+  await node.logged(asked(a, 3))
+  await a.kill()
+  expect(await killed).toStartWith("ended")
+  await d.lock("posix", "set", "unlock", 0, 0)
+  expect(await b.lock("posix", "set", "exclusive", 3, 1)).toBe("ok")
+}, 30_000)
 
 /** The log line of a client that will wait for the byte. */
 function asked({ pid }: LockClient, byte: number): RegExp {

@@ -1,8 +1,9 @@
 /** Clients that map the database (`PRAGMA mmap_size`) instead of reading it: they see what all the others see. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { caughtUp, expectQuiet, expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const MAPPED = 64 * 1024 * 1024
@@ -13,7 +14,7 @@ async function mapping(scope: Scope, node: TestNode): Promise<LongClient> {
   return client
 }
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%s mode: clients that map the database see every transaction of others, on both nodes",
   async (mode) => {
     await using scope = await pair()
@@ -78,7 +79,7 @@ except OSError:
     print("refused")
 `
 
-test.skipIf(!canMount).each(["primary", "replica"])(
+test.each(["primary", "replica"])(
   "what is refused of a mapping that is written to on a %s, nobody reads",
   async (role) => {
     await using scope = new Scope()

@@ -1,10 +1,11 @@
 /** Data directories that somebody has changed between a stop, or a kill, and the next start. */
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { expectSame, output, pos, sqlite3, start } from "../support/client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 
 const MODES = ["delete", "wal"] as const
 
@@ -40,7 +41,7 @@ async function copyOf(scope: Scope, node: TestNode): Promise<TestNode> {
 }
 
 for (const mode of MODES) {
-  test.skipIf(!canMount).each([
+  test.each([
     ["behind", 1],
     ["where the log is", 4],
     ["ahead", 7],
@@ -78,7 +79,7 @@ for (const mode of MODES) {
     90_000,
   )
 
-  test.skipIf(!canMount).each(["SIGKILL", "SIGTERM"] as const)(
+  test.each(["SIGKILL", "SIGTERM"] as const)(
     `${mode} mode: a bit of the last LTX file that is another takes nothing back, after %s`,
     async (signal) => {
       await using scope = new Scope()
@@ -105,7 +106,7 @@ for (const mode of MODES) {
     90_000,
   )
 
-  test.skipIf(!canMount).each(["SIGKILL", "SIGTERM"] as const)(
+  test.each(["SIGKILL", "SIGTERM"] as const)(
     `${mode} mode: what is written to the database file after %s is not lost without a word`,
     async (signal) => {
       await using scope = new Scope()
@@ -135,27 +136,23 @@ for (const mode of MODES) {
   )
 }
 
-test.skipIf(!canMount)(
-  "import takes what is in the WAL of a file that is in use, and of a database in the mount itself",
-  async () => {
-    await using scope = new Scope()
-    const node = await scope.node()
-    const path = join(scope.directory, "live.db")
-    using live = new Database(path)
-    live.run("PRAGMA journal_mode=wal")
-    live.run("PRAGMA wal_autocheckpoint=0")
-    live.run("CREATE TABLE t(n)")
-    live.run("PRAGMA wal_checkpoint(TRUNCATE)")
-    live.run("INSERT INTO t VALUES(1), (2), (3)")
-    const importOf = (name: string, from: string) =>
-      output(start([...PROGRAM, "import", "--url", node.url, "--name", name, from]))
-    await importOf("app.db", path)
-    expect(sqlite3(node, "app.db", "select count(*) from t")).toBe("3")
-    sqlite3(node, "app.db", "insert into t values(4)")
-    await importOf("other.db", join(node.mount, "app.db"))
-    expect(sqlite3(node, "other.db", "select count(*) from t")).toBe("4")
-    await importOf("app.db", join(node.mount, "app.db"))
-    expect(sqlite3(node, "app.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n4")
-  },
-  60_000,
-)
+test("import takes what is in the WAL of a file that is in use, and of a database in the mount itself", async () => {
+  await using scope = new Scope()
+  const node = await scope.node()
+  const path = join(scope.directory, "live.db")
+  using live = new Database(path)
+  live.run("PRAGMA journal_mode=wal")
+  live.run("PRAGMA wal_autocheckpoint=0")
+  live.run("CREATE TABLE t(n)")
+  live.run("PRAGMA wal_checkpoint(TRUNCATE)")
+  live.run("INSERT INTO t VALUES(1), (2), (3)")
+  const importOf = (name: string, from: string) =>
+    output(start([...PROGRAM, "import", "--url", node.url, "--name", name, from]))
+  await importOf("app.db", path)
+  expect(sqlite3(node, "app.db", "select count(*) from t")).toBe("3")
+  sqlite3(node, "app.db", "insert into t values(4)")
+  await importOf("other.db", join(node.mount, "app.db"))
+  expect(sqlite3(node, "other.db", "select count(*) from t")).toBe("4")
+  await importOf("app.db", join(node.mount, "app.db"))
+  expect(sqlite3(node, "app.db", "pragma integrity_check; select count(*) from t")).toBe("ok\n4")
+}, 60_000)

@@ -1,8 +1,9 @@
 /** Reading what is in the kernel's cache costs the daemon nothing: it is not even asked. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { caughtUp, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 
 const READS = 1000
 
@@ -31,7 +32,7 @@ async function requestsOfReads(node: TestNode, client: LongClient): Promise<stri
   return requests.slice(begin + 1, end)
 }
 
-test.skipIf(!canMount).each(["delete", "truncate", "wal"])(
+test.each(["delete", "truncate", "wal"])(
   "%p mode: 1,000 point reads of a warm database cause no request on the primary",
   async (mode) => {
     await using scope = new Scope()
@@ -43,23 +44,19 @@ test.skipIf(!canMount).each(["delete", "truncate", "wal"])(
   30_000,
 )
 
-test.skipIf(!canMount)(
-  "PERSIST mode: point reads ask for the journal only, whose header SQLite looks at for each of them",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: ["--fuse-debug", "--log-level", "debug"] })
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec(`pragma journal_mode = persist; ${SETUP}`)
-    const requests = await requestsOfReads(primary, client)
-    const words = requests.map((line) => / (\w+) (n\d+) /.exec(line)?.slice(1) ?? [])
-    const journal = words[0]?.[1]
-    expect(words.filter(([name]) => name === "OPEN")).toHaveLength(READS)
-    expect(words.every(([name, node]) => name !== "READ" && node === journal)).toBeTrue()
-  },
-  30_000,
-)
+test("PERSIST mode: point reads ask for the journal only, whose header SQLite looks at for each of them", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node({ flags: ["--fuse-debug", "--log-level", "debug"] })
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec(`pragma journal_mode = persist; ${SETUP}`)
+  const requests = await requestsOfReads(primary, client)
+  const words = requests.map((line) => / (\w+) (n\d+) /.exec(line)?.slice(1) ?? [])
+  const journal = words[0]?.[1]
+  expect(words.filter(([name]) => name === "OPEN")).toHaveLength(READS)
+  expect(words.every(([name, node]) => name !== "READ" && node === journal)).toBeTrue()
+}, 30_000)
 
-test.skipIf(!canMount).each(["delete", "wal"])(
+test.each(["delete", "wal"])(
   "%p mode: 1,000 point reads of a warm database cause no request on the replica",
   async (mode) => {
     await using scope = new Scope()
@@ -76,7 +73,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   30_000,
 )
 
-test.skipIf(!canMount).each([
+test.each([
   // PENDING, SHARED, and both given up again.
   ["delete", 4],
   // A read mark, and back.

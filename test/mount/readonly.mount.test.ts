@@ -1,5 +1,5 @@
 /** What a write on a replica looks like to its client, and that it keeps no transaction of the primary waiting. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
@@ -14,6 +14,7 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
+import { test } from "../support/mount-test.ts"
 import { canMount, type TestNode } from "../support/node.ts"
 import { type Pair, pair } from "../support/pair.ts"
 import { promote } from "../torture/handoffs.ts"
@@ -69,39 +70,31 @@ print("rows:", db.execute("select count(*) from t").fetchone()[0], file=out, flu
 `
 
 for (const mode of MODES) {
-  test.skipIf(!canMount)(
-    `${mode} mode: a node that cannot come to write says "readonly" to every client`,
-    async () => {
-      await using scope = await atWork(mode)
-      const { primary, replica } = scope
-      for (const problem of problems(replica, mode)) expect(problem).toContain(READONLY)
-      sqlite3(primary, "a.db", "insert into t values(2)")
-      await expectSame(primary, replica, "a.db")
-      expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe("2")
-    },
-    60_000,
-  )
+  test(`${mode} mode: a node that cannot come to write says "readonly" to every client`, async () => {
+    await using scope = await atWork(mode)
+    const { primary, replica } = scope
+    for (const problem of problems(replica, mode)) expect(problem).toContain(READONLY)
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    await expectSame(primary, replica, "a.db")
+    expect(sqlite3(replica, "a.db", "select count(*) from t")).toBe("2")
+  }, 60_000)
 
-  test.skipIf(!canMount)(
-    `${mode} mode: a candidate refuses writes as well, and its connections write when it is the primary`,
-    async () => {
-      await using scope = await atWork(mode, ["--candidate"])
-      const { primary, replica } = scope
-      const client = new LongClient(scope, replica, "a.db")
-      if (mode !== "wal") await client.exec(`pragma journal_mode = ${mode}`)
-      await expect(client.exec("insert into t values(0)")).rejects.toThrow(FAILED)
-      for (const problem of problems(replica, mode)) expect(problem).toContain(FAILED)
-      sqlite3(primary, "a.db", "insert into t values(2)")
-      await caughtUp(primary, replica, "a.db")
-      await promote(replica)
-      await client.exec("insert into t values(3)")
-      await caughtUp(replica, primary, "a.db")
-      expect(sqlite3(primary, "a.db", "select group_concat(x) from t")).toBe("1,2,3")
-      await client.close()
-      await expectSame(replica, primary, "a.db")
-    },
-    60_000,
-  )
+  test(`${mode} mode: a candidate refuses writes as well, and its connections write when it is the primary`, async () => {
+    await using scope = await atWork(mode, ["--candidate"])
+    const { primary, replica } = scope
+    const client = new LongClient(scope, replica, "a.db")
+    if (mode !== "wal") await client.exec(`pragma journal_mode = ${mode}`)
+    await expect(client.exec("insert into t values(0)")).rejects.toThrow(FAILED)
+    for (const problem of problems(replica, mode)) expect(problem).toContain(FAILED)
+    sqlite3(primary, "a.db", "insert into t values(2)")
+    await caughtUp(primary, replica, "a.db")
+    await promote(replica)
+    await client.exec("insert into t values(3)")
+    await caughtUp(replica, primary, "a.db")
+    expect(sqlite3(primary, "a.db", "select group_concat(x) from t")).toBe("1,2,3")
+    await client.close()
+    await expectSame(replica, primary, "a.db")
+  }, 60_000)
 
   test.skipIf(!canMount || !hasPython).each([
     [READONLY, []],
@@ -125,7 +118,7 @@ for (const mode of MODES) {
   )
 }
 
-test.skipIf(!canMount).each([[[]], [["--candidate"]]] as const)(
+test.each([[[]], [["--candidate"]]] as const)(
   "with %p a checkpoint on a replica is no error, and moves nothing",
   async (flags) => {
     await using scope = await atWork("wal", flags)
@@ -140,7 +133,7 @@ test.skipIf(!canMount).each([[[]], [["--candidate"]]] as const)(
   60_000,
 )
 
-test.skipIf(!canMount).each([
+test.each([
   ["", [], READONLY],
   ["--read-only-opens=false", ["--read-only-opens=false"], undefined],
 ] as const)(
@@ -169,30 +162,22 @@ test.skipIf(!canMount).each([
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "--read-only-opens on a candidate: after a promotion connections are opened anew to write",
-  async () => {
-    await using scope = await atWork("delete", ["--candidate", "--read-only-opens"])
-    const { primary, replica } = scope
-    const before = new LongClient(scope, replica, "a.db")
-    await expect(before.exec("insert into t values(0)")).rejects.toThrow(READONLY)
-    await promote(replica)
-    await expect(before.exec("insert into t values(0)")).rejects.toThrow(READONLY)
-    await before.close()
-    sqlite3(replica, "a.db", "insert into t values(2)")
-    await expectSame(replica, primary, "a.db")
-  },
-  60_000,
-)
+test("--read-only-opens on a candidate: after a promotion connections are opened anew to write", async () => {
+  await using scope = await atWork("delete", ["--candidate", "--read-only-opens"])
+  const { primary, replica } = scope
+  const before = new LongClient(scope, replica, "a.db")
+  await expect(before.exec("insert into t values(0)")).rejects.toThrow(READONLY)
+  await promote(replica)
+  await expect(before.exec("insert into t values(0)")).rejects.toThrow(READONLY)
+  await before.close()
+  sqlite3(replica, "a.db", "insert into t values(2)")
+  await expectSame(replica, primary, "a.db")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "opening the file of a database to write is refused on a replica, with the errno of a read-only file system",
-  async () => {
-    await using scope = await atWork("delete")
-    const { replica } = scope
-    const appending = ["sh", "-c", 'echo x >> "$0"', `${replica.mount}/a.db`]
-    expect(failureOf(appending)).toContain("Read-only file system")
-    expect(run(["head", "-c", "15", `${replica.mount}/a.db`])).toBe("SQLite format 3")
-  },
-  30_000,
-)
+test("opening the file of a database to write is refused on a replica, with the errno of a read-only file system", async () => {
+  await using scope = await atWork("delete")
+  const { replica } = scope
+  const appending = ["sh", "-c", 'echo x >> "$0"', `${replica.mount}/a.db`]
+  expect(failureOf(appending)).toContain("Read-only file system")
+  expect(run(["head", "-c", "15", `${replica.mount}/a.db`])).toBe("SQLite format 3")
+}, 30_000)

@@ -1,8 +1,9 @@
 /** A replica whose WAL is removed under it, and under its clients. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { caughtUp, expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const COUNT = "select count(*) from t"
@@ -19,7 +20,7 @@ function removeWal(node: TestNode): void {
   run(["sh", "-c", `cd '${node.mount}' && rm -f a.db-wal a.db-shm`])
 }
 
-test.skipIf(!canMount).each(["then a transaction", "then a promotion"])(
+test.each(["then a transaction", "then a promotion"])(
   "what has been applied is seen, and what comes: the WAL is removed, %s",
   async (next) => {
     await using scope = new Scope()

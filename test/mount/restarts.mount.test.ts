@@ -1,5 +1,5 @@
 /** Nodes that come late, stop, or are killed, and go on where they were. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import {
@@ -13,7 +13,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"
 
@@ -24,50 +25,42 @@ async function snapshotCount(primary: TestNode): Promise<number> {
   return [...(await primary.wholeOutput).matchAll(/msg="sending snapshot"/g)].length
 }
 
-test.skipIf(!canMount)(
-  "a node starts again where it was killed, also when the kernel still lists its files",
-  async () => {
-    await using scope = new Scope()
-    let node = await scope.node()
-    sqlite3(node, "a.db", "create table t(x)")
-    for (let round = 0; round < 3; round++) {
-      for (let count = 0; count < 3; count++) run(["ls", "-A", node.mount])
-      await node.stop("SIGKILL")
-      node = await scope.again(node)
-    }
-    expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
-  },
-  60_000,
-)
+test("a node starts again where it was killed, also when the kernel still lists its files", async () => {
+  await using scope = new Scope()
+  let node = await scope.node()
+  sqlite3(node, "a.db", "create table t(x)")
+  for (let round = 0; round < 3; round++) {
+    for (let count = 0; count < 3; count++) run(["ls", "-A", node.mount])
+    await node.stop("SIGKILL")
+    node = await scope.again(node)
+  }
+  expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a primary that takes many transactions makes files for them in advance, and is killed with them",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    sqlite3(primary, "a.db", "create table t(x)")
-    const spares = (): string[] => {
-      const path = join(primary.data, "spare")
-      return existsSync(path) ? readdirSync(path) : []
-    }
-    const writer = new LongClient(scope, primary, "a.db")
-    await writer.run("for (let n = 0; n < 20; n++) rows('insert into t values(?)', n)")
-    expect(spares()).toEqual([])
-    await writer.run("for (let n = 20; n < 500; n++) rows('insert into t values(?)', n)")
-    await expectSame(primary, replica, "a.db")
-    expect(spares()).not.toEqual([])
-    expect(readdirSync(join(primary.data, "dbs/a.db/ltx")).length).toBe(501)
-    await primary.stop("SIGKILL")
-    await writer.close("SIGKILL")
-    const next = await scope.again(primary)
-    expect(spares()).toEqual([])
-    expect(sqlite3(next, "a.db", "select count(*), count(distinct x) from t")).toBe("500|500")
-    await expectSame(next, replica, "a.db")
-  },
-  60_000,
-)
+test("a primary that takes many transactions makes files for them in advance, and is killed with them", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  sqlite3(primary, "a.db", "create table t(x)")
+  const spares = (): string[] => {
+    const path = join(primary.data, "spare")
+    return existsSync(path) ? readdirSync(path) : []
+  }
+  const writer = new LongClient(scope, primary, "a.db")
+  await writer.run("for (let n = 0; n < 20; n++) rows('insert into t values(?)', n)")
+  expect(spares()).toEqual([])
+  await writer.run("for (let n = 20; n < 500; n++) rows('insert into t values(?)', n)")
+  await expectSame(primary, replica, "a.db")
+  expect(spares()).not.toEqual([])
+  expect(readdirSync(join(primary.data, "dbs/a.db/ltx")).length).toBe(501)
+  await primary.stop("SIGKILL")
+  await writer.close("SIGKILL")
+  const next = await scope.again(primary)
+  expect(spares()).toEqual([])
+  expect(sqlite3(next, "a.db", "select count(*), count(distinct x) from t")).toBe("500|500")
+  await expectSame(next, replica, "a.db")
+}, 60_000)
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a replica that joins while a writer goes on gets a snapshot and then what follows",
   async (mode) => {
     await using scope = new Scope()
@@ -104,7 +97,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a replica that joins while a transaction is half done gets none of it before it is committed",
   async (mode) => {
     await using scope = new Scope()
@@ -135,7 +128,7 @@ test.skipIf(!canMount).each(MODES)(
   30_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a replica that was stopped, or killed, goes on without another snapshot",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -159,7 +152,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a replica that is killed while transactions come in is whole afterwards",
   async (mode) => {
     await using scope = await pair()
@@ -187,7 +180,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a primary that was stopped goes on, and its replica connects again",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -209,7 +202,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
+test.each(["delete", "truncate", "persist", "wal"])(
   "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(id integer primary key, x)" })
@@ -243,30 +236,26 @@ test.skipIf(!canMount).each(["delete", "truncate", "persist", "wal"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a replica of another cluster is refused, says so once and keeps what it has",
-  async () => {
-    await using scope = new Scope()
-    const ours = await scope.node()
-    const theirs = await scope.node()
-    const first = await scope.node({ follows: ours })
-    sqlite3(ours, "a.db", "create table t(x); insert into t values(1)")
-    sqlite3(theirs, "a.db", "create table t(x); insert into t values(2); insert into t values(3)")
-    const before = await caughtUp(ours, first, "a.db")
-    await first.stop()
+test("a replica of another cluster is refused, says so once and keeps what it has", async () => {
+  await using scope = new Scope()
+  const ours = await scope.node()
+  const theirs = await scope.node()
+  const first = await scope.node({ follows: ours })
+  sqlite3(ours, "a.db", "create table t(x); insert into t values(1)")
+  sqlite3(theirs, "a.db", "create table t(x); insert into t values(2); insert into t values(3)")
+  const before = await caughtUp(ours, first, "a.db")
+  await first.stop()
 
-    const lost = await scope.again(first, { follows: theirs })
-    const id = (node: TestNode) => readFileSync(join(node.data, "clusterid"), "utf8").trim()
-    await lost.logged(RegExp(`belongs to cluster ${id(theirs)}, this node to ${id(ours)}, see `))
-    expect(pos(lost, "a.db")).toBe(before)
-    expect(sqlite3(lost, "a.db", "select x from t")).toBe("1")
-    expect(run(["ls", "-a", lost.mount])).not.toContain(".primary")
-    await lost.stop()
-    expect((await lost.wholeOutput).match(/belongs to cluster/g)).toHaveLength(1)
+  const lost = await scope.again(first, { follows: theirs })
+  const id = (node: TestNode) => readFileSync(join(node.data, "clusterid"), "utf8").trim()
+  await lost.logged(RegExp(`belongs to cluster ${id(theirs)}, this node to ${id(ours)}, see `))
+  expect(pos(lost, "a.db")).toBe(before)
+  expect(sqlite3(lost, "a.db", "select x from t")).toBe("1")
+  expect(run(["ls", "-a", lost.mount])).not.toContain(".primary")
+  await lost.stop()
+  expect((await lost.wholeOutput).match(/belongs to cluster/g)).toHaveLength(1)
 
-    const found = await scope.again(lost, { follows: ours })
-    sqlite3(ours, "a.db", "insert into t values(9)")
-    await expectSame(ours, found, "a.db")
-  },
-  60_000,
-)
+  const found = await scope.again(lost, { follows: ours })
+  sqlite3(ours, "a.db", "insert into t values(9)")
+  await expectSame(ours, found, "a.db")
+}, 60_000)

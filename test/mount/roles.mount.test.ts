@@ -1,12 +1,12 @@
 /** The short form of `scripts/torture --only roles`. LITEFS_SEED repeats a run as far as timing allows. */
-import { expect, test } from "bun:test"
-import { canMount } from "../support/node.ts"
+import { expect } from "bun:test"
+import { test } from "../support/mount-test.ts"
 import { testRandom } from "../support/random.ts"
 import { roles } from "../torture/roles.ts"
 
 const random = testRandom()
 
-test.skipIf(!canMount).each(["delete", "wal"] as const)(
+test.each(["delete", "wal"] as const)(
   "roles taken by force from nodes that are stopped or cut off, in %s mode, leave what the last primary has",
   async (mode) => {
     const result = { kills: 0, acknowledged: 0, unended: 0 }

@@ -1,9 +1,10 @@
 /** Connections that outlive their daemon do not go on reading what was. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { describeProcess } from "../../src/sys/process/process.ts"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 
 const READ = "select count(*), max(length(x)) from t"
 const FAILURE = /disk I\/O error|database disk image is malformed|locking protocol/
@@ -24,84 +25,72 @@ const CASES = MODES.flatMap((mode) =>
 )
 
 for (const [mode, role, end] of CASES) {
-  test.skipIf(!canMount)(
-    `an old connection in mode ${mode} gets an error when its daemon, a ${role}, was ${end} and there is a new one`,
-    async () => {
-      await using scope = new Scope()
-      const primary = await scope.node()
-      const first = role === "primary" ? primary : await scope.node({ follows: primary })
-      const rows = "with recursive c(n) as (select 1 union all select n+1 from c where n<50)"
-      const make = `create table t(x); insert into t ${rows} select randomblob(3000) from c`
-      sqlite3(primary, "app.db", `pragma journal_mode=${mode}; ${make}`)
-      if (first !== primary) await expectSame(primary, first, "app.db")
-      const old = await readers(scope, first, "app.db")
-      await first.stop(end === "stopped" ? "SIGTERM" : "SIGKILL")
-      if (end === "unmounted") run(["umount", "-l", first.mount])
-      const follows = first === primary ? {} : { follows: primary }
-      const second = await scope.again(first, { ...follows })
-      sqlite3(role === "primary" ? second : primary, "app.db", "insert into t values('new')")
-      if (role === "replica") await expectSame(primary, second, "app.db")
+  test(`an old connection in mode ${mode} gets an error when its daemon, a ${role}, was ${end} and there is a new one`, async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const first = role === "primary" ? primary : await scope.node({ follows: primary })
+    const rows = "with recursive c(n) as (select 1 union all select n+1 from c where n<50)"
+    const make = `create table t(x); insert into t ${rows} select randomblob(3000) from c`
+    sqlite3(primary, "app.db", `pragma journal_mode=${mode}; ${make}`)
+    if (first !== primary) await expectSame(primary, first, "app.db")
+    const old = await readers(scope, first, "app.db")
+    await first.stop(end === "stopped" ? "SIGTERM" : "SIGKILL")
+    if (end === "unmounted") run(["umount", "-l", first.mount])
+    const follows = first === primary ? {} : { follows: primary }
+    const second = await scope.again(first, { ...follows })
+    sqlite3(role === "primary" ? second : primary, "app.db", "insert into t values('new')")
+    if (role === "replica") await expectSame(primary, second, "app.db")
 
-      for (let n = 0; n < 3; n++) await expect(old.plain.rows(READ)).rejects.toThrow(FAILURE)
-      if (mode === "wal") await expect(old.mapped.rows(READ)).rejects.toThrow(FAILURE)
-      // Without a WAL nothing fails before the mapped page is read, which is SIGBUS.
-      else await expect(old.mapped.rows(READ)).rejects.toThrow(/the client has ended/)
-      const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join(" \\(.+?\\), ")
-      expect(second.output).toMatch(
-        new RegExp(`clients of the last daemon get I/O errors.*pids="?${pids}`),
-      )
-      const fresh = new LongClient(scope, second, "app.db")
-      expect((await fresh.rows(READ))[0]?.[0]).toBe(51)
-    },
-    60_000,
-  )
+    for (let n = 0; n < 3; n++) await expect(old.plain.rows(READ)).rejects.toThrow(FAILURE)
+    if (mode === "wal") await expect(old.mapped.rows(READ)).rejects.toThrow(FAILURE)
+    // Without a WAL nothing fails before the mapped page is read, which is SIGBUS.
+    else await expect(old.mapped.rows(READ)).rejects.toThrow(/the client has ended/)
+    const pids = [old.plain.pid, old.mapped.pid].sort((a, b) => b - a).join(" \\(.+?\\), ")
+    expect(second.output).toMatch(
+      new RegExp(`clients of the last daemon get I/O errors.*pids="?${pids}`),
+    )
+    const fresh = new LongClient(scope, second, "app.db")
+    expect((await fresh.rows(READ))[0]?.[0]).toBe(51)
+  }, 60_000)
 }
 
-test.skipIf(!canMount)(
-  "clients that cannot be reached are named in the log",
-  async () => {
-    await using scope = new Scope()
-    const first = await scope.node()
-    for (const mode of ["wal", "delete"]) {
-      sqlite3(first, `${mode}.db`, `pragma journal_mode=${mode}; create table t(x)`)
-    }
-    const known = new LongClient(scope, first, "wal.db")
-    const idle = new LongClient(scope, first, "delete.db")
-    for (const client of [known, idle]) await client.rows(READ)
-    await first.stop("SIGKILL")
-    // root, as in a container: it may not look into who has more rights.
-    const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
-    const second = await scope.again(first, { through })
-    const pids = (line: string) => /pids="([^"]+)"/.exec(line)?.[1]?.split(", ")
-    const line = await second.logged(/clients of the last daemon may read old data.*/)
-    expect(line).toContain("CAP_SYS_PTRACE")
-    expect(pids(line)).toEqual([describeProcess(known.pid)])
-    const others = await second.logged(/cannot tell whether processes are clients.*/)
-    expect(pids(others)).toContain(describeProcess(idle.pid))
-  },
-  60_000,
-)
+test("clients that cannot be reached are named in the log", async () => {
+  await using scope = new Scope()
+  const first = await scope.node()
+  for (const mode of ["wal", "delete"]) {
+    sqlite3(first, `${mode}.db`, `pragma journal_mode=${mode}; create table t(x)`)
+  }
+  const known = new LongClient(scope, first, "wal.db")
+  const idle = new LongClient(scope, first, "delete.db")
+  for (const client of [known, idle]) await client.rows(READ)
+  await first.stop("SIGKILL")
+  // root, as in a container: it may not look into who has more rights.
+  const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+  const second = await scope.again(first, { through })
+  const pids = (line: string) => /pids="([^"]+)"/.exec(line)?.[1]?.split(", ")
+  const line = await second.logged(/clients of the last daemon may read old data.*/)
+  expect(line).toContain("CAP_SYS_PTRACE")
+  expect(pids(line)).toEqual([describeProcess(known.pid)])
+  const others = await second.logged(/cannot tell whether processes are clients.*/)
+  expect(pids(others)).toContain(describeProcess(idle.pid))
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "clients that share mapped pages are named in the log",
-  async () => {
-    await using scope = new Scope()
-    const first = await scope.node()
-    const rows = "with recursive c(n) as (select 1 union all select n+1 from c where n<50)"
-    sqlite3(
-      first,
-      "app.db",
-      `create table t(x); insert into t ${rows} select randomblob(3000) from c`,
-    )
-    const clients = [0, 1].map(() => new LongClient(scope, first, "app.db"))
-    for (const client of clients) {
-      await client.exec("pragma mmap_size=100000000")
-      await client.rows(READ)
-    }
-    await first.stop("SIGKILL")
-    const second = await scope.again(first)
-    const line = await second.logged(/clients of the last daemon may read old data.*/)
-    for (const { pid } of clients) expect(line).toContain(String(pid))
-  },
-  60_000,
-)
+test("clients that share mapped pages are named in the log", async () => {
+  await using scope = new Scope()
+  const first = await scope.node()
+  const rows = "with recursive c(n) as (select 1 union all select n+1 from c where n<50)"
+  sqlite3(
+    first,
+    "app.db",
+    `create table t(x); insert into t ${rows} select randomblob(3000) from c`,
+  )
+  const clients = [0, 1].map(() => new LongClient(scope, first, "app.db"))
+  for (const client of clients) {
+    await client.exec("pragma mmap_size=100000000")
+    await client.rows(READ)
+  }
+  await first.stop("SIGKILL")
+  const second = await scope.again(first)
+  const line = await second.logged(/clients of the last daemon may read old data.*/)
+  for (const { pid } of clients) expect(line).toContain(String(pid))
+}, 60_000)

@@ -1,11 +1,12 @@
 /** A node that cannot start says why in one line and what to do, and leaves nothing behind. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
 import { type Ended, sqlite3, start } from "../support/client.ts"
-import { canMount, freePort, mountsBelow, PROGRAM, Scope } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { freePort, mountsBelow, PROGRAM, Scope } from "../support/node.ts"
 
 function litefs(args: readonly string[], through: readonly string[] = []): Promise<Ended> {
   return start([...through, ...PROGRAM, ...args]).ended
@@ -33,7 +34,7 @@ function expectError(scope: Scope, ended: Ended, code: number, message: RegExp):
   expect(mountsBelow(scope.directory)).toEqual([])
 }
 
-test.skipIf(!canMount).each([
+test.each([
   [
     ["--primary", "--primary-url", "http://localhost:1"],
     /both --primary and --primary-url are given/,
@@ -53,7 +54,7 @@ test.skipIf(!canMount).each([
   expect(mountsBelow(scope.directory)).toEqual([])
 })
 
-test.skipIf(!canMount)("a mount directory that does not exist is made", async () => {
+test("a mount directory that does not exist is made", async () => {
   await using scope = new Scope()
   const mount = join(scope.directory, "not", "there")
   const { flags } = flagsIn(scope, { "--fuse-dir": mount })
@@ -66,18 +67,15 @@ test.skipIf(!canMount)("a mount directory that does not exist is made", async ()
   expect(mountsBelow(scope.directory)).toEqual([])
 })
 
-test.skipIf(!canMount)(
-  "a mount directory that is not empty is told with what is in it",
-  async () => {
-    await using scope = new Scope()
-    const { flags, mount } = flagsIn(scope)
-    writeFileSync(join(mount, "thesis.txt"), "")
-    const ended = await litefs(["mount", "--primary", ...flags])
-    expectError(scope, ended, 1, /it is not empty, move "thesis.txt" out of it or choose another/)
-  },
-)
+test("a mount directory that is not empty is told with what is in it", async () => {
+  await using scope = new Scope()
+  const { flags, mount } = flagsIn(scope)
+  writeFileSync(join(mount, "thesis.txt"), "")
+  const ended = await litefs(["mount", "--primary", ...flags])
+  expectError(scope, ended, 1, /it is not empty, move "thesis.txt" out of it or choose another/)
+})
 
-test.skipIf(!canMount)("a file where the mount directory should be is told", async () => {
+test("a file where the mount directory should be is told", async () => {
   await using scope = new Scope()
   const file = join(scope.directory, "file.txt")
   writeFileSync(file, "")
@@ -86,7 +84,7 @@ test.skipIf(!canMount)("a file where the mount directory should be is told", asy
   expectError(scope, ended, 1, /it is not a directory, choose another --fuse-dir/)
 })
 
-test.skipIf(!canMount)("a port that is in use is told, and nothing stays mounted", async () => {
+test("a port that is in use is told, and nothing stays mounted", async () => {
   await using scope = new Scope()
   const server = createServer()
   const port = await freePort()
@@ -121,7 +119,7 @@ const DEVICES = [
   ],
 ] as const
 
-test.skipIf(!canMount).each(DEVICES)("a /dev/fuse that %s is told", async (_, prepare, message) => {
+test.each(DEVICES)("a /dev/fuse that %s is told", async (_, prepare, message) => {
   await using scope = new Scope()
   const { flags } = flagsIn(scope)
   const script = `set -e; ${prepare}; shift; exec "$@"`
@@ -129,7 +127,7 @@ test.skipIf(!canMount).each(DEVICES)("a /dev/fuse that %s is told", async (_, pr
   expectError(scope, await litefs(["mount", "--primary", ...flags], through), 1, message)
 })
 
-test.skipIf(!canMount)("a user who may not mount is told what mounting needs", async () => {
+test("a user who may not mount is told what mounting needs", async () => {
   await using scope = new Scope()
   const { flags } = flagsIn(scope)
   const through = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all"]
@@ -137,54 +135,48 @@ test.skipIf(!canMount)("a user who may not mount is told what mounting needs", a
   expectError(scope, ended, 1, /mount\(2\) says EPERM, mounting needs CAP_SYS_ADMIN/)
 })
 
-test.skipIf(!canMount)(
-  "a start that fails gives back all it had, while it stays to be looked at",
-  async () => {
-    await using scope = new Scope()
-    const { flags } = flagsIn(scope, {
-      "--http-addr": `127.0.0.1:${await freePort()}`,
-      "--proxy-addr": `127.0.0.1:${await freePort()}`,
-      "--proxy-target": "127.0.0.1:1",
-    })
-    const mount = [...PROGRAM, "mount", "--primary", "--exit-on-error=false", ...flags]
-    const log = join(scope.directory, "log")
-    writeFileSync(log, "")
-    const unable = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all"]
-    const failed = start(["sh", "-c", `exec "$@" 2>${log}`, "sh", ...unable, ...mount])
-    expect(await appeared(log, /staying/)).toContain("mounting needs CAP_SYS_ADMIN")
-    const { code, stderr } = await litefs([...mount.slice(PROGRAM.length), "--", "true"])
-    expect({ code, problem: /ERROR.*|WARN.*/.exec(stderr)?.[0] }).toEqual({
-      ...{ code: 0, problem: undefined },
-    })
-    failed.kill("SIGTERM")
-    expect(await failed.ended).toMatchObject({ code: 1, signal: null })
-  },
-)
+test("a start that fails gives back all it had, while it stays to be looked at", async () => {
+  await using scope = new Scope()
+  const { flags } = flagsIn(scope, {
+    "--http-addr": `127.0.0.1:${await freePort()}`,
+    "--proxy-addr": `127.0.0.1:${await freePort()}`,
+    "--proxy-target": "127.0.0.1:1",
+  })
+  const mount = [...PROGRAM, "mount", "--primary", "--exit-on-error=false", ...flags]
+  const log = join(scope.directory, "log")
+  writeFileSync(log, "")
+  const unable = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all"]
+  const failed = start(["sh", "-c", `exec "$@" 2>${log}`, "sh", ...unable, ...mount])
+  expect(await appeared(log, /staying/)).toContain("mounting needs CAP_SYS_ADMIN")
+  const { code, stderr } = await litefs([...mount.slice(PROGRAM.length), "--", "true"])
+  expect({ code, problem: /ERROR.*|WARN.*/.exec(stderr)?.[0] }).toEqual({
+    ...{ code: 0, problem: undefined },
+  })
+  failed.kill("SIGTERM")
+  expect(await failed.ended).toMatchObject({ code: 1, signal: null })
+})
 
-test.skipIf(!canMount)(
-  "directories that another litefs uses are told, and it goes on",
-  async () => {
-    await using scope = new Scope()
-    const node = await scope.node()
-    const refused = async (given: Record<string, string>) => {
-      const { flags } = flagsIn(scope, given)
-      const { code, stderr } = await litefs(["mount", "--primary", ...flags])
-      expect(code).toBe(1)
-      expect(stderr).toMatch(/^ERROR: [^\n]*\n$/)
-      return stderr
-    }
-    expect(await refused({ "--data-dir": node.data })).toMatch(
-      /Cannot use data directory ".*data": another litefs uses it, stop that one or choose another --data-dir/,
-    )
-    expect(await refused({ "--fuse-dir": node.mount })).toMatch(
-      /Cannot mount on ".*mnt": another litefs serves it, stop that one or choose another --fuse-dir/,
-    )
-    expect(await refused({ "--data-dir": node.data, "--fuse-dir": node.mount })).toContain(
-      "another litefs",
-    )
-    sqlite3(node, "a.db", "create table t(x)")
-    expect(mountsBelow(scope.directory)).toHaveLength(1)
-    expect(await node.stop()).toEqual({ code: 0, signal: null })
-    expect(mountsBelow(scope.directory)).toEqual([])
-  },
-)
+test("directories that another litefs uses are told, and it goes on", async () => {
+  await using scope = new Scope()
+  const node = await scope.node()
+  const refused = async (given: Record<string, string>) => {
+    const { flags } = flagsIn(scope, given)
+    const { code, stderr } = await litefs(["mount", "--primary", ...flags])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^ERROR: [^\n]*\n$/)
+    return stderr
+  }
+  expect(await refused({ "--data-dir": node.data })).toMatch(
+    /Cannot use data directory ".*data": another litefs uses it, stop that one or choose another --data-dir/,
+  )
+  expect(await refused({ "--fuse-dir": node.mount })).toMatch(
+    /Cannot mount on ".*mnt": another litefs serves it, stop that one or choose another --fuse-dir/,
+  )
+  expect(await refused({ "--data-dir": node.data, "--fuse-dir": node.mount })).toContain(
+    "another litefs",
+  )
+  sqlite3(node, "a.db", "create table t(x)")
+  expect(mountsBelow(scope.directory)).toHaveLength(1)
+  expect(await node.stop()).toEqual({ code: 0, signal: null })
+  expect(mountsBelow(scope.directory)).toEqual([])
+})

@@ -5,10 +5,10 @@
  *
  * `a` is started with `--primary` first, `b` and `c` follow it. A row is named by its word.
  */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { failureOf, sqlite3Command } from "../support/client.ts"
+import { test } from "../support/mount-test.ts"
 import { NamedCluster, type Outcome, type StartOptions } from "../support/named-cluster.ts"
-import { canMount } from "../support/node.ts"
 
 const STAYS = ["--no-handoff-on-exit"]
 const A: StartOptions = { flags: STAYS }
@@ -436,7 +436,7 @@ const ROWS: readonly [
   ],
 ]
 
-test.skipIf(!canMount).each(ROWS)(
+test.each(ROWS)(
   "%s",
   async (_, run, outcome) => {
     await using cluster = await NamedCluster.create("abc")

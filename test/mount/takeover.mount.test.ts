@@ -1,5 +1,5 @@
 /** A replica that takes a snapshot, whatever comes between. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { cpSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { listKept } from "../../src/diverged/kept-history.ts"
@@ -17,7 +17,8 @@ import {
 import { CuttingProxy } from "../support/cutting-proxy.ts"
 import { diverge } from "../support/diverge.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 
@@ -35,7 +36,7 @@ function leftovers(node: TestNode): string[] {
   return names.filter((name) => /next-|takeover|receiving|\.part|snapshot-/.test(name))
 }
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a replica that is killed while it takes a snapshot is whole afterwards, and has kept what was there",
   async (mode) => {
     await using scope = new Scope()
@@ -75,31 +76,27 @@ test.skipIf(!canMount).each(MODES)(
   120_000,
 )
 
-test.skipIf(!canMount)(
-  "a replica without room for a snapshot says so, keeps what it has, and takes it when there is room",
-  async () => {
-    await using scope = new Scope()
-    const { primary: first, replica: second } = await diverge(scope, {
-      setup: "create table t(x);",
-      ours: fill(100).replace("create table t(x);", ""),
-      theirs: "insert into t values('theirs');",
-    })
-    const primary = await scope.again(first)
-    const faults = new CallFaults(join(scope.directory, "calls"))
-    faults.set("next:reserve#1+=ENOSPC")
-    const replica = await scope.again(second, { follows: primary, env: faults.env })
-    await replica.logged(
-      /Cannot receive a snapshot of \\?"a.db\\?": it makes a database of .* are left/,
-    )
-    expect(sqlite3(replica, "a.db", "select x from t")).toBe("theirs")
-    expect(leftovers(replica)).toEqual([])
-    faults.set("")
-    await expectSame(primary, replica, "a.db")
-  },
-  60_000,
-)
+test("a replica without room for a snapshot says so, keeps what it has, and takes it when there is room", async () => {
+  await using scope = new Scope()
+  const { primary: first, replica: second } = await diverge(scope, {
+    setup: "create table t(x);",
+    ours: fill(100).replace("create table t(x);", ""),
+    theirs: "insert into t values('theirs');",
+  })
+  const primary = await scope.again(first)
+  const faults = new CallFaults(join(scope.directory, "calls"))
+  faults.set("next:reserve#1+=ENOSPC")
+  const replica = await scope.again(second, { follows: primary, env: faults.env })
+  await replica.logged(
+    /Cannot receive a snapshot of \\?"a.db\\?": it makes a database of .* are left/,
+  )
+  expect(sqlite3(replica, "a.db", "select x from t")).toBe("theirs")
+  expect(leftovers(replica)).toEqual([])
+  faults.set("")
+  await expectSame(primary, replica, "a.db")
+}, 60_000)
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: a snapshot that was received is served on to others when its node becomes primary",
   async (mode) => {
     await using scope = new Scope()
@@ -125,7 +122,7 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%p mode: clients that read all the time, on connections that stay or are new, never see half of a takeover",
   async (mode) => {
     await using scope = new Scope()
@@ -171,31 +168,27 @@ test.skipIf(!canMount).each(MODES)(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a snapshot over a way that breaks again and again goes on where it was, while the primary writes",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    // Its transactions come between the parts.
-    sqlite3(primary, "0.db", "create table t(x)")
-    sqlite3(primary, "a.db", fill(8000))
-    const proxy = await CuttingProxy.to(scope, primary.port, 8_000_000)
-    const replica = await scope.node({ follows: proxy })
-    const writer = new LongClient(scope, primary, "a.db")
-    const other = new LongClient(scope, primary, "0.db")
-    for (let count = 0; proxy.connectionCount < 4; count++) {
-      await writer.rows("update t set x = randomblob(4000) where rowid = ?", 1 + (count % 8000))
-      await other.rows("insert into t values(1)")
-    }
-    await replica.logged(/msg="took a snapshot of the primary"/)
-    proxy.cutAfter = Number.POSITIVE_INFINITY
-    for (const client of [writer, other]) await client.close()
-    for (const name of ["a.db", "0.db"]) await expectSame(primary, replica, name)
-    await primary.stop()
-    const log = await primary.wholeOutput
-    expect([...log.matchAll(/msg="sending snapshot" db=a.db/g)].length).toBe(1)
-    expect([...log.matchAll(/msg="resuming snapshot"/g)].length).toBeGreaterThanOrEqual(3)
-    expect(leftovers(primary)).toEqual([])
-  },
-  90_000,
-)
+test("a snapshot over a way that breaks again and again goes on where it was, while the primary writes", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  // Its transactions come between the parts.
+  sqlite3(primary, "0.db", "create table t(x)")
+  sqlite3(primary, "a.db", fill(8000))
+  const proxy = await CuttingProxy.to(scope, primary.port, 8_000_000)
+  const replica = await scope.node({ follows: proxy })
+  const writer = new LongClient(scope, primary, "a.db")
+  const other = new LongClient(scope, primary, "0.db")
+  for (let count = 0; proxy.connectionCount < 4; count++) {
+    await writer.rows("update t set x = randomblob(4000) where rowid = ?", 1 + (count % 8000))
+    await other.rows("insert into t values(1)")
+  }
+  await replica.logged(/msg="took a snapshot of the primary"/)
+  proxy.cutAfter = Number.POSITIVE_INFINITY
+  for (const client of [writer, other]) await client.close()
+  for (const name of ["a.db", "0.db"]) await expectSame(primary, replica, name)
+  await primary.stop()
+  const log = await primary.wholeOutput
+  expect([...log.matchAll(/msg="sending snapshot" db=a.db/g)].length).toBe(1)
+  expect([...log.matchAll(/msg="resuming snapshot"/g)].length).toBeGreaterThanOrEqual(3)
+  expect(leftovers(primary)).toEqual([])
+}, 90_000)

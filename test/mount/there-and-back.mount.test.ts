@@ -1,8 +1,9 @@
 /** A client in a write transaction while its node loses the role of primary, and gets it back. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { caughtUp, expectSame, pos, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { Scope, type TestNode } from "../support/node.ts"
 import { becomes } from "../support/node-api.ts"
 import { promote } from "../torture/handoffs.ts"
 
@@ -43,7 +44,7 @@ async function until(client: LongClient, sql: string): Promise<void> {
   }
 }
 
-test.skipIf(!canMount).each([
+test.each([
   ["wal", "an empty WAL"],
   ["wal", "frames in the WAL"],
   ["delete", ""],
@@ -76,70 +77,58 @@ test.skipIf(!canMount).each([
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "a client that has spilled frames before its node lost the role is waited for, and nothing of them is seen",
-  async () => {
-    await using scope = new Scope()
-    const { first, second, client } = await pair(scope, "wal")
-    await client.exec("insert into t values('before')")
-    await caughtUp(first, second, "a.db")
-    await client.exec(`begin immediate; savepoint a; ${INSERT}`)
-    await takeAway(first, second)
-    const position = pos(first, "a.db")
-    sqlite3(second, "a.db", "insert into t values('other')")
-    await Bun.sleep(300)
-    expect(pos(first, "a.db")).toBe(position)
-    await client.exec("rollback to a; rollback")
-    await caughtUp(second, first, "a.db")
-    expect(await client.rows(WORDS)).toEqual([["before,other"]])
-    await giveBack(first)
-    await until(client, `${INSERT}; insert into t values('mine')`)
-    await client.close()
-    expect(sqlite3(second, "a.db", "pragma integrity_check")).toBe("ok")
-    await expectSame(first, second, "a.db")
-    expect(sqlite3(second, "a.db", WORDS)).toBe("before,other,mine")
-  },
-  60_000,
-)
+test("a client that has spilled frames before its node lost the role is waited for, and nothing of them is seen", async () => {
+  await using scope = new Scope()
+  const { first, second, client } = await pair(scope, "wal")
+  await client.exec("insert into t values('before')")
+  await caughtUp(first, second, "a.db")
+  await client.exec(`begin immediate; savepoint a; ${INSERT}`)
+  await takeAway(first, second)
+  const position = pos(first, "a.db")
+  sqlite3(second, "a.db", "insert into t values('other')")
+  await Bun.sleep(300)
+  expect(pos(first, "a.db")).toBe(position)
+  await client.exec("rollback to a; rollback")
+  await caughtUp(second, first, "a.db")
+  expect(await client.rows(WORDS)).toEqual([["before,other"]])
+  await giveBack(first)
+  await until(client, `${INSERT}; insert into t values('mine')`)
+  await client.close()
+  expect(sqlite3(second, "a.db", "pragma integrity_check")).toBe("ok")
+  await expectSame(first, second, "a.db")
+  expect(sqlite3(second, "a.db", WORDS)).toBe("before,other,mine")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a client that rolls back what it began before others wrote does not write over what they have committed",
-  async () => {
-    await using scope = new Scope()
-    const { first, second, client } = await pair(scope, "wal")
-    await client.exec("insert into t values('before')")
-    await caughtUp(first, second, "a.db")
-    await client.exec("begin immediate")
-    expect(await client.rows(WORDS)).toEqual([["before"]])
-    await takeAway(first, second)
-    sqlite3(second, "a.db", "insert into t values('other')")
-    await caughtUp(second, first, "a.db")
-    await giveBack(first)
-    await client.exec("rollback")
-    await until(client, "begin immediate; insert into t values('mine'); commit")
-    await client.close()
-    await expectSame(first, second, "a.db")
-    expect(sqlite3(second, "a.db", WORDS)).toBe("before,other,mine")
-  },
-  60_000,
-)
+test("a client that rolls back what it began before others wrote does not write over what they have committed", async () => {
+  await using scope = new Scope()
+  const { first, second, client } = await pair(scope, "wal")
+  await client.exec("insert into t values('before')")
+  await caughtUp(first, second, "a.db")
+  await client.exec("begin immediate")
+  expect(await client.rows(WORDS)).toEqual([["before"]])
+  await takeAway(first, second)
+  sqlite3(second, "a.db", "insert into t values('other')")
+  await caughtUp(second, first, "a.db")
+  await giveBack(first)
+  await client.exec("rollback")
+  await until(client, "begin immediate; insert into t values('mine'); commit")
+  await client.close()
+  await expectSame(first, second, "a.db")
+  expect(sqlite3(second, "a.db", WORDS)).toBe("before,other,mine")
+}, 60_000)
 
-test.skipIf(!canMount)(
-  "a client of a replica that rolls back a transaction reads what has come meanwhile",
-  async () => {
-    await using scope = new Scope()
-    const { first, second, client: writer } = await pair(scope, "wal")
-    await writer.exec("insert into t values('before')")
-    await caughtUp(first, second, "a.db")
-    const client = new LongClient(scope, second, "a.db")
-    await client.exec("begin immediate")
-    expect(await client.rows(WORDS)).toEqual([["before"]])
-    await writer.exec("insert into t values('other')")
-    await caughtUp(first, second, "a.db")
-    expect(await client.rows(WORDS)).toEqual([["before"]])
-    await client.exec("rollback")
-    await Bun.sleep(500) // a moment, in which nothing else comes
-    expect(await client.rows(WORDS)).toEqual([["before,other"]])
-  },
-  60_000,
-)
+test("a client of a replica that rolls back a transaction reads what has come meanwhile", async () => {
+  await using scope = new Scope()
+  const { first, second, client: writer } = await pair(scope, "wal")
+  await writer.exec("insert into t values('before')")
+  await caughtUp(first, second, "a.db")
+  const client = new LongClient(scope, second, "a.db")
+  await client.exec("begin immediate")
+  expect(await client.rows(WORDS)).toEqual([["before"]])
+  await writer.exec("insert into t values('other')")
+  await caughtUp(first, second, "a.db")
+  expect(await client.rows(WORDS)).toEqual([["before"]])
+  await client.exec("rollback")
+  await Bun.sleep(500) // a moment, in which nothing else comes
+  expect(await client.rows(WORDS)).toEqual([["before,other"]])
+}, 60_000)

@@ -1,5 +1,5 @@
 /** Transactions that are large, and those that cannot be captured. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import {
@@ -12,10 +12,11 @@ import {
   sqlite3,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, SEEN_LOCKS } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { flagsOf, SEEN_LOCKS } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
-test.skipIf(!canMount).each([
+test.each([
   ["delete", ""],
   ["truncate", ""],
   ["persist", ""],
@@ -55,7 +56,7 @@ test.skipIf(!canMount).each([
   30_000,
 )
 
-test.skipIf(!canMount).each(["memory", "off"])(
+test.each(["memory", "off"])(
   "%p mode is refused with an error for the client and one line in the log for each",
   async (mode) => {
     await using scope = await pair()
@@ -83,90 +84,75 @@ test.skipIf(!canMount).each(["memory", "off"])(
   30_000,
 )
 
-test.skipIf(!canMount)(
-  "a database made in MEMORY mode is refused and can then be made properly",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    const command = [
-      "sqlite3",
-      "-bail",
-      `${primary.mount}/a.db`,
-      "pragma journal_mode = memory; create table t(x)",
-    ]
+test("a database made in MEMORY mode is refused and can then be made properly", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  const command = [
+    "sqlite3",
+    "-bail",
+    `${primary.mount}/a.db`,
+    "pragma journal_mode = memory; create table t(x)",
+  ]
+  expect(failureOf(command)).not.toBe("")
+  await primary.logged(/cannot be captured, use journal_mode/)
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+  await expectSame(primary, replica, "a.db")
+}, 30_000)
+
+test("a file that is copied into the mount is refused, and nothing is broken", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  const source = join(scope.directory, "source.db")
+  run(["sqlite3", source, "create table t(x); insert into t values(7)"])
+  writeFileSync(join(scope.directory, "notes.txt"), "no database")
+  for (const file of ["source.db", "notes.txt"]) {
+    expect(failureOf(["cp", join(scope.directory, file), `${primary.mount}/${file}`])).toMatch(
+      /Operation not permitted/,
+    )
+    await primary.logged(RegExp(`Cannot write ."${file}`))
+  }
+
+  // Over a database that is there: as it was.
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+  const before = await expectSame(primary, replica, "a.db")
+  expect(failureOf(["cp", source, `${primary.mount}/a.db`])).not.toBe("")
+  expect(sqlite3(primary, "a.db", "select x from t")).toBe("1")
+  expect(await expectSame(primary, replica, "a.db")).toBe(before)
+
+  // The way that the log line tells.
+  run(["sqlite3", source, `vacuum into '${primary.mount}/into.db'`])
+  await expectSame(primary, replica, "into.db")
+  sqlite3(primary, "restored.db", `.restore ${source}`)
+  await expectSame(primary, replica, "restored.db")
+  expect(sqlite3(replica, "restored.db", "select x from t")).toBe("7")
+  await expectQuiet(replica)
+}, 30_000)
+
+test("names that are ours cannot be made, and other files still can", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  sqlite3(primary, "x", "create table t(a)")
+  await caughtUp(primary, replica, "x")
+  for (const node of [primary, replica]) {
+    // The lock file of a database may be cut off, since it is empty. The shell calls every failed write an I/O error.
+    const others = { "x-lock": /I\/O error/, "y-lock": /nonexistent/ }
+    const denied = ["x-pos", "y-pos", ".primary", ".lag"].map((name) => [name, /Permission denied/])
+    for (const [name, words] of [...denied, ...Object.entries(others)] as [string, RegExp][]) {
+      const write = ["sh", "-c", 'echo 1 > "$0"', `${node.mount}/${name}`]
+      expect(failureOf(write)).toMatch(words)
+      expect(failureOf(["rm", "-f", "--", `${node.mount}/x-pos`])).toMatch(/Permission denied/)
+    }
+  }
+  for (const command of [
+    ["mkdir", `${primary.mount}/d`],
+    ["mv", `${primary.mount}/x`, `${primary.mount}/y`],
+    ["ln", "-s", "x", `${primary.mount}/l`],
+    ["ln", `${primary.mount}/x`, `${primary.mount}/l`],
+  ]) {
     expect(failureOf(command)).not.toBe("")
-    await primary.logged(/cannot be captured, use journal_mode/)
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    await expectSame(primary, replica, "a.db")
-  },
-  30_000,
-)
-
-test.skipIf(!canMount)(
-  "a file that is copied into the mount is refused, and nothing is broken",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    const source = join(scope.directory, "source.db")
-    run(["sqlite3", source, "create table t(x); insert into t values(7)"])
-    writeFileSync(join(scope.directory, "notes.txt"), "no database")
-    for (const file of ["source.db", "notes.txt"]) {
-      expect(failureOf(["cp", join(scope.directory, file), `${primary.mount}/${file}`])).toMatch(
-        /Operation not permitted/,
-      )
-      await primary.logged(RegExp(`Cannot write ."${file}`))
-    }
-
-    // Over a database that is there: as it was.
-    sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
-    const before = await expectSame(primary, replica, "a.db")
-    expect(failureOf(["cp", source, `${primary.mount}/a.db`])).not.toBe("")
-    expect(sqlite3(primary, "a.db", "select x from t")).toBe("1")
-    expect(await expectSame(primary, replica, "a.db")).toBe(before)
-
-    // The way that the log line tells.
-    run(["sqlite3", source, `vacuum into '${primary.mount}/into.db'`])
-    await expectSame(primary, replica, "into.db")
-    sqlite3(primary, "restored.db", `.restore ${source}`)
-    await expectSame(primary, replica, "restored.db")
-    expect(sqlite3(replica, "restored.db", "select x from t")).toBe("7")
-    await expectQuiet(replica)
-  },
-  30_000,
-)
-
-test.skipIf(!canMount)(
-  "names that are ours cannot be made, and other files still can",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    sqlite3(primary, "x", "create table t(a)")
-    await caughtUp(primary, replica, "x")
-    for (const node of [primary, replica]) {
-      // The lock file of a database may be cut off, since it is empty. The shell calls every failed write an I/O error.
-      const others = { "x-lock": /I\/O error/, "y-lock": /nonexistent/ }
-      const denied = ["x-pos", "y-pos", ".primary", ".lag"].map((name) => [
-        name,
-        /Permission denied/,
-      ])
-      for (const [name, words] of [...denied, ...Object.entries(others)] as [string, RegExp][]) {
-        const write = ["sh", "-c", 'echo 1 > "$0"', `${node.mount}/${name}`]
-        expect(failureOf(write)).toMatch(words)
-        expect(failureOf(["rm", "-f", "--", `${node.mount}/x-pos`])).toMatch(/Permission denied/)
-      }
-    }
-    for (const command of [
-      ["mkdir", `${primary.mount}/d`],
-      ["mv", `${primary.mount}/x`, `${primary.mount}/y`],
-      ["ln", "-s", "x", `${primary.mount}/l`],
-      ["ln", `${primary.mount}/x`, `${primary.mount}/l`],
-    ]) {
-      expect(failureOf(command)).not.toBe("")
-    }
-    sqlite3(primary, "y", "create table t(a); insert into t values(1)")
-    sqlite3(primary, "x", "insert into t values(1)")
-    await expectSame(primary, replica, "x")
-    await expectSame(primary, replica, "y")
-  },
-  30_000,
-)
+  }
+  sqlite3(primary, "y", "create table t(a); insert into t values(1)")
+  sqlite3(primary, "x", "insert into t values(1)")
+  await expectSame(primary, replica, "x")
+  await expectSame(primary, replica, "y")
+}, 30_000)

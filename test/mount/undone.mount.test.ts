@@ -1,9 +1,10 @@
 /** What clients read of a transaction that came to nothing, since their node lost the role of primary in it. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
 import { promote } from "../torture/handoffs.ts"
 
@@ -19,7 +20,7 @@ const SLOW = {
 }
 const LOOK = "select count(*), (select integrity_check from pragma_integrity_check) from t"
 
-test.skipIf(!canMount).each([
+test.each([
   ["delete", "rollback", "drop a transaction that was undone", ""],
   ["delete", "commit", "drop a transaction that was undone", ""],
   ["delete", "rollback", "open the commit log", ""],

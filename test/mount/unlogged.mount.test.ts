@@ -1,10 +1,11 @@
 /** A database that was put into the data directory, or whose LTX files are gone: it is what its file says. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { copyFileSync, globSync, mkdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 
 const MODES = ["delete", "wal"] as const
 const CREATE =
@@ -32,7 +33,7 @@ function ltxFiles(node: TestNode): string[] {
 
 const WAYS = ["copied there", "without its LTX files", "repaired by litefs doctor"] as const
 
-test.skipIf(!canMount).each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way] as const)))(
+test.each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way] as const)))(
   "%s mode: the first transaction of a database %s holds every page",
   async (mode, way) => {
     await using scope = new Scope()
@@ -72,7 +73,7 @@ test.skipIf(!canMount).each(MODES.flatMap((mode) => WAYS.map((way) => [mode, way
   90_000,
 )
 
-test.skipIf(!canMount).each(MODES)(
+test.each(MODES)(
   "%s mode: a replica keeps a database without LTX files when the primary's takes its place",
   async (mode) => {
     await using scope = new Scope()

@@ -1,7 +1,7 @@
 /** A replica of a database in WAL mode: transactions are applied beside its readers, and nobody waits. */
 
 import { Database } from "bun:sqlite"
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { copyFileSync, mkdtempSync, readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { readWalIndexHeader } from "../../src/sqlite/wal-index.ts"
@@ -17,7 +17,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { checkingReader, fullWriter, ROWS, SCHEMA } from "../support/whole-rows.ts"
 
@@ -26,7 +27,7 @@ function saltsOf(node: TestNode): string {
   return readFileSync(join(node.data, "dbs/a.db/wal")).toString("hex", 16, 24)
 }
 
-test.skipIf(!canMount).each(["", SEEN_LOCKS])(
+test.each(["", SEEN_LOCKS])(
   "readers of every kind see whole transactions in order, without one error, while hundreds arrive%s",
   async (locks) => {
     await using scope = await pair({
@@ -69,83 +70,75 @@ test.skipIf(!canMount).each(["", SEEN_LOCKS])(
   100_000,
 )
 
-test.skipIf(!canMount)(
-  "the WAL of a replica is moved to the database file and started over when nobody reads it",
-  async () => {
-    await using scope = await pair()
-    const { primary, replica } = scope
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
-    const position = await caughtUp(primary, replica, "a.db")
-    const reader = new LongClient(scope, replica, "a.db")
-    const writer = new LongClient(scope, primary, "a.db")
-    const size = () => statSync(join(replica.data, "dbs/a.db/wal")).size
-    let largest = 0
-    const salts = new Set<string>()
-    for (let round = 0; round < 120; round++) {
-      await writer.exec(`update t set v = ${round}, pad = randomblob(300)`)
-      await caughtUp(primary, replica, "a.db")
-      expect(await reader.rows("select min(v), max(v) from t")).toEqual([[round, round]])
-      salts.add(saltsOf(replica))
-      largest = Math.max(largest, size())
-    }
-    expect(salts.size).toBeGreaterThan(1)
-    expect(largest).toBeLessThan(8 * 1024 * 1024)
-    expect(await expectSame(primary, replica, "a.db")).not.toBe(position)
-    await Promise.all([reader.close(), writer.close()])
-    await expectQuiet(replica, primary)
-    expect(statSync(join(replica.data, "dbs/a.db/database")).size).toBeGreaterThan(100_000)
-  },
-  60_000,
-)
-test.skipIf(!canMount)(
-  "SQLite finds in the files of a replica that was killed what its clients saw, and builds the same wal-index",
-  async () => {
-    await using scope = await pair({
-      sql: `pragma page_size = 1024; pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
-    })
-    const { primary, replica } = scope
-    const reader = new LongClient(scope, replica, "a.db")
-    const writer = new LongClient(scope, primary, "a.db")
-    await reader.exec("begin; select * from t") // keeps the WAL from being moved: three blocks of frames
-    for (let round = 0; round < 40; round++) {
-      await writer.exec(`update t set v = ${round}, pad = randomblob(700)`)
-    }
+test("the WAL of a replica is moved to the database file and started over when nobody reads it", async () => {
+  await using scope = await pair()
+  const { primary, replica } = scope
+  sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+  const position = await caughtUp(primary, replica, "a.db")
+  const reader = new LongClient(scope, replica, "a.db")
+  const writer = new LongClient(scope, primary, "a.db")
+  const size = () => statSync(join(replica.data, "dbs/a.db/wal")).size
+  let largest = 0
+  const salts = new Set<string>()
+  for (let round = 0; round < 120; round++) {
+    await writer.exec(`update t set v = ${round}, pad = randomblob(300)`)
     await caughtUp(primary, replica, "a.db")
-    const dump = sqlite3(replica, "a.db", ".dump")
-    const ours = readFileSync(join(replica.mount, "a.db-shm"))
-    const content = backingContent(replica, "a.db")
+    expect(await reader.rows("select min(v), max(v) from t")).toEqual([[round, round]])
+    salts.add(saltsOf(replica))
+    largest = Math.max(largest, size())
+  }
+  expect(salts.size).toBeGreaterThan(1)
+  expect(largest).toBeLessThan(8 * 1024 * 1024)
+  expect(await expectSame(primary, replica, "a.db")).not.toBe(position)
+  await Promise.all([reader.close(), writer.close()])
+  await expectQuiet(replica, primary)
+  expect(statSync(join(replica.data, "dbs/a.db/database")).size).toBeGreaterThan(100_000)
+}, 60_000)
+test("SQLite finds in the files of a replica that was killed what its clients saw, and builds the same wal-index", async () => {
+  await using scope = await pair({
+    sql: `pragma page_size = 1024; pragma journal_mode = wal; ${SCHEMA} ${ROWS}`,
+  })
+  const { primary, replica } = scope
+  const reader = new LongClient(scope, replica, "a.db")
+  const writer = new LongClient(scope, primary, "a.db")
+  await reader.exec("begin; select * from t") // keeps the WAL from being moved: three blocks of frames
+  for (let round = 0; round < 40; round++) {
+    await writer.exec(`update t set v = ${round}, pad = randomblob(700)`)
+  }
+  await caughtUp(primary, replica, "a.db")
+  const dump = sqlite3(replica, "a.db", ".dump")
+  const ours = readFileSync(join(replica.mount, "a.db-shm"))
+  const content = backingContent(replica, "a.db")
 
-    const aside = mkdtempSync(join(scope.directory, "aside-"))
-    for (const [kind, suffix] of [
-      ["database", ""],
-      ["wal", "-wal"],
-    ]) {
-      copyFileSync(join(replica.data, `dbs/a.db/${kind}`), join(aside, `a.db${suffix}`))
-    }
-    using database = new Database(join(aside, "a.db"))
-    expect(database.query("pragma integrity_check").values()).toEqual([["ok"]])
-    const theirs = readFileSync(join(aside, "a.db-shm"))
-    const [a, b] = [ours, theirs].map((bytes) => readWalIndexHeader(new Uint8Array(bytes)))
-    expect({ ...a, change: 0 }).toEqual({ ...b, change: 0 } as never)
-    expect(ours.length).toBeGreaterThanOrEqual(3 * WAL_INDEX_BLOCK_SIZE)
-    expect(Buffer.compare(ours.subarray(136), theirs.subarray(136))).toBe(0)
-    expect(run(["sqlite3", join(aside, "a.db"), ".dump"]).trim()).toBe(dump)
-    database.run("pragma wal_checkpoint(truncate)")
-    expect(Buffer.compare(readFileSync(join(aside, "a.db")), content)).toBe(0)
+  const aside = mkdtempSync(join(scope.directory, "aside-"))
+  for (const [kind, suffix] of [
+    ["database", ""],
+    ["wal", "-wal"],
+  ]) {
+    copyFileSync(join(replica.data, `dbs/a.db/${kind}`), join(aside, `a.db${suffix}`))
+  }
+  using database = new Database(join(aside, "a.db"))
+  expect(database.query("pragma integrity_check").values()).toEqual([["ok"]])
+  const theirs = readFileSync(join(aside, "a.db-shm"))
+  const [a, b] = [ours, theirs].map((bytes) => readWalIndexHeader(new Uint8Array(bytes)))
+  expect({ ...a, change: 0 }).toEqual({ ...b, change: 0 } as never)
+  expect(ours.length).toBeGreaterThanOrEqual(3 * WAL_INDEX_BLOCK_SIZE)
+  expect(Buffer.compare(ours.subarray(136), theirs.subarray(136))).toBe(0)
+  expect(run(["sqlite3", join(aside, "a.db"), ".dump"]).trim()).toBe(dump)
+  database.run("pragma wal_checkpoint(truncate)")
+  expect(Buffer.compare(readFileSync(join(aside, "a.db")), content)).toBe(0)
 
-    replica.signal("SIGKILL")
-    await replica.exited
-    await reader.close("SIGKILL")
-    await writer.exec("update t set v = 99")
-    const again = await scope.again(replica, { follows: primary })
-    await expectSame(primary, again, "a.db")
-    await writer.close()
-    await expectQuiet(again, primary)
-  },
-  60_000,
-)
+  replica.signal("SIGKILL")
+  await replica.exited
+  await reader.close("SIGKILL")
+  await writer.exec("update t set v = 99")
+  const again = await scope.again(replica, { follows: primary })
+  await expectSame(primary, again, "a.db")
+  await writer.close()
+  await expectQuiet(again, primary)
+}, 60_000)
 
-test.skipIf(!canMount).each(["transactions", "a snapshot"])(
+test.each(["transactions", "a snapshot"])(
   "a client that keeps the write lock of a replica, to which %s came, does not keep others away",
   async (came) => {
     await using scope = new Scope()
@@ -179,69 +172,61 @@ test.skipIf(!canMount).each(["transactions", "a snapshot"])(
   60_000,
 )
 
-test.skipIf(!canMount)(
-  "the journal mode changes in both directions under clients of the replica that stay connected",
-  async () => {
-    await using scope = await pair({ sql: `pragma journal_mode = wal; ${SCHEMA} ${ROWS}` })
-    const { primary, replica } = scope
-    const clients = [new LongClient(scope, replica, "a.db"), new LongClient(scope, replica, "a.db")]
-    let v = 0
-    const step = async (sql: string) => {
-      v += 1
-      sqlite3(primary, "a.db", `${sql}; update t set v = ${v}, pad = randomblob(100)`)
-      await caughtUp(primary, replica, "a.db")
-      clients.push(new LongClient(scope, replica, "a.db"))
-      for (const client of clients) {
-        expect(await client.rows("select min(v), max(v) from t")).toEqual([[v, v]])
-        expect(await client.value("pragma integrity_check")).toBe("ok")
-      }
-      expect(sqlite3(replica, "a.db", "select min(v) from t")).toBe(`${v}`)
-    }
-    for (const mode of ["delete", "wal", "truncate", "wal", "persist"]) {
-      await step(`pragma journal_mode = ${mode}`)
-      await step("delete from t where i > 290")
-      await step(ROWS.replace("insert", "insert or replace"))
-    }
-    const remaining = [clients.pop(), clients.shift()]
-    for (const client of clients) await client.close()
-    clients.length = 0
-    for (const client of remaining) if (client !== undefined) clients.push(client)
-    await step("vacuum")
-    await expectSame(primary, replica, "a.db")
-    for (const client of clients) await client.close()
-    clients.length = 0
-    await step("pragma journal_mode = delete") // and now nobody has the WAL open
-    await expectSame(primary, replica, "a.db")
-    await step("pragma journal_mode = delete")
-    expect(run(["ls", "-A", replica.mount])).not.toContain("a.db-wal")
-    await expectSame(primary, replica, "a.db")
-    for (const client of clients) await client.close()
-    await expectQuiet(replica, primary)
-  },
-  60_000,
-)
-
-test.skipIf(!canMount)(
-  "a replica that is killed while it waits for its own mount ends by itself, and its clients hear of it",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    // The fs thread stops the process when it is about to answer a write of the peer thread.
-    const env = { LITEFS_FAULTS: "wal:write#12=kill" }
-    const replica = await scope.node({ follows: primary, env })
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+test("the journal mode changes in both directions under clients of the replica that stay connected", async () => {
+  await using scope = await pair({ sql: `pragma journal_mode = wal; ${SCHEMA} ${ROWS}` })
+  const { primary, replica } = scope
+  const clients = [new LongClient(scope, replica, "a.db"), new LongClient(scope, replica, "a.db")]
+  let v = 0
+  const step = async (sql: string) => {
+    v += 1
+    sqlite3(primary, "a.db", `${sql}; update t set v = ${v}, pad = randomblob(100)`)
     await caughtUp(primary, replica, "a.db")
-    const reader = new LongClient(scope, replica, "a.db")
-    await reader.rows("select count(*) from t")
-    for (let v = 1; v < 20; v++) sqlite3(primary, "a.db", `update t set v = ${v}`)
-    expect(await replica.exited).toEqual({ code: null, signal: "SIGKILL" })
-    expect(await reader.rows("select sum(v) from t").catch((error) => error.code)).toStartWith(
-      "SQLITE_",
-    )
-    await reader.close()
-    const again = await scope.again(replica, { follows: primary })
-    await expectSame(primary, again, "a.db")
-    await expectQuiet(again, primary)
-  },
-  30_000,
-)
+    clients.push(new LongClient(scope, replica, "a.db"))
+    for (const client of clients) {
+      expect(await client.rows("select min(v), max(v) from t")).toEqual([[v, v]])
+      expect(await client.value("pragma integrity_check")).toBe("ok")
+    }
+    expect(sqlite3(replica, "a.db", "select min(v) from t")).toBe(`${v}`)
+  }
+  for (const mode of ["delete", "wal", "truncate", "wal", "persist"]) {
+    await step(`pragma journal_mode = ${mode}`)
+    await step("delete from t where i > 290")
+    await step(ROWS.replace("insert", "insert or replace"))
+  }
+  const remaining = [clients.pop(), clients.shift()]
+  for (const client of clients) await client.close()
+  clients.length = 0
+  for (const client of remaining) if (client !== undefined) clients.push(client)
+  await step("vacuum")
+  await expectSame(primary, replica, "a.db")
+  for (const client of clients) await client.close()
+  clients.length = 0
+  await step("pragma journal_mode = delete") // and now nobody has the WAL open
+  await expectSame(primary, replica, "a.db")
+  await step("pragma journal_mode = delete")
+  expect(run(["ls", "-A", replica.mount])).not.toContain("a.db-wal")
+  await expectSame(primary, replica, "a.db")
+  for (const client of clients) await client.close()
+  await expectQuiet(replica, primary)
+}, 60_000)
+
+test("a replica that is killed while it waits for its own mount ends by itself, and its clients hear of it", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  // The fs thread stops the process when it is about to answer a write of the peer thread.
+  const env = { LITEFS_FAULTS: "wal:write#12=kill" }
+  const replica = await scope.node({ follows: primary, env })
+  sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+  await caughtUp(primary, replica, "a.db")
+  const reader = new LongClient(scope, replica, "a.db")
+  await reader.rows("select count(*) from t")
+  for (let v = 1; v < 20; v++) sqlite3(primary, "a.db", `update t set v = ${v}`)
+  expect(await replica.exited).toEqual({ code: null, signal: "SIGKILL" })
+  expect(await reader.rows("select sum(v) from t").catch((error) => error.code)).toStartWith(
+    "SQLITE_",
+  )
+  await reader.close()
+  const again = await scope.again(replica, { follows: primary })
+  await expectSame(primary, again, "a.db")
+  await expectQuiet(again, primary)
+}, 30_000)

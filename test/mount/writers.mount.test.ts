@@ -1,5 +1,5 @@
 /** Writers that compete on the primary, while a connection on the replica keeps reading. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import {
   expectQuiet,
   expectSame,
@@ -10,7 +10,8 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, flagsOf, SEEN_LOCKS } from "../support/node.ts"
+import { test } from "../support/mount-test.ts"
+import { flagsOf, SEEN_LOCKS } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const TRANSACTIONS = 250 // of each writer
@@ -35,7 +36,7 @@ const WATCH = `
   }
 `
 
-test.skipIf(!canMount).each([
+test.each([
   ["delete", ""],
   ["truncate", ""],
   ["persist", ""],

@@ -2,8 +2,8 @@
  * The short form of the power-cut model; the long one is `scripts/torture --only power`. LITEFS_SEED repeats a
  * run as far as timing allows.
  */
-import { expect, test } from "bun:test"
-import { canMount } from "../support/node.ts"
+import { expect } from "bun:test"
+import { test } from "../support/mount-test.ts"
 import { testRandom } from "../support/random.ts"
 import { someModes } from "../torture/model.ts"
 import { noPowerCutResult, powerCut } from "../torture/power-cut.ts"
@@ -12,7 +12,7 @@ const LIMIT_MS = 120_000
 const CUTS = 15
 const random = testRandom()
 
-test.skipIf(!canMount).each(someModes(random))(
+test.each(someModes(random))(
   "a power cut in %s mode loses nothing that was acknowledged",
   async (mode) => {
     const result = noPowerCutResult()
@@ -28,7 +28,7 @@ test.skipIf(!canMount).each(someModes(random))(
   LIMIT_MS,
 )
 
-test.skipIf(!canMount).each(["delete", "wal"] as const)(
+test.each(["delete", "wal"] as const)(
   "a power cut on a replica of a %s database loses nothing that it has shown",
   async (mode) => {
     const result = noPowerCutResult()

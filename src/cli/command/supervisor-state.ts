@@ -29,7 +29,6 @@ export interface SupervisedNode {
   close(): Promise<void>
   /** Resolves when the node cannot go on. */
   readonly failed: Promise<Error>
-  /** The present facts. */
   facts(): NodeFacts
 }
 

@@ -3,12 +3,12 @@
  *
  *   here      promote.ts ── POST /promote ──▶
  *   replica   http/roles/roles.ts ─▶ role/handoffs.ts promote() ── POST /handoff?nodeID=ID ──▶
- *   primary   roles.ts ─▶ handoffs.ts target(), handOff(), which asks the replica at its advertised URL (handoff-target.ts)
+ *   primary   roles.ts ─▶ handoffs.ts target(), handOff(), which asks the replica at its advertised URL
  *               ─▶ role/member.ts handOff(): draining
  *               ─▶ role/role-switch.ts drain()             running writes of the proxy, lent write locks (halt-locks.ts)
  *                    peer thread: lockWrites ─▶ fs thread: shut
  *               ─▶ role/offer.ts make() ─▶ http/streams/replica-stream.ts ── the token, behind all transactions ──▶
- *   replica   replica/incoming-stream.ts, all applied ─▶ role/following.ts ─▶ handoffs.ts takeOffer()
+ *   replica   replica/incoming-stream.ts, all applied ─▶ followed-primary.ts ─▶ handoffs.ts takeOffer()
  *               ── POST /handoff?token=TOKEN, its positions ──▶
  *   primary   roles.ts ─▶ member.ts accept(): the record is durable (role/static-lease.ts) ── the record ──▶
  *               ─▶ role-switch.ts handOver()               both nodes from here on at the same time
@@ -18,8 +18,21 @@
  *                    unfollow ─▶ peer thread: handOver ─▶ fs thread: inherit ─▶ peer thread: letGoAll
  *               ─▶ handoffs.ts promote() finds itself the primary, and /promote is answered
  *
- * role/ and replica/ are in src/cluster. What the threads hand each other: capture/ownership.ts. With --force there is
- * only member.ts force(), which makes the record here, and the last inherit().
+ * role/ and replica/ are in src/cluster, followed-primary.ts is in src/node/membership. What the threads hand each
+ * other: capture/ownership.ts. With --force there is only member.ts force(), which makes the record here, and the last
+ * inherit().
+ *
+ * The answer waits for five messages to threads, one after the other: two before the offer, then two on the primary
+ * while there are three on the replica. None of them can go with another:
+ *
+ *   lockWrites, shut     only a client can take the clients' locks, and only the log's thread can close it to databases
+ *                        that are made after that; its answer says that every transaction has its LTX file to send
+ *   shut, handOver       an offer may be refused, and the primary then goes on with what it has: it gives nothing away
+ *                        before the record is durable
+ *   handOver, inherit    the giver has ended before the taker begins. In between, the replica looks whether it is still
+ *                        wanted
+ *   inherit, letGoAll    the open files of the peer thread keep clients from taking the WAL away, until the fs thread
+ *                        has the databases. A client that hears of the promotion finds them closed
  */
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"

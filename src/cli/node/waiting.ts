@@ -27,7 +27,6 @@ export const LAST_MS = 1000
 const PAUSE_MS_MIN = 50
 const PAUSE_MS_MAX = 1000
 
-/** A condition to wait for. */
 export interface Condition {
   /** Why the condition does not hold (yet); undefined when it does. Takes up to `leftMs`. */
   check(leftMs: number): Promise<string | undefined>

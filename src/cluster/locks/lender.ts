@@ -11,7 +11,6 @@ const log = logger("halt")
 const RETRY_MS = 50
 const CALL_ATTEMPTS_MAX = 4
 
-/** A call to the primary. */
 export type CallPrimary = (
   method: "POST" | "DELETE",
   path: string,

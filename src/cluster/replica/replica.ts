@@ -48,7 +48,7 @@ const log = logger("replica")
 const RECONNECT_MS = 500
 const RECONNECT_MS_MAX = 4000
 
-/** As for `node:tls`. Without `ca` the system's authorities are trusted. */
+/** As for `node:tls`: undefined members are left out. Without `ca` the system's authorities are trusted. */
 export interface TlsMaterial {
   readonly cert?: string
   readonly key?: string

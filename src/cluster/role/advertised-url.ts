@@ -14,7 +14,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
-import type { PeerAnswer, PeerCalls } from "./peer-answer.ts"
+import type { PeerAnswer, PeerCalls } from "./peer-check.ts"
 
 const log = logger("member")
 

@@ -23,7 +23,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
 import { type HeardLease, isNewer, type LeaseRecord } from "./lease.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 
 const log = logger("member")
 

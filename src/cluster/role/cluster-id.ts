@@ -105,7 +105,7 @@ export class ClusterId {
     log.warn("the file with the cluster id was gone, made it again after a peer's word", { id })
   }
 
-  /** A node without an id is no primary: who follows it would learn none, and never be one (handoff-target.ts). */
+  /** A node without an id is no primary: who follows it would learn none, and never be one (handoffs.ts). */
   checkKnown(what: string): void {
     if (this.#value === undefined) {
       throw new LitefsError("unavailable", `Cannot ${what}: this node ${NO_CLUSTER}`)

@@ -6,7 +6,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { ClusterId } from "./cluster-id.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 
 const log = logger("member")
 

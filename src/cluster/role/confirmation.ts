@@ -9,7 +9,7 @@
  */
 import type { Clock } from "../../lib/clock.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 
 /** Their answers count this long, and they are not asked again meanwhile. */
 const CONFIRMED_MS = 1000

@@ -4,7 +4,7 @@
  */
 import { logger } from "../../lib/log.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 
 const log = logger("member")
 

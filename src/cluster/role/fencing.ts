@@ -6,7 +6,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { isNewer } from "./lease.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")

@@ -19,8 +19,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { RoleOptions } from "../../litefs-options.ts"
 import type { Member } from "./member.ts"
-import type { PeerAnswer, PeerCalls } from "./peer-answer.ts"
-import type { PeerCheck } from "./peer-check.ts"
+import type { PeerAnswer, PeerCalls, PeerCheck } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")

@@ -1,22 +1,38 @@
 /**
  * How this node and others ask for, offer, take and leave the role of primary. The whole sequence: cli/node/promote.ts.
+ *
+ * Before a handoff the target is asked at the address that the record would have for it, since everybody will look for
+ * it there:
+ *
+ *   who answers there                           handoff
+ *   the target, of the same cluster             goes on
+ *   the target, which knows of no cluster       refused: nobody would believe its records
+ *   this node, another, something else, nobody  refused: the cluster would fall apart
  */
 
+import { isIP } from "node:net"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { inTime } from "../../lib/until.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
+import { connectProblem } from "../connect-problem.ts"
 import type { NodeAnswer } from "../node-client.ts"
 import type { ReplicaProgress } from "../replica/replica-progress.ts"
-import { checkTarget, reachProblem } from "./handoff-target.ts"
+import { NO_CLUSTER } from "./cluster-id.ts"
 import { LEASE_PATH, type LeaseNode } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { HandoffTarget } from "./offer.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerAnswer } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
+
+/** For the target of a handoff. A stop waits for it, too. */
+const ANSWER_MS_MAX = 3000
+
+const REACH_ADVICE = "give it --http-addr and --advertise-url that other nodes reach"
 
 /** A new primary may not be connected yet. */
 const CONNECT_MS_MAX = 5000
@@ -109,22 +125,48 @@ export class Handoffs {
     await this.#context.member.handOff(target)
   }
 
-  #check({ node }: HandoffTarget): Promise<void> {
-    const { reach, clock, lease, clusterId } = this.#context
-    return checkTarget(node, clusterId(), { reach, clock, id: lease.id })
+  /** Throws when the target must not become the primary. */
+  async #check({ node }: HandoffTarget): Promise<void> {
+    const refuse = (problem: string) => {
+      throw new LitefsError("unavailable", `Cannot hand over to ${node.hostname}: ${problem}`)
+    }
+    const ownCluster = this.#context.clusterId()
+    if (ownCluster === undefined) refuse(`the primary ${NO_CLUSTER}`)
+    const answer = await this.#answerAt(node)
+    if (typeof answer === "string") return refuse(answer)
+    const { clusterId } = answer
+    if (clusterId === undefined) refuse(`it ${NO_CLUSTER}`)
+    if (clusterId !== ownCluster)
+      refuse(`it is in cluster ${clusterId}, the primary in ${ownCluster}`)
+  }
+
+  /** What the node itself answers at its address; or why others cannot reach it there, with what to do. */
+  async #answerAt(node: LeaseNode): Promise<PeerAnswer | string> {
+    const { reach, clock, lease } = this.#context
+    const { hostname } = new URL(node.url)
+    const late = () => {
+      // A name server that is away takes longer to be given up.
+      const guess = isAddress(hostname) ? "" : `, perhaps the primary cannot resolve "${hostname}"`
+      return new LitefsError("unavailable", `no answer in ${ANSWER_MS_MAX / 1000} s${guess}`)
+    }
+    try {
+      const answer = await inTime(reach(node.url), { clock, limitMs: ANSWER_MS_MAX }, late)
+      if (answer.id === node.id) return answer
+      const who = answer.id === lease.id ? "the primary itself" : "another node"
+      return unreachable(node.url, `${who} answers there`)
+    } catch (error) {
+      return unreachable(node.url, connectProblem(node.url, error).message)
+    }
   }
 
   /** Before a forced promotion: logs and resolves with what keeps others from reaching this node, if anything does. */
   async unreachable(): Promise<string | undefined> {
-    const { reach, clock, lease, self, ownProblem } = this.#context
-    const problem =
-      (await ownProblem()) ?? (await reachProblem(self(), { reach, clock, id: lease.id }))
-    if (problem !== undefined) {
-      log.warn(
-        "other nodes may not be able to reach this node, which is made the primary by force",
-        { problem },
-      )
-    }
+    const { self, ownProblem } = this.#context
+    const problem = (await ownProblem()) ?? (await this.#answerAt(self()))
+    if (typeof problem !== "string") return undefined
+    log.warn("other nodes may not be able to reach this node, which is made the primary by force", {
+      problem,
+    })
     return problem
   }
 
@@ -282,4 +324,12 @@ export class Handoffs {
       ? `It is not connected: ${known}`
       : `It was connected: ${known}`
   }
+}
+
+function isAddress(host: string): boolean {
+  return isIP(host.replace(/^\[|\]$/g, "")) !== 0
+}
+
+export function unreachable(url: string, why: string): string {
+  return `it cannot be reached at ${url} (${why}), ${REACH_ADVICE}`
 }

@@ -44,7 +44,7 @@ import {
   nextEpoch,
 } from "./lease.ts"
 import { type HandoffTarget, Offer } from "./offer.ts"
-import type { PeerCalls } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-check.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 

@@ -1,5 +1,6 @@
 /**
- * The nodes that this node has nothing to do with. Each problem is logged once, and told to the other side.
+ * What other nodes say of themselves, and which of them this node has nothing to do with. Each problem is logged once,
+ * and told to the other side.
  *
  * - Two nodes with one id are a data directory and a copy of it. A lease record that names them would make both the
  *   primary.
@@ -8,11 +9,17 @@
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
+import { ADVERTISE_URL_HEADER, RUN_HEADER, WANTS_PRIMARY_HEADER } from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
 import type { ConnectedReplica } from "./handoffs.ts"
-import { type HeardLease, LEASE_HEADER, leaseProblem } from "./lease.ts"
-import { type Headers, type PeerAnswer, peerAnswer } from "./peer-answer.ts"
+import {
+  type HeardLease,
+  LEASE_HEADER,
+  type LeaseRecord,
+  leaseOf,
+  leaseProblem,
+  textOf,
+} from "./lease.ts"
 
 const log = logger("member")
 
@@ -21,6 +28,29 @@ export const COPY_ADVICE =
 
 /** Anybody can make up nodes: this many are remembered and logged. */
 const SEEN_COUNT_MAX = 100
+
+export type Headers = Readonly<Record<string, unknown>>
+
+/** What a node says of itself in the headers of every answer, and of every request to another node. */
+export interface PeerAnswer {
+  readonly lease: HeardLease | undefined
+  readonly id: string | undefined
+  /** Identifies the process: an id that two processes have is that of a copy. */
+  readonly run: string | undefined
+  readonly clusterId: string | undefined
+  /** No record names a primary, but the flags of the node make it one. */
+  readonly isPrimaryByFlag: boolean
+}
+
+/** Calls to the node at an address. */
+export interface PeerCalls {
+  /** What the node says of itself. */
+  ask(url: string): Promise<PeerAnswer>
+  /** Makes this node and that one hear each other's record. Resolves with the other's. */
+  tell(url: string): Promise<LeaseRecord | undefined>
+  /** Whether that node is a copy of this one, and goes by a record that names it. */
+  isCopy(url: string): Promise<boolean>
+}
 
 export interface PeerCheckOptions {
   readonly id: string
@@ -143,6 +173,15 @@ export class PeerCheck {
 }
 
 function senderOf(headers: Headers): string {
-  const name = headers["litefs-hostname"]
-  return typeof name === "string" ? name : "a node"
+  return textOf(headers["litefs-hostname"]) ?? "a node"
+}
+
+export function peerAnswer(headers: Headers): PeerAnswer {
+  return {
+    lease: leaseOf(headers),
+    id: textOf(headers["litefs-id"]),
+    run: textOf(headers[RUN_HEADER]),
+    clusterId: textOf(headers["litefs-cluster-id"]),
+    isPrimaryByFlag: headers[WANTS_PRIMARY_HEADER] === "1",
+  }
 }

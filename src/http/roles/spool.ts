@@ -2,6 +2,7 @@
  * Bodies of requests that are needed whole. Memory keeps small ones, files keep large ones. Both have a limit for all
  * bodies together, and a body ends when its time is over.
  */
+
 import { createReadStream } from "node:fs"
 import type { IncomingMessage } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
@@ -10,6 +11,7 @@ import { logger } from "../../lib/log.ts"
 import { AsyncFile, removeFile } from "../../sys/async-file.ts"
 import { isNoSpace } from "../../sys/errno.ts"
 import type { BodyLimits } from "../server/body.ts"
+import { tooLarge, tooSlow } from "../server/body.ts"
 
 const log = logger("http")
 
@@ -182,14 +184,6 @@ function asCondition(error: unknown): unknown {
   if (!isFull && (error as NodeJS.ErrnoException).code !== "ECONNRESET") return error
   const message = `Cannot read request: ${messageOf(error)}`
   return new LitefsError(isFull ? "no-space" : "usage", message, { cause: error })
-}
-
-function tooLarge(sizeMax: number): LitefsError {
-  return new LitefsError("usage", `Cannot read request: its body is over ${sizeMax} bytes`)
-}
-
-function tooSlow(timeMs: number): LitefsError {
-  return new LitefsError("usage", `Cannot read request: its body took over ${timeMs} ms`)
 }
 
 function tooMany(): LitefsError {

@@ -9,29 +9,32 @@ export interface BodyLimits {
   readonly timeMs: number
 }
 
-/** The whole body of a request. */
 export async function readBody(
   request: IncomingMessage,
   { sizeMax, timeMs }: BodyLimits,
   clock: Clock,
 ): Promise<Uint8Array> {
   const cancel = clock.after(timeMs, () => {
-    request.destroy(
-      new LitefsError("usage", `Cannot read request: its body took over ${timeMs} ms`),
-    )
+    request.destroy(tooSlow(timeMs))
   })
   const parts: Uint8Array[] = []
   let size = 0
   try {
     for await (const part of request) {
       size += (part as Uint8Array).length
-      if (size > sizeMax) {
-        throw new LitefsError("usage", `Cannot read request: its body is over ${sizeMax} bytes`)
-      }
+      if (size > sizeMax) throw tooLarge(sizeMax)
       parts.push(part as Uint8Array)
     }
   } finally {
     cancel()
   }
   return Buffer.concat(parts)
+}
+
+export function tooLarge(sizeMax: number): LitefsError {
+  return new LitefsError("usage", `Cannot read request: its body is over ${sizeMax} bytes`)
+}
+
+export function tooSlow(timeMs: number): LitefsError {
+  return new LitefsError("usage", `Cannot read request: its body took over ${timeMs} ms`)
 }

@@ -7,20 +7,15 @@
  * Tools replace certificate and key one after the other: while they do not belong together, the previous pair stays in
  * use. The content of the files never appears in a message.
  */
+
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import { readFileSync, statSync } from "node:fs"
+import type { TlsMaterial } from "../../cluster/replica/replica.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsOptions } from "../../litefs-options.ts"
 
 const log = logger("tls")
-
-/** As for `node:tls`; undefined members are left out. */
-export interface TlsMaterial {
-  readonly cert?: string
-  readonly key?: string
-  readonly ca?: string
-}
 
 export class TlsFiles {
   readonly #paths: readonly string[]

@@ -7,9 +7,10 @@
  */
 import type { Server as HttpServer } from "node:http"
 import { createServer, type Server, type TLSSocket } from "node:tls"
+import type { TlsMaterial } from "../../cluster/replica/replica.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
-import type { TlsFiles, TlsMaterial } from "./tls-files.ts"
+import type { TlsFiles } from "./tls-files.ts"
 
 const log = logger("tls")
 

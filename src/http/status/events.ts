@@ -6,14 +6,23 @@
  * has. Nothing is read while nobody listens.
  *
  * A listener that does not read is cut off: the data that waits for it has a limit.
+ *
+ * The lines are as the original writes them:
+ *
+ *   {"type":"init","data":{"isPrimary":false,"hostname":"a.local"}}
+ *   {"type":"tx","db":"app.db","data":{"txID":"0000000000000008","postApplyChecksum":"a9d162953bb26ce7",
+ *    "pageSize":4096,"commit":2,"timestamp":"2026-11-23T00:47:32.209Z"}}
+ *   {"type":"primaryChange","data":{"isPrimary":false,"hostname":"a.local"}}
+ *
+ * `hostname` is the primary's; it is missing on the primary, and while there is no primary.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
-import type { Txid } from "../../ltx/pos.ts"
-import type { Positions, Slot } from "../../store/positions.ts"
+import { formatChecksum, formatTxid, type Txid } from "../../ltx/pos.ts"
+import type { DatabaseState, Positions, Slot } from "../../store/positions.ts"
+import { encodeJson } from "../server/json.ts"
 import { checkQuery } from "../server/query.ts"
 import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
-import { type Leadership, leadershipLine, type Transaction, transactionLine } from "./event-json.ts"
 
 const log = new RequestLog("events")
 
@@ -29,7 +38,7 @@ export interface EventsContext {
   readonly positions: Positions
   leadership(): Leadership
   /** A transaction, from its LTX file; undefined when there is no file. */
-  readTransaction(database: string, txid: Txid): Transaction | undefined
+  readTransaction(database: string, txid: Txid): DatabaseState | undefined
 }
 
 export class EventFeed {
@@ -104,9 +113,9 @@ export class EventFeed {
     for (let txid = firstOfBunch(told, stored.txid); txid <= stored.txid; txid++) {
       const isLast = txid === pos.txid
       const transaction = isLast
-        ? { database, pos, pageSize, commit, timestampMs }
+        ? { pos, pageSize, commit, timestampMs }
         : readTransaction(database, txid)
-      if (transaction !== undefined) lines += transactionLine(transaction)
+      if (transaction !== undefined) lines += transactionLine(database, transaction)
     }
     return lines
   }
@@ -127,4 +136,34 @@ function firstOfBunch(told: Txid, last: Txid): Txid {
   if (last < told) return last
   const earliest = last - BigInt(CATCH_UP_COUNT_MAX) + 1n
   return told < earliest ? earliest : told + 1n
+}
+
+interface Leadership {
+  readonly isPrimary: boolean
+  readonly hostname: string | undefined
+}
+
+function leadershipLine(
+  type: "init" | "primaryChange",
+  { isPrimary, hostname }: Leadership,
+): string {
+  const data = { isPrimary, ...(hostname === undefined ? {} : { hostname }) }
+  return `${encodeJson({ type, data })}\n`
+}
+
+function transactionLine(database: string, transaction: DatabaseState): string {
+  const { pos, pageSize, commit, timestampMs } = transaction
+  const data = {
+    txID: formatTxid(pos.txid),
+    postApplyChecksum: formatChecksum(pos.checksum),
+    pageSize,
+    commit,
+    timestamp: formatTime(timestampMs),
+  }
+  return `${encodeJson({ type: "tx", db: database, data })}\n`
+}
+
+/** RFC 3339 without trailing zeros in the fraction, like Go's RFC3339Nano. */
+function formatTime(timestampMs: number): string {
+  return new Date(timestampMs).toISOString().replace(/\.?0+Z$/, "Z")
 }

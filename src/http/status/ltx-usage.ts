@@ -14,7 +14,6 @@ export interface Usage {
 export interface LtxUsageContext {
   /** The files made since the start. */
   made(database: string): Usage
-  /** The directory of the files. */
   directory(database: string): string
 }
 

@@ -43,7 +43,6 @@ export interface MetricsContext {
   readonly divergedCount: () => number
   /** Makes other threads measure their heaps, for the next time. */
   readonly measure: () => void
-  /** Metrics of others. */
   readonly others?: () => Iterable<MetricFamily>
 }
 

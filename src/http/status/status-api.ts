@@ -71,9 +71,7 @@ export class StatusApi {
         return { isPrimary, hostname: isPrimary ? undefined : primaryName }
       },
       readTransaction: (database, txid) => {
-        const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
-        const transaction = readLtxTransaction(path)
-        return transaction && { database, ...transaction }
+        return readLtxTransaction(new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid))
       },
     })
   }
@@ -116,7 +114,6 @@ export class StatusApi {
     this.#others = others
   }
 
-  /** Positions have changed. */
   positionsChanged(): void {
     this.#events.positionsChanged()
     this.status.changed()

@@ -8,15 +8,15 @@
  */
 import { Gate } from "../../lib/gate.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
+import type { Positions } from "../../store/positions.ts"
 import type { BodyWriter } from "../server/body-writer.ts"
 import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
+import type { LeftOutDatabases } from "./left-out-databases.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
-import { UnsentDatabases } from "./unsent-databases.ts"
 
 const HEARTBEAT_MS = 1000
 
-/** The listener of a stream. */
 export interface StreamReplica {
   readonly id: string | undefined
   readonly name: string
@@ -191,5 +191,45 @@ export class ReplicaStream {
     }
     await this.#writer.frame({ type: "end" })
     this.#writer.end()
+  }
+}
+
+interface UnsentContext {
+  readonly positions: Positions
+  readonly leftOut?: LeftOutDatabases
+  /** All databases of either side. */
+  names(): Iterable<string>
+}
+
+/**
+ * The databases of which a replica may lack something: at first all, then those that have changed. The cost of a commit
+ * to a stream thus depends on what has changed, not on what exists.
+ */
+class UnsentDatabases {
+  readonly #context: UnsentContext
+  readonly #names = new Set<string>()
+  #seen: number | undefined // the count of changes of positions
+  #seenLeftOut = 0
+
+  constructor(context: UnsentContext) {
+    this.#context = context
+  }
+
+  /** Includes those that have changed by now. Take a database out when it is sent. */
+  look(): ReadonlySet<string> {
+    const { positions, leftOut, names } = this.#context
+    const changeCount = positions.changeCount
+    const leftOutCount = leftOut?.changeCount ?? 0
+    const isKnown = this.#seen !== undefined && leftOutCount === this.#seenLeftOut
+    const changed = isKnown ? positions.changedSince(this.#seen as number) : undefined
+    for (const name of changed ?? names()) this.#names.add(name)
+    this.#seen = changeCount
+    this.#seenLeftOut = leftOutCount
+    return this.#names
+  }
+
+  /** The replica has all of the database, until it changes. */
+  sent(name: string): void {
+    this.#names.delete(name)
   }
 }

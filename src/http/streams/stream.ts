@@ -35,7 +35,6 @@ const REQUEST_LIMITS: BodyLimits = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_
 export interface StreamContext extends ReplicaStreamContext {
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
-  /** The open streams. */
   readonly streams: Set<ReplicaStream>
 }
 

@@ -19,7 +19,6 @@ export class EntryTable {
   readonly #names = new Map<string, FileEntry>()
   #nextNodeId = ROOT_ID + 1
 
-  /** For the entry that is added next. */
   get nextNodeId(): number {
     return this.#nextNodeId
   }

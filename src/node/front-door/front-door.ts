@@ -8,28 +8,36 @@
  * It stands on the storage and on the membership.
  */
 import packageJson from "../../../package.json" with { type: "json" }
-import type { NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import type { DatabaseRemark, NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
 import { Handoffs } from "../../cluster/role/handoffs.ts"
+import { LEASE_PATH } from "../../cluster/role/lease.ts"
+import { haltRoutes } from "../../http/roles/halt.ts"
+import { roleRoutes } from "../../http/roles/roles.ts"
+import { ApiServer } from "../../http/server/server.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import { StatusApi } from "../../http/status/status-api.ts"
 import { StreamTotals } from "../../http/streams/stream-counters.ts"
 import { systemClock } from "../../lib/clock.ts"
-import { messageOf } from "../../lib/errors.ts"
+import { messageOf, withoutPaths } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { ProxyServer } from "../../proxy/proxy-server.ts"
 import { watchFullDisk } from "../../sys/errno.ts"
+import { isLoopback } from "../../sys/net/loopback.ts"
+import { PROXY_HEADER } from "../../wire/protocol.ts"
 import type { Closing } from "../closing.ts"
 import type { Membership } from "../membership/membership.ts"
 import type { Outside } from "../membership/outside.ts"
+import { isGuarded } from "../membership/this-node.ts"
 import type { Storage } from "../storage/storage.ts"
-import { apiServer, warnIfOpenToAll } from "./api.ts"
 import { FullDisk } from "./full-disk.ts"
 import { proxiedNode } from "./proxied-node.ts"
-import { remarks } from "./remarks.ts"
 import { ServedDatabases } from "./served-databases.ts"
 
 const log = logger("litefs")
+
+/** Paths that only nodes use among themselves. On other paths nobody is taken for a node. */
+const NODE_PATHS = new Set([LEASE_PATH, "/stream", "/handoff", "/halt", "/tx"])
 
 export interface FrontDoorContext {
   readonly options: LiteFSOptions
@@ -72,7 +80,7 @@ export class FrontDoor implements Outside {
         threads.measure() // for the next request
         return "no more files can be opened, raise the limit (ulimit -n)"
       },
-      remarks: () => remarks({ databases, served, followed, isPrimary: member.isPrimary }),
+      remarks: () => this.#remarks(),
       ...{ dataDir, lag, clock: systemClock, streams, totals },
       positions: databases.positions,
       counters: databases.counters,
@@ -104,7 +112,7 @@ export class FrontDoor implements Outside {
       clusterId: () => node.clusterId.value,
       ownProblem: () => membership.ownProblem(),
       isLeaving: () => node.isLeaving,
-      reconnect: () => membership.connection.reconnect(),
+      reconnect: () => membership.followed.reconnect(),
       hear: (headers, url) => others.check.hear(headers, url),
     })
     this.api = api
@@ -128,20 +136,13 @@ export class FrontDoor implements Outside {
 
   /** From here on requests come. */
   async open(): Promise<void> {
-    const { api, served, handoffs } = this
-    const { options, storage, membership, tls, closing } = this.#context
-    const { dataDir, threads } = storage
-    const { node, others, member, halting } = membership
-    const { httpAddr, authToken } = options
+    const { options, storage, membership, closing } = this.#context
+    const { node } = membership
+    const { dataDir } = storage
     closing.add("proxy", () => this.#proxy?.close())
-    const proxy = this.#openProxy()
-    const server = apiServer({
-      ...{ node, others, member, api, handoffs, served, locks: halting.locks, authToken, tls },
-      mounted: threads.mounted,
-      spoolPath: (number) => dataDir.spoolPath(number),
-      proxyUrl: options.proxy?.advertiseUrl ?? (proxy && `:${proxy.port}`),
-    })
-    this.#port = await server.listen(httpAddr)
+    this.#openProxy()
+    const server = this.#server()
+    this.#port = await server.listen(options.httpAddr)
     warnIfOpenToAll(options, this.#port)
     closing.add("API", () => server.close())
     node.listensAt(this.#port)
@@ -162,9 +163,67 @@ export class FrontDoor implements Outside {
     return (await this.#proxy?.settled(limitMs)) ?? 0
   }
 
-  #openProxy(): ProxyServer | undefined {
+  /** The API: the routes of all parts together, and what every answer says of the node. */
+  #server(): ApiServer {
+    const { options, storage, membership, tls } = this.#context
+    const { node, others, member, halting } = membership
+    const { authToken, proxy } = options
+    const { mounted } = storage.threads
+    const clock = systemClock
+    const proxyUrl = proxy?.advertiseUrl ?? (this.#proxy && `:${this.#proxy.port}`)
+    return new ApiServer(
+      {
+        ...this.api.routes,
+        ...roleRoutes({ member, handoffs: this.handoffs, clock }),
+        ...haltRoutes({
+          ...{ locks: halting.locks, clock, id: node.id, mounted },
+          spoolPath: (number) => storage.dataDir.spoolPath(number),
+        }),
+        ...this.served.routes,
+      },
+      {
+        headers: {
+          ...node.headers,
+          ...(proxyUrl === undefined ? {} : { [PROXY_HEADER]: proxyUrl }),
+        },
+        changingHeaders: () => node.answerHeaders,
+        ...{ authToken, tls, clock },
+        isOwnName: (name) => node.isOwnName(name),
+        onRequest: (headers, path, from) => {
+          if (NODE_PATHS.has(path)) others.check.hearRequest(headers, from)
+        },
+      },
+    )
+  }
+
+  /** What is wrong with single databases, or on its way. */
+  #remarks(): ReadonlyMap<string, DatabaseRemark> {
+    const { storage, membership } = this.#context
+    const { followed, member } = membership
+    const remarks = new Map<string, DatabaseRemark>()
+    const add = (name: string, problem: string | undefined) => {
+      if (problem !== undefined)
+        remarks.set(name, { isArriving: false, problem: withoutPaths(problem) })
+    }
+    if (!member.isPrimary) {
+      for (const name of followed.arriving) remarks.set(name, { isArriving: true })
+      for (const [name, state] of followed.catalogue.leftOut) {
+        add(
+          name,
+          `the primary ${state === "refused" ? "has refused" : "cannot read"} it, see its log`,
+        )
+      }
+      for (const name of followed.refusals.leftOut) add(name, followed.refusals.problem(name))
+    }
+    const { leftOut } = this.served
+    for (const name of leftOut.names()) add(name, leftOut.problem(name))
+    for (const [name, problem] of storage.databases.refused) add(name, problem)
+    return remarks
+  }
+
+  #openProxy(): void {
     const { options, storage, membership } = this.#context
-    if (options.proxy === undefined) return undefined
+    if (options.proxy === undefined) return
     const { member, confirmation, followed } = membership
     const node = proxiedNode({
       ...{ hostname: options.hostname, databases: storage.databases, status: this.api.status },
@@ -174,7 +233,6 @@ export class FrontDoor implements Outside {
     this.#proxy = proxy
     this.api.tellAlso(() => proxy.families())
     log.info("proxy", { address: `${options.proxy.address.host}:${proxy.port}` })
-    return proxy
   }
 
   #watchDisk(status: NodeStatus): void {
@@ -213,4 +271,16 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
     clusterId: () => clusterId.value,
     proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
   }
+}
+
+function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
+  if (!isOpenToAll(options)) return
+  log.warn("anybody who reaches the API can read and replace databases, set --auth-token-file", {
+    http: `${options.httpAddr.host}:${port}`,
+  })
+}
+
+/** Whether other machines reach the API and need to show nothing. */
+function isOpenToAll(options: LiteFSOptions): boolean {
+  return !isGuarded(options) && !isLoopback(options.httpAddr.host)
 }

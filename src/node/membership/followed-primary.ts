@@ -1,26 +1,32 @@
 /**
- * The primary that this node follows while it is a replica: the connection to it (cluster/role/following.ts), how far
- * its transactions are applied, and what else it tells.
+ * The primary that this node follows while it is a replica: the connection to it, how far its transactions are applied,
+ * and what else it tells. The peer thread gets what arrives.
  *
- * Others know who and where the primary is (node-role.ts, other-nodes.ts). The peer thread gets what arrives.
+ * The primary of the newest record (membership.ts) is looked for at the addresses where it may be (primary-urls.ts),
+ * while both nodes tell each other what they know. A replica that answers says where its primary is, and that address
+ * is asked next. A node that is known to be the primary no longer is not followed: it has heard so with the request.
  */
+import type { IncomingHttpHeaders } from "node:http"
 
 import type { EchoFilter } from "../../cluster/locks/echo-filter.ts"
 import { RefusedDatabases } from "../../cluster/refused-databases.ts"
 import { Catalogue, type ListedDatabase } from "../../cluster/replica/catalogue.ts"
 import { LagTracker } from "../../cluster/replica/lag-tracker.ts"
+import { Replica } from "../../cluster/replica/replica.ts"
 import { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
 import { ClusterLesson } from "../../cluster/role/cluster-lesson.ts"
-import { follow } from "../../cluster/role/following.ts"
+import { decodeLease, isNewer, type LeaseRecord, leaseOf } from "../../cluster/role/lease.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import { systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
+import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
 import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
-import type { PrimaryConnection } from "./primary-connection.ts"
 import type { ThisNode } from "./this-node.ts"
 
 const log = logger("replica")
@@ -34,7 +40,6 @@ export interface FollowedPrimaryContext {
   readonly peer: PeerWorker
   /** Stands before the peer thread. */
   readonly echoes: EchoFilter
-  readonly connection: PrimaryConnection
 }
 
 export class FollowedPrimary {
@@ -47,13 +52,15 @@ export class FollowedPrimary {
   readonly #arriving = new Set<string>()
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
+  #replica: Replica | undefined // a primary has none
+  readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
   #hasFollowed = false
   #name: string | undefined
   #proxyUrl: string | undefined
 
   constructor(context: FollowedPrimaryContext) {
-    const { echoes, lag, databases, connection } = context
+    const { echoes, lag, databases } = context
     this.#context = context
     this.progress = new ReplicaProgress(echoes, systemClock, lag, {
       hasHistory: (name) => databases.hasHistory(name),
@@ -62,7 +69,7 @@ export class FollowedPrimary {
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
-      onChange: () => connection.reconnect(),
+      onChange: () => this.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
     this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.api.status.changed())
@@ -88,92 +95,136 @@ export class FollowedPrimary {
     return this.#proxyUrl
   }
 
+  /** Connects anew. The primary then sends what is missing. Does nothing on a primary. */
+  reconnect(): void {
+    this.#replica?.reconnect()
+  }
+
   follow(outside: Outside): void {
-    const { node, others, member, databases, peer, echoes, connection } = this.#context
-    const { lease, clusterId, filter } = node
-    const { urls, check } = others
+    const { node, others, member, databases, peer, echoes } = this.#context
+    const { clusterId, filter } = node
+    const { urls } = others
     const tracker = this.#tracker
     const { progress, catalogue, refusals } = this
     this.#hasFollowed = true
     this.#outside = outside
+    this.#told.clear()
     const lesson = new ClusterLesson({
       ...{ clusterId, clock: systemClock },
       ask: (url) => others.ask(url),
     })
-    const replica = follow({
-      ...{ member, lease, urls, headers: () => node.requestHeaders },
-      onOffer: (token, url) => void outside.handoffs.takeOffer(token, url),
-      learnKey: (text) => node.clusterKey.learn(text),
-      check: (headers, url) => {
-        check.checkPrimary(headers, url)
-        lesson.answered(headers["litefs-id"])
+    const replica = new Replica({
+      get primaryUrl() {
+        return urls.current
       },
-      replica: {
-        tls: () => others.tls,
-        ...(filter === undefined ? {} : { databases: filter }),
-        clock: systemClock,
-        sink: progress,
-        positions: () => {
-          const positions = [...databases.currentPositions()]
-          return new Map(positions.map(([name, pos]) => [name, refusals.told(name, pos)]))
-        },
-        leftOut: () => refusals.leftOut,
-        isLeftOut: (database) => refusals.isLeftOut(database),
-        onOutcome: (database, error) => {
-          if (error === undefined) {
-            databases.flags.noteRoom()
-            refusals.applied(database)
-          } else refusals.refused(database, error)
-        },
-        onListed: (database, listed) => this.#list(database, listed),
-        onUrl: (url) => {
-          node.primaryUrl = url
-        },
-        onProxy: (url) => {
-          this.#proxyUrl = url
-        },
-        onPrimary: (name) => {
-          if (name === undefined) this.#proxyUrl = undefined
-          if (name === undefined || member.isPrimary) node.primaryUrl = undefined
-          if (member.isPrimary) return
-          peer.tell("primary", name)
-          outside.api.setPrimaryName(name)
-          this.#name = name ?? this.#name
-          if (name === undefined) return
-          echoes.connected()
-          tracker.connected()
-          progress.connected()
-          catalogue.clear()
-          this.#arriving.clear()
-          this.#arrived()
-        },
-        onProblem: (problem) => {
-          outside.api.status.problems.tell("primary", problem)
-          outside.api.status.changed()
-        },
-        onUnknown: (database) => {
-          catalogue.remove(database)
-          databases.noteUnknown(database)
-        },
-        onHeartbeat: (timestampMs, applied) => {
-          tracker.heartbeat(timestampMs, applied)
-          lesson.heartbeat(urls.current)
-          const epoch = epochOf(lease.record)
-          const reached = () => databases.reachEpoch(epoch)
-          applied.then(reached, () => {}) // the connection ends with it
-        },
-        onHead: (database, txid) => progress.head(database, txid),
-        onClusterId: (id) => clusterId.check(id),
+      get headers() {
+        return node.requestHeaders
       },
+      onHandoff: (text) => {
+        const heard = decodeLease(text)
+        if (heard === undefined) void outside.handoffs.takeOffer(text, urls.current)
+        else member.hear(heard, true)
+      },
+      onAnswer: (answer, isStream) => {
+        const url = urls.current
+        others.check.checkPrimary(answer, url)
+        lesson.answered(answer["litefs-id"])
+        this.#hear(answer, url, isStream)
+        if (!isStream) this.#sendOn(answer, url)
+      },
+      moveOn: () => urls.moveOn(),
+      tls: () => others.tls,
+      ...(filter === undefined ? {} : { databases: filter }),
+      clock: systemClock,
+      sink: progress,
+      positions: () => {
+        const positions = [...databases.currentPositions()]
+        return new Map(positions.map(([name, pos]) => [name, refusals.told(name, pos)]))
+      },
+      leftOut: () => refusals.leftOut,
+      isLeftOut: (database) => refusals.isLeftOut(database),
+      onOutcome: (database, error) => {
+        if (error === undefined) {
+          databases.flags.noteRoom()
+          refusals.applied(database)
+        } else refusals.refused(database, error)
+      },
+      onListed: (database, listed) => this.#list(database, listed),
+      onUrl: (url) => {
+        node.primaryUrl = url
+      },
+      onProxy: (url) => {
+        this.#proxyUrl = url
+      },
+      onPrimary: (name) => {
+        if (name === undefined) this.#proxyUrl = undefined
+        if (name === undefined || member.isPrimary) node.primaryUrl = undefined
+        if (member.isPrimary) return
+        peer.tell("primary", name)
+        outside.api.setPrimaryName(name)
+        this.#name = name ?? this.#name
+        if (name === undefined) return
+        echoes.connected()
+        tracker.connected()
+        progress.connected()
+        catalogue.clear()
+        this.#arriving.clear()
+        this.#arrived()
+      },
+      onProblem: (problem) => {
+        outside.api.status.problems.tell("primary", problem)
+        outside.api.status.changed()
+      },
+      onUnknown: (database) => {
+        catalogue.remove(database)
+        databases.noteUnknown(database)
+      },
+      onHeartbeat: (timestampMs, applied) => {
+        tracker.heartbeat(timestampMs, applied)
+        lesson.heartbeat(urls.current)
+        const epoch = epochOf(node.lease.record)
+        const reached = () => databases.reachEpoch(epoch)
+        applied.then(reached, () => {}) // the connection ends with it
+      },
+      onHead: (database, txid) => progress.head(database, txid),
+      onClusterId: (id) => clusterId.check(id),
     })
-    connection.replica = replica
+    this.#replica = replica
     void replica.ready.then(() => outside.ready())
+  }
+
+  /** What an answer says of the record. Throws when its sender is not to be followed. */
+  #hear(answer: IncomingHttpHeaders, url: string, isStream: boolean): void {
+    const { node, others, member } = this.#context
+    const { lease } = node
+    const heard = leaseOf(answer)
+    if (isStream && heard !== undefined && isNoMore(heard.record, answer, lease.record)) {
+      member.hear(heard, true)
+      throw new LitefsError("unavailable", "it is no longer the primary")
+    }
+    if (isStream) {
+      others.urls.arrived()
+      node.clusterKey.learn(answer[CLUSTER_KEY_HEADER])
+      if (heard !== undefined) lease.setReached(heard.record.primary.id, url)
+    }
+    if (heard !== undefined) member.hear(heard, true)
+  }
+
+  /** A replica has answered. The address that it tells of its primary is next, unless it has already led here. */
+  #sendOn(answer: IncomingHttpHeaders, url: string): void {
+    const { urls } = this.#context.others
+    const primary = answer[PRIMARY_URL_HEADER]
+    if (urls.current !== url || typeof primary !== "string" || !urls.sendOn(primary)) return
+    const text = `${url} is a replica, its primary is ${primary}`
+    if (!this.#told.has(text)) log.info(text)
+    this.#told.clear()
+    this.#told.add(text) // an address that cannot be reached is told over and over
   }
 
   /** Resolves when nothing arrives any more. */
   async unfollow(): Promise<void> {
     await this.close()
-    this.#context.connection.replica = undefined
+    this.#replica = undefined
     this.#outside?.api.status.problems.forget("primary")
   }
 
@@ -205,6 +256,17 @@ export class FollowedPrimary {
 
   async close(): Promise<void> {
     this.refusals.close()
-    await this.#context.connection.replica?.close()
+    await this.#replica?.close()
   }
+}
+
+/** Also of a node whose role has moved on while it began the stream. */
+function isNoMore(
+  theirs: LeaseRecord,
+  answer: IncomingHttpHeaders,
+  ours: LeaseRecord | undefined,
+): boolean {
+  if (ours !== undefined && isNewer(ours, theirs)) return true
+  const id = answer["litefs-id"]
+  return id !== undefined && id !== theirs.primary.id
 }

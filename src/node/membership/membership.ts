@@ -2,9 +2,12 @@
  * The second box of a node: its place among the others. It determines who is the primary, follows that one or is it,
  * and lends and borrows write locks.
  *
- *   new: read who this node is
+ *   new: read who this node is; from here on it hears records
  *   begin(): who is the primary? ─▶ is this node where it says? ─▶ take the role
- *   watch(), start(): the role follows the record
+ *   watch(), start(): the role follows the record (cluster/role/member.ts)
+ *
+ *   a newer record ──▶ where the primary is looked for
+ *   another role   ──▶ the epoch of the databases, the lag, what the API tells, and that the node is ready
  *
  * It stands on the storage, and acts for the outside that begin() gets.
  */
@@ -12,25 +15,26 @@ import { Halting } from "../../cluster/locks/halting.ts"
 import { AdvertisedUrl } from "../../cluster/role/advertised-url.ts"
 import { Confirmation } from "../../cluster/role/confirmation.ts"
 import { findPrimary } from "../../cluster/role/find-primary.ts"
-import { unreachable } from "../../cluster/role/handoff-target.ts"
-import type { Member } from "../../cluster/role/member.ts"
+import { unreachable } from "../../cluster/role/handoffs.ts"
+import { Member } from "../../cluster/role/member.ts"
 import { RoleSwitch } from "../../cluster/role/role-switch.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import type { ReplicaStream } from "../../http/streams/replica-stream.ts"
+import { must } from "../../lib/assert.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 import type { Closing } from "../closing.ts"
+import { epochOf } from "../storage/databases.ts"
 import type { Storage } from "../storage/storage.ts"
 import type { ThreadRole } from "../storage/threads.ts"
 import { FollowedPrimary } from "./followed-primary.ts"
-import { NodeRole } from "./node-role.ts"
 import { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import { leadsElsewhere, leadsTo } from "./own-address.ts"
-import { PrimaryConnection } from "./primary-connection.ts"
-import { ThisNode } from "./this-node.ts"
+import { isGuarded, ThisNode } from "./this-node.ts"
 
 const log = logger("member")
 
@@ -52,24 +56,35 @@ export class Membership {
   readonly confirmation: Confirmation
   /** Streams to replicas that follow this node. */
   readonly streams = new Set<ReplicaStream>()
-  /** The connection to the primary that this node follows. */
-  readonly connection = new PrimaryConnection()
   readonly #context: MembershipContext
   readonly #advertised: AdvertisedUrl
-  readonly #role: NodeRole
+  #outside: Outside | undefined
+  #wasPrimary = false
+  #lastRecord: Member["record"]
 
   constructor(context: MembershipContext) {
     const { options, storage, tls, closing, fail } = context
     const { databases, lag, dataDir, filter } = storage
     const { fs, peer } = storage.threads
-    const { connection } = this
+    const { peers = [] } = options
     this.#context = context
     const node = new ThisNode(options, dataDir, filter)
     const { lease } = node
     const others = new OtherNodes(options, node, tls)
     closing.add("others", () => others.close())
-    this.#role = new NodeRole({ options, node, others, databases, lag, fail })
-    const { member } = this.#role
+    this.#lastRecord = lease.record
+    const member = new Member({
+      ...{ lease, peers, clock: systemClock, fail },
+      isPrimaryByFlag: options.role.kind === "primary",
+      primaryUrl: () => others.urls.current,
+      self: () => node.self,
+      clusterId: () => node.clusterId.value,
+      onChange: () => this.#changed(),
+      tell: (url) => others.tell(url),
+      isCopy: (url) => others.isCopy(url),
+      ask: (url) => others.ask(url),
+      isProven: (heard) => isGuarded(options) || node.clusterKey.hasSealed(heard),
+    })
     others.onHeard = (...heard) => member.hear(...heard)
     const halting = new Halting({
       ...{ clock: systemClock, fs, peer, hostname: options.hostname },
@@ -77,14 +92,14 @@ export class Membership {
       callPrimary: (method, path, body) => others.callPrimary(method, path, body),
       position: (database) => databases.position(database),
       onPositionChange: (listener) => databases.subscribe(listener),
-      reconnect: () => connection.reconnect(),
+      reconnect: () => this.followed.reconnect(),
     })
     this.followed = new FollowedPrimary({
-      ...{ node, others, member, databases, lag, peer, connection },
+      ...{ node, others, member, databases, lag, peer },
       echoes: halting.echoes,
     })
     this.confirmation = new Confirmation({
-      ...{ peers: options.peers ?? [], clock: systemClock, tell: (url) => others.tell(url) },
+      ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
       record: () => lease.record,
     })
     this.#advertised = new AdvertisedUrl({
@@ -99,8 +114,8 @@ export class Membership {
   }
 
   /**
-   * Call it when the API answers at the port. Resolves with whether this node is the primary. Throws when it may not
-   * start.
+   * Call it when the API answers at the port. Resolves with whether this node is the primary: its threads then start
+   * with that role. Throws when it may not start.
    */
   async begin(outside: Outside, port: number): Promise<boolean> {
     const { node, others, member } = this
@@ -116,7 +131,42 @@ export class Membership {
     })
     await this.#advertised.check()
     closing.add("address", () => this.#advertised.close())
-    return this.#role.begin(this.#actions(outside), outside)
+    this.#outside = outside
+    member.begin(this.#actions(outside))
+    this.#wasPrimary = member.isPrimary
+    if (member.isPrimary) {
+      node.ensureCluster()
+      this.#takeRole()
+    }
+    return member.isPrimary
+  }
+
+  #changed(): void {
+    const { node, others, member } = this
+    const { lease } = node
+    if (lease.record !== this.#lastRecord && lease.record?.primary.id !== lease.id) {
+      others.urls.redirect()
+    }
+    this.#lastRecord = lease.record
+    if (member.isPrimary === this.#wasPrimary) return
+    const outside = must(this.#outside, "role yet")
+    this.#wasPrimary = member.isPrimary
+    this.#takeRole()
+    if (this.#wasPrimary) {
+      outside.api.setPrimaryName(undefined)
+      outside.ready()
+    }
+    outside.api.roleChanged()
+  }
+
+  #takeRole(): void {
+    const { node, member } = this
+    const { databases, lag } = this.#context.storage
+    if (member.isPrimary) {
+      databases.reachEpoch(epochOf(node.lease.record))
+      node.clusterKey.make(randomBytes)
+    }
+    lag.setRole(member.isPrimary, systemClock.steadyMs(), systemClock.wallMs())
   }
 
   /** What the threads have to know of this node's place. */

@@ -137,7 +137,6 @@ export class ThisNode {
     }
   }
 
-  /** Headers of every request. */
   get requestHeaders(): Record<string, string> {
     return {
       ...this.headers,

@@ -20,7 +20,6 @@ export class PageSums {
     this.#count += 1
   }
 
-  /** The number of pages beyond `pgno`. */
   countBeyond(pgno: number): number {
     let count = 0
     this.each((each) => {

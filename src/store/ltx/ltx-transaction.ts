@@ -1,17 +1,10 @@
-import type { Pos } from "../../ltx/pos.ts"
 import { posAfter, readSpan } from "../../ltx/span.ts"
 import { SysError } from "../../sys/errno.ts"
+import type { DatabaseState } from "../positions.ts"
 import { FileSource } from "./file-source.ts"
 
-export interface LtxTransaction {
-  readonly pos: Pos // after it
-  readonly pageSize: number
-  readonly commit: number
-  readonly timestampMs: number
-}
-
-/** Reads the two ends of an LTX file. Undefined when the file is missing or not whole. */
-export function readLtxTransaction(path: string): LtxTransaction | undefined {
+/** The state after the transaction in an LTX file, from the two ends of the file. Undefined when the file is missing or not whole. */
+export function readLtxTransaction(path: string): DatabaseState | undefined {
   try {
     using file = FileSource.open(path)
     if (file === undefined) return undefined
