@@ -36,7 +36,7 @@ import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
 import { Overlay } from "./overlay.ts"
 import type { Replacement } from "./replacement.ts"
-import { type LastTransaction, WalTracker } from "./wal-tracker.ts"
+import { type LastTransaction, type Published, WalTracker } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
 const header = allocate(4096)
@@ -48,8 +48,17 @@ export interface CaptureOptions {
   readonly journal: BackedFile
   readonly wal: BackedFile
   readonly log: Logger
+  /** Clients that write to the WAL past the daemon. */
+  readonly past?: WritersPast
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
+}
+
+/** Clients that write to the WAL past the daemon, which captures behind them what they have published. */
+export interface WritersPast {
+  readonly areThere: boolean
+  /** Undefined: there is no wal-index that tells. Another word: one that changes just now. */
+  published(): Published | "changing" | undefined
 }
 
 export class Capture {
@@ -65,6 +74,7 @@ export class Capture {
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
+  readonly #past: WritersPast | undefined
   #isWalMode: boolean
   #isWritingThrough = false // the open rollback transaction has changed the file
   #isJournalSynced = false
@@ -82,6 +92,7 @@ export class Capture {
     this.#onRewrite = options.onRewrite
     this.#journalFile = options.journal
     this.#walFile = options.wal
+    this.#past = options.past
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
       pageGoing: (pgno) => this.#views.save(pgno),
       allGoing: () => this.#views.loseWal(),
@@ -89,6 +100,25 @@ export class Capture {
     })
     const found = this.#readHeader()
     this.#isWalMode = found !== undefined && isWalMode(found)
+  }
+
+  /**
+   * Captures what clients have written to the WAL past the daemon, and published; with `isWhole` what is committed and
+   * not published as well. Before everything that asks what the database is, or that a checkpoint does.
+   */
+  follow(isWhole = false): void {
+    if (this.#past?.areThere !== true || this.#failure !== undefined) return
+    const published = isWhole ? undefined : this.#past.published()
+    if (published === "changing") return
+    this.#isWalMode = true
+    if (this.#wal.follow(published)) this.#onCommit()
+  }
+
+  /** The client syncs the WAL: it commits, and publishes that afterwards. */
+  walSyncing(thread: number): void {
+    const before = this.history.pos.txid
+    this.follow(true)
+    if (this.history.pos.txid !== before) this.#unpublishedBy = thread
   }
 
   /**
@@ -108,6 +138,7 @@ export class Capture {
   #freeze(sidePath: string): FrozenView | undefined {
     const { history } = this
     try {
+      this.follow()
       const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
       const view = new FrozenView(history, frames, files, sidePath)
@@ -153,6 +184,7 @@ export class Capture {
    */
   handOver(): DatabaseHandover {
     this.assertUsable()
+    this.follow()
     const { history } = this
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()
@@ -213,6 +245,7 @@ export class Capture {
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
+    this.follow()
     if (!this.#journal.isActive) {
       const bytes = from.bytes.subarray(0, size)
       if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
@@ -235,6 +268,7 @@ export class Capture {
 
   truncateDatabase(size: number): void {
     this.assertUsable()
+    this.follow()
     if (this.#journal.isActive) {
       this.#journal.databaseCut(size, this.history)
       if (!this.#isWritingThrough) return this.#overlay.truncate(size)
@@ -353,6 +387,7 @@ export class Capture {
    * history: when this fails, only a restart brings log and file together.
    */
   replace(content: Replacement): void {
+    this.follow()
     this.#onCommit()
     this.#isTorn = true
     try {
@@ -378,6 +413,7 @@ export class Capture {
 
   /** The file is removed: drops the database, and frees its name. */
   databaseRemoving(remove = () => {}): void {
+    this.follow()
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
@@ -456,6 +492,7 @@ export class Capture {
   }
 
   walTruncating(size: number, truncate = () => {}): void {
+    this.follow()
     const before = this.history.pos.txid
     this.#wal.truncating(size, truncate)
     if (this.history.pos.txid !== before) this.#onCommit()

@@ -24,6 +24,7 @@ export interface FsThreadOptions {
   readonly fuseDebug: boolean
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
+  readonly behind: boolean
   readonly log: LogOptions
 }
 

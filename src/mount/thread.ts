@@ -37,6 +37,7 @@ import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
+import { Bypass } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
@@ -67,6 +68,7 @@ let recent: RecentTransactions
 let commits: CapturedCommits
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
+let bypass: Bypass | undefined
 const garbage = new Garbage(systemClock)
 /** How to end the views of databases that the peer thread reads, by snapshot. */
 const snapshots = new Map<number, () => void>()
@@ -208,6 +210,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     onRewrite: (database) => port.tell("rewritten", database),
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
+    bypass: () => bypass,
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => {
@@ -280,7 +283,8 @@ function serveDevice(device: Fd): void {
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
-    syncless: true, // a commit is durable in the log before it is answered (capture/capture.ts)
+    passthrough: options.behind,
+    syncless: !options.behind, // a commit is durable in the log before it is answered (capture/capture.ts)
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
@@ -289,12 +293,14 @@ function serveDevice(device: Fd): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
+  if (options.behind) bypass = new Bypass(device)
   const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
   const receive = (message: Message) => port.receive(message)
   const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
+      ...(bypass && { beside: { readFd: bypass.fd, take: followAll } }),
       afterReply: () => earlier(upkeep(), garbage.worked()),
       idle: () => earlier(upkeep(), garbage.idle()),
     })
@@ -359,6 +365,17 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.add(slot, Column.COMMITS, 1)
   counters.add(slot, Column.LTX_BYTES, size)
   counters.commitTime.observe(durationMs)
+}
+
+/** Captures what clients have written past this thread. */
+function followAll(): void {
+  for (const follower of bypass?.take() ?? []) {
+    try {
+      follower.follow()
+    } catch (error) {
+      log.error("cannot capture what clients have committed, it is tried again", { error })
+    }
+  }
 }
 
 /** Does the work of this thread that no request asks for. Returns when there is more of it. */

@@ -147,7 +147,14 @@ export class Threads {
     const { fs, peer } = this
     const recent = databases.recent.memory
     const believed = await Promise.all([
-      fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
+      fs.start({
+        ...shared,
+        recent,
+        fuseDebug,
+        forwardWrites,
+        readOnlyOpens,
+        behind: process.env.BEHIND === "1",
+      }),
       peer.call("start", {
         ...shared,
         databases: filter,

@@ -62,6 +62,9 @@ const { symbols } = dlopen(LIBC, {
   },
   lseek: { args: ["i32", FFIType.i64_fast, "i32"], returns: FFIType.i64_fast },
   mincore: { args: ["ptr", "u64", "ptr"], returns: "i32" },
+  inotify_init1: { args: ["i32"], returns: "i32" },
+  inotify_add_watch: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  inotify_rm_watch: { args: ["i32", "i32"], returns: "i32" },
   waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
 })
 
@@ -151,6 +154,9 @@ interface Libc {
   ioctl(fd: number, request: number, argument: number): number
   unshare(flags: number): number
   dup2(fd: number, to: number): number
+  inotify_init1(flags: number): number
+  inotify_add_watch(fd: number, path: number, mask: number): number
+  inotify_rm_watch(fd: number, watch: number): number
   waitid(kind: number, id: number, into: number, options: number): number
   statx(dirFd: number, path: number, flags: number, mask: number, into: number): number
   gettid(): number

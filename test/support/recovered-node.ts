@@ -73,6 +73,7 @@ export class RecoveredNode {
       halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },
       forwarding: undefined,
       readOnlyOpens: false,
+      bypass: () => undefined,
     }
     this.directory = new Directory(context, this.states)
     this.directory.mounted(this.#below)

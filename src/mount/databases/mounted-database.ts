@@ -30,11 +30,13 @@ import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
 import { describeThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
+import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
 import type { Role } from "../files/role.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Refusals } from "./refusals.ts"
+import { IndexedWriters } from "./writers-past.ts"
 
 const warnings = logger("mount")
 
@@ -66,6 +68,8 @@ export interface MountedDatabaseContext {
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Clients of a replica open databases only to read them. */
   readonly readOnlyOpens: boolean
+  /** Clients of a primary may write to a WAL past the daemon; undefined: they may not. */
+  bypass(): Bypass | undefined
   /** Asks for locks on `<db>-lock`, hears when they go, and has the peer thread hold the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Set when clients write on a replica, too. */
@@ -91,6 +95,10 @@ export class MountedDatabase {
   hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
   file: { readonly hasUsers: boolean } | undefined
+  /** Its WAL and its wal-index, as the kernel knows them by their names. */
+  log: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
+  index: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
+  readonly #past = new IndexedWriters(this)
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
@@ -119,7 +127,7 @@ export class MountedDatabase {
     const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
     const history = new History(name, state, { ...context, log, ltx })
     return new Capture({
-      ...{ history, database, journal, wal, log: warnings },
+      ...{ history, database, journal, wal, log: warnings, past: this.#past },
       onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
@@ -197,6 +205,21 @@ export class MountedDatabase {
   /** The owner and the mode of the file, or of the file to come when there is none. */
   get access(): FileAccess {
     return this.database.access ?? NOBODY_ELSE
+  }
+
+  /** Undefined: clients that open the WAL now do so through the daemon. */
+  get bypass(): Bypass | undefined {
+    const isOwn = this.role.isPrimary && this.#capture !== undefined && !this.isBorrowed
+    return isOwn ? this.#context.bypass() : undefined
+  }
+
+  endPassing(number: number): void {
+    this.#context.bypass()?.close(number)
+  }
+
+  /** Captures what clients have written past the daemon. */
+  follow(): void {
+    this.#capture?.follow()
   }
 
   /** Whether clients may open it to write. An open connection stays as it is. */

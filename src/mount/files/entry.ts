@@ -27,6 +27,8 @@ export interface FileEntry {
   readonly name: string
   /** FOPEN_* bits of the answer to an open of the file. */
   readonly openFlags: number
+  /** When it is above 0: the file that the kernel reads and writes itself (fuse/passthrough.ts). */
+  readonly backingId: number
   /** Seconds that the kernel may believe the name. */
   readonly nameTimeout: number
   readAttributes(into: Attributes): void
@@ -50,7 +52,8 @@ export interface FileEntry {
    * Reserves room on the disk for `size` bytes at `offset`; with `isGrowing` the file then reaches at least that far.
    */
   allocate(offset: number, size: number, isGrowing: boolean): void
-  sync(): void
+  /** `thread` is the kernel's id of the thread that syncs, 0 if unknown. */
+  sync(thread: number): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
    * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then. The
@@ -85,6 +88,10 @@ export abstract class BackedEntry implements FileEntry {
     this.nodeId = nodeId
     this.name = name
     this.file = file
+  }
+
+  get backingId(): number {
+    return 0
   }
 
   get nameTimeout(): number {
@@ -140,7 +147,7 @@ export abstract class BackedEntry implements FileEntry {
     if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 
-  sync(): void {
+  sync(_thread: number): void {
     this.file.sync()
   }
 
@@ -165,6 +172,7 @@ export abstract class MadeUpEntry implements FileEntry {
   readonly nodeId: number
   readonly name: string
   readonly openFlags = Fopen.DIRECT_IO
+  readonly backingId = 0
   readonly nameTimeout = 0
   readonly #encoder = new TextEncoder()
 

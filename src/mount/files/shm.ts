@@ -5,15 +5,29 @@ import { WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import { Column } from "../../store/counters.ts"
 import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { BackedEntry } from "./entry.ts"
+import { PassedEntry } from "./passed-entry.ts"
 
 /** `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced. */
-export class ShmEntry extends BackedEntry {
+export class ShmEntry extends PassedEntry {
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.shm)
     this.#database = database
+    database.index = this
+  }
+
+  protected override get mayPass(): boolean {
+    const { log, bypass } = this.#database
+    return bypass !== undefined && (log === undefined || !log.hasUsers || log.isPassed)
+  }
+
+  protected override openBacking(): number {
+    return this.#database.bypass?.open(this.file) ?? 0
+  }
+
+  protected override closeBacking(number: number): void {
+    this.#database.endPassing(number)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {

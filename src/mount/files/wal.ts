@@ -5,7 +5,7 @@ import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { UsedEntry } from "./used-entry.ts"
+import { PassedEntry } from "./passed-entry.ts"
 
 /**
  * `<db>-wal`: the write-ahead log. On a replica the peer thread writes it; clients may only make and remove it. A
@@ -19,12 +19,26 @@ import { UsedEntry } from "./used-entry.ts"
  *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/databases.ts
  *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
  */
-export class WalEntry extends UsedEntry {
+export class WalEntry extends PassedEntry {
   readonly #database: MountedDatabase
 
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
     super(nodeId, name, file)
     this.#database = database
+    database.log = this
+  }
+
+  protected override get mayPass(): boolean {
+    const { index, bypass } = this.#database
+    return bypass !== undefined && (index === undefined || !index.hasUsers || index.isPassed)
+  }
+
+  protected override openBacking(): number {
+    return this.#database.bypass?.open(this.file, this.#database) ?? 0
+  }
+
+  protected override closeBacking(number: number): void {
+    this.#database.endPassing(number)
   }
 
   override checkWriter(handle: number): void {
@@ -58,8 +72,22 @@ export class WalEntry extends UsedEntry {
     if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
   }
 
-  /** Nothing to do: every commit in it is durable in the commit log or in an LTX file. */
-  override sync(): void {}
+  /**
+   * Every commit in it is durable in the commit log or in an LTX file: since its WRITE, or, when clients write past the
+   * daemon, from here on.
+   */
+  override sync(thread: number): void {
+    if (this.isPassed) this.#database.capture?.walSyncing(thread)
+  }
+
+  override flush(): undefined {
+    if (this.isPassed) this.#database.capture?.follow()
+  }
+
+  override released(): void {
+    if (this.isPassed) this.#database.capture?.follow()
+    super.released()
+  }
 
   override removing(): void {
     const { capture } = this.#database

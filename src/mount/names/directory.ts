@@ -235,8 +235,8 @@ export class Directory implements FileSystem {
     else this.#flocks.release(nodeId, flockOwner)
   }
 
-  sync(nodeId: number): undefined {
-    this.#entries.get(nodeId).sync()
+  sync(nodeId: number, _handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
+    this.#entries.get(nodeId).sync(pid)
   }
 
   flock(
@@ -387,6 +387,10 @@ export class Directory implements FileSystem {
     if (entry instanceof DatabaseEntry) this.#empty.opened(entry)
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
+    if (entry.backingId > 0) {
+      opened.flags = Fopen.PASSTHROUGH
+      opened.backingId = entry.backingId
+    }
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
     if (!this.#context.isPeer(caller.pid)) return
     opened.flags |= Fopen.NOFLUSH
