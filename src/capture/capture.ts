@@ -16,7 +16,7 @@
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
-import type { Txid } from "../ltx/pos.ts"
+import { formatPos, type Txid } from "../ltx/pos.ts"
 import {
   type DatabaseHeader,
   decodeDatabaseHeader,
@@ -112,6 +112,17 @@ export class Capture {
     if (published === "changing") return
     this.#isWalMode = true
     if (this.#wal.follow(published)) this.#onCommit()
+  }
+
+  /** Captures what a daemon that was killed has not: every whole commit of the WAL, which nobody has open. */
+  followTail(): void {
+    this.#isWalMode = true
+    if (!this.#wal.follow(undefined)) return
+    this.#onCommit()
+    const { name, pos } = this.history
+    this.#log.info("captured the commits of a WAL that followed on the log", {
+      ...{ db: name, pos: formatPos(pos) },
+    })
   }
 
   /** The client syncs the WAL: it commits, and publishes that afterwards. */

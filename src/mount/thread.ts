@@ -186,7 +186,9 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   recent = new RecentTransactions(options.recent)
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
-  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log, refused) : new Map()
+  const states = role.isPrimary
+    ? recoverDatabases(dataDir, positions, log, refused, true)
+    : new Map()
   context = {
     dataDir,
     positions,

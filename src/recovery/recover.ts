@@ -67,21 +67,23 @@ import {
 } from "./outside-write.ts"
 import { type FoundSums, findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
+import { hasTail } from "./wal-tail.ts"
 
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` hears what is damaged. */
+/** `onRefused` hears what is damaged. With `keepsTails`, commits that are in a WAL alone are kept there (wal-tail.ts). */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: (name: string, problem: string) => void = () => {},
+  keepsTails = false,
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
     try {
-      const state = recoverDatabase(name, dataDir, log)
+      const state = recoverDatabase(name, dataDir, log, keepsTails)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
       // Only somebody who asks for its name needs to know it.
       if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
@@ -110,7 +112,12 @@ const LARGE_SIZE = 256 * 1024 * 1024
 
 const buffer = allocate(1 << 20)
 
-export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
+export function recoverDatabase(
+  name: string,
+  dataDir: DataDir,
+  log: Logger,
+  keepsTail = false,
+): HistoryState {
   dataDir.createDatabase(name)
   removeLeftovers(dataDir.databaseDir(name)) // also of a damaged database
   if (finishTakeover(dataDir, name)) log.info("a snapshot has taken over", { db: name })
@@ -121,6 +128,11 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
     const last = findLast(name, dataDir, saved, log)
     unlinkFile("checksums:unlink", checksumsPath)
     const state = recoverFile({ name, dataDir, database, last, saved, log })
+    const wal = dataDir.path(name, "wal")
+    if (keepsTail && last !== undefined && hasTail(wal, last.summary.header, database)) {
+      unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+      return { ...state, hasTail: true }
+    }
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
     if (kept !== undefined) {
       log.warn(WAL_SET_ASIDE, { db: name, file: kept })

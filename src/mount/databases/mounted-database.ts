@@ -118,7 +118,9 @@ export class MountedDatabase {
     context.counters.clear(this.slot)
     const { forwarding } = context
     this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
-    if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
+    if (state === undefined) return
+    this.#capture = this.#makeCapture(state, context.log)
+    if (state.hasTail) this.#capture.followTail()
   }
 
   #makeCapture(state: HistoryState, log: TransactionLog): Capture {
