@@ -272,6 +272,9 @@ export class WalTracker {
     const limit = published?.frameCount ?? Number.POSITIVE_INFINITY
     this.#revokeReplaced(limit)
     this.#size = this.#wal.size()
+    // Who syncs need not be who commits. A writer that has written a page again, which it had spilled, ends its transaction
+    // with sums that hold for the old page, and corrects them from there on (SQLite: walRewriteChecksums).
+    if (published === undefined) this.#retreat(this.captured)
     this.#followFrames(limit)
     return this.#history.pos.txid !== before
   }
@@ -290,16 +293,21 @@ export class WalTracker {
     return true
   }
 
-  /** Takes back transactions whose writer died, or failed, before it published them: others have written over them. */
+  /**
+   * Takes back transactions whose writer died, or failed, before it published them: others have written over them. What
+   * is not published yet, since its writer has just synced it, is still there.
+   */
   #revokeReplaced(limit: number): void {
-    if (limit < this.captured) this.#revoke(limit)
     const isThere = ({ end, checksum1, checksum2 }: CapturedCommit) => {
       const found = this.#checksumsAt(end)
       return found.checksum1 === checksum1 && found.checksum2 === checksum2
     }
     const last = this.#commits.at(-1)
-    if (last === undefined || isThere(last)) return
-    this.#revoke(this.#commits.findLast(isThere)?.end ?? 0)
+    if (last === undefined) return
+    const isEnd = limit >= this.captured || this.#commits.some(({ end }) => end === limit)
+    if (isEnd && isThere(last)) return
+    const kept = this.#commits.findLast((commit) => commit.end <= limit && isThere(commit))
+    this.#revoke(kept?.end ?? 0)
   }
 
   #followFrames(limit: number): void {
