@@ -50,6 +50,8 @@ export interface CaptureOptions {
   readonly log: Logger
   /** Clients that write to the WAL past the daemon. */
   readonly past?: WritersPast
+  /** A client's request is about to fail: what is to be said of that. */
+  refused(message: string): void
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
 }
@@ -82,9 +84,10 @@ export class Capture {
   #isBlank = false // the file was made longer before there is anything in it
   #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
-  #hasComplained = false
+  readonly #refused: (message: string) => void
 
   constructor(options: CaptureOptions) {
+    this.#refused = (message) => options.refused(message)
     this.history = options.history
     this.#database = options.database
     this.#log = options.log
@@ -97,6 +100,7 @@ export class Capture {
       pageGoing: (pgno) => this.#views.save(pgno),
       allGoing: () => this.#views.loseWal(),
       databaseRewritten: () => options.onRewrite(),
+      refused: this.#refused,
     })
     const found = this.#readHeader()
     this.#isWalMode = found !== undefined && isWalMode(found)
@@ -429,7 +433,6 @@ export class Capture {
     remove()
     this.#isWalMode = false
     this.#isBlank = false
-    this.#hasComplained = false
     this.#views.leave()
     this.#endJournal()
     this.#wal.discard()
@@ -523,7 +526,7 @@ export class Capture {
     const { pageSize } = found
     const commit = trustedPageCount(found) ?? Math.ceil(size / pageSize)
     const writtenSize = (from: number) => this.#journal.writtenSize(from)
-    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#log)
+    checkClaim({ pageSize, commit, fileSize: size, writtenSize }, this.history, this.#refused)
     const isNew = this.history.append({
       pageSize,
       commit,
@@ -586,8 +589,7 @@ export class Capture {
   }
 
   #refuseWith(message: string): never {
-    if (!this.#hasComplained) this.#log.error(message)
-    this.#hasComplained = true
+    this.#refused(message)
     this.#takeBackGrowth()
     throw new LitefsError("unsupported", message)
   }

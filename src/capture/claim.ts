@@ -3,7 +3,6 @@
  * the client has written. A mere statement must not cause work.
  */
 import { LitefsError } from "../lib/errors.ts"
-import type { Logger } from "../lib/log.ts"
 import { growthProblem } from "./growth.ts"
 import type { History } from "./history.ts"
 
@@ -18,12 +17,16 @@ export interface Claim {
   writtenSize(from: number): number
 }
 
-/** Throws, and says so in the log, when the claim cannot be true. */
-export function checkClaim(claim: Claim, history: History, log: Logger): void {
+/** Throws when the claim cannot be true. `refused` hears of it first. */
+export function checkClaim(
+  claim: Claim,
+  history: History,
+  refused: (message: string) => void,
+): void {
   const problem = problemOf(claim, history)
   if (problem === undefined) return
   const message = `Cannot commit to database "${history.name}": ${problem}`
-  log.error(message)
+  refused(message)
   throw new LitefsError("damaged", message)
 }
 

@@ -61,6 +61,8 @@ export interface HistoryContext {
   readonly log: TransactionLog
   readonly nodeId: bigint
   readonly clock: Clock
+  /** A transaction is about to become durable. When this throws, it does not. */
+  onAppend?(): void
   /** A transaction is durable: the bytes of its LTX file, and the time it took. */
   onAppended?(name: string, size: number, durationMs: number): void
 }
@@ -78,6 +80,7 @@ export class History {
   readonly #log: TransactionLog
   readonly #nodeId: bigint
   readonly #clock: Clock
+  readonly #onAppend: HistoryContext["onAppend"]
   readonly #onAppended: HistoryContext["onAppended"]
   #pos: Pos
   #pageSize: number
@@ -91,6 +94,7 @@ export class History {
     this.#log = context.log
     this.#nodeId = context.nodeId
     this.#clock = context.clock
+    this.#onAppend = context.onAppend
     this.#onAppended = context.onAppended
     this.#pos = state.pos
     this.#pageSize = state.pageSize
@@ -176,6 +180,7 @@ export class History {
         return false
       }
       encoder.close(checksum.checksum)
+      this.#onAppend?.()
       file.commit()
     } catch (error) {
       file.discard()
@@ -208,6 +213,7 @@ export class History {
   adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
     const txid = this.#nextTxid()
     this.#log.materialize()
+    this.#onAppend?.()
     const timestampMs = this.#clock.wallMs()
     const header = {
       flags: LTX_FLAG_COMPRESSED,

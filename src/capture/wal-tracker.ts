@@ -78,6 +78,8 @@ export interface WalListener {
   allGoing(): void
   /** We have changed the database file, and the kernel does not know. */
   databaseRewritten(): void
+  /** A client's request is about to fail: what is to be said of that. */
+  refused(message: string): void
 }
 
 interface CapturedCommit {
@@ -382,9 +384,7 @@ export class WalTracker {
 
   #homeless(): LitefsError {
     const { name } = this.#history
-    this.#log.warn("refused a write to a WAL: it has no database, or is that of another one", {
-      db: name,
-    })
+    this.#on.refused("refused a write to a WAL: it has no database, or is that of another one")
     return new LitefsError(
       "unsupported",
       `Cannot write the WAL of "${name}": its database was removed, or is another one`,
@@ -393,9 +393,7 @@ export class WalTracker {
 
   #stale(): LitefsError {
     const { name } = this.#history
-    this.#log.warn("refused a write: its transaction began before others came from the primary", {
-      db: name,
-    })
+    this.#on.refused("refused a write: its transaction began before others came from the primary")
     return new LitefsError(
       "position-mismatch",
       `Cannot write the WAL of "${name}": the transaction does not know of others that came from the primary, it has to begin anew`,
@@ -493,7 +491,7 @@ export class WalTracker {
     try {
       const roomForPages = Math.ceil(this.#database.size() / pageSize)
       const claim = { pageSize, commit: said, roomForPages, writtenSize }
-      checkClaim(claim, this.#history, this.#log)
+      checkClaim(claim, this.#history, this.#on.refused)
       const commit = said > this.#history.commit ? this.#trueCommit(said) : said
       const isNew = this.#history.append({
         pageSize,

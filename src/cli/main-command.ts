@@ -65,7 +65,7 @@ async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
 }
 
 async function helpOf([name, stray]: readonly string[]): Promise<string> {
-  if (name === undefined) return MAIN_HELP
+  if (name === undefined || isHelpFlag(name)) return MAIN_HELP
   if (stray === undefined) return (await find(name).load()).help
   throw new LitefsError("usage", `Cannot show help: "${stray}" is one word too many`)
 }

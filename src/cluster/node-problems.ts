@@ -1,5 +1,6 @@
 /** The problems of this node as a whole, for everybody who asks: the present ones, or else the last one. */
 import type { Clock } from "../lib/clock.ts"
+import { withoutPaths } from "../lib/errors.ts"
 
 /** `disk`: the disk is full. `primary`: this node is not connected to the primary, or cannot take what it sends. */
 export type ProblemKind = "disk" | "primary"
@@ -25,7 +26,7 @@ export class NodeProblems {
   begin(kind: ProblemKind, text: string): void {
     const sinceMs = this.#open.get(kind)?.sinceMs ?? this.#clock.wallMs()
     this.#open.delete(kind) // the newest comes last
-    this.#open.set(kind, { kind, text, sinceMs })
+    this.#open.set(kind, { kind, text: withoutPaths(text), sinceMs })
   }
 
   end(kind: ProblemKind): void {

@@ -31,7 +31,12 @@ export interface FileSystem {
 
   getAttributes(nodeId: number, into: Attributes): void
   /** When a `Deferred` is done, the server asks for the attributes by `getAttributes`. */
-  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined
+  setAttributes(
+    nodeId: number,
+    change: AttributeChange,
+    into: Attributes,
+    caller: Caller,
+  ): Deferred | undefined
 
   /** `flags` are those of open(2), without O_TRUNC, which comes as a `setAttributes` before. */
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined
@@ -127,7 +132,8 @@ export interface Attributes {
 /** What to change; undefined fields stay. A change of times is granted and ignored. */
 export interface AttributeChange {
   size: number | undefined
-  handle: number | undefined // the open file of ftruncate(2); undefined for truncate(2)
+  /** The open file it is made through: ftruncate(2), but not truncate(2) and open(2) with O_TRUNC. */
+  handle: number | undefined
   mode: number | undefined
   uid: number | undefined
   gid: number | undefined

@@ -122,7 +122,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
       const { change } = request
       const { attributes } = reply.scratch
       if (change.size !== undefined && !Number.isSafeInteger(change.size)) return -Errno.EFBIG
-      const deferred = fileSystem.setAttributes(nodeId, change, attributes)
+      const deferred = fileSystem.setAttributes(nodeId, change, attributes, request.caller)
       if (deferred === undefined) return reply.attributes(attributes)
       return { deferred, fill: (later) => getAttributes(fileSystem, nodeId, later) }
     },

@@ -14,7 +14,8 @@ export type ErrorCode =
   | "no-primary"
   | "no-lock" // somebody else has the halt lock of a database
   | "position-mismatch" // a transaction does not follow on the position of the database
-  | "damaged" // bytes on disk or on the wire that fail their own checksum
+  | "invalid" // bytes that somebody has sent and that fail their own checksum, or cannot be what they say
+  | "damaged" // bytes on this node's disk that fail their own checksum
   | "unsupported"
   | "unavailable" // a missing or busy device, port, directory or peer
   | "no-space"
@@ -33,4 +34,13 @@ export class LitefsError extends Error {
 /** What to print for a thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
+}
+
+/** A path that starts at the root, in quotes as messages have it, or alone. */
+const QUOTED = /(["'])\/(?:(?!\1).)*?([^"'/]+)\/?\1/g
+const BARE = /(?<=^|[\s(=])\/(?:[^\s"'/]+\/)+([^\s"'/]*)/g
+
+/** The same, with the last name of each path alone: where a machine keeps its files is nobody else's business. */
+export function withoutPaths(text: string): string {
+  return text.replace(QUOTED, "$1$2$1").replace(BARE, "$1")
 }

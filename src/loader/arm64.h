@@ -2,6 +2,7 @@
 #pragma once
 
 enum {
+  SYS_GETCWD = 17,
   SYS_OPENAT = 56,
   SYS_CLOSE = 57,
   SYS_LSEEK = 62,
@@ -15,6 +16,7 @@ enum {
   SYS_MMAP = 222,
   SYS_MPROTECT = 226,
   SYS_MADVISE = 233,
+  SYS_PRLIMIT64 = 261,
 };
 
 static inline long system_call(long number, long a, long b, long c, long d, long e, long f) {

@@ -24,7 +24,8 @@
  *
  * 1. The kernel maps this ELF file alone, anywhere, and starts `_start`: no libc, no relocations, the stack as execve(2)
  *    has left it (argc, argv, envp, auxv).
- * 2. /proc/self/exe is opened. Without /proc nothing would work later either: that is said and it ends here.
+ * 2. /proc/self/exe is opened. Without /proc nothing would work later either: that is said and it ends here. So is what
+ *    the runtime would only say in words of its own, or read as something else (`check_surroundings`, `check_text`).
  * 3. The runtime's addresses are reserved, where nothing else may be. Plain form: its segments are mapped from the file,
  *    so that all instances share them in the page cache. Small form: memory that is decompressed into, by two threads
  *    where there are two CPUs; then its protections.
@@ -84,6 +85,61 @@ static _Noreturn void fail(const char *message, long result) {
   }
   write_all(2, "\n", 1);
   exit_process(1);
+}
+
+static void require(int resource, uint64_t least, const char *message) {
+  struct {
+    uint64_t now, most;
+  } limit;
+  long result = system_call(SYS_PRLIMIT64, 0, resource, 0, (long)&limit, 0, 0);
+  if (!is_error(result) && limit.now < least) fail(message, 0);
+}
+
+static void check_surroundings(void) {
+  static char path[4096];
+  require(RLIMIT_NOFILE, 16, "fewer than 16 files may be open, raise the limit (ulimit -n)");
+  /* The runtime reserves that much before it compiles anything. */
+  require(RLIMIT_AS, 2560UL << 20, "less than 2.5 GiB of addresses may be used, raise the limit (ulimit -v)");
+  require(RLIMIT_STACK, 256UL << 10, "the stack may have less than 256 KiB, raise the limit (ulimit -s)");
+  long result = system_call(SYS_GETCWD, (long)path, sizeof path, 0, 0, 0, 0);
+  if (result == -ENOENT) fail("the working directory was removed, change to another one (cd)", 0);
+  /* Of a directory outside of the root the kernel says "(unreachable)…". */
+  if (!is_error(result) && path[0] != '/') fail("the working directory is not in this root, change to another one (cd)", 0);
+}
+
+/* Of the character that begins there, 0 when none does: neither one that is too long for itself, nor half of a pair. */
+static size_t character_size(const uint8_t *at) {
+  if (at[0] < 0x80) return 1;
+  size_t size = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
+  if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
+  for (size_t i = 1; i < size; i++) {
+    if ((at[i] & 0xc0) != 0x80) return 0;
+  }
+  if (at[0] == 0xe0 && at[1] < 0xa0) return 0;
+  if (at[0] == 0xed && at[1] > 0x9f) return 0;
+  if (at[0] == 0xf0 && at[1] < 0x90) return 0;
+  if (at[0] == 0xf4 && at[1] > 0x8f) return 0;
+  return size;
+}
+
+/* The runtime puts another character in the place of what is no text: a name would be another one. */
+static void check_text(char **texts, const char *start, const char *what) {
+  for (; *texts != 0; texts++) {
+    size_t same = 0, size = 0, shown = 0;
+    while (start[same] != 0 && (*texts)[same] == start[same]) same++;
+    if (start[same] != 0) continue;
+    const uint8_t *at = (const uint8_t *)*texts;
+    while (*at != 0 && (size = character_size(at)) != 0) at += size;
+    if (*at == 0) continue;
+    while ((*texts)[shown] != 0 && !(start[0] != 0 && (*texts)[shown] == '=')) shown++;
+    size_t length = 0;
+    while (what[length] != 0) length++;
+    write_all(2, PREFIX, sizeof PREFIX - 1);
+    write_all(2, what, length);
+    write_all(2, *texts, shown);
+    write_all(2, "\n", 1);
+    exit_process(2);
+  }
 }
 
 static uintptr_t page_start(uintptr_t address) { return address & -page_size; }
@@ -286,6 +342,10 @@ __attribute__((used, visibility("hidden"))) uintptr_t load(uintptr_t *stack) {
   for (uintptr_t *pair = vector; pair[0] != 0; pair += 2) {
     if (pair[0] == AT_PAGESZ) page_size = pair[1];
   }
+
+  check_surroundings();
+  check_text((char **)(stack + 1), "", "an argument is not UTF-8 text: ");
+  check_text(variables, "LITEFS_", "a variable is not UTF-8 text: ");
 
   int fd = open_own_file();
   struct image runtime = load_runtime(fd);

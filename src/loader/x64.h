@@ -11,10 +11,12 @@ enum {
   SYS_MADVISE = 28,
   SYS_CLONE = 56,
   SYS_EXIT = 60,
+  SYS_GETCWD = 79,
   SYS_FUTEX = 202,
   SYS_SCHED_GETAFFINITY = 204,
   SYS_EXIT_GROUP = 231,
   SYS_OPENAT = 257,
+  SYS_PRLIMIT64 = 302,
 };
 
 static inline long system_call(long number, long a, long b, long c, long d, long e, long f) {

@@ -61,6 +61,7 @@ export class FrontDoor implements Outside {
       ...{ databases, dataDir, threads, halting, member, others, streams, node },
       counters: totals,
       snapshotRate: options.snapshotRate,
+      primaryName: () => this.api.status.primaryName,
       newCheckWorker: () => context.newCheckWorker(),
     })
     const api = new StatusApi({

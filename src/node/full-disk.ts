@@ -67,7 +67,7 @@ export class FullDisk {
       path,
       free: sizeOf(free),
     })
-    problems.begin("disk", `the disk of "${path}" is full, ${sizeOf(free)} are free`)
+    problems.begin("disk", `the disk of the data directory is full, ${sizeOf(free)} are free`)
     this.#lookAgain()
     changed()
   }

@@ -1,5 +1,6 @@
 /** Remarks about single databases, beside where they are: what is wrong with them, or on its way. */
 import type { DatabaseRemark } from "../cluster/node-status.ts"
+import { withoutPaths } from "../lib/errors.ts"
 import type { Databases } from "./databases.ts"
 import type { FollowedPrimary } from "./followed-primary.ts"
 import type { ServedDatabases } from "./served-databases.ts"
@@ -15,7 +16,8 @@ export function remarks(context: RemarksContext): ReadonlyMap<string, DatabaseRe
   const { databases, served, followed, isPrimary } = context
   const remarks = new Map<string, DatabaseRemark>()
   const add = (name: string, problem: string | undefined) => {
-    if (problem !== undefined) remarks.set(name, { isArriving: false, problem })
+    if (problem !== undefined)
+      remarks.set(name, { isArriving: false, problem: withoutPaths(problem) })
   }
   if (!isPrimary) {
     for (const name of followed.arriving) remarks.set(name, { isArriving: true })

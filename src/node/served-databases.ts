@@ -7,6 +7,7 @@
 import type { Halting } from "../cluster/locks/halting.ts"
 import { CLUSTER_KEY_HEADER } from "../cluster/role/cluster-key.ts"
 import type { Member } from "../cluster/role/member.ts"
+import { senderOf } from "../http/server/request-log.ts"
 import type { Routes } from "../http/server/server.ts"
 import type { StreamCounters } from "../http/streams/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../http/streams/database-snapshots.ts"
@@ -46,6 +47,8 @@ export interface ServedDatabasesContext {
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: no limit. */
   readonly snapshotRate: number | undefined
+  /** That this node is connected to, on a replica. */
+  primaryName(): string | undefined
   /** A thread of peer/serve/check-thread.ts. */
   newCheckWorker(): Worker
 }
@@ -99,7 +102,7 @@ export class ServedDatabases {
           await threads.recovered
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
-          others.check.checkFollower(request.headers, streams)
+          others.check.checkFollower(request.headers, streams, senderOf(request).from)
           const key = node.clusterKey.value
           // The original has no use for it.
           if (key !== undefined && request.headers[ADVERTISE_URL_HEADER] !== undefined)
@@ -118,14 +121,16 @@ export class ServedDatabases {
   }
 
   #imports(): ImportContext {
-    const { dataDir, threads, halting, member, others, newCheckWorker } = this.#context
+    const { dataDir, threads, halting, member, others, primaryName, newCheckWorker } = this.#context
     const imports = {
       dataDir,
       clock: systemClock,
-      checkWritable: () => {
+      checkWritable: (name: string) => {
         if (member.isPrimary) return
-        const advice = `import on the primary at ${others.urls.current}`
-        throw new LitefsError("no-primary", `lease expired: this node is a replica, ${advice}`)
+        const [primary = "the primary", url] = [primaryName(), others.urls.current]
+        const advice = `which is ${primary}, import it there (--url ${url}) or make this node the primary (litefs promote)`
+        const problem = `this node is not the primary, ${advice}`
+        throw new LitefsError("no-primary", `Cannot import "${name}": ${problem}`)
       },
       prepare: (database: string, file: number, isThorough: boolean) => {
         const request = { dataDir: dataDir.root, database, file, isThorough }
@@ -133,7 +138,7 @@ export class ServedDatabases {
       },
       replace: async (name: string, file: number) => {
         await threads.mounted
-        imports.checkWritable()
+        imports.checkWritable(name)
         const pos = await halting.whileNotLent(name, () => threads.peer.call("import", name, file))
         this.leftOut.retry(name)
         return pos

@@ -190,11 +190,24 @@ export class DataDir {
    * in it is worth nothing without them.
    */
   createDatabase(name: string): void {
+    if (this.makeDirectories(name)) this.syncDirectories(name)
+  }
+
+  /**
+   * The same, but perhaps not on the disk yet: then syncDirectories() is due before the first transaction, and this
+   * returns true.
+   */
+  makeDirectories(name: string): boolean {
     const directories = [this.databaseDir(name), this.ltxDir(name)]
     const made = directories.filter((path) => makeDirectory("data:mkdir", path))
     // Until there is an LTX file, an earlier attempt may have made the directories without syncing them.
-    if (made.length === 0 && listDirectory("ltx:list", this.ltxDir(name)).length > 0) return
-    for (const path of directories) syncDirectory("data:sync-dir", dirname(path))
+    return made.length > 0 || listDirectory("ltx:list", this.ltxDir(name)).length === 0
+  }
+
+  syncDirectories(name: string): void {
+    for (const path of [this.databaseDir(name), this.ltxDir(name)]) {
+      syncDirectory("data:sync-dir", dirname(path))
+    }
   }
 
   /** Takes back createDatabase() of a database that came to nothing. */

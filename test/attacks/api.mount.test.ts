@@ -310,6 +310,39 @@ describe.skipIf(!canMount)("a node without a token", () => {
     expect(sqlite3(node, "a.db", "pragma integrity_check; select x from t limit 1")).toBe("ok\n1")
   })
 
+  test("answers 400 to a transaction with a damaged block, and shows no path of this machine", async () => {
+    const at = await lent(9)
+    const header = {
+      commit: 2,
+      pageSize: 4096,
+      minTxid: at.txid + 1n,
+      preApplyChecksum: at.checksum,
+    }
+    const bytes = ltxFile({ header, pages: [page(1, 7, 4096), page(2, 9, 4096)] })
+    for (let i = 0; i < 5; i++) {
+      const damaged = bytes.slice()
+      damaged[150 + i] = (damaged[150 + i] ?? 0) ^ 0xff
+      const answer = await send(9, damaged)
+      expect(answer).toMatch(/^400 Cannot receive a transaction of "a.db": /)
+      expect(answer).not.toContain(node.directory)
+    }
+    expect(await statusOf(node, "DELETE /halt?name=a.db&id=9", HOST)).toBe(200)
+    expect(node.output).not.toContain("request failed")
+  })
+
+  test("refuses a name that is not UTF-8, and says who had a database made", async () => {
+    for (const line of ["POST /import", "GET /export", "POST /halt", "POST /tx"]) {
+      expect(await statusOf(node, `${line}?name=%ff%fe&id=1&lockID=1`, HOST)).toBe(400)
+    }
+    expect(await statusOf(node, "GET /health?db=%ff", HOST)).toBe(400)
+    const name = ["Litefs-Hostname: somebody", HOST]
+    expect(await statusOf(node, "POST /halt?name=made.db&id=11", ...name)).toBe(200)
+    expect(await statusOf(node, "DELETE /halt?name=made.db&id=11", HOST)).toBe(200)
+    await node.logged(
+      /level=info tag=halt msg="made a database for a node" db=made.db for=somebody/,
+    )
+  })
+
   test("a body that does not start like a transaction is not read to its end", async () => {
     await lent(8)
     const socket = await RawSocket.connect(node.port)

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
+import { NodeApi } from "../../src/cli/node/api.ts"
 import { socketProblem } from "../../src/cluster/connect-problem.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { freePort } from "../support/node.ts"
@@ -14,6 +15,17 @@ async function problemOf(url: string): Promise<string> {
   expect({ code, out: io.out }).toEqual({ code: 1, out: "" })
   return io.err
 }
+
+test("a command that was not told where the node is says how to tell it", async () => {
+  const origin = `http://127.0.0.1:${await freePort()}`
+  const called = (isGiven: boolean) => {
+    const args = { values: { url: { origin } }, isGiven: () => isGiven, spelling: () => "" }
+    return new NodeApi(args as unknown as ConstructorParameters<typeof NodeApi>[0]).call("/info")
+  }
+  const advice = "; give the address of the node with --url"
+  await expect(called(false)).rejects.toThrow(`(ECONNREFUSED)${advice}`)
+  await expect(called(true)).rejects.toThrow(/\(ECONNREFUSED\)$/)
+})
 
 test("a host that there is not, and a port where nobody is", async () => {
   expect(await problemOf("http://no-host.invalid:20202")).toMatch(

@@ -120,7 +120,9 @@ describe("litefs diverged list", () => {
     expect(err).toContain("has no history.json that could be read")
     const missing = await litefs("list", "--data-dir", `${data.root}/nowhere`)
     expect(missing.code).toBe(1)
-    expect(missing.err).toContain('Cannot read data directory "DATA/nowhere": it does not exist')
+    expect(missing.err).toContain(
+      'Cannot read data directory "DATA/nowhere": it does not exist, give the data directory of a node with --data-dir',
+    )
   })
 })
 

@@ -50,6 +50,7 @@ describe("litefs help", () => {
 
   test.each([["--help"], ["-help"], ["-h"]])("is also %s", async (flag) => {
     expect(await outcome(flag)).toEqual(await outcome("help"))
+    expect(await outcome("help", flag)).toEqual(await outcome("help"))
   })
 
   test("goes to stderr when no command is given, which is an error", async () => {

@@ -12,6 +12,7 @@ let directory: TemporaryDirectory
 
 beforeAll(() => {
   directory = new TemporaryDirectory()
+  directory.write(".lag", "") // as in a mount
   using database = new Database(join(directory.path, "app.db"), { create: true })
   database.exec(`
     CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, data BLOB);
@@ -167,10 +168,21 @@ describe("litefs sql fails", () => {
     expect(err).toContain("file is not a database")
   })
 
-  test("without the mount", async () => {
+  test("without the mount, and says where it has looked and what mends it", async () => {
+    const advice = "give where LiteFS is mounted with --fuse-dir"
     expect((await sql(["--fuse-dir", "/no/such", "a.db", "SELECT 1"])).err).toBe(
-      'ERROR: Cannot open "a.db": there is no directory "/no/such", is LiteFS mounted there?\n',
+      `ERROR: Cannot open "a.db": there is no directory "/no/such", ${advice}\n`,
     )
+    expect((await sql(["/no/such/a.db", "SELECT 1"])).err).toBe(
+      'ERROR: Cannot open "/no/such/a.db": there is no directory "/no/such", is LiteFS mounted there?\n',
+    )
+    using other = new TemporaryDirectory()
+    for (const words of [["a.db"], ["--create", "a.db"]]) {
+      expect((await sql(["--fuse-dir", other.path, ...words, "SELECT 1"])).err).toBe(
+        `ERROR: Cannot open "a.db": "${other.path}", where it was looked for, is no mount of LiteFS, ${advice}\n`,
+      )
+    }
+    expect(existsSync(join(other.path, "a.db"))).toBe(false)
   })
 
   test("when its reader goes away, as other programs do", async () => {

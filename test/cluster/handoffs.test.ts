@@ -176,7 +176,11 @@ describe("a promotion that is not forced", () => {
 
   test.each<[given: Partial<HandoffsContext>, isForced: boolean, problem: string | undefined]>([
     [{}, false, undefined],
-    [{ isCandidate: false }, false, "it was started without --candidate"],
+    [
+      { isCandidate: false },
+      false,
+      "it was started without --candidate, start it with --candidate, or force it when the primary is gone (--force)",
+    ],
     [{ isCandidate: false }, true, undefined],
     [
       { ineligibility: () => "it has some of the databases only" },

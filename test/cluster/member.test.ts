@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import type { FakeMember } from "../support/fake-cluster.ts"
 import { FakeCluster } from "../support/fake-cluster.ts"
+import { LogLines } from "../support/log-lines.ts"
 
 const A = { primary: true }
 const B = { primaryUrl: "http://a:1" }
@@ -293,6 +294,19 @@ describe("Member", () => {
     a.member?.hear({ record, cluster: "LFSC0000000000000001", seal: a.seal }, false)
     await cluster.settle()
     expect([cluster.primaries, a.done]).toEqual([[], ["shut", "hand over"]])
+  })
+
+  test("says of each word from another cluster who has sent it, and of so many at most", async () => {
+    const { cluster, a } = await pair()
+    using _ = cluster
+    using log = new LogLines()
+    const record = { epoch: 9, primary: { id: "F".repeat(16), hostname: "x", url: "http://x:1" } }
+    for (let i = 0; i < 500; i++) a.member?.hear({ record, cluster: `${i % 2}` }, false, "10.0.0.9")
+    const lines = () => log.lines.filter((line) => line.includes("not believed"))
+    expect(lines()).toHaveLength(2)
+    expect(lines()[0]).toContain("from=10.0.0.9 epoch=9")
+    for (let i = 0; i < 500; i++) a.member?.hear({ record, cluster: `${i}` }, false, "10.0.0.9")
+    expect(lines()).toHaveLength(100)
   })
 
   describe("hears of a record without a proof", () => {

@@ -3,6 +3,7 @@ import { join } from "node:path"
 import { ClusterId, makeClusterId } from "../../src/cluster/role/cluster-id.ts"
 import { encodeLease, type LeaseRecord } from "../../src/cluster/role/lease.ts"
 import { PeerCheck } from "../../src/cluster/role/peer-check.ts"
+import { LogLines } from "../support/log-lines.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 const OURS = makeClusterId(() => 1n)
@@ -30,6 +31,8 @@ function headers(id: string, run: string | undefined, rest: Record<string, unkno
 const RECORD = { epoch: 3, primary: { id: SELF.id, hostname: "b", url: "http://b:1" } }
 const LEASE = { "litefs-lease": encodeLease(RECORD, undefined) }
 
+const LAST_EPOCH = encodeLease({ ...RECORD, epoch: 2 ** 53 - 1 }, undefined)
+
 describe("PeerCheck.hear()", () => {
   test.each([
     ["of another node", headers("00000000000000BB", "2", LEASE)],
@@ -38,6 +41,26 @@ describe("PeerCheck.hear()", () => {
   ])("takes in the record %s", (_, given) => {
     expect(check().hear(given, "http://b:1").lease?.record).toEqual(RECORD)
     expect(heard).toEqual([RECORD])
+  })
+
+  test.each([
+    [
+      LAST_EPOCH,
+      "its epoch is 9007199254740991, expected a whole number from 1 to 281474976710656",
+    ],
+    ["x", "it should be an epoch and the id, host name and URL of a node, as JSON"],
+  ])("says once that the record %p is none, and who has sent it", (lease, problem) => {
+    using log = new LogLines()
+    const peers = check()
+    for (let i = 0; i < 3; i++) {
+      const given = headers("00000000000000BB", "2", { "litefs-lease": lease })
+      expect(peers.hearRequest(given, "10.0.0.9").lease).toBeUndefined()
+    }
+    expect(heard).toEqual([])
+    expect(log.lines).toEqual([
+      'level=warn tag=member msg="heard of a lease record that is none, it is not believed" ' +
+        `from=10.0.0.9 node=b problem=${JSON.stringify(problem)}`,
+    ])
   })
 
   test("refuses a copy, whose record counts all the same", () => {

@@ -1,17 +1,22 @@
 import { expect, test } from "bun:test"
 import { EventEmitter, once } from "node:events"
-import { createServer, type ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { Crowd, limitConnections } from "../../src/http/server/crowd.ts"
+import { RequestLog } from "../../src/http/server/request-log.ts"
+import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 
+const REQUEST = { headers: {}, socket: { remoteAddress: "10.0.0.7" } } as IncomingMessage
+
 test("Crowd.enter() takes so many requests of a route, and one more when one has ended", () => {
   using log = new LogLines()
-  const crowd = new Crowd({ "/a": 2 })
+  const clock = new FakeClock()
+  const crowd = new Crowd(new RequestLog("http", clock), { "/a": 2 })
   const enter = (path: string) => {
     const response = new EventEmitter()
-    crowd.enter(path, response as ServerResponse)
+    crowd.enter(path, REQUEST, response as ServerResponse)
     return response
   }
   const responses = [enter("/a"), enter("/a")]
@@ -22,6 +27,8 @@ test("Crowd.enter() takes so many requests of a route, and one more when one has
   }
   enter("/b")
   expect(log.lines).toHaveLength(1)
+  expect(log.text).toContain("from=10.0.0.7")
+  clock.advance(60_000)
   responses[0]?.emit("close")
   enter("/a")
   expect(() => enter("/a")).toThrow("no more are taken")
@@ -31,7 +38,7 @@ test("Crowd.enter() takes so many requests of a route, and one more when one has
 test("limitConnections() breaks the connections that are too many, and says so", async () => {
   using log = new LogLines()
   const server = createServer((_, response) => response.end("x"))
-  limitConnections(server, 3)
+  limitConnections(server, new FakeClock(), 3)
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
   const { port } = server.address() as AddressInfo

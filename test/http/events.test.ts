@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { EventEmitter } from "node:events"
 import { writeFileSync } from "node:fs"
-import type { ServerResponse } from "node:http"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { EventFeed } from "../../src/http/status/events.ts"
 import { LtxDirectory } from "../../src/store/ltx/ltx-directory.ts"
 import { Positions } from "../../src/store/positions.ts"
@@ -210,7 +210,12 @@ describe("EventFeed", () => {
     })
     const [stuck, other] = [new StuckResponse(), new StuckResponse()]
     for (const response of [stuck, other]) {
-      feed.handle(response as unknown as ServerResponse, new URL("http://node/events"))
+      const request = { headers: { "litefs-hostname": "b" }, socket: { remoteAddress: "::1" } }
+      feed.handle(
+        request as unknown as IncomingMessage,
+        response as unknown as ServerResponse,
+        new URL("http://node/events"),
+      )
     }
     for (let txid = 1; txid <= 5000; txid++) {
       positions.write(
@@ -224,7 +229,9 @@ describe("EventFeed", () => {
     expect(stuck.isDestroyed).toBe(true)
     expect(stuck.writableLength).toBeLessThan(300 * 1024)
     expect([other.isDestroyed, feed.listenerCount]).toEqual([false, 1])
-    expect(log.lines.filter((line) => line.includes("cut off"))).toHaveLength(1)
+    expect(log.lines.filter((line) => line.includes("cut off"))).toEqual([
+      expect.stringMatching(/from=::1 node=b$/),
+    ])
   })
 
   test("reads nothing while nobody listens", () => {

@@ -6,6 +6,7 @@ import { failureOf, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, MEMORY, Scope, type TestNode } from "../support/node.ts"
 import { until } from "../support/until.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 
 const listed = ({ mount }: TestNode) => run(["ls", "-A", mount]).split("\n").filter(Boolean)
 const kept = ({ data }: TestNode) => readdirSync(join(data, "dbs"))
@@ -45,7 +46,11 @@ test.skipIf(!canMount)(
       const said = failureOf(command)
       expect([name, said]).toEqual([name, expect.stringMatching(/not permitted|disk I\/O error/)])
       await untilOnly(node, [])
-      await node.logged(new RegExp(`litefs import --name ${name} FILE`))
+      const program = command[0] === "sh" ? "cat" : command[0]
+      const who = `" file=${name} process="\\d+ \\(${program}\\)"`
+      await node.logged(
+        new RegExp(`litefs import --name ${name} FILE to bring a database here${who}`),
+      )
       const lines = node.output.split("\n").filter((line) => line.includes(`--name ${name} FILE`))
       expect([name, lines.length]).toEqual([name, 1])
     }
@@ -148,4 +153,29 @@ test.skipIf(!canMount)(
     expect(sqlite3(node, "a.db", "select x from t; pragma integrity_check")).toBe("1\nok")
   },
   30_000,
+)
+
+test.skipIf(!canMount)(
+  "a file without a transaction costs no sync, the first transaction does",
+  async () => {
+    await using scope = new Scope()
+    const calls = new CallFaults(join(scope.directory, "calls"))
+    const node = await scope.node({ env: calls.env })
+    const synced = () =>
+      [...calls.ops].filter((op) => /^(data:sync-dir|database:fsync)$/.test(op)).sort()
+    const path = join(node.mount, "e.db")
+    calls.forget()
+    run(["sh", "-c", 'for i in 1 2 3; do : > "$0"; rm "$0"; done; : > "$0"', path])
+    expect(calls.ops).toContain("database:unlink")
+    expect(synced()).toEqual([])
+    calls.set("data:sync-dir#1=EIO")
+    expect(failureOf(["sqlite3", path, "create table t(x)"])).toContain("disk I/O error")
+    calls.set("")
+    calls.forget()
+    sqlite3(node, "e.db", "create table t(x)")
+    expect(synced()).toEqual(["data:sync-dir", "database:fsync"])
+    calls.forget()
+    sqlite3(node, "e.db", "insert into t values(1)")
+    expect(synced()).toEqual([])
+  },
 )

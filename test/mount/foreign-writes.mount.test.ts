@@ -181,3 +181,54 @@ test.skipIf(!canMount)(
   },
   30_000,
 )
+
+test.skipIf(!canMount).each(["wal", "truncate", "persist"])(
+  "files of a database in %s mode that clients use are cut off by nobody but them",
+  async (mode) => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    const { wal, journal } = sources(scope)
+    const to = (name: string) => join(node.mount, name)
+    const client = new LongClient(scope, node, "a.db")
+    await client.exec(`pragma journal_mode = ${mode}; pragma journal_size_limit = 4096;
+      create table t(x); insert into t values(randomblob(100000))`)
+    const names = mode === "wal" ? ["a.db-wal", "a.db-shm"] : ["a.db-journal"]
+    const source = mode === "wal" ? wal : journal
+    if (mode !== "wal") await client.exec("begin; insert into t values(randomblob(100000))")
+    for (const name of [...names, "a.db"]) {
+      const before = readFileSync(to(name))
+      const attempts: [string, string[]][] = [
+        ["cp", ["cp", source, to(name)]],
+        ["sh", ["sh", "-c", ': > "$0"', to(name)]],
+        ["python3", ["python3", "-c", "import os, sys; os.truncate(sys.argv[1], 0)", to(name)]],
+      ]
+      if (name !== "a.db") attempts.push(["truncate", ["truncate", "-s", "0", to(name)]])
+      for (const [program, command] of attempts) {
+        expect([program, failureOf(command)]).toEqual([
+          program,
+          expect.stringContaining("not permitted"),
+        ])
+        await node.logged(
+          new RegExp(
+            `Cannot cut off \\\\"${name}\\\\": .*file=${name} process="\\d+ \\(${program}\\)"`,
+          ),
+        )
+      }
+      expect(Buffer.compare(readFileSync(to(name)), before)).toBe(0)
+    }
+    if (mode !== "wal") await client.exec("commit")
+    await client.exec("insert into t values(2); pragma wal_checkpoint(truncate)")
+    for (const next of ["truncate", "persist", "wal"]) {
+      await client.exec(
+        `pragma journal_mode = ${next}; insert into t values(3); delete from t where x = 3`,
+      )
+    }
+    await client.exec("pragma wal_checkpoint(truncate); vacuum")
+    await client.close()
+    expect(sqlite3(node, "a.db", COUNT)).toBe(mode === "wal" ? "2\nok" : "3\nok")
+    const replica = await scope.node({ follows: node })
+    await caughtUp(node, replica, "a.db")
+    await expectSame(node, replica, "a.db")
+  },
+  60_000,
+)

@@ -174,7 +174,18 @@ test.skipIf(!canMount)(
     const { code } = await start(litefs(replica, ...halted, "sh", "-c", "exit 7")).ended
     expect(code).toBe(7)
     const missing = failureOf(litefs(replica, "run", "--with-halt-lock-on", "no.db", "--", "true"))
-    expect(missing).toContain("there is no such database in a mount")
+    expect(missing).toBe(
+      `ERROR: Cannot borrow the write lock of "no.db": there is no such database in "${replica.mount}"\n`,
+    )
+    const elsewhere = ["run", "--with-halt-lock-on", "a.db", "--fuse-dir"]
+    for (const [dir, problem] of [
+      [scope.directory, `"${scope.directory}", where it was looked for, is no mount of LiteFS`],
+      ["/no/such", 'there is no directory "/no/such"'],
+    ] as const) {
+      expect(failureOf([...PROGRAM, ...elsewhere, dir, "--", "true"])).toBe(
+        `ERROR: Cannot borrow the write lock of "a.db": ${problem}, give where LiteFS is mounted with --fuse-dir\n`,
+      )
+    }
 
     // Two nodes count, which needs both a read and a write.
     const count = "for i in 1 2 3 4 5; do sqlite3 $0 'update t set x = x + 1 where rowid = 1'; done"

@@ -67,6 +67,11 @@ test.skipIf(!canMount)(
       const out = run(importCommand(primary, name, path))
       expect(out).toMatch(new RegExp(`^Import of database "${name}" in [\\d.]+m?s\n$`))
       expect(pos(primary, name)).toStartWith("0000000000000001/")
+      await primary.logged(
+        new RegExp(
+          `tag=import msg="imported a database" db=${name} pos=0{15}1/\\w+ from=127.0.0.1`,
+        ),
+      )
       sqlite3(primary, name, "insert into t values(0, 'after')")
       await expectSame(primary, replica, name)
       expect(sqlite3(replica, name, "select count(*) from t")).toBe("1001")
@@ -291,7 +296,7 @@ test.skipIf(!canMount)(
     }
     expect(failureOf(["curl", "-sSf", "-X", "POST", `${primary.url}/import`])).toContain("400")
     expect(failureOf(importCommand(replica, "a.db", path))).toBe(
-      `ERROR: lease expired: this node is a replica, import on the primary at ${primary.url}\n`,
+      `ERROR: Cannot import "a.db": this node is not the primary, which is node-${primary.port}, import it there (--url ${primary.url}) or make this node the primary (litefs promote)\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     expect(sqlite3(primary, "a.db", "select x from t")).toBe("kept")

@@ -68,7 +68,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     expect(() => client.write(journal, 0, new Uint8Array(28))).toThrow(isRefused) // PERSIST
     const attributes = directory.lookup(ROOT_ID, "a.db")?.attributes as never
     const empty = { size: 0, handle: undefined, mode: undefined, uid: undefined, gid: undefined }
-    expect(() => directory.setAttributes(journal, empty, attributes)).toThrow(isRefused)
+    expect(() => directory.setAttributes(journal, empty, attributes, CALLER)).toThrow(isRefused)
     expect(() => directory.unlink(ROOT_ID, "a.db-journal", CALLER)).toThrow()
     expect(directory.databases.find("a.db")?.capture?.history.pos).toEqual(position)
   } finally {

@@ -164,3 +164,67 @@ describe.skipIf(!canMount)("the static file says in one line why it cannot start
     })
   })
 })
+
+describe("the static file says in one line what the runtime would say in words of its own", () => {
+  test.each<[problem: string, status: number, script: string]>([
+    [
+      "the working directory was removed, change to another one (cd)",
+      1,
+      'mkdir x; cd x; rmdir ../x; "$0" info',
+    ],
+    [
+      "fewer than 16 files may be open, raise the limit (ulimit -n)",
+      1,
+      'ulimit -n 5; "$0" version',
+    ],
+    [
+      "fewer than 16 files may be open, raise the limit (ulimit -n)",
+      1,
+      'ulimit -n 2; "$0" version',
+    ],
+    [
+      "less than 2.5 GiB of addresses may be used, raise the limit (ulimit -v)",
+      1,
+      'ulimit -v 300000; "$0" version',
+    ],
+    [
+      "less than 2.5 GiB of addresses may be used, raise the limit (ulimit -v)",
+      1,
+      'ulimit -v 2000000; "$0" ltx list .',
+    ],
+    [
+      "the stack may have less than 256 KiB, raise the limit (ulimit -s)",
+      1,
+      'ulimit -s 64; "$0" version',
+    ],
+    ["an argument is not UTF-8 text: a\ufffdb", 2, '"$0" run -- echo "$(printf "a\\377b")"'],
+    [
+      "an argument is not UTF-8 text: \ufffd\ufffd\ufffd",
+      2,
+      '"$0" info "$(printf "\\355\\240\\200")"',
+    ],
+    ["an argument is not UTF-8 text: \ufffd", 2, '"$0" "$(printf "\\303")"'],
+    [
+      "a variable is not UTF-8 text: LITEFS_DATA_DIR",
+      2,
+      'LITEFS_DATA_DIR="/$(printf "\\377")" exec "$0" mount',
+    ],
+  ])("%s (%d): %s", (problem, status, script) => {
+    const cwd = mkdtempSync(join(directory, "start-"))
+    const result = spawnSync("bash", ["-c", script, program], { encoding: "utf8", cwd })
+    expect([result.status, result.stdout, result.stderr]).toEqual([
+      status,
+      "",
+      `ERROR: Cannot start LiteFS: ${problem}\n`,
+    ])
+  })
+
+  test("what is UTF-8 text, or of others, is taken as it is", () => {
+    const script = 'OTHER="$(printf "\\377")" exec "$0" run --url http://127.0.0.1:1 -- echo "$1"'
+    const text = "é€🐘\u{10ffff}\ud7ff\ue000"
+    const { status, stdout } = spawnSync("bash", ["-c", script, program, text], {
+      encoding: "utf8",
+    })
+    expect([status, stdout]).toEqual([0, `${text}\n`])
+  })
+})

@@ -221,7 +221,7 @@ describe("ReplicaDatabase", () => {
     for (let at = 0; at < bytes.length; at += 3) {
       const damaged = bytes.slice()
       damaged[at] = (damaged[at] as number) ^ 1
-      await expect(fixture.accept(damaged)).rejects.toThrow(/Cannot receive LTX file/)
+      await expect(fixture.accept(damaged)).rejects.toThrow(/Cannot receive a transaction of/)
     }
     for (let size = 0; size < bytes.length; size += 7) {
       await expect(fixture.accept(bytes.subarray(0, size))).rejects.toThrow(/Cannot receive/)

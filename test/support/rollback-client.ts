@@ -107,6 +107,7 @@ export function makeCapture(db: CapturedDatabase, events: string[] = []): Captur
     journal: db.journal,
     wal: db.wal,
     log: db.log.logger,
+    refused: (message) => db.log.logger.warn(message),
     onCommit: () => events.push(`commit ${db.txid}`),
     onRewrite: () => events.push("rewrite"),
   })

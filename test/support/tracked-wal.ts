@@ -25,6 +25,7 @@ export class TrackedWal implements Disposable {
       pageGoing: (pgno) => this.events.push(`page ${pgno} going`),
       allGoing: () => this.events.push("all going"),
       databaseRewritten: () => this.events.push("database rewritten"),
+      refused: (message) => this.db.log.logger.warn(message),
     })
   }
 

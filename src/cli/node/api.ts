@@ -47,6 +47,7 @@ export type NodeQuery = Readonly<Record<string, string | readonly string[]>>
 export class NodeApi {
   /** Where it is, for people. */
   readonly origin: string
+  readonly #isGiven: boolean
   readonly #base: string
   readonly #unix: string | undefined
   readonly #headers: Record<string, string>
@@ -55,6 +56,7 @@ export class NodeApi {
   constructor(args: ParsedArgs<typeof NODE_FLAGS>) {
     const { origin, socketPath } = args.values.url
     this.origin = origin
+    this.#isGiven = args.isGiven("url")
     this.#base = socketPath === undefined ? this.origin : "http://localhost"
     const { authToken, tls } = accessOptions(args)
     this.#headers = socketPath === undefined ? authHeaders(authToken) : {}
@@ -98,7 +100,8 @@ export class NodeApi {
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
       const problem = await this.#problemOf(error)
-      const text = `Cannot reach LiteFS at ${this.origin}: ${problem.message}`
+      const advice = this.#isGiven ? "" : "; give the address of the node with --url"
+      const text = `Cannot reach LiteFS at ${this.origin}: ${problem.message}${advice}`
       const isBroken = BROKEN.has((error as NodeJS.ErrnoException).code ?? "")
       if (isBroken && problem.code !== "usage") throw new BrokenConnection(text, { cause: error })
       throw new LitefsError("unavailable", text, { cause: error })

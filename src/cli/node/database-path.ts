@@ -1,12 +1,28 @@
-/** The database that a word of a command line means. */
+/** The database that a word of a command line means, and why it is not there. */
 import { existsSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 
 /**
  * A word with a slash is a path, any other the name of a database in the mount. To the original every word is a path:
  * in a directory where LiteFS has that database, the word means that database.
  */
 export function databasePath(word: string, fuseDir: string): string {
-  const isHere = existsSync(".lag") && existsSync(`${word}-pos`)
+  const isHere = isMount(".") && existsSync(`${word}-pos`)
   return word.includes("/") || isHere ? word : join(fuseDir, word)
+}
+
+/** Why a database is not where databasePath() leads; undefined when it is for the mount to know. */
+export function misplacement(word: string, path: string): string | undefined {
+  const directory = dirname(path)
+  const isPath = word.includes("/")
+  const advice = isPath
+    ? "is LiteFS mounted there?"
+    : "give where LiteFS is mounted with --fuse-dir"
+  if (!existsSync(directory)) return `there is no directory "${directory}", ${advice}`
+  if (isPath || isMount(directory)) return undefined
+  return `"${directory}", where it was looked for, is no mount of LiteFS, ${advice}`
+}
+
+function isMount(directory: string): boolean {
+  return existsSync(join(directory, ".lag"))
 }

@@ -28,7 +28,10 @@ export function listDiverged(root: string, asJson: boolean, io: CliIo): number {
 export function keptIn(root: string): ReturnType<typeof listKept> {
   const path = resolve(root)
   if (existsSync(path)) return listKept(new DataDir(path))
-  throw new LitefsError("not-found", `Cannot read data directory "${path}": it does not exist`)
+  throw new LitefsError(
+    "not-found",
+    `Cannot read data directory "${path}": it does not exist, give the data directory of a node with --data-dir`,
+  )
 }
 
 function row({ name, facts, size }: KeptHistory): string[] {

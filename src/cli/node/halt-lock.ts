@@ -2,12 +2,13 @@
  * The write lock of a database, borrowed from the primary while a command runs: a flock(2) lock on `<db>-lock` of the
  * mount. On the primary nothing needs to be borrowed, and other nodes cannot borrow it meanwhile.
  */
-import { basename } from "node:path"
+import { basename, dirname } from "node:path"
 import type { Clock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { callOnce } from "../../lib/port.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
+import { misplacement } from "./database-path.ts"
 
 export interface FlockThread {
   /** Waits for an exclusive lock of the file. Returns a descriptor that has it. */
@@ -21,10 +22,15 @@ export interface HaltLock extends Disposable {
 }
 
 /**
- * Waits until it has the lock. Throws when the lock is refused, or does not come in time: a thread then waits on until
- * the process ends.
+ * Waits until it has the lock of the database at `path`. Throws when the lock is refused, or does not come in time: a
+ * thread then waits on until the process ends.
  */
-export async function takeHaltLock(path: string, clock: Clock, limitMs: number): Promise<HaltLock> {
+export async function takeHaltLock(
+  database: string,
+  path: string,
+  clock: Clock,
+  limitMs: number,
+): Promise<HaltLock> {
   const worker = new Worker(urlOfThread())
   const thread = "the thread that waits for it"
   const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
@@ -38,9 +44,13 @@ export async function takeHaltLock(path: string, clock: Clock, limitMs: number):
     const release = () => closeFile(fd)
     return { fd, release, [Symbol.dispose]: release }
   } catch (error) {
+    const isMissing = error instanceof LitefsError && error.code === "not-found"
+    const problem = isMissing
+      ? (misplacement(database, path) ?? `there is no such database in "${dirname(path)}"`)
+      : `${messageOf(error)}, the log of the node may say more`
     throw new LitefsError(
-      "unavailable",
-      `Cannot borrow the write lock of "${basename(path)}": ${messageOf(error)}, the log of the node may say more`,
+      isMissing ? "not-found" : "unavailable",
+      `Cannot borrow the write lock of "${basename(path)}": ${problem}`,
     )
   } finally {
     cancel()

@@ -113,6 +113,7 @@ async function run(args: RunArgs, io: CliIo): Promise<number> {
     if (halted !== undefined) {
       const taken = await Promise.race([
         takeHaltLock(
+          halted,
           databasePath(halted, args.values["fuse-dir"]),
           io.clock,
           Math.max(0, endMs - io.clock.monotonicMs()),

@@ -9,7 +9,7 @@ import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { nearest } from "../terminal/nearest.ts"
-import { databasePath } from "./database-path.ts"
+import { databasePath, misplacement } from "./database-path.ts"
 import { takeHaltLock } from "./halt-lock.ts"
 import { formatted, type SqlFormat } from "./sql-output.ts"
 
@@ -85,7 +85,9 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   const text = words[1] ?? (await readText(io))
 
   const sqlite = await import("../../sys/sqlite.ts")
-  using _lock = values["with-halt-lock"] ? await takeHaltLock(path, io.clock, busyMs) : undefined
+  using _lock = values["with-halt-lock"]
+    ? await takeHaltLock(words[0] ?? "", path, io.clock, busyMs)
+    : undefined
   let at: SqlStatement | undefined
   try {
     using connection = new sqlite.SqlConnection(path, { canCreate: values.create, busyMs })
@@ -136,13 +138,16 @@ function existingPath(name: string, args: SqlArgs): string {
   const { values } = args
   if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is no database`)
   const path = databasePath(name, values["fuse-dir"])
-  if (values.create || existsSync(path)) return path
-  throw new LitefsError("not-found", `Cannot open "${name}": ${missing(path)}`)
+  const isThere = existsSync(path)
+  // What is made beneath a mount that is not there yet, nobody replicates, and nobody sees once it is.
+  if (isThere || (values.create && misplacement(name, path) === undefined)) return path
+  throw new LitefsError("not-found", `Cannot open "${name}": ${missing(name, path)}`)
 }
 
-function missing(path: string): string {
+function missing(name: string, path: string): string {
+  const elsewhere = misplacement(name, path)
+  if (elsewhere !== undefined) return elsewhere
   const dir = dirname(path)
-  if (!existsSync(dir)) return `there is no directory "${dir}", is LiteFS mounted there?`
   const guess = nearest(path.slice(dir.length + 1), readdirSync(dir))
   const advice = guess === undefined ? "--create makes it" : `did you mean ${guess}?`
   return `there is no such file in "${dir}", ${advice}`

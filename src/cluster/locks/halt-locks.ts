@@ -19,7 +19,7 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { LineLimit, logger } from "../../lib/log.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
 import { posBefore } from "../../ltx/span.ts"
@@ -44,8 +44,8 @@ export interface HaltLocksContext {
   /** Throws when this node is not the primary, or is handing its role over. */
   checkPrimary(): void
   position(database: string): Pos | undefined
-  /** Keeps clients from writing. Resolves with a function that ends that. */
-  lend(database: string, limitMs: number): Promise<() => Promise<void>>
+  /** Keeps clients from writing, for another node. Resolves with a function that ends that. */
+  lend(database: string, limitMs: number, node: string): Promise<() => Promise<void>>
   /** Applies an LTX file to a lent database; rejects when that is impossible. */
   apply(database: string, transaction: SentTransaction): Promise<void>
 }
@@ -87,10 +87,13 @@ export class HaltLocks {
   readonly #waiting = new Map<string, number>()
   /** Locks that nodes have had in succession: since when, and until when. */
   readonly #lent = new Map<string, { readonly sinceMs: number; untilMs: number }>()
+  /** Anybody who reaches the API can cause lines. */
+  readonly #limit: LineLimit
   #isPaused = false
 
   constructor(context: HaltLocksContext) {
     this.#context = context
+    this.#limit = new LineLimit(context.clock)
   }
 
   /** The node that holds the lock. */
@@ -261,7 +264,7 @@ export class HaltLocks {
     try {
       await this.#rest(database)
       const limitMs = Math.max(0, deadlineMs - clock.monotonicMs())
-      held.takeBack = await this.#context.lend(database, limitMs)
+      held.takeBack = await this.#context.lend(database, limitMs, held.node)
     } catch (error) {
       this.#forget(database, held)
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
@@ -294,10 +297,9 @@ export class HaltLocks {
   #watch(database: string, held: Held): void {
     held.cancel?.()
     held.cancel = this.#context.clock.after(held.ttlMs, () => {
-      log.warn("a borrowed write lock was not renewed, took it back", {
-        db: database,
-        from: held.node,
-      })
+      const message = "a borrowed write lock was not renewed, took it back"
+      const said = this.#limit.take(`${database} ${held.node}`)
+      if (said !== undefined) log.warn(message, { db: database, from: held.node, ...said })
       void this.#end(database, held)
     })
   }
@@ -318,10 +320,10 @@ export class HaltLocks {
       held.takeBack = undefined
       this.#forget(database, held)
     } catch (error) {
-      log.error("cannot take a lent write lock back, trying again", {
-        db: database,
-        problem: messageOf(error),
-      })
+      const problem = messageOf(error)
+      const said = this.#limit.take(`${database} ${problem}`)
+      const message = "cannot take a lent write lock back, trying again"
+      if (said !== undefined) log.error(message, { db: database, problem, ...said })
       this.#context.clock.after(RETRY_MS, () => void this.#takeBack(database, held))
     }
   }

@@ -8,7 +8,7 @@
 import { type Owner, ownerOf } from "../../capture/ownership.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { LineLimit, logger } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { Borrower } from "../../mount/contract.ts"
 import type { FrozenDatabase } from "../../mount/frozen-database.ts"
@@ -54,21 +54,28 @@ export class Halting {
   readonly #borrowed: BorrowedLocks
   /** Locks that clients of this primary hold. */
   readonly #own = new Map<string, bigint>()
+  readonly #limit: LineLimit
   #lastId = 0n
   #hasComplained = false // about writes that cannot be forwarded, since one was
 
   constructor(context: HaltingContext) {
     const { clock, fs, peer, position } = context
     this.#context = context
+    this.#limit = new LineLimit(clock)
     this.#loans = new DatabaseLoans(fs, peer)
     this.locks = new HaltLocks({
       ...{ clock, position },
       checkPrimary: () => {
-        if (!context.member().isPrimary) throw new LitefsError("no-primary", "lease expired")
+        if (!context.member().isPrimary) throw notPrimary()
       },
-      lend: async (database, limitMs) => {
+      lend: async (database, limitMs, node) => {
         // The holder makes the database, as in the original: its first transaction is the database's first.
-        if (position(database) === undefined) await peer.call("makeDatabase", database)
+        if (position(database) === undefined) {
+          await peer.call("makeDatabase", database)
+          const said = this.#limit.take(database)
+          if (said !== undefined)
+            log.info("made a database for a node", { db: database, for: node, ...said })
+        }
         return this.#loans.lend(database, limitMs)
       },
       apply: (database, transaction) => peer.apply(database, transaction.parts()),
@@ -221,4 +228,8 @@ export class Halting {
     })
     return id
   }
+}
+
+function notPrimary(): LitefsError {
+  return new LitefsError("no-primary", "Cannot lend a write lock: this node is not the primary")
 }

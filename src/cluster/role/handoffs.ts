@@ -86,7 +86,8 @@ export class Handoffs {
     const problem = ineligibility()
     if (problem !== undefined) return `not eligible to become primary: ${problem}`
     if (isForced || isCandidate) return undefined
-    return "not eligible to become primary: it was started without --candidate"
+    const advice = "start it with --candidate, or force it when the primary is gone (--force)"
+    return `not eligible to become primary: it was started without --candidate, ${advice}`
   }
 
   /** The connected replica with this id, if it may become the primary. */

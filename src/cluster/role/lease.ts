@@ -78,7 +78,7 @@ export function disbelief(
 ): string | undefined {
   const isNew = isAsked && (known === undefined || ownCluster === undefined)
   if (ownCluster === undefined ? !isAsked : cluster !== ownCluster) {
-    return `it is of cluster ${cluster ?? "unknown"}`
+    return `it is of cluster ${cluster?.slice(0, 40) ?? "unknown"}`
   }
   const limit = (known?.epoch ?? 0) + EPOCH_JUMP_MAX
   return isNew || record.epoch <= limit ? undefined : `its epoch should be ${limit} at most`
@@ -112,6 +112,19 @@ export function decodeLease(text: unknown): HeardLease | undefined {
   } catch {
     return undefined
   }
+}
+
+/** For people, of a text that decodeLease() takes for none: what is wrong with it. */
+export function leaseProblem(text: string): string {
+  try {
+    const { epoch } = JSON.parse(text) as { readonly epoch?: unknown }
+    if (typeof epoch === "number" && !isEpoch(epoch)) {
+      return `its epoch is ${epoch}, expected a whole number from 1 to ${EPOCH_MAX}`
+    }
+  } catch {
+    // It is said below.
+  }
+  return "it should be an epoch and the id, host name and URL of a node, as JSON"
 }
 
 function textOf(value: unknown): string | undefined {

@@ -49,6 +49,9 @@ import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
 
+/** Anybody can make up records: so many are told of. */
+const DISBELIEVED_COUNT_MAX = 100
+
 /** Time for clients to end their write transactions. */
 const LOCK_MS_MAX = 5000
 const RETRY_MS = 1000
@@ -112,7 +115,7 @@ export class Member {
   #offer: Offer | undefined
   readonly #copies: CopyWatch
   readonly #claims: Claims
-  #disbelieved: string | undefined // the last reason
+  readonly #disbelieved = new Set<string>() // reasons, and who sent the record
 
   constructor(options: MemberOptions) {
     this.#options = options
@@ -187,7 +190,7 @@ export class Member {
     const { record } = heard
     if (!isNewer(record, lease.record)) return
     const doubt = disbelief(heard, lease.record, this.#options.clusterId(), isAsked)
-    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt)
+    if (doubt !== undefined) return this.#sayDisbelieved(record, doubt, from)
     const { id, url } = record.primary
     if (id === lease.id && url !== this.#options.self().url) return this.#copies.look(record)
     if (isAsked || this.#claims.isProven(heard)) this.#believe(heard)
@@ -216,11 +219,13 @@ export class Member {
     this.#settleSoon()
   }
 
-  /** Once for each reason: the record may come with every request. */
-  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string): void {
-    if (this.#disbelieved === problem) return
-    this.#disbelieved = problem
-    log.warn("heard of a lease record that is not believed", { epoch, url: primary.url, problem })
+  /** Once for each reason and sender: the record may come with every request. */
+  #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string, from?: string): void {
+    const what = `${from} ${problem}`
+    if (this.#disbelieved.has(what) || this.#disbelieved.size >= DISBELIEVED_COUNT_MAX) return
+    this.#disbelieved.add(what)
+    const { url } = primary
+    log.warn("heard of a lease record that is not believed", { from, epoch, url, problem })
   }
 
   #foundCopy(record: LeaseRecord): void {

@@ -11,7 +11,7 @@ import { logger } from "../../lib/log.ts"
 import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
 import type { ConnectedReplica } from "./handoffs.ts"
-import type { HeardLease } from "./lease.ts"
+import { type HeardLease, LEASE_HEADER, leaseProblem } from "./lease.ts"
 import { type Headers, type PeerAnswer, peerAnswer } from "./peer-answer.ts"
 
 const log = logger("member")
@@ -36,6 +36,7 @@ export interface PeerCheckOptions {
 export class PeerCheck {
   readonly #options: PeerCheckOptions
   readonly #seen = new Set<string>()
+  readonly #odd = new Set<string>()
 
   constructor(options: PeerCheckOptions) {
     this.#options = options
@@ -55,28 +56,33 @@ export class PeerCheck {
     const answer = peerAnswer(headers)
     // Also from a copy: it may have become the primary.
     if (answer.lease !== undefined) this.#options.heard(answer.lease, isAsked, from)
-    this.#refuseCopy(answer, where)
+    else this.#sayIfOdd(headers, isAsked ? where : from)
+    this.#refuseCopy(answer, where, from)
     return answer
   }
 
   /** Why the node there is not believed; undefined when it is. */
-  copyProblem({ id, run }: PeerAnswer, where: string): string | undefined {
+  copyProblem({ id, run }: PeerAnswer, where: string, from?: string): string | undefined {
     const { id: own, run: ownRun } = this.#options
     if (id !== own || run === undefined || run === ownRun) return undefined
     const problem = `${where} has this node's id, ${id}: ${COPY_ADVICE}`
-    this.#say(run, "another node has the id of this one", problem)
+    this.#say(run, "another node has the id of this one", problem, from)
     return problem
   }
 
   /** On a primary: throws when the node that asks for its databases must not get them. */
-  checkFollower(headers: Headers, streams: Iterable<Pick<ConnectedReplica, "replica">>): void {
+  checkFollower(
+    headers: Headers,
+    streams: Iterable<Pick<ConnectedReplica, "replica">>,
+    from?: string,
+  ): void {
     const where = senderOf(headers)
     const url = headers[ADVERTISE_URL_HEADER]
     const { id, run = "", clusterId: theirs } = peerAnswer(headers)
     for (const { replica } of streams) {
       if (id === undefined || replica?.id !== id || replica.url === url) continue
       const problem = `${where} at ${url} has the id of ${replica.name} at ${replica.url}, ${id}: ${COPY_ADVICE}`
-      this.#say(run, "two nodes have the same id", problem)
+      this.#say(run, "two nodes have the same id", problem, from)
       throw new LitefsError("unavailable", problem)
     }
     const own = this.#options.clusterId.value
@@ -88,6 +94,7 @@ export class PeerCheck {
       `${where} ${theirs}`,
       "a node of another cluster takes this one for its primary",
       problem,
+      from,
     )
     throw new LitefsError("unavailable", problem)
   }
@@ -107,15 +114,27 @@ export class PeerCheck {
     }
   }
 
-  #refuseCopy(answer: PeerAnswer, where: string): void {
-    const problem = this.copyProblem(answer, where)
+  #refuseCopy(answer: PeerAnswer, where: string, from?: string): void {
+    const problem = this.copyProblem(answer, where, from)
     if (problem !== undefined) throw new LitefsError("unavailable", problem)
   }
 
-  #say(what: string, message: string, problem: string): void {
+  /** A record was sent that is none. */
+  #sayIfOdd(headers: Headers, from: string | undefined): void {
+    const text = headers[LEASE_HEADER]
+    if (typeof text !== "string") return
+    const problem = leaseProblem(text)
+    const what = `${from} ${problem}`
+    if (this.#odd.has(what) || this.#odd.size >= SEEN_COUNT_MAX) return
+    this.#odd.add(what)
+    const node = senderOf(headers)
+    log.warn("heard of a lease record that is none, it is not believed", { from, node, problem })
+  }
+
+  #say(what: string, message: string, problem: string, from?: string): void {
     if (this.#seen.has(what) || this.#seen.size >= SEEN_COUNT_MAX) return
     this.#seen.add(what)
-    log.error(message, { problem })
+    log.error(message, { from, problem })
   }
 }
 

@@ -19,6 +19,7 @@ import { formatChecksum, formatTxid } from "../../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import { WANTED_HEADER } from "../../wire/protocol.ts"
 import { checkQuery, databaseNameOf, numberOf } from "../server/query.ts"
+import { senderOf } from "../server/request-log.ts"
 import type { Routes } from "../server/server.ts"
 import { Spool, type SpoolLimits } from "./spool.ts"
 
@@ -133,9 +134,8 @@ function checkSender(headers: IncomingMessage["headers"], ownId: string, verb: s
 }
 
 function nameOf(request: IncomingMessage): string {
-  const name = request.headers["litefs-hostname"]
-  const isName = typeof name === "string" && /^[^\s\p{Cc}]{1,255}$/u.test(name)
-  return isName ? name : (request.socket.remoteAddress ?? "another node")
+  const { from, node } = senderOf(request)
+  return node ?? from
 }
 
 function idOf({ searchParams }: URL, name: string): bigint {

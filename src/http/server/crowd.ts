@@ -5,14 +5,13 @@
  *   connections  CONNECTION_COUNT_MAX, whatever they are for. One more is broken at once; idle ones end by themselves
  *   requests     of the routes that take long: ROUTE_COUNT_MAX. One more is answered with 503
  *
- * The log says it once, and again after there was room in between.
+ * The log says it once, and again after there was room in between, as far as its lines are bounded (request-log.ts).
  */
-import type { ServerResponse } from "node:http"
-import type { Server } from "node:net"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import type { DropArgument, Server } from "node:net"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
-
-const log = logger("http")
+import { RequestLog, senderOf } from "./request-log.ts"
 
 const CONNECTION_COUNT_MAX = 2048
 
@@ -27,18 +26,23 @@ export class Crowd {
   readonly #counts = new Map<string, number>()
   readonly #crowded = new Set<string>()
 
-  constructor(countsMax = ROUTE_COUNT_MAX) {
+  readonly #log: RequestLog
+
+  constructor(log: RequestLog, countsMax = ROUTE_COUNT_MAX) {
+    this.#log = log
     this.#countsMax = countsMax
   }
 
   /** A request has come, and ends with its response. Throws when there are too many of its kind. */
-  enter(path: string, response: ServerResponse): void {
+  enter(path: string, request: IncomingMessage, response: ServerResponse): void {
     const countMax = this.#countsMax[path]
     if (countMax === undefined) return
     const count = this.#counts.get(path) ?? 0
     if (count >= countMax) {
       const problem = `there are ${countMax} such requests, and no more are taken at a time`
-      if (!this.#crowded.has(path)) log.warn(`refused a request: ${problem}`, { path })
+      if (!this.#crowded.has(path)) {
+        this.#log.say("warn", `refused a request: ${problem}`, senderOf(request), { path })
+      }
       this.#crowded.add(path)
       throw new LitefsError("unavailable", `Cannot serve ${path}: ${problem}, try again later`)
     }
@@ -51,11 +55,18 @@ export class Crowd {
 }
 
 /** For a server that has not begun to listen. */
-export function limitConnections(server: Server, countMax = CONNECTION_COUNT_MAX): void {
+export function limitConnections(
+  server: Server,
+  clock: Clock,
+  countMax = CONNECTION_COUNT_MAX,
+): void {
+  const log = new RequestLog("http", clock)
   let isCrowded = false
   server.maxConnections = countMax
-  server.on("drop", () => {
-    if (!isCrowded) log.warn("broke a connection: there are as many as are taken", { countMax })
+  server.on("drop", (dropped?: DropArgument) => {
+    const sender = { from: dropped?.remoteAddress ?? "unknown", node: undefined }
+    const message = "broke a connection: there are as many as are taken"
+    if (!isCrowded) log.say("warn", message, sender, { countMax })
     isCrowded = true
   })
   server.on("connection", () => {

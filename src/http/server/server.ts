@@ -23,7 +23,8 @@ import type { ListenAddress } from "../../litefs-options.ts"
 import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
 import { Crowd, limitConnections } from "./crowd.ts"
-import { statusOf } from "./status.ts"
+import { RequestLog, senderOf } from "./request-log.ts"
+import { answerOf, statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
 import { TokenDoor } from "./token-door.ts"
@@ -60,21 +61,24 @@ export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
   readonly #local: Server
+  readonly #clock: Clock
   #localPath: string | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
     const { tls, clock, authToken } = options
+    this.#clock = clock
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
-    const crowd = new Crowd()
-    this.#server = serverOf(routes, options, crowd, door)
-    this.#local = serverOf(routes, options, crowd, undefined)
+    const crowd = new Crowd(new RequestLog("http", clock))
+    const failures = new RequestLog("http", clock)
+    this.#server = serverOf(routes, options, crowd, failures, door)
+    this.#local = serverOf(routes, options, crowd, failures, undefined)
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
   /** Returns the port, which the system chooses for port 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
     const listener: NetServer = this.#tls?.server ?? this.#server
-    limitConnections(listener)
+    limitConnections(listener, this.#clock)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     listener.once("error", reject)
     if (host === "") listener.listen(port, resolve)
@@ -119,14 +123,20 @@ function serverOf(
   routes: Routes,
   options: ApiServerOptions,
   crowd: Crowd,
+  failures: RequestLog,
   door: TokenDoor | undefined,
 ): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
+    const sender = senderOf(request)
     dispatch(routes, options, crowd, door, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
+      if (isDefect(error)) {
+        const path = request.url?.replace(/\?.*/, "").slice(0, 100)
+        failures.say("error", "request failed", sender, { path, error })
+      }
       fail(response, error)
     })
   })
@@ -155,13 +165,9 @@ async function dispatch(
     response.setHeader("Connection", "close") // the end of the request is unknown
     return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
-  const target = request.url ?? "/"
-  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
-    throw new LitefsError("usage", "bad request")
-  }
-  const url = new URL(`http://node${target}`)
+  const url = urlOf(request.url ?? "/")
   try {
-    onRequest?.(request.headers, url.pathname, request.socket?.remoteAddress)
+    onRequest?.(request.headers, url.pathname, senderOf(request).from)
   } finally {
     // Refused clients, too, learn who is the primary.
     for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
@@ -175,8 +181,24 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
-  crowd.enter(url.pathname, response)
+  crowd.enter(url.pathname, request, response)
   await handler(request, response, url)
+}
+
+/** Throws for text that is not UTF-8, in which the library replaces characters: a name would become another. */
+function urlOf(target: string): URL {
+  if (!target.startsWith("/") || !URL.canParse(`http://node${target}`)) {
+    throw new LitefsError("usage", "bad request")
+  }
+  for (const [encoded] of target.matchAll(/(?:%[0-9a-f]{2})+/gi)) {
+    try {
+      decodeURIComponent(encoded)
+    } catch {
+      const problem = "it is not UTF-8, names in a URL are UTF-8 text, percent-encoded"
+      throw new LitefsError("usage", `Cannot use ${encoded.slice(0, 60)}: ${problem}`)
+    }
+  }
+  return new URL(`http://node${target}`)
 }
 
 /** The library passes requests on even if it cannot read their bodies. */
@@ -187,15 +209,15 @@ function isReadable(headers: IncomingHttpHeaders): boolean {
 
 function fail(response: ServerResponse, error: unknown): void {
   const status = statusOf(error)
-  if (status === 500 && !hasGone(error)) log.error("request failed", { error })
   if (response.headersSent) return void response.destroy()
   if (status === 401) response.setHeader("WWW-Authenticate", "Bearer")
-  answer(response, status, messageOf(error))
+  answer(response, status, answerOf(error))
 }
 
-/** Whether the client broke the connection before its request was complete. */
-function hasGone(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET"
+/** Whether the log must tell it: not when the client broke the connection before its request was complete. */
+function isDefect(error: unknown): boolean {
+  if ((error as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET") return false
+  return statusOf(error) === 500 || (statusOf(error) > 500 && answerOf(error) !== messageOf(error))
 }
 
 /** Unread data causes a reset, which could overtake the response. A client that sends on and on gets one. */

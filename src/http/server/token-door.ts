@@ -7,6 +7,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { authorize, showsToken } from "./auth.ts"
+import { senderOf } from "./request-log.ts"
 
 const log = logger("http")
 
@@ -28,12 +29,13 @@ export class TokenDoor {
   }
 
   /** Rejects unless the request shows the token. */
-  async enter({ headers, socket, url }: IncomingMessage): Promise<void> {
+  async enter(request: IncomingMessage): Promise<void> {
+    const { headers, socket, url } = request
     try {
       authorize(headers, this.#token)
     } catch (error) {
       if (!showsToken(headers)) throw error
-      this.#count(socket.remoteAddress, url?.slice(0, 100).replace(/\?.*/, ""))
+      this.#count(senderOf(request).from, url?.slice(0, 100).replace(/\?.*/, ""))
       await this.#wait(socket)
       throw error
     }

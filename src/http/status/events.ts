@@ -7,15 +7,15 @@
  *
  * A listener that does not read is cut off: the data that waits for it has a limit.
  */
-import type { ServerResponse } from "node:http"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
 import { checkQuery } from "../server/query.ts"
+import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
 import { type Leadership, leadershipLine, type Transaction, transactionLine } from "./event-json.ts"
 
-const log = logger("events")
+const log = new RequestLog("events")
 
 /** Bytes that may wait for one listener: some 1500 events. */
 const WAITING_SIZE_MAX = 256 * 1024
@@ -34,7 +34,7 @@ export interface EventsContext {
 
 export class EventFeed {
   readonly #context: EventsContext
-  readonly #listeners = new Set<ServerResponse>()
+  readonly #listeners = new Map<ServerResponse, Sender>()
   readonly #told = new Map<Slot, Txid>()
   #seenChangeCount = 0
 
@@ -46,7 +46,7 @@ export class EventFeed {
     return this.#listeners.size
   }
 
-  handle(response: ServerResponse, url: URL): void {
+  handle(request: IncomingMessage, response: ServerResponse, url: URL): void {
     checkQuery(url, [])
     if (this.#listeners.size >= LISTENER_COUNT_MAX) {
       const problem = `${LISTENER_COUNT_MAX} others do, try again later`
@@ -54,7 +54,7 @@ export class EventFeed {
     }
     if (this.#listeners.size === 0) this.#start()
     else this.positionsChanged() // earlier changes are not for this one
-    this.#listeners.add(response)
+    this.#listeners.set(response, senderOf(request))
     response.on("close", () => this.#listeners.delete(response))
     response.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-store" })
     response.write(leadershipLine("init", this.#context.leadership()))
@@ -112,10 +112,10 @@ export class EventFeed {
   }
 
   #send(lines: string): void {
-    for (const response of [...this.#listeners]) {
+    for (const [response, sender] of [...this.#listeners]) {
       response.write(lines)
       if (response.writableLength <= WAITING_SIZE_MAX) continue
-      log.warn("cut off a listener for events that does not read them")
+      log.say("warn", "cut off a listener for events that does not read them", sender)
       this.#listeners.delete(response)
       response.destroy()
     }

@@ -105,7 +105,9 @@ export class StatusApi {
       "/info": { GET: (_, response, url) => handleInfo(info, response, url) },
       "/metrics": { GET: (_, response, url) => handleMetrics(metrics, response, url) },
       "/health": { GET: (_, response, url) => handleHealth({ status, clock }, response, url) },
-      "/events": { GET: (_, response, url) => this.#events.handle(response, url) },
+      "/events": {
+        GET: (request, response, url) => this.#events.handle(request, response, url),
+      },
     }
   }
 

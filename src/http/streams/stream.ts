@@ -21,6 +21,7 @@ import {
   protocolProblem,
 } from "../../wire/protocol.ts"
 import { type BodyLimits, readBody } from "../server/body.ts"
+import { senderOf } from "../server/request-log.ts"
 import { ReplicaStream, type ReplicaStreamContext, type StreamReplica } from "./replica-stream.ts"
 import { wantsOf } from "./replica-wants.ts"
 
@@ -54,8 +55,9 @@ export async function handleStream(
   response.flushHeaders()
   const about = replicaOf(request, socket, context.clock.wallMs())
   const replica = about.name
+  const { from } = senderOf(request)
   limitStall(socket, context.stallMs)
-  log.info("replica connected", { replica, databases: known.size })
+  log.info("replica connected", { replica, from, databases: known.size })
   const stream = new ReplicaStream(context, response, known, wants, about)
   context.streams.add(stream)
   try {
@@ -63,7 +65,7 @@ export async function handleStream(
   } finally {
     context.streams.delete(stream)
     stream.close()
-    log.info("replica disconnected", { replica })
+    log.info("replica disconnected", { replica, from })
   }
 }
 

@@ -7,13 +7,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
-import { logger } from "../../lib/log.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { limitStall } from "../../sys/net/socket.ts"
 import { databaseNameOf } from "../server/query.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 import type { SnapshotSource } from "../streams/snapshot-source.ts"
 
-const log = logger("export")
+const log = new RequestLog("export")
 
 export const STALL_MS_MAX = 60_000
 
@@ -32,6 +32,7 @@ export async function handleExport(
 ): Promise<void> {
   const name = databaseNameOf(url)
   const { socket } = request // undefined once its client has gone
+  const sender = senderOf(request)
   const file = await files.snapshot(name)
   if (file === undefined) {
     throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
@@ -48,8 +49,10 @@ export async function handleExport(
       "Litefs-Position": formatPos(file.pos),
     })
     for (; part.done !== true; part = await parts.next()) {
-      if (response.destroyed)
-        return log.info("the reader of an export has gone, or takes nothing", { db: name })
+      if (response.destroyed) {
+        const message = "the reader of an export has gone, or takes nothing"
+        return log.say("info", message, sender, { db: name })
+      }
       response.write(part.value)
       while (response.writableNeedDrain && !response.destroyed) await news.wait()
     }

@@ -21,12 +21,13 @@ import type { DataDir } from "../../store/data-dir.ts"
 import { AsyncFile, removeFile } from "../../sys/async-file.ts"
 import { isNoSpace } from "../../sys/errno.ts"
 import { databaseNameOf } from "../server/query.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 
 export interface ImportContext {
   readonly dataDir: DataDir
   readonly clock: Clock
   /** Throws when this node does not take writes. */
-  checkWritable(): void
+  checkWritable(name: string): void
   /** Throws when DataDir.importPath(file) is not an intact database. Prepares it for replace(). */
   prepare(name: string, file: number, isThorough: boolean): Promise<void>
   /** Puts it in the place of the database. Undefined when it has to be prepared again. */
@@ -34,6 +35,7 @@ export interface ImportContext {
 }
 
 const log = logger("import")
+const requests = new RequestLog("import")
 
 export const STALL_MS_MAX = 60_000
 
@@ -46,12 +48,14 @@ export async function handleImport(
   url: URL,
 ): Promise<void> {
   const name = databaseNameOf(url)
-  context.checkWritable()
+  context.checkWritable(name)
+  const sender = senderOf(request)
   const isThorough = url.searchParams.get("verify") !== "false"
   const file = nextFile++
   try {
     await receive(context, name, request, file)
     const pos = await put(context, name, file, isThorough)
+    requests.say("info", "imported a database", sender, { db: name, pos: formatPos(pos) })
     response.setHeader("Litefs-Position", formatPos(pos))
     response.end()
   } finally {
@@ -156,10 +160,12 @@ async function* bodyOf(
   request: IncomingMessage,
   clock: Clock,
 ): AsyncGenerator<Uint8Array> {
+  const sender = senderOf(request)
   let isLate = false
   const late = () => {
     isLate = true
-    log.warn("cut off an import, nothing has come of it for long", { db: name })
+    const message = "cut off an import, nothing has come of it for long"
+    requests.say("warn", message, sender, { db: name })
     request.destroy()
   }
   let cancel = clock.after(STALL_MS_MAX, late)

@@ -12,6 +12,7 @@ const ERRNO: Record<ErrorCode, number> = {
   "no-primary": Errno.EROFS,
   "no-lock": Errno.EROFS,
   "position-mismatch": Errno.EIO,
+  invalid: Errno.EIO,
   damaged: Errno.EIO,
   unsupported: Errno.EPERM,
   unavailable: Errno.EIO,

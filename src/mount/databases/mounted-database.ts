@@ -28,7 +28,7 @@ import type { Positions, Slot } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
-import { describeThread } from "../../sys/process/process.ts"
+import { describeThread, openPaths, processOfThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
 import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
@@ -99,6 +99,10 @@ export class MountedDatabase {
   log: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
   index: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
   readonly #past = new IndexedWriters(this)
+  /** Threads that are known to be clients'. */
+  readonly #clients = new Set<number>()
+  /** What was made and is not on the disk yet. */
+  #unsynced: { readonly directories: boolean } | undefined
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
@@ -123,13 +127,32 @@ export class MountedDatabase {
     if (state.hasTail) this.#capture.followTail()
   }
 
+  /**
+   * A client makes the file. Neither it nor the directories, when those are new, need to be on the disk before there is
+   * a transaction: who opens a database and closes it again waits for no sync.
+   */
+  make(access: FileAccess | undefined, areDirectoriesNew: boolean): void {
+    this.database.make(access)
+    this.#unsynced = { directories: areDirectoriesNew || this.#unsynced?.directories === true }
+  }
+
+  /** What there is of the database is on the disk when this returns: its directories, and the owner of the file. */
+  #sync(): void {
+    if (this.#unsynced === undefined) return
+    if (this.database.open()) this.database.sync()
+    if (this.#unsynced.directories) this.#context.dataDir.syncDirectories(this.name)
+    this.#unsynced = undefined
+  }
+
   #makeCapture(state: HistoryState, log: TransactionLog): Capture {
     const { name, database, journal, wal } = this
     const context = this.#context
     const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
-    const history = new History(name, state, { ...context, log, ltx })
+    const onAppend = () => this.#sync()
+    const history = new History(name, state, { ...context, log, ltx, onAppend })
     return new Capture({
-      ...{ history, database, journal, wal, log: warnings, past: this.#past },
+      ...{ history, database, journal, wal, log: context.refusals.log, past: this.#past },
+      refused: (message) => context.refusals.say(message, name),
       onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
@@ -261,6 +284,7 @@ export class MountedDatabase {
     this.#capture = undefined
     this.#borrowed = undefined
     try {
+      this.#sync()
       if (capture.isHalfWritten) rollBack(this.journal.path, this.database)
       return capture.handOver()
     } catch (error) {
@@ -323,12 +347,48 @@ export class MountedDatabase {
    * WAL or a journal of SQLite's beside a database that nobody has open works as anywhere: the next client recovers it.
    * Without a database there is nothing to harm.
    */
-  assertSqlite(writer: Writer, file: string, thread: number): void {
+  assertSqlite(writer: Writer, file: string): void {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
     const { name } = this
     if (this.#capture?.isEmpty === true) return
     const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
-    this.#context.refusals.say(message, file, thread)
+    this.#context.refusals.say(message, file)
+    throw new LitefsError("unsupported", message)
+  }
+
+  /**
+   * Whether a thread is that of a process which has the database open, as who takes part in SQLite's locking does. What
+   * cannot be found out counts as yes.
+   */
+  isClient(thread: number): boolean {
+    if (thread === 0 || this.#clients.has(thread)) return true
+    const process = processOfThread(thread)
+    const paths = process === undefined ? undefined : openPaths(process)
+    // In another mount namespace a path may lead from the file itself: "/".
+    const name = `/${this.name}`
+    const isOpen =
+      paths?.some(
+        (path) => path === "/" || [name, `${name} (deleted)`].some((end) => path.endsWith(end)),
+      ) ?? true
+    if (isOpen) this.#clients.add(thread)
+    return isOpen
+  }
+
+  /** One of those who had it open has it no more. */
+  clientGone(): void {
+    this.#clients.clear()
+  }
+
+  /**
+   * The same when a file is cut off by its name, by open(2) with O_TRUNC or by truncate(2), or by who is no client.
+   * SQLite cuts its files off by ftruncate(2) (os_unix.c: robust_ftruncate), and has the database open then.
+   */
+  assertNotCutOff(file: string): void {
+    const { name } = this
+    if (this.#capture?.isEmpty === true) return
+    if (file !== name && this.file?.hasUsers !== true) return
+    const message = `Cannot cut off "${file}": only SQLite does that, while clients use it, use litefs import --name ${name} FILE to bring a database here`
+    this.#context.refusals.say(message, file)
     throw new LitefsError("unsupported", message)
   }
 

@@ -1,13 +1,12 @@
 /**
  * Tells in the log what clients of the mount were refused: the file, the process, and on a replica where to go.
  *
- * A process that repeats itself gets one line a minute. All together get a few lines at once and then one a second, and
- * a line says how many were left out before it. A replica that does not know its primary yet holds lines back until it
- * does, but not for long.
+ * Somebody who tries again and again has one line a minute (lib/log.ts). A replica that does not know yet who its
+ * primary is keeps a line back until it does, but not for long.
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
-import { type LogFields, logger } from "../../lib/log.ts"
+import { LineLimit, type LogFields, type Logger, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { Errno } from "../../sys/errno.ts"
 import { describeThread } from "../../sys/process/process.ts"
@@ -15,9 +14,6 @@ import type { Role } from "../files/role.ts"
 
 const log = logger("mount")
 
-const BURST = 20
-const PERIOD_MS = 1000
-const REPEAT_MS = 60_000
 const PRIMARY_WAIT_MS = 3000
 
 interface HeldBack {
@@ -30,21 +26,42 @@ export class Refusals {
   readonly #clock: Clock
   readonly #role: Role
   readonly #heldBack: HeldBack[] = []
-  #left = BURST
-  #sinceMs: number
-  #leftOut = 0
-  #last = ""
-  #lastMs = 0
+  readonly #limit: LineLimit
+  #thread = 0 // that has sent the request which is being done
 
   constructor(clock: Clock, role: Role) {
     this.#clock = clock
     this.#role = role
-    this.#sinceMs = clock.monotonicMs()
+    this.#limit = new LineLimit(clock)
   }
 
-  /** `thread` is the kernel's id of the thread that was refused, 0 if unknown. */
-  say(message: string, file: string, thread: number): void {
-    const fields = this.#fields(message, file, thread)
+  /** Does what a thread has asked for, by the kernel's id of it, 0 if unknown: lines of it name its process. */
+  during<T>(thread: number, act: () => T): T {
+    const before = this.#thread
+    this.#thread = thread
+    try {
+      return act()
+    } finally {
+      this.#thread = before
+    }
+  }
+
+  /** For what happens to databases, not only in requests. */
+  readonly log: Logger = {
+    error: (message, fields) => log.error(message, this.#named(fields)),
+    warn: (message, fields) => log.warn(message, this.#named(fields)),
+    info: (message, fields) => log.info(message, this.#named(fields)),
+    debug: (message, fields) => log.debug(message, this.#named(fields)),
+    trace: (message, fields) => log.trace(message, this.#named(fields)),
+  }
+
+  #named(fields: LogFields = {}): LogFields {
+    return this.#thread === 0 ? fields : { ...fields, process: describeThread(this.#thread) }
+  }
+
+  /** The request that is being done is refused. */
+  say(message: string, file: string): void {
+    const fields = this.#fields(message, file, this.#thread)
     if (fields !== undefined) log.warn(message, fields)
   }
 
@@ -86,21 +103,8 @@ export class Refusals {
 
   /** Undefined when the line is left out. */
   #fields(message: string, file: string, thread: number): LogFields | undefined {
-    const nowMs = this.#clock.monotonicMs()
-    const key = `${thread} ${file} ${message}`
-    if (key === this.#last && nowMs < this.#lastMs + REPEAT_MS) return undefined
-    this.#left = Math.min(BURST, this.#left + (nowMs - this.#sinceMs) / PERIOD_MS)
-    this.#sinceMs = nowMs
-    if (this.#left < 1) {
-      this.#leftOut += 1
-      return undefined
-    }
-    this.#left -= 1
-    this.#last = key
-    this.#lastMs = nowMs
-    const leftOut = this.#leftOut === 0 ? undefined : this.#leftOut
-    this.#leftOut = 0
-    return { file, process: describeThread(thread), "left-out": leftOut }
+    const said = this.#limit.take(`${thread} ${file} ${message}`)
+    return said && { file, process: describeThread(thread), ...said }
   }
 }
 

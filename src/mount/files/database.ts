@@ -72,6 +72,16 @@ export class DatabaseEntry extends UsedEntry {
     else this.noting(() => this.#captureFor(thread).writeDatabase(offset, size, from))
   }
 
+  /** By an open file it may be done in a transaction; capture tells. */
+  override cuttingOff(_size: number, handle: number | undefined): void {
+    if (!this.isRemoved && handle === undefined) this.#database.assertNotCutOff(this.name)
+  }
+
+  override released(): void {
+    super.released()
+    this.#database.clientGone()
+  }
+
   override truncate(size: number): void {
     if (this.isRemoved) return super.truncate(size)
     if (this.#database.capture === undefined && size === this.file.size()) return

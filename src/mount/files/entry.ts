@@ -47,6 +47,11 @@ export interface FileEntry {
   write(offset: number, size: number, from: Region, thread: number): void
   /** A descriptor was closed. The answer may have to wait. */
   flush(thread: number): Deferred | undefined
+  /**
+   * Before a client's truncate(): by the handle of an open file (ftruncate(2)), or by its name. Throws when it is
+   * refused. `thread` is the kernel's id of the thread, 0 if unknown.
+   */
+  cuttingOff(size: number, handle: number | undefined, thread: number): void
   truncate(size: number): void
   /**
    * Reserves room on the disk for `size` bytes at `offset`; with `isGrowing` the file then reaches at least that far.
@@ -138,6 +143,8 @@ export abstract class BackedEntry implements FileEntry {
     return undefined
   }
 
+  cuttingOff(_size: number, _handle: number | undefined, _thread: number): void {}
+
   truncate(size: number): void {
     this.file.truncate(size)
   }
@@ -223,6 +230,8 @@ export abstract class MadeUpEntry implements FileEntry {
   }
 
   flush(): undefined {}
+
+  cuttingOff(): void {}
 
   truncate(): void {
     throw FuseError.of(Errno.EACCES)

@@ -31,12 +31,19 @@ export class JournalEntry extends UsedEntry {
     this.#database.countWrite(Column.JOURNAL_WRITES)
     const capture = this.#capture
     const writer = writerOfJournal(offset, from.bytes.subarray(0, size))
-    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
+    this.noting(() => this.#database.assertSqlite(writer, this.name))
     this.#database.assertKnown()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)
     })
     capture.journalWritten(offset, size, from.bytes)
+  }
+
+  override cuttingOff(size: number, handle: number | undefined, thread: number): void {
+    if (this.isRemoved || size >= this.file.size()) return
+    if (handle === undefined || !this.#database.isClient(thread)) {
+      this.#database.assertNotCutOff(this.name)
+    }
   }
 
   override truncate(size: number): void {

@@ -35,6 +35,13 @@ export class ShmEntry extends PassedEntry {
     super.write(offset, size, from, thread)
   }
 
+  override cuttingOff(size: number, handle: number | undefined, thread: number): void {
+    if (this.isRemoved || size >= this.file.size()) return
+    if (handle === undefined || !this.#database.isClient(thread)) {
+      this.#database.assertNotCutOff(this.name)
+    }
+  }
+
   override sync(): void {}
 
   /** A writer that waits here does not block an apply: readers keep their snapshots. */

@@ -57,11 +57,18 @@ export class WalEntry extends PassedEntry {
       throw FuseError.of(Errno.EROFS)
     }
     const writer = writerOfWal(offset, from.bytes.subarray(0, size))
-    this.noting(() => this.#database.assertSqlite(writer, this.name, thread))
+    this.noting(() => this.#database.assertSqlite(writer, this.name))
     this.#database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
+  }
+
+  override cuttingOff(size: number, handle: number | undefined, thread: number): void {
+    if (this.isRemoved || size >= this.file.size()) return
+    if (handle === undefined || !this.#database.isClient(thread)) {
+      this.#database.assertNotCutOff(this.name)
+    }
   }
 
   override truncate(size: number): void {

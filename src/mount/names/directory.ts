@@ -121,13 +121,21 @@ export class Directory implements FileSystem {
   }
 
   /** Times are not kept: changing them succeeds and does nothing, as in the original. */
-  setAttributes(nodeId: number, change: AttributeChange, into: Attributes): Deferred | undefined {
-    const { size } = change
+  setAttributes(
+    nodeId: number,
+    change: AttributeChange,
+    into: Attributes,
+    { pid }: Caller,
+  ): Deferred | undefined {
+    const { size, handle } = change
     if (nodeId === ROOT_ID) this.#root.changeAccess(change)
     else this.#entries.get(nodeId).changeAccess(change)
     if (size !== undefined) {
       const entry = this.#entries.get(nodeId)
-      const truncating = this.#attempt(() => entry.truncate(size))
+      const truncating = this.#attempt(pid, () => {
+        if (!this.#context.isPeer(pid)) entry.cuttingOff(size, handle, pid)
+        entry.truncate(size)
+      })
       if (truncating !== undefined) return truncating
     }
     this.getAttributes(nodeId, into)
@@ -183,9 +191,12 @@ export class Directory implements FileSystem {
     // when it makes a page writable (Linux: fuse_page_mkwrite). FOPEN_DIRECT_IO refuses such mappings, but also those
     // that SQLite reads through (PRAGMA mmap_size), and makes every read a request.
     const refused = () => this.#context.onRefused(nodeId, offset, size)
+    const { refusals } = this.#context
     try {
-      entry.checkWriter(handle)
-      entry.write(offset, size, from, pid)
+      refusals.during(pid, () => {
+        entry.checkWriter(handle)
+        entry.write(offset, size, from, pid)
+      })
       return size
     } catch (error) {
       if (!(error instanceof Proposal)) {
@@ -195,7 +206,7 @@ export class Directory implements FileSystem {
       const copy = this.#copies.copy(from, size)
       let isWritten = false
       const again = () => {
-        entry.write(offset, size, copy, pid)
+        refusals.during(pid, () => entry.write(offset, size, copy, pid))
         isWritten = true
       }
       return this.#context.propose(error, again, () => {
@@ -276,7 +287,7 @@ export class Directory implements FileSystem {
     const entry = this.#find(name)
     if (entry === undefined) throw FuseError.of(Errno.ENOENT)
     const { refusals } = this.#context
-    return this.#attempt(() => {
+    return this.#attempt(thread, () => {
       const last = entry instanceof DatabaseEntry ? entry.pos : undefined
       if (isMadeUp(name)) entry.removing()
       else refusals.watch("remove", name, thread, () => entry.removing())
@@ -397,10 +408,9 @@ export class Directory implements FileSystem {
     this.#locks.openedByPeer(opened.handle)
   }
 
-  /**
-   * Runs what may commit a transaction. If the primary has to be asked first, it is done when the primary has answered.
-   */
-  #attempt(act: () => void): Deferred | undefined {
+  /** Runs what may commit a transaction. If the primary has to be asked first, it is done when the primary has answered. */
+  #attempt(thread: number, change: () => void): Deferred | undefined {
+    const act = () => this.#context.refusals.during(thread, change)
     try {
       act()
       return undefined

@@ -108,10 +108,9 @@ export class NamedEntries {
     const { role, log, dataDir } = this.#context
     if (!role.isPrimary || !log.isOpen) throw FuseError.of(Errno.EACCES)
     checkNewDatabaseName(name)
-    dataDir.createDatabase(name)
+    const areNew = dataDir.makeDirectories(name)
     const database = this.#databases.find(name) ?? this.#databases.addNew(name)
-    database.database.make(access)
-    database.database.sync() // its owner must be as durable as what is committed to it
+    database.make(access, areNew)
     return new DatabaseEntry(nodeId, name, database)
   }
 

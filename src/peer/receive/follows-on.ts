@@ -11,7 +11,7 @@ import { posBefore } from "../../ltx/span.ts"
 import type { IncomingFile } from "./incoming-file.ts"
 import type { PageSums } from "./page-sums.ts"
 
-/** Throws `position-mismatch` when it follows on another state, `damaged` when its sums are wrong. */
+/** Throws `position-mismatch` when it follows on another state, `invalid` when its sums are wrong. */
 export function checkFollowsOn(name: string, state: HistoryState, incoming: IncomingFile): void {
   const { header, trailer, sums } = incoming
   checkStart(name, state, header)
@@ -32,7 +32,7 @@ export function checkFollowsOn(name: string, state: HistoryState, incoming: Inco
   }
   if (checksum.checksum === trailer.postApplyChecksum) return
   throw new LitefsError(
-    "damaged",
+    "invalid",
     `Cannot apply TXID ${formatTxid(header.maxTxid)} to "${name}": the database would sum to ${formatChecksum(checksum.checksum)}, ${formatChecksum(trailer.postApplyChecksum)} expected`,
   )
 }
@@ -66,5 +66,5 @@ function checkGrowth(
   const message =
     `Cannot apply TXID ${formatTxid(maxTxid)} to "${name}": ` +
     `it says that the database has ${commit} pages, and ${missing} new ones are not in it`
-  throw new LitefsError("damaged", message)
+  throw new LitefsError("invalid", message)
 }

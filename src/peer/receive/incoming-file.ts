@@ -215,8 +215,8 @@ export class IncomingFile {
     }
     if (!(error instanceof RangeError)) return error
     return new LitefsError(
-      "damaged",
-      `Cannot receive LTX file for "${this.#ltx.path}": ${messageOf(error)}`,
+      "invalid",
+      `Cannot receive a transaction of "${this.#database}": ${messageOf(error)}`,
       { cause: error },
     )
   }

@@ -93,9 +93,9 @@ export class IncomingFiles {
   }
 }
 
-/** Bytes that cannot be decoded are damaged; every other error without a code is a failed system call. */
+/** Bytes that cannot be decoded are invalid; every other error without a code is a failed system call. */
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof LitefsError) return error.code
   if (isNoSpace(error)) return "no-space"
-  return error instanceof RangeError ? "damaged" : "io"
+  return error instanceof RangeError ? "invalid" : "io"
 }

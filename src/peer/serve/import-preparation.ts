@@ -27,7 +27,7 @@ export function prepareImport(dataDir: DataDir, database: string, file: number):
     const bytes = headerOf(content.path)
     const found = bytes && decodeDatabaseHeader(bytes)
     if (bytes === undefined || found === undefined) {
-      throw new LitefsError("usage", `Cannot use "${content.path}": it is not a SQLite database`)
+      throw new LitefsError("usage", "it is not a SQLite database")
     }
     const { pageSize } = found
     const commit = pageCountIn(found, content.size())

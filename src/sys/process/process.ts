@@ -1,10 +1,26 @@
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync, readlinkSync } from "node:fs"
 
 /** The process of a thread, by the kernel's ids; undefined when the thread is gone. */
 export function processOfThread(threadId: number): number | undefined {
   try {
     const match = /^Tgid:\s*(\d+)$/m.exec(readFileSync(`/proc/${threadId}/status`, "utf8"))
     return match === null ? undefined : Number(match[1])
+  } catch {
+    return undefined
+  }
+}
+
+/** What a process has open, as paths; undefined when that cannot be seen. */
+export function openPaths(pid: number): string[] | undefined {
+  const directory = `/proc/${pid}/fd`
+  try {
+    return readdirSync(directory).flatMap((fd) => {
+      try {
+        return readlinkSync(`${directory}/${fd}`)
+      } catch {
+        return [] // it was closed just now
+      }
+    })
   } catch {
     return undefined
   }
