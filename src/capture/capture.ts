@@ -112,6 +112,7 @@ export class Capture {
    */
   follow(isWhole = false): void {
     if (this.#past?.areThere !== true || this.#failure !== undefined) return
+    if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
     const published = isWhole ? undefined : this.#past.published()
     if (published === "changing") return
     this.#isWalMode = true
@@ -220,6 +221,7 @@ export class Capture {
    * a rollback transaction is unfinished; the next start then finds its journal.
    */
   settle(): boolean {
+    if (this.#past?.areThere === true) this.follow(true)
     if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
     this.#wal.pages.checkpoint()

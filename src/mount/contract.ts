@@ -24,7 +24,7 @@ export interface FsThreadOptions {
   readonly fuseDebug: boolean
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
-  readonly behind: boolean
+  readonly behind: boolean // clients of a primary write to WALs past this thread
   readonly log: LogOptions
 }
 
@@ -62,6 +62,8 @@ export interface FsThread extends DatabaseOwner {
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void
+  /** Captures what clients have written past the thread. */
+  follow(): void
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */

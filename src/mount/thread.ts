@@ -20,7 +20,7 @@ import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { systemClock } from "../lib/clock.ts"
-import { type ErrorCode, messageOf } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
@@ -96,6 +96,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   open: () => commits.gate.open(),
   handOver,
   takeOver,
+  follow: () => databases.follow(),
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,
   giveBack: (database) => {
@@ -333,6 +334,13 @@ function shut(): void {
  * before that succeeds.
  */
 function handOver(): DatabaseHandover[] {
+  const passed = databases.passed
+  if (passed !== undefined) {
+    commits.gate.shut()
+    const problem = `Cannot step down: clients of "${passed}" write past LiteFS (--capture behind), start this node again`
+    port.tell("failed", problem)
+    throw new LitefsError("unsupported", problem)
+  }
   commits.gate.shut()
   const handovers = databases.handOver()
   for (const { name, state } of handovers) {

@@ -153,7 +153,7 @@ export class Threads {
         fuseDebug,
         forwardWrites,
         readOnlyOpens,
-        behind: process.env.BEHIND === "1",
+        behind: options.capturesBehind === true,
       }),
       peer.call("start", {
         ...shared,

@@ -32,6 +32,7 @@ import { describeThread, openPaths, processOfThread } from "../../sys/process/pr
 import { groupId, userId } from "../../sys/thread.ts"
 import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
+import type { PassedEntry } from "../files/passed-entry.ts"
 import type { Role } from "../files/role.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
@@ -96,8 +97,8 @@ export class MountedDatabase {
   /** The file of the database as the kernel knows it by its name. */
   file: { readonly hasUsers: boolean } | undefined
   /** Its WAL and its wal-index, as the kernel knows them by their names. */
-  log: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
-  index: { readonly hasUsers: boolean; readonly isPassed: boolean } | undefined
+  log: PassedEntry | undefined
+  index: PassedEntry | undefined
   readonly #past = new IndexedWriters(this)
   /** Threads that are known to be clients'. */
   readonly #clients = new Set<number>()
@@ -349,8 +350,12 @@ export class MountedDatabase {
    */
   assertSqlite(writer: Writer, file: string): void {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
-    const { name } = this
     if (this.#capture?.isEmpty === true) return
+    this.refuseForeign(file)
+  }
+
+  refuseForeign(file: string): never {
+    const { name } = this
     const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
     this.#context.refusals.say(message, file)
     throw new LitefsError("unsupported", message)

@@ -170,6 +170,17 @@ export class MountedDatabases {
     this.#take(handover)
   }
 
+  /** Captures what clients have written past the daemon. */
+  follow(): void {
+    for (const database of this.#databases.values()) database.follow()
+  }
+
+  /** A database that clients have open past the daemon. */
+  get passed(): string | undefined {
+    for (const { name, log } of this.#databases.values()) if (log?.isPassed) return name
+    return undefined
+  }
+
   /** Whether another node waits for the write lock. */
   setLending(name: string, isWanted: boolean): void {
     const database = this.#databases.get(name)

@@ -37,7 +37,7 @@ export interface FileEntry {
   /** Throws when clients may not open it to write, whatever its mode says. */
   checkWritable(): void
   /** A client opens the file. Throws when there is none any more. */
-  opened(): void
+  opened(thread: number, isToWrite: boolean): void
   /** One of the clients that opened it no longer has it open. */
   released(): void
   read(offset: number, size: number, into: Region): number
@@ -125,7 +125,7 @@ export abstract class BackedEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(): void {}
+  opened(_thread: number, _isToWrite: boolean): void {}
 
   released(): void {}
 
@@ -213,7 +213,7 @@ export abstract class MadeUpEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(): void {}
+  opened(_thread: number, _isToWrite: boolean): void {}
 
   released(): void {}
 

@@ -1,16 +1,25 @@
+import type { BackedFile } from "../../store/backed-file.ts"
+import type { Bypass } from "../bypass.ts"
+import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { UsedEntry } from "./used-entry.ts"
 
 /**
- * A file that clients may read, write and map past the daemon (fuse/passthrough.ts). Which way they have it open is
- * decided by whoever opens it first, and holds until nobody has it open.
+ * A file beside a database that clients may read, write and map past the daemon (mount/bypass.ts). Whoever opens it first
+ * decides how everybody has it open until nobody has. Only SQLite passes: whoever else writes to the file does so through
+ * the daemon, which refuses it, or not at all.
  */
 export abstract class PassedEntry extends UsedEntry {
+  protected readonly database: MountedDatabase
   #backingId = 0
 
-  /** Whether clients that open it now may pass the daemon. */
-  protected abstract readonly mayPass: boolean
-  protected abstract openBacking(): number
-  protected abstract closeBacking(number: number): void
+  constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
+    super(nodeId, name, file)
+    this.database = database
+  }
+
+  /** The other one of the WAL and its wal-index: clients have both past the daemon, or none. */
+  protected abstract readonly other: PassedEntry | undefined
+  protected abstract openBacking(bypass: Bypass): number
 
   /** Clients have it open past the daemon. */
   get isPassed(): boolean {
@@ -21,17 +30,30 @@ export abstract class PassedEntry extends UsedEntry {
     return this.#backingId
   }
 
-  override opened(): void {
+  override opened(thread: number, isToWrite: boolean): void {
+    const { database } = this
+    if (this.isPassed) {
+      if (isToWrite && !this.#isClient(thread)) database.refuseForeign(this.name)
+      return super.opened(thread, isToWrite)
+    }
+    const { bypass } = database
     const isFirst = !this.hasUsers
-    super.opened()
-    if (!isFirst || !this.mayPass) return
-    this.#backingId = Math.max(0, this.openBacking())
+    super.opened(thread, isToWrite)
+    if (bypass === undefined || !isFirst || !this.#isClient(thread)) return
+    const { other } = this
+    if (other === undefined || !other.hasUsers || other.isPassed) {
+      this.#backingId = this.openBacking(bypass)
+    }
   }
 
   override released(): void {
     super.released()
     if (this.hasUsers || !this.isPassed) return
-    this.closeBacking(this.#backingId)
+    this.database.endPassing(this.#backingId)
     this.#backingId = 0
+  }
+
+  #isClient(thread: number): boolean {
+    return this.database.isPeer(thread) || this.database.isClient(thread)
   }
 }

@@ -4,41 +4,34 @@ import { includes, type LockRange } from "../../fuse/lock-range.ts"
 import { WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import { Column } from "../../store/counters.ts"
 import type { Region } from "../../sys/memory.ts"
+import type { Bypass } from "../bypass.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { PassedEntry } from "./passed-entry.ts"
 
 /** `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced. */
 export class ShmEntry extends PassedEntry {
-  readonly #database: MountedDatabase
-
   constructor(nodeId: number, name: string, database: MountedDatabase) {
-    super(nodeId, name, database.shm)
-    this.#database = database
+    super(nodeId, name, database, database.shm)
     database.index = this
   }
 
-  protected override get mayPass(): boolean {
-    const { log, bypass } = this.#database
-    return bypass !== undefined && (log === undefined || !log.hasUsers || log.isPassed)
+  protected override get other(): PassedEntry | undefined {
+    return this.database.log
   }
 
-  protected override openBacking(): number {
-    return this.#database.bypass?.open(this.file) ?? 0
-  }
-
-  protected override closeBacking(number: number): void {
-    this.#database.endPassing(number)
+  protected override openBacking(bypass: Bypass): number {
+    return bypass.open(this.file)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
-    this.#database.countWrite(Column.SHM_WRITES)
+    this.database.countWrite(Column.SHM_WRITES)
     super.write(offset, size, from, thread)
   }
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
     if (this.isRemoved || size >= this.file.size()) return
-    if (handle === undefined || !this.#database.isClient(thread)) {
-      this.#database.assertNotCutOff(this.name)
+    if (handle === undefined || !this.database.isClient(thread)) {
+      this.database.assertNotCutOff(this.name)
     }
   }
 
@@ -46,11 +39,11 @@ export class ShmEntry extends PassedEntry {
 
   /** A writer that waits here does not block an apply: readers keep their snapshots. */
   override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
-    return includes(range, WAL_WRITE_LOCK) ? this.#database.locking(owner, true) : undefined
+    return includes(range, WAL_WRITE_LOCK) ? this.database.locking(owner, true) : undefined
   }
 
   override unlocked(range: LockRange, owner: LockOwner): void {
-    if (includes(range, WAL_WRITE_LOCK)) this.#database.unlocked(owner)
+    if (includes(range, WAL_WRITE_LOCK)) this.database.unlocked(owner)
   }
 
   /**
@@ -58,6 +51,6 @@ export class ShmEntry extends PassedEntry {
    * not published is published first. Otherwise the next writer would not know of it.
    */
   override flush(thread: number): Deferred | undefined {
-    return this.#database.publishBeforeFlush(thread)
+    return this.database.publishBeforeFlush(thread)
   }
 }

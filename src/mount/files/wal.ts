@@ -4,6 +4,7 @@ import type { BackedFile } from "../../store/backed-file.ts"
 import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { Region } from "../../sys/memory.ts"
+import type { Bypass } from "../bypass.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { PassedEntry } from "./passed-entry.ts"
 
@@ -20,45 +21,37 @@ import { PassedEntry } from "./passed-entry.ts"
  *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
  */
 export class WalEntry extends PassedEntry {
-  readonly #database: MountedDatabase
-
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
-    super(nodeId, name, file)
-    this.#database = database
+    super(nodeId, name, database, file)
     database.log = this
   }
 
-  protected override get mayPass(): boolean {
-    const { index, bypass } = this.#database
-    return bypass !== undefined && (index === undefined || !index.hasUsers || index.isPassed)
+  protected override get other(): PassedEntry | undefined {
+    return this.database.index
   }
 
-  protected override openBacking(): number {
-    return this.#database.bypass?.open(this.file, this.#database) ?? 0
-  }
-
-  protected override closeBacking(number: number): void {
-    this.#database.endPassing(number)
+  protected override openBacking(bypass: Bypass): number {
+    return bypass.open(this.file, this.database)
   }
 
   override checkWriter(handle: number): void {
-    if (this.#database.capture === undefined) return
+    if (this.database.capture === undefined) return
     if (this.isRemoved) throw FuseError.of(Errno.EIO)
-    this.#database.assertUndropped(handle)
+    this.database.assertUndropped(handle)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
-    this.#database.countWrite(Column.WAL_WRITES)
-    const { capture } = this.#database
+    this.database.countWrite(Column.WAL_WRITES)
+    const { capture } = this.database
     if (capture === undefined) {
-      if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)
-      this.#database.complainAboutWrite(thread)
+      if (this.database.isPeer(thread)) return super.write(offset, size, from, thread)
+      this.database.complainAboutWrite(thread)
       this.refused()
       throw FuseError.of(Errno.EROFS)
     }
     const writer = writerOfWal(offset, from.bytes.subarray(0, size))
-    this.noting(() => this.#database.assertSqlite(writer, this.name))
-    this.#database.assertKnown()
+    this.noting(() => this.database.assertSqlite(writer, this.name))
+    this.database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
@@ -66,13 +59,13 @@ export class WalEntry extends PassedEntry {
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
     if (this.isRemoved || size >= this.file.size()) return
-    if (handle === undefined || !this.#database.isClient(thread)) {
-      this.#database.assertNotCutOff(this.name)
+    if (handle === undefined || !this.database.isClient(thread)) {
+      this.database.assertNotCutOff(this.name)
     }
   }
 
   override truncate(size: number): void {
-    const { capture } = this.#database
+    const { capture } = this.database
     if (this.isRemoved) return super.truncate(size)
     if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
     // The daemon's own frames are in it. A client that follows SQLite's protocol does not truncate it.
@@ -84,20 +77,20 @@ export class WalEntry extends PassedEntry {
    * daemon, from here on.
    */
   override sync(thread: number): void {
-    if (this.isPassed) this.#database.capture?.walSyncing(thread)
+    if (this.isPassed) this.database.capture?.walSyncing(thread)
   }
 
   override flush(): undefined {
-    if (this.isPassed) this.#database.capture?.follow()
+    if (this.isPassed) this.database.capture?.follow()
   }
 
   override released(): void {
-    if (this.isPassed) this.#database.capture?.follow()
+    if (this.isPassed) this.database.capture?.follow()
     super.released()
   }
 
   override removing(): void {
-    const { capture } = this.#database
+    const { capture } = this.database
     if (capture === undefined) super.removing()
     else capture.walTruncating(0, () => super.removing())
   }
