@@ -6,11 +6,12 @@
  * Rounds alternate between the two sides and medians are compared, since the machine is noisy. A commit changes
  * one row at a random place of the table.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process"
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { execFileSync } from "node:child_process"
+import { copyFileSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { Scope } from "../test/support/node.ts"
+import { median } from "./benchmark/statistics.ts"
 
 const SIZES_MIB = [1, 100, 1024]
 const MODES = ["wal", "delete"] as const
@@ -24,9 +25,6 @@ const { values, positionals } = parseArgs({
   },
 })
 const sizes = positionals.length > 0 ? positionals.map(Number) : SIZES_MIB
-const directory = mkdtempSync(join(tmpdir(), "litefs-bench-"))
-const [plain, mount] = [join(directory, "plain"), join(directory, "mnt")]
-for (const path of [plain, mount]) mkdirSync(path)
 
 /** Updates random rows for some time; prints µs per commit. */
 const CLIENT = `
@@ -49,29 +47,24 @@ const CLIENT = `
   db.close()
 `
 
-let node: ChildProcess | undefined
-try {
-  console.log("size        mode     ext4 µs  mount µs  ratio   clean start ms")
-  for (const size of sizes) await measureSize(size)
-} finally {
-  await stop()
-  spawnSync("umount", ["-l", mount], { stdio: "ignore", timeout: 5000 })
-  rmSync(directory, { recursive: true, force: true })
-}
+console.log("size        mode     ext4 µs  mount µs  ratio   clean start ms")
+for (const size of sizes) await measureSize(size)
 
 async function measureSize(mib: number): Promise<void> {
-  rmSync(join(directory, "data"), { recursive: true, force: true })
+  await using scope = new Scope()
+  const [plain, directory] = [join(scope.directory, "plain"), join(scope.directory, "node")]
+  const database = join(directory, "data/dbs/a.db")
+  for (const path of [plain, join(directory, "mnt"), database]) mkdirSync(path, { recursive: true })
   makeDatabase(join(plain, "a.db"), mib)
-  mkdirSync(join(directory, "data/dbs/a.db"), { recursive: true })
-  copyFileSync(join(plain, "a.db"), join(directory, "data/dbs/a.db/database"))
-  await start()
-  client(mount, "delete", 1) // its first commit holds every page
+  copyFileSync(join(plain, "a.db"), join(database, "database"))
+  let node = await scope.node({ directory })
+  client(node.mount, "delete", 1) // its first commit holds every page
   const lines: string[] = []
   for (const mode of MODES) {
     const [ext4, mounted]: [number[], number[]] = [[], []]
     for (let round = 0; round < Number(values.rounds); round++) {
       ext4.push(client(plain, mode, Number(values.ms)))
-      mounted.push(client(mount, mode, Number(values.ms)))
+      mounted.push(client(node.mount, mode, Number(values.ms)))
     }
     const [ours, theirs] = [median(mounted), median(ext4)]
     const numbers = [theirs.toFixed(0).padStart(8), ours.toFixed(0).padStart(9)]
@@ -81,13 +74,13 @@ async function measureSize(mib: number): Promise<void> {
   }
   const starts: number[] = []
   for (let round = 0; round < Number(values.rounds); round++) {
-    await stop()
-    starts.push(await start())
+    await node.stop()
+    const startedMs = performance.now()
+    node = await scope.spawn({ directory, port: node.port })
+    await node.logged(/msg=mounted/)
+    starts.push(performance.now() - startedMs)
   }
-  await stop()
   for (const line of lines) console.log(`${line}    ${median(starts).toFixed(0).padStart(6)}`)
-  for (const suffix of ["", "-wal", "-shm", "-journal"])
-    rmSync(`${plain}/a.db${suffix}`, { force: true })
 }
 
 function makeDatabase(path: string, mib: number): void {
@@ -98,40 +91,8 @@ function makeDatabase(path: string, mib: number): void {
   execFileSync("sqlite3", [path, sql], { timeout: 300_000 })
 }
 
-/** Milliseconds from the start of the process to the mount. */
-async function start(): Promise<number> {
-  const startedMs = performance.now()
-  const data = join(directory, "data")
-  const args = ["mount", "--primary", "--fuse-dir", mount, "--data-dir", data]
-  const child = spawn("dist/litefs", [...args, "--http-addr", "127.0.0.1:0"], {
-    stdio: ["ignore", "ignore", "pipe"],
-  })
-  node = child
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  let log = ""
-  child.stderr.on("data", (text) => {
-    log += text
-    if (log.includes("msg=mounted")) resolve(performance.now() - startedMs)
-  })
-  child.once("exit", () => reject(new Error(log)))
-  return promise
-}
-
-async function stop(): Promise<void> {
-  const child = node
-  node = undefined
-  if (child === undefined || child.exitCode !== null) return
-  const exited = new Promise((done) => child.once("exit", done))
-  child.kill("SIGTERM")
-  await exited
-}
-
 function client(where: string, mode: string, ms: number): number {
   // With -e there is no path of a program in argv.
   const args = ["--input-type=module", "-e", CLIENT, "--", join(where, "a.db"), mode, String(ms)]
   return Number(execFileSync("node", args, { encoding: "utf8", timeout: 300_000 }))
-}
-
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1] as number
 }

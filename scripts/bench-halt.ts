@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process"
 import { parseArgs } from "node:util"
 import { caughtUp, sqlite3 } from "../test/support/client.ts"
 import { Scope, type TestNode } from "../test/support/node.ts"
+import { median } from "./benchmark/statistics.ts"
 
 const MODES = ["wal", "delete"] as const
 
@@ -16,7 +17,6 @@ const { values } = parseArgs({
   },
 })
 const commits = Number(values.commits)
-process.env.LITEFS_PROGRAM ??= "dist/litefs"
 
 const WRITER = `
   import Database from "better-sqlite3"
@@ -70,11 +70,10 @@ for (const flags of [[], ["--forward-writes"]]) {
         rates.push(measure(node, database, through))
         await caughtUp(primary, replica, database)
       }
-      rates.sort((a, b) => a - b)
-      const median = rates[Math.floor(rates.length / 2)] as number
-      const ms = (1000 / median).toFixed(2)
+      const rate = median(rates)
+      const ms = (1000 / rate).toFixed(2)
       console.log(
-        `${mode.padEnd(7)} ${name.padEnd(18)} ${median.toFixed(0).padStart(6)} tx/s  ${ms} ms`,
+        `${mode.padEnd(7)} ${name.padEnd(18)} ${rate.toFixed(0).padStart(6)} tx/s  ${ms} ms`,
       )
     }
   }

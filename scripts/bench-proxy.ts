@@ -6,11 +6,12 @@
  * for a request says what a proxy costs by itself.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { request } from "node:http"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { freePort, Scope } from "../test/support/node.ts"
+import { cpuMsOf, memoryOf } from "./benchmark/process.ts"
 
 const { values } = parseArgs({
   options: {
@@ -21,7 +22,7 @@ const { values } = parseArgs({
   },
 })
 const [rounds, mib] = [Number(values.rounds), Number(values.mib)]
-const [APP, API, PROXY, NGINX] = [0, 1, 2, 3].map((n) => 20000 + (process.pid % 20000) + n)
+const [APP, PROXY, NGINX] = [await freePort(), await freePort(), await freePort()]
 
 const APPLICATION = `
   import { createServer } from "node:http"
@@ -40,55 +41,43 @@ const APPLICATION = `
   }).listen(${APP}, "127.0.0.1", () => console.log("ready"))
 `
 
-const directory = mkdtempSync(join(tmpdir(), "litefs-bench-"))
-const mount = join(directory, "mount")
-mkdirSync(mount)
-const started: ChildProcess[] = []
-try {
-  await start("ready", "node", "--input-type=module", "-e", APPLICATION)
-  const node = await start(
-    "msg=mounted",
-    "dist/litefs",
-    ...["mount", "--primary", "--fuse-dir", mount, "--data-dir", join(directory, "data")],
-    ...["--http-addr", `127.0.0.1:${API}`, "--proxy-addr", `127.0.0.1:${PROXY}`],
+await using scope = new Scope()
+await start("ready", "node", "--input-type=module", "-e", APPLICATION)
+const node = await scope.node({
+  flags: [
+    ...["--proxy-addr", `127.0.0.1:${PROXY}`],
     ...["--proxy-target", `127.0.0.1:${APP}`, "--proxy-db", "app.db"],
-  )
-  const nginx = await startNginx()
-  const ways = [
-    { name: "direct", port: APP, pid: undefined },
-    { name: "litefs", port: PROXY, pid: node.pid },
-    { name: "nginx", port: NGINX, pid: nginx },
-  ].map((way) => ({ ...way, results: [] as Result[] }))
-  for (const { port } of ways) load(port, "1") // to warm up
-  for (let round = 0; round < rounds; round++) {
-    for (const way of ways) {
-      const before = way.pid === undefined ? 0 : cpuMs(way.pid)
-      const result = load(way.port, values.seconds)
-      const spentMs = way.pid === undefined ? 0 : cpuMs(way.pid) - before
-      way.results.push({ ...result, cpuUs: (spentMs * 1000) / result.count })
-    }
+  ],
+})
+const nginx = await startNginx()
+const ways = [
+  { name: "direct", port: APP, pid: undefined },
+  { name: "litefs", port: PROXY, pid: node.pid },
+  { name: "nginx", port: NGINX, pid: nginx },
+].map((way) => ({ ...way, results: [] as Result[] }))
+for (const { port } of ways) load(port, "1") // to warm up
+for (let round = 0; round < rounds; round++) {
+  for (const way of ways) {
+    const before = way.pid === undefined ? 0 : cpuMsOf(way.pid)
+    const result = load(way.port, values.seconds)
+    const spentMs = way.pid === undefined ? 0 : cpuMsOf(way.pid) - before
+    way.results.push({ ...result, cpuUs: (spentMs * 1000) / result.count })
   }
-  const [direct] = ways.map(({ results }) => middle(results)) as [Result]
-  console.log("way      requests/s   p99 ms   × direct   CPU µs/request")
-  for (const { name, results } of ways) {
-    const { perSecond, p99Ms, cpuUs } = middle(results)
-    const columns = [
-      name.padEnd(8),
-      perSecond.toFixed(0).padStart(10),
-      p99Ms.toFixed(1).padStart(8),
-      (perSecond / direct.perSecond).toFixed(2).padStart(10),
-      (cpuUs === 0 ? "" : cpuUs.toFixed(1)).padStart(16),
-    ]
-    console.log(columns.join(" "))
-  }
-  await transfers(node.pid as number)
-} finally {
-  for (const child of started.toReversed()) {
-    child.kill("SIGTERM")
-    await new Promise((done) => (child.exitCode === null ? child.once("exit", done) : done(0)))
-  }
-  rmSync(directory, { recursive: true })
 }
+const [direct] = ways.map(({ results }) => middle(results)) as [Result]
+console.log("way      requests/s   p99 ms   × direct   CPU µs/request")
+for (const { name, results } of ways) {
+  const { perSecond, p99Ms, cpuUs } = middle(results)
+  const columns = [
+    name.padEnd(8),
+    perSecond.toFixed(0).padStart(10),
+    p99Ms.toFixed(1).padStart(8),
+    (perSecond / direct.perSecond).toFixed(2).padStart(10),
+    (cpuUs === 0 ? "" : cpuUs.toFixed(1)).padStart(16),
+  ]
+  console.log(columns.join(" "))
+}
+await transfers(node.pid)
 
 interface Load {
   readonly perSecond: number
@@ -100,7 +89,7 @@ interface Result extends Load {
   readonly cpuUs: number
 }
 
-function load(port: number | undefined, seconds: string): Load {
+function load(port: number, seconds: string): Load {
   const args = [
     "-t1",
     `-c${values.connections}`,
@@ -130,17 +119,17 @@ async function transfers(pid: number): Promise<void> {
     ["upload", upload],
     ["download", download],
   ] as const) {
-    const before = residentMiB(pid)
+    const before = memoryOf(pid).resident / 2 ** 20
     let most = before
     const timer = setInterval(() => {
-      most = Math.max(most, residentMiB(pid))
+      most = Math.max(most, memoryOf(pid).resident / 2 ** 20)
     }, 20)
     const start = performance.now()
     await transfer()
     clearInterval(timer)
     const perSecond = mib / ((performance.now() - start) / 1000)
     console.log(
-      `${what} of ${mib} MiB: ${perSecond.toFixed(0)} MiB/s, resident ${before} MiB before, ${most} MiB at most`,
+      `${what} of ${mib} MiB: ${perSecond.toFixed(0)} MiB/s, resident ${before.toFixed(0)} MiB before, ${most.toFixed(0)} MiB at most`,
     )
   }
 }
@@ -169,7 +158,11 @@ async function download(): Promise<void> {
 
 async function start(sign: string, program: string, ...args: string[]): Promise<ChildProcess> {
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] })
-  started.push(child)
+  const exited = new Promise((done) => child.once("exit", done))
+  scope.defer(async () => {
+    child.kill("SIGTERM")
+    await exited
+  })
   let log = ""
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   for (const stream of [child.stdout, child.stderr]) {
@@ -185,10 +178,10 @@ async function start(sign: string, program: string, ...args: string[]): Promise<
 
 /** One worker, as the proxy is one thread. Returns the worker's process. */
 async function startNginx(): Promise<number> {
-  const path = join(directory, "nginx.conf")
+  const path = join(scope.directory, "nginx.conf")
   writeFileSync(
     path,
-    `daemon off; worker_processes 1; pid ${directory}/nginx.pid; error_log stderr notice;
+    `daemon off; worker_processes 1; pid ${scope.directory}/nginx.pid; error_log stderr notice;
     events { worker_connections 1024; }
     http {
       access_log off;
@@ -206,17 +199,7 @@ async function startNginx(): Promise<number> {
       }
     }`,
   )
-  const { pid } = await start("start worker process ", "nginx", "-c", path, "-p", directory)
+  const { pid } = await start("start worker process ", "nginx", "-c", path, "-p", scope.directory)
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
   return Number(children.trim().split(" ")[0])
-}
-
-function cpuMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? []
-  return (Number(fields[11]) + Number(fields[12])) * 10
-}
-
-function residentMiB(pid: number): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
-  return Math.round(Number(kib) / 1024)
 }

@@ -8,17 +8,20 @@
  * would take, the median what this one does.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { cpuMsOf, type Memory, memoryOf } from "./benchmark/process.ts"
+import { median } from "./benchmark/statistics.ts"
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { rounds: { type: "string", default: "20" } },
 })
 const rounds = Number(values.rounds)
-const programs = positionals.length > 0 ? positionals : ["dist/litefs"]
+const programs =
+  positionals.length > 0 ? positionals : [process.env.LITEFS_PROGRAM ?? "dist/litefs"]
 
 /** A start is forgotten by then, and what can be collected is. */
 const IDLE_MS = 3000
@@ -26,11 +29,6 @@ const IDLE_MS = 3000
 interface Sample {
   readonly wallMs: number
   readonly cpuMs: number
-}
-
-interface Memory {
-  readonly resident: number
-  readonly own: number // not pages of files
 }
 
 const directory = mkdtempSync(join(tmpdir(), "litefs-start-"))
@@ -113,26 +111,6 @@ async function stop(signal: NodeJS.Signals): Promise<void> {
   await exited
 }
 
-/** Of all threads, by the scheduler: the other counters have steps of 10 ms. NaN when it has ended. */
-function cpuMsOf(pid: number): number {
-  try {
-    const tasks = readdirSync(`/proc/${pid}/task`)
-    const times = tasks.map((task) =>
-      Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]),
-    )
-    return times.reduce((sum, ns) => sum + ns, 0) / 1e6
-  } catch {
-    return Number.NaN
-  }
-}
-
-function memoryOf(pid: number): Memory {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8")
-  const mb = (key: string) =>
-    (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6
-  return { resident: mb("VmRSS"), own: mb("RssAnon") + mb("RssShmem") }
-}
-
 /** The runtime that is in the product, with as many threads. */
 function buildFloor(): string {
   const main = join(directory, "floor.ts")
@@ -168,29 +146,26 @@ function report(): void {
   for (const [name, of] of samples) {
     const memory = memories.get(name)
     const cells = [
-      median(of, "wallMs").toFixed(1).padStart(9),
+      median(numbers(of, "wallMs")).toFixed(1).padStart(9),
       least(of, "wallMs").toFixed(1).padStart(7),
       (least(of, "wallMs") / floorMs).toFixed(1).padStart(6),
       least(of, "cpuMs").toFixed(1).padStart(8),
-      (memory?.resident.toFixed(1) ?? "").padStart(12),
-      (memory?.own.toFixed(1) ?? "").padStart(5),
+      megabytes(memory?.resident).padStart(12),
+      megabytes(memory?.own).padStart(5),
     ]
     console.log(`${name.padEnd(width)}  ${cells.join(" ")}`)
   }
 }
 
-function sorted(of: readonly Sample[], key: keyof Sample): number[] {
-  return of
-    .map((sample) => sample[key])
-    .filter((ms) => !Number.isNaN(ms))
-    .sort((a, b) => a - b)
+function megabytes(bytes: number | undefined): string {
+  return bytes === undefined ? "" : (bytes / 1e6).toFixed(1)
 }
 
-function median(of: readonly Sample[], key: keyof Sample): number {
-  const numbers = sorted(of, key)
-  return numbers[numbers.length >> 1] ?? Number.NaN
+/** Of those whose process was still there to be asked. */
+function numbers(of: readonly Sample[], key: keyof Sample): number[] {
+  return of.map((sample) => sample[key]).filter((ms) => !Number.isNaN(ms))
 }
 
 function least(of: readonly Sample[], key: keyof Sample): number {
-  return sorted(of, key)[0] ?? Number.NaN
+  return Math.min(...numbers(of, key))
 }

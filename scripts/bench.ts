@@ -1,95 +1,121 @@
 /**
- * What a client of the mount gets, as a ratio to plain ext4 in the same run. Run it through `scripts/bench`.
+ * What a client of the mount gets, beside plain ext4 and beside a pass-through mount of fuse-native. Run it through
+ * `scripts/bench`, which says how.
  *
- *   scripts/bench [--rounds N] [--ms N] [--forward-writes] [WORKLOAD…]
- *
- * The machine is noisy and a FUSE round trip costs 10 µs or 60 µs, depending on where the scheduler puts the two
- * sides. So rounds are interleaved (ext4, mount, ext4, mount, …) and medians compared. With --forward-writes the
- * mount has locks that are requests to the daemon.
+ * The machine is noisy, and a FUSE round trip costs 10 µs or 60 µs, depending on where the scheduler puts the two
+ * sides. So in each round each workload runs on all sides, one right after the other, and ratios are those of a round.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { execFileSync } from "node:child_process"
+import { readFileSync, writeFileSync } from "node:fs"
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os"
 import { parseArgs } from "node:util"
+import { Scope } from "../test/support/node.ts"
+import { type Amount, fdatasyncUs, measure } from "./benchmark/measurement.ts"
+import { renewedPage, reportOf } from "./benchmark/report.ts"
+import type { DiskSample, Machine, Results, Sample } from "./benchmark/results.ts"
+import { litefsSide, peerSide, plainSide, type Side } from "./benchmark/sides.ts"
+import { type Workload, workloadsNamed } from "./benchmark/workloads.ts"
 
-const WORKLOADS = [
-  "read-wal",
-  "read-delete",
-  "insert-wal-full",
-  "insert-wal-normal",
-  "insert-delete-full",
-  "insert-truncate-full",
-  "insert-persist-full",
-]
+const PAGE = "docs/benchmarks.md"
+const USUAL: Amount = { ms: 700, mb: 100, commits: 200 }
+const QUICK: Amount = { ms: 200, mb: 10, commits: 50 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    rounds: { type: "string", default: "5" },
-    ms: { type: "string", default: "700" },
-    "forward-writes": { type: "boolean", default: false },
-  },
-})
-const workloads = positionals.length > 0 ? positionals : WORKLOADS
-const directory = mkdtempSync(join(tmpdir(), "litefs-bench-"))
-const plain = join(directory, "plain")
-const mount = join(directory, "mnt")
-for (const path of [plain, mount]) mkdirSync(path)
+const { values, workloads, flags } = settings()
+const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
+const results: Results =
+  values.from === undefined ? await run() : JSON.parse(readFileSync(values.from, "utf8"))
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 1)}\n`)
+if (values.page) writeFileSync(PAGE, renewedPage(readFileSync(PAGE, "utf8"), results))
+console.log(reportOf(results))
 
-const node = startNode()
-try {
-  await ready(node)
-  console.log(
-    `${"workload".padEnd(22)} ${"ext4 /s".padStart(10)} ${"mount /s".padStart(10)}   ratio`,
-  )
-  for (const workload of workloads) {
-    const rates: { ext4: number[]; mounted: number[] } = { ext4: [], mounted: [] }
-    for (let round = 0; round < Number(values.rounds); round++) {
-      rates.ext4.push(measure(plain, workload))
-      rates.mounted.push(measure(mount, workload))
+function settings() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        only: { type: "string", multiple: true, default: [] },
+        rounds: { type: "string" },
+        quick: { type: "boolean", default: false },
+        json: { type: "string" },
+        from: { type: "string" },
+        page: { type: "boolean", default: false },
+      },
+    })
+    if (!/^[1-9]\d*$/.test(values.rounds ?? "1")) {
+      throw new RangeError(`Cannot measure ${values.rounds} rounds: it should be a number from 1`)
     }
-    const [ext4, mounted] = [median(rates.ext4), median(rates.mounted)]
-    const ratio = (mounted / ext4).toFixed(2)
-    console.log(
-      `${workload.padEnd(22)} ${String(ext4).padStart(10)} ${String(mounted).padStart(10)}   ${ratio}`,
-    )
+    if (positionals[0]?.startsWith("-") === false) {
+      throw new RangeError(`Cannot measure "${positionals[0]}": name a workload with --only`)
+    }
+    return { values, workloads: workloadsNamed(values.only), flags: positionals }
+  } catch (error) {
+    console.error(`ERROR: ${(error as Error).message}`)
+    process.exit(2)
   }
-} finally {
-  node.kill("SIGTERM")
-  await new Promise((resolve) => node.once("exit", resolve))
-  spawnSync("umount", ["-l", mount], { stdio: "ignore" })
-  rmSync(directory, { recursive: true, force: true })
 }
 
-function startNode(): ChildProcess {
-  return spawn(
-    "dist/litefs",
-    [
-      ...["mount", "--primary", "--fuse-dir", mount, "--data-dir", join(directory, "data")],
-      ...["--http-addr", "127.0.0.1:0"],
-      ...(values["forward-writes"] ? ["--forward-writes"] : []),
-    ],
-    { stdio: ["ignore", "inherit", "pipe"] },
-  )
+async function run(): Promise<Results> {
+  const machine = machineOf()
+  await using scope = new Scope()
+  const plain = plainSide(scope)
+  const sides = [plain]
+  let peerProblem: string | undefined
+  try {
+    sides.push(await peerSide(scope))
+  } catch (error) {
+    peerProblem = (error as Error).message
+  }
+  sides.push(await litefsSide(scope, flags))
+  const [samples, disk]: [Sample[], DiskSample[]] = [[], []]
+  for (let round = 0; round < rounds; round++) {
+    for (const workload of workloads) {
+      const { name } = workload
+      disk.push({ workload: name, round, fdatasyncUs: fdatasyncUs(plain.place.written) })
+      for (const side of inTurn(sides, round)) {
+        const figures = await measured(workload, side, round)
+        if (figures !== undefined)
+          samples.push({ workload: name, side: side.name, round, ...figures })
+      }
+    }
+  }
+  return {
+    date: new Date().toISOString(),
+    command: ["scripts/bench", ...process.argv.slice(2)].join(" "),
+    machine: { ...machine, fileSystem: fileSystemOf(plain.place.written) },
+    rounds,
+    peerProblem,
+    samples,
+    disk,
+  }
 }
 
-async function ready(child: ChildProcess): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  let log = ""
-  child.stderr?.on("data", (text) => {
-    log += text
-    if (log.includes("msg=mounted")) resolve()
-  })
-  child.once("exit", () => reject(new Error(log)))
-  await promise
+async function measured(workload: Workload, side: Side, round: number) {
+  const figures = await measure(workload, side, values.quick ? QUICK : USUAL)
+  if (figures !== undefined) {
+    const result = `${workload.name} ${side.name}: ${figures.value.toFixed(0)} ${workload.unit}`
+    console.error(`round ${round + 1}/${rounds} ${result}`)
+  }
+  return figures
 }
 
-function measure(path: string, workload: string): number {
-  const args = ["scripts/bench-client.mjs", path, workload, values.ms]
-  return Number(execFileSync("node", args, { encoding: "utf8", timeout: 120_000 }))
+/** Another one is the first in each round. */
+function inTurn(sides: readonly Side[], round: number): readonly Side[] {
+  const first = round % sides.length
+  return [...sides.slice(first), ...sides.slice(0, first)]
 }
 
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1] as number
+function machineOf(): Omit<Machine, "fileSystem"> {
+  return {
+    processor: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    memoryGiB: totalmem() / 2 ** 30,
+    kernel: release(),
+    node: execFileSync("node", ["--version"], { encoding: "utf8" }).trim(),
+    bun: Bun.version,
+    load: loadavg()[0] ?? Number.NaN,
+  }
+}
+
+function fileSystemOf(path: string): string {
+  return execFileSync("findmnt", ["-n", "-o", "FSTYPE", "-T", path], { encoding: "utf8" }).trim()
 }

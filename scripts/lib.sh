@@ -58,6 +58,18 @@ need_packages() {
   printf '%s\n' "$sum" >"$stamp"
 }
 
+# run_bench NAME ARGUMENT...: runs scripts/NAME.ts on the program as it is now. Also when it is interrupted nothing of it
+# is left.
+run_bench() {
+  need_root
+  need_packages
+  scripts/build
+  TMPDIR=$(mktemp -d)
+  trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
+  export TMPDIR LITEFS_PROGRAM=${LITEFS_PROGRAM:-dist/litefs}
+  node_modules/.bin/bun "scripts/$1.ts" "${@:2}"
+}
+
 has_compiler() {
   command -v g++ >/dev/null && command -v make >/dev/null && command -v python3 >/dev/null
 }
