@@ -188,7 +188,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
-    ? recoverDatabases(dataDir, positions, log, refused, true)
+    ? recoverDatabases(dataDir, positions, log, refused, options.nodeId)
     : new Map()
   context = {
     dataDir,

@@ -5,9 +5,11 @@
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { systemClock } from "../lib/clock.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { logger } from "../lib/log.ts"
 import { untilSeen } from "../lib/until.ts"
 import type { LiteFSOptions } from "../litefs-options.ts"
+import { WAL_WRITE_LOCK } from "../sqlite/lock-bytes.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { closeFile } from "../sys/file.ts"
 import { abortStaleMounts, mountDevices } from "../sys/mount.ts"
@@ -44,21 +46,30 @@ export async function recoverMount(
     if (abortStaleMounts(options.fuseDir)) {
       log.info("found a dead mount", { dir: options.fuseDir })
     }
-    if (devices.size > 0) endStaleHandles(devices)
+    if (devices.size > 0) endStaleHandles(devices, wasBehind(dataDir))
   } finally {
     if (lock !== undefined) closeFile(lock)
   }
 }
 
 /** Makes clients of a dead daemon notice that it is gone. */
-function endStaleHandles(devices: ReadonlySet<string>): void {
-  const { pids, denied, hidden, mapped } = dropStaleHandles(devices)
+function endStaleHandles(devices: ReadonlySet<string>, wasBehind: boolean): void {
+  const handles = dropStaleHandles(devices, { writeByte: WAL_WRITE_LOCK })
+  const { pids, denied, hidden, mapped, writing } = handles
   const tell = (some: readonly number[], message: string, problem: string) => {
     if (some.length > 0) log.error(message, { pids: listed(some), problem })
   }
   if (pids.length > 0) {
     const message = "clients of the last daemon get I/O errors until they open their files again"
     log.warn(message, { pids: listed(pids) })
+  }
+  // They may commit to a WAL that nobody follows any more.
+  const writers = wasBehind ? [...writing, ...denied, ...hidden] : []
+  if (writers.length > 0) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot take over from the last daemon: clients wrote past it (--capture behind), and may still write to its WALs, end them first: ${listed(writers)}`,
+    )
   }
   const message = "clients of the last daemon may read old data, restart them"
   tell(denied, message, rightTo(denied))
@@ -91,12 +102,27 @@ function listed(pids: readonly number[]): string {
 }
 
 /** Call it after mounting. */
-export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
+export function rememberMount(
+  { mountedPath }: DataDir,
+  fuseDir: string,
+  capturesBehind: boolean,
+): void {
   try {
-    const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
+    const how = capturesBehind ? ` ${BEHIND}` : ""
+    const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}${how}\n`
     writeFileSync(mountedPath, text, { mode: 0o600 })
   } catch (error) {
     log.warn("cannot note which mount this is", { file: mountedPath, error })
+  }
+}
+
+const BEHIND = "behind"
+
+function wasBehind({ mountedPath }: DataDir): boolean {
+  try {
+    return readFileSync(mountedPath, "utf8").trim().endsWith(BEHIND)
+  } catch {
+    return false
   }
 }
 

@@ -173,7 +173,7 @@ export class Threads {
     const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
     this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
-    rememberMount(dataDir, fuseDir)
+    rememberMount(dataDir, fuseDir, this.#context.options.capturesBehind === true)
   }
 
   /**

@@ -72,18 +72,18 @@ import { hasTail } from "./wal-tail.ts"
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` hears what is damaged. With `keepsTails`, commits that are in a WAL alone are kept there (wal-tail.ts). */
+/** `onRefused` hears what is damaged. With the id of this node, commits that are in a WAL alone are kept there (wal-tail.ts). */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: (name: string, problem: string) => void = () => {},
-  keepsTails = false,
+  nodeId?: bigint,
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
     try {
-      const state = recoverDatabase(name, dataDir, log, keepsTails)
+      const state = recoverDatabase(name, dataDir, log, nodeId)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
       // Only somebody who asks for its name needs to know it.
       if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
@@ -116,7 +116,7 @@ export function recoverDatabase(
   name: string,
   dataDir: DataDir,
   log: Logger,
-  keepsTail = false,
+  nodeId?: bigint,
 ): HistoryState {
   dataDir.createDatabase(name)
   removeLeftovers(dataDir.databaseDir(name)) // also of a damaged database
@@ -129,7 +129,11 @@ export function recoverDatabase(
     unlinkFile("checksums:unlink", checksumsPath)
     const state = recoverFile({ name, dataDir, database, last, saved, log })
     const wal = dataDir.path(name, "wal")
-    if (keepsTail && last !== undefined && hasTail(wal, last.summary.header, database)) {
+    if (
+      nodeId !== undefined &&
+      last !== undefined &&
+      hasTail(wal, last.summary.header, database, nodeId)
+    ) {
       unlinkFile("shm:unlink", dataDir.path(name, "shm"))
       return { ...state, hasTail: true }
     }

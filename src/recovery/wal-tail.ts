@@ -5,6 +5,7 @@
  *   the WAL is the one that the last transaction was made from          ─▶ what comes after that transaction's frames
  *   it is another, and was written to after the last transaction: a new one, or the same one started over, which is
  *     only done when everything in it was captured (capture/wal-tracker.ts) ─▶ all of it
+ *   the last transaction is another node's, which has no WAL here      ─▶ nothing
  *   it is older                                                         ─▶ nothing: a transaction of another kind,
  *     an import, should have emptied it, and was cut short
  */
@@ -24,8 +25,14 @@ import { allocate } from "../sys/memory.ts"
 
 const start = allocate(4096)
 
-/** `last` is the header of the last transaction, `database` has its state. */
-export function hasTail(path: string, last: LtxHeader, database: BackedFile): boolean {
+/** `last` is the header of the last transaction, `database` has its state, `nodeId` is this node's. */
+export function hasTail(
+  path: string,
+  last: LtxHeader,
+  database: BackedFile,
+  nodeId: bigint,
+): boolean {
+  if (last.nodeId !== nodeId) return false
   using source = FileSource.open(path)
   if (source === undefined) return false
   const reader = new WalReader(source)

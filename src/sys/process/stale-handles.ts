@@ -5,6 +5,8 @@
  *   pages of files   dropped through a copy of each descriptor: pidfd_getfd(2), posix_fadvise(2) DONTNEED
  *   mapped pages     cannot be dropped while they are mapped; process_madvise(2) PAGEOUT unmaps those of one process
  *                    alone. Their next reader gets SIGBUS, as with every I/O error under mmap(2)
+ *   a WAL            that clients write past their daemon (mount/bypass.ts) can be written to still. Its WRITE lock is
+ *                    taken through a copy of the descriptor of its index, and kept for as long as this process lives
  *   a wal-index      is always mapped, and while it does not change SQLite believes the pages that it remembers.
  *                    Its header is zeroed in the client's memory: SQLite then reads the WAL, which fails
  *
@@ -25,6 +27,7 @@ import { Errno, SysError } from "../errno.ts"
 import { closeFile, type Fd } from "../file.ts"
 import { fileSystemStatus } from "../file-status.ts"
 import { errno, libc } from "../libc.ts"
+import { lockedName, tryLock } from "../locks.ts"
 import { allocate } from "../memory.ts"
 import { pathAddress } from "../path.ts"
 import { userId } from "../thread.ts"
@@ -38,13 +41,18 @@ export interface StaleHandles {
   readonly hidden: readonly number[]
   /** … that have pages in their memory which could not be taken from them. */
   readonly mapped: readonly number[]
+  /** … that are in a transaction of a WAL, and have not ended it in time. */
+  readonly writing: readonly number[]
 }
 
 /** The header of a wal-index, twice (SQLite: walformat.html). */
 const WAL_INDEX_HEADERS_SIZE = 96
 
-/** `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. */
-export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
+/** `writeByte` is that of WRITE in a wal-index, `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. */
+export function dropStaleHandles(
+  devices: ReadonlySet<string>,
+  { writeByte, writingMs = 2000 }: { writeByte: number; writingMs?: number },
+): StaleHandles {
   const processes = processIds().map((pid) => new Holder(pid, devices))
   const owners = lockOwners(devices)
   const hidden = processes.filter(({ isHidden, pid }) => isHidden && !owners.has(pid))
@@ -54,6 +62,7 @@ export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
   const denied = holders.filter((holder) => holder.isHidden || !holder.enter())
   const reached = holders.filter((holder) => !denied.includes(holder))
   try {
+    const writing = unheld(reached, writeByte, writingMs)
     for (const holder of reached) holder.resetWalIndexes()
     for (const holder of reached) holder.pageOut()
     for (const holder of reached) holder.dropPages()
@@ -64,9 +73,20 @@ export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
       denied: pidsOf(denied),
       hidden: pidsOf(hidden),
       mapped: pidsOf(mapped),
+      writing: pidsOf(writing),
     }
   } finally {
     for (const holder of reached) holder.leave()
+  }
+}
+
+/** Takes WRITE of every WAL that they have open. Returns those that do not give it up within the time. */
+function unheld(holders: readonly Holder[], byte: number, limitMs: number): Holder[] {
+  const deadline = performance.now() + limitMs
+  for (;;) {
+    const writing = holders.filter((holder) => !holder.keepFromWriting(byte))
+    if (writing.length === 0 || performance.now() > deadline) return writing
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
   }
 }
 
@@ -124,10 +144,23 @@ class Holder {
   }
 
   leave(): void {
-    for (const { fd } of this.#copies) closeFile(fd)
+    const kept = new Set(held.values())
+    for (const { fd } of this.#copies) if (!kept.has(fd)) closeFile(fd)
     this.#copies = []
     if (this.#pidFd !== undefined) closeFile(this.#pidFd)
     this.#pidFd = undefined
+  }
+
+  /** False while it is in a transaction. */
+  keepFromWriting(byte: number): boolean {
+    for (const copy of this.#copies) {
+      if (!isWalIndex(copy.path)) continue
+      const name = lockedName(copy.fd)
+      if (held.has(name)) continue
+      if (!tryLock(copy.fd, "exclusive", byte, 1)) return false
+      held.set(name, copy.fd)
+    }
+    return true
   }
 
   resetWalIndexes(): void {
@@ -165,6 +198,10 @@ class Holder {
     return this.#copies.some(({ fd, path }) => !isWalIndex(path) && hasPages(fd))
   }
 }
+
+/** Descriptors of wal-indexes, by their inodes, through which WRITE is held for good. */
+const held = new Map<string, Fd>()
+const PAUSE_MS = 20
 
 function isWalIndex(path: string): boolean {
   return path.endsWith("-shm")
