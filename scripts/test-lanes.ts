@@ -15,34 +15,42 @@ import { join, relative } from "node:path"
 import { readReport, writeFailure } from "./junit.ts"
 
 /**
- * One more than the cores of the machines that this is run on: all lanes wait for something, for a third of the time or
- * more, so two of them leave a third of the cores unused.
+ * Two more than the cores of the machines that this is run on: files of tests wait for something half of the time, so
+ * two lanes leave a third of the cores unused, and three a sixth.
  */
-const LANES = 3
+const LANES = 4
 const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
 
 /** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
 const FIRST = [
-  "test/mount/halt.mount.test.ts",
   "test/mount/import-export.mount.test.ts",
-  "test/mount/restarts.mount.test.ts",
-  "test/mount/kill.mount.test.ts",
-  "test/mount/faults.mount.test.ts",
-  "test/recovery/power-cut.test.ts",
-  "test/mount/handoff-kill.mount.test.ts",
-  "test/mount/halt-kill.mount.test.ts",
-  "test/recovery/faults.test.ts",
   "test/mount/wal-replica.mount.test.ts",
-  "test/mount/writers.mount.test.ts",
+  "test/mount/faults.mount.test.ts",
+  "test/recovery/faults.test.ts",
+  "test/mount/handoff-kill.mount.test.ts",
+  "test/mount/descriptors.mount.test.ts",
+  "test/mount/kill.mount.test.ts",
+  "test/mount/journal-modes.mount.test.ts",
+  "test/recovery/power-cut.test.ts",
+  "test/mount/restarts.mount.test.ts",
+  "test/mount/halt.mount.test.ts",
+  "test/mount/halt-kill.mount.test.ts",
   "test/mount/start-orders.mount.test.ts",
-  "test/mount/links.mount.test.ts",
-  "test/mount/stale-handles.mount.test.ts",
-  "test/mount/forward-writes.mount.test.ts",
-  "test/proxy/proxy.mount.test.ts",
-  "test/mount/replica.mount.test.ts",
   "test/mount/left-out.mount.test.ts",
-  "test/mount/status.mount.test.ts",
+  "test/mount/halt-lost.mount.test.ts",
+  "test/mount/halt-primary.mount.test.ts",
+  "test/mount/import-busy.mount.test.ts",
+  "test/mount/writers.mount.test.ts",
+  "test/mount/links.mount.test.ts",
+  "test/mount/forward-writes.mount.test.ts",
   "test/conformance/conformance.mount.test.ts",
+  "test/mount/diverged.mount.test.ts",
+  "test/proxy/proxy.mount.test.ts",
+  "test/mount/lock-page.mount.test.ts",
+  "test/mount/replica.mount.test.ts",
+  "test/mount/halt-bytes.mount.test.ts",
+  "test/mount/status.mount.test.ts",
+  "test/mount/stale-handles.mount.test.ts",
   "test/cluster/cut-stream.test.ts",
   "test/diverged/takeover.test.ts",
 ]

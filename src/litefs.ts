@@ -1,9 +1,9 @@
 /**
  * A whole node, made of three boxes. Only this file says `new` across layers.
  *
- *   front door   node/front-door.ts   the API, the socket, the proxy; what others are told
- *   membership   node/membership.ts   the place among the others: the role, the primary, borrowed locks
- *   storage      node/storage.ts      the data directory, the threads with the databases, the mount
+ *   front door   node/front-door/front-door.ts   the API, the socket, the proxy; what others are told
+ *   membership   node/membership/membership.ts   the place among the others: the role, the primary, borrowed locks
+ *   storage      node/storage/storage.ts      the data directory, the threads with the databases, the mount
  *
  * A box knows those below it. The node starts in this order, and ends in the reverse order:
  *
@@ -28,10 +28,10 @@ import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
 import { Closing } from "./node/closing.ts"
-import { FrontDoor } from "./node/front-door.ts"
-import { Membership } from "./node/membership.ts"
-import { recoverMount } from "./node/stale-mount.ts"
-import { Storage } from "./node/storage.ts"
+import { FrontDoor } from "./node/front-door/front-door.ts"
+import { Membership } from "./node/membership/membership.ts"
+import { recoverMount } from "./node/storage/stale-mount.ts"
+import { Storage } from "./node/storage/storage.ts"
 import { startUpkeep } from "./node/upkeep.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
 
@@ -83,7 +83,7 @@ export class LiteFS {
 
   /** What the node is waiting for, if it is not ready. */
   waitsFor(): string | undefined {
-    return this.#frontDoor && notSynced(this.#frontDoor.status)
+    return this.#frontDoor && notSynced(this.#frontDoor.api.status)
   }
 
   /** Facts for commands next to this node. */

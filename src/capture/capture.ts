@@ -29,7 +29,7 @@ import type { BackedFile } from "../store/backed-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
-import { FrozenView } from "./frozen-view.ts"
+import type { FrozenView } from "./frozen-view.ts"
 import { FrozenViews } from "./frozen-views.ts"
 import { type DatabaseHandover, sharedState } from "./handover.ts"
 import type { History } from "./history.ts"
@@ -157,9 +157,7 @@ export class Capture {
       this.follow()
       const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
-      const view = new FrozenView(history, frames, files, sidePath)
-      this.#views.add(view)
-      return view
+      return this.#views.freeze(history, frames, files, sidePath)
     } catch (error) {
       this.#log.warn("cannot freeze a database", { db: history.name, error })
       return undefined

@@ -7,7 +7,8 @@
  *
  * 1. A page of the frozen state is in the side file if it is marked, else in the WAL frame that held it when the
  *    view was made, else in the database file.
- * 2. A checkpoint overwrites the page in the database file, so it saves the page first. When the WAL is
+ * 2. Views of one database share the side file (side-file.ts): of what several want, one copy is made.
+ * 3. A checkpoint overwrites the page in the database file, so it saves the page first. When the WAL is
  *    restarted, every page that was in it has been checkpointed: before the view was made, then the database
  *    file holds it, or after, then it is marked.
  */
@@ -15,11 +16,11 @@ import { lockPgno } from "../ltx/checksum.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
 import { WAL_FRAME_HEADER_SIZE, walFrameOffset } from "../sqlite/wal.ts"
-import { BackedFile } from "../store/backed-file.ts"
-import { unlinkFile } from "../sys/file.ts"
-import { allocate } from "../sys/memory.ts"
+import type { BackedFile } from "../store/backed-file.ts"
+import { allocate, type Region } from "../sys/memory.ts"
 import { FrozenPages } from "./frozen-pages.ts"
 import type { HistoryState } from "./history.ts"
+import type { SideFile } from "./side-file.ts"
 import type { WalFrames } from "./wal-frames.ts"
 
 /** What the reader needs to know; it can be sent between threads. */
@@ -52,22 +53,21 @@ export class FrozenView {
   readonly #pages: FrozenPages
   readonly #database: BackedFile
   readonly #wal: BackedFile
-  readonly #side: BackedFile
+  readonly side: SideFile
   readonly #closed: FrozenFiles["closed"]
-  #saved = 0
+  readonly #slots: number[] = [] // of the side file
 
   constructor(
     history: Omit<HistoryState, "sums">,
     frames: Pick<WalFrames, "entries">,
     { database, wal, walDisguise, closed }: FrozenFiles,
-    sidePath: string,
+    side: SideFile,
   ) {
     const { pos, pageSize, commit, timestampMs } = history
     this.#database = database
     this.#wal = wal
     this.#closed = closed
-    this.#side = new BackedFile("snapshot", sidePath)
-    this.#side.create()
+    this.side = side
     this.#pages = FrozenPages.create(commit)
     this.#pages.nextToRead = 1
     const walOffsets = new Map<number, number>()
@@ -82,8 +82,9 @@ export class FrozenView {
       pages: this.#pages.memory,
       walOffsets,
       walDisguise,
-      sidePath,
+      sidePath: side.path,
     }
+    side.enter()
   }
 
   /** Nobody saves pages any more: the view's reader fails. */
@@ -91,7 +92,7 @@ export class FrozenView {
     this.#pages.break()
   }
 
-  /** Before bytes of the database file change. */
+  /** Before bytes of the database file change. The side file has been told that something will. */
   saveRange(offset: number, size: number): void {
     const { pageSize, commit } = this.state
     const first = Math.floor(offset / pageSize) + 1
@@ -114,17 +115,24 @@ export class FrozenView {
   }
 
   #copy(pgno: number): void {
-    const { pageSize, walOffsets, walDisguise } = this.state
+    const { walOffsets, walDisguise } = this.state
     const walOffset = this.#pages.isWalGone ? undefined : walOffsets.get(pgno)
+    // A page that is to be changed back is a view's own.
+    const place = pgno === 1 && walDisguise !== 0 ? undefined : (walOffset ?? -pgno)
+    const slot = this.side.slotOf(place, () => this.#read(pgno, walOffset))
+    this.#slots.push(slot)
+    this.#pages.save(pgno, slot)
+  }
+
+  #read(pgno: number, walOffset: number | undefined): Region {
+    const { pageSize, walDisguise } = this.state
     if (walOffset === undefined) {
       this.#database.readPadded(page, pageSize, (pgno - 1) * pageSize)
     } else {
       this.#wal.read(page.address, pageSize, walOffset)
       if (pgno === 1) disguiseHeader(page.bytes, 0, -walDisguise)
     }
-    this.#side.write(page.address, pageSize, this.#saved * pageSize)
-    this.#pages.save(pgno, this.#saved)
-    this.#saved += 1
+    return page
   }
 
   /**
@@ -141,19 +149,9 @@ export class FrozenView {
     this.#pages.loseWal()
   }
 
-  /** Does not throw. */
-  close(): void {
+  /** True when the side file went with it. Does not throw. */
+  close(): boolean {
     this.#closed?.()
-    this.#side.close()
-    removeSideFile(this.state)
-  }
-}
-
-/** Removes the name; open descriptors stay valid. Does not throw: the next start removes what cannot be removed now. */
-export function removeSideFile({ sidePath }: FrozenState): void {
-  try {
-    unlinkFile("snapshot:unlink", sidePath)
-  } catch {
-    // It harms nobody.
+    return this.side.release(this.#slots)
   }
 }

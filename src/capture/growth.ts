@@ -5,7 +5,7 @@
  * SQLite leaves few such pages: pages that were taken and given back in one transaction, and never left the memory of
  * its process.
  */
-export const UNWRITTEN_SIZE_MAX = 256 * 1024 * 1024
+const UNWRITTEN_SIZE_MAX = 256 * 1024 * 1024
 
 export interface Growth {
   readonly pageSize: number // bytes

@@ -4,8 +4,8 @@
  *
  *                on a primary                                          on a replica
  *
- *   home         the fs thread captures          handOver ─▶ takeOver  the peer thread applies
- *                what clients commit             takeOver ◀─ handOver  what the primary sends
+ *   home         the fs thread captures          handOver ─▶ inherit   the peer thread applies
+ *                what clients commit             inherit  ◀─ handOver  what the primary sends
  *                  │ lend         ▲ takeBack                             │ lend         ▲ takeBack
  *                  ▼ borrow       │ giveBack                             ▼ borrow       │ giveBack
  *   lent         the peer thread applies                               the fs thread captures, and asks
@@ -28,12 +28,12 @@ import type { DatabaseHandover } from "./handover.ts"
 
 /** What each of the two threads can be told: to give and to take. The words are the same on both sides. */
 export interface DatabaseOwner {
-  /** The role goes: gives all databases, for takeOver() of the other thread. */
+  /** The role goes: gives all databases, for inherit() of the other thread. */
   handOver(): readonly DatabaseHandover[]
   /**
    * The role comes: takes them. Also takes back what this thread has handed over, when the other one does not take it.
    */
-  takeOver(handovers: readonly DatabaseHandover[]): void
+  inherit(handovers: readonly DatabaseHandover[]): void
   /** Gives one database that is at home here, for borrow() of the other thread. When it fails nothing has changed. */
   lend(database: string): DatabaseHandover
   /** Takes one database that is at home in the other thread. */
@@ -70,7 +70,7 @@ export class Ownership {
     this.#change(false)
   }
 
-  takeOver(): void {
+  inherit(): void {
     this.#change(true)
   }
 

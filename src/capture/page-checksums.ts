@@ -10,6 +10,10 @@
  * The sums live in shared memory (8 bytes a page: low word, high word), so that a role change can hand them
  * from the thread that captures to the thread that applies. One thread uses them at a time.
  */
+import { ChecksumAccumulator, type Sum, writePageChecksum } from "../ltx/checksum.ts"
+
+const sum = new Uint32Array(2)
+
 export interface SharedChecksums {
   readonly words: SharedArrayBuffer
   readonly pageCount: number
@@ -85,6 +89,27 @@ export class PageChecksums {
     this.#hi ^= (this.#words[index + 1] as number) ^ hi
     this.#words[index] = lo
     this.#words[index + 1] = hi
+  }
+
+  /** The same with the sum of `bytes[start, end)`. */
+  setPage(pgno: number, bytes: Uint8Array, start = 0, end = bytes.length): void {
+    writePageChecksum(sum, pgno, bytes, start, end)
+    this.set(pgno, sum[0] as number, sum[1] as number)
+  }
+
+  sumOf(pgno: number): Sum {
+    return [this.hi(pgno), this.lo(pgno)]
+  }
+
+  has(pgno: number, [hi, lo]: Sum): boolean {
+    return this.hi(pgno) === hi && this.lo(pgno) === lo
+  }
+
+  /** The checksum of a database of the first `pageCount` pages. */
+  totalOf(pageCount: number): bigint {
+    const total = new ChecksumAccumulator().reset()
+    for (let pgno = 1; pgno <= pageCount; pgno++) total.toggle(this.hi(pgno), this.lo(pgno))
+    return total.checksum
   }
 
   /** Pages beyond `pageCount` lose their sums; pages that are new have none until set(). */

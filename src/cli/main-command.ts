@@ -17,7 +17,7 @@ litefs mount --primary --http-addr :20202 -- node server.js
 # any number of replicas of it
 litefs mount --primary-url http://10.0.0.1:20202 -- node server.js`
 
-export const MAIN_HELP = `LiteFS replicates SQLite databases live from one primary to many replicas.
+const MAIN_HELP = `LiteFS replicates SQLite databases live from one primary to many replicas.
 
 Usage:
 

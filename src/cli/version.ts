@@ -38,7 +38,7 @@ async function version({ values }: ParsedArgs<typeof FLAGS>, io: CliIo): Promise
 }
 
 /** `litefs 0.1.0 (bun 1.4.5, linux-x64)` */
-export function versionLine(): string {
+function versionLine(): string {
   const runtime = `bun ${process.versions.bun}, ${process.platform}-${process.arch}`
   return `${packageJson.name} ${packageJson.version} (${runtime})`
 }

@@ -13,7 +13,7 @@ import { type ExecCommand, execCommands } from "./exec.ts"
 import { type Expanded, expandVariables } from "./expand.ts"
 import { KEYS, type Key, MOVED } from "./keys.ts"
 import { leaseSettings } from "./lease.ts"
-import { type Mapping, type Setting, YamlDocument } from "./yaml-document.ts"
+import { type Mapping, type Setting, textOf, YamlDocument } from "./yaml-document.ts"
 
 export interface ConfigFile {
   readonly path: string
@@ -178,13 +178,6 @@ function booleanOf(value: unknown): boolean | undefined {
   if (typeof value !== "string") return undefined
   if (/^(y|yes|on|true)$/i.test(value)) return true
   return /^(n|no|off|false)$/i.test(value) ? false : undefined
-}
-
-/** A number loses its spelling in YAML, unless it is a plain integer. */
-function textOf(value: unknown): string | undefined {
-  if (typeof value === "string") return value
-  if (typeof value === "boolean" || Number.isSafeInteger(value)) return String(value)
-  return undefined
 }
 
 function isDuration(text: string): boolean {

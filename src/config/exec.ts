@@ -1,5 +1,5 @@
 /** `exec:` is a command, or a list of `{cmd, if-candidate}`, of which the last one stays. */
-import type { YamlDocument } from "./yaml-document.ts"
+import { textOf, type YamlDocument } from "./yaml-document.ts"
 
 export interface ExecCommand {
   /** Words, or a text to split into words. */
@@ -30,7 +30,7 @@ function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCom
   if (stray !== undefined) {
     throw document.problem(`${key}.${stray}`, "is not a key, there are cmd, if-candidate")
   }
-  const text = textOf(document, key, cmd)
+  const text = commandText(document, key, cmd)
   if (ifCandidate !== undefined && ifCandidate !== null && typeof ifCandidate !== "boolean") {
     const shown = JSON.stringify(ifCandidate)
     throw document.problem(`${key}.if-candidate`, `is ${shown}, it should be true or false`)
@@ -40,19 +40,14 @@ function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCom
 }
 
 /** A list consists of the words themselves, as in container images. */
-function textOf(document: YamlDocument, key: string, cmd: unknown): ExecCommand["text"] {
+function commandText(document: YamlDocument, key: string, cmd: unknown): ExecCommand["text"] {
   if (cmd === undefined || cmd === null || (typeof cmd === "string" && cmd.trim() === "")) {
     throw document.problem(key, "has no cmd, it should be the command")
   }
   if (typeof cmd === "string") return cmd
-  const words = Array.isArray(cmd) ? cmd.map(wordOf) : []
+  const words = Array.isArray(cmd) ? cmd.map(textOf) : []
   const isCommand = words.length > 0 && words[0] !== "" && !words.includes(undefined)
   if (isCommand) return words as string[]
   const shown = JSON.stringify(cmd)
   throw document.problem(`${key}.cmd`, `is ${shown}, it should be a text, or a list of words`)
-}
-
-function wordOf(word: unknown): string | undefined {
-  if (typeof word === "string") return word
-  return typeof word === "boolean" || Number.isSafeInteger(word) ? String(word) : undefined
 }

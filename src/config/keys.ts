@@ -117,12 +117,6 @@ export const KEYS: Readonly<Record<string, Key>> = {
   "tracing.compress": { type: "boolean" },
 }
 
-/** The keys of a file that mean this flag. */
-export function keysOfFlag(flag: string): string[] {
-  const isOf = (key: Key) => key.flag === flag || key.becomes?.includes(flag) === true
-  return Object.entries(KEYS).flatMap(([name, key]) => (isOf(key) ? [name] : []))
-}
-
 /** Keys from before version 0.3, and what they have become. */
 export const MOVED: Readonly<Record<string, string>> = {
   "mount-dir": "fuse.dir",

@@ -68,6 +68,12 @@ export class YamlDocument {
   }
 }
 
+/** A number loses its spelling in YAML, unless it is a plain integer. */
+export function textOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value
+  return typeof value === "boolean" || Number.isSafeInteger(value) ? String(value) : undefined
+}
+
 const TRIES = 200
 const SEARCHED_SIZE_MAX = 64 * 1024
 

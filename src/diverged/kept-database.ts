@@ -15,7 +15,7 @@ import { LtxDirectory, type LtxFileInfo } from "../store/ltx/ltx-directory.ts"
 import { isWholeLtxFile, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import {
-  closeFile,
+  closing,
   type Fd,
   fileExists,
   O_CREAT,
@@ -42,24 +42,21 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   if (fileExists("diverged:look", source)) {
     copyFileSync(source, path, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
   }
-  const fd = openFile("diverged:open", path, O_RDWR | O_CREAT)
-  try {
-    if (pos.txid === 0n) return syncFile("diverged:fsync", fd)
-    const log = logAfterSynced(directory, pos.txid)
-    if (log.every(({ path }) => isWholeLtxFile(path))) {
-      for (const { path } of log) replay(fd, path)
-      truncateFile("diverged:truncate", fd, commit * pageSize)
-    }
-    if (!isAt(fd, facts)) {
-      throw new LitefsError(
-        "damaged",
-        `Cannot export "${facts.database}": what is in "${directory}" does not sum to ${formatChecksum(pos.checksum)}`,
-      )
-    }
-    syncFile("diverged:fsync", fd)
-  } finally {
-    closeFile(fd)
+  using file = closing(openFile("diverged:open", path, O_RDWR | O_CREAT))
+  const { fd } = file
+  if (pos.txid === 0n) return syncFile("diverged:fsync", fd)
+  const log = logAfterSynced(directory, pos.txid)
+  if (log.every(({ path }) => isWholeLtxFile(path))) {
+    for (const { path } of log) replay(fd, path)
+    truncateFile("diverged:truncate", fd, commit * pageSize)
   }
+  if (!isAt(fd, facts)) {
+    throw new LitefsError(
+      "damaged",
+      `Cannot export "${facts.database}": what is in "${directory}" does not sum to ${formatChecksum(pos.checksum)}`,
+    )
+  }
+  syncFile("diverged:fsync", fd)
 }
 
 /** A transaction after the last one was refused, and could not be removed. */

@@ -20,7 +20,7 @@ import { linkOrCopy } from "../store/link-or-copy.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { replaceFile } from "../store/synced.ts"
 import { listDirectory, makeDirectory, syncDirectory } from "../sys/directory.ts"
-import { closeFile, fileExists, O_RDONLY, openIfExists, renameFile } from "../sys/file.ts"
+import { closing, fileExists, O_RDONLY, openIfExists, renameFile } from "../sys/file.ts"
 import { sizeOf } from "../sys/file-status.ts"
 
 export interface HistoryFacts {
@@ -152,11 +152,8 @@ function sizeOfHistory(directory: string): number {
 function sizeIfThere(path: string): number {
   const fd = openIfExists("diverged:open", path, O_RDONLY)
   if (fd === undefined) return 0
-  try {
-    return sizeOf("diverged:stat", fd)
-  } finally {
-    closeFile(fd)
-  }
+  using _ = closing(fd)
+  return sizeOf("diverged:stat", fd)
 }
 
 function linkIfThere(from: string, to: string): void {

@@ -14,35 +14,28 @@ export class DamagedDir {
     this.path = unused(join(root, "damaged", `${time}-${label}`))
   }
 
-  /** Moves a file or directory here. Returns its new path. */
-  move(path: string, name: string): string {
-    const to = this.#place(name)
-    renameSync(path, to)
-    syncDirectory("doctor:sync-dir", dirname(to))
+  /** Moves a file or directory here, if it is there: an earlier repair may have used it up. */
+  move(path: string, name: string): void {
+    this.#put(path, name, renameSync)
     syncDirectory("doctor:sync-dir", dirname(path))
-    return to
   }
 
   /** Gives a file that will be replaced a second name here. */
-  keep(path: string, name: string): string {
-    const to = this.#place(name)
-    linkSync(path, to)
-    syncDirectory("doctor:sync-dir", dirname(to))
-    return to
+  keep(path: string, name: string): void {
+    this.#put(path, name, linkSync)
   }
 
   /** Copies a file that stays in use. */
-  copy(path: string, name: string): string {
-    const to = this.#place(name)
-    copyFileSync(path, to, constants.COPYFILE_FICLONE)
-    syncDirectory("doctor:sync-dir", dirname(to))
-    return to
+  copy(path: string, name: string): void {
+    this.#put(path, name, (from, to) => copyFileSync(from, to, constants.COPYFILE_FICLONE))
   }
 
-  #place(name: string): string {
+  #put(path: string, name: string, act: (from: string, to: string) => void): void {
+    if (!existsSync(path)) return
     const to = unused(join(this.path, name))
     mkdirSync(dirname(to), { recursive: true, mode: 0o700 })
-    return to
+    act(path, to)
+    syncDirectory("doctor:sync-dir", dirname(to))
   }
 }
 

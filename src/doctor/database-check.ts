@@ -1,9 +1,10 @@
 /** One database, offline: its log, and whether its files give the content that the log states. */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import { formatPos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
-import { sumsOfFile } from "../recovery/file-sums.ts"
 import { looksTorn } from "../recovery/proven-end.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import { isJournalActive, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -31,7 +32,7 @@ import {
   tornFinding,
 } from "./log-check.ts"
 import { restoreOptions } from "./options.ts"
-import { moveIfThere, rebuildDatabase } from "./rebuild.ts"
+import { rebuildDatabase } from "./rebuild.ts"
 import { strayFindings, syncedFindings } from "./side-files.ts"
 
 export interface DatabaseReport {
@@ -115,9 +116,9 @@ function deletedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding
         repair: {
           does: "moves it to damaged/",
           run(damaged) {
-            moveIfThere(paths.database, "database", damaged)
-            moveIfThere(paths.journal, "database-journal", damaged)
-            moveIfThere(paths.wal, "database-wal", damaged)
+            damaged.move(paths.database, "database")
+            damaged.move(paths.journal, "database-journal")
+            damaged.move(paths.wal, "database-wal")
           },
         },
       },
@@ -148,7 +149,7 @@ function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Findin
     findings.push(problem("wal-unlogged", paths.wal, what, { repair }))
   }
   if (rollsBack || walFrames > 0) return findings
-  if (!hasDatabaseHeader(database)) {
+  if (readDatabaseHeader(database) === undefined) {
     const what = "it is not a SQLite database, and there are no LTX files to make one of"
     return [
       ...findings,
@@ -236,10 +237,4 @@ function lastCommitFrame(wal: FileSource): number {
   const reader = new WalReader(wal)
   while (reader.next());
   return reader.lastCommit?.frameCount ?? 0
-}
-
-function hasDatabaseHeader(database: FileSource | undefined): boolean {
-  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  const size = database?.readAt(0, bytes) ?? 0
-  return decodeDatabaseHeader(bytes.subarray(0, size)) !== undefined
 }

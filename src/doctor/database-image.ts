@@ -13,10 +13,11 @@
  * must be as they are there. Where the file has the checksum with and without what the journal undoes, the journal is
  * played back.
  */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
-import { sumsOfFile } from "../recovery/file-sums.ts"
-import { DATABASE_HEADER_SIZE, decodeDatabaseHeader } from "../sqlite/database-header.ts"
+import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {
   comparedWithLog,
@@ -24,7 +25,6 @@ import {
   overlaid,
   rolledBack,
   sumsOfLog,
-  totalAt,
   walCommits,
 } from "./page-sums.ts"
 
@@ -82,7 +82,7 @@ export function databaseImage(
       if (sums.pageCount < commit || sums.total !== target) return false
       return differingPages(sums, log, commit).length === 0
     })
-    const atStart = { frameCount: 0, isRight: totalAt(sums, commit) === target }
+    const atStart = { frameCount: 0, isRight: sums.totalOf(commit) === target }
     return { sums, recipe, after, states: [atStart, ...commits] }
   })
   const [asIs, undone] = walks
@@ -120,10 +120,10 @@ export function databaseImage(
     differing.filter((pgno) => pgno <= pageCount),
     recipe?.replays ? chain : [],
   )
-  const fileCounter = changeCounterOf(sources.database)
+  const fileCounter = readDatabaseHeader(sources.database)?.changeCounter
   return {
     recipe,
-    fileTotal: totalAt(fileSums, commit),
+    fileTotal: fileSums.totalOf(commit),
     differing,
     unknown,
     isNewer:
@@ -132,12 +132,6 @@ export function databaseImage(
     unloggedCommitCount,
     walIsNeeded: (recipe?.walFrames ?? 0) > 0 && replayBase === undefined,
   }
-}
-
-function changeCounterOf(database: ByteSource | undefined): number | undefined {
-  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  const size = database?.readAt(0, bytes) ?? 0
-  return decodeDatabaseHeader(bytes.subarray(0, size))?.changeCounter
 }
 
 const NO_BYTES: ByteSource = { size: 0, readAt: () => 0 }

@@ -20,10 +20,10 @@ import type { Placement } from "../recovery/log/log-placement.ts"
 import type { LogRecord } from "../recovery/log/log-record.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { segmentPath } from "../store/log/log-segment.ts"
-import { closeFile } from "../sys/file.ts"
+import { closing } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"
-import { type Finding, note, problem } from "./finding.ts"
+import { type Finding, moveAway, note, problem } from "./finding.ts"
 
 export interface DoctorOptions {
   readonly dataDir: string
@@ -59,16 +59,12 @@ export function examine(
     )
   }
   // A directory that only the original has used has no lock, and without --repair gets none.
-  const lock = repairs || existsSync(join(root, "lock")) ? dataDir.lock() : undefined
-  try {
-    const names = chosenNames(dataDir, databases)
-    const look = () => report(dataDir, names, databases.length === 0, clock)
-    const found = look()
-    const kept = repairs ? repairAll(root, found, clock) : undefined
-    return { found, left: kept && look(), kept: kept ?? [] }
-  } finally {
-    if (lock !== undefined) closeFile(lock)
-  }
+  using _ = repairs || existsSync(join(root, "lock")) ? closing(dataDir.lock()) : undefined
+  const names = chosenNames(dataDir, databases)
+  const look = () => report(dataDir, names, databases.length === 0, clock)
+  const found = look()
+  const kept = repairs ? repairAll(root, found, clock) : undefined
+  return { found, left: kept && look(), kept: kept ?? [] }
 }
 
 /** Whether nothing is wrong, or nothing is wrong any more. */
@@ -166,11 +162,6 @@ function strayFindings(dataDir: DataDir): Finding[] {
       const path = join(directory, name)
       const what =
         "a file where only the directories of databases belong; LiteFS v0.5 does not start because of it"
-      return problem("stray", path, what, {
-        repair: {
-          does: "moves it to damaged/",
-          run: (damaged) => void damaged.move(path, name),
-        },
-      })
+      return problem("stray", path, what, { repair: moveAway(path, name) })
     })
 }

@@ -8,7 +8,6 @@ export type FindingCode =
   | "ltx-gone" // the last files are missing after a clean stop
   | "ltx-gap"
   | "ltx-checksum" // a file does not start at the checksum that the one before it ends at
-  | "ltx-unreachable" // whole files that lead nowhere
   | "log-pending" // transactions in the commit log without LTX files
   | "log-foreign" // transactions in the commit log, of another history than the LTX files
   | "ltx-aside" // set aside by an earlier repair or recovery
@@ -49,6 +48,11 @@ export interface Repair {
   /** What --repair does: "sets it aside as …". */
   readonly does: string
   run(damaged: DamagedDir): void
+}
+
+/** Takes what nobody needs out of the way. `name` is its name in damaged/. */
+export function moveAway(path: string, name: string): Repair {
+  return { does: "moves it to damaged/", run: (damaged) => damaged.move(path, name) }
 }
 
 export function note(code: FindingCode, path: string, what: string): Finding {

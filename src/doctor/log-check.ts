@@ -15,9 +15,8 @@ import {
 import { byTxid, isCovered, type LtxBreak, liveChain, ltxBreaks } from "../store/ltx/ltx-chain.ts"
 import { setAside } from "../store/ltx/ltx-directory.ts"
 import type { DatabasePaths } from "./database-paths.ts"
-import { type Finding, note, problem, type Repair } from "./finding.ts"
+import { type Finding, moveAway, note, problem, type Repair } from "./finding.ts"
 import { newerOptions, restoreOptions } from "./options.ts"
-import { moveIfThere } from "./rebuild.ts"
 
 export interface Log {
   /** All sound files, ascending by TXID. */
@@ -69,7 +68,7 @@ export function chainFindings(log: Log, paths: DatabasePaths, isReached: boolean
       .filter((file) => file.kind === "damaged")
       .map((file) =>
         problem("ltx-damaged", file.path, `${file.problem}; another file has its transactions`, {
-          repair: moveAway([file]),
+          repair: moveAllAway([file]),
         }),
       ),
   ]
@@ -90,16 +89,18 @@ function breakFinding(
   }
   const meaning = "the database is whole, but replicas that are behind it need a snapshot"
   if (unreachable.length === 0) return note(codes[code], file.path, `${what}; ${meaning}`)
-  return problem(codes[code], file.path, `${what}; ${meaning}`, { repair: moveAway(unreachable) })
+  return problem(codes[code], file.path, `${what}; ${meaning}`, {
+    repair: moveAllAway(unreachable),
+  })
 }
 
-function moveAway(files: readonly InspectedLtxFile[]): Repair {
+function moveAllAway(files: readonly InspectedLtxFile[]): Repair {
   const names = files.map(({ name }) => name)
   const what = names.length === 1 ? names[0] : `the ${names.length} files up to ${names.at(-1)}`
   return {
     does: `moves ${what} to damaged/`,
     run(damaged) {
-      for (const { path, name } of files) moveIfThere(path, join("ltx", name), damaged)
+      for (const { path, name } of files) damaged.move(path, join("ltx", name))
     },
   }
 }
@@ -140,12 +141,8 @@ export function otherNameFindings(log: Log, paths: DatabasePaths): Finding[] {
         "a part of an LTX file that was being received or made when LiteFS stopped; the next start of LiteFS removes it"
       return note("stray", path, what)
     }
-    return problem("stray", path, strayMeaning(name), {
-      repair: {
-        does: "moves it to damaged/",
-        run: (damaged) => void damaged.move(path, join("ltx", name)),
-      },
-    })
+    const repair = moveAway(path, join("ltx", name))
+    return problem("stray", path, strayMeaning(name), { repair })
   })
 }
 

@@ -1,26 +1,18 @@
 /** The page checksums that a database would have: from its file, its journal, its WAL and its log. */
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
-import { writePageChecksum } from "../ltx/checksum.ts"
+import { pageSum } from "../ltx/checksum.ts"
+import { walTransactions } from "../recovery/wal-rescue.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
 
-const sum = new Uint32Array(2)
-
 export function copyOf(sums: PageChecksums): PageChecksums {
   const copy = new PageChecksums(sums.pageCount)
   for (let pgno = 1; pgno <= sums.pageCount; pgno++) copy.set(pgno, sums.hi(pgno), sums.lo(pgno))
   return copy
-}
-
-/** The checksum of a database of the first `commit` pages. */
-export function totalAt(sums: PageChecksums, commit: number): bigint {
-  const copy = copyOf(sums)
-  copy.resize(commit)
-  return copy.total
 }
 
 /** The sums after playing the journal back. */
@@ -49,17 +41,11 @@ export function walCommits(
   const sums = copyOf(base)
   const commits: WalCommitSum[] = []
   const reader = new WalReader(wal)
-  let pending: [pgno: number, hi: number, lo: number][] = []
-  while (reader.header?.pageSize === pageSize && reader.next()) {
-    writePageChecksum(sum, reader.pgno, reader.page)
-    pending.push([reader.pgno, sum[0] as number, sum[1] as number])
+  for (const pages of reader.header?.pageSize === pageSize ? walTransactions(reader) : []) {
     const { commit, frameCount } = reader
-    if (commit === 0) continue
-    if (commit > sums.pageCount) sums.resize(commit)
-    for (const [pgno, hi, lo] of pending) if (pgno <= commit) sums.set(pgno, hi, lo)
     sums.resize(commit)
+    for (const [pgno, [hi, lo]] of pages) if (pgno <= commit) sums.set(pgno, hi, lo)
     commits.push({ frameCount, isRight: isRight(sums) })
-    pending = []
   }
   return { commits, sums }
 }
@@ -95,10 +81,7 @@ export function overlaid(base: PageChecksums, log: PageChecksums): PageChecksums
 export function differingPages(sums: PageChecksums, log: PageChecksums, commit: number): number[] {
   const differing: number[] = []
   for (let pgno = 1; pgno <= commit; pgno++) {
-    const isKnown = log.hi(pgno) !== 0
-    if (isKnown && (sums.hi(pgno) !== log.hi(pgno) || sums.lo(pgno) !== log.lo(pgno))) {
-      differing.push(pgno)
-    }
+    if (log.hi(pgno) !== 0 && !sums.has(pgno, log.sumOf(pgno))) differing.push(pgno)
   }
   return differing
 }
@@ -122,9 +105,7 @@ export function comparedWithLog(
     readLtxFile(path, {
       page(pgno, data) {
         if (pgno === 1) changeCounter = decodeDatabaseHeader(data)?.changeCounter
-        if (!unknown.has(pgno)) return
-        writePageChecksum(sum, pgno, data)
-        if (file.hi(pgno) === sum[0] && file.lo(pgno) === sum[1]) unknown.delete(pgno)
+        if (unknown.has(pgno) && file.has(pgno, pageSum(pgno, data))) unknown.delete(pgno)
       },
     })
   }
@@ -132,7 +113,5 @@ export function comparedWithLog(
 }
 
 function setSum(sums: PageChecksums, pgno: number, page: Uint8Array): void {
-  if (pgno > sums.pageCount) return
-  writePageChecksum(sum, pgno, page)
-  sums.set(pgno, sum[0] as number, sum[1] as number)
+  if (pgno <= sums.pageCount) sums.setPage(pgno, page)
 }

@@ -8,8 +8,7 @@ import { isKeptLog } from "../recovery/log/commit-log-recovery.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import type { DatabasePaths } from "./database-paths.ts"
-import { type Finding, note, problem } from "./finding.ts"
-import { moveIfThere } from "./rebuild.ts"
+import { type Finding, moveAway, note, problem } from "./finding.ts"
 
 const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums", "past"]
 
@@ -17,14 +16,8 @@ export function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePa
   const synced = readSynced(paths.synced)
   if (synced <= (last?.maxTxid ?? 0n)) return []
   const what = `it says that TXID ${formatTxid(synced)} is in the database file, but the log does not go that far; a recovery would replay too little`
-  return [
-    problem("synced-ahead", paths.synced, what, {
-      repair: {
-        does: "moves it to damaged/",
-        run: (damaged) => moveIfThere(paths.synced, "synced", damaged),
-      },
-    }),
-  ]
+  const repair = moveAway(paths.synced, "synced")
+  return [problem("synced-ahead", paths.synced, what, { repair })]
 }
 
 export function strayFindings(paths: DatabasePaths): Finding[] {
@@ -52,12 +45,7 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
       const what = name.endsWith(".repairing")
         ? "a database that litefs doctor was making when it stopped; nothing needs it"
         : "none of the files of a database; LiteFS does not use it"
-      return problem("stray", path, what, {
-        repair: {
-          does: "moves it to damaged/",
-          run: (damaged) => moveIfThere(path, name, damaged), // an earlier repair may have used it up
-        },
-      })
+      return problem("stray", path, what, { repair: moveAway(path, name) })
     })
 }
 

@@ -123,11 +123,6 @@ export const RenameFlag = {
   WHITEOUT: 1 << 2,
 } as const
 
-/** fuse_notify_inval_entry_out.flags: FUSE_… */
-export const InvalEntryFlag = {
-  EXPIRE_ONLY: 1 << 0, // look the name up again, but do not unhash it: mounts below it stay
-} as const
-
 /** fuse_dirent.type: DT_…, which is the type of `st_mode` shifted right by 12. */
 export const DirentType = {
   DIR: 4,

@@ -6,7 +6,6 @@
  * A write that fails with ENOENT says that the kernel does not know the node or name: there was nothing to invalidate.
  */
 import type { Region } from "../sys/memory.ts"
-import { InvalEntryFlag } from "./flags.ts"
 import { NotifyCode } from "./opcodes.ts"
 import { NotifyInvalEntry, NotifyInvalInode, OutHeader } from "./replies.ts"
 
@@ -49,18 +48,6 @@ export class Notifier {
 
   /** Forget what the name means, even that it means nothing. Its next use is a LOOKUP. */
   invalidateEntry(parentId: number, name: string): number {
-    return this.#invalidateEntry(parentId, name, 0)
-  }
-
-  /**
-   * Look the name up again on its next use, but leave it in place until then: a mount on it stays. Kernels before 6.2
-   * take this for `invalidateEntry`.
-   */
-  expireEntry(parentId: number, name: string): number {
-    return this.#invalidateEntry(parentId, name, InvalEntryFlag.EXPIRE_ONLY)
-  }
-
-  #invalidateEntry(parentId: number, name: string, flags: number): number {
     const { read, written } = encoder.encodeInto(
       name,
       this.#bytes.subarray(NAME, NAME + NAME_SIZE_MAX),
@@ -71,7 +58,7 @@ export class Notifier {
     this.#bytes[NAME + written] = 0
     this.#entry.parentId = parentId
     this.#entry.nameLength = written
-    this.#entry.flags = flags
+    this.#entry.flags = 0
     return this.#finish(NotifyCode.INVAL_ENTRY, NAME + written + 1)
   }
 

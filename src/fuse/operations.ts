@@ -18,9 +18,7 @@ import { Opcode } from "./opcodes.ts"
 import type { Reply } from "./reply.ts"
 import { join64, type Request } from "./request.ts"
 import {
-  AccessIn,
   BatchForgetIn,
-  CopyFileRangeIn,
   CreateIn,
   FallocateIn,
   FlushIn,
@@ -30,9 +28,6 @@ import {
   GetattrIn,
   InterruptIn,
   LkIn,
-  LseekIn,
-  MkdirIn,
-  MknodIn,
   OpenIn,
   ReadIn,
   ReleaseIn,
@@ -75,10 +70,14 @@ export interface Later {
   fill(reply: Reply): number
 }
 
+/** One name, of something that exists, or is to be made. */
+const OLD_NAME = { count: 1, notUtf8: Errno.ENOENT } as const
+const NEW_NAME = { count: 1, notUtf8: Errno.EILSEQ } as const
+
 export const OPERATIONS: Readonly<Record<number, Operation>> = {
   [Opcode.LOOKUP]: {
     recordSize: 0,
-    names: { count: 1, notUtf8: Errno.ENOENT },
+    names: OLD_NAME,
     handle({ fileSystem, request, reply, negativeTimeout }) {
       const entry = fileSystem.lookup(request.header.nodeId, nameOf(request))
       return entry === undefined ? reply.negativeEntry(negativeTimeout) : reply.entry(entry)
@@ -142,7 +141,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   [Opcode.CREATE]: {
     recordSize: CreateIn.size,
-    names: { count: 1, notUtf8: Errno.EILSEQ },
+    names: NEW_NAME,
     handle({ fileSystem, request, reply }) {
       const { nodeId } = request.header
       const { flags, mode } = request.create
@@ -242,7 +241,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   [Opcode.UNLINK]: {
     recordSize: 0,
-    names: { count: 1, notUtf8: Errno.ENOENT },
+    names: OLD_NAME,
     handle({ fileSystem, request }) {
       return empty(fileSystem.unlink(request.header.nodeId, nameOf(request), request.caller))
     },
@@ -314,32 +313,22 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   [Opcode.NOTIFY_REPLY]: { recordSize: 0, isSilent: true, handle: () => 0 },
 
+  // The requests below are refused, whatever is in their records: only the sizes matter.
+
   // A mount is one directory of databases and what belongs to them.
-  [Opcode.MKNOD]: {
-    recordSize: MknodIn.size,
-    names: { count: 1, notUtf8: Errno.EILSEQ },
-    handle: refuse(Errno.EPERM),
-  },
-  [Opcode.MKDIR]: {
-    recordSize: MkdirIn.size,
-    names: { count: 1, notUtf8: Errno.EILSEQ },
-    handle: refuse(Errno.EPERM),
-  },
-  [Opcode.RMDIR]: {
-    recordSize: 0,
-    names: { count: 1, notUtf8: Errno.ENOENT },
-    handle: refuse(Errno.EPERM),
-  },
+  [Opcode.MKNOD]: { recordSize: 16, names: NEW_NAME, handle: refuse(Errno.EPERM) },
+  [Opcode.MKDIR]: { recordSize: 8, names: NEW_NAME, handle: refuse(Errno.EPERM) },
+  [Opcode.RMDIR]: { recordSize: 0, names: OLD_NAME, handle: refuse(Errno.EPERM) },
   [Opcode.SYMLINK]: { recordSize: 0, handle: refuse(Errno.EPERM) },
   [Opcode.LINK]: { recordSize: 0, handle: refuse(Errno.EPERM) },
   [Opcode.READLINK]: { recordSize: 0, handle: refuse(Errno.EINVAL) },
   [Opcode.IOCTL]: { recordSize: 0, handle: refuse(Errno.ENOTTY) },
 
   // After one ENOSYS the kernel does these itself, or does without them.
-  [Opcode.ACCESS]: { recordSize: AccessIn.size, handle: refuse(Errno.ENOSYS) },
-  [Opcode.LSEEK]: { recordSize: LseekIn.size, handle: refuse(Errno.ENOSYS) },
-  [Opcode.COPY_FILE_RANGE]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },
-  [Opcode.COPY_FILE_RANGE_64]: { recordSize: CopyFileRangeIn.size, handle: refuse(Errno.ENOSYS) },
+  [Opcode.ACCESS]: { recordSize: 8, handle: refuse(Errno.ENOSYS) },
+  [Opcode.LSEEK]: { recordSize: 24, handle: refuse(Errno.ENOSYS) },
+  [Opcode.COPY_FILE_RANGE]: { recordSize: 56, handle: refuse(Errno.ENOSYS) },
+  [Opcode.COPY_FILE_RANGE_64]: { recordSize: 56, handle: refuse(Errno.ENOSYS) },
 }
 
 /** What the table lacks we do not have, and the kernel need not ask again. */

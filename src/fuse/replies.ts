@@ -215,6 +215,6 @@ assert(NotifyInvalInode.size === 24, "fuse_notify_inval_inode_out is 24 bytes")
 export const NotifyInvalEntry = struct({
   parentId: u64,
   nameLength: u32,
-  flags: u32, // InvalEntryFlag
+  flags: u32, // none: the name goes at once
 })
 assert(NotifyInvalEntry.size === 16, "fuse_notify_inval_entry_out is 16 bytes")

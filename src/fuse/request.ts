@@ -15,7 +15,6 @@ import {
   ForgetIn,
   ForgetOne,
   FsyncIn,
-  GetattrIn,
   InHeader,
   InitIn,
   InterruptIn,
@@ -40,7 +39,6 @@ export class Request {
   readonly init
   readonly forget
   readonly batchForget
-  readonly getattr
   readonly setattr
   readonly open
   readonly create
@@ -80,7 +78,6 @@ export class Request {
     this.init = InitIn.view(bytes, BODY)
     this.forget = ForgetIn.view(bytes, BODY)
     this.batchForget = BatchForgetIn.view(bytes, BODY)
-    this.getattr = GetattrIn.view(bytes, BODY)
     this.setattr = SetattrIn.view(bytes, BODY)
     this.open = OpenIn.view(bytes, BODY)
     this.create = CreateIn.view(bytes, BODY)

@@ -187,28 +187,6 @@ export const Rename2In = struct({
 })
 assert(Rename2In.size === 16, "fuse_rename2_in is 16 bytes")
 
-// The requests below are refused, whatever they say.
-
-export const AccessIn = struct({
-  mask: u32, // of access(2)
-  padding: pad(4),
-})
-assert(AccessIn.size === 8, "fuse_access_in is 8 bytes")
-
-export const MknodIn = struct({
-  mode: u32,
-  rdev: u32,
-  umask: u32,
-  padding: pad(4),
-})
-assert(MknodIn.size === 16, "fuse_mknod_in is 16 bytes")
-
-export const MkdirIn = struct({
-  mode: u32,
-  umask: u32,
-})
-assert(MkdirIn.size === 8, "fuse_mkdir_in is 8 bytes")
-
 export const FallocateIn = struct({
   handle: u64,
   offset: u64,
@@ -217,22 +195,3 @@ export const FallocateIn = struct({
   padding: pad(4),
 })
 assert(FallocateIn.size === 32, "fuse_fallocate_in is 32 bytes")
-
-export const LseekIn = struct({
-  handle: u64,
-  offset: u64,
-  whence: u32, // SEEK_DATA or SEEK_HOLE
-  padding: pad(4),
-})
-assert(LseekIn.size === 24, "fuse_lseek_in is 24 bytes")
-
-export const CopyFileRangeIn = struct({
-  handleIn: u64,
-  offsetIn: u64,
-  nodeIdOut: u64,
-  handleOut: u64,
-  offsetOut: u64,
-  length: u64,
-  flags: u64,
-})
-assert(CopyFileRangeIn.size === 56, "fuse_copy_file_range_in is 56 bytes")

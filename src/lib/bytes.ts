@@ -227,6 +227,16 @@ export class ByteWriter {
   }
 }
 
+/** What `decode` makes of bytes; undefined when they are something else, which it says by a RangeError. */
+export function decodedIfAny<T>(decode: () => T): T | undefined {
+  try {
+    return decode()
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
 export function isZero(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === 0)
 }

@@ -24,8 +24,8 @@
  *    that follows, and the caller may change afterwards what was sent.
  * 4. Through the mailbox of the fs thread (sys/mailbox.ts) 1. holds for each of the two sending threads. It also holds
  *    where one of them has heard from the other: what the peer thread tells the fs thread before it answers the main
- *    thread arrives before what the main thread says upon that answer. `dropped` and `staleWriter` are known before a
- *    take-over.
+ *    thread arrives before what the main thread says upon that answer. `dropped` and `staleWriter` are known before
+ *    `inherit`.
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): a thread that tells it something and
  *    then uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
  * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached

@@ -1,4 +1,4 @@
-/** Waits for a condition, with a limit. Both functions resolve with whether the condition holds in the end. */
+/** Waits, with a limit. The functions for conditions resolve with whether the condition holds in the end. */
 import { type Clock, sleep } from "./clock.ts"
 
 export interface ToldWait {
@@ -41,4 +41,19 @@ export async function untilSeen(
     await sleep(clock, pauseMs)
   }
   return true
+}
+
+/** The result of the work. Rejects with `late` when the work takes longer than the limit, and goes on without us. */
+export async function inTime<T>(
+  work: Promise<T>,
+  { clock, limitMs }: Pick<SeenWait, "clock" | "limitMs">,
+  late: () => Error,
+): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const cancel = clock.after(limitMs, () => reject(late()))
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    cancel()
+  }
 }

@@ -41,6 +41,14 @@ export function writePageChecksum(
   target[1] = crc.digestLo
 }
 
+/** `pageChecksum` as two halves. */
+export type Sum = readonly [hi: number, lo: number]
+
+export function pageSum(pgno: number, page: Uint8Array): Sum {
+  crc.reset().updateU32BE(pgno).update(page)
+  return [(crc.digestHi | FLAG_HI) >>> 0, crc.digestLo]
+}
+
 /** The page at byte 0x40000000, where SQLite keeps its locks: nobody writes it, and no checksum includes it. */
 export function lockPgno(pageSize: number): number {
   return 0x40000000 / pageSize + 1

@@ -18,7 +18,7 @@
  */
 
 import { assert } from "../lib/assert.ts"
-import { ByteReader, ByteWriter } from "../lib/bytes.ts"
+import { ByteReader, ByteWriter, isZero } from "../lib/bytes.ts"
 import { isPageSize } from "../sqlite/page-size.ts"
 import { CHECKSUM_FLAG } from "./checksum.ts"
 import { type Checksum, TXID_MAX, type Txid } from "./pos.ts"
@@ -96,15 +96,13 @@ export function decodeLtxHeader(bytes: Uint8Array): LtxHeader {
   }
   const reserved = r.bytes(RESERVED_SIZE)
   r.end()
-  const problem = reserved.some((byte) => byte !== 0)
-    ? "bytes 80 to 99 are not zero"
-    : ltxHeaderProblem(header)
+  const problem = isZero(reserved) ? ltxHeaderProblem(header) : "bytes 80 to 99 are not zero"
   if (problem !== undefined) throw new RangeError(`Cannot decode LTX header: ${problem}`)
   return header
 }
 
 /** The condition that this LTX header fails to meet, if any. */
-export function ltxHeaderProblem(h: LtxHeader): string | undefined {
+function ltxHeaderProblem(h: LtxHeader): string | undefined {
   if ((h.flags & ~KNOWN_FLAGS) !== 0) return `flags 0x${hex8(h.flags)} has unknown bits`
   if (!isPageSize(h.pageSize)) return `page size ${h.pageSize} is not one SQLite has`
   if (h.minTxid === 0n) return "min TXID is 0"
@@ -134,6 +132,7 @@ export function isCompressed(header: Pick<LtxHeader, "flags">): boolean {
   return (header.flags & LTX_FLAG_COMPRESSED) !== 0
 }
 
-function hex8(value: number): string {
+/** Eight digits, as for salts. */
+export function hex8(value: number): string {
   return value.toString(16).padStart(8, "0")
 }

@@ -1,6 +1,5 @@
 /**
  * Which page may come next in the page block of an LTX file. The encoder and the decoder share these rules.
- * Which page may come next in the page block of an LTX file. The encoder and the decoder both ask.
  *
  * 1. Page numbers rise, from 1 to at most `commit`.
  * 2. The lock page is never there.

@@ -3,6 +3,7 @@
  * them may be damaged: only a reader of the whole file knows that it is whole (decoder.ts).
  */
 import type { ByteSource } from "../lib/byte-source.ts"
+import { decodedIfAny } from "../lib/bytes.ts"
 import { decodeLtxHeader, LTX_HEADER_SIZE, type LtxHeader } from "./header.ts"
 import type { Pos } from "./pos.ts"
 import { decodeLtxTrailer, LTX_TRAILER_SIZE, type LtxTrailer } from "./trailer.ts"
@@ -39,12 +40,7 @@ export function readTrailer(ltx: ByteSource): LtxTrailer {
 /** The header in the first bytes of a file; undefined when they are too few, or not those of an LTX file. */
 export function headerIfAny(start: Uint8Array): LtxHeader | undefined {
   if (start.length < LTX_HEADER_SIZE) return undefined
-  try {
-    return decodeLtxHeader(start.subarray(0, LTX_HEADER_SIZE))
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
-  }
+  return decodedIfAny(() => decodeLtxHeader(start.subarray(0, LTX_HEADER_SIZE)))
 }
 
 /** The position that the transactions follow on. */

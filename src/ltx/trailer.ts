@@ -43,7 +43,7 @@ export function decodeLtxTrailer(bytes: Uint8Array): LtxTrailer {
   return trailer
 }
 
-export function ltxTrailerProblem(t: LtxTrailer): string | undefined {
+function ltxTrailerProblem(t: LtxTrailer): string | undefined {
   if ((t.postApplyChecksum & CHECKSUM_FLAG) === 0n) {
     return "post-apply checksum has no checksum flag"
   }

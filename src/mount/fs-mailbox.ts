@@ -10,7 +10,7 @@ import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver, MailboxSender } from "../sys/mailbox.ts"
 import type { FsThread } from "./contract.ts"
 
-const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["takeOver", "borrow", "takeBack"])
+const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["inherit", "borrow", "takeBack"])
 
 const BESIDE: Message = ["beside", 0]
 

@@ -6,8 +6,8 @@
  * It has no event loop while it serves. Its mailbox brings it messages, and the answers to what it asks. It never
  * touches its own mount and never waits for another thread.
  *
- * On the primary it captures transactions. `handOver` and `takeOver` change that while it serves, between two requests.
- * The peer thread has closed the commit log before this thread takes over. After this thread has handed over it no
+ * On the primary it captures transactions. `handOver` and `inherit` change that while it serves, between two requests.
+ * The peer thread has closed the commit log before this thread inherits. After this thread has handed over it no
  * longer uses the log, and only reads the files of databases.
  */
 
@@ -95,8 +95,8 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   shut,
   open: () => commits.gate.open(),
   handOver,
-  takeOver,
   follow: () => databases.follow(),
+  inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,
   giveBack: (database) => {
@@ -321,7 +321,7 @@ function serveDevice(device: Fd): void {
 }
 
 /**
- * Adds no transaction from here on, until the gate is opened or another thread has taken over. The LTX file of the last
+ * Adds no transaction from here on, until the gate is opened or another thread has inherited. The LTX file of the last
  * transaction may be missing: when there is no room for it, another node should take over.
  */
 function shut(): void {
@@ -353,10 +353,10 @@ function handOver(): DatabaseHandover[] {
   return handovers
 }
 
-function takeOver(handovers: readonly DatabaseHandover[]): void {
+function inherit(handovers: readonly DatabaseHandover[]): void {
   recent.clear()
   commits.open()
-  databases.takeOver(handovers)
+  databases.inherit(handovers)
   role.isPrimary = true
   role.primaryName = undefined
   role.changedMs = systemClock.wallMs()

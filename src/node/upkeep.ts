@@ -6,10 +6,10 @@ import type { RetentionOptions } from "../litefs-options.ts"
 import { collectWhenWorked } from "../sys/process/garbage.ts"
 import { dropProgramPages } from "../sys/process/program-pages.ts"
 import type { Closing } from "./closing.ts"
-import type { FrontDoor } from "./front-door.ts"
-import type { Membership } from "./membership.ts"
-import type { ServedDatabases } from "./served-databases.ts"
-import type { Storage } from "./storage.ts"
+import type { FrontDoor } from "./front-door/front-door.ts"
+import type { ServedDatabases } from "./front-door/served-databases.ts"
+import type { Membership } from "./membership/membership.ts"
+import type { Storage } from "./storage/storage.ts"
 
 /** By then nothing needs what only the start needed. */
 const STARTED_MS = 2000

@@ -189,8 +189,8 @@ class Peer {
     }
   }
 
-  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
-    await this.databases.takeOver(handovers)
+  async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
+    await this.databases.inherit(handovers)
     this.locks.unlockAll()
   }
 
@@ -228,7 +228,7 @@ const offers: Offers<PeerThread> = {
   lockWrites: (...asked) => peer().locks.lockWrites(...asked),
   unlockWrites: (lock) => peer().locks.unlockWrites(lock),
   handOver: () => peer().handOver(),
-  takeOver: (handovers) => peer().takeOver(handovers).catch(failAndThrow),
+  inherit: (handovers) => peer().inherit(handovers).catch(failAndThrow),
   lend: (database) => peer().databases.lend(database),
   borrow: (handover, lock) => peer().databases.borrow(handover, lock),
   giveBack: (database) => peer().databases.giveBack(database),

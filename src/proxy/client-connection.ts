@@ -10,6 +10,7 @@
  * A client that ends or breaks the connection during a response is gone: the work for it stops at once. Every state has
  * a limit for making no progress, except waiting for an application.
  */
+import type { Guest } from "../sys/net/room.ts"
 import type { TcpConnection, TcpHandler } from "../sys/net/tcp.ts"
 import { answerBytes } from "./answer.ts"
 import { bodyOfRequest } from "./body.ts"
@@ -24,14 +25,17 @@ export const IDLE_MS_MAX = 75_000
 export const HEAD_MS_MAX = 10_000
 export const STALL_MS_MAX = 60_000
 const LINGER_MS_MAX = 5000
+/** Of no progress in an exchange, before the client counts as one that does nothing. */
+const PATIENCE_MS = 5000
 
 const NOTHING = Buffer.alloc(0)
 
-export class ClientConnection implements TcpHandler, ExchangeClient {
+export class ClientConnection implements TcpHandler, ExchangeClient, Guest {
   readonly tcp: TcpConnection
   readonly address: string
   readonly #context: ProxyContext
   readonly #onClosed: () => void
+  #sinceMs: number // of its state, or of its last progress
   #unread: Buffer = NOTHING
   #exchange: Exchange | undefined
   #state: "idle" | "head" | "exchange" | "tunnel" | "lingering" = "idle"
@@ -45,8 +49,20 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
     this.address = tcp.remoteAddress
     this.#context = context
     this.#onClosed = onClosed
-    this.#deadlineMs = context.clock.monotonicMs() + IDLE_MS_MAX
+    this.#sinceMs = context.clock.monotonicMs()
+    this.#deadlineMs = this.#sinceMs + IDLE_MS_MAX
     tcp.handler = this
+  }
+
+  /** Others may have its place: it waits for nobody but its client. */
+  get idleSinceMs(): number | undefined {
+    if (this.#state === "tunnel") return undefined
+    if (this.#state !== "exchange") return this.#sinceMs
+    return this.#lastProgress === undefined ? undefined : this.#sinceMs + PATIENCE_MS
+  }
+
+  giveWay(): void {
+    this.tcp.destroy()
   }
 
   data(bytes: Uint8Array): void {
@@ -208,7 +224,8 @@ export class ClientConnection implements TcpHandler, ExchangeClient {
   }
 
   #setDeadline(limitMs: number): void {
-    this.#deadlineMs = this.#context.clock.monotonicMs() + limitMs
+    this.#sinceMs = this.#context.clock.monotonicMs()
+    this.#deadlineMs = this.#sinceMs + limitMs
   }
 
   #setPaused(isPaused: boolean): void {

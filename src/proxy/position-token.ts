@@ -16,7 +16,7 @@
  */
 import { formatChecksum, formatTxid, type Pos, parseTxid } from "../ltx/pos.ts"
 
-export const COOKIE_NAME = "__txid"
+const COOKIE_NAME = "__txid"
 export const POSITION_HEADER = "litefs-position"
 
 const COOKIE_AGE_S = 300

@@ -7,11 +7,13 @@
  *
  * The proxy speaks HTTP itself, without a library: bodies then only have to be framed. They pass through as bytes, with
  * their chunks, trailers and compression, and anything doubtful is refused before somebody can read it in another way.
- * The connections of clients share one timer.
+ * The connections of clients share one timer and one room (sys/net/connection-room.ts).
  */
 import type { Clock } from "../lib/clock.ts"
+import { logger } from "../lib/log.ts"
 import type { MetricFamily } from "../lib/metrics.ts"
 import type { ProxyOptions } from "../litefs-options.ts"
+import { ConnectionRoom } from "../sys/net/connection-room.ts"
 import { TcpListener } from "../sys/net/tcp.ts"
 import { ClientConnection } from "./client-connection.ts"
 import type { ProxyCluster } from "./cluster.ts"
@@ -23,18 +25,27 @@ import { RunningWrites } from "./running-writes.ts"
 import { TrackedDatabases } from "./tracked-databases.ts"
 import { Upstream } from "./upstream.ts"
 
-const LOOK_MS = 1000
+const log = logger("proxy")
+
+/** Of clients. WebSockets may be many. */
+const CONNECTION_COUNT_MAX = 16_384
+/** For the node itself, and for its API. */
+const DESCRIPTORS_LEFT = 64
 
 export class ProxyServer {
   readonly port: number
   readonly #listener: TcpListener
   readonly #context: ProxyContext
-  readonly #connections = new Set<ClientConnection>()
+  readonly #connections: ConnectionRoom<ClientConnection>
   readonly #proxies = new Map<string, Upstream>()
-  #stopLooking: () => void
   #isClosing = false
 
-  constructor(options: ProxyOptions, cluster: ProxyCluster, clock: Clock) {
+  constructor(
+    options: ProxyOptions,
+    cluster: ProxyCluster,
+    clock: Clock,
+    countMax = CONNECTION_COUNT_MAX,
+  ) {
     const counters = new ProxyCounters(options.isDebugging)
     this.#context = {
       clock,
@@ -51,14 +62,19 @@ export class ProxyServer {
       isClosing: () => this.#isClosing,
       countRefusal: (...refusal) => counters.refused(...refusal),
     }
+    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, clock, log }
+    const connections = new ConnectionRoom<ClientConnection>(room)
+    this.#connections = connections
     this.#listener = new TcpListener(options.address, (tcp) => {
       const connection = new ClientConnection(tcp, this.#context, () =>
-        this.#connections.delete(connection),
+        connections.leave(connection),
       )
-      this.#connections.add(connection)
+      if (!connections.enter(connection, connection.address)) tcp.destroy()
     })
     this.port = this.#listener.port
-    this.#stopLooking = clock.after(LOOK_MS, () => this.#look())
+    connections.watch((nowMs) => {
+      for (const connection of [...connections]) connection.checkDeadline(nowMs)
+    })
   }
 
   *families(): Generator<MetricFamily> {
@@ -74,7 +90,7 @@ export class ProxyServer {
   /** Breaks remaining connections. */
   close(): void {
     this.#isClosing = true
-    this.#stopLooking()
+    this.#connections.close()
     this.#listener.close()
     for (const { tcp } of [...this.#connections]) tcp.destroy()
     this.#context.waiters.close()
@@ -90,11 +106,5 @@ export class ProxyServer {
     const upstream = new Upstream({ host, port: Number(port || 80) }, this.#context.clock)
     this.#proxies.set(url, upstream)
     return upstream
-  }
-
-  #look(): void {
-    const nowMs = this.#context.clock.monotonicMs()
-    for (const connection of [...this.#connections]) connection.checkDeadline(nowMs)
-    this.#stopLooking = this.#context.clock.after(LOOK_MS, () => this.#look())
   }
 }

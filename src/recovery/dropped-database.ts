@@ -5,11 +5,11 @@
  */
 import type { HistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
-import { posAfter } from "../ltx/span.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { fileExists } from "../sys/file.ts"
+import { stateAfter } from "./log/log-chain.ts"
 
 /** The state after the drop; undefined when there is no such database. Throws when its last LTX file is damaged. */
 export function droppedState(dataDir: DataDir, name: string): HistoryState | undefined {
@@ -18,15 +18,7 @@ export function droppedState(dataDir: DataDir, name: string): HistoryState | und
   const last = new LtxDirectory(path).last()
   if (last === undefined) return undefined
   const span = readLtxFile(last.path)
-  const { header } = span
-  if (header.commit > 0) return undefined
-  return {
-    pos: posAfter(span),
-    pageSize: header.pageSize,
-    commit: 0,
-    sums: new PageChecksums(),
-    timestampMs: header.timestampMs,
-  }
+  return span.header.commit > 0 ? undefined : stateAfter(span, new PageChecksums())
 }
 
 /** droppedState() for a caller that reports damage in another way. */

@@ -1,11 +1,9 @@
 import type { PageChecksums } from "../capture/page-checksums.ts"
-import { writePageChecksum } from "../ltx/checksum.ts"
+import { pageSum } from "../ltx/checksum.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
-import { unlinkFile, writeBytesAt } from "../sys/file.ts"
-
-const sum = new Uint32Array(2)
+import { unlinkFile } from "../sys/file.ts"
 
 /** Whether there is a journal that SQLite would roll back. */
 export function isHot(journalPath: string, database: BackedFile): boolean {
@@ -21,15 +19,21 @@ export function isHot(journalPath: string, database: BackedFile): boolean {
  * from its LTX file afterwards.
  */
 export function rollBack(journalPath: string, database: BackedFile): void {
-  using source = FileSource.open(journalPath)
-  const header = source === undefined ? undefined : readJournalHeader(source)
-  if (source === undefined || header === undefined) return
-  for (const { pgno, page } of readJournal(source)) {
-    writeBytesAt("database:write", database.fd, page, (pgno - 1) * header.pageSize)
-  }
-  database.truncate(header.initialPageCount * header.pageSize)
+  if (!playBack(journalPath, database)) return
   database.sync()
   unlinkFile("journal:unlink", journalPath)
+}
+
+/** Writes the pages of a journal back. False when there is none. */
+export function playBack(journalPath: string, database: BackedFile): boolean {
+  using source = FileSource.open(journalPath)
+  const header = source && readJournalHeader(source)
+  if (source === undefined || header === undefined) return false
+  for (const { pgno, page } of readJournal(source)) {
+    database.writeBytes(page, (pgno - 1) * header.pageSize)
+  }
+  database.truncate(header.initialPageCount * header.pageSize)
+  return true
 }
 
 /** Turns the sums of a database into those after playing the journal back. */
@@ -37,9 +41,7 @@ export function setUndone(sums: PageChecksums, journalPath: string): void {
   using source = FileSource.open(journalPath)
   if (source === undefined) return
   for (const { pgno, page } of readJournal(source)) {
-    if (pgno > sums.pageCount) continue
-    writePageChecksum(sum, pgno, page)
-    sums.set(pgno, sum[0] as number, sum[1] as number)
+    if (pgno <= sums.pageCount) sums.setPage(pgno, page)
   }
 }
 
@@ -59,10 +61,10 @@ export function undoesUnnoticed(
   let [hi, lo, count] = [0, 0, 0]
   for (const { pgno, page } of readJournal(source)) {
     if (pgno > sums.pageCount || isKnown(pgno)) continue
-    writePageChecksum(sum, pgno, page)
-    if (sum[0] === sums.hi(pgno) && sum[1] === sums.lo(pgno)) continue
-    hi ^= (sum[0] as number) ^ sums.hi(pgno)
-    lo ^= (sum[1] as number) ^ sums.lo(pgno)
+    const sum = pageSum(pgno, page)
+    if (sums.has(pgno, sum)) continue
+    hi ^= sum[0] ^ sums.hi(pgno)
+    lo ^= sum[1] ^ sums.lo(pgno)
     count += 1
   }
   return count > 0 && hi === 0 && lo === 0

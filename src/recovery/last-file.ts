@@ -29,38 +29,33 @@ export interface LastFile {
   readonly summary: LtxSummary
 }
 
-/** `saved` is what a clean stop has left. */
-export function findLast(
-  name: string,
-  dataDir: DataDir,
-  saved: FoundSums | undefined,
-  log: Logger,
-): LastFile | undefined {
+/** A database that is recovered. */
+export interface Recovered {
+  readonly name: string
+  readonly dataDir: DataDir
+  /** What a clean stop has left. */
+  readonly saved: FoundSums | undefined
+  readonly log: Logger
+}
+
+export function findLast(given: Recovered): LastFile | undefined {
+  const { name, dataDir, saved } = given
   const ltx = new LtxDirectory(dataDir.ltxDir(name))
   const file = ltx.last()
   if (file === undefined) return undefined
   const summary = attempt(() => readLtxFile(file.path))
   if (!(summary instanceof RangeError)) {
     const last = { file, summary }
-    return saved === undefined ? last : withSaved(name, dataDir, last, saved, log)
+    return saved === undefined ? last : withSaved(given, last, saved)
   }
-  return (
-    mended(name, dataDir, file, saved, log) ??
-    withoutTorn(name, dataDir, file, messageOf(summary), log)
-  )
+  return mended(given, file) ?? withoutTorn(given, file, messageOf(summary))
 }
 
 /**
  * A log that ends before the transaction with which the database was closed has lost its last files: makes one from the
  * database file.
  */
-function withSaved(
-  name: string,
-  dataDir: DataDir,
-  last: LastFile,
-  saved: FoundSums,
-  log: Logger,
-): LastFile {
+function withSaved({ name, dataDir, log }: Recovered, last: LastFile, saved: FoundSums): LastFile {
   const { pos, pageSize, commit, isCurrent } = saved
   const { maxTxid } = last.file
   if (!isCurrent || pos.txid <= maxTxid) return last
@@ -73,13 +68,7 @@ function withSaved(
   return lastOf(dataDir, name)
 }
 
-function mended(
-  name: string,
-  dataDir: DataDir,
-  file: LtxFileInfo,
-  saved: FoundSums | undefined,
-  log: Logger,
-): LastFile | undefined {
+function mended({ name, dataDir, saved, log }: Recovered, file: LtxFileInfo): LastFile | undefined {
   const [previous] = new LtxDirectory(dataDir.ltxDir(name)).list().slice(-2, -1)
   const found = previous && attempt(() => readLtxFile(previous.path))
   const before = found instanceof RangeError ? undefined : found
@@ -94,11 +83,9 @@ function mended(
 }
 
 function withoutTorn(
-  name: string,
-  dataDir: DataDir,
+  { name, dataDir, log }: Recovered,
   file: LtxFileInfo,
   problem: string,
-  log: Logger,
 ): LastFile | undefined {
   const isKnown = file.maxTxid <= readSynced(dataDir.syncedPath(name))
   if (isKnown || !looksTorn(file.path)) {

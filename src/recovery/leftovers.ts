@@ -10,9 +10,7 @@ import { unlinkFile } from "../sys/file.ts"
 export function removeLeftovers(directory: string): void {
   try {
     for (const { name } of listDirectory("leftover:list", directory)) {
-      if (isLeftover(name)) {
-        unlinkFile("leftover:unlink", join(directory, name))
-      }
+      if (isLeftover(name)) unlinkFile("leftover:unlink", join(directory, name))
     }
   } catch {
     // The next start tries again.

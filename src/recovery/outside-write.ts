@@ -10,7 +10,9 @@
  * Such a file is kept whole as `database.changed-<ms>` beside the database file.
  */
 import { constants, copyFileSync } from "node:fs"
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
+import { decodedIfAny, isZero } from "../lib/bytes.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import { type Checksum, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
@@ -23,8 +25,7 @@ import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-direc
 import { type LtxSummary, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import { syncDirectory } from "../sys/directory.ts"
-import { closeFile, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
-import { sumsOfFile } from "./file-sums.ts"
+import { closing, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
 import { LoggedPages } from "./log/logged-pages.ts"
 import type { EndSources } from "./proven-end.ts"
 import type { FoundSums } from "./saved-sums.ts"
@@ -69,7 +70,7 @@ export function isWrittenOutside(facts: ReplayFacts): boolean {
     if (unknown.length === 0) return false
     const pages = new LoggedPages(pageSize)
     if (!readInto(file, pages)) continue
-    unknown = unknown.filter((pgno) => !pages.knows(pgno, [sums.hi(pgno), sums.lo(pgno)]))
+    unknown = unknown.filter((pgno) => !pages.knows(pgno, sums.sumOf(pgno)))
   }
   return unknown.length > 0
 }
@@ -101,12 +102,8 @@ export function keepDatabaseFile(dataDir: DataDir, name: string, nowMs: number):
   const path = dataDir.path(name, "database")
   const kept = `${path}.changed-${nowMs}`
   copyFileSync(path, kept, constants.COPYFILE_FICLONE)
-  const fd = openFile("database:keep", kept, O_RDWR)
-  try {
-    syncFile("database:keep-fsync", fd)
-  } finally {
-    closeFile(fd)
-  }
+  using file = closing(openFile("database:keep", kept, O_RDWR))
+  syncFile("database:keep-fsync", file.fd)
   syncDirectory("database:sync-dir", dataDir.databaseDir(name))
   return kept
 }
@@ -139,14 +136,7 @@ function isAtPositionOf(facts: ReplayFacts, sums: PageChecksums, logged: LoggedP
 }
 
 function isAt(sums: PageChecksums, checksum: Checksum, commit: number): boolean {
-  if (commit > sums.pageCount) return false
-  let [hi, lo] = [0, 0]
-  for (let pgno = 1; pgno <= commit; pgno++) {
-    hi ^= sums.hi(pgno)
-    lo ^= sums.lo(pgno)
-  }
-  const total = (BigInt((hi | 0x80000000) >>> 0) << 32n) | BigInt(lo >>> 0)
-  return total === checksum
+  return commit <= sums.pageCount && sums.totalOf(commit) === checksum
 }
 
 /** Those of the replaced and cut-off pages that have content which they have never had. */
@@ -162,9 +152,9 @@ function unknownPages(
   for (let pgno = 1; pgno <= sums.pageCount; pgno++) {
     // Other pages stay, and are right because all of them sum up.
     if (pgno <= commit && !replaced.has(pgno)) continue
-    if (logged.knows(pgno, [sums.hi(pgno), sums.lo(pgno)])) continue
+    if (logged.knows(pgno, sums.sumOf(pgno))) continue
     page.fill(0, database.readAt((pgno - 1) * pageSize, page))
-    if (page.some((byte) => byte !== 0)) unknown.push(pgno)
+    if (!isZero(page)) unknown.push(pgno)
   }
   return unknown
 }
@@ -195,10 +185,5 @@ function addSideFiles(
 }
 
 function readInto(file: LtxFileInfo, logged: LoggedPages): LtxSummary | undefined {
-  try {
-    return readLtxFile(file.path, logged.handler())
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
-  }
+  return decodedIfAny(() => readLtxFile(file.path, logged.handler()))
 }

@@ -8,23 +8,20 @@
  *
  * It is no proof when the transaction before has the same checksum (recover.ts). Nothing is written here.
  */
-import { readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
+
+import { sumsOfFile } from "../capture/file-sums.ts"
+import { decodedIfAny, isZero, readU32BE, readU64BE, writeU64BE } from "../lib/bytes.ts"
 import { CHECKSUM_FLAG, EMPTY_CHECKSUM } from "../ltx/checksum.ts"
 import { LtxDecoder } from "../ltx/decoder.ts"
 import { LTX_FLAG_COMPRESSED, LTX_HEADER_SIZE, type LtxHeader } from "../ltx/header.ts"
 import type { Checksum, Pos } from "../ltx/pos.ts"
 import { headerIfAny } from "../ltx/span.ts"
 import { LTX_TRAILER_SIZE } from "../ltx/trailer.ts"
-import {
-  DATABASE_HEADER_SIZE,
-  decodeDatabaseHeader,
-  trustedPageCount,
-} from "../sqlite/database-header.ts"
+import { readDatabaseHeader, trustedPageCount } from "../sqlite/database-header.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import type { LtxFileInfo } from "../store/ltx/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx/ltx-file.ts"
-import { sumsOfFile } from "./file-sums.ts"
 import type { FoundSums } from "./saved-sums.ts"
 import { walFrameCount } from "./wal-rescue.ts"
 
@@ -58,9 +55,7 @@ export function provenEnd(
   const end = (checksum: Checksum, pageSize: number, commit: number, walFrames: number) => {
     return { pos: { txid: file.maxTxid, checksum }, pageSize, commit, walFrames }
   }
-  const headerBytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  const read = database?.readAt(0, headerBytes) ?? 0
-  const header = decodeDatabaseHeader(headerBytes.subarray(0, read))
+  const header = readDatabaseHeader(database)
   using wal = FileSource.open(paths.wal)
   const walHeader = wal && new WalReader(wal).header
   const pageSize =
@@ -132,7 +127,7 @@ class StatedChecksum {
     const end = this.#ltx.size - LTX_TRAILER_SIZE
     const trailer = this.#trailer.slice()
     writeU64BE(trailer, 0, checksum)
-    try {
+    const isWhole = decodedIfAny(() => {
       for (let offset = 0; offset < end; offset += PIECE_SIZE) {
         const piece = new Uint8Array(Math.min(PIECE_SIZE, end - offset))
         this.#ltx.readAt(offset, piece)
@@ -141,10 +136,8 @@ class StatedChecksum {
       decoder.push(trailer)
       decoder.end()
       return true
-    } catch (error) {
-      if (error instanceof RangeError) return false
-      throw error
-    }
+    })
+    return isWhole === true
   }
 }
 
@@ -174,7 +167,7 @@ export function looksTorn(path: string): boolean {
   for (let offset = 0; offset < file.size; offset += PIECE_SIZE) {
     const read = file.readAt(offset, piece)
     for (let start = 0; start + SECTOR_SIZE <= read; start += SECTOR_SIZE) {
-      if (piece.subarray(start, start + SECTOR_SIZE).every((byte) => byte === 0)) return true
+      if (isZero(piece.subarray(start, start + SECTOR_SIZE))) return true
     }
   }
   return false

@@ -27,6 +27,8 @@
  * Any other fault makes that database unavailable, with a message that says what it is; nothing is removed, and the
  * other databases go on.
  */
+
+import { sumsOfFile } from "../capture/file-sums.ts"
 import type { HistoryState } from "../capture/history.ts"
 import { emptyHistoryState } from "../capture/history.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
@@ -35,13 +37,10 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { formatSize } from "../lib/size.ts"
+import type { Sum } from "../ltx/checksum.ts"
 import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
-import {
-  DATABASE_HEADER_SIZE,
-  type DatabaseHeader,
-  decodeDatabaseHeader,
-} from "../sqlite/database-header.ts"
+import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
@@ -49,23 +48,20 @@ import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
-import { allocate } from "../sys/memory.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
-import { sumsOfDatabase } from "./file-sums.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
-import { findLast, type LastFile } from "./last-file.ts"
+import { findLast, type LastFile, type Recovered } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
-import { chainTo, readChainFile, readNewest } from "./log/log-chain.ts"
-import type { Sum } from "./log/logged-pages.ts"
+import { chainTo, readChainFile, readNewest, stateAfter } from "./log/log-chain.ts"
 import {
   isWhatWasDropped,
   isWrittenOutside,
   keepDatabaseFile,
   setAsideClientFiles,
 } from "./outside-write.ts"
-import { type FoundSums, findSums } from "./saved-sums.ts"
+import { findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
 import { hasTail } from "./wal-tail.ts"
 
@@ -107,10 +103,10 @@ export function believed(databases: RecoveredDatabases): string[] {
 /** Its frames alone do not tell which of the two it is. */
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
+const CLIENT_FILE_SET_ASIDE =
+  "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it"
 /** Work on a file of this size, bytes, takes so long that a message comes first. */
 const LARGE_SIZE = 256 * 1024 * 1024
-
-const buffer = allocate(1 << 20)
 
 export function recoverDatabase(
   name: string,
@@ -125,7 +121,7 @@ export function recoverDatabase(
   try {
     const checksumsPath = dataDir.checksumsPath(name)
     const saved = findSums(checksumsPath, database.path)
-    const last = findLast(name, dataDir, saved, log)
+    const last = findLast({ name, dataDir, saved, log })
     unlinkFile("checksums:unlink", checksumsPath)
     const state = recoverFile({ name, dataDir, database, last, saved, log })
     const wal = dataDir.path(name, "wal")
@@ -138,16 +134,9 @@ export function recoverDatabase(
       return { ...state, hasTail: true }
     }
     const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
-    if (kept !== undefined) {
-      log.warn(WAL_SET_ASIDE, { db: name, file: kept })
-    }
+    if (kept !== undefined) log.warn(WAL_SET_ASIDE, { db: name, file: kept })
     for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
-      log.warn(
-        "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it",
-        {
-          ...{ db: name, file },
-        },
-      )
+      log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
     return state
@@ -187,7 +176,7 @@ function recoverFile(given: Recovery): HistoryState {
 /** Whether rolling the journal back helps. Otherwise it would only change a file that should stay as it is. */
 function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
   if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
-  const sums = sumsOfDatabase(database, last.summary.header)
+  const sums = sumsAfter(database, last.summary)
   setUndone(sums, dataDir.path(name, "journal"))
   if (isAt(sums, last.summary)) return true
   const newest = readNewest(name, chainOf(dataDir, name, last), last.summary, false)
@@ -202,9 +191,7 @@ function chainOf(dataDir: DataDir, name: string, last: LastFile): LtxFileInfo[] 
 
 function recoverContent(given: Recovery): HistoryState {
   const { name, dataDir, database, last, saved, log } = given
-  if (last === undefined) {
-    return withoutLog(name, dataDir, database, new LtxDirectory(dataDir.ltxDir(name)), log)
-  }
+  if (last === undefined) return withoutLog(given)
   const { summary } = last
   if (summary.header.commit === 0) {
     removeDropped(given, summary)
@@ -214,7 +201,7 @@ function recoverContent(given: Recovery): HistoryState {
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()
-  const sums = sumsOfDatabase(database, summary.header)
+  const sums = sumsAfter(database, summary)
   const isSummed = isAt(sums, summary)
   const chain = chainOf(dataDir, name, last)
   const newest = readNewest(name, chain, summary, isSummed)
@@ -231,7 +218,7 @@ function recoverContent(given: Recovery): HistoryState {
       return stateAfter(summary, sums)
     }
     keepWrittenOutside(given, chain)
-    const state = replay(name, database, chain, last, log)
+    const state = replay(given, last, chain)
     writeSynced(dataDir.syncedPath(name), state.pos.txid)
     return state
   }
@@ -290,32 +277,21 @@ function takeFromWal(
   const { pageSize } = summary.header
   const isWanted = (sums: PageChecksums) => isAt(sums, summary) && hasAll(sums, newest)
   const wanted = { isWanted, pageSize }
-  const sums = sumsOfDatabase(database, summary.header)
+  const sums = sumsAfter(database, summary)
   if (!copyFromWal(path, database, sums, wanted)) return undefined
   cutToSize(database, summary)
   return sums
 }
 
-interface Recovery {
-  readonly name: string
-  readonly dataDir: DataDir
+interface Recovery extends Recovered {
   readonly database: BackedFile
   readonly last: LastFile | undefined
-  /** What a clean stop has left. */
-  readonly saved?: FoundSums | undefined
-  readonly log: Logger
 }
 
 /** A database without LTX files: a new one, or one that somebody has put there. */
-function withoutLog(
-  name: string,
-  dataDir: DataDir,
-  database: BackedFile,
-  ltx: LtxDirectory,
-  log: Logger,
-): HistoryState {
+function withoutLog({ name, dataDir, database, log }: Recovery): HistoryState {
   if (isBlank(database)) return emptyHistoryState()
-  const header = headerOf(database)
+  const header = readDatabaseHeader(database)
   if (header === undefined) {
     throw new LitefsError(
       "damaged",
@@ -330,7 +306,8 @@ function withoutLog(
   const all = { pageSize: header.pageSize }
   if (copyFromWal(wal, database, new PageChecksums(), all)) unlinkFile("wal:unlink", wal)
   try {
-    const copied = headerOf(database) ?? header // page 1 may have come from the WAL
+    const copied = readDatabaseHeader(database) ?? header // page 1 may have come from the WAL
+    const ltx = new LtxDirectory(dataDir.ltxDir(name))
     const state = makeFirstTransaction(database, copied, ltx, systemClock.wallMs())
     log.info("made a first transaction of a database without history", { db: name })
     return state
@@ -344,17 +321,10 @@ function withoutLog(
   }
 }
 
-function headerOf(database: BackedFile): DatabaseHeader | undefined {
-  const n = database.read(buffer.address, DATABASE_HEADER_SIZE, 0)
-  return decodeDatabaseHeader(buffer.bytes.subarray(0, n))
-}
-
 function replay(
-  name: string,
-  database: BackedFile,
-  chain: readonly LtxFileInfo[],
+  { name, database, log }: Recovery,
   last: LastFile,
-  log: Logger,
+  chain: readonly LtxFileInfo[],
 ): HistoryState {
   for (const file of chain) {
     let pageSize = 0
@@ -362,15 +332,12 @@ function replay(
       header: (header) => {
         pageSize = header.pageSize
       },
-      page: (pgno, data) => {
-        buffer.bytes.set(data)
-        database.write(buffer.address, pageSize, (pgno - 1) * pageSize)
-      },
+      page: (pgno, data) => database.writeBytes(data, (pgno - 1) * pageSize),
     })
   }
   cutToSize(database, last.summary)
   database.sync()
-  const sums = sumsOfDatabase(database, last.summary.header)
+  const sums = sumsAfter(database, last.summary)
   if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
   const state = stateAfter(last.summary, sums)
   log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
@@ -378,10 +345,7 @@ function replay(
 }
 
 function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean {
-  for (const [pgno, [hi, lo]] of newest) {
-    if (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo) return false
-  }
-  return true
+  return [...newest].every(([pgno, sum]) => sums.has(pgno, sum))
 }
 
 function damaged(
@@ -401,18 +365,12 @@ function isAt(sums: PageChecksums, { trailer }: LtxSummary): boolean {
   return sums.total === trailer.postApplyChecksum
 }
 
+/** The sums of the database file as far as the database goes. */
+function sumsAfter(database: BackedFile, { header }: LtxSummary): PageChecksums {
+  return sumsOfFile(database, header.pageSize, header.commit)
+}
+
 function cutToSize(database: BackedFile, { header }: LtxSummary): void {
   const size = header.commit * header.pageSize
   if (database.size() !== size) database.truncate(size)
-}
-
-function stateAfter(summary: LtxSummary, sums: PageChecksums): HistoryState {
-  const { header } = summary
-  return {
-    pos: posAfter(summary),
-    pageSize: header.pageSize,
-    commit: header.commit,
-    sums,
-    timestampMs: header.timestampMs,
-  }
 }

@@ -6,15 +6,13 @@
  * be in the WAL alone.
  */
 import type { PageChecksums } from "../capture/page-checksums.ts"
-import { writePageChecksum } from "../ltx/checksum.ts"
+import { pageSum, type Sum } from "../ltx/checksum.ts"
 import { REPLICA_WAL_SEQUENCE } from "../sqlite/wal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import { setAside } from "../store/ltx/ltx-directory.ts"
-import { unlinkFile, writeBytesAt } from "../sys/file.ts"
-
-const sum = new Uint32Array(2)
+import { unlinkFile } from "../sys/file.ts"
 
 /**
  * Copies commits of the WAL into the database file, up to the one after which its pages are the wanted ones, or all of
@@ -49,30 +47,29 @@ export function walFrameCount(
   const reader = new WalReader(source)
   if (reader.header?.pageSize !== wanted.pageSize) return { wanted: 0, all: 0 }
   let all = 0
-  const pending = new Map<number, [hi: number, lo: number]>()
-  while (reader.next()) {
-    writePageChecksum(sum, reader.pgno, reader.page)
-    pending.set(reader.pgno, [sum[0] as number, sum[1] as number])
-    if (reader.commit === 0) continue
+  for (const pages of walTransactions(reader)) {
     sums.resize(reader.commit)
-    for (const [pgno, [hi, lo]] of pending) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
-    pending.clear()
+    for (const [pgno, [hi, lo]] of pages) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
     all = reader.frameCount
     if (wanted.isWanted(sums)) return { wanted: all, all }
   }
   return { wanted: 0, all }
 }
 
-/** Writes frames of the WAL into the database file, and syncs it. */
-export function copyFrames(path: string, database: BackedFile, count: number): void {
-  using source = FileSource.open(path)
-  if (source === undefined) return
+/**
+ * Writes the first frames of the WAL into the database file, and syncs it. Returns the size of the database after them,
+ * bytes; 0 when there are none.
+ */
+export function copyFrames(path: string, database: BackedFile, count: number): number {
+  using source = count > 0 ? FileSource.open(path) : undefined
+  if (source === undefined) return 0
   const reader = new WalReader(source)
   while (reader.frameCount < count && reader.next()) {
     const { page } = reader
-    writeBytesAt("database:write", database.fd, page, (reader.pgno - 1) * page.length)
+    database.writeBytes(page, (reader.pgno - 1) * page.length)
   }
   database.sync()
+  return (reader.lastCommit?.commit ?? 0) * (reader.header?.pageSize ?? 0)
 }
 
 /**
@@ -92,19 +89,21 @@ function endsElsewhere(path: string, sums: PageChecksums): boolean {
   if (source === undefined) return false
   const reader = new WalReader(source)
   if (reader.header?.checkpointSequence === REPLICA_WAL_SEQUENCE) return false
-  const newest = new Map<number, [hi: number, lo: number]>()
-  let pending: [pgno: number, hi: number, lo: number][] = []
-  let commit = 0
+  const newest = new Map<number, Sum>()
+  for (const pages of walTransactions(reader)) {
+    for (const [pgno, sum] of pages) newest.set(pgno, sum)
+  }
+  const commit = reader.lastCommit?.commit ?? 0
+  return [...newest].some(([pgno, sum]) => pgno <= commit && !sums.has(pgno, sum))
+}
+
+/** The sums of the pages of each transaction of a WAL that has its commit; the reader is then at its end. */
+export function* walTransactions(reader: WalReader): Generator<ReadonlyMap<number, Sum>> {
+  let pages = new Map<number, Sum>()
   while (reader.next()) {
-    writePageChecksum(sum, reader.pgno, reader.page)
-    pending.push([reader.pgno, sum[0] as number, sum[1] as number])
+    pages.set(reader.pgno, pageSum(reader.pgno, reader.page))
     if (reader.commit === 0) continue
-    for (const [pgno, hi, lo] of pending) newest.set(pgno, [hi, lo])
-    pending = []
-    commit = reader.commit
+    yield pages
+    pages = new Map()
   }
-  for (const [pgno, [hi, lo]] of newest) {
-    if (pgno <= commit && (sums.hi(pgno) !== hi || sums.lo(pgno) !== lo)) return true
-  }
-  return false
 }

@@ -15,6 +15,7 @@
  * A WAL-mode database may be larger than its header says: the WAL then holds a newer header.
  */
 
+import type { ByteSource } from "../lib/byte-source.ts"
 import { readU16BE, readU32BE } from "../lib/bytes.ts"
 import { isPageSize } from "./page-size.ts"
 
@@ -69,6 +70,14 @@ export function decodeDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefi
     pageCount: readU32BE(bytes, PAGE_COUNT_OFFSET),
     versionValidFor: readU32BE(bytes, VERSION_VALID_FOR_OFFSET),
   }
+}
+
+/** The header of a database file; undefined when there is none, or it is no database. */
+export function readDatabaseHeader(
+  file: Pick<ByteSource, "readAt"> | undefined,
+): DatabaseHeader | undefined {
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  return decodeDatabaseHeader(bytes.subarray(0, file?.readAt(0, bytes) ?? 0))
 }
 
 /** Whether a client opens the database in WAL mode. SQLite decides by the read version. */

@@ -11,7 +11,7 @@
  * The following records and frames are always separate writes. A copy of a file comes in larger parts.
  */
 import { isZero, readU32BE } from "../lib/bytes.ts"
-import { isSectorSize, JOURNAL_HEADER_SIZE, JOURNAL_MAGIC } from "./journal.ts"
+import { isSectorSize, JOURNAL_HEADER_SIZE, JOURNAL_MAGIC, startsWithMagic } from "./journal.ts"
 import { isPageSize } from "./page-size.ts"
 import { isWalMagic, WAL_HEADER_SIZE } from "./wal.ts"
 
@@ -38,15 +38,11 @@ export function writerOfWal(offset: number, bytes: Uint8Array): Writer {
 export function writerOfJournal(offset: number, bytes: Uint8Array): Writer {
   if (offset !== 0) return "sqlite"
   const size = bytes.length
-  if (size === SYNCED_SIZE) return hasMagic(bytes) ? "sqlite" : "foreign"
+  if (size === SYNCED_SIZE) return startsWithMagic(bytes) ? "sqlite" : "foreign"
   if (size < JOURNAL_HEADER_SIZE) return "foreign"
   if (size === JOURNAL_HEADER_SIZE && isZero(bytes)) return "sqlite"
   const sectorSize = readU32BE(bytes, SECTOR_SIZE_OFFSET)
   if (!isSectorSize(sectorSize) || !isPageSize(readU32BE(bytes, PAGE_SIZE_OFFSET))) return "foreign"
-  if (!hasMagic(bytes) && !isZero(bytes.subarray(0, SYNCED_SIZE))) return "foreign"
+  if (!startsWithMagic(bytes) && !isZero(bytes.subarray(0, SYNCED_SIZE))) return "foreign"
   return size <= sectorSize ? "sqlite" : "copy"
-}
-
-function hasMagic(bytes: Uint8Array): boolean {
-  return JOURNAL_MAGIC.every((byte, index) => bytes[index] === byte)
 }

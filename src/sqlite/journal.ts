@@ -60,7 +60,7 @@ export interface JournalRecord {
 
 /** The fields of a segment's header; undefined when it does not begin with the magic. */
 export function decodeJournalHeader(bytes: Uint8Array): JournalHeader | undefined {
-  if (bytes.length < JOURNAL_HEADER_SIZE || !startsWithMagic(bytes, 0)) return undefined
+  if (bytes.length < JOURNAL_HEADER_SIZE || !startsWithMagic(bytes)) return undefined
   return {
     recordCount: readU32BE(bytes, 8),
     nonce: readU32BE(bytes, 12),
@@ -156,7 +156,7 @@ function readHeaderAt(source: ByteSource, offset: number): JournalHeader | undef
   return source.readAt(offset, bytes) < bytes.length ? undefined : decodeJournalHeader(bytes)
 }
 
-function startsWithMagic(bytes: Uint8Array, offset: number): boolean {
+export function startsWithMagic(bytes: Uint8Array, offset = 0): boolean {
   return JOURNAL_MAGIC.every((byte, i) => bytes[offset + i] === byte)
 }
 

@@ -10,7 +10,7 @@
  * A lookup of a page starts at slot `pgno * 383 mod 8192` and ends at an empty slot. Frames are added in order, so of
  * several frames of a page the newest is in the last slot. Readers ignore frames beyond the header that they have read;
  * a writer can therefore add a frame while they look. Frames count from 1, as in SQLite. SQLite: walHash, walHashGet,
- * walIndexAppend, walFindFrame, walCleanupHash.
+ * walIndexAppend, walCleanupHash.
  */
 
 import { assert } from "../lib/assert.ts"
@@ -28,29 +28,6 @@ const HASH_FACTOR = 383
 /** The index of the block that holds a frame. SQLite: walFramePage. */
 export function walIndexBlockOf(frame: number): number {
   return Math.floor((frame + FRAME_COUNT - FIRST_FRAME_COUNT - 1) / FRAME_COUNT)
-}
-
-/** The size of the `-shm` file for this many frames, bytes. */
-export function walIndexSize(frameCount: number): number {
-  return (walIndexBlockOf(Math.max(1, frameCount)) + 1) * WAL_INDEX_BLOCK_SIZE
-}
-
-/**
- * The newest frame of a page among those from `firstFrame` to `lastFrame`, or 0 if only the database file has the page.
- * `block` returns the block with an index. SQLite: walFindFrame.
- */
-export function findWalFrame(
-  block: (index: number) => WalIndexBlock,
-  pgno: number,
-  lastFrame: number,
-  firstFrame = 1,
-): number {
-  if (lastFrame === 0) return 0
-  for (let i = walIndexBlockOf(lastFrame); i >= walIndexBlockOf(firstFrame); i--) {
-    const frame = block(i).find(pgno, lastFrame, firstFrame)
-    if (frame > 0) return frame
-  }
-  return 0
 }
 
 /** A view of one block; it keeps no state of its own. */
@@ -102,28 +79,14 @@ export class WalIndexBlock {
     this.#pgnos.fill(0, lastEntry)
   }
 
-  /** The newest frame of a page in this block, from `firstFrame` to `lastFrame`, or 0. */
-  find(pgno: number, lastFrame: number, firstFrame = 1): number {
-    let found = 0
-    let slot = firstSlot(pgno)
-    for (let tried = 0; tried < SLOT_COUNT; tried++) {
-      const entry = Atomics.load(this.#slots, slot)
-      if (entry === 0) return found
-      const frame = this.#base + entry
-      if (frame <= lastFrame && frame >= firstFrame && this.#pgnos[entry - 1] === pgno)
-        found = frame
-      slot = nextSlot(slot)
-    }
-    throw noEmptySlot()
-  }
-
   #emptySlot(pgno: number): number {
-    let slot = firstSlot(pgno)
+    let slot = Math.imul(pgno, HASH_FACTOR) & (SLOT_COUNT - 1)
     for (let tried = 0; tried < SLOT_COUNT; tried++) {
       if (this.#slots[slot] === 0) return slot
-      slot = nextSlot(slot)
+      slot = (slot + 1) & (SLOT_COUNT - 1)
     }
-    throw noEmptySlot()
+    // A block is never more than half full: SQLite did not write this one.
+    throw new RangeError("Cannot use wal-index: a hash table has no empty slot")
   }
 
   /** The number of a frame within the block, from 1. */
@@ -132,17 +95,4 @@ export class WalIndexBlock {
     assert(0 < entry && entry <= this.#pgnos.length, `Frame ${frame} is in another wal-index block`)
     return entry
   }
-}
-
-function firstSlot(pgno: number): number {
-  return Math.imul(pgno, HASH_FACTOR) & (SLOT_COUNT - 1)
-}
-
-function nextSlot(slot: number): number {
-  return (slot + 1) & (SLOT_COUNT - 1)
-}
-
-/** A block is never more than half full: SQLite did not write this one. */
-function noEmptySlot(): RangeError {
-  return new RangeError("Cannot use wal-index: a hash table has no empty slot")
 }

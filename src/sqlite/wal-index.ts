@@ -141,10 +141,6 @@ export function writeBackfillCount(index: Uint8Array, frameCount: number): void 
   store(index, WAL_INDEX_BACKFILL_OFFSET, frameCount)
 }
 
-export function readBackfillAttempted(index: Uint8Array): number {
-  return load(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET)
-}
-
 /** Set before a checkpoint writes to the database file: after a crash the file may be newer, up to this frame. */
 export function writeBackfillAttempted(index: Uint8Array, frameCount: number): void {
   store(index, WAL_INDEX_BACKFILL_ATTEMPTED_OFFSET, frameCount)

@@ -1,5 +1,6 @@
 import {
   closeFile,
+  closing,
   type Fd,
   linkFile,
   O_CREAT,
@@ -7,12 +8,14 @@ import {
   O_RDWR,
   openFile,
   readAt,
+  readBytesAt,
   renameFile,
   reserveSpace,
   syncData,
   truncateFile,
   unlinkFile,
   writeAt,
+  writeBytesAt,
 } from "../sys/file.ts"
 import {
   accessOf,
@@ -95,6 +98,11 @@ export class BackedFile {
     return readAt(`${this.kind}:read`, this.fd, address, size, offset)
   }
 
+  /** As ByteSource has it; nothing when there is no such file. */
+  readAt(offset: number, target: Uint8Array): number {
+    return this.open() ? readBytesAt(`${this.kind}:read`, this.fd, target, offset) : 0
+  }
+
   /** Reads all of `size`; what lies beyond the end of the file reads as zeros. */
   readPadded(into: Region, size: number, offset: number): void {
     const n = this.open() ? this.read(into.address, size, offset) : 0
@@ -103,6 +111,10 @@ export class BackedFile {
 
   write(address: number, size: number, offset: number): void {
     writeAt(`${this.kind}:write`, this.fd, address, size, offset)
+  }
+
+  writeBytes(bytes: Uint8Array, offset: number): void {
+    writeBytesAt(`${this.kind}:write`, this.fd, bytes, offset)
   }
 
   truncate(size: number): void {
@@ -134,12 +146,8 @@ export class BackedFile {
   giveAccessTo(path: string): void {
     const { access, kind } = this
     if (access === undefined) return
-    const fd = openOwnFile(`${kind}:open`, path, O_RDWR)
-    try {
-      giveAccess(`${kind}:access`, fd, access)
-    } finally {
-      closeFile(fd)
-    }
+    using file = closing(openOwnFile(`${kind}:open`, path, O_RDWR))
+    giveAccess(`${kind}:access`, file.fd, access)
   }
 
   #keepAs(path: string): void {

@@ -14,7 +14,7 @@ import { HISTOGRAM_WORDS, Histogram } from "../lib/histogram.ts"
 import { heapUsed } from "../sys/process/process.ts"
 import { SLOT_COUNT_MAX, type Slot, slotIndex } from "./positions.ts"
 
-export const OPCODE_COUNT = 64
+const OPCODE_COUNT = 64
 const HISTOGRAM_START = OPCODE_COUNT
 const HEAP_START = 93
 const SLOT_START = 96
@@ -34,7 +34,7 @@ const COLUMN_COUNT = 6
 export type Column = (typeof Column)[keyof typeof Column]
 
 /** The heaps of threads other than the main one. */
-export const HeapOf = { fs: 0, peer: 1 } as const
+const HeapOf = { fs: 0, peer: 1 } as const
 
 export class Counters {
   readonly memory: SharedArrayBuffer

@@ -30,6 +30,7 @@ import { dirname, join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { listDirectory, makeDirectory, removeDirectory, syncDirectory } from "../sys/directory.ts"
 import {
+  closedOnError,
   closeFile,
   type Fd,
   fileExists,
@@ -275,17 +276,11 @@ export class DataDir {
   /** The lock, or undefined when another process has it. */
   tryLock(): Fd | undefined {
     const fd = openFile("data:lock", this.#lockPath, O_RDWR | O_CREAT)
-    try {
-      if (tryLockFile(fd)) {
-        writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
-        return fd
-      }
-    } catch (error) {
-      closeFile(fd)
-      throw error
-    }
-    closeFile(fd)
-    return undefined
+    return closedOnError(fd, () => {
+      if (!tryLockFile(fd)) return void closeFile(fd)
+      writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
+      return fd
+    })
   }
 
   /** The process that keeps others from the lock, by its own account; undefined when none does. */

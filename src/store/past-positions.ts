@@ -9,7 +9,7 @@
 import { readU64BE, writeU64BE } from "../lib/bytes.ts"
 import type { Checksum, Pos, Txid } from "../ltx/pos.ts"
 import {
-  closeFile,
+  closing,
   type Fd,
   O_CREAT,
   O_RDWR,
@@ -35,40 +35,32 @@ export function appendPastPositions(
     writeU64BE(added, index * RECORD_SIZE, txid)
     writeU64BE(added, index * RECORD_SIZE + 8, checksum)
   }
-  const fd = openFile("past:open", path, O_RDWR | O_CREAT)
-  try {
-    const count = countOf(fd) // without what a crash has torn
-    if (count + positions.length <= countMax) {
-      writeBytesAt("past:write", fd, added, count * RECORD_SIZE)
-      return
-    }
-    const kept = new Uint8Array(Math.min(count, countMax >> 1) * RECORD_SIZE)
-    readBytesAt("past:read", fd, kept, count * RECORD_SIZE - kept.length)
-    replaceFile("past", path, Buffer.concat([kept, added]))
-  } finally {
-    closeFile(fd)
+  using file = closing(openFile("past:open", path, O_RDWR | O_CREAT))
+  const count = countOf(file.fd) // without what a crash has torn
+  if (count + positions.length <= countMax) {
+    return writeBytesAt("past:write", file.fd, added, count * RECORD_SIZE)
   }
+  const kept = new Uint8Array(Math.min(count, countMax >> 1) * RECORD_SIZE)
+  readBytesAt("past:read", file.fd, kept, count * RECORD_SIZE - kept.length)
+  replaceFile("past", path, Buffer.concat([kept, added]))
 }
 
 /** The checksum that the database had after the transaction; undefined when that is not known. */
 export function pastChecksum(path: string, txid: Txid): Checksum | undefined {
   const fd = openIfExists("past:open", path, O_RDWR)
   if (fd === undefined) return undefined
-  try {
-    const record = new Uint8Array(RECORD_SIZE)
-    let [low, high] = [0, countOf(fd)]
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      readBytesAt("past:read", fd, record, middle * RECORD_SIZE)
-      const found = readU64BE(record, 0)
-      if (found === txid) return readU64BE(record, 8)
-      if (found < txid) low = middle + 1
-      else high = middle
-    }
-    return undefined
-  } finally {
-    closeFile(fd)
+  using _ = closing(fd)
+  const record = new Uint8Array(RECORD_SIZE)
+  let [low, high] = [0, countOf(fd)]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    readBytesAt("past:read", fd, record, middle * RECORD_SIZE)
+    const found = readU64BE(record, 0)
+    if (found === txid) return readU64BE(record, 8)
+    if (found < txid) low = middle + 1
+    else high = middle
   }
+  return undefined
 }
 
 function countOf(fd: Fd): number {

@@ -23,7 +23,7 @@
  * Word 0 of the memory counts the slots that were ever in use, word 2 the slots taken and freed. Behind the slots lies
  * a list of those that have changed lately (change-ring.ts).
  */
-import { assert } from "../lib/assert.ts"
+import { assert, must } from "../lib/assert.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 import { ANY_PLACE, CHANGE_RING_WORDS, ChangeRing } from "./change-ring.ts"
@@ -111,7 +111,7 @@ export class Positions {
     if (index >= Atomics.load(words, COUNT_WORD)) Atomics.store(words, COUNT_WORD, index + 1)
     Atomics.store(words, at + LIFE_WORD, nextLife(Atomics.load(words, at + LIFE_WORD))) // publishes it
     this.#changed(index)
-    return must(this.#slots.get(name))
+    return must(this.#slots.get(name), "slot that was added")
   }
 
   /** The database is gone for good. Only the thread that writes positions frees. */
@@ -287,11 +287,6 @@ function nextLife(life: number): number {
 
 function isLifeTaken(life: number): boolean {
   return life % 2 === 1
-}
-
-function must<T>(value: T | undefined): T {
-  assert(value !== undefined, "the slot was added")
-  return value
 }
 
 function loadPos(words: Int32Array, at: number): Pos {

@@ -49,10 +49,10 @@ export function storeU64(words: Int32Array, at: number, value: bigint): void {
   Atomics.store(words, at + 1, highHalf(value))
 }
 
-export function lowHalf(value: bigint): number {
+function lowHalf(value: bigint): number {
   return Number(BigInt.asIntN(32, value))
 }
 
-export function highHalf(value: bigint): number {
+function highHalf(value: bigint): number {
   return Number(BigInt.asIntN(32, value >> 32n))
 }

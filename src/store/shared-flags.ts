@@ -9,11 +9,11 @@ const CHANGED = 1
 const FULL_SEGMENTS = 2 // one word each
 const SPARE_FILES = 4
 const SHORT = 8 // one word for each thread
-const FULL_COUNT = 10
-const ROOM_COUNT = 11
+const FULL_COUNT = 11
+const ROOM_COUNT = 12
 
-/** Threads that open files of databases. */
-const THREADS = { fs: 0, peer: 1 } as const
+/** Threads that open files. */
+const THREADS = { fs: 0, peer: 1, main: 2 } as const
 
 export class SharedFlags {
   readonly memory: SharedArrayBuffer

@@ -9,7 +9,8 @@ import { dirname } from "node:path"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
 import { syncDirectory } from "../sys/directory.ts"
 import {
-  closeFile,
+  closing,
+  discardFile,
   O_CREAT,
   O_RDWR,
   O_TRUNC,
@@ -17,7 +18,6 @@ import {
   readWhole,
   renameFile,
   syncFile,
-  unlinkFile,
   writeBytesAt,
 } from "../sys/file.ts"
 
@@ -35,26 +35,17 @@ export function writeSynced(path: string, txid: Txid): void {
 export function replaceFile(kind: string, path: string, bytes: Uint8Array): void {
   const temporary = `${path}.tmp`
   try {
-    const fd = openFile(`${kind}:open`, temporary, O_RDWR | O_CREAT | O_TRUNC)
-    try {
-      writeBytesAt(`${kind}:write`, fd, bytes, 0)
-      syncFile(`${kind}:fsync`, fd)
-    } finally {
-      closeFile(fd)
-    }
+    writeDurably(kind, temporary, bytes)
     renameFile(`${kind}:rename`, temporary, path)
   } catch (error) {
-    discard(kind, temporary)
+    discardFile(`${kind}:discard`, temporary) // a disk that is full has better use for the room
     throw error
   }
   syncDirectory(`${kind}:sync-dir`, dirname(path))
 }
 
-/** A disk that is full has better use for the room. */
-function discard(kind: string, temporary: string): void {
-  try {
-    unlinkFile(`${kind}:discard`, temporary)
-  } catch {
-    // The next file overwrites it.
-  }
+function writeDurably(kind: string, path: string, bytes: Uint8Array): void {
+  using file = closing(openFile(`${kind}:open`, path, O_RDWR | O_CREAT | O_TRUNC))
+  writeBytesAt(`${kind}:write`, file.fd, bytes, 0)
+  syncFile(`${kind}:fsync`, file.fd)
 }

@@ -6,6 +6,7 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises"
 import { dirname } from "node:path"
 import { SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
+import { makeRoom } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
 export class AsyncFile {
@@ -66,6 +67,11 @@ export async function renameDurably(kind: string, from: string, to: string): Pro
   trace?.append({ type: "sync-directory", path, start })
 }
 
+/** Opens a file for reading. */
+export function openToRead(op: string, path: string): Promise<FileHandle> {
+  return call(op, `open "${path}"`, () => open(path))
+}
+
 /** Removes a file that may be missing. */
 export async function removeFile(op: string, path: string): Promise<void> {
   await call(op, `remove "${path}"`, () => rm(path, { force: true }))
@@ -80,6 +86,7 @@ async function call<T>(op: string, doing: string, action: () => Promise<T>): Pro
   } catch (error) {
     const { errno } = error as NodeJS.ErrnoException
     if (errno === undefined) throw error
+    if (makeRoom(op, Math.abs(errno))) return call(op, doing, action)
     throw new SysError(Math.abs(errno), op, doing)
   }
 }

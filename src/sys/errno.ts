@@ -1,114 +1,71 @@
-/** Linux error numbers (asm-generic/errno-base.h, errno.h): the same on x86-64 and arm64. */
-export const Errno = {
-  EPERM: 1,
-  ENOENT: 2,
-  ESRCH: 3,
-  EINTR: 4,
-  EIO: 5,
-  ENXIO: 6,
-  EBADF: 9,
-  ECHILD: 10,
-  EAGAIN: 11,
-  ENOMEM: 12,
-  EACCES: 13,
-  EFAULT: 14,
-  EBUSY: 16,
-  EEXIST: 17,
-  EXDEV: 18,
-  ENODEV: 19,
-  ENOTDIR: 20,
-  EISDIR: 21,
-  EINVAL: 22,
-  ENFILE: 23,
-  EMFILE: 24,
-  ENOTTY: 25,
-  ETXTBSY: 26,
-  EFBIG: 27,
-  ENOSPC: 28,
-  ESPIPE: 29,
-  EROFS: 30,
-  EMLINK: 31,
-  EPIPE: 32,
-  ERANGE: 34,
-  EDEADLK: 35,
-  ENAMETOOLONG: 36,
-  ENOLCK: 37,
-  ENOSYS: 38,
-  ENOTEMPTY: 39,
-  ELOOP: 40,
-  EPROTO: 71,
-  EOVERFLOW: 75,
-  EILSEQ: 84,
-  EUSERS: 87,
-  EOPNOTSUPP: 95,
-  ECONNABORTED: 103,
-  ECONNRESET: 104,
-  ENOBUFS: 105,
-  ENOTCONN: 107,
-  ETIMEDOUT: 110,
-  ESTALE: 116,
-  EDQUOT: 122,
+/**
+ * Linux error numbers (asm-generic/errno-base.h, errno.h), the same on x86-64 and arm64, and the texts of strerror(3), in
+ * lower case.
+ */
+const TABLE = {
+  EPERM: [1, "operation not permitted"],
+  ENOENT: [2, "no such file or directory"],
+  ESRCH: [3, "no such process"],
+  EINTR: [4, "interrupted system call"],
+  EIO: [5, "input/output error"],
+  ENXIO: [6, "no such device or address"],
+  EBADF: [9, "bad file descriptor"],
+  ECHILD: [10, "no child processes"],
+  EAGAIN: [11, "resource temporarily unavailable"],
+  ENOMEM: [12, "cannot allocate memory"],
+  EACCES: [13, "permission denied"],
+  EFAULT: [14, "bad address"],
+  EBUSY: [16, "device or resource busy"],
+  EEXIST: [17, "file exists"],
+  EXDEV: [18, "invalid cross-device link"],
+  ENODEV: [19, "no such device"],
+  ENOTDIR: [20, "not a directory"],
+  EISDIR: [21, "is a directory"],
+  EINVAL: [22, "invalid argument"],
+  ENFILE: [23, "too many open files in system"],
+  EMFILE: [24, "too many open files"],
+  ENOTTY: [25, "inappropriate ioctl for device"],
+  ETXTBSY: [26, "text file busy"],
+  EFBIG: [27, "file too large"],
+  ENOSPC: [28, "no space left on device"],
+  ESPIPE: [29, "illegal seek"],
+  EROFS: [30, "read-only file system"],
+  EMLINK: [31, "too many links"],
+  EPIPE: [32, "broken pipe"],
+  ERANGE: [34, "numerical result out of range"],
+  EDEADLK: [35, "resource deadlock avoided"],
+  ENAMETOOLONG: [36, "file name too long"],
+  ENOLCK: [37, "no locks available"],
+  ENOSYS: [38, "function not implemented"],
+  ENOTEMPTY: [39, "directory not empty"],
+  ELOOP: [40, "too many levels of symbolic links"],
+  EPROTO: [71, "protocol error"],
+  EOVERFLOW: [75, "value too large for defined data type"],
+  EILSEQ: [84, "invalid or incomplete multibyte or wide character"],
+  EUSERS: [87, "too many users"],
+  EOPNOTSUPP: [95, "operation not supported"],
+  ECONNABORTED: [103, "software caused connection abort"],
+  ECONNRESET: [104, "connection reset by peer"],
+  ENOBUFS: [105, "no buffer space available"],
+  ENOTCONN: [107, "transport endpoint is not connected"],
+  ETIMEDOUT: [110, "connection timed out"],
+  ESTALE: [116, "stale file handle"],
+  EDQUOT: [122, "disk quota exceeded"],
 } as const
 
-/** The texts of strerror(3), in lower case. */
-const TEXT: Record<keyof typeof Errno, string> = {
-  EPERM: "operation not permitted",
-  ENOENT: "no such file or directory",
-  ESRCH: "no such process",
-  EINTR: "interrupted system call",
-  EIO: "input/output error",
-  ENXIO: "no such device or address",
-  EBADF: "bad file descriptor",
-  ECHILD: "no child processes",
-  EAGAIN: "resource temporarily unavailable",
-  ENOMEM: "cannot allocate memory",
-  EACCES: "permission denied",
-  EFAULT: "bad address",
-  EBUSY: "device or resource busy",
-  EEXIST: "file exists",
-  EXDEV: "invalid cross-device link",
-  ENODEV: "no such device",
-  ENOTDIR: "not a directory",
-  EISDIR: "is a directory",
-  EINVAL: "invalid argument",
-  ENFILE: "too many open files in system",
-  EMFILE: "too many open files",
-  ENOTTY: "inappropriate ioctl for device",
-  ETXTBSY: "text file busy",
-  EFBIG: "file too large",
-  ENOSPC: "no space left on device",
-  ESPIPE: "illegal seek",
-  EROFS: "read-only file system",
-  EMLINK: "too many links",
-  EPIPE: "broken pipe",
-  ERANGE: "numerical result out of range",
-  EDEADLK: "resource deadlock avoided",
-  ENAMETOOLONG: "file name too long",
-  ENOLCK: "no locks available",
-  ENOSYS: "function not implemented",
-  ENOTEMPTY: "directory not empty",
-  ELOOP: "too many levels of symbolic links",
-  EPROTO: "protocol error",
-  EOVERFLOW: "value too large for defined data type",
-  EILSEQ: "invalid or incomplete multibyte or wide character",
-  EUSERS: "too many users",
-  EOPNOTSUPP: "operation not supported",
-  ECONNABORTED: "software caused connection abort",
-  ECONNRESET: "connection reset by peer",
-  ENOBUFS: "no buffer space available",
-  ENOTCONN: "transport endpoint is not connected",
-  ETIMEDOUT: "connection timed out",
-  ESTALE: "stale file handle",
-  EDQUOT: "disk quota exceeded",
+type Name = keyof typeof TABLE
+
+const NAMES = Object.keys(TABLE) as Name[]
+
+export const Errno = Object.fromEntries(NAMES.map((name) => [name, TABLE[name][0]])) as {
+  readonly [K in Name]: (typeof TABLE)[K][0]
 }
 
-const NAMES = new Map(
-  Object.entries(Errno).map(([name, value]) => [value as number, name as keyof typeof Errno]),
-)
+const BY_NUMBER = new Map<number, Name>(NAMES.map((name) => [Errno[name], name]))
 
 /** "ENOSPC" for 28; "errno 200" for a number that has no name here. */
 export function errnoName(errno: number): string {
-  return NAMES.get(errno) ?? `errno ${errno}`
+  return BY_NUMBER.get(errno) ?? `errno ${errno}`
 }
 
 /** Whether the error says that the disk, or the user's share of it, is full. */
@@ -126,8 +83,8 @@ export function watchFullDisk(listener: () => void): void {
 
 /** "no such file or directory (ENOENT)". */
 export function errnoText(errno: number): string {
-  const name = NAMES.get(errno)
-  return `${name === undefined ? "system error" : TEXT[name]} (${errnoName(errno)})`
+  const name = BY_NUMBER.get(errno)
+  return `${name === undefined ? "system error" : TABLE[name][1]} (${errnoName(errno)})`
 }
 
 /**

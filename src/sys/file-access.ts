@@ -4,11 +4,11 @@
  * A process that is not root can give its files to nobody. Their permissions, which clients of the mount choose, may
  * keep it from its own files; openOwnFile() opens them all the same.
  */
+import { systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
-import { faults } from "./faults.ts"
 import { type Fd, openFile, statusAt } from "./file.ts"
 import { emptyStatus, statusOf } from "./file-status.ts"
-import { errno, libc } from "./libc.ts"
+import { libc } from "./libc.ts"
 import { nameOf, pathAddress } from "./path.ts"
 import { userId } from "./thread.ts"
 
@@ -25,15 +25,13 @@ const OWNER_READS_AND_WRITES = 0o600
 export const UNCHANGED = 0xffffffff
 
 export function setMode(op: string, fd: Fd, mode: number): void {
-  const fault = faults?.check(op) ?? 0
-  const error = fault || (libc.fchmod(fd, mode & MODE_BITS) < 0 ? errno() : 0)
-  if (error !== 0) throw new SysError(error, op, `change the mode of ${nameOf(fd)}`)
+  const doing = () => `change the mode of ${nameOf(fd)}`
+  systemCall(op, doing, () => libc.fchmod(fd, mode & MODE_BITS))
 }
 
 export function setOwner(op: string, fd: Fd, uid: number, gid: number): void {
-  const fault = faults?.check(op) ?? 0
-  const error = fault || (libc.fchown(fd, uid, gid) < 0 ? errno() : 0)
-  if (error !== 0) throw new SysError(error, op, `change the owner of ${nameOf(fd)}`)
+  const doing = () => `change the owner of ${nameOf(fd)}`
+  systemCall(op, doing, () => libc.fchown(fd, uid, gid))
 }
 
 /** Gives the access as far as this process may: an owner that it cannot set stays, and the group is tried by itself. */

@@ -1,5 +1,6 @@
 /** What the kernel says about an open file (statx(2)) and a file system (statfs(2)). Errors as in `file.ts`. */
-import { SysError } from "./errno.ts"
+import { systemCall } from "./call.ts"
+import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import type { Fd } from "./file.ts"
 import { errno, libc } from "./libc.ts"
@@ -20,7 +21,10 @@ export interface FileStatus {
   changedMs: number
 }
 
+const AT_FDCWD = -100
 const AT_EMPTY_PATH = 0x1000
+const AT_STATX_DONT_SYNC = 0x4000
+const STATX_INO = 0x100
 const STATX_BASIC_STATS = 0x7ff
 const statxBuffer = allocate(4096)
 const statxWords = new Uint32Array(statxBuffer.bytes.buffer, statxBuffer.bytes.byteOffset, 64)
@@ -28,19 +32,20 @@ const emptyPath = statxBuffer.address + 4095 // a NUL
 
 /** Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
 export function statusOf(op: string, fd: Fd, into: FileStatus): void {
+  // By hand: it runs for every GETATTR, and systemCall() allocates.
   const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `read the status of ${nameOf(fd)}`)
-  const failed =
-    libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) < 0
-  const error = failed ? errno() : 0
+  const isDone =
+    fault === 0 &&
+    libc.statx(fd, emptyPath, AT_EMPTY_PATH, STATX_BASIC_STATS, statxBuffer.address) >= 0
+  const error = isDone ? 0 : fault || errno()
   if (error !== 0) throw new SysError(error, op, `read the status of ${nameOf(fd)}`)
   into.blockSize = word(1)
   into.uid = word(5)
   into.gid = word(6)
   into.mode = word(7) & 0xffff
-  into.inode = word(8) + word(9) * 4294967296
-  into.size = word(10) + word(11) * 4294967296
-  into.blocks = word(12) + word(13) * 4294967296
+  into.inode = double(8)
+  into.size = double(10)
+  into.blocks = double(12)
   into.accessedMs = milliseconds(16)
   into.changedMs = milliseconds(24)
   into.modifiedMs = milliseconds(28)
@@ -67,13 +72,29 @@ export function sizeOf(op: string, fd: Fd): number {
   return status.size
 }
 
+/**
+ * The inode of the file that the path names, as the kernel knows it; undefined when there is none. In a FUSE mount it
+ * costs no request while the kernel knows the name.
+ */
+export function inodeAt(op: string, path: string): number | undefined {
+  const { address } = statxBuffer
+  const call = () => libc.statx(AT_FDCWD, pathAddress(path), AT_STATX_DONT_SYNC, STATX_INO, address)
+  if (systemCall(op, () => `look for "${path}"`, call, Errno.ENOENT) !== 0) return undefined
+  return double(8)
+}
+
 function word(index: number): number {
   return statxWords[index] as number
 }
 
+/** 64 bits, of which a number holds 53. */
+function double(index: number): number {
+  return word(index) + word(index + 1) * 4294967296
+}
+
 /** A statx timestamp at word `index`: i64 seconds, u32 nanoseconds. */
 function milliseconds(index: number): number {
-  return (word(index) + word(index + 1) * 4294967296) * 1000 + word(index + 2) / 1e6
+  return double(index) * 1000 + word(index + 2) / 1e6
 }
 
 /** statfs(2) of a path: sizes in blocks of `blockSize`. */
@@ -92,10 +113,8 @@ const statfsView = new DataView(statfsBuffer.bytes.buffer, statfsBuffer.bytes.by
 
 /** struct statfs: type@0 bsize@8 blocks@16 bfree@24 bavail@32 files@40 ffree@48 fsid@56 namelen@64. */
 export function fileSystemStatus(op: string, path: string): FileSystemStatus {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `read the status of the file system at "${path}"`)
-  const error = libc.statfs(pathAddress(path), statfsBuffer.address) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `read the status of the file system at "${path}"`)
+  const doing = () => `read the status of the file system at "${path}"`
+  systemCall(op, doing, () => libc.statfs(pathAddress(path), statfsBuffer.address))
   const at = (offset: number) => Number(statfsView.getBigUint64(offset, true))
   return {
     blockSize: at(8),

@@ -2,6 +2,7 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
+import { checkFault, plainCall, systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import { emptyStatus, type FileStatus, sizeOf, statusOf } from "./file-status.ts"
@@ -32,8 +33,7 @@ export function isOwnFile(fd: Fd): boolean {
 
 /** Opens a file. A new file is for nobody else, unless `mode` says so; the umask applies. */
 export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `open "${path}"`)
+  checkFault(op, () => `open "${path}"`)
   const isNew = (flags & O_CREAT) !== 0 && trace?.exists(path) === false
   for (;;) {
     const fd = libc.open(pathAddress(path), flags | O_CLOEXEC, mode)
@@ -68,6 +68,11 @@ export function closeFile(fd: Fd): void {
   opened.delete(fd)
   if (fd >= 0) libc.close(fd)
   refillSpares()
+}
+
+/** Closes the file at the end of the block: `using file = closing(openFile(…))`. */
+export function closing(fd: Fd): Disposable & { readonly fd: Fd } {
+  return { fd, [Symbol.dispose]: () => closeFile(fd) }
 }
 
 /** What `make` makes of a file that was just opened. When that fails the file is closed, since nobody else has it. */
@@ -143,46 +148,28 @@ export function readBytesAt(op: string, fd: Fd, into: Uint8Array, offset: number
 
 /** Data and metadata of the file are durable when this returns. */
 export function syncFile(op: string, fd: Fd): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
-  const start = trace?.position ?? 0
-  for (;;) {
-    const error = libc.fsync(fd) < 0 ? errno() : 0
-    if (error === 0) {
-      trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
-      return
-    }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `sync ${nameOf(fd)}`)
-  }
+  sync(op, fd, "fsync")
 }
 
 /** As syncFile(), but without metadata that reading the data back does not need (times). */
 export function syncData(op: string, fd: Fd): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `sync ${nameOf(fd)}`)
+  sync(op, fd, "fdatasync")
+}
+
+function sync(op: string, fd: Fd, call: "fsync" | "fdatasync"): void {
   const start = trace?.position ?? 0
-  for (;;) {
-    const error = libc.fdatasync(fd) < 0 ? errno() : 0
-    if (error === 0) {
-      trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
-      return
-    }
-    if (error !== Errno.EINTR) throw new SysError(error, op, `sync ${nameOf(fd)}`)
-  }
+  systemCall(
+    op,
+    () => `sync ${nameOf(fd)}`,
+    () => libc[call](fd),
+  )
+  trace?.append({ type: "sync", inode: trace.inodeOf(fd), start })
 }
 
 export function truncateFile(op: string, fd: Fd, size: number): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `truncate ${nameOf(fd)} to ${size} bytes`)
-  for (;;) {
-    const error = libc.ftruncate(fd, size) < 0 ? errno() : 0
-    if (error === 0) {
-      trace?.append({ type: "truncate", inode: trace.inodeOf(fd), size })
-      return
-    }
-    if (error !== Errno.EINTR)
-      throw new SysError(error, op, `truncate ${nameOf(fd)} to ${size} bytes`)
-  }
+  const doing = () => `truncate ${nameOf(fd)} to ${size} bytes`
+  systemCall(op, doing, () => libc.ftruncate(fd, size))
+  trace?.append({ type: "truncate", inode: trace.inodeOf(fd), size })
 }
 
 /**
@@ -190,42 +177,39 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
  * system cannot promise that.
  */
 export function reserveSpace(op: string, fd: Fd, offset: number, size: number): boolean {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `reserve ${size} bytes of ${nameOf(fd)}`)
   const FALLOC_FL_KEEP_SIZE = 1
-  for (;;) {
-    const error = libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size) < 0 ? errno() : 0
-    if (error === 0) return true
-    if (error === Errno.EOPNOTSUPP || error === Errno.ENOSYS) return false
-    if (error !== Errno.EINTR)
-      throw new SysError(error, op, `reserve ${size} bytes of ${nameOf(fd)}`)
-  }
+  const doing = () => `reserve ${size} bytes of ${nameOf(fd)}`
+  const call = () => libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size)
+  return systemCall(op, doing, call, Errno.EOPNOTSUPP, Errno.ENOSYS) === 0
 }
 
 /** False when there was no such file. */
 export function unlinkFile(op: string, path: string): boolean {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `remove "${path}"`)
-  const error = libc.unlink(pathAddress(path)) < 0 ? errno() : 0
-  if (error !== 0 && error !== Errno.ENOENT) throw new SysError(error, op, `remove "${path}"`)
-  if (error === 0) trace?.append({ type: "unlink", path })
-  return error === 0
+  const call = () => libc.unlink(pathAddress(path))
+  if (systemCall(op, () => `remove "${path}"`, call, Errno.ENOENT) !== 0) return false
+  trace?.append({ type: "unlink", path })
+  return true
+}
+
+/** unlinkFile() for a file that harms nobody if it stays. Does not throw. */
+export function discardFile(op: string, path: string): void {
+  try {
+    unlinkFile(op, path)
+  } catch {
+    // Something else has failed before, which tells more.
+  }
 }
 
 export function renameFile(op: string, from: string, to: string): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `rename "${from}" to "${to}"`)
-  const error = libc.rename(pathAddress(from, 0), pathAddress(to, 1)) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `rename "${from}" to "${to}"`)
+  const call = () => libc.rename(pathAddress(from, 0), pathAddress(to, 1))
+  systemCall(op, () => `rename "${from}" to "${to}"`, call)
   trace?.append({ type: "rename", path: from, to })
 }
 
 /** Gives a file a second name. */
 export function linkFile(op: string, from: string, to: string): void {
-  const fault = faults?.check(op) ?? 0
-  if (fault !== 0) throw new SysError(fault, op, `link "${from}" to "${to}"`)
-  const error = libc.link(pathAddress(from, 0), pathAddress(to, 1)) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, op, `link "${from}" to "${to}"`)
+  const call = () => libc.link(pathAddress(from, 0), pathAddress(to, 1))
+  systemCall(op, () => `link "${from}" to "${to}"`, call)
   trace?.append({ type: "link", path: from, to })
 }
 
@@ -233,12 +217,9 @@ export function linkFile(op: string, from: string, to: string): void {
 export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | undefined {
   const fd = openIfExists(op, path, O_RDONLY)
   if (fd === undefined) return undefined
-  try {
-    const bytes = new Uint8Array(sizeOf(op, fd))
-    return bytes.subarray(0, readBytesAt(op, fd, bytes, 0))
-  } finally {
-    closeFile(fd)
-  }
+  using _ = closing(fd)
+  const bytes = new Uint8Array(sizeOf(op, fd))
+  return bytes.subarray(0, readBytesAt(op, fd, bytes, 0))
 }
 
 /** False only when there is no such file, not when that cannot be determined. */
@@ -253,41 +234,35 @@ export function fileExists(op: string, path: string): boolean {
 export function statusAt(op: string, path: string): FileStatus | undefined {
   const fd = openIfExists(op, path, O_PATH)
   if (fd === undefined) return undefined
-  try {
-    const status = emptyStatus()
-    statusOf(op, fd, status)
-    return status
-  } finally {
-    closeFile(fd)
-  }
+  using _ = closing(fd)
+  const status = emptyStatus()
+  statusOf(op, fd, status)
+  return status
 }
 
 /** Everything written to the file system of `path` is durable when this returns. */
 export function syncFileSystem(op: string, path: string): void {
-  const fd = openFile(op, path, O_RDONLY)
-  const fault = faults?.check(op) ?? 0
+  using file = closing(openFile(op, path, O_RDONLY))
   const start = trace?.position ?? 0
-  const error = fault || (libc.syncfs(fd) < 0 ? errno() : 0)
-  closeFile(fd)
-  if (error !== 0) throw new SysError(error, op, `sync the file system of "${path}"`)
+  const doing = () => `sync the file system of "${path}"`
+  systemCall(op, doing, () => libc.syncfs(file.fd))
   trace?.append({ type: "syncfs", start })
 }
 
+const LOCK_EX = 2
+const LOCK_NB = 4
+
 /** True when this process holds the lock on the open file; false when another has it. flock(2), exclusive. */
 export function tryLockFile(fd: Fd): boolean {
-  const LOCK_EX_NB = 2 | 4
-  const error = libc.flock(fd, LOCK_EX_NB) < 0 ? errno() : 0
-  if (error === 0) return true
-  if (error === Errno.EAGAIN) return false
-  throw new SysError(error, "lock", `lock ${nameOf(fd)}`)
+  return lockFile(fd, LOCK_EX | LOCK_NB, Errno.EAGAIN) === 0
 }
 
 /** Waits until this open file has the lock. flock(2), exclusive. An unhandled signal ends the process. */
 export function waitForFileLock(fd: Fd): void {
-  const LOCK_EX = 2
-  for (;;) {
-    const error = libc.flock(fd, LOCK_EX) < 0 ? errno() : 0
-    if (error === 0) return
-    if (error !== Errno.EINTR) throw new SysError(error, "lock", `lock ${nameOf(fd)}`)
-  }
+  lockFile(fd, LOCK_EX)
+}
+
+function lockFile(fd: Fd, operation: number, ...expected: readonly number[]): number {
+  const doing = () => `lock ${nameOf(fd)}`
+  return plainCall("lock", doing, () => libc.flock(fd, operation), ...expected)
 }

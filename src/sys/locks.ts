@@ -3,9 +3,10 @@
  * process. They go when their descriptor is closed, not when any descriptor of ours is.
  */
 import { fstatSync } from "node:fs"
-import { Errno, SysError } from "./errno.ts"
+import { plainCall } from "./call.ts"
+import { Errno } from "./errno.ts"
 import type { Fd } from "./file.ts"
-import { errno, libc } from "./libc.ts"
+import { libc } from "./libc.ts"
 import { allocate } from "./memory.ts"
 
 const F_GETLK = 5
@@ -33,8 +34,8 @@ export function unlock(fd: Fd, start: number, length: number): void {
 /** Whether somebody else's lock conflicts with `kind` on the range. */
 export function isLockedByOther(fd: Fd, kind: LockKind, start: number, length: number): boolean {
   fill(kind === "shared" ? F_RDLCK : F_WRLCK, start, length)
-  const error = libc.fcntl(fd, F_OFD_GETLK, flock.address) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, "lock:get", "ask for a lock")
+  const call = () => libc.fcntl(fd, F_OFD_GETLK, flock.address)
+  plainCall("lock:get", () => "ask for a lock", call)
   return view.getInt16(0, true) !== F_UNLCK
 }
 
@@ -85,13 +86,10 @@ function hex(number: number): string {
 }
 
 function set(fd: Fd, type: number, start: number, length: number): boolean {
-  for (;;) {
-    fill(type, start, length)
-    const error = libc.fcntl(fd, F_OFD_SETLK, flock.address) < 0 ? errno() : 0
-    if (error === 0) return true
-    if (error === Errno.EAGAIN || error === Errno.EACCES) return false
-    if (error !== Errno.EINTR) throw new SysError(error, "lock:set", "lock a byte range")
-  }
+  fill(type, start, length)
+  const call = () => libc.fcntl(fd, F_OFD_SETLK, flock.address)
+  const doing = () => "lock a byte range"
+  return plainCall("lock:set", doing, call, Errno.EAGAIN, Errno.EACCES) === 0
 }
 
 function fill(type: number, start: number, length: number): void {

@@ -6,6 +6,7 @@
  * atomically: messages of two threads never mix.
  */
 import { assert } from "../lib/assert.ts"
+import { plainCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
 import { closeFile, type Fd } from "./file.ts"
 import { errno, libc } from "./libc.ts"
@@ -25,8 +26,8 @@ export interface MailboxEnds {
 /** The read end does not block. The write end blocks, so no message is lost. */
 export function createMailbox(): MailboxEnds {
   const pair = allocate(4096)
-  const error = libc.pipe2(pair.address, O_CLOEXEC) < 0 ? errno() : 0
-  if (error !== 0) throw new SysError(error, "mailbox", "make a pipe")
+  const call = () => libc.pipe2(pair.address, O_CLOEXEC)
+  plainCall("mailbox", () => "make a pipe", call)
   const view = new DataView(pair.bytes.buffer, pair.bytes.byteOffset, 8)
   const ends = { readFd: view.getInt32(0, true), writeFd: view.getInt32(4, true) }
   const F_SETFL = 4
@@ -49,12 +50,8 @@ export class MailboxSender<Message> {
     const { read, written } = this.#encoder.encodeInto(text, bytes.subarray(4))
     assert(read === text.length, "a message fits PIPE_BUF")
     new DataView(bytes.buffer, bytes.byteOffset, 4).setUint32(0, written, true)
-    for (;;) {
-      const n = libc.write(this.#writeFd, address, written + 4)
-      const error = n < 0 ? errno() : 0
-      if (error === 0) return
-      if (error !== Errno.EINTR) throw new SysError(error, "mailbox", "send a message")
-    }
+    const call = () => libc.write(this.#writeFd, address, written + 4)
+    plainCall("mailbox", () => "send a message", call)
   }
 }
 

@@ -9,7 +9,9 @@ import { readFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
 import {
+  closedOnError,
   closeFile,
+  closing,
   type Fd,
   O_PATH,
   O_RDONLY,
@@ -50,12 +52,7 @@ export function mountFuse(path: string, allowOther: boolean): Mount {
   const options = `default_permissions${allowOther ? ",allow_other" : ""}`
   if (userId() === 0) return mountAsRoot(path, options)
   const directory = openFile("fuse:open", path, O_RDONLY)
-  try {
-    return { device: mountByHelper(path, options), directory }
-  } catch (error) {
-    closeFile(directory)
-    throw error
-  }
+  return closedOnError(directory, () => ({ device: mountByHelper(path, options), directory }))
 }
 
 /**
@@ -84,20 +81,12 @@ export function hasMount(directory: string): boolean {
 
 function mountAsRoot(path: string, more: string): Mount {
   const device = openDevice()
-  try {
+  return closedOnError(device, () => {
     if (hasMount(path)) libc.umount2(pathAddress(path), MNT_DETACH)
     const directory = openFile("fuse:open", path, O_RDONLY)
-    try {
-      mountDevice(device, path, more)
-    } catch (error) {
-      closeFile(directory)
-      throw error
-    }
+    closedOnError(directory, () => mountDevice(device, path, more))
     return { device, directory }
-  } catch (error) {
-    closeFile(device)
-    throw error
-  }
+  })
 }
 
 function mountDevice(device: Fd, path: string, more: string): void {
@@ -112,10 +101,11 @@ function mountDevice(device: Fd, path: string, more: string): void {
   const failed = libc.mount(source, pathAddress(path), type, MS_NOSUID_NODEV, data) < 0
   const error = failed ? errno() : 0
   if (error === 0) return
-  throw new LitefsError(
-    "unavailable",
-    `Cannot mount on "${path}": mount(2) says ${errnoName(error)}${mountHint(error)}`,
-  )
+  throw cannotMount(path, `mount(2) says ${errnoName(error)}${mountHint(error)}`)
+}
+
+function cannotMount(path: string, problem: string): LitefsError {
+  return new LitefsError("unavailable", `Cannot mount on "${path}": ${problem}`)
 }
 
 function mountHint(error: number): string {
@@ -168,31 +158,21 @@ function mountByHelper(directory: string, more: string): Fd {
     throw new SysError(errno(), "fuse:open", "make a socket pair")
   }
   const [ours, theirs] = [view.getInt32(0, true), view.getInt32(4, true)]
-  try {
-    const options = `rw,nosuid,nodev,fsname=${SOURCE},subtype=litefs,${more}`
-    const child = spawnSync("fusermount3", ["-o", options, "--", directory], {
-      env: { ...process.env, _FUSE_COMMFD: "3" },
-      stdio: ["ignore", "ignore", "pipe", theirs],
-      encoding: "utf8",
-    })
-    if (child.error !== undefined) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot mount on "${directory}": not root and no fusermount3 in PATH, install fuse3 or run as root`,
-      )
-    }
-    if (child.status !== 0) {
-      const fault = child.stderr.trim().replaceAll("\n", "; ")
-      throw new LitefsError(
-        "unavailable",
-        `Cannot mount on "${directory}": ${fault}${helperAdvice(fault)}`,
-      )
-    }
-    return receiveDescriptor(ours, memory.address, view)
-  } finally {
-    closeFile(ours)
-    closeFile(theirs)
+  using _ours = closing(ours)
+  using _theirs = closing(theirs)
+  const options = `rw,nosuid,nodev,fsname=${SOURCE},subtype=litefs,${more}`
+  const child = spawnSync("fusermount3", ["-o", options, "--", directory], {
+    env: { ...process.env, _FUSE_COMMFD: "3" },
+    stdio: ["ignore", "ignore", "pipe", theirs],
+    encoding: "utf8",
+  })
+  if (child.error !== undefined) {
+    const problem = "not root and no fusermount3 in PATH, install fuse3 or run as root"
+    throw cannotMount(directory, problem)
   }
+  if (child.status === 0) return receiveDescriptor(ours, memory.address, view)
+  const fault = child.stderr.trim().replaceAll("\n", "; ")
+  throw cannotMount(directory, `${fault}${helperAdvice(fault)}`)
 }
 
 /** What a user can do about fusermount3's error. */
@@ -311,10 +291,8 @@ export function abortStaleMounts(directory: string): boolean {
   const count = mountsAt(directory).length
   if (!hasMount(directory)) return false
   if (answers(directory)) {
-    throw new LitefsError(
-      "unavailable",
-      `Cannot mount on "${directory}": another litefs serves it, stop that one or choose another --fuse-dir`,
-    )
+    const problem = "another litefs serves it, stop that one or choose another --fuse-dir"
+    throw cannotMount(directory, problem)
   }
   if (userId() !== 0) {
     spawnSync("fusermount3", ["-u", "-z", "--", directory], { stdio: "ignore" })

@@ -5,11 +5,13 @@
  * Each thread has its own copy of this module. Threads that share a table of descriptors keep theirs side by side.
  */
 import { Errno } from "./errno.ts"
-import { libc } from "./libc.ts"
+import { errno, libc } from "./libc.ts"
 import { pathAddress } from "./path.ts"
 
 export interface SpareDescriptorsOptions {
   readonly count: number
+  /** Whether connections are accepted to the same table: while there are too few for all, one is left for the next. */
+  readonly leavesOne?: boolean
   /** Whether the call of this name (see sys/faults.ts) may take one. */
   isUrgent(op: string): boolean
   /** Called when only spares are left, and when there are others again. */
@@ -21,6 +23,7 @@ const O_RDWR_CLOEXEC = 2 | 0o2000000
 const spares: number[] = []
 let options: SpareDescriptorsOptions | undefined
 let isShort = false
+let lastError = 0 // of openNothing()
 
 export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
   options = given
@@ -30,8 +33,7 @@ export function keepSpareDescriptors(given: SpareDescriptorsOptions): void {
 /** An open has failed with this errno: whether another try is worthwhile. */
 export function makeRoom(op: string, error: number): boolean {
   if (error !== Errno.EMFILE || options === undefined) return false
-  if (!isShort) options.onShort(true)
-  isShort = true
+  noteShort()
   const spare = options.isUrgent(op) ? spares.pop() : undefined
   if (spare === undefined) return false
   libc.close(spare)
@@ -43,7 +45,7 @@ export function refillSpares(): void {
   if (options === undefined) return
   while (spares.length < options.count) {
     const fd = openNothing()
-    if (fd === undefined) return
+    if (fd === undefined) return leaveOne()
     spares.push(fd)
   }
   if (!isShort) return
@@ -54,8 +56,33 @@ export function refillSpares(): void {
   isShort = false
 }
 
+function noteShort(): void {
+  if (!isShort) options?.onShort(true)
+  isShort = true
+}
+
+function leaveOne(): void {
+  const spare = options?.leavesOne === true ? spares.pop() : undefined
+  if (spare !== undefined) libc.close(spare)
+}
+
+/** Whether so many files more could be opened now, beside the spare ones. */
+export function canOpen(count: number): boolean {
+  const opened: number[] = []
+  while (opened.length < count) {
+    const fd = openNothing()
+    if (fd === undefined) break
+    opened.push(fd)
+  }
+  for (const fd of opened) libc.close(fd)
+  if (opened.length === count || lastError !== Errno.EMFILE) return true
+  if (opened.length === 0) noteShort()
+  return false
+}
+
 /** Undefined when there is no room, or no such device here: then nothing is kept. */
 function openNothing(): number | undefined {
   const fd = libc.open(pathAddress("/dev/null"), O_RDWR_CLOEXEC, 0)
+  if (fd < 0) lastError = errno()
   return fd < 0 ? undefined : fd
 }

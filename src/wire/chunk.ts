@@ -11,7 +11,7 @@ import { writeU16BE } from "../lib/bytes.ts"
 import type { ByteSink } from "../lib/codecs/lz4.ts"
 import { Gather } from "../lib/gather.ts"
 
-export const MAX_CHUNK_SIZE = 0xffff
+const MAX_CHUNK_SIZE = 0xffff
 
 const SIZE_SIZE = 2
 

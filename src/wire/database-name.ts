@@ -8,10 +8,10 @@
 import { LitefsError } from "../lib/errors.ts"
 
 /** Suffixes that make a name that of another file in the mount. */
-export const RESERVED_SUFFIXES: readonly string[] = ["-journal", "-wal", "-shm", "-pos", "-lock"]
+const RESERVED_SUFFIXES: readonly string[] = ["-journal", "-wal", "-shm", "-pos", "-lock"]
 
 /** Files in the mount that belong to no database. */
-export const RESERVED_NAMES: readonly string[] = [".primary", ".lag"]
+const RESERVED_NAMES: readonly string[] = [".primary", ".lag"]
 
 const MAX_FILE_NAME_SIZE = 255
 const LONGEST_SUFFIX_SIZE = Math.max(...RESERVED_SUFFIXES.map((suffix) => suffix.length))

@@ -24,112 +24,180 @@
  */
 
 import { ByteReader, ByteWriter, readU32BE } from "../lib/bytes.ts"
-import type { Pos, Txid } from "../ltx/pos.ts"
+import type { Pos } from "../ltx/pos.ts"
 
-export interface LtxFrame {
-  readonly type: "ltx"
-  readonly size: bigint
-  readonly database: string
-}
-
-export interface ReadyFrame {
-  readonly type: "ready"
-}
-
-export interface EndFrame {
-  readonly type: "end"
-}
-
-export interface DropDbFrame {
-  readonly type: "dropDb"
-  readonly database: string
-}
-
-export interface HandoffFrame {
-  readonly type: "handoff"
-  readonly leaseId: string
-}
-
-export interface HwmFrame {
-  readonly type: "hwm"
-  readonly txid: Txid
-  readonly database: string
-}
-
-export interface HeartbeatFrame {
-  readonly type: "heartbeat"
-  readonly timestampMs: number
-}
-
-/** Sent when the replica lacks more than what follows at once: it then knows how far behind it is. */
-export interface HeadFrame {
-  readonly type: "head"
-  readonly txid: Txid
-  readonly database: string
-}
-
-export interface JudgedFrame {
-  readonly type: "judged"
-  readonly database: string
-  readonly pos: Pos
-  readonly is: "same" | "other"
-}
-
-export interface ResumableFrame {
-  readonly type: "resumable"
-  readonly database: string
-  readonly token: bigint
-}
-
-export interface ResumingFrame {
-  readonly type: "resuming"
-  readonly database: string
-  readonly token: bigint
-  /** The bytes at the start of the file that are not sent again. */
-  readonly offset: number
-}
-
-export interface CatalogueFrame {
-  readonly type: "catalogue"
-  readonly count: number
+/** How a value lies in the body of a frame. */
+interface Field<T> {
+  /** Bytes; of a text only its length. */
+  readonly size: number
+  readonly write: (w: ByteWriter, value: T) => void
+  readonly read: (r: ByteReader) => T
 }
 
 /** The primary cannot send the last two: the stream leaves them out. */
-export const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
+const LISTED_STATES = ["present", "dropped", "refused", "unreadable"] as const
 
 export type ListedState = (typeof LISTED_STATES)[number]
 
-export interface ListedFrame {
-  readonly type: "listed"
-  readonly database: string
-  readonly pos: Pos
-  readonly state: ListedState
+const u64: Field<bigint> = { size: 8, write: (w, value) => w.u64(value), read: (r) => r.u64() }
+const u32: Field<number> = { size: 4, write: (w, value) => w.u32(value), read: (r) => r.u32() }
+const time: Field<number> = {
+  size: 8,
+  write: (w, ms) => w.i64(BigInt(ms)),
+  read: (r) => r.safeI64(),
+}
+const offset: Field<number> = {
+  size: 8,
+  write: (w, value) => w.u64(BigInt(value)),
+  read: (r) => Number(r.u64()),
+}
+const pos: Field<Pos> = {
+  size: 16,
+  write: (w, { txid, checksum }) => w.u64(txid).u64(checksum),
+  read: (r) => ({ txid: r.u64(), checksum: r.u64() }),
+}
+const history: Field<"same" | "other"> = {
+  size: 4,
+  write: (w, value) => w.u32(value === "same" ? 0 : 1),
+  read: (r) => (r.u32() === 0 ? "same" : "other"),
+}
+const listedState: Field<ListedState> = {
+  size: 4,
+  write: (w, state) => w.u32(LISTED_STATES.indexOf(state)),
+  read(r) {
+    const code = r.u32()
+    const state = LISTED_STATES[code]
+    if (state !== undefined) return state
+    const limit = `expected at most ${LISTED_STATES.length - 1}`
+    throw new RangeError(`Cannot decode stream frame: a database in state ${code}, ${limit}`)
+  },
 }
 
-export type Frame =
-  | LtxFrame
-  | ReadyFrame
-  | EndFrame
-  | DropDbFrame
-  | HandoffFrame
-  | HwmFrame
-  | HeartbeatFrame
-  | HeadFrame
-  | JudgedFrame
-  | ResumableFrame
-  | ResumingFrame
-  | CatalogueFrame
-  | ListedFrame
+const TYPE_SIZE = 4
+const TEXT_LENGTH_SIZE = 4
 
-/** How one type of frame is encoded, without the type itself. */
-interface FrameCodec<F extends Frame> {
-  readonly code: number
-  /** The size of the body before its text. */
-  readonly fixedSize: number
-  /** Whether the body ends in a string32. */
+/** Enough for a database name and for a lease ID. */
+const MAX_FRAME_TEXT_SIZE = 255
+
+/** A frame without the file that follows an ltx frame is never larger. */
+export const MAX_FRAME_SIZE = TYPE_SIZE + 20 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
+
+/** Ends the body of a frame that has one. */
+const text: Field<string> = {
+  size: TEXT_LENGTH_SIZE,
+  write(w, value) {
+    const size = Buffer.byteLength(value)
+    if (size > MAX_FRAME_TEXT_SIZE) {
+      const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
+      throw new RangeError(`Cannot encode stream frame: a text of ${size} bytes, ${limit}`)
+    }
+    w.string32(value)
+  },
+  read: (r) => r.string32(MAX_FRAME_TEXT_SIZE),
+}
+
+/** The fields of each type of frame, in their order in the body. */
+const FIELDS = {
+  ltx: { size: u64, database: text },
+  ready: {},
+  end: {},
+  dropDb: { database: text },
+  handoff: { leaseId: text },
+  hwm: { txid: u64, database: text },
+  heartbeat: { timestampMs: time },
+  /** Sent when the replica lacks more than what follows at once: it then knows how far behind it is. */
+  head: { txid: u64, database: text },
+  judged: { pos, is: history, database: text },
+  resumable: { token: u64, database: text },
+  /** `offset`: the bytes at the start of the file that are not sent again. */
+  resuming: { token: u64, offset, database: text },
+  catalogue: { count: u32 },
+  listed: { pos, state: listedState, database: text },
+} as const
+
+type FrameType = keyof typeof FIELDS
+
+const CODES: Readonly<Record<FrameType, number>> = {
+  ltx: 1,
+  ready: 2,
+  end: 3,
+  dropDb: 4,
+  handoff: 5,
+  hwm: 6,
+  heartbeat: 7,
+  head: 0x41,
+  judged: 0x48,
+  resumable: 0x49,
+  resuming: 0x4a,
+  catalogue: 0x4b,
+  listed: 0x4c,
+}
+
+type FrameOf<Type extends FrameType> = { readonly type: Type } & {
+  readonly [Name in keyof (typeof FIELDS)[Type]]: (typeof FIELDS)[Type][Name] extends Field<infer T>
+    ? T
+    : never
+}
+
+export type Frame = { [Type in FrameType]: FrameOf<Type> }[FrameType]
+export type JudgedFrame = FrameOf<"judged">
+export type ResumableFrame = FrameOf<"resumable">
+export type ResumingFrame = FrameOf<"resuming">
+export type ListedFrame = FrameOf<"listed">
+
+interface FrameCodec {
+  readonly type: FrameType
+  readonly fields: readonly (readonly [name: string, field: Field<unknown>])[]
+  /** The size of the body, without its text. */
+  readonly size: number
   readonly hasText: boolean
-  encode(w: ByteWriter, frame: F): void
-  decode(r: ByteReader): F
+}
+
+const codecs: ReadonlyMap<number, FrameCodec> = new Map(
+  (Object.keys(FIELDS) as FrameType[]).map((type) => {
+    const fields = Object.entries(FIELDS[type]) as [string, Field<unknown>][]
+    const size = fields.reduce((sum, [, field]) => sum + field.size, 0)
+    return [CODES[type], { type, fields, size, hasText: fields.at(-1)?.[1] === text }]
+  }),
+)
+
+/** The frame without the file that follows an ltx frame. */
+export function encodeFrame(frame: Frame): Uint8Array {
+  const code = CODES[frame.type]
+  const w = new ByteWriter(MAX_FRAME_SIZE)
+  w.u32(code)
+  for (const [name, field] of codecOf(code).fields) field.write(w, frame[name as keyof Frame])
+  return w.finish()
+}
+
+/** Decodes a frame from exactly these bytes. */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  const r = new ByteReader(bytes, "stream frame")
+  const { type, fields } = codecOf(r.u32())
+  const frame: Record<string, unknown> = { type }
+  for (const [name, field] of fields) frame[name] = field.read(r)
+  r.end()
+  return frame as Frame
+}
+
+/** The size of the frame that begins with these bytes, as far as they tell: at least this much. */
+export function leastFrameSize(bytes: Uint8Array): number {
+  if (bytes.length < TYPE_SIZE) return TYPE_SIZE
+  const codec = codecOf(readU32BE(bytes, 0))
+  const size = TYPE_SIZE + codec.size
+  if (!codec.hasText || bytes.length < size) return size
+  const textSize = readU32BE(bytes, size - TEXT_LENGTH_SIZE)
+  if (textSize > MAX_FRAME_TEXT_SIZE) {
+    const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
+    throw new RangeError(`Cannot decode stream frame: a text of ${textSize} bytes, ${limit}`)
+  }
+  return size + textSize
+}
+
+function codecOf(code: number): FrameCodec {
+  const codec = codecs.get(code)
+  if (codec !== undefined) return codec
+  throw new RangeError(`Cannot decode stream frame: unknown type 0x${code.toString(16)}`)
 }
 
 /** Set to "1" by a replica that knows judged frames. */
@@ -162,222 +230,4 @@ export function decodeResume(text: string): ResumePoint | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Enough for a database name and for a lease ID. */
-export const MAX_FRAME_TEXT_SIZE = 255
-
-const TYPE_SIZE = 4
-const TEXT_LENGTH_SIZE = 4
-
-/** A frame without the file that follows an ltx frame is never larger. */
-export const MAX_FRAME_SIZE = TYPE_SIZE + 20 + TEXT_LENGTH_SIZE + MAX_FRAME_TEXT_SIZE
-
-const ltx: FrameCodec<LtxFrame> = {
-  code: 1,
-  fixedSize: 8,
-  hasText: true,
-  encode: (w, f) => writeText(w.u64(f.size), f.database),
-  decode: (r) => ({ type: "ltx", size: r.u64(), database: readText(r) }),
-}
-
-const ready: FrameCodec<ReadyFrame> = {
-  code: 2,
-  fixedSize: 0,
-  hasText: false,
-  encode: () => {},
-  decode: () => ({ type: "ready" }),
-}
-
-const end: FrameCodec<EndFrame> = {
-  code: 3,
-  fixedSize: 0,
-  hasText: false,
-  encode: () => {},
-  decode: () => ({ type: "end" }),
-}
-
-const dropDb: FrameCodec<DropDbFrame> = {
-  code: 4,
-  fixedSize: 0,
-  hasText: true,
-  encode: (w, f) => writeText(w, f.database),
-  decode: (r) => ({ type: "dropDb", database: readText(r) }),
-}
-
-const handoff: FrameCodec<HandoffFrame> = {
-  code: 5,
-  fixedSize: 0,
-  hasText: true,
-  encode: (w, f) => writeText(w, f.leaseId),
-  decode: (r) => ({ type: "handoff", leaseId: readText(r) }),
-}
-
-const hwm: FrameCodec<HwmFrame> = {
-  code: 6,
-  fixedSize: 8,
-  hasText: true,
-  encode: (w, f) => writeText(w.u64(f.txid), f.database),
-  decode: (r) => ({ type: "hwm", txid: r.u64(), database: readText(r) }),
-}
-
-const heartbeat: FrameCodec<HeartbeatFrame> = {
-  code: 7,
-  fixedSize: 8,
-  hasText: false,
-  encode: (w, f) => void w.i64(BigInt(f.timestampMs)),
-  decode: (r) => ({ type: "heartbeat", timestampMs: r.safeI64() }),
-}
-
-const head: FrameCodec<HeadFrame> = {
-  code: 0x41,
-  fixedSize: 8,
-  hasText: true,
-  encode: (w, f) => writeText(w.u64(f.txid), f.database),
-  decode: (r) => ({ type: "head", txid: r.u64(), database: readText(r) }),
-}
-
-const judged: FrameCodec<JudgedFrame> = {
-  code: 0x48,
-  fixedSize: 20,
-  hasText: true,
-  encode: (w, f) => {
-    writeText(
-      w
-        .u64(f.pos.txid)
-        .u64(f.pos.checksum)
-        .u32(f.is === "same" ? 0 : 1),
-      f.database,
-    )
-  },
-  decode: (r) => ({
-    type: "judged",
-    pos: { txid: r.u64(), checksum: r.u64() },
-    is: r.u32() === 0 ? "same" : "other",
-    database: readText(r),
-  }),
-}
-
-const resumable: FrameCodec<ResumableFrame> = {
-  code: 0x49,
-  fixedSize: 8,
-  hasText: true,
-  encode: (w, f) => writeText(w.u64(f.token), f.database),
-  decode: (r) => ({ type: "resumable", token: r.u64(), database: readText(r) }),
-}
-
-const resuming: FrameCodec<ResumingFrame> = {
-  code: 0x4a,
-  fixedSize: 16,
-  hasText: true,
-  encode: (w, f) => writeText(w.u64(f.token).u64(BigInt(f.offset)), f.database),
-  decode: (r) => ({
-    type: "resuming",
-    token: r.u64(),
-    offset: Number(r.u64()),
-    database: readText(r),
-  }),
-}
-
-const catalogue: FrameCodec<CatalogueFrame> = {
-  code: 0x4b,
-  fixedSize: 4,
-  hasText: false,
-  encode: (w, f) => void w.u32(f.count),
-  decode: (r) => ({ type: "catalogue", count: r.u32() }),
-}
-
-const listed: FrameCodec<ListedFrame> = {
-  code: 0x4c,
-  fixedSize: 20,
-  hasText: true,
-  encode: (w, f) => {
-    const { pos, state, database } = f
-    writeText(w.u64(pos.txid).u64(pos.checksum).u32(LISTED_STATES.indexOf(state)), database)
-  },
-  decode: (r) => ({
-    type: "listed",
-    pos: { txid: r.u64(), checksum: r.u64() },
-    state: listedState(r.u32()),
-    database: readText(r),
-  }),
-}
-
-function listedState(code: number): ListedState {
-  const state = LISTED_STATES[code]
-  if (state !== undefined) return state
-  const limit = `expected at most ${LISTED_STATES.length - 1}`
-  throw new RangeError(`Cannot decode stream frame: a database in state ${code}, ${limit}`)
-}
-
-const codecs: { readonly [T in Frame["type"]]: FrameCodec<Extract<Frame, { type: T }>> } = {
-  ltx,
-  ready,
-  end,
-  dropDb,
-  handoff,
-  hwm,
-  heartbeat,
-  head,
-  judged,
-  resumable,
-  resuming,
-  catalogue,
-  listed,
-}
-
-const codecByCode: ReadonlyMap<number, FrameCodec<Frame>> = new Map(
-  Object.values(codecs).map((codec) => [codec.code, codec as FrameCodec<Frame>]),
-)
-
-/** The frame without the file that follows an ltx frame. */
-export function encodeFrame(frame: Frame): Uint8Array {
-  const codec = codecs[frame.type] as FrameCodec<Frame>
-  const w = new ByteWriter(MAX_FRAME_SIZE)
-  w.u32(codec.code)
-  codec.encode(w, frame)
-  return w.finish()
-}
-
-/** Decodes a frame from exactly these bytes. */
-export function decodeFrame(bytes: Uint8Array): Frame {
-  const r = new ByteReader(bytes, "stream frame")
-  const codec = codecOf(r.u32())
-  const frame = codec.decode(r)
-  r.end()
-  return frame
-}
-
-/** The size of the frame that begins with these bytes, as far as they tell: at least this much. */
-export function leastFrameSize(bytes: Uint8Array): number {
-  if (bytes.length < TYPE_SIZE) return TYPE_SIZE
-  const codec = codecOf(readU32BE(bytes, 0))
-  const textAt = TYPE_SIZE + codec.fixedSize
-  if (!codec.hasText) return textAt
-  if (bytes.length < textAt + TEXT_LENGTH_SIZE) return textAt + TEXT_LENGTH_SIZE
-  const textSize = readU32BE(bytes, textAt)
-  if (textSize > MAX_FRAME_TEXT_SIZE) {
-    const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
-    throw new RangeError(`Cannot decode stream frame: a text of ${textSize} bytes, ${limit}`)
-  }
-  return textAt + TEXT_LENGTH_SIZE + textSize
-}
-
-function codecOf(code: number): FrameCodec<Frame> {
-  const codec = codecByCode.get(code)
-  if (codec !== undefined) return codec
-  throw new RangeError(`Cannot decode stream frame: unknown type 0x${code.toString(16)}`)
-}
-
-function writeText(w: ByteWriter, text: string): void {
-  const size = Buffer.byteLength(text)
-  if (size > MAX_FRAME_TEXT_SIZE) {
-    const limit = `expected at most ${MAX_FRAME_TEXT_SIZE}`
-    throw new RangeError(`Cannot encode stream frame: a text of ${size} bytes, ${limit}`)
-  }
-  w.string32(text)
-}
-
-function readText(r: ByteReader): string {
-  return r.string32(MAX_FRAME_TEXT_SIZE)
 }

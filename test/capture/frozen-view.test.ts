@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test"
-import { existsSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Capture } from "../../src/capture/capture.ts"
 import { FrozenPages } from "../../src/capture/frozen-pages.ts"
 import { FrozenView } from "../../src/capture/frozen-view.ts"
+import { FrozenViews } from "../../src/capture/frozen-views.ts"
+import { SideFile } from "../../src/capture/side-file.ts"
 import { Errno } from "../../src/sys/errno.ts"
 import { setFaults } from "../../src/sys/faults.ts"
 import { CapturedDatabase, imageChecksum, regionOf } from "../support/captured-database.ts"
@@ -162,12 +164,13 @@ describe("FrozenView and SnapshotReader", () => {
 
   test("FrozenView gives up a snapshot, not the client's write, when pages cannot be saved", async () => {
     using clients = new WalClients(3)
-    const { history, database, wal } = clients.db
+    const { history, database, wal, root } = clients.db
+    symlinkSync("/dev/full", join(root, "side"))
     const view = new FrozenView(
       history,
       { entries: () => [] },
       { database, wal, walDisguise: 0 },
-      "/dev/full",
+      new SideFile(join(root, "side"), PAGE_SIZE),
     )
     view.saveRange(0, PAGE_SIZE)
     expect(new FrozenPages(view.state.pages).isBroken).toBe(true)
@@ -183,14 +186,53 @@ describe("FrozenView and SnapshotReader", () => {
       history,
       { entries: () => [] },
       { database, wal, walDisguise: 0 },
-      join(root, "side"),
+      new SideFile(join(root, "side"), PAGE_SIZE),
     )
     const pages = new FrozenPages(view.state.pages)
     pages.nextToRead = 3
     for (let i = 0; i < 2; i++) view.saveRange(0, 100 * PAGE_SIZE)
     expect([1, 2, 3, 4].map((pgno) => pages.slot(pgno))).toEqual([undefined, undefined, 0, 1])
+    expect(existsSync(view.state.sidePath)).toBe(true)
     view.close()
+    expect(existsSync(view.state.sidePath)).toBe(false)
+  })
+
+  test("FrozenViews copies a page once for all, and uses again what nobody keeps", () => {
+    using clients = new WalClients(6)
+    const { history, database, wal, root } = clients.db
+    const views = new FrozenViews()
+    const files = { database, wal, walDisguise: 0 }
+    const freeze = () => views.freeze(history, { entries: () => [] }, files, join(root, "side"))
+    const change = (pgno: number) => {
+      const offset = (pgno - 1) * PAGE_SIZE
+      views.saveRange(offset, PAGE_SIZE)
+      database.write(regionOf(pageOf(pgno, WAL_HEAD)).address, PAGE_SIZE, offset)
+    }
+    const kept = ({ state }: FrozenView, pgno: number) => {
+      const slot = new FrozenPages(state.pages).slot(pgno) as number
+      return readFileSync(state.sidePath).subarray(slot * PAGE_SIZE, (slot + 1) * PAGE_SIZE)
+    }
+    const pageNow = (pgno: number) =>
+      Buffer.from(clients.db.content("database")).subarray((pgno - 1) * PAGE_SIZE, pgno * PAGE_SIZE)
+    const before = [4, 5].map(pageNow)
+    const early = Array.from({ length: 20 }, freeze)
+    const { sidePath } = (early[0] as FrozenView).state
+    const sizeOf = () => statSync(sidePath).size / PAGE_SIZE
+    for (const pgno of [4, 5, 5]) change(pgno)
+    expect(sizeOf()).toBe(2)
+    const between = [4, 5].map(pageNow)
+    const late = freeze()
+    for (const pgno of [4, 5]) change(pgno) // another content, another copy
+    expect(sizeOf()).toBe(4)
+    for (const view of early) expect([4, 5].map((pgno) => kept(view, pgno))).toEqual(before)
+    expect([4, 5].map((pgno) => kept(late, pgno))).toEqual(between)
+    for (const view of early) views.thaw(view)
+    for (const pgno of [2, 3]) change(pgno) // to where those were that are kept no longer
+    expect(sizeOf()).toBe(4)
+    expect([4, 5].map((pgno) => kept(late, pgno))).toEqual(between)
     expect(existsSync(join(root, "side"))).toBe(false)
+    views.thaw(late)
+    expect(existsSync(sidePath)).toBe(false)
   })
 
   test("SnapshotReader goes on when the database is removed meanwhile", async () => {
@@ -307,14 +349,13 @@ describe("FrozenView and SnapshotReader", () => {
     }
   })
 
-  test("FrozenView.close() goes on when its side file cannot be removed", async () => {
+  test("a snapshot is taken though the name of its side file cannot be removed", async () => {
     using clients = new WalClients(4)
     const before = clients.image
     setFaults({ check: (op) => (op === "snapshot:unlink" ? Errno.EIO : 0) })
     try {
       const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
       expect(Buffer.compare(await snapshot.finish(), before)).toBe(0)
-      expect(existsSync(snapshot.state.sidePath)).toBe(true)
     } finally {
       setFaults(undefined)
     }

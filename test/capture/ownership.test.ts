@@ -36,8 +36,8 @@ describe("Ownership", () => {
         for (const each of NAMES) expect(node.ownersOf(each)).toEqual([])
         // The other thread cannot, and the role stays.
         const isRefused = random.below(2) === 0
-        if (isRefused) home.takeOver()
-        else guest.takeOver()
+        if (isRefused) home.inherit()
+        else guest.inherit()
         if (!isRefused) node.isPrimary = !node.isPrimary
       } else if (isLent) {
         node.guest.giveBack(name)

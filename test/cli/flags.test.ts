@@ -5,7 +5,7 @@ import { MOUNT_FLAGS } from "../../src/cli/settings/mount-flags.ts"
 import { parseArgs } from "../../src/cli/terminal/argv.ts"
 import { type FlagTable, readText, Unfit, variableOf } from "../../src/cli/terminal/flags.ts"
 import { readConfig } from "../../src/config/config-file.ts"
-import { KEYS, keysOfFlag } from "../../src/config/keys.ts"
+import { KEYS, type Key } from "../../src/config/keys.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 
 const FLAGS = {
@@ -144,4 +144,10 @@ describe("the flags of", () => {
 
 function fail(): never {
   throw new Error("Cannot load it: there is none")
+}
+
+/** The keys of a file that say what this flag does. */
+function keysOfFlag(flag: string): string[] {
+  const isOf = (key: Key) => key.flag === flag || key.becomes?.includes(flag) === true
+  return Object.entries(KEYS).flatMap(([name, key]) => (isOf(key) ? [name] : []))
 }

@@ -239,7 +239,7 @@ describe("Member", () => {
     await handOver(a, b)
     await cluster.settle()
     expect(a.done).toEqual(["drain", "resume", "drain", "hand over"])
-    expect(b.done).toEqual(["take over"])
+    expect(b.done).toEqual(["inherit"])
     expect(a.lease.record).toEqual(b.lease.record)
     expect(() => a.member?.accept("", a.positions)).toThrow(/the offer is not open any more/)
   })
@@ -445,7 +445,7 @@ describe("Member", () => {
     const b = cluster.node("b", B)
     let failures = 2
     b.actions = {
-      takeOver: async () => {
+      inherit: async () => {
         if (failures-- > 0) throw new Error("not yet")
       },
     }

@@ -31,9 +31,6 @@ describe("Notifier", () => {
     expect(hex(notify.invalidateEntry(1, "a.db"))).toBe(
       `${header}01000000000000000400000000000000${name}`,
     )
-    expect(hex(notify.expireEntry(1, "a.db"))).toBe(
-      `${header}01000000000000000400000001000000${name}`,
-    )
   })
 
   test("counts the length of a name in bytes", () => {

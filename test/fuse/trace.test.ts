@@ -107,7 +107,7 @@ const requestsOfAllKinds: [number, RequestParts][] = [
   [Opcode.READDIR, { record: record(requests.ReadIn, { size: 4096 }) }],
   [Opcode.INTERRUPT, { record: record(requests.InterruptIn, { uniqueLo: 12 }) }],
   [Opcode.STATFS, { unique: 0xfffffffe, uniqueHi: 0xffffffff }],
-  [Opcode.MKDIR, { names: ["dir"], record: record(requests.MkdirIn, { mode: 0o755 }) }],
+  [Opcode.MKDIR, { names: ["dir"], record: new Uint8Array(8) }],
   [Opcode.WRITE, { nodeId: 5 }],
   [Opcode.GETXATTR, { nodeId: 5 }],
   [4711, {}],

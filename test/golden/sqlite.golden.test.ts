@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test"
 import { must } from "../../src/lib/assert.ts"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import { ChecksumAccumulator } from "../../src/ltx/checksum.ts"
 import { formatChecksum } from "../../src/ltx/pos.ts"
 import {
@@ -17,6 +16,7 @@ import {
 } from "../../src/sqlite/wal-index.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { hex } from "../support/bytes.ts"
+import { bytesSource } from "../support/bytes-source.ts"
 import {
   goldenScenarios,
   goldenWalImages,

@@ -85,7 +85,7 @@ describe("GET /events", () => {
 
   test("tells a transaction with the original's bytes", async () => {
     await using node = await StatusNode.start()
-    node.clock.advance(1795394852209 - node.nowMs)
+    node.clock.setMs = 1795394852209 - node.nowMs
     const { listener } = await Listener.open(node)
     await using _ = listener
     node.commit("a<b>&.db", 8)

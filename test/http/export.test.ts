@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test"
 import { ApiServer } from "../../src/http/server/server.ts"
 import { handleExport } from "../../src/http/transfers/export.ts"
+import { systemClock } from "../../src/lib/clock.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { FakeClock } from "../support/fake-clock.ts"
+import { LogLines } from "../support/log-lines.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 
 async function get(parts: () => AsyncGenerator<Uint8Array>): Promise<Response> {
@@ -13,7 +15,7 @@ async function get(parts: () => AsyncGenerator<Uint8Array>): Promise<Response> {
     {
       "/export": {
         GET: (request, response, url) =>
-          handleExport({ files, stallMs: 1000 }, request, response, url),
+          handleExport({ files, stallMs: 1000, clock: systemClock }, request, response, url),
       },
     },
     options,
@@ -48,11 +50,12 @@ test("handleExport() answers with an error when nothing can be read", async () =
 })
 
 test.each([
-  ["takes nothing", 0, true],
-  ["is slow", 200, false],
+  ["takes nothing", 0, true, /ended an export that is not read.* from=127\.0\.0\.1/],
+  ["is slow, and goes", 200, false, /the reader of an export has gone.* from=127\.0\.0\.1/],
 ])(
   "handleExport() for a reader that %s",
-  async (_, readMs, isCutOff) => {
+  async (_, readMs, isCutOff, line) => {
+    using log = new LogLines()
     const ended = Promise.withResolvers<void>()
     let isEnded = false
     const files = {
@@ -70,7 +73,7 @@ test.each([
       }),
     }
     const options = { headers: {}, authToken: undefined, tls: undefined, clock: new FakeClock() }
-    const context = { files, stallMs: 1000 }
+    const context = { files, stallMs: 1000, clock: systemClock }
     const server = new ApiServer(
       {
         "/export": {
@@ -92,6 +95,7 @@ test.each([
       socket.destroy()
       await server.close()
       await ended.promise // its reader has gone
+      expect(log.lines).toEqual([expect.stringMatching(line)])
     }
   },
   30_000,

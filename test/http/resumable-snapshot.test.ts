@@ -1,5 +1,9 @@
 import { describe, expect, test } from "bun:test"
-import { ParkedSnapshots, ResumableSnapshot } from "../../src/http/streams/resumable-snapshot.ts"
+import {
+  ParkedSnapshots,
+  ResumableSnapshot,
+  Tails,
+} from "../../src/http/streams/resumable-snapshot.ts"
 import { concat } from "../support/bytes.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { testRandom } from "../support/random.ts"
@@ -20,7 +24,12 @@ class Source {
         this.isKept = false
       }
     }
-    this.snapshot = new ResumableSnapshot("app.db", token, { pos: POS, parts: read.call(this) })
+    this.snapshot = new ResumableSnapshot(
+      "app.db",
+      token,
+      { pos: POS, parts: read.call(this) },
+      new Tails(),
+    )
   }
 }
 
@@ -54,6 +63,28 @@ describe("ResumableSnapshot", () => {
     expect(snapshot.rewind(3 * 1024 * 1024)).toBe(false)
     expect(snapshot.rewind(4 * 1024 * 1024)).toBe(true)
   })
+})
+
+test("Tails has many snapshots keep less each, and none of what has ended", async () => {
+  const tails = new Tails()
+  const mib = (count: number) => count * 1024 * 1024
+  const read = async () => {
+    const parts = (async function* () {
+      for (let count = 0; count < 20; count++) yield new Uint8Array(mib(1))
+    })()
+    const snapshot = new ResumableSnapshot("app.db", 1n, { pos: POS, parts }, tails)
+    while ((await snapshot.next()) !== undefined) {}
+    return snapshot
+  }
+  const first = await read()
+  expect(first.rewind(mib(4))).toBe(true)
+  const others = await Promise.all(Array.from({ length: 31 }, read))
+  for (const snapshot of [first, ...others]) {
+    expect([mib(15), mib(16)].map((offset) => snapshot.rewind(offset))).toEqual([false, true])
+  }
+  for (const snapshot of others) await snapshot.end()
+  expect(tails.sizeMax).toBe(mib(16))
+  expect(others[0]?.rewind(mib(19))).toBe(false)
 })
 
 describe("ParkedSnapshots", () => {

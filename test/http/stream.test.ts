@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import { PassThrough } from "node:stream"
+import { BodyWriter } from "../../src/http/server/body-writer.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
 import { LeftOutDatabases } from "../../src/http/streams/left-out-databases.ts"
 import { neededTxid, ReplicaStream } from "../../src/http/streams/replica-stream.ts"
@@ -82,6 +83,10 @@ class FakeResponse extends EventEmitter {
   drain(): void {
     this.writableNeedDrain = false
     this.emit("drain")
+  }
+
+  destroy(): void {
+    this.emit("close")
   }
 
   get asResponse(): ServerResponse {
@@ -163,7 +168,9 @@ class Fixture implements AsyncDisposable {
   /** A replica connects that is at these TXIDs. */
   connect(known: Record<string, Pos>, wants: Wants = NO_WANTS): ReplicaStream {
     const positions = new Map(Object.entries(known))
-    const stream = new ReplicaStream(this.context, this.response.asResponse, positions, wants)
+    const options = { clock: this.clock, stallMs: 500, onCut: () => {} }
+    const body = new BodyWriter(this.response.asResponse, undefined, options)
+    const stream = new ReplicaStream(this.context, body, positions, wants)
     this.#done = stream.run()
     return stream
   }
@@ -932,6 +939,29 @@ describe("handleStream()", () => {
     socket.destroy()
     await server.close()
   }, 30_000)
+
+  test("handleStream() says whose stream it ends when it is not read", async () => {
+    const fixture = new Fixture()
+    fixture.commit(1)
+    fixture.response.isSlow = true
+    const body = encodePositionMap(new Map())
+    let hasEnded = false
+    void handleStream(fixture.context, requestWith(body), fixture.response.asResponse).then(() => {
+      hasEnded = true
+    })
+    await until("there is something to read", () => fixture.response.writableNeedDrain, SOON)
+    fixture.clock.advance(499)
+    expect(fixture.log.text).not.toContain("not read")
+    const look = () => {
+      fixture.clock.advance(1)
+      return hasEnded
+    }
+    await until("it has ended", look, SOON)
+    expect(fixture.log.lines.filter((line) => line.includes("not read"))).toEqual([
+      expect.stringMatching(/it takes nothing for 500 ms.* from=10\.0\.0\.2 node=two$/),
+    ])
+    await fixture[Symbol.asyncDispose]()
+  })
 
   test("handleStream() refuses a body that is no position map before it answers", async () => {
     await using fixture = new Fixture()

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import { CHECKSUM_FLAG } from "../../src/ltx/checksum.ts"
 import { headerIfAny, posAfter, posBefore, readSpan, spanOf } from "../../src/ltx/span.ts"
+import { bytesSource } from "../support/bytes-source.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
 
 const FILE = ltxFile({

@@ -30,7 +30,7 @@ test.skipIf(!canMount).each(someModes(random))(
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
     const where = { at: "primary", scratch: tmpdir() } as const
-    await sweep({ random, mode, durations, ...where, sample: 12, limitMs: 8000, result, onFailure })
+    await sweep({ random, mode, durations, ...where, sample: 8, limitMs: 8000, result, onFailure })
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)
   },
@@ -45,7 +45,7 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
     const on = random.pick(STARTS_ON[at])
-    const how = { at, on, sample: 8, limitMs: 15_000, scratch: tmpdir() }
+    const how = { at, on, sample: 5, limitMs: 15_000, scratch: tmpdir() }
     await startFaults({ random, mode, ...how, result, onFailure })
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)
@@ -63,7 +63,7 @@ test.skipIf(!canMount).each(["primary", "replica"] as const)(
     const mode = random.pick(MODES)
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
-    const how = { at, durations: DURATIONS, sample: 5, limitMs: 6000, scratch: tmpdir() }
+    const how = { at, durations: DURATIONS, sample: 4, limitMs: 6000, scratch: tmpdir() }
     await upkeepFaults({ random, mode, operation: random.pick(QUICK), ...how, result, onFailure })
     expect(failures).toEqual([])
     expect(result.faults).toBeGreaterThan(0)

@@ -24,7 +24,7 @@ function fixture(host: Partial<Offers<FsHost>> = {}) {
     "closing",
     "lost",
     "borrow",
-    "takeOver",
+    "inherit",
     "primary",
     "switched",
     "staleWriter",
@@ -60,7 +60,7 @@ test("FsMailbox keeps the order of what both threads send, and of what goes besi
   peer.tell("staleWriter", "a", true)
   const borrowing = main.call("borrow", one)
   peer.tell("switched", "a", 7)
-  const taking = main.call("takeOver", [one, damagedHandover("two")])
+  const taking = main.call("inherit", [one, damagedHandover("two")])
   main.tell("lost", "a")
   take()
   expect(done).toEqual([
@@ -68,7 +68,7 @@ test("FsMailbox keeps the order of what both threads send, and of what goes besi
     ["staleWriter", "a", true],
     ["borrow", one],
     ["switched", "a", 7],
-    ["takeOver", [one, damagedHandover("two")]],
+    ["inherit", [one, damagedHandover("two")]],
     ["lost", "a"],
   ])
   await Promise.all([borrowing, taking])

@@ -320,28 +320,6 @@ test.skipIf(!canMount)(
 )
 
 test.skipIf(!canMount).each(["delete", "wal"])(
-  "%p mode: import gives up when clients do not let go, and does not stand in their way",
-  async (mode) => {
-    await using scope = new Scope()
-    const primary = await scope.node()
-    sqlite3(primary, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec("begin; insert into t values(1)")
-    const before = pos(primary, "a.db")
-    const path = file(scope, "CREATE TABLE other(x)")
-    expect(failureOf(importCommand(primary, "a.db", path))).toBe(
-      `ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, one is process ${client.pid} (node), try again when they are done\n`,
-    )
-    expect(pos(primary, "a.db")).toBe(before)
-    await client.exec("commit")
-    expect(sqlite3(primary, "a.db", "select x from t")).toBe("1")
-    run(importCommand(primary, "a.db", path))
-    expect(await client.value("select count(*) from other")).toBe(0)
-  },
-  60_000,
-)
-
-test.skipIf(!canMount).each(["delete", "wal"])(
   "%p mode: an export is of one position, on both nodes, while others write",
   async (mode) => {
     await using scope = await pair({

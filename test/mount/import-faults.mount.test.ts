@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { expectSame, pos, sqlite3, start } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
-import { testRandom } from "../support/random.ts"
+import { IS_THOROUGH, testRandom } from "../support/random.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { replayHistory } from "../torture/history-check.ts"
 
@@ -38,7 +38,7 @@ const SAMPLE = 8
 const random = testRandom()
 
 function someOps(): string[] {
-  if (process.env.LITEFS_ALL_FAULTS !== undefined) return OPS
+  if (IS_THOROUGH) return OPS
   return OPS.filter((_, index) => random.below(OPS.length) < SAMPLE || index % OPS.length === 14)
 }
 

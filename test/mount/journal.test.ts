@@ -60,7 +60,7 @@ test("a journal of a transaction that was undone with the role of its node takes
     directory.unlink(ROOT_ID, "a.db-journal", CALLER)
     const journal = client.begin()
     client.write(database, PAGE_SIZE, second.subarray(PAGE_SIZE)) // spilled
-    directory.databases.takeOver(directory.databases.handOver())
+    directory.databases.inherit(directory.databases.handOver())
     const position = directory.databases.find("a.db")?.capture?.history.pos
     const isRefused = expect.objectContaining({ errno: 5 }) // EIO
     expect(() => client.write(journal, 0, Uint8Array.from(JOURNAL_MAGIC))).toThrow(isRefused)

@@ -27,7 +27,7 @@ function saltsOf(node: TestNode): string {
 }
 
 test.skipIf(!canMount).each(["", SEEN_LOCKS])(
-  "readers of every kind see whole transactions in order, without one error, while thousands arrive%s",
+  "readers of every kind see whole transactions in order, without one error, while hundreds arrive%s",
   async (locks) => {
     await using scope = await pair({
       flags: flagsOf(locks),
@@ -45,7 +45,7 @@ test.skipIf(!canMount).each(["", SEEN_LOCKS])(
     await long.exec("begin")
     const seen = await long.rows("select v, count(*), sum(length(pad)) from t")
     const position = Number.parseInt(await caughtUp(primary, replica, "a.db"), 16)
-    while (Number.parseInt(sqlite3(replica, "a.db", "select max(v) from t"), 10) < 100) {
+    while (Number.parseInt(sqlite3(replica, "a.db", "select max(v) from t"), 10) < 60) {
       expect(await long.rows("select v, count(*), sum(length(pad)) from t")).toEqual(seen)
     }
     expect(await long.value("pragma integrity_check")).toBe("ok")
@@ -53,9 +53,9 @@ test.skipIf(!canMount).each(["", SEEN_LOCKS])(
     // Now the log starts over, though readers come one after the other.
     const salts = new Set<string>()
     const least = () => Number.parseInt(sqlite3(replica, "a.db", "select max(v) from t"), 10)
-    while (salts.size < 2 || least() < 200) salts.add(saltsOf(replica))
+    while (salts.size < 2 || least() < 120) salts.add(saltsOf(replica))
     run(["touch", done])
-    expect(Number(await output(writer))).toBeGreaterThan(199)
+    expect(Number(await output(writer))).toBeGreaterThan(119)
     for (const checker of checkers) expect(Number(await output(checker))).toBeGreaterThan(10)
     expect(Number.parseInt(await expectSame(primary, replica, "a.db"), 16)).toBeGreaterThan(
       position,
@@ -163,7 +163,7 @@ test.skipIf(!canMount).each(["transactions", "a snapshot"])(
     const reader = new LongClient(scope, replica, "a.db")
     await holder.exec("begin immediate")
     expect(await holder.value("select max(v) from t")).toBe(1)
-    for (let v = 2; v < 30; v++) {
+    for (let v = 2; v < 16; v++) {
       sqlite3(primary, "a.db", `update t set v = ${v}, pad = randomblob(300)`)
       await caughtUp(primary, replica, "a.db")
       expect(await reader.rows("select min(v), max(v) from t")).toEqual([[v, v]])
@@ -173,7 +173,7 @@ test.skipIf(!canMount).each(["transactions", "a snapshot"])(
     // With an empty WAL it first looks for a snapshot of what it has read, which is no more (SQLite: walRestartLog).
     expect(problem?.code).toMatch(came === "a snapshot" ? /^SQLITE_PROTOCOL/ : /^SQLITE_IOERR/)
     await holder.exec("rollback").catch(() => {})
-    expect(await holder.rows("select min(v), max(v) from t")).toEqual([[29, 29]])
+    expect(await holder.rows("select min(v), max(v) from t")).toEqual([[15, 15]])
     await expectSame(primary, replica, "a.db")
   },
   60_000,

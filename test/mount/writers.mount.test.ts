@@ -13,7 +13,7 @@ import { LongClient } from "../support/long-client.ts"
 import { canMount, flagsOf, SEEN_LOCKS } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
-const TRANSACTIONS = 500 // of each writer
+const TRANSACTIONS = 250 // of each writer
 
 /** Every transaction adds a row to both tables, so no reader may ever find that they differ. */
 const SCHEMA = `
@@ -43,7 +43,7 @@ test.skipIf(!canMount).each([
   ["delete", SEEN_LOCKS],
   ["wal", SEEN_LOCKS],
 ])(
-  "%p mode%s: 1,000 transactions from two processes arrive whole, one after the other, on the replica",
+  "%p mode%s: 500 transactions from two processes arrive whole, one after the other, on the replica",
   async (mode, locks) => {
     await using scope = await pair({ flags: flagsOf(locks), mode, sql: `${SCHEMA}` })
     const { primary, replica } = scope

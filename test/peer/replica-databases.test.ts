@@ -69,7 +69,7 @@ test("ReplicaDatabases makes nothing of a database that the fs thread has, whoev
   expect(snapshots.freeze(3, NAME)).toBeUndefined()
   expect(() => databases.database(NAME)).toThrow(/clients of this node write to it/)
 
-  await databases.takeOver(handovers)
+  await databases.inherit(handovers)
   expect(databases.database(NAME).pos).toEqual(pos as never)
   expect(snapshots.freeze(4, NAME)?.pos).toEqual(pos as never)
 })
@@ -79,7 +79,7 @@ test("ReplicaDatabases that are given back at once begin anew, with the commit l
   const { databases } = peer
   const before = databases.database(NAME)
   const handovers = await databases.handOver()
-  await databases.takeOver(handovers)
+  await databases.inherit(handovers)
   expect(databases.database(NAME)).not.toBe(before)
   expect(databases.database(NAME).pos).toEqual(before.pos)
 })

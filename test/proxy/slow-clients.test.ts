@@ -4,7 +4,7 @@ import { HEAD_MS_MAX, IDLE_MS_MAX, STALL_MS_MAX } from "../../src/proxy/client-c
 import { APPLICATION_MS_MAX } from "../../src/proxy/exchange.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { ProxyUnderTest } from "../support/proxy-under-test.ts"
-import { answering, ok, RawServer } from "../support/raw-socket.ts"
+import { answering, ok, RawServer, type RawSocket } from "../support/raw-socket.ts"
 import { until } from "../support/until.ts"
 
 const HEAD = "HTTP/1.1\r\nHost: a\r\n"
@@ -17,6 +17,51 @@ function connections(proxy: ProxyUnderTest): number {
 async function connected(proxy: ProxyUnderTest, count = 1): Promise<void> {
   await until(`${count} connections`, () => connections(proxy) === count, { everyMs: 1 })
 }
+
+describe("more clients than there is room for", () => {
+  const ended = ({ isClosed, hasEnded }: RawSocket) => isClosed || hasEnded
+  const GET = `GET / ${HEAD}\r\n`
+
+  test("have those give way that ask nothing, and then those that take nothing", async () => {
+    await using app = await RawServer.listen()
+    const clock = new FakeClock()
+    using proxy = new ProxyUnderTest(app.port, {}, clock, 3)
+    const [asking, idle, slow] = [await proxy.client(), await proxy.client(), await proxy.client()]
+    await connected(proxy, 3)
+    asking.write(GET)
+    const upstream = await app.connection(0)
+    await upstream.until("\r\n\r\n")
+    clock.advance(2000)
+    slow.write("GET / ") // it is the last that has begun something
+    await Bun.sleep(50)
+    const next = await proxy.client()
+    await idle.ended()
+    next.write(`POST / ${HEAD}Content-Length: 10\r\n\r\n1`)
+    await app.connection(1)
+    await proxy.client()
+    await slow.ended()
+    clock.advance(2000)
+    await (await proxy.client()).until(() => true)
+    clock.advance(10_000) // the upload has not moved
+    await proxy.client()
+    const last = await proxy.client()
+    await next.ended()
+    upstream.write(ok("yes"))
+    await asking.until("yes")
+    expect([asking, last].map(ended)).toEqual([false, false])
+  })
+
+  test("are refused when all the others are served", async () => {
+    await using app = await RawServer.listen()
+    using proxy = new ProxyUnderTest(app.port, {}, new FakeClock(), 2)
+    const served = [await proxy.client(), await proxy.client()]
+    for (const client of served) client.write(GET)
+    for (const index of [0, 1]) await (await app.connection(index)).until("\r\n\r\n")
+    const late = await proxy.client()
+    await late.ended()
+    expect(served.map(ended)).toEqual([false, false])
+  })
+})
 
 describe("a client", () => {
   test("that says nothing is let go after a while", async () => {

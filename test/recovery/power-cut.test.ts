@@ -9,6 +9,7 @@ import { someModes } from "../torture/model.ts"
 import { noPowerCutResult, powerCut } from "../torture/power-cut.ts"
 
 const LIMIT_MS = 120_000
+const CUTS = 15
 const random = testRandom()
 
 test.skipIf(!canMount).each(someModes(random))(
@@ -17,9 +18,9 @@ test.skipIf(!canMount).each(someModes(random))(
     const result = noPowerCutResult()
     const synchronous = random.pick(["full", "normal"] as const)
     const maintains = random.below(2) === 0
-    const common = { random, mode, synchronous, maintains, transactions: 40, cuts: 25, result }
+    const common = { random, mode, synchronous, maintains, transactions: 40, cuts: CUTS, result }
     await powerCut({ ...common, node: "primary" })
-    expect(result.cuts).toBe(25)
+    expect(result.cuts).toBe(CUTS)
     expect(result.recoveryCuts).toBeGreaterThan(0)
     expect(result.recoveryFaults).toBeGreaterThan(0)
     expect(result.acknowledged).toBeGreaterThan(0)
@@ -32,8 +33,8 @@ test.skipIf(!canMount).each(["delete", "wal"] as const)(
   async (mode) => {
     const result = noPowerCutResult()
     const common = { random, mode, synchronous: "full", maintains: false, result } as const
-    await powerCut({ ...common, transactions: 30, cuts: 20, node: "replica" })
-    expect(result.cuts).toBe(20)
+    await powerCut({ ...common, transactions: 30, cuts: CUTS, node: "replica" })
+    expect(result.cuts).toBe(CUTS)
   },
   LIMIT_MS,
 )

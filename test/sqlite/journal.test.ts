@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test"
 import { must } from "../../src/lib/assert.ts"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import {
   decodeJournalHeader,
   isJournalActive,
@@ -10,6 +9,7 @@ import {
   readSuperJournalName,
 } from "../../src/sqlite/journal.ts"
 import { concat, hex, unhex, withByte } from "../support/bytes.ts"
+import { bytesSource } from "../support/bytes-source.ts"
 import { testRandom } from "../support/random.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 

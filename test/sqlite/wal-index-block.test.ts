@@ -1,14 +1,12 @@
 import { beforeAll, describe, expect, test } from "bun:test"
 import { must } from "../../src/lib/assert.ts"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import {
-  findWalFrame,
   WAL_INDEX_BLOCK_SIZE,
   WalIndexBlock,
   walIndexBlockOf,
-  walIndexSize,
 } from "../../src/sqlite/wal-index-block.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
+import { bytesSource } from "../support/bytes-source.ts"
 import { testRandom } from "../support/random.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 
@@ -35,11 +33,6 @@ describe("walIndexBlockOf", () => {
     [4062 + 4096 + 1, 2],
   ])("walIndexBlockOf puts frame %i into block %i", (frame, block) => {
     expect(walIndexBlockOf(frame)).toBe(block)
-    expect(walIndexSize(frame)).toBe((block + 1) * 32768)
-  })
-
-  test("walIndexSize of no frames is one block", () => {
-    expect(walIndexSize(0)).toBe(32768)
   })
 })
 
@@ -69,30 +62,10 @@ describe("WalIndexBlock", () => {
   })
 
   test("WalIndexBlock reads the index of SQLite: the page of each frame", () => {
-    expect(index.length).toBe(walIndexSize(pgnos.length))
+    expect(index.length).toBe((walIndexBlockOf(pgnos.length) + 1) * WAL_INDEX_BLOCK_SIZE)
     expect(index.length).toBeGreaterThanOrEqual(3 * WAL_INDEX_BLOCK_SIZE)
     const block = getter(blocksOf(index))
     expect(pgnos.map((_, i) => block(walIndexBlockOf(i + 1)).pgno(i + 1))).toEqual(pgnos)
-  })
-
-  test("findWalFrame finds in the index of SQLite the newest frame of each page, at any moment", () => {
-    const block = getter(blocksOf(index))
-    const newest = new Map<number, number>()
-    for (const [i, pgno] of pgnos.entries()) {
-      newest.set(pgno, i + 1)
-      const sought = random.pick(pgnos)
-      expect(findWalFrame(block, sought, i + 1)).toBe(newest.get(sought) ?? 0)
-    }
-    for (const [pgno, frame] of newest) expect(findWalFrame(block, pgno, pgnos.length)).toBe(frame)
-    expect(findWalFrame(block, 1_000_000, pgnos.length)).toBe(0)
-    expect(findWalFrame(block, 1, 0)).toBe(0)
-  })
-
-  test("findWalFrame ignores frames before the first that counts", () => {
-    const block = getter(blocksOf(index))
-    const last = pgnos.lastIndexOf(1) + 1
-    expect(findWalFrame(block, 1, pgnos.length, last)).toBe(last)
-    expect(findWalFrame(block, 1, pgnos.length, last + 1)).toBe(0)
   })
 
   test("WalIndexBlock.add makes the index that SQLite makes, byte for byte", () => {
@@ -139,7 +112,6 @@ describe("WalIndexBlock", () => {
   test("WalIndexBlock does not search a damaged table forever", () => {
     const bytes = new Uint8Array(WAL_INDEX_BLOCK_SIZE).fill(1, 16384)
     const block = new WalIndexBlock(0, bytes)
-    expect(() => block.find(1, 4062)).toThrow("a hash table has no empty slot")
     expect(() => block.add(2, 1)).toThrow("a hash table has no empty slot")
   })
 })

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test"
 import { must } from "../../src/lib/assert.ts"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import { walFrameOffset } from "../../src/sqlite/wal.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { withByte } from "../support/bytes.ts"
+import { bytesSource } from "../support/bytes-source.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 
 const PAGE_SIZE = 512

@@ -85,7 +85,7 @@ export class FakeMember {
   flags: FakeFlags
   lease!: StaticLease
   member: Member | undefined
-  /** What was done, in order: "shut", "drain", "resume", "hand over", "take over", "fail". */
+  /** What was done, in order: "shut", "drain", "resume", "hand over", "inherit", "fail". */
   readonly done: string[] = []
   actions: Partial<RoleActions> = {}
   positions: ReadonlyMap<string, Pos> = new Map([["a.db", { txid: 5n, checksum: 1n << 63n }]])
@@ -118,11 +118,11 @@ export class FakeMember {
       },
       resume: () => note("resume"),
       handOver: async () => note("hand over"),
-      takeOver: async () => note("take over"),
+      inherit: async () => note("inherit"),
       ...this.actions,
     }
     const member = new Member({
-      ...{ lease: this.lease, clock: this.#cluster.clock, actions },
+      ...{ lease: this.lease, clock: this.#cluster.clock },
       isPrimaryByFlag: flags.primary === true,
       primaryUrl: () => flags.primaryUrl ?? "http://nobody:1",
       self: () => ({ id: this.lease.id, hostname: this.name, url: this.url }),
@@ -146,7 +146,7 @@ export class FakeMember {
       leadsHere: async (url) => url === this.url,
     })
     this.clusterId ??= CLUSTER
-    member.begin()
+    member.begin(actions)
     member.start()
     this.member = member
     return this

@@ -185,12 +185,13 @@ export class TestNode {
   /** Resolves when its output matches; rejects when it ends before, or after the limit. */
   async logged(pattern: RegExp, limitMs = 20_000): Promise<string> {
     const deadline = Date.now() + limitMs
-    for (;;) {
+    // The last look comes after the last wait: a test that waits for a process keeps what is written from being read.
+    for (let isLast = false; ; ) {
       const match = pattern.exec(this.#output)
       if (match !== null) return match[0]
       if (!this.isRunning) throw new Error(`the node ended without ${pattern}:\n${this.#output}`)
-      if (Date.now() > deadline)
-        throw new Error(`no ${pattern} in ${limitMs / 1000} s:\n${this.#output}`)
+      if (isLast) throw new Error(`no ${pattern} in ${limitMs / 1000} s:\n${this.#output}`)
+      isLast = Date.now() > deadline
       await new Promise<void>((wake) => {
         const done = () => {
           clearTimeout(timer)

@@ -10,7 +10,12 @@ export class ProxyUnderTest implements Disposable {
   readonly server: ProxyServer
   readonly #clients: RawSocket[] = []
 
-  constructor(targetPort: number, options: Partial<ProxyOptions> = {}, clock: Clock = systemClock) {
+  constructor(
+    targetPort: number,
+    options: Partial<ProxyOptions> = {},
+    clock: Clock = systemClock,
+    connectionsMax?: number,
+  ) {
     this.server = new ProxyServer(
       {
         address: { host: "127.0.0.1", port: 0 },
@@ -27,6 +32,7 @@ export class ProxyUnderTest implements Disposable {
       },
       this.cluster,
       clock,
+      connectionsMax,
     )
   }
 

@@ -37,6 +37,12 @@ export class Random {
     return from[this.below(from.length)] as T
   }
 
+  /** Of the places from 0 to `count` − 1 one in `every`; the next run may take others. All when thorough. */
+  *places(count: number, every: number): Generator<number> {
+    const [first, step] = IS_THOROUGH ? [0, 1] : [this.below(every), every]
+    for (let at = first; at < count; at += step) yield at
+  }
+
   bytes(size: number): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(size)
     for (let i = 0; i < size; i++) bytes[i] = this.u32()
@@ -71,6 +77,9 @@ export class Random {
     return pieces
   }
 }
+
+/** Sweeps try every place, and every fault in it, instead of some by chance. */
+export const IS_THOROUGH = process.env.LITEFS_ALL_FAULTS !== undefined
 
 let printed = false
 

@@ -1,7 +1,7 @@
 /** A WalTracker over real files, and what SQLite would make of those files at any moment. */
 import { WalTracker } from "../../src/capture/wal-tracker.ts"
-import { bytesSource } from "../../src/lib/byte-source.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
+import { bytesSource } from "./bytes-source.ts"
 import { CapturedDatabase, regionOf } from "./captured-database.ts"
 import { committedFrames, type FileWrite } from "./wal-writes.ts"
 

@@ -6,9 +6,10 @@
  * the one in its frame, and from then on headers without salts and checksums; after the commit frame
  * walRewriteChecksums() writes every header from that frame on.
  */
-import { bytesSource } from "../../src/lib/byte-source.ts"
+
 import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE, walFrameOffset } from "../../src/sqlite/wal.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
+import { bytesSource } from "./bytes-source.ts"
 import type { Random } from "./random.ts"
 import type { SqliteFiles } from "./sqlite-files.ts"
 

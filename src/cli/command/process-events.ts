@@ -1,14 +1,7 @@
 /** What the outside does to this process: signals, and errors that nobody caught. */
 import { readFileSync } from "node:fs"
 
-export const FORWARDED_SIGNALS = [
-  "SIGTERM",
-  "SIGINT",
-  "SIGHUP",
-  "SIGQUIT",
-  "SIGUSR1",
-  "SIGUSR2",
-] as const
+const FORWARDED_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const
 
 export type SignalName = (typeof FORWARDED_SIGNALS)[number]
 

@@ -13,7 +13,6 @@
  *
  * It is one file because it is one table: what each state makes of each event.
  */
-import { unreachable } from "../../lib/assert.ts"
 import { every, keepAlive } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError } from "../../lib/errors.ts"
@@ -82,31 +81,25 @@ class Supervisor {
   }
 
   /** A state stays as it is on an event that it does not mention. */
+  readonly #when: { readonly [Kind in State["kind"]]: (state: In<Kind>, event: Event) => State } = {
+    opening: (state, event) => this.#whenOpening(state, event),
+    waiting: (state, event) => this.#whenWaiting(state, event),
+    preparing: (state, event) => this.#whenPreparing(state, event),
+    serving: (state, event) => this.#whenServing(state, event),
+    running: (state, event) => this.#whenRunning(state, event),
+    leaving: (state, event) => this.#whenLeaving(state, event),
+    stopping: (state, event) => this.#whenStopping(state, event),
+    closing: (state, event) => this.#whenClosing(state, event),
+    held: (state, event) => this.#whenHeld(state, event),
+    closed: (state) => state,
+  }
+
   #step(state: State, event: Event): State {
-    switch (state.kind) {
-      case "opening":
-        return this.#whenOpening(state, event)
-      case "waiting":
-        return this.#whenWaiting(state, event)
-      case "preparing":
-        return this.#whenPreparing(state, event)
-      case "serving":
-        return this.#whenServing(state, event)
-      case "running":
-        return this.#whenRunning(state, event)
-      case "leaving":
-        return this.#whenLeaving(state, event)
-      case "stopping":
-        return this.#whenStopping(state, event)
-      case "closing":
-        return this.#whenClosing(state, event)
-      case "held":
-        return this.#whenHeld(state, event)
-      case "closed":
-        return state
-      default:
-        return unreachable(state)
-    }
+    // Once the node closes, what fails in it tells nothing new.
+    const isEnding = state.kind === "closing" || state.kind === "closed"
+    if (event.kind === "failed" && !isEnding) this.#options.report(event.error)
+    const next = this.#when[state.kind] as (state: State, event: Event) => State
+    return next(state, event)
   }
 
   #whenOpening(state: In<"opening">, event: Event): State {
@@ -119,7 +112,6 @@ class Supervisor {
         this.#options.report(event.error)
         return state.code === undefined ? this.#hold(undefined, 1) : { kind: "closed", code: 1 }
       case "failed":
-        this.#options.report(event.error)
         return { kind: "opening", code: 1 }
       case "signal":
         if (!endsWithoutChild(event.signal.name)) return state
@@ -141,7 +133,6 @@ class Supervisor {
         })
         return this.#prepare(state.node, 0)
       case "failed":
-        this.#options.report(event.error)
         state.giveUp()
         return this.#close(state.node, 1, this.#options.exitOnError === false)
       case "signal":
@@ -165,7 +156,6 @@ class Supervisor {
       case "signal":
         return this.#passOn(state, event.signal, signalExitCode(event.signal.name))
       case "failed":
-        this.#options.report(event.error)
         return this.#stop(state, "SIGTERM", 1)
       default:
         return state
@@ -175,7 +165,6 @@ class Supervisor {
   #whenServing(state: In<"serving">, event: Event): State {
     switch (event.kind) {
       case "failed":
-        this.#options.report(event.error)
         return this.#close(state.node, 1)
       case "signal":
         if (!endsWithoutChild(event.signal.name)) return state
@@ -198,7 +187,6 @@ class Supervisor {
         }
         return this.#leave(state, event.signal.name)
       case "failed":
-        this.#options.report(event.error)
         return this.#stop(state, "SIGTERM", 1)
       default:
         return state
@@ -218,7 +206,6 @@ class Supervisor {
         state.endLimit()
         return this.#stop(state, event.signal.name, undefined)
       case "failed":
-        this.#options.report(event.error)
         state.endLimit()
         return this.#stop(state, "SIGTERM", 1)
       default:
@@ -232,7 +219,6 @@ class Supervisor {
         state.endGrace()
         return this.#exited(state.node, event.exit, state.code)
       case "failed":
-        this.#options.report(event.error)
         return { ...state, code: 1 }
       case "grace-over":
         log.warn("command does not stop, killing it", { pid: state.child.pid })
@@ -270,7 +256,6 @@ class Supervisor {
   #whenHeld(state: In<"held">, event: Event): State {
     switch (event.kind) {
       case "failed":
-        this.#options.report(event.error)
         if (state.node === undefined) return state
         state.endHold()
         return this.#close(state.node, state.code, true)

@@ -1,14 +1,14 @@
 /** `litefs ltx apply`: the database that LTX files make, in a new file. */
 import { PageChecksums } from "../../capture/page-checksums.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { EMPTY_CHECKSUM, writePageChecksum } from "../../ltx/checksum.ts"
+import { EMPTY_CHECKSUM } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, ZERO_POS } from "../../ltx/pos.ts"
 import { posAfter, posBefore } from "../../ltx/span.ts"
 import { ltxProblemOf } from "../../store/ltx/inspected-ltx-file.ts"
 import { type LtxSummary, readLtxFile } from "../../store/ltx/ltx-file.ts"
 import {
-  closeFile,
+  closing,
   type Fd,
   O_CREAT,
   O_EXCL,
@@ -44,19 +44,13 @@ export function applyLtx(
 }
 
 function writeDatabase(files: readonly string[], path: string): LtxSummary {
-  const fd = openFile("apply:open", path, O_RDWR | O_CREAT | O_EXCL)
-  try {
-    const database = new NewDatabase(fd)
-    let last: LtxSummary | undefined
-    for (const file of files) last = database.apply(file)
-    syncFile("apply:fsync", fd)
-    return last as LtxSummary // there is at least one file
-  } finally {
-    closeFile(fd)
-  }
+  using output = closing(openFile("apply:open", path, O_RDWR | O_CREAT | O_EXCL))
+  const database = new NewDatabase(output.fd)
+  let last: LtxSummary | undefined
+  for (const file of files) last = database.apply(file)
+  syncFile("apply:fsync", output.fd)
+  return last as LtxSummary // there is at least one file
 }
-
-const sum = new Uint32Array(2)
 
 /** A database file that grows by LTX files, each of which must follow on the position reached so far. */
 class NewDatabase {
@@ -117,8 +111,7 @@ class NewDatabase {
   }
 
   #page(pgno: number, data: Uint8Array): void {
-    writePageChecksum(sum, pgno, data)
-    this.#sums.set(pgno, sum[0] as number, sum[1] as number)
+    this.#sums.setPage(pgno, data)
     writeBytesAt("apply:write", this.#fd, data, (pgno - 1) * this.#pageSize)
   }
 

@@ -1,14 +1,14 @@
 /** `litefs ltx dump`: everything in a file except the content of its pages. Printed as it is read. */
 import { statSync } from "node:fs"
 import { pageChecksum } from "../../ltx/checksum.ts"
-import { isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
+import { hex8, isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatTxid } from "../../ltx/pos.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
 import { ltxProblemOf } from "../../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../../store/ltx/ltx-file.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { counted, formatSize, formatTime } from "../terminal/table.ts"
-import { headerJson, hex8, posOf, trailerJson } from "./ltx-json.ts"
+import { headerJson, posOf, trailerJson } from "./ltx-json.ts"
 import { ltxGroups } from "./ltx-paths.ts"
 
 export interface DumpOptions {

@@ -10,7 +10,7 @@
  *
  * `database`, `directory` and `pos` are null where there is none.
  */
-import { isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
+import { hex8, isCompressed, isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid } from "../../ltx/pos.ts"
 import { type LtxSpan, posAfter } from "../../ltx/span.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
@@ -61,8 +61,4 @@ export function trailerJson(trailer: LtxTrailer): object {
 /** The position of a database after the file. */
 export function posOf(span: LtxSpan): string {
   return formatPos(posAfter(span))
-}
-
-export function hex8(value: number): string {
-  return value.toString(16).padStart(8, "0")
 }

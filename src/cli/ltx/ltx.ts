@@ -1,6 +1,8 @@
 /** `litefs ltx`: looks at LTX files, and makes databases and other LTX files of them. */
-import { group, subcommand } from "../terminal/command.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
+import { group, type Subcommand, subcommand } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
+import type { CliIo } from "../terminal/io.ts"
 
 const JSON_FLAG = {
   json: { kind: "boolean", help: "print one JSON document" },
@@ -21,7 +23,18 @@ const OUTPUT_FLAGS = {
   },
 } as const satisfies FlagTable
 
-const PATHS = { placeholder: "PATH", countMin: 1 }
+function onPaths<const T extends FlagTable>(
+  name: string,
+  flags: T,
+  run: (args: ParsedArgs<T>, io: CliIo) => Promise<number>,
+): Subcommand {
+  return subcommand({
+    name: `ltx ${name}`,
+    flags,
+    words: { placeholder: "PATH", countMin: 1 },
+    run,
+  })
+}
 
 export const LTX = group({
   name: "ltx",
@@ -63,40 +76,20 @@ litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/00000000000
 litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
   // Their code is loaded on use, so that `litefs --help` is quick.
   commands: [
-    subcommand({
-      name: "ltx list",
-      flags: JSON_FLAG,
-      words: PATHS,
-      run: async ({ words, values }, io) =>
-        (await import("./ltx-list.ts")).listLtx(words, values.json, io),
-    }),
-    subcommand({
-      name: "ltx dump",
-      flags: DUMP_FLAGS,
-      words: PATHS,
-      run: async ({ words, values }, io) =>
-        (await import("./ltx-dump.ts")).dumpLtx(words, values, io),
-    }),
-    subcommand({
-      name: "ltx verify",
-      flags: JSON_FLAG,
-      words: PATHS,
-      run: async ({ words, values }, io) =>
-        (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io),
-    }),
-    subcommand({
-      name: "ltx apply",
-      flags: OUTPUT_FLAGS,
-      words: PATHS,
-      run: async ({ words, values: { output, json } }, io) =>
-        (await import("./ltx-apply.ts")).applyLtx(words, output, json, io),
-    }),
-    subcommand({
-      name: "ltx compact",
-      flags: OUTPUT_FLAGS,
-      words: PATHS,
-      run: async ({ words, values: { output, json } }, io) =>
-        (await import("./ltx-compact.ts")).compactLtx(words, output, json, io),
-    }),
+    onPaths("list", JSON_FLAG, async ({ words, values }, io) =>
+      (await import("./ltx-list.ts")).listLtx(words, values.json, io),
+    ),
+    onPaths("dump", DUMP_FLAGS, async ({ words, values }, io) =>
+      (await import("./ltx-dump.ts")).dumpLtx(words, values, io),
+    ),
+    onPaths("verify", JSON_FLAG, async ({ words, values }, io) =>
+      (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io),
+    ),
+    onPaths("apply", OUTPUT_FLAGS, async ({ words, values: { output, json } }, io) =>
+      (await import("./ltx-apply.ts")).applyLtx(words, output, json, io),
+    ),
+    onPaths("compact", OUTPUT_FLAGS, async ({ words, values: { output, json } }, io) =>
+      (await import("./ltx-compact.ts")).compactLtx(words, output, json, io),
+    ),
   ],
 })

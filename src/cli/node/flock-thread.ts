@@ -2,7 +2,7 @@
 import { LitefsError } from "../../lib/errors.ts"
 import { hostPort } from "../../lib/port.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
-import { closeFile, type Fd, O_RDONLY, openFile, waitForFileLock } from "../../sys/file.ts"
+import { closedOnError, type Fd, O_RDONLY, openFile, waitForFileLock } from "../../sys/file.ts"
 import type { FlockThread } from "./halt-lock.ts"
 
 declare const self: Worker
@@ -11,13 +11,8 @@ hostPort<FlockThread, object>(self, { lock })
 
 function lock(path: string): Fd {
   const fd = open(path)
-  try {
-    waitForFileLock(fd)
-    return fd
-  } catch (error) {
-    closeFile(fd)
-    throw error
-  }
+  closedOnError(fd, () => waitForFileLock(fd))
+  return fd
 }
 
 function open(path: string): Fd {

@@ -7,6 +7,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { callOnce } from "../../lib/port.ts"
+import { inTime } from "../../lib/until.ts"
 import { closeFile, type Fd } from "../../sys/file.ts"
 import { misplacement } from "./database-path.ts"
 
@@ -34,13 +35,12 @@ export async function takeHaltLock(
   const worker = new Worker(urlOfThread())
   const thread = "the thread that waits for it"
   const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
-  const late = Promise.withResolvers<never>()
-  const cancel = clock.after(limitMs, () => {
-    late.reject(new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`))
+  const late = () => {
     worker.terminate()
-  })
+    return new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`)
+  }
   try {
-    const fd = await Promise.race([locking, late.promise])
+    const fd = await inTime(locking, { clock, limitMs }, late)
     const release = () => closeFile(fd)
     return { fd, release, [Symbol.dispose]: release }
   } catch (error) {
@@ -52,8 +52,6 @@ export async function takeHaltLock(
       isMissing ? "not-found" : "unavailable",
       `Cannot borrow the write lock of "${basename(path)}": ${problem}`,
     )
-  } finally {
-    cancel()
   }
 }
 

@@ -11,14 +11,14 @@
  *               ── POST /handoff?token=TOKEN, its positions ──▶
  *   primary   roles.ts ─▶ member.ts accept(): the record is durable (role/static-lease.ts) ── the record ──▶
  *               ─▶ role-switch.ts handOver()               both nodes from here on at the same time
- *                    fs thread: handOver ─▶ peer thread: takeOver ─▶ follow
+ *                    fs thread: handOver ─▶ peer thread: inherit ─▶ follow
  *   replica   role/peer-check.ts hear() ─▶ member.ts hear(): the record is durable
- *               ─▶ role-switch.ts takeOver()
- *                    unfollow ─▶ peer thread: handOver ─▶ fs thread: takeOver ─▶ peer thread: letGoAll
+ *               ─▶ role-switch.ts inherit()
+ *                    unfollow ─▶ peer thread: handOver ─▶ fs thread: inherit ─▶ peer thread: letGoAll
  *               ─▶ handoffs.ts promote() finds itself the primary, and /promote is answered
  *
  * role/ and replica/ are in src/cluster. What the threads hand each other: capture/ownership.ts. With --force there is
- * only member.ts force(), which makes the record here, and the last takeOver().
+ * only member.ts force(), which makes the record here, and the last inherit().
  */
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"

@@ -71,13 +71,8 @@ export class EchoFilter implements LtxSink {
     this.#do(way, file, database, () => this.#context.sink.judge?.(...verdict))
   }
 
-  write(
-    file: number,
-    database: string,
-    bytes: Uint8Array,
-    isLast: boolean,
-    taken: () => void,
-  ): void {
+  write(...part: Parameters<LtxSink["write"]>): void {
+    const [file, database, bytes, isLast, taken] = part
     let way = this.#ways.get(file)
     if (way === undefined) {
       way = this.#wayOf(database, bytes)
@@ -85,9 +80,7 @@ export class EchoFilter implements LtxSink {
     }
     if (isLast) this.#ways.delete(file)
     if (way !== "drop") {
-      return this.#do(way, file, database, () => {
-        this.#context.sink.write(file, database, bytes, isLast, taken)
-      })
+      return this.#do(way, file, database, () => this.#context.sink.write(...part))
     }
     taken()
     if (!isLast) return

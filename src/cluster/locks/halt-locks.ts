@@ -20,6 +20,7 @@ import { type Clock, sleep } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { LineLimit, logger } from "../../lib/log.ts"
+import { inTime } from "../../lib/until.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
 import { posBefore } from "../../ltx/span.ts"
@@ -184,23 +185,14 @@ export class HaltLocks {
   async pause(limitMs: number): Promise<void> {
     this.#isPaused = true
     const { clock } = this.#context
-    const late = Promise.withResolvers<never>()
-    const cancel = clock.after(limitMs, () => {
+    const ended = [...this.#held.values()].map(({ ended }) => ended.promise)
+    await inTime(Promise.all(ended), { clock, limitMs }, () => {
       const [database, held] = [...this.#held][0] ?? []
-      late.reject(
-        new LitefsError(
-          "unavailable",
-          `Cannot stop writes to database "${database}": "${held?.node}" has borrowed its write lock for over ${formatDuration(limitMs)}, try again when it is given back`,
-        ),
+      return new LitefsError(
+        "unavailable",
+        `Cannot stop writes to database "${database}": "${held?.node}" has borrowed its write lock for over ${formatDuration(limitMs)}, try again when it is given back`,
       )
     })
-    late.promise.catch(() => {})
-    try {
-      const ended = [...this.#held.values()].map(({ ended }) => ended.promise)
-      await Promise.race([Promise.all(ended), late.promise])
-    } finally {
-      cancel()
-    }
   }
 
   resume(): void {
@@ -214,9 +206,14 @@ export class HaltLocks {
 
   async #reserve(database: string, request: HaltRequest): Promise<Held> {
     const isNew = !this.#held.has(database) && !this.#waiting.has(database)
-    if (isNew && this.#held.size + this.#waiting.size >= DATABASE_COUNT_MAX) throw tooMany()
+    if (isNew && this.#held.size + this.#waiting.size >= DATABASE_COUNT_MAX) {
+      const problem = `those of ${DATABASE_COUNT_MAX} databases are lent or waited for`
+      throw cannotLend("another write lock", problem)
+    }
     const count = this.#waiting.get(database) ?? 0
-    if (count >= WAITING_COUNT_MAX) throw crowded(database)
+    if (count >= WAITING_COUNT_MAX) {
+      throw cannotLend(`the write lock of "${database}"`, `${WAITING_COUNT_MAX} others wait for it`)
+    }
     this.#waiting.set(database, count + 1)
     try {
       return await this.#reserveInTurn(database, request)
@@ -237,7 +234,7 @@ export class HaltLocks {
       const other = this.#held.get(database)
       if (other === undefined) break
       const leftMs = deadlineMs - clock.monotonicMs()
-      if (leftMs <= 0) throw busy(database, other.node)
+      if (leftMs <= 0) throw cannotLend(`the write lock of "${database}"`, `"${other.node}" has it`)
       const { promise, resolve } = Promise.withResolvers<void>()
       const cancel = clock.after(leftMs, resolve)
       signal?.addEventListener("abort", () => resolve(), { once: true })
@@ -360,16 +357,6 @@ function notHeld(database: string): LitefsError {
   )
 }
 
-function tooMany(): LitefsError {
-  const problem = `those of ${DATABASE_COUNT_MAX} databases are lent or waited for`
-  return new LitefsError("no-lock", `Cannot lend another write lock: ${problem}`)
-}
-
-function crowded(database: string): LitefsError {
-  const problem = `${WAITING_COUNT_MAX} others wait for it`
-  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": ${problem}`)
-}
-
-function busy(database: string, node: string): LitefsError {
-  return new LitefsError("no-lock", `Cannot lend the write lock of "${database}": "${node}" has it`)
+function cannotLend(lock: string, problem: string): LitefsError {
+  return new LitefsError("no-lock", `Cannot lend ${lock}: ${problem}`)
 }

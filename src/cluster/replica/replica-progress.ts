@@ -89,20 +89,15 @@ export class ReplicaProgress implements LtxSink {
     return { transactions: headTxid > txid ? Number(headTxid - txid) : 0, bytes: waitingSize }
   }
 
-  write(
-    file: number,
-    database: string,
-    bytes: Uint8Array,
-    isLast: boolean,
-    taken: () => void,
-  ): void {
+  write(...part: Parameters<LtxSink["write"]>): void {
+    const [file, database, bytes, isLast] = part
     const incoming = this.#files.get(file) ?? this.#begin(file, database, bytes)
     incoming.size += bytes.length
     incoming.progress.waitingSize += bytes.length
     incoming.progress.received.bytes += bytes.length
     this.#size += bytes.length
     if (isLast) incoming.arrivedMs = this.#clock.monotonicMs()
-    this.#sink.write(file, database, bytes, isLast, taken)
+    this.#sink.write(...part)
   }
 
   applied(file: number): Promise<void> {

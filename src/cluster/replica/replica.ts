@@ -63,8 +63,6 @@ export interface ReplicaOptions extends IncomingStreamOptions {
    * connection.
    */
   tls?(): TlsMaterial
-  /** The only databases of this node; all when it is undefined. */
-  readonly databases?: DatabaseFilter
   /** Databases that take nothing for now. */
   leftOut?(): readonly string[]
   positions(): ReadonlyMap<string, Pos>
@@ -74,8 +72,6 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   onUrl?(url: string): void
   /** Told before onPrimary(): the URL of the primary's proxy; undefined when it has none. */
   onProxy?(url: string | undefined): void
-  /** The primary lacks a database that is here. Told at each connection. */
-  onUnknown?(database: string): void
   /** A node has answered, with a stream or with something else. Throws when this node must not follow it. */
   onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
   /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */

@@ -13,7 +13,8 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import { inTime } from "../../lib/until.ts"
+import type { PeerAnswer, PeerCalls } from "./peer-answer.ts"
 
 const log = logger("member")
 
@@ -21,14 +22,13 @@ const log = logger("member")
 const ANSWER_MS_MAX = 3000
 const ASK_AGAIN_MS = 5000
 
-export interface AdvertisedUrlOptions {
+export interface AdvertisedUrlOptions extends Pick<PeerCalls, "ask"> {
   /** As the user gave it; undefined when this node has made it up. */
   readonly url: string | undefined
   readonly id: string
   readonly clock: Clock
   /** Whether only its flags make this node the primary. */
   isPrimaryByFlag(): boolean
-  ask(url: string): Promise<PeerAnswer>
 }
 
 export class AdvertisedUrl {
@@ -98,16 +98,10 @@ export class AdvertisedUrl {
     )
   }
 
-  async #answerOf(url: string): Promise<PeerAnswer> {
-    const late = Promise.withResolvers<never>()
-    const cancel = this.#options.clock.after(ANSWER_MS_MAX, () => {
-      late.reject(new LitefsError("unavailable", "nobody answers there"))
-    })
-    try {
-      return await Promise.race([this.#options.ask(url), late.promise])
-    } finally {
-      cancel()
-    }
+  #answerOf(url: string): Promise<PeerAnswer> {
+    const { clock, ask } = this.#options
+    const late = () => new LitefsError("unavailable", "nobody answers there")
+    return inTime(ask(url), { clock, limitMs: ANSWER_MS_MAX }, late)
   }
 }
 

@@ -21,8 +21,9 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { inTime } from "../../lib/until.ts"
 import { type HeardLease, isNewer, type LeaseRecord } from "./lease.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 
 const log = logger("member")
 
@@ -32,7 +33,7 @@ const ASKING_COUNT_MAX = 8
 /** Anybody can make up records: this many are logged. */
 const SAID_COUNT_MAX = 100
 
-export interface ClaimsOptions {
+export interface ClaimsOptions extends Pick<PeerCalls, "ask" | "tell"> {
   readonly clock: Clock
   readonly signal: AbortSignal
   /** `--peer` */
@@ -41,10 +42,6 @@ export interface ClaimsOptions {
   isProven(heard: HeardLease): boolean
   record(): LeaseRecord | undefined
   clusterId(): string | undefined
-  /** What the node at the address says of itself. */
-  ask(url: string): Promise<PeerAnswer>
-  /** Makes this node hear what the node at the address knows. */
-  tell(url: string): Promise<unknown>
   /** The node that the record names confirms it. */
   confirmed(heard: HeardLease): void
 }
@@ -97,16 +94,10 @@ export class Claims {
     return "the node there does not say so"
   }
 
-  async #inTime<T>(answer: Promise<T>): Promise<T> {
-    const late = Promise.withResolvers<never>()
-    const cancel = this.#options.clock.after(ASK_MS_MAX, () => {
-      late.reject(new LitefsError("unavailable", "the node there does not answer"))
-    })
-    try {
-      return await Promise.race([answer, late.promise])
-    } finally {
-      cancel()
-    }
+  #inTime<T>(answer: Promise<T>): Promise<T> {
+    const { clock } = this.#options
+    const late = () => new LitefsError("unavailable", "the node there does not answer")
+    return inTime(answer, { clock, limitMs: ASK_MS_MAX }, late)
   }
 
   #say({ record }: HeardLease, from: string | undefined, problem: string): void {

@@ -9,16 +9,15 @@
  */
 import type { Clock } from "../../lib/clock.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 
 /** Their answers count this long, and they are not asked again meanwhile. */
 const CONFIRMED_MS = 1000
 
-export interface ConfirmationOptions {
+export interface ConfirmationOptions extends Pick<PeerCalls, "tell"> {
   readonly peers: readonly string[]
   readonly clock: Clock
   record(): LeaseRecord | undefined
-  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
-  tell(url: string): Promise<LeaseRecord | undefined>
 }
 
 export class Confirmation {

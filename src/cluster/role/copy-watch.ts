@@ -4,12 +4,11 @@
  */
 import { logger } from "../../lib/log.ts"
 import { isNewer, type LeaseRecord } from "./lease.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 
 const log = logger("member")
 
-export interface CopyWatchOptions {
-  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
-  isCopy(url: string): Promise<boolean>
+export interface CopyWatchOptions extends Pick<PeerCalls, "isCopy"> {
   /** There is a copy, by this record. */
   found(record: LeaseRecord): void
 }

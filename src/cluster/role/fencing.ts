@@ -5,19 +5,18 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { isNewer, type LeaseRecord } from "./lease.ts"
+import { isNewer } from "./lease.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
 
 const RETRY_MS = 1000
 
-export interface FencingOptions {
+export interface FencingOptions extends Pick<PeerCalls, "tell"> {
   readonly lease: StaticLease
   readonly clock: Clock
   readonly signal: AbortSignal
-  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
-  tell(url: string): Promise<LeaseRecord | undefined>
 }
 
 export class Fencing {

@@ -19,13 +19,13 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { RoleOptions } from "../../litefs-options.ts"
 import type { Member } from "./member.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerAnswer, PeerCalls } from "./peer-answer.ts"
 import type { PeerCheck } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
 
-export interface FindPrimaryContext {
+export interface FindPrimaryContext extends Pick<PeerCalls, "ask"> {
   readonly member: Member
   readonly lease: StaticLease
   readonly role: RoleOptions
@@ -36,7 +36,6 @@ export interface FindPrimaryContext {
   clusterId(): string | undefined
   /** Whether this node has any database. */
   hasDatabases(): boolean
-  ask(url: string): Promise<PeerAnswer>
   /** Whether the URL leads to this node and to no other. */
   leadsHere(url: string): Promise<boolean>
 }

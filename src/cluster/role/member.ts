@@ -27,6 +27,7 @@
  * All of it is one file because each of these rules concerns the record and the state together.
  */
 
+import { must } from "../../lib/assert.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -43,7 +44,7 @@ import {
   nextEpoch,
 } from "./lease.ts"
 import { type HandoffTarget, Offer } from "./offer.ts"
-import type { PeerAnswer } from "./peer-answer.ts"
+import type { PeerCalls } from "./peer-answer.ts"
 import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
@@ -75,13 +76,12 @@ export interface RoleActions {
    * From replica to primary. Rejects when nothing has changed, also when at the last moment it is not wanted any more.
    * After that, shut() ends it.
    */
-  takeOver(isWanted: () => boolean): Promise<void>
+  inherit(isWanted: () => boolean): Promise<void>
 }
 
-export interface MemberOptions {
+export interface MemberOptions extends PeerCalls {
   readonly lease: StaticLease
   readonly clock: Clock
-  readonly actions: RoleActions
   /** Counts while there is no record. */
   readonly isPrimaryByFlag: boolean
   self(): LeaseNode
@@ -94,18 +94,13 @@ export interface MemberOptions {
   onChange(): void
   /** The node cannot go on. */
   fail(error: Error): void
-  /** Makes this node and the one at the address hear each other's record. Resolves with the other's. */
-  tell(url: string): Promise<LeaseRecord | undefined>
-  /** Whether the node at the address is a copy of this one, and goes by a record that names it. */
-  isCopy(url: string): Promise<boolean>
-  /** What the node at the address says of itself. */
-  ask(url: string): Promise<PeerAnswer>
   /** Whether the sender has shown that it belongs to the cluster. */
   isProven(heard: HeardLease): boolean
 }
 
 export class Member {
   readonly #options: MemberOptions
+  #actions: RoleActions | undefined
   readonly #closing = new AbortController()
   readonly #listeners = new Set<() => void>()
   readonly #fencing: Fencing
@@ -129,9 +124,15 @@ export class Member {
     })
   }
 
-  /** Takes the role that the record gives this node. Its threads then start with that role. */
-  begin(): void {
+  /** Takes the role that the record gives this node. Its threads then start with it. Before, it only hears. */
+  begin(actions: RoleActions): void {
+    this.#actions = actions
     if (this.#isMine) this.#state = "primary"
+  }
+
+  /** Before begin() this node has no role that could change. */
+  get #acts(): RoleActions {
+    return must(this.#actions, "role yet")
   }
 
   get state(): MemberState {
@@ -198,11 +199,11 @@ export class Member {
   }
 
   #believe({ record }: HeardLease): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
     const { epoch, primary } = record
     if (this.#state !== "replica" && primary.id !== lease.id) {
-      actions.shut()
+      this.#acts.shut()
       log.warn("another node has become the primary", { epoch, primary: primary.hostname })
     }
     const problem = lease.learn(record)
@@ -229,9 +230,9 @@ export class Member {
   }
 
   #foundCopy(record: LeaseRecord): void {
-    const { lease, actions } = this.#options
+    const { lease } = this.#options
     if (!isNewer(record, lease.record)) return
-    if (this.#state !== "replica") actions.shut()
+    if (this.#state !== "replica") this.#acts.shut()
     log.error("a copy of this node has become the primary, this node takes no writes", {
       problem: `${record.primary.url} has this node's id, ${lease.id}: ${COPY_ADVICE}`,
     })
@@ -259,7 +260,8 @@ export class Member {
   async #drainFor(target: HandoffTarget): Promise<void> {
     this.#checkStarted()
     this.#checkPrimary()
-    const { actions, clock } = this.#options
+    const { clock } = this.#options
+    const actions = this.#acts
     const startMs = clock.monotonicMs()
     this.#become("draining")
     try {
@@ -326,7 +328,7 @@ export class Member {
       lease.keep({ epoch, primary }, unfenced as string[])
       log.warn("made the primary by force", { epoch, before: old?.primary.hostname })
       this.#changed()
-      await this.#takeOver()
+      await this.#inherit()
       this.#fencing.start()
     })
   }
@@ -379,14 +381,14 @@ export class Member {
   /** Makes the role match the record. */
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
-    if (this.#isMine && this.#state === "replica") await this.#takeOver()
+    if (this.#isMine && this.#state === "replica") await this.#inherit()
     else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
-  async #takeOver(): Promise<void> {
+  async #inherit(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#options.actions.takeOver(() => this.#isMine)
+      await this.#acts.inherit(() => this.#isMine)
     } catch (error) {
       this.#become("replica")
       throw error
@@ -398,7 +400,7 @@ export class Member {
   async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#options.actions.handOver()
+      await this.#acts.handOver()
     } catch (error) {
       this.#options.fail(asError(error))
       throw error

@@ -2,11 +2,11 @@
  * Makes all databases of this node change hands between its threads, under the clients of its mount
  * (capture/ownership.ts), and the commit log with them:
  *
- *   takeOver()   stop following ─▶ peer: handOver              finishes what has come, closes the log
- *                               ─▶ fs: takeOver                opens the log, captures
+ *   inherit()    stop following ─▶ peer: handOver              finishes what has come, closes the log
+ *                               ─▶ fs: inherit                 opens the log, captures
  *                               ─▶ peer: letGoAll              closes the files
  *   handOver()   end the streams ─▶ fs: handOver               undoes what is unfinished, closes the log
- *                               ─▶ peer: takeOver ─▶ follow    opens the log, holds the files
+ *                               ─▶ peer: inherit ─▶ follow     opens the log, holds the files
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
@@ -79,21 +79,21 @@ export class RoleSwitch implements RoleActions {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
-    await peer.call("takeOver", await fs.call("handOver"))
+    await peer.call("inherit", await fs.call("handOver"))
     follow()
   }
 
-  async takeOver(isWanted: () => boolean): Promise<void> {
+  async inherit(isWanted: () => boolean): Promise<void> {
     const { fs, peer, halting, follow, unfollow } = this.#context
     await halting.endBorrowing()
     await unfollow()
     try {
       const handovers = await peer.call("handOver")
       if (!isWanted()) {
-        await peer.call("takeOver", handovers)
+        await peer.call("inherit", handovers)
         throw new LitefsError("no-primary", "another node has become the primary")
       }
-      await fs.call("takeOver", handovers)
+      await fs.call("inherit", handovers)
     } catch (error) {
       follow()
       throw error

@@ -94,7 +94,7 @@ export interface BodyLook {
   atStart(start: Uint8Array): void
 }
 
-export class SpooledBody {
+class SpooledBody {
   size = 0 // bytes
   start: Uint8Array = new Uint8Array(0)
   end: Uint8Array = new Uint8Array(0)

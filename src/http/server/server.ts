@@ -22,7 +22,8 @@ import { logger } from "../../lib/log.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
 import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
-import { Crowd, limitConnections } from "./crowd.ts"
+import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
+import { Crowd } from "./crowd.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
 import { answerOf, statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
@@ -61,24 +62,25 @@ export class ApiServer {
   readonly #server: Server
   readonly #tls: TlsListener | undefined
   readonly #local: Server
-  readonly #clock: Clock
+  readonly #connections: Connections
   #localPath: string | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
     const { tls, clock, authToken } = options
-    this.#clock = clock
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
-    const crowd = new Crowd(new RequestLog("http", clock))
+    const connections = new Connections(clock)
+    const crowd = new Crowd(clock)
     const failures = new RequestLog("http", clock)
-    this.#server = serverOf(routes, options, crowd, failures, door)
-    this.#local = serverOf(routes, options, crowd, failures, undefined)
+    this.#connections = connections
+    this.#server = serverOf(routes, options, { connections, crowd, failures, door })
+    this.#local = serverOf(routes, options, { connections, crowd, failures, door: undefined })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
   /** Returns the port, which the system chooses for port 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
     const listener: NetServer = this.#tls?.server ?? this.#server
-    limitConnections(listener, this.#clock)
+    this.#connections.watch(listener)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     listener.once("error", reject)
     if (host === "") listener.listen(port, resolve)
@@ -99,6 +101,7 @@ export class ApiServer {
 
   /** Listens at a Unix socket too, for processes of this user, without TLS and without a token. */
   async listenLocally(path: string): Promise<void> {
+    this.#connections.watch(this.#local)
     await bindPrivately(path, async (bound) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       this.#local.once("error", reject)
@@ -111,6 +114,7 @@ export class ApiServer {
 
   /** Breaks remaining connections. */
   async close(): Promise<void> {
+    this.#connections.close()
     if (this.#localPath !== undefined) {
       rmSync(this.#localPath, { force: true })
       await closeServer(this.#local)
@@ -119,28 +123,31 @@ export class ApiServer {
   }
 }
 
-function serverOf(
-  routes: Routes,
-  options: ApiServerOptions,
-  crowd: Crowd,
-  failures: RequestLog,
-  door: TokenDoor | undefined,
-): Server {
+/** What a request passes before it comes to its handler, and where its failure is told. */
+interface Way {
+  readonly connections: Connections
+  readonly crowd: Crowd
+  readonly failures: RequestLog
+  readonly door: TokenDoor | undefined
+}
+
+function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
     const sender = senderOf(request)
-    dispatch(routes, options, crowd, door, request, response).catch((error) => {
+    way.connections.requested(request, response)
+    dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       if (isDefect(error)) {
         const path = request.url?.replace(/\?.*/, "").slice(0, 100)
-        failures.say("error", "request failed", sender, { path, error })
+        way.failures.say("error", "request failed", sender, { path, error })
       }
       fail(response, error)
     })
   })
-  server.keepAliveTimeout = 30_000
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   server.requestTimeout = 0 // a stream's request is over long before its response
   return server
 }
@@ -154,8 +161,7 @@ async function closeServer(server: Server): Promise<void> {
 async function dispatch(
   routes: Routes,
   { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
-  crowd: Crowd,
-  door: TokenDoor | undefined,
+  { connections, crowd, door }: Way,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -181,7 +187,7 @@ async function dispatch(
     response.setHeader("Allow", Object.keys(methods).join(", "))
     return answer(response, 405, "method not allowed")
   }
-  crowd.enter(url.pathname, request, response)
+  if (crowd.enter(url.pathname, request, response)) connections.keep(request)
   await handler(request, response, url)
 }
 

@@ -96,7 +96,7 @@ export interface NodeInfo {
   readonly replicas: readonly ReplicaInfo[]
 }
 
-export function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
+function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const lease = identity.lease?.()

@@ -5,7 +5,6 @@
  * What a replica claims to have is only compared, never believed. A TXID ahead of ours, or one of ours with another
  * checksum, is another history, and the answer is a snapshot.
  */
-import { open } from "node:fs/promises"
 import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -14,8 +13,11 @@ import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
+import { openToRead } from "../../sys/async-file.ts"
 import { SysError } from "../../sys/errno.ts"
+import type { Room } from "../../sys/net/room.ts"
 import type { ListedState } from "../../wire/frame.ts"
+import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
 import { ancestryOf } from "./ancestry.ts"
 import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
 import type { LeftOutDatabases } from "./left-out-databases.ts"
@@ -49,6 +51,8 @@ export interface DatabaseSenderContext {
   readonly snapshots: SnapshotSource
   readonly clock: Clock
   readonly counters?: StreamCounters
+  /** For those to whom snapshots are sent: each takes memory, files, and a look at whatever a client writes. */
+  readonly snapshotRoom?: Room<BodyWriter>
   /** Snapshots whose replica may come back. */
   readonly parked?: ParkedSnapshots
   /** Databases that cannot be sent to anybody. */
@@ -165,7 +169,11 @@ export class DatabaseSender {
       if (file === "later") return "later"
       sent = file
     }
-    sent ??= await this.#sendSnapshot(name)
+    if (sent === undefined) {
+      const snapshot = await this.#sendSnapshot(name)
+      if (snapshot === "no room") return "later"
+      sent = snapshot
+    }
     if (sent === undefined) return this.#stateOf(name) === "present" ? "later" : "nothing"
     this.#sent.set(name, sent)
     return "sent"
@@ -223,7 +231,7 @@ export class DatabaseSender {
     if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
     this.#context.counters?.frame(name, "ltx")
     const parts = await this.#writer.ltxParts(name)
-    const handle = await open(file.path)
+    const handle = await openToRead("stream:open", file.path)
     try {
       for await (const part of handle.createReadStream({ autoClose: false })) {
         await parts.write(part as Uint8Array)
@@ -268,8 +276,20 @@ export class DatabaseSender {
     return mayPass
   }
 
-  async #sendSnapshot(name: string): Promise<Pos | undefined> {
+  /** "no room": others are being sent theirs, and take them. */
+  async #sendSnapshot(name: string): Promise<Pos | "no room" | undefined> {
+    const { clock, snapshotRoom } = this.#context
+    const { body } = this.#writer
     if (this.#writer.isClosed) return undefined
+    if (snapshotRoom?.enter(body, clock.monotonicMs() - PATIENCE_MS) === false) return "no room"
+    try {
+      return await this.#sendWhole(name)
+    } finally {
+      snapshotRoom?.leave(body)
+    }
+  }
+
+  async #sendWhole(name: string): Promise<Pos | undefined> {
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
     const parts = await this.#writer.ltxParts(name)
@@ -285,6 +305,7 @@ export class DatabaseSender {
       await parts.write(part)
       if (this.#writer.isClosed) return this.#park(snapshot)
     }
+    await snapshot.end()
     await parts.end()
     if (this.#isSealed) await this.#list(name)
     return snapshot.pos
@@ -311,7 +332,8 @@ export class DatabaseSender {
     })
     if (found === undefined) return undefined
     const token = parked?.makeToken() ?? 0n
-    const snapshot = new ResumableSnapshot(name, token, found)
+    const tails = this.#wants.canResume ? parked?.tails : undefined
+    const snapshot = new ResumableSnapshot(name, token, found, tails)
     try {
       if ((await this.#judge(name, found.pos)) === "later") {
         await snapshot.end()

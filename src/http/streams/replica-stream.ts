@@ -6,9 +6,9 @@
  * Between two transactions the stream may offer the role of primary to the replica. Its last message, when there is a
  * new primary, names that one.
  */
-import type { ServerResponse } from "node:http"
 import { Gate } from "../../lib/gate.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
+import type { BodyWriter } from "../server/body-writer.ts"
 import { DatabaseSender, type DatabaseSenderContext, type Step } from "./database-sender.ts"
 import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
@@ -58,7 +58,7 @@ export class ReplicaStream {
 
   constructor(
     context: ReplicaStreamContext,
-    response: ServerResponse,
+    body: BodyWriter,
     known: Map<string, Pos>,
     wants: Wants = NO_WANTS,
     replica?: StreamReplica,
@@ -67,13 +67,13 @@ export class ReplicaStream {
     this.replica = replica
     this.#context = context
     this.#wants = wants
-    this.#writer = new StreamWriter(response, clock, (size) => counters?.bytes(size))
+    this.#writer = new StreamWriter(body, clock, (size) => counters?.bytes(size))
     this.#sender = new DatabaseSender(context, this.#writer, wants, known)
     const { positions, leftOut } = context
     const names = () => this.#sender.names()
     this.#unsent = new UnsentDatabases({ positions, names, ...(leftOut && { leftOut }) })
     this.#unsubscribe = context.onChange(() => this.#news.open())
-    response.on("close", () => this.#news.open())
+    body.onClose(() => this.#news.open())
   }
 
   close(): void {

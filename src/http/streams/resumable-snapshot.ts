@@ -6,14 +6,15 @@
  *                                          └── 30 s, or others came ──▶ gone
  *
  * While it is parked its database stays frozen and nothing of it is read. Memory holds what was sent and may not have
- * arrived: the buffers of both sides, of their kernels and of the path between hold at most TAIL_SIZE_MAX. A replica
- * that lacks more starts over.
+ * arrived: the buffers of both sides, of their kernels and of the path between hold at most TAIL_SIZE_MAX. All snapshots
+ * together keep TAILS_SIZE_MAX, less of each when they are many. A replica that lacks more starts over.
  */
 import type { Clock } from "../../lib/clock.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { ResumePoint } from "../../wire/frame.ts"
 
 const TAIL_SIZE_MAX = 16 * 1024 * 1024
+const TAILS_SIZE_MAX = 8 * TAIL_SIZE_MAX
 const PARKED_MS_MAX = 30_000
 const PARKED_COUNT_MAX = 4
 
@@ -22,21 +23,44 @@ export interface SnapshotParts {
   readonly parts: AsyncIterable<Uint8Array>
 }
 
+/** The snapshots that keep the last of what they have read. */
+export class Tails {
+  readonly #snapshots = new Set<ResumableSnapshot>()
+
+  add(snapshot: ResumableSnapshot): void {
+    this.#snapshots.add(snapshot)
+    for (const each of this.#snapshots) each.shorten()
+  }
+
+  delete(snapshot: ResumableSnapshot): void {
+    this.#snapshots.delete(snapshot)
+  }
+
+  /** Of each, bytes. */
+  get sizeMax(): number {
+    return Math.min(TAIL_SIZE_MAX, Math.floor(TAILS_SIZE_MAX / Math.max(1, this.#snapshots.size)))
+  }
+}
+
 export class ResumableSnapshot {
   readonly database: string
   readonly token: bigint
   readonly pos: Pos
   readonly #parts: AsyncIterator<Uint8Array>
+  readonly #tails: Tails | undefined
   readonly #tail: Uint8Array[] = [] // the last parts that were read
   #tailSize = 0
   #size = 0 // of everything that was read
   #again: Uint8Array[] = [] // to send before more is read
 
-  constructor(database: string, token: bigint, { pos, parts }: SnapshotParts) {
+  /** Without tails nothing is kept: it cannot be resumed. */
+  constructor(database: string, token: bigint, { pos, parts }: SnapshotParts, tails?: Tails) {
     this.database = database
     this.token = token
     this.pos = pos
     this.#parts = parts[Symbol.asyncIterator]()
+    this.#tails = tails
+    tails?.add(this)
   }
 
   /** Continues where the replica is. False when that is too far back, or ahead. */
@@ -57,28 +81,38 @@ export class ResumableSnapshot {
     if (again !== undefined) return again
     const { value, done } = await this.#parts.next()
     if (done === true) return undefined
-    this.#keep(value)
+    this.#size += value.length
+    this.#tail.push(value)
+    this.#tailSize += value.length
+    this.shorten()
     return value
   }
 
   /** Its database is no longer kept frozen. */
   async end(): Promise<void> {
+    this.#forget()
     // A generator that was never started has nothing to clean up, in its own view.
     if (this.#size === 0) await this.#parts.next().catch(() => {})
     await this.#parts.return?.()
   }
 
-  #keep(part: Uint8Array): void {
-    this.#tail.push(part)
-    this.#tailSize += part.length
-    this.#size += part.length
-    while (this.#tailSize > TAIL_SIZE_MAX) {
+  /** Keeps no more than it may now. */
+  shorten(): void {
+    const sizeMax = this.#tails?.sizeMax ?? 0
+    while (this.#tailSize > sizeMax) {
       this.#tailSize -= (this.#tail.shift() as Uint8Array).length
     }
+  }
+
+  #forget(): void {
+    this.#tails?.delete(this)
+    this.#tail.length = 0
+    this.#tailSize = 0
   }
 }
 
 export class ParkedSnapshots {
+  readonly tails = new Tails()
   readonly #clock: Clock
   readonly #parked = new Map<bigint, { snapshot: ResumableSnapshot; cancel: () => void }>()
 

@@ -6,33 +6,25 @@
  *
  * Writes to a closed connection go nowhere.
  */
-import type { ServerResponse } from "node:http"
 import type { Clock } from "../../lib/clock.ts"
-import { Gate } from "../../lib/gate.ts"
 import { Turns } from "../../lib/turns.ts"
 import { ChunkEncoder, encodeChunks } from "../../wire/chunk.ts"
 import { encodeFrame, type Frame } from "../../wire/frame.ts"
+import type { BodyWriter } from "../server/body-writer.ts"
 
 export class StreamWriter {
-  readonly #response: ServerResponse
+  readonly body: BodyWriter
   readonly turns: Turns
   readonly #onWrite: (size: number) => void
-  readonly #news = new Gate() // room to write, or a closed connection
-  #isClosed = false
 
-  constructor(response: ServerResponse, clock: Clock, onWrite: (size: number) => void) {
-    this.#response = response
+  constructor(body: BodyWriter, clock: Clock, onWrite: (size: number) => void) {
+    this.body = body
     this.turns = new Turns(clock)
     this.#onWrite = onWrite
-    response.on("drain", () => this.#news.open())
-    response.on("close", () => {
-      this.#isClosed = true
-      this.#news.open()
-    })
   }
 
   get isClosed(): boolean {
-    return this.#isClosed
+    return this.body.isClosed
   }
 
   async frame(frame: Frame): Promise<void> {
@@ -50,14 +42,13 @@ export class StreamWriter {
   }
 
   end(): void {
-    this.#response.end()
+    this.body.end()
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    if (this.#isClosed) return
+    if (this.isClosed) return
     this.#onWrite(bytes.length)
-    this.#response.write(bytes)
-    while (this.#response.writableNeedDrain && !this.#isClosed) await this.#news.wait()
+    await this.body.write(bytes)
     if (this.turns.isOver) await this.turns.next()
   }
 }

@@ -2,14 +2,13 @@
  * `POST /stream`: a replica tells where its databases are and gets everything that follows, for as long as it listens
  * (replica-stream.ts).
  *
- * A slow replica holds up only its own connection: the next part is read from the disk when it has taken the last. A
- * replica that takes nothing for STALL_MS_MAX, because it hangs or has vanished, is given up by the kernel, so that no
- * LTX files are kept for it.
+ * A slow replica holds up only its own connection: the next part is read from the disk when it has taken the last
+ * (server/body-writer.ts). A replica that takes nothing for STALL_MS_MAX, because it hangs or has vanished, is given up,
+ * so that no LTX files are kept for it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { limitStall } from "../../sys/net/socket.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import { isNodeUrl } from "../../wire/node-url.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
@@ -21,11 +20,13 @@ import {
   protocolProblem,
 } from "../../wire/protocol.ts"
 import { type BodyLimits, readBody } from "../server/body.ts"
-import { senderOf } from "../server/request-log.ts"
+import { BodyWriter } from "../server/body-writer.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 import { ReplicaStream, type ReplicaStreamContext, type StreamReplica } from "./replica-stream.ts"
 import { wantsOf } from "./replica-wants.ts"
 
 const log = logger("stream")
+const cutLog = new RequestLog("stream")
 
 export const STALL_MS_MAX = 30_000
 
@@ -55,10 +56,14 @@ export async function handleStream(
   response.flushHeaders()
   const about = replicaOf(request, socket, context.clock.wallMs())
   const replica = about.name
-  const { from } = senderOf(request)
-  limitStall(socket, context.stallMs)
+  const sender = senderOf(request)
+  const { from } = sender
   log.info("replica connected", { replica, from, databases: known.size })
-  const stream = new ReplicaStream(context, response, known, wants, about)
+  const onCut = (problem: string) =>
+    cutLog.say("warn", "ended a stream that is not read", sender, { problem })
+  const { clock, stallMs } = context
+  const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
+  const stream = new ReplicaStream(context, body, known, wants, about)
   context.streams.add(stream)
   try {
     await stream.run()

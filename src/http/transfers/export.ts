@@ -1,14 +1,14 @@
 /**
  * `GET /export?name=DB`: the database as a file, as of the position in the header `Litefs-Position`.
  *
- * The database stays frozen until the end. A reader may be slow, but the kernel, which alone knows what the reader
- * takes, cuts it off when it takes nothing for STALL_MS_MAX.
+ * The database stays frozen until the end. A reader may be slow, but it is cut off when it takes nothing for STALL_MS_MAX
+ * (server/body-writer.ts).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { Gate } from "../../lib/gate.ts"
 import { formatPos } from "../../ltx/pos.ts"
-import { limitStall } from "../../sys/net/socket.ts"
+import { BodyWriter } from "../server/body-writer.ts"
 import { databaseNameOf } from "../server/query.ts"
 import { RequestLog, senderOf } from "../server/request-log.ts"
 import type { SnapshotSource } from "../streams/snapshot-source.ts"
@@ -22,10 +22,11 @@ export interface ExportContext {
   readonly files: SnapshotSource
   /** How long a reader may take nothing of what is sent. */
   readonly stallMs: number
+  readonly clock: Clock
 }
 
 export async function handleExport(
-  { files, stallMs }: ExportContext,
+  { files, stallMs, clock }: ExportContext,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -37,9 +38,12 @@ export async function handleExport(
   if (file === undefined) {
     throw new LitefsError("not-found", `Cannot export "${name}": there is no database of that name`)
   }
-  limitStall(socket, stallMs)
-  const news = new Gate() // room to write, or a closed connection
-  for (const event of ["drain", "close"]) response.on(event, () => news.open())
+  let isCut = false
+  const onCut = (problem: string) => {
+    isCut = true
+    log.say("warn", "ended an export that is not read", sender, { db: name, problem })
+  }
+  const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
   const parts = file.parts[Symbol.asyncIterator]()
   try {
     let part = await parts.next() // before the status, which must say when nothing can be read
@@ -49,15 +53,14 @@ export async function handleExport(
       "Litefs-Position": formatPos(file.pos),
     })
     for (; part.done !== true; part = await parts.next()) {
-      if (response.destroyed) {
-        const message = "the reader of an export has gone, or takes nothing"
-        return log.say("info", message, sender, { db: name })
+      await body.write(part.value)
+      if (body.isClosed) {
+        if (!isCut) log.say("info", "the reader of an export has gone", sender, { db: name })
+        return
       }
-      response.write(part.value)
-      while (response.writableNeedDrain && !response.destroyed) await news.wait()
     }
   } finally {
     await parts.return?.() // ends the freeze of the database
   }
-  response.end()
+  body.end()
 }

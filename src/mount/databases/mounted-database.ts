@@ -177,7 +177,7 @@ export class MountedDatabase {
   }
 
   /** Captures from what has been applied so far: the node is the primary, or the database is its own again. */
-  takeOver(handover: DatabaseHandover, state: HistoryState): void {
+  inherit(handover: DatabaseHandover, state: HistoryState): void {
     this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
     this.#borrowed = undefined

@@ -136,7 +136,7 @@ export class MountedDatabases {
   }
 
   /** This node becomes the primary, from what the peer thread has applied so far. */
-  takeOver(handovers: readonly DatabaseHandover[]): void {
+  inherit(handovers: readonly DatabaseHandover[]): void {
     this.#forgetFreed()
     for (const handover of handovers) this.#take(handover)
   }
@@ -156,7 +156,7 @@ export class MountedDatabases {
     if (state === undefined) return void this.#damaged.add(name)
     this.undoneForgotten(name)
     const database = this.#databases.get(name) ?? this.add(name, undefined)
-    database.takeOver(handover, historyState(state))
+    database.inherit(handover, historyState(state))
   }
 
   /** On the primary: another node borrows the write lock of the database. */

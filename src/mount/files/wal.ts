@@ -17,7 +17,7 @@ import { PassedEntry } from "./passed-entry.ts"
  *     ─▶ capture/capture.ts walWritten() ─▶ wal-tracker.ts: a transaction has ended ─▶ history.ts: sums, LTX
  *     ─▶ store/log/gated-log.ts ─▶ commit-log.ts: durable ─▶ mount/databases/mounted-database.ts ─▶ store/positions.ts
  *   the client is answered, and after that:
- *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/databases.ts
+ *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/storage/databases.ts
  *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
  */
 export class WalEntry extends PassedEntry {

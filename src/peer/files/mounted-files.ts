@@ -19,8 +19,7 @@ import {
   writeAt,
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
-import { emptyStatus, sizeOf, statusOf } from "../../sys/file-status.ts"
-import { inodeAt } from "../../sys/inode.ts"
+import { emptyStatus, inodeAt, sizeOf, statusOf } from "../../sys/file-status.ts"
 import { describeProcess } from "../../sys/process/process.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { PATIENCE_MS, Patience } from "../locks/patience.ts"
@@ -39,7 +38,7 @@ import type { WalTarget } from "../wal/wal-writer.ts"
 import type { KernelCache } from "./kernel-cache.ts"
 
 /** The kernel's node of an open file of the mount: it stays what it is while the file is open. */
-export function nodeIdOf(fd: Fd): number {
+function nodeIdOf(fd: Fd): number {
   const status = emptyStatus()
   statusOf("mount:stat", fd, status)
   return status.inode

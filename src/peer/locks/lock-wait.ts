@@ -24,6 +24,9 @@ const BURST_SHARE = 0.2
 const BURST_MS_MAX = 20
 /** For a holder that may keep the lock for long, while others wait for this thread. */
 const SHORT_BURST_MS_MAX = 2
+/** The pause after a burst, as a multiple of it: others need this thread, and its CPU. */
+const CROWDED_REST = 1
+const SOUGHT_REST = 4
 
 export interface LockWait {
   readonly clock: Clock
@@ -65,7 +68,8 @@ export async function untilLocked(
       if (attempt(isLate)) return
     } while (clock.monotonicMs() - startMs < waitedMs + burstMs)
     waited?.(waitedMs)
-    await sleep(clock, isOpen ? OPEN_MS : pauseMs, signal)
+    const restMs = burstMs * (isCrowded ? CROWDED_REST : SOUGHT_REST)
+    await sleep(clock, isOpen ? OPEN_MS : Math.max(pauseMs, restMs), signal)
     if (isOpen) {
       shutMs = Math.min(shutMs * 2, SHUT_MS_MAX)
       openAtMs = clock.monotonicMs() - startMs + shutMs

@@ -8,7 +8,7 @@
  * then reconnects with our position, and the primary answers with what follows on it. A snapshot has arrived as a whole
  * database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
-import { FrozenView } from "../../capture/frozen-view.ts"
+import type { FrozenView } from "../../capture/frozen-view.ts"
 import { FrozenViews } from "../../capture/frozen-views.ts"
 import { type DatabaseHandover, sharedState, type WalHandover } from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
@@ -94,7 +94,7 @@ export class ReplicaDatabase {
       ...{ database: this.#file, wal, walDisguise: this.#disguise },
       closed: () => wal.close(),
     }
-    return this.#views.add(new FrozenView(this.#state, frames, files, sidePath))
+    return this.#views.freeze(this.#state, frames, files, sidePath)
   }
 
   thaw(view: FrozenView): void {

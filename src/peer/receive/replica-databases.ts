@@ -78,7 +78,7 @@ export class ReplicaDatabases {
         main.tell("refused", database, problem)
       }),
     )
-    this.#ownership.takeOver()
+    this.#ownership.inherit()
   }
 
   #openLog(): void {
@@ -344,7 +344,7 @@ export class ReplicaDatabases {
     this.#context.cache.forgetRole()
   }
 
-  async takeOver(handovers: readonly DatabaseHandover[]): Promise<void> {
+  async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache, positions } = this.#context
     for (const handover of handovers) await this.#forgetUndone(handover)
     const problem = "cannot open the commit log, nothing is applied before"
@@ -353,7 +353,7 @@ export class ReplicaDatabases {
       const slot = positions.find(name)
       if (slot !== undefined) positions.markStored(slot) // opening the log has made the missing files
     }
-    this.#ownership.takeOver()
+    this.#ownership.inherit()
     this.#recovered = new Map(
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )

@@ -6,7 +6,7 @@
  */
 
 import { FrozenPages } from "../../capture/frozen-pages.ts"
-import { type FrozenState, removeSideFile } from "../../capture/frozen-view.ts"
+import type { FrozenState } from "../../capture/frozen-view.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
 import { ChecksumAccumulator, lockPgno } from "../../ltx/checksum.ts"
@@ -53,7 +53,6 @@ export class SnapshotReader {
     // Now, while the names stand for the files of the view.
     try {
       for (const file of this.#files) file.open()
-      removeSideFile(state) // nobody else needs its name, and a kill from here on leaves nothing behind
     } catch (error) {
       this.#close()
       throw error

@@ -4,6 +4,7 @@
  * (log-placement.ts).
  */
 import { join } from "node:path"
+import { decodedIfAny } from "../../lib/bytes.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { Crc64 } from "../../lib/codecs/crc64.ts"
 import type { Logger } from "../../lib/log.ts"
@@ -197,11 +198,5 @@ function leadsElsewhere(name: string): boolean {
 
 /** By its header and its trailer; the checksum of the record covers the rest. No node has written others. */
 function isLtx(bytes: Uint8Array): boolean {
-  try {
-    stepOf(bytes)
-    return true
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
+  return decodedIfAny(() => stepOf(bytes)) !== undefined
 }

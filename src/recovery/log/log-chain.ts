@@ -1,13 +1,13 @@
 /** The LTX files that recovery replays. */
+import type { HistoryState } from "../../capture/history.ts"
+import type { PageChecksums } from "../../capture/page-checksums.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { writePageChecksum } from "../../ltx/checksum.ts"
+import { pageSum, type Sum } from "../../ltx/checksum.ts"
 import type { LtxHandler } from "../../ltx/decoder.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { posAfter } from "../../ltx/span.ts"
 import type { LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
 import { type LtxSummary, readLtxFile } from "../../store/ltx/ltx-file.ts"
-import type { Sum } from "./logged-pages.ts"
-
-const sum = new Uint32Array(2)
 
 /** The files that lead to `last` without a gap, starting from what the database certainly has, oldest first. */
 export function chainTo(
@@ -36,6 +36,12 @@ export function readChainFile(name: string, file: LtxFileInfo, on: LtxHandler = 
   }
 }
 
+/** The state of a database after its last file. */
+export function stateAfter(summary: LtxSummary, sums: PageChecksums): HistoryState {
+  const { pageSize, commit, timestampMs } = summary.header
+  return { pos: posAfter(summary), pageSize, commit, sums, timestampMs }
+}
+
 /**
  * The sums of the pages in the files, as the last file leaves the database. An unreadable file is damage, unless the
  * database has its checksum without it.
@@ -55,9 +61,7 @@ export function readNewest(
           isSameSize = header.pageSize === pageSize // otherwise a later file holds every page
         },
         page: (pgno, data) => {
-          if (!isSameSize || pgno > commit) return
-          writePageChecksum(sum, pgno, data)
-          newest.set(pgno, [sum[0] as number, sum[1] as number])
+          if (isSameSize && pgno <= commit) newest.set(pgno, pageSum(pgno, data))
         },
       })
     }

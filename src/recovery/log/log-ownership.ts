@@ -6,8 +6,9 @@
  * another one only if nothing speaks for the log: no page in it, or in its journal, is one that the log has, the log
  * leads nowhere from it, and it came there after the log was last written.
  */
-import { PageChecksums } from "../../capture/page-checksums.ts"
-import { lockPgno, writePageChecksum } from "../../ltx/checksum.ts"
+
+import { sumsOfFile } from "../../capture/file-sums.ts"
+import { pageSum } from "../../ltx/checksum.ts"
 import { readJournal, readJournalHeader } from "../../sqlite/journal.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { SEGMENT_COUNT, segmentPath } from "../../store/log/log-segment.ts"
@@ -16,9 +17,7 @@ import { statusAt } from "../../sys/file.ts"
 import { stepOf } from "./log-record.ts"
 import { LoggedPages } from "./logged-pages.ts"
 
-const CHUNK_SIZE = 1 << 20
 const MARGIN_MS = 1000
-const sum = new Uint32Array(2)
 
 /** `files` follow on each other. */
 export function isDatabaseOf(
@@ -36,22 +35,12 @@ export function isDatabaseOf(
   for (const file of files) logged.addFile(file)
   if (isInJournal(dataDir.path(name, "journal"), pageSize, logged)) return true
 
-  const sums = new PageChecksums(commit)
-  const chunk = new Uint8Array(CHUNK_SIZE)
-  const lock = lockPgno(pageSize)
   const pageCount = Math.max(commit, Math.ceil(database.size / pageSize))
-  for (let first = 1; first <= pageCount; first += CHUNK_SIZE / pageSize) {
-    chunk.fill(0, database.readAt((first - 1) * pageSize, chunk))
-    const end = Math.min(pageCount, first + CHUNK_SIZE / pageSize - 1)
-    for (let pgno = first; pgno <= end; pgno++) {
-      if (pgno === lock) continue
-      const start = (pgno - first) * pageSize
-      writePageChecksum(sum, pgno, chunk, start, start + pageSize)
-      const [hi, lo] = [sum[0] as number, sum[1] as number]
-      if (logged.knows(pgno, [hi, lo])) return true
-      if (pgno <= commit) sums.set(pgno, hi, lo)
-    }
+  const sums = sumsOfFile(database, pageSize, pageCount)
+  for (let pgno = 1; pgno <= pageCount; pgno++) {
+    if (logged.knows(pgno, sums.sumOf(pgno))) return true
   }
+  sums.resize(commit)
   // With the first transaction the log leads somewhere from anything.
   if (logged.newest.size >= commit) return false
   for (const [pgno, [hi, lo]] of logged.newest) if (pgno <= commit) sums.set(pgno, hi, lo)
@@ -71,8 +60,7 @@ function isInJournal(path: string, pageSize: number, logged: LoggedPages): boole
   using journal = FileSource.open(path)
   if (journal === undefined || readJournalHeader(journal)?.pageSize !== pageSize) return false
   for (const { pgno, page } of readJournal(journal)) {
-    writePageChecksum(sum, pgno, page)
-    if (logged.knows(pgno, [sum[0] as number, sum[1] as number])) return true
+    if (logged.knows(pgno, pageSum(pgno, page))) return true
   }
   return false
 }

@@ -12,6 +12,7 @@
  *
  * Nothing is written here.
  */
+import { decodedIfAny } from "../../lib/bytes.ts"
 import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { readSpan } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -232,11 +233,5 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 
 function readStep(path: string): Step | undefined {
   using file = FileSource.open(path)
-  if (file === undefined) return undefined
-  try {
-    return stepOver(readSpan(file))
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
-  }
+  return file && decodedIfAny(() => stepOver(readSpan(file)))
 }

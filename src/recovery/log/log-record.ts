@@ -1,4 +1,5 @@
 /** A transaction in the commit log: the bytes of its LTX file, and where it belongs. */
+import { isZero } from "../../lib/bytes.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import type { Pos, Txid } from "../../ltx/pos.ts"
 import { type LtxSpan, posAfter, posBefore, spanOf } from "../../ltx/span.ts"
@@ -38,7 +39,7 @@ export function isTornCopy(found: Uint8Array, whole: Uint8Array): boolean {
   for (let start = 0; start < found.length; start += SECTOR_SIZE) {
     const part = found.subarray(start, start + SECTOR_SIZE)
     if (Buffer.compare(part, whole.subarray(start, start + part.length)) === 0) continue
-    if (part.some((byte) => byte !== 0)) return false
+    if (!isZero(part)) return false
   }
   return true
 }

@@ -1,10 +1,6 @@
 /** The pages of a database in a log: their newest content, and every content that they have had. */
-import { writePageChecksum } from "../../ltx/checksum.ts"
+import { pageSum, type Sum } from "../../ltx/checksum.ts"
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
-
-export type Sum = readonly [hi: number, lo: number]
-
-const sum = new Uint32Array(2)
 
 export class LoggedPages {
   readonly newest = new Map<number, Sum>()
@@ -42,10 +38,9 @@ export class LoggedPages {
 
   /** Records one content of a page. */
   learn(pgno: number, data: Uint8Array): Sum {
-    writePageChecksum(sum, pgno, data)
-    const [hi, lo] = [sum[0] as number, sum[1] as number]
-    this.#known.add(`${pgno} ${hi} ${lo}`)
-    return [hi, lo]
+    const sum = pageSum(pgno, data)
+    this.#known.add(`${pgno} ${sum[0]} ${sum[1]}`)
+    return sum
   }
 
   /** Whether a page has had this content. */

@@ -16,6 +16,7 @@ import type { Txid } from "../../ltx/pos.ts"
 import { listDirectory, listNames } from "../../sys/directory.ts"
 import {
   closeFile,
+  discardFile,
   type Fd,
   O_CREAT,
   O_RDWR,
@@ -25,7 +26,6 @@ import {
   renameFile,
   syncData,
   syncFile,
-  unlinkFile,
   writeAt,
 } from "../../sys/file.ts"
 import { allocate, type Region } from "../../sys/memory.ts"
@@ -153,12 +153,8 @@ export class LtxFileWriter {
   discard(): void {
     const exists = this.#fd !== undefined
     this.#end()
-    if (!exists) return
-    try {
-      unlinkFile("ltx:discard", this.#spare ?? this.#path)
-    } catch {
-      // The torn file stays; recovery sets it aside, and the next commit writes over it.
-    }
+    // If the torn file stays, recovery sets it aside, and the next commit writes over it.
+    if (exists) discardFile("ltx:discard", this.#spare ?? this.#path)
   }
 
   #end(): void {

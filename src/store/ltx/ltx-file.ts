@@ -1,8 +1,9 @@
+import { decodedIfAny } from "../../lib/bytes.ts"
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import type { LtxSpan } from "../../ltx/span.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
-import { closeFile, O_RDONLY, openFile, readAt } from "../../sys/file.ts"
+import { closing, O_RDONLY, openFile, readAt } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 
 /** The two ends of a file that was read whole. */
@@ -29,16 +30,12 @@ export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
       on.trailer?.(found)
     },
   })
-  const fd = openFile("ltx:open", path, O_RDONLY)
-  try {
-    for (let offset = 0; ; ) {
-      const n = readAt("ltx:read", fd, buffer.address, BUFFER_SIZE, offset)
-      if (n === 0) break
-      decoder.push(buffer.bytes.subarray(0, n))
-      offset += n
-    }
-  } finally {
-    closeFile(fd)
+  using file = closing(openFile("ltx:open", path, O_RDONLY))
+  for (let offset = 0; ; ) {
+    const n = readAt("ltx:read", file.fd, buffer.address, BUFFER_SIZE, offset)
+    if (n === 0) break
+    decoder.push(buffer.bytes.subarray(0, n))
+    offset += n
   }
   decoder.end()
   return { header: header as LtxHeader, trailer: trailer as LtxTrailer }
@@ -46,11 +43,5 @@ export function readLtxFile(path: string, on: LtxHandler = {}): LtxSummary {
 
 /** Throws when it cannot read the file at all. */
 export function isWholeLtxFile(path: string): boolean {
-  try {
-    readLtxFile(path)
-    return true
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
+  return decodedIfAny(() => readLtxFile(path)) !== undefined
 }

@@ -8,14 +8,13 @@ import { readSpan } from "../../ltx/span.ts"
 import { encodeLtxTrailer, LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import { syncDirectory } from "../../sys/directory.ts"
 import {
-  closeFile,
-  type Fd,
+  closing,
+  discardFile,
   O_RDWR,
   openFile,
   readBytesAt,
   renameFile,
   syncData,
-  unlinkFile,
   writeBytesAt,
 } from "../../sys/file.ts"
 import { sizeOf } from "../../sys/file-status.ts"
@@ -23,24 +22,21 @@ import type { LtxDirectory } from "./ltx-directory.ts"
 
 /** The file is durable in its place when this returns. When it throws, it is not there. */
 export function placeLtxFile(path: string, header: LtxHeader, directory: LtxDirectory): void {
-  const fd = openFile("ltx:open", path, O_RDWR)
-  try {
-    setHeader(fd, header)
-    syncData("ltx:fsync", fd)
-  } finally {
-    closeFile(fd)
-  }
+  setHeader(path, header)
   const place = directory.filePath(header.minTxid, header.maxTxid)
   renameFile("ltx:rename", path, place)
   try {
     syncDirectory("ltx:sync-dir", directory.path)
   } catch (error) {
-    discard(place)
+    // If it stays, the next transaction overwrites it. After a crash it is one whose outcome nobody was told.
+    discardFile("ltx:discard", place)
     throw error
   }
 }
 
-function setHeader(fd: Fd, header: LtxHeader): void {
+function setHeader(path: string, header: LtxHeader): void {
+  using file = closing(openFile("ltx:open", path, O_RDWR))
+  const { fd } = file
   const size = sizeOf("ltx:stat", fd)
   const before = readSpan({
     size,
@@ -49,12 +45,5 @@ function setHeader(fd: Fd, header: LtxHeader): void {
   const trailer = trailerWithHeader(before.trailer, before.header, header)
   writeBytesAt("ltx:write", fd, encodeLtxHeader(header), 0)
   writeBytesAt("ltx:write", fd, encodeLtxTrailer(trailer), size - LTX_TRAILER_SIZE)
-}
-
-function discard(place: string): void {
-  try {
-    unlinkFile("ltx:discard", place)
-  } catch {
-    // The next transaction overwrites it. After a crash it is one whose outcome nobody was told.
-  }
+  syncData("ltx:fsync", fd)
 }

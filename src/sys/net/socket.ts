@@ -10,6 +10,9 @@ import { allocate } from "../memory.ts"
 
 const IPPROTO_TCP = 6
 const TCP_USER_TIMEOUT = 18
+const TCP_NOTSENT_LOWAT = 25
+/** Bytes that wait in the kernel to be sent, which is enough to keep a fast connection busy. */
+const UNSENT_SIZE_MAX = 256 * 1024
 
 /** struct sockaddr_in and sockaddr_in6 alike: family u16@0, port u16be@2. */
 const ADDRESS_SIZE = 128
@@ -26,21 +29,34 @@ export interface Ports {
 
 /**
  * Has the kernel break a connection whose other side has taken nothing of what was sent to it for `limitMs`: because it
- * is gone, or because it does not read. Returns whether that could be set.
+ * is gone, or because it does not read. Has it take no more than UNSENT_SIZE_MAX of what it cannot send. Returns whether
+ * that could be set.
  */
 export function limitStall({ localPort, remotePort }: Ports, limitMs: number): boolean {
   if (localPort === undefined || remotePort === undefined) return false
   let isSet = false
-  for (const name of readdirSync("/proc/self/fd")) {
+  for (const name of openNow()) {
     const fd = Number(name)
     if (portOf("getsockname", fd) !== localPort || portOf("getpeername", fd) !== remotePort)
       continue
-    view.setUint32(VALUE_AT, limitMs, isLittle)
-    const value = memory.address + VALUE_AT
-    const isDone = libc.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, value, 4) === 0
-    isSet = isDone || isSet
+    const isDone = setTcp(fd, TCP_USER_TIMEOUT, limitMs)
+    isSet = (isDone && setTcp(fd, TCP_NOTSENT_LOWAT, UNSENT_SIZE_MAX)) || isSet
   }
   return isSet
+}
+
+/** None when even this list cannot be opened: then a connection is as it was. */
+function openNow(): string[] {
+  try {
+    return readdirSync("/proc/self/fd")
+  } catch {
+    return []
+  }
+}
+
+function setTcp(fd: number, option: number, value: number): boolean {
+  view.setUint32(VALUE_AT, value, isLittle)
+  return libc.setsockopt(fd, IPPROTO_TCP, option, memory.address + VALUE_AT, 4) === 0
 }
 
 /** Undefined when it is not a connection. */

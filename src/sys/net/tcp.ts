@@ -185,11 +185,18 @@ function listenAt(listen: Listen, host: string, port: number) {
   try {
     return listen(host)
   } catch (error) {
-    const isUsed = (error as NodeJS.ErrnoException).code === "EADDRINUSE"
-    const reason = isUsed ? "the port is in use" : messageOf(error)
-    const problem = `Cannot listen on ${host}:${port}: ${reason}`
-    throw new LitefsError("unavailable", problem, { cause: error })
+    throw listenProblem(host, port, error)
   }
+}
+
+function listenProblem(host: string, port: number, error: unknown): LitefsError {
+  const reason = isUsed(error) ? "the port is in use" : messageOf(error)
+  const problem = `Cannot listen on ${host}:${port}: ${reason}`
+  return new LitefsError("unavailable", problem, { cause: error })
+}
+
+function isUsed(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "EADDRINUSE"
 }
 
 /** IPv6 and IPv4, or only IPv4 on a machine without IPv6. */
@@ -197,15 +204,8 @@ function listenEverywhere(listen: Listen, port: number) {
   try {
     return listen("::")
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE")
-      return listenAt(listen, "0.0.0.0", port)
-    return listenAt(
-      () => {
-        throw error
-      },
-      "",
-      port,
-    )
+    if (isUsed(error)) throw listenProblem("", port, error)
+    return listenAt(listen, "0.0.0.0", port)
   }
 }
 

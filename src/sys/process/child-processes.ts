@@ -1,7 +1,8 @@
 /** Children of this process that nobody here has started: PID 1 gets them when their parents end. */
 
-import { Errno, SysError } from "../errno.ts"
-import { errno, libc } from "../libc.ts"
+import { plainCall } from "../call.ts"
+import { Errno } from "../errno.ts"
+import { libc } from "../libc.ts"
 import { allocate } from "../memory.ts"
 
 const P_ALL = 0
@@ -29,9 +30,7 @@ export function reapOrphans(own: ReadonlySet<number>): void {
 /** 0 when there is none. */
 function firstEnded(kind: number, id: number, options: number): number {
   view.setInt32(16, 0, true)
-  const failed = libc.waitid(kind, id, siginfo.address, WEXITED | WNOHANG | options) < 0
-  const error = failed ? errno() : 0
-  if (error === 0) return view.getInt32(16, true)
-  if (error === Errno.ECHILD) return 0
-  throw new SysError(error, "waitid", "wait for a child")
+  const call = () => libc.waitid(kind, id, siginfo.address, WEXITED | WNOHANG | options)
+  const error = plainCall("waitid", () => "wait for a child", call, Errno.ECHILD)
+  return error === 0 ? view.getInt32(16, true) : 0
 }

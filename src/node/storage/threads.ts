@@ -6,20 +6,27 @@
  * Messages from one of them to the other pass through here. Requests of clients to other nodes go to
  * cluster/locks/halting.ts. That file and cluster/role/role-switch.ts decide which thread has which database.
  */
-import type { Halting } from "../cluster/locks/halting.ts"
-import { must } from "../lib/assert.ts"
-import { sleep, systemClock } from "../lib/clock.ts"
-import { logger } from "../lib/log.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { FsWorker } from "../mount/fs-worker.ts"
-import type { ReplaceRequest } from "../mount/names/replace.ts"
-import { PeerWorker } from "../peer/peer-worker.ts"
-import type { DataDir } from "../store/data-dir.ts"
-import type { SharedLag } from "../store/shared-lag.ts"
-import type { Fd } from "../sys/file.ts"
-import type { FileAccess } from "../sys/file-access.ts"
-import { abortMount, cloneDevice, type Mount, mountFuse, mountsAt, unmount } from "../sys/mount.ts"
-import { userId } from "../sys/thread.ts"
+import type { Halting } from "../../cluster/locks/halting.ts"
+import { must } from "../../lib/assert.ts"
+import { sleep, systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { FsWorker } from "../../mount/fs-worker.ts"
+import type { ReplaceRequest } from "../../mount/names/replace.ts"
+import { PeerWorker } from "../../peer/peer-worker.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import type { Fd } from "../../sys/file.ts"
+import type { FileAccess } from "../../sys/file-access.ts"
+import {
+  abortMount,
+  cloneDevice,
+  type Mount,
+  mountFuse,
+  mountsAt,
+  unmount,
+} from "../../sys/mount.ts"
+import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
 import { forgetMount, rememberMount } from "./stale-mount.ts"

@@ -2,9 +2,9 @@
  * Prepares missing segments of the commit log, which is the case at the first start: beside everything else, one after
  * the other, and again from time to time when it fails. Until then each transaction is made durable by itself.
  */
-import { type Clock, sleep } from "../lib/clock.ts"
-import { logger } from "../lib/log.ts"
-import { prepareSegment } from "../store/log/segment-preparation.ts"
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import { prepareSegment } from "../../store/log/segment-preparation.ts"
 
 const log = logger("litefs")
 

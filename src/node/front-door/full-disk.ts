@@ -6,11 +6,11 @@
  * disk, and a user's share of it (quota) can be full while the disk is not.
  */
 import { statfsSync } from "node:fs"
-import type { NodeProblems } from "../cluster/node-problems.ts"
-import type { Clock } from "../lib/clock.ts"
-import { logger } from "../lib/log.ts"
-import { formatSize } from "../lib/size.ts"
-import type { SharedFlags } from "../store/shared-flags.ts"
+import type { NodeProblems } from "../../cluster/node-problems.ts"
+import type { Clock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import { formatSize } from "../../lib/size.ts"
+import type { SharedFlags } from "../../store/shared-flags.ts"
 
 const log = logger("litefs")
 

@@ -4,33 +4,37 @@
  * The peer thread reads whole databases, and the thread that has them keeps them frozen meanwhile. http/ has the
  * protocol.
  */
-import type { Halting } from "../cluster/locks/halting.ts"
-import { CLUSTER_KEY_HEADER } from "../cluster/role/cluster-key.ts"
-import type { Member } from "../cluster/role/member.ts"
-import { senderOf } from "../http/server/request-log.ts"
-import type { Routes } from "../http/server/server.ts"
-import type { StreamCounters } from "../http/streams/database-sender.ts"
-import { existingSnapshots, limited, snapshotsOf } from "../http/streams/database-snapshots.ts"
-import { LeftOutDatabases } from "../http/streams/left-out-databases.ts"
-import { neededTxid, type ReplicaStream } from "../http/streams/replica-stream.ts"
-import { ParkedSnapshots } from "../http/streams/resumable-snapshot.ts"
-import type { SnapshotSource } from "../http/streams/snapshot-source.ts"
-import { handleStream, STALL_MS_MAX, type StreamContext } from "../http/streams/stream.ts"
-import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../http/transfers/export.ts"
-import { handleImport, type ImportContext } from "../http/transfers/import.ts"
-import { systemClock } from "../lib/clock.ts"
-import { LitefsError } from "../lib/errors.ts"
-import type { Txid } from "../ltx/pos.ts"
-import { checkImport } from "../peer/serve/check-worker.ts"
-import type { DataDir } from "../store/data-dir.ts"
-import { ADVERTISE_URL_HEADER } from "../wire/protocol.ts"
-import type { Databases } from "./databases.ts"
-import type { OtherNodes } from "./other-nodes.ts"
-import type { ThisNode } from "./this-node.ts"
-import type { Threads } from "./threads.ts"
+import type { Halting } from "../../cluster/locks/halting.ts"
+import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
+import type { Member } from "../../cluster/role/member.ts"
+import { senderOf } from "../../http/server/request-log.ts"
+import type { Routes } from "../../http/server/server.ts"
+import type { StreamCounters } from "../../http/streams/database-sender.ts"
+import { existingSnapshots, limited, snapshotsOf } from "../../http/streams/database-snapshots.ts"
+import { LeftOutDatabases } from "../../http/streams/left-out-databases.ts"
+import { neededTxid, type ReplicaStream } from "../../http/streams/replica-stream.ts"
+import { ParkedSnapshots } from "../../http/streams/resumable-snapshot.ts"
+import type { SnapshotSource } from "../../http/streams/snapshot-source.ts"
+import { handleStream, STALL_MS_MAX, type StreamContext } from "../../http/streams/stream.ts"
+import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../../http/transfers/export.ts"
+import { handleImport, type ImportContext } from "../../http/transfers/import.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import type { Txid } from "../../ltx/pos.ts"
+import { checkImport } from "../../peer/serve/check-worker.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import { Room } from "../../sys/net/room.ts"
+import { ADVERTISE_URL_HEADER } from "../../wire/protocol.ts"
+import type { OtherNodes } from "../membership/other-nodes.ts"
+import type { ThisNode } from "../membership/this-node.ts"
+import type { Databases } from "../storage/databases.ts"
+import type { Threads } from "../storage/threads.ts"
 
 /** How long a replica's request for a stream waits for this node to become the primary. */
 const SETTLE_MS_MAX = 3000
+
+/** Snapshots that are sent to replicas at a time. Another waits, or takes the place of one that is not read. */
+const SNAPSHOT_COUNT_MAX = 32
 
 /** Bytes per second for checking whether unreadable databases are readable again. */
 const CHECK_RATE = 64 * 1024 * 1024
@@ -81,6 +85,7 @@ export class ServedDatabases {
       clock: systemClock,
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
+      snapshotRoom: new Room(SNAPSHOT_COUNT_MAX),
       snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
       counters,
       streams,
@@ -92,6 +97,7 @@ export class ServedDatabases {
     const { databases, dataDir, threads, member, others, streams, node } = this.#context
     const exports = {
       stallMs: EXPORT_STALL_MS_MAX,
+      clock: systemClock,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()

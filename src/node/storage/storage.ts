@@ -6,17 +6,23 @@
  *
  * It knows nothing of other nodes. What clients want of them goes to the part that start() gets.
  */
-import { systemClock } from "../lib/clock.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { DataDir } from "../store/data-dir.ts"
-import { SharedLag } from "../store/shared-lag.ts"
-import { closeFile } from "../sys/file.ts"
-import { DatabaseFilter } from "../wire/database-filter.ts"
-import type { Closing } from "./closing.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import { SharedLag } from "../../store/shared-lag.ts"
+import { closeFile } from "../../sys/file.ts"
+import { keepSpareDescriptors } from "../../sys/spare-descriptors.ts"
+import { DatabaseFilter } from "../../wire/database-filter.ts"
+import type { Closing } from "../closing.ts"
 import { Databases } from "./databases.ts"
 import { adoptFiles, newFileAccess } from "./file-access.ts"
 import { LogSegments } from "./log-segments.ts"
 import { type ThreadRole, Threads, type Workers } from "./threads.ts"
+
+const log = logger("litefs")
+
+const SPARE_DESCRIPTORS = 16
 
 export interface StorageContext {
   readonly options: LiteFSOptions
@@ -45,6 +51,7 @@ export class Storage {
     dataDir.create()
     const lock = dataDir.lock()
     closing.defer(() => closeFile(lock))
+    keepSpares(databases)
     adoptFiles(dataDir, access)
     dataDir.createImports()
     const segments = new LogSegments({
@@ -74,4 +81,17 @@ export class Storage {
     await threads.serve()
     return believed
   }
+}
+
+/** For this thread. The peer thread has the same table of descriptors, and spare ones of its own. */
+function keepSpares({ flags }: Databases): void {
+  keepSpareDescriptors({
+    count: SPARE_DESCRIPTORS,
+    leavesOne: true,
+    isUrgent: () => true,
+    onShort: (isShort) => {
+      flags.setShort("main", isShort)
+      if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
+    },
+  })
 }

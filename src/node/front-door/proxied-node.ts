@@ -1,11 +1,11 @@
 /** What the proxy knows of this node: it is the primary, or another one is. */
 
-import type { NodeStatus } from "../cluster/node-status.ts"
-import type { Confirmation } from "../cluster/role/confirmation.ts"
-import type { Member } from "../cluster/role/member.ts"
-import type { ProxyCluster } from "../proxy/cluster.ts"
-import type { Databases } from "./databases.ts"
-import type { FollowedPrimary } from "./followed-primary.ts"
+import type { NodeStatus } from "../../cluster/node-status.ts"
+import type { Confirmation } from "../../cluster/role/confirmation.ts"
+import type { Member } from "../../cluster/role/member.ts"
+import type { ProxyCluster } from "../../proxy/cluster.ts"
+import type { FollowedPrimary } from "../membership/followed-primary.ts"
+import type { Databases } from "../storage/databases.ts"
 
 export interface ProxiedNodeContext {
   readonly hostname: string

@@ -2,21 +2,21 @@
  * The primary that this node follows while it is a replica: the connection to it (cluster/role/following.ts), how far
  * its transactions are applied, and what else it tells.
  *
- * Others know who and where the primary is (role.ts, other-nodes.ts). The peer thread gets what arrives.
+ * Others know who and where the primary is (node-role.ts, other-nodes.ts). The peer thread gets what arrives.
  */
 
-import type { EchoFilter } from "../cluster/locks/echo-filter.ts"
-import { RefusedDatabases } from "../cluster/refused-databases.ts"
-import { Catalogue, type ListedDatabase } from "../cluster/replica/catalogue.ts"
-import { LagTracker } from "../cluster/replica/lag-tracker.ts"
-import { ReplicaProgress } from "../cluster/replica/replica-progress.ts"
-import { follow } from "../cluster/role/following.ts"
-import type { Member } from "../cluster/role/member.ts"
-import { systemClock } from "../lib/clock.ts"
-import { logger } from "../lib/log.ts"
-import type { PeerWorker } from "../peer/peer-worker.ts"
-import type { SharedLag } from "../store/shared-lag.ts"
-import { type Databases, epochOf } from "./databases.ts"
+import type { EchoFilter } from "../../cluster/locks/echo-filter.ts"
+import { RefusedDatabases } from "../../cluster/refused-databases.ts"
+import { Catalogue, type ListedDatabase } from "../../cluster/replica/catalogue.ts"
+import { LagTracker } from "../../cluster/replica/lag-tracker.ts"
+import { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import { follow } from "../../cluster/role/following.ts"
+import type { Member } from "../../cluster/role/member.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
+import type { PeerWorker } from "../../peer/peer-worker.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import type { PrimaryConnection } from "./primary-connection.ts"
@@ -63,7 +63,7 @@ export class FollowedPrimary {
       onChange: () => connection.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
-    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.status.changed())
+    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.api.status.changed())
   }
 
   /** Names of databases that the primary has and that are missing here completely. */
@@ -96,7 +96,7 @@ export class FollowedPrimary {
     this.#outside = outside
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
-      onOffer: (token, url) => outside.takeOffer(token, url),
+      onOffer: (token, url) => void outside.handoffs.takeOffer(token, url),
       learnKey: (text) => node.clusterKey.learn(text),
       check: (headers, url) => check.checkPrimary(headers, url),
       replica: {
@@ -128,7 +128,7 @@ export class FollowedPrimary {
           if (name === undefined || member.isPrimary) node.primaryUrl = undefined
           if (member.isPrimary) return
           peer.tell("primary", name)
-          outside.setPrimaryName(name)
+          outside.api.setPrimaryName(name)
           this.#name = name ?? this.#name
           if (name === undefined) return
           echoes.connected()
@@ -139,10 +139,10 @@ export class FollowedPrimary {
           this.#arrived()
         },
         onProblem: (problem) => {
-          const { problems } = outside.status
+          const { problems } = outside.api.status
           if (problem === undefined) problems.end("primary")
           else problems.begin("primary", problem)
-          outside.status.changed()
+          outside.api.status.changed()
         },
         onUnknown: (database) => {
           catalogue.remove(database)
@@ -166,7 +166,7 @@ export class FollowedPrimary {
   async unfollow(): Promise<void> {
     await this.close()
     this.#context.connection.replica = undefined
-    this.#outside?.status.problems.forget("primary")
+    this.#outside?.api.status.problems.forget("primary")
   }
 
   #list(database: string, listed: ListedDatabase): void {
@@ -178,7 +178,7 @@ export class FollowedPrimary {
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)
     this.#arrived()
-    this.#outside?.status.changed()
+    this.#outside?.api.status.changed()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
     log.error("the primary cannot send a database, it is left out", {
       db: database,

@@ -9,13 +9,13 @@
  * what the threads do for a role.
  */
 
-import { Member, type RoleActions } from "../cluster/role/member.ts"
-import { must } from "../lib/assert.ts"
-import { systemClock } from "../lib/clock.ts"
-import { randomBytes } from "../lib/random-bytes.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import type { SharedLag } from "../store/shared-lag.ts"
-import { type Databases, epochOf } from "./databases.ts"
+import { Member, type RoleActions } from "../../cluster/role/member.ts"
+import { must } from "../../lib/assert.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { SharedLag } from "../../store/shared-lag.ts"
+import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import { isGuarded, type ThisNode } from "./this-node.ts"
@@ -33,7 +33,6 @@ export interface NodeRoleContext {
 export class NodeRole {
   readonly member: Member
   readonly #context: NodeRoleContext
-  #actions: RoleActions | undefined
   #outside: Outside | undefined
   #wasPrimary = false
   #lastRecord: Member["record"]
@@ -46,7 +45,6 @@ export class NodeRole {
     this.member = new Member({
       lease,
       clock: systemClock,
-      actions: this.#laterActions(),
       isPrimaryByFlag: options.role.kind === "primary",
       primaryUrl: () => others.urls.current,
       self: () => node.self,
@@ -66,10 +64,9 @@ export class NodeRole {
    */
   begin(actions: RoleActions, outside: Outside): boolean {
     const { member } = this
-    this.#actions = actions
     this.#outside = outside
     const { node, databases, lag } = this.#context
-    member.begin()
+    member.begin(actions)
     this.#wasPrimary = member.isPrimary
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
@@ -78,17 +75,6 @@ export class NodeRole {
       node.clusterKey.make(randomBytes)
     }
     return member.isPrimary
-  }
-
-  #laterActions(): RoleActions {
-    const actions = () => must(this.#actions, "role yet")
-    return {
-      shut: () => actions().shut(),
-      drain: (limitMs) => actions().drain(limitMs),
-      resume: () => actions().resume(),
-      handOver: () => actions().handOver(),
-      takeOver: (isWanted) => actions().takeOver(isWanted),
-    }
   }
 
   #changed(): void {
@@ -108,9 +94,9 @@ export class NodeRole {
     }
     lag.setRole(this.#wasPrimary, systemClock.steadyMs(), systemClock.wallMs())
     if (this.#wasPrimary) {
-      outside.setPrimaryName(undefined)
+      outside.api.setPrimaryName(undefined)
       outside.ready()
     }
-    outside.roleChanged()
+    outside.api.roleChanged()
   }
 }

@@ -7,27 +7,27 @@
  *
  * It stands on the storage and on the membership.
  */
-import packageJson from "../../package.json" with { type: "json" }
-import type { NodeIdentity, NodeStatus } from "../cluster/node-status.ts"
-import { Handoffs } from "../cluster/role/handoffs.ts"
-import type { TlsFiles } from "../http/server/tls-files.ts"
-import { StatusApi } from "../http/status/status-api.ts"
-import { StreamTotals } from "../http/streams/stream-counters.ts"
-import { systemClock } from "../lib/clock.ts"
-import { messageOf } from "../lib/errors.ts"
-import { logger } from "../lib/log.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { ProxyServer } from "../proxy/proxy-server.ts"
-import { watchFullDisk } from "../sys/errno.ts"
+import packageJson from "../../../package.json" with { type: "json" }
+import type { NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import { Handoffs } from "../../cluster/role/handoffs.ts"
+import type { TlsFiles } from "../../http/server/tls-files.ts"
+import { StatusApi } from "../../http/status/status-api.ts"
+import { StreamTotals } from "../../http/streams/stream-counters.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { messageOf } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { ProxyServer } from "../../proxy/proxy-server.ts"
+import { watchFullDisk } from "../../sys/errno.ts"
+import type { Closing } from "../closing.ts"
+import type { Membership } from "../membership/membership.ts"
+import type { Outside } from "../membership/outside.ts"
+import type { Storage } from "../storage/storage.ts"
 import { apiServer, warnIfOpenToAll } from "./api.ts"
-import type { Closing } from "./closing.ts"
 import { FullDisk } from "./full-disk.ts"
-import type { Membership } from "./membership.ts"
-import type { Outside } from "./outside.ts"
 import { proxiedNode } from "./proxied-node.ts"
 import { remarks } from "./remarks.ts"
 import { ServedDatabases } from "./served-databases.ts"
-import type { Storage } from "./storage.ts"
 
 const log = logger("litefs")
 
@@ -102,10 +102,6 @@ export class FrontDoor implements Outside {
     this.served = served
   }
 
-  get status(): NodeStatus {
-    return this.api.status
-  }
-
   /** Port of the API, from open() on. */
   get port(): number {
     return this.#port
@@ -153,18 +149,6 @@ export class FrontDoor implements Outside {
     this.#ready.resolve()
   }
 
-  setPrimaryName(name: string | undefined): void {
-    this.api.setPrimaryName(name)
-  }
-
-  roleChanged(): void {
-    this.api.roleChanged()
-  }
-
-  takeOffer(token: string, url: string): void {
-    void this.handoffs.takeOffer(token, url)
-  }
-
   async settled(limitMs: number): Promise<number> {
     return (await this.#proxy?.settled(limitMs)) ?? 0
   }
@@ -174,7 +158,7 @@ export class FrontDoor implements Outside {
     if (options.proxy === undefined) return undefined
     const { member, confirmation, followed } = membership
     const node = proxiedNode({
-      ...{ hostname: options.hostname, databases: storage.databases, status: this.status },
+      ...{ hostname: options.hostname, databases: storage.databases, status: this.api.status },
       ...{ member, confirmation, followed },
     })
     const proxy = new ProxyServer(options.proxy, node, systemClock)

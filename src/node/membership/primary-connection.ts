@@ -1,5 +1,5 @@
 /** The connection to the primary, for those who want it made anew. A primary has none. */
-import type { Replica } from "../cluster/replica/replica.ts"
+import type { Replica } from "../../cluster/replica/replica.ts"
 
 export class PrimaryConnection {
   replica: Replica | undefined

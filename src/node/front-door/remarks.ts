@@ -1,8 +1,8 @@
 /** Remarks about single databases, beside where they are: what is wrong with them, or on its way. */
-import type { DatabaseRemark } from "../cluster/node-status.ts"
-import { withoutPaths } from "../lib/errors.ts"
-import type { Databases } from "./databases.ts"
-import type { FollowedPrimary } from "./followed-primary.ts"
+import type { DatabaseRemark } from "../../cluster/node-status.ts"
+import { withoutPaths } from "../../lib/errors.ts"
+import type { FollowedPrimary } from "../membership/followed-primary.ts"
+import type { Databases } from "../storage/databases.ts"
 import type { ServedDatabases } from "./served-databases.ts"
 
 export interface RemarksContext {

@@ -3,15 +3,15 @@
  * to do with.
  */
 
-import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../cluster/node-client.ts"
-import type { TlsMaterial } from "../cluster/replica/replica.ts"
-import { type HeardLease, LEASE_PATH, type LeaseRecord } from "../cluster/role/lease.ts"
-import { type PeerAnswer, peerAnswer } from "../cluster/role/peer-answer.ts"
-import { PeerCheck } from "../cluster/role/peer-check.ts"
-import { PrimaryUrls } from "../cluster/role/primary-urls.ts"
-import type { TlsFiles } from "../http/server/tls-files.ts"
-import { systemClock } from "../lib/clock.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
+import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../../cluster/node-client.ts"
+import type { TlsMaterial } from "../../cluster/replica/replica.ts"
+import { type HeardLease, LEASE_PATH, type LeaseRecord } from "../../cluster/role/lease.ts"
+import { type PeerAnswer, peerAnswer } from "../../cluster/role/peer-answer.ts"
+import { PeerCheck } from "../../cluster/role/peer-check.ts"
+import { PrimaryUrls } from "../../cluster/role/primary-urls.ts"
+import type { TlsFiles } from "../../http/server/tls-files.ts"
+import { systemClock } from "../../lib/clock.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { ThisNode } from "./this-node.ts"
 
 /** Time for another node to answer. A handoff may take a while. */

@@ -5,22 +5,22 @@
  */
 
 import { hostname } from "node:os"
-import { ClusterId } from "../cluster/role/cluster-id.ts"
-import { ClusterKey } from "../cluster/role/cluster-key.ts"
-import { encodeLease, LEASE_HEADER, type LeaseNode } from "../cluster/role/lease.ts"
-import { StaticLease } from "../cluster/role/static-lease.ts"
-import { authHeaders } from "../http/server/auth.ts"
-import { randomBytes } from "../lib/random-bytes.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import type { DataDir } from "../store/data-dir.ts"
-import type { DatabaseFilter } from "../wire/database-filter.ts"
+import { ClusterId } from "../../cluster/role/cluster-id.ts"
+import { ClusterKey } from "../../cluster/role/cluster-key.ts"
+import { encodeLease, LEASE_HEADER, type LeaseNode } from "../../cluster/role/lease.ts"
+import { StaticLease } from "../../cluster/role/static-lease.ts"
+import { authHeaders } from "../../http/server/auth.ts"
+import { randomBytes } from "../../lib/random-bytes.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { DatabaseFilter } from "../../wire/database-filter.ts"
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
   PRIMARY_URL_HEADER,
   RUN_HEADER,
   WANTS_PRIMARY_HEADER,
-} from "../wire/protocol.ts"
+} from "../../wire/protocol.ts"
 
 export class ThisNode {
   readonly lease: StaticLease

@@ -1,8 +1,8 @@
 /** Whether a URL leads to a listener of this machine, and nowhere else. */
 import { lookup } from "node:dns/promises"
 import { networkInterfaces } from "node:os"
-import { systemClock } from "../lib/clock.ts"
-import type { ListenAddress } from "../litefs-options.ts"
+import { systemClock } from "../../lib/clock.ts"
+import type { ListenAddress } from "../../litefs-options.ts"
 
 /** A name server that is away must not keep a node from starting. */
 const LOOKUP_MS_MAX = 2000

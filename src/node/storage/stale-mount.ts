@@ -4,18 +4,18 @@
  * somebody has taken away: a file in the data directory says which device it was.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
-import { systemClock } from "../lib/clock.ts"
-import { LitefsError } from "../lib/errors.ts"
-import { logger } from "../lib/log.ts"
-import { untilSeen } from "../lib/until.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import { WAL_WRITE_LOCK } from "../sqlite/lock-bytes.ts"
-import { DataDir } from "../store/data-dir.ts"
-import { closeFile } from "../sys/file.ts"
-import { abortStaleMounts, mountDevices } from "../sys/mount.ts"
-import { rightsOf, rightToTrace } from "../sys/process/capabilities.ts"
-import { describeProcess, isDying } from "../sys/process/process.ts"
-import { dropStaleHandles } from "../sys/process/stale-handles.ts"
+import { systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import { logger } from "../../lib/log.ts"
+import { untilSeen } from "../../lib/until.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import { WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
+import { DataDir } from "../../store/data-dir.ts"
+import { closeFile } from "../../sys/file.ts"
+import { abortStaleMounts, mountDevices } from "../../sys/mount.ts"
+import { rightsOf, rightToTrace } from "../../sys/process/capabilities.ts"
+import { describeProcess, isDying } from "../../sys/process/process.ts"
+import { dropStaleHandles } from "../../sys/process/stale-handles.ts"
 
 const log = logger("litefs")
 

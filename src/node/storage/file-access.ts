@@ -1,9 +1,9 @@
 /** The access of files that no client of the mount makes: those of a replica, and of imported databases. */
-import { logger } from "../lib/log.ts"
-import type { LiteFSOptions } from "../litefs-options.ts"
-import type { DataDir } from "../store/data-dir.ts"
-import type { FileAccess } from "../sys/file-access.ts"
-import { accessOfDirectory } from "../sys/mount.ts"
+import { logger } from "../../lib/log.ts"
+import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { DataDir } from "../../store/data-dir.ts"
+import type { FileAccess } from "../../sys/file-access.ts"
+import { accessOfDirectory } from "../../sys/mount.ts"
 
 const log = logger("litefs")
 
@@ -21,7 +21,7 @@ export function newFileAccess({ fuseDir, fuseOwner, fuseMode }: AccessOptions) {
  * The owner reads and writes. So does the group, if it may enter the directory at all: SQLite's readers write to the
  * wal-index. Others may do what they may do with the directory.
  */
-export function fileModeIn(directoryMode: number): number {
+function fileModeIn(directoryMode: number): number {
   const group = (directoryMode & 0o010) === 0 ? 0 : 0o060
   return 0o600 | group | (directoryMode & 0o006)
 }

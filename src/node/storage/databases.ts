@@ -4,13 +4,13 @@
  *
  * The memory is shared. The thread that has a database writes it, and everybody reads it.
  */
-import type { LeaseRecord } from "../cluster/role/lease.ts"
-import { logger } from "../lib/log.ts"
-import type { Pos } from "../ltx/pos.ts"
-import { Counters } from "../store/counters.ts"
-import { RecentTransactions } from "../store/ltx/recent-transactions.ts"
-import { Positions } from "../store/positions.ts"
-import { SharedFlags } from "../store/shared-flags.ts"
+import type { LeaseRecord } from "../../cluster/role/lease.ts"
+import { logger } from "../../lib/log.ts"
+import type { Pos } from "../../ltx/pos.ts"
+import { Counters } from "../../store/counters.ts"
+import { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
+import { Positions } from "../../store/positions.ts"
+import { SharedFlags } from "../../store/shared-flags.ts"
 
 const log = logger("litefs")
 

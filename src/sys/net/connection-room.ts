@@ -1,0 +1,95 @@
+/**
+ * Room for the connections of a listener: for so many, and only while a few more files could be opened. Who waits for
+ * nothing but its client gives way to who comes. The log says once who that is, and again when there was room in between,
+ * as far as its lines are bounded.
+ *
+ * A listener must not come to accept() when no file can be opened: it would try again and again, and do nothing else.
+ */
+import type { Clock } from "../../lib/clock.ts"
+import { LineLimit, type LogFields, type Logger } from "../../lib/log.ts"
+import { Errno } from "../errno.ts"
+import { canOpen, makeRoom, refillSpares } from "../spare-descriptors.ts"
+import { type Guest, Room } from "./room.ts"
+
+const LOOK_MS = 1000
+
+export interface ConnectionRoomOptions {
+  readonly countMax: number
+  /** While fewer files than that can be opened, connections that do nothing give way. */
+  readonly descriptorsLeft: number
+  /** Whether who comes is taken all the same, to the last descriptor and the spare ones: to be told what is wrong. */
+  readonly takesLast: boolean
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export class ConnectionRoom<T extends Guest> {
+  readonly #options: ConnectionRoomOptions
+  readonly #room: Room<T>
+  readonly #limit: LineLimit
+  #isCrowded = false
+  #stopLooking: () => void = () => {}
+
+  constructor(options: ConnectionRoomOptions) {
+    this.#options = options
+    this.#room = new Room(options.countMax)
+    this.#limit = new LineLimit(options.clock)
+  }
+
+  get size(): number {
+    return this.#room.size
+  }
+
+  [Symbol.iterator](): Iterator<T> {
+    return this.#room[Symbol.iterator]()
+  }
+
+  /** Calls back about every second, until close(). */
+  watch(look: (nowMs: number) => void): void {
+    const { clock } = this.#options
+    this.#stopLooking = clock.after(LOOK_MS, () => {
+      this.watch(look)
+      refillSpares()
+      this.#makeDescriptors(1)
+      if (this.#room.size < this.#options.countMax) this.#isCrowded = false
+      look(clock.monotonicMs())
+    })
+  }
+
+  close(): void {
+    this.#stopLooking()
+  }
+
+  /** It comes from an address. False: the connection is to be broken. */
+  enter(guest: T, from: string): boolean {
+    const { countMax, clock, descriptorsLeft } = this.#options
+    const isFull = this.#room.size >= countMax
+    if (isFull) this.#say("there are as many as are taken", { countMax, from })
+    if (!this.#makeDescriptors(descriptorsLeft, from)) return false
+    return this.#room.enter(guest, clock.monotonicMs())
+  }
+
+  leave(guest: T): void {
+    this.#room.leave(guest)
+  }
+
+  /** False when fewer files than `count` can be opened, and nobody could give way. */
+  #makeDescriptors(count: number, from?: string): boolean {
+    for (let tries = 0; tries <= count; tries++) {
+      if (canOpen(count)) return true
+      this.#say("no more files can be opened, raise the limit (ulimit -n)", { from })
+      if (!this.#room.makeRoom(this.#options.clock.monotonicMs())) break
+    }
+    // One is for the next connection: it is accepted before anybody can refuse it.
+    return this.#options.takesLast && (canOpen(1) || makeRoom("accept", Errno.EMFILE))
+  }
+
+  #say(problem: string, about: LogFields): void {
+    if (this.#isCrowded) return
+    this.#isCrowded = true
+    const said = this.#limit.take(Object.values({ problem, ...about }).join(" "))
+    if (said === undefined) return
+    const message = `breaks connections that do nothing, or that come: ${problem}`
+    this.#options.log.warn(message, { ...about, ...said })
+  }
+}
