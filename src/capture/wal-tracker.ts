@@ -274,10 +274,11 @@ export class WalTracker {
     const limit = published?.frameCount ?? Number.POSITIVE_INFINITY
     this.#revokeReplaced(limit)
     this.#size = this.#wal.size()
-    // Who syncs need not be who commits. A writer that has written a page again, which it had spilled, ends its transaction
-    // with sums that hold for the old page, and corrects them from there on (SQLite: walRewriteChecksums).
-    if (published === undefined) this.#retreat(this.captured)
-    this.#followFrames(limit)
+    // What follows on captured frames may have been written anew since the last look. A writer that writes a page again,
+    // which it had spilled, first ends its transaction with sums that hold for the old page, and then corrects them
+    // (SQLite: walRewriteChecksums): who had believed the old frames would find a commit with half of its content.
+    if (this.#valid > this.captured) this.#retreat(this.captured)
+    if (limit > this.captured) this.#advance(limit, true)
     return this.#history.pos.txid !== before
   }
 
@@ -310,18 +311,6 @@ export class WalTracker {
     if (isEnd && isThere(last)) return
     const kept = this.#commits.findLast((commit) => commit.end <= limit && isThere(commit))
     this.#revoke(kept?.end ?? 0)
-  }
-
-  #followFrames(limit: number): void {
-    for (let isAgain = false; ; ) {
-      const before = this.captured
-      this.#advance(limit, true)
-      if (this.captured > before) continue
-      // A writer that has spilled a page may write it again, with other sums from there on.
-      if (isAgain || this.#valid === this.captured || this.#valid >= limit) return
-      this.#retreat(this.captured)
-      isAgain = true
-    }
   }
 
   #checksumsAt(end: number): { checksum1: number; checksum2: number } {

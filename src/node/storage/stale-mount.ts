@@ -63,8 +63,8 @@ function endStaleHandles(devices: ReadonlySet<string>, wasBehind: boolean): void
     const message = "clients of the last daemon get I/O errors until they open their files again"
     log.warn(message, { pids: listed(pids) })
   }
-  // They may commit to a WAL that nobody follows any more.
-  const writers = wasBehind ? [...writing, ...denied, ...hidden] : []
+  // They may commit to a WAL that nobody follows any more. Who hides what is open, and holds no lock, has no WAL open.
+  const writers = wasBehind ? [...writing, ...denied] : []
   if (writers.length > 0) {
     throw new LitefsError(
       "unavailable",

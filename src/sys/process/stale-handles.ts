@@ -27,7 +27,7 @@ import { Errno, SysError } from "../errno.ts"
 import { closeFile, type Fd } from "../file.ts"
 import { fileSystemStatus } from "../file-status.ts"
 import { errno, libc } from "../libc.ts"
-import { lockedName, tryLock } from "../locks.ts"
+import { tryLock } from "../locks.ts"
 import { allocate } from "../memory.ts"
 import { pathAddress } from "../path.ts"
 import { userId } from "../thread.ts"
@@ -155,10 +155,9 @@ class Holder {
   keepFromWriting(byte: number): boolean {
     for (const copy of this.#copies) {
       if (!isWalIndex(copy.path)) continue
-      const name = lockedName(copy.fd)
-      if (held.has(name)) continue
+      if (held.has(copy.path)) continue
       if (!tryLock(copy.fd, "exclusive", byte, 1)) return false
-      held.set(name, copy.fd)
+      held.set(copy.path, copy.fd)
     }
     return true
   }
@@ -199,7 +198,7 @@ class Holder {
   }
 }
 
-/** Descriptors of wal-indexes, by their inodes, through which WRITE is held for good. */
+/** Descriptors of wal-indexes, by their paths, through which WRITE is held for good. */
 const held = new Map<string, Fd>()
 const PAUSE_MS = 20
 
