@@ -2,12 +2,13 @@
  * The way past this thread: clients write to a WAL and its wal-index without a request, and the kernel tells afterwards
  * that they have (inotify on the file behind).
  */
-import { Passthrough } from "../fuse/passthrough.ts"
+
 import { logger } from "../lib/log.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { errnoName } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
 import { FileWatch } from "../sys/file-watch.ts"
+import { Passthrough } from "../sys/passthrough.ts"
 
 const log = logger("mount")
 

@@ -25,6 +25,7 @@ export interface FsThreadOptions {
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
   readonly behind: boolean // clients of a primary write to WALs past this thread
+  readonly wasBehind: boolean // so it was before, and the node was not stopped
   readonly log: LogOptions
 }
 

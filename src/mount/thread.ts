@@ -188,7 +188,13 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
-    ? recoverDatabases(dataDir, positions, log, refused, options.nodeId)
+    ? recoverDatabases(
+        dataDir,
+        positions,
+        log,
+        refused,
+        options.wasBehind ? options.nodeId : undefined,
+      )
     : new Map()
   context = {
     dataDir,

@@ -21,6 +21,8 @@ const log = logger("litefs")
 
 /** A process whose mount is aborted ends within this time. */
 const DYING_MS_MAX = 5000
+/** A client that writes past the daemon ends its transaction within this time, or keeps the node from starting. */
+const WRITING_MS_MAX = 5000
 
 /**
  * Takes the mount away. The lock of the data directory proves that its daemon is gone; a daemon that serves another
@@ -54,7 +56,8 @@ export async function recoverMount(
 
 /** Makes clients of a dead daemon notice that it is gone. */
 function endStaleHandles(devices: ReadonlySet<string>, wasBehind: boolean): void {
-  const handles = dropStaleHandles(devices, { writeByte: WAL_WRITE_LOCK })
+  const kept = { clock: systemClock, lockByte: WAL_WRITE_LOCK, limitMs: WRITING_MS_MAX }
+  const handles = dropStaleHandles(devices, wasBehind ? kept : undefined)
   const { pids, denied, hidden, mapped, writing } = handles
   const tell = (some: readonly number[], message: string, problem: string) => {
     if (some.length > 0) log.error(message, { pids: listed(some), problem })
@@ -118,7 +121,8 @@ export function rememberMount(
 
 const BEHIND = "behind"
 
-function wasBehind({ mountedPath }: DataDir): boolean {
+/** Whether clients wrote past the last daemon, which was not stopped, or had clients when it was. */
+export function wasBehind({ mountedPath }: DataDir): boolean {
   try {
     return readFileSync(mountedPath, "utf8").trim().endsWith(BEHIND)
   } catch {

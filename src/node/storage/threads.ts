@@ -29,7 +29,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
-import { forgetMount, rememberMount } from "./stale-mount.ts"
+import { forgetMount, rememberMount, wasBehind } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -161,6 +161,7 @@ export class Threads {
         forwardWrites,
         readOnlyOpens,
         behind: options.capturesBehind === true,
+        wasBehind: wasBehind(dataDir),
       }),
       peer.call("start", {
         ...shared,

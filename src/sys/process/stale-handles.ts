@@ -23,6 +23,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs"
+import type { Clock } from "../../lib/clock.ts"
 import { Errno, SysError } from "../errno.ts"
 import { closeFile, type Fd } from "../file.ts"
 import { fileSystemStatus } from "../file-status.ts"
@@ -48,10 +49,22 @@ export interface StaleHandles {
 /** The header of a wal-index, twice (SQLite: walformat.html). */
 const WAL_INDEX_HEADERS_SIZE = 96
 
-/** `writeByte` is that of WRITE in a wal-index, `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. */
+/** What keeps clients from writing to a WAL that they write past their daemon. */
+export interface KeptFromWriting {
+  readonly clock: Clock
+  /** Of the wal-index: WRITE. */
+  readonly lockByte: number
+  /** Those who are in a transaction are waited for this long, milliseconds. */
+  readonly limitMs: number
+}
+
+/**
+ * `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. `kept` is given when
+ * clients may write past the daemon that is gone.
+ */
 export function dropStaleHandles(
   devices: ReadonlySet<string>,
-  { writeByte, writingMs = 2000 }: { writeByte: number; writingMs?: number },
+  kept?: KeptFromWriting,
 ): StaleHandles {
   const processes = processIds().map((pid) => new Holder(pid, devices))
   const owners = lockOwners(devices)
@@ -62,7 +75,7 @@ export function dropStaleHandles(
   const denied = holders.filter((holder) => holder.isHidden || !holder.enter())
   const reached = holders.filter((holder) => !denied.includes(holder))
   try {
-    const writing = unheld(reached, writeByte, writingMs)
+    const writing = kept === undefined ? [] : stillWriting(reached, kept)
     for (const holder of reached) holder.resetWalIndexes()
     for (const holder of reached) holder.pageOut()
     for (const holder of reached) holder.dropPages()
@@ -81,11 +94,12 @@ export function dropStaleHandles(
 }
 
 /** Takes WRITE of every WAL that they have open. Returns those that do not give it up within the time. */
-function unheld(holders: readonly Holder[], byte: number, limitMs: number): Holder[] {
-  const deadline = performance.now() + limitMs
+function stillWriting(holders: readonly Holder[], kept: KeptFromWriting): Holder[] {
+  const { clock, lockByte, limitMs } = kept
+  const deadline = clock.monotonicMs() + limitMs
   for (;;) {
-    const writing = holders.filter((holder) => !holder.keepFromWriting(byte))
-    if (writing.length === 0 || performance.now() > deadline) return writing
+    const writing = holders.filter((holder) => !holder.keepFromWriting(lockByte))
+    if (writing.length === 0 || clock.monotonicMs() > deadline) return writing
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
   }
 }
