@@ -5,10 +5,10 @@
 
 import { logger } from "../lib/log.ts"
 import type { BackedFile } from "../store/backed-file.ts"
+import { FileWatch } from "../sys/bypass/file-watch.ts"
+import { Passthrough } from "../sys/bypass/passthrough.ts"
 import { errnoName } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
-import { FileWatch } from "../sys/file-watch.ts"
-import { Passthrough } from "../sys/passthrough.ts"
 
 const log = logger("mount")
 

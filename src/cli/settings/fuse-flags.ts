@@ -29,7 +29,7 @@ export const FUSE_FLAGS = {
     kind: "choice",
     choices: ["strict", "behind"],
     default: "strict",
-    help: "behind: WAL writers on the primary pass LiteFS, which captures behind them",
+    help: "capture commits of a WAL before they are done, or behind their writers",
   },
 } as const satisfies FlagTable
 

@@ -27,7 +27,7 @@ export interface FileEntry {
   readonly name: string
   /** FOPEN_* bits of the answer to an open of the file. */
   readonly openFlags: number
-  /** When it is above 0: the file that the kernel reads and writes itself (sys/passthrough.ts). */
+  /** When it is above 0: the file that the kernel reads and writes itself (sys/bypass/passthrough.ts). */
   readonly backingId: number
   /** Seconds that the kernel may believe the name. */
   readonly nameTimeout: number

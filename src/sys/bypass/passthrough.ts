@@ -7,9 +7,9 @@
  * All opens of a file at a time are of one kind: the kernel refuses with EIO to open a file past its cache while
  * somebody has it open through the cache, and the other way round.
  */
-import { ioctlDevice } from "./device.ts"
-import type { Fd } from "./file.ts"
-import { allocate } from "./memory.ts"
+import { ioctlDevice } from "../device.ts"
+import type { Fd } from "../file.ts"
+import { allocate } from "../memory.ts"
 
 /** _IOW(229, 1, struct fuse_backing_map): i32 fd@0, u32 flags@4, u64 padding@8. Returns the number. */
 const BACKING_OPEN = 0x4010e501

@@ -1,11 +1,11 @@
 /** inotify(7): which files of a few have been written to. */
 
-import { readDevice } from "./device.ts"
-import { Errno, SysError } from "./errno.ts"
-import { closeFile, type Fd } from "./file.ts"
-import { errno, libc } from "./libc.ts"
-import { allocate } from "./memory.ts"
-import { pathAddress } from "./path.ts"
+import { readDevice } from "../device.ts"
+import { Errno, SysError } from "../errno.ts"
+import { closeFile, type Fd } from "../file.ts"
+import { errno, libc } from "../libc.ts"
+import { allocate } from "../memory.ts"
+import { pathAddress } from "../path.ts"
 
 const IN_NONBLOCK = 0o4000
 const IN_CLOEXEC = 0o2000000
