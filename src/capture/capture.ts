@@ -577,7 +577,7 @@ export class Capture {
   }
 
   #refuseForeign(): never {
-    const problem = "it is no SQLite database, and nothing else can be in the mount"
+    const problem = "it is not a SQLite database, and nothing else can be in the mount"
     this.#refuseWith(`Cannot write "${this.history.name}": ${problem}, choose another directory`)
   }
 

@@ -239,7 +239,7 @@ export class History {
     if (txid <= TXID_MAX) return txid
     throw new LitefsError(
       "unsupported",
-      `Cannot write database "${this.name}": it is at the last TXID there is`,
+      `Cannot write database "${this.name}": it has reached the last TXID`,
     )
   }
 

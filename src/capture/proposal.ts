@@ -56,7 +56,7 @@ export class ProposingLog implements TransactionLog {
       if (this.#isShut) {
         throw new LitefsError(
           "no-primary",
-          `Cannot commit to database "${database}": its write lock is not borrowed any more`,
+          `Cannot commit to database "${database}": its write lock is no longer borrowed`,
         )
       }
       const bytes = Buffer.concat(parts)

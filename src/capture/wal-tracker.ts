@@ -373,10 +373,10 @@ export class WalTracker {
 
   #homeless(): LitefsError {
     const { name } = this.#history
-    this.#on.refused("refused a write to a WAL: it has no database, or is that of another one")
+    this.#on.refused("refused a write to a WAL: its database was removed or replaced")
     return new LitefsError(
       "unsupported",
-      `Cannot write the WAL of "${name}": its database was removed, or is another one`,
+      `Cannot write the WAL of "${name}": its database was removed or replaced`,
     )
   }
 
@@ -385,7 +385,7 @@ export class WalTracker {
     this.#on.refused("refused a write: its transaction began before others came from the primary")
     return new LitefsError(
       "position-mismatch",
-      `Cannot write the WAL of "${name}": the transaction does not know of others that came from the primary, it has to begin anew`,
+      `Cannot write the WAL of "${name}": its transaction began before others came from the primary, it has to begin again`,
     )
   }
 

@@ -53,7 +53,7 @@ export function socketProblem(error: unknown): LitefsError {
     ENOTDIR: "there is no such socket, a part of its path is not a directory",
     EACCES:
       "permission denied, the socket is for LiteFS's own user and root; others use --url http://…",
-    ECONNREFUSED: "nobody listens at the socket, the node is not running",
+    ECONNREFUSED: "nothing listens at the socket, the node is not running",
   }
   const problem = text[code]
   const words = problem === undefined ? messageOf(error).split(". ")[0] : `${problem} (${code})`
@@ -65,14 +65,14 @@ function reachProblem({ hostname, host }: URL, error: unknown): string | undefin
   const code = codeOf(error)
   switch (code) {
     case "ECONNREFUSED":
-      return `nobody listens at ${host} (${code})`
+      return `nothing listens at ${host} (${code})`
     case "ENOTFOUND":
       return `there is no host named "${hostname}" (${code})`
     case "EAI_AGAIN":
-      return `the name server does not answer who "${hostname}" is (${code})`
+      return `the name server does not answer for "${hostname}" (${code})`
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-      return `there is no way to ${hostname} (${code})`
+      return `there is no route to ${hostname} (${code})`
     default:
       return undefined
   }
@@ -104,7 +104,7 @@ function settingProblem(url: URL, error: unknown): string | undefined {
       return `the TLS handshake has failed: ${NO_PLAIN_TLS}, or ${NO_CERTIFICATE}`
   }
   if (url.port === "" && code === "ECONNREFUSED") {
-    return `nobody listens at ${url.host}, and the URL has no port, it should be like ${url.origin}:${PORT}`
+    return `nothing listens at ${url.host}, and the URL has no port, it should be like ${url.origin}:${PORT}`
   }
   return /^HPE_/.test(code) ? foreignText("it does not speak HTTP") : undefined
 }

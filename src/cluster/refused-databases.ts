@@ -92,7 +92,7 @@ export class RefusedDatabases {
     if (refused.count < SEVERAL || refused.isLeftOut) return
     const { problem, intervalMs } = refused
     if (refused.count === SEVERAL) {
-      log.error("a database does not follow the primary any more, the others do", {
+      log.error("a database no longer follows the primary, the others do", {
         db: database,
         problem,
       })

@@ -45,7 +45,7 @@ export class Verifier {
         })
       } catch (error) {
         if (this.#abort.signal.aborted) return
-        log.error("a database is not what it was when it was closed, see litefs doctor", {
+        log.error("a database has changed since it was closed, see litefs doctor", {
           db: database,
           problem: messageOf(error),
         })

@@ -132,7 +132,7 @@ function collect(
 
 function unknownKey(key: string): string {
   const moved = Object.hasOwn(MOVED, key) ? MOVED[key] : undefined
-  if (moved !== undefined) return `is not a key any more, it is ${moved} now`
+  if (moved !== undefined) return `is no longer a key, it is ${moved} now`
   const prefix = key.slice(0, key.lastIndexOf(".") + 1)
   const known = Object.keys(KEYS).filter(
     (each) => each.startsWith(prefix) && !each.slice(prefix.length).includes("."),

@@ -24,7 +24,8 @@ export class YamlDocument {
     this.root = this.#parse(text)
     for (const { path: key, line } of keyLines(text)) {
       const first = this.#lines.get(key)
-      if (first !== undefined) throw this.problem(key, `is there twice, in line ${first} too`, line)
+      if (first !== undefined)
+        throw this.problem(key, `is given twice, also in line ${first}`, line)
       this.#lines.set(key, line)
     }
   }

@@ -53,7 +53,7 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
   if (!isAt(fd, facts)) {
     throw new LitefsError(
       "damaged",
-      `Cannot export "${facts.database}": what is in "${directory}" does not sum to ${formatChecksum(pos.checksum)}`,
+      `Cannot export "${facts.database}": the LTX files in "${directory}" do not sum to ${formatChecksum(pos.checksum)}`,
     )
   }
   syncFile("diverged:fsync", fd)

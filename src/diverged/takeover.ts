@@ -136,7 +136,7 @@ function parseTakeover(json: Record<string, unknown>): Takeover {
   const { number, commit, kept } = json
   const isRight = Number.isInteger(number) && Number.isInteger(commit)
   if (minTxid === undefined || maxTxid === undefined || !isRight) {
-    throw new RangeError("it is no record of a takeover")
+    throw new RangeError("it is not a record of a takeover")
   }
   return {
     number: number as number,

@@ -111,7 +111,7 @@ function deletedFindings(log: Log, paths: DatabasePaths, nowMs: number): Finding
     problem(
       "database-left",
       paths.database,
-      "the last LTX file deletes the database, but its file is still there: a crash came between the two",
+      "the last LTX file deletes the database, but its file is still there: there was a crash between the two",
       {
         repair: {
           does: "moves it to damaged/",
@@ -145,19 +145,20 @@ function unloggedFindings(log: Log, paths: DatabasePaths, nowMs: number): Findin
   if (rollsBack) findings.push(journalFinding(recipe, paths, repair))
   if ((database?.size ?? 0) === 0 && walFrames === 0) return findings
   if (walFrames > 0) {
-    const what = "the WAL holds transactions, and no LTX file has them; a start would forget them"
+    const what =
+      "the WAL holds transactions, and no LTX file has them; a start would leave them out"
     findings.push(problem("wal-unlogged", paths.wal, what, { repair }))
   }
   if (rollsBack || walFrames > 0) return findings
   if (readDatabaseHeader(database) === undefined) {
-    const what = "it is not a SQLite database, and there are no LTX files to make one of"
+    const what = "it is not a SQLite database, and there are no LTX files to make one from"
     return [
       ...findings,
       problem("not-a-database", paths.database, what, { options: restoreOptions(paths) }),
     ]
   }
   const what =
-    "it has no LTX files, so nothing tells what it should be; the next start makes its first transaction of it"
+    "it has no LTX files, so there is nothing to compare it with; the next start of LiteFS makes its first transaction from it"
   return [
     ...findings,
     note("database-unlogged", paths.database, what),

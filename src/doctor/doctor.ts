@@ -149,7 +149,7 @@ function foreignFinding(dataDir: DataDir, placement: Placement): Finding {
 
 function pendingTakeover(dataDir: DataDir, name: string): DatabaseReport {
   const what =
-    "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS ends that, and until then the database cannot be judged"
+    "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS completes that, and until then the database cannot be judged"
   const finding = note("takeover-pending", dataDir.takeoverPath(name), what)
   return { name, pos: undefined, pageSize: 0, commit: 0, ltxFileCount: 0, findings: [finding] }
 }

@@ -24,13 +24,13 @@ export function mendFindings(
     if (last === undefined || saved?.isCurrent !== true) return undefined
     const { pos, pageSize, commit } = saved
     if (pos.txid <= last.maxTxid) return undefined
-    const what = `the LTX files after ${formatPos(posAfter(last))} are gone, but the database was closed at ${formatPos(pos)}, and is as it was; the next start of LiteFS makes one LTX file of it`
+    const what = `the LTX files after ${formatPos(posAfter(last))} are gone, but the database was closed at ${formatPos(pos)}, and has not changed since; the next start of LiteFS makes one LTX file from it`
     const gone = { path: undefined, minTxid: last.maxTxid + 1n }
     const end = { pos, pageSize, commit, walFrames: 0 }
     return [
       problem("ltx-gone", paths.ltx, what, {
         repair: {
-          does: "makes one LTX file of the database file",
+          does: "makes one LTX file from the database file",
           run: () => void mendEnd(paths, gone, end, last, nowMs),
         },
       }),
@@ -40,11 +40,11 @@ export function mendFindings(
     return undefined
   const end = provenEnd(paths, file, last, saved)
   if (end === undefined) return undefined
-  const what = `${file.name} is damaged: ${file.problem}; the database has its transaction, and the next start of LiteFS makes the file anew`
+  const what = `${file.name} is damaged: ${file.problem}; the database has its transaction, and the next start of LiteFS makes the file again`
   return [
     problem("ltx-damaged", file.path, what, {
       repair: {
-        does: `sets it aside as ${file.name}.damaged-${nowMs}, and makes it anew of the database file`,
+        does: `sets it aside as ${file.name}.damaged-${nowMs}, and makes it again from the database file`,
         run: () => void mendEnd(paths, file, end, last, nowMs),
       },
     }),

@@ -15,7 +15,7 @@ export function journalFinding(recipe: Recipe, paths: DatabasePaths, repair: Rep
     return problem("journal-hot", paths.journal, what, { repair })
   }
   const what =
-    "the journal is hot, but the database is as in the log without it: a crash came right after the commit"
+    "the journal is hot, but the database matches the log without it: there was a crash right after the commit"
   return problem("journal-late", paths.journal, what, { repair })
 }
 
@@ -26,7 +26,7 @@ export function behindFinding(
   repair: Repair,
 ): Finding {
   const what =
-    `${pagesText(differing)} not as in the log at TXID ${formatTxid(last.maxTxid)}, ` +
+    `${pagesText(differing)} different from the log at TXID ${formatTxid(last.maxTxid)}, ` +
     "and the LTX files have what is missing"
   return problem("database-behind", paths.database, what, { repair })
 }
@@ -37,8 +37,8 @@ export function newerFinding(
   paths: DatabasePaths,
 ): Finding {
   const what =
-    `${pagesText(unknown)} of a transaction after TXID ${formatTxid(last.maxTxid)} that no whole LTX file has; ` +
-    "a replay would take it back"
+    `${pagesText(unknown)} from a transaction after TXID ${formatTxid(last.maxTxid)} that no whole LTX file has; ` +
+    "a replay would undo it"
   return problem("database-newer", paths.database, what, { options: newerOptions(paths) })
 }
 
@@ -51,7 +51,7 @@ export function damagedFinding(
   const known =
     image.differing.length === 0
       ? "the pages that the LTX files have are right, so others are wrong"
-      : `${pagesText(image.differing)} not as in the LTX files, and so are others that they do not have`
+      : `${pagesText(image.differing)} different from the LTX files, and so are others that the LTX files do not have`
   const what = `it sums to ${is}, ${should} is expected at TXID ${formatTxid(last.maxTxid)}: ${known}`
   return problem("database-damaged", paths.database, what, { options: restoreOptions(paths) })
 }
@@ -75,7 +75,7 @@ export function walFindings(
   if (unloggedCommitCount !== undefined && unloggedCommitCount > 0) {
     const what =
       `${counted(unloggedCommitCount, "transaction")} after TXID ${txid} ${unloggedCommitCount === 1 ? "is" : "are"} in the WAL and in no LTX file; ` +
-      "LiteFS v0.5 may have acknowledged such ones when it was killed; a start forgets them"
+      "LiteFS v0.5 may have acknowledged such transactions when it was killed; a start leaves them out"
     return [problem("wal-unlogged", paths.wal, what, { repair })]
   }
   if (recipe.walFrames === 0) return []

@@ -9,7 +9,7 @@ const INTEGRITY_LINES = 5
 export function integrityFindings(isInFile: boolean, paths: DatabasePaths): Finding[] {
   if (!isInFile) {
     const what =
-      "SQLite's integrity_check was left out: the database file alone is not the database now"
+      "SQLite's integrity_check was skipped: the database file alone is not the whole database now"
     return [note("integrity-unknown", paths.database, what)]
   }
   const problems = integrityProblems(paths.database, INTEGRITY_LINES)

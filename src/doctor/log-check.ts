@@ -83,7 +83,7 @@ function breakFinding(
 ): Finding {
   const codes = { damaged: "ltx-damaged", gap: "ltx-gap", checksum: "ltx-checksum" } as const
   if (!isReached || first === undefined) {
-    const meaning = "and the files after it alone do not make the database"
+    const meaning = "and the files after it are not enough to make the database"
     const options = restoreOptions(paths)
     return problem(codes[code], file.path, `${what}, ${meaning}`, { options })
   }
@@ -150,5 +150,5 @@ function strayMeaning(name: string): string {
   if (name.endsWith(".tmp")) {
     return "a part of an LTX file, left by a LiteFS that stopped while it wrote it; nothing needs it"
   }
-  return "no LTX file by its name; LiteFS does not use it"
+  return "not an LTX file by its name; LiteFS does not use it"
 }

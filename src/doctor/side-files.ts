@@ -27,7 +27,7 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
     .map((name) => {
       const path = join(paths.directory, name)
       if (name.startsWith("wal.removed")) {
-        return note("stray", path, "a WAL that was set aside at a start; it is not used any more")
+        return note("stray", path, "a WAL that was set aside at a start; it is no longer used")
       }
       if (isKeptLog(name)) {
         const what =
@@ -35,7 +35,8 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
         return note("stray", path, what)
       }
       if (/^database(-wal|-journal)?\.changed-\d+$/.test(name)) {
-        const what = "what somebody else had written while LiteFS did not run, kept at a start"
+        const what =
+          "what another program had written while LiteFS was not running, kept at a start"
         return note("stray", path, what)
       }
       const unfinished = unfinishedMeaning(name)
@@ -44,7 +45,7 @@ export function strayFindings(paths: DatabasePaths): Finding[] {
       }
       const what = name.endsWith(".repairing")
         ? "a database that litefs doctor was making when it stopped; nothing needs it"
-        : "none of the files of a database; LiteFS does not use it"
+        : "not one of the files of a database; LiteFS does not use it"
       return problem("stray", path, what, { repair: moveAway(path, name) })
     })
 }

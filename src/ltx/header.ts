@@ -108,7 +108,7 @@ function ltxHeaderProblem(h: LtxHeader): string | undefined {
   if (h.minTxid === 0n) return "min TXID is 0"
   if (h.maxTxid < h.minTxid) return `max TXID ${h.maxTxid} is below min TXID ${h.minTxid}`
   if (h.maxTxid > TXID_MAX) return `max TXID ${h.maxTxid} is above ${TXID_MAX}`
-  if (Math.abs(h.timestampMs) > TIMESTAMP_MS_MAX) return `timestamp ${h.timestampMs} is no time`
+  if (Math.abs(h.timestampMs) > TIMESTAMP_MS_MAX) return `timestamp ${h.timestampMs} is not a time`
   if (h.walOffset < 0) return `WAL offset ${h.walOffset} is negative`
   if (h.walSize < 0) return `WAL size ${h.walSize} is negative`
   if (h.walOffset === 0) {

@@ -101,7 +101,7 @@ export class CapturedCommits {
     try {
       this.#commitLog?.clear()
     } catch (error) {
-      this.#context.log.warn("cannot empty the commit log, who opens it next does", { error })
+      this.#context.log.warn("cannot empty the commit log, whoever opens it next will", { error })
     }
     this.#commitLog?.close()
     this.#commitLog = undefined

@@ -264,7 +264,7 @@ function refusalOf(outcome: Outcome<ErrorCode | undefined>): ErrorCode | undefin
 
 function lockFileHeld(database: string, outcome: Outcome<void>): void {
   if (outcome.kind === "failed") {
-    warnings.warn("cannot see locks on a file, so nobody may open it to write", {
+    warnings.warn("cannot see locks on a file, so it cannot be opened for writing", {
       ...{ file: `${database}-lock`, problem: outcome.message },
     })
   }

@@ -42,7 +42,7 @@ export class Closing {
       try {
         const ended = Promise.resolve(end()).then(() => false)
         const isLate = await Promise.race([ended, late.promise])
-        if (isLate) log.warn("a part of the node does not end, stopping without it", { part })
+        if (isLate) log.warn("a part of the node does not stop, going on without it", { part })
       } finally {
         cancel()
       }

@@ -62,9 +62,12 @@ function withSaved({ name, dataDir, log }: Recovered, last: LastFile, saved: Fou
   const end = { pos, pageSize, commit, walFrames: 0 }
   const gone = { path: undefined, minTxid: maxTxid + 1n }
   const made = mendEnd(pathsOf(dataDir, name), gone, end, last.summary, systemClock.wallMs())
-  log.warn("the last LTX files are missing, made one of the database file, which is after them", {
-    ...{ db: name, file: made.path, pos: formatPos(pos) },
-  })
+  log.warn(
+    "the last LTX files are missing, made one from the database file, which has their transactions",
+    {
+      ...{ db: name, file: made.path, pos: formatPos(pos) },
+    },
+  )
   return lastOf(dataDir, name)
 }
 
@@ -89,7 +92,7 @@ function withoutTorn(
 ): LastFile | undefined {
   const isKnown = file.maxTxid <= readSynced(dataDir.syncedPath(name))
   if (isKnown || !looksTorn(file.path)) {
-    const what = `its last LTX file "${file.path}" is damaged, and the database file is not as after its transaction: ${problem}`
+    const what = `its last LTX file "${file.path}" is damaged, and the database file does not have its transaction: ${problem}`
     const advice = "see litefs doctor"
     throw new LitefsError("damaged", `Cannot open database "${name}": ${what}, ${advice}`)
   }
@@ -97,7 +100,7 @@ function withoutTorn(
   const before = new LtxDirectory(dataDir.ltxDir(name)).list().at(-2)
   const last = before && { file: before, summary: readChainFile(name, before) }
   const kept = setAside(file.path, "torn", systemClock.wallMs())
-  log.warn("set aside the last LTX file, which a crash tore", { db: name, file: kept })
+  log.warn("set aside the last LTX file, which was torn by a crash", { db: name, file: kept })
   return last
 }
 

@@ -52,7 +52,7 @@ export function mendEnd(
     if (total !== pos.checksum) {
       unlinkFile("ltx:discard", making)
       const problem = `the database file is no longer at ${formatPos(pos)}`
-      throw new LitefsError("damaged", `Cannot make "${path}" anew: ${problem}`)
+      throw new LitefsError("damaged", `Cannot make "${path}" again: ${problem}`)
     }
     let kept: string | undefined
     if (damaged === path) {

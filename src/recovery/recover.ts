@@ -104,7 +104,7 @@ export function believed(databases: RecoveredDatabases): string[] {
 const WAL_SET_ASIDE =
   "set aside a WAL that does not end where the log does: it is torn, or has commits that are in no LTX file"
 const CLIENT_FILE_SET_ASIDE =
-  "set aside what a SQLite client has left beside the database file, LiteFS has nothing of it"
+  "set aside a file that a SQLite client left beside the database file, LiteFS has no transaction of it"
 /** Work on a file of this size, bytes, takes so long that a message comes first. */
 const LARGE_SIZE = 256 * 1024 * 1024
 
@@ -249,7 +249,7 @@ function removeDropped({ name, dataDir, database, log }: Recovery, summary: LtxS
 }
 
 const WRITTEN_OUTSIDE =
-  "; its file was written to while LiteFS did not run: copy it if that is to be kept, and see litefs doctor"
+  "; its file was written to while LiteFS was not running: copy it to keep what was written, and see litefs doctor"
 
 /** Keeps somebody else's content that a replay would undo. */
 function keepWrittenOutside(
@@ -261,7 +261,7 @@ function keepWrittenOutside(
   if (!isWrittenOutside({ dataDir, name, chain, last: summary, saved, undoes })) return
   const kept = keepDatabaseFile(dataDir, name, systemClock.wallMs())
   log.warn(
-    "the database file was written to while LiteFS did not run, kept it as it is and returned to the LTX files",
+    "the database file was written to while LiteFS was not running, kept a copy of it and restored it from the LTX files",
     { db: name, file: kept, pos: formatPos(posAfter(summary)) },
   )
 }
@@ -300,7 +300,7 @@ function withoutLog({ name, dataDir, database, log }: Recovery): HistoryState {
   }
   if (database.size() > LARGE_SIZE) {
     const size = formatSize(database.size())
-    log.info("making a first transaction of a database without history", { db: name, size })
+    log.info("making the first transaction of a database without history", { db: name, size })
   }
   const wal = dataDir.path(name, "wal")
   const all = { pageSize: header.pageSize }
@@ -309,14 +309,17 @@ function withoutLog({ name, dataDir, database, log }: Recovery): HistoryState {
     const copied = readDatabaseHeader(database) ?? header // page 1 may have come from the WAL
     const ltx = new LtxDirectory(dataDir.ltxDir(name))
     const state = makeFirstTransaction(database, copied, ltx, systemClock.wallMs())
-    log.info("made a first transaction of a database without history", { db: name })
+    log.info("made the first transaction of a database without history", { db: name })
     return state
   } catch (error) {
     // The disk is full. A client's first write will hold every page.
-    log.error("cannot make a first transaction of a database, it is not sent until it is written", {
-      db: name,
-      error,
-    })
+    log.error(
+      "cannot make the first transaction of a database, replicas get it after its next write",
+      {
+        db: name,
+        error,
+      },
+    )
     return emptyHistoryState()
   }
 }

@@ -24,7 +24,7 @@ export class DatabaseFilter {
   static of(patterns: readonly string[]): DatabaseFilter {
     if (patterns.length === 0 || patterns.length > PATTERN_COUNT_MAX) {
       const is = `there are ${patterns.length} names`
-      throw problem(`${is}, 1 to ${PATTERN_COUNT_MAX} are possible`)
+      throw problem(`${is}, 1 to ${PATTERN_COUNT_MAX} are allowed`)
     }
     for (const pattern of patterns) {
       // The pattern matches a name if it is one with an x for each star.

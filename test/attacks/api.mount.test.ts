@@ -417,7 +417,7 @@ lease: { type: static, candidate: true }
 `
     mkdirSync(join(scope.directory, "mnt"))
     const node = await scope.node({ directory: scope.directory, port, config })
-    expect(node.output.match(/whoever reaches the API/g)?.length ?? 0).toBe(count)
+    expect(node.output.match(/anybody who reaches the API/g)?.length ?? 0).toBe(count)
   },
   30_000,
 )

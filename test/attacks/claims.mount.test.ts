@@ -231,7 +231,7 @@ const BASE_SUM = Buffer.from(BASE).readBigUInt64BE(620)
 const CLAIMS: [string, Uint8Array[], RegExp][] = [
   ["a snapshot with max TXID 2^64-1", [rawSnapshot(2n ** 64n - 1n)], /max TXID \d+ is above/],
   ["a snapshot with max TXID 2^63", [rawSnapshot(2n ** 63n)], /max TXID \d+ is above/],
-  ["a snapshot of no time", [rawSnapshot(1n, 2n ** 53n - 1n)], /timestamp \d+ is no time/],
+  ["a snapshot of no time", [rawSnapshot(1n, 2n ** 53n - 1n)], /timestamp \d+ is not a time/],
   [
     "one page, and a commit of 2^28",
     [

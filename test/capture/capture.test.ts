@@ -344,7 +344,7 @@ describe("Capture, refusals and failures", () => {
     using client = new RollbackClient()
     for (const text of ["a text that is no database", "no"]) {
       expect(() => client.write(0, new TextEncoder().encode(text))).toThrow(
-        /it is no SQLite database, and nothing else can be in the mount, choose another directory$/,
+        /it is not a SQLite database, and nothing else can be in the mount, choose another directory$/,
       )
     }
     expect(() => client.write(0, GROWN.subarray(0, PAGE_SIZE))).toThrow(

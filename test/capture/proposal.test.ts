@@ -57,6 +57,6 @@ describe("ProposingLog", () => {
     const log = new ProposingLog()
     log.shut()
     log.begin("a.db", 5n, "/nowhere/5.ltx").discard()
-    expect(() => append(log, "/nowhere/5.ltx", file(7))).toThrow(/not borrowed any more/)
+    expect(() => append(log, "/nowhere/5.ltx", file(7))).toThrow(/no longer borrowed/)
   })
 })

@@ -377,9 +377,9 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.putAll(writer.frames([page(2, 0xb2), page(3, 0xb3)], 3))
     wal.changeHands()
     writer.frameCount = 1
-    expect(() => wal.putAll(writer.frames([page(2, 0xc2)], 3))).toThrow(/has to begin anew/)
-    expect(() => wal.truncate(32 + 536)).toThrow(/has to begin anew/)
-    expect(() => wal.put(new WalWriter(PAGE_SIZE, 2).header)).toThrow(/has to begin anew/)
+    expect(() => wal.putAll(writer.frames([page(2, 0xc2)], 3))).toThrow(/has to begin again/)
+    expect(() => wal.truncate(32 + 536)).toThrow(/has to begin again/)
+    expect(() => wal.put(new WalWriter(PAGE_SIZE, 2).header)).toThrow(/has to begin again/)
     expect(lastBytes(wal.db.replay())).toEqual([0xa1, 0xb2, 0xb3])
     expect(wal.txid).toBe(3)
     writer.frameCount = 3
@@ -413,14 +413,14 @@ describe("WalTracker when a write comes below what is captured", () => {
       wal.changeHands()
       const expected = wal.db.replay()
       const commit = writer.frames([page(2, 0x77), page(3, 0x77)], 3)
-      expect(() => wal.putAll(commit)).toThrow(/has to begin anew/)
+      expect(() => wal.putAll(commit)).toThrow(/has to begin again/)
       // Pages that are changed once more go to their frames, and all headers are made anew.
       for (const { offset, bytes } of spilled.slice(1)) {
         if (bytes.length === WAL_FRAME_HEADER_SIZE) continue
-        expect(() => wal.put({ offset, bytes: filled(9) })).toThrow(/has to begin anew/)
+        expect(() => wal.put({ offset, bytes: filled(9) })).toThrow(/has to begin again/)
       }
       const headers = [...spilled, ...commit].filter(({ bytes }) => bytes.length < PAGE_SIZE)
-      expect(() => wal.putAll(headers)).toThrow(/has to begin anew/)
+      expect(() => wal.putAll(headers)).toThrow(/has to begin again/)
       expect(wal.txid).toBe(txid)
       expect(Buffer.compare(wal.db.replay(), expected)).toBe(0)
       // The next writer is one that knows.
@@ -457,7 +457,7 @@ describe("WalTracker when a write comes below what is captured", () => {
     wal.put(writer.header)
     wal.putAll(writer.frames([page(1, 0xa1), page(2, 0xa2)], 0))
     wal.changeHands()
-    expect(() => wal.putAll(writer.frames([page(3, 0xa3)], 3))).toThrow(/has to begin anew/)
+    expect(() => wal.putAll(writer.frames([page(3, 0xa3)], 3))).toThrow(/has to begin again/)
     expect(lastBytes(wal.db.replay())).toEqual([1, 2, 3])
     wal.put(writer.restart(2))
     expect(wal.putAll(writer.frames([page(1, 0xb1)], 3))).toBe(1)
@@ -977,7 +977,7 @@ describe("WalTracker of a database without a log", () => {
   test("WalTracker takes no transaction of a database that is not there", () => {
     using wal = untracked(new Uint8Array(0))
     const writer = new WalWriter(PAGE_SIZE)
-    expect(() => wal.put(writer.header)).toThrow("its database was removed, or is another one")
+    expect(() => wal.put(writer.header)).toThrow("its database was removed or replaced")
     expect(wal.db.content("wal").length).toBe(0)
     expect(wal.txid).toBe(0)
   })
@@ -989,7 +989,7 @@ describe("WalTracker of a database without a log", () => {
       const writer = new WalWriter(1024)
       wal.put(writer.header)
       const writes = writer.frames([{ pgno: 1, data: filled(1, 1024) }], 1)
-      expect(() => wal.putAll(writes)).toThrow("its database was removed, or is another one")
+      expect(() => wal.putAll(writes)).toThrow("its database was removed or replaced")
       expect(wal.txid).toBe(how === "logged" ? 1 : 0)
       expect(committedFrames(wal.db.content("wal"))).toBe(0)
     },

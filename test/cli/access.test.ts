@@ -60,10 +60,10 @@ describe("litefs mount with a token", () => {
 
   test.each<[string[], Record<string, string>, string]>([
     [["--auth-token="], {}, "--auth-token is empty, it should be TOKEN"],
-    [["--auth-token", `${SECRET} x`], {}, "the token of --auth-token is no token, it should"],
-    [[], { LITEFS_AUTH_TOKEN: `"${SECRET}"` }, "the token of LITEFS_AUTH_TOKEN is no token, it"],
-    [["--auth-token-file", "empty"], {}, 'empty" is no token, it is empty'],
-    [["--auth-token-file", "bad"], {}, 'bad" is no token, it should be made of letters'],
+    [["--auth-token", `${SECRET} x`], {}, "the token of --auth-token is not valid, it should"],
+    [[], { LITEFS_AUTH_TOKEN: `"${SECRET}"` }, "the token of LITEFS_AUTH_TOKEN is not valid, it"],
+    [["--auth-token-file", "empty"], {}, 'empty" is not valid, it is empty'],
+    [["--auth-token-file", "bad"], {}, 'bad" is not valid, it should be made of letters'],
     [
       ["--auth-token-file", "token", "--auth-token", "x"],
       {},

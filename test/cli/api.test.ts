@@ -29,11 +29,11 @@ test("a command that was not told where the node is says how to tell it", async 
 
 test("a host that there is not, and a port where nobody is", async () => {
   expect(await problemOf("http://no-host.invalid:20202")).toMatch(
-    /^ERROR: Cannot reach LiteFS at http:\S+: (there is no host named|the name server does not answer who) "no-host.invalid".* \(E\w+\)\n$/,
+    /^ERROR: Cannot reach LiteFS at http:\S+: (there is no host named|the name server does not answer for) "no-host.invalid".* \(E\w+\)\n$/,
   )
   const port = await freePort()
   expect(await problemOf(`http://127.0.0.1:${port}`)).toBe(
-    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nobody listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
+    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nothing listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
   )
 })
 
@@ -47,7 +47,7 @@ test("a socket that is not there, or of a node that has gone", async () => {
     )
     writeFileSync(path, "")
     expect(await problemOf(`unix:${path}`)).toBe(
-      `${start}nobody listens at the socket, the node is not running (ECONNREFUSED)\n`,
+      `${start}nothing listens at the socket, the node is not running (ECONNREFUSED)\n`,
     )
   } finally {
     rmSync(directory, { recursive: true })

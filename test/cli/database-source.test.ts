@@ -198,7 +198,7 @@ describe("DatabaseSource", () => {
       clock.advance(20)
     }
     expect(await over).toBe(
-      `Cannot import "${path}": another program keeps it locked, try again when that is done`,
+      `Cannot import "${path}": another program keeps it locked, try again when it is done`,
     )
     const second = DatabaseSource.open(path, systemClock)
     await Bun.sleep(60)

@@ -194,7 +194,7 @@ describe("litefs diverged export", () => {
     const output = join(data.root, "out.db")
     expect((await litefs("export", ...inData(), "2026-11", output)).code).toBe(0)
     const other = await litefs("export", ...inData(), "2027", output)
-    expect(other.err).toContain('Cannot export "2027": nothing of that name is kept')
+    expect(other.err).toContain('Cannot export "2027": no history of that name is kept')
     expect(other.code).toBe(1)
   })
 
@@ -223,7 +223,7 @@ describe("litefs diverged export", () => {
     truncateSync(join(kept, "database"), 512)
     const { code, err } = await litefs("export", ...inData(), name, output)
     expect(code).toBe(1)
-    expect(err).toContain("does not sum to CHECKSUM")
+    expect(err).toContain("do not sum to CHECKSUM")
     expect(existsSync(output)).toBe(false)
   })
 

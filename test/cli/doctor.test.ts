@@ -137,12 +137,12 @@ new.db  without a position  0 LTX files: healthy
     expect(out.replace(/\d+ pages/, "N pages")).toMatchInlineSnapshot(`
       "app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: 2 problems
         problem with DATA/dbs/app.db/database
-          page 2 is not as in the log at TXID 0000000000000004, and the LTX files have what is missing.
+          page 2 is different from the log at TXID 0000000000000004, and the LTX files have what is missing.
           --repair replays the LTX files onto the database file, keeps what there was in damaged/.
         note with DATA/dbs/app.db/database
-          SQLite's integrity_check was left out: the database file alone is not the database now.
+          SQLite's integrity_check was skipped: the database file alone is not the whole database now.
         problem with DATA/dbs/app.db/notes.txt
-          none of the files of a database; LiteFS does not use it.
+          not one of the files of a database; LiteFS does not use it.
           --repair moves it to damaged/.
 
       Nothing has been changed. Run it again with --repair.
@@ -152,12 +152,12 @@ new.db  without a position  0 LTX files: healthy
     expect(repaired.out.replace(/\d+ pages/g, "N pages")).toMatchInlineSnapshot(`
       "app.db  0000000000000004/CHECKSUM  N pages of 512 bytes, 4 LTX files: 2 problems
         problem with DATA/dbs/app.db/database
-          page 2 is not as in the log at TXID 0000000000000004, and the LTX files have what is missing.
+          page 2 is different from the log at TXID 0000000000000004, and the LTX files have what is missing.
           --repair replays the LTX files onto the database file, keeps what there was in damaged/.
         note with DATA/dbs/app.db/database
-          SQLite's integrity_check was left out: the database file alone is not the database now.
+          SQLite's integrity_check was skipped: the database file alone is not the whole database now.
         problem with DATA/dbs/app.db/notes.txt
-          none of the files of a database; LiteFS does not use it.
+          not one of the files of a database; LiteFS does not use it.
           --repair moves it to damaged/.
 
       What was replaced or moved is kept in DATA/damaged/1970-01-01T00-00-00.000Z-app.db
@@ -231,7 +231,7 @@ new.db  without a position  0 LTX files: healthy
       leaves as it is, and says what can be done.
 
       The exit code is 0 if everything is healthy or has been repaired, else 1. Stop
-      LiteFS before: a data directory in use is refused.
+      LiteFS first: a data directory in use is refused.
 
       Examples:
 
@@ -280,7 +280,7 @@ describe("litefs doctor of the log", () => {
     app.flip(120, "ltx", "0000000000000004-0000000000000004.ltx")
     const given = await expectRepaired(["ltx-damaged"], [])
     expect(findings(given)[0]?.what).toEndWith(
-      "; the database has its transaction, and the next start of LiteFS makes the file anew",
+      "; the database has its transaction, and the next start of LiteFS makes the file again",
     )
     expect(Buffer.compare(app.read("database"), before)).toBe(0)
     expect(existsSync(`${app.ltxPath(4)}.damaged-0`)).toBe(true)
@@ -352,7 +352,7 @@ describe("litefs doctor of the log", () => {
     )
     expect(findings(given).map(({ what }) => what.split(",")[0])).toEqual([
       "a part of an LTX file",
-      "no LTX file by its name; LiteFS does not use it",
+      "not an LTX file by its name; LiteFS does not use it",
     ])
   })
 })
@@ -363,7 +363,7 @@ describe("litefs doctor of the database file", () => {
     const before = app.read("database")
     app.flip(1000, "database")
     const given = await expectRepaired(["database-behind"], ["database"])
-    expect(findings(given)[0]?.what).toStartWith("page 2 is not as in the log at TXID")
+    expect(findings(given)[0]?.what).toStartWith("page 2 is different from the log at TXID")
     expect(Buffer.compare(app.read("database"), before)).toBe(0)
   })
 

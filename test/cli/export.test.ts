@@ -106,7 +106,7 @@ test("export keeps the database that was there with --keep, and says where", asy
   expect({ code, out }).toEqual({ code: 0, out: 'Export of database "a.db" in 0s\n' })
   const kept = readdirSync(directory).find((name) => name !== "out.db")
   expect(kept).toMatch(/^out\.db\.replaced-\d+$/)
-  expect(err).toBe(`What was there is "${join(directory, kept ?? "")}" now\n`)
+  expect(err).toBe(`The file that was there is now "${join(directory, kept ?? "")}"\n`)
   expect(readFileSync(join(directory, kept ?? ""), "utf8")).toBe("SQLite format 3\0old")
   expect(readFileSync(path).equals(database)).toBe(true)
 })
@@ -242,7 +242,7 @@ test("export has help", async () => {
     	--http-tls-key FILE     its private key (PEM)
     	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
     	--keep                  keep a database that is there, as PATH.replaced-TIME
-    	--force                 replace also a file that is no database
+    	--force                 also replace a file that is not a database
 
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.

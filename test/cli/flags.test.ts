@@ -73,7 +73,7 @@ describe("a flag is refused", () => {
     ["listen", "80", ", it should be HOST:PORT or :PORT, like :80"],
     ["listen", ":65536", ", it should be HOST:PORT or :PORT, like :80"],
     ["target", "a", ", it should be HOST:PORT or :PORT, like localhost:80"],
-    ["target", "a:0", ", port 0 is nobody's"],
+    ["target", "a:0", ", its port should be 1 to 65535"],
     ["node", "a:1", ", it should start with http:// or https://, like http://a:1"],
     ["proxy", "https://a", ", it should start with http://, like http://a:1"],
     ["proxy", "http://a/b", ", it should end after the host and the port, like http://a:1"],

@@ -121,8 +121,8 @@ test("import has help", async () => {
   expect(code).toBe(0)
   expect(out).toMatchInlineSnapshot(`
     "The import command will put a SQLite database file in the place of a database, or
-    make a new one of it. The whole file is one transaction, which goes to replicas
-    like any other: who has the database open sees all of it or nothing.
+    make a new one from it. The whole file is one transaction, which goes to replicas
+    like any other: clients that have the database open see all of it or nothing.
 
     Usage:
 
@@ -137,13 +137,13 @@ test("import has help", async () => {
     	--http-tls-cert FILE    the certificate that this side shows (PEM)
     	--http-tls-key FILE     its private key (PEM)
     	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
-    	--no-verify             leave SQLite's integrity check out
+    	--no-verify             skip SQLite's integrity check
 
     Every flag can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
-    PATH - is the standard input, which has to be a whole database: of one in WAL mode
-    nobody can see what was only in its WAL. Of a file, what is in the WAL beside it
+    PATH - is the standard input, which has to be a whole database: of one in WAL mode,
+    what was only in its WAL is missing. Of a file, what is in the WAL beside it
     is imported, too, and other programs may use it meanwhile. One with the journal
     of an interrupted transaction is refused: sqlite3 FILE .backup makes a whole one.
 

@@ -421,7 +421,7 @@ describe("litefs ltx", () => {
     const { out } = await litefs("ltx", "list", "--help")
     expect(out).toMatchInlineSnapshot(`
       "The ltx command will look at LTX files, which hold one or more transactions
-      each, and make databases and other LTX files of them. It needs no running node
+      each, and make databases and other LTX files from them. It needs no running node
       and changes none of the files it is given.
 
       The commands are:
@@ -430,7 +430,7 @@ describe("litefs ltx", () => {
       	dump     header, page numbers and trailer of each file
       	verify   check every file, and in a directory that each follows on the last
       	apply    replay files onto a new database file
-      	compact  make one LTX file of several that follow on each other
+      	compact  make one LTX file from several that follow on each other
 
       Usage:
 

@@ -73,7 +73,7 @@ describe("litefs help", () => {
 
       Flags:
 
-      	--fuse-dir DIR                             mount here; a directory that is empty, or made (default /litefs)
+      	--fuse-dir DIR                             mount here; an empty directory, or one to be made (default /litefs)
       	--data-dir DIR                             keep the databases and their history here (default /var/lib/litefs)
       	--primary                                  be the primary, unless a newer lease record names another
       	--primary-url URL                          be a replica of the node at this URL
@@ -81,13 +81,13 @@ describe("litefs help", () => {
       	--promote                                  become the primary at the start, once in sync
       	--no-handoff-on-exit                       stop a primary without giving its role to a candidate
       	--peer URL                                 ask this node who is the primary; may be given several times
-      	--databases NAMES                          of a replica: only these, like a.db,log-*.db (default: all)
+      	--databases NAMES                          on a replica: only these, like a.db,log-*.db (default: all)
       	--hostname NAME                            this node's name for other nodes (default: the host's)
       	--advertise-url URL                        where other nodes reach this node's API (default: its host and port)
       	--http-addr ADDR                           serve the API here; :20202 is every interface (default 127.0.0.1:20202)
       	--allow-other                              other users may use the mount, as modes allow (default: when run by root)
-      	--fuse-owner USER[:GROUP]                  owns databases that arrive here (default: who owns --fuse-dir)
-      	--fuse-mode MODE                           the mode of databases that arrive here, like 0660 (default: as --fuse-dir)
+      	--fuse-owner USER[:GROUP]                  the owner of databases that arrive here (default: that of --fuse-dir)
+      	--fuse-mode MODE                           the mode of databases that arrive here, like 0660 (default: from --fuse-dir)
       	--read-only-opens                          what is opened on a replica stays read-only (default: unless it is a candidate)
       	--capture CAPTURE                          capture commits of a WAL before they are done, or behind their writers: strict, behind (default strict)
       	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
@@ -101,9 +101,9 @@ describe("litefs help", () => {
       	--proxy-passthrough PATTERN                paths that are always served here, like *.css; repeatable
       	--proxy-always-forward PATTERN             paths whose reads go to the primary too; repeatable
       	--proxy-mode MODE                          how writes get to the primary: forward, fly-replay (default forward)
-      	--proxy-max-lag DURATION                   behind this /litefs/health fails; 0: never (default 10s)
-      	--proxy-read-timeout DURATION              a read waits so long, then the primary serves it (default 1s)
-      	--proxy-primary-redirect-timeout DURATION  a write waits so long for a primary (default 5s)
+      	--proxy-max-lag DURATION                   /litefs/health fails beyond this lag; 0: never (default 10s)
+      	--proxy-read-timeout DURATION              a read waits this long, then the primary serves it (default 1s)
+      	--proxy-primary-redirect-timeout DURATION  a write waits this long for a primary (default 5s)
       	--proxy-advertise-url URL                  where other nodes reach this proxy (default: the host of the API)
       	--proxy-debug                              log every request of the proxy
       	--forward-writes                           let programs write on a replica; a read costs two requests, or four
@@ -118,8 +118,8 @@ describe("litefs help", () => {
       	--exec-if-candidate CMD                    the same, on a node that is or may become the primary
       	--stop-timeout DURATION                    kill a command that was told to stop after this long (default 8s)
       	--skip-sync                                do not wait until this node is in sync with its primary
-      	--sync-timeout DURATION                    wait for that no longer, and start with what is here (default: wait)
-      	--exit-on-error=false                      stay, to be looked at, when something fails at the start
+      	--sync-timeout DURATION                    wait no longer than this, then start with what is here (default: wait)
+      	--exit-on-error=false                      stay up for inspection when something fails at the start
       	--config FILE                              read the original's litefs.yml; flags and variables win over it
       	--no-expand-env                            do not replace $NAME in that file by variables
 

@@ -44,7 +44,7 @@ test.each([
   [
     503,
     1,
-    /^ERROR: Cannot reach LiteFS at http:\S+: .*whether it becomes the primary is not known \(this node is a replica\), see litefs info --url http:\S+\n$/,
+    /^ERROR: Cannot reach LiteFS at http:\S+: .*it is not known whether it becomes the primary \(this node is a replica\), see litefs info --url http:\S+\n$/,
     /^$/,
   ],
 ])("promote asks what came out when the answer is lost: %p", async (status, code, err, out) => {
@@ -68,6 +68,6 @@ test("promote does not ask anything when there is no node", async () => {
   const { code, err } = await litefs("--url", `http://127.0.0.1:${port}`)
   expect([code, err]).toEqual([
     1,
-    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nobody listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
+    `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nothing listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
   ])
 })

@@ -81,7 +81,7 @@ describe("the flags of the proxy", () => {
     [["--proxy-addr", ":8080"], /^--proxy-addr is given and no --proxy-target/],
     [["--proxy-addr", "8080", "--proxy-target", ":3000"], /^--proxy-addr is "8080", it should be/],
     [["--proxy-addr", ":8080", "--proxy-target", "http://a:1"], /^--proxy-target is "http:/],
-    [["--proxy-addr", ":8080", "--proxy-target", "a:0"], /port 0 is nobody's$/],
+    [["--proxy-addr", ":8080", "--proxy-target", "a:0"], /its port should be 1 to 65535$/],
     [["--proxy-addr", ":8080", "--proxy-target", "a:65536"], /it should be HOST:PORT/],
     [
       [...MINIMUM, "--proxy-db", "a/b"],

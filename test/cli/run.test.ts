@@ -64,7 +64,7 @@ describe("litefs run", () => {
     const io = new FakeIo()
     const flags = ["-config", path, "-v", "-if-candidate"]
     expect(await run(["run", ...flags, "--", "true"], io)).toBe(0)
-    expect(io.err).toBe("-v changes nothing: what there is to say is always said\n")
+    expect(io.err).toBe("-v changes nothing: messages are always printed\n")
     expect(api.requests[0]?.url).toBe("/info")
   })
 

@@ -179,7 +179,7 @@ describe("litefs sql fails", () => {
     using other = new TemporaryDirectory()
     for (const words of [["a.db"], ["--create", "a.db"]]) {
       expect((await sql(["--fuse-dir", other.path, ...words, "SELECT 1"])).err).toBe(
-        `ERROR: Cannot open "a.db": "${other.path}", where it was looked for, is no mount of LiteFS, ${advice}\n`,
+        `ERROR: Cannot open "a.db": "${other.path}", where it was looked for, is not a mount of LiteFS, ${advice}\n`,
       )
     }
     expect(existsSync(join(other.path, "a.db"))).toBe(false)

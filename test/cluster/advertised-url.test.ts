@@ -55,7 +55,9 @@ describe("A primary by its flags", () => {
     ["by a record", answer(B, ledBy(B))],
   ])("does not start where another is one %s", async (_, there) => {
     const problem = await new Scene(there).node().check().catch(messageOf)
-    expect(problem).toContain("another node is it at http://a:1, where this one tells others")
+    expect(problem).toContain(
+      "another node is the primary at http://a:1, where this one tells others",
+    )
     expect(problem).toContain("candidate: false in litefs.yml")
   })
 

@@ -151,7 +151,7 @@ describe("a forced promotion says what may be lost", () => {
   test.each<[given: Partial<HandoffsContext>, lines: RegExp]>([
     [
       {},
-      /the primary before took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
+      /the previous primary took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
     ],
     [{ lagMs: () => 61_000 }, /It is not connected: this node had everything 61.0 s ago\./],
     [
@@ -228,7 +228,7 @@ describe("Handoffs.promote() whose answer is lost", () => {
 
   test("is not known to have happened when nobody answers", async () => {
     await expect(promote(() => Promise.reject(new Error("no route")))).rejects.toThrow(
-      /whether it happened is not known, http:\/\/p:1 does not answer/,
+      /it is not known whether it happened, http:\/\/p:1 does not answer/,
     )
   })
 })

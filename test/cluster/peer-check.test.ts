@@ -58,7 +58,7 @@ describe("PeerCheck.hear()", () => {
     }
     expect(heard).toEqual([])
     expect(log.lines).toEqual([
-      'level=warn tag=member msg="heard of a lease record that is none, it is not believed" ' +
+      'level=warn tag=member msg="heard of a lease record that is not valid, it is not believed" ' +
         `from=10.0.0.9 node=b problem=${JSON.stringify(problem)}`,
     ])
   })

@@ -182,12 +182,12 @@ describe("readConfig() refuses", () => {
       `${STATIC}toString: 1`,
       "toString (l.yml:2) is not a key, there are exit-on-error, skip-sync, strict-verify, exec, fuse, data, http, proxy, lease, backup, log, tracing",
     ],
-    ["mount-dir: /x", "mount-dir (l.yml:1) is not a key any more, it is fuse.dir now"],
+    ["mount-dir: /x", "mount-dir (l.yml:1) is no longer a key, it is fuse.dir now"],
     [
       `${STATIC}fuse:\n  dir: /a\nfuse:\n  dir: /b\n`,
-      "fuse (l.yml:4) is there twice, in line 2 too",
+      "fuse (l.yml:4) is given twice, also in line 2",
     ],
-    [`${STATIC}fuse: {dir: /a, dir: /b}`, "fuse.dir (l.yml:2) is there twice, in line 2 too"],
+    [`${STATIC}fuse: {dir: /a, dir: /b}`, "fuse.dir (l.yml:2) is given twice, also in line 2"],
     [`${STATIC}fuse: /x`, 'fuse (l.yml:2) is "/x", it should have keys below it'],
     [
       `${STATIC}fuse:\n  dir: 1.5`,

@@ -124,7 +124,7 @@ const CASES: Case[] = [
     { httpAddr: { host: "", port: 20203 } },
     [
       /variables="LITEFS_HTTP_ADDR LITEFS_LOG_LEVEL"/,
-      /key="http.addr \(FILE:7\)" reason="LITEFS_HTTP_ADDR says otherwise"/,
+      /key="http.addr \(FILE:7\)" reason="LITEFS_HTTP_ADDR overrides it"/,
     ],
   ],
   [
@@ -326,7 +326,7 @@ describe("a litefs.yml is refused with", () => {
       "a key of the time before version 0.3",
       `mount-dir: /litefs\ndata-dir: /data\nconsul: {url: x}\n`,
       {},
-      /mount-dir \(FILE:1\) is not a key any more, it is fuse.dir now/,
+      /mount-dir \(FILE:1\) is no longer a key, it is fuse.dir now/,
     ],
     [
       "a default as a shell has it",
@@ -382,7 +382,7 @@ describe("the original's flags", () => {
       /key=-tracing reason="it is --log-level trace here"/,
     ],
     [["-fuse.debug"], { fuseDebug: true }, /key=-fuse.debug reason="it is --fuse-debug here"/],
-    [["-skip-unmount"], {}, /key=-skip-unmount reason="nothing but what a litefs that was killed/],
+    [["-skip-unmount"], {}, /key=-skip-unmount reason="only the mount of a litefs that was killed/],
     [
       ["-debug=true", "--log-level", "warn"],
       { log: { level: "warn", format: "text" } },

@@ -78,7 +78,7 @@ describe("decodeLtxHeader", () => {
     ["min TXID 0", 23, 0, "min TXID is 0"],
     ["max TXID below min TXID", 31, 2, "max TXID 2 is below min TXID 3"],
     ["a max TXID that leaves no next one", 24, 0xff, "max TXID 18374686479671623683 is above"],
-    ["a time that is none", 33, 0x1f, "is no time"],
+    ["a time that is none", 33, 0x1f, "is not a time"],
     ["a WAL offset beyond 2^53", 49, 0xff, "is beyond what a number can hold"],
     ["a snapshot with a pre-apply checksum", 23, 1, "pre-apply checksum of a snapshot is not 0"],
     ["a pre-apply checksum without flag", 40, 0x15, "pre-apply checksum has no checksum flag"],

@@ -65,7 +65,7 @@ test.skipIf(!canMount)(
   "one warning says that the API is open to other machines without a token",
   async () => {
     await using scope = new Scope()
-    const warning = /level=warn tag=litefs msg="whoever reaches the API can read and replace/g
+    const warning = /level=warn tag=litefs msg="anybody who reaches the API can read and replace/g
     const open = await scope.node({ isOpen: true })
     const guarded = await scope.node({ env: { LITEFS_AUTH_TOKEN: TOKEN }, isOpen: true })
     const local = await scope.node()

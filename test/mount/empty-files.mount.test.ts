@@ -62,7 +62,7 @@ test.skipIf(!canMount)(
     }
     await untilOnly(node, [])
     await node.logged(
-      /Cannot write \\"notes.txt\\": it is no SQLite database.*choose another directory/,
+      /Cannot write \\"notes.txt\\": it is not a SQLite database.*choose another directory/,
     )
     expect(node.output).not.toContain("--name notes.txt")
     expect(kept(node)).toEqual([])

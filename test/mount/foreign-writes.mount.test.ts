@@ -210,7 +210,7 @@ test.skipIf(!canMount).each(["wal", "truncate", "persist"])(
         ])
         await node.logged(
           new RegExp(
-            `Cannot cut off \\\\"${name}\\\\": .*file=${name} process="\\d+ \\(${program}\\)"`,
+            `Cannot truncate \\\\"${name}\\\\": .*file=${name} process="\\d+ \\(${program}\\)"`,
           ),
         )
       }

@@ -153,7 +153,7 @@ test.skipIf(!canMount)(
     )
     const elsewhere = ["run", "--with-halt-lock-on", "a.db", "--fuse-dir"]
     for (const [dir, problem] of [
-      [scope.directory, `"${scope.directory}", where it was looked for, is no mount of LiteFS`],
+      [scope.directory, `"${scope.directory}", where it was looked for, is not a mount of LiteFS`],
       ["/no/such", 'there is no directory "/no/such"'],
     ] as const) {
       expect(failureOf([...PROGRAM, ...elsewhere, dir, "--", "true"])).toBe(
@@ -189,7 +189,7 @@ test.skipIf(!canMount)(
         const problem = failureOf([...environment(node), ...words])
         expect(Date.now() - startMs).toBeLessThan(6000) // the daemon itself waits for 10 seconds
         expect(problem).toMatch(
-          /Cannot borrow the write lock of "a.db": it was not to be had in [67]\d\dms, /,
+          /Cannot borrow the write lock of "a.db": it was not available within [67]\d\dms, /,
         )
       }
     }

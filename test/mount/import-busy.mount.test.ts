@@ -18,7 +18,7 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     run(["sqlite3", path, "create table other(x)"])
     const importing = [...PROGRAM, "import", "--url", primary.url, "--name", "a.db", path]
     expect(failureOf(importing)).toBe(
-      `ERROR: Cannot lock database "a.db": clients have been in transactions of it for 10s, one is process ${client.pid} (node), try again when they are done\n`,
+      `ERROR: Cannot lock database "a.db": clients have been in transactions for 10s, one is process ${client.pid} (node), try again when they are done\n`,
     )
     expect(pos(primary, "a.db")).toBe(before)
     await client.exec("commit")

@@ -120,7 +120,7 @@ for (const mode of MODES) {
         outside.run("INSERT INTO t VALUES(99, 'from outside')")
       }
       node = await scope.again(node)
-      await node.logged(/while LiteFS did not run/)
+      await node.logged(/while LiteFS was not running/)
       const kept = [...namesIn(node, /^database\.changed-\d+$/), "database"]
       const values = kept.flatMap((name) => {
         const copy = join(scope.directory, name)

@@ -263,7 +263,7 @@ test.skipIf(!canMount)(
       port: before.port,
       flags: ["--auth-token-file", token],
     })
-    expect(after.output).toContain("they are given some once")
+    expect(after.output).toContain("setting them once")
     expect(after.output).not.toContain("can read a secret")
     expect(described(after, "a.db")).toEqual([`660 ${OWNER} ${GROUP}`])
     expect(run(["stat", "-c", "%a", before.data]).trim()).toBe("755")

@@ -117,7 +117,7 @@ test.skipIf(!canMount)("without a port", async () => {
   await using scope = new Scope()
   const node = await scope.node({ follows: { url: "http://127.0.0.1" } })
   await node.logged(
-    /nobody listens at 127.0.0.1, and the URL has no port, it should be like http:\/\/127.0.0.1:20202/,
+    /nothing listens at 127.0.0.1, and the URL has no port, it should be like http:\/\/127.0.0.1:20202/,
   )
   const { stderr } = await start([...PROGRAM, "info", "--url", "http://127.0.0.1"]).ended
   expect(stderr).toContain("the URL has no port")
@@ -173,7 +173,7 @@ lease:
     }
     const other = await freePort()
     const refused =
-      /ERROR: Cannot be the primary: another node is it at http:\S+, .*candidate: false in litefs.yml/
+      /ERROR: Cannot be the primary: another node is the primary at http:\S+, .*candidate: false in litefs.yml/
     const first = await scope.node({ directory: directory("a"), port, config: config(port) })
     const second = await scope.spawn({
       ...{ directory: directory("b"), port: other, config: config(other) },
@@ -188,7 +188,7 @@ lease:
       port: other,
       config: config(other),
     })
-    await alone.logged(/level=warn .*cannot reach this one where it tells them to/)
+    await alone.logged(/level=warn .*cannot reach this one at the URL that it advertises/)
     const again = await scope.node({ directory: first.directory, port, config: config(port) })
     expect((await alone.exited).code).toBe(1)
     expect(await alone.wholeOutput).toMatch(refused)

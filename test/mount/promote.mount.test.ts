@@ -52,7 +52,7 @@ test.skipIf(!canMount).each(MODES)(
     sqlite3(replica, "a.db", "insert into t values('new')")
     primary.signal("SIGCONT")
     await becomes(primary, "replica")
-    await replica.logged(/another node has heard who is the primary/)
+    await replica.logged(/another node has been told who is the primary/)
     await expect(other.exec("commit")).rejects.toThrow()
     await other.close()
     await caughtUp(replica, primary, "a.db")

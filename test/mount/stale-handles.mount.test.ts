@@ -76,7 +76,7 @@ test.skipIf(!canMount)(
     const line = await second.logged(/clients of the last daemon may read old data.*/)
     expect(line).toContain("CAP_SYS_PTRACE")
     expect(pids(line)).toEqual([describeProcess(known.pid)])
-    const others = await second.logged(/processes do not show whether they are clients.*/)
+    const others = await second.logged(/cannot tell whether processes are clients.*/)
     expect(pids(others)).toContain(describeProcess(idle.pid))
   },
   60_000,

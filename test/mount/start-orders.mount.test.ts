@@ -95,7 +95,7 @@ const ROWS: readonly [
     {
       primaries: [],
       reads: { a: "1,2" },
-      says: [["a", /lease record says otherwise than the flags/]],
+      says: [["a", /lease record overrides the flags/]],
     },
   ],
   [
@@ -123,7 +123,7 @@ const ROWS: readonly [
       says: [
         ["a", /level=warn .*another node has become the primary/],
         ["a", /level=warn .*has diverged from the primary's/],
-        ["b", /another node has heard who is the primary/],
+        ["b", /another node has been told who is the primary/],
       ],
     },
   ],
@@ -149,7 +149,7 @@ const ROWS: readonly [
       primaries: ["b"],
       reads: { a: "1,new", b: "1,new" },
       kept: { a: "1,alone,tail" },
-      says: [["a", /level=warn .*no peer answers, believing the own lease record/]],
+      says: [["a", /level=warn .*no peer answers, believing this node's own lease record/]],
     },
   ],
   [

@@ -14,16 +14,16 @@ const SPILL = `update t set x = zeroblob(900) where rowid % 2 = 0;
   insert into t select randomblob(900) from n`
 /** The peer thread cannot do it the first time, and tries again a second later. */
 const SLOW = {
-  "have the kernel forget": "1/mount:open#1=EMFILE",
+  "drop a transaction that was undone": "1/mount:open#1=EMFILE",
   "open the commit log": "1/log:open#1=EIO",
 }
 const LOOK = "select count(*), (select integrity_check from pragma_integrity_check) from t"
 
 test.skipIf(!canMount).each([
-  ["delete", "rollback", "have the kernel forget", ""],
-  ["delete", "commit", "have the kernel forget", ""],
+  ["delete", "rollback", "drop a transaction that was undone", ""],
+  ["delete", "commit", "drop a transaction that was undone", ""],
   ["delete", "rollback", "open the commit log", ""],
-  ["truncate", "kill", "have the kernel forget", SEEN_LOCKS],
+  ["truncate", "kill", "drop a transaction that was undone", SEEN_LOCKS],
 ] as const)(
   "%s mode: nobody reads anything of it, not even for a moment: its client ends with %s, and it takes a second to %s%s",
   async (mode, end, slow, locks) => {

@@ -40,7 +40,7 @@ test.skipIf(!canMountAsUser)(
     const node = await scope.node({ directory, through: [...inside, ...through] })
     expect(await node.stop()).toEqual({ code: 0, signal: null })
     expect(await node.wholeOutput).toMatch(
-      /msg="cannot take the mount away[^"]*" problem="fusermount3: .*mtab.*" advice="ln -s /,
+      /msg="cannot unmount[^"]*" problem="fusermount3: .*mtab.*" advice="ln -s /,
     )
   },
 )

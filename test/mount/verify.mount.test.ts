@@ -23,9 +23,7 @@ test.skipIf(!canMount)(
 
     rot(join(first.data, "dbs/bad.db/database"))
     const third = await scope.node({ directory: first.directory, flags: FLAGS })
-    await third.logged(
-      /a database is not what it was when it was closed, see litefs doctor" db=bad\.db/,
-    )
+    await third.logged(/a database has changed since it was closed, see litefs doctor" db=bad\.db/)
     await third.logged(/msg=verified db=good\.db/)
     expect(third.output).not.toContain("msg=verified db=bad.db")
   },

@@ -270,7 +270,7 @@ describe("ReplicaDatabase", () => {
     ["is ahead", 2, undefined, /it is ahead of the primary/],
     ["is at the TXID with another checksum", 3, undefined, /another transaction with this TXID/],
     ["is behind on another history", 4, "other", /it is behind the primary, on another history/],
-    ["is behind, and the primary cannot tell", 4, undefined, /does not know any more/],
+    ["is behind, and the primary cannot tell", 4, undefined, /no longer knows/],
   ])("ReplicaDatabase keeps a history that %s, whole", async (_, maxTxid, is, reason) => {
     using fixture = new Fixture()
     for (let i = 0; i < 3; i++) await fixture.accept(fixture.fileTo(imageOf(2)))

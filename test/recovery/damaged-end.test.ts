@@ -190,7 +190,7 @@ describe("recoverDatabase() of a last LTX file with another bit", () => {
       const before = directory.content
       for (let attempt = 0; attempt < 2; attempt++) {
         expect(() => recover(directory)).toThrow(
-          /^Cannot open database "app\.db": its last LTX file ".*4\.ltx" is damaged, and the database file is not as after its transaction: .*, see litefs doctor$/,
+          /^Cannot open database "app\.db": its last LTX file ".*4\.ltx" is damaged, and the database file does not have its transaction: .*, see litefs doctor$/,
         )
         expect(directory.content).toEqual(before)
       }
@@ -207,7 +207,7 @@ describe("recoverDatabase() of a last LTX file with another bit", () => {
     expect(imageChecksum(withTwo(5), PAGE_SIZE)).toBe(imageChecksum(withTwo(7), PAGE_SIZE))
     writeFileSync(database.path("database"), withTwo(5))
     database.flip(150, "ltx", LAST)
-    expect(() => recover(directory)).toThrow(/is not as after its transaction/)
+    expect(() => recover(directory)).toThrow(/does not have its transaction/)
   })
 })
 
@@ -220,7 +220,7 @@ describe("recoverDatabase() of a log whose last files are gone", () => {
     for (const txid of [5, 6]) rmSync(database.ltxPath(txid))
     const { state, log } = recover(directory)
     expect(log.lines).toEqual([
-      "warn: the last LTX files are missing, made one of the database file, which is after them",
+      "warn: the last LTX files are missing, made one from the database file, which has their transactions",
     ])
     expect(state.pos).toEqual({ txid: 6n, checksum: imageChecksum(image, PAGE_SIZE) })
     const path = database.path("ltx", `${"0".repeat(15)}5-${"0".repeat(15)}6.ltx`)
@@ -240,7 +240,7 @@ describe("recoverDatabase() of a log whose last files are gone", () => {
     expect(readFileSync(database.ltxPath(4)).length).toBeGreaterThan(100)
     truncateSync(database.ltxPath(4), 150)
     expect(recover(directory).log.lines[0]).toBe(
-      "warn: set aside the last LTX file, which a crash tore",
+      "warn: set aside the last LTX file, which was torn by a crash",
     )
   })
 })

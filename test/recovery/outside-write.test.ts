@@ -15,7 +15,7 @@ import {
 import { RecordedLog } from "../support/recorded-log.ts"
 
 const KEPT =
-  "warn: the database file was written to while LiteFS did not run, kept it as it is and returned to the LTX files"
+  "warn: the database file was written to while LiteFS was not running, kept a copy of it and restored it from the LTX files"
 const REPLAYED = "info: replayed transactions"
 const INSERT = "INSERT INTO t(a) VALUES(hex(randomblob(200)))"
 /** After what the LTX files of a fixture say of their time. */
@@ -104,7 +104,7 @@ describe("recoverDatabase() of a file that was written from outside", () => {
     for (const txid of [1, 2, 3]) rmSync(database.ltxPath(txid))
     const changed = writeOutside(database, 3)
     expect(() => recover(directory)).toThrow(
-      /expected at TXID 0{15}4; its file was written to while LiteFS did not run: copy it if that is to be kept, and see litefs doctor$/,
+      /expected at TXID 0{15}4; its file was written to while LiteFS was not running: copy it to keep what was written, and see litefs doctor$/,
     )
     expect(Buffer.compare(database.read("database"), changed)).toBe(0)
   })
@@ -151,7 +151,7 @@ describe("recoverDatabase() of a file that was written from outside", () => {
     const database = directory.database()
     writeFileSync(database.path("database-wal"), "transactions")
     expect(recover(directory).log.lines).toEqual([
-      "warn: set aside what a SQLite client has left beside the database file, LiteFS has nothing of it",
+      "warn: set aside a file that a SQLite client left beside the database file, LiteFS has no transaction of it",
     ])
     const names = readdirSync(database.path()).filter((name) => name.startsWith("database-wal"))
     expect(names).toEqual([expect.stringMatching(/^database-wal\.changed-\d+$/)])

@@ -345,7 +345,9 @@ describe("recoverDatabase()", () => {
     truncateSync(database.ltxPath(5), 150)
     const found = recover(directory)
     expectAt(database, image, 4, found)
-    expect(found.log.lines).toEqual(["warn: set aside the last LTX file, which a crash tore"])
+    expect(found.log.lines).toEqual([
+      "warn: set aside the last LTX file, which was torn by a crash",
+    ])
     const names = readdirSync(database.path("ltx")).sort()
     expect(names.length).toBe(5)
     expect(names[4]).toMatch(/^0{15}5-0{15}5\.ltx\.torn-\d+$/)

@@ -8,7 +8,7 @@ test("what is missing to trace a process is what it has and the daemon has not",
   const daemon = parseRights(status(0, "00000000a80425fb")) // as Docker gives them
   const withResource = parseRights(status(0, "00000000a90425fb"))
   const said = rightToTrace(daemon, [withResource])
-  expect(said).toContain("they have CAP_SYS_RESOURCE, which it has not; that or CAP_SYS_PTRACE")
+  expect(said).toContain("they have CAP_SYS_RESOURCE, which it lacks; that or CAP_SYS_PTRACE")
   expect(rightToTrace(daemon, [daemon])).toEndWith("the right to reach them, CAP_SYS_PTRACE")
   const user = parseRights(status(1000, "0000000000000000"))
   expect(rightToTrace(user, [withResource])).toEndWith("the right to reach them, CAP_SYS_PTRACE")

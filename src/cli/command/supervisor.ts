@@ -319,13 +319,13 @@ class Supervisor {
     if (command !== undefined && !this.#isLeftOut(node, command)) {
       return { kind: "running", node, child: this.#start(node, command, true) }
     }
-    log.debug("no command, until a signal comes")
+    log.debug("no command, waiting for a signal")
     return { kind: "serving", node }
   }
 
   #isLeftOut(node: SupervisedNode, { isForCandidate, words }: SupervisedCommand): boolean {
     if (!isForCandidate || node.facts().isCandidate) return false
-    log.info("this node is not a candidate, command left out", { command: words[0] })
+    log.info("this node is not a candidate, command skipped", { command: words[0] })
     return true
   }
 
@@ -397,7 +397,7 @@ class Supervisor {
   #hold(node: SupervisedNode | undefined, code: number): State {
     const { exitOnError = true, clock } = this.#options
     if (exitOnError) return node === undefined ? { kind: "closed", code } : this.#close(node, code)
-    log.warn("staying, for you to have a look, until a signal comes (--exit-on-error=false)")
+    log.warn("staying up for inspection until a signal comes (--exit-on-error=false)")
     return { kind: "held", node, code, endHold: keepAlive(clock) }
   }
 

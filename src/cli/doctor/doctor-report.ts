@@ -55,7 +55,7 @@ function advice(examination: Examination, repairs: boolean): string {
   const { found, left } = examination
   if (isHealthy(examination)) return ""
   const canRepair = findingsOf(left ?? found).some(({ repair }) => repair !== undefined)
-  if (!canRepair) return "\nNothing of this can be repaired here.\n"
+  if (!canRepair) return "\nNone of this can be repaired here.\n"
   return repairs ? "" : "\nNothing has been changed. Run it again with --repair.\n"
 }
 

@@ -37,7 +37,7 @@ the name of the database. What it cannot repair without losing something it
 leaves as it is, and says what can be done.
 
 The exit code is 0 if everything is healthy or has been repaired, else 1. Stop
-LiteFS before: a data directory in use is refused.`,
+LiteFS first: a data directory in use is refused.`,
   examples: `# what is wrong
 litefs doctor
 

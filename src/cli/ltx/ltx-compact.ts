@@ -70,7 +70,10 @@ function compactInto(files: readonly string[], output: string): void {
 function verifiedOutput(path: string): WholeLtxFile {
   const file = inspectLtxFile(path)
   if (file.kind === "whole") return file
-  throw new LitefsError("damaged", `Cannot compact LTX files: of what was written, ${file.problem}`)
+  throw new LitefsError(
+    "damaged",
+    `Cannot compact LTX files: in the file that was written, ${file.problem}`,
+  )
 }
 
 function removeIfThere(path: string): void {

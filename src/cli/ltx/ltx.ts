@@ -39,7 +39,7 @@ function onPaths<const T extends FlagTable>(
 export const LTX = group({
   name: "ltx",
   about: `The ltx command will look at LTX files, which hold one or more transactions
-each, and make databases and other LTX files of them. It needs no running node
+each, and make databases and other LTX files from them. It needs no running node
 and changes none of the files it is given.
 
 The commands are:
@@ -48,7 +48,7 @@ The commands are:
 	dump     header, page numbers and trailer of each file
 	verify   check every file, and in a directory that each follows on the last
 	apply    replay files onto a new database file
-	compact  make one LTX file of several that follow on each other`,
+	compact  make one LTX file from several that follow on each other`,
   usage: `litefs ltx list [--json] PATH...
 litefs ltx dump [--json] [--pages] PATH...
 litefs ltx verify [--json] PATH...

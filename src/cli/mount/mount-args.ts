@@ -85,7 +85,7 @@ function overridden(
     const value = args.values[flag]
     const text = typeof value === "boolean" ? String(value) : args.texts(flag).join()
     if (setting === undefined || setting.text === text) return []
-    return [{ key: setting.spelling, reason: `${environmentName(flag)} says otherwise` }]
+    return [{ key: setting.spelling, reason: `${environmentName(flag)} overrides it` }]
   })
   return file.unusedRole === undefined || roles.length === 0 ? others : [role, ...others]
 }

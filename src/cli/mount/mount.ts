@@ -35,7 +35,7 @@ async function mount(
   configureLog(options.log)
   await logRemarks(otherFlags)
   for (const file of openSecrets(args)) {
-    log.warn("every user of this machine can read a secret, chmod o= makes an end of that", {
+    log.warn("every user of this machine can read a secret, chmod o= prevents that", {
       file,
     })
   }

@@ -20,7 +20,7 @@ export function misplacement(word: string, path: string): string | undefined {
     : "give where LiteFS is mounted with --fuse-dir"
   if (!existsSync(directory)) return `there is no directory "${directory}", ${advice}`
   if (isPath || isMount(directory)) return undefined
-  return `"${directory}", where it was looked for, is no mount of LiteFS, ${advice}`
+  return `"${directory}", where it was looked for, is not a mount of LiteFS, ${advice}`
 }
 
 function isMount(directory: string): boolean {

@@ -156,7 +156,7 @@ export class DatabaseSource {
       if (error instanceof SysError) return
       throw error
     }
-    throw this.#refusal("another program keeps it locked, try again when that is done")
+    throw this.#refusal("another program keeps it locked, try again when it is done")
   }
 
   #refuseHotJournal(path: string, fd: Fd): void {

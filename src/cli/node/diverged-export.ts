@@ -36,7 +36,8 @@ function find(histories: readonly KeptHistory[], name: string): KeptHistory {
   if (exact !== undefined) return exact
   const [found, ...others] = histories.filter((history) => history.name.startsWith(name))
   if (found !== undefined && others.length === 0) return found
-  const problem = found === undefined ? "nothing of that name is kept" : "several names start so"
+  const problem =
+    found === undefined ? "no history of that name is kept" : "several names start with it"
   throw new LitefsError(
     "not-found",
     `Cannot export "${name}": ${problem}, see litefs diverged list`,

@@ -34,7 +34,7 @@ The commands are:
 	export   write the database as it was to a new file`,
   usage: `litefs diverged list [--json] [--data-dir DIR]
 litefs diverged export [--ltx] [--data-dir DIR] NAME OUT`,
-  notes: `NAME is what list shows, or as much of its beginning as makes it the only one.
+  notes: `NAME is what list shows, or enough of its beginning to tell it from the others.
 OUT must not exist; what is written is checked against the position.
 
 LiteFS never removes what it has kept. When it is of no more use, remove its

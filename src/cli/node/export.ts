@@ -14,7 +14,7 @@ import { ExportFile } from "./export-file.ts"
 const FLAGS = {
   ...API_FLAGS,
   keep: { kind: "boolean", help: "keep a database that is there, as PATH.replaced-TIME" },
-  force: { kind: "boolean", help: "replace also a file that is no database" },
+  force: { kind: "boolean", help: "also replace a file that is not a database" },
 } as const satisfies FlagTable
 
 export const EXPORT = command({
@@ -76,7 +76,7 @@ async function exportFile(
     await receive(api, name, file, io, stopping.signal)
     const kept = await file.finish(io.clock.wallMs())
     if (kept !== undefined) {
-      io.stderr(`What was there is "${kept}" now\n`)
+      io.stderr(`The file that was there is now "${kept}"\n`)
     }
     return undefined
   } catch (error) {

@@ -37,7 +37,7 @@ export async function takeHaltLock(
   const locking = callOnce<FlockThread, "lock">(worker, thread, "lock", `${path}-lock`)
   const late = () => {
     worker.terminate()
-    return new Error(`it was not to be had in ${formatDuration(Math.round(limitMs))}`)
+    return new Error(`it was not available within ${formatDuration(Math.round(limitMs))}`)
   }
   try {
     const fd = await inTime(locking, { clock, limitMs }, late)

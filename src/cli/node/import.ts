@@ -15,7 +15,7 @@ import { DatabaseSource } from "./database-source.ts"
 
 const FLAGS = {
   ...API_FLAGS,
-  "no-verify": { kind: "boolean", help: "leave SQLite's integrity check out" },
+  "no-verify": { kind: "boolean", help: "skip SQLite's integrity check" },
 } as const satisfies FlagTable
 
 export const IMPORT = command({
@@ -23,11 +23,11 @@ export const IMPORT = command({
   flags: FLAGS,
   words: { placeholder: "PATH", countMin: 1, countMax: 1, mayBeDash: true },
   about: `The import command will put a SQLite database file in the place of a database, or
-make a new one of it. The whole file is one transaction, which goes to replicas
-like any other: who has the database open sees all of it or nothing.`,
+make a new one from it. The whole file is one transaction, which goes to replicas
+like any other: clients that have the database open see all of it or nothing.`,
   usage: "litefs import [flags] --name DB PATH",
-  notes: `PATH - is the standard input, which has to be a whole database: of one in WAL mode
-nobody can see what was only in its WAL. Of a file, what is in the WAL beside it
+  notes: `PATH - is the standard input, which has to be a whole database: of one in WAL mode,
+what was only in its WAL is missing. Of a file, what is in the WAL beside it
 is imported, too, and other programs may use it meanwhile. One with the journal
 of an interrupted transaction is refused: sqlite3 FILE .backup makes a whole one.
 

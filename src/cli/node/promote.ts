@@ -33,13 +33,13 @@ const UNSURE_MS_MAX = 15_000
 
 const FLAGS = {
   ...NODE_FLAGS,
-  force: { kind: "boolean", help: "without the primary there is, which may lose transactions" },
+  force: { kind: "boolean", help: "without asking the primary, which may lose transactions" },
 } as const satisfies FlagTable
 
 export const PROMOTE = command({
   name: "promote",
   flags: FLAGS,
-  about: `The promote command will make a replica the primary. The primary there is stops
+  about: `The promote command will make a replica the primary. The current primary stops
 taking writes, waits until the replica has everything, and becomes a replica
 itself: no transaction is lost, and no node restarts.`,
   usage: "litefs promote [flags]",
@@ -47,7 +47,7 @@ itself: no transaction is lost, and no node restarts.`,
 keep a write transaction open for more than 5 seconds, or the replica does not
 catch up in 5 seconds, nothing changes.
 
-When the answer of a node is lost, it is asked again what came out.
+When the answer of a node is lost, it is asked again for the outcome.
 
 With --force the primary is not asked: for one that is gone, or cannot be
 reached. What it took that has not come here is not lost, but no node has it
@@ -84,6 +84,6 @@ async function findOut(api: NodeApi, io: CliIo, error: unknown): Promise<string>
   const endMs = io.clock.monotonicMs() + UNSURE_MS_MAX
   const problem = await until(healthCondition(api, { role: "primary" }, io.clock), io.clock, endMs)
   if (problem === undefined) return ""
-  const outcome = `whether it becomes the primary is not known (${problem}), see litefs info --url ${api.origin}`
+  const outcome = `it is not known whether it becomes the primary (${problem}), see litefs info --url ${api.origin}`
   throw new LitefsError("unavailable", `${error.message}; ${outcome}`)
 }

@@ -27,7 +27,7 @@ const FLAGS = {
     kind: "boolean",
     help: "do nothing on a node that is not, and may not become, the primary",
   },
-  promote: { kind: "boolean", hasNoVariable: true, help: "make the node the primary before" },
+  promote: { kind: "boolean", hasNoVariable: true, help: "make the node the primary first" },
   "with-halt-lock-on": {
     kind: "text",
     placeholder: "DB",
@@ -56,7 +56,7 @@ export const RUN = command({
   name: "run",
   flags: FLAGS,
   takesCommand: true,
-  originals: { v: { noEffect: "what there is to say is always said" } },
+  originals: { v: { noEffect: "messages are always printed" } },
   about: `The run command will run a command next to a node: where writes are taken, or
 after the node is ready. Nothing else is done to the command: its arguments,
 its streams and the signals it gets are as they were given.`,
@@ -64,7 +64,7 @@ its streams and the signals it gets are as they were given.`,
   notes: `The exit code is the command's, and 128+n when a signal ended it, or ended the
 waiting before it. It is 0 when --if-primary or --if-candidate has kept the
 command from running, which is said on stderr; 1 when the node cannot be asked,
-is not ready in time, or is not promoted, or when the lock is not to be had; 2
+is not ready in time, or is not promoted, or the lock cannot be borrowed; 2
 when the command line is wrong.
 
 With --with-halt-lock-on the write lock is borrowed from the primary: until the

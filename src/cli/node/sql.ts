@@ -136,7 +136,7 @@ const FLUSH_SIZE = 65_536
 
 function existingPath(name: string, args: SqlArgs): string {
   const { values } = args
-  if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is no database`)
+  if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is not a database`)
   const path = databasePath(name, values["fuse-dir"])
   const isThere = existsSync(path)
   // What is made beneath a mount that is not there yet, nobody replicates, and nobody sees once it is.

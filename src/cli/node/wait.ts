@@ -60,17 +60,17 @@ type WaitArgs = ParsedArgs<typeof FLAGS>
 export const WAIT = command({
   name: "wait",
   flags: FLAGS,
-  about: `The wait command will wait until something is so: for scripts that start a
+  about: `The wait command will wait until something is true: for scripts that start a
 program next to LiteFS. The node does not have to be up yet.`,
   usage: "litefs wait [flags]",
   notes: `At least one of --synced, --primary, --db, --pos and --http is required; with several,
 all of them have to be true. A TXID is the 16 hexadecimal digits of DB-pos,
 which may be given as a whole, or a decimal number of up to 15 digits. An ADDR is HOST:PORT, :PORT or a URL;
-any status is an answer. With --synced all has to be there that the primary had
-when the command began; a database that it cannot send counts, unless the node has
-some of it.
+any status is an answer. With --synced everything that the primary had when the
+command began has to be there; a database that it cannot send counts, unless the
+node has some of it.
 
-The exit code is 0 when it is so, 1 when the time is over, or when the node
+The exit code is 0 when it is true, 1 when the time is up, or when the node
 refuses to answer, and 2 when the command line is wrong.`,
   examples: `# start a program when the replica has caught up
 litefs wait --synced --timeout 5m && exec node server.js

@@ -13,13 +13,13 @@ export const FUSE_FLAGS = {
     kind: "special",
     placeholder: "USER[:GROUP]",
     read: ownerOf,
-    help: "owns databases that arrive here (default: who owns --fuse-dir)",
+    help: "the owner of databases that arrive here (default: that of --fuse-dir)",
   },
   "fuse-mode": {
     kind: "special",
     placeholder: "MODE",
     read: modeOf,
-    help: "the mode of databases that arrive here, like 0660 (default: as --fuse-dir)",
+    help: "the mode of databases that arrive here, like 0660 (default: from --fuse-dir)",
   },
   "read-only-opens": {
     kind: "boolean",

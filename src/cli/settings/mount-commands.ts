@@ -28,12 +28,12 @@ export const COMMAND_FLAGS = {
   "skip-sync": { kind: "boolean", help: "do not wait until this node is in sync with its primary" },
   "sync-timeout": {
     kind: "duration",
-    help: "wait for that no longer, and start with what is here (default: wait)",
+    help: "wait no longer than this, then start with what is here (default: wait)",
   },
   "exit-on-error": {
     kind: "boolean",
     default: true,
-    help: "stay, to be looked at, when something fails at the start",
+    help: "stay up for inspection when something fails at the start",
   },
 } as const satisfies FlagTable
 

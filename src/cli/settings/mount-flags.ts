@@ -16,7 +16,7 @@ export const MOUNT_FLAGS = {
     kind: "text",
     placeholder: "DIR",
     default: "/litefs",
-    help: "mount here; a directory that is empty, or made",
+    help: "mount here; an empty directory, or one to be made",
   },
   "data-dir": {
     kind: "text",
@@ -46,7 +46,7 @@ export const MOUNT_FLAGS = {
     kind: "special",
     placeholder: "NAMES",
     read: (text: string) => DatabaseFilter.parse(text).patterns,
-    help: "of a replica: only these, like a.db,log-*.db (default: all)",
+    help: "on a replica: only these, like a.db,log-*.db (default: all)",
   },
   hostname: {
     kind: "special",
@@ -116,7 +116,7 @@ export const MOUNT_SYNTAX: CommandForm<MountFlags> = {
     debug: { flag: "log-level", text: "debug" },
     tracing: { flag: "log-level", text: "trace" },
     "skip-unmount": {
-      noEffect: "nothing but what a litefs that was killed has left is ever unmounted at the start",
+      noEffect: "only the mount of a litefs that was killed is ever unmounted at the start",
     },
   },
   about: `The mount command will mount a directory via FUSE, replicate the SQLite

@@ -45,17 +45,17 @@ export const PROXY_FLAGS = {
   "proxy-max-lag": {
     kind: "duration",
     default: "10s",
-    help: "behind this /litefs/health fails; 0: never",
+    help: "/litefs/health fails beyond this lag; 0: never",
   },
   "proxy-read-timeout": {
     kind: "duration",
     default: "1s",
-    help: "a read waits so long, then the primary serves it",
+    help: "a read waits this long, then the primary serves it",
   },
   "proxy-primary-redirect-timeout": {
     kind: "duration",
     default: "5s",
-    help: "a write waits so long for a primary",
+    help: "a write waits this long for a primary",
   },
   "proxy-advertise-url": {
     kind: "url",

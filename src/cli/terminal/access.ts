@@ -63,7 +63,7 @@ function tokenOf(args: AccessArgs): string | undefined {
   const problem = tokenProblem(token)
   if (problem === undefined) return token
   const where = source === "auth-token" ? "" : ` "${text}"`
-  throw args.usageError(`the token of ${args.spelling(source)}${where} is no token, ${problem}`)
+  throw args.usageError(`the token of ${args.spelling(source)}${where} is not valid, ${problem}`)
 }
 
 /** Files with a secret that every user of the machine can read, in the user's spelling. */

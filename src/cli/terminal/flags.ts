@@ -178,7 +178,7 @@ export function addressOf(text: string, like: string, isOfOther = false): Listen
   }
   const host = match.groups?.ipv6 ?? match.groups?.host ?? ""
   if (!isOfOther) return { host, port }
-  if (port === 0) throw new Unfit("port 0 is nobody's")
+  if (port === 0) throw new Unfit("its port should be 1 to 65535")
   return { host: host === "" ? "127.0.0.1" : host, port }
 }
 

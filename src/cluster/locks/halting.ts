@@ -96,7 +96,8 @@ export class Halting {
     this.echoes = new EchoFilter({
       sink: peer,
       isBorrowed: (database) => this.#borrowed.isHeld(database),
-      lost: (database) => this.#borrowed.lost(database, "the primary sends transactions of others"),
+      lost: (database) =>
+        this.#borrowed.lost(database, "the primary sends transactions of other nodes"),
     })
   }
 

@@ -16,7 +16,7 @@ export interface SentTransaction {
 /** The position that the transaction leads to. Throws a RangeError when it is not an LTX file. */
 export function posOf(header: LtxHeader, { end, size }: SentTransaction): Pos {
   if (size < LTX_HEADER_SIZE + LTX_TRAILER_SIZE) {
-    throw new RangeError(`Cannot take a transaction: ${size} bytes are no LTX file`)
+    throw new RangeError(`Cannot take a transaction: ${size} bytes are not an LTX file`)
   }
   return posAfter({ header, trailer: decodeLtxTrailer(end) })
 }

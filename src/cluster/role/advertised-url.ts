@@ -45,9 +45,12 @@ export class AdvertisedUrl {
     const { url } = this.#options
     const problem = await this.#look()
     if (problem === undefined) return
-    log.warn("other nodes cannot reach this one where it tells them to, look at --advertise-url", {
-      ...{ url, problem },
-    })
+    log.warn(
+      "other nodes cannot reach this one at the URL that it advertises, check --advertise-url",
+      {
+        ...{ url, problem },
+      },
+    )
   }
 
   /** Watches from then on, until this node has answered there. Calls back when another primary does. */
@@ -92,7 +95,7 @@ export class AdvertisedUrl {
     if (!isPrimary(answer)) return "another node answers there"
     throw new LitefsError(
       "unavailable",
-      `Cannot be the primary: another node is it at ${url}, where this one tells others to reach it: ` +
+      `Cannot be the primary: another node is the primary at ${url}, where this one tells others to reach it: ` +
         `this one should be its replica, with --primary-url ${url}, or candidate: false in litefs.yml, ` +
         "or have an --advertise-url of its own",
     )

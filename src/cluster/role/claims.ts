@@ -67,7 +67,7 @@ export class Claims {
     if (this.#asking.has(url) || this.#asking.size >= ASKING_COUNT_MAX) return
     this.#asking.add(url)
     void this.#look(heard, from)
-      .catch((error) => log.error("cannot look into what a request says of the primary", { error }))
+      .catch((error) => log.error("cannot check what a request says about the primary", { error }))
       .then(() => sleep(clock, PAUSE_MS, signal))
       .catch(() => {}) // the node stops
       .finally(() => this.#asking.delete(url))
@@ -88,10 +88,10 @@ export class Claims {
     const { ask, clusterId } = this.#options
     const answer = await ask(record.primary.url)
     if (answer.id !== record.primary.id) return "another node is there"
-    if (answer.clusterId !== clusterId()) return "the node there is of another cluster"
+    if (answer.clusterId !== clusterId()) return "the node there is in another cluster"
     const theirs = answer.lease?.record
     if (theirs?.primary.id === answer.id && !isNewer(record, theirs)) return undefined
-    return "the node there does not say so"
+    return "the node there does not confirm it"
   }
 
   #inTime<T>(answer: Promise<T>): Promise<T> {

@@ -41,7 +41,7 @@ export class CopyWatch {
     try {
       if (!(await this.#options.isCopy(url))) return
     } catch (error) {
-      return log.debug("cannot ask the node for which this one is taken", { url, error })
+      return log.debug("cannot ask the node that may be a copy of this one", { url, error })
     }
     this.#record = record
     this.#options.found(record)

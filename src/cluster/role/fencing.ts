@@ -44,7 +44,7 @@ export class Fencing {
       } catch (error) {
         if (attempt === 0) {
           const problem = messageOf(error)
-          log.warn("cannot tell another node yet who is the primary", { url, problem })
+          log.warn("cannot tell another node who is the primary yet", { url, problem })
         }
       }
       await sleep(clock, RETRY_MS, signal).catch(() => {})
@@ -57,7 +57,10 @@ export class Fencing {
     const ours = lease.record
     if (theirs === undefined || ours === undefined || isNewer(ours, theirs)) return false
     lease.setFenced(url)
-    log.info("another node has heard who is the primary", { url, primary: ours.primary.hostname })
+    log.info("another node has been told who is the primary", {
+      url,
+      primary: ours.primary.hostname,
+    })
     return true
   }
 }

@@ -59,7 +59,7 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
       for (const { url, answer } of given) checkFirst(context, url, answer)
     }
     if (given.length === 0 && context.peers.length > 0) {
-      log.warn("no peer answers, believing the own lease record", { peers: urls.join(",") })
+      log.warn("no peer answers, believing this node's own lease record", { peers: urls.join(",") })
     }
   }
   const { record } = lease
@@ -80,7 +80,7 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
   }
   if (isMine === (role.kind === "primary")) return
   const { epoch, primary } = record
-  log.info("the lease record says otherwise than the flags", {
+  log.info("the lease record overrides the flags", {
     ...{ epoch, primary: primary.hostname, url: primary.url },
   })
 }

@@ -69,7 +69,7 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
   const heard = leaseOf(answer)
   const { record } = lease
   if (isStream && record !== undefined && heard !== undefined && isNewer(record, heard.record)) {
-    throw new LitefsError("unavailable", "it is the primary no more")
+    throw new LitefsError("unavailable", "it is no longer the primary")
   }
   if (isStream) {
     urls.arrived()

@@ -140,7 +140,7 @@ export class Handoffs {
     }
     const outcome = isSaid
       ? `it did not happen, ${url} is the primary as before`
-      : `whether it happened is not known, ${url} does not answer: litefs info tells when it does`
+      : `it is not known whether it happened, ${url} does not answer: see litefs info when it does`
     throw new LitefsError(
       "unavailable",
       `handoff failed: the answer is lost (${problem}); ${outcome}`,
@@ -162,7 +162,7 @@ export class Handoffs {
       log.warn("the primary has not handed its role over", { url, problem: answer.text })
     } catch (error) {
       // If it has, its next message tells.
-      log.warn("the primary has not answered to an accepted handoff", {
+      log.warn("the primary has not answered an accepted handoff", {
         ...{ url, problem: messageOf(error) },
       })
     }
@@ -210,7 +210,7 @@ export class Handoffs {
   /** The transactions after which the primary may have had more than is here, as lines of text. */
   possibleLoss(): string {
     const { positions, progress, lease, primaryName } = this.#context
-    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the primary before"
+    const primary = lease.record?.primary.hostname ?? primaryName() ?? "the previous primary"
     const lines = [
       `This node is the primary from here on. What ${primary} took after these transactions is not here:`,
     ]
@@ -220,7 +220,7 @@ export class Handoffs {
       lines.push(`  ${name}\t${formatPos(pos)}${known}`)
     }
     lines.push(
-      `${this.#link()}. When it comes back it follows this node, and keeps what it has more: litefs diverged list.`,
+      `${this.#link()}. When it comes back it follows this node, and keeps what only it has: litefs diverged list.`,
     )
     return `${lines.join("\n")}\n`
   }

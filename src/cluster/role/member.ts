@@ -310,7 +310,7 @@ export class Member {
   #openOffer(token: string): Offer {
     const offer = this.#offer
     if (offer?.token === token) return offer
-    throw new LitefsError("unavailable", "Cannot hand over: the offer is not open any more")
+    throw new LitefsError("unavailable", "Cannot hand over: the offer is no longer open")
   }
 
   /** Makes this node the primary without asking the present one. */

@@ -47,7 +47,7 @@ export class Offer {
       this.#fail(`"${node.hostname}" has not accepted in ${ACCEPT_MS_MAX / 1000} s`)
     })
     void gone.then(() => {
-      clock.after(GONE_MS, () => this.#fail(`"${node.hostname}" is not connected any more`))
+      clock.after(GONE_MS, () => this.#fail(`"${node.hostname}" is no longer connected`))
     })
     try {
       this.#target.offer(this.token)

@@ -128,7 +128,11 @@ export class PeerCheck {
     if (this.#odd.has(what) || this.#odd.size >= SEEN_COUNT_MAX) return
     this.#odd.add(what)
     const node = senderOf(headers)
-    log.warn("heard of a lease record that is none, it is not believed", { from, node, problem })
+    log.warn("heard of a lease record that is not valid, it is not believed", {
+      from,
+      node,
+      problem,
+    })
   }
 
   #say(what: string, message: string, problem: string, from?: string): void {

@@ -60,7 +60,7 @@ export class RoleSwitch implements RoleActions {
     const { fs, peer, halting, positions, settled } = this.#context
     const left = await settled(SETTLE_MS_MAX)
     if (left > 0)
-      log.warn("the application does not end what it does, handing over", { writes: left })
+      log.warn("the application has not finished its writes, handing over", { writes: left })
     await halting.locks.pause(limitMs)
     this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
     await fs.call("shut")

@@ -149,7 +149,7 @@ function decode(path: string, bytes: Uint8Array): Content {
   const record = epoch === undefined ? undefined : asRecord({ ...(primary as object), epoch })
   if (typeof id !== "string" || !/^[0-9A-F]{16}$/.test(id)) throw damaged
   if (typeof epoch === "number" && epoch > EPOCH_MAX) {
-    const problem = `its epoch is ${epoch}, at most ${EPOCH_MAX} can be`
+    const problem = `its epoch is ${epoch}, it should be ${EPOCH_MAX} at most`
     throw new LitefsError("damaged", `Cannot read "${path}": ${problem}: ${advice}`)
   }
   if (epoch !== undefined && record === undefined) throw damaged

@@ -172,7 +172,7 @@ export class MountedDatabase {
     if (handle >= this.#firstHandle) return
     throw new LitefsError(
       "unsupported",
-      `Cannot write to "${this.name}": its client has a database open that was removed`,
+      `Cannot write to "${this.name}": its client still has a removed database of that name open`,
     )
   }
 
@@ -339,7 +339,7 @@ export class MountedDatabase {
     if (!this.hasStaleWriter) return
     throw new LitefsError(
       "position-mismatch",
-      `Cannot write "${this.name}": a client has kept its write lock since before others wrote, and may not know of that`,
+      `Cannot write "${this.name}": a client has held its write lock since before others wrote, and may not have seen their transactions`,
     )
   }
 
@@ -392,7 +392,7 @@ export class MountedDatabase {
     const { name } = this
     if (this.#capture?.isEmpty === true) return
     if (file !== name && this.file?.hasUsers !== true) return
-    const message = `Cannot cut off "${file}": only SQLite does that, while clients use it, use litefs import --name ${name} FILE to bring a database here`
+    const message = `Cannot truncate "${file}": only SQLite may do that, while clients use it, use litefs import --name ${name} FILE to bring a database here`
     this.#context.refusals.say(message, file)
     throw new LitefsError("unsupported", message)
   }

@@ -235,7 +235,7 @@ export class MountedDatabases {
       try {
         database.settle()
       } catch (error) {
-        log.warn("cannot leave a database ready for a quick start", { db: database.name, error })
+        log.warn("cannot prepare a database for a quick start", { db: database.name, error })
       }
     }
   }

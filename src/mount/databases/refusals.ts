@@ -96,7 +96,7 @@ export class Refusals {
       const leftMs = first.untilMs - this.#clock.monotonicMs()
       if (primaryName === undefined && !isPrimary && leftMs > 0) return leftMs
       this.#heldBack.shift()
-      const primary = primaryName ?? (isPrimary ? "this node, by now" : "unknown")
+      const primary = primaryName ?? (isPrimary ? "this node, now" : "unknown")
       log.warn(first.message, { ...first.fields, primary })
     }
   }

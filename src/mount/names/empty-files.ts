@@ -64,7 +64,7 @@ export class EmptyFiles {
     try {
       this.#context.remove(entry)
     } catch (error) {
-      log.warn("cannot remove an empty file, the next start does", { db: name, error })
+      log.warn("cannot remove an empty file, the next start will", { db: name, error })
     }
   }
 }

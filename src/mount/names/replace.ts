@@ -122,7 +122,7 @@ function keepUnreadable(known: MountedDatabase, { clock }: MountedDatabaseContex
   // Not a link: clients continue to use the file.
   if (wal.size() > 0) copyFileSync(wal.path, `${kept}-wal`, constants.COPYFILE_FICLONE)
   syncDirectory("database:sync-dir", dirname(kept))
-  log.warn("kept what was no database any more when another took its place", {
+  log.warn("kept an unreadable database when another took its place", {
     ...{ db: name, file: kept },
   })
 }

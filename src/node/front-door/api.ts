@@ -74,7 +74,7 @@ export function apiServer(context: ApiContext): ApiServer {
 
 export function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
   if (!isOpenToAll(options)) return
-  log.warn("whoever reaches the API can read and replace databases, set --auth-token-file", {
+  log.warn("anybody who reaches the API can read and replace databases, set --auth-token-file", {
     http: `${options.httpAddr.host}:${port}`,
   })
 }

@@ -31,7 +31,7 @@ export function adoptFiles(dataDir: DataDir, access: FileAccess | undefined): vo
   if (files === 0 || access === undefined) return
   const { uid, gid, mode } = access
   const owner = `${uid}:${gid}`
-  log.info("files of databases had no owners, they are given some once", {
+  log.info("files of databases had no owners, setting them once", {
     ...{ files, owner, mode: mode.toString(8) },
   })
 }

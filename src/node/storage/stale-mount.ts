@@ -39,7 +39,7 @@ export async function recoverMount(
   const holder = dataDir.exists() ? dataDir.lockHolder() : undefined
   if (holder !== undefined && isDying(holder)) {
     abortStaleMounts(options.fuseDir)
-    log.warn("ended a daemon that was killed and could not end", { pid: holder })
+    log.warn("ended a daemon that was killed and could not exit", { pid: holder })
     const wait = { clock: systemClock, limitMs: DYING_MS_MAX, pauseMs: 50 }
     await untilSeen(() => !isDying(holder), wait)
   }
@@ -76,9 +76,9 @@ function endStaleHandles(devices: ReadonlySet<string>, wasBehind: boolean): void
   }
   const message = "clients of the last daemon may read old data, restart them"
   tell(denied, message, rightTo(denied))
-  tell(mapped, message, "several have the same pages mapped (mmap_size): nobody can take them away")
+  tell(mapped, message, "several have the same pages mapped (mmap_size), which LiteFS cannot unmap")
   if (hidden.length === 0) return
-  log.info("processes do not show whether they are clients of the last daemon and read old data", {
+  log.info("cannot tell whether processes are clients of the last daemon and read old data", {
     ...{ pids: listed(hidden), problem: rightTo(hidden) },
   })
 }
@@ -115,7 +115,7 @@ export function rememberMount(
     const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}${how}\n`
     writeFileSync(mountedPath, text, { mode: 0o600 })
   } catch (error) {
-    log.warn("cannot note which mount this is", { file: mountedPath, error })
+    log.warn("cannot record which mount this is", { file: mountedPath, error })
   }
 }
 

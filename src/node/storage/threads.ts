@@ -190,7 +190,7 @@ export class Threads {
    */
   #abort(): void {
     if (this.#mountDevice === undefined) return
-    log.error("the mount has failed, whoever uses it gets errors")
+    log.error("the mount has failed, its clients get errors")
     const device = this.#isOwnedByThread ? undefined : this.#mount?.device
     const descriptors = [device, this.#notifier].filter((fd) => fd !== undefined)
     abortMount(this.#context.options.fuseDir, this.#mountDevice, descriptors)
@@ -217,7 +217,7 @@ export class Threads {
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {
       const advice = problem.includes("mtab") ? "ln -s /proc/self/mounts /etc/mtab" : undefined
-      return log.warn("cannot take the mount away, the next start takes longer", {
+      return log.warn("cannot unmount, the next start takes longer", {
         problem,
         advice,
       })

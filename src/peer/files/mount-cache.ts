@@ -37,7 +37,7 @@ export class MountCache {
       this.mustForgetFile(name)
     } catch (error) {
       // Clients may read old pages.
-      this.#log.warn("cannot have the kernel forget a database", { db: name, error })
+      this.#log.warn("cannot drop a database from the kernel's cache", { db: name, error })
     }
   }
 
@@ -57,7 +57,7 @@ export class MountCache {
     try {
       this.#cache?.forgetRange(range)
     } catch (error) {
-      this.#log.warn("cannot have the kernel forget a write that was refused", { error })
+      this.#log.warn("cannot drop a write that was refused from the kernel's cache", { error })
     }
   }
 

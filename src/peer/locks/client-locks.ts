@@ -108,7 +108,7 @@ export class ClientLocks implements ExclusiveLocks {
   ): Promise<ClientLocks | undefined> {
     const { database, limitMs } = options
     const refusal = (process: string) =>
-      `Cannot lock database "${database}": clients have been in transactions of it for ${formatDuration(limitMs)}, one is process ${process}, try again when they are done`
+      `Cannot lock database "${database}": clients have been in transactions for ${formatDuration(limitMs)}, one is process ${process}, try again when they are done`
     const locks = new ClientLocks({ ...options, refusal })
     return (await locks.take()) ? locks : undefined
   }

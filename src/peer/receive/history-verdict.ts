@@ -26,12 +26,12 @@ export function divergence(
   hasFile: boolean,
 ): string | undefined {
   if (pos.txid === 0n && hasFile)
-    return "it has no LTX files, nobody knows whether the primary has it"
+    return "it has no LTX files, it is not known whether the primary has it"
   if (pos.txid === 0n || posEquals(pos, next)) return undefined
   const known = verdict !== undefined && posEquals(verdict.pos, pos) ? verdict.is : undefined
   if (known === "same") return undefined
   if (pos.txid === next.txid) return "the primary has another transaction with this TXID"
   if (pos.txid > next.txid) return "it is ahead of the primary"
   if (known === "other") return "it is behind the primary, on another history"
-  return "it is behind the primary, which does not know any more whether it went this way"
+  return "it is behind the primary, which no longer knows whether this was its history"
 }

@@ -108,7 +108,7 @@ export class ReplicaDatabases {
       flags.setSegmentFree(segment, true)
     } catch (error) {
       // Until it works, commits go directly to LTX files.
-      log.error("cannot set a segment of the commit log free", { error })
+      log.error("cannot free a segment of the commit log", { error })
     }
   }
 
@@ -246,7 +246,7 @@ export class ReplicaDatabases {
     const handover = this.#handOverOne(name)
     if (handover.state === undefined) throw damaged(name)
     if (handover.disguise !== 0) {
-      const problem = "its clients have seen another history of it, restart this node first"
+      const problem = "its clients have seen another history, restart this node first"
       throw new LitefsError("unsupported", `Cannot borrow "${name}": ${problem}`)
     }
     return handover
@@ -347,7 +347,7 @@ export class ReplicaDatabases {
   async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
     const { cache, positions } = this.#context
     for (const handover of handovers) await this.#forgetUndone(handover)
-    const problem = "cannot open the commit log, nothing is applied before"
+    const problem = "cannot open the commit log, nothing is applied until it is open"
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     for (const { name } of handovers) {
       const slot = positions.find(name)
@@ -369,7 +369,8 @@ export class ReplicaDatabases {
   async #forgetUndone({ name, isUndone }: DatabaseHandover): Promise<void> {
     if (!isUndone) return
     const { cache, fs } = this.#context
-    const problem = "cannot have the kernel forget a transaction that was undone, clients wait"
+    const problem =
+      "cannot drop a transaction that was undone from the kernel's cache, clients wait"
     await untilDone(this.#surroundings(), name, problem, () => cache.mustForgetFile(name))
     fs.tell("undoneForgotten", name)
     // Two requests: before it takes the second one, the fs thread has read its mailbox. Otherwise a start after a crash
@@ -413,7 +414,7 @@ export class ReplicaDatabases {
       try {
         this.database(name).settle()
       } catch (error) {
-        log.warn("cannot leave a database ready for a quick start", { db: name, error })
+        log.warn("cannot prepare a database for a quick start", { db: name, error })
       }
     }
     closeLog(this.#commitLog, log)
@@ -428,7 +429,7 @@ function closeLog(commitLog: CommitLog | undefined, log: Logger): void {
   try {
     commitLog?.clear()
   } catch (error) {
-    log.warn("cannot empty the commit log, the next start does", { error })
+    log.warn("cannot empty the commit log, the next start will", { error })
   }
   commitLog?.close()
 }

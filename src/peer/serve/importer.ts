@@ -72,7 +72,7 @@ export async function importDatabase(
   }
   throw new LitefsError(
     "unavailable",
-    `Cannot import "${database}": clients make and remove it all the time`,
+    `Cannot import "${database}": clients keep making and removing it`,
   )
 }
 

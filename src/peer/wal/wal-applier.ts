@@ -420,7 +420,7 @@ export class WalApplier {
   #changed(): LitefsError {
     return new LitefsError(
       "damaged",
-      `Cannot apply to "${this.#context.name}": somebody has changed its WAL, restart this node`,
+      `Cannot apply to "${this.#context.name}": another program has changed its WAL, restart this node`,
     )
   }
 

@@ -50,7 +50,7 @@ export function rightToTrace(self: Rights, others: readonly Rights[]): string {
   if (!isOneUser || lacked === 0n || (lacked & SYS_PTRACE) !== 0n) {
     return "this daemon lacks the right to reach them, CAP_SYS_PTRACE"
   }
-  return `this daemon lacks the right to reach them: they have ${namesOf(lacked)}, which it has not; that or CAP_SYS_PTRACE is missing`
+  return `this daemon lacks the right to reach them: they have ${namesOf(lacked)}, which it lacks; that or CAP_SYS_PTRACE is missing`
 }
 
 function namesOf(bits: bigint): string {
