@@ -63,8 +63,8 @@ export interface FsThread extends DatabaseOwner {
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void
-  /** Captures what clients have written past the thread. */
-  follow(): void
+  /** A database that clients have open past the thread; undefined: there is none. */
+  passed(): string | undefined
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */

@@ -95,7 +95,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   shut,
   open: () => commits.gate.open(),
   handOver,
-  follow: () => databases.follow(),
+  passed: () => databases.passed,
   inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,

@@ -236,6 +236,8 @@ test.skipIf(!canMount)(
     await caughtUp(primary, replica, "a.db")
     const client = new LongClient(scope, primary, "a.db")
     await client.exec("insert into a values(1)")
+    await expect(promote(replica, "")).rejects.toThrow(/clients of "a\.db" write past LiteFS/)
+    await client.exec("insert into a values(1)")
     await promote(replica, "?force=true")
     expect((await primary.exited).code).toBe(1)
     expect(primary.output).toMatch(/Cannot step down: clients of "a\.db" write past LiteFS/)

@@ -170,11 +170,6 @@ export class MountedDatabases {
     this.#take(handover)
   }
 
-  /** Captures what clients have written past the daemon. */
-  follow(): void {
-    for (const database of this.#databases.values()) database.follow()
-  }
-
   /** A database that clients have open past the daemon. */
   get passed(): string | undefined {
     for (const { name, log } of this.#databases.values()) if (log?.isPassed) return name
