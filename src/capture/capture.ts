@@ -52,6 +52,10 @@ export interface CaptureOptions {
   readonly past?: WritersPast
   /** A client's request is about to fail: what is to be said of that. */
   refused(message: string): void
+  /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
+  thread(): number
+  /** Whether a thread may end the transaction whose pages another one has written last. */
+  mayEnd(thread: number, writer: number): boolean
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
 }
@@ -85,9 +89,15 @@ export class Capture {
   #isTorn = false // the file is neither what it was nor what it is to be
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   readonly #refused: (message: string) => void
+  readonly #thread: () => number
+  readonly #mayEnd: CaptureOptions["mayEnd"]
+  /** The thread that has written last to the database file, in the open rollback transaction; 0 if unknown. */
+  #writer = 0
 
   constructor(options: CaptureOptions) {
     this.#refused = (message) => options.refused(message)
+    this.#thread = () => options.thread()
+    this.#mayEnd = (thread, writer) => options.mayEnd(thread, writer)
     this.history = options.history
     this.#database = options.database
     this.#log = options.log
@@ -275,6 +285,7 @@ export class Capture {
       return
     }
     this.#isBlank = false
+    this.#writer = this.#thread()
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
     if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
     this.#writeThrough()
@@ -285,6 +296,7 @@ export class Capture {
     this.assertUsable()
     this.follow()
     if (this.#journal.isActive) {
+      this.#writer = this.#thread()
       this.#journal.databaseCut(size, this.history)
       if (!this.#isWritingThrough) return this.#overlay.truncate(size)
       this.#writeThrough()
@@ -462,14 +474,30 @@ export class Capture {
    * intermediate content of them: only the journal undoes that, until they are durable.
    */
   journalEnding(end = () => {}): void {
+    if (this.#journal.isDirty) this.#checkEnder()
     if (this.#isWritingThrough) this.#database.sync()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
     this.#endJournal()
   }
 
+  /**
+   * SQLite ends a transaction just after it has written the last page of it, in the same thread as a rule. Another program
+   * that takes the journal away, `rm` for example, would commit half a transaction.
+   */
+  #checkEnder(): void {
+    const thread = this.#thread()
+    if (thread === 0 || this.#writer === 0 || thread === this.#writer) return
+    if (this.#mayEnd(thread, this.#writer)) return
+    const { name } = this.history
+    this.#refuseWith(
+      `Cannot end a transaction of "${name}": its journal is in use, and only the client that has written its pages may take it away`,
+    )
+  }
+
   #endJournal(): void {
     this.#journal.ended()
+    this.#writer = 0
     this.#overlay.clear()
     this.#isWritingThrough = false
     for (const act of this.#whenClean.splice(0)) act()

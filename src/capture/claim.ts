@@ -3,6 +3,7 @@
  * the client has written. A mere statement must not cause work.
  */
 import { LitefsError } from "../lib/errors.ts"
+import { lockPgno } from "../ltx/checksum.ts"
 import { growthProblem } from "./growth.ts"
 import type { History } from "./history.ts"
 
@@ -33,7 +34,8 @@ export function checkClaim(
 function problemOf(claim: Claim, history: History): string | undefined {
   const { pageSize, commit, fileSize } = claim
   // Before a commit SQLite makes the file as large (pager.c: pager_truncate), but for a lock page at its end.
-  if (fileSize !== undefined && commit > Math.ceil(fileSize / pageSize) + 1) {
+  const last = commit === lockPgno(pageSize) ? commit - 1 : commit
+  if (fileSize !== undefined && last > Math.ceil(fileSize / pageSize)) {
     return `page 1 says that the database has ${commit} pages, and its file has ${fileSize} bytes`
   }
   const known = pageSize === history.pageSize ? history.commit : 0

@@ -54,7 +54,7 @@ async function dispatch(args: readonly string[], io: CliIo): Promise<number> {
     io.stdout(await helpOf(rest))
     return 0
   }
-  if (name === "--version" || name === "-version") return dispatch(["version", ...rest], io)
+  if (["--version", "-version", "-v"].includes(name)) return dispatch(["version", ...rest], io)
 
   const command = await find(name).load()
   if (splitAtDoubleDash(rest)[0].some(isHelpFlag)) {

@@ -2,8 +2,11 @@
 import type { Clock } from "../lib/clock.ts"
 import { withoutPaths } from "../lib/errors.ts"
 
-/** `disk`: the disk is full. `primary`: this node is not connected to the primary, or cannot take what it sends. */
-export type ProblemKind = "disk" | "primary"
+/**
+ * `disk`: the disk is full. `primary`: this node is not connected to the primary, or cannot take what it sends.
+ * `readers`: what the primary has sent waits for a client here.
+ */
+export type ProblemKind = "disk" | "primary" | "readers"
 
 export interface NodeProblem {
   readonly kind: ProblemKind
@@ -16,40 +19,54 @@ export interface NodeProblem {
 
 export class NodeProblems {
   readonly #clock: Pick<Clock, "wallMs">
-  readonly #open = new Map<ProblemKind, NodeProblem>()
+  readonly #open = new Map<string, NodeProblem>() // the newest last
   #ended: NodeProblem | undefined
 
   constructor(clock: Pick<Clock, "wallMs">) {
     this.#clock = clock
   }
 
-  begin(kind: ProblemKind, text: string): void {
-    const sinceMs = this.#open.get(kind)?.sinceMs ?? this.#clock.wallMs()
-    this.#open.delete(kind) // the newest comes last
-    this.#open.set(kind, { kind, text: withoutPaths(text), sinceMs })
+  /** Begins the problem, or ends it when there is no text. A kind may be about several things. */
+  tell(kind: ProblemKind, text: string | undefined, about?: string): void {
+    if (text === undefined) this.end(kind, about)
+    else this.begin(kind, text, about)
   }
 
-  end(kind: ProblemKind): void {
-    const problem = this.#open.get(kind)
+  begin(kind: ProblemKind, text: string, about = ""): void {
+    const key = keyOf(kind, about)
+    const sinceMs = this.#open.get(key)?.sinceMs ?? this.#clock.wallMs()
+    this.#open.delete(key)
+    this.#open.set(key, { kind, text: withoutPaths(text), sinceMs })
+  }
+
+  end(kind: ProblemKind, about = ""): void {
+    const key = keyOf(kind, about)
+    const problem = this.#open.get(key)
     if (problem === undefined) return
-    this.#open.delete(kind)
+    this.#open.delete(key)
     this.#ended = { ...problem, untilMs: this.#clock.wallMs() }
   }
 
   /** The node can no longer have such a problem. */
   forget(kind: ProblemKind): void {
-    this.#open.delete(kind)
+    for (const [key, problem] of this.#open) if (problem.kind === kind) this.#open.delete(key)
     if (this.#ended?.kind === kind) this.#ended = undefined
   }
 
-  /** The text of the problem, while it lasts. */
+  /** The text of the problem, while it lasts; of several the newest. */
   of(kind: ProblemKind): string | undefined {
-    return this.#open.get(kind)?.text
+    return this.#find(kind)?.text
   }
 
   get last(): NodeProblem | undefined {
-    return this.of("disk") !== undefined
-      ? this.#open.get("disk")
-      : ([...this.#open.values()].at(-1) ?? this.#ended)
+    return this.#find("disk") ?? [...this.#open.values()].at(-1) ?? this.#ended
   }
+
+  #find(kind: ProblemKind): NodeProblem | undefined {
+    return [...this.#open.values()].findLast((problem) => problem.kind === kind)
+  }
+}
+
+function keyOf(kind: ProblemKind, about: string): string {
+  return `${kind} ${about}`
 }

@@ -120,6 +120,8 @@ export interface PeerHost {
   changed(): void
   /** A database is damaged: nothing is applied to it until the next start. */
   refused(database: string, problem: string): void
+  /** What has come for the database waits for a reader, "PID (NAME)"; undefined: no longer. */
+  waiting(database: string, process: string | undefined): void
   /** A segment of the commit log is missing and must be prepared. */
   segmentMissing(segment: number): void
   applied(file: number): void

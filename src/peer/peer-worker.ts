@@ -20,6 +20,8 @@ export type PeerListener = Pick<
 export class PeerWorker extends Port<PeerHost, PeerThread> {
   /** Hears the number and the size of a database's LTX files whenever they were counted. */
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
+  /** Hears of a process, "PID (NAME)", that keeps what has come for the database waiting; undefined: no longer. */
+  onWaiting: (database: string, process: string | undefined) => void = () => {}
   readonly #failed: (error: Error) => void
   #hasFailed = false
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
@@ -37,6 +39,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
           this.#takeFile(file)?.reject(new LitefsError(code, message))
         },
         snapshotPart: (snapshot, bytes) => this.#snapshots.get(snapshot)?.add(bytes),
+        waiting: (...told) => this.onWaiting(...told),
         ltxUsage: (...counted) => this.onLtxUsage(...counted),
       },
     })

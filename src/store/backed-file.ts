@@ -1,3 +1,4 @@
+import { Errno, SysError } from "../sys/errno.ts"
 import {
   closeFile,
   closing,
@@ -24,7 +25,7 @@ import {
   openOwnFile,
   openOwnIfExists,
 } from "../sys/file-access.ts"
-import { sizeOf } from "../sys/file-status.ts"
+import { fileSystemStatus, sizeOf } from "../sys/file-status.ts"
 import type { Region } from "../sys/memory.ts"
 
 /**
@@ -34,6 +35,9 @@ import type { Region } from "../sys/memory.ts"
  * names its system calls in fault tests ("wal:write"). `access` is the owner and the mode of a file that is made
  * without any given; without it the file is for nobody but the daemon.
  */
+/** From so many bytes on it is worth a look at what is free. */
+const LARGE_RESERVE = 16 * 1024 * 1024
+
 export class BackedFile {
   readonly kind: string
   readonly path: string
@@ -121,8 +125,18 @@ export class BackedFile {
     truncateFile(`${this.kind}:truncate`, this.fd, size)
   }
 
-  /** Makes room for bytes that will be written; false where that cannot be promised. */
+  /**
+   * Makes room for bytes that will be written; false where that cannot be promised. A file system that runs full on the
+   * way keeps what it has reserved, so what is more than is free is refused before.
+   */
   reserve(offset: number, size: number): boolean {
+    if (size > LARGE_RESERVE && offset + size - this.size() > freeSpace(this.path)) {
+      throw new SysError(
+        Errno.ENOSPC,
+        `${this.kind}:reserve`,
+        `reserve ${size} bytes of "${this.path}"`,
+      )
+    }
     return reserveSpace(`${this.kind}:reserve`, this.fd, offset, size)
   }
 
@@ -171,4 +185,10 @@ export class BackedFile {
     if (this.#fd !== undefined) closeFile(this.#fd)
     this.#fd = undefined
   }
+}
+
+/** Of the file system of a file, bytes. */
+function freeSpace(path: string): number {
+  const { blocksAvailable, blockSize } = fileSystemStatus("data:statfs", path)
+  return blocksAvailable * blockSize
 }

@@ -392,7 +392,7 @@ test.skipIf(!canMount)(
     const args = ["mount", "--primary", "--fuse-dir", node.mount, "--data-dir", node.data]
     const failure = failureOf([...PROGRAM, ...args])
     expect(failure).toMatch(
-      /^ERROR: Cannot read ".*lease.json": its epoch is 9007199254740992, at most \d+ can be: take "epoch" and "primary" out of it, here and on every node that has them$/m,
+      /^ERROR: Cannot read ".*lease.json": its epoch is 9007199254740992, it should be \d+ at most: take "epoch" and "primary" out of it, here and on every node that has them$/m,
     )
     expect(JSON.parse(readFileSync(path, "utf8")).epoch).toBe(2 ** 53)
   },

@@ -235,6 +235,7 @@ test("export has help", async () => {
     Flags:
 
     	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
+    	--config FILE           read from its litefs.yml where the node is
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes
@@ -244,7 +245,7 @@ test("export has help", async () => {
     	--keep                  keep a database that is there, as PATH.replaced-TIME
     	--force                 also replace a file that is not a database
 
-    Every flag can be set in the environment too: --url is LITEFS_URL.
+    Every flag but --config can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
     PATH - is the standard output. The file appears under its name when it is whole;

@@ -131,6 +131,7 @@ test("import has help", async () => {
     Flags:
 
     	--url URL               the API of the node, or unix:PATH of its socket (default http://127.0.0.1:20202)
+    	--config FILE           read from its litefs.yml where the node is
     	--name DB               the database; required
     	--auth-token TOKEN      the token that requests must show; ps shows it too, so better use a file
     	--auth-token-file FILE  the token is in this file; the same one on all nodes
@@ -139,7 +140,7 @@ test("import has help", async () => {
     	--http-tls-ca FILE      the other side's certificate must be signed by this one (PEM)
     	--no-verify             skip SQLite's integrity check
 
-    Every flag can be set in the environment too: --url is LITEFS_URL.
+    Every flag but --config can be set in the environment too: --url is LITEFS_URL.
     A flag on the command line wins.
 
     PATH - is the standard input, which has to be a whole database: of one in WAL mode,

@@ -3,6 +3,7 @@ import { run } from "../../src/cli/main-command.ts"
 import type { NodeInfo } from "../../src/http/status/info.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeIo } from "../support/fake-io.ts"
+import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 const START_MS = Date.parse("2026-11-23T10:00:00.000Z")
 
@@ -162,5 +163,27 @@ describe("litefs info", () => {
 
   test("a stray word is an error", async () => {
     expect(await litefs("a.db")).toMatchObject({ code: 2, out: "" })
+  })
+})
+
+describe("every command that calls a node", () => {
+  test.each([
+    ["info", []],
+    ["wait", ["--synced"]],
+    ["promote", []],
+    ["import", ["--name", "a.db", import.meta.path]],
+    ["export", ["--name", "a.db", "-"]],
+  ])("finds it in the file of --config: %s", async (name, words) => {
+    await using api = await FakeApi.start((response) => response.writeHead(400).end("no\n"))
+    using directory = new TemporaryDirectory()
+    const path = directory.write("l.yml", `http: {addr: ":${new URL(api.url).port}"}\n`)
+    const io = new FakeIo()
+    expect(await run([name, "--config", path, ...words], io)).not.toBe(0)
+    expect(io.err).toContain("no")
+    expect(api.requests.length).toBeGreaterThan(0)
+
+    const missing = new FakeIo()
+    expect(await run([name, "--config", "/no/such.yml", ...words], missing)).toBe(2)
+    expect(missing.err).toContain(`Cannot run litefs ${name}: --config is "/no/such.yml"`)
   })
 })

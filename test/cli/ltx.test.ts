@@ -222,6 +222,11 @@ describe("litefs ltx verify", () => {
     expect((await litefs("ltx", "verify", app.ltxPath(3), app.ltxPath(1))).code).toBe(0)
   })
 
+  test("names a file that is given alone", async () => {
+    const { out } = await litefs("ltx", "verify", app.ltxPath(1))
+    expect(out).toBe("DATA/dbs/app.db/ltx/0000000000000001-0000000000000001.ltx  1 file: whole\n")
+  })
+
   test("is content with a history that starts late, and with files that a snapshot covers", async () => {
     const snapshot = join(data.root, "snapshot.ltx")
     await litefs(

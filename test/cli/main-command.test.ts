@@ -115,7 +115,7 @@ describe("litefs help", () => {
       	--log-format FORMAT                        how to log it; plain is text without the time: text, plain, json (default text)
       	--fuse-debug                               log every request of the kernel
       	--exec CMD                                 run this before COMMAND, to its end; may be given several times
-      	--exec-if-candidate CMD                    the same, on a node that is or may become the primary
+      	--exec-if-candidate CMD                    the same, on a node that is or may become the primary: also on a replica that is a candidate
       	--stop-timeout DURATION                    kill a command that was told to stop after this long (default 8s)
       	--skip-sync                                do not wait until this node is in sync with its primary
       	--sync-timeout DURATION                    wait no longer than this, then start with what is here (default: wait)
@@ -160,7 +160,7 @@ describe("litefs help", () => {
       	litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
 
       	# with a migration before it, where writes are taken
-      	litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
+      	litefs mount --primary --exec 'litefs run --if-primary -- npm run migrate' -- node server.js
 
       	# with the file of the original
       	litefs mount --config /etc/litefs.yml
@@ -233,7 +233,9 @@ describe("litefs version", () => {
   })
 
   test("is also --version", async () => {
-    expect(await outcome("--version")).toEqual(await outcome("version"))
+    for (const flag of ["--version", "-version", "-v"]) {
+      expect(await outcome(flag)).toEqual(await outcome("version"))
+    }
   })
 
   test("prints JSON, where a commit is known only to what was built", async () => {

@@ -4,12 +4,28 @@ import { Handoffs, type HandoffsContext } from "../../src/cluster/role/handoffs.
 import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
 import type { MemberState } from "../../src/cluster/role/member.ts"
 import type { HandoffTarget } from "../../src/cluster/role/offer.ts"
+import type { PeerAnswer } from "../../src/cluster/role/peer-answer.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 
 function at(txid: number): Pos {
   return { txid: BigInt(txid), checksum: 1n << 63n }
+}
+
+const CLUSTER = "LFSC0000000000000001"
+
+function idOf(name: string): string {
+  return name === "f"
+    ? "F".repeat(16)
+    : name.charCodeAt(0).toString(16).toUpperCase().padStart(16, "0")
+}
+
+/** What the node says whose name the URL has; `old` and `new` are b. */
+function answerOf(url: string): PeerAnswer {
+  const name = new URL(url).hostname
+  const id = idOf(name.length === 1 ? name : "b")
+  return { id, run: name, clusterId: CLUSTER, lease: undefined, isPrimaryByFlag: false }
 }
 
 interface FakeStream {
@@ -22,9 +38,8 @@ interface FakeStream {
 }
 
 function streamOf({ name, txid, isCandidate = true, hasEverything = true, url }: FakeStream) {
-  const id = name.charCodeAt(0).toString(16).toUpperCase().padStart(16, "0")
   return {
-    replica: { id, name, connectedMs: 0, url: url ?? `http://${name}:1`, isCandidate },
+    replica: { id: idOf(name), name, connectedMs: 0, url: url ?? `http://${name}:1`, isCandidate },
     ...{ hasEverything, sent: new Map([["a.db", at(txid)]]), offer: () => {} },
     ended: new Promise<void>(() => {}),
   }
@@ -69,6 +84,10 @@ class Scene {
       primaryUrl: () => "http://p:1",
       call: () => Promise.reject(new Error("nobody answers")),
       hear: () => {},
+      reach: async (url) => answerOf(url),
+      self: () => ({ id: "F".repeat(16), hostname: "f", url: "http://f:1" }),
+      clusterId: () => CLUSTER,
+      ownProblem: async () => undefined,
       isLeaving: () => false,
       reconnect: () => {},
       ...given,
@@ -233,17 +252,151 @@ describe("Handoffs.promote() whose answer is lost", () => {
   })
 })
 
-test("Handoffs.takeOffer() on a node that stops takes no role, and has the primary hear that", async () => {
-  using _ = new LogLines()
-  const done: string[] = []
-  const scene = new Scene([], {
-    isLeaving: () => true,
-    reconnect: () => done.push("reconnect"),
-    call: async () => {
-      done.push("accepted")
-      return { status: 200, headers: {}, text: "" }
-    },
+test.each([
+  ["that stops", { isLeaving: () => true }, ""],
+  [
+    "without a cluster",
+    { ineligibility: () => "it does not know its cluster" },
+    "this node cannot take it",
+  ],
+] as const)(
+  "Handoffs.takeOffer() on a node %s takes no role, and has the primary hear that",
+  async (_, given, told) => {
+    using log = new LogLines()
+    const done: string[] = []
+    const scene = new Scene([], {
+      ...given,
+      reconnect: () => done.push("reconnect"),
+      call: async () => {
+        done.push("accepted")
+        return { status: 200, headers: {}, text: "" }
+      },
+    })
+    await scene.handoffs.takeOffer("t", "http://p:1")
+    expect(done).toEqual(["reconnect"])
+    expect(log.text).toContain(told)
+  },
+)
+
+describe("Handoffs.handOff()", () => {
+  const REFUSALS: readonly (readonly [what: string, Partial<HandoffsContext>, problem: string])[] =
+    [
+      [
+        "a node that leads the primary to itself",
+        { reach: async () => answerOf("http://f:1") },
+        "it cannot be reached at http://b:1 (the primary itself answers there), give it --http-addr and --advertise-url that other nodes reach",
+      ],
+      [
+        "a node in whose place another answers",
+        { reach: async () => answerOf("http://c:1") },
+        "it cannot be reached at http://b:1 (another node answers there), give it",
+      ],
+      [
+        "a node with a name that nobody knows",
+        {
+          reach: () =>
+            Promise.reject(Object.assign(new Error("getaddrinfo"), { code: "ENOTFOUND" })),
+        },
+        'it cannot be reached at http://b:1 (there is no host named "b" (ENOTFOUND)), give it',
+      ],
+      [
+        "a node that does not know its cluster",
+        { reach: async (url) => ({ ...answerOf(url), clusterId: undefined }) },
+        "it does not know its cluster id yet, which it learns from its primary; if that is gone, copy the file clusterid",
+      ],
+      [
+        "a node of another cluster",
+        { reach: async (url) => ({ ...answerOf(url), clusterId: "LFSC0000000000000002" }) },
+        "it is in cluster LFSC0000000000000002, the primary in LFSC0000000000000001",
+      ],
+      [
+        "anybody when this node does not know its own",
+        { clusterId: () => undefined },
+        "the primary does not know its cluster id",
+      ],
+    ]
+
+  async function handOff(given: Partial<HandoffsContext>) {
+    const scene = new Scene([{ name: "b", txid: 9 }], given)
+    const target = scene.handoffs.target(idOf("b")) as HandoffTarget
+    return { scene, done: scene.handoffs.handOff(target) }
+  }
+
+  test("asks the target at its URL first", async () => {
+    const reached: string[] = []
+    const { scene, done } = await handOff({
+      reach: async (url) => {
+        reached.push(url)
+        return answerOf(url)
+      },
+    })
+    await done
+    expect([reached, scene.asked]).toEqual([["http://b:1"], ["http://b:1"]])
   })
-  await scene.handoffs.takeOffer("t", "http://p:1")
-  expect(done).toEqual(["reconnect"])
+
+  test.each(REFUSALS)("refuses %s", async (_, given, problem) => {
+    const { scene, done } = await handOff(given)
+    await expect(done).rejects.toThrow(`Cannot hand over to b: ${problem}`)
+    expect(scene.asked).toEqual([])
+  })
+
+  test("refuses a node that does not answer in 3 seconds", async () => {
+    const { scene, done } = await handOff({ reach: () => new Promise(() => {}) })
+    const caught = done.catch((error) => error.message)
+    scene.clock.advance(2999)
+    scene.clock.advance(1)
+    expect(await caught).toContain(
+      'it cannot be reached at http://b:1 (no answer in 3 s, perhaps the primary cannot resolve "b"), give it',
+    )
+    expect(scene.asked).toEqual([])
+  })
+
+  test("has a primary that stops take another candidate, or none", async () => {
+    using log = new LogLines()
+    const streams = [
+      { name: "b", txid: 9 },
+      { name: "c", txid: 8 },
+    ]
+    const reach = async (url: string) => answerOf(url === "http://b:1" ? "http://f:1" : url)
+    const scene = new Scene(streams, { reach })
+    await scene.handoffs.leave(false)
+    expect(scene.asked).toEqual(["http://c:1"])
+    expect(log.text).toMatch(
+      /cannot hand the role of primary over.*Cannot hand over to b: it cannot/,
+    )
+    const alone = new Scene(streams.slice(0, 1), { reach })
+    await alone.handoffs.leave(false)
+    expect([alone.asked, alone.state]).toEqual([[], "primary"])
+  })
+})
+
+describe("a forced promotion", () => {
+  test.each<[what: string, given: Partial<HandoffsContext>, problem: string | undefined]>([
+    ["says nothing where the node answers at its URL", {}, undefined],
+    [
+      "warns where another does",
+      { reach: async () => answerOf("http://b:1") },
+      "it cannot be reached at http://f:1 (another node answers there), give it --http-addr and --advertise-url that other nodes reach",
+    ],
+    [
+      "warns where the URL leads every machine to itself",
+      { ownProblem: async () => "itself" },
+      "itself",
+    ],
+  ])("%s", async (_, given, problem) => {
+    using log = new LogLines()
+    expect(await new Scene([], given).handoffs.unreachable()).toBe(problem as string)
+    expect(log.text.includes("may not be able to reach this node")).toBe(problem !== undefined)
+  })
+})
+
+test("Handoffs.promote() says when the record that makes this node the primary is not believed", async () => {
+  const scene = new Scene([], {
+    isConnected: async () => true,
+    call: async () => ({ status: 200, headers: {}, text: "" }),
+  })
+  scene.state = "replica"
+  await expect(scene.handoffs.promote()).rejects.toThrow(
+    "promote: http://p:1 has handed over its role, but this node has not taken the lease record, see its log",
+  )
 })

@@ -34,9 +34,11 @@ class Fixture {
   readonly clock = new FakeClock()
   readonly histories = new Set<string>()
   readonly lag = SharedLag.create(false)
-  readonly progress = new ReplicaProgress(this.sink, this.clock, this.lag, (name) =>
-    this.histories.has(name),
-  )
+  readonly listed = new Set<string>()
+  readonly progress = new ReplicaProgress(this.sink, this.clock, this.lag, {
+    hasHistory: (name) => this.histories.has(name),
+    isListed: (name) => this.listed.has(name),
+  })
   #nextFile = 1
 
   /** A file that arrives in two parts. */
@@ -98,12 +100,47 @@ describe("ReplicaProgress", () => {
 
   test("what the primary says it has is missing, until a new connection", () => {
     const fixture = new Fixture()
+    fixture.listed.add("a.db")
     fixture.progress.head("a.db", 100n)
     expect(fixture.progress.missing("a.db", 40n).transactions).toBe(60)
     expect(fixture.progress.missing("a.db", 100n).transactions).toBe(0)
     expect(fixture.progress.missing("a.db", 120n).transactions).toBe(0)
     fixture.progress.connected()
     expect(fixture.progress.missing("a.db", 40n).transactions).toBe(0)
+  })
+
+  test("names that are neither here nor listed nor on their way do not count", () => {
+    const fixture = new Fixture()
+    const { progress } = fixture
+    fixture.histories.add("here.db")
+    fixture.listed.add("listed.db")
+    fixture.send("coming.db", 1n)
+    for (let i = 0; i < 20_000; i++) progress.head(`${i}.db`, 100n)
+    for (const name of ["here.db", "listed.db", "coming.db"]) progress.head(name, 100n)
+    expect([...progress.received].map(([name]) => name).sort()).toEqual([
+      "coming.db",
+      "here.db",
+      "listed.db",
+    ])
+    expect(progress.missing("coming.db", 40n).transactions).toBe(60)
+  })
+
+  test("more names than a node can have are an error, while those of the past make room", () => {
+    const fixture = new Fixture()
+    const { progress } = fixture
+    for (let round = 0; round < 3; round++) {
+      fixture.listed.clear()
+      for (let i = 0; i < 16_384; i++) {
+        fixture.listed.add(`${round}-${i}.db`)
+        progress.head(`${round}-${i}.db`, 100n)
+      }
+    }
+    expect([...progress.received]).toHaveLength(16_384)
+    fixture.listed.add("more.db")
+    expect(() => progress.head("more.db", 100n)).toThrow(
+      "Cannot follow: the primary sends over 16384 databases",
+    )
+    expect(progress.missing("2-9.db", 40n).transactions).toBe(60)
   })
 
   test("a file that is refused or breaks off is no longer on its way", async () => {

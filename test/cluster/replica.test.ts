@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { Replica, type ReplicaOptions } from "../../src/cluster/replica/replica.ts"
+import { systemClock } from "../../src/lib/clock.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import type { Pos } from "../../src/ltx/pos.ts"
@@ -14,6 +15,7 @@ import { concat } from "../support/bytes.ts"
 import { IdleClock } from "../support/idle-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { testRandom } from "../support/random.ts"
+import { until } from "../support/until.ts"
 
 const random = testRandom()
 
@@ -226,6 +228,54 @@ describe("Replica", () => {
       fixture.clock.advance(4000)
     }
     expect(givenUp(fixture.events.all)).toBe(false)
+  })
+
+  test.each([
+    ["heartbeat", HEARTBEAT],
+    ["ready", READY],
+    ["head", encodeFrame({ type: "head", txid: 9n, database: "a.db" })],
+  ])("Replica lets others have their turn when %s frames come without pause", async (_, frame) => {
+    let count = 0
+    const counted = () => {
+      count += 1
+    }
+    await using fixture = await Fixture.open({
+      clock: { ...systemClock, random: () => 0 },
+      onHeartbeat: counted,
+      onHead: counted,
+      onProblem: counted, // at each ready
+    })
+    const response = await fixture.accept()
+    await fixture.events.until((all) => all.includes("primary one"))
+    const flood = concat(...Array.from({ length: 40_000 }, () => frame))
+    const seen = new Set<number>()
+    response.write(flood)
+    const all = Math.floor(flood.length / frame.length)
+    for (const end = Date.now() + 10_000; count < all && Date.now() < end; ) {
+      await new Promise((turn) => setImmediate(turn))
+      seen.add(count)
+    }
+    expect(count).toBeGreaterThanOrEqual(all)
+    const counts = [...seen]
+    expect(Math.max(...counts.map((at, i) => at - (counts[i - 1] ?? 0)))).toBeLessThan(6000)
+  })
+
+  test("Replica lets the network wait while many heartbeats wait for what is applied", async () => {
+    const applied = Promise.withResolvers<void>()
+    const sink = { write: () => {}, applied: () => applied.promise, abort: () => {} }
+    let count = 0
+    const onHeartbeat = () => {
+      count += 1
+    }
+    await using fixture = await Fixture.open({ sink, clock: systemClock, onHeartbeat })
+    const response = await fixture.accept()
+    response.write(ltx("a.db", new Uint8Array(9)))
+    response.write(concat(...Array.from({ length: 40_000 }, () => HEARTBEAT)))
+    await until("heartbeats wait", () => count > 1000)
+    await Bun.sleep(200)
+    expect(count).toBeLessThan(4000)
+    applied.resolve()
+    await until("all have come", () => count === 40_000)
   })
 
   test("Replica passes a heartbeat on, which counts when everything before it is applied", async () => {

@@ -9,6 +9,7 @@ import { limitStall } from "../../src/sys/net/socket.ts"
 import { type CertificatePaths, Certificates } from "../support/certificates.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
+import { RawSocket } from "../support/raw-socket.ts"
 
 const TOKEN = "t0ken-of-the-test"
 
@@ -57,6 +58,15 @@ describe("ApiServer with a token", () => {
       body: new Uint8Array(100_000),
     })
     expect([response.status, await response.text()]).toEqual([200, "100000"])
+  })
+
+  test("ApiServer refuses one of many requests without it that come together, and hangs up", async () => {
+    using log = new LogLines()
+    await using server = await serve({ authToken: TOKEN })
+    const socket = await RawSocket.connect(server.port)
+    socket.write("GET /read HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(5000))
+    expect((await socket.ended()).split("HTTP/1.1 ").length - 1).toBeLessThan(2)
+    expect(log.text).toMatch(/closed a connection: it sent a request before .*from=127\.0\.0\.1/)
   })
 
   test("ApiServer refuses a body without having read it, and hangs up", async () => {
@@ -116,6 +126,27 @@ describe("ApiServer with certificates", () => {
     await expect(post(server.port, {})).rejects.toThrow("certificate")
     const foreign = new TlsFiles({ caPath: strangers.ca }).current()
     await expect(post(server.port, foreign)).rejects.toThrow("certificate")
+  })
+
+  test("ApiServer handles one of many requests that come together in TLS, and those after an answer", async () => {
+    using log = new LogLines()
+    await using server = await serve({ tls: filesOf("server") })
+    const secure = () => {
+      const options = { port: server.port, host: "127.0.0.1", rejectUnauthorized: false }
+      return new RawSocket(connectTls(options))
+    }
+    const request = "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nxx"
+    const [patient, impatient] = [secure(), secure()]
+    for (let count = 1; count <= 20; count++) {
+      patient.text = ""
+      patient.write(request)
+      await patient.until(/\r\n\r\n2$/)
+    }
+    patient.destroy()
+    expect([called.length, log.lines]).toEqual([20, []])
+    impatient.write(request.repeat(5000))
+    await impatient.ended()
+    expect([called.length, log.lines.length]).toEqual([21, 1])
   })
 
   test("ApiServer with an authority serves only whom that has signed", async () => {

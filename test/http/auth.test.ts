@@ -48,7 +48,7 @@ describe("authorize()", () => {
     "authorize() asks for a token when it is shown %p",
     (authorization) => {
       expect(problemOf(authorization)).toBe(
-        "unauthorized: this node asks for a token, give --auth-token-file, or set LITEFS_AUTH_TOKEN",
+        "unauthorized: this node asks for a token, send the header Authorization: Bearer TOKEN; commands take --auth-token-file or LITEFS_AUTH_TOKEN",
       )
     },
   )

@@ -17,7 +17,7 @@ class Served implements AsyncDisposable {
   readonly waiting: ServerResponse[] = []
   readonly #connections: Connections
   readonly #server = createServer((request, response) => {
-    this.#connections.requested(request, response)
+    if (!this.#connections.requested(request, response)) return
     if (request.url === "/keep") this.#connections.keep(request)
     if (request.url === "/") response.end("x")
     else this.waiting.push(response)

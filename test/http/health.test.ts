@@ -28,6 +28,21 @@ async function timers({ clock }: StatusNode, count: number): Promise<void> {
 
 const OK = { status: 200, reason: undefined }
 
+test.each(["/health", "/info", "/metrics"])(
+  "HEAD %s is answered as GET is, without a body",
+  async (path) => {
+    await using node = await StatusNode.start()
+    for (const status of path === "/health" ? [503, 200] : [200]) {
+      if (status === 200) node.api.status.markReady()
+      const [get, head] = [await node.get(path), await node.get(path, { method: "HEAD" })]
+      expect([get.status, head.status]).toEqual([status, status])
+      expect(await head.text()).toBe("")
+      expect(head.headers.get("content-type")).toBe(get.headers.get("content-type"))
+    }
+    expect((await node.get(path, { method: "PUT" })).headers.get("allow")).toBe("GET, HEAD")
+  },
+)
+
 describe("GET /health", () => {
   test("is 503 until a primary is mounted", async () => {
     await using node = await StatusNode.start()
@@ -114,11 +129,46 @@ describe("GET /health", () => {
     expect(await health(node, `?pos=${encodeURIComponent(pos)}`)).toEqual(expected)
   })
 
+  test("synced without a wait is so when all is here that the primary had a moment ago", async () => {
+    await using node = await syncedReplica()
+    const reason = "not in sync with the primary yet"
+    for (let count = 0; count < 5; count++) {
+      node.clock.advance(1100)
+      if (count > 0) await node.heartbeat()
+      node.clock.advance(700)
+      expect(await health(node, "?synced")).toEqual(OK)
+      expect(await health(node, "?synced&wait=0")).toEqual({ status: 503, reason })
+    }
+    node.clock.advance(3001)
+    expect(await health(node, "?synced")).toEqual({ status: 503, reason })
+    await node.heartbeat()
+    expect(await health(node, "?synced")).toEqual(OK)
+    node.api.setPrimaryName(undefined)
+    expect((await health(node, "?synced")).status).toBe(503)
+  })
+
+  test("tells which reader keeps the node waiting, wherever something is missing", async () => {
+    await using node = await syncedReplica()
+    const { problems } = node.api.status
+    const of = (database: string, pid: number) =>
+      `waiting for readers of "${database}": process ${pid} (python3)`
+    problems.tell("readers", of("a.db", 7), "a.db")
+    problems.tell("readers", of("b.db", 8), "b.db")
+    problems.tell("readers", undefined, "b.db")
+    node.clock.advance(5000)
+    expect(await health(node)).toEqual(OK)
+    for (const query of ["?synced", "?pos=a.db=9", "?max-lag-ms=100"]) {
+      expect((await health(node, query)).reason).toEndWith(of("a.db", 7))
+    }
+    problems.tell("readers", undefined, "a.db")
+    expect((await health(node, "?max-lag-ms=100")).reason).toBe("the lag is 5000 ms, over 100 ms")
+  })
+
   test("synced waits for a heartbeat that is younger than the question", async () => {
     await using node = await syncedReplica()
     node.clock.advance(500)
     const reason = "not in sync with the primary yet"
-    expect(await health(node, "?synced")).toEqual({ status: 503, reason })
+    expect(await health(node, "?synced&wait=0")).toEqual({ status: 503, reason })
     const waiting = health(node, "?synced&wait=30000")
     await timers(node, 1)
     node.clock.advance(200)

@@ -101,26 +101,49 @@ describe("ParkedSnapshots", () => {
 
   test("ParkedSnapshots gives a snapshot to the one who names it, once", async () => {
     const { clock, parked: snapshots, source } = await parked()
-    expect(snapshots.take({ ...point, token: 6n })).toBeUndefined()
-    expect(snapshots.take({ ...point, database: "b.db" })).toBeUndefined()
+    expect(await snapshots.take({ ...point, token: 6n })).toBeUndefined()
+    expect(await snapshots.take({ ...point, database: "b.db" })).toBeUndefined()
     clock.advance(29_000)
-    expect(snapshots.take(point)).toBe(source.snapshot)
-    expect(snapshots.take(point)).toBeUndefined()
+    expect(await snapshots.take(point)).toBe(source.snapshot)
+    expect(await snapshots.take(point)).toBeUndefined()
     expect(clock.timerCount).toBe(0)
     expect(source.isKept).toBe(true)
+  })
+
+  test("ParkedSnapshots ends the connection on which one is sent, for a replica that is back on another", async () => {
+    const snapshots = new ParkedSnapshots(new FakeClock())
+    const { snapshot } = new Source([new Uint8Array(10), new Uint8Array(10)])
+    const done: string[] = []
+    snapshots.sending(snapshot, () => done.push("broken off"))
+    expect(await snapshots.take({ ...point, database: "b.db" })).toBeUndefined()
+    expect(done).toEqual([])
+    const taken = snapshots.take(point).then((found) => {
+      done.push("taken")
+      return found
+    })
+    await snapshot.next() // a part that was being read
+    await new Promise(setImmediate)
+    expect(done).toEqual(["broken off"])
+    snapshots.park(snapshot)
+    snapshots.left(snapshot)
+    expect(await taken).toBe(snapshot)
+    // One that was sent as a whole is not to be had.
+    snapshots.sending(snapshot, () => snapshots.left(snapshot))
+    expect(await snapshots.take(point)).toBeUndefined()
+    snapshots.close()
   })
 
   test("ParkedSnapshots gives up one that nobody asks for", async () => {
     const { clock, parked: snapshots, source } = await parked()
     clock.advance(30_000)
-    expect(snapshots.take(point)).toBeUndefined()
+    expect(await snapshots.take(point)).toBeUndefined()
     await new Promise(setImmediate)
     expect(source.isKept).toBe(false)
   })
 
   test("ParkedSnapshots gives up one whose replica is not where it was", async () => {
     const { parked: snapshots, source } = await parked()
-    expect(snapshots.take({ ...point, offset: 11 })).toBeUndefined()
+    expect(await snapshots.take({ ...point, offset: 11 })).toBeUndefined()
     await new Promise(setImmediate)
     expect(source.isKept).toBe(false)
   })

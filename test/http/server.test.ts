@@ -1,9 +1,16 @@
 import { describe, expect, test } from "bun:test"
-import { ApiServer, type ApiServerOptions, type Routes } from "../../src/http/server/server.ts"
+import type { ServerResponse } from "node:http"
+import {
+  ApiServer,
+  type ApiServerOptions,
+  type Handler,
+  type Routes,
+} from "../../src/http/server/server.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
 import { Errno, SysError } from "../../src/sys/errno.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
+import { RawSocket } from "../support/raw-socket.ts"
 
 const OURS = "Cannot serve this: an error of this node, see its log\n"
 
@@ -24,6 +31,10 @@ async function serve(routes: Routes) {
     url: `http://127.0.0.1:${port}`,
     [Symbol.asyncDispose]: () => server.close(),
   }
+}
+
+function asked(method: string, path: string, ...fields: string[]): string {
+  return [`${method} ${path} HTTP/1.1`, "Host: 127.0.0.1", ...fields, "", ""].join("\r\n")
 }
 
 const ROUTES: Routes = {
@@ -168,6 +179,111 @@ describe("ApiServer", () => {
     )
   })
 
+  test.each(["/wait", "/hello", "/nothing"])(
+    "ApiServer handles one of thousands of requests for %s that come together, and closes the connection",
+    async (path) => {
+      using log = new LogLines()
+      let count = 0
+      const waiting: ServerResponse[] = []
+      const handler: Handler = (_, response) => {
+        count += 1
+        if (path === "/wait") waiting.push(response)
+        else response.end("hello")
+      }
+      await using server = await serve({
+        "/wait": { GET: handler },
+        "/hello": { GET: handler },
+        "/other": { GET: (_, response) => void response.end("other") },
+      })
+      const before = process.memoryUsage.rss()
+      const sockets = await Promise.all(
+        Array.from({ length: 4 }, () => RawSocket.connect(server.port)),
+      )
+      for (const { socket } of sockets) socket.pause()
+      for (const socket of sockets) socket.write(asked("GET", path).repeat(20_000))
+      const startMs = performance.now()
+      expect(await (await fetch(`${server.url}/other`)).text()).toBe("other")
+      expect(performance.now() - startMs).toBeLessThan(1000)
+      for (const { socket } of sockets) socket.resume()
+      for (const socket of sockets) await socket.ended()
+      expect(count).toBe(path === "/nothing" ? 0 : 4)
+      expect(process.memoryUsage.rss() - before).toBeLessThan(64 * 1024 * 1024)
+      expect(log.lines).toEqual([
+        'level=warn tag=http msg="closed a connection: it sent a request before the last one was ' +
+          'answered" from=127.0.0.1',
+      ])
+    },
+  )
+
+  test("ApiServer closes a connection whose answers nobody reads when it asks again", async () => {
+    using _ = new LogLines()
+    let count = 0
+    await using server = await serve({
+      "/": {
+        GET(_, response) {
+          count += 1
+          response.end(Buffer.alloc(16 * 1024 * 1024))
+        },
+      },
+    })
+    const socket = await RawSocket.connect(server.port)
+    socket.socket.pause()
+    for (let i = 0; i < 5; i++) {
+      socket.write(asked("GET", "/"))
+      await Bun.sleep(20)
+    }
+    socket.socket.resume()
+    await socket.ended()
+    expect(count).toBe(1)
+  })
+
+  test("ApiServer goes on with who asks when the last answer is there, however long it is", async () => {
+    using log = new LogLines()
+    await using server = await serve({
+      ...ROUTES,
+      "/long": { GET: (_, response) => void response.end("x".repeat(300_000)) },
+    })
+    const socket = await RawSocket.connect(server.port)
+    for (let count = 1; count <= 300; count++) {
+      const path = count % 2 === 0 ? "/long" : "/hello?name=x"
+      const end = count % 2 === 0 ? "x".repeat(300_000) : "hello x"
+      socket.text = ""
+      socket.write(asked("GET", path))
+      await socket.until(() => socket.text.endsWith(`\r\n\r\n${end}`))
+    }
+    expect(log.lines).toEqual([])
+    socket.destroy()
+  })
+
+  test("ApiServer takes a body of many parts, and one that waits for 100 Continue, and goes on", async () => {
+    using log = new LogLines()
+    await using server = await serve({
+      "/size": {
+        async POST(request, response) {
+          let size = 0
+          for await (const part of request) size += (part as Uint8Array).length
+          response.end(`size ${size}.`)
+        },
+      },
+    })
+    const socket = await RawSocket.connect(server.port)
+    for (const size of [3_000_000, 1, 2_000_000]) {
+      socket.text = ""
+      socket.write(asked("POST", "/size", `Content-Length: ${size}`, "Expect: 100-continue"))
+      await socket.until("100 Continue\r\n\r\n")
+      for (let left = size; left > 0; left -= 100_000) {
+        socket.write("x".repeat(Math.min(left, 100_000)))
+        await Bun.sleep(1)
+      }
+      await socket.until(`size ${size}.`)
+      socket.text = ""
+      socket.write(asked("POST", "/size", `Content-Length: ${size}`) + "x".repeat(size))
+      await socket.until(`size ${size}.`)
+    }
+    expect(log.lines).toEqual([])
+    socket.destroy()
+  })
+
   test("ApiServer.close() ends responses that are not over", async () => {
     const server = new ApiServer(
       { "/": { GET: (_, response) => void response.write("x") } },
@@ -178,4 +294,46 @@ describe("ApiServer", () => {
     await server.close()
     await expect(response.text()).rejects.toThrow()
   })
+})
+
+test("ApiServer evaluates the headers that change when the response begins, however it begins", async () => {
+  let value = "early"
+  const routes: Routes = {
+    "/end": {
+      GET: async (_, response) => {
+        await Promise.resolve()
+        value = "end"
+        response.end()
+      },
+    },
+    "/head": {
+      GET: async (_, response) => {
+        await Promise.resolve()
+        value = "head"
+        response.writeHead(200, { "X-Own": "1" })
+        response.flushHeaders()
+        response.end()
+      },
+    },
+    "/error": {
+      GET: async () => {
+        await Promise.resolve()
+        value = "error"
+        throw new LitefsError("unavailable", "not now")
+      },
+    },
+  }
+  const server = new ApiServer(routes, {
+    ...OPTIONS,
+    changingHeaders: () => ({ "X-State": value }),
+  })
+  const port = await server.listen(LOCAL)
+  try {
+    for (const name of ["end", "head", "error"]) {
+      const response = await fetch(`http://127.0.0.1:${port}/${name}`)
+      expect(response.headers.get("x-state")).toBe(name)
+    }
+  } finally {
+    await server.close()
+  }
 })

@@ -2,7 +2,14 @@
 import { expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { backingContent, backingFile, caughtUp, run, sqlite3 } from "../support/client.ts"
+import {
+  backingContent,
+  backingFile,
+  caughtUp,
+  failureOf,
+  run,
+  sqlite3,
+} from "../support/client.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
@@ -104,6 +111,19 @@ test.skipIf(!canMount).each(["delete", "wal"] as const)(
     sqlite3(primary, "a.db", FILL)
     await expectSameDatabase(scope, primary, replica)
     run(["fallocate", "--keep-size", "--length", "4M", path])
+    // More than there is room for: refused, and nothing of it is taken from the others.
+    const free = () =>
+      Number(
+        run(["stat", "-f", "-c", "%a * %S", primary.data])
+          .split("*")
+          .map(Number)
+          .reduce((a, b) => a * b),
+      )
+    const before = free()
+    expect(failureOf(["fallocate", "--keep-size", "--length", "64T", path])).toMatch(
+      /No space left/,
+    )
+    expect(free()).toBeGreaterThan(before - 2 ** 30)
     run(["truncate", "--size", "3M", path])
     await expectSameDatabase(scope, primary, replica)
     const cut = `\ntry:\n  os.ftruncate(fd, 8192); print("cut")\nexcept OSError as e: print("refused")`

@@ -118,7 +118,7 @@ const ROWS: readonly Row[] = [
   [open("none.db-wal", "w"), "ENOENT", "ENOENT"],
   [open("none.db-shm", "w"), "ENOENT", "ENOENT"],
   [open("new.db-pos", "wx"), "EACCES", "EIO", "safe"],
-  [open("new.db-lock", "wx"), "EACCES", "EIO", "safe"],
+  [open("new.db-lock", "wx"), "ENOENT", "EIO", "safe"],
   [open(".lag", "wx"), "EEXIST", "EEXIST"],
   [open("x.db-lock", "wx"), "EEXIST", "EEXIST"],
   [open("notes.txt", "wx"), ["ok", "EACCES"], "ok", "safe"],

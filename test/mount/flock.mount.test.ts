@@ -3,8 +3,9 @@ import { expect, test } from "bun:test"
 import { mkdtempSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
-import { output, run, sqlite3, start } from "../support/client.ts"
+import { expectSame, failureOf, output, run, sqlite3, start } from "../support/client.ts"
 import { canMount, Scope } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 /** Its exit code when the lock is not had. */
 const REFUSED = 9
@@ -61,6 +62,32 @@ test.skipIf(!canMount)(
     holder.kill("SIGKILL")
     expect((await patient.ended).code).toBe(0)
     expect(await flock("-n", file, "true")).toBe(0)
+  },
+  30_000,
+)
+
+test.skipIf(!canMount)(
+  "a program that cuts the lock file off when it opens it gets its lock, as `exec 9>` and open(…, 'w') do",
+  async () => {
+    await using scope = await pair({ sql: "create table t(x)" })
+    const { primary, replica } = scope
+    await expectSame(primary, replica, "a.db")
+    for (const { mount } of [primary, replica]) {
+      const file = `${mount}/a.db-lock`
+      const hold = `exec 9>"$0"; flock -n 9 || exit 7; flock -n -E ${REFUSED} "$0" true; echo $?`
+      expect(run(["bash", "-c", hold, file])).toBe(`${REFUSED}\n`)
+      run(["python3", "-c", "import sys; open(sys.argv[1], 'w').close()", file])
+      run(["truncate", "-s", "0", file])
+      expect(failureOf(["truncate", "-s", "1", file])).toContain("Permission denied")
+      expect(failureOf(["bash", "-c", 'echo x > "$0"', file])).toContain("Permission denied")
+      for (const name of ["a.db-pos", ".lag"]) {
+        expect(failureOf(["sh", "-c", ': > "$0"', `${mount}/${name}`])).toMatch(
+          /Permission denied|cannot create/,
+        )
+      }
+      const missing = failureOf(["flock", `${mount}/nope.db-lock`, "true"])
+      expect(missing).toContain("No such file or directory")
+    }
   },
   30_000,
 )

@@ -7,6 +7,7 @@ import { FIXTURE_PAGE_SIZE } from "../support/data-directory.ts"
 import { hotJournal } from "../support/hot-journal.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { pair } from "../support/pair.ts"
 
 const COUNT = "select count(*) from t; pragma integrity_check"
 
@@ -116,6 +117,65 @@ test.skipIf(!canMount).each(["delete", "wal"])(
     expect(sqlite3(node, "a.db", COUNT)).toBe("2\nok")
   },
   30_000,
+)
+
+/** SQLite's calls of a rollback transaction, the last of them in another thread. */
+const SPREAD = `
+import os, sys, threading
+path, journal = sys.argv[1], sys.argv[1] + "-journal"
+fd = os.open(path, os.O_RDWR)
+made = os.open(journal, os.O_RDWR | os.O_CREAT, 0o600)
+hot = open(sys.argv[2], "rb").read()
+for start, end in ((0, 512), (512, 516), (516, len(hot) - 4), (len(hot) - 4, len(hot))):
+    os.write(made, hot[start:end])
+page = bytearray(os.pread(fd, 512, 0))
+page[60:64] = bytes([0, 0, 0, 7])  # user_version
+for at in (24, 92):
+    page[at:at + 4] = (int.from_bytes(page[at:at + 4], "big") + 1).to_bytes(4, "big")
+os.pwrite(fd, page, 0)
+ending = threading.Thread(target=lambda: os.unlink(journal))
+ending.start(); ending.join()
+print(os.path.exists(journal))
+`
+
+test.skipIf(!canMount)("a program may end its transaction in another of its threads", async () => {
+  await using scope = await pair({
+    sql: `pragma page_size = ${FIXTURE_PAGE_SIZE}; create table t(x)`,
+  })
+  const { primary, replica } = scope
+  const bytes = readFileSync(join(primary.data, "dbs/a.db/database"))
+  const first = new Uint8Array(bytes.subarray(0, FIXTURE_PAGE_SIZE))
+  const hot = join(scope.directory, "hot")
+  writeFileSync(hot, hotJournal(bytes.length / FIXTURE_PAGE_SIZE, new Map([[1, first]])))
+  expect(run(["python3", "-c", SPREAD, join(primary.mount, "a.db"), hot])).toBe("False\n")
+  expect(sqlite3(primary, "a.db", "pragma user_version; pragma integrity_check")).toBe("7\nok")
+  await expectSame(primary, replica, "a.db")
+})
+
+test.skipIf(!canMount).each(["delete", "persist", "truncate"])(
+  "the journal of a transaction in %s mode is taken away by nobody but its writer, dead or alive",
+  async (mode) => {
+    await using scope = await pair({ mode, sql: "create table t(x); create table u(x)" })
+    const { primary, replica } = scope
+    const client = new LongClient(scope, primary, "a.db")
+    const fill =
+      "with c(n) as (select 1 union all select n+1 from c where n<300) insert into t select randomblob(900) from c"
+    await client.exec(`pragma journal_mode = ${mode}; pragma cache_size = 5; ${fill}`)
+    const journal = join(primary.mount, "a.db-journal")
+    await client.exec("begin immediate; update t set x = randomblob(900)")
+    expect(failureOf(["rm", journal])).toMatch(/not permitted/)
+    await client.exec("insert into u values(1); commit")
+    await client.exec("begin immediate; update t set x = randomblob(900); insert into u values(2)")
+    await client.close("SIGKILL")
+    expect(failureOf(["rm", journal])).toMatch(/not permitted/)
+    // The next client rolls it back.
+    expect(sqlite3(primary, "a.db", "pragma integrity_check; select group_concat(x) from u")).toBe(
+      "ok\n1",
+    )
+    sqlite3(primary, "a.db", "insert into u values(3)")
+    await expectSame(primary, replica, "a.db")
+  },
+  40_000,
 )
 
 test.skipIf(!canMount)(

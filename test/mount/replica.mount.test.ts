@@ -12,7 +12,7 @@ import {
   sqlite3,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
@@ -89,11 +89,25 @@ test.skipIf(!canMount)(
     sqlite3(primary, "a.db", "insert into t values(2)")
     const complaint = `msg="waiting for readers to write the database" db=a.db process="${long.pid} (node)"`
     await replica.logged(new RegExp(complaint.replace(/[()]/g, "\\$&")))
+    // Everybody who asks hears who it is.
+    const problem = `waiting for readers of "a.db": process ${long.pid} (node)`
+    const litefs = (...words: string[]) => [...PROGRAM, ...words, "--url", replica.url]
+    expect(run(litefs("info"))).toContain(`problem  ${problem} (since `)
+    expect(await (await fetch(`${replica.url}/health`)).json()).toMatchObject({
+      status: "ok",
+      lastProblem: { problem, since: expect.any(String) },
+    })
+    for (const condition of ["--synced", "--pos=a.db=3"]) {
+      expect(failureOf(litefs("wait", condition, "--timeout", "1s"))).toContain(problem)
+    }
     expect(sqlite3(replica, "a.db", ".timeout 10000\nselect count(*) from t")).toBe("1")
     expect(pos(replica, "a.db")).toBe(before)
     await long.exec("commit")
     await expectSame(primary, replica, "a.db")
     expect(await long.value("select count(*) from t")).toBe(2)
+    expect(run(litefs("info"))).toMatch(/problem {2}waiting for readers of .* until /)
+    run(litefs("wait", "--synced"))
+    expect((await fetch(`${replica.url}/health?synced`)).status).toBe(200)
     await long.close()
   },
   60_000,

@@ -108,6 +108,8 @@ export function makeCapture(db: CapturedDatabase, events: string[] = []): Captur
     wal: db.wal,
     log: db.log.logger,
     refused: (message) => db.log.logger.warn(message),
+    thread: () => 0,
+    mayEnd: () => true,
     onCommit: () => events.push(`commit ${db.txid}`),
     onRewrite: () => events.push("rewrite"),
   })

@@ -46,7 +46,10 @@ export class StatusNode implements AsyncDisposable {
     const sink = { write: () => {}, applied: () => this.applies.promise, abort: () => {} }
     this.progress = isPrimary
       ? undefined
-      : new ReplicaProgress(sink, this.clock, this.lag, () => false)
+      : new ReplicaProgress(sink, this.clock, this.lag, {
+          hasHistory: () => false,
+          isListed: () => true,
+        })
     this.api = new StatusApi({
       ...this,
       remarks: () => this.remarked,

@@ -34,7 +34,7 @@ function verified(group: LtxGroup): Verified {
 }
 
 function text({ group, breaks, pos }: Verified): string {
-  const title = titleOf(group)
+  const title = titleOf(group) ?? (group.files.length === 1 ? group.files[0] : undefined)
   const count = counted(group.files.length, "file")
   const state = breaks.length === 0 ? "whole" : counted(breaks.length, "problem")
   const head = [title, pos, count].filter((part) => part !== undefined).join("  ")

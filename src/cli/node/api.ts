@@ -8,8 +8,10 @@ import { authHeaders } from "../../http/server/auth.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { reachable } from "../../sys/net/local-socket.ts"
+import { nodeConfig } from "../settings/mount-config.ts"
+import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
 import { ACCESS_FLAGS, accessOptions } from "../terminal/access.ts"
-import type { ParsedArgs } from "../terminal/argv.ts"
+import type { Environment, ParsedArgs, Settings } from "../terminal/argv.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
 
 const URL_FLAG = {
@@ -20,15 +22,36 @@ const URL_FLAG = {
   help: "the API of the node, or unix:PATH of its socket",
 } as const
 
-/** Flags of every command that calls a node. */
-export const NODE_FLAGS = { url: URL_FLAG, ...ACCESS_FLAGS } as const satisfies FlagTable
+const CONFIG_FLAG = {
+  kind: "text",
+  placeholder: "FILE",
+  hasNoVariable: true,
+  help: "read from its litefs.yml where the node is",
+} as const
+
+/** Flags of every command that calls a node. Such a command has `nodeSettings()`, too. */
+export const NODE_FLAGS = {
+  url: URL_FLAG,
+  config: CONFIG_FLAG,
+  ...ACCESS_FLAGS,
+} as const satisfies FlagTable
 
 /** Flags of a command that is about one database. */
 export const API_FLAGS = {
   url: URL_FLAG,
+  config: CONFIG_FLAG,
   name: { kind: "name", isRequired: true, help: "the database; required" },
   ...ACCESS_FLAGS,
 } as const satisfies FlagTable
+
+/** What the file of --config tells a command about its node. */
+export function nodeSettings(command: string) {
+  return (args: ParsedArgs<typeof NODE_FLAGS>, env: Environment): Settings | undefined => {
+    const path = args.values.config
+    if (path === undefined) return undefined
+    return nodeConfig(command, path, args.spelling("config"), { env, flags: MOUNT_FLAGS })
+  }
+}
 
 /** The connection broke after the node may have got the request: nobody knows what it did. */
 export class BrokenConnection extends LitefsError {

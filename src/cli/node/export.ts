@@ -8,7 +8,7 @@ import { took } from "../terminal/elapsed.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { Progress } from "../terminal/progress.ts"
-import { API_FLAGS, NodeApi } from "./api.ts"
+import { API_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { ExportFile } from "./export-file.ts"
 
 const FLAGS = {
@@ -33,6 +33,7 @@ litefs export --name app.db /backup/app.db
 
 # straight to another host
 litefs export --name app.db - | ssh backup 'cat > app.db'`,
+  settings: nodeSettings("export"),
   run: exportDatabase,
 })
 

@@ -10,7 +10,7 @@ import { took } from "../terminal/elapsed.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { Progress } from "../terminal/progress.ts"
-import { API_FLAGS, NodeApi } from "./api.ts"
+import { API_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { DatabaseSource } from "./database-source.ts"
 
 const FLAGS = {
@@ -39,6 +39,7 @@ litefs import --name app.db /tmp/app.db
 
 # from a compressed backup, on another host
 zcat app.db.gz | litefs import --url http://10.0.0.1:20202 --name app.db -`,
+  settings: nodeSettings("import"),
   run: importFile,
 })
 

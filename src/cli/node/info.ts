@@ -5,7 +5,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { infoReport } from "./info-report.ts"
 
 const FLAGS = {
@@ -33,6 +33,7 @@ litefs info --json | jq -r '.databases[] | select(.name == "app.db").position'
 
 # whether this node is the primary
 test "$(litefs info --json | jq .isPrimary)" = true`,
+  settings: nodeSettings("info"),
   run: info,
 })
 

@@ -3,7 +3,8 @@
  *
  *   here      promote.ts ── POST /promote ──▶
  *   replica   http/roles/roles.ts ─▶ role/handoffs.ts promote() ── POST /handoff?nodeID=ID ──▶
- *   primary   roles.ts ─▶ handoffs.ts target() ─▶ role/member.ts handOff(): draining
+ *   primary   roles.ts ─▶ handoffs.ts target(), handOff(), which asks the replica at its advertised URL (handoff-target.ts)
+ *               ─▶ role/member.ts handOff(): draining
  *               ─▶ role/role-switch.ts drain()             running writes of the proxy, lent write locks (halt-locks.ts)
  *                    peer thread: lockWrites ─▶ fs thread: shut
  *               ─▶ role/offer.ts make() ─▶ http/streams/replica-stream.ts ── the token, behind all transactions ──▶
@@ -25,11 +26,11 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { BrokenConnection, NODE_FLAGS, NodeApi } from "./api.ts"
+import { BrokenConnection, NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { healthCondition, until } from "./waiting.ts"
 
 /** By then a handoff that has begun has ended. */
-const UNSURE_MS_MAX = 15_000
+const UNSURE_MS_MAX = 18_000
 
 const FLAGS = {
   ...NODE_FLAGS,
@@ -45,7 +46,8 @@ itself: no transaction is lost, and no node restarts.`,
   usage: "litefs promote [flags]",
   notes: `The replica must have been started with --candidate. When clients of the primary
 keep a write transaction open for more than 5 seconds, or the replica does not
-catch up in 5 seconds, nothing changes.
+catch up in 5 seconds, or cannot be reached at its --advertise-url, nothing
+changes.
 
 When the answer of a node is lost, it is asked again for the outcome.
 
@@ -58,6 +60,7 @@ litefs promote
 
 # another node, since the primary's machine is gone
 litefs promote --force --url http://10.0.0.2:20202`,
+  settings: nodeSettings("promote"),
   run: promote,
 })
 

@@ -10,13 +10,11 @@ import type { NodeInfo } from "../../http/status/info.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "../command/child.ts"
 import { endsWithoutChild } from "../command/process-events.ts"
-import { nodeConfig } from "../settings/mount-config.ts"
-import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
-import type { Environment, ParsedArgs, Settings } from "../terminal/argv.ts"
+import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import { type CliIo, reportError } from "../terminal/io.ts"
-import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { databasePath } from "./database-path.ts"
 import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
 import { healthCondition, TIMEOUT_FLAG, until } from "./waiting.ts"
@@ -41,12 +39,6 @@ const FLAGS = {
   },
   wait: { kind: "boolean", help: "wait until the node is ready" },
   timeout: TIMEOUT_FLAG,
-  config: {
-    kind: "text",
-    placeholder: "FILE",
-    hasNoVariable: true,
-    help: "read the node's address and mount from its litefs.yml",
-  },
   ...NODE_FLAGS,
 } as const satisfies FlagTable
 
@@ -81,7 +73,7 @@ litefs run --wait --if-candidate --promote -- npm run migrate
 
 # or write from here, while the primary stays where it is
 litefs run --wait --with-halt-lock-on app.db -- npm run migrate`,
-  settings: settingsOf,
+  settings: nodeSettings("run"),
   run,
 })
 
@@ -136,12 +128,6 @@ async function run(args: RunArgs, io: CliIo): Promise<number> {
 }
 
 /** The node's settings in the file of --config. */
-function settingsOf(args: RunArgs, env: Environment): Settings | undefined {
-  const path = args.values.config
-  if (path === undefined) return undefined
-  return nodeConfig("run", path, args.spelling("config"), { env, flags: MOUNT_FLAGS })
-}
-
 /** Returns an exit code when the command must not run. */
 async function prepare(
   args: RunArgs,

@@ -14,7 +14,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { NODE_FLAGS, NodeApi } from "./api.ts"
+import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import {
   type Condition,
   GRACE_MS,
@@ -83,6 +83,7 @@ litefs wait --primary --timeout 1s && npm run migrate
 
 # start a proxy when the program behind it listens
 litefs wait --http :3000 --timeout 1m`,
+  settings: nodeSettings("wait"),
   run: wait,
 })
 

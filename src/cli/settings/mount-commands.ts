@@ -18,7 +18,7 @@ export const COMMAND_FLAGS = {
     isList: true,
     placeholder: "CMD",
     read: splitCommand,
-    help: "the same, on a node that is or may become the primary",
+    help: "the same, on a node that is or may become the primary: also on a replica that is a candidate",
   },
   "stop-timeout": {
     kind: "duration",

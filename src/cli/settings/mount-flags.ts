@@ -154,7 +154,7 @@ litefs mount --primary --http-addr :20202 -- node server.js
 litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
 
 # with a migration before it, where writes are taken
-litefs mount --primary --exec-if-candidate 'npm run migrate' -- node server.js
+litefs mount --primary --exec 'litefs run --if-primary -- npm run migrate' -- node server.js
 
 # with the file of the original
 litefs mount --config /etc/litefs.yml

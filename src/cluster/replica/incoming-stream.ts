@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage } from "node:http"
 import { orAborted } from "../../lib/abort.ts"
-import type { Clock } from "../../lib/clock.ts"
+import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
 import type { Txid } from "../../ltx/pos.ts"
@@ -28,6 +28,13 @@ export const SILENCE_MS_MAX = 5000
 
 /** The peer thread may hold this many bytes before the network has to wait. */
 const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
+
+/** A primary may send frames without pause. After this many, everything else of this thread has its turn. */
+const TURN_FRAME_COUNT = 1024
+/** Bytes that are decoded at a time: the smallest frame has 4. */
+const SLICE_SIZE = 16 * 1024
+/** So many frames may wait for what came before them to be applied, before the network has to wait. */
+const WAITING_COUNT_MAX = 1024
 
 /** Takes LTX files. Implemented by the peer thread. */
 export interface LtxSink {
@@ -88,6 +95,8 @@ export class IncomingStream {
   #response: IncomingMessage | undefined
   #failure: Error | undefined
   #inFlight = 0
+  #frameCount = 0 // of this turn
+  #waitingCount = 0 // frames that wait for what came before them
   #file: ArrivingFile | undefined
   #cutOff: CutOffSnapshot | undefined // until it continues, or cannot
   #resumable: ResumableFrame | ResumingFrame | undefined // for the snapshot that comes next
@@ -128,10 +137,16 @@ export class IncomingStream {
       for await (const part of response) {
         stopWatch()
         if (this.#failure !== undefined) break
-        this.#decoder.push(part as Uint8Array)
-        if (this.#hasEnded) return
-        while (this.#inFlight > IN_FLIGHT_SIZE_MAX && this.#failure === undefined) {
-          await this.#taken.wait()
+        const bytes = part as Uint8Array
+        for (let at = 0; at < bytes.length; at += SLICE_SIZE) {
+          this.#decoder.push(bytes.subarray(at, at + SLICE_SIZE))
+          if (this.#hasEnded) return
+          while (this.#isBehind && this.#failure === undefined) await this.#taken.wait()
+          if (this.#frameCount >= TURN_FRAME_COUNT) {
+            this.#frameCount = 0
+            await sleep(clock, 0)
+          }
+          if (this.#failure !== undefined) break
         }
         stopWatch = watch()
       }
@@ -142,6 +157,10 @@ export class IncomingStream {
     }
     if (this.#failure !== undefined) throw this.#failure
     this.#decoder.end()
+  }
+
+  get #isBehind(): boolean {
+    return this.#inFlight > IN_FLIGHT_SIZE_MAX || this.#waitingCount > WAITING_COUNT_MAX
   }
 
   #fail(error: Error): void {
@@ -173,12 +192,13 @@ export class IncomingStream {
   }
 
   #handleFrame(frame: Frame): void {
+    this.#frameCount += 1
     if (this.#isHeld) this.#release(frame)
     switch (frame.type) {
       case "ltx":
         return this.#startFile(frame.database)
       case "ready":
-        Promise.all([...this.#applying]).then(this.#on.onReady, () => {})
+        this.#allApplied().then(this.#on.onReady, () => {})
         return
       case "end":
         this.#hasEnded = true
@@ -195,14 +215,13 @@ export class IncomingStream {
         return
       case "heartbeat": {
         if (this.#failure !== undefined) return
-        const applied = Promise.all([...this.#applying])
-        return this.#options.onHeartbeat?.(frame.timestampMs, applied)
+        return this.#options.onHeartbeat?.(frame.timestampMs, this.#allApplied())
       }
       case "head":
         validateDatabaseName(frame.database)
         return this.#options.onHead?.(frame.database, frame.txid)
       case "handoff":
-        Promise.all([...this.#applying]).then(
+        this.#allApplied().then(
           () => this.#options.onHandoff?.(frame.leaseId),
           () => {},
         )
@@ -217,6 +236,18 @@ export class IncomingStream {
       case "hwm":
         return
     }
+  }
+
+  /** Resolves when everything that came before is applied. */
+  #allApplied(): Promise<unknown> {
+    const all = Promise.all([...this.#applying])
+    this.#waitingCount += 1
+    const done = () => {
+      this.#waitingCount -= 1
+      this.#taken.open()
+    }
+    all.then(done, done)
+    return all
   }
 
   #isWanted(database: string): boolean {

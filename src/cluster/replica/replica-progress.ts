@@ -12,6 +12,9 @@ import { headerIfAny } from "../../ltx/span.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { LtxSink } from "./incoming-stream.ts"
 
+/** No node has more databases (store/positions.ts). */
+const COUNT_MAX = 16_384
+
 /** Counts of a database. */
 export interface Received {
   transactions: number
@@ -42,21 +45,24 @@ export class ReplicaProgress implements LtxSink {
   readonly #sink: LtxSink
   readonly #clock: Clock
   readonly #hasHistory: (database: string) => boolean
+  readonly #isListed: (database: string) => boolean
   readonly #lag: SharedLag
   readonly #databases = new Map<string, Progress>()
   readonly #files = new Map<number, Incoming>()
   #size = 0
 
+  /** `hasHistory`: the database is here; `isListed`: the primary has listed it. */
   constructor(
     sink: LtxSink,
     clock: Clock,
     lag: SharedLag,
-    hasHistory: (database: string) => boolean,
+    { hasHistory, isListed }: Record<"hasHistory" | "isListed", (database: string) => boolean>,
   ) {
     this.#sink = sink
     this.#clock = clock
     this.#lag = lag
     this.#hasHistory = hasHistory
+    this.#isListed = isListed
   }
 
   /** Bytes of LTX files received since the start. */
@@ -77,7 +83,9 @@ export class ReplicaProgress implements LtxSink {
     for (const progress of this.#databases.values()) progress.headTxid = 0n
   }
 
+  /** Of a database that is neither here, nor listed, nor on its way, nobody wants to know. Throws as `write`. */
   head(database: string, txid: Txid): void {
+    if (!this.#databases.has(database) && !this.#isKnown(database)) return
     this.#progress(database).headTxid = txid
   }
 
@@ -89,6 +97,7 @@ export class ReplicaProgress implements LtxSink {
     return { transactions: headTxid > txid ? Number(headTxid - txid) : 0, bytes: waitingSize }
   }
 
+  /** Throws when the primary has files of more databases than possible. */
   write(...part: Parameters<LtxSink["write"]>): void {
     const [file, database, bytes, isLast] = part
     const incoming = this.#files.get(file) ?? this.#begin(file, database, bytes)
@@ -161,8 +170,22 @@ export class ReplicaProgress implements LtxSink {
       refusals: 0,
       latencyMs: 0,
     }
+    if (this.#databases.size >= COUNT_MAX) this.#forget()
     const progress = { received, headTxid: 0n, waitingSize: 0 }
     this.#databases.set(database, progress)
     return progress
+  }
+
+  /** Names come and go: those of the past make room. */
+  #forget(): void {
+    for (const [name, { waitingSize }] of this.#databases) {
+      if (waitingSize === 0 && !this.#isKnown(name)) this.#databases.delete(name)
+    }
+    if (this.#databases.size < COUNT_MAX) return
+    throw new RangeError(`Cannot follow: the primary sends over ${COUNT_MAX} databases`)
+  }
+
+  #isKnown(database: string): boolean {
+    return this.#hasHistory(database) || this.#isListed(database)
   }
 }

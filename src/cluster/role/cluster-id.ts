@@ -8,6 +8,11 @@ import { readWhole } from "../../sys/file.ts"
  */
 const PATTERN = /^LFSC[0-9A-F]{16}$/
 
+/** Of a node that has followed a primary. */
+export const NO_CLUSTER =
+  "does not know its cluster id yet, which it learns from its primary; if that is gone, copy the file clusterid " +
+  "from the data directory of another node of the cluster, and restart it"
+
 export function makeClusterId(random: () => bigint): string {
   return `LFSC${random().toString(16).toUpperCase().padStart(16, "0")}`
 }
@@ -45,6 +50,13 @@ export class ClusterId {
   /** At the first start of a primary. */
   make(random: () => bigint): void {
     if (this.#value === undefined) this.#keep(makeClusterId(random))
+  }
+
+  /** A node without an id is no primary: who follows it would learn none, and never be one (handoff-target.ts). */
+  checkKnown(what: string): void {
+    if (this.#value === undefined) {
+      throw new LitefsError("unavailable", `Cannot ${what}: this node ${NO_CLUSTER}`)
+    }
   }
 
   /** Keeps the first id; throws when it differs from ours. */

@@ -12,7 +12,7 @@ import { logger } from "../../lib/log.ts"
 import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
 import { Replica, type ReplicaOptions } from "../replica/replica.ts"
 import { CLUSTER_KEY_HEADER } from "./cluster-key.ts"
-import { decodeLease, isNewer, leaseOf } from "./lease.ts"
+import { decodeLease, isNewer, type LeaseRecord, leaseOf } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { PrimaryUrls } from "./primary-urls.ts"
 import type { StaticLease } from "./static-lease.ts"
@@ -68,7 +68,8 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
   context.check(answer, url)
   const heard = leaseOf(answer)
   const { record } = lease
-  if (isStream && record !== undefined && heard !== undefined && isNewer(record, heard.record)) {
+  if (isStream && heard !== undefined && isNoMore(heard.record, answer, record)) {
+    member.hear(heard, true)
     throw new LitefsError("unavailable", "it is no longer the primary")
   }
   if (isStream) {
@@ -77,6 +78,17 @@ function hear(context: FollowingContext, answer: IncomingHttpHeaders, isStream: 
     if (heard !== undefined) lease.setReached(heard.record.primary.id, url)
   }
   if (heard !== undefined) member.hear(heard, true)
+}
+
+/** Also of a node whose role has moved on while it began the stream. */
+function isNoMore(
+  theirs: LeaseRecord,
+  answer: IncomingHttpHeaders,
+  ours: LeaseRecord | undefined,
+): boolean {
+  if (ours !== undefined && isNewer(ours, theirs)) return true
+  const id = answer["litefs-id"]
+  return id !== undefined && id !== theirs.primary.id
 }
 
 /** A replica has answered. The address that it tells of its primary is next, unless it has already led here. */

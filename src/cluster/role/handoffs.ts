@@ -9,9 +9,11 @@ import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
 import type { NodeAnswer } from "../node-client.ts"
 import type { ReplicaProgress } from "../replica/replica-progress.ts"
-import { LEASE_PATH } from "./lease.ts"
+import { checkTarget, reachProblem } from "./handoff-target.ts"
+import { LEASE_PATH, type LeaseNode } from "./lease.ts"
 import type { Member } from "./member.ts"
 import type { HandoffTarget } from "./offer.ts"
+import type { PeerAnswer } from "./peer-answer.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
@@ -26,7 +28,7 @@ const LEAVE_MS_MAX = 10_000
 const PROMOTION_MS_MAX = 10_000
 
 /** By then a handoff whose answer is lost has ended at the primary. */
-const UNSURE_MS_MAX = 12_000
+const UNSURE_MS_MAX = 15_000
 const ASK_AGAIN_MS = 500
 
 /** A replica that listens to a stream of this node (http/streams/replica-stream.ts). */
@@ -69,6 +71,12 @@ export interface HandoffsContext {
   isLeaving(): boolean
   /** The primary must hear that this node is no longer a candidate. */
   reconnect(): void
+  /** What the node at the address says of itself. Rejects when it lets this node not in, or is not LiteFS. */
+  reach(url: string): Promise<PeerAnswer>
+  self(): LeaseNode
+  clusterId(): string | undefined
+  /** Why others cannot reach this node where it tells them to, as far as it knows without asking. */
+  ownProblem(): Promise<string | undefined>
   /** Takes in what the node at the address says of the primary. */
   hear(headers: NodeAnswer["headers"], url: string): void
 }
@@ -95,6 +103,31 @@ export class Handoffs {
     return this.#targets().find(({ node }) => node.id === id)
   }
 
+  /** On the primary: gives the role to a connected replica, if the others will reach it. */
+  async handOff(target: HandoffTarget): Promise<void> {
+    await this.#check(target)
+    await this.#context.member.handOff(target)
+  }
+
+  #check({ node }: HandoffTarget): Promise<void> {
+    const { reach, clock, lease, clusterId } = this.#context
+    return checkTarget(node, clusterId(), { reach, clock, id: lease.id })
+  }
+
+  /** Before a forced promotion: logs and resolves with what keeps others from reaching this node, if anything does. */
+  async unreachable(): Promise<string | undefined> {
+    const { reach, clock, lease, self, ownProblem } = this.#context
+    const problem =
+      (await ownProblem()) ?? (await reachProblem(self(), { reach, clock, id: lease.id }))
+    if (problem !== undefined) {
+      log.warn(
+        "other nodes may not be able to reach this node, which is made the primary by force",
+        { problem },
+      )
+    }
+    return problem
+  }
+
   /** Asks the primary for its role. Resolves when this node is the primary. */
   async promote(): Promise<void> {
     const { member, lease, call, hear, isConnected, primaryUrl } = this.#context
@@ -112,10 +145,16 @@ export class Handoffs {
     }
     hear(answer.headers, url)
     if (answer.status !== 200) {
-      throw new LitefsError("unavailable", `handoff failed: ${answer.text}`)
+      const { text } = answer
+      const isWhole = text.startsWith("Cannot hand over")
+      throw new LitefsError("unavailable", isWhole ? text : `handoff failed: ${text}`)
     }
     await member.settled(PROMOTION_MS_MAX)
     if (member.isPrimary) return
+    if (lease.record?.primary.id !== lease.id) {
+      const problem = `${url} has handed over its role, but this node has not taken the lease record`
+      throw new LitefsError("unavailable", `promote: ${problem}, see its log`)
+    }
     throw new LitefsError("unavailable", "promote: timed out waiting for promotion")
   }
 
@@ -149,9 +188,14 @@ export class Handoffs {
 
   /** The primary offers its role, and everything that it has is applied here. */
   async takeOffer(token: string, url: string): Promise<void> {
-    const { call, hear, positions, isLeaving, reconnect } = this.#context
+    const { call, hear, positions, isLeaving, reconnect, ineligibility } = this.#context
     if (isLeaving()) {
       log.info("the primary offers its role, this node is stopping", { url })
+      return reconnect()
+    }
+    const problem = ineligibility()
+    if (problem !== undefined) {
+      log.warn("the primary offers its role, this node cannot take it", { url, problem })
       return reconnect()
     }
     try {
@@ -176,9 +220,12 @@ export class Handoffs {
     const { member, clock } = this.#context
     if (member.state !== "primary") return
     const endMs = clock.monotonicMs() + LEAVE_MS_MAX
-    for (const target of this.#targets()) {
+    const checked = this.#targets().map((target) => ({ target, check: this.#check(target) }))
+    for (const { check } of checked) check.catch(() => {}) // its turn may not come
+    for (const { target, check } of checked) {
       if (clock.monotonicMs() >= endMs) return
       try {
+        await check
         return await member.handOff(target, !becomesReplica)
       } catch (error) {
         const primary = target.node.hostname

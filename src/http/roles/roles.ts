@@ -7,32 +7,37 @@
  *   POST /handoff?nodeID=HEX         on the primary: gives the role to a replica that is connected
  *   POST /handoff?token=TOKEN        of the target, when it has applied all; the body is its position map
  *
- * Every one of them answers with the lease record in its headers, as all routes do (http/server/server.ts).
+ * Every one of them answers with the lease record in its headers, as all routes do (http/server/server.ts): with the one
+ * that there is when the answer begins.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Handoffs } from "../../cluster/role/handoffs.ts"
-import { encodeLease, LEASE_HEADER, LEASE_PATH } from "../../cluster/role/lease.ts"
+import { LEASE_PATH } from "../../cluster/role/lease.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
 import { readBody } from "../server/body.ts"
 import { checkQuery } from "../server/query.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 import type { Routes } from "../server/server.ts"
 
 export interface RolesContext {
   readonly member: Member
   readonly handoffs: Handoffs
   readonly clock: Clock
-  clusterId(): string | undefined
 }
+
+const log = new RequestLog("member")
 
 const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
 export function roleRoutes(context: RolesContext): Routes {
   return {
     [LEASE_PATH]: { POST: (_, response) => void response.end() },
-    "/promote": { POST: (_, response, url) => handlePromote(context, response, url) },
+    "/promote": {
+      POST: (request, response, url) => handlePromote(context, request, response, url),
+    },
     "/handoff": {
       POST: (request, response, url) => handleHandoff(context, request, response, url),
     },
@@ -41,6 +46,7 @@ export function roleRoutes(context: RolesContext): Routes {
 
 async function handlePromote(
   { member, handoffs }: RolesContext,
+  request: IncomingMessage,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
@@ -50,17 +56,27 @@ async function handlePromote(
   const problem = handoffs.ineligibility(isForced)
   if (problem !== undefined) return conflict(response, problem)
   if (!isForced) {
-    await handoffs.promote()
+    const sender = senderOf(request)
+    try {
+      await handoffs.promote()
+    } catch (error) {
+      log.say("warn", "cannot become the primary", sender, { problem: messageOf(error) })
+      throw error
+    }
     return void response.end()
   }
   const loss = handoffs.possibleLoss()
+  const unreachable = handoffs.unreachable() // a primary that is gone must not wait for it
   await member.force()
+  const hidden = await unreachable
   response.setHeader("Content-Type", "text/plain; charset=utf-8")
-  response.end(loss)
+  response.end(
+    hidden === undefined ? loss : `${loss}Other nodes may not be able to follow it: ${hidden}\n`,
+  )
 }
 
 async function handleHandoff(
-  { member, handoffs, clock, clusterId }: RolesContext,
+  { member, handoffs, clock }: RolesContext,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -70,8 +86,7 @@ async function handleHandoff(
   if (token !== null) {
     member.checkOffer(token)
     const positions = decodePositionMap(await readBody(request, BODY_LIMITS, clock))
-    const record = member.accept(token, positions)
-    response.setHeader(LEASE_HEADER, encodeLease(record, clusterId()))
+    member.accept(token, positions)
     return void response.end()
   }
   const id = url.searchParams.get("nodeID") ?? ""
@@ -79,16 +94,22 @@ async function handleHandoff(
   if (!member.isPrimary) throw refused("node is not currently primary")
   const found = handoffs.target(id.toUpperCase().padStart(16, "0"))
   if (found === undefined) throw refused("target node is not currently connected, or no candidate")
+  const sender = senderOf(request)
   try {
-    await member.handOff(found)
+    await handoffs.handOff(found)
   } catch (error) {
-    throw refused(messageOf(error))
+    const problem = messageOf(error)
+    log.say("warn", "cannot hand the role of primary over", sender, {
+      ...{ to: found.node.hostname, problem },
+    })
+    throw refused(problem)
   }
   response.end()
 }
 
 function refused(why: string): LitefsError {
-  return new LitefsError("unavailable", `cannot handoff: ${why}`)
+  const isWhole = why.startsWith("Cannot hand over")
+  return new LitefsError("unavailable", isWhole ? why : `cannot handoff: ${why}`)
 }
 
 function conflict(response: ServerResponse, text: string): void {

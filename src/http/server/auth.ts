@@ -38,7 +38,8 @@ function shownToken({ authorization = "" }: IncomingHttpHeaders): string | undef
 export function authorize(headers: IncomingHttpHeaders, token: string): void {
   const shown = shownToken(headers)
   if (shown === undefined) {
-    const advice = "give --auth-token-file, or set LITEFS_AUTH_TOKEN"
+    const advice =
+      "send the header Authorization: Bearer TOKEN; commands take --auth-token-file or LITEFS_AUTH_TOKEN"
     throw new LitefsError("unauthorized", `unauthorized: this node asks for a token, ${advice}`)
   }
   if (timingSafeEqual(digest(shown), digest(token))) return

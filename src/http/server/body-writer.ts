@@ -83,10 +83,14 @@ export class BodyWriter {
     this.#cut("others want its place")
   }
 
-  /** Breaks the connection. */
   #cut(problem: string): void {
     if (this.#isClosed) return
     this.#options.onCut(problem)
+    this.breakOff()
+  }
+
+  /** Breaks the connection, without a word. */
+  breakOff(): void {
     this.#isClosed = true
     this.#response.destroy()
     this.#news.open()

@@ -7,6 +7,10 @@
  *
  * When there are too many, idle ones give way to who comes, and then those that have asked for ASKING_MS; those that
  * are kept never. All places of the crowd together are fewer than the connections.
+ *
+ * A connection has one request under way at most. The library hands on every request that has come, whether or not
+ * anybody reads the answers: who pipelines could have thousands of answers made, and kept in memory. No client in use
+ * does so, and a server may close such a connection (RFC 9112, 9.3.2).
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Server, Socket } from "node:net"
@@ -14,7 +18,7 @@ import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import { ConnectionRoom } from "../../sys/net/connection-room.ts"
 import type { Guest } from "../../sys/net/room.ts"
-import { senderOf } from "./request-log.ts"
+import { RequestLog, senderOf } from "./request-log.ts"
 
 const log = logger("http")
 
@@ -31,9 +35,11 @@ export class Connections {
   readonly #room: ConnectionRoom<Connection>
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #clock: Clock
+  readonly #pipelined: RequestLog
 
   constructor(clock: Clock, countMax = CONNECTION_COUNT_MAX) {
     this.#clock = clock
+    this.#pipelined = new RequestLog("http", clock)
     const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: true, clock, log }
     this.#room = new ConnectionRoom(room)
     this.#room.watch((nowMs) => {
@@ -52,10 +58,24 @@ export class Connections {
     })
   }
 
-  requested({ socket }: IncomingMessage, response: ServerResponse): void {
+  /**
+   * A request has come. Returns whether it may be served: not when its client has gone, and not before the answer to
+   * the last one is whole, for which its connection is broken.
+   */
+  requested(request: IncomingMessage, response: ServerResponse): boolean {
+    const { socket } = request
+    if (!socket || socket.destroyed) return false
     const connection = this.#connections.get(socket)
-    connection?.began()
-    response.once("close", () => connection?.answered())
+    if (connection === undefined) return true
+    if (connection.isAsking) {
+      const problem = "it sent a request before the last one was answered"
+      this.#pipelined.say("warn", `closed a connection: ${problem}`, senderOf(request))
+      socket.destroy()
+      return false
+    }
+    connection.began(response)
+    response.once("close", () => connection.answered())
+    return true
   }
 
   keep({ socket }: IncomingMessage): void {
@@ -73,6 +93,8 @@ class Connection implements Guest {
   #sinceMs: number // of what it does
   #requestCount = 0 // that are not answered
   #hasAsked = false
+  #response: ServerResponse | undefined // the last one
+  #hasTurned = true // the event loop, since the last request
   #isKept = false
 
   constructor(socket: Socket, clock: Clock) {
@@ -95,8 +117,22 @@ class Connection implements Guest {
     if (this.#requestCount === 0 && nowMs - this.#sinceMs > limitMs) this.#socket.destroy()
   }
 
-  began(): void {
+  /**
+   * The last byte of an answer can be taken, and the next request be here, before the library tells of the end. Two
+   * requests in one turn of the event loop have come together, even if the first one is answered at once.
+   */
+  get isAsking(): boolean {
+    if (!this.#hasTurned) return true
+    return this.#requestCount > 0 && this.#response?.writableFinished !== true
+  }
+
+  began(response: ServerResponse): void {
     this.#hasAsked = true
+    this.#response = response
+    this.#hasTurned = false
+    setImmediate(() => {
+      this.#hasTurned = true
+    })
     this.#requestCount += 1
     this.#sinceMs = this.#clock.monotonicMs()
   }

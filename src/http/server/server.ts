@@ -42,7 +42,7 @@ export type Routes = Record<string, Partial<Record<string, Handler>>> // path â†
 export interface ApiServerOptions {
   /** Headers of every response. */
   readonly headers: Record<string, string>
-  /** Headers of every response, evaluated after onRequest(). */
+  /** Headers of every response, evaluated when it begins: its handler may have waited long. */
   changingHeaders?(): Record<string, string>
   /** An authorized request has come to a path, from an address. */
   onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
@@ -134,10 +134,10 @@ interface Way {
 function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
   const { headers, clock } = options
   const server = createServer((request, response) => {
+    if (!way.connections.requested(request, response)) return
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
     const sender = senderOf(request)
-    way.connections.requested(request, response)
     dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       if (isDefect(error)) {
@@ -172,14 +172,9 @@ async function dispatch(
     return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
   const url = urlOf(request.url ?? "/")
-  try {
-    onRequest?.(request.headers, url.pathname, senderOf(request).from)
-  } finally {
-    // Refused clients, too, learn who is the primary.
-    for (const [name, value] of Object.entries(changingHeaders?.() ?? {})) {
-      response.setHeader(name, value)
-    }
-  }
+  // Refused clients, too, learn who is the primary.
+  if (changingHeaders !== undefined) beginWith(response, changingHeaders)
+  onRequest?.(request.headers, url.pathname, senderOf(request).from)
   const methods = routes[url.pathname]
   if (methods === undefined) return answer(response, 404, "404 page not found")
   const handler = methods[request.method ?? ""]
@@ -189,6 +184,15 @@ async function dispatch(
   }
   if (crowd.enter(url.pathname, request, response)) connections.keep(request)
   await handler(request, response, url)
+}
+
+/** Every way to begin a response leads through writeHead(), also an implicit one. */
+function beginWith(response: ServerResponse, headers: () => Record<string, string>): void {
+  const writeHead = response.writeHead.bind(response) as (...words: unknown[]) => ServerResponse
+  response.writeHead = (...words: unknown[]) => {
+    for (const [name, value] of Object.entries(headers())) response.setHeader(name, value)
+    return writeHead(...words)
+  }
 }
 
 /** Throws for text that is not UTF-8, in which the library replaces characters: a name would become another. */

@@ -7,8 +7,8 @@
  *   ?role=primary      it is the primary, or with `replica` it is one
  *   ?pos=DB=TXID       the database has that transaction; TXID as in `<db>-pos` (16 hexadecimal digits, and then
  *                      with or without the checksum), or a decimal number
- *   ?synced            it has everything that its primary had when this was asked; a database that cannot be sent
- *                      counts unless there is some of it here
+ *   ?synced            it is connected and has everything that its primary had 3 s ago or, with `wait`, when this was
+ *                      asked; a database that cannot be sent counts unless there is some of it here
  *   ?db=NAME           the database is here; this one and `pos` may be given several times
  *   ?wait=MS           answer 503 only if it has not become so within that time
  *
@@ -39,6 +39,11 @@ import { checkQuery, numberOf } from "../server/query.ts"
 import { lastProblem, type ProblemInfo } from "./info.ts"
 
 export const WAIT_MS_MAX = 60_000
+/**
+ * How long ago `?synced` without `wait` asks about. A heartbeat proves a moment every second, and may be late on a busy
+ * machine.
+ */
+const SYNCED_AGE_MS = 3000
 /** Every change checks all of them. Beyond this count nobody else waits. */
 const WAITING_COUNT_MAX = 256
 
@@ -139,16 +144,14 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   const reasons = [
     syncedSinceMs === undefined ? undefined : reasonAgainstSynced(status, syncedSinceMs),
     ...databases.map((name) => reasonAgainstDatabase(status.database(name), name)),
-    ...positions.map((wanted) =>
-      reasonAgainstPos(status.database(wanted.database)?.pos ?? ZERO_POS, wanted),
-    ),
+    ...positions.map((wanted) => reasonAgainstPos(status, wanted)),
   ]
   return reasons.find((reason) => reason !== undefined)
 }
 
 /** The problem that keeps a node from having everything. */
 function because({ problems }: NodeStatus): string {
-  const problem = problems.of("disk") ?? problems.of("primary")
+  const problem = problems.of("disk") ?? problems.of("primary") ?? problems.of("readers")
   return problem === undefined ? "" : `: ${problem}`
 }
 
@@ -165,7 +168,7 @@ function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | unde
 /** Why a replica is not ready, or lacks something. */
 export function notSynced({ primaryName, problems }: NodeStatus): string {
   const how = primaryName === undefined ? "connected to" : "in sync with"
-  return problems.of("primary") ?? `not ${how} the primary yet`
+  return problems.of("primary") ?? problems.of("readers") ?? `not ${how} the primary yet`
 }
 
 function reasonAgainstDatabase(
@@ -180,9 +183,10 @@ function reasonAgainstDatabase(
     : `"${name}" is not here: ${problem}`
 }
 
-function reasonAgainstPos(found: Pos, wanted: WantedPos): string | undefined {
+function reasonAgainstPos(status: NodeStatus, wanted: WantedPos): string | undefined {
+  const found: Pos = status.database(wanted.database)?.pos ?? ZERO_POS
   if (found.txid < wanted.txid) {
-    return `"${wanted.database}" is at TXID ${formatTxid(found.txid)}, not at ${formatTxid(wanted.txid)} yet`
+    return `"${wanted.database}" is at TXID ${formatTxid(found.txid)}, not at ${formatTxid(wanted.txid)} yet${because(status)}`
   }
   const isOther =
     found.txid === wanted.txid && found.checksum !== (wanted.checksum ?? found.checksum)
@@ -198,13 +202,14 @@ function conditionsOf(url: URL, nowMs: number): Conditions {
   }
   const databases = url.searchParams.getAll("db")
   for (const name of databases) validateDatabaseName(name)
+  const syncedAgeMs = url.searchParams.has("wait") ? 0 : SYNCED_AGE_MS
   return {
     lagMsMax: numberOf(url, "max-lag-ms"),
     lagTransactionsMax: numberOf(url, "max-lag-tx"),
     role,
     positions: url.searchParams.getAll("pos").map(posCondition),
     databases,
-    syncedSinceMs: url.searchParams.has("synced") ? nowMs : undefined,
+    syncedSinceMs: url.searchParams.has("synced") ? nowMs - syncedAgeMs : undefined,
   }
 }
 

@@ -11,7 +11,7 @@ import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import { readLtxTransaction } from "../../store/ltx/ltx-transaction.ts"
 import type { Positions } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
-import type { Routes } from "../server/server.ts"
+import type { Handler, Routes } from "../server/server.ts"
 import type { ReplicaStream } from "../streams/replica-stream.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import { EventFeed } from "./events.ts"
@@ -102,9 +102,9 @@ export class StatusApi {
       others: () => this.#others(),
     }
     return {
-      "/info": { GET: (_, response, url) => handleInfo(info, response, url) },
-      "/metrics": { GET: (_, response, url) => handleMetrics(metrics, response, url) },
-      "/health": { GET: (_, response, url) => handleHealth({ status, clock }, response, url) },
+      "/info": readable((_, response, url) => handleInfo(info, response, url)),
+      "/metrics": readable((_, response, url) => handleMetrics(metrics, response, url)),
+      "/health": readable((_, response, url) => handleHealth({ status, clock }, response, url)),
       "/events": {
         GET: (request, response, url) => this.#events.handle(request, response, url),
       },
@@ -150,6 +150,11 @@ export class StatusApi {
   countReaped(database: string, count: number): void {
     this.#reaped.set(database, (this.#reaped.get(database) ?? 0) + count)
   }
+}
+
+/** Load balancers may ask with HEAD, of whose answer the library leaves out the body. */
+function readable(handler: Handler): Routes[string] {
+  return { GET: handler, HEAD: handler }
 }
 
 const NOTHING = { transactions: 0, bytes: 0 }

@@ -290,8 +290,18 @@ export class DatabaseSender {
   }
 
   async #sendWhole(name: string): Promise<Pos | undefined> {
+    const { parked } = this.#context
     const snapshot = (await this.#resume(name)) ?? (await this.#startSnapshot(name))
     if (snapshot === undefined) return undefined
+    parked?.sending(snapshot, () => this.#writer.body.breakOff())
+    try {
+      return await this.#sendParts(name, snapshot)
+    } finally {
+      parked?.left(snapshot)
+    }
+  }
+
+  async #sendParts(name: string, snapshot: ResumableSnapshot): Promise<Pos | undefined> {
     const parts = await this.#writer.ltxParts(name)
     for (;;) {
       let part: Uint8Array | undefined
@@ -356,14 +366,18 @@ export class DatabaseSender {
     const point = this.#wants.resume
     if (point?.database !== name) return undefined
     this.#wants.resume = undefined
-    const snapshot = this.#context.parked?.take(point)
+    const snapshot = await this.#context.parked?.take(point)
     if (snapshot === undefined) return undefined
-    if (!this.#isOurs(name, snapshot.pos)) {
-      await snapshot.end()
-      return undefined
+    const { pos } = snapshot
+    let goesOn = false
+    try {
+      if (!this.#isOurs(name, pos)) return undefined
+      await this.#writer.frame({ type: "resuming", ...point })
+      goesOn = true
+    } finally {
+      if (!goesOn) await snapshot.end() // otherwise its database would stay frozen
     }
-    log.info("resuming snapshot", { db: name, pos: formatPos(snapshot.pos), offset: point.offset })
-    await this.#writer.frame({ type: "resuming", ...point })
+    log.info("resuming snapshot", { db: name, pos: formatPos(pos), offset: point.offset })
     return snapshot
   }
 
@@ -387,10 +401,12 @@ export class DatabaseSender {
     const known = this.#sent.get(name)
     if (!this.#wants.verdicts || known === undefined || known.txid === 0n) return undefined
     let is: "same" | "other" | undefined
+    const look = `verdict on ${name}`
     try {
       is = ancestryOf(this.#context.dataDir, name, known, pos)
+      this.#failing.delete(look)
     } catch (error) {
-      if (this.#mayPass(`verdict on ${name}`, error)) return "later"
+      if (this.#mayPass(look, error)) return "later"
       // A file was removed under our hands: the replica then keeps more than necessary.
       log.debug("cannot judge the position of a replica", { db: name, error })
     }

@@ -5,6 +5,9 @@
  *   sending ── the connection breaks ──▶ parked ── take() ──▶ sending ── … ──▶ sent
  *                                          └── 30 s, or others came ──▶ gone
  *
+ * The replica may be back before this side has heard that the connection is broken, or while the last part is still
+ * being read. Only that replica knows the token: the old connection is then broken here, and its end waited for.
+ *
  * While it is parked its database stays frozen and nothing of it is read. Memory holds what was sent and may not have
  * arrived: the buffers of both sides, of their kernels and of the path between hold at most TAIL_SIZE_MAX. All snapshots
  * together keep TAILS_SIZE_MAX, less of each when they are many. A replica that lacks more starts over.
@@ -111,8 +114,16 @@ export class ResumableSnapshot {
   }
 }
 
+/** A snapshot that is on its way over a connection. */
+interface Sending {
+  readonly database: string
+  readonly breakOff: () => void
+  readonly left: PromiseWithResolvers<void>
+}
+
 export class ParkedSnapshots {
   readonly tails = new Tails()
+  readonly #sending = new Map<bigint, Sending>()
   readonly #clock: Clock
   readonly #parked = new Map<bigint, { snapshot: ResumableSnapshot; cancel: () => void }>()
 
@@ -133,8 +144,24 @@ export class ParkedSnapshots {
     if (this.#parked.size > PARKED_COUNT_MAX && oldest !== undefined) this.#drop(oldest)
   }
 
+  /** It is being sent until left(). `breakOff` ends its connection. */
+  sending({ database, token }: ResumableSnapshot, breakOff: () => void): void {
+    this.#sending.set(token, { database, breakOff, left: Promise.withResolvers() })
+  }
+
+  /** Nothing more of it is sent there. If it is not whole, it is parked by now. */
+  left({ token }: ResumableSnapshot): void {
+    this.#sending.get(token)?.left.resolve()
+    this.#sending.delete(token)
+  }
+
   /** The snapshot, ready to continue there; undefined when it has to start over. */
-  take({ token, offset, database }: ResumePoint): ResumableSnapshot | undefined {
+  async take({ token, offset, database }: ResumePoint): Promise<ResumableSnapshot | undefined> {
+    const sending = this.#sending.get(token)
+    if (sending?.database === database) {
+      sending.breakOff()
+      await sending.left.promise
+    }
     const parked = this.#parked.get(token)
     if (parked?.snapshot.database !== database) return undefined
     if (!parked.snapshot.rewind(offset)) {

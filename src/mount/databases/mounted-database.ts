@@ -28,12 +28,13 @@ import type { Positions, Slot } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
-import { describeThread, openPaths, processOfThread } from "../../sys/process/process.ts"
+import { describeThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
 import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
 import type { PassedEntry } from "../files/passed-entry.ts"
 import type { Role } from "../files/role.ts"
+import { Clients } from "./clients.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Refusals } from "./refusals.ts"
@@ -100,8 +101,7 @@ export class MountedDatabase {
   log: PassedEntry | undefined
   index: PassedEntry | undefined
   readonly #past = new IndexedWriters(this)
-  /** Threads that are known to be clients'. */
-  readonly #clients = new Set<number>()
+  readonly clients: Clients
   /** What was made and is not on the disk yet. */
   #unsynced: { readonly directories: boolean } | undefined
   #firstHandle = 0 // the first that no removed database has
@@ -113,6 +113,7 @@ export class MountedDatabase {
   constructor(name: string, context: MountedDatabaseContext, state: HistoryState | undefined) {
     const { dataDir } = context
     this.name = name
+    this.clients = new Clients(name)
     this.role = context.role
     this.#context = context
     this.database = dataDir.file(name, "database")
@@ -154,6 +155,8 @@ export class MountedDatabase {
     return new Capture({
       ...{ history, database, journal, wal, log: context.refusals.log, past: this.#past },
       refused: (message) => context.refusals.say(message, name),
+      thread: () => context.refusals.thread,
+      mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
       onCommit: () => this.#setPosition(),
       onRewrite: () => context.onRewrite(name),
     })
@@ -359,29 +362,6 @@ export class MountedDatabase {
     const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
     this.#context.refusals.say(message, file)
     throw new LitefsError("unsupported", message)
-  }
-
-  /**
-   * Whether a thread is that of a process which has the database open, as who takes part in SQLite's locking does. What
-   * cannot be found out counts as yes.
-   */
-  isClient(thread: number): boolean {
-    if (thread === 0 || this.#clients.has(thread)) return true
-    const process = processOfThread(thread)
-    const paths = process === undefined ? undefined : openPaths(process)
-    // In another mount namespace a path may lead from the file itself: "/".
-    const name = `/${this.name}`
-    const isOpen =
-      paths?.some(
-        (path) => path === "/" || [name, `${name} (deleted)`].some((end) => path.endsWith(end)),
-      ) ?? true
-    if (isOpen) this.#clients.add(thread)
-    return isOpen
-  }
-
-  /** One of those who had it open has it no more. */
-  clientGone(): void {
-    this.#clients.clear()
   }
 
   /**

@@ -46,6 +46,11 @@ export class Refusals {
     }
   }
 
+  /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
+  get thread(): number {
+    return this.#thread
+  }
+
   /** For what happens to databases, not only in requests. */
   readonly log: Logger = {
     error: (message, fields) => log.error(message, this.#named(fields)),

@@ -79,7 +79,7 @@ export class DatabaseEntry extends UsedEntry {
 
   override released(): void {
     super.released()
-    this.#database.clientGone()
+    this.#database.clients.gone()
   }
 
   override truncate(size: number): void {

@@ -233,7 +233,7 @@ export abstract class MadeUpEntry implements FileEntry {
 
   cuttingOff(): void {}
 
-  truncate(): void {
+  truncate(_size: number): void {
     throw FuseError.of(Errno.EACCES)
   }
 

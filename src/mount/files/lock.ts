@@ -43,6 +43,11 @@ export class LockEntry extends MadeUpEntry {
     if (includes(range, HALT_BYTE)) this.#halts.release(this.nodeId, owner)
   }
 
+  /** It is empty: the O_TRUNC of whoever opens it to lock it (`exec 9>app.db-lock`) changes nothing. */
+  override truncate(size: number): void {
+    if (size !== 0) throw FuseError.of(Errno.EACCES)
+  }
+
   protected content(): string {
     return ""
   }

@@ -54,6 +54,6 @@ export abstract class PassedEntry extends UsedEntry {
   }
 
   #isClient(thread: number): boolean {
-    return this.database.isPeer(thread) || this.database.isClient(thread)
+    return this.database.isPeer(thread) || this.database.clients.has(thread)
   }
 }

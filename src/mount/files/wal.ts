@@ -59,7 +59,7 @@ export class WalEntry extends PassedEntry {
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
     if (this.isRemoved || size >= this.file.size()) return
-    if (handle === undefined || !this.database.isClient(thread)) {
+    if (handle === undefined || !this.database.clients.has(thread)) {
       this.database.assertNotCutOff(this.name)
     }
   }

@@ -92,6 +92,8 @@ export class NamedEntries {
       case "wal":
       case "shm":
         return this.#makeFileOf(fileName.database, fileName.kind, name, nodeId, access, thread)
+      case "lock":
+        throw FuseError.of(Errno.ENOENT) // there is no such database, or the file would be there
       default:
         throw FuseError.of(Errno.EACCES) // reserved
     }

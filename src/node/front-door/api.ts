@@ -49,7 +49,6 @@ export function apiServer(context: ApiContext): ApiServer {
       ...api.routes,
       ...roleRoutes({
         ...{ member, handoffs, clock },
-        clusterId: () => node.clusterId.value,
       }),
       ...haltRoutes({
         ...{ locks, clock, id: node.id, mounted },

@@ -82,6 +82,11 @@ export class FrontDoor implements Outside {
     })
     databases.subscribe(() => api.positionsChanged())
     threads.peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
+    threads.peer.onWaiting = (database, process) => {
+      const problem = process && `waiting for readers of "${database}": process ${process}`
+      api.status.problems.tell("readers", problem, database)
+      api.status.changed()
+    }
     this.#watchDisk(api.status)
     closing.add("snapshots", () => served.close())
     this.handoffs = new Handoffs({
@@ -94,6 +99,10 @@ export class FrontDoor implements Outside {
       lagMs: () => api.status.lag.ms,
       primaryUrl: () => others.urls.current,
       call: (url, method, path, body) => others.call(url, method, path, body),
+      reach: (url) => others.reach(url),
+      self: () => node.self,
+      clusterId: () => node.clusterId.value,
+      ownProblem: () => membership.ownProblem(),
       isLeaving: () => node.isLeaving,
       reconnect: () => membership.connection.reconnect(),
       hear: (headers, url) => others.check.hear(headers, url),

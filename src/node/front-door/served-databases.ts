@@ -47,7 +47,7 @@ export interface ServedDatabasesContext {
   readonly member: Member
   readonly others: OtherNodes
   readonly streams: Set<ReplicaStream>
-  readonly node: Pick<ThisNode, "clusterKey" | "url">
+  readonly node: Pick<ThisNode, "clusterId" | "clusterKey" | "url">
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: no limit. */
   readonly snapshotRate: number | undefined
@@ -108,6 +108,7 @@ export class ServedDatabases {
           await threads.recovered
           if (!member.isPrimary) await member.settled(SETTLE_MS_MAX)
           if (!member.isPrimary) throw new LitefsError("no-primary", "lease expired")
+          node.clusterId.checkKnown("replicate")
           others.check.checkFollower(request.headers, streams, senderOf(request).from)
           const key = node.clusterKey.value
           // The original has no use for it.

@@ -10,6 +10,7 @@ import { RefusedDatabases } from "../../cluster/refused-databases.ts"
 import { Catalogue, type ListedDatabase } from "../../cluster/replica/catalogue.ts"
 import { LagTracker } from "../../cluster/replica/lag-tracker.ts"
 import { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import { ClusterLesson } from "../../cluster/role/cluster-lesson.ts"
 import { follow } from "../../cluster/role/following.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import { systemClock } from "../../lib/clock.ts"
@@ -54,9 +55,10 @@ export class FollowedPrimary {
   constructor(context: FollowedPrimaryContext) {
     const { echoes, lag, databases, connection } = context
     this.#context = context
-    this.progress = new ReplicaProgress(echoes, systemClock, lag, (name) =>
-      databases.hasHistory(name),
-    )
+    this.progress = new ReplicaProgress(echoes, systemClock, lag, {
+      hasHistory: (name) => databases.hasHistory(name),
+      isListed: (name) => this.catalogue.of(name) !== undefined,
+    })
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
@@ -94,11 +96,18 @@ export class FollowedPrimary {
     const { progress, catalogue, refusals } = this
     this.#hasFollowed = true
     this.#outside = outside
+    const lesson = new ClusterLesson({
+      ...{ clusterId, clock: systemClock },
+      ask: (url) => others.ask(url),
+    })
     const replica = follow({
       ...{ member, lease, urls, headers: () => node.requestHeaders },
       onOffer: (token, url) => void outside.handoffs.takeOffer(token, url),
       learnKey: (text) => node.clusterKey.learn(text),
-      check: (headers, url) => check.checkPrimary(headers, url),
+      check: (headers, url) => {
+        check.checkPrimary(headers, url)
+        lesson.answered(headers["litefs-id"])
+      },
       replica: {
         tls: () => others.tls,
         ...(filter === undefined ? {} : { databases: filter }),
@@ -139,9 +148,7 @@ export class FollowedPrimary {
           this.#arrived()
         },
         onProblem: (problem) => {
-          const { problems } = outside.api.status
-          if (problem === undefined) problems.end("primary")
-          else problems.begin("primary", problem)
+          outside.api.status.problems.tell("primary", problem)
           outside.api.status.changed()
         },
         onUnknown: (database) => {
@@ -150,6 +157,7 @@ export class FollowedPrimary {
         },
         onHeartbeat: (timestampMs, applied) => {
           tracker.heartbeat(timestampMs, applied)
+          lesson.heartbeat(urls.current)
           const epoch = epochOf(lease.record)
           const reached = () => databases.reachEpoch(epoch)
           applied.then(reached, () => {}) // the connection ends with it

@@ -12,12 +12,15 @@ import { Halting } from "../../cluster/locks/halting.ts"
 import { AdvertisedUrl } from "../../cluster/role/advertised-url.ts"
 import { Confirmation } from "../../cluster/role/confirmation.ts"
 import { findPrimary } from "../../cluster/role/find-primary.ts"
+import { unreachable } from "../../cluster/role/handoff-target.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import { RoleSwitch } from "../../cluster/role/role-switch.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import type { ReplicaStream } from "../../http/streams/replica-stream.ts"
 import { systemClock } from "../../lib/clock.ts"
+import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
+import { isLoopback } from "../../sys/net/loopback.ts"
 import type { Closing } from "../closing.ts"
 import type { Storage } from "../storage/storage.ts"
 import type { ThreadRole } from "../storage/threads.ts"
@@ -25,9 +28,11 @@ import { FollowedPrimary } from "./followed-primary.ts"
 import { NodeRole } from "./node-role.ts"
 import { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
-import { leadsTo } from "./own-address.ts"
+import { leadsElsewhere, leadsTo } from "./own-address.ts"
 import { PrimaryConnection } from "./primary-connection.ts"
 import { ThisNode } from "./this-node.ts"
+
+const log = logger("member")
 
 export interface MembershipContext {
   readonly options: LiteFSOptions
@@ -122,6 +127,21 @@ export class Membership {
   /** Checks whether others reach this node where it says, until they do. */
   watch(): void {
     this.#advertised.watch((problem) => this.#context.fail(problem))
+    if (this.node.isCandidate && !this.member.isPrimary) void this.#sayIfHidden()
+  }
+
+  async #sayIfHidden(): Promise<void> {
+    const problem = await this.ownProblem()
+    if (problem === undefined) return
+    log.warn("this candidate cannot become the primary", { problem })
+  }
+
+  /** Why others cannot reach this node where it tells them to, with what to do, as far as it knows without asking. */
+  async ownProblem(): Promise<string | undefined> {
+    const { node, others } = this
+    if (!isLoopback(new URL(node.url).hostname)) return undefined
+    if (!(await leadsElsewhere(others.urls.current))) return undefined
+    return unreachable(node.url, "a loopback address leads every machine to itself")
   }
 
   start(outside: Outside): void {

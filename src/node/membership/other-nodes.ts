@@ -3,6 +3,7 @@
  * to do with.
  */
 
+import { foreignProblem } from "../../cluster/connect-problem.ts"
 import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../../cluster/node-client.ts"
 import type { TlsMaterial } from "../../cluster/replica/replica.ts"
 import { type HeardLease, LEASE_PATH, type LeaseRecord } from "../../cluster/role/lease.ts"
@@ -11,6 +12,7 @@ import { PeerCheck } from "../../cluster/role/peer-check.ts"
 import { PrimaryUrls } from "../../cluster/role/primary-urls.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import { systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { ThisNode } from "./this-node.ts"
 
@@ -72,12 +74,21 @@ export class OtherNodes {
 
   /** What the node there says of itself. It hears of this node's record. */
   async ask(url: string): Promise<PeerAnswer> {
-    return peerAnswer(await this.#tellEachOther(url))
+    return peerAnswer((await this.#tellEachOther(url)).headers)
+  }
+
+  /** As ask(), but rejects when what answers lets this node not in, or is not LiteFS. */
+  async reach(url: string): Promise<PeerAnswer> {
+    const { status, headers, text } = await this.#tellEachOther(url)
+    const foreign = foreignProblem(headers, status)
+    if (foreign !== undefined) throw foreign
+    if (status === 200) return peerAnswer(headers)
+    throw new LitefsError("unavailable", `it answered ${status}: ${text.slice(0, 1000)}`)
   }
 
   /** Makes both nodes hear each other's record. */
   async tell(url: string): Promise<LeaseRecord | undefined> {
-    return this.check.hear(await this.#tellEachOther(url), url).lease?.record
+    return this.check.hear((await this.#tellEachOther(url)).headers, url).lease?.record
   }
 
   /** Whether a copy of this node is there and goes by a record of its own. */
@@ -87,10 +98,10 @@ export class OtherNodes {
     return this.check.copyProblem(answer, url) !== undefined && isPrimary
   }
 
-  async #tellEachOther(url: string): Promise<NodeAnswer["headers"]> {
-    const { status, headers } = await this.call(url, "POST", LEASE_PATH)
-    if (status !== 404) return headers
-    return (await this.call(url, "GET", "/info")).headers // a release without that route
+  async #tellEachOther(url: string): Promise<NodeAnswer> {
+    const answer = await this.call(url, "POST", LEASE_PATH)
+    if (answer.status !== 404) return answer
+    return this.call(url, "GET", "/info") // a release without that route
   }
 
   close(): void {

@@ -1,8 +1,9 @@
-/** Whether a URL leads to a listener of this machine, and nowhere else. */
+/** Whether a URL leads to this machine. */
 import { lookup } from "node:dns/promises"
 import { networkInterfaces } from "node:os"
 import { systemClock } from "../../lib/clock.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
+import { isLoopback } from "../../sys/net/loopback.ts"
 
 /** A name server that is away must not keep a node from starting. */
 const LOOKUP_MS_MAX = 2000
@@ -24,6 +25,13 @@ export async function leadsTo(
   const own = new Set(isEverywhere ? ownAddresses() : await addressesOf(listener.host))
   const theirs = await addressesOf(hostname.replace(/^\[|\]$/g, ""))
   return theirs.length > 0 && theirs.every((address) => own.has(address))
+}
+
+/** Whether a URL leads to another machine, and not to this one. */
+export async function leadsElsewhere(url: string): Promise<boolean> {
+  const addresses = await addressesOf(new URL(url).hostname.replace(/^\[|\]$/g, ""))
+  const own = new Set(ownAddresses())
+  return addresses.length > 0 && !addresses.some((each) => isLoopback(each) || own.has(each))
 }
 
 function ownAddresses(): string[] {

@@ -5,7 +5,7 @@
  */
 
 import { hostname } from "node:os"
-import { ClusterId } from "../../cluster/role/cluster-id.ts"
+import { ClusterId, NO_CLUSTER } from "../../cluster/role/cluster-id.ts"
 import { ClusterKey } from "../../cluster/role/cluster-key.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../../cluster/role/lease.ts"
 import { StaticLease } from "../../cluster/role/static-lease.ts"
@@ -85,7 +85,10 @@ export class ThisNode {
   /** Why it can never be the primary; undefined when it can. */
   get ineligibility(): string | undefined {
     if (this.filter !== undefined) return "it has some of the databases only"
-    return this.clusterId.value === undefined ? "it has never followed a primary" : undefined
+    if (this.clusterId.value !== undefined) return undefined
+    return this.clusterKey.value === undefined
+      ? "it has never followed a primary"
+      : `it ${NO_CLUSTER}`
   }
 
   /** The record as other nodes hear it. */

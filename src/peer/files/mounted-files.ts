@@ -7,8 +7,6 @@
  */
 import { join } from "node:path"
 import { must } from "../../lib/assert.ts"
-import type { Clock } from "../../lib/clock.ts"
-import type { Logger } from "../../lib/log.ts"
 import {
   closeFile,
   type Fd,
@@ -20,7 +18,6 @@ import {
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
 import { emptyStatus, inodeAt, sizeOf, statusOf } from "../../sys/file-status.ts"
-import { describeProcess } from "../../sys/process/process.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { PATIENCE_MS, Patience } from "../locks/patience.ts"
 import { ReadersTurn } from "../locks/readers-turn.ts"
@@ -33,6 +30,7 @@ import {
   tryLockFile,
   tryTake,
 } from "../locks/sqlite-locks.ts"
+import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import type { WalTarget } from "../wal/wal-writer.ts"
 import type { KernelCache } from "./kernel-cache.ts"
@@ -54,13 +52,9 @@ export function nodeIdAt(directory: string, name: string): number {
   }
 }
 
-const COMPLAINT_MS = 5000
-
-export interface MountedFilesContext {
+export interface MountedFilesContext extends WaitListener {
   readonly name: string
   readonly fuseDir: string
-  readonly clock: Clock
-  readonly log: Logger
   /** Aborted when the node stops, and before the files are closed. */
   readonly signal: AbortSignal
 }
@@ -72,11 +66,7 @@ interface Wait {
 }
 
 export class MountedFiles {
-  readonly #name: string
-  readonly #directory: string
-  readonly #clock: Clock
-  readonly #log: Logger
-  readonly #signal: AbortSignal
+  readonly #context: MountedFilesContext
   readonly #readersTurn: ReadersTurn
   readonly #patience: Patience
   #database: Fd | undefined
@@ -86,14 +76,10 @@ export class MountedFiles {
   #walNodeId = 0
   #shmNodeId = 0
 
-  constructor({ name, fuseDir, clock, log, signal }: MountedFilesContext) {
-    this.#name = name
-    this.#directory = fuseDir
-    this.#clock = clock
-    this.#log = log
-    this.#signal = signal
-    this.#readersTurn = new ReadersTurn(clock)
-    this.#patience = new Patience(clock)
+  constructor(context: MountedFilesContext) {
+    this.#context = context
+    this.#readersTurn = new ReadersTurn(context.clock)
+    this.#patience = new Patience(context.clock)
   }
 
   /** The kernel's node of the database file, while it is attached. */
@@ -213,12 +199,13 @@ export class MountedFiles {
    * wait for another try: the file may have half of a transaction.
    */
   async exclusively(write: () => void): Promise<void> {
+    const { clock, signal } = this.#context
     const database = must(this.#database, "database")
-    await this.#readersTurn.over(this.#signal)
-    const startMs = this.#clock.monotonicMs()
+    await this.#readersTurn.over(signal)
+    const startMs = clock.monotonicMs()
     let sinceMs = startMs // since when nobody is let in
     const attempt = (isLate: boolean) => {
-      if (!isLate) sinceMs = this.#clock.monotonicMs()
+      if (!isLate) sinceMs = clock.monotonicMs()
       return tryLockFile(database, isLate)
     }
     const holder = () => holderOfFile(database)
@@ -247,18 +234,13 @@ export class MountedFiles {
   }
 
   #path(suffix: string): string {
-    return join(this.#directory, this.#name + suffix)
+    return join(this.#context.fuseDir, this.#context.name + suffix)
   }
 
-  #until(what: string, { attempt, holder }: Wait, patienceMs = PATIENCE_MS): Promise<void> {
-    let hasComplained = false
-    const waited = (waitedMs: number) => {
-      if (waitedMs <= COMPLAINT_MS || hasComplained) return
-      hasComplained = true
-      const process = describeProcess(holder())
-      this.#log.warn(`waiting for readers to ${what}`, { db: this.#name, process })
-    }
-    const wait = { clock: this.#clock, signal: this.#signal, patienceMs, isCrowded: true, waited }
-    return untilLocked(wait, attempt)
+  async #until(what: string, { attempt, holder }: Wait, patienceMs = PATIENCE_MS): Promise<void> {
+    const { clock, signal, name } = this.#context
+    using report = new WaitReport(this.#context, name, what)
+    const waited = () => report.waited(holder)
+    await untilLocked({ clock, signal, patienceMs, isCrowded: true, waited }, attempt)
   }
 }

@@ -64,6 +64,7 @@ import {
   tryTake,
   WRITE,
 } from "./sqlite-locks.ts"
+import type { WaitReport } from "./wait-report.ts"
 
 /** Keeps out readers of a WAL, who all share one read mark. */
 export interface ReaderGate {
@@ -83,6 +84,8 @@ export interface ClientLocksOptions {
   isWalMode(): boolean
   /** For a wal-index, to keep readers out as well. Undefined: readers are not disturbed. */
   readonly gateOf?: (shm: Fd) => ReaderGate
+  /** Hears of the wait while it lasts. */
+  readonly report?: WaitReport
   /** The message after too long a wait, about the process that holds a lock. */
   refusal(process: string): string
 }
@@ -204,10 +207,11 @@ export class ClientLocks implements ExclusiveLocks {
   }
 
   /** With RESERVED, keeps readers out as well, until the result is disposed. Waits without a limit. */
-  async excludeReaders(): Promise<ExclusiveLocks> {
+  async excludeReaders(report?: WaitReport): Promise<ExclusiveLocks> {
     const { clock, signal } = this.#options
     const { database } = this
-    await untilLocked({ clock, signal, isCrowded: true }, (isLate) => {
+    const waited = () => report?.waited(() => holderOfFile(database))
+    await untilLocked({ clock, signal, isCrowded: true, waited }, (isLate) => {
       this.#checkHeld()
       return tryLockFile(database, isLate)
     })
@@ -236,8 +240,9 @@ export class ClientLocks implements ExclusiveLocks {
   }
 
   #until(attempt: (isLate: boolean) => boolean, holder: () => number | undefined): Promise<void> {
-    const { clock, signal, gateOf, refusal } = this.#options
+    const { clock, signal, gateOf, report, refusal } = this.#options
     const waited = () => {
+      report?.waited(holder)
       if (clock.monotonicMs() <= this.#deadlineMs) return
       throw new LitefsError("unavailable", refusal(describeProcess(holder())))
     }

@@ -14,8 +14,6 @@
  */
 import type { WalHandover } from "../../capture/handover.ts"
 import { must } from "../../lib/assert.ts"
-import type { Clock } from "../../lib/clock.ts"
-import type { Logger } from "../../lib/log.ts"
 import { isSnapshot } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import {
@@ -31,18 +29,17 @@ import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { MountedFiles } from "../files/mounted-files.ts"
 import { ClientLocks } from "../locks/client-locks.ts"
+import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { WalApplier } from "../wal/wal-applier.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import type { Applier, Changes, ReceivedTransaction } from "./applier.ts"
 
-export interface DatabaseApplierContext {
+export interface DatabaseApplierContext extends WaitListener {
   readonly name: string
   readonly database: BackedFile
   readonly dataDir: DataDir
   readonly fuseDir: string
   readonly cache: KernelCache
-  readonly clock: Clock
-  readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
   /** Whether clients may have the WAL open, whatever the file says. */
@@ -251,6 +248,7 @@ export class DatabaseApplier implements Applier {
   async #acquire(): Promise<ClientLocks> {
     const { fuseDir, name, clock, signal } = this.#context
     this.#wal.unpin()
+    using report = new WaitReport(this.#context, name, "replace the database")
     const lock = await ClientLocks.lockOut({
       directory: fuseDir,
       database: name,
@@ -259,6 +257,7 @@ export class DatabaseApplier implements Applier {
       signal,
       isWalMode: () => true,
       gateOf: (shm) => new WalIndexFile(shm),
+      report,
     })
     return must(lock, "database")
   }

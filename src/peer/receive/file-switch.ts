@@ -14,9 +14,8 @@
  * database with another history both may be the same by chance: the mount then shows other values
  * (sqlite/header-disguise.ts).
  */
-import { type Clock, sleep } from "../../lib/clock.ts"
+import { sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -25,6 +24,7 @@ import type { KernelCache } from "../files/kernel-cache.ts"
 import { nodeIdAt } from "../files/mounted-files.ts"
 import { ClientLocks, type ExclusiveLocks } from "../locks/client-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
+import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { isInWalMode } from "../locks/wal-mode.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
 import { beginWal } from "../wal/wal-writer.ts"
@@ -46,12 +46,10 @@ export interface FileSwitch {
   switched(): void
 }
 
-export interface FileSwitchOptions {
+export interface FileSwitchOptions extends WaitListener {
   readonly fuseDir: string
   readonly dataDir: DataDir
   readonly cache: KernelCache
-  readonly clock: Clock
-  readonly log: Logger
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
   /** What this thread already holds of the database, including RESERVED, when it is not in WAL mode. */
@@ -77,14 +75,15 @@ async function lockOut(
   files: FileSwitch,
 ): Promise<ExclusiveLocks | undefined> {
   const { name } = files
-  const { fuseDir, clock, log, signal } = options
+  const { fuseDir, clock, signal } = options
+  using report = new WaitReport(options, name, "take a snapshot over")
   const reserved = options.reserved(name)
   if (reserved !== undefined) {
     // The database is lent, without content, and gets its first transaction.
     files.yield()
-    return reserved.excludeReaders()
+    return await reserved.excludeReaders(report)
   }
-  for (let round = 1; ; round++) {
+  for (;;) {
     try {
       return await ClientLocks.lockOut({
         directory: fuseDir,
@@ -94,14 +93,11 @@ async function lockOut(
         signal,
         isWalMode: () => files.yield(),
         gateOf: (shm) => new WalIndexFile(shm),
+        report,
       })
     } catch (error) {
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
       if (!isBusy || signal.aborted) throw error
-      if (round === 5) {
-        const { message: problem } = error
-        log.warn("waiting for readers to take a snapshot over", { db: name, problem })
-      }
       await sleep(clock, ROUND_MS, signal)
     }
   }

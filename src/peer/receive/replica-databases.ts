@@ -201,8 +201,10 @@ export class ReplicaDatabases {
   }
 
   #surroundings() {
-    const { dataDir, fuseDir, cache, log, signal } = this.#context
-    return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal }
+    const { dataDir, fuseDir, cache, log, signal, main } = this.#context
+    const onWaiting = (database: string, process: string | undefined) =>
+      main.tell("waiting", database, process)
+    return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal, onWaiting }
   }
 
   #setPosition(name: string, state: HistoryState): void {
