@@ -307,7 +307,9 @@ export class WalTracker {
     }
     const last = this.#commits.at(-1)
     if (last === undefined) return
-    const isEnd = limit >= this.captured || this.#commits.some(({ end }) => end === limit)
+    // Who starts the log over publishes that it is empty, and then writes to it.
+    const isEnd =
+      limit === 0 || limit >= this.captured || this.#commits.some(({ end }) => end === limit)
     if (isEnd && isThere(last)) return
     const kept = this.#commits.findLast((commit) => commit.end <= limit && isThere(commit))
     this.#revoke(kept?.end ?? 0)

@@ -886,7 +886,12 @@ describe("WalTracker.follow(), model", () => {
               // Others checkpoint, which syncs the WAL.
               if (random.below(4) === 0) follow(random.pick(["published", "whole"]))
             }
-            if (/sync/.test(outcome)) follow("whole")
+            if (/sync/.test(outcome)) {
+              follow("whole")
+              const { txid } = wal
+              follow("published") // before its writer publishes it
+              expect(wal.txid).toBe(txid)
+            }
             if (/publish|^sync/.test(outcome)) [published, size1] = [writer.frameCount, commit]
             if (random.below(2) === 0) follow("published")
           } else if (published > 0 && wal.tracker.captured <= published) {
