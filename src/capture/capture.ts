@@ -16,7 +16,7 @@
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
-import { formatPos, type Txid } from "../ltx/pos.ts"
+import type { Txid } from "../ltx/pos.ts"
 import {
   type DatabaseHeader,
   decodeDatabaseHeader,
@@ -127,17 +127,6 @@ export class Capture {
     if (published === "changing") return
     this.#isWalMode = true
     if (this.#wal.follow(published)) this.#onCommit()
-  }
-
-  /** Captures what a daemon that was killed has not: every whole commit of the WAL, which nobody has open. */
-  followTail(): void {
-    this.#isWalMode = true
-    if (!this.#wal.follow(undefined)) return
-    this.#onCommit()
-    const { name, pos } = this.history
-    this.#log.info("captured the commits of a WAL that followed on the log", {
-      ...{ db: name, pos: formatPos(pos) },
-    })
   }
 
   /** The client syncs the WAL: it commits, and publishes that afterwards. */
@@ -410,19 +399,29 @@ export class Capture {
   }
 
   /**
+   * Before the transaction of another content. What clients have committed past the daemon comes before it, and the
+   * database file has all of it: at no time may a WAL of the present content be beside the next one.
+   */
+  replacing(): void {
+    this.assertUsable()
+    if (this.#past?.areThere !== true) return
+    this.follow()
+    if (this.#wal.pages.checkpoint()) this.#onRewrite()
+  }
+
+  /**
    * Replaces the present content, while no client is in a transaction. It is already the last transaction of the
    * history: when this fails, only a restart brings log and file together.
    */
   replace(content: Replacement): void {
-    this.follow()
     this.#onCommit()
     this.#isTorn = true
     try {
       this.#views.leaveFile()
-      this.#database.replaceBy(content.path, content.oldPath)
-      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
       if (this.#walFile.open()) this.#walFile.truncate(0)
+      this.#database.replaceBy(content.path, content.oldPath)
+      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
     } catch (error) {
       this.#fail(error)
     }
