@@ -51,8 +51,6 @@ export interface HistoryState {
   readonly timestampMs: number
   /** The sums were saved at a clean stop, and nobody has verified the pages since. */
   readonly isBelieved?: true
-  /** The WAL has commits that follow, and nobody has captured them. */
-  readonly hasTail?: true
 }
 
 export interface HistoryContext {

@@ -6,6 +6,7 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
+import type { WrotePast } from "../recovery/wal-tail.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
@@ -25,7 +26,7 @@ export interface FsThreadOptions {
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
   readonly behind: boolean // clients of a primary write to WALs past this thread
-  readonly wasBehind: boolean // so it was before, and the node was not stopped
+  readonly wrotePast: WrotePast | undefined // so it was before, and the node was not stopped
   readonly log: LogOptions
 }
 
@@ -50,11 +51,11 @@ export interface FsThread extends DatabaseOwner {
    */
   start(options: FsThreadOptions, beside: MessagePort): readonly string[]
   /**
-   * Answers the mount from now on. `directory` lies below the mount. The thread keeps none of the `unwanted`
+   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps none of the `unwanted`
    * descriptors open. Returns whether its descriptors are its own, in which case the caller closes the device and the
    * directory.
    */
-  serve(device: Fd, directory: Fd, unwanted: readonly Fd[]): boolean
+  serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void

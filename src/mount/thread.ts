@@ -11,7 +11,7 @@
  * longer uses the log, and only reads the files of databases.
  */
 
-import { realpathSync } from "node:fs"
+import { readFileSync, realpathSync } from "node:fs"
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
@@ -33,6 +33,7 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
+import { isLockedToWrite } from "../sys/locks.ts"
 import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
@@ -68,6 +69,7 @@ let recent: RecentTransactions
 let commits: CapturedCommits
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
+let mountedOn = "" // device of the mount
 let bypass: Bypass | undefined
 const garbage = new Garbage(systemClock)
 /** How to end the views of databases that the peer thread reads, by snapshot. */
@@ -78,9 +80,10 @@ const SPARE_DESCRIPTORS = 8
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
   start: (given, port) => orFail(() => start(given, port)),
-  serve: (device, below, unwanted) =>
+  serve: (device, below, unwanted, on) =>
     orFail(() => {
       directory.mounted(below)
+      mountedOn = on
       // Every thread that may write to the data directory keeps its lock.
       const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
       served = device
@@ -188,13 +191,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
-    ? recoverDatabases(
-        dataDir,
-        positions,
-        log,
-        refused,
-        options.wasBehind ? options.nodeId : undefined,
-      )
+    ? recoverDatabases(dataDir, positions, log, refused, options.wrotePast)
     : new Map()
   context = {
     dataDir,
@@ -220,6 +217,9 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
     bypass: () => bypass,
+    isLockedToWrite: (nodeId, byte) => {
+      return isLockedToWrite(readFileSync("/proc/locks", "utf8"), mountedOn, nodeId, byte)
+    },
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => {

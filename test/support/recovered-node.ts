@@ -74,6 +74,7 @@ export class RecoveredNode {
       forwarding: undefined,
       readOnlyOpens: false,
       bypass: () => undefined,
+      isLockedToWrite: () => false,
     }
     this.directory = new Directory(context, this.states)
     this.directory.mounted(this.#below)

@@ -18,6 +18,7 @@ import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack } from "../../recovery/journal-rollback.ts"
 import type { Writer } from "../../sqlite/first-writes.ts"
+import { SHARED_FIRST } from "../../sqlite/lock-bytes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -72,6 +73,8 @@ export interface MountedDatabaseContext {
   readonly readOnlyOpens: boolean
   /** Clients of a primary may write to a WAL past the daemon; undefined: they may not. */
   bypass(): Bypass | undefined
+  /** Whether a client has the byte of a file locked exclusively, which the kernel knows. */
+  isLockedToWrite(nodeId: number, byte: number): boolean
   /** Asks for locks on `<db>-lock`, hears when they go, and has the peer thread hold the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Set when clients write on a replica, too. */
@@ -96,12 +99,14 @@ export class MountedDatabase {
   /** A client may write although what it remembers is stale. No transaction is taken until that is over. */
   hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
-  file: { readonly hasUsers: boolean } | undefined
+  file: { readonly hasUsers: boolean; readonly nodeId: number } | undefined
   /** Its WAL and its wal-index, as the kernel knows them by their names. */
   log: PassedEntry | undefined
   index: PassedEntry | undefined
   readonly #past = new IndexedWriters(this)
   readonly clients: Clients
+  /** It had a client whose process cannot be seen. */
+  hasUnseen = false
   /** What was made and is not on the disk yet. */
   #unsynced: { readonly directories: boolean } | undefined
   #firstHandle = 0 // the first that no removed database has
@@ -126,7 +131,6 @@ export class MountedDatabase {
     this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
     if (state === undefined) return
     this.#capture = this.#makeCapture(state, context.log)
-    if (state.hasTail) this.#capture.followTail()
   }
 
   /**
@@ -240,6 +244,17 @@ export class MountedDatabase {
   get bypass(): Bypass | undefined {
     const isOwn = this.role.isPrimary && this.#capture !== undefined && !this.isBorrowed
     return isOwn ? this.#context.bypass() : undefined
+  }
+
+  /** Whether a client has the database for itself (locking_mode=EXCLUSIVE): it then opens the WAL after that. */
+  get isHeldAlone(): boolean {
+    const { file } = this
+    return file !== undefined && this.#context.isLockedToWrite(file.nodeId, SHARED_FIRST)
+  }
+
+  sayUnseen(file: string): void {
+    const message = `Cannot open "${file}" to write: others pass LiteFS (--capture behind), and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
+    this.#context.refusals.say(message, file)
   }
 
   endPassing(number: number): void {

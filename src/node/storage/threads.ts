@@ -29,7 +29,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
-import { forgetMount, rememberMount, wasBehind } from "./stale-mount.ts"
+import { forgetMount, rememberMount, wrotePast } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -148,6 +148,7 @@ export class Threads {
       counters: databases.counters.memory,
       isPrimary,
       nodeId: BigInt(`0x${nodeId}`),
+      wrotePast: wrotePast(dataDir, BigInt(`0x${nodeId}`)),
       log: options.log,
     }
     const filter = role.kind === "replica" ? role.databases : undefined
@@ -161,7 +162,6 @@ export class Threads {
         forwardWrites,
         readOnlyOpens,
         behind: options.capturesBehind === true,
-        wasBehind: wasBehind(dataDir),
       }),
       peer.call("start", {
         ...shared,
@@ -200,7 +200,7 @@ export class Threads {
     const mount = must(this.#mount, "mount")
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
-    this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier], this.#mountDevice ?? "")
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
   }
