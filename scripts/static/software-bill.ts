@@ -8,7 +8,6 @@ const PACKAGE_URLS: Readonly<Record<string, (version: string) => string>> = {
   Bun: (version) => `pkg:npm/bun@${version}`,
   citty: (version) => `pkg:npm/citty@${version}`,
   consola: (version) => `pkg:npm/consola@${version}`,
-  lz4js: (version) => `pkg:npm/lz4js@${version}`,
 }
 
 const DEBIAN_COMPONENTS: Readonly<Record<string, RegExp>> = {

@@ -46,14 +46,6 @@ export const COMPONENTS: readonly Component[] = [
     about: "the log",
   },
   {
-    name: "lz4js",
-    version: packageJson.dependencies.lz4js,
-    license: "ISC",
-    copyright: "Copyright (c) 2016 John Chadwick",
-    home: "https://github.com/Benzinga/lz4js",
-    about: "compression of pages",
-  },
-  {
     name: "Bun",
     version: RUNTIME_VERSION,
     license: "MIT",

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test"
+import { decompressBlock } from "lz4js"
 import {
   compressLz4Block,
   decompressLz4Block,
@@ -42,6 +43,31 @@ describe("compressLz4Block", () => {
       const source = random.compressible(random.pick([20, 100, 1000, 4100, 65536]))
       const block = compress(source)
       if (block.length === 0) continue
+      const target = new Uint8Array(source.length)
+      expect(decompressLz4Block(block, 0, block.length, target)).toBe(source.length)
+      expect(Buffer.compare(target, source)).toBe(0)
+      const others = new Uint8Array(source.length)
+      expect(decompressBlock(block, others, 0, block.length, 0)).toBe(source.length)
+      expect(Buffer.compare(others, source)).toBe(0)
+    }
+  })
+
+  test("compressLz4Block makes the same of a source whatever it has compressed before", () => {
+    const source = random.compressible(5000)
+    const block = compress(source)
+    for (let i = 0; i < 100; i++) {
+      compress(random.pick([source, source.subarray(i), random.compressible(random.below(70000))]))
+      expect(Buffer.compare(compress(source), block)).toBe(0)
+    }
+  })
+
+  test("compressLz4Block finds no match further back than an offset reaches", () => {
+    const marker = random.bytes(100)
+    for (const gap of [65000, 65534, 65535, 65536, 65537, 70000]) {
+      const source = new Uint8Array(gap + 200).map((_, index) => index % 8)
+      source.set(marker)
+      source.set(marker, gap)
+      const block = compress(source)
       const target = new Uint8Array(source.length)
       expect(decompressLz4Block(block, 0, block.length, target)).toBe(source.length)
       expect(Buffer.compare(target, source)).toBe(0)
