@@ -56,6 +56,8 @@ export interface FsThread extends DatabaseOwner {
    * directory.
    */
   serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
+  /** Captures what clients have written past it: the positions have all of it when this is answered. */
+  follow(): void
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void

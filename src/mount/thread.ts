@@ -43,7 +43,7 @@ import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
-import type { MountedDatabases } from "./databases/mounted-databases.ts"
+import { CANNOT_FOLLOW, type MountedDatabases } from "./databases/mounted-databases.ts"
 import { Proposals } from "./databases/proposals.ts"
 import { Refusals } from "./databases/refusals.ts"
 import { FOREVER } from "./files/entry.ts"
@@ -89,6 +89,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
       served = device
       return isOwner
     }),
+  follow: () => databases.follow(),
   freeze,
   thaw: (snapshot) => {
     snapshots.get(snapshot)?.()
@@ -389,7 +390,7 @@ function followAll(): void {
     try {
       follower.follow()
     } catch (error) {
-      log.error("cannot capture what clients have committed, it is tried again", { error })
+      log.error(CANNOT_FOLLOW, { error })
     }
   }
 }

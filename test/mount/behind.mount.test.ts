@@ -252,7 +252,7 @@ test.skipIf(!canMount)(
 test.each([
   [["--candidate"], "--candidate"],
   [["--forward-writes"], "--forward-writes"],
-  [["--proxy-addr", ":8080", "--proxy-target", ":3000"], "--proxy-addr"],
+  [["--promote"], "--promote"],
 ])("%p does not go together with it", (flags, name) => {
   const words = [...PROGRAM, "mount", "--primary", ...BEHIND, ...flags]
   expect(failureOf(words)).toContain(`--capture behind and ${name} are given`)

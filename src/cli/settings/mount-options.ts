@@ -57,7 +57,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
 }
 
 /** What needs to know of each commit when it is made. */
-const NOT_BEHIND = ["candidate", "promote", "forward-writes", "proxy-addr"] as const
+const NOT_BEHIND = ["candidate", "promote", "forward-writes"] as const
 
 function checkCapture(args: MountArgs): void {
   if (args.values.capture !== "behind") return
@@ -66,7 +66,7 @@ function checkCapture(args: MountArgs): void {
   )
   if (other === undefined) return
   throw args.usageError(
-    `${args.spelling("capture")} behind and ${args.spelling(other)} are given, only a primary that keeps its role and has no proxy captures behind its writers`,
+    `${args.spelling("capture")} behind and ${args.spelling(other)} are given, only a primary that keeps its role captures behind its writers`,
   )
 }
 

@@ -205,6 +205,15 @@ export class Threads {
     this.#mounted.resolve()
   }
 
+  /**
+   * Resolves when the positions have everything that clients have committed. Undefined: they always have, because
+   * clients commit through the fs thread.
+   */
+  get captured(): (() => Promise<void>) | undefined {
+    if (this.#context.options.capturesBehind !== true) return undefined
+    return () => this.fs.call("follow").catch(() => {}) // a thread that has ended captures nothing more
+  }
+
   /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */
   measure(): void {
     this.fs.tell("measure")
