@@ -227,6 +227,34 @@ test.skipIf(!canMount)(
 )
 
 test.skipIf(!canMount)(
+  "a commit that is not captured when an import comes is before it, not on top of it",
+  async () => {
+    await using scope = new Scope()
+    const faults = join(scope.directory, "faults")
+    writeFileSync(faults, "")
+    const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: faults } })
+    const replica = await scope.node({ follows: primary })
+    const content = "create table a(x); insert into a values"
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${content}('old')`)
+    const client = new LongClient(scope, primary, "a.db")
+    await client.exec("pragma synchronous = normal; insert into a values('older')")
+    writeFileSync(faults, "log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
+    await client.exec("insert into a values('last')")
+    await primary.logged(/cannot capture what clients have committed/)
+    writeFileSync(faults, "")
+    const file = join(scope.directory, "new.db")
+    run(["sqlite3", file, `pragma journal_mode = wal; ${content}('new')`])
+    run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
+    await caughtUp(primary, replica, "a.db")
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new")
+    await client.exec("insert into a values('next')")
+    await expectSame(primary, replica, "a.db")
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,next")
+  },
+  60_000,
+)
+
+test.skipIf(!canMount)(
   "a node that captures behind and has to step down ends, and follows when it is started again",
   async () => {
     await using scope = new Scope()
