@@ -35,6 +35,8 @@ export interface LiteFSOptions {
    * undefined: when this node is no candidate and forwards no writes.
    */
   readonly readOnlyOpens?: boolean
+  /** On the primary, clients write to WALs past the daemon, which captures behind them (mount/bypass.ts). */
+  readonly capturesBehind?: boolean
   /** Whether other users may use the mount, as owners and modes allow; undefined: when this user is root. */
   readonly allowOther?: boolean
   /** Owner of databases that no client of this mount has made; undefined: the owner of the directory. */

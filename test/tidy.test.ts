@@ -44,7 +44,7 @@ const ROOMS: Record<string, readonly string[]> = {
   mount: [".", "names", "databases", "files"],
   recovery: [".", "log"],
   store: ["log", "ltx", "."],
-  sys: ["process", "net", "."],
+  sys: ["process", "net", "bun", "bypass", "."],
   lib: ["codecs", "."],
 }
 

@@ -36,7 +36,7 @@ import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
 import { Overlay } from "./overlay.ts"
 import type { Replacement } from "./replacement.ts"
-import { type LastTransaction, WalTracker } from "./wal-tracker.ts"
+import { type LastTransaction, type Published, WalTracker } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
 const header = allocate(4096)
@@ -48,6 +48,8 @@ export interface CaptureOptions {
   readonly journal: BackedFile
   readonly wal: BackedFile
   readonly log: Logger
+  /** Clients that write to the WAL past the daemon. */
+  readonly past?: WritersPast
   /** A client's request is about to fail: what is to be said of that. */
   refused(message: string): void
   /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
@@ -56,6 +58,13 @@ export interface CaptureOptions {
   mayEnd(thread: number, writer: number): boolean
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
+}
+
+/** Clients that write to the WAL past the daemon, which captures behind them what they have published. */
+export interface WritersPast {
+  readonly areThere: boolean
+  /** Undefined: there is no wal-index that tells. Another word: one that changes just now. */
+  published(): Published | "changing" | undefined
 }
 
 export class Capture {
@@ -71,6 +80,7 @@ export class Capture {
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
   readonly #wal: WalTracker
+  readonly #past: WritersPast | undefined
   #isWalMode: boolean
   #isWritingThrough = false // the open rollback transaction has changed the file
   #isJournalSynced = false
@@ -95,6 +105,7 @@ export class Capture {
     this.#onRewrite = options.onRewrite
     this.#journalFile = options.journal
     this.#walFile = options.wal
+    this.#past = options.past
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
       pageGoing: (pgno) => this.#views.save(pgno),
       allGoing: () => this.#views.loseWal(),
@@ -103,6 +114,26 @@ export class Capture {
     })
     const found = this.#readHeader()
     this.#isWalMode = found !== undefined && isWalMode(found)
+  }
+
+  /**
+   * Captures what clients have written to the WAL past the daemon, and published; with `isWhole` what is committed and
+   * not published as well. Before everything that asks what the database is, or that a checkpoint does.
+   */
+  follow(isWhole = false): void {
+    if (this.#past?.areThere !== true || this.#failure !== undefined) return
+    if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
+    const published = isWhole ? undefined : this.#past.published()
+    if (published === "changing") return
+    this.#isWalMode = true
+    if (this.#wal.follow(published)) this.#onCommit()
+  }
+
+  /** The client syncs the WAL: it commits, and publishes that afterwards. */
+  walSyncing(thread: number): void {
+    const before = this.history.pos.txid
+    this.follow(true)
+    if (this.history.pos.txid !== before) this.#unpublishedBy = thread
   }
 
   /**
@@ -122,6 +153,7 @@ export class Capture {
   #freeze(sidePath: string): FrozenView | undefined {
     const { history } = this
     try {
+      this.follow()
       const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
       return this.#views.freeze(history, frames, files, sidePath)
@@ -165,6 +197,7 @@ export class Capture {
    */
   handOver(): DatabaseHandover {
     this.assertUsable()
+    this.follow()
     const { history } = this
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()
@@ -185,6 +218,7 @@ export class Capture {
    * a rollback transaction is unfinished; the next start then finds its journal.
    */
   settle(): boolean {
+    if (this.#past?.areThere === true) this.follow(true)
     if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
     this.#wal.pages.checkpoint()
@@ -225,6 +259,7 @@ export class Capture {
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
+    this.follow()
     if (!this.#journal.isActive) {
       const bytes = from.bytes.subarray(0, size)
       if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
@@ -248,6 +283,7 @@ export class Capture {
 
   truncateDatabase(size: number): void {
     this.assertUsable()
+    this.follow()
     if (this.#journal.isActive) {
       this.#writer = this.#thread()
       this.#journal.databaseCut(size, this.history)
@@ -269,7 +305,9 @@ export class Capture {
    */
   #mayHaveSize(size: number): boolean {
     if (this.#isBeyondEnd(size) || size >= this.#database.size()) return true
-    return this.#isWalMode && size > 0 && this.#wal.pages.holdsFrom(size)
+    if (!this.#isWalMode || !this.#wal.pages.holdsFrom(size)) return false
+    const least = this.#wal.leastCommit // no checkpoint makes it smaller
+    return least !== undefined && size >= least * this.history.pageSize
   }
 
   /** Whether the write only makes the file longer: that is how SQLite follows SQLITE_FCNTL_SIZE_HINT. */
@@ -363,6 +401,17 @@ export class Capture {
   }
 
   /**
+   * Before the transaction of another content. What clients have committed past the daemon comes before it, and the
+   * database file has all of it: at no time may a WAL of the present content be beside the next one.
+   */
+  replacing(): void {
+    this.assertUsable()
+    if (this.#past?.areThere !== true) return
+    this.follow()
+    if (this.#wal.pages.checkpoint()) this.#onRewrite()
+  }
+
+  /**
    * Replaces the present content, while no client is in a transaction. It is already the last transaction of the
    * history: when this fails, only a restart brings log and file together.
    */
@@ -371,10 +420,10 @@ export class Capture {
     this.#isTorn = true
     try {
       this.#views.leaveFile()
-      this.#database.replaceBy(content.path, content.oldPath)
-      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
       this.#wal.discard()
       if (this.#walFile.open()) this.#walFile.truncate(0)
+      this.#database.replaceBy(content.path, content.oldPath)
+      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
     } catch (error) {
       this.#fail(error)
     }
@@ -392,6 +441,7 @@ export class Capture {
 
   /** The file is removed: drops the database, and frees its name. */
   databaseRemoving(remove = () => {}): void {
+    this.follow()
     if (this.history.appendDrop()) this.#onCommit()
     remove()
     this.#isWalMode = false
@@ -485,6 +535,7 @@ export class Capture {
   }
 
   walTruncating(size: number, truncate = () => {}): void {
+    this.follow()
     const before = this.history.pos.txid
     this.#wal.truncating(size, truncate)
     if (this.history.pos.txid !== before) this.#onCommit()

@@ -51,6 +51,7 @@ import {
   walFrameOffset,
   walFrameSize,
 } from "../sqlite/wal.ts"
+import type { WalIndexHeader } from "../sqlite/wal-index.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { allocate } from "../sys/memory.ts"
 import { checkClaim } from "./claim.ts"
@@ -84,7 +85,22 @@ export interface WalListener {
 interface CapturedCommit {
   readonly end: number // frames up to the end of it
   readonly isNew: boolean // false for one that changes nothing, such as one that pads a transaction
+  readonly checksum1: number // of its last frame
+  readonly checksum2: number
 }
+
+/** Commits that are captured as one transaction. */
+interface Group {
+  said: number // pages of the database in the last commit frame
+  frameCount: number // up to there, of those that are pending
+  readonly ends: Omit<CapturedCommit, "isNew">[]
+}
+
+/** What the wal-index says that clients know of. */
+export type Published = Pick<WalIndexHeader, "frameCount" | "salt1" | "salt2">
+
+/** One transaction is not made of more, if its clients have made several. */
+const GROUP_FRAMES_MAX = 4096
 
 const frame = allocate(WAL_FRAME_HEADER_SIZE + 65536)
 const page = allocate(65536)
@@ -156,7 +172,7 @@ export class WalTracker {
   adopt({ header, pgnos, published, ends, unwritten, hasSpilled }: WalHandover): void {
     this.#header = header
     for (const pgno of pgnos) this.pages.frames.add(pgno)
-    for (const end of ends) this.#commits.push({ end, isNew: true })
+    for (const end of ends) this.#commits.push({ end, isNew: true, ...this.#checksumsAt(end) })
     for (const [pgno, since] of unwritten) this.pages.unwritten.add(pgno, since)
     this.#valid = pgnos.length
     this.#adopted = published
@@ -240,6 +256,69 @@ export class WalTracker {
     }
     if (this.#isUnproven && offset + size >= this.#offset(this.#valid + 1)) throw this.#stale()
     return false
+  }
+
+  /**
+   * Captures what clients have written past the daemon: commits of up to so many frames as are published; undefined: all
+   * that are whole. What was captured together is one transaction. True when there was one.
+   *
+   * A checkpoint tells us of each page that it copies, before which everything that is published is captured. So a log
+   * that was started over has lost nothing (rule 4).
+   */
+  follow(published: Published | undefined): boolean {
+    const before = this.#history.pos.txid
+    if (!this.#followHeader()) return this.#history.pos.txid !== before
+    const header = this.#header as WalHeader
+    const isOther = published?.salt1 !== header.salt1 || published.salt2 !== header.salt2
+    if (published !== undefined && isOther) return this.#history.pos.txid !== before
+    const limit = published?.frameCount ?? Number.POSITIVE_INFINITY
+    this.#revokeReplaced(limit)
+    this.#size = this.#wal.size()
+    // What follows on captured frames may have been written anew since the last look. A writer that writes a page again,
+    // which it had spilled, first ends its transaction with sums that hold for the old page, and then corrects them
+    // (SQLite: walRewriteChecksums): who had believed the old frames would find a commit with half of its content.
+    if (this.#valid > this.captured) this.#retreat(this.captured)
+    if (limit > this.captured) this.#advance(limit, true)
+    return this.#history.pos.txid !== before
+  }
+
+  /** False when the log has no header that counts. */
+  #followHeader(): boolean {
+    if (this.#wal.size() < WAL_HEADER_SIZE) return false
+    this.#wal.read(frame.address, WAL_HEADER_SIZE, 0)
+    const header = decodeWalHeader(frame.bytes.subarray(0, WAL_HEADER_SIZE))
+    if (header === undefined) return false
+    const known = this.#header
+    if (known?.salt1 === header.salt1 && known.salt2 === header.salt2) return true
+    if (known !== undefined) this.#restarting()
+    this.#header = header
+    this.#forgetFrames()
+    return true
+  }
+
+  /**
+   * Takes back transactions whose writer died, or failed, before it published them: others have written over them. What
+   * is not published yet, since its writer has just synced it, is still there.
+   */
+  #revokeReplaced(limit: number): void {
+    const isThere = ({ end, checksum1, checksum2 }: CapturedCommit) => {
+      const found = this.#checksumsAt(end)
+      return found.checksum1 === checksum1 && found.checksum2 === checksum2
+    }
+    const last = this.#commits.at(-1)
+    if (last === undefined) return
+    // Who starts the log over publishes that it is empty, and then writes to it.
+    const isEnd =
+      limit === 0 || limit >= this.captured || this.#commits.some(({ end }) => end === limit)
+    if (isEnd && isThere(last)) return
+    const kept = this.#commits.findLast((commit) => commit.end <= limit && isThere(commit))
+    this.#revoke(kept?.end ?? 0)
+  }
+
+  #checksumsAt(end: number): { checksum1: number; checksum2: number } {
+    this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(end - 1))
+    const { checksum1, checksum2 } = decodeWalFrameHeader(frame.bytes)
+    return { checksum1, checksum2 }
   }
 
   /** Around the cut of the file to `size` bytes, or its removal. */
@@ -365,31 +444,41 @@ export class WalTracker {
   }
 
   /** Verifies the frames that follow the valid ones, as far as the chain holds. */
-  #advance(): boolean {
+  #advance(limit = Number.POSITIVE_INFINITY, isGrouped = false): boolean {
     const header = this.#header as WalHeader
     const size = this.#frameSize
     let hasCaptured = false
+    let group: Group | undefined
     if (!this.#isChainKnown) this.#findChain(header)
-    while (this.#offset(this.#valid + 1) <= this.#size) {
+    while (this.#valid < limit && this.#offset(this.#valid + 1) <= this.#size) {
       this.#wal.read(frame.address, size, this.#offset(this.#valid))
       if (!verifyWalFrame(frame.bytes, 0, header, this.#chain)) break
       const { pgno, commit } = decodeWalFrameHeader(frame.bytes)
       this.#pending.push(pgno)
       this.#valid += 1
       this.#isUnproven = false
-      if (commit !== 0) hasCaptured = this.#capture(commit) || hasCaptured
+      if (commit === 0) continue
+      const { s0: checksum1, s1: checksum2 } = this.#chain
+      group ??= { said: 0, frameCount: 0, ends: [] }
+      group.ends.push({ end: this.#valid, checksum1, checksum2 })
+      group.said = commit
+      group.frameCount = this.#pending.length
+      if (isGrouped && group.frameCount < GROUP_FRAMES_MAX) continue
+      hasCaptured = this.#capture(group) || hasCaptured
+      group = undefined
     }
+    if (group !== undefined) hasCaptured = this.#capture(group) || hasCaptured
     return hasCaptured
   }
 
-  /** `said` is the database's size in the commit frame, pages. */
-  #capture(said: number): boolean {
+  #capture({ said, frameCount, ends }: Group): boolean {
     const header = this.#header as WalHeader
     if (header.pageSize !== this.#pageSizeOfFile()) throw this.#homeless()
     const first = this.captured
     const { pageSize } = header
-    const writtenSize = (from: number) => this.#pendingSize(from, pageSize)
-    for (const pgno of this.#pending) this.pages.frames.add(pgno)
+    const pgnos = this.#pending.slice(0, frameCount)
+    const writtenSize = (from: number) => sizeFrom(pgnos, from, pageSize)
+    for (const pgno of pgnos) this.pages.frames.add(pgno)
     try {
       const roomForPages = Math.ceil(this.#database.size() / pageSize)
       const claim = { pageSize, commit: said, roomForPages, writtenSize }
@@ -398,31 +487,26 @@ export class WalTracker {
       const isNew = this.#history.append({
         pageSize,
         commit,
-        pgnos: ascending(this.#pending),
+        pgnos: ascending(pgnos),
         readPage: (pgno, into) => this.pages.read(pgno, header.pageSize, into),
         wal: {
           offset: this.#offset(first),
-          size: (this.#valid - first) * this.#frameSize,
+          size: frameCount * this.#frameSize,
           salt1: header.salt1,
           salt2: header.salt2,
         },
       })
       if (isNew) {
-        for (const pgno of this.#pending) this.pages.unwritten.add(pgno, this.#history.pos.txid)
+        for (const pgno of pgnos) this.pages.unwritten.add(pgno, this.#history.pos.txid)
         this.pages.unwritten.truncate(commit)
       }
-      this.#pending.length = 0
-      this.#commits.push({ end: this.#valid, isNew })
+      this.#pending.splice(0, frameCount)
+      for (const end of ends) this.#commits.push({ ...end, isNew })
       return isNew
     } catch (error) {
       this.pages.frames.truncate(first)
       throw error
     }
-  }
-
-  /** Size of the pages in frames without a commit yet, from an offset in the database on. */
-  #pendingSize(from: number, pageSize: number): number {
-    return new Set(this.#pending.filter((pgno) => pgno * pageSize > from)).size * pageSize
   }
 
   /** Makes a refused write complete nothing. Its bytes exist, so this needs no space on the disk. */
@@ -482,6 +566,12 @@ export class WalTracker {
   }
 
   /** Size of the database, in pages, after the first `count` frames. */
+  /** The least size of the database at the end of a transaction in the log, pages; undefined when there is none. */
+  get leastCommit(): number | undefined {
+    if (this.#commits.length === 0) return undefined
+    return Math.min(...this.#commits.map(({ end }) => this.#commitAt(end)))
+  }
+
   #commitAt(count: number): number {
     if (count === 0) return Math.floor(this.#database.size() / this.#history.pageSize)
     this.#wal.read(frame.address, WAL_FRAME_HEADER_SIZE, this.#offset(count - 1))
@@ -519,6 +609,11 @@ export class WalTracker {
   #frameAt(offset: number): number {
     return Math.floor((offset - WAL_HEADER_SIZE) / this.#frameSize)
   }
+}
+
+/** Size of the pages from an offset in the database on. */
+function sizeFrom(pgnos: readonly number[], from: number, pageSize: number): number {
+  return new Set(pgnos.filter((pgno) => pgno * pageSize > from)).size * pageSize
 }
 
 function ascending(pgnos: readonly number[]): number[] {

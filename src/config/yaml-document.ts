@@ -1,6 +1,6 @@
 /** A configuration file as a tree of values that know their lines. */
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import { parseYaml } from "../sys/yaml.ts"
+import { parseYaml } from "../sys/bun/yaml.ts"
 import { keyLines } from "./key-lines.ts"
 
 export type Mapping = Readonly<Record<string, unknown>>

@@ -1,4 +1,4 @@
-import { integrityProblems } from "../sys/sqlite.ts"
+import { integrityProblems } from "../sys/bun/sqlite.ts"
 import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, note, problem } from "./finding.ts"
 import { restoreOptions } from "./options.ts"

@@ -72,7 +72,7 @@ export interface FileSystem {
   flush(nodeId: number, handle: number, owner: LockOwner, caller: Caller): Deferred | undefined
   /** The last descriptor is gone. `flockOwner` is given when flock(2) was ever called on it. */
   release(nodeId: number, handle: number, flockOwner: LockOwner | undefined): void
-  sync(nodeId: number, handle: number, dataOnly: boolean): Deferred | undefined
+  sync(nodeId: number, handle: number, dataOnly: boolean, caller: Caller): Deferred | undefined
   /** flock(2). Without `wait`, a lock that others hold is EWOULDBLOCK (EAGAIN). */
   flock(
     nodeId: number,

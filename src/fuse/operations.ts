@@ -222,7 +222,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
       if (isSyncless) return -Errno.ENOSYS
       const { handle, flags } = request.fsync
       const dataOnly = (flags & FsyncFlag.FDATASYNC) !== 0
-      return empty(fileSystem.sync(request.header.nodeId, handle, dataOnly))
+      return empty(fileSystem.sync(request.header.nodeId, handle, dataOnly, request.caller))
     },
   },
 

@@ -34,6 +34,8 @@ export interface SessionOptions {
   idle(): number | undefined
   /** A descriptor that is readable when there are messages, and a function that takes them. */
   readonly mailbox: { readonly readFd: Fd; take(): void }
+  /** The same for what happens beside requests. */
+  readonly beside?: { readonly readFd: Fd; take(): void }
 }
 
 /** The thread polls this long for a quick request, milliseconds. */
@@ -62,7 +64,7 @@ class Patience {
   #look(untilMs: number): boolean {
     do {
       this.#poller.wait(0)
-      if (this.#poller.isReady(0) || this.#poller.isReady(1)) return true
+      if ([0, 1, 2].some((index) => this.#poller.isReady(index))) return true
       yieldCpu() // its sender may be waiting for this very CPU
     } while (this.#clock.monotonicMs() < untilMs)
     return false
@@ -71,13 +73,14 @@ class Patience {
 
 /** Answers requests until the directory is unmounted. */
 export function serve(options: SessionOptions): void {
-  const { device, server, request, reply, mailbox } = options
-  const poller = new Poller(device, mailbox.readFd)
+  const { device, server, request, reply, mailbox, beside } = options
+  const poller = new Poller(device, mailbox.readFd, ...(beside ? [beside.readFd] : []))
   const patience = new Patience(poller, systemClock)
   let waitMs: number | undefined
   for (;;) {
     patience.wait(waitMs)
     if (poller.isReady(1)) mailbox.take()
+    if (poller.isReady(2)) beside?.take()
     if (!poller.isReady(0)) {
       waitMs = options.idle()
       continue

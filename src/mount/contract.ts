@@ -6,6 +6,7 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
+import type { WrotePast } from "../recovery/wal-tail.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
@@ -24,6 +25,8 @@ export interface FsThreadOptions {
   readonly fuseDebug: boolean
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
+  readonly behind: boolean // clients of a primary write to WALs past this thread
+  readonly wrotePast: WrotePast | undefined // so it was before, and the node was not stopped
   readonly log: LogOptions
 }
 
@@ -48,11 +51,13 @@ export interface FsThread extends DatabaseOwner {
    */
   start(options: FsThreadOptions, beside: MessagePort): readonly string[]
   /**
-   * Answers the mount from now on. `directory` lies below the mount. The thread keeps none of the `unwanted`
+   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps none of the `unwanted`
    * descriptors open. Returns whether its descriptors are its own, in which case the caller closes the device and the
    * directory.
    */
-  serve(device: Fd, directory: Fd, unwanted: readonly Fd[]): boolean
+  serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
+  /** Captures what clients have written past it: the positions have all of it when this is answered. */
+  follow(): void
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
@@ -61,6 +66,8 @@ export interface FsThread extends DatabaseOwner {
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void
+  /** A database that clients have open past the thread; undefined: there is none. */
+  passed(): string | undefined
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */

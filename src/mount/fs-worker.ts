@@ -63,8 +63,13 @@ export class FsWorker extends Port<FsHost, FsThread> {
    * Answers the mount from now on, until it is taken away. Resolves with whether the thread has descriptors of its own,
    * and the mount's are closed here.
    */
-  async serve({ device, directory }: Mount, unwanted: readonly Fd[]): Promise<boolean> {
-    const isOwner = await this.call("serve", device, directory, unwanted).catch(() => false)
+  async serve(
+    { device, directory }: Mount,
+    unwanted: readonly Fd[],
+    mountedOn: string,
+  ): Promise<boolean> {
+    const served = this.call("serve", device, directory, unwanted, mountedOn)
+    const isOwner = await served.catch(() => false)
     if (!isOwner) return false
     closeFile(device)
     closeFile(directory)

@@ -11,7 +11,7 @@
  * longer uses the log, and only reads the files of databases.
  */
 
-import { realpathSync } from "node:fs"
+import { readFileSync, realpathSync } from "node:fs"
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
@@ -20,7 +20,7 @@ import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { systemClock } from "../lib/clock.ts"
-import { type ErrorCode, messageOf } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
@@ -33,15 +33,17 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
+import { isLockedToWrite } from "../sys/locks.ts"
 import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
+import { Bypass } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
-import type { MountedDatabases } from "./databases/mounted-databases.ts"
+import { CANNOT_FOLLOW, type MountedDatabases } from "./databases/mounted-databases.ts"
 import { Proposals } from "./databases/proposals.ts"
 import { Refusals } from "./databases/refusals.ts"
 import { FOREVER } from "./files/entry.ts"
@@ -67,6 +69,8 @@ let recent: RecentTransactions
 let commits: CapturedCommits
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
+let mountedOn = "" // device of the mount
+let bypass: Bypass | undefined
 const garbage = new Garbage(systemClock)
 /** How to end the views of databases that the peer thread reads, by snapshot. */
 const snapshots = new Map<number, () => void>()
@@ -76,14 +80,16 @@ const SPARE_DESCRIPTORS = 8
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
   start: (given, port) => orFail(() => start(given, port)),
-  serve: (device, below, unwanted) =>
+  serve: (device, below, unwanted, on) =>
     orFail(() => {
       directory.mounted(below)
+      mountedOn = on
       // Every thread that may write to the data directory keeps its lock.
       const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
       served = device
       return isOwner
     }),
+  follow: () => databases.follow(),
   freeze,
   thaw: (snapshot) => {
     snapshots.get(snapshot)?.()
@@ -93,6 +99,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   shut,
   open: () => commits.gate.open(),
   handOver,
+  passed: () => databases.passed,
   inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,
@@ -184,7 +191,9 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   recent = new RecentTransactions(options.recent)
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
-  const states = role.isPrimary ? recoverDatabases(dataDir, positions, log, refused) : new Map()
+  const states = role.isPrimary
+    ? recoverDatabases(dataDir, positions, log, refused, options.wrotePast)
+    : new Map()
   context = {
     dataDir,
     positions,
@@ -208,6 +217,10 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     onRewrite: (database) => port.tell("rewritten", database),
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
+    bypass: () => bypass,
+    isLockedToWrite: (nodeId, byte) => {
+      return isLockedToWrite(readFileSync("/proc/locks", "utf8"), mountedOn, nodeId, byte)
+    },
     forwarding: options.forwardWrites
       ? {
           ask: (database, isPatient) => {
@@ -280,7 +293,8 @@ function serveDevice(device: Fd): void {
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
-    syncless: true, // a commit is durable in the log before it is answered (capture/capture.ts)
+    passthrough: options.behind,
+    syncless: !options.behind, // a commit is durable in the log before it is answered (capture/capture.ts)
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
@@ -289,12 +303,14 @@ function serveDevice(device: Fd): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
+  if (options.behind) bypass = new Bypass(device)
   const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
   const receive = (message: Message) => port.receive(message)
   const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
+      ...(bypass && { beside: { readFd: bypass.fd, take: followAll } }),
       afterReply: () => earlier(upkeep(), garbage.worked()),
       idle: () => earlier(upkeep(), garbage.idle()),
     })
@@ -325,6 +341,13 @@ function shut(): void {
  * before that succeeds.
  */
 function handOver(): DatabaseHandover[] {
+  const passed = databases.passed
+  if (passed !== undefined) {
+    commits.gate.shut()
+    const problem = `Cannot step down: clients of "${passed}" write past LiteFS (--capture behind), start this node again`
+    port.tell("failed", problem)
+    throw new LitefsError("unsupported", problem)
+  }
   commits.gate.shut()
   const handovers = databases.handOver()
   for (const { name, state } of handovers) {
@@ -359,6 +382,17 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.add(slot, Column.COMMITS, 1)
   counters.add(slot, Column.LTX_BYTES, size)
   counters.commitTime.observe(durationMs)
+}
+
+/** Captures what clients have written past this thread. */
+function followAll(): void {
+  for (const follower of bypass?.take() ?? []) {
+    try {
+      follower.follow()
+    } catch (error) {
+      log.error(CANNOT_FOLLOW, { error })
+    }
+  }
 }
 
 /** Does the work of this thread that no request asks for. Returns when there is more of it. */

@@ -8,6 +8,7 @@ import type { LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/contract.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/names/replace.ts"
+import type { WrotePast } from "../recovery/wal-tail.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { HistoryVerdict } from "./receive/history-verdict.ts"
@@ -25,6 +26,7 @@ export interface PeerThreadOptions {
   readonly isPrimary: boolean
   readonly databases: readonly string[] | undefined // patterns of a replica's databases; undefined: all
   readonly nodeId: bigint
+  readonly wrotePast: WrotePast | undefined // clients of the last daemon, which was not stopped
   readonly mailboxFd: Fd // write end of the fs thread's mailbox
   readonly log: LogOptions
 }

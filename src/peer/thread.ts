@@ -118,7 +118,7 @@ class Peer {
         if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
       },
     })
-    if (!options.isPrimary) databases.recover()
+    if (!options.isPrimary) databases.recover(options.wrotePast)
   }
 
   /** Messages from the main thread do not count as this thread's heap, and its collector does not see them fill it. */

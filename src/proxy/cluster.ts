@@ -21,6 +21,10 @@ export interface ProxyCluster {
   readonly primaryProxyUrl: string | undefined
   /** Undefined until the node has been in sync once. */
   readonly lagMs: number | undefined
+  /**
+   * Resolves when the positions have everything that the application has committed. Undefined: they always have.
+   */
+  readonly captured: (() => Promise<void>) | undefined
   /** Undefined when there is no such database here. */
   position(database: string): Pos | undefined
   /** A client has seen a primary of a newer epoch: asks the others who it is. */

@@ -74,6 +74,8 @@ export class Exchange implements ResponseReceiver {
   /** The sent part of the body, unless it is too large. */
   #kept: Uint8Array[] | undefined
   #isLast: boolean
+  /** What came of the response while it waits for the positions. */
+  #held: (() => void)[] | undefined
 
   constructor(context: ProxyContext, client: ExchangeClient, head: RequestHead, body: Body) {
     this.#context = context
@@ -157,11 +159,30 @@ export class Exchange implements ResponseReceiver {
   head(head: ResponseHead, body: Body, first: Uint8Array): void {
     const sending = this.#sending
     if (sending === undefined) return
-    const { way } = sending.to
+    const { way, positions } = sending.to
     if (way.to === "primary" && isFromNoPrimary(head) && this.#canSendAgain) {
       sending.connection.destroy()
       return this.#retryPrimary(way.url)
     }
+    const { captured } = this.#context.cluster
+    if (captured === undefined || positions === undefined) return this.#begin(head, body, first)
+    const held: (() => void)[] = []
+    this.#held = held
+    const start = first.slice()
+    sending.connection.tcp.pause()
+    void captured().then(() => {
+      this.#held = undefined
+      if (this.#sending !== sending) return
+      sending.connection.tcp.resume()
+      this.#begin(head, body, start)
+      for (const act of held) act()
+    })
+  }
+
+  /** The positions have what the application has committed. */
+  #begin(head: ResponseHead, body: Body, first: Uint8Array): void {
+    const sending = this.#sending
+    if (sending === undefined) return
     this.#state = { kind: "answering", sending, status: head.status }
     this.#kept = undefined
     if (this.#route.isSafe) endWrite(sending) // events may follow, without an end
@@ -175,10 +196,13 @@ export class Exchange implements ResponseReceiver {
   }
 
   body(bytes: Uint8Array): void {
-    this.#write(bytes)
+    if (this.#held === undefined) return this.#write(bytes)
+    const copy = bytes.slice()
+    this.#held.push(() => this.#write(copy))
   }
 
   whole(): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.whole())
     if (this.#state.kind !== "answering") return
     const { sending, status } = this.#state
     const { way, positions } = sending.to
@@ -209,6 +233,7 @@ export class Exchange implements ResponseReceiver {
   }
 
   failed(problem: string, hasBegun: boolean): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.failed(problem, hasBegun))
     const state = this.#state
     if (state.kind !== "sent" && state.kind !== "answering") return
     const { connection, to } = state.sending

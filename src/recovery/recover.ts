@@ -5,7 +5,8 @@
  * file. Files that a crash kept from being made have been made from the log by now (log/commit-log-recovery.ts). The
  * content of the database file may be older (the WAL was not checkpointed), newer than durable, or half a transaction:
  *
- *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts).
+ *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts). Where clients wrote past the daemon,
+ *      capture what they have committed (wal-tail.ts).
  *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was
  *      not captured become what they were.
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
@@ -63,22 +64,24 @@ import {
 } from "./outside-write.ts"
 import { findSums } from "./saved-sums.ts"
 import { copyFromWal, leaveWal } from "./wal-rescue.ts"
+import { captureTail, type WrotePast } from "./wal-tail.ts"
 import { refuseWrongKinds } from "./wrong-kind.ts"
 
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` hears what is damaged. */
+/** `onRefused` hears what is damaged. `past` is given when WALs may have commits that nobody has captured (wal-tail.ts). */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: (name: string, problem: string) => void = () => {},
+  past?: WrotePast,
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
     try {
-      const state = recoverDatabase(name, dataDir, log)
+      const state = recoverDatabase(name, dataDir, log, past)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
       // Only somebody who asks for its name needs to know it.
       if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
@@ -107,7 +110,12 @@ const CLIENT_FILE_SET_ASIDE =
 /** Work on a file of this size, bytes, takes so long that a message comes first. */
 const LARGE_SIZE = 256 * 1024 * 1024
 
-export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): HistoryState {
+export function recoverDatabase(
+  name: string,
+  dataDir: DataDir,
+  log: Logger,
+  past?: WrotePast,
+): HistoryState {
   refuseWrongKinds(dataDir, name)
   dataDir.createDatabase(name)
   removeLeftovers(dataDir.databaseDir(name)) // also of a damaged database
@@ -116,10 +124,22 @@ export function recoverDatabase(name: string, dataDir: DataDir, log: Logger): Hi
   try {
     const checksumsPath = dataDir.checksumsPath(name)
     const saved = findSums(checksumsPath, database.path)
-    const last = findLast({ name, dataDir, saved, log })
+    let last = findLast({ name, dataDir, saved, log })
     unlinkFile("checksums:unlink", checksumsPath)
+    const wal = dataDir.path(name, "wal")
+    if (
+      past !== undefined &&
+      last !== undefined &&
+      !isHot(dataDir.path(name, "journal"), database)
+    ) {
+      const ltx = new LtxDirectory(dataDir.ltxDir(name))
+      const chain = chainOf(dataDir, name, last)
+      if (captureTail({ name, wal, ltx, database, last, chain, past, log })) {
+        last = findLast({ name, dataDir, saved: undefined, log })
+      }
+    }
     const state = recoverFile({ name, dataDir, database, last, saved, log })
-    const kept = leaveWal(dataDir.path(name, "wal"), state.sums, systemClock.wallMs())
+    const kept = leaveWal(wal, state.sums, systemClock.wallMs())
     if (kept !== undefined) log.warn(WAL_SET_ASIDE, { db: name, file: kept })
     for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
       log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })

@@ -12,7 +12,8 @@ import { WalReader } from "../sqlite/wal-reader.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import { setAside } from "../store/ltx/ltx-directory.ts"
-import { unlinkFile } from "../sys/file.ts"
+import { closing, O_RDWR, truncateFile, unlinkFile } from "../sys/file.ts"
+import { openOwnIfExists } from "../sys/file-access.ts"
 
 /**
  * Copies commits of the WAL into the database file, up to the one after which its pages are the wanted ones, or all of
@@ -78,10 +79,19 @@ export function copyFrames(path: string, database: BackedFile, count: number): n
  */
 export function leaveWal(path: string, sums: PageChecksums, nowMs: number): string | undefined {
   if (!endsElsewhere(path, sums)) {
+    cutOff(path)
     unlinkFile("wal:unlink", path)
     return undefined
   }
   return setAside(path, "removed", nowMs)
+}
+
+/** Clients of a killed daemon may have it open and write to it past everybody (mount/bypass.ts): they find nothing. */
+export function cutOff(path: string): void {
+  const fd = openOwnIfExists("wal:open", path, O_RDWR)
+  if (fd === undefined) return
+  using file = closing(fd)
+  truncateFile("wal:truncate", file.fd, 0)
 }
 
 function endsElsewhere(path: string, sums: PageChecksums): boolean {

@@ -15,6 +15,12 @@ export function writeDevice(fd: Fd, address: number, size: number): number {
   return n < 0 ? -errno() : n
 }
 
+/** What ioctl(2) returns, or a negative errno. */
+export function ioctlDevice(fd: Fd, request: number, argument: number): number {
+  const n = libc.ioctl(fd, request, argument)
+  return n < 0 ? -errno() : n
+}
+
 /** Lets other threads run that wait for this CPU. */
 export function yieldCpu(): void {
   libc.sched_yield()

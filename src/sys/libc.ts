@@ -58,6 +58,9 @@ const SIGNATURES = {
   posix_fadvise: { args: ["i32", i64, i64, "i32"], returns: "i32" },
   lseek: { args: ["i32", i64, "i32"], returns: i64 },
   mincore: { args: ["ptr", "u64", "ptr"], returns: "i32" },
+  inotify_init1: { args: ["i32"], returns: "i32" },
+  inotify_add_watch: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  inotify_rm_watch: { args: ["i32", "i32"], returns: "i32" },
   waitid: { args: ["i32", "i32", "ptr", "i32"], returns: "i32" },
 } as const satisfies Record<string, FFIFunction>
 

@@ -73,12 +73,36 @@ export function isAwaited(locks: string, file: string): boolean {
   return locks.split("\n").some((line) => line.includes("->") && line.includes(` ${file} `))
 }
 
-/** An open file as /proc/locks names it: its device, in hexadecimal, and its inode (Linux: lock_get_status). */
+/**
+ * Whether somebody has the byte of a file locked exclusively, by the lines of /proc/locks. `device` is that of the file,
+ * as in /proc/self/mountinfo: "major:minor".
+ */
+export function isLockedToWrite(
+  locks: string,
+  device: string,
+  inode: number,
+  byte: number,
+): boolean {
+  const [major = 0, minor = 0] = device.split(":").map(Number)
+  const file = ` ${nameInLocks(major, minor, inode)} `
+  return locks.split("\n").some((line) => {
+    if (!line.includes(file) || !line.includes(" WRITE ") || line.includes("->")) return false
+    const [start = "", end = ""] = line.split(" ").slice(-2)
+    return Number(start) <= byte && (end === "EOF" || byte <= Number(end))
+  })
+}
+
+/** An open file as /proc/locks names it. */
 export function lockedName(fd: Fd): string {
   const { dev, ino } = fstatSync(fd)
   const major = (dev >>> 8) & 0xfff
   const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00)
-  return `${hex(major)}:${hex(minor)}:${ino}`
+  return nameInLocks(major, minor, ino)
+}
+
+/** Its device, in hexadecimal, and its inode (Linux: lock_get_status). */
+function nameInLocks(major: number, minor: number, inode: number): string {
+  return `${hex(major)}:${hex(minor)}:${inode}`
 }
 
 function hex(number: number): string {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Capture } from "../../src/capture/capture.ts"
 import { FrozenPages } from "../../src/capture/frozen-pages.ts"
@@ -165,14 +165,18 @@ describe("FrozenView and SnapshotReader", () => {
   test("FrozenView gives up a snapshot, not the client's write, when pages cannot be saved", async () => {
     using clients = new WalClients(3)
     const { history, database, wal, root } = clients.db
-    symlinkSync("/dev/full", join(root, "side"))
     const view = new FrozenView(
       history,
       { entries: () => [] },
       { database, wal, walDisguise: 0 },
       new SideFile(join(root, "side"), PAGE_SIZE),
     )
-    view.saveRange(0, PAGE_SIZE)
+    setFaults({ check: (op) => (op === "snapshot:write" ? Errno.ENOSPC : 0) })
+    try {
+      view.saveRange(0, PAGE_SIZE)
+    } finally {
+      setFaults(undefined)
+    }
     expect(new FrozenPages(view.state.pages).isBroken).toBe(true)
     view.saveRange(PAGE_SIZE, PAGE_SIZE) // and does not try again
     view.loseWal()

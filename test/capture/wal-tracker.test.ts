@@ -8,7 +8,13 @@ import { testRandom } from "../support/random.ts"
 import { SqliteFiles } from "../support/sqlite-files.ts"
 import { TrackedWal } from "../support/tracked-wal.ts"
 import { type WalPage, WalWriter } from "../support/wal-writer.ts"
-import { anywhere, atPageBoundaries, committedFrames, WalRecorder } from "../support/wal-writes.ts"
+import {
+  anywhere,
+  atPageBoundaries,
+  committedFrames,
+  type FileWrite,
+  WalRecorder,
+} from "../support/wal-writes.ts"
 
 const PAGE_SIZE = 512
 const random = testRandom()
@@ -833,6 +839,105 @@ describe("WalTracker, model", () => {
     }
   }, 30_000)
 })
+
+describe("WalTracker.follow(), model", () => {
+  test("WalTracker.follow() captures what is published or synced, whatever writers do past it", () => {
+    for (let round = 0; round < 10; round++) {
+      const size = random.between(1, 6)
+      using wal = new TrackedWal(pagesUpTo(size), PAGE_SIZE)
+      const writer = new WalWriter(PAGE_SIZE)
+      let salt = 1
+      let published = 0 // frames that clients know of
+      let size1 = size // pages, as clients know it
+      const trace: string[] = []
+      const put = ({ offset, bytes }: FileWrite) =>
+        wal.db.wal.write(regionOf(bytes).address, bytes.length, offset)
+      let image = pagesUpTo(size)
+      const index = () => ({ frameCount: published, salt1: salt, salt2: (salt * 1000003) >>> 0 })
+      const follow = (how: "published" | "whole") => {
+        const before = wal.txid
+        wal.tracker.follow(how === "whole" ? undefined : index())
+        const { captured } = wal.tracker
+        if (captured < published) throw new Error(`${captured} of ${published} frames are captured`)
+        // What a dead writer has synced stays, while others begin to write over it.
+        if (wal.txid !== before) image = imageOf(wal, captured, wal.db.history.commit)
+        if (Buffer.compare(wal.db.replay(), image) !== 0)
+          throw new Error(`The LTX files and the WAL up to ${captured} do not agree`)
+      }
+      put(writer.header)
+      try {
+        for (let step = 0; step < 30; step++) {
+          const act = random.below(10)
+          writer.frameCount = published
+          if (act < 6) {
+            const commit = random.between(1, 8)
+            const pages = Array.from({ length: random.between(1, 4) }, () =>
+              page(random.between(1, commit), random.below(256)),
+            )
+            for (let pgno = size1 + 1; pgno <= commit; pgno++) pages.unshift(page(pgno, 0xee))
+            if (commit !== size1) pages.unshift(page(1, random.below(256)))
+            for (const { pgno, data } of pages) if (pgno === 1) data[28] = commit // as SQLite does it
+            const outcome = random.pick(["publish", "publish", "sync", "die", "die synced", "torn"])
+            trace.push(`${outcome} ${pages.map(({ pgno }) => pgno)} =${commit} at ${published}`)
+            const writes = anywhere(random, spilled(writer, published, pages, commit))
+            if (outcome === "torn") writes.length = random.below(writes.length)
+            for (const write of writes) {
+              put(write)
+              // Others checkpoint, which syncs the WAL.
+              if (random.below(4) === 0) follow(random.pick(["published", "whole"]))
+            }
+            if (/sync/.test(outcome)) {
+              follow("whole")
+              const { txid } = wal
+              follow("published") // before its writer publishes it
+              expect(wal.txid).toBe(txid)
+            }
+            if (/publish|^sync/.test(outcome)) [published, size1] = [writer.frameCount, commit]
+            if (random.below(2) === 0) follow("published")
+          } else if (published > 0 && wal.tracker.captured <= published) {
+            // A checkpoint of what is published, and sometimes a restart. Each of its pages comes by us.
+            follow("published")
+            if (wal.tracker.captured > published) continue
+            trace.push(`checkpoint at ${published}`)
+            const known = imageOf(wal, published, size1)
+            checkpoint(wal, known)
+            wal.db.database.truncate(known.length)
+            if (act < 8) continue
+            trace.push("restart")
+            salt += 1
+            for (const write of anywhere(random, [writer.restart(salt)])) put(write)
+            published = 0
+          }
+        }
+        follow("published")
+      } catch (error) {
+        console.log(trace.join("\n"))
+        throw error
+      }
+    }
+  }, 30_000)
+})
+
+/**
+ * The frames of a transaction. Now and then a page was spilled and is written again: over the old one, and at the end the
+ * headers from there on (SQLite: walRewriteChecksums).
+ */
+function spilled(writer: WalWriter, first: number, pages: WalPage[], commit: number): FileWrite[] {
+  const final = [...pages]
+  const at = random.below(pages.length)
+  const { pgno } = pages[at] as WalPage
+  if (pages.length < 2 || at === pages.length - 1 || pgno === 1 || random.below(2) === 0) {
+    return writer.frames(pages, commit)
+  }
+  final[at] = page(pgno, random.below(256))
+  const old = writer.frames(pages, commit)
+  writer.frameCount = first
+  const rewritten = writer.frames(final, commit)
+  const again = rewritten[2 * at + 1] as FileWrite
+  const headers = rewritten.slice(2 * at).filter((_, index) => index % 2 === 0)
+  const spilledCount = 2 * random.between(at + 1, pages.length - 1)
+  return [...old.slice(0, spilledCount), again, ...old.slice(spilledCount), ...headers]
+}
 
 /** The database after the first `count` frames of the WAL. */
 function imageOf(wal: TrackedWal, count: number, pageCount: number): Uint8Array {

@@ -13,7 +13,7 @@ import { run } from "../../src/cli/main-command.ts"
 import { completeKept, keepHistory } from "../../src/diverged/kept-history.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
-import { integrityProblems } from "../../src/sys/sqlite.ts"
+import { integrityProblems } from "../../src/sys/bun/sqlite.ts"
 import { withByte } from "../support/bytes.ts"
 import {
   type DatabaseFixture,

@@ -356,7 +356,7 @@ describe("FSYNC", () => {
     const fdatasync = record(FsyncIn, { handle: 3, flags: FsyncFlag.FDATASYNC })
     kernel.ask(Opcode.FSYNC, { nodeId: 5, record: fdatasync })
     kernel.ask(Opcode.FSYNC, { nodeId: 5, record: record(FsyncIn, { handle: 3 }) })
-    expect(calls).toEqual([
+    expect(calls.map((args) => args.slice(0, 3))).toEqual([
       [5, 3, true],
       [5, 3, false],
     ])

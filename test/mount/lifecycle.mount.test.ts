@@ -180,7 +180,7 @@ test.each(["delete", "wal"])(
   30_000,
 )
 
-test.each(["umount", "umount -l, with a client"])(
+test.each(["umount", "umount -l, with a client", "umount -f, with a client"])(
   "a node whose mount is taken away (%s) ends, with its command",
   async (how) => {
     await using scope = new Scope()
@@ -189,7 +189,8 @@ test.each(["umount", "umount -l, with a client"])(
     const client = new LongClient(scope, node, "a.db")
     if (how === "umount") await client.close()
     else expect(await client.value("select count(*) from t")).toBe(0)
-    run(how === "umount" ? ["umount", node.mount] : ["umount", "-l", node.mount])
+    if (how.includes("-f")) failureOf(["umount", "-f", node.mount]) // it is busy, and aborted all the same
+    else run(how === "umount" ? ["umount", node.mount] : ["umount", "-l", node.mount])
     expect(await node.exited).toEqual({ code: 1, signal: null })
     expect(await node.wholeOutput).toContain(
       `ERROR: Cannot go on: somebody has unmounted "${node.mount}", `,

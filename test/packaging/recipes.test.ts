@@ -5,7 +5,7 @@ import { basename, join, resolve } from "node:path"
 import { MOUNT_SYNTAX } from "../../src/cli/settings/mount-flags.ts"
 import { mountOptions } from "../../src/cli/settings/mount-options.ts"
 import { parseArgs } from "../../src/cli/terminal/argv.ts"
-import { parseYaml } from "../../src/sys/yaml.ts"
+import { parseYaml } from "../../src/sys/bun/yaml.ts"
 
 const ROOT = resolve(import.meta.dirname, "../..")
 const DIRECTORY = join(ROOT, "packaging")

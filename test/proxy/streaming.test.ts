@@ -41,6 +41,30 @@ describe("a stream", () => {
     await served.until("GET /next") // on the same connection
   })
 
+  test("waits for the positions, and then comes whole and in order", async () => {
+    await using app = await RawServer.listen()
+    using proxy = new ProxyUnderTest(app.port)
+    const { cluster } = proxy
+    const waits: (() => void)[] = []
+    cluster.captured = () => new Promise((done) => waits.push(done))
+    const client = await proxy.client()
+    for (const n of [1, 2]) {
+      client.text = ""
+      client.write(`POST /${n} ${HEAD}Content-Length: 0\r\n\r\n`)
+      const served = await app.connection(0)
+      await served.until(`POST /${n}`)
+      served.write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none")
+      await until("the proxy asks", () => waits.length === n)
+      served.write("two")
+      await Bun.sleep(50)
+      expect(client.text).toBe("")
+      cluster.move("a.db", BigInt(n))
+      waits.at(-1)?.()
+      await client.until("onetwo")
+      expect(client.text).toMatch(new RegExp(`Litefs-Position: \\S*000000000000000${n}`))
+    }
+  })
+
   test("both ways at once", async () => {
     await using app = await RawServer.listen()
     using proxy = new ProxyUnderTest(app.port)

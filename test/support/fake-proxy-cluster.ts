@@ -13,6 +13,7 @@ export class FakeProxyCluster implements ProxyCluster {
   primaryName: string | undefined = "node-1"
   primaryProxyUrl: string | undefined
   lagMs: number | undefined = 0
+  captured: (() => Promise<void>) | undefined
   readonly positions = new Map<string, Pos>()
   readonly #listeners = new Set<() => void>()
 

@@ -73,6 +73,8 @@ export class RecoveredNode {
       halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },
       forwarding: undefined,
       readOnlyOpens: false,
+      bypass: () => undefined,
+      isLockedToWrite: () => false,
     }
     this.directory = new Directory(context, this.states)
     this.directory.mounted(this.#below)

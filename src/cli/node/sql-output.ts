@@ -3,7 +3,7 @@
  *
  * Rows are written as they come, however many. The first rows determine the widths of a table's columns.
  */
-import type { SqlResult, SqlValue } from "../../sys/sqlite.ts"
+import type { SqlResult, SqlValue } from "../../sys/bun/sqlite.ts"
 
 export type SqlFormat = "table" | "json" | "raw"
 

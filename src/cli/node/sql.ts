@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { LitefsError } from "../../lib/errors.ts"
 import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
-import type { SqlConnection } from "../../sys/sqlite.ts"
+import type { SqlConnection } from "../../sys/bun/sqlite.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
@@ -84,7 +84,7 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   const path = existingPath(words[0] ?? "", args)
   const text = words[1] ?? (await readText(io))
 
-  const sqlite = await import("../../sys/sqlite.ts")
+  const sqlite = await import("../../sys/bun/sqlite.ts")
   using _lock = values["with-halt-lock"]
     ? await takeHaltLock(words[0] ?? "", path, io.clock, busyMs)
     : undefined

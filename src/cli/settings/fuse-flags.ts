@@ -25,10 +25,19 @@ export const FUSE_FLAGS = {
     kind: "boolean",
     help: "what is opened on a replica stays read-only (default: unless it is a candidate)",
   },
+  capture: {
+    kind: "choice",
+    choices: ["strict", "behind"],
+    default: "strict",
+    help: "capture commits of a WAL before they are done, or behind their writers",
+  },
 } as const satisfies FlagTable
 
 type FuseArgs = ParsedArgs<typeof FUSE_FLAGS>
-type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens">
+type FuseOptions = Pick<
+  LiteFSOptions,
+  "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens" | "capturesBehind"
+>
 
 export function fuseOptions(args: FuseArgs): FuseOptions {
   const { values } = args
@@ -39,6 +48,7 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
     ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
     ...(owner === undefined ? {} : { fuseOwner: owner }),
     ...(mode === undefined ? {} : { fuseMode: mode }),
+    ...(values.capture === "behind" ? { capturesBehind: true } : {}),
   }
 }
 

@@ -33,6 +33,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
   const httpAddr = values["http-addr"]
   const proxy = proxyOptions(args, resolve(values["fuse-dir"]))
   checkPorts(args, httpAddr, proxy.proxy)
+  checkCapture(args)
   return {
     ...directories(args),
     role: role(args),
@@ -53,6 +54,20 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
+}
+
+/** What needs to know of each commit when it is made. */
+const NOT_BEHIND = ["candidate", "promote", "forward-writes"] as const
+
+function checkCapture(args: MountArgs): void {
+  if (args.values.capture !== "behind") return
+  const other = NOT_BEHIND.find(
+    (name) => args.values[name] !== undefined && args.values[name] !== false,
+  )
+  if (other === undefined) return
+  throw args.usageError(
+    `${args.spelling("capture")} behind and ${args.spelling(other)} are given, only a primary that keeps its role captures behind its writers`,
+  )
 }
 
 function directories(args: MountArgs): Pick<LiteFSOptions, "fuseDir" | "dataDir"> {

@@ -58,6 +58,13 @@ export class RoleSwitch implements RoleActions {
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
     const { fs, peer, halting, positions, settled } = this.#context
+    const passed = await fs.call("passed")
+    if (passed !== undefined) {
+      throw new LitefsError(
+        "unavailable",
+        `Cannot hand over: clients of "${passed}" write past LiteFS (--capture behind), end them first`,
+      )
+    }
     const left = await settled(SETTLE_MS_MAX)
     if (left > 0)
       log.warn("the application has not finished its writes, handing over", { writes: left })

@@ -35,6 +35,8 @@ export interface StatusApiContext {
   readonly progress: ReplicaProgress | undefined
   /** Makes the other threads measure themselves, for the next time. */
   readonly measure?: () => void
+  /** Resolves when the positions have what clients have committed; without it they always have. */
+  readonly captured?: (() => Promise<void>) | undefined
   /** The problem that keeps the node from its work. */
   readonly problem?: () => string | undefined
 }
@@ -100,9 +102,15 @@ export class StatusApi {
       others: () => this.#others(),
     }
     return {
-      "/info": readable((_, response, url) => handleInfo(info, response, url)),
+      "/info": readable(async (_, response, url) => {
+        await context.captured?.()
+        handleInfo(info, response, url)
+      }),
       "/metrics": readable((_, response, url) => handleMetrics(metrics, response, url)),
-      "/health": readable((_, response, url) => handleHealth({ status, clock }, response, url)),
+      "/health": readable(async (_, response, url) => {
+        await context.captured?.()
+        return handleHealth({ status, clock }, response, url)
+      }),
       "/events": {
         GET: (request, response, url) => this.#events.handle(request, response, url),
       },

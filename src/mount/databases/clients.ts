@@ -13,12 +13,23 @@ export class Clients {
 
   /** Whether a thread takes part in SQLite's locking of the database. What cannot be found out counts as yes. */
   has(thread: number): boolean {
-    if (thread === 0 || this.#known.has(thread)) return true
+    return thread === 0 || this.#isOpenIn(thread) !== false
+  }
+
+  /** The same for certain: its process can be seen, and is not in a PID namespace beside this one. */
+  areSeenToHave(thread: number): boolean {
+    return thread !== 0 && this.#isOpenIn(thread) === true
+  }
+
+  /** Undefined when it cannot be found out. */
+  #isOpenIn(thread: number): boolean | undefined {
+    if (this.#known.has(thread)) return true
     const process = processOfThread(thread)
     const paths = process === undefined ? undefined : openPaths(process)
+    if (paths === undefined) return undefined
     // In another mount namespace a path may lead from the file itself: "/".
     const isOpen = (path: string) => path === "/" || this.#names.some((name) => path.endsWith(name))
-    if (paths !== undefined && !paths.some(isOpen)) return false
+    if (!paths.some(isOpen)) return false
     this.#known.add(thread)
     return true
   }

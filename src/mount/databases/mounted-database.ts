@@ -18,6 +18,7 @@ import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack } from "../../recovery/journal-rollback.ts"
 import type { Writer } from "../../sqlite/first-writes.ts"
+import { SHARED_FIRST } from "../../sqlite/lock-bytes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -30,12 +31,15 @@ import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
 import { describeThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
+import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
+import type { PassedEntry } from "../files/passed-entry.ts"
 import type { Role } from "../files/role.ts"
 import { Clients } from "./clients.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
 import type { Refusals } from "./refusals.ts"
+import { IndexedWriters } from "./writers-past.ts"
 
 const warnings = logger("mount")
 
@@ -67,6 +71,10 @@ export interface MountedDatabaseContext {
   propose(proposal: Proposal, again: () => void, end: () => void): Deferred
   /** Clients of a replica open databases only to read them. */
   readonly readOnlyOpens: boolean
+  /** Clients of a primary may write to a WAL past the daemon; undefined: they may not. */
+  bypass(): Bypass | undefined
+  /** Whether a client has the byte of a file locked exclusively, which the kernel knows. */
+  isLockedToWrite(nodeId: number, byte: number): boolean
   /** Asks for locks on `<db>-lock`, hears when they go, and has the peer thread hold the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Set when clients write on a replica, too. */
@@ -91,8 +99,14 @@ export class MountedDatabase {
   /** A client may write although what it remembers is stale. No transaction is taken until that is over. */
   hasStaleWriter = false
   /** The file of the database as the kernel knows it by its name. */
-  file: { readonly hasUsers: boolean } | undefined
+  file: { readonly hasUsers: boolean; readonly nodeId: number } | undefined
+  /** Its WAL and its wal-index, as the kernel knows them by their names. */
+  log: PassedEntry | undefined
+  index: PassedEntry | undefined
+  readonly #past = new IndexedWriters(this)
   readonly clients: Clients
+  /** It had a client whose process cannot be seen. */
+  hasUnseen = false
   /** What was made and is not on the disk yet. */
   #unsynced: { readonly directories: boolean } | undefined
   #firstHandle = 0 // the first that no removed database has
@@ -115,7 +129,8 @@ export class MountedDatabase {
     context.counters.clear(this.slot)
     const { forwarding } = context
     this.#forwarded = forwarding && new ForwardedWrites(name, forwarding)
-    if (state !== undefined) this.#capture = this.#makeCapture(state, context.log)
+    if (state === undefined) return
+    this.#capture = this.#makeCapture(state, context.log)
   }
 
   /**
@@ -142,7 +157,7 @@ export class MountedDatabase {
     const onAppend = () => this.#sync()
     const history = new History(name, state, { ...context, log, ltx, onAppend })
     return new Capture({
-      ...{ history, database, journal, wal, log: context.refusals.log },
+      ...{ history, database, journal, wal, log: context.refusals.log, past: this.#past },
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
       mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
@@ -223,6 +238,32 @@ export class MountedDatabase {
   /** The owner and the mode of the file, or of the file to come when there is none. */
   get access(): FileAccess {
     return this.database.access ?? NOBODY_ELSE
+  }
+
+  /** Undefined: clients that open the WAL now do so through the daemon. */
+  get bypass(): Bypass | undefined {
+    const isOwn = this.role.isPrimary && this.#capture !== undefined && !this.isBorrowed
+    return isOwn ? this.#context.bypass() : undefined
+  }
+
+  /** Whether a client has the database for itself (locking_mode=EXCLUSIVE): it then opens the WAL after that. */
+  get isHeldAlone(): boolean {
+    const { file } = this
+    return file !== undefined && this.#context.isLockedToWrite(file.nodeId, SHARED_FIRST)
+  }
+
+  sayUnseen(file: string): void {
+    const message = `Cannot open "${file}" to write: others pass LiteFS (--capture behind), and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
+    this.#context.refusals.say(message, file)
+  }
+
+  endPassing(number: number): void {
+    this.#context.bypass()?.close(number)
+  }
+
+  /** Captures what clients have written past the daemon. */
+  follow(): void {
+    this.#capture?.follow()
   }
 
   /** Whether clients may open it to write. An open connection stays as it is. */
@@ -327,8 +368,12 @@ export class MountedDatabase {
    */
   assertSqlite(writer: Writer, file: string): void {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
-    const { name } = this
     if (this.#capture?.isEmpty === true) return
+    this.refuseForeign(file)
+  }
+
+  refuseForeign(file: string): never {
+    const { name } = this
     const message = `Cannot write "${file}": it is not what SQLite writes there, use litefs import --name ${name} FILE to bring a database here`
     this.#context.refusals.say(message, file)
     throw new LitefsError("unsupported", message)

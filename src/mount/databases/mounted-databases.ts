@@ -17,6 +17,8 @@ import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database
 
 const log = logger("mount")
 
+export const CANNOT_FOLLOW = "cannot capture what clients have committed, it is tried again"
+
 /** Suffixes of the files that we make up beside a database. */
 const MADE_UP = ["-pos", "-lock"]
 
@@ -168,6 +170,23 @@ export class MountedDatabases {
   takeBack(handover: DatabaseHandover): void {
     this.#forgetFreed()
     this.#take(handover)
+  }
+
+  /** Captures what clients have written past the daemon. */
+  follow(): void {
+    for (const database of this.#databases.values()) {
+      try {
+        database.follow()
+      } catch (error) {
+        log.error(CANNOT_FOLLOW, { db: database.name, error })
+      }
+    }
+  }
+
+  /** A database that clients have open past the daemon. */
+  get passed(): string | undefined {
+    for (const { name, log } of this.#databases.values()) if (log?.isPassed) return name
+    return undefined
   }
 
   /** Whether another node waits for the write lock. */

@@ -27,6 +27,8 @@ export interface FileEntry {
   readonly name: string
   /** FOPEN_* bits of the answer to an open of the file. */
   readonly openFlags: number
+  /** When it is above 0: the file that the kernel reads and writes itself (sys/bypass/passthrough.ts). */
+  readonly backingId: number
   /** Seconds that the kernel may believe the name. */
   readonly nameTimeout: number
   readAttributes(into: Attributes): void
@@ -35,7 +37,7 @@ export interface FileEntry {
   /** Throws when clients may not open it to write, whatever its mode says. */
   checkWritable(): void
   /** A client opens the file. Throws when there is none any more. */
-  opened(): void
+  opened(thread: number, isToWrite: boolean): void
   /** One of the clients that opened it no longer has it open. */
   released(): void
   read(offset: number, size: number, into: Region): number
@@ -55,7 +57,8 @@ export interface FileEntry {
    * Reserves room on the disk for `size` bytes at `offset`; with `isGrowing` the file then reaches at least that far.
    */
   allocate(offset: number, size: number, isGrowing: boolean): void
-  sync(): void
+  /** `thread` is the kernel's id of the thread that syncs, 0 if unknown. */
+  sync(thread: number): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
    * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then. The
@@ -92,6 +95,10 @@ export abstract class BackedEntry implements FileEntry {
     this.file = file
   }
 
+  get backingId(): number {
+    return 0
+  }
+
   get nameTimeout(): number {
     return FOREVER
   }
@@ -118,7 +125,7 @@ export abstract class BackedEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(): void {}
+  opened(_thread: number, _isToWrite: boolean): void {}
 
   released(): void {}
 
@@ -147,7 +154,7 @@ export abstract class BackedEntry implements FileEntry {
     if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 
-  sync(): void {
+  sync(_thread: number): void {
     this.file.sync()
   }
 
@@ -172,6 +179,7 @@ export abstract class MadeUpEntry implements FileEntry {
   readonly nodeId: number
   readonly name: string
   readonly openFlags = Fopen.DIRECT_IO
+  readonly backingId = 0
   readonly nameTimeout = 0
   readonly #encoder = new TextEncoder()
 
@@ -205,7 +213,7 @@ export abstract class MadeUpEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(): void {}
+  opened(_thread: number, _isToWrite: boolean): void {}
 
   released(): void {}
 

@@ -16,6 +16,7 @@ export class PosEntry extends MadeUpEntry {
   }
 
   protected content(): string {
+    this.#database.follow()
     return `${formatPos(this.#positions.read(this.#database.slot).pos)}\n`
   }
 

@@ -4,8 +4,9 @@ import { includes, type LockRange } from "../../fuse/lock-range.ts"
 import { WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import { Column } from "../../store/counters.ts"
 import type { Region } from "../../sys/memory.ts"
+import type { Bypass } from "../bypass.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { BackedEntry } from "./entry.ts"
+import { PassedEntry } from "./passed-entry.ts"
 
 /** Of a disk that fails, so much is kept in memory. It is the index of 2 million frames. */
 const KEPT_SIZE_MAX = 16 * 1024 * 1024
@@ -18,18 +19,34 @@ const BLOCK_SIZE = 4096
  * it could not write back, and the index would count fewer frames than were committed. Bytes that the disk refuses
  * therefore stay in memory.
  */
-export class ShmEntry extends BackedEntry {
-  readonly #database: MountedDatabase
+export class ShmEntry extends PassedEntry {
   /** By their place in the file, what the disk has refused. */
   readonly #kept = new Map<number, Uint8Array>()
 
   constructor(nodeId: number, name: string, database: MountedDatabase) {
-    super(nodeId, name, database.shm)
-    this.#database = database
+    super(nodeId, name, database, database.shm)
+    database.index = this
+  }
+
+  protected override get other(): PassedEntry | undefined {
+    return this.database.log
+  }
+
+  /** Who passes reads what is on the disk. */
+  protected override openBacking(bypass: Bypass): number {
+    try {
+      for (const [start, block] of this.#kept) {
+        this.file.writeBytes(block.subarray(0, this.file.size() - start), start)
+      }
+    } catch {
+      return 0
+    }
+    this.#kept.clear()
+    return bypass.open(this.file)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
-    this.#database.countWrite(Column.SHM_WRITES)
+    this.database.countWrite(Column.SHM_WRITES)
     try {
       super.write(offset, size, from, thread)
     } catch (error) {
@@ -77,8 +94,8 @@ export class ShmEntry extends BackedEntry {
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
     if (this.isRemoved || size >= this.file.size()) return
-    if (handle === undefined || !this.#database.clients.has(thread)) {
-      this.#database.assertNotCutOff(this.name)
+    if (handle === undefined || !this.database.clients.has(thread)) {
+      this.database.assertNotCutOff(this.name)
     }
   }
 
@@ -86,11 +103,11 @@ export class ShmEntry extends BackedEntry {
 
   /** A writer that waits here does not block an apply: readers keep their snapshots. */
   override locking(range: LockRange, owner: LockOwner): Deferred | undefined {
-    return includes(range, WAL_WRITE_LOCK) ? this.#database.locking(owner, true) : undefined
+    return includes(range, WAL_WRITE_LOCK) ? this.database.locking(owner, true) : undefined
   }
 
   override unlocked(range: LockRange, owner: LockOwner): void {
-    if (includes(range, WAL_WRITE_LOCK)) this.#database.unlocked(owner)
+    if (includes(range, WAL_WRITE_LOCK)) this.database.unlocked(owner)
   }
 
   /**
@@ -98,6 +115,6 @@ export class ShmEntry extends BackedEntry {
    * not published is published first. Otherwise the next writer would not know of it.
    */
   override flush(thread: number): Deferred | undefined {
-    return this.#database.publishBeforeFlush(thread)
+    return this.database.publishBeforeFlush(thread)
   }
 }

@@ -13,7 +13,7 @@ export abstract class UsedEntry extends BackedEntry {
   #hasVanished = false
 
   /** A client that looked the name up before it went has to do so again. */
-  override opened(): void {
+  override opened(_thread: number, _isToWrite: boolean): void {
     if (this.#hasVanished) throw FuseError.of(Errno.ESTALE)
     this.#userCount += 1
   }

@@ -4,8 +4,9 @@ import type { BackedFile } from "../../store/backed-file.ts"
 import { Column } from "../../store/counters.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { Region } from "../../sys/memory.ts"
+import type { Bypass } from "../bypass.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
-import { UsedEntry } from "./used-entry.ts"
+import { PassedEntry } from "./passed-entry.ts"
 
 /**
  * `<db>-wal`: the write-ahead log. On a replica the peer thread writes it; clients may only make and remove it. A
@@ -19,32 +20,38 @@ import { UsedEntry } from "./used-entry.ts"
  *     mount/thread.ts storeCommits(): the LTX file has its name ─▶ main thread: node/storage/databases.ts
  *     ─▶ http/streams/replica-stream.ts ─▶ database-sender.ts ─▶ the replicas (peer/receive/incoming-files.ts)
  */
-export class WalEntry extends UsedEntry {
-  readonly #database: MountedDatabase
-
+export class WalEntry extends PassedEntry {
   constructor(nodeId: number, name: string, database: MountedDatabase, file: BackedFile) {
-    super(nodeId, name, file)
-    this.#database = database
+    super(nodeId, name, database, file)
+    database.log = this
+  }
+
+  protected override get other(): PassedEntry | undefined {
+    return this.database.index
+  }
+
+  protected override openBacking(bypass: Bypass): number {
+    return bypass.open(this.file, this.database)
   }
 
   override checkWriter(handle: number): void {
-    if (this.#database.capture === undefined) return
+    if (this.database.capture === undefined) return
     if (this.isRemoved) throw FuseError.of(Errno.EIO)
-    this.#database.assertUndropped(handle)
+    this.database.assertUndropped(handle)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
-    this.#database.countWrite(Column.WAL_WRITES)
-    const { capture } = this.#database
+    this.database.countWrite(Column.WAL_WRITES)
+    const { capture } = this.database
     if (capture === undefined) {
-      if (this.#database.isPeer(thread)) return super.write(offset, size, from, thread)
-      this.#database.complainAboutWrite(thread)
+      if (this.database.isPeer(thread)) return super.write(offset, size, from, thread)
+      this.database.complainAboutWrite(thread)
       this.refused()
       throw FuseError.of(Errno.EROFS)
     }
     const writer = writerOfWal(offset, from.bytes.subarray(0, size))
-    this.noting(() => this.#database.assertSqlite(writer, this.name))
-    this.#database.assertKnown()
+    this.noting(() => this.database.assertSqlite(writer, this.name))
+    this.database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
@@ -52,24 +59,38 @@ export class WalEntry extends UsedEntry {
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
     if (this.isRemoved || size >= this.file.size()) return
-    if (handle === undefined || !this.#database.clients.has(thread)) {
-      this.#database.assertNotCutOff(this.name)
+    if (handle === undefined || !this.database.clients.has(thread)) {
+      this.database.assertNotCutOff(this.name)
     }
   }
 
   override truncate(size: number): void {
-    const { capture } = this.#database
+    const { capture } = this.database
     if (this.isRemoved) return super.truncate(size)
     if (capture !== undefined) return capture.walTruncating(size, () => super.truncate(size))
     // The daemon's own frames are in it. A client that follows SQLite's protocol does not truncate it.
     if (size !== this.file.size()) throw FuseError.of(Errno.EROFS)
   }
 
-  /** Nothing to do: every commit in it is durable in the commit log or in an LTX file. */
-  override sync(): void {}
+  /**
+   * Every commit in it is durable in the commit log or in an LTX file: since its WRITE, or, when clients write past the
+   * daemon, from here on.
+   */
+  override sync(thread: number): void {
+    if (this.isPassed) this.database.capture?.walSyncing(thread)
+  }
+
+  override flush(): undefined {
+    if (this.isPassed) this.database.capture?.follow()
+  }
+
+  override released(): void {
+    if (this.isPassed) this.database.capture?.follow()
+    super.released()
+  }
 
   override removing(): void {
-    const { capture } = this.#database
+    const { capture } = this.database
     if (capture === undefined) super.removing()
     else capture.walTruncating(0, () => super.removing())
   }

@@ -146,7 +146,7 @@ export class Directory implements FileSystem {
     const entry = this.#entries.get(nodeId)
     const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
     if (isToWrite) entry.checkWritable()
-    this.#fillOpened(entry, caller, opened)
+    this.#fillOpened(entry, caller, opened, isToWrite)
     if (!isToWrite || !(entry instanceof LockEntry)) return undefined
     return this.haltBytes?.opening(entry, opened.handle)
   }
@@ -168,7 +168,7 @@ export class Directory implements FileSystem {
     const make = () => this.#make(name, mode, caller)
     const { refusals } = this.#context
     const entry = isMadeUp(name) ? make() : refusals.watch("make", name, caller.pid, make)
-    this.#fillOpened(entry, caller, opened)
+    this.#fillOpened(entry, caller, opened, true)
     return this.#reply(entry)
   }
 
@@ -246,8 +246,8 @@ export class Directory implements FileSystem {
     else this.#flocks.release(nodeId, flockOwner)
   }
 
-  sync(nodeId: number): undefined {
-    this.#entries.get(nodeId).sync()
+  sync(nodeId: number, _handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
+    this.#entries.get(nodeId).sync(pid)
   }
 
   flock(
@@ -394,11 +394,15 @@ export class Directory implements FileSystem {
     return reply
   }
 
-  #fillOpened(entry: FileEntry, caller: Caller, opened: Opened): void {
-    entry.opened()
+  #fillOpened(entry: FileEntry, caller: Caller, opened: Opened, isToWrite: boolean): void {
+    entry.opened(caller.pid, isToWrite)
     if (entry instanceof DatabaseEntry) this.#empty.opened(entry)
     opened.handle = this.#nextHandle++
     opened.flags = entry.openFlags
+    if (entry.backingId > 0) {
+      opened.flags = Fopen.PASSTHROUGH
+      opened.backingId = entry.backingId
+    }
     // Without this a daemon that is killed waits for itself to answer the FLUSH of its own descriptor.
     if (!this.#context.isPeer(caller.pid)) return
     opened.flags |= Fopen.NOFLUSH

@@ -136,7 +136,7 @@ function put(
   context: MountedDatabaseContext,
 ): MountedDatabase {
   const { dataDir } = context
-  known?.capture?.assertUsable()
+  known?.capture?.replacing()
   if (!context.role.isPrimary || !context.log.isOpen) {
     const problem = "this node is handing its role of primary over, import on the new primary"
     throw new LitefsError("no-primary", `Cannot import "${name}": ${problem}`)

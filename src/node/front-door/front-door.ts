@@ -75,6 +75,7 @@ export class FrontDoor implements Outside {
     const api = new StatusApi({
       identity: identityOf(context),
       measure: () => threads.measure(),
+      captured: threads.captured,
       problem: () => {
         if (!databases.flags.isShort) return undefined
         threads.measure() // for the next request
@@ -226,6 +227,7 @@ export class FrontDoor implements Outside {
     if (options.proxy === undefined) return
     const { member, confirmation, followed } = membership
     const node = proxiedNode({
+      captured: this.#context.storage.threads.captured,
       ...{ hostname: options.hostname, databases: storage.databases, status: this.api.status },
       ...{ member, confirmation, followed },
     })

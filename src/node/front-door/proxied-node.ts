@@ -14,10 +14,11 @@ export interface ProxiedNodeContext {
   readonly member: Member
   readonly confirmation: Confirmation
   readonly followed: FollowedPrimary
+  readonly captured: ProxyCluster["captured"]
 }
 
 export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
-  const { hostname, databases, status, member, confirmation, followed } = context
+  const { hostname, databases, status, member, confirmation, followed, captured } = context
   return {
     hostname,
     get isHandingOff() {
@@ -41,6 +42,7 @@ export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
     get lagMs() {
       return status.isReady ? status.lag.ms : undefined
     },
+    captured,
     position: (database) => databases.position(database),
     askOthers: () => confirmation.ask(),
     onChange: (listener) => {

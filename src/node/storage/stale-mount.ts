@@ -5,9 +5,13 @@
  */
 import { readFileSync, rmSync } from "node:fs"
 import { systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { untilSeen } from "../../lib/until.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { WrotePast } from "../../recovery/wal-tail.ts"
+import { SHARED_FIRST, SHARED_SIZE, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
+import { decodeWalIndexHeader, encodeWalIndexHeader } from "../../sqlite/wal-index.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import {
   closeFile,
@@ -28,6 +32,24 @@ const log = logger("litefs")
 
 /** A process whose mount is aborted ends within this time. */
 const DYING_MS_MAX = 5000
+/** A client that writes past the daemon ends its transaction within this time, or keeps the node from starting. */
+const KEPT = {
+  clock: systemClock,
+  index: { start: WAL_WRITE_LOCK, length: 1 },
+  emptied,
+  database: { start: SHARED_FIRST, length: SHARED_SIZE },
+  limitMs: 5000,
+}
+
+function emptied(head: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(head.length)
+  const header = decodeWalIndexHeader(head)
+  if (header === undefined) return bytes
+  const empty = encodeWalIndexHeader({ ...header, frameCount: 0, change: header.change + 1 })
+  bytes.set(empty, 0)
+  bytes.set(empty, empty.length)
+  return bytes
+}
 
 /**
  * Takes the mount away. The lock of the data directory proves that its daemon is gone; a daemon that serves another
@@ -53,21 +75,40 @@ export async function recoverMount(
     if (abortStaleMounts(options.fuseDir)) {
       log.info("found a dead mount", { dir: options.fuseDir })
     }
-    if (devices.size > 0) endStaleHandles(devices)
+    if (devices.size > 0) endStaleHandles(devices, dataDir)
   } finally {
     if (lock !== undefined) closeFile(lock)
   }
 }
 
-/** Makes clients of a dead daemon notice that it is gone. */
-function endStaleHandles(devices: ReadonlySet<string>): void {
-  const { pids, denied, hidden, mapped } = dropStaleHandles(devices)
+/**
+ * Makes clients of a dead daemon notice that it is gone. Those who wrote past it live on with files that nobody else
+ * has any more (recovery/wal-tail.ts), and are kept from writing to them by every daemon that comes.
+ */
+function endStaleHandles(devices: ReadonlySet<string>, dataDir: DataDir): void {
+  const isBehind = wasBehind(dataDir)
+  const handles = dropStaleHandles(devices, isBehind ? KEPT : undefined)
+  if (isBehind)
+    writeMounted(
+      dataDir,
+      [...devices].filter((device) => handles.devices.includes(device)),
+      true,
+    )
+  const { pids, denied, hidden, mapped, writing } = handles
   const tell = (some: readonly number[], message: string, problem: string) => {
     if (some.length > 0) log.error(message, { pids: listed(some), problem })
   }
   if (pids.length > 0) {
     const message = "clients of the last daemon get I/O errors until they open their files again"
     log.warn(message, { pids: listed(pids) })
+  }
+  // They may commit to a WAL that nobody follows any more. Who hides what is open, and holds no lock, has no WAL open.
+  const writers = isBehind ? [...writing, ...denied] : []
+  if (writers.length > 0) {
+    throw new LitefsError(
+      "unavailable",
+      `Cannot take over from the last daemon: clients wrote past it (--capture behind), and may still write to its WALs, end them first: ${listed(writers)}`,
+    )
   }
   const message = "clients of the last daemon may read old data, restart them"
   tell(denied, message, rightTo(denied))
@@ -100,14 +141,37 @@ function listed(pids: readonly number[]): string {
 }
 
 /** Call it after mounting. */
-export function rememberMount({ mountedPath }: DataDir, fuseDir: string): void {
+export function rememberMount(dataDir: DataDir, fuseDir: string, capturesBehind: boolean): void {
+  const others = wasBehind(dataDir) ? rememberedDevices(dataDir) : [] // of clients that are kept from writing
+  const devices = new Set([...others, ...mountDevices(fuseDir).slice(-1)])
+  writeMounted(dataDir, [...devices], capturesBehind || others.length > 0)
+}
+
+function writeMounted(
+  { mountedPath }: DataDir,
+  devices: readonly string[],
+  isBehind: boolean,
+): void {
   try {
-    const text = `${bootId()} ${mountDevices(fuseDir).at(-1) ?? ""}\n`
+    const words = [bootId(), ...devices, ...(isBehind ? [BEHIND] : [])]
     using file = closing(openFile("mounted:open", mountedPath, O_RDWR | O_CREAT | O_TRUNC))
-    writeBytesAt("mounted:write", file.fd, new TextEncoder().encode(text), 0)
+    writeBytesAt("mounted:write", file.fd, new TextEncoder().encode(`${words.join(" ")}\n`), 0)
   } catch (error) {
     log.warn("cannot record which mount this is", { file: mountedPath, error })
   }
+}
+
+const BEHIND = "behind"
+
+/** Whether clients wrote past the last daemon, which was not stopped, or had clients when it was. */
+function wasBehind(dataDir: DataDir): boolean {
+  return readMounted(dataDir).includes(BEHIND)
+}
+
+/** What recovery is to know of clients that wrote past the last daemon; undefined: there were none. */
+export function wrotePast(dataDir: DataDir, nodeId: bigint): WrotePast | undefined {
+  const [boot] = readMounted(dataDir)
+  return wasBehind(dataDir) ? { nodeId, isSameBoot: boot === bootId() } : undefined
 }
 
 /** No file of the mount is open any more. */
@@ -116,11 +180,15 @@ export function forgetMount({ mountedPath }: DataDir): void {
 }
 
 /** Device numbers mean nothing after the machine has restarted. */
-function rememberedDevices({ mountedPath }: DataDir): string[] {
+function rememberedDevices(dataDir: DataDir): string[] {
+  const [boot, ...words] = readMounted(dataDir)
+  return boot === bootId() ? words.filter((word) => word !== BEHIND) : []
+}
+
+/** `BOOT DEVICE… [behind]`: of the mount, and of older ones whose clients are kept from writing. */
+function readMounted({ mountedPath }: DataDir): string[] {
   try {
-    const text = new TextDecoder().decode(readWhole("mounted:read", mountedPath))
-    const [boot, device] = text.trim().split(" ")
-    return boot === bootId() && device !== undefined ? [device] : []
+    return new TextDecoder().decode(readWhole("mounted:read", mountedPath)).trim().split(" ")
   } catch {
     return []
   }

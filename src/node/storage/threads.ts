@@ -30,7 +30,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
-import { forgetMount, rememberMount } from "./stale-mount.ts"
+import { forgetMount, rememberMount, wrotePast } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -153,13 +153,21 @@ export class Threads {
       counters: databases.counters.memory,
       isPrimary,
       nodeId: BigInt(`0x${nodeId}`),
+      wrotePast: wrotePast(dataDir, BigInt(`0x${nodeId}`)),
       log: options.log,
     }
     const filter = role.kind === "replica" ? role.databases : undefined
     const { fs, peer } = this
     const recent = databases.recent.memory
     const believed = await Promise.all([
-      fs.start({ ...shared, recent, fuseDebug, forwardWrites, readOnlyOpens }),
+      fs.start({
+        ...shared,
+        recent,
+        fuseDebug,
+        forwardWrites,
+        readOnlyOpens,
+        behind: options.capturesBehind === true,
+      }),
       peer.call("start", {
         ...shared,
         databases: filter,
@@ -178,7 +186,7 @@ export class Threads {
     const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
     this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
-    rememberMount(dataDir, fuseDir)
+    rememberMount(dataDir, fuseDir, this.#context.options.capturesBehind === true)
   }
 
   /**
@@ -197,23 +205,35 @@ export class Threads {
     const mount = must(this.#mount, "mount")
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
-    this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier], this.#mountDevice ?? "")
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
-    void this.fs.unmounted.then(() => this.#look())
+    void this.fs.unmounted.then(() => this.#gone()) // also after umount -f, which only ends its answers
   }
 
   /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */
   #look(): void {
+    const mounts = mountsAt(this.#context.options.fuseDir)
+    if (!mounts.some(({ device }) => device === this.#mountDevice)) this.#gone()
+  }
+
+  #gone(): void {
     const { options, fail } = this.#context
-    const { fuseDir } = options
-    const isThere = mountsAt(fuseDir).some(({ device }) => device === this.#mountDevice)
-    if (this.#isEnding || isThere) return
+    if (this.#isEnding) return
     this.#isEnding = true
     const danger = "clients would write to the directory below"
-    const problem = `somebody has unmounted "${fuseDir}", and ${danger}, start litefs again`
+    const problem = `somebody has unmounted "${options.fuseDir}", and ${danger}, start litefs again`
     fail(new LitefsError("unavailable", `Cannot go on: ${problem}`))
+  }
+
+  /**
+   * Resolves when the positions have everything that clients have committed. Undefined: they always have, because
+   * clients commit through the fs thread.
+   */
+  get captured(): (() => Promise<void>) | undefined {
+    if (this.#context.options.capturesBehind !== true) return undefined
+    return () => this.fs.call("follow").catch(() => {}) // a thread that has ended captures nothing more
   }
 
   /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */

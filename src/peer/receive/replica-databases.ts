@@ -20,6 +20,7 @@ import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
 import { believed, recoverDatabases } from "../../recovery/recover.ts"
+import type { WrotePast } from "../../recovery/wal-tail.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
 import type { Positions } from "../../store/positions.ts"
@@ -70,13 +71,17 @@ export class ReplicaDatabases {
   }
 
   /** On a replica, at the start. */
-  recover(): void {
+  recover(wrotePast: WrotePast | undefined): void {
     const { dataDir, positions, log, main } = this.#context
     this.#openLog()
     this.#recovered = new Map(
-      recoverDatabases(dataDir, positions, log, (database, problem) => {
-        main.tell("refused", database, problem)
-      }),
+      recoverDatabases(
+        dataDir,
+        positions,
+        log,
+        (database, problem) => main.tell("refused", database, problem),
+        wrotePast,
+      ),
     )
     this.#ownership.inherit()
   }

@@ -11,9 +11,9 @@ import {
 } from "../../sqlite/database-header.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
+import { integrityProblems } from "../../sys/bun/sqlite.ts"
 import { isNoSpace } from "../../sys/errno.ts"
 import { freeMemory } from "../../sys/memory.ts"
-import { integrityProblems } from "../../sys/sqlite.ts"
 import type { CheckRequest, CheckThread } from "./check-worker.ts"
 import { prepareImport } from "./import-preparation.ts"
 

@@ -5,8 +5,12 @@
  *   pages of files   dropped through a copy of each descriptor: pidfd_getfd(2), posix_fadvise(2) DONTNEED
  *   mapped pages     cannot be dropped while they are mapped; process_madvise(2) PAGEOUT unmaps those of one process
  *                    alone. Their next reader gets SIGBUS, as with every I/O error under mmap(2)
+ *   a WAL            that clients write past their daemon (mount/bypass.ts) can be written to still. The locks that a
+ *                    writer needs are taken through copies of its descriptors, and kept for as long as this process
+ *                    lives. A client in locking_mode=EXCLUSIVE needs none, and has to end
  *   a wal-index      is always mapped, and while it does not change SQLite believes the pages that it remembers.
- *                    Its header is zeroed in the client's memory: SQLite then reads the WAL, which fails
+ *                    Its header is zeroed in the client's memory: SQLite then reads the WAL, which fails. Of a WAL that
+ *                    does not fail it is that of an empty one: SQLite then reads the database file
  *
  * All this needs the right to trace the process. It does not reach what a connection remembers that never looks at a
  * file (locking_mode=EXCLUSIVE), a running transaction, descriptors of threads with a table of their own, and
@@ -18,13 +22,16 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  readSync,
   statSync,
   writeSync,
 } from "node:fs"
+import type { Clock } from "../../lib/clock.ts"
 import { Errno, SysError } from "../errno.ts"
 import { closeFile, type Fd } from "../file.ts"
 import { fileSystemStatus } from "../file-status.ts"
 import { errno, libc } from "../libc.ts"
+import { type LockKind, tryLock } from "../locks.ts"
 import { allocate } from "../memory.ts"
 import { pathAddress } from "../path.ts"
 import { userId } from "../thread.ts"
@@ -38,13 +45,83 @@ export interface StaleHandles {
   readonly hidden: readonly number[]
   /** … that have pages in their memory which could not be taken from them. */
   readonly mapped: readonly number[]
+  /** … that may write to a WAL, because they are in a transaction of it, or have it for themselves. */
+  readonly writing: readonly number[]
+  /** Devices of mounts that have files open, "major:minor". */
+  readonly devices: readonly string[]
 }
 
-/** The header of a wal-index, twice (SQLite: walformat.html). */
-const WAL_INDEX_HEADERS_SIZE = 96
+/** The headers of a wal-index, and how much of it has been copied into the database (SQLite: walformat.html). */
+const WAL_INDEX_HEAD_SIZE = 100
 
-/** `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. */
-export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
+/** What keeps clients from writing to a WAL that they write past their daemon. */
+export interface KeptFromWriting {
+  readonly clock: Clock
+  /** Bytes of the wal-index that a writer locks. */
+  readonly index: LockBytes
+  /** From the head of a wal-index to that of an empty WAL, which differs. */
+  emptied(head: Uint8Array): Uint8Array
+  /** Bytes of the database file that a client locks who has it for itself. */
+  readonly database: LockBytes
+  /** Those who are in a transaction are waited for this long, milliseconds. */
+  readonly limitMs: number
+}
+
+export interface LockBytes {
+  readonly start: number
+  readonly length: number
+}
+
+/**
+ * `devices` are those of mounts ("major:minor"). A mount that somebody still serves is left alone. `kept` is given when
+ * clients may write past the daemon that is gone.
+ */
+export function dropStaleHandles(
+  devices: ReadonlySet<string>,
+  kept?: KeptFromWriting,
+): StaleHandles {
+  const found = look(devices)
+  let { reached } = found
+  try {
+    let writing: readonly Holder[] = []
+    if (kept !== undefined) {
+      writing = stillWriting(reached, kept)
+      // Who opened a file while its daemon died may not have had it yet.
+      for (const holder of reached) holder.leave()
+      reached = []
+      const again = look(devices)
+      reached = again.reached
+      found.denied.push(...again.denied.filter(({ pid }) => !found.pids.has(pid)))
+      for (const pid of again.pids) found.pids.add(pid)
+      if (writing.length === 0) writing = stillWriting(reached, kept)
+    }
+    const { emptied = () => new Uint8Array(WAL_INDEX_HEAD_SIZE) } = kept ?? {}
+    for (const holder of reached) holder.resetWalIndexes(emptied)
+    for (const holder of reached) holder.pageOut()
+    for (const holder of reached) holder.dropPages()
+    const mapped = reached.filter((holder) => holder.isCached())
+    const pidsOf = (some: readonly Holder[]) => some.map(({ pid }) => pid)
+    return {
+      pids: [...found.pids],
+      denied: pidsOf(found.denied),
+      hidden: pidsOf(found.hidden),
+      mapped: pidsOf(mapped),
+      writing: pidsOf(writing),
+      devices: [...new Set(reached.flatMap((holder) => holder.devices))],
+    }
+  } finally {
+    for (const holder of reached) holder.leave()
+  }
+}
+
+interface Found {
+  readonly pids: Set<number>
+  readonly reached: Holder[] // their descriptors are copied
+  readonly denied: Holder[]
+  readonly hidden: readonly Holder[]
+}
+
+function look(devices: ReadonlySet<string>): Found {
   const processes = processIds().map((pid) => new Holder(pid, devices))
   const owners = lockOwners(devices)
   const hidden = processes.filter(({ isHidden, pid }) => isHidden && !owners.has(pid))
@@ -53,20 +130,16 @@ export function dropStaleHandles(devices: ReadonlySet<string>): StaleHandles {
   })
   const denied = holders.filter((holder) => holder.isHidden || !holder.enter())
   const reached = holders.filter((holder) => !denied.includes(holder))
-  try {
-    for (const holder of reached) holder.resetWalIndexes()
-    for (const holder of reached) holder.pageOut()
-    for (const holder of reached) holder.dropPages()
-    const mapped = reached.filter((holder) => holder.isCached())
-    const pidsOf = (some: readonly Holder[]) => some.map(({ pid }) => pid)
-    return {
-      pids: pidsOf(holders),
-      denied: pidsOf(denied),
-      hidden: pidsOf(hidden),
-      mapped: pidsOf(mapped),
-    }
-  } finally {
-    for (const holder of reached) holder.leave()
+  return { pids: new Set(holders.map(({ pid }) => pid)), reached, denied, hidden }
+}
+
+/** Takes the locks of every WAL that they have open. Returns those that do not give them up within the time. */
+function stillWriting(holders: readonly Holder[], kept: KeptFromWriting): Holder[] {
+  const deadline = kept.clock.monotonicMs() + kept.limitMs
+  for (;;) {
+    const writing = holders.filter((holder) => !holder.keepFromWriting(kept))
+    if (writing.length === 0 || kept.clock.monotonicMs() > deadline) return writing
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
   }
 }
 
@@ -124,21 +197,43 @@ class Holder {
   }
 
   leave(): void {
-    for (const { fd } of this.#copies) closeFile(fd)
+    const kept = new Set(held.values())
+    for (const { fd } of this.#copies) if (!kept.has(fd)) closeFile(fd)
     this.#copies = []
     if (this.#pidFd !== undefined) closeFile(this.#pidFd)
     this.#pidFd = undefined
   }
 
-  resetWalIndexes(): void {
+  /** Of the mounts whose files it has open. */
+  get devices(): string[] {
+    return this.#copies.flatMap(({ fd }) => identityOf(fd)?.device ?? [])
+  }
+
+  /** False while it is in a transaction of a WAL, or has one for itself. */
+  keepFromWriting({ index, database }: KeptFromWriting): boolean {
+    for (const { fd, path } of this.#copies) {
+      if (isWalIndex(path) && !keep(fd, "exclusive", index)) return false
+      const wal = this.#copies.find((other) => other.path === `${path}-wal`)
+      if (wal === undefined || keep(fd, "shared", database)) continue
+      if (!isBeyondDaemon(wal.fd)) continue // its daemon wrote that WAL, and is gone
+      return false
+    }
+    return true
+  }
+
+  resetWalIndexes(emptied: (head: Uint8Array) => Uint8Array): void {
     const indexes = this.#mappings.filter(({ path, offset }) => offset === 0 && isWalIndex(path))
     if (indexes.length === 0) return
     attempt(() => {
       const memory = openSync(`/proc/${this.pid}/mem`, "r+")
+      const head = new Uint8Array(WAL_INDEX_HEAD_SIZE)
       try {
-        const zeros = new Uint8Array(WAL_INDEX_HEADERS_SIZE)
-        for (const { start } of indexes)
-          attempt(() => writeSync(memory, zeros, 0, zeros.length, start))
+        for (const { start } of indexes) {
+          attempt(() => {
+            readSync(memory, head, 0, head.length, start)
+            writeSync(memory, emptied(head), 0, head.length, start)
+          })
+        }
       } finally {
         closeSync(memory)
       }
@@ -164,6 +259,27 @@ class Holder {
   isCached(): boolean {
     return this.#copies.some(({ fd, path }) => !isWalIndex(path) && hasPages(fd))
   }
+}
+
+/** Descriptors through which locks are held for good, by device and inode: a path may stand for several files. */
+const held = new Map<string, Fd>()
+const PAUSE_MS = 20
+
+/** Takes a lock of a file and keeps it, unless that is done. False: somebody else has it. */
+function keep(fd: Fd, kind: LockKind, { start, length }: LockBytes): boolean {
+  const identity = identityOf(fd)
+  if (identity === undefined) return false // nobody knows which file it is
+  const key = `${identity.device}:${identity.inode}`
+  if (held.has(key)) return true
+  if (!tryLock(fd, kind, start, length)) return false
+  held.set(key, fd)
+  return true
+}
+
+/** Whether the file is read without the daemon, which is gone. Nobody knows of an empty one. */
+function isBeyondDaemon(fd: Fd): boolean {
+  libc.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
+  return libc.pread(fd, status.address, 1, 0) >= 0
 }
 
 function isWalIndex(path: string): boolean {
@@ -237,17 +353,20 @@ function mappingsOf(pid: number, devices: ReadonlySet<string>): Mapping[] {
 const dead = new Set<string>()
 const served = new Set<string>()
 
-/** Another mount may have got the number of a device. A mount that nobody serves answers so at once. */
+/**
+ * Another mount may have got the number of a device. A mount that nobody serves answers so at once. A file that was
+ * closed meanwhile says nothing of the others.
+ */
 function isDead(path: string, device: string): boolean {
   if (dead.has(device)) return true
   if (served.has(device)) return false
   try {
     fileSystemStatus("fuse:probe", path)
+    served.add(device)
   } catch (error) {
     const code = error instanceof SysError ? error.errno : 0
     if (code === Errno.ENOTCONN || code === Errno.ECONNABORTED) dead.add(device)
   }
-  if (!dead.has(device)) served.add(device)
   return dead.has(device)
 }
 
@@ -260,7 +379,18 @@ function deviceOf(path: string): string | undefined {
   const error = failed ? errno() : 0
   if (error === Errno.EACCES) throw new SysError(error, "fuse:probe", `look at ${path}`)
   if (failed) return undefined
+  return deviceInStatus()
+}
+
+function deviceInStatus(): string {
   return `${statusView.getUint32(136, true)}:${statusView.getUint32(140, true)}`
+}
+
+/** The same of an open file, and ino@32. */
+function identityOf(fd: Fd): { readonly device: string; readonly inode: bigint } | undefined {
+  const flags = AT_STATX_DONT_SYNC | AT_EMPTY_PATH
+  if (libc.statx(fd, pathAddress(""), flags, STATX_INO, status.address) < 0) return undefined
+  return { device: deviceInStatus(), inode: statusView.getBigUint64(32, true) }
 }
 
 const PAGE_SIZE = 4096
@@ -302,6 +432,8 @@ const MADV_PAGEOUT = 21
 const POSIX_FADV_DONTNEED = 4
 const AT_FDCWD = -100
 const AT_STATX_DONT_SYNC = 0x4000
+const AT_EMPTY_PATH = 0x1000
+const STATX_INO = 0x100
 const SEEK_END = 2
 const PROT_READ = 1
 const MAP_SHARED = 1
