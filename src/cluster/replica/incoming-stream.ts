@@ -356,7 +356,7 @@ function isBroken({ state }: ListedFrame): boolean {
   return state === "refused" || state === "unreadable"
 }
 
-export function silence(): LitefsError {
+function silence(): LitefsError {
   return new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`)
 }
 
