@@ -31,6 +31,7 @@ import { must } from "../../lib/assert.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { until } from "../../lib/until.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import { Claims } from "./claims.ts"
 import { CopyWatch } from "./copy-watch.ts"
@@ -167,13 +168,8 @@ export class Member {
   /** Resolves when the node is what the record says, or after the limit. */
   async settled(limitMs: number): Promise<void> {
     const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const unsubscribe = this.onChange(() => isSettled() && resolve())
-    const cancel = this.#options.clock.after(limitMs, resolve)
-    if (isSettled()) resolve()
-    await promise
-    unsubscribe()
-    cancel()
+    const onChange = (listener: () => void) => this.onChange(listener)
+    await until(isSettled, { clock: this.#options.clock, limitMs, onChange })
   }
 
   /** Calls back when state or record have changed, until the returned function is called. */
