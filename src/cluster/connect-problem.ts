@@ -13,7 +13,7 @@
 import { isIP } from "node:net"
 import { connect } from "node:tls"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import type { Headers } from "./role/peer-check.ts"
+import type { Headers } from "../wire/protocol.ts"
 
 const PORT = 20202
 

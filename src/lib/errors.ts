@@ -36,6 +36,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+/** The thrown value, as an error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
+
 /** A path that starts at the root, in quotes as messages have it, or alone. */
 const QUOTED = /(["'])\/(?:(?!\1).)*?([^"'/]+)\/?\1/g
 const BARE = /(?<=^|[\s(=])\/(?:[^\s"'/]+\/)+([^\s"'/]*)/g

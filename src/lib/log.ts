@@ -130,6 +130,20 @@ function writeToStderr(line: string): void {
   }
 }
 
+const ONCE_COUNT_MAX = 100
+
+/** For lines that are said once each, of what somebody outside can make up: of the first hundred. */
+export class Once {
+  readonly #said = new Set<string>()
+
+  /** Whether to say it. `key` is who and what. */
+  take(key: string): boolean {
+    if (this.#said.has(key) || this.#said.size >= ONCE_COUNT_MAX) return false
+    this.#said.add(key)
+    return true
+  }
+}
+
 const BURST = 20
 const PERIOD_MS = 1000
 const REPEAT_MS = 60_000

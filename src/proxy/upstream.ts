@@ -7,6 +7,7 @@
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
+import { inTime } from "../lib/until.ts"
 import { type TcpAddress, TcpConnection } from "../sys/net/tcp.ts"
 import { UpstreamConnection } from "./upstream-connection.ts"
 
@@ -39,19 +40,16 @@ export class Upstream {
   /** Rejects when nobody listens there, or nobody answers in time. */
   async connect(): Promise<UpstreamConnection> {
     const { host, port } = this.address
-    const late = Promise.withResolvers<never>()
-    const cancel = this.#clock.after(CONNECT_MS_MAX, () => {
-      late.reject(new LitefsError("unavailable", `Cannot connect to ${host}:${port}: no answer`))
-    })
+    const late = () => {
+      return new LitefsError("unavailable", `Cannot connect to ${host}:${port}: no answer`)
+    }
     const connecting = TcpConnection.connect(this.address)
     try {
-      const tcp = await Promise.race([connecting, late.promise])
-      return this.#add(tcp)
+      const limit = { clock: this.#clock, limitMs: CONNECT_MS_MAX }
+      return this.#add(await inTime(connecting, limit, late))
     } catch (error) {
       connecting.then((tcp) => tcp.destroy()).catch(() => {})
       throw error
-    } finally {
-      cancel()
     }
   }
 

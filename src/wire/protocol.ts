@@ -39,6 +39,14 @@ export const RUN_HEADER = "litefs-run"
 export const WANTS_PRIMARY_HEADER = "litefs-wants-primary"
 export const WANTED_HEADER = "litefs-halt-wanted"
 
+export type Headers = Readonly<Record<string, unknown>>
+
+/** Undefined unless it was sent, and once. */
+export function headerOf(headers: Headers, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === "string" ? value : undefined
+}
+
 /** The versions of the stream that this node speaks. */
 const OLDEST = 1
 const NEWEST = 1

@@ -16,7 +16,7 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, PROGRAM, Scope } from "../support/node.ts"
+import { PROGRAM, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { promote } from "../torture/handoffs.ts"
 
@@ -39,45 +39,39 @@ function writer(synchronous: string, count: number, checkpoint = 1000): string {
     }`
 }
 
-test(
-  "what two writers commit is on the replica, whole, and the position is never behind a commit",
-  async () => {
-    await using scope = await behind()
-    const { primary, replica } = scope
-    const reader = new LongClient(scope, replica, "a.db")
-    expect(await reader.value("select count(*) from a")).toBe(0)
-    const writers = ["normal", "full"].map((how) => {
-      return start(nodeCommand(primary, writer(how, 400, 50)), { limitMs: 30_000 })
-    })
-    const seen = new Set([pos(primary, "a.db")])
-    for (let n = 0; n < 20; n++) {
-      sqlite3(
-        primary,
-        "a.db",
-        "pragma busy_timeout = 10000; insert into a(writer, n) values('cli', 0)",
-      )
-      seen.add(pos(primary, "a.db"))
-    }
-    expect(seen.size).toBe(21)
-    await Promise.all(writers.map(output))
-    await expectSame(primary, replica, "a.db")
-    const groups = "select writer, count(*), count(distinct n) from a group by 1"
-    expect(sqlite3(replica, "a.db", groups)).toBe("cli|20|1\nfull|400|400\nnormal|400|400")
-    expect(await reader.value("select count(*) from a")).toBe(820)
-    await reader.close()
-    await expectQuiet(replica, primary)
-  },
-  60_000,
-)
+test("what two writers commit is on the replica, whole, and the position is never behind a commit", async () => {
+  await using scope = await behind()
+  const { primary, replica } = scope
+  const reader = new LongClient(scope, replica, "a.db")
+  expect(await reader.value("select count(*) from a")).toBe(0)
+  const writers = ["normal", "full"].map((how) => {
+    return start(nodeCommand(primary, writer(how, 400, 50)), { limitMs: 30_000 })
+  })
+  const seen = new Set([pos(primary, "a.db")])
+  for (let n = 0; n < 20; n++) {
+    sqlite3(
+      primary,
+      "a.db",
+      "pragma busy_timeout = 10000; insert into a(writer, n) values('cli', 0)",
+    )
+    seen.add(pos(primary, "a.db"))
+  }
+  expect(seen.size).toBe(21)
+  await Promise.all(writers.map(output))
+  await expectSame(primary, replica, "a.db")
+  const groups = "select writer, count(*), count(distinct n) from a group by 1"
+  expect(sqlite3(replica, "a.db", groups)).toBe("cli|20|1\nfull|400|400\nnormal|400|400")
+  expect(await reader.value("select count(*) from a")).toBe(820)
+  await reader.close()
+  await expectQuiet(replica, primary)
+}, 60_000)
 
-test(
-  "a replica that comes, and exports, while pages are written and copied into the file get whole states",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: BEHIND })
-    const both = "create table b(id integer primary key, padding)"
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA}; ${both}`)
-    const source = `
+test("a replica that comes, and exports, while pages are written and copied into the file get whole states", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node({ flags: BEHIND })
+  const both = "create table b(id integer primary key, padding)"
+  sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA}; ${both}`)
+  const source = `
       const a = db("a.db")
       a.pragma("synchronous = normal")
       a.pragma("wal_autocheckpoint = 20")
@@ -87,21 +81,19 @@ test(
         a.prepare("update a set padding = randomblob(2000) where id % 50 = ?").run(n % 50)
       })
       for (let n = 0; n < 1500; n++) add.immediate(n)`
-    const writing = start(nodeCommand(primary, source), { limitMs: 50_000 })
-    const replicas = []
-    for (let n = 0; n < 3; n++) {
-      replicas.push(await scope.node({ follows: primary }))
-      const file = join(scope.directory, `export-${n}.db`)
-      run([...PROGRAM, "export", "--url", primary.url, "--name", "a.db", file])
-      const check =
-        "select (select count(*) from a) = (select count(*) from b), integrity_check from pragma_integrity_check"
-      expect(run(["sqlite3", file, check])).toBe("1|ok\n")
-    }
-    await output(writing)
-    for (const replica of replicas) await expectSame(primary, replica, "a.db")
-  },
-  90_000,
-)
+  const writing = start(nodeCommand(primary, source), { limitMs: 50_000 })
+  const replicas = []
+  for (let n = 0; n < 3; n++) {
+    replicas.push(await scope.node({ follows: primary }))
+    const file = join(scope.directory, `export-${n}.db`)
+    run([...PROGRAM, "export", "--url", primary.url, "--name", "a.db", file])
+    const check =
+      "select (select count(*) from a) = (select count(*) from b), integrity_check from pragma_integrity_check"
+    expect(run(["sqlite3", file, check])).toBe("1|ok\n")
+  }
+  await output(writing)
+  for (const replica of replicas) await expectSame(primary, replica, "a.db")
+}, 90_000)
 
 test.each(["normal", "full"])(
   "a daemon that is killed under a %s writer loses nothing that it was told, and its old clients write nothing more",
@@ -155,34 +147,30 @@ test("what is no SQLite is kept from a WAL that clients have open", async () => 
   await expectSame(primary, scope.replica, "a.db")
 })
 
-test(
-  "a replica borrows the write lock, and an import takes the place, under connections that pass the daemon",
-  async () => {
-    await using scope = await behind("create table a(x)")
-    const { primary, replica } = scope
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec("insert into a values(1)")
-    const add = sqlite3Command(replica, "a.db")
-      .map((word) => `'${word}'`)
-      .join(" ")
-    run(["flock", `${replica.mount}/a.db-lock`, "sh", "-c", `${add} 'insert into a values(2)'`])
-    expect(await client.rows("select x from a")).toEqual([[1], [2]])
-    await client.exec("insert into a values(3)")
-    await expectSame(primary, replica, "a.db")
-    const file = join(scope.directory, "new.db")
-    run([
-      "sqlite3",
-      file,
-      "pragma journal_mode = wal; create table a(x); insert into a values('new')",
-    ])
-    run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
-    expect(await client.rows("select x from a")).toEqual([["new"]])
-    await client.exec("insert into a values(4)")
-    await expectSame(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,4")
-  },
-  60_000,
-)
+test("a replica borrows the write lock, and an import takes the place, under connections that pass the daemon", async () => {
+  await using scope = await behind("create table a(x)")
+  const { primary, replica } = scope
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec("insert into a values(1)")
+  const add = sqlite3Command(replica, "a.db")
+    .map((word) => `'${word}'`)
+    .join(" ")
+  run(["flock", `${replica.mount}/a.db-lock`, "sh", "-c", `${add} 'insert into a values(2)'`])
+  expect(await client.rows("select x from a")).toEqual([[1], [2]])
+  await client.exec("insert into a values(3)")
+  await expectSame(primary, replica, "a.db")
+  const file = join(scope.directory, "new.db")
+  run([
+    "sqlite3",
+    file,
+    "pragma journal_mode = wal; create table a(x); insert into a values('new')",
+  ])
+  run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
+  expect(await client.rows("select x from a")).toEqual([["new"]])
+  await client.exec("insert into a values(4)")
+  await expectSame(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,4")
+}, 60_000)
 
 test("a client that has the database for itself is captured, too", async () => {
   await using scope = await behind("create table a(x)")
@@ -195,87 +183,75 @@ test("a client that has the database for itself is captured, too", async () => {
   expect(sqlite3(replica, "a.db", "select count(*) from a")).toBe("20")
 })
 
-test(
-  "a commit for which the log has no room is refused to a FULL writer, and made up for a NORMAL one",
-  async () => {
-    await using scope = new Scope()
-    const file = join(scope.directory, "faults")
-    writeFileSync(file, "")
-    const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: file } })
-    const set = async (text: string) => {
-      writeFileSync(`${file}.new`, text)
-      run(["mv", `${file}.new`, file])
-    }
-    sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
-    const full = new LongClient(scope, primary, "a.db")
-    await full.exec("pragma synchronous = full; insert into a values(1)")
-    await set("log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
-    await expect(full.exec("insert into a values(2)")).rejects.toThrow()
-    await set("")
-    expect(await full.rows("select x from a")).toEqual([[1]])
-    await full.exec("pragma synchronous = normal")
-    await set("log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
-    await full.exec("insert into a values(3)")
-    await primary.logged(/cannot capture what clients have committed/)
-    await set("")
-    await full.exec("insert into a values(4)")
-    const replica = await scope.node({ follows: primary })
-    await caughtUp(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("1,3,4")
-  },
-  60_000,
-)
+test("a commit for which the log has no room is refused to a FULL writer, and made up for a NORMAL one", async () => {
+  await using scope = new Scope()
+  const file = join(scope.directory, "faults")
+  writeFileSync(file, "")
+  const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: file } })
+  const set = async (text: string) => {
+    writeFileSync(`${file}.new`, text)
+    run(["mv", `${file}.new`, file])
+  }
+  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
+  const full = new LongClient(scope, primary, "a.db")
+  await full.exec("pragma synchronous = full; insert into a values(1)")
+  await set("log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
+  await expect(full.exec("insert into a values(2)")).rejects.toThrow()
+  await set("")
+  expect(await full.rows("select x from a")).toEqual([[1]])
+  await full.exec("pragma synchronous = normal")
+  await set("log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
+  await full.exec("insert into a values(3)")
+  await primary.logged(/cannot capture what clients have committed/)
+  await set("")
+  await full.exec("insert into a values(4)")
+  const replica = await scope.node({ follows: primary })
+  await caughtUp(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("1,3,4")
+}, 60_000)
 
-test(
-  "a commit that is not captured when an import comes is before it, not on top of it",
-  async () => {
-    await using scope = new Scope()
-    const faults = join(scope.directory, "faults")
-    writeFileSync(faults, "")
-    const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: faults } })
-    const replica = await scope.node({ follows: primary })
-    const content = "create table a(x); insert into a values"
-    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${content}('old')`)
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec("pragma synchronous = normal; insert into a values('older')")
-    writeFileSync(faults, "log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
-    await client.exec("insert into a values('last')")
-    await primary.logged(/cannot capture what clients have committed/)
-    writeFileSync(faults, "")
-    const file = join(scope.directory, "new.db")
-    run(["sqlite3", file, `pragma journal_mode = wal; ${content}('new')`])
-    run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
-    await caughtUp(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new")
-    await client.exec("insert into a values('next')")
-    await expectSame(primary, replica, "a.db")
-    expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,next")
-  },
-  60_000,
-)
+test("a commit that is not captured when an import comes is before it, not on top of it", async () => {
+  await using scope = new Scope()
+  const faults = join(scope.directory, "faults")
+  writeFileSync(faults, "")
+  const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: faults } })
+  const replica = await scope.node({ follows: primary })
+  const content = "create table a(x); insert into a values"
+  sqlite3(primary, "a.db", `pragma journal_mode = wal; ${content}('old')`)
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec("pragma synchronous = normal; insert into a values('older')")
+  writeFileSync(faults, "log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
+  await client.exec("insert into a values('last')")
+  await primary.logged(/cannot capture what clients have committed/)
+  writeFileSync(faults, "")
+  const file = join(scope.directory, "new.db")
+  run(["sqlite3", file, `pragma journal_mode = wal; ${content}('new')`])
+  run([...PROGRAM, "import", "--url", primary.url, "--name", "a.db", file])
+  await caughtUp(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new")
+  await client.exec("insert into a values('next')")
+  await expectSame(primary, replica, "a.db")
+  expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,next")
+}, 60_000)
 
-test(
-  "a node that captures behind and has to step down ends, and follows when it is started again",
-  async () => {
-    await using scope = new Scope()
-    const primary = await scope.node({ flags: BEHIND })
-    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
-    sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
-    await caughtUp(primary, replica, "a.db")
-    const client = new LongClient(scope, primary, "a.db")
-    await client.exec("insert into a values(1)")
-    await expect(promote(replica, "")).rejects.toThrow(/clients of "a\.db" write past LiteFS/)
-    await client.exec("insert into a values(1)")
-    await promote(replica, "?force=true")
-    expect((await primary.exited).code).toBe(1)
-    expect(primary.output).toMatch(/Cannot step down: clients of "a\.db" write past LiteFS/)
-    await client.close("SIGKILL")
-    const again = await scope.again(primary, { follows: replica })
-    sqlite3(replica, "a.db", "insert into a values(2)")
-    await expectSame(replica, again, "a.db")
-  },
-  60_000,
-)
+test("a node that captures behind and has to step down ends, and follows when it is started again", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node({ flags: BEHIND })
+  const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
+  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
+  await caughtUp(primary, replica, "a.db")
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec("insert into a values(1)")
+  await expect(promote(replica, "")).rejects.toThrow(/clients of "a\.db" write past LiteFS/)
+  await client.exec("insert into a values(1)")
+  await promote(replica, "?force=true")
+  expect((await primary.exited).code).toBe(1)
+  expect(primary.output).toMatch(/Cannot step down: clients of "a\.db" write past LiteFS/)
+  await client.close("SIGKILL")
+  const again = await scope.again(primary, { follows: replica })
+  sqlite3(replica, "a.db", "insert into a values(2)")
+  await expectSame(replica, again, "a.db")
+}, 60_000)
 
 test.each([
   [["--candidate"], "--candidate"],

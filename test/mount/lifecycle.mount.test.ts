@@ -189,7 +189,8 @@ test.each(["umount", "umount -l, with a client", "umount -f, with a client"])(
     const client = new LongClient(scope, node, "a.db")
     if (how === "umount") await client.close()
     else expect(await client.value("select count(*) from t")).toBe(0)
-    if (how.includes("-f")) failureOf(["umount", "-f", node.mount]) // it is busy, and aborted all the same
+    if (how.includes("-f"))
+      failureOf(["umount", "-f", node.mount]) // it is busy, and aborted all the same
     else run(how === "umount" ? ["umount", node.mount] : ["umount", "-l", node.mount])
     expect(await node.exited).toEqual({ code: 1, signal: null })
     expect(await node.wholeOutput).toContain(

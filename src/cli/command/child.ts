@@ -1,7 +1,7 @@
 /** A command that LiteFS runs, as a process. */
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process"
 import { constants } from "node:os"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { asError, LitefsError, messageOf } from "../../lib/errors.ts"
 import { endingWithUs } from "../../sys/process/death-signal.ts"
 import type { Environment } from "../terminal/argv.ts"
 
@@ -69,7 +69,7 @@ function attempt(start: () => ChildProcess): ChildProcess | Error {
   try {
     return start()
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return asError(error)
   }
 }
 

@@ -1,5 +1,6 @@
 /** What the outside does to this process: signals, and errors that nobody caught. */
 import { readFileSync } from "node:fs"
+import { asError } from "../../lib/errors.ts"
 
 const FORWARDED_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const
 
@@ -33,7 +34,7 @@ export const processEvents: ProcessEvents = {
 
   onCrash(listener) {
     const onError = (reason: unknown) => {
-      listener(reason instanceof Error ? reason : new Error(String(reason)))
+      listener(asError(reason))
     }
     process.on("uncaughtException", onError)
     process.on("unhandledRejection", onError)

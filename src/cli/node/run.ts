@@ -127,7 +127,6 @@ async function run(args: RunArgs, io: CliIo): Promise<number> {
   }
 }
 
-/** The node's settings in the file of --config. */
 /** Returns an exit code when the command must not run. */
 async function prepare(
   args: RunArgs,

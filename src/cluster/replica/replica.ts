@@ -27,6 +27,7 @@ import {
   DATABASES_HEADER,
   encodeLeftOut,
   HEADS_HEADER,
+  headerOf,
   LEFT_OUT_HEADER,
   PROTOCOL,
   PROTOCOL_HEADER,
@@ -189,7 +190,7 @@ export class Replica {
     })
     this.#cutOff = undefined
     try {
-      const clusterId = header(response, "litefs-cluster-id")
+      const clusterId = headerOf(response.headers, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
       const name = hostnameOf(response) ?? new URL(this.#options.primaryUrl).hostname
       if (!this.#isAnnounced) {
@@ -197,8 +198,8 @@ export class Replica {
       }
       this.#isAnnounced = true
       const { primaryUrl, onProxy, onUrl } = this.#options
-      onUrl?.(header(response, ADVERTISE_URL_HEADER) ?? primaryUrl)
-      onProxy?.(proxyUrlOf(header(response, PROXY_HEADER), primaryUrl))
+      onUrl?.(headerOf(response.headers, ADVERTISE_URL_HEADER) ?? primaryUrl)
+      onProxy?.(proxyUrlOf(headerOf(response.headers, PROXY_HEADER), primaryUrl))
       this.#options.onPrimary(name)
       await connection.read(response)
     } catch (error) {
@@ -249,7 +250,7 @@ export class Replica {
       throw error
     }
     if (response.statusCode === 200) {
-      const problem = protocolProblem(header(response, PROTOCOL_HEADER))
+      const problem = protocolProblem(headerOf(response.headers, PROTOCOL_HEADER))
       if (problem === undefined) return response
       response.destroy()
       throw new LitefsError("unavailable", problem)
@@ -288,14 +289,9 @@ function wantsHeaders(
   }
 }
 
-function header(response: IncomingMessage, name: string): string | undefined {
-  const value = response.headers[name]
-  return typeof value === "string" ? value : undefined
-}
-
 /** The content of `.primary`, a file of one line. */
 function hostnameOf(response: IncomingMessage): string | undefined {
-  const name = header(response, "litefs-hostname")
+  const name = headerOf(response.headers, "litefs-hostname")
   return name !== undefined && /^[^\s\p{Cc}]{1,255}$/u.test(name) ? name : undefined
 }
 

@@ -20,7 +20,7 @@
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { logger, Once } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
 import { type HeardLease, isNewer, type LeaseRecord } from "./lease.ts"
 import type { PeerCalls } from "./peer-check.ts"
@@ -30,8 +30,6 @@ const log = logger("member")
 const ASK_MS_MAX = 3000
 const PAUSE_MS = 1000
 const ASKING_COUNT_MAX = 8
-/** Anybody can make up records: this many are logged. */
-const SAID_COUNT_MAX = 100
 
 export interface ClaimsOptions extends Pick<PeerCalls, "ask" | "tell"> {
   readonly clock: Clock
@@ -50,7 +48,7 @@ export class Claims {
   readonly #options: ClaimsOptions
   /** Addresses that are asked, or just were. */
   readonly #asking = new Set<string>()
-  readonly #said = new Set<string>()
+  readonly #said = new Once()
 
   constructor(options: ClaimsOptions) {
     this.#options = options
@@ -102,9 +100,7 @@ export class Claims {
 
   #say({ record }: HeardLease, from: string | undefined, problem: string): void {
     const { epoch, primary } = record
-    const what = `${primary.url} ${problem}`
-    if (this.#said.has(what) || this.#said.size >= SAID_COUNT_MAX) return
-    this.#said.add(what)
+    if (!this.#said.take(`${primary.url} ${problem}`)) return
     log.warn("a request says that another node is the primary, which is not believed", {
       ...{ from, epoch, url: primary.url, problem },
     })

@@ -127,7 +127,7 @@ export function leaseProblem(text: string): string {
   return "it should be an epoch and the id, host name and URL of a node, as JSON"
 }
 
-export function textOf(value: unknown): string | undefined {
+function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined
 }
 

@@ -29,8 +29,9 @@
 
 import { must } from "../../lib/assert.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { asError, LitefsError, messageOf } from "../../lib/errors.ts"
+import { logger, Once } from "../../lib/log.ts"
+import { until } from "../../lib/until.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import { Claims } from "./claims.ts"
 import { CopyWatch } from "./copy-watch.ts"
@@ -49,9 +50,6 @@ import { COPY_ADVICE } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
 
 const log = logger("member")
-
-/** Anybody can make up records: so many are told of. */
-const DISBELIEVED_COUNT_MAX = 100
 
 /** Time for clients to end their write transactions. */
 const LOCK_MS_MAX = 5000
@@ -110,7 +108,7 @@ export class Member {
   #offer: Offer | undefined
   readonly #copies: CopyWatch
   readonly #claims: Claims
-  readonly #disbelieved = new Set<string>() // reasons, and who sent the record
+  readonly #disbelieved = new Once() // reasons, and who sent the record
 
   constructor(options: MemberOptions) {
     this.#options = options
@@ -167,13 +165,8 @@ export class Member {
   /** Resolves when the node is what the record says, or after the limit. */
   async settled(limitMs: number): Promise<void> {
     const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const unsubscribe = this.onChange(() => isSettled() && resolve())
-    const cancel = this.#options.clock.after(limitMs, resolve)
-    if (isSettled()) resolve()
-    await promise
-    unsubscribe()
-    cancel()
+    const onChange = (listener: () => void) => this.onChange(listener)
+    await until(isSettled, { clock: this.#options.clock, limitMs, onChange })
   }
 
   /** Calls back when state or record have changed, until the returned function is called. */
@@ -222,9 +215,7 @@ export class Member {
 
   /** Once for each reason and sender: the record may come with every request. */
   #sayDisbelieved({ epoch, primary }: LeaseRecord, problem: string, from?: string): void {
-    const what = `${from} ${problem}`
-    if (this.#disbelieved.has(what) || this.#disbelieved.size >= DISBELIEVED_COUNT_MAX) return
-    this.#disbelieved.add(what)
+    if (!this.#disbelieved.take(`${from} ${problem}`)) return
     const { url } = primary
     log.warn("heard of a lease record that is not believed", { from, epoch, url, problem })
   }
@@ -425,8 +416,4 @@ export class Member {
     this.#options.onChange()
     for (const listener of [...this.#listeners]) listener()
   }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
 }

@@ -8,28 +8,22 @@
  *   cluster of its own, and the nodes that take it for theirs still have the data.
  */
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
-import { ADVERTISE_URL_HEADER, RUN_HEADER, WANTS_PRIMARY_HEADER } from "../../wire/protocol.ts"
+import { logger, Once } from "../../lib/log.ts"
+import {
+  ADVERTISE_URL_HEADER,
+  type Headers,
+  headerOf,
+  RUN_HEADER,
+  WANTS_PRIMARY_HEADER,
+} from "../../wire/protocol.ts"
 import type { ClusterId } from "./cluster-id.ts"
 import type { ConnectedReplica } from "./handoffs.ts"
-import {
-  type HeardLease,
-  LEASE_HEADER,
-  type LeaseRecord,
-  leaseOf,
-  leaseProblem,
-  textOf,
-} from "./lease.ts"
+import { type HeardLease, LEASE_HEADER, type LeaseRecord, leaseOf, leaseProblem } from "./lease.ts"
 
 const log = logger("member")
 
 export const COPY_ADVICE =
   "one of the data directories is a copy of the other, remove lease.json from the copy"
-
-/** Anybody can make up nodes: this many are remembered and logged. */
-const SEEN_COUNT_MAX = 100
-
-export type Headers = Readonly<Record<string, unknown>>
 
 /** What a node says of itself in the headers of every answer, and of every request to another node. */
 export interface PeerAnswer {
@@ -65,8 +59,8 @@ export interface PeerCheckOptions {
 
 export class PeerCheck {
   readonly #options: PeerCheckOptions
-  readonly #seen = new Set<string>()
-  readonly #odd = new Set<string>()
+  readonly #seen = new Once()
+  readonly #odd = new Once()
 
   constructor(options: PeerCheckOptions) {
     this.#options = options
@@ -154,9 +148,7 @@ export class PeerCheck {
     const text = headers[LEASE_HEADER]
     if (typeof text !== "string") return
     const problem = leaseProblem(text)
-    const what = `${from} ${problem}`
-    if (this.#odd.has(what) || this.#odd.size >= SEEN_COUNT_MAX) return
-    this.#odd.add(what)
+    if (!this.#odd.take(`${from} ${problem}`)) return
     const node = senderOf(headers)
     log.warn("heard of a lease record that is not valid, it is not believed", {
       from,
@@ -166,22 +158,20 @@ export class PeerCheck {
   }
 
   #say(what: string, message: string, problem: string, from?: string): void {
-    if (this.#seen.has(what) || this.#seen.size >= SEEN_COUNT_MAX) return
-    this.#seen.add(what)
-    log.error(message, { from, problem })
+    if (this.#seen.take(what)) log.error(message, { from, problem })
   }
 }
 
 function senderOf(headers: Headers): string {
-  return textOf(headers["litefs-hostname"]) ?? "a node"
+  return headerOf(headers, "litefs-hostname") ?? "a node"
 }
 
 export function peerAnswer(headers: Headers): PeerAnswer {
   return {
     lease: leaseOf(headers),
-    id: textOf(headers["litefs-id"]),
-    run: textOf(headers[RUN_HEADER]),
-    clusterId: textOf(headers["litefs-cluster-id"]),
+    id: headerOf(headers, "litefs-id"),
+    run: headerOf(headers, RUN_HEADER),
+    clusterId: headerOf(headers, "litefs-cluster-id"),
     isPrimaryByFlag: headers[WANTS_PRIMARY_HEADER] === "1",
   }
 }

@@ -4,6 +4,8 @@
  *
  * What a replica claims to have is only compared, never believed. A TXID ahead of ours, or one of ours with another
  * checksum, is another history, and the answer is a snapshot.
+ *
+ * It is one file because each of these ways falls back on the next one, with the same account of what was sent.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"

@@ -15,6 +15,7 @@ import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-ma
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
+  headerOf,
   PROTOCOL,
   PROTOCOL_HEADER,
   protocolProblem,
@@ -47,7 +48,7 @@ export async function handleStream(
   const wants = wantsOf(request)
   const { socket } = request // undefined once its client has gone
   response.setHeader(PROTOCOL_HEADER, PROTOCOL)
-  const problem = protocolProblem(headerOf(request, PROTOCOL_HEADER))
+  const problem = protocolProblem(headerOf(request.headers, PROTOCOL_HEADER))
   if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
   const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
   for (const name of known.keys()) validateDatabaseName(name)
@@ -74,20 +75,15 @@ export async function handleStream(
 }
 
 function replicaOf(
-  request: IncomingMessage,
+  { headers }: IncomingMessage,
   socket: IncomingMessage["socket"],
   connectedMs: number,
 ): StreamReplica {
-  const name = headerOf(request, "litefs-hostname") ?? socket.remoteAddress ?? "unknown"
-  const url = headerOf(request, ADVERTISE_URL_HEADER)
+  const name = headerOf(headers, "litefs-hostname") ?? socket.remoteAddress ?? "unknown"
+  const url = headerOf(headers, ADVERTISE_URL_HEADER)
   return {
-    ...{ id: headerOf(request, "litefs-id"), name, connectedMs },
+    ...{ id: headerOf(headers, "litefs-id"), name, connectedMs },
     url: url !== undefined && isNodeUrl(url) ? url : undefined,
-    isCandidate: headerOf(request, CANDIDATE_HEADER) === "1",
+    isCandidate: headerOf(headers, CANDIDATE_HEADER) === "1",
   }
-}
-
-function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
-  const value = headers[name]
-  return typeof value === "string" ? value : undefined
 }

@@ -2,6 +2,7 @@
 import { lookup } from "node:dns/promises"
 import { networkInterfaces } from "node:os"
 import { systemClock } from "../../lib/clock.ts"
+import { inTime } from "../../lib/until.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 
@@ -41,14 +42,11 @@ function ownAddresses(): string[] {
 
 /** None when the name is unknown, or is not resolved in time. */
 async function addressesOf(host: string): Promise<string[]> {
-  const late = Promise.withResolvers<[]>()
-  const cancel = systemClock.after(LOOKUP_MS_MAX, () => late.resolve([]))
+  const limit = { clock: systemClock, limitMs: LOOKUP_MS_MAX }
   try {
-    const found = await Promise.race([lookup(host, { all: true }), late.promise])
+    const found = await inTime(lookup(host, { all: true }), limit, () => new Error("late"))
     return found.map(({ address }) => address)
   } catch {
     return []
-  } finally {
-    cancel()
   }
 }
