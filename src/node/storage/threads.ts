@@ -240,6 +240,7 @@ export class Threads {
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
     if (isFree) {
+      this.#mountDevice = undefined // its number may be another mount's now
       await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
       forgetMount(this.#context.dataDir)
     } else log.warn("files of the mount are still open, the next start takes longer")
