@@ -198,6 +198,10 @@ export class Threads {
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
     this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
+    // Its number may be another mount's then, perhaps of another program.
+    void this.fs.unmounted.then(() => {
+      this.#mountDevice = undefined
+    })
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
@@ -240,7 +244,6 @@ export class Threads {
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
     if (isFree) {
-      this.#mountDevice = undefined // its number may be another mount's now
       await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
       forgetMount(this.#context.dataDir)
     } else log.warn("files of the mount are still open, the next start takes longer")
