@@ -160,6 +160,7 @@ export class ReplicaDatabases {
           new DatabaseApplier({
             ...{ ...this.#surroundings(), ...view, name, database },
             isWriteHeld: () => locks.holdsWrite(name),
+            withoutLocks: (work) => locks.without(name, work),
             onStaleWriter: () => this.#refuseWrites(name),
           }),
         switchFiles: (files) =>
@@ -242,6 +243,7 @@ export class ReplicaDatabases {
   async #give(name: string): Promise<DatabaseHandover> {
     await this.#queues.get(name)
     await this.#applyRest(name)
+    this.#context.locks.checkHeld(name)
     if (this.#context.positions.find(name) === undefined) {
       throw new LitefsError("not-found", `database not found: "${name}"`)
     }
