@@ -338,6 +338,7 @@ function handOver(): DatabaseHandover[] {
 }
 
 function inherit(handovers: readonly DatabaseHandover[]): void {
+  for (const { name } of handovers) databases.endUndone(name) // when one stays, nothing has changed
   recent.clear()
   commits.open()
   databases.inherit(handovers)

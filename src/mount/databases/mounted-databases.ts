@@ -161,7 +161,7 @@ export class MountedDatabases {
   #take(handover: DatabaseHandover): void {
     const { name, state } = handover
     if (state === undefined) return void this.#damaged.add(name)
-    this.#endUndone(name)
+    this.endUndone(name)
     const database = this.#databases.get(name) ?? this.add(name, undefined)
     database.inherit(handover, historyState(state))
   }
@@ -186,7 +186,7 @@ export class MountedDatabases {
   /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
   borrow(handover: DatabaseHandover): void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
-    this.#endUndone(handover.name)
+    this.endUndone(handover.name)
     this.get(handover.name).borrow(handover, state)
   }
 
@@ -227,7 +227,7 @@ export class MountedDatabases {
   }
 
   /** Throws when the journal stays: a client that may write would undo by it what was applied since. */
-  #endUndone(name: string): void {
+  endUndone(name: string): void {
     if (this.#undone.delete(name)) this.#over.add(name)
     if (this.#over.has(name)) this.#removeJournal(name)
   }

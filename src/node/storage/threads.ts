@@ -198,14 +198,13 @@ export class Threads {
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
     this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
-    // Its number may be another mount's then, perhaps of another program.
-    void this.fs.unmounted.then(() => {
-      this.#mountDevice = undefined
-    })
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
-    void this.fs.unmounted.then(() => this.#look())
+    void this.fs.unmounted.then(() => {
+      this.#look()
+      this.#mountDevice = undefined // it may be another mount's now, perhaps of another program
+    })
   }
 
   /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */
