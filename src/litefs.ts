@@ -53,7 +53,7 @@ export class LiteFS {
       await node.#open(workers)
       return node
     } catch (error) {
-      await node.close()
+      await node.close().catch(() => {}) // what failed first tells why
       throw error
     }
   }
@@ -123,10 +123,14 @@ export class LiteFS {
     return this.#handOff()
   }
 
+  /** Rejects when something fails in it: not all is done that a clean stop promises. */
   async close(): Promise<void> {
+    const closing = this.#closing
+    const hasFailed = closing.hasFailed
     this.#membership?.leaving()
     await this.#handOff()
-    await this.#closing.close()
+    await closing.close()
+    if (!hasFailed && closing.hasFailed) throw await this.#failed.promise
   }
 
   #handOff(): Promise<void> | undefined {

@@ -72,3 +72,8 @@ export function keepAlive(clock: Clock): () => void {
 }
 
 const HOUR_MS = 3_600_000
+
+/** Of two waits; undefined is none. */
+export function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {
+  return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
+}

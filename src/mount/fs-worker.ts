@@ -30,7 +30,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
     const stopped = Promise.withResolvers<void>()
     let hasEnded = false
     const end = (problem: string) => {
-      if (hasEnded) return
+      if (hasEnded) return // also when its work was done before
       hasEnded = true
       const error = new LitefsError("io", `Cannot go on without the mount: ${problem}`)
       this.close(error)
@@ -44,7 +44,15 @@ export class FsWorker extends Port<FsHost, FsThread> {
         if (!EARLY.has(name)) return mailbox.send(message)
         worker.postMessage(message, name === "start" ? [port2] : [])
       },
-      offers: { ...on, unmounted: unmounted.resolve, stopped: stopped.resolve, failed: end },
+      offers: {
+        ...on,
+        unmounted: unmounted.resolve,
+        stopped: () => {
+          hasEnded = true
+          stopped.resolve()
+        },
+        failed: end,
+      },
     })
     this.mailboxFd = writeFd
     this.#readFd = readFd

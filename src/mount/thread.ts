@@ -19,7 +19,7 @@ import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
-import { systemClock } from "../lib/clock.ts"
+import { earlier, systemClock } from "../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
@@ -361,6 +361,7 @@ function handOver(): DatabaseHandover[] {
 }
 
 function inherit(handovers: readonly DatabaseHandover[]): void {
+  for (const { name } of handovers) databases.endUndone(name) // when one stays, nothing has changed
   recent.clear()
   commits.open()
   databases.inherit(handovers)
@@ -398,10 +399,6 @@ function followAll(): void {
 /** Does the work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
   return earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
-}
-
-function earlier(waitMs: number | undefined, other: number | undefined): number | undefined {
-  return waitMs === undefined || other === undefined ? (waitMs ?? other) : Math.min(waitMs, other)
 }
 
 function freeze(snapshot: number, name: string): Later<FrozenState | undefined> | undefined {

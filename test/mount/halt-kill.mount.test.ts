@@ -4,7 +4,9 @@
  * nodes have the same, and each of them can be written to.
  */
 import { expect } from "bun:test"
+import { readdirSync } from "node:fs"
 import { join } from "node:path"
+import { parseLtxFileName } from "../../src/ltx/file-name.ts"
 import { caughtUp, expectSame, output, sqlite3, start } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope } from "../support/node.ts"
@@ -52,6 +54,8 @@ async function kill(side: "primary" | "replica", call: string): Promise<void> {
   faults.set("")
   const raced = await racing.ended
   const back = await scope.again(killed, { ...(side === "replica" ? { follows: primary } : {}) })
+  const ltx = readdirSync(join(back.data, "dbs/a.db/ltx"))
+  expect(ltx.filter((name) => parseLtxFileName(name) === undefined)).toEqual([])
   const [now, then] = side === "primary" ? [back, replica] : [primary, back]
   sqlite3(now, "a.db", "insert into t values(4)")
   await caughtUp(now, then, "a.db")

@@ -20,7 +20,7 @@ function removeWal(node: TestNode): void {
   run(["sh", "-c", `cd '${node.mount}' && rm -f a.db-wal a.db-shm`])
 }
 
-test.each(["then a transaction", "then a promotion"])(
+test.each(["then a transaction", "then a promotion", "then a borrowed lock"])(
   "what has been applied is seen, and what comes: the WAL is removed, %s",
   async (next) => {
     await using scope = new Scope()
@@ -31,13 +31,26 @@ test.each(["then a transaction", "then a promotion"])(
     if (next === "then a transaction") {
       sqlite3(primary, "a.db", "insert into t values(3)")
       await caughtUp(primary, replica, "a.db")
-    } else {
+    } else if (next === "then a promotion") {
       await promote(replica)
       sqlite3(replica, "a.db", "insert into t values(3)")
+    } else {
+      const path = `${replica.mount}/a.db`
+      run([
+        "flock",
+        "-w",
+        "10",
+        `${path}-lock`,
+        "sqlite3",
+        "-bail",
+        path,
+        "insert into t values(3)",
+      ])
+      await caughtUp(replica, primary, "a.db")
     }
     const reader = new LongClient(scope, replica, "a.db")
     expect(await reader.value(COUNT)).toBe(3)
-    const writing = next === "then a transaction" ? primary : replica
+    const writing = next === "then a promotion" ? replica : primary
     sqlite3(writing, "a.db", "insert into t values(4)")
     await caughtUp(writing, writing === primary ? replica : primary, "a.db")
     expect(await reader.value(COUNT)).toBe(4)

@@ -50,6 +50,37 @@ describe.skipIf(!canMount)("a thread that ends", () => {
   )
 })
 
+describe.skipIf(!canMount)("a thread that ends while the node stops", () => {
+  test.each([
+    ["primary", "2/shm:unlink#1=end"],
+    ["primary", "2/synced:rename#1=end"],
+    ["replica", "1/synced:rename#1=end"],
+  ] as const)(
+    "makes a %s end with 1, which says so: %s",
+    async (side, plan) => {
+      await using scope = new Scope()
+      const faults = new CallFaults(join(scope.directory, "calls"))
+      const { env } = faults
+      const primary = await scope.node(side === "primary" ? { env } : {})
+      const replica = await scope.node({ follows: primary, ...(side === "replica" ? { env } : {}) })
+      sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+      await caughtUp(primary, replica, "a.db")
+      const node = side === "primary" ? primary : replica
+      faults.set(plan)
+      const { code } = await node.stop()
+      expect(faults.hitCount).toBe(1)
+      expect(code).toBe(1)
+      expect(node.output).toMatch(/^ERROR: Cannot go on.*thread has ended/m)
+      expect(node.output).not.toMatch(/the mount has failed/) // it is gone, and its number may be another's
+      expect(mountsBelow(node.directory)).toEqual([])
+      faults.set("")
+      const again = await scope.again(node, side === "replica" ? { follows: primary } : {})
+      expect(sqlite3(again, "a.db", "select x from t")).toBe("1")
+    },
+    60_000,
+  )
+})
+
 /** D when it hangs in the kernel; undefined when it is gone. */
 function stateOf(pid: number): string | undefined {
   const path = `/proc/${pid}/stat`

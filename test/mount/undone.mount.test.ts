@@ -1,11 +1,13 @@
 /** What clients read of a transaction that came to nothing, since their node lost the role of primary in it. */
 import { expect } from "bun:test"
 import { join } from "node:path"
-import { caughtUp, expectSame, failureOf } from "../support/client.ts"
+import { caughtUp, expectSame, failureOf, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
+import { until } from "../support/until.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const ROWS = 3000
@@ -71,6 +73,36 @@ test.each([
     await writer.close()
     await reader.close()
     await expectSame(second, first, "a.db")
+  },
+  60_000,
+)
+
+test(
+  "nothing is lost by a transaction that was undone and whose journal cannot be removed: nobody undoes by it what came later",
+  async () => {
+    await using scope = new Scope()
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    const flags = ["--candidate"]
+    const primary = await scope.node({ flags })
+    const replica = await scope.node({ follows: primary, flags, env: faults.env })
+    const sql = "pragma journal_mode = delete; create table t(x); insert into t values(1)"
+    sqlite3(primary, "a.db", sql)
+    await caughtUp(primary, replica, "a.db")
+    faults.set("2/journal:unlink#1-2=EIO") // the commit, and the daemon's own
+    const path = join(replica.mount, "a.db")
+    const insert = ["sqlite3", "-bail", path, "insert into t values(2)"]
+    failureOf(["flock", "-w", "10", `${path}-lock`, ...insert])
+    await until("the journal stays", () => faults.hitCount === 2)
+    faults.set("")
+    sqlite3(primary, "a.db", "insert into t values(3)")
+    await caughtUp(primary, replica, "a.db")
+    const rows = sqlite3(primary, "a.db", "select group_concat(x) from t")
+    await promote(replica)
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe(rows)
+    sqlite3(replica, "a.db", "insert into t values(4)")
+    await caughtUp(replica, primary, "a.db")
+    await expectSame(replica, primary, "a.db")
+    expect(sqlite3(replica, "a.db", "select group_concat(x) from t")).toBe(`${rows},4`)
   },
   60_000,
 )

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, test } from "bun:test"
-import { mkdirSync, readFileSync, renameSync, rmSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs"
+import { basename, dirname } from "node:path"
 import { openCommitLog, readCommitLog } from "../../src/recovery/log/commit-log-recovery.ts"
 import { type CommitLog, directLog } from "../../src/store/log/commit-log.ts"
 import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { Errno } from "../../src/sys/errno.ts"
-import { setFaults } from "../../src/sys/faults.ts"
+import { Faults, setFaults } from "../../src/sys/faults.ts"
 import { withFaults } from "../support/faulty-log.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { testRandom } from "../support/random.ts"
@@ -295,6 +296,35 @@ describe("CommitLog", () => {
     },
   )
 })
+
+test("directLog gives an LTX file its name when all of it is written", () => {
+  using directory = new LogDirectory("app.db")
+  const path = directory.ltxPath("app.db", 1)
+  const writer = directLog.begin("app.db", 1n, path)
+  writer.append(LARGE)
+  expect(readdirSync(dirname(path))).toEqual([`${basename(path)}.making`])
+  writer.discard()
+  expect(readdirSync(dirname(path))).toEqual([])
+  const again = directLog.begin("app.db", 1n, path)
+  again.append(LARGE)
+  again.commit()
+  expect(readdirSync(dirname(path))).toEqual([basename(path)])
+  expect(readFileSync(path)).toEqual(Buffer.from(LARGE))
+})
+
+test.each(["ltx:rename#1=EIO", "ltx:fsync#1=EIO"])(
+  "directLog leaves nothing of a transaction whose file fails: %s",
+  async (faults) => {
+    using directory = new LogDirectory("app.db")
+    const path = directory.ltxPath("app.db", 1)
+    const writer = directLog.begin("app.db", 1n, path)
+    writer.append(LARGE)
+    setFaults(new Faults({ text: faults, file: undefined, countFile: undefined }))
+    expect(() => writer.commit()).toThrow("EIO")
+    writer.discard()
+    expect(readdirSync(dirname(path))).toEqual([])
+  },
+)
 
 test("directLog writes every transaction straight into its LTX file", () => {
   using directory = new LogDirectory("app.db")

@@ -127,7 +127,7 @@ describe("CommitLog with spare files", () => {
     expect([1, 2, 3].every((txid) => directory.has("app.db", txid))).toBe(true)
   })
 
-  test.each(["ltx:open-spare#1=EIO", "ltx:write#1=ENOSPC", "ltx:rename#1=EIO"])(
+  test.each(["ltx:open-spare#1=EIO", "ltx:write#1=ENOSPC", "ltx:rename-spare#1=EIO"])(
     "CommitLog makes an LTX file of its own when a spare one fails (%s)",
     (faults) => {
       using directory = new LogDirectory("app.db")
@@ -161,7 +161,7 @@ describe("CommitLog with spare files", () => {
     using directory = new LogDirectory("app.db")
     const log = begin(directory)
     commit(log, directory, 1)
-    fail("ltx:rename#1+=EXDEV")
+    fail("ltx:rename-spare#1+=EXDEV")
     log.materialize()
     const count = namesIn(directory).length
     for (let txid = 2; txid <= 200; txid++) commit(log, directory, txid)

@@ -243,11 +243,9 @@ class Upkeep implements Target {
 
   /** What a start has left to look at is looked at, which makes files for a while. */
   async #untilTidy(node: TestNode): Promise<void> {
-    // A WAL with a commit that was neither captured nor acknowledged is kept, and so is the LTX file of a large
-    // transaction that was being written.
+    // A WAL with a commit that was neither captured nor acknowledged is kept.
     const isKept = (path: string) => {
-      const kept = /^dbs\/([^/]+)\/(?:wal\.removed|ltx\/[0-9a-f-]+\.ltx\.torn)-\d+$/
-      const [, database] = kept.exec(path) ?? []
+      const [, database] = /^dbs\/([^/]+)\/wal\.removed-\d+$/.exec(path) ?? []
       return database !== undefined && this.#ended.has(database)
     }
     const strays = () => straysIn(node).filter((path) => !isKept(path))

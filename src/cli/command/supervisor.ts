@@ -95,7 +95,7 @@ class Supervisor {
   }
 
   #step(state: State, event: Event): State {
-    // Once the node closes, what fails in it tells nothing new.
+    // What fails in a node that closes is told when it is closed.
     const isEnding = state.kind === "closing" || state.kind === "closed"
     if (event.kind === "failed" && !isEnding) this.#options.report(event.error)
     const next = this.#when[state.kind] as (state: State, event: Event) => State

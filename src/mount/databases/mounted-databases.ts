@@ -22,6 +22,9 @@ export const CANNOT_FOLLOW = "cannot capture what clients have committed, it is 
 /** Suffixes of the files that we make up beside a database. */
 const MADE_UP = ["-pos", "-lock"]
 
+/** Nobody tells us when a disk lets a file go. */
+const RETRY_MS = 500
+
 export class MountedDatabases {
   readonly #context: MountedDatabaseContext
   readonly #entries: EntryTable
@@ -29,6 +32,9 @@ export class MountedDatabases {
   readonly #damaged = new Set<string>()
   /** Databases with an undone transaction of which the kernel may still have pages. */
   readonly #undone = new Set<string>()
+  /** The same when the kernel has none: its journal is to go. */
+  readonly #over = new Set<string>()
+  #hasComplained = false
 
   /** `states` are what recovery found, undefined for damaged databases; on a replica the peer thread has them. */
   constructor(
@@ -123,6 +129,7 @@ export class MountedDatabases {
   #forget({ name, database }: MountedDatabase): void {
     this.#databases.delete(name)
     this.#undone.delete(name)
+    this.#over.delete(name)
     database.close()
     for (const suffix of MADE_UP) {
       const entry = this.#entries.named(name + suffix)
@@ -156,7 +163,7 @@ export class MountedDatabases {
   #take(handover: DatabaseHandover): void {
     const { name, state } = handover
     if (state === undefined) return void this.#damaged.add(name)
-    this.undoneForgotten(name)
+    this.endUndone(name)
     const database = this.#databases.get(name) ?? this.add(name, undefined)
     database.inherit(handover, historyState(state))
   }
@@ -198,7 +205,7 @@ export class MountedDatabases {
   /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
   borrow(handover: DatabaseHandover): void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
-    this.undoneForgotten(handover.name)
+    this.endUndone(handover.name)
     this.get(handover.name).borrow(handover, state)
   }
 
@@ -218,7 +225,33 @@ export class MountedDatabases {
 
   /** The kernel no longer has anything of the undone transaction, if there was one. */
   undoneForgotten(name: string): void {
-    if (!this.#undone.delete(name)) return
+    if (this.#undone.delete(name)) this.#over.add(name)
+    this.sweep()
+  }
+
+  /** Does what the disk has refused. Returns in how many milliseconds to call again. */
+  sweep(): number | undefined {
+    for (const name of this.#over) {
+      try {
+        this.#removeJournal(name)
+      } catch (error) {
+        const what = "cannot remove the journal of a transaction that was undone, trying again"
+        if (!this.#hasComplained) log.warn(what, { db: name, error })
+        this.#hasComplained = true
+      }
+    }
+    if (this.#over.size > 0) return RETRY_MS
+    this.#hasComplained = false
+    return undefined
+  }
+
+  /** Throws when the journal stays: a client that may write would undo by it what was applied since. */
+  endUndone(name: string): void {
+    if (this.#undone.delete(name)) this.#over.add(name)
+    if (this.#over.has(name)) this.#removeJournal(name)
+  }
+
+  #removeJournal(name: string): void {
     const journal = `${name}-journal`
     const entry = this.#entries.named(journal)
     if (entry === undefined) this.#databases.get(name)?.journal.remove().close()
@@ -226,6 +259,7 @@ export class MountedDatabases {
       if (entry instanceof JournalEntry) entry.abandon()
       this.#entries.removeName(entry)
     }
+    this.#over.delete(name)
     this.#context.onVanish(journal)
   }
 

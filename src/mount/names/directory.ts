@@ -32,6 +32,7 @@ import { ROOT_ID } from "../../fuse/filesystem.ts"
 import { Fopen } from "../../fuse/flags.ts"
 import { FlockTable } from "../../fuse/flock-table.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
+import { earlier } from "../../lib/clock.ts"
 import { Errno } from "../../sys/errno.ts"
 import { type Fd, O_ACCMODE, O_EXCL, O_RDONLY } from "../../sys/file.ts"
 import { MODE_BITS } from "../../sys/file-access.ts"
@@ -323,7 +324,7 @@ export class Directory implements FileSystem {
 
   /** Does what is due by now. Returns in how many milliseconds to call again; undefined: when something happens. */
   sweep(): number | undefined {
-    return this.#empty.sweep()
+    return earlier(this.#empty.sweep(), this.databases.sweep())
   }
 
   /** On a replica: the daemon has removed the file of the database. */

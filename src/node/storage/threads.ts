@@ -209,7 +209,10 @@ export class Threads {
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
-    void this.fs.unmounted.then(() => this.#gone()) // also after umount -f, which only ends its answers
+    void this.fs.unmounted.then(() => {
+      this.#gone() // also after umount -f, which only ends its answers
+      this.#mountDevice = undefined // it may be another mount's now, perhaps of another program
+    })
   }
 
   /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */

@@ -106,6 +106,7 @@ export class ClientLocks implements ExclusiveLocks {
   #shm: Fd | undefined
   #holdsWrite = false
   #isReleased = false
+  #isApplying = false
 
   /** Every client is locked out. Undefined when there is no such file in the mount. */
   static async lockOut(
@@ -132,6 +133,10 @@ export class ClientLocks implements ExclusiveLocks {
     return this.#shm
   }
 
+  get isHeld(): boolean {
+    return this.#database !== undefined
+  }
+
   /** Clients are kept from writing to its WAL. */
   get holdsWrite(): boolean {
     return this.#holdsWrite
@@ -156,7 +161,7 @@ export class ClientLocks implements ExclusiveLocks {
       else if (gateOf) await this.#until((isLate) => tryLockFile(database, isLate), holder)
       return true
     } catch (error) {
-      this.release()
+      this.suspend()
       throw error
     }
   }
@@ -197,6 +202,7 @@ export class ClientLocks implements ExclusiveLocks {
    * keep readers out until an unfinished transaction is undone.
    */
   applying(): void {
+    this.#isApplying = true
     if (this.#database !== undefined) releaseFile(this.#database)
   }
 
@@ -222,11 +228,25 @@ export class ClientLocks implements ExclusiveLocks {
 
   release(): void {
     this.#isReleased = true
+    this.suspend()
+  }
+
+  /** Gives them up for a while, until resume(). */
+  suspend(): void {
     this.#holdsWrite = false
     if (this.#shm !== undefined) releaseAndClose(this.#shm)
     if (this.#database !== undefined) releaseAndClose(this.#database)
     this.#shm = undefined
     this.#database = undefined
+  }
+
+  /** Takes them again, of the files that have the names now. */
+  async resume(): Promise<void> {
+    const { clock, limitMs } = this.#options
+    this.#checkHeld()
+    this.#deadlineMs = clock.monotonicMs() + limitMs
+    await this.take()
+    if (this.#isApplying) this.applying()
   }
 
   [Symbol.dispose](): void {

@@ -97,6 +97,27 @@ export class HeldLocks {
     return locks?.holdsReserved === true ? locks : undefined
   }
 
+  /**
+   * Runs work of this thread that locks every client out, and would wait for the locks that are held here. They are
+   * there again afterwards.
+   */
+  async without(name: string, work: () => Promise<void>): Promise<void> {
+    const held = this.#locksOn(name)
+    for (const locks of held) locks.suspend()
+    await work()
+    for (const locks of held) await locks.resume()
+  }
+
+  /** Throws when without() could not take them again. */
+  checkHeld(name: string): void {
+    if (this.#locksOn(name).every((locks) => locks.isHeld)) return
+    throw new LitefsError("unavailable", `Cannot keep clients from writing to "${name}"`)
+  }
+
+  #locksOn(name: string): ClientLocks[] {
+    return [...this.#held.values()].flatMap((databases) => databases.get(name) ?? [])
+  }
+
   /** After a transaction of a database that may be lent. */
   async coverWal(name: string): Promise<void> {
     await this.#lent.get(name)?.coverWal()

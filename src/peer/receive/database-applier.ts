@@ -50,6 +50,8 @@ export interface DatabaseApplierContext extends WaitListener {
   readonly wal?: WalHandover | undefined
   /** Whether this thread holds WRITE elsewhere, so that nobody else has it. */
   isWriteHeld?(): boolean
+  /** Runs work that locks every client out, without locks that this thread holds elsewhere. */
+  withoutLocks?(work: () => Promise<void>): Promise<void>
   /** A transaction is about to count that the client holding WRITE does not know. */
   onStaleWriter(): void
 }
@@ -209,11 +211,16 @@ export class DatabaseApplier implements Applier {
    * Moves the content of the open WAL to the database file. Other clients of that WAL see nothing new any more: as on
    * any disk.
    */
-  async #goOver({ overwriting, loseWal }: Changes): Promise<void> {
-    const { log, name } = this.#context
+  async #goOver(changes: Changes): Promise<void> {
+    const { log, name, withoutLocks } = this.#context
     log.warn("the WAL was removed under the clients that have it open, going on with a new one", {
       db: name,
     })
+    const goOver = () => this.#goOverAlone(changes)
+    await (withoutLocks?.(goOver) ?? goOver())
+  }
+
+  async #goOverAlone({ overwriting, loseWal }: Changes): Promise<void> {
     this.#lock ??= await this.#acquire()
     const { last } = this.#wal
     this.#wal.settle(overwriting)

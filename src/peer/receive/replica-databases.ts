@@ -25,7 +25,7 @@ import type { DataDir } from "../../store/data-dir.ts"
 import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
 import type { Positions } from "../../store/positions.ts"
 import type { SharedFlags } from "../../store/shared-flags.ts"
-import { syncFileSystem } from "../../sys/file.ts"
+import { fileExists, syncFileSystem } from "../../sys/file.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import type { PeerHost } from "../contract.ts"
 import type { MountCache } from "../files/mount-cache.ts"
@@ -165,6 +165,7 @@ export class ReplicaDatabases {
           new DatabaseApplier({
             ...{ ...this.#surroundings(), ...view, name, database },
             isWriteHeld: () => locks.holdsWrite(name),
+            withoutLocks: (work) => locks.without(name, work),
             onStaleWriter: () => this.#refuseWrites(name),
           }),
         switchFiles: (files) =>
@@ -247,6 +248,7 @@ export class ReplicaDatabases {
   async #give(name: string): Promise<DatabaseHandover> {
     await this.#queues.get(name)
     await this.#applyRest(name)
+    this.#context.locks.checkHeld(name)
     if (this.#context.positions.find(name) === undefined) {
       throw new LitefsError("not-found", `database not found: "${name}"`)
     }
@@ -387,6 +389,14 @@ export class ReplicaDatabases {
     // would undo by that journal what is applied from here on.
     cache.forgetFile(name)
     cache.forgetFile(name)
+    const journal = this.#context.dataDir.path(name, "journal")
+    const stays =
+      "the journal of a transaction that was undone stays, nothing is applied until it is gone"
+    await untilDone(this.#surroundings(), name, stays, () => {
+      if (fileExists("journal:look", journal)) {
+        throw new LitefsError("unavailable", `"${journal}" is still there`)
+      }
+    })
   }
 
   /** The object is outdated: it has the state, the view and the commit log of its time. */

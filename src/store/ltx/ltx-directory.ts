@@ -2,13 +2,14 @@
  * The LTX files of one database: its history, one file for each transaction.
  *
  * The commit log makes a transaction durable, and its file follows without a sync (store/log/commit-log.ts). A
- * transaction that bypasses the log is written under its final name and synced once. The checksum in the trailer tells
- * a whole file from one that a crash tore. One fsync also makes the name of a new file durable: on ext4 the journal
- * commit that carries the inode carries the new directory entry too (ext4 wiki, "fsync on a new file"), xfs logs both
- * in order and forces the log up to the inode's last change, and btrfs logs the names of an inode with it
- * (btrfs_log_inode_parent). POSIX does not promise it; these three do.
+ * transaction that bypasses the log is synced once, when its file has its name. A file gets its name when it is whole:
+ * only a power cut tears it then, and the checksum in the trailer tells. One fsync also makes the name of a new file
+ * durable: on ext4 the journal commit that carries the inode carries the new directory entry too (ext4 wiki, "fsync on
+ * a new file"; a rename changes the inode, its ctime), xfs logs both in order and forces the log up to the inode's last
+ * change, and btrfs logs the names of an inode with it (btrfs_log_inode_parent). POSIX does not promise it; these three
+ * do.
  */
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { assert } from "../../lib/assert.ts"
 import type { Turns } from "../../lib/turns.ts"
 import { formatLtxFileName, parseLtxFileName } from "../../ltx/file-name.ts"
@@ -82,6 +83,9 @@ export class LtxDirectory {
 
 const BUFFER_SIZE = 256 * 1024
 
+/** Behind the name of a file until it is whole. The next start removes what a crash leaves (diverged/takeover.ts). */
+const MAKING = ".making"
+
 /** Buffers that no writer uses. A node has a few writers at a time: one per thread, and large incoming files. */
 const pool: Region[] = []
 
@@ -93,21 +97,23 @@ const pool: Region[] = []
  *     └──────────────discard()───────────▶ gone
  *
  * The file is made when the first buffer is full, or at commit(): a transaction that turns out to be empty costs
- * nothing.
+ * nothing. A name in the log is given to it when all is written. Any other name is temporary itself, and stays.
  */
 export class LtxFileWriter {
   readonly #path: string
   readonly #spares: SpareFiles | undefined
-  #spare: string | undefined // its path until it gets its name
+  #place: string // where it is now
+  #isSpare = false
   #buffer: Region | undefined
   #fd: Fd | undefined
   #buffered = 0
   #written = 0
 
-  /** With `spares` the file gets its name only in finish(), and commit() must not be called. */
+  /** With `spares` the file may be made of one of them. */
   constructor(path: string, spares?: SpareFiles) {
     this.#path = path
     this.#spares = spares
+    this.#place = parseLtxFileName(basename(path)) === undefined ? path : `${path}${MAKING}`
   }
 
   /** The file's size so far. */
@@ -126,10 +132,10 @@ export class LtxFileWriter {
     }
   }
 
-  /** The file is durable when this returns. When it throws, the file is gone or is torn and will be set aside. */
+  /** The file is durable when this returns. When it throws, it is to be discarded. */
   commit(): void {
-    assert(this.#spares === undefined, "a file that is to be durable is made under its name")
     this.#flush()
+    this.#name()
     syncFile("ltx:fsync", this.#fd as Fd)
     this.#end()
   }
@@ -142,10 +148,7 @@ export class LtxFileWriter {
   /** The file is whole, but a power cut may still tear it. */
   finish(): void {
     this.#flush()
-    if (this.#spare !== undefined) {
-      renameFile("ltx:rename", this.#spare, this.#path)
-      this.#spare = undefined
-    }
+    this.#name()
     this.#end()
   }
 
@@ -153,8 +156,15 @@ export class LtxFileWriter {
   discard(): void {
     const exists = this.#fd !== undefined
     this.#end()
-    // If the torn file stays, recovery sets it aside, and the next commit writes over it.
-    if (exists) discardFile("ltx:discard", this.#spare ?? this.#path)
+    // If a part of it stays, the next file of this name writes over it.
+    if (exists) discardFile("ltx:discard", this.#place)
+  }
+
+  #name(): void {
+    if (this.#place === this.#path) return
+    renameFile(this.#isSpare ? "ltx:rename-spare" : "ltx:rename", this.#place, this.#path)
+    this.#isSpare = false
+    this.#place = this.#path
   }
 
   #end(): void {
@@ -168,13 +178,15 @@ export class LtxFileWriter {
     const spare = this.#spares?.take()
     if (spare === undefined) return undefined
     const fd = openIfExists("ltx:open-spare", spare, O_RDWR)
-    if (fd !== undefined) this.#spare = spare
+    if (fd === undefined) return undefined
+    this.#place = spare
+    this.#isSpare = true
     return fd
   }
 
   #flush(): void {
     assert(this.#buffer !== undefined, "an LTX file is never empty")
-    this.#fd ??= this.#openSpare() ?? openFile("ltx:open", this.#path, O_RDWR | O_CREAT | O_TRUNC)
+    this.#fd ??= this.#openSpare() ?? openFile("ltx:open", this.#place, O_RDWR | O_CREAT | O_TRUNC)
     writeAt("ltx:write", this.#fd, this.#buffer.address, this.#buffered, this.#written)
     this.#written += this.#buffered
     this.#buffered = 0
