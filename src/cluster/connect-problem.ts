@@ -109,6 +109,13 @@ function settingProblem(url: URL, error: unknown): string | undefined {
   return /^HPE_/.test(code) ? foreignText("it does not speak HTTP") : undefined
 }
 
+/** For a node that has been tried for a while. */
+export function noAnswer({ hostname }: URL): LitefsError {
+  const isName = isIP(hostname.replace(/^\[|\]$/g, "")) === 0
+  const advice = isName ? `, see what the name "${hostname}" stands for on this machine` : ""
+  return new LitefsError("unavailable", `it does not answer${advice}`)
+}
+
 /** Why this node must not follow what answers; undefined when it is LiteFS. */
 export function foreignProblem(headers: Headers, status: number): LitefsError | undefined {
   const isLitefs = ["litefs-id", "litefs-hostname", "litefs-cluster-id"].some(

@@ -5,6 +5,9 @@
  *            ── twice in a row ──▶ asked for whole: perhaps an LTX file of the primary is damaged
  *            ── SEVERAL times in a row ──▶ left out, until an interval is over ──▶ asked for whole
  *
+ * When a system call has failed, another file would not help, and the database is not asked for whole. The primary
+ * cannot judge what is replaced then (peer/receive/history-verdict.ts), and the replica keeps it.
+ *
  * A database that was damaged when this node started is left out until the next start. The interval starts at RETRY_MS
  * and doubles while nothing is applied to the database.
  */
@@ -24,10 +27,10 @@ const IO_RETRY_MS_MAX = 60_000
 
 interface Refusals {
   count: number // in a row
+  strangeCount: number // in a row, for what is in the files
   problem: string
   intervalMs: number
   isLeftOut: boolean
-  isIo: boolean // the last refusal: another file would not help
   cancel(): void
 }
 
@@ -65,8 +68,8 @@ export class RefusedDatabases {
 
   /** The position of the database that the primary should hear. */
   told(database: string, pos: Pos): Pos {
-    const { count = 0, isIo = false } = this.#refused.get(database) ?? {}
-    return count >= WHOLE_COUNT && !isIo ? ZERO_POS : pos
+    const { strangeCount = 0 } = this.#refused.get(database) ?? {}
+    return strangeCount >= WHOLE_COUNT ? ZERO_POS : pos
   }
 
   applied(database: string): void {
@@ -82,13 +85,13 @@ export class RefusedDatabases {
   refused(database: string, error: unknown): void {
     if (this.#context.damaged.has(database) || isOfAll(error)) return
     const refused = this.#refused.get(database) ?? {
-      ...{ count: 0, problem: "", intervalMs: RETRY_MS },
-      ...{ isLeftOut: false, isIo: false, cancel: () => {} },
+      ...{ count: 0, strangeCount: 0, problem: "", intervalMs: RETRY_MS },
+      ...{ isLeftOut: false, cancel: () => {} },
     }
     this.#refused.set(database, refused)
     refused.count += 1
     refused.problem = messageOf(error)
-    refused.isIo = isIo(error)
+    refused.strangeCount = isIo(error) ? 0 : refused.strangeCount + 1
     if (refused.count < SEVERAL || refused.isLeftOut) return
     const { problem, intervalMs } = refused
     if (refused.count === SEVERAL) {
@@ -98,7 +101,7 @@ export class RefusedDatabases {
       })
     }
     refused.isLeftOut = true
-    refused.intervalMs = Math.min(intervalMs * 2, refused.isIo ? IO_RETRY_MS_MAX : RETRY_MS_MAX)
+    refused.intervalMs = Math.min(intervalMs * 2, isIo(error) ? IO_RETRY_MS_MAX : RETRY_MS_MAX)
     refused.cancel = this.#context.clock.after(intervalMs, () => {
       refused.isLeftOut = false
       this.#context.onChange()

@@ -98,7 +98,7 @@ describe("litefs ltx dump", () => {
     const { code, out } = await litefs("ltx", "dump", join(data.root, "x.ltx"))
     expect(code).toBe(0)
     expect(out).toMatchInlineSnapshot(`
-      "DATA/x.ltx  196 B
+      "DATA/x.ltx  194 B
         TXID         0000000000000005 to 0000000000000007
         time         2026-11-23T01:10:53.554Z
         page size    512, compressed

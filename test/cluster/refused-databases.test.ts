@@ -52,6 +52,23 @@ test("RefusedDatabases does not leave out a database for what stops all of them"
   expect(log.lines).toEqual([])
 })
 
+test("RefusedDatabases does not ask for a database whole when system calls have failed", () => {
+  using _log = new LogLines()
+  const clock = new FakeClock()
+  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange: () => {} })
+  const failed = () => refused.refused("a.db", new LitefsError("io", "the disk is broken"))
+  const strange = () => refused.refused("a.db", new LitefsError("invalid", "rotten"))
+  failed()
+  failed()
+  strange()
+  expect(refused.told("a.db", POS)).toEqual(POS)
+  failed()
+  strange()
+  expect(refused.told("a.db", POS)).toEqual(POS)
+  strange()
+  expect(refused.told("a.db", POS)).toEqual(ZERO_POS)
+})
+
 test("RefusedDatabases leaves out what was damaged at the start", () => {
   const damaged = new Map([["old.db", "it is no database"]])
   const clock = new FakeClock()

@@ -323,6 +323,30 @@ describe("Replica", () => {
     expect(fixture.log.lines.filter((line) => line.includes("it does not fit")).length).toBe(1)
   })
 
+  test("Replica tells of the first refusal of a database in a connection: what follows on it fits no more", async () => {
+    const outcomes = new Events<string>()
+    const onOutcome = (database: string, error?: Error) =>
+      outcomes.push(`${database}: ${error?.message ?? "applied"}`)
+    const applied = [1, 2, 3, 4].map(() => Promise.withResolvers<void>())
+    let count = 0
+    const sink: ReplicaOptions["sink"] = {
+      write: (_file, _database, _bytes, _isLast, taken) => taken(),
+      applied: () => (applied[count++] as PromiseWithResolvers<void>).promise,
+      abort: () => {},
+    }
+    await using fixture = await Fixture.open({ onOutcome, sink })
+    const response = await fixture.accept()
+    const [a, b] = ["a.db", "b.db"].map((name) => ltx(name, random.bytes(100)))
+    response.write(concat(a as Uint8Array, a as Uint8Array, a as Uint8Array, b as Uint8Array))
+    await until("all have come", () => count === 4)
+    for (const [index, { reject }] of applied.entries()) {
+      reject(new LitefsError(index === 0 ? "no-space" : "position-mismatch", `refusal ${index}`))
+    }
+    await outcomes.until((all) => all.length >= 2)
+    await fixture.reconnect()
+    expect(outcomes.all).toEqual(["a.db: refusal 0", "b.db: refusal 3"])
+  })
+
   test("Replica connects again when the stream is damaged", async () => {
     await using fixture = await Fixture.open()
     const response = await fixture.accept()

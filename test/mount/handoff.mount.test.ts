@@ -1,7 +1,10 @@
 /** The short form of the handoff torture, and what single handoffs and promotions have to show. */
 import { expect, test } from "bun:test"
-import { canMount } from "../support/node.ts"
+import { join } from "node:path"
+import { caughtUp, run, sqlite3 } from "../support/client.ts"
+import { canMount, PROGRAM, Scope } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
+import { CallFaults } from "../torture/call-faults.ts"
 import { handoffs, noHandoffsResult } from "../torture/handoffs.ts"
 
 const random = testRandom()
@@ -16,4 +19,24 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
     expect(result.acknowledged).toBeGreaterThan(25)
   },
   120_000,
+)
+
+test.skipIf(!canMount)(
+  "A node that cannot open a database after it has handed over goes on, and opens it when it can",
+  async () => {
+    await using scope = new Scope()
+    const faults = new CallFaults(join(scope.directory, "calls"))
+    const primary = await scope.node({ env: faults.env })
+    const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
+    sqlite3(primary, "a.db", "create table t(x)")
+    await caughtUp(primary, replica, "a.db")
+    faults.set("1/data:mkdir#1+=EIO")
+    run([...PROGRAM, "promote", "--url", replica.url])
+    await primary.logged(/cannot open a database, nothing is applied until it is open/)
+    sqlite3(replica, "a.db", "insert into t values('after')")
+    faults.set("")
+    await caughtUp(replica, primary, "a.db")
+    expect(sqlite3(primary, "a.db", "select x from t")).toBe("after")
+  },
+  60_000,
 )

@@ -503,3 +503,18 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   },
   60_000,
 )
+
+test.skipIf(!canMount)(
+  "an import without the token is told so, also while it sends",
+  async () => {
+    await using scope = new Scope()
+    const node = await scope.node({ flags: ["--auth-token", "sesame"] })
+    const path = join(scope.directory, "a.db")
+    run(["sqlite3", path, "create table t(x); insert into t values(zeroblob(3000000))"])
+    for (let time = 0; time < 12; time++) {
+      const failure = failureOf([...PROGRAM, "import", "--url", node.url, "--name", "a.db", path])
+      expect(failure).toContain("unauthorized: this node asks for a token")
+    }
+  },
+  60_000,
+)

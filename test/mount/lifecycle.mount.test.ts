@@ -198,3 +198,22 @@ test.skipIf(!canMount).each(["delete", "wal"])(
   },
   30_000,
 )
+
+test.skipIf(!canMount).each(["umount", "umount -l, with a client"])(
+  "a node whose mount is taken away (%s) ends, with its command",
+  async (how) => {
+    await using scope = new Scope()
+    const node = await scope.node({ command: ["sleep", "1000"] })
+    sqlite3(node, "a.db", "create table t(x)")
+    const client = new LongClient(scope, node, "a.db")
+    if (how === "umount") await client.close()
+    else expect(await client.value("select count(*) from t")).toBe(0)
+    run(how === "umount" ? ["umount", node.mount] : ["umount", "-l", node.mount])
+    expect(await node.exited).toEqual({ code: 1, signal: null })
+    expect(await node.wholeOutput).toContain(
+      `ERROR: Cannot go on: somebody has unmounted "${node.mount}", `,
+    )
+    sqlite3(await scope.again(node), "a.db", "insert into t values(1)")
+  },
+  60_000,
+)

@@ -188,6 +188,38 @@ describe("ReplicaDatabase", () => {
     expect(fixture.shown?.pos.txid).toBe(2n)
   })
 
+  test("ReplicaDatabase ends what could not be applied before it takes another transaction", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    const [half, other] = [imageOf(2), imageOf(2)]
+    const [halfFile, otherFile] = [half, other].map((image) => fixture.fileTo(image))
+    fixture.applyProblem = new Error("the disk is broken")
+    await expect(fixture.accept(halfFile as Uint8Array)).rejects.toThrow("the disk is broken")
+    await expect(fixture.accept(otherFile as Uint8Array)).rejects.toThrow("the disk is broken")
+    fixture.applyProblem = undefined
+    await expect(fixture.accept(otherFile as Uint8Array)).rejects.toThrow(/it follows on/)
+    expect(fixture.database.pos).toEqual({ txid: 2n, checksum: imageChecksum(half, PAGE_SIZE) })
+    expect(Buffer.compare(fixture.image, half)).toBe(0)
+  })
+
+  test("ReplicaDatabase ends what could not be applied when it comes again", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    const image = imageOf(2)
+    const bytes = fixture.fileTo(image)
+    fixture.applyProblem = new Error("the disk is broken")
+    await expect(fixture.accept(bytes)).rejects.toThrow("the disk is broken")
+    fixture.applyProblem = undefined
+    await fixture.accept(bytes)
+    expect(fixture.database.pos.checksum).toBe(imageChecksum(image, PAGE_SIZE))
+  })
+
+  test("ReplicaDatabase lets clients in when others know the position", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    expect(fixture.events).toEqual(["switch", "position 1", "close"])
+  })
+
   test.each<[string, Partial<LtxHeader>]>([
     ["leaves a gap", { minTxid: 4n, maxTxid: 4n }],
     ["is there already", { minTxid: 2n, maxTxid: 2n }],
@@ -333,8 +365,8 @@ describe("ReplicaDatabase", () => {
     await fixture.accept(fixture.fileTo(imageOf(2)))
     await fixture.accept(fixture.fileTo(new Uint8Array(0)))
     expect(fixture.events.slice(1)).toEqual([
-      "close",
       "position 1",
+      "close",
       "position 2",
       "forget",
       "close",

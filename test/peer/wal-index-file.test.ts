@@ -3,6 +3,8 @@ import { join } from "node:path"
 import { WalIndexFile } from "../../src/peer/wal/wal-index-file.ts"
 import { WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from "../../src/sqlite/wal-index.ts"
 import { WAL_INDEX_BLOCK_SIZE } from "../../src/sqlite/wal-index-block.ts"
+import { Errno } from "../../src/sys/errno.ts"
+import { setFaults } from "../../src/sys/faults.ts"
 import {
   closeFile,
   type Fd,
@@ -53,6 +55,29 @@ describe("WalIndexFile.restart()", () => {
     index.restart(0.5, CONTENT)
     const header = { ...EMPTY, ...CONTENT, change: 1, salt1: 1, salt2: 0x80000000 }
     expect(index.read()?.header).toEqual(header)
+  })
+
+  test("that fails anywhere leaves no count of backfilled frames for a log that has started over", () => {
+    truncateFile("mount:truncate", fd, WAL_INDEX_BLOCK_SIZE)
+    const OLD = { ...EMPTY, ...CONTENT, frameCount: 12 }
+    let failures = 0
+    for (let isDone = false; !isDone; ) {
+      index.writeHeader(OLD)
+      index.writeBackfillCount(OLD.frameCount)
+      let calls = 0
+      setFaults({ check: (op) => (/^mount:/.test(op) && calls++ === failures ? Errno.EIO : 0) })
+      try {
+        index.restart(0.5)
+        isDone = true
+      } catch {
+        failures += 1
+      } finally {
+        setFaults(undefined)
+      }
+      const found = index.read()
+      if (found?.header.frameCount === 0) expect(found.backfillCount).toBe(0)
+    }
+    expect(failures).toBe(4)
   })
 
   test("makes one that no client knows when an earlier attempt has left half of it", () => {

@@ -5,6 +5,7 @@ export const idleApplier: Applier = {
   frames: { entries: () => [] },
   apply: async () => {},
   writtenTxid: (current) => current,
+  lockedOut: undefined,
   yield: () => false,
   attach: async () => {},
   rejoin: async () => {},

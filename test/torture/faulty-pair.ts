@@ -1,7 +1,15 @@
 /** A primary and a replica, one of which has faults, and the client that uses both. */
+import { readdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import { mountsAt } from "../../src/sys/mount.ts"
 import { FaultProxy } from "../support/fault-proxy.ts"
-import { freePort, type NodeOptions, type Scope, type TestNode } from "../support/node.ts"
+import {
+  type Exit,
+  freePort,
+  type NodeOptions,
+  type Scope,
+  type TestNode,
+} from "../support/node.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
@@ -35,6 +43,7 @@ export class FaultyPair {
   primary: TestNode
   replica: TestNode
   #logStart = 0
+  #stopped: Exit | undefined // when the node was stopped, and came to the fault in that
   #nextDatabase = 1
 
   static async start(scope: Scope, options: FaultyPairOptions): Promise<FaultyPair> {
@@ -89,16 +98,17 @@ export class FaultyPair {
 
   begin(fault: Fault): void {
     this.#logStart = this.node.output.length
+    this.#stopped = undefined
     this.faults.forget()
     this.faults.set(planOf(fault))
   }
 
   /** The fault is gone afterwards, and the node is there. False when the node has not come to it. */
   async lift(fault: Fault): Promise<boolean> {
+    this.faults.set("") // before it is read what was hit: the node has threads that work for themselves
     const isHit = this.faults.hitCount > 0
     const { result } = this.options
     for (const op of this.faults.ops) result.calls.add(op)
-    this.faults.set("")
     if (isHit) {
       result.hits += 1
       result.ops.add(opOf(fault))
@@ -106,14 +116,26 @@ export class FaultyPair {
     // A thread that only checks files is not missed.
     const ends = fault.duration === "kill" || (fault.duration === "end" && isOfNode(fault))
     if (isHit && ends) {
-      if (!(await within(ANSWER_MS_MAX, this.node.exited))) throw new Error("it does not end")
-      const { code } = await this.node.exited
+      if (this.#stopped === undefined && !(await within(ANSWER_MS_MAX, this.node.exited))) {
+        throw new Error("it does not end")
+      }
+      const { code } = this.#stopped ?? (await this.node.exited)
       if (fault.duration === "end" && code !== 1) throw new Error(`it ends with ${code}, not 1`)
-      await this.restart()
+      if (!this.node.isRunning) await this.restart()
     }
-    if (!this.node.isRunning && this.options.mayEnd === true) await this.restart()
+    if (this.options.mayEnd === true) {
+      const isEnding = /^ERROR: /m.test(this.node.output.slice(this.#logStart))
+      if (isEnding) await within(ANSWER_MS_MAX, this.node.exited)
+      if (!this.node.isRunning) await this.restart()
+    }
     if (!this.node.isRunning) throw new Error("the daemon has ended")
     return isHit
+  }
+
+  /** The node comes to the fault in its stop, or not before the next start. */
+  async stop(): Promise<void> {
+    const exit = await this.node.stop()
+    if (this.faults.hitCount > 0) this.#stopped = exit
   }
 
   /** Does what the log says since the last time, when it says so. */
@@ -128,12 +150,14 @@ export class FaultyPair {
   async restart(): Promise<void> {
     this.options.result.restarts += 1
     const { at } = this.options
-    const node = await this.scope.node(
-      this.#again(at, at === "primary" ? this.primary : this.replica),
-    )
+    const last = this.node
+    clearBare(last.mount)
+    const node = await this.scope.spawn(this.#again(at, last))
     if (at === "primary") this.primary = node
     else this.replica = node
     this.#logStart = 0
+    await node.logged(/msg=mounted/)
+    await node.prepared()
   }
 
   /** Both, one after the other. Throws when one of them does not end as it should. */
@@ -218,4 +242,10 @@ function isOfNode({ name }: Fault): boolean {
 /** A database of which nobody has committed anything is not known to others. */
 function isNothing(pos: string): boolean {
   return pos === "" || /^0+\/0+\n$/.test(pos)
+}
+
+/** A client that opens a database while nothing is mounted makes a file of its own, and a node refuses to hide it. */
+function clearBare(mount: string): void {
+  if (mountsAt(mount).length > 0) return
+  for (const name of readdirSync(mount)) rmSync(join(mount, name))
 }

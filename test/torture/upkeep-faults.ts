@@ -243,9 +243,11 @@ class Upkeep implements Target {
 
   /** What a start has left to look at is looked at, which makes files for a while. */
   async #untilTidy(node: TestNode): Promise<void> {
-    // A WAL with a commit that was neither captured nor acknowledged is kept.
+    // A WAL with a commit that was neither captured nor acknowledged is kept, and so is the LTX file of a large
+    // transaction that was being written.
     const isKept = (path: string) => {
-      const [, database] = /^dbs\/([^/]+)\/wal\.removed-\d+$/.exec(path) ?? []
+      const kept = /^dbs\/([^/]+)\/(?:wal\.removed|ltx\/[0-9a-f-]+\.ltx\.torn)-\d+$/
+      const [, database] = kept.exec(path) ?? []
       return database !== undefined && this.#ended.has(database)
     }
     const strays = () => straysIn(node).filter((path) => !isKept(path))

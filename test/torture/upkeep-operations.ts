@@ -362,7 +362,7 @@ const restarting: Operation = {
   mayEnd: true,
   prepare: makeOnBoth,
   async act(pair, _database, before) {
-    await pair.node.stop()
+    await pair.stop()
     const problem = await problemOf(pair.restart())
     await Bun.sleep(150) // it reads what it has believed
     return always(problem, before)

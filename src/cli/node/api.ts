@@ -6,7 +6,7 @@ import {
 } from "../../cluster/connect-problem.ts"
 import { authHeaders } from "../../http/server/auth.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
-import { LitefsError } from "../../lib/errors.ts"
+import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { reachable } from "../../sys/net/local-socket.ts"
 import { nodeConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
@@ -63,6 +63,9 @@ export class BrokenConnection extends LitefsError {
 /** Error codes of fetch() after a connection was made. */
 const BROKEN = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE", "ETIMEDOUT"])
 
+/** Codes for statuses that are not about the node's state. */
+const REFUSALS: Readonly<Record<number, ErrorCode>> = { 400: "usage", 404: "not-found" }
+
 /** Parameters of a request; several values are sent one after the other. */
 export type NodeQuery = Readonly<Record<string, string | readonly string[]>>
 
@@ -91,15 +94,20 @@ export class NodeApi {
   async call(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const response = await this.request(route, query, init)
     if (response.status === 200) return response
-    const text = (await response.text()).trim().slice(0, 1000)
-    const foreign = foreignProblem(Object.fromEntries(response.headers), response.status)
+    throw this.refusal(response, await response.text())
+  }
+
+  /** What an answer other than 200 means, in the node's words. Those of another server help nobody. */
+  refusal({ status, headers }: Response, body: string): LitefsError {
+    const foreign = foreignProblem(Object.fromEntries(headers), status)
     if (foreign !== undefined) {
       const problem = `Cannot use LiteFS at ${this.origin}: ${foreign.message}`
-      throw new LitefsError("unavailable", problem)
+      return new LitefsError("unavailable", problem)
     }
-    throw new LitefsError(
-      response.status === 404 ? "not-found" : "unavailable",
-      text === "" ? `Cannot use ${this.origin}: it answers with status ${response.status}` : text,
+    const text = body.trim().slice(0, 1000)
+    return new LitefsError(
+      REFUSALS[status] ?? "unavailable",
+      text === "" ? `Cannot use ${this.origin}: it answers with status ${status}` : text,
     )
   }
 

@@ -120,15 +120,15 @@ function streamOf(
   return new ReadableStream(
     {
       async pull(controller) {
-        try {
-          const { value, done } = await parts.next()
-          if (done) return controller.close()
-          onPart(value.length)
-          controller.enqueue(value)
-        } catch (error) {
+        const part = await parts.next().catch((error) => {
           failed.error = error
           throw error
-        }
+        })
+        const isEnded = (controller.desiredSize ?? 0) <= 0 // the node has answered, and wants no more
+        if (isEnded) return
+        if (part.done) return controller.close()
+        onPart(part.value.length)
+        controller.enqueue(part.value)
       },
     },
     { highWaterMark: 1 },

@@ -6,7 +6,7 @@
  */
 import type { Health } from "../../http/status/health.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { messageOf } from "../../lib/errors.ts"
 import type { NodeApi, NodeQuery } from "./api.ts"
 
 export const TIMEOUT_FLAG = {
@@ -64,14 +64,14 @@ export function healthCondition(
     let text: string
     try {
       response = await api.request("/health", asked, { signal: limit.signal })
-      text = (await response.text()).trim()
+      text = await response.text()
     } catch (error) {
       return limit.signal.aborted ? `${api.origin} does not answer` : messageOf(error)
     }
     if (response.status === 200) return undefined
-    if (response.status === 503) return reasonOf(text)
-    const code = response.status === 400 ? "usage" : "unavailable"
-    throw new LitefsError(code, text.slice(0, 1000) || `status ${response.status}`)
+    const refusal = api.refusal(response, text)
+    if (response.status === 503) return reasonOf(refusal.message)
+    throw refusal
   }
   return { check, outcome }
 }

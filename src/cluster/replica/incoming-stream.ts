@@ -101,7 +101,7 @@ export class IncomingStream {
   #cutOff: CutOffSnapshot | undefined // until it continues, or cannot
   #resumable: ResumableFrame | ResumingFrame | undefined // for the snapshot that comes next
   #verdict: JudgedFrame | undefined // on the database whose snapshot comes next
-  #isRefused = false
+  readonly #refused = new Set<string>() // databases
   /** After each snapshot the primary says whether it is whole. */
   #saysWhetherWhole = false
   /** The file has come completely, and the primary has not yet said whether it is whole. */
@@ -175,7 +175,7 @@ export class IncomingStream {
   close(): CutOffSnapshot | undefined {
     const file = this.#file
     if (file === undefined) return this.#cutOff
-    if (file.token === undefined || this.#isRefused || this.#cutOff !== undefined) {
+    if (file.token === undefined || this.#refused.size > 0 || this.#cutOff !== undefined) {
       this.#file = undefined
       this.#options.sink.abort(file.number)
       return this.#cutOff
@@ -298,8 +298,9 @@ export class IncomingStream {
       this.#on.onApplied()
     }
     applied.then(done, (error) => {
-      this.#isRefused = true
-      onOutcome?.(database, error)
+      // What follows on a refused file does not fit, whatever it is.
+      if (!this.#refused.has(database)) onOutcome?.(database, error)
+      this.#refused.add(database)
       this.#fail(error)
     })
   }
@@ -355,7 +356,7 @@ function isBroken({ state }: ListedFrame): boolean {
   return state === "refused" || state === "unreadable"
 }
 
-export function silence(): LitefsError {
+function silence(): LitefsError {
   return new LitefsError("unavailable", `no sign of life for ${SILENCE_MS_MAX / 1000} s`)
 }
 

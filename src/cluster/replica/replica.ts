@@ -34,14 +34,14 @@ import {
   protocolProblem,
   proxyUrlOf,
 } from "../../wire/protocol.ts"
-import { connectProblem, firstContactProblem, foreignProblem } from "../connect-problem.ts"
-import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import {
-  IncomingStream,
-  type IncomingStreamOptions,
-  SILENCE_MS_MAX,
-  silence,
-} from "./incoming-stream.ts"
+  connectProblem,
+  firstContactProblem,
+  foreignProblem,
+  noAnswer,
+} from "../connect-problem.ts"
+import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
+import { IncomingStream, type IncomingStreamOptions, SILENCE_MS_MAX } from "./incoming-stream.ts"
 
 const log = logger("replica")
 
@@ -234,7 +234,7 @@ export class Replica {
       signal,
       agent: false,
     })
-    const cancel = clock.after(SILENCE_MS_MAX, () => request.destroy(silence()))
+    const cancel = clock.after(SILENCE_MS_MAX, () => request.destroy(noAnswer(url)))
     request.on("response", resolve)
     request.on("error", reject)
     request.end(body)

@@ -9,12 +9,17 @@ import type { Clock } from "../../lib/clock.ts"
 import { LineLimit, type LogFields, type Logger, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { Errno } from "../../sys/errno.ts"
-import { describeThread } from "../../sys/process/process.ts"
+import { commandOfThread, describeThread } from "../../sys/process/process.ts"
 import type { Role } from "../files/role.ts"
 
 const log = logger("mount")
 
 const PRIMARY_WAIT_MS = 3000
+
+/** Commands that copy files, and move them from one file system to another. */
+const COPIERS: ReadonlySet<string> = new Set(
+  ["mv", "cp", "install", "tar", "bsdtar", "cpio", "unzip"], // by /proc/[pid]/comm
+)
 
 interface HeldBack {
   readonly message: string
@@ -70,6 +75,18 @@ export class Refusals {
     if (fields !== undefined) log.warn(message, fields)
   }
 
+  /**
+   * Programs that copy first remove what is in their way, and find only then that they cannot put another file there.
+   * Throws when one of them is about to drop a database so.
+   */
+  refuseCopiers(name: string, thread: number): void {
+    const command = commandOfThread(thread)
+    if (command === undefined || !COPIERS.has(command)) return
+    const advice = `litefs import --name ${name} FILE replaces it, rm drops it`
+    this.say(`Cannot remove "${name}": ${command} cannot put another file there, ${advice}`, name)
+    throw FuseError.of(Errno.EPERM)
+  }
+
   /** Logs when `act` fails because this node is a replica. */
   watch<T>(what: "make" | "remove", file: string, thread: number, act: () => T): T {
     try {
@@ -113,10 +130,7 @@ export class Refusals {
   }
 }
 
-/**
- * Logs that a database is gone, with its last position. mv and tar, too, remove what is in their way, and find only
- * then that they cannot put another file there.
- */
+/** Logs that a database is gone, with its last position. */
 export function sayDropped(name: string, last: Pos, thread: number): void {
   log.info("dropped a database: its file was removed", {
     ...{ db: name, pos: formatPos(last), process: describeThread(thread) },

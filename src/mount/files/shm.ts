@@ -7,9 +7,21 @@ import type { Region } from "../../sys/memory.ts"
 import type { MountedDatabase } from "../databases/mounted-database.ts"
 import { BackedEntry } from "./entry.ts"
 
-/** `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced. */
+/** Of a disk that fails, so much is kept in memory. It is the index of 2 million frames. */
+const KEPT_SIZE_MAX = 16 * 1024 * 1024
+const BLOCK_SIZE = 4096
+
+/**
+ * `<db>-shm`: the wal-index, which clients map into memory. It is rebuilt after a crash, so it is never synced.
+ *
+ * What clients store in the mapping comes here late, and they do not hear of an error. The kernel reads a page anew that
+ * it could not write back, and the index would count fewer frames than were committed. Bytes that the disk refuses
+ * therefore stay in memory.
+ */
 export class ShmEntry extends BackedEntry {
   readonly #database: MountedDatabase
+  /** By their place in the file, what the disk has refused. */
+  readonly #kept = new Map<number, Uint8Array>()
 
   constructor(nodeId: number, name: string, database: MountedDatabase) {
     super(nodeId, name, database.shm)
@@ -18,7 +30,49 @@ export class ShmEntry extends BackedEntry {
 
   override write(offset: number, size: number, from: Region, thread: number): void {
     this.#database.countWrite(Column.SHM_WRITES)
-    super.write(offset, size, from, thread)
+    try {
+      super.write(offset, size, from, thread)
+    } catch (error) {
+      this.#keep(error, offset, size)
+    }
+    this.#eachKept(offset, size, (kept, at) => kept.set(from.bytes.subarray(at, at + kept.length)))
+  }
+
+  /** Throws the error of the disk when the file would grow by the write: the client hears of it. */
+  #keep(error: unknown, offset: number, size: number): void {
+    const { file } = this
+    const end = offset + size
+    if (end > file.size()) throw error
+    for (let start = offset - (offset % BLOCK_SIZE); start < end; start += BLOCK_SIZE) {
+      if (this.#kept.has(start)) continue
+      if (this.#kept.size * BLOCK_SIZE >= KEPT_SIZE_MAX) throw error
+      const block = new Uint8Array(BLOCK_SIZE)
+      file.readAt(start, block)
+      this.#kept.set(start, block)
+    }
+  }
+
+  override read(offset: number, size: number, into: Region): number {
+    const n = super.read(offset, size, into)
+    this.#eachKept(offset, n, (kept, at) => into.bytes.set(kept, at))
+    return n
+  }
+
+  /** Parts of these bytes that are in memory, with their places in them. */
+  #eachKept(offset: number, size: number, on: (kept: Uint8Array, at: number) => void): void {
+    for (const [start, block] of this.#kept) {
+      const first = Math.max(start, offset)
+      const end = Math.min(start + BLOCK_SIZE, offset + size)
+      if (first < end) on(block.subarray(first - start, end - start), first - offset)
+    }
+  }
+
+  override truncate(size: number): void {
+    super.truncate(size)
+    for (const [start, kept] of this.#kept) {
+      if (start >= size) this.#kept.delete(start)
+      else kept.fill(0, Math.max(0, Math.min(BLOCK_SIZE, size - start)))
+    }
   }
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {

@@ -289,6 +289,7 @@ export class Directory implements FileSystem {
     const { refusals } = this.#context
     return this.#attempt(thread, () => {
       const last = entry instanceof DatabaseEntry ? entry.pos : undefined
+      if (last !== undefined && this.#context.role.isPrimary) refusals.refuseCopiers(name, thread)
       if (isMadeUp(name)) entry.removing()
       else refusals.watch("remove", name, thread, () => entry.removing())
       this.#entries.removeName(entry)

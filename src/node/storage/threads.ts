@@ -8,7 +8,8 @@
  */
 import type { Halting } from "../../cluster/locks/halting.ts"
 import { must } from "../../lib/assert.ts"
-import { sleep, systemClock } from "../../lib/clock.ts"
+import { every, sleep, systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
@@ -35,6 +36,8 @@ const log = logger("litefs")
 
 /** Files that clients still have open keep the fs thread busy. It then ends with the process. */
 const UNMOUNT_MS_MAX = 1000
+/** A mount that is taken away while clients have files of it open (umount -l) is noticed within this time. */
+const LOOK_MS = 5000
 
 export interface ThreadsContext {
   readonly options: LiteFSOptions
@@ -76,6 +79,8 @@ export class Threads {
   #notifier: Fd | undefined
   /** Device of the mount, as in /proc/self/mountinfo. */
   #mountDevice: string | undefined
+  #isEnding = false
+  #stopLooking = () => {}
 
   constructor(workers: Workers, context: ThreadsContext) {
     const { databases, segments, fail } = context
@@ -195,6 +200,20 @@ export class Threads {
     this.#isOwnedByThread = await this.fs.serve(mount, [notifier])
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
+    this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
+    void this.fs.unmounted.then(() => this.#look())
+  }
+
+  /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */
+  #look(): void {
+    const { options, fail } = this.#context
+    const { fuseDir } = options
+    const isThere = mountsAt(fuseDir).some(({ device }) => device === this.#mountDevice)
+    if (this.#isEnding || isThere) return
+    this.#isEnding = true
+    const danger = "clients would write to the directory below"
+    const problem = `somebody has unmounted "${fuseDir}", and ${danger}, start litefs again`
+    fail(new LitefsError("unavailable", `Cannot go on: ${problem}`))
   }
 
   /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */
@@ -205,6 +224,8 @@ export class Threads {
 
   async unmount(): Promise<void> {
     const { fs, peer } = this
+    this.#isEnding = true
+    this.#stopLooking()
     await peer.call("detach").catch(() => {}) // a thread that has ended has nothing open
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {

@@ -18,6 +18,7 @@ import {
 } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
 import { emptyStatus, inodeAt, sizeOf, statusOf } from "../../sys/file-status.ts"
+import type { LockedOut } from "../locks/client-locks.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { PATIENCE_MS, Patience } from "../locks/patience.ts"
 import { ReadersTurn } from "../locks/readers-turn.ts"
@@ -25,6 +26,7 @@ import {
   DMS,
   holderOfFile,
   holderOfWal,
+  releaseAndClose,
   releaseFile,
   SHARED,
   tryLockFile,
@@ -42,14 +44,22 @@ function nodeIdOf(fd: Fd): number {
   return status.inode
 }
 
+/** A file and its node. Nothing stays open when it throws. */
+function openNode(path: string, flags: number): { readonly fd: Fd; readonly nodeId: number } {
+  const fd = openOwnFile("mount:open", path, flags)
+  try {
+    return { fd, nodeId: nodeIdOf(fd) }
+  } catch (error) {
+    closeFile(fd)
+    throw error
+  }
+}
+
 /** For a file that nobody here has open. */
 export function nodeIdAt(directory: string, name: string): number {
-  const fd = openOwnFile("mount:open", join(directory, name), O_RDONLY)
-  try {
-    return nodeIdOf(fd)
-  } finally {
-    closeFile(fd)
-  }
+  const { fd, nodeId } = openNode(join(directory, name), O_RDONLY)
+  closeFile(fd)
+  return nodeId
 }
 
 export interface MountedFilesContext extends WaitListener {
@@ -75,6 +85,7 @@ export class MountedFiles {
   #wal: Fd | undefined
   #walNodeId = 0
   #shmNodeId = 0
+  #isLockedOut = false // every client, in a rollback mode
 
   constructor(context: MountedFilesContext) {
     this.#context = context
@@ -139,9 +150,12 @@ export class MountedFiles {
       attempt: () => tryTake(database, SHARED),
       holder: () => holderOfFile(database),
     })
-    this.#wal ??= openOwnFile("mount:open", this.#path("-wal"), O_RDWR | O_CREAT)
-    this.#walNodeId = nodeIdOf(this.#wal)
-    const shm = openOwnFile("mount:open", this.#path("-shm"), O_RDWR | O_CREAT)
+    if (this.#wal === undefined) {
+      const wal = openNode(this.#path("-wal"), O_RDWR | O_CREAT)
+      this.#wal = wal.fd
+      this.#walNodeId = wal.nodeId
+    }
+    const { fd: shm, nodeId } = openNode(this.#path("-shm"), O_RDWR | O_CREAT)
     try {
       await this.#until("share the wal-index", {
         attempt: () => tryTake(shm, DMS),
@@ -152,7 +166,7 @@ export class MountedFiles {
       throw error
     }
     this.#shm = shm
-    this.#shmNodeId = nodeIdOf(shm)
+    this.#shmNodeId = nodeId
     return true
   }
 
@@ -168,10 +182,10 @@ export class MountedFiles {
 
   #attachDatabase(): Fd {
     if (this.#database !== undefined) return this.#database
-    const database = openOwnFile("mount:open", this.#path(""), O_RDWR)
-    this.#nodeId = nodeIdOf(database)
-    this.#database = database
-    return database
+    const { fd, nodeId } = openNode(this.#path(""), O_RDWR)
+    this.#database = fd
+    this.#nodeId = nodeId
+    return fd
   }
 
   #leaveWalMode(): void {
@@ -190,13 +204,14 @@ export class MountedFiles {
   /** Gives up the files with all locks. */
   detach(): void {
     this.#closeWal()
-    if (this.#database !== undefined) closeFile(this.#database)
+    if (this.#database !== undefined) releaseAndClose(this.#database)
     this.#database = undefined
+    this.#isLockedOut = false
   }
 
   /**
-   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks stay, and clients
-   * wait for another try: the file may have half of a transaction.
+   * Runs `write` while no client is in a transaction, in a rollback mode. When it throws, the locks stay (lockedOut),
+   * and clients wait for another try: the file may have half of a transaction.
    */
   async exclusively(write: () => void): Promise<void> {
     const { clock, signal } = this.#context
@@ -211,9 +226,17 @@ export class MountedFiles {
     const holder = () => holderOfFile(database)
     await this.#until("write the database", { attempt, holder }, this.#patience.leftMs)
     this.#patience.spend(sinceMs - startMs)
+    this.#isLockedOut = true
     write()
+    this.#isLockedOut = false
     releaseFile(database)
     this.#readersTurn.begin(sinceMs)
+  }
+
+  /** After exclusively() has thrown, what every client is still locked out with. */
+  get lockedOut(): LockedOut | undefined {
+    if (this.#database === undefined || !this.#isLockedOut) return undefined
+    return { database: this.#database, shm: undefined }
   }
 
   /** Runs `leave` when nobody else has the database open in WAL mode, and detaches. */

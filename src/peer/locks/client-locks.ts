@@ -90,12 +90,14 @@ export interface ClientLocksOptions {
   refusal(process: string): string
 }
 
-/** While one of these is held nobody reads or writes. */
-export interface ExclusiveLocks extends Disposable {
+/** Files of the mount with locks on them, so that nobody reads or writes. */
+export interface LockedOut {
   readonly database: Fd
   /** The wal-index, when the database is in WAL mode. */
   readonly shm: Fd | undefined
 }
+
+export interface ExclusiveLocks extends LockedOut, Disposable {}
 
 export class ClientLocks implements ExclusiveLocks {
   readonly #options: ClientLocksOptions

@@ -59,12 +59,16 @@ function exclusive(start: number, size = 1): SqliteLock {
 
 /** Takes all of these locks of one file, in this order, or none of them. */
 export function tryTake(file: Fd, ...locks: readonly SqliteLock[]): boolean {
-  for (const [index, { kind, start, size }] of locks.entries()) {
-    if (tryLock(file, kind, start, size)) continue
-    release(file, ...locks.slice(0, index))
-    return false
+  let count = 0
+  try {
+    for (const { kind, start, size } of locks) {
+      if (!tryLock(file, kind, start, size)) return false
+      count += 1
+    }
+    return true
+  } finally {
+    if (count < locks.length) release(file, ...locks.slice(0, count))
   }
-  return true
 }
 
 export function release(file: Fd, ...locks: readonly SqliteLock[]): void {

@@ -3,6 +3,7 @@ import type { WalHandover } from "../../capture/handover.ts"
 import type { WalFrames } from "../../capture/wal-frames.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import type { LockedOut } from "../locks/client-locks.ts"
 
 export interface ReceivedTransaction {
   readonly header: LtxHeader
@@ -28,6 +29,11 @@ export interface Applier {
   apply(transaction: ReceivedTransaction): Promise<void>
   /** The last transaction that is completely in the database file, when `current` is the newest. */
   writtenTxid(current: Txid): Txid
+  /**
+   * After an apply that has failed, what every client is still locked out with: the file may have half of a transaction.
+   * close() lets the clients in.
+   */
+  readonly lockedOut: LockedOut | undefined
   /**
    * Gives up what would block a lockout of every client. True when clients may have the WAL open: they must then be
    * locked out as in WAL mode.

@@ -28,7 +28,7 @@ import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { MountedFiles } from "../files/mounted-files.ts"
-import { ClientLocks } from "../locks/client-locks.ts"
+import { ClientLocks, type LockedOut } from "../locks/client-locks.ts"
 import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { WalApplier } from "../wal/wal-applier.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
@@ -92,6 +92,10 @@ export class DatabaseApplier implements Applier {
     if (isOther || this.#lock !== undefined) await this.#replace(transaction)
     else await this.#append(transaction)
     if (this.#mode === "leaving") this.#tryLeave(transaction)
+  }
+
+  get lockedOut(): LockedOut | undefined {
+    return this.#lock ?? this.#files.lockedOut
   }
 
   yield(): boolean {

@@ -8,6 +8,8 @@
  * 2. From the decision on there is no way back, and a failed step is repeated: clients that continued with half of it
  *    would read pages of two databases.
  * 3. A long transaction of a client is waited for in rounds, between which others are let in.
+ * 4. A transaction that was applied by half keeps every client out. Its locks serve here: this thread would wait for
+ *    itself, and clients that are let in between would read the half.
  *
  * A rollback-mode client keeps its cached pages if 16 bytes of the header are as it knows them, and every client keeps
  * its idea of the schema if the schema cookie is the same (SQLite: sqlite3PagerSharedLock, sqlite3BtreeGetMeta). In a
@@ -22,7 +24,7 @@ import type { DataDir } from "../../store/data-dir.ts"
 import { sizeOf } from "../../sys/file-status.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { nodeIdAt } from "../files/mounted-files.ts"
-import { ClientLocks, type ExclusiveLocks } from "../locks/client-locks.ts"
+import { ClientLocks, type ExclusiveLocks, type LockedOut } from "../locks/client-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
 import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { isInWalMode } from "../locks/wal-mode.ts"
@@ -36,6 +38,8 @@ export interface FileSwitch {
   readonly commit: number // pages; 0 when no database is left
   /** For new content that clients could take for what they remember; undefined: they cannot. */
   readonly disguise: number | undefined
+  /** What every client is locked out with already. It stays so until switched(). */
+  readonly lockedOut: LockedOut | undefined
   /** Gives up the daemon's locks of the old files. True when clients may have the WAL open. */
   yield(): boolean
   /** Throws when nothing should change. */
@@ -60,7 +64,9 @@ export interface FileSwitchOptions extends WaitListener {
 const ROUND_MS = 1000
 
 export async function switchFiles(options: FileSwitchOptions, files: FileSwitch): Promise<void> {
-  using lock = await lockOut(options, files)
+  const { lockedOut } = files
+  using taken = lockedOut === undefined ? await lockOut(options, files) : undefined
+  const lock = lockedOut ?? taken
   files.decide()
   await untilDone(options, files.name, "cannot take a snapshot over, clients wait", () => {
     files.change()
@@ -103,7 +109,7 @@ async function lockOut(
   }
 }
 
-function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: ExclusiveLocks): void {
+function forgetOld(options: FileSwitchOptions, files: FileSwitch, lock: LockedOut): void {
   const { fuseDir, cache } = options
   const { name, commit } = files
   if (commit === 0) return // its name goes, and everything known of it

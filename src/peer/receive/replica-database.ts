@@ -14,7 +14,7 @@ import { type DatabaseHandover, sharedState, type WalHandover } from "../../capt
 import type { HistoryState } from "../../capture/history.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { isSnapshot } from "../../ltx/header.ts"
-import { formatPos, type Pos, type Txid } from "../../ltx/pos.ts"
+import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"
@@ -47,6 +47,12 @@ export interface ClientView {
   readonly wal?: WalHandover | undefined
 }
 
+/** A transaction that is in the log. The database may have half of it. */
+interface Unapplied {
+  readonly posAfter: Pos
+  apply(): Promise<void>
+}
+
 export class ReplicaDatabase {
   readonly name: string
   readonly #context: ReplicaDatabaseContext
@@ -61,8 +67,7 @@ export class ReplicaDatabase {
   }
   #unfinished: SnapshotTakeover | undefined
   #disguise = 0
-  /** Applies a transaction that is in the log, and perhaps not in the database. */
-  #unapplied: (() => Promise<void>) | undefined
+  #unapplied: Unapplied | undefined
 
   constructor(
     name: string,
@@ -142,7 +147,7 @@ export class ReplicaDatabase {
 
   /** Retries a failed apply, and lets clients see everything that was applied. */
   async applyRest(): Promise<void> {
-    await this.#unapplied?.()
+    await this.#unapplied?.apply()
     await this.#applier.rejoin(this.#changes)
   }
 
@@ -165,6 +170,7 @@ export class ReplicaDatabase {
   async accept(incoming: IncomingFile): Promise<void> {
     const { header } = incoming
     this.#endTakeover() // of the last snapshot, if the disk would not let it
+    if (!isSnapshot(header)) await this.#endHalf(incoming)
     checkFollowsOn(this.name, this.#state, incoming)
     if (isSnapshot(header)) return this.#replace(incoming)
     incoming.store()
@@ -184,10 +190,14 @@ export class ReplicaDatabase {
       ...this.#changes,
       applied,
     }
-    this.#unapplied = () => {
-      const readPages: ReceivedTransaction["readPages"] = (take) =>
-        incoming.readStored({ page: take })
-      return this.#applier.apply({ ...transaction, readPages })
+    this.#unapplied = {
+      posAfter: incoming.posAfter,
+      apply: () => {
+        incoming.complete()
+        const readPages: ReceivedTransaction["readPages"] = (take) =>
+          incoming.readStored({ page: take })
+        return this.#applier.apply({ ...transaction, readPages })
+      },
     }
     try {
       await this.#applier.apply(transaction)
@@ -199,6 +209,12 @@ export class ReplicaDatabase {
       pos: formatPos(incoming.posAfter),
       pages: incoming.sums.count,
     })
+  }
+
+  /** The same transaction writes all its pages again. Beside those of another one, some of them would stay. */
+  async #endHalf({ posAfter }: IncomingFile): Promise<void> {
+    const half = this.#unapplied
+    if (half !== undefined && !posEquals(half.posAfter, posAfter)) await half.apply()
   }
 
   /** The transaction is already durable. This is retried before the next one. */
@@ -250,15 +266,17 @@ export class ReplicaDatabase {
     const old = { pos, pageSize, commit, file: this.#file }
     const takeover = new SnapshotTakeover(this.name, this.#context, incoming, old)
     const { disguise } = takeover
+    const { lockedOut } = this.#applier
     try {
       if (pos.txid > 0n) transactions.clear()
       else transactions.materialize()
-      let isWalOpen = false
+      let isWalOpen = lockedOut?.shm !== undefined
       await this.#context.switchFiles({
         name: this.name,
         pageSize: header.pageSize,
         commit: header.commit,
         disguise,
+        lockedOut,
         yield: () => {
           isWalOpen = this.#applier.yield()
           return isWalOpen
@@ -271,8 +289,11 @@ export class ReplicaDatabase {
         switched: () => {
           this.#advance(incoming)
           this.#disguise = disguise ?? this.#disguise
-          this.#openAnew(isWalOpen)
-          this.#context.setPosition(this.name, this.#state)
+          try {
+            this.#context.setPosition(this.name, this.#state)
+          } finally {
+            this.#openAnew(isWalOpen) // lets clients in
+          }
         },
       })
     } catch (error) {

@@ -360,9 +360,12 @@ export class ReplicaDatabases {
       handovers.map(({ name, state }) => [name, state && historyState(state)]),
     )
     for (const handover of handovers) {
-      this.#close(handover.name)
-      if (handover.state === undefined) continue
-      await this.#attach(this.database(handover.name, handover))
+      const { name, state } = handover
+      this.#close(name)
+      if (state === undefined) continue
+      const problem = "cannot open a database, nothing is applied until it is open"
+      await untilDone(this.#surroundings(), name, problem, () => void this.database(name, handover))
+      await this.#attach(this.database(name))
     }
     cache.forgetRole()
   }

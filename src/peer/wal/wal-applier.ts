@@ -435,9 +435,13 @@ export class WalApplier {
     if (this.#pin !== undefined) return
     for (const mark of PIN_MARKS) {
       if (!tryTake(shm, readMark(mark))) continue
-      index.writeReadMark(mark, WAL_INDEX_READ_MARK_UNUSED)
-      tryTake(shm, readMark(mark, "shared")) // a downgrade, which always works
-      this.#pin = mark
+      try {
+        index.writeReadMark(mark, WAL_INDEX_READ_MARK_UNUSED)
+        tryTake(shm, readMark(mark, "shared")) // a downgrade, which always works
+        this.#pin = mark
+      } finally {
+        if (this.#pin === undefined) release(shm, readMark(mark))
+      }
       return
     }
   }

@@ -59,11 +59,14 @@ function safeFrameCount(
   for (let mark = 1; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
     const end = readMarks[mark] as number
     if (safe <= end) continue
-    if (tryTake(shm, readMark(mark))) {
-      index.writeReadMark(mark, mark === 1 ? safe : WAL_INDEX_READ_MARK_UNUSED)
-      release(shm, readMark(mark))
-    } else {
+    if (!tryTake(shm, readMark(mark))) {
       safe = end
+      continue
+    }
+    try {
+      index.writeReadMark(mark, mark === 1 ? safe : WAL_INDEX_READ_MARK_UNUSED)
+    } finally {
+      release(shm, readMark(mark))
     }
   }
   return safe

@@ -95,6 +95,14 @@ export class WalIndexFile implements ReaderGate {
     if (!this.#readHead()) return // no client has it
     const header = readWalIndexHeader(head.bytes) ?? (content && blankHeader(random, content))
     if (header === undefined) return
+    // The header comes last: with it and an old count of backfilled frames, readers would soon look for new frames in the
+    // database file. The other way round they read frames that the file has as well.
+    writeBackfillCount(head.bytes, 0)
+    writeBackfillAttempted(head.bytes, 0)
+    for (let mark = 0; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
+      writeReadMark(head.bytes, mark, mark < 2 ? 0 : WAL_INDEX_READ_MARK_UNUSED)
+    }
+    this.#writeHead(HEADERS_SIZE, HEAD_SIZE - HEADERS_SIZE)
     this.writeHeader({
       ...header,
       ...content,
@@ -103,13 +111,6 @@ export class WalIndexFile implements ReaderGate {
       salt1: (header.salt1 + 1) >>> 0,
       salt2: Math.floor(random * 0x100000000),
     })
-    this.#readHead()
-    writeBackfillCount(head.bytes, 0)
-    writeBackfillAttempted(head.bytes, 0)
-    for (let mark = 0; mark < WAL_INDEX_READ_MARK_COUNT; mark++) {
-      writeReadMark(head.bytes, mark, mark < 2 ? 0 : WAL_INDEX_READ_MARK_UNUSED)
-    }
-    this.#writeHead(HEADERS_SIZE, HEAD_SIZE - HEADERS_SIZE)
   }
 
   /**
@@ -126,7 +127,6 @@ export class WalIndexFile implements ReaderGate {
       this.#writeHead(0, HEAD_SIZE)
     }
     if (pgnos.length > 0) this.addFrames(1, pgnos)
-    this.writeHeader(header)
     this.writeBackfillCount(0)
     this.writeBackfillAttempted(header.frameCount)
     this.writeReadMark(0, 0)
@@ -134,6 +134,7 @@ export class WalIndexFile implements ReaderGate {
       if (!isFree(mark)) continue
       this.writeReadMark(mark, mark === 1 ? header.frameCount : WAL_INDEX_READ_MARK_UNUSED)
     }
+    this.writeHeader(header) // last, as in restart()
   }
 
   /** READ`mark` is held exclusively. */

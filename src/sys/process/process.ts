@@ -36,6 +36,16 @@ export function describeProcess(pid: number | undefined): string {
   }
 }
 
+/** The command of a thread, as in /proc/[pid]/comm; undefined when the thread is gone or out of sight. */
+export function commandOfThread(threadId: number): string | undefined {
+  if (threadId === 0) return undefined
+  try {
+    return readFileSync(`/proc/${threadId}/comm`, "utf8").trimEnd()
+  } catch {
+    return undefined
+  }
+}
+
 /** The process of a thread, by the kernel's id of it, 0 if unknown. */
 export function describeThread(threadId: number): string {
   return describeProcess(threadId === 0 ? undefined : processOfThread(threadId))
