@@ -266,6 +266,11 @@ describe("tidy: effects have one home", () => {
       "threads talk through a Port (lib/port.ts): say what you need in its contract",
       "lib/port.ts mount/fs-mailbox.ts mount/fs-worker.ts mount/thread.ts peer/peer-worker.ts peer/thread.ts",
     ],
+    [
+      /\bcopyFileSync\(/,
+      "use copyFile() of sys/file.ts: a named pipe waits for ever",
+      "sys/file.ts",
+    ],
     [/\bconsole\.\w+\(/, "use logger() of lib/log.ts, or the io of a command", "lib/log.ts"],
   ])("%p", (pattern, advice, homes) => {
     expect(offences(pattern, advice, (path) => homes.split(" ").includes(path))).toEqual([])

@@ -8,6 +8,10 @@ import { withoutPaths } from "../lib/errors.ts"
  */
 export type ProblemKind = "disk" | "primary" | "readers"
 
+/** How a problem with a primary begins that was reached. */
+export const CANNOT_TAKE = "cannot take what the primary sends"
+export const BAD_DATA = "has sent what it should not" // after the primary's name
+
 export interface NodeProblem {
   readonly kind: ProblemKind
   readonly text: string

@@ -6,7 +6,6 @@
  * all pages, and two that change alike leave it as it was. Only in that case an unreadable log is ignored. A history
  * without transactions is a file that had no log: it stays as it is.
  */
-import { constants, copyFileSync } from "node:fs"
 import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { ChecksumAccumulator, lockPgno } from "../ltx/checksum.ts"
@@ -16,6 +15,7 @@ import { isWholeLtxFile, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import {
   closing,
+  copyFile,
   type Fd,
   fileExists,
   O_CREAT,
@@ -39,9 +39,7 @@ export function writeKeptDatabase({ directory, facts }: KeptHistory, path: strin
     )
   }
   const source = join(directory, "database")
-  if (fileExists("diverged:look", source)) {
-    copyFileSync(source, path, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
-  }
+  if (fileExists("diverged:look", source)) copyFile("diverged:copy", source, path)
   using file = closing(openFile("diverged:open", path, O_RDWR | O_CREAT))
   const { fd } = file
   if (pos.txid === 0n) return syncFile("diverged:fsync", fd)

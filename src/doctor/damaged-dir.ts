@@ -2,17 +2,10 @@
  * Where a repair puts what it takes out of the way: `<data>/damaged/<time>-<database>/`, one directory for each
  * database and run. It is made on demand. Nothing in it is ever overwritten or removed.
  */
-import {
-  constants,
-  copyFileSync,
-  existsSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  renameSync,
-} from "node:fs"
+import { existsSync, linkSync, lstatSync, mkdirSync, renameSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { syncDirectory } from "../sys/directory.ts"
+import { copyFile } from "../sys/file.ts"
 
 export class DamagedDir {
   readonly path: string
@@ -35,7 +28,7 @@ export class DamagedDir {
 
   /** Copies a file that stays in use. */
   copy(path: string, name: string): void {
-    this.#put(path, name, (from, to) => copyFileSync(from, to, constants.COPYFILE_FICLONE))
+    this.#put(path, name, (from, to) => copyFile("doctor:copy", from, to))
   }
 
   #put(path: string, name: string, act: (from: string, to: string) => void): void {

@@ -6,7 +6,7 @@
  * A crash before the rename leaves everything as it was. After it, journal and WAL may still exist. Both hold nothing
  * newer than the log, so recovery comes to the same content.
  */
-import { constants, copyFileSync, existsSync, renameSync, rmSync } from "node:fs"
+import { existsSync, renameSync, rmSync } from "node:fs"
 import { sumsOfFile } from "../capture/file-sums.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum } from "../ltx/pos.ts"
@@ -18,7 +18,7 @@ import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
 import { writeSynced } from "../store/synced.ts"
 import { syncDirectory } from "../sys/directory.ts"
-import { syncFile } from "../sys/file.ts"
+import { copyFile, syncFile } from "../sys/file.ts"
 import { accessAt, giveAccess } from "../sys/file-access.ts"
 import type { DamagedDir } from "./damaged-dir.ts"
 import type { Recipe } from "./database-image.ts"
@@ -54,9 +54,7 @@ function replaceDatabase(
 ): void {
   const copy = new BackedFile("doctor", `${paths.database}.repairing`)
   try {
-    if (existsSync(paths.database)) {
-      copyFileSync(paths.database, copy.path, constants.COPYFILE_FICLONE)
-    }
+    if (existsSync(paths.database)) copyFile("doctor:copy", paths.database, copy.path)
     copy.create()
     if (recipe.rollsBack) playBack(paths.journal, copy)
     const size = copyFrames(paths.wal, copy, recipe.walFrames)

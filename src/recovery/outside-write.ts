@@ -9,7 +9,6 @@
  *
  * Such a file is kept whole as `database.changed-<ms>` beside the database file.
  */
-import { constants, copyFileSync } from "node:fs"
 import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import { decodedIfAny, isZero } from "../lib/bytes.ts"
@@ -25,7 +24,7 @@ import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-direc
 import { type LtxSummary, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import { syncDirectory } from "../sys/directory.ts"
-import { closing, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
+import { closing, copyFile, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
 import { LoggedPages } from "./log/logged-pages.ts"
 import type { EndSources } from "./proven-end.ts"
 import type { FoundSums } from "./saved-sums.ts"
@@ -101,7 +100,7 @@ export function setAsideClientFiles(dataDir: DataDir, name: string, nowMs: numbe
 export function keepDatabaseFile(dataDir: DataDir, name: string, nowMs: number): string {
   const path = dataDir.path(name, "database")
   const kept = `${path}.changed-${nowMs}`
-  copyFileSync(path, kept, constants.COPYFILE_FICLONE)
+  copyFile("database:keep", path, kept)
   using file = closing(openFile("database:keep", kept, O_RDWR))
   syncFile("database:keep-fsync", file.fd)
   syncDirectory("database:sync-dir", dataDir.databaseDir(name))

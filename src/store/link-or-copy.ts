@@ -1,6 +1,5 @@
-import { constants, copyFileSync } from "node:fs"
 import { Errno, SysError } from "../sys/errno.ts"
-import { linkFile } from "../sys/file.ts"
+import { copyFile, linkFile } from "../sys/file.ts"
 
 /** Gives a file a second name. Makes a copy where the file system cannot link it. */
 export function linkOrCopy(op: string, from: string, to: string): void {
@@ -11,6 +10,6 @@ export function linkOrCopy(op: string, from: string, to: string): void {
       error instanceof SysError &&
       [Errno.EPERM, Errno.EXDEV, Errno.EMLINK, Errno.EOPNOTSUPP].includes(error.errno as never)
     if (!cannotLink) throw error
-    copyFileSync(from, to, constants.COPYFILE_FICLONE)
+    copyFile(op, from, to)
   }
 }

@@ -2,6 +2,7 @@
  * Files by descriptor. Every function takes the name (`op`) that its call has in fault tests, and throws
  * SysError when the call fails. EINTR is retried here, so callers never see it.
  */
+import { constants, copyFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { checkFault, plainCall, systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
@@ -282,6 +283,17 @@ export function linkFile(op: string, from: string, to: string): void {
   const call = () => libc.link(pathAddress(from, 0), pathAddress(to, 1))
   systemCall(op, () => `link "${from}" to "${to}"`, call)
   trace?.append({ type: "link", path: from, to })
+}
+
+/**
+ * Makes a copy with the permissions of the file, without copying bytes where the file system can share them. What is at
+ * `to` is replaced. Throws as openFile() does, also for what is at `to`.
+ */
+export function copyFile(op: string, from: string, to: string): void {
+  using _ = closing(openFile(op, from, O_RDONLY))
+  const kind = otherKindAt(to)
+  if (kind !== undefined) throw notRegular(to, kind)
+  copyFileSync(from, to, constants.COPYFILE_FICLONE)
 }
 
 /** The content of a file, or undefined when there is no such file. */

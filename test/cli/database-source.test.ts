@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { execFileSync } from "node:child_process"
 import {
   copyFileSync,
   linkSync,
@@ -17,9 +18,11 @@ import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { DatabaseSource } from "../../src/cli/node/database-source.ts"
 import { systemClock } from "../../src/lib/clock.ts"
+import { start } from "../support/client.ts"
 import { FakeApi } from "../support/fake-api.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { FakeIo } from "../support/fake-io.ts"
+import { PROGRAM } from "../support/node.ts"
 
 let directory: string
 let path: string
@@ -282,6 +285,13 @@ describe("litefs import", () => {
     expect(await importFrom(path)).toEqual(quiet) // nobody has it open any more
     expect(await importFrom("-", new TextEncoder().encode("no database"))).toEqual(quiet)
     expect(api.requests.every(({ method }) => method === "POST")).toBe(true)
+  })
+
+  test("import waits for no named pipe", async () => {
+    execFileSync("mkfifo", [path])
+    const words = ["import", "--name", "app.db", path]
+    const { code, stderr } = await start(["timeout", "20", ...PROGRAM, ...words]).ended
+    expect([code, stderr]).toEqual([1, `ERROR: Cannot import "${path}": it is not a file\n`])
   })
 
   test("import sends nothing of a file with a hot journal", async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { execFileSync } from "node:child_process"
 import {
   existsSync,
   mkdirSync,
@@ -15,12 +16,14 @@ import { DataDir } from "../../src/store/data-dir.ts"
 import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
 import { integrityProblems } from "../../src/sys/bun/sqlite.ts"
 import { withByte } from "../support/bytes.ts"
+import { start } from "../support/client.ts"
 import {
   type DatabaseFixture,
   DataDirectory,
   FIXTURE_PAGE_SIZE,
 } from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
+import { PROGRAM } from "../support/node.ts"
 
 let data: DataDirectory
 let app: DatabaseFixture
@@ -226,6 +229,24 @@ describe("litefs diverged export", () => {
     expect(err).toContain("do not sum to CHECKSUM")
     expect(existsSync(output)).toBe(false)
   })
+
+  test.each(["ltx", "database"])(
+    "waits for no named pipe in the place of a file: %s",
+    async (what) => {
+      const directory = join(data.root, "diverged", name)
+      const [first = ""] = readdirSync(join(directory, "ltx"))
+      const path = what === "ltx" ? join(directory, "ltx", first) : join(directory, what)
+      rmSync(path)
+      execFileSync("mkfifo", [path])
+      const output = join(data.root, "out")
+      const words = ["export", name, output, ...(what === "ltx" ? ["--ltx"] : []), ...inData()]
+      const { code, stderr } = await start(["timeout", "20", ...PROGRAM, "diverged", ...words])
+        .ended
+      const problem = `ERROR: Cannot open "${path}": it is a named pipe, it should be a file\n`
+      expect([code, stderr]).toEqual([1, problem])
+      expect(existsSync(output)).toBe(false)
+    },
+  )
 
   test("needs a name and a file", async () => {
     expect((await litefs("export", ...inData(), name)).code).toBe(2)

@@ -528,6 +528,17 @@ describe("litefs doctor of the WAL", () => {
     expect(data.content).toEqual(before)
   })
 
+  test.each([
+    [1, "its 1 transaction has pages that the database file does not have yet; it is in LTX files"],
+    [
+      4,
+      "its 4 transactions have pages that the database file does not have yet; all are in LTX files",
+    ],
+  ])("says what the WAL holds: %p", async (count, what) => {
+    data.database("app.db", count, "wal")
+    expect(findings((await report()).report)[0]?.what).toBe(what)
+  })
+
   test("is content with a checkpointed WAL, and with frames that no commit follows", async () => {
     const app = data.database("app.db", 4, "wal")
     app.sqlite.run("PRAGMA wal_checkpoint(PASSIVE)")

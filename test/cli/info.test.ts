@@ -144,6 +144,32 @@ describe("litefs info", () => {
     expect(out).toContain("state    not in sync with the primary yet\n")
   })
 
+  test.each([
+    [
+      "the primary at http://one:20202 has sent what it should not: bad checksum",
+      "replica of the primary at http://one:20202, which has sent what it should not",
+    ],
+    [
+      "cannot take what the primary sends: no space left on device",
+      "replica of the primary at http://one:20202, cannot take what it sends",
+    ],
+    [
+      "not connected to the primary: the port is closed",
+      "replica, not connected to the primary at http://one:20202",
+    ],
+  ])("says between two connections what the problem is: %s", async (problem, role) => {
+    const lastProblem = { problem, since: "2026-11-23T09:00:00.000Z" }
+    const of = (more: object) =>
+      infoOf({
+        ...{ ...PRIMARY, isPrimary: false, isConnected: false, replicas: [] },
+        primary: { hostname: "", advertiseURL: "http://one:20202" },
+        ...{ lastProblem: { ...lastProblem, ...more } },
+      })
+    expect((await of({})).out).toContain(`role     ${role}\n`)
+    const ended = (await of({ until: "2026-11-23T09:01:00.000Z" })).out
+    expect(ended).toContain("role     replica, not connected to the primary at http://one:20202\n")
+  })
+
   test("--json prints what the node says, byte for byte", async () => {
     const text = '{\n  "isPrimary": true,\n  "new": "\\u003c"\n}\n'
     await using api = await FakeApi.start((response) => response.end(text))

@@ -64,6 +64,27 @@ test("a newer record says where to go next", () => {
   expect(urls.current).toBe("http://b")
 })
 
+test("the known address is that of the record, or the hint, and no peer's while it is asked", () => {
+  const known = ({ hint, peers = [], ...given }: Given) => {
+    const urls = new PrimaryUrls({
+      ...{ hint, peers, own: () => "http://me" },
+      record: () => given.record,
+      reachedAt: (id) => given.reached?.[id],
+    })
+    return peers.map(() => {
+      urls.moveOn()
+      return urls.known
+    })
+  }
+  const peers = ["http://p", "http://q"]
+  const all = (url: string) => [url, url]
+  expect(known({ peers, hint: "http://hint" })).toEqual(all("http://hint"))
+  expect(known({ peers, hint: "http://hint", record: record("b") })).toEqual(all("http://b"))
+  const reached = { b: "http://reached" }
+  expect(known({ peers, record: record("b"), reached })).toEqual(all("http://reached"))
+  expect(known({ peers, hint: "http://hint", record: record("me") })).toEqual(all("http://hint"))
+})
+
 test("replicas send it on, to none of them twice, and not for ever", () => {
   const urls = new PrimaryUrls({
     ...{ hint: "http://a", peers: ["http://p"], own: () => "http://me" },

@@ -270,6 +270,21 @@ describe("a write on a replica", () => {
     expect(pair.requests).toEqual([])
   })
 
+  test("to a replica that takes this one for the primary ends after one hop", async () => {
+    await using pair = await Pair.open({ redirectTimeoutMs: 1000 })
+    pair.primary.follow(pair.replica)
+    const { status } = await ask(pair.replica, "/", { method: "POST", body: "some" })
+    expect(status).toBe(503)
+    expect(pair.requests).toEqual([])
+    const handled = (proxy: ProxyUnderTest) =>
+      proxy
+        .metric("litefs_proxy_request_seconds")
+        .filter((line) => line.startsWith("_count"))
+        .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0)
+    expect(handled(pair.replica)).toBe(1)
+    expect(handled(pair.primary)).toBeWithin(1, 20) // one each 100 ms
+  })
+
   test("breaks with the primary: 502, since nobody knows whether it was done", async () => {
     await using app = await RawServer.listen()
     await using pair = await Pair.open()

@@ -9,7 +9,7 @@
  * writers from starting the WAL anew: both files can only grow. Where such locks are missing, times and sizes tell at
  * the end whether somebody wrote. SQLite: wal.c, walRestartLog and walCheckpoint.
  */
-import { type BigIntStats, existsSync, realpathSync } from "node:fs"
+import { type BigIntStats, constants, existsSync, realpathSync } from "node:fs"
 import { type FileHandle, open, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import type { Clock } from "../../lib/clock.ts"
@@ -251,7 +251,8 @@ export class DatabaseSource {
 
 async function openToRead(path: string): Promise<FileHandle> {
   try {
-    return await open(path)
+    // Opening a named pipe would wait for ever.
+    return await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   } catch (error) {
     const { code, errno = 0 } = error as NodeJS.ErrnoException
     const problem = code === "ENOENT" ? "there is no such file" : errnoText(Math.abs(errno))

@@ -1,10 +1,11 @@
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs"
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs"
 import { basename, join } from "node:path"
 import { writeKeptDatabase } from "../../diverged/kept-database.ts"
 import type { KeptHistory } from "../../diverged/kept-history.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
+import { copyFile } from "../../sys/file.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { makeNewFile } from "../terminal/new-file.ts"
 import { counted } from "../terminal/table.ts"
@@ -56,7 +57,7 @@ function copyLtx({ directory }: KeptHistory, output: string): number {
   const files = new LtxDirectory(join(directory, "ltx")).list()
   mkdirSync(part)
   try {
-    for (const { path } of files) copyFileSync(path, join(part, basename(path)))
+    for (const { path } of files) copyFile("diverged:copy", path, join(part, basename(path)))
     renameSync(part, output) // fails if a directory with files has appeared there
   } finally {
     rmSync(part, { recursive: true, force: true })

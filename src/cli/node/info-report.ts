@@ -1,4 +1,5 @@
 /** What `litefs info` prints for people. */
+import { BAD_DATA, CANNOT_TAKE } from "../../cluster/node-problems.ts"
 import type {
   DatabaseInfo,
   LagInfo,
@@ -36,12 +37,17 @@ function problemOf({ problem, since, until }: ProblemInfo): string {
   return `${problem} (${until === undefined ? `since ${since}` : `from ${since} until ${until}`})`
 }
 
-function roleOf({ isPrimary, isConnected, primary }: NodeInfo): string {
+function roleOf({ isPrimary, isConnected, primary, lastProblem }: NodeInfo): string {
   if (isPrimary) return "primary"
   const at = primary.advertiseURL ?? "an unknown address"
-  return isConnected
-    ? `replica of ${primary.hostname} at ${at}`
-    : `replica, not connected to the primary at ${at}`
+  if (isConnected) return `replica of ${primary.hostname} at ${at}`
+  // It was reached, and will be again in a moment.
+  const problem = lastProblem?.until === undefined ? (lastProblem?.problem ?? "") : ""
+  if (problem.includes(` ${BAD_DATA}: `))
+    return `replica of the primary at ${at}, which ${BAD_DATA}`
+  if (problem.startsWith(CANNOT_TAKE))
+    return `replica of the primary at ${at}, cannot take what it sends`
+  return `replica, not connected to the primary at ${at}`
 }
 
 function stateOf({ isPrimary, isReady, lag, databases }: NodeInfo): string {

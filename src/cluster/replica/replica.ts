@@ -41,6 +41,7 @@ import {
   foreignProblem,
   noAnswer,
 } from "../connect-problem.ts"
+import { BAD_DATA, CANNOT_TAKE } from "../node-problems.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import { IncomingStream, type IncomingStreamOptions, SILENCE_MS_MAX } from "./incoming-stream.ts"
 
@@ -160,11 +161,11 @@ export class Replica {
     this.#isAnnounced = false
     const { primaryUrl: url } = this.#options
     const what = isOurs(error)
-      ? "cannot take what the primary sends"
+      ? CANNOT_TAKE
       : isBadData(error)
-        ? "the primary has sent what it should not"
+        ? `the primary ${BAD_DATA}`
         : "not connected to the primary"
-    const who = isBadData(error) ? `the primary at ${url} has sent what it should not` : what
+    const who = isBadData(error) ? `the primary at ${url} ${BAD_DATA}` : what
     this.#options.onProblem?.(`${who}: ${problem}`)
     // A problem that only a setting solves is an error.
     log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {

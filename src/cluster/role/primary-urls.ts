@@ -43,6 +43,14 @@ export class PrimaryUrls {
     return this.#current
   }
 
+  /** Of the primary, as far as this node knows: never a peer that it only asks. */
+  get known(): string {
+    const { hint, own, record, reachedAt } = this.#options
+    const primary = record()?.primary
+    const url = primary && (reachedAt(primary.id) ?? primary.url)
+    return (url === own() ? undefined : url) ?? hint ?? this.#current
+  }
+
   /** Tries the next address: this one did not lead to the primary. */
   moveOn(): void {
     this.#hops = []

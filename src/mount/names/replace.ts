@@ -4,7 +4,6 @@
  * The peer thread asks for this when it has locked every client out of the database, or has seen that there is none.
  * Nothing else happens here meanwhile: what it has seen is checked once more and stays true.
  */
-import { constants, copyFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { emptyHistoryState, History } from "../../capture/history.ts"
 import { isFitFor, type Replacement } from "../../capture/replacement.ts"
@@ -25,7 +24,7 @@ import type { DataDir } from "../../store/data-dir.ts"
 import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import { syncDirectory } from "../../sys/directory.ts"
 import { isNoSpace } from "../../sys/errno.ts"
-import { linkFile, readBytesAt } from "../../sys/file.ts"
+import { copyFile, linkFile, readBytesAt } from "../../sys/file.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "../databases/mounted-database.ts"
 import { type Directory, SIDE_SUFFIXES } from "./directory.ts"
 
@@ -120,7 +119,7 @@ function keepUnreadable(known: MountedDatabase, { clock }: MountedDatabaseContex
   const kept = `${database.path}.damaged-${clock.wallMs()}`
   linkFile("database:keep", database.path, kept)
   // Not a link: clients continue to use the file.
-  if (wal.size() > 0) copyFileSync(wal.path, `${kept}-wal`, constants.COPYFILE_FICLONE)
+  if (wal.size() > 0) copyFile("wal:keep", wal.path, `${kept}-wal`)
   syncDirectory("database:sync-dir", dirname(kept))
   log.warn("kept an unreadable database when another took its place", {
     ...{ db: name, file: kept },

@@ -266,7 +266,8 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
       return node.url
     },
     get primaryUrl() {
-      return member.isPrimary ? undefined : others.urls.current
+      if (member.isPrimary) return undefined
+      return node.primaryUrl === undefined ? others.urls.known : others.urls.current
     },
     isCandidate: node.isCandidate,
     lease: () => lease.record,

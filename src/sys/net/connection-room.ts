@@ -3,15 +3,19 @@
  * nothing but its client gives way to who comes. The log says once who that is, and again when there was room in between,
  * as far as its lines are bounded.
  *
- * A listener must not come to accept() when no file can be opened: it would try again and again, and do nothing else.
+ * While no file can be opened and nobody can give way, no listener of the process accepts (listeners.ts): it would try
+ * again and again, and do nothing else. Who comes waits in the kernel's queue.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { LineLimit, type LogFields, type Logger } from "../../lib/log.ts"
 import { Errno } from "../errno.ts"
 import { canOpen, makeRoom, refillSpares } from "../spare-descriptors.ts"
+import { findListeners, holdListeners, releaseListeners } from "./listeners.ts"
 import { type Guest, Room } from "./room.ts"
 
 const LOOK_MS = 1000
+/** While few more files can be opened. */
+const LOOK_SHORT_MS = 100
 
 export interface ConnectionRoomOptions {
   readonly countMax: number
@@ -28,6 +32,7 @@ export class ConnectionRoom<T extends Guest> {
   readonly #room: Room<T>
   readonly #limit: LineLimit
   #isCrowded = false
+  #isShort = false // of descriptors
   #stopLooking: () => void = () => {}
 
   constructor(options: ConnectionRoomOptions) {
@@ -44,14 +49,16 @@ export class ConnectionRoom<T extends Guest> {
     return this.#room[Symbol.iterator]()
   }
 
-  /** Calls back about every second, until close(). */
+  /** Calls back about every second, or more often, until close(). */
   watch(look: (nowMs: number) => void): void {
-    const { clock } = this.#options
-    this.#stopLooking = clock.after(LOOK_MS, () => {
-      this.watch(look)
+    const { clock, countMax, descriptorsLeft } = this.#options
+    this.#stopLooking = clock.after(this.#isShort ? LOOK_SHORT_MS : LOOK_MS, () => {
       refillSpares()
       this.#makeDescriptors(1)
-      if (this.#room.size < this.#options.countMax) this.#isCrowded = false
+      this.#acceptOrHold()
+      this.#isShort = !canOpen(descriptorsLeft)
+      if (this.#room.size < countMax && !this.#isShort) this.#isCrowded = false
+      this.watch(look)
       look(clock.monotonicMs())
     })
   }
@@ -66,7 +73,9 @@ export class ConnectionRoom<T extends Guest> {
     const isFull = this.#room.size >= countMax
     if (isFull) this.#say("there are as many as are taken", { countMax, from })
     if (!this.#makeDescriptors(descriptorsLeft, from)) return false
-    return this.#room.enter(guest, clock.monotonicMs())
+    const hasEntered = this.#room.enter(guest, clock.monotonicMs())
+    if (hasEntered) this.#acceptOrHold()
+    return hasEntered
   }
 
   leave(guest: T): void {
@@ -82,6 +91,19 @@ export class ConnectionRoom<T extends Guest> {
     }
     // One is for the next connection: it is accepted before anybody can refuse it.
     return this.#options.takesLast && (canOpen(1) || makeRoom("accept", Errno.EMFILE))
+  }
+
+  #acceptOrHold(): void {
+    const { log } = this.#options
+    if (canOpen(1)) {
+      findListeners()
+      const said = releaseListeners() ? this.#limit.take("again") : undefined
+      if (said !== undefined) log.info("accepts connections again", said)
+      return
+    }
+    const said = holdListeners() ? this.#limit.take("none") : undefined
+    const problem = "no more files can be opened, raise the limit (ulimit -n)"
+    if (said !== undefined) log.warn(`accepts no connections: ${problem}`, said)
   }
 
   #say(problem: string, about: LogFields): void {
