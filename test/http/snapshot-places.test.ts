@@ -63,4 +63,22 @@ describe("SnapshotPlaces", () => {
     expect(places.enter(b, IDLE_MS)).toBe(true)
     expect(a.isClosed).toBe(true)
   })
+
+  test("SnapshotPlaces gives several such places at once, whoever asks first", () => {
+    const clock = new FakeClock()
+    const places = new SnapshotPlaces<Replica>(2, clock)
+    const [a, b, c, d] = someReplicas(4)
+    const e = new Replica()
+    for (const each of [a, b]) {
+      expect(places.enter(each, IDLE_MS)).toBe(true)
+      each.idleSinceMs = clock.monotonicMs()
+    }
+    for (let second = 0; second < IDLE_MS / 1000; second++) {
+      expect([c, d].map((each) => places.enter(each, IDLE_MS))).toEqual([false, false])
+      clock.advance(1000)
+    }
+    // There is one for c and one for d, and none for who comes now.
+    expect([e, d, c].map((each) => places.enter(each, IDLE_MS))).toEqual([false, true, true])
+    expect([a.isClosed, b.isClosed]).toEqual([true, true])
+  })
 })

@@ -3,7 +3,7 @@
  *
  *   enter(): false ──▶ in line ── enter() again and again ──▶ inside ── leave() ──▶ at the end of the line, next time
  *
- * Who comes later gets a place only when there are enough for those before it. Who has not asked for a while needs no
+ * Who comes later gets a place only when there are enough for those before it: free ones, and those of who does nothing. Who has not asked for a while needs no
  * place just now: it holds nobody up, and keeps its place in the line until its connection is closed.
  */
 import type { Clock } from "../../lib/clock.ts"
@@ -29,11 +29,11 @@ export class SnapshotPlaces<T extends PlaceGuest> {
     this.#room = new Room(countMax)
   }
 
-  /** False: it stays in line, and should ask again. Only the next one in line displaces who does nothing for `idleMs`. */
+  /** False: it stays in line, and should ask again. Who does nothing for `idleMs` is displaced. */
   enter(guest: T, idleMs: number): boolean {
     const nowMs = this.#clock.monotonicMs()
     this.#line.set(guest, nowMs)
-    const freeCount = this.#countMax - this.#room.size
+    const freeCount = this.#countMax - this.#room.size + this.#room.countIdle(nowMs - idleMs)
     if (this.#countBefore(guest, nowMs) > Math.max(0, freeCount - 1)) return false
     if (!this.#room.enter(guest, nowMs - idleMs)) return false
     this.#line.delete(guest)

@@ -39,6 +39,11 @@ export class Room<T extends Guest> {
     return hasRoom
   }
 
+  /** How many could give way. */
+  countIdle(idleUntilMs: number): number {
+    return [...this.#guests].filter(({ idleSinceMs: ms = Infinity }) => ms <= idleUntilMs).length
+  }
+
   /** Has one give way. False when there is none who could. */
   makeRoom(idleUntilMs: number): boolean {
     const longest = this.#longestIdle()
