@@ -3,8 +3,9 @@
  *
  *   enter(): false ──▶ in line ── enter() again and again ──▶ inside ── leave() ──▶ at the end of the line, next time
  *
- * Who comes later gets a place only when there are enough for those before it: free ones, and those of who does nothing. Who has not asked for a while needs no
- * place just now: it holds nobody up, and keeps its place in the line until its connection is closed.
+ * Who comes later gets a place only when there are enough for those before it: free ones, and those of who does nothing.
+ * Who has not asked for a while needs no place just now: it holds nobody up, and keeps its place in the line until its
+ * connection is closed.
  */
 import type { Clock } from "../../lib/clock.ts"
 import { type Guest, Room } from "../../sys/net/room.ts"
