@@ -5,7 +5,8 @@
  * which hands the descriptor back over a socket.
  */
 import { spawnSync } from "node:child_process"
-import { readFileSync } from "node:fs"
+import { readFileSync, readlinkSync, realpathSync } from "node:fs"
+import { basename, dirname, join, resolve } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
 import {
@@ -235,11 +236,28 @@ export interface MountEntry {
   readonly device: string // "major:minor"
 }
 
-/** Mounts at exactly this path, the one on top last. /proc/self/mountinfo: proc(5). */
+/** Mounts at exactly this path, the one on top last. /proc/self/mountinfo: proc(5), without symbolic links. */
 export function mountsAt(directory: string): MountEntry[] {
+  const path = withoutLinks(directory)
   return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8")).filter(
-    (mount) => mount.directory === directory,
+    (mount) => mount.directory === path,
   )
+}
+
+const LINKS_MAX = 40 // Linux: MAXSYMLINKS
+
+/** Follows symbolic links. Unlike realpath(3) it asks nothing of what is mounted there, which may be dead. */
+function withoutLinks(path: string): string {
+  let found = path
+  try {
+    for (let count = 0; count < LINKS_MAX; count++) {
+      found = join(realpathSync(dirname(found)), basename(found))
+      found = resolve(dirname(found), readlinkSync(found))
+    }
+  } catch {
+    // It is no link, or there is nothing.
+  }
+  return found
 }
 
 /** The mount that a path without symbolic links is in: the longest directory above it. */

@@ -1,6 +1,6 @@
 /** The program from its start to its end: waiting for a primary, the command beside it, signals. */
 import { expect } from "bun:test"
-import { mkdirSync, mkdtempSync } from "node:fs"
+import { mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import { join } from "node:path"
 import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
@@ -200,3 +200,19 @@ test.each(["umount", "umount -l, with a client", "umount -f, with a client"])(
   },
   60_000,
 )
+
+test("a mount directory that is a symbolic link is known as the mount that it leads to", async () => {
+  await using scope = new Scope()
+  const directory = mkdtempSync(join(scope.directory, "node-"))
+  mkdirSync(join(directory, "real"))
+  symlinkSync("real", join(directory, "mnt"))
+  const killed = await scope.node({ directory, mayCrash: true })
+  await killed.stop("SIGKILL")
+  const node = await scope.again(killed)
+  await node.logged(/msg="found a dead mount"/)
+  sqlite3(node, "a.db", "create table t(x)")
+  await Bun.sleep(6000) // longer than from one look for the mount to the next
+  expect(sqlite3(node, "a.db", "select count(*) from t")).toBe("0")
+  run(["umount", node.mount])
+  expect(await node.exited).toEqual({ code: 1, signal: null })
+}, 30_000)
