@@ -1,21 +1,33 @@
 /**
  * The way past this thread: clients write to a WAL and its wal-index without a request, and the kernel tells afterwards
  * that they have (inotify on the file behind).
+ *
+ *   a write to the WAL ─▶ take(): captured ─▶ followDue(), after 1 ms, 2, 4 … 512: captured ─▶ nothing, until the next
+ *
+ * A commit is published in the wal-index just after its last write, and of that nobody tells: it is mapped memory. Hence
+ * the looks that follow. They go on, one a second, while a client holds WRITE, because it may have been stopped between
+ * the two, and while capturing fails.
  */
 
-import { logger } from "../lib/log.ts"
+import type { Clock } from "../lib/clock.ts"
+import { type Logger, logger } from "../lib/log.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileWatch } from "../sys/bypass/file-watch.ts"
 import { Passthrough } from "../sys/bypass/passthrough.ts"
 import { errnoName } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
 
+export const CANNOT_FOLLOW = "cannot capture what clients have committed, it is tried again"
+
 const log = logger("mount")
 
 /** Somebody whose WAL is written to past this thread. */
 export interface Follower {
+  readonly name: string
   /** Captures what was written. */
   follow(): void
+  /** A client holds WRITE: it may be about to publish what it has written. */
+  readonly isBeingWritten: boolean
 }
 
 export class Bypass {
@@ -23,10 +35,12 @@ export class Bypass {
   readonly #watch = new FileWatch()
   readonly #followers = new Map<number, Follower>() // by the number of the watch
   readonly #watches = new Map<number, number>() // by the number of the backing file
+  readonly #looks: Looks
   #hasFailed = false
 
-  constructor(device: Fd) {
+  constructor(device: Fd, clock: Clock) {
     this.#passthrough = new Passthrough(device)
+    this.#looks = new Looks(clock, log)
   }
 
   /** Readable when there is something to take(). */
@@ -56,6 +70,8 @@ export class Bypass {
   close(number: number): void {
     const watch = this.#watches.get(number)
     if (watch !== undefined) {
+      const follower = this.#followers.get(watch)
+      if (follower !== undefined) this.#looks.end(follower)
       this.#watch.remove(watch)
       this.#watches.delete(number)
       this.#followers.delete(watch)
@@ -63,10 +79,81 @@ export class Bypass {
     this.#passthrough.close(number)
   }
 
-  /** Those whose files were written to since the last time. */
-  take(): Iterable<Follower> {
+  /** Has those follow whose files were written to since the last time. */
+  take(): void {
     const written = this.#watch.take()
-    if (written === "all") return this.#followers.values()
-    return [...written].flatMap((watch) => this.#followers.get(watch) ?? [])
+    if (written === "all") for (const each of this.#followers.values()) this.#looks.begin(each)
+    else {
+      for (const watch of written) {
+        const follower = this.#followers.get(watch)
+        if (follower !== undefined) this.#looks.begin(follower)
+      }
+    }
+    this.#looks.followDue()
+  }
+
+  /** Has those follow who are to look again. Returns in how many milliseconds to call it again. */
+  followDue(): number | undefined {
+    return this.#looks.followDue()
+  }
+}
+
+const PAUSE_MS_MAX = 1024
+
+interface Look {
+  atMs: number
+  pauseMs: number // after it
+  hasFailed: boolean
+}
+
+/** When to look again after a write. */
+export class Looks {
+  readonly #clock: Pick<Clock, "monotonicMs">
+  readonly #log: Pick<Logger, "error">
+  readonly #looks = new Map<Follower, Look>()
+
+  constructor(clock: Pick<Clock, "monotonicMs">, log: Pick<Logger, "error">) {
+    this.#clock = clock
+    this.#log = log
+  }
+
+  /** Something was written. */
+  begin(follower: Follower): void {
+    const { hasFailed = false } = this.#looks.get(follower) ?? {}
+    this.#looks.set(follower, { atMs: this.#clock.monotonicMs(), pauseMs: 1, hasFailed })
+  }
+
+  end(follower: Follower): void {
+    this.#looks.delete(follower)
+  }
+
+  followDue(): number | undefined {
+    if (this.#looks.size === 0) return undefined
+    const nowMs = this.#clock.monotonicMs()
+    let waitMs: number | undefined
+    for (const [follower, look] of this.#looks) {
+      if (look.atMs <= nowMs && this.#isLast(follower, look)) {
+        this.#looks.delete(follower)
+        continue
+      }
+      if (look.atMs <= nowMs) {
+        look.atMs = nowMs + look.pauseMs
+        look.pauseMs = Math.min(look.pauseMs * 2, PAUSE_MS_MAX)
+      }
+      waitMs = Math.min(waitMs ?? Number.POSITIVE_INFINITY, look.atMs - nowMs)
+    }
+    return waitMs
+  }
+
+  /** Follows. False when another look is needed. */
+  #isLast(follower: Follower, look: Look): boolean {
+    try {
+      follower.follow()
+      look.hasFailed = false
+    } catch (error) {
+      if (!look.hasFailed) this.#log.error(CANNOT_FOLLOW, { db: follower.name, error })
+      look.hasFailed = true
+    }
+    return look.pauseMs === PAUSE_MS_MAX && !look.hasFailed && !follower.isBeingWritten
   }
 }

@@ -43,7 +43,7 @@ import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
-import { CANNOT_FOLLOW, type MountedDatabases } from "./databases/mounted-databases.ts"
+import type { MountedDatabases } from "./databases/mounted-databases.ts"
 import { Proposals } from "./databases/proposals.ts"
 import { Refusals } from "./databases/refusals.ts"
 import { FOREVER } from "./files/entry.ts"
@@ -303,14 +303,14 @@ function serveDevice(device: Fd): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
-  if (options.behind) bypass = new Bypass(device)
+  if (options.behind) bypass = new Bypass(device, systemClock)
   const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
   const receive = (message: Message) => port.receive(message)
   const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
-      ...(bypass && { beside: { readFd: bypass.fd, take: followAll } }),
+      ...(bypass && { beside: { readFd: bypass.fd, take: () => bypass?.take() } }),
       afterReply: () => earlier(upkeep(), garbage.worked()),
       idle: () => earlier(upkeep(), garbage.idle()),
     })
@@ -385,20 +385,10 @@ function countCommit(name: string, size: number, durationMs: number): void {
   counters.commitTime.observe(durationMs)
 }
 
-/** Captures what clients have written past this thread. */
-function followAll(): void {
-  for (const follower of bypass?.take() ?? []) {
-    try {
-      follower.follow()
-    } catch (error) {
-      log.error(CANNOT_FOLLOW, { error })
-    }
-  }
-}
-
 /** Does the work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
-  return earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
+  const waitMs = earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
+  return earlier(waitMs, bypass?.followDue())
 }
 
 function freeze(snapshot: number, name: string): Later<FrozenState | undefined> | undefined {

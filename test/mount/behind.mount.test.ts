@@ -18,6 +18,7 @@ import {
 import { LongClient } from "../support/long-client.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { until } from "../support/until.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const BEHIND = ["--capture", "behind"]
@@ -208,6 +209,24 @@ test("a commit for which the log has no room is refused to a FULL writer, and ma
   const replica = await scope.node({ follows: primary })
   await caughtUp(primary, replica, "a.db")
   expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("1,3,4")
+}, 60_000)
+
+test("a commit that could not be captured is, without another write and without a question", async () => {
+  await using scope = new Scope()
+  const faults = join(scope.directory, "faults")
+  writeFileSync(faults, "")
+  const primary = await scope.node({ flags: BEHIND, env: { LITEFS_FAULTS_FILE: faults } })
+  const replica = await scope.node({ follows: primary })
+  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
+  const client = new LongClient(scope, primary, "a.db")
+  await client.exec("pragma synchronous = normal; insert into a values(1)")
+  await caughtUp(primary, replica, "a.db")
+  writeFileSync(faults, "log:*#1+=ENOSPC,ltx:*#1+=ENOSPC")
+  await client.exec("insert into a values(2)")
+  await primary.logged(/cannot capture what clients have committed/)
+  writeFileSync(faults, "")
+  const isThere = () => sqlite3(replica, "a.db", "select group_concat(x) from a") === "1,2"
+  await until("the replica has it", isThere, { limitMs: 10_000 })
 }, 60_000)
 
 test("a commit that is not captured when an import comes is before it, not on top of it", async () => {

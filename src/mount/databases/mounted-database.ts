@@ -18,7 +18,7 @@ import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack } from "../../recovery/journal-rollback.ts"
 import type { Writer } from "../../sqlite/first-writes.ts"
-import { SHARED_FIRST } from "../../sqlite/lock-bytes.ts"
+import { SHARED_FIRST, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -240,10 +240,21 @@ export class MountedDatabase {
     return this.database.access ?? NOBODY_ELSE
   }
 
+  /** Otherwise nothing that is asked of clients for that needs to be known. */
+  get mayBePassed(): boolean {
+    return this.#context.bypass() !== undefined
+  }
+
   /** Undefined: clients that open the WAL now do so through the daemon. */
   get bypass(): Bypass | undefined {
     const isOwn = this.role.isPrimary && this.#capture !== undefined && !this.isBorrowed
     return isOwn ? this.#context.bypass() : undefined
+  }
+
+  /** Whether a client holds WRITE, and passes. */
+  get isBeingWritten(): boolean {
+    const { index } = this
+    return index !== undefined && this.#context.isLockedToWrite(index.nodeId, WAL_WRITE_LOCK)
   }
 
   /** Whether a client has the database for itself (locking_mode=EXCLUSIVE): it then opens the WAL after that. */

@@ -39,6 +39,7 @@ export abstract class PassedEntry extends UsedEntry {
 
   override opened(thread: number, isToWrite: boolean): void {
     const { database, other } = this
+    if (!database.mayBePassed) return super.opened(thread, isToWrite)
     const isSeen = database.isPeer(thread) || database.clients.areSeenToHave(thread)
     if (!isSeen && isToWrite && database.clients.has(thread)) database.hasUnseen = true
     if (this.isPassed) {
