@@ -5,7 +5,7 @@ import { chmodSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { caughtUp, expectSame, failureOf, run, sqlite3, sqlite3Command } from "../support/client.ts"
-import { LongClient } from "../support/long-client.ts"
+import { LongClient, readablePackages } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { canMount, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
@@ -235,8 +235,9 @@ test.skipIf(!canBeNobody).each([
       run(["chmod", "777", node.mount])
       run(["sh", "-c", 'chmod 666 "$0"/a.db*', node.mount])
     }
-    const former = new LongClient(scope, primary, "a.db", NOBODY)
-    const client = new LongClient(scope, replica, "a.db", NOBODY)
+    const packages = readablePackages(scope)
+    const former = new LongClient(scope, primary, "a.db", NOBODY, packages)
+    const client = new LongClient(scope, replica, "a.db", NOBODY, packages)
     await former.exec("insert into t values(2)")
     await caughtUp(primary, replica, "a.db")
     await expect(client.exec("insert into t values(0)")).rejects.toMatchObject({ code })

@@ -4,8 +4,10 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { resolve } from "node:path"
+import { cpSync, mkdtempSync } from "node:fs"
+import { join, resolve } from "node:path"
 import { createInterface } from "node:readline"
+import { run } from "./client.ts"
 import type { Scope, TestNode } from "./node.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
@@ -47,13 +49,22 @@ export class LongClient {
   #errors = ""
   #nextId = 1
 
-  /** Opens the database of the node's mount and ends with the scope. `through` is a command that runs it: setpriv. */
-  constructor(scope: Scope, node: TestNode, database: string, through: readonly string[] = []) {
+  /**
+   * Opens the database of the node's mount and ends with the scope. `through` is a command that runs it: setpriv.
+   * `packages` is where that may read its packages (readablePackages()).
+   */
+  constructor(
+    scope: Scope,
+    node: TestNode,
+    database: string,
+    through: readonly string[] = [],
+    packages = ROOT,
+  ) {
     const path = `${node.mount}/${database}`
     const words = [...through, "node", "--input-type=module", "-e", PROGRAM, "--", path]
     this.#process = spawn(words[0] as string, words.slice(1), {
       stdio: ["pipe", "pipe", "pipe"],
-      cwd: ROOT,
+      cwd: packages,
     })
     this.#exited = once(this.#process, "exit").then(() => this.#end())
     this.#process.stdin?.on("error", () => {}) // it has ended; the answer says so
@@ -114,4 +125,21 @@ export class LongClient {
     const problem = `the client has ended: ${this.#errors}`
     for (const [id, answer] of this.#waiting) answer({ id, problem })
   }
+}
+
+/** A directory with what better-sqlite3 needs: other users may not be able to enter the one of the project. */
+export function readablePackages(scope: Scope): string {
+  const directory = mkdtempSync(join(scope.directory, "packages-"))
+  const needed = [
+    "better-sqlite3/package.json",
+    "better-sqlite3/lib",
+    "better-sqlite3/build/Release/better_sqlite3.node",
+    "bindings",
+    "file-uri-to-path",
+  ].map((path) => join("node_modules", path))
+  for (const path of needed) {
+    cpSync(join(ROOT, path), join(directory, path), { recursive: true })
+  }
+  run(["chmod", "-R", "a+rX", directory])
+  return directory
 }

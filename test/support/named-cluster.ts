@@ -176,6 +176,7 @@ export class NamedCluster implements AsyncDisposable {
 
   async #promote(name: string, query: string): Promise<string> {
     const response = await fetch(`${this.#urlOf(name)}/promote${query}`, {
+      keepalive: false,
       method: "POST",
       signal: AbortSignal.timeout(LIMIT_MS),
     })

@@ -120,7 +120,7 @@ async function importInto(
 async function post(url: string, body: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
   try {
     const signal = AbortSignal.timeout(LIMIT_MS)
-    const response = await fetch(url, { method: "POST", body, signal })
+    const response = await fetch(url, { keepalive: false, method: "POST", body, signal })
     const text = await response.text()
     return response.ok ? undefined : `${response.status} ${text}`
   } catch (error) {
@@ -139,7 +139,10 @@ async function exported(
   const path = join(pair.scope.directory, "exported.db")
   const abort = AbortSignal.timeout(LIMIT_MS)
   try {
-    const response = await fetch(`${node.url}/export?name=${database}`, { signal: abort })
+    const response = await fetch(`${node.url}/export?name=${database}`, {
+      keepalive: false,
+      signal: abort,
+    })
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
     added = await add(pair, database, before, { count: 3, size: 3000 })
     const bytes = new Uint8Array(await response.arrayBuffer())
