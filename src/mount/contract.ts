@@ -51,9 +51,9 @@ export interface FsThread extends DatabaseOwner {
    */
   start(options: FsThreadOptions, beside: MessagePort): readonly string[]
   /**
-   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps none of the `unwanted`
-   * descriptors open. Returns whether its descriptors are its own, in which case the caller closes the device and the
-   * directory.
+   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps
+   * none of the `unwanted` descriptors open. Returns whether its descriptors are its own, in which case the caller
+   * closes the device and the directory.
    */
   serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
   /** Captures what clients have written past it: the positions have all of it when this is answered. */

@@ -9,8 +9,9 @@
  * second time only when the first has done nothing: nobody was there, no byte of it has left, or the node has said that
  * it is not the primary; or when it is a read, which may be repeated.
  *
- * A small body is kept until the primary has answered, or the application on a connection that was used before. A large one waits until the primary's proxy has sent the head on
- * to its application. Either can thus go to another node when this one turns out not to be the primary.
+ * A small body is kept until the primary has answered, or the application on a connection that was used before. A large
+ * one waits until the primary's proxy has sent the head on to its application. Either can thus go to another node when
+ * this one turns out not to be the primary.
  *
  * When the application could not be reached at once, the destination is determined anew: another node may have become
  * the primary meanwhile.

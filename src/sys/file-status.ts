@@ -32,7 +32,9 @@ const statxBuffer = allocate(4096)
 const statxWords = new Uint32Array(statxBuffer.bytes.buffer, statxBuffer.bytes.byteOffset, 64)
 const emptyPath = statxBuffer.address + 4095 // a NUL
 
-/** Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112. */
+/**
+ * Fills `into`. statx layout: blksize@4 uid@20 gid@24 mode u16@28 ino@32 size@40 blocks@48 atime@64 ctime@96 mtime@112.
+ */
 export function statusOf(op: string, fd: Fd, into: FileStatus): void {
   // By hand: it runs for every GETATTR, and systemCall() allocates.
   const fault = faults?.check(op) ?? 0

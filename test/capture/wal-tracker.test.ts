@@ -767,6 +767,18 @@ describe("WalTracker.lastTransaction()", () => {
   })
 })
 
+/** Of a database that has so many pages: it may grow and shrink, and write a page twice. */
+function someTransaction(size: number): { commit: number; pages: WalPage[] } {
+  const commit = random.between(1, 8)
+  const pages = Array.from({ length: random.between(1, 4) }, () =>
+    page(random.between(1, commit), random.below(256)),
+  )
+  for (let pgno = size + 1; pgno <= commit; pgno++) pages.unshift(page(pgno, 0xee))
+  if (commit !== size) pages.unshift(page(1, random.below(256)))
+  for (const { pgno, data } of pages) if (pgno === 1) data[28] = commit // as SQLite does it
+  return { commit, pages }
+}
+
 describe("WalTracker, model", () => {
   test("WalTracker agrees with what SQLite would recover, whatever writers do", () => {
     for (let round = 0; round < 8; round++) {
@@ -783,13 +795,7 @@ describe("WalTracker, model", () => {
           const act = random.below(10)
           writer.frameCount = published
           if (act < 5) {
-            const commit = random.between(1, 8)
-            const pages = Array.from({ length: random.between(1, 4) }, () =>
-              page(random.between(1, commit), random.below(256)),
-            )
-            for (let pgno = size1 + 1; pgno <= commit; pgno++) pages.unshift(page(pgno, 0xee))
-            if (commit !== size1) pages.unshift(page(1, random.below(256)))
-            for (const { pgno, data } of pages) if (pgno === 1) data[28] = commit // as SQLite does it
+            const { commit, pages } = someTransaction(size1)
             const outcome = random.pick(["publish", "publish", "die", "torn", "fail"])
             trace.push(`${outcome} ${pages.map(({ pgno }) => pgno)} =${commit} at ${published}`)
             const writes = anywhere(random, writer.frames(pages, commit))
@@ -870,13 +876,7 @@ describe("WalTracker.follow(), model", () => {
           const act = random.below(10)
           writer.frameCount = published
           if (act < 6) {
-            const commit = random.between(1, 8)
-            const pages = Array.from({ length: random.between(1, 4) }, () =>
-              page(random.between(1, commit), random.below(256)),
-            )
-            for (let pgno = size1 + 1; pgno <= commit; pgno++) pages.unshift(page(pgno, 0xee))
-            if (commit !== size1) pages.unshift(page(1, random.below(256)))
-            for (const { pgno, data } of pages) if (pgno === 1) data[28] = commit // as SQLite does it
+            const { commit, pages } = someTransaction(size1)
             const outcome = random.pick(["publish", "publish", "sync", "die", "die synced", "torn"])
             trace.push(`${outcome} ${pages.map(({ pgno }) => pgno)} =${commit} at ${published}`)
             const writes = anywhere(random, spilled(writer, published, pages, commit))

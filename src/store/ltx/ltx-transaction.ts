@@ -3,7 +3,7 @@ import { SysError } from "../../sys/errno.ts"
 import type { DatabaseState } from "../positions.ts"
 import { FileSource } from "./file-source.ts"
 
-/** The state after the transaction in an LTX file, from the two ends of the file. Undefined when the file is missing or not whole. */
+/** The state after the transaction in an LTX file, from its two ends. Undefined when it is missing or not whole. */
 export function readLtxTransaction(path: string): DatabaseState | undefined {
   try {
     using file = FileSource.open(path)
