@@ -16,8 +16,7 @@ import { FileWatch } from "../sys/bypass/file-watch.ts"
 import { Passthrough } from "../sys/bypass/passthrough.ts"
 import { errnoName } from "../sys/errno.ts"
 import type { Fd } from "../sys/file.ts"
-
-export const CANNOT_FOLLOW = "cannot capture what clients have committed, it is tried again"
+import { CANNOT_FOLLOW } from "./databases/mounted-databases.ts"
 
 const log = logger("mount")
 

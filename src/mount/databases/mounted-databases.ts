@@ -11,12 +11,13 @@ import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { droppedState, isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { Errno } from "../../sys/errno.ts"
-import { CANNOT_FOLLOW } from "../bypass.ts"
 import type { EntryTable } from "../files/entry-table.ts"
 import { JournalEntry } from "../files/journal.ts"
 import { MountedDatabase, type MountedDatabaseContext } from "./mounted-database.ts"
 
 const log = logger("mount")
+
+export const CANNOT_FOLLOW = "cannot capture what clients have committed, it is tried again"
 
 /** Suffixes of the files that we make up beside a database. */
 const MADE_UP = ["-pos", "-lock"]
