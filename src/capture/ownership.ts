@@ -16,7 +16,8 @@
  *                peer thread    a ReplicaDatabase with a DatabaseApplier; the MountedDatabase has no Capture meanwhile
  *   on its way   nobody         a DatabaseHandover, in the hands of the main thread: RoleSwitch when all databases go,
  *                               DatabaseLoans when one does. Whoever cannot take it leaves it to the one it came from
- *   damaged      nobody         its files stay as they are until the next start
+ *   damaged      nobody         its files stay as they are until the next start, or until a system call that failed
+ *                               succeeds (node/recovery-retries.ts)
  *
  * 1. The giver is called first, and has ended when it answers. Between the two calls clients can commit nothing.
  * 2. The peer thread's open files in the mount keep clients from taking the WAL away. They stay open until the fs

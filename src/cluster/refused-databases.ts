@@ -8,7 +8,8 @@
  * When a system call has failed, another file would not help, and the database is not asked for whole. The primary
  * cannot judge what is replaced then (peer/receive/history-verdict.ts), and the replica keeps it.
  *
- * A database that was damaged when this node started is left out until the next start. The interval starts at RETRY_MS
+ * A database that was refused when this node started is left out until the next start, or until it is recovered
+ * (node/recovery-retries.ts). The interval starts at RETRY_MS
  * and doubles while nothing is applied to the database.
  */
 import type { Clock } from "../lib/clock.ts"
@@ -36,7 +37,7 @@ interface Refusals {
 
 export interface RefusedDatabasesContext {
   readonly clock: Clock
-  /** The databases that were damaged at the start, with the reason. */
+  /** The databases that were refused at the start, with the reason. */
   readonly damaged: ReadonlyMap<string, string>
   /** A database must be requested again, or is left out: the primary has to hear of it. */
   onChange(): void

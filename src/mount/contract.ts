@@ -1,6 +1,7 @@
 /** What the fs thread and the other threads do for each other (lib/port.ts says how). */
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { SharedHistoryState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
@@ -78,6 +79,8 @@ export interface FsThread extends DatabaseOwner {
   writerLate(database: string): void
   /** Puts the content of a file in the place of a database. */
   replace(request: ReplaceRequest): ReplaceOutcome
+  /** On the primary: a database that was refused can be used; without a state there is nothing of it. */
+  recovered(database: string, state: SharedHistoryState | undefined): void
   /** The database was dropped, and only its drop is kept: the thread may forget it. */
   retire(database: string): void
   /** Fills Counters, and looks whether files can be opened again. */
@@ -108,8 +111,8 @@ export interface FsThreadOfPeer {
 export interface FsHost {
   /** Positions have changed: look at Positions. */
   changed(): void
-  /** A database is damaged: nobody may use it until the next start. */
-  refused(database: string, problem: string): void
+  /** Nobody may use the database, until the next start or, when that may pass, until it is recovered. */
+  refused(database: string, problem: string, mayPass: boolean): void
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   rewritten(database: string): void
   /** A file is gone without a request: the kernel must forget its name and its listing. */

@@ -10,7 +10,9 @@ import type { Fd } from "../sys/file.ts"
 import { MailboxReceiver, MailboxSender } from "../sys/mailbox.ts"
 import type { FsThread } from "./contract.ts"
 
-const SHARING: ReadonlySet<string> = new Set<keyof FsThread>(["inherit", "borrow", "takeBack"])
+const SHARING: ReadonlySet<string> = new Set<keyof FsThread>([
+  ...(["inherit", "borrow", "takeBack", "recovered"] as const),
+])
 
 const BESIDE: Message = ["beside", 0]
 

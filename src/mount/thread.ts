@@ -126,6 +126,11 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     commits.store()
     return outcome
   },
+  recovered: (database, state) => {
+    databases.recovered(database, state)
+    port.tell("vanished", database) // the kernel may have listed the directory without it
+    if (flags.raiseChanged()) port.tell("changed")
+  },
   retire: (database) => databases.retire(database),
   measure: () => {
     refillSpares()
@@ -254,8 +259,8 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   return believed(states)
 }
 
-function refused(database: string, problem: string): void {
-  port.tell("refused", database, problem)
+function refused(database: string, problem: string, mayPass: boolean): void {
+  port.tell("refused", database, problem, mayPass)
 }
 
 /** Why the request is refused; undefined when it is granted. */
@@ -351,7 +356,7 @@ function handOver(): DatabaseHandover[] {
   commits.gate.shut()
   const handovers = databases.handOver()
   for (const { name, state } of handovers) {
-    if (state === undefined) refused(name, "it is damaged, see the log")
+    if (state === undefined) refused(name, "it is damaged, see the log", false)
   }
   role.isPrimary = false
   recent.clear()

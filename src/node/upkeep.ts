@@ -1,4 +1,7 @@
-/** Work beside everything else: verifying databases after a start, removing old LTX files, freeing memory. */
+/**
+ * Work beside everything else: verifying databases after a start, trying refused ones again, removing old LTX files,
+ * freeing memory.
+ */
 import { RetentionMonitor } from "../cluster/retention.ts"
 import { Verifier } from "../cluster/verifier.ts"
 import { systemClock } from "../lib/clock.ts"
@@ -9,6 +12,7 @@ import type { Closing } from "./closing.ts"
 import type { FrontDoor } from "./front-door/front-door.ts"
 import type { ServedDatabases } from "./front-door/served-databases.ts"
 import type { Membership } from "./membership/membership.ts"
+import { RecoveryRetries } from "./recovery-retries.ts"
 import type { Storage } from "./storage/storage.ts"
 
 /** By then nothing needs what only the start needed. */
@@ -28,11 +32,28 @@ export interface UpkeepContext {
 }
 
 export function startUpkeep(context: UpkeepContext): void {
-  const { believed, frontDoor, closing } = context
+  const { believed, storage, membership, frontDoor, closing } = context
   closing.defer(systemClock.after(STARTED_MS, dropProgramPages))
   closing.defer(collectWhenWorked(systemClock))
-  const verifier = verify(believed, frontDoor.served)
-  closing.add("verifier", () => verifier.close())
+  const verifying = (databases: readonly string[]) => {
+    const verifier = verify(databases, frontDoor.served)
+    closing.add("verifier", () => verifier.close())
+  }
+  verifying(believed)
+  const { member, followed } = membership
+  const { databases, threads } = storage
+  const { fs, peer } = threads
+  const retries = new RecoveryRetries({
+    ...{ clock: systemClock, databases },
+    isSettled: () => member.state === "primary" || member.state === "replica",
+    recover: (database) => peer.call("recover", database),
+    take: (database, state) => fs.call("recovered", database, state),
+    onRecovered: (database, isBelieved) => {
+      if (isBelieved) verifying([database])
+      followed.reconnect() // the primary then sends what is missing
+    },
+  })
+  closing.add("refused databases", () => retries.close())
   const retention = retain(context)
   closing.add("retention", () => retention.close())
 }

@@ -1,6 +1,6 @@
 /** What the peer thread and the main thread do for each other (lib/port.ts says how). */
 import type { FrozenState } from "../capture/frozen-view.ts"
-import type { DatabaseHandover } from "../capture/handover.ts"
+import type { DatabaseHandover, SharedHistoryState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
@@ -36,10 +36,25 @@ export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid"> & {
   readonly writtenTxid: Txid | undefined
 }
 
+export type RecoveredDatabase =
+  | { readonly kind: "taken"; readonly isBelieved: boolean } // the thread has it, if there is anything of it
+  /** For the fs thread. */
+  | {
+      readonly kind: "found"
+      readonly state: SharedHistoryState | undefined
+      readonly isBelieved: boolean
+    }
+  | { readonly kind: "refused"; readonly problem: string; readonly mayPass: boolean }
+
 /** Called by the main thread. DatabaseOwner hands databases over. */
 export interface PeerThread extends DatabaseOwner {
   /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
   start(options: PeerThreadOptions): readonly string[]
+  /**
+   * Tries a database again that was refused. It takes time in proportion to the database's size, in which the thread
+   * does nothing else. Call it on the primary, too, but not while the role changes.
+   */
+  recover(database: string): RecoveredDatabase
   /** The mount answers; `device` is its device, for invalidations. */
   mounted(device: Fd): void
   /** The name of the primary that this node follows has changed. */
@@ -120,8 +135,8 @@ export interface PeerThread extends DatabaseOwner {
 export interface PeerHost {
   /** Positions have changed: look at Positions. */
   changed(): void
-  /** A database is damaged: nothing is applied to it until the next start. */
-  refused(database: string, problem: string): void
+  /** Nothing is applied to the database, until the next start or, when that may pass, until it is recovered. */
+  refused(database: string, problem: string, mayPass: boolean): void
   /** What has come for the database waits for a reader, "PID (NAME)"; undefined: no longer. */
   waiting(database: string, process: string | undefined): void
   /** A segment of the commit log is missing and must be prepared. */

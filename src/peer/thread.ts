@@ -32,7 +32,13 @@ import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
-import type { PeerHost, PeerThread, PeerThreadOptions, UpkeepRequest } from "./contract.ts"
+import type {
+  PeerHost,
+  PeerThread,
+  PeerThreadOptions,
+  RecoveredDatabase,
+  UpkeepRequest,
+} from "./contract.ts"
 import { MountCache } from "./files/mount-cache.ts"
 import { HaltBytes } from "./locks/halt-bytes.ts"
 import { HeldLocks } from "./locks/held-locks.ts"
@@ -133,6 +139,10 @@ class Peer {
     })
   }
 
+  recover(name: string): RecoveredDatabase {
+    return this.databases.recoverAgain(name, this.#options.wrotePast)
+  }
+
   setPrimary(name: string | undefined): void {
     this.databases.setPrimary(name)
     this.fs.tell("primary", name)
@@ -215,6 +225,7 @@ const offers: Offers<PeerThread> = {
       started = new Peer(options)
       return started.databases.believed
     }),
+  recover: (database) => peer().recover(database),
   mounted: (device) => peer().cache.mounted(device),
   primary: (name) => peer().setPrimary(name),
   judge: (...verdict) => peer().incoming.judge(...verdict),

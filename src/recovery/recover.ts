@@ -26,7 +26,8 @@
  * A file that never became a database, and was still empty or held zeros when the node stopped, goes.
  *
  * Any other fault makes that database unavailable, with a message that says what it is; nothing is removed, and the
- * other databases go on.
+ * other databases go on. A system call that failed may succeed later: whoever hears of it tries the database again
+ * (node/recovery-retries.ts). The log's transactions of it have their LTX files by then.
  */
 
 import { sumsOfFile } from "../capture/file-sums.ts"
@@ -48,6 +49,7 @@ import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-direc
 import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
+import { SysError } from "../sys/errno.ts"
 import { fileExists, unlinkFile } from "../sys/file.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
@@ -70,31 +72,70 @@ import { refuseWrongKinds } from "./wrong-kind.ts"
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` hears what is damaged. `past` is given when WALs may have commits that nobody has captured (wal-tail.ts). */
+/** Why a database cannot be used, and whether it may be usable later although nobody repairs it. */
+export type OnRefused = (name: string, problem: string, mayPass: boolean) => void
+
+/** `past` is given when WALs may have commits that nobody has captured (wal-tail.ts). */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
-  onRefused: (name: string, problem: string) => void = () => {},
+  onRefused: OnRefused = () => {},
   past?: WrotePast,
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
     try {
-      const state = recoverDatabase(name, dataDir, log, past)
-      if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
-      // Only somebody who asks for its name needs to know it.
-      if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) continue
+      const state = recoverIfThere(name, dataDir, log, past)
+      if (state === undefined) continue
       states.set(name, state)
       positions.write(positions.add(name), state, state.pos)
     } catch (error) {
-      log.error("database is unavailable, its files are left as they are", { db: name, error })
+      const then = mayPass(error) ? "it is tried again" : "its files are left as they are"
+      log.error(`database is unavailable, ${then}`, { db: name, error })
       states.set(name, undefined)
-      onRefused(name, messageOf(error))
+      onRefused(name, messageOf(error), mayPass(error))
     }
   }
   clearUnkept(dataDir)
   return states
+}
+
+/** Undefined when there is nothing that anybody needs to know. */
+function recoverIfThere(
+  name: string,
+  dataDir: DataDir,
+  log: Logger,
+  past: WrotePast | undefined,
+): HistoryState | undefined {
+  const state = recoverDatabase(name, dataDir, log, past)
+  if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) return undefined
+  // Only somebody who asks for its name needs to know it.
+  if (state.pos.txid > 0n && state.commit === 0 && isOnlyDrop(dataDir, name)) return undefined
+  return state
+}
+
+export type RecoverOutcome =
+  | { readonly kind: "recovered"; readonly state: HistoryState | undefined }
+  | { readonly kind: "refused"; readonly problem: string; readonly mayPass: boolean }
+
+/** Tries a database again that was refused. Nobody has it. */
+export function recoverAgain(
+  name: string,
+  dataDir: DataDir,
+  log: Logger,
+  past: WrotePast | undefined,
+): RecoverOutcome {
+  try {
+    return { kind: "recovered", state: recoverIfThere(name, dataDir, log, past) }
+  } catch (error) {
+    return { kind: "refused", problem: messageOf(error), mayPass: mayPass(error) }
+  }
+}
+
+/** Whether the system refused something: room, a right, a descriptor, a sector. What is damaged stays so. */
+function mayPass(error: unknown): boolean {
+  return error instanceof SysError
 }
 
 /** Databases whose pages nobody has checked, because their checksums were saved at a clean stop. */

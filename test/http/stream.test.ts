@@ -234,6 +234,7 @@ describe("ReplicaStream", () => {
     const leftOut = new LeftOutDatabases({
       clock: fixture.clock,
       refused: new Map([["old.db", "refused"]]),
+      refusalCount: () => 0,
       check: async () => {
         if (isRotten) throw new Error("rotten still")
       },

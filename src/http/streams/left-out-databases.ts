@@ -7,7 +7,8 @@
  * has got of the database each time, and LiteFS's replicas would give up the stream. The interval starts at RETRY_MS
  * and doubles up to RETRY_MS_MAX.
  *
- * A database that was refused at the start stays so until the next start.
+ * A database that was refused at the start stays so until the next start, or until it is recovered
+ * (node/recovery-retries.ts).
  */
 import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
@@ -26,6 +27,8 @@ export interface LeftOutContext {
   onChange(): void
   /** The databases that were refused at the start, with the reason. */
   readonly refused: ReadonlyMap<string, string>
+  /** Grows when one is refused, or no longer is. */
+  refusalCount(): number
 }
 
 interface Unreadable {
@@ -50,9 +53,9 @@ export class LeftOutDatabases {
     return this.#unreadable.has(database) ? "unreadable" : undefined
   }
 
-  /** Grows whenever a database is left out or can be sent again. Databases refused at the start stay so. */
+  /** Grows whenever a database is left out or can be sent again. */
   get changeCount(): number {
-    return this.#changeCount + this.#context.refused.size
+    return this.#changeCount + this.#context.refusalCount()
   }
 
   names(): string[] {

@@ -3,7 +3,12 @@
  *
  * A damaged database belongs to nobody: every use of its name is EIO, and its files stay as they are.
  */
-import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
+import {
+  type DatabaseHandover,
+  damagedHandover,
+  historyState,
+  type SharedHistoryState,
+} from "../../capture/handover.ts"
 import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
 import { must } from "../../lib/assert.ts"
@@ -95,6 +100,17 @@ export class MountedDatabases {
     if (history.pos.txid === 0n || history.commit > 0 || !isOnlyDrop(dataDir, name)) return
     this.#forget(database)
     positions.free(database.slot)
+  }
+
+  /** On the primary: a database that was refused can be used; without a state there is nothing of it. */
+  recovered(name: string, shared: SharedHistoryState | undefined): void {
+    if (!this.#context.role.isPrimary || !this.#damaged.delete(name)) {
+      throw new LitefsError("unavailable", `Cannot take "${name}": it is not this thread's`)
+    }
+    if (shared === undefined) return
+    const state = historyState(shared)
+    const { slot } = this.add(name, state)
+    this.#context.positions.write(slot, state, state.pos)
   }
 
   add(name: string, state: HistoryState | undefined): MountedDatabase {

@@ -74,6 +74,7 @@ export class ServedDatabases {
     this.leftOut = new LeftOutDatabases({
       clock: systemClock,
       refused: databases.refused,
+      refusalCount: () => databases.refusalCount,
       check: (database) => readWhole(limited(this.raw, CHECK_RATE), database),
       onChange: () => databases.announceChange(),
     })

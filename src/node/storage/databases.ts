@@ -30,8 +30,11 @@ export class Databases {
    * to be on the new one's.
    */
   #epoch = epochOf(undefined)
-  /** Damaged databases, with the reason: nobody may use them until the next start. */
+  /** Databases that nobody may use, with the reason: until the next start, or until they are recovered. */
   readonly refused = new Map<string, string>()
+  /** Those whose reason may pass. */
+  readonly retried = new Set<string>()
+  #refusalCount = 0
   /** Databases that the primary has never had, or lost. They stay as they are: nothing replaces them. */
   readonly #unknown = new Set<string>()
 
@@ -82,9 +85,30 @@ export class Databases {
     })
   }
 
-  noteRefused(database: string, problem: string): void {
-    if (this.refused.has(database)) return
-    this.refused.set(database, problem)
+  /** The first reason stays, except that another one may follow on one that may pass. */
+  noteRefused(database: string, problem: string, mayPass: boolean): void {
+    if (this.refused.has(database) && !this.retried.has(database)) return
+    if (mayPass) this.retried.add(database)
+    else this.retried.delete(database)
+    this.#change(() => {
+      this.refused.set(database, mayPass ? `${problem}, it is tried again` : problem)
+    })
+  }
+
+  /** A database that was refused can be used, or there is nothing of it. */
+  noteRecovered(database: string): void {
+    this.retried.delete(database)
+    this.#change(() => this.refused.delete(database))
+  }
+
+  /** Grows when a database is refused, or no longer is. */
+  get refusalCount(): number {
+    return this.#refusalCount
+  }
+
+  #change(act: () => void): void {
+    act()
+    this.#refusalCount += 1
     this.announceChange()
   }
 

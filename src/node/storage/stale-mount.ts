@@ -140,11 +140,11 @@ function listed(pids: readonly number[]): string {
   return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
 }
 
-/** Call it after mounting. */
-export function rememberMount(dataDir: DataDir, fuseDir: string, capturesBehind: boolean): void {
+/** Call it after mounting. `isBehind`: the WAL of a database may have commits that nobody has captured. */
+export function rememberMount(dataDir: DataDir, fuseDir: string, isBehind: boolean): void {
   const others = wasBehind(dataDir) ? rememberedDevices(dataDir) : [] // of clients that are kept from writing
   const devices = new Set([...others, ...mountDevices(fuseDir).slice(-1)])
-  writeMounted(dataDir, [...devices], capturesBehind || others.length > 0)
+  writeMounted(dataDir, [...devices], isBehind || others.length > 0)
 }
 
 function writeMounted(
@@ -174,9 +174,10 @@ export function wrotePast(dataDir: DataDir, nodeId: bigint): WrotePast | undefin
   return wasBehind(dataDir) ? { nodeId, isSameBoot: boot === bootId() } : undefined
 }
 
-/** No file of the mount is open any more. */
-export function forgetMount({ mountedPath }: DataDir): void {
-  rmSync(mountedPath, { force: true })
+/** No file of the mount is open any more. `isBehind` as above: the next start needs to know. */
+export function forgetMount(dataDir: DataDir, isBehind: boolean): void {
+  if (isBehind) writeMounted(dataDir, [], true)
+  else rmSync(dataDir.mountedPath, { force: true })
 }
 
 /** Device numbers mean nothing after the machine has restarted. */
@@ -185,7 +186,10 @@ function rememberedDevices(dataDir: DataDir): string[] {
   return boot === bootId() ? words.filter((word) => word !== BEHIND) : []
 }
 
-/** `BOOT DEVICE… [behind]`: of the mount, and of older ones whose clients are kept from writing. */
+/**
+ * `BOOT DEVICE… [behind]`: of the mount, and of older ones whose clients are kept from writing. No device: of a refused
+ * database that has a WAL like that still.
+ */
 function readMounted({ mountedPath }: DataDir): string[] {
   try {
     return new TextDecoder().decode(readWhole("mounted:read", mountedPath)).trim().split(" ")

@@ -15,6 +15,7 @@ import type { LiteFSOptions } from "../../litefs-options.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
 import { PeerWorker } from "../../peer/peer-worker.ts"
+import type { WrotePast } from "../../recovery/wal-tail.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { Fd } from "../../sys/file.ts"
@@ -73,6 +74,7 @@ export class Threads {
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
   #halting: Halting | undefined // set by start(): clients come after it
+  #past: WrotePast | undefined
   #mount: Mount | undefined
   /** The fs thread has a table of descriptors of its own, and only that table has the descriptors of the mount. */
   #isOwnedByThread = false
@@ -88,7 +90,7 @@ export class Threads {
     this.#context = context
     const common = {
       changed: () => databases.announceChange(),
-      refused: (database: string, problem: string) => databases.noteRefused(database, problem),
+      refused: (...refusal: [string, string, boolean]) => databases.noteRefused(...refusal),
       segmentMissing: (segment: number) => segments.missing(segment),
     }
     const replace = (request: ReplaceRequest) => this.fs.call("replace", request)
@@ -142,6 +144,7 @@ export class Threads {
     const { isPrimary, nodeId, isCandidate, halting } = given
     const { options, dataDir, access, databases, lag } = this.#context
     this.#halting = halting
+    this.#past = wrotePast(dataDir, BigInt(`0x${nodeId}`))
     const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
     const { readOnlyOpens = !isCandidate && !forwardWrites } = options
     const shared = {
@@ -153,7 +156,7 @@ export class Threads {
       counters: databases.counters.memory,
       isPrimary,
       nodeId: BigInt(`0x${nodeId}`),
-      wrotePast: wrotePast(dataDir, BigInt(`0x${nodeId}`)),
+      wrotePast: this.#past,
       log: options.log,
     }
     const filter = role.kind === "replica" ? role.databases : undefined
@@ -186,7 +189,12 @@ export class Threads {
     const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
     this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
-    rememberMount(dataDir, fuseDir, this.#context.options.capturesBehind === true)
+    rememberMount(dataDir, fuseDir, options.capturesBehind === true || this.#isPastNeeded)
+  }
+
+  /** A database that was refused has its WAL as those clients have left it. */
+  get #isPastNeeded(): boolean {
+    return this.#past?.isSameBoot === true && this.#context.databases.refused.size > 0
   }
 
   /**
@@ -264,7 +272,7 @@ export class Threads {
     ])
     if (isFree) {
       await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
-      forgetMount(this.#context.dataDir)
+      forgetMount(this.#context.dataDir, this.#isPastNeeded)
     } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }

@@ -9,7 +9,12 @@
  * file because each way of a database goes through the same three maps.
  */
 import { join } from "node:path"
-import { type DatabaseHandover, damagedHandover, historyState } from "../../capture/handover.ts"
+import {
+  type DatabaseHandover,
+  damagedHandover,
+  historyState,
+  sharedState,
+} from "../../capture/handover.ts"
 import { emptyHistoryState, type HistoryState } from "../../capture/history.ts"
 import { Ownership } from "../../capture/ownership.ts"
 import { sleep, systemClock } from "../../lib/clock.ts"
@@ -19,7 +24,7 @@ import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
-import { believed, recoverDatabases } from "../../recovery/recover.ts"
+import { believed, recoverAgain, recoverDatabases } from "../../recovery/recover.ts"
 import type { WrotePast } from "../../recovery/wal-tail.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
@@ -27,7 +32,7 @@ import type { Positions } from "../../store/positions.ts"
 import type { SharedFlags } from "../../store/shared-flags.ts"
 import { fileExists, syncFileSystem } from "../../sys/file.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
-import type { PeerHost } from "../contract.ts"
+import type { PeerHost, RecoveredDatabase } from "../contract.ts"
 import type { MountCache } from "../files/mount-cache.ts"
 import type { HeldLocks } from "../locks/held-locks.ts"
 import { untilDone } from "../locks/until-done.ts"
@@ -79,11 +84,27 @@ export class ReplicaDatabases {
         dataDir,
         positions,
         log,
-        (database, problem) => main.tell("refused", database, problem),
+        (...refusal) => main.tell("refused", ...refusal),
         wrotePast,
       ),
     )
     this.#ownership.inherit()
+  }
+
+  /** See PeerThread. */
+  recoverAgain(name: string, wrotePast: WrotePast | undefined): RecoveredDatabase {
+    const { dataDir, log } = this.#context
+    const outcome = recoverAgain(name, dataDir, log, wrotePast)
+    if (outcome.kind === "refused") return outcome
+    const { state } = outcome
+    const isBelieved = state?.isBelieved === true
+    if (!this.isHere(name)) return { kind: "found", state: state && sharedState(state), isBelieved }
+    this.#recovered.delete(name)
+    if (state !== undefined) {
+      this.#recovered.set(name, state)
+      this.#setPosition(name, state)
+    }
+    return { kind: "taken", isBelieved }
   }
 
   #openLog(): void {
