@@ -24,6 +24,8 @@ export interface ConfigFile {
   readonly remarks: readonly { readonly key: string; readonly reason: string }[]
   /** The variables that the file refers to: they belong to the file, and are no flags. */
   readonly variables: ReadonlySet<string>
+  /** Those whose value the file needs, and which are not set. */
+  readonly unset: ReadonlySet<string>
   /** The file's role, when another one counts. */
   readonly unusedRole: string | undefined
 }
@@ -42,7 +44,22 @@ export interface ConfigOptions {
 export function readConfig(path: string, text: string, options: ConfigOptions): ConfigFile {
   const expanded = options.isExpanded
     ? expand(path, text, options)
-    : { text, names: new Set<string>() }
+    : { text, names: new Set<string>(), unset: new Set<string>() }
+  return namingUnset(expanded.unset, () => readExpanded(path, expanded, options))
+}
+
+/** An error of what `act` reads may be one of a variable that is not set. */
+export function namingUnset<T>(unset: ReadonlySet<string>, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    if (unset.size === 0 || !(error instanceof LitefsError)) throw error
+    const names = [...unset].map((name) => `$${name}`).join(", ")
+    throw new LitefsError(error.code, `${error.message} (not set: ${names})`, { cause: error })
+  }
+}
+
+function readExpanded(path: string, expanded: Expanded, options: ConfigOptions): ConfigFile {
   const document = new YamlDocument(path, expanded.text, options.command)
   const hasRole = options.hasRole(expanded.names)
   const values = valuesOf(document)
@@ -77,7 +94,7 @@ export function readConfig(path: string, text: string, options: ConfigOptions): 
     for (const [flag, setting] of leaseSettings(document, values)) settings.set(flag, [setting])
   }
   return {
-    ...{ path, settings, remarks, variables: expanded.names },
+    ...{ path, settings, remarks, variables: expanded.names, unset: expanded.unset },
     exec: execCommands(document, values.get("exec")),
     unusedRole: hasRole && values.has("lease.type") ? document.spelling("lease") : undefined,
   }

@@ -23,15 +23,20 @@ export interface Expanded {
   readonly text: string
   /** The variables that the text refers to, except those of comments. */
   readonly names: ReadonlySet<string>
+  /** Those of them that are not set, and whose value is missing; what a comparison refers to may well not be set. */
+  readonly unset: ReadonlySet<string>
 }
 
 /** Throws a SyntaxError that says what is wrong and where. */
 export function expandVariables(text: string, env: Variables): Expanded {
   const names = new Set<string>()
+  const values = new Set<string>() // not in comparisons
   const expanded = text.replace(VARIABLE, (whole: string, ...rest) => {
     const groups = rest.at(-1) as Record<string, string | undefined>
     const offset = rest.at(-3) as number
     const found = isInComment(text, offset) ? new Set<string>() : names
+    const single = /^\w+$/.exec(groups.inner?.trim() ?? groups.name ?? "")?.[0]
+    if (found === names && groups.end !== "" && single !== undefined) values.add(single)
     if (groups.inner === undefined) return variable(groups.name, env, found)
     const expanded = groups.end === "" ? undefined : expression(groups.inner.trim(), env, found)
     if (expanded !== undefined) return expanded
@@ -41,7 +46,11 @@ export function expandVariables(text: string, env: Variables): Expanded {
       `line ${line}: "${first}" should be \${NAME}, \${NAME == 'text'} or \${NAME != OTHER}`,
     )
   })
-  return { text: expanded, names }
+  return {
+    text: expanded,
+    names,
+    unset: new Set([...values].filter((name) => env[name] === undefined)),
+  }
 }
 
 /** Whether a comment has begun before the offset, in the same line. */

@@ -14,7 +14,7 @@ import { logger } from "../lib/log.ts"
 import type { MetricFamily } from "../lib/metrics.ts"
 import type { ProxyOptions } from "../litefs-options.ts"
 import { ConnectionRoom } from "../sys/net/connection-room.ts"
-import { TcpListener } from "../sys/net/tcp.ts"
+import { type TcpConnection, TcpListener } from "../sys/net/tcp.ts"
 import { ClientConnection } from "./client-connection.ts"
 import type { ProxyCluster } from "./cluster.ts"
 import type { ProxyContext } from "./context.ts"
@@ -65,12 +65,13 @@ export class ProxyServer {
     const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, clock, log }
     const connections = new ConnectionRoom<ClientConnection>(room)
     this.#connections = connections
-    this.#listener = new TcpListener(options.address, (tcp) => {
+    const accept = (tcp: TcpConnection) => {
       const connection = new ClientConnection(tcp, this.#context, () =>
         connections.leave(connection),
       )
       if (!connections.enter(connection, connection.address)) tcp.destroy()
-    })
+    }
+    this.#listener = new TcpListener(options.address, accept, "choose another --proxy-addr")
     this.port = this.#listener.port
     connections.watch((nowMs) => {
       for (const connection of [...connections]) connection.checkDeadline(nowMs)

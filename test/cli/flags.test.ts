@@ -37,6 +37,7 @@ describe("a flag becomes", () => {
     ["every", "1h", 3_600_000],
     ["max", "2GiB", 2 ** 31],
     ["speed", "50MB/s", 50e6],
+    ["speed", "64KiB/s", 65536],
     ["speed", "0", 0],
     ["listen", ":80", { host: "", port: 80 }],
     ["listen", "[::1]:0", { host: "::1", port: 0 }],
@@ -62,7 +63,8 @@ describe("a flag is refused", () => {
     wait: "it should be a duration, like 10s or 1h30m",
     every: "it should be a duration above zero, like 10s or 1h30m",
     max: "it should be a size, like 512MiB or 2GiB",
-    speed: "it should be bytes per second, like 50MB/s, or 0 for no limit",
+    speed:
+      "it should be bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit",
   }
   test.each<[keyof typeof FLAGS, string, string]>([
     ["wait", "5", `, ${wait}`],
@@ -70,6 +72,8 @@ describe("a flag is refused", () => {
     ["every", "0", `, ${every}`],
     ["max", "1x", `, ${max}`],
     ["speed", "fast", `, ${speed}`],
+    ["speed", "10", `, ${speed}`],
+    ["speed", "63KiB/s", `, ${speed}`],
     ["listen", "80", ", it should be HOST:PORT or :PORT, like :80"],
     ["listen", ":65536", ", it should be HOST:PORT or :PORT, like :80"],
     ["target", "a", ", it should be HOST:PORT or :PORT, like localhost:80"],

@@ -112,6 +112,21 @@ describe("litefs mount --config", () => {
       code: 2,
       err: 'ERROR: Cannot run litefs mount: --config is "/no/such.yml": there is no such file\n',
     })
+    expect(await mount(["--config", "/tmp"])).toMatchObject({
+      code: 2,
+      err: 'ERROR: Cannot run litefs mount: "/tmp" is a directory, it should be a file\n',
+    })
+  })
+
+  test("names the variables that are not set when a key has no value, or a wrong one", async () => {
+    const path = config("lease: {type: static, candidate: $NONE}\n")
+    const where = `Cannot run litefs mount: lease.candidate (${path}:4)`
+    const { err } = await mount(["--config", path])
+    expect(err).toBe(`ERROR: ${where} has no value, it should be true or false (not set: $NONE)\n`)
+    const other = config(`lease: {type: static, advertise-url: "http://\${NONE}:1"}\n`)
+    expect((await mount(["--config", other])).err).toMatch(
+      /it should be a URL.* \(not set: \$NONE\)/,
+    )
   })
 })
 
@@ -138,6 +153,14 @@ describe("litefs mount without a role", () => {
       code: 0,
       err: "",
     })
+    const words = [program, "mount", "--primary", ...dirs, "--", "true"]
+    const { stderr, stdout } = spawnSync(process.execPath, words, {
+      cwd: directory.path,
+      encoding: "utf8",
+    })
+    expect(stdout + stderr).toMatch(
+      /"a configuration file is not read" file=litefs.yml problem="the command line gives the role/,
+    )
     expect(mountIn(directory.path).err).toContain("not (litefs.yml:4) is not a key")
   })
 })

@@ -184,7 +184,7 @@ describe("litefs mount refuses", () => {
     [["--primary", "--http-addr", "20202"], likeAddress],
     [
       ["--primary", "--snapshot-rate", "fast"],
-      "it should be bytes per second, like 50MB/s, or 0 for no limit",
+      "it should be bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit",
     ],
     [["--primary", "--http-addr", "localhost"], likeAddress],
     [["--primary", "--http-addr", "::1:20202"], likeAddress],

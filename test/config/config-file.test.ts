@@ -239,7 +239,7 @@ describe("readConfig() refuses", () => {
     ["lease: {type: raft}", 'lease.type (l.yml:1) is "raft", it should be static'],
     [
       "lease:\n  type: static\n  candidate: $NONE",
-      "lease.candidate (l.yml:3) has no value, it should be true or false",
+      "lease.candidate (l.yml:3) has no value, it should be true or false (not set: $NONE)",
     ],
     [
       "lease:\n  type: static\n  candidate: false",

@@ -34,6 +34,13 @@ describe("expandVariables()", () => {
     expect([...expandVariables(text, ENV).names]).toEqual(names)
   })
 
+  test.each<[string, string[]]>([
+    ["a: $NONE ${OTHER} ${ NO_OTHER } $EMPTY", ["NONE", "NO_OTHER"]],
+    ["# $NONE\na: ${NONE == 'x'} ${REGION != NONE} $$ $1", []],
+  ])("%j lacks %j", (text, names) => {
+    expect([...expandVariables(text, ENV).unset]).toEqual(names)
+  })
+
   test.each([
     ["a: 1\nb: ${REGION:-x}", 'line 2: "${REGION:-x}"'],
     ["a: ${}", 'line 1: "${}"'],

@@ -263,6 +263,15 @@ lease: {type: static}\nlog: {format: json, debug: true}\n`,
     { hostname: "n1" },
   ],
   [
+    "a file with variables that are not set",
+    `${DIRS}# $NO\nlease: {type: static, hostname: "a$NONE\${ALSO_NONE}", candidate: "\${NO != 'x'}"}\n`,
+    {},
+    { hostname: "a" },
+    [
+      /level=warn .*"variables that the file refers to are not set" file=FILE variables="NONE, ALSO_NONE"/,
+    ],
+  ],
+  [
     "the name of the machine",
     `${DIRS}lease: {type: static, hostname: $HOSTNAME, advertise-url: "http://\${HOSTNAME}:20202"}\n`,
     { HOSTNAME: "box" },
@@ -393,6 +402,16 @@ describe("the original's flags", () => {
     expect(found.options).toMatchObject(options)
     expect(found.log).toHaveLength(1)
     expect(found.log[0]).toMatch(remark)
+  })
+
+  test("flags that win over the file are told in one line", async () => {
+    const text = `${DIRS}lease: {type: static}\nhttp:\n  addr: ":20202"\nexec: other\n`
+    const found = await read(text, {}, ["--primary-url=http://p:1", "--http-addr=:1", "--exec=a"])
+    expect(found.log).toEqual([
+      expect.stringMatching(
+        /"the command line wins over the file" keys="lease \(FILE:5\), http.addr \(FILE:7\), exec"/,
+      ),
+    ])
   })
 
   test("-debug=false is nothing", async () => {

@@ -73,8 +73,10 @@ test("a connection that nobody accepts is refused, and so is a port that is in u
   const [client, , listener] = await pair()
   const { port } = listener
   expect(() => new TcpListener({ host: "127.0.0.1", port }, () => {})).toThrow(
-    `Cannot listen on 127.0.0.1:${port}: the port is in use`,
+    `Cannot listen on 127.0.0.1:${port}: the port is in use, choose another address`,
   )
+  const there = () => new TcpListener({ host: "no.such.invalid", port }, () => {}, "choose x")
+  expect(there).toThrow(`Cannot listen on no.such.invalid:${port}: nobody knows the name, choose x`)
   client.destroy()
   listener.close()
   const problem = await TcpConnection.connect({ host: "127.0.0.1", port }).catch((error) => error)

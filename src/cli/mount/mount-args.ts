@@ -5,9 +5,9 @@
  *
  * The original has no variables that are flags, so its users name their files' variables as they like. A variable that
  * the file refers to is the file's, even if it has the name of one of ours. Where one of our variables wins over the
- * file, a remark says so.
+ * file, a remark says so, and one line names the keys over which the command line wins.
  */
-import type { ConfigFile } from "../../config/config-file.ts"
+import { type ConfigFile, namingUnset } from "../../config/config-file.ts"
 import { logger } from "../../lib/log.ts"
 import { CONFIG_FLAGS, type MountConfig, mountConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS, MOUNT_SYNTAX, type MountFlags } from "../settings/mount-flags.ts"
@@ -35,7 +35,9 @@ export function mountArgs(rawArgs: readonly string[], env: Environment): MountAr
   const config = mountConfig(source)
   const { file } = config
   const ofFile = file?.variables ?? new Set<string>()
-  const args = parseArgs(MOUNT_SYNTAX, rawArgs, without(env, ofFile), file?.settings)
+  const args = namingUnset(file?.unset ?? new Set(), () =>
+    parseArgs(MOUNT_SYNTAX, rawArgs, without(env, ofFile), file?.settings),
+  )
   const logRemarks = async (otherFlags: () => Promise<readonly FlagTable[]>) => {
     if (file !== undefined) {
       const variables = flagsOfVariables(args).map(environmentName).join(" ")
@@ -45,8 +47,18 @@ export function mountArgs(rawArgs: readonly string[], env: Environment): MountAr
     for (const remark of [...(file?.remarks ?? []), ...cloudRemarks(env, ofFile)]) {
       log.warn("a setting changes nothing", remark)
     }
+    if (file !== undefined && file.unset.size > 0) {
+      const variables = [...file.unset].join(", ")
+      log.warn("variables that the file refers to are not set", { file: file.path, variables })
+    }
     for (const remark of overridden(config, args, roles)) {
       log.warn("a variable wins over the file", remark)
+    }
+    const keys = overriddenByFlags(config, args, hasRole)
+    if (keys.length > 0) log.info("the command line wins over the file", { keys: keys.join(", ") })
+    if (config.unread !== undefined && hasRole) {
+      const problem = "the command line gives the role, give --config to have it read"
+      log.info("a configuration file is not read", { file: config.unread, problem })
     }
     for (const path of args.values["proxy-db"].filter((each) => each.includes("/"))) {
       log.info("a path where the name is enough", { key: args.spelling("proxy-db"), path })
@@ -74,7 +86,7 @@ function overridden(
   roles: readonly string[],
 ): Remark[] {
   const variable = roles.join(" and ")
-  if (unread !== undefined) {
+  if (unread !== undefined && roles.length > 0) {
     const reason = `${variable} gives the role, so the file is not read, give --config to have it read`
     return [{ key: unread, reason }]
   }
@@ -88,6 +100,25 @@ function overridden(
     return [{ key: setting.spelling, reason: `${environmentName(flag)} overrides it` }]
   })
   return file.unusedRole === undefined || roles.length === 0 ? others : [role, ...others]
+}
+
+/** The keys of the file that do not count because of the command line. */
+function overriddenByFlags(
+  { file }: MountConfig,
+  args: ParsedArgs<MountFlags>,
+  hasRole: boolean,
+): string[] {
+  const keys = [...(file?.settings ?? [])].flatMap(([name, [setting]]) => {
+    const winner = args.spelling(name as Flag)
+    const isOther = winner !== setting?.spelling && winner !== environmentName(name)
+    return isOther && setting !== undefined ? [setting.spelling] : []
+  })
+  const hasCommands = args.command !== undefined || args.isGiven("exec")
+  return [
+    ...(hasRole && file?.unusedRole !== undefined ? [file.unusedRole] : []),
+    ...keys,
+    ...(hasCommands && file !== undefined && file.exec.length > 0 ? ["exec"] : []),
+  ]
 }
 
 function only(env: Environment, flags: readonly string[]): Environment {

@@ -1,10 +1,11 @@
 /** A configuration file in place of flags: where it is searched, and what it contributes. */
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
 import { messageOf } from "../../lib/errors.ts"
+import { systemProblem } from "../../sys/errno.ts"
 import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
 import { addressOf, type FlagTable } from "../terminal/flags.ts"
 
@@ -29,7 +30,7 @@ export interface ConfigSource {
 
 export interface MountConfig {
   readonly file: ConfigFile | undefined
-  /** An existing file that a variable keeps from being read. */
+  /** An existing file that is not read, since the command line or a variable gives the role. */
   readonly unread?: string
 }
 
@@ -40,7 +41,10 @@ export function mountConfig(source: ConfigSource): MountConfig {
   if (given !== undefined) {
     return { file: read(given, contentOf("mount", given, args.spelling("config")), source) }
   }
-  if (hasRole) return { file: undefined }
+  if (hasRole) {
+    const unread = searchPath().find((path) => existsSync(path))
+    return { file: undefined, ...(unread === undefined ? {} : { unread }) }
+  }
   for (const path of searchPath()) {
     const text = contentIfThere("mount", path)
     if (text === undefined) continue
@@ -105,7 +109,12 @@ function contentIfThere(command: string, path: string): string | undefined {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    throw usageError(command, `"${path}" cannot be read: ${messageOf(error)}`)
+    if (code === "EISDIR")
+      throw usageError(command, `"${path}" is a directory, it should be a file`)
+    throw usageError(
+      command,
+      `"${path}" cannot be read: ${systemProblem(error) ?? messageOf(error)}`,
+    )
   }
 }
 

@@ -3,7 +3,7 @@
  *
  *   duration   10s, 1h30m        milliseconds
  *   size       512MiB, 2GB       bytes
- *   rate       50MB/s            bytes per second; 0 is no limit
+ *   rate       50MB/s            bytes per second, 64 KiB at least; 0 is no limit
  *   address    :80, [::1]:80     host and port
  *   url        http://a:20202    the origin: scheme, host and port
  *   name       app.db            the name of a database
@@ -119,7 +119,7 @@ export function readText(flag: Flag, text: string): unknown {
     case "size":
       return sizeOf(text, "a size, like 512MiB or 2GiB")
     case "rate":
-      return sizeOf(text.replace(/\/s$/, ""), "bytes per second, like 50MB/s, or 0 for no limit")
+      return rateOf(text)
     case "address":
       return addressOf(text, flag.like, flag.isOfOther)
     case "url":
@@ -166,6 +166,16 @@ function durationOf(text: string, isPositive: boolean): number {
 function sizeOf(text: string, shape: string): number {
   const size = parseSize(text)
   if (size !== undefined) return size
+  throw new Unfit(`it should be ${shape}`)
+}
+
+/** Nobody means less: a unit is missing, or "k" for thousands. A snapshot would take days. */
+const RATE_MIN = 64 * 1024
+
+function rateOf(text: string): number {
+  const shape = "bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit"
+  const rate = sizeOf(text.replace(/\/s$/, ""), shape)
+  if (rate === 0 || rate >= RATE_MIN) return rate
   throw new Unfit(`it should be ${shape}`)
 }
 

@@ -20,8 +20,8 @@ import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { ListenAddress } from "../../litefs-options.ts"
-import { systemProblem } from "../../sys/errno.ts"
 import { bindPrivately } from "../../sys/net/local-socket.ts"
+import { listenReason } from "../../sys/net/tcp.ts"
 import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
 import { Crowd } from "./crowd.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
@@ -90,7 +90,7 @@ export class ApiServer {
     } catch (error) {
       throw new LitefsError(
         "unavailable",
-        `Cannot listen on ${host}:${port}: ${reason(error)}, choose another --http-addr`,
+        `Cannot listen on ${host}:${port}: ${listenReason(host, error)}, choose another --http-addr`,
         { cause: error },
       )
     }
@@ -242,16 +242,4 @@ function answer(response: ServerResponse, status: number, text: string): void {
   response.statusCode = status
   response.setHeader("Content-Type", "text/plain; charset=utf-8")
   response.end(`${text}\n`)
-}
-
-function reason(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code
-  if (code === "EADDRINUSE") return "the port is in use"
-  if (code === "EACCES") return "the port may not be used"
-  if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
-  // The last one is about the way to a name server: listening at an address needs no way to it.
-  if (["ENOTFOUND", "EAI_AGAIN", "EAGAIN", "ENETUNREACH"].includes(code ?? "")) {
-    return "nobody knows the name"
-  }
-  return systemProblem(error) ?? messageOf(error)
 }

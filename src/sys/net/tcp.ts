@@ -12,6 +12,7 @@
 import type { Socket } from "bun"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { systemProblem } from "../errno.ts"
 
 const log = logger("tcp")
 
@@ -174,7 +175,11 @@ export class TcpListener {
   readonly port: number
 
   /** An empty host is every interface. Port 0: the system chooses. */
-  constructor({ host, port }: TcpAddress, accept: (connection: TcpConnection) => void) {
+  constructor(
+    { host, port }: TcpAddress,
+    accept: (connection: TcpConnection) => void,
+    advice = "choose another address",
+  ) {
     const listen = (hostname: string) =>
       Bun.listen<TcpConnection | undefined>({
         hostname,
@@ -182,9 +187,14 @@ export class TcpListener {
         allowHalfOpen: true,
         socket: { ...EVENTS, open: (socket) => accept(TcpConnection.of(socket)) },
       })
-    const listener = host === "" ? listenEverywhere(listen, port) : listenAt(listen, host, port)
-    this.port = listener.port
-    this.#stop = () => listener.stop()
+    try {
+      const listener = host === "" ? listenEverywhere(listen) : listen(host)
+      this.port = listener.port
+      this.#stop = () => listener.stop()
+    } catch (error) {
+      const problem = `Cannot listen on ${host}:${port}: ${listenReason(host, error)}, ${advice}`
+      throw new LitefsError("unavailable", problem, { cause: error })
+    }
   }
 
   close(): void {
@@ -194,18 +204,14 @@ export class TcpListener {
 
 type Listen = (hostname: string) => { readonly port: number; stop(): void }
 
-function listenAt(listen: Listen, host: string, port: number) {
-  try {
-    return listen(host)
-  } catch (error) {
-    throw listenProblem(host, port, error)
-  }
-}
-
-function listenProblem(host: string, port: number, error: unknown): LitefsError {
-  const reason = isUsed(error) ? "the port is in use" : messageOf(error)
-  const problem = `Cannot listen on ${host}:${port}: ${reason}`
-  return new LitefsError("unavailable", problem, { cause: error })
+/** Why the runtime cannot listen there. For a name that it cannot resolve it has various errors, or one without a code. */
+export function listenReason(host: string, error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  if (isUsed(error)) return "the port is in use"
+  if (code === "EACCES") return "the port may not be used"
+  if (code === "EADDRNOTAVAIL") return "this machine does not have the address"
+  if (host !== "" && !/^[\d.]+$|:/.test(host)) return "nobody knows the name"
+  return systemProblem(error) ?? messageOf(error)
 }
 
 function isUsed(error: unknown): boolean {
@@ -213,12 +219,12 @@ function isUsed(error: unknown): boolean {
 }
 
 /** IPv6 and IPv4, or only IPv4 on a machine without IPv6. */
-function listenEverywhere(listen: Listen, port: number) {
+function listenEverywhere(listen: Listen) {
   try {
     return listen("::")
   } catch (error) {
-    if (isUsed(error)) throw listenProblem("", port, error)
-    return listenAt(listen, "0.0.0.0", port)
+    if (isUsed(error)) throw error
+    return listen("0.0.0.0")
   }
 }
 
