@@ -104,8 +104,16 @@ export function finishTakeover(dataDir: DataDir, name: string): boolean {
 /** At the start, after a look at every database: removes histories that a crash kept from being kept. */
 export function clearUnkept(dataDir: DataDir): void {
   // A takeover that cannot be ended now may need what looks unfinished.
-  if (dataDir.databaseNames().some((name) => isDecided(dataDir, name))) return
+  if (dataDir.databaseNames().some((name) => mayBeDecided(dataDir, name))) return
   clearParts(dataDir)
+}
+
+function mayBeDecided(dataDir: DataDir, name: string): boolean {
+  try {
+    return isDecided(dataDir, name)
+  } catch {
+    return true // of a database that was refused
+  }
 }
 
 function clearUnfinished(dataDir: DataDir, name: string): void {

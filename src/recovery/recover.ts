@@ -245,6 +245,7 @@ function recoverContent(given: Recovery): HistoryState {
     return stateAfter(summary, new PageChecksums())
   }
   if (saved?.isCurrent === true && posEquals(saved.pos, posAfter(summary))) {
+    database.open() // throws when it cannot be
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
   database.create()

@@ -4,7 +4,7 @@ import { checkFault, systemCall } from "./call.ts"
 import { Errno, SysError } from "./errno.ts"
 import { closing, O_RDONLY, openSpecial, syncFile } from "./file.ts"
 import { libc } from "./libc.ts"
-import { pathAddress } from "./path.ts"
+import { ownerRemark, pathAddress } from "./path.ts"
 import { trace } from "./trace.ts"
 
 /** False when it existed already. Like files, it is for nobody else. */
@@ -47,7 +47,9 @@ export async function listNames(op: string, path: string): Promise<string[]> {
 
 function listProblem(op: string, path: string, error: unknown): unknown {
   const { errno } = error as NodeJS.ErrnoException
-  return errno === undefined ? error : new SysError(Math.abs(errno), op, `list directory "${path}"`)
+  if (errno === undefined) return error
+  const number = Math.abs(errno)
+  return new SysError(number, op, `list directory "${path}"`, ownerRemark(path, number))
 }
 
 /** The names made and removed in the directory so far are durable when this returns. */

@@ -110,8 +110,9 @@ export class SysError extends Error {
   readonly code: string
   readonly op: string
 
-  constructor(errno: number, op: string, doing: string) {
-    super(`Cannot ${doing}: ${errnoText(errno)}`)
+  /** `remark` goes on with the sentence. */
+  constructor(errno: number, op: string, doing: string, remark = "") {
+    super(`Cannot ${doing}: ${errnoText(errno)}${remark}`)
     this.errno = errno
     this.code = errnoName(errno)
     this.op = op

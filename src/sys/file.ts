@@ -17,7 +17,7 @@ import {
 } from "./file-status.ts"
 import { errno, libc, memoryAt } from "./libc.ts"
 import { allocate } from "./memory.ts"
-import { nameOf, pathAddress } from "./path.ts"
+import { nameOf, ownerRemark, pathAddress } from "./path.ts"
 import { makeRoom, refillSpares } from "./spare-descriptors.ts"
 import { trace } from "./trace.ts"
 
@@ -98,7 +98,7 @@ function open(
       wanted = firstFlags(flags) // it went in between
       continue
     }
-    throw new SysError(error, op, `open "${path}"`)
+    throw new SysError(error, op, `open "${path}"`, ownerRemark(path, error))
   }
 }
 

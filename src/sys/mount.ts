@@ -168,7 +168,8 @@ function mountByHelper(directory: string, more: string): Fd {
     encoding: "utf8",
   })
   if (child.error !== undefined) {
-    const problem = "not root and no fusermount3 in PATH, install fuse3 or run as root"
+    const problem =
+      "not root and no fusermount3 in PATH that this user may run, install fuse3 or run as root"
     throw cannotMount(directory, problem)
   }
   if (child.status === 0) return receiveDescriptor(ours, memory.address, view)

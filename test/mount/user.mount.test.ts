@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
 import { failureOf, run } from "../support/client.ts"
 import { canMount, PROGRAM, Scope } from "../support/node.ts"
+import { infoOf } from "../support/node-api.ts"
 
 const NOBODY = 65534
 const IDS = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`]
@@ -136,3 +137,44 @@ test.skipIf(!canMountAsUser)("a user who may not open /dev/fuse is told what to 
     /^ERROR: Cannot mount on ".*mnt": .*\/dev\/fuse: Permission denied, run as root or .*chmod 666 \/dev\/fuse\n$/,
   )
 })
+
+test.skipIf(!canMountAsUser)(
+  "files of another user are refused by name, with their owner, and a database's stop no other",
+  async () => {
+    await using scope = new Scope()
+    const { directory, through } = nobody(scope, "666")
+    const node = await scope.node({ directory, through })
+    const pid = (await appeared(join(directory, "pid"), /\d+\n/)).trim()
+    const inside = (...words: string[]) => run(["nsenter", "-t", pid, "-m", ...AS_NOBODY, ...words])
+    for (const name of ["a.db", "b.db", "c.db"]) {
+      inside("sqlite3", join(node.mount, name), "create table t(x)")
+    }
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    const again = () => {
+      rmSync(join(directory, "dev"), { recursive: true, force: true })
+      rmSync(join(directory, "pid"), { force: true })
+      return { ...nobody(scope, "666", directory), port: node.port }
+    }
+
+    chownSync(join(node.data, "lease.json"), 0, 0)
+    const refused = await scope.spawn(again())
+    expect(await refused.exited).toEqual({ code: 1, signal: null })
+    const path = join(node.data, "lease.json")
+    expect(await refused.wholeOutput).toBe(
+      `ERROR: Cannot open "${path}": permission denied (EACCES), "${path}" belongs to root, ` +
+        `not to this user (uid ${NOBODY}), as root: chown -R ${NOBODY} ${node.data}\n`,
+    )
+
+    chownSync(path, NOBODY, NOBODY)
+    chownSync(join(node.data, "dbs/a.db/database"), 0, 0)
+    chownSync(join(node.data, "dbs/b.db"), 0, 0)
+    const next = await scope.node(again())
+    expect(next.output).toMatch(/db=a\.db error=.*\/database\\" belongs to root, not to this user/)
+    expect(next.output).toMatch(/db=b\.db error=.*\/b\.db\\" belongs to root, not to this user/)
+    const { databases } = await infoOf(next)
+    expect(databases.filter(({ problem }) => problem !== undefined)).toHaveLength(2)
+    expect(databases.find(({ name }) => name === "c.db")?.problem).toBeUndefined()
+    expect(await next.stop()).toEqual({ code: 0, signal: null })
+  },
+  30_000,
+)

@@ -13,6 +13,7 @@ import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { errnoText, isNoSpace, systemProblem } from "../../sys/errno.ts"
 import { hasMount } from "../../sys/mount.ts"
+import { hasOwnerRemark } from "../../sys/path.ts"
 import { shellWord } from "../terminal/shell-word.ts"
 import { isInside } from "./mount-options.ts"
 
@@ -140,8 +141,13 @@ function refusal(dir: string, existing: string, error: unknown): string {
   }
 }
 
-/** Replaces the system's words when there is no room for what a start needs. */
+/** Replaces the system's words when there is no room for what a start needs, and says how to get a right to it. */
 export function startProblem(error: unknown, { dataDir }: Pick<LiteFSOptions, "dataDir">): unknown {
+  const message = messageOf(error)
+  if (hasOwnerRemark(message)) {
+    const advice = `as root: chown -R ${process.getuid?.() ?? 0} ${shellWord(dataDir)}`
+    return new LitefsError("unavailable", `${message}, ${advice}`, { cause: error })
+  }
   if (!isNoSpace(error)) return error
   const problem = "there is no space left, make room there or choose another --data-dir"
   const text = `Cannot use the data directory "${dataDir}": ${problem}`
