@@ -22,14 +22,19 @@ const HANDSHAKE_MS_MAX = 2000
 const NO_PLAIN_TLS = "it does not speak TLS, the URL should start with http://"
 const NO_CERTIFICATE =
   "it asks for a certificate that its authority has signed, give --http-tls-cert and --http-tls-key"
+/** Our handshake is over before it has looked at the certificate, and the runtime says no more than that. */
+const REFUSED_CERTIFICATE =
+  "it has closed the connection in the TLS handshake, perhaps because of the certificate here: " +
+  "the authority of --http-tls-ca there should have signed --http-tls-cert"
 
 /** `error` comes from connecting to an origin that has not answered yet. The check may take a while. */
 export async function firstContactProblem(origin: string, error: unknown): Promise<LitefsError> {
   const url = new URL(origin)
   const isReset = (error as NodeJS.ErrnoException).code === "ECONNRESET"
-  if (url.protocol !== "http:" || !isReset || !(await speaksTls(url))) {
-    return connectProblem(origin, error)
+  if (url.protocol === "https:" && isReset) {
+    return new LitefsError("unavailable", REFUSED_CERTIFICATE, { cause: error })
   }
+  if (!isReset || !(await speaksTls(url))) return connectProblem(origin, error)
   const problem = "it speaks TLS, the URL should start with https://"
   return new LitefsError("usage", problem, { cause: error })
 }
@@ -63,6 +68,8 @@ export function socketProblem(error: unknown): LitefsError {
 /** Replaces the runtime's own words, which guess at typing errors. Undefined for rare problems. */
 function reachProblem({ hostname, host }: URL, error: unknown): string | undefined {
   const code = codeOf(error)
+  // The runtime's word for a response that breaks off.
+  if (code === "ECONNRESET" || messageOf(error) === "aborted") return "the connection was lost"
   switch (code) {
     case "ECONNREFUSED":
       return `nothing listens at ${host} (${code})`

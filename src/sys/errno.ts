@@ -100,6 +100,15 @@ export function systemProblem(error: unknown): string | undefined {
   return `Cannot ${syscall}${path === undefined ? "" : ` "${path}"`}: ${text}`
 }
 
+/** Why a file that a user names cannot be read, as the end of a sentence. */
+export function readProblem(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === "ENOENT") return "there is no such file"
+  if (code === "EISDIR") return "it is a directory, it should be a file"
+  if (code === "EACCES") return "this user may not read it"
+  return systemProblem(error) ?? String(error)
+}
+
 /**
  * A system call that failed. `op` is the name of the call in fault tests ("ltx:fsync"). Like the runtime's errors it
  * has a `code`: it is a condition of the world, not a bug.

@@ -168,6 +168,7 @@ describe("litefs info", () => {
     expect((await of({})).out).toContain(`role     ${role}\n`)
     const ended = (await of({ until: "2026-11-23T09:01:00.000Z" })).out
     expect(ended).toContain("role     replica, not connected to the primary at http://one:20202\n")
+    expect(ended).toContain(`earlier  ${problem} (from `)
   })
 
   test("--json prints what the node says, byte for byte", async () => {

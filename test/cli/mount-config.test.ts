@@ -114,7 +114,7 @@ describe("litefs mount --config", () => {
     })
     expect(await mount(["--config", "/tmp"])).toMatchObject({
       code: 2,
-      err: 'ERROR: Cannot run litefs mount: "/tmp" is a directory, it should be a file\n',
+      err: 'ERROR: Cannot run litefs mount: "/tmp" cannot be read: it is a directory, it should be a file\n',
     })
   })
 

@@ -105,6 +105,31 @@ test("a replica whose disk is full does not say that its primary is away", async
   expect(await healthOf(replica)).toMatchObject({ status: "ok" })
 })
 
+test("a replica that has lost its primary tells the problem of each address by itself, once", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node({ flags: ["--no-handoff-on-exit"] })
+  const peer = `127.0.0.1:${await freePort()}`
+  const replica = await scope.node({ follows: primary, flags: ["--peer", `http://${peer}`] })
+  litefs("wait", "--synced", "--url", replica.url)
+  await primary.stop("SIGKILL")
+  await replica.logged(new RegExp(`url=http://${peer} problem=`))
+  const its = `nothing listens at ${primary.url.slice(7)} (ECONNREFUSED)`
+  await until(async () => (await healthOf(replica)).lastProblem?.problem.includes(its) || undefined)
+  await Bun.sleep(3000)
+  expect((await healthOf(replica)).lastProblem?.problem).toContain(its)
+  const said = [...replica.output.matchAll(/not connected to the .*url=(\S+) problem="?([^"\n]*)/g)]
+  expect(said.map(([, url, problem]) => `${url}: ${problem}`).toSorted()).toEqual(
+    [
+      `http://${peer}: nothing listens at ${peer} (ECONNREFUSED)`,
+      `${primary.url}: ${its}`,
+      `${primary.url}: the connection was lost`,
+    ].toSorted(),
+  )
+  expect(litefs("info", "--url", replica.url)).toContain(
+    `problem  not connected to the primary: ${its}`,
+  )
+})
+
 test("a replica that becomes the primary has no problem with its primary any more", async () => {
   await using scope = new Scope()
   const primary = await scope.node({ flags: ["--no-handoff-on-exit"] })

@@ -29,7 +29,9 @@ function head(info: NodeInfo, nowMs: number): string {
     ["data", info.path],
   ]
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
-  if (info.lastProblem !== undefined) lines.push(["problem", problemOf(info.lastProblem)])
+  const { lastProblem: last } = info
+  if (last !== undefined)
+    lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
 }
 

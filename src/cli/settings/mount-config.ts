@@ -4,8 +4,7 @@ import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
-import { messageOf } from "../../lib/errors.ts"
-import { systemProblem } from "../../sys/errno.ts"
+import { readProblem } from "../../sys/errno.ts"
 import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
 import { addressOf, type FlagTable } from "../terminal/flags.ts"
 
@@ -109,12 +108,7 @@ function contentIfThere(command: string, path: string): string | undefined {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    if (code === "EISDIR")
-      throw usageError(command, `"${path}" is a directory, it should be a file`)
-    throw usageError(
-      command,
-      `"${path}" cannot be read: ${systemProblem(error) ?? messageOf(error)}`,
-    )
+    throw usageError(command, `"${path}" cannot be read: ${readProblem(error)}`)
   }
 }
 

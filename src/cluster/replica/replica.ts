@@ -76,8 +76,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   onProxy?(url: string | undefined): void
   /** A node has answered, with a stream or with something else. Throws when this node must not follow it. */
   onAnswer?(headers: IncomingHttpHeaders, isStream: boolean): void
-  /** Why this node is not connected, or cannot go on; undefined when it is where the primary is. */
-  onProblem?(problem: string | undefined): void
+  /** Why this node is not connected to `url`, or cannot go on; undefined when it is where the primary is. */
+  onProblem?(problem: string | undefined, url: string): void
   /** An attempt to reach `primaryUrl` has failed: the next one may go elsewhere. */
   moveOn?(): void
   /** Checks and keeps the cluster id of the primary. Throws when it belongs to another cluster. */
@@ -90,8 +90,9 @@ export class Replica {
   readonly #abort = new AbortController()
   readonly #done: Promise<void>
   #response: IncomingMessage | undefined
-  #lastProblem: string | undefined
-  #lastError: string | undefined // as it was thrown
+  /** By the URL, since this node was where the primary was; errors as they were thrown. */
+  readonly #problems = new Map<string, string>()
+  readonly #errors = new Map<string, string>()
   #answered: string | undefined // the last URL at which LiteFS has answered
   #failureCount = 0 // since a connection brought something
   #isAnnounced = false // whether the connection was announced
@@ -126,10 +127,10 @@ export class Replica {
       const url = this.#options.primaryUrl
       try {
         await this.#follow(signal)
-        this.#report(new LitefsError("unavailable", "the primary ended the stream"))
+        this.#report(url, new LitefsError("unavailable", "the primary ended the stream"))
       } catch (error) {
         const isSentOn = this.#options.primaryUrl !== url
-        if (!signal.aborted && !isSentOn) void this.#explain(error) // the next attempt does not wait for it
+        if (!signal.aborted && !isSentOn) void this.#explain(url, error) // the next attempt does not wait for it
       }
       this.#options.onPrimary(undefined)
       if (this.#options.primaryUrl !== url) continue // it has told where to go
@@ -142,31 +143,29 @@ export class Replica {
   }
 
   /** Does not examine the same error again. */
-  async #explain(error: unknown): Promise<void> {
+  async #explain(url: string, error: unknown): Promise<void> {
     const message = messageOf(error)
-    if (message === this.#lastError) return
-    this.#lastError = message
-    const { primaryUrl } = this.#options
-    const isKnown = this.#answered === primaryUrl
+    if (message === this.#errors.get(url)) return
+    remember(this.#errors, url, message)
+    const isKnown = this.#answered === url
     const explain = isKnown ? connectProblem : firstContactProblem
-    const problem = await explain(primaryUrl, error)
+    const problem = await explain(url, error)
     // Unless it is connected by now, or there is another problem, or it no longer follows.
-    if (this.#lastError === message && !this.#abort.signal.aborted) this.#report(problem)
+    if (this.#errors.get(url) === message && !this.#abort.signal.aborted) this.#report(url, problem)
   }
 
-  #report(error: LitefsError): void {
+  #report(url: string, error: LitefsError): void {
     const problem = error.message
-    if (problem === this.#lastProblem) return
-    this.#lastProblem = problem
+    if (problem === this.#problems.get(url)) return
+    remember(this.#problems, url, problem)
     this.#isAnnounced = false
-    const { primaryUrl: url } = this.#options
     const what = isOurs(error)
       ? CANNOT_TAKE
       : isBadData(error)
         ? `the primary ${BAD_DATA}`
         : "not connected to the primary"
     const who = isBadData(error) ? `the primary at ${url} ${BAD_DATA}` : what
-    this.#options.onProblem?.(`${who}: ${problem}`)
+    this.#options.onProblem?.(`${who}: ${problem}`, url)
     // A problem that only a setting solves is an error.
     log[error.code === "usage" ? "error" : "warn"](`${what}, trying again`, {
       url,
@@ -183,9 +182,9 @@ export class Replica {
       },
       onReady: () => {
         this.#failureCount = 0
-        this.#lastProblem = undefined
-        this.#options.onProblem?.(undefined)
-        this.#lastError = undefined
+        this.#problems.clear()
+        this.#options.onProblem?.(undefined, this.#options.primaryUrl)
+        this.#errors.clear()
         this.#ready.resolve()
       },
     })
@@ -263,6 +262,14 @@ export class Replica {
         : `it answered ${response.statusCode}: ${text}`
     throw new LitefsError("unavailable", problem)
   }
+}
+
+const REMEMBERED_MAX = 64
+
+/** Other nodes tell this one URLs, of which there may be any number. */
+function remember(texts: Map<string, string>, url: string, text: string): void {
+  if (texts.size >= REMEMBERED_MAX) texts.clear()
+  texts.set(url, text)
 }
 
 /** Whether the fault lies with this node, while its link to the primary is well. */

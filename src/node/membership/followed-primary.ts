@@ -171,8 +171,12 @@ export class FollowedPrimary {
         this.#arriving.clear()
         this.#arrived()
       },
-      onProblem: (problem) => {
-        outside.api.status.problems.tell("primary", problem)
+      onProblem: (problem, url) => {
+        const { problems } = outside.api.status
+        // A peer that is only asked is not the reason.
+        const isOfPeer = problem !== undefined && url !== urls.known
+        if (isOfPeer && problems.of("primary") !== undefined) return
+        problems.tell("primary", problem)
         outside.api.status.changed()
       },
       onUnknown: (database) => {
