@@ -17,7 +17,7 @@ export interface ProxyCluster {
   readonly isConfirmed: boolean
   /** The name of the primary; undefined when it is unknown. */
   readonly primaryName: string | undefined
-  /** URL of its proxy, like http://10.0.0.1:8080; undefined when it is unknown. */
+  /** URL of its proxy, like http://10.0.0.1:8080; undefined when it has none, or is unknown. */
   readonly primaryProxyUrl: string | undefined
   /** Undefined until the node has been in sync once. */
   readonly lagMs: number | undefined

@@ -171,6 +171,10 @@ export class Route {
     const { cluster } = this.#context
     const isUnreachable = cluster.primaryName !== undefined && !cluster.isPrimary
     const isDoubtful = cluster.isPrimary && !this.#isPrimary
+    if (isUnreachable && cluster.primaryProxyUrl === undefined) {
+      const text = `Proxy error: the primary, ${cluster.primaryName}, has no proxy, start it with --proxy-addr\n`
+      return { to: "answer", status: 502, text }
+    }
     const problem = isDoubtful
       ? "there is a newer primary, which this node does not know"
       : isUnreachable

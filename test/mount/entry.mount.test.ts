@@ -94,6 +94,8 @@ describe.skipIf(!canMount)("litefs mount with the original's litefs.yml", () => 
     expect(litefs(replica, ["sql", "--raw", "app.db", "SELECT a FROM t"]).out).toBe("1\n2\n")
 
     const hint = "this node is a replica, writes belong on the primary, primary.internal"
+    const made = litefs(replica, ["sql", "--create", "new.db", "CREATE TABLE t(a)"])
+    expect(made.err).toEndWith(`unable to open database file; ${hint}\n`)
     for (const mode of ["delete", "wal"]) {
       const set = litefs(primary, ["sql", "--raw", "app.db", `PRAGMA journal_mode = ${mode}`])
       expect(set).toEqual({ code: 0, out: `${mode}\n`, err: "" })
@@ -102,7 +104,7 @@ describe.skipIf(!canMount)("litefs mount with the original's litefs.yml", () => 
       expect(litefs(replica, ["wait", "--synced", "--timeout", "20s"]).code).toBe(0)
       const refused = litefs(replica, ["sql", "app.db", "INSERT INTO t VALUES (4)"])
       expect(refused.code).toBe(1)
-      expect(refused.err).toContain(hint)
+      expect(refused.err).toContain(`${hint}, or need --with-halt-lock`)
     }
 
     expect(await replica.stop()).toEqual({ code: 143, signal: null })

@@ -130,6 +130,25 @@ test("a replica that has lost its primary tells the problem of each address by i
   )
 })
 
+test("a first start says so when no peer answers, and which of the proxy's databases do not exist yet", async () => {
+  await using scope = new Scope()
+  const proxy = ["--proxy-addr", "127.0.0.1:0", "--proxy-target", "127.0.0.1:1"]
+  const flags = ["--peer", `http://127.0.0.1:${await freePort()}`, ...proxy, "--proxy-db", "a.db"]
+  const node = await scope.node({ flags })
+  await node.logged(
+    /level=info .*"no peer answers, this is a first start: this node is the primary"/,
+  )
+  await node.logged(
+    /level=warn .*"the proxy tracks databases that do not exist \(yet\).*" databases=a.db/,
+  )
+  sqlite3(node, "a.db", "create table t(x)")
+  await node.logged(/"a database that the proxy tracks is there now" db=a.db/)
+  await node.stop()
+  const again = await scope.again(node, { flags })
+  await again.logged(/level=warn .*"no peer answers, believing --primary"/)
+  expect(again.output).not.toContain("the proxy tracks")
+})
+
 test("a replica that becomes the primary has no problem with its primary any more", async () => {
   await using scope = new Scope()
   const primary = await scope.node({ flags: ["--no-handoff-on-exit"] })

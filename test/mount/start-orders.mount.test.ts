@@ -149,7 +149,7 @@ const ROWS: readonly [
       primaries: ["b"],
       reads: { a: "1,new", b: "1,new" },
       kept: { a: "1,alone,tail" },
-      says: [["a", /level=warn .*no peer answers, believing this node's own lease record/]],
+      says: [["a", /level=warn .*no peer answers, believing --primary/]],
     },
   ],
   [
@@ -279,7 +279,10 @@ const ROWS: readonly [
           "a",
           /level=error .*a node of another cluster takes this one for its primary.*was the data directory here emptied\? Then \S+ has the data/,
         ],
-        ["b", /level=warn .*it belongs to cluster .* litefs promote --force/],
+        [
+          "b",
+          /level=warn .*it belongs to cluster (?!.*promote).*, or the data directory there was emptied/,
+        ],
       ],
     },
   ],

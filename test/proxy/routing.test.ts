@@ -169,6 +169,16 @@ describe("a read on a replica", () => {
     expect([status, headers.get("retry-after")]).toEqual([504, "1"])
   })
 
+  test("for a primary without a proxy is 502, and says so", async () => {
+    await using pair = await Pair.open({ redirectTimeoutMs: 1 })
+    pair.replica.cluster.set({ primaryName: "node-p", primaryProxyUrl: undefined })
+    const { status, text } = await ask(pair.replica, "/", { method: "POST" })
+    expect([status, text]).toEqual([
+      502,
+      "Proxy error: the primary, node-p, has no proxy, start it with --proxy-addr\n",
+    ])
+  })
+
   test("of a path that is always forwarded goes to the primary", async () => {
     await using pair = await Pair.open({ alwaysForward: ["/admin/*"] })
     expect((await ask(pair.replica, "/admin/x?y")).text).toBe("the primary")

@@ -156,11 +156,21 @@ function missing(name: string, path: string): string {
 /** On a replica the mount refuses, and SQLite's message does not say why. */
 function hint(code: string, path: string): string {
   if (!/^SQLITE_(READONLY|IOERR|CANTOPEN|PERM)/.test(code)) return ""
+  const primary = contentBeside(path, ".primary")
+  if (primary !== undefined) {
+    const where = `; this node is a replica, writes belong on the primary, ${primary}`
+    return code.startsWith("SQLITE_CANTOPEN") ? where : `${where}, or need --with-halt-lock`
+  }
+  const lagMs = Number(contentBeside(path, ".lag") ?? 0)
+  return lagMs === 0 ? "" : "; this node is a replica, and not connected to its primary"
+}
+
+/** Of a file that a mount has; undefined when there is none. */
+function contentBeside(path: string, name: string): string | undefined {
   try {
-    const primary = readFileSync(join(dirname(path), ".primary"), "utf8").trim()
-    return `; this node is a replica, writes belong on the primary, ${primary}`
+    return readFileSync(join(dirname(path), name), "utf8").trim()
   } catch {
-    return ""
+    return undefined
   }
 }
 

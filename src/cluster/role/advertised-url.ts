@@ -11,9 +11,10 @@
  * A record that names the primary settles everything: nobody is asked then.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
+import { connectProblem } from "../connect-problem.ts"
 import type { PeerAnswer, PeerCalls } from "./peer-check.ts"
 
 const log = logger("member")
@@ -87,7 +88,7 @@ export class AdvertisedUrl {
     try {
       answer = await this.#answerOf(url)
     } catch (error) {
-      return messageOf(error)
+      return connectProblem(url, error).message
     }
     this.#isOurs = answer.id === id
     if (this.#isOurs || !this.#options.isPrimaryByFlag()) return undefined

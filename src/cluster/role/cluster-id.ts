@@ -119,7 +119,7 @@ export class ClusterId {
     throw new LitefsError(
       "unavailable",
       `it belongs to cluster ${id}, this node to ${this.#value}, see ${this.#path}; ` +
-        "if its data was lost, litefs promote --force makes a node the primary that has it",
+        "the URL should be that of a node of this one's cluster, or the data directory there was emptied",
     )
   }
 

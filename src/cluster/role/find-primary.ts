@@ -15,9 +15,10 @@
  *
  * A node that would follow itself for ever does not start either.
  */
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { RoleOptions } from "../../litefs-options.ts"
+import { connectProblem } from "../connect-problem.ts"
 import type { Member } from "./member.ts"
 import type { PeerAnswer, PeerCalls, PeerCheck } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
@@ -61,7 +62,7 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
       for (const { url, answer } of given) checkFirst(context, url, answer)
     }
     if (given.length === 0 && context.peers.length > 0) {
-      log.warn("no peer answers, believing this node's own lease record", { peers: urls.join(",") })
+      sayAlone(context, urls.join(","))
     }
   }
   const { record } = lease
@@ -87,6 +88,13 @@ export async function findPrimary(context: FindPrimaryContext): Promise<void> {
   })
 }
 
+function sayAlone({ lease, hasDatabases }: FindPrimaryContext, peers: string): void {
+  if (lease.record !== undefined) {
+    log.warn("no peer answers, believing this node's own lease record", { peers })
+  } else if (hasDatabases()) log.warn("no peer answers, believing --primary", { peers })
+  else log.info("no peer answers, this is a first start: this node is the primary", { peers })
+}
+
 function wouldBePrimary({ lease, role }: FindPrimaryContext): boolean {
   if (lease.record === undefined) return role.kind === "primary"
   return lease.record.primary.id === lease.id
@@ -105,7 +113,9 @@ async function answerOf({ ask }: FindPrimaryContext, url: string): Promise<PeerA
   try {
     return await ask(url)
   } catch (error) {
-    log.info("a peer cannot be asked who the primary is", { url, problem: messageOf(error) })
+    log.info("a peer cannot be asked who the primary is", {
+      ...{ url, problem: connectProblem(url, error).message },
+    })
     return undefined
   }
 }

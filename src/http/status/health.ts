@@ -184,7 +184,11 @@ function reasonAgainstDatabase(
 }
 
 function reasonAgainstPos(status: NodeStatus, wanted: WantedPos): string | undefined {
-  const found: Pos = status.database(wanted.database)?.pos ?? ZERO_POS
+  const database = status.database(wanted.database)
+  const found: Pos = database?.pos ?? ZERO_POS
+  if (database === undefined && wanted.txid > 0n) {
+    return `there is no database "${wanted.database}"${because(status)}`
+  }
   if (found.txid < wanted.txid) {
     return `"${wanted.database}" is at TXID ${formatTxid(found.txid)}, not at ${formatTxid(wanted.txid)} yet${because(status)}`
   }

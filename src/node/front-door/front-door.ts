@@ -56,6 +56,7 @@ export class FrontDoor implements Outside {
   readonly #context: FrontDoorContext
   readonly #ready = Promise.withResolvers<void>()
   #proxy: ProxyServer | undefined
+  #hasSaidMissing = false
   #port = 0
   #socketPath: string | undefined
 
@@ -158,6 +159,30 @@ export class FrontDoor implements Outside {
   ready(): void {
     this.api.status.markReady()
     this.#ready.resolve()
+    this.#sayMissing()
+  }
+
+  /** Once: a name with a typing error would track nothing, and nobody would notice. */
+  #sayMissing(): void {
+    const { options, storage, closing } = this.#context
+    const { databases } = storage
+    const missing = new Set(this.#hasSaidMissing ? [] : options.proxy?.databases)
+    this.#hasSaidMissing = true
+    const look = () => {
+      const there = [...missing].filter((name) => (databases.position(name)?.txid ?? 0n) > 0n)
+      for (const name of there) missing.delete(name)
+      return there
+    }
+    look()
+    if (missing.size === 0) return
+    log.warn("the proxy tracks databases that do not exist (yet), see --proxy-db", {
+      databases: [...missing].join(", "),
+    })
+    const stop = databases.subscribe(() => {
+      for (const db of look()) log.info("a database that the proxy tracks is there now", { db })
+      if (missing.size === 0) stop()
+    })
+    closing.defer(stop)
   }
 
   async settled(limitMs: number): Promise<number> {
