@@ -122,6 +122,8 @@ export interface PeerHost {
   changed(): void
   /** A database is damaged: nothing is applied to it until the next start. */
   refused(database: string, problem: string): void
+  /** As FsHost has it. */
+  unmade(problems: [database: string, problem: string][]): void
   /** What has come for the database waits for a reader, "PID (NAME)"; undefined: no longer. */
   waiting(database: string, process: string | undefined): void
   /** A segment of the commit log is missing and must be prepared. */

@@ -70,17 +70,25 @@ import { refuseWrongKinds } from "./wrong-kind.ts"
 /** Databases by name; undefined for a damaged one, which nobody may touch. */
 export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 
-/** `onRefused` hears what is damaged. `past` is given when WALs may have commits that nobody has captured (wal-tail.ts). */
+export interface RecoveryPast {
+  /** Given when WALs may have commits that nobody has captured (wal-tail.ts). */
+  readonly past?: WrotePast | undefined
+  /** Databases with transactions in the commit log that cannot be put in place, and why: they are refused. */
+  readonly unplaced?: ReadonlyMap<string, Error> | undefined
+}
+
+/** `onRefused` hears what is damaged. */
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: (name: string, problem: string) => void = () => {},
-  past?: WrotePast,
+  { past, unplaced }: RecoveryPast = {},
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of dataDir.databaseNames()) {
     try {
+      refuseUnplaced(dataDir, name, unplaced?.get(name))
       const state = recoverDatabase(name, dataDir, log, past)
       if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) continue
       // Only somebody who asks for its name needs to know it.
@@ -95,6 +103,14 @@ export function recoverDatabases(
   }
   clearUnkept(dataDir)
   return states
+}
+
+/** Without what is in the log it would be another history, which takes the place of acknowledged transactions. */
+function refuseUnplaced(dataDir: DataDir, name: string, problem: Error | undefined): void {
+  if (problem === undefined) return
+  refuseWrongKinds(dataDir, name)
+  const what = "its transactions in the commit log cannot become LTX files"
+  throw new LitefsError("io", `Cannot open database "${name}": ${what}: ${problem.message}`)
 }
 
 /** Databases whose pages nobody has checked, because their checksums were saved at a clean stop. */

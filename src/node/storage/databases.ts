@@ -32,6 +32,8 @@ export class Databases {
   #epoch = epochOf(undefined)
   /** Damaged databases, with the reason: nobody may use them until the next start. */
   readonly refused = new Map<string, string>()
+  /** Databases that take no transaction, with the reason. It may pass at any time. */
+  unmade: ReadonlyMap<string, string> = new Map()
   /** Databases that the primary has never had, or lost. They stay as they are: nothing replaces them. */
   readonly #unknown = new Set<string>()
 
@@ -85,6 +87,12 @@ export class Databases {
   noteRefused(database: string, problem: string): void {
     if (this.refused.has(database)) return
     this.refused.set(database, problem)
+    this.announceChange()
+  }
+
+  noteUnmade(problems: [database: string, problem: string][]): void {
+    if (problems.length === 0 && this.unmade.size === 0) return
+    this.unmade = new Map(problems)
     this.announceChange()
   }
 

@@ -89,6 +89,7 @@ export class Threads {
     const common = {
       changed: () => databases.announceChange(),
       refused: (database: string, problem: string) => databases.noteRefused(database, problem),
+      unmade: (problems: [database: string, problem: string][]) => databases.noteUnmade(problems),
       segmentMissing: (segment: number) => segments.missing(segment),
     }
     const replace = (request: ReplaceRequest) => this.fs.call("replace", request)

@@ -121,7 +121,7 @@ export class IncomingFile {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
-    this.#log.materialize()
+    this.#log.materialize(this.#database)
     if (this.#spool === undefined) {
       // The commit log takes only files of one transaction.
       const log = minTxid === maxTxid ? this.#log : directLog
@@ -152,7 +152,7 @@ export class IncomingFile {
   /** Gives a stored file its name in the log. Nobody waits for that. */
   complete(): void {
     this.#parts.length = 0
-    this.#log.materialize()
+    this.#log.materialize(this.#database)
   }
 
   get isClaimed(): boolean {

@@ -80,7 +80,7 @@ export class ReplicaDatabases {
         positions,
         log,
         (database, problem) => main.tell("refused", database, problem),
-        wrotePast,
+        { past: wrotePast, unplaced: this.#commitLog?.problems() },
       ),
     )
     this.#ownership.inherit()
@@ -98,7 +98,14 @@ export class ReplicaDatabases {
         flags.setSegmentFree(segment, false)
         main.tell("segmentMissing", segment)
       },
+      onUnmade: () => this.#tellUnmade(),
     })
+    this.#tellUnmade()
+  }
+
+  #tellUnmade(): void {
+    if (this.#commitLog === undefined) return // it is being opened
+    this.#context.main.tell("unmade", this.#commitLog.problemTexts())
   }
 
   /** Waits until everything under way is applied: its clients would wait for the disk, and there is another segment. */
@@ -153,7 +160,9 @@ export class ReplicaDatabases {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
     const { dataDir, locks, cache, log, fs } = this.#context
-    dataDir.createDatabase(name)
+    const state = this.#recovered.get(name) ?? emptyHistoryState()
+    // One with a history has them. If they are broken it takes nothing, and the others go on.
+    if (state.pos.txid === 0n) dataDir.createDatabase(name)
     const database = new ReplicaDatabase(
       name,
       {
@@ -186,7 +195,7 @@ export class ReplicaDatabases {
           cache.forgetName(name)
         },
       },
-      this.#recovered.get(name) ?? emptyHistoryState(),
+      state,
       view,
     )
     this.#databases.set(name, database)
@@ -360,7 +369,9 @@ export class ReplicaDatabases {
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     for (const { name } of handovers) {
       const slot = positions.find(name)
-      if (slot !== undefined) positions.markStored(slot) // opening the log has made the missing files
+      // Opening the log has made the missing files.
+      if (slot !== undefined && this.#commitLog?.isPending(name) !== true)
+        positions.markStored(slot)
     }
     this.#ownership.inherit()
     this.#recovered = new Map(
