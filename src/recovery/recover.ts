@@ -86,7 +86,7 @@ export function recoverDatabases(
   { past, unplaced }: RecoveryPast = {},
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
-  for (const name of dataDir.databaseNames()) {
+  for (const name of [...dataDir.databaseNames(), ...dataDir.takenNames()]) {
     try {
       refuseUnplaced(dataDir, name, unplaced?.get(name))
       const state = recoverDatabase(name, dataDir, log, past)
