@@ -336,7 +336,7 @@ export class Capture {
   /** Reserves room in the file, and with `isGrowing` makes it that long. False where the disk cannot promise it. */
   reserveDatabase(offset: number, size: number, isGrowing: boolean): boolean {
     this.assertUsable()
-    if (!this.#database.reserve(offset, size)) return false
+    if (!this.#database.claim(offset, size)) return false
     if (isGrowing && offset + size > this.databaseSize()) this.truncateDatabase(offset + size)
     return true
   }

@@ -1,5 +1,6 @@
-import { Errno, SysError } from "../sys/errno.ts"
+import { LitefsError } from "../lib/errors.ts"
 import {
+  claimSpace,
   closeFile,
   closing,
   type Fd,
@@ -36,7 +37,7 @@ import type { Region } from "../sys/memory.ts"
  * without any given; without it the file is for nobody but the daemon.
  */
 /** From so many bytes on it is worth a look at what is free. */
-const LARGE_RESERVE = 16 * 1024 * 1024
+const LARGE_CLAIM = 16 * 1024 * 1024
 
 export class BackedFile {
   readonly kind: string
@@ -126,17 +127,19 @@ export class BackedFile {
   }
 
   /**
-   * Makes room for bytes that will be written; false where that cannot be promised. A file system that runs full on the
-   * way keeps what it has reserved, so what is more than is free is refused before.
+   * Makes room for what a client claims; false where that cannot be promised. A file system that runs full on the way
+   * keeps what it has reserved, so what is more than is free is refused before.
    */
-  reserve(offset: number, size: number): boolean {
-    if (size > LARGE_RESERVE && offset + size - this.size() > freeSpace(this.path)) {
-      throw new SysError(
-        Errno.ENOSPC,
-        `${this.kind}:reserve`,
-        `reserve ${size} bytes of "${this.path}"`,
-      )
+  claim(offset: number, size: number): boolean {
+    if (size > LARGE_CLAIM && offset + size - this.size() > freeSpace(this.path)) {
+      const what = `Cannot reserve ${size} bytes of "${this.path}"`
+      throw new LitefsError("no-space", `${what}: the disk has less left`)
     }
+    return claimSpace(`${this.kind}:reserve`, this.fd, offset, size)
+  }
+
+  /** Makes room for bytes that are about to be written; false where that cannot be promised. */
+  reserve(offset: number, size: number): boolean {
     return reserveSpace(`${this.kind}:reserve`, this.fd, offset, size)
   }
 
