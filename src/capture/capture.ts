@@ -283,6 +283,7 @@ export class Capture {
 
   truncateDatabase(size: number): void {
     this.assertUsable()
+    this.#database.checkSize(size)
     this.follow()
     if (this.#journal.isActive) {
       this.#writer = this.#thread()
