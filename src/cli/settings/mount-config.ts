@@ -4,7 +4,7 @@ import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
-import { messageOf } from "../../lib/errors.ts"
+import { systemText } from "../../sys/errno.ts"
 import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
 import { addressOf, type FlagTable } from "../terminal/flags.ts"
 
@@ -105,7 +105,7 @@ function contentIfThere(command: string, path: string): string | undefined {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    throw usageError(command, `"${path}" cannot be read: ${messageOf(error)}`)
+    throw usageError(command, `"${path}" cannot be read: ${systemText(error)}`)
   }
 }
 

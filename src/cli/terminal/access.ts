@@ -4,6 +4,7 @@ import { resolve } from "node:path"
 import { tokenProblem } from "../../http/server/auth.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { LiteFSOptions, TlsOptions } from "../../litefs-options.ts"
+import { systemText } from "../../sys/errno.ts"
 import type { ParsedArgs } from "./argv.ts"
 import type { FlagTable } from "./flags.ts"
 
@@ -81,8 +82,8 @@ function readToken(spelling: string, path: string): string {
   try {
     return readFileSync(path, "utf8").trim()
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const what = code === "ENOENT" ? "there is no such file" : message
+    const { code } = error as NodeJS.ErrnoException
+    const what = code === "ENOENT" ? "there is no such file" : systemText(error)
     throw new LitefsError("unavailable", `Cannot use ${spelling} "${path}": ${what}`)
   }
 }

@@ -14,6 +14,7 @@ import type { TlsMaterial } from "../../cluster/replica/replica.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsOptions } from "../../litefs-options.ts"
+import { systemText } from "../../sys/errno.ts"
 
 const log = logger("tls")
 
@@ -83,10 +84,10 @@ function readText(flag: string, path: string): string {
   try {
     return readFileSync(path, "utf8")
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
+    const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT") throw problem(flag, path, "there is no such file")
     if (code === "EACCES") throw problem(flag, path, "this user may not read it")
-    throw problem(flag, path, message)
+    throw problem(flag, path, systemText(error))
   }
 }
 
