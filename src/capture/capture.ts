@@ -283,6 +283,7 @@ export class Capture {
 
   truncateDatabase(size: number): void {
     this.assertUsable()
+    this.#database.checkSize(size)
     this.follow()
     if (this.#journal.isActive) {
       this.#writer = this.#thread()
@@ -336,7 +337,7 @@ export class Capture {
   /** Reserves room in the file, and with `isGrowing` makes it that long. False where the disk cannot promise it. */
   reserveDatabase(offset: number, size: number, isGrowing: boolean): boolean {
     this.assertUsable()
-    if (!this.#database.reserve(offset, size)) return false
+    if (!this.#database.claim(offset, size)) return false
     if (isGrowing && offset + size > this.databaseSize()) this.truncateDatabase(offset + size)
     return true
   }

@@ -210,7 +210,7 @@ export class History {
    */
   adopt({ ltxPath, pageSize, commit, sums }: Replacement): void {
     const txid = this.#nextTxid()
-    this.#log.materialize()
+    this.#log.materialize(this.name)
     this.#onAppend?.()
     const timestampMs = this.#clock.wallMs()
     const header = {

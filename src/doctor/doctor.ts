@@ -178,7 +178,7 @@ function strayFindings(dataDir: DataDir): Finding[] {
     .map(({ name }) => {
       const path = join(directory, name)
       const what =
-        "a file where only the directories of databases belong; LiteFS v0.5 does not start because of it"
+        "a file or a link where only the directories of databases belong; LiteFS refuses a database of this name, and v0.5 does not start because of it"
       return problem("stray", path, what, { repair: moveAway(path, name) })
     })
 }

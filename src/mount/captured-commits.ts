@@ -5,6 +5,7 @@
  *
  * The fs thread calls store() after each answer, and from time to time while something is left.
  */
+import { type Clock, systemClock } from "../lib/clock.ts"
 import type { Logger } from "../lib/log.ts"
 import type { Sender } from "../lib/port.ts"
 import { openCommitLog } from "../recovery/log/commit-log-recovery.ts"
@@ -35,9 +36,11 @@ export class CapturedCommits {
   readonly #context: CapturedCommitsContext
   readonly #spares: SpareFiles
   #commitLog: CommitLog | undefined // from open() to close()
-  /** Slots of databases that have a durable transaction without its LTX file. */
-  readonly #unstored = new Set<Slot>()
-  #canStore = true
+  /** Databases that have a durable transaction without its LTX file. */
+  readonly #unstored = new Map<string, Slot>()
+  readonly #clock: Pick<Clock, "monotonicMs"> = systemClock
+  #retryMs = 0 // when a file that could not be made is tried again
+  #canErase = true
 
   constructor(context: CapturedCommitsContext) {
     this.#context = context
@@ -45,7 +48,7 @@ export class CapturedCommits {
   }
 
   open(): void {
-    const { dataDir, flags, log, host } = this.#context
+    const { dataDir, flags, positions, log, host } = this.#context
     this.#commitLog = openCommitLog(dataDir, log, {
       isFree: (segment) => flags.isSegmentFree(segment),
       onFull: (segment) => {
@@ -56,44 +59,82 @@ export class CapturedCommits {
         flags.setSegmentFree(segment, false)
         host.tell("segmentMissing", segment)
       },
+      onUnmade: () => this.#tellUnmade(),
       spares: this.#spares,
     })
+    this.#tellUnmade()
+    for (const name of this.#commitLog.problems().keys()) {
+      const slot = positions.find(name)
+      if (slot !== undefined) this.#unstored.set(name, slot)
+    }
     this.gate.open(this.#commitLog)
   }
 
+  /** Databases with transactions in the log that could not be put in place when it was opened, and why. */
+  get unplaced(): ReadonlyMap<string, Error> | undefined {
+    return this.#commitLog?.problems()
+  }
+
   /** A transaction of the database is durable. */
-  committed(slot: Slot): void {
+  committed(name: string, slot: Slot): void {
     const { positions, recent } = this.#context
-    this.#unstored.add(slot)
+    this.#unstored.set(name, slot)
     const file = this.#commitLog?.pendingFile
     if (file !== undefined) recent.add(slot, positions.read(slot).pos.txid, file)
   }
 
   /**
    * Makes the LTX files of new transactions after their clients were answered, and announces the transactions. When
-   * that fails, returns when to try again.
+   * one cannot be made, returns when to try again: only its database waits.
    */
   store(): number | undefined {
-    const { positions, flags, log, host } = this.#context
-    if (this.#unstored.size === 0) return undefined
+    const { positions, flags, host } = this.#context
+    const commitLog = this.#commitLog
+    if (commitLog === undefined || !this.#isUnstored(commitLog)) return undefined
     if (flags.raiseChanged()) host.tell("changed")
+    if (!this.#makeFiles(commitLog)) return STORE_RETRY_MS
+    let isNew = false
+    for (const [name, slot] of this.#unstored) {
+      if (commitLog.isPending(name)) continue
+      positions.markStored(slot)
+      this.#unstored.delete(name)
+      isNew = true
+    }
+    if (isNew) {
+      flags.noteRoom()
+      if (this.#spares.ask()) host.tell("sparesWanted")
+      if (flags.raiseChanged()) host.tell("changed")
+    }
+    return this.#isUnstored(commitLog) ? STORE_RETRY_MS : undefined
+  }
+
+  /** Also what a recovery could not place, of databases that nobody may use until then. */
+  #isUnstored(commitLog: CommitLog): boolean {
+    return this.#unstored.size > 0 || commitLog.hasPending
+  }
+
+  /** False when the log takes nothing. */
+  #makeFiles(commitLog: CommitLog): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    const isRetry = nowMs >= this.#retryMs
     try {
-      this.#commitLog?.materialize()
+      commitLog.makeFiles(isRetry)
     } catch (error) {
       // It is tried again after every request and from time to time, but reported once.
-      if (this.#canStore) {
-        log.error("cannot make an LTX file, its transaction is in the log", { error })
+      if (this.#canErase) {
+        this.#context.log.error("cannot erase a refused transaction from the commit log", { error })
       }
-      this.#canStore = false
-      return STORE_RETRY_MS
+      this.#canErase = false
+      return false
     }
-    this.#canStore = true
-    flags.noteRoom()
-    for (const slot of this.#unstored) positions.markStored(slot)
-    this.#unstored.clear()
-    if (this.#spares.ask()) host.tell("sparesWanted")
-    if (flags.raiseChanged()) host.tell("changed")
-    return undefined
+    this.#canErase = true
+    if (isRetry) this.#retryMs = nowMs + STORE_RETRY_MS
+    return true
+  }
+
+  #tellUnmade(): void {
+    if (this.#commitLog === undefined) return // it is being opened
+    this.#context.host.tell("unmade", this.#commitLog.problemTexts())
   }
 
   /** Whoever opens the log next stores what is not stored yet. */

@@ -113,6 +113,8 @@ export interface FsHost {
   changed(): void
   /** Nobody may use the database, until the next start or, when that may pass, until it is recovered. */
   refused(database: string, problem: string, mayPass: boolean): void
+  /** All databases whose LTX files cannot be made, and why. Each takes no transaction until that is over. */
+  unmade(problems: [database: string, problem: string][]): void
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   rewritten(database: string): void
   /** A file is gone without a request: the kernel must forget its name and its listing. */

@@ -197,7 +197,10 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
-    ? recoverDatabases(dataDir, positions, log, refused, options.wrotePast)
+    ? recoverDatabases(dataDir, positions, log, refused, {
+        past: options.wrotePast,
+        unplaced: commits.unplaced,
+      })
     : new Map()
   context = {
     dataDir,
@@ -211,7 +214,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
     log: commits.gate,
     isPeer: (thread) => thread !== 0 && thread === flags.peerThreadId,
     onAppended: countCommit,
-    onCommit: (slot) => commits.committed(slot),
+    onCommit: (name, slot) => commits.committed(name, slot),
     onVanish: (name) => port.tell("vanished", name),
     publish: (database, last) => {
       const deferred = new Deferred()
@@ -378,7 +381,7 @@ function inherit(handovers: readonly DatabaseHandover[]): void {
 
 /** The LTX files of the database exist up to here; the peer thread makes the next ones. */
 function lend(database: string): DatabaseHandover {
-  commits.gate.materialize()
+  commits.gate.materialize(database)
   commits.store()
   return databases.lend(database)
 }

@@ -24,7 +24,7 @@ const PAUSE_FACTOR = 20
 
 export interface RecoveryRetriesContext {
   readonly clock: Clock
-  readonly databases: Pick<Databases, "retried" | "noteRefused" | "noteRecovered">
+  readonly databases: Pick<Databases, "retried" | "unmade" | "noteRefused" | "noteRecovered">
   /** False while the databases change hands. */
   isSettled(): boolean
   recover(database: string): Promise<RecoveredDatabase>
@@ -66,7 +66,7 @@ export class RecoveryRetries {
   /** False: try again. */
   async #try(name: string): Promise<boolean> {
     const { databases, isSettled, recover, take, onRecovered } = this.#context
-    if (!isSettled()) return false
+    if (!isSettled() || databases.unmade.has(name)) return false // its last transactions are in the commit log
     try {
       const outcome = await recover(name)
       if (outcome.kind === "refused") {

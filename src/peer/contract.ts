@@ -137,6 +137,8 @@ export interface PeerHost {
   changed(): void
   /** Nothing is applied to the database, until the next start or, when that may pass, until it is recovered. */
   refused(database: string, problem: string, mayPass: boolean): void
+  /** As FsHost has it. */
+  unmade(problems: [database: string, problem: string][]): void
   /** What has come for the database waits for a reader, "PID (NAME)"; undefined: no longer. */
   waiting(database: string, process: string | undefined): void
   /** A segment of the commit log is missing and must be prepared. */

@@ -75,17 +75,24 @@ export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 /** Why a database cannot be used, and whether it may be usable later although nobody repairs it. */
 export type OnRefused = (name: string, problem: string, mayPass: boolean) => void
 
-/** `past` is given when WALs may have commits that nobody has captured (wal-tail.ts). */
+export interface RecoveryPast {
+  /** Given when WALs may have commits that nobody has captured (wal-tail.ts). */
+  readonly past?: WrotePast | undefined
+  /** Databases with transactions in the commit log that cannot be put in place, and why: they are refused. */
+  readonly unplaced?: ReadonlyMap<string, Error> | undefined
+}
+
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: OnRefused = () => {},
-  past?: WrotePast,
+  { past, unplaced }: RecoveryPast = {},
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
-  for (const name of dataDir.databaseNames()) {
+  for (const name of [...dataDir.databaseNames(), ...dataDir.takenNames()]) {
     try {
+      refuseUnplaced(dataDir, name, unplaced?.get(name))
       const state = recoverIfThere(name, dataDir, log, past)
       if (state === undefined) continue
       states.set(name, state)
@@ -99,6 +106,15 @@ export function recoverDatabases(
   }
   clearUnkept(dataDir)
   return states
+}
+
+/** Without what is in the log it would be another history, which takes the place of acknowledged transactions. */
+function refuseUnplaced(dataDir: DataDir, name: string, problem: Error | undefined): void {
+  if (problem === undefined) return
+  refuseWrongKinds(dataDir, name)
+  const what = "its transactions in the commit log cannot become LTX files"
+  const text = `Cannot open database "${name}": ${what}: ${problem.message}`
+  throw new LitefsError("io", text, { cause: problem })
 }
 
 /** Undefined when there is nothing that anybody needs to know. */
@@ -124,9 +140,10 @@ export function recoverAgain(
   name: string,
   dataDir: DataDir,
   log: Logger,
-  past: WrotePast | undefined,
+  { past, unplaced }: RecoveryPast,
 ): RecoverOutcome {
   try {
+    refuseUnplaced(dataDir, name, unplaced?.get(name))
     return { kind: "recovered", state: recoverIfThere(name, dataDir, log, past) }
   } catch (error) {
     return { kind: "refused", problem: messageOf(error), mayPass: mayPass(error) }
@@ -135,7 +152,7 @@ export function recoverAgain(
 
 /** Whether the system refused something: room, a right, a descriptor, a sector. What is damaged stays so. */
 function mayPass(error: unknown): boolean {
-  return error instanceof SysError
+  return error instanceof SysError || (error instanceof Error && error.cause instanceof SysError)
 }
 
 /** Databases whose pages nobody has checked, because their checksums were saved at a clean stop. */

@@ -1,11 +1,14 @@
-/** Names of a database's directory that something has that is no regular file: a named pipe, a directory, a device. */
+/**
+ * Names of a database's directory that something has that is no regular file: a named pipe, a directory, a device. And
+ * the name of the directory itself, which a link may have: recovery would lead elsewhere, where nobody looks.
+ */
 import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
 import { parseLtxFileName } from "../ltx/file-name.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { listDirectory } from "../sys/directory.ts"
 import { fileExists } from "../sys/file.ts"
-import { otherKindAt } from "../sys/file-status.ts"
+import { noDirectoryAt, otherKindAt } from "../sys/file-status.ts"
 
 export interface WrongKind {
   readonly path: string
@@ -16,6 +19,9 @@ export interface WrongKind {
 }
 
 export function wrongKinds(dataDir: DataDir, name: string): WrongKind[] {
+  const path = dataDir.databaseDir(name)
+  const taken = noDirectoryAt(path)
+  if (taken !== undefined) return [{ path, is: taken, should: "a directory" }]
   const ltx = dataDir.ltxDir(name)
   const is = otherKindAt(ltx)
   const files = [

@@ -1,5 +1,7 @@
+import { LitefsError } from "../lib/errors.ts"
 import { Errno, SysError } from "../sys/errno.ts"
 import {
+  claimSpace,
   closeFile,
   closing,
   type Fd,
@@ -28,6 +30,12 @@ import {
 import { fileSystemStatus, sizeOf } from "../sys/file-status.ts"
 import type { Region } from "../sys/memory.ts"
 
+/** Bytes: what ext4 has for a file in its blocks of 4 KiB. */
+const FILE_SIZE_MAX = (2 ** 32 - 1) * 4096
+
+/** From so many bytes on it is worth a look at what is free. */
+const LARGE_CLAIM = 16 * 1024 * 1024
+
 /**
  * A file of the data directory that stands behind a file of the mount.
  *
@@ -35,9 +43,6 @@ import type { Region } from "../sys/memory.ts"
  * names its system calls in fault tests ("wal:write"). `access` is the owner and the mode of a file that is made
  * without any given; without it the file is for nobody but the daemon.
  */
-/** From so many bytes on it is worth a look at what is free. */
-const LARGE_RESERVE = 16 * 1024 * 1024
-
 export class BackedFile {
   readonly kind: string
   readonly path: string
@@ -113,7 +118,17 @@ export class BackedFile {
     if (n < size) into.bytes.fill(0, n, size)
   }
 
+  /**
+   * Throws EFBIG, as ext4 does, before anything is done for a size that no file can have: some file systems take it for
+   * a file with holes, and nobody may go through these.
+   */
+  checkSize(size: number): void {
+    if (size <= FILE_SIZE_MAX) return
+    throw new SysError(Errno.EFBIG, `${this.kind}:size`, `make "${this.path}" ${size} bytes long`)
+  }
+
   write(address: number, size: number, offset: number): void {
+    this.checkSize(offset + size)
     writeAt(`${this.kind}:write`, this.fd, address, size, offset)
   }
 
@@ -122,21 +137,26 @@ export class BackedFile {
   }
 
   truncate(size: number): void {
+    this.checkSize(size)
     truncateFile(`${this.kind}:truncate`, this.fd, size)
   }
 
   /**
-   * Makes room for bytes that will be written; false where that cannot be promised. A file system that runs full on the
-   * way keeps what it has reserved, so what is more than is free is refused before.
+   * Makes room for what a client claims; false where that cannot be promised. A file system that runs full on the way
+   * keeps what it has reserved, so what is more than is free is refused before.
    */
-  reserve(offset: number, size: number): boolean {
-    if (size > LARGE_RESERVE && offset + size - this.size() > freeSpace(this.path)) {
-      throw new SysError(
-        Errno.ENOSPC,
-        `${this.kind}:reserve`,
-        `reserve ${size} bytes of "${this.path}"`,
-      )
+  claim(offset: number, size: number): boolean {
+    this.checkSize(offset + size)
+    if (size > LARGE_CLAIM && offset + size - this.size() > freeSpace(this.path)) {
+      const what = `Cannot reserve ${size} bytes of "${this.path}"`
+      throw new LitefsError("no-space", `${what}: the disk has less left`)
     }
+    return claimSpace(`${this.kind}:reserve`, this.fd, offset, size)
+  }
+
+  /** Makes room for bytes that are about to be written; false where that cannot be promised. */
+  reserve(offset: number, size: number): boolean {
+    this.checkSize(offset + size)
     return reserveSpace(`${this.kind}:reserve`, this.fd, offset, size)
   }
 

@@ -43,8 +43,9 @@ import {
   writeBytesAt,
 } from "../sys/file.ts"
 import { type FileAccess, giveAccess } from "../sys/file-access.ts"
+import { noDirectoryAt } from "../sys/file-status.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
-import { SUPER_JOURNAL } from "../wire/database-name.ts"
+import { databaseNameProblem, SUPER_JOURNAL } from "../wire/database-name.ts"
 import { BackedFile } from "./backed-file.ts"
 
 /** The files of an arriving snapshot: the LTX file, and the database file that it makes. */
@@ -202,6 +203,11 @@ export class DataDir {
    * returns true.
    */
   makeDirectories(name: string): boolean {
+    const is = noDirectoryAt(this.databaseDir(name))
+    if (is !== undefined) {
+      const problem = `"${this.databaseDir(name)}" is ${is}, it should be a directory`
+      throw new LitefsError("damaged", `Cannot make database "${name}": ${problem}`)
+    }
     const directories = [this.databaseDir(name), this.ltxDir(name)]
     const made = directories.filter((path) => makeDirectory("data:mkdir", path))
     // Until there is an LTX file, an earlier attempt may have made the directories without syncing them.
@@ -263,6 +269,15 @@ export class DataDir {
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
       .filter((name) => this.#databases.matches(name) && !SUPER_JOURNAL.test(name))
+      .sort()
+  }
+
+  /** Names of the selected databases that something else than a directory has: nobody can have these databases. */
+  takenNames(): string[] {
+    return listDirectory("data:list", join(this.root, "dbs"))
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => entry.name)
+      .filter((name) => this.#databases.matches(name) && databaseNameProblem(name) === undefined)
       .sort()
   }
 

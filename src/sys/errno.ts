@@ -87,6 +87,13 @@ export function errnoText(errno: number): string {
   return `${name === undefined ? "system error" : TABLE[name][1]} (${errnoName(errno)})`
 }
 
+/** What the system said to the runtime, in our words: "permission denied (EACCES)". The message for any other error. */
+export function systemText(error: unknown): string {
+  const { errno } = error as NodeJS.ErrnoException
+  if (typeof errno === "number") return errnoText(Math.abs(errno))
+  return error instanceof Error ? error.message : String(error)
+}
+
 /**
  * One line for a refusal of the system, to us or to the runtime, whose own words are those of its library. Undefined
  * for any other error.
@@ -106,7 +113,7 @@ export function readProblem(error: unknown): string {
   if (code === "ENOENT") return "there is no such file"
   if (code === "EISDIR") return "it is a directory, it should be a file"
   if (code === "EACCES") return "this user may not read it"
-  return systemProblem(error) ?? String(error)
+  return systemText(error)
 }
 
 /**

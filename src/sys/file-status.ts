@@ -89,6 +89,8 @@ export function inodeAt(op: string, path: string): number | undefined {
 
 const TYPE_BITS = 0o170000
 const REGULAR = 0o100000
+const DIRECTORY = 0o040000
+const LINK = 0o120000
 /** By the type bits of a mode (inode(7)). */
 const OTHER_KINDS = new Map([
   [0o010000, "a named pipe"],
@@ -115,6 +117,16 @@ export function otherKindAt(path: string): string | undefined {
   return look(AT_STATX_DONT_SYNC) || look(AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW)
     ? otherKind()
     : undefined
+}
+
+/** What has the name instead of a directory, also a link to one. Undefined also when nothing has it. */
+export function noDirectoryAt(path: string): string | undefined {
+  const flags = AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW
+  if (libc.statx(AT_FDCWD, pathAddress(path), flags, STATX_TYPE, statxBuffer.address) < 0)
+    return undefined
+  const type = word(7) & TYPE_BITS
+  if (type === DIRECTORY) return undefined
+  return type === LINK ? "a symbolic link" : (otherKind() ?? "a file")
 }
 
 function otherKind(): string | undefined {

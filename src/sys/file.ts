@@ -5,7 +5,7 @@
 import { constants, copyFileSync } from "node:fs"
 import { LitefsError } from "../lib/errors.ts"
 import { checkFault, plainCall, systemCall } from "./call.ts"
-import { Errno, SysError } from "./errno.ts"
+import { Errno, errnoText, SysError } from "./errno.ts"
 import { faults } from "./faults.ts"
 import {
   emptyStatus,
@@ -249,10 +249,31 @@ export function truncateFile(op: string, fd: Fd, size: number): void {
  * system cannot promise that.
  */
 export function reserveSpace(op: string, fd: Fd, offset: number, size: number): boolean {
+  return reserve(op, fd, offset, size) === 0
+}
+
+/**
+ * The same for what a client claims, before it has anything to write. That it is too much says nothing of the disk: it
+ * is a LitefsError "no-space", and no sign of a full disk.
+ */
+export function claimSpace(op: string, fd: Fd, offset: number, size: number): boolean {
+  const error = reserve(op, fd, offset, size, Errno.ENOSPC, Errno.EDQUOT)
+  if (error !== Errno.ENOSPC && error !== Errno.EDQUOT) return error === 0
+  const what = `Cannot reserve ${size} bytes of ${nameOf(fd)}`
+  throw new LitefsError("no-space", `${what}: ${errnoText(error)}`)
+}
+
+function reserve(
+  op: string,
+  fd: Fd,
+  offset: number,
+  size: number,
+  ...expected: readonly number[]
+): number {
   const FALLOC_FL_KEEP_SIZE = 1
   const doing = () => `reserve ${size} bytes of ${nameOf(fd)}`
   const call = () => libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size)
-  return systemCall(op, doing, call, Errno.EOPNOTSUPP, Errno.ENOSYS) === 0
+  return systemCall(op, doing, call, Errno.EOPNOTSUPP, Errno.ENOSYS, ...expected)
 }
 
 /** False when there was no such file. */

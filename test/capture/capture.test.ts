@@ -373,6 +373,27 @@ describe("Capture, refusals and failures", () => {
     expect(client.db.content("database").length).toBe(GROWN.length)
   })
 
+  test("Capture refuses a size that no file can have, and has done nothing for it", () => {
+    using client = new RollbackClient()
+    client.commit(EMPTY, GROWN, PAGE_SIZE)
+    const refused = (act: () => unknown) => expect(act).toThrow(/file too large \(EFBIG\)/)
+    const askForMuch = () => {
+      for (const size of [2 ** 45, 2 ** 44, 2 ** 62]) {
+        refused(() => client.capture.truncateDatabase(size))
+        refused(() => client.capture.reserveDatabase(0, size, true))
+        refused(() => client.capture.reserveDatabase(size, 1, false))
+        refused(() => client.write(size, new Uint8Array(PAGE_SIZE)))
+      }
+      expect(client.capture.databaseSize()).toBe(GROWN.length)
+    }
+    askForMuch()
+    client.begin(PAGE_SIZE)
+    askForMuch()
+    client.writeChanges(GROWN, CHANGED, PAGE_SIZE)
+    client.end("DELETE")
+    expect(Buffer.compare(client.db.replay(), CHANGED)).toBe(0)
+  })
+
   test("Capture lets the file be longer than the database, whatever is beyond its end", () => {
     using client = new RollbackClient()
     client.commit(EMPTY, GROWN, PAGE_SIZE)

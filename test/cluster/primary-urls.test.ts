@@ -83,6 +83,8 @@ test("the known address is that of the record, or the hint, and no peer's while 
   const reached = { b: "http://reached" }
   expect(known({ peers, record: record("b"), reached })).toEqual(all("http://reached"))
   expect(known({ peers, hint: "http://hint", record: record("me") })).toEqual(all("http://hint"))
+  const alone = { hint: undefined, peers: [], own: () => "http://me", reachedAt: () => undefined }
+  expect(new PrimaryUrls({ ...alone, record: () => record("me") }).known).toBe(undefined)
 })
 
 test("replicas send it on, to none of them twice, and not for ever", () => {

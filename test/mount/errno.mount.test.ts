@@ -9,9 +9,12 @@
  *   kept    owners and modes are what clients made them; the original's are always the same
  */
 import { expect, test } from "bun:test"
-import { caughtUp, run, sqlite3 } from "../support/client.ts"
+import { existsSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { caughtUp, failureOf, run, sqlite3 } from "../support/client.ts"
 import { fileOperations, type Outcome } from "../support/file-operations.ts"
-import { canMount } from "../support/node.ts"
+import { LongClient } from "../support/long-client.ts"
+import { canMount, MEMORY, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 type Better = "said" | "refused" | "safe" | "works" | "kept"
@@ -173,3 +176,32 @@ test("every difference from the original has its reason, and nothing else has on
     expect([operation, isSame]).toEqual([operation, better === undefined])
   }
 })
+
+test.skipIf(!canMount).each(["wal", "delete"] as const)(
+  "%s mode: a size that no file can have is refused with EFBIG, and nothing has changed",
+  async (mode) => {
+    // This file system would take it, for a file with holes.
+    await using scope = new Scope(MEMORY)
+    const node = await scope.node()
+    sqlite3(node, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
+    const path = join(node.mount, "a.db")
+    const { size } = statSync(path)
+    const refuse = (name: string) => {
+      const before = existsSync(name) ? statSync(name).size : undefined
+      for (const size of ["32T", "4E"]) {
+        expect(failureOf(["truncate", "-c", "-s", size, name])).toMatch(/File too large/)
+      }
+      if (before !== undefined) expect(statSync(name).size).toBe(before)
+    }
+    refuse(path)
+    const client = new LongClient(scope, node, "a.db")
+    await client.exec("begin immediate; insert into t values(1)")
+    refuse(path)
+    refuse(`${path}-${mode === "wal" ? "wal" : "journal"}`)
+    if (mode === "wal") refuse(`${path}-shm`)
+    await client.exec("commit")
+    await client.close()
+    expect(statSync(path).size).toBe(size)
+    expect(sqlite3(node, "a.db", "select x from t; pragma integrity_check")).toBe("1\nok")
+  },
+)

@@ -4,13 +4,23 @@
  */
 import { expect } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { caughtUp, failureOf, pos, sqlite3, sqlite3Command } from "../support/client.ts"
+import {
+  caughtUp,
+  expectSame,
+  failureOf,
+  pos,
+  run,
+  sqlite3,
+  sqlite3Command,
+} from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { Scope } from "../support/node.ts"
+import { PROGRAM, Scope } from "../support/node.ts"
+import { healthOf } from "../support/node-api.ts"
+import { pair } from "../support/pair.ts"
 import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
@@ -140,3 +150,92 @@ test.each(["wal", "delete"] as const)(
   },
   60_000,
 )
+
+test.each(["wal", "delete"] as const)(
+  "%s mode: a database whose LTX files cannot be made takes nothing, keeps what it has taken, and holds nobody else up",
+  async (mode) => {
+    await using scope = new Scope()
+    let node = await scope.node()
+    const create = `pragma journal_mode = ${mode}; create table t(x, pad); insert into t values('first', 0)`
+    for (const name of ["a.db", "b.db"]) sqlite3(node, name, create)
+    const ltx = join(node.data, "dbs/a.db/ltx")
+    const breakIt = () => {
+      renameSync(ltx, `${ltx}.aside`)
+      writeFileSync(ltx, "in the way")
+    }
+    const mend = () => {
+      rmSync(ltx)
+      renameSync(`${ltx}.aside`, ltx)
+    }
+    breakIt()
+    sqlite3(node, "a.db", "insert into t values('acknowledged', 0)") // it is in the log
+    const refused = () => failureOf(sqlite3Command(node, "a.db"), "insert into t values('no', 0)")
+    expect(refused()).toMatch(/disk I\/O error/)
+    // More than both segments of the log take.
+    const inserts = "insert into t values('other', randomblob(60000));".repeat(320)
+    run(sqlite3Command(node, "b.db"), inserts)
+    expect(refused()).toMatch(/disk I\/O error/)
+    const problem =
+      /it takes no transaction until the LTX file of the last one can be made: .*ENOTDIR/
+    await until("health names it", async () => (await healthOf(node)).health.status === "degraded")
+    const { health } = await healthOf(node)
+    expect(health.leftOut?.map(({ name }) => name)).toEqual(["a.db"])
+    expect(health.leftOut?.[0]?.problem).toMatch(problem)
+    expect(node.output.match(/cannot make an LTX file.*db=a\.db.*dbs\/a\.db\/ltx/g)).toHaveLength(1)
+
+    mend()
+    await until("it is made without another request", async () => {
+      return (await healthOf(node)).health.status === "ok"
+    })
+    sqlite3(node, "a.db", "insert into t values('again', 0)")
+    breakIt()
+    sqlite3(node, "a.db", "insert into t values('last', 0)")
+
+    // The record outlives a kill and starts that cannot place it either.
+    await node.stop("SIGKILL")
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      node = await scope.again(node)
+      run(sqlite3Command(node, "b.db"), inserts)
+      expect(failureOf(sqlite3Command(node, "a.db"), "select * from t")).toMatch(
+        /unable to open|I\/O/,
+      )
+      expect((await healthOf(node)).health.leftOut?.map(({ name }) => name)).toEqual(["a.db"])
+      await node.stop(signal)
+    }
+    mend()
+    node = await scope.again(node)
+    const rows = "select group_concat(x) from t; pragma integrity_check"
+    expect(sqlite3(node, "a.db", rows)).toBe("first,acknowledged,again,last\nok")
+    expect(sqlite3(node, "b.db", "select count(*) from t")).toBe("961")
+    expect((await healthOf(node)).health.status).toBe("ok")
+  },
+  120_000,
+)
+
+test("a database whose LTX files cannot be made moves with the role, and takes transactions when they can", async () => {
+  await using scope = await pair({ replica: { flags: ["--candidate"] } })
+  const { primary, replica } = scope
+  for (const name of ["a.db", "b.db"]) {
+    sqlite3(primary, name, "create table t(x); insert into t values('first')")
+  }
+  await expectSame(primary, replica, "a.db")
+  const ltx = join(primary.data, "dbs/a.db/ltx")
+  renameSync(ltx, `${ltx}.aside`)
+  writeFileSync(ltx, "in the way")
+  sqlite3(primary, "a.db", "insert into t values('acknowledged')")
+  await expectSame(primary, replica, "a.db")
+  run([...PROGRAM, "promote", "--url", replica.url])
+  sqlite3(replica, "b.db", "insert into t values('on')")
+  await expectSame(replica, primary, "b.db")
+  sqlite3(replica, "a.db", "insert into t values('more')")
+  await primary.logged(/cannot make an LTX file/)
+  sqlite3(replica, "b.db", "insert into t values('and on')")
+  await expectSame(replica, primary, "b.db")
+  rmSync(ltx)
+  renameSync(`${ltx}.aside`, ltx)
+  await expectSame(replica, primary, "a.db")
+  await primary.stop("SIGKILL")
+  const again = await scope.again(primary)
+  await expectSame(replica, again, "a.db")
+  expect(sqlite3(again, "a.db", "select group_concat(x) from t")).toBe("first,acknowledged,more")
+}, 120_000)

@@ -73,6 +73,26 @@ test("a primary whose disk is full says so once, and when it has room again", as
   expect(sqlite3(node, "a.db", "select count(*) from t where length(x) < 900")).toBe("1")
 })
 
+test("what a client claims beyond the disk is refused, and is no full disk", async () => {
+  await using scope = new Scope()
+  const { directory } = smallDisk(scope)
+  const node = await scope.node({ directory })
+  sqlite3(node, "a.db", "pragma journal_mode = delete; create table t(x)")
+  const path = `${node.mount}/a.db`
+  for (const size of ["1T", "100M"]) {
+    for (const flags of [[], ["-n"]]) {
+      const refusal = failureOf(["fallocate", ...flags, "-l", size, path])
+      expect(refusal).toMatch(/No space left on device/)
+    }
+  }
+  sqlite3(node, "a.db", "insert into t values(1)")
+  const health = await healthOf(node)
+  expect(health).toMatchObject({ status: "ok" })
+  expect(health.lastProblem).toBeUndefined()
+  expect(node.output).not.toContain("the disk is full")
+  expect(sqlite3(node, "a.db", "select x from t; pragma integrity_check")).toBe("1\nok")
+})
+
 test("a replica whose disk is full does not say that its primary is away", async () => {
   await using scope = new Scope()
   const primary = await scope.node()

@@ -128,7 +128,19 @@ test("a handoff is refused while a client keeps a write transaction open, and th
   const client = new LongClient(scope, primary, "a.db")
   await client.exec("begin immediate; insert into t values(2)")
   const blocker = `process ${client.pid} (node) on "node-${primary.port}"`
-  const refusal = await promote(replica).catch((error: Error) => error.message)
+  const asked = promote(replica).catch((error: Error) => error.message)
+  let ownRefusal = ""
+  await until("the primary drains", async () => {
+    ownRefusal = await promote(primary).then(
+      () => "", // it is the primary still
+      (error: Error) => error.message,
+    )
+    return ownRefusal !== ""
+  })
+  expect(ownRefusal).toContain(
+    "this node is the primary and is handing its role over, ask again when that is over",
+  )
+  const refusal = await asked
   expect(refusal).toContain("a client has been in a write transaction")
   expect(JSON.stringify(refusal).replaceAll("\\", "")).toContain(blocker)
   await client.exec("commit")

@@ -1,6 +1,6 @@
 /** A node that cannot start says why in one line and what to do, and leaves nothing behind. */
 import { expect } from "bun:test"
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
@@ -82,6 +82,48 @@ test("a file where the mount directory should be is told", async () => {
   const { flags } = flagsIn(scope, { "--fuse-dir": file })
   const ended = await litefs(["mount", "--primary", ...flags])
   expectError(scope, ended, 1, /it is not a directory, choose another --fuse-dir/)
+})
+
+test.each(["--fuse-dir", "--data-dir"])(
+  "a %s that is a link to nowhere, or behind one, is told",
+  async (flag) => {
+    await using scope = new Scope()
+    const links = { nowhere: "/nowhere/at/all", itself: join(scope.directory, "itself") }
+    for (const [name, target] of Object.entries(links)) {
+      const path = join(scope.directory, name)
+      symlinkSync(target, path)
+      for (const [dir, is] of [
+        [path, "it"],
+        [join(path, "sub"), `"${path}"`],
+      ] as const) {
+        const { flags } = flagsIn(scope, { [flag]: dir })
+        const ended = await litefs(["mount", "--primary", ...flags])
+        const problem = `"${dir}": ${is} is a symbolic link that leads nowhere, choose another ${flag}\n`
+        expectError(scope, ended, 1, new RegExp(problem.replaceAll(".", "\\.")))
+      }
+    }
+  },
+)
+
+test.each([
+  "mount --primary --config LOOP",
+  "mount --primary --auth-token-file LOOP",
+  "mount --primary --http-tls-cert LOOP --http-tls-key LOOP",
+  "info --http-tls-ca LOOP --url https://127.0.0.1:1",
+  "ltx list LOOP",
+  "import --name a.db LOOP",
+  "export --name a.db LOOP/sub",
+])("litefs %s with a link to itself says so in our words", async (line) => {
+  await using scope = new Scope()
+  const words = line.split(" ")
+  const loop = join(scope.directory, "loop")
+  symlinkSync(loop, loop)
+  const flags = words[0] === "mount" ? flagsIn(scope).flags : []
+  const ended = await litefs([...words.map((word) => word.replace("LOOP", loop)), ...flags])
+  expect(ended.code).toBeGreaterThan(0)
+  expect(ended.stderr).toMatch(
+    /^ERROR: Cannot [^\n]*loop[^\n]*: too many levels of symbolic links \(ELOOP\)[^\n]*\n$/,
+  )
 })
 
 test("a port that is in use is told, and nothing stays mounted", async () => {

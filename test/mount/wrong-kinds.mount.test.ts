@@ -1,10 +1,18 @@
 /** A named pipe, a directory, a socket or a link in the place of a file of the data directory is told, and waits for nothing. */
 import { expect, test } from "bun:test"
 import { execFileSync } from "node:child_process"
-import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs"
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { createServer } from "node:net"
 import { dirname, join } from "node:path"
-import { sqlite3, start } from "../support/client.ts"
+import { failureOf, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { canMount, MEMORY, mountsBelow, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { getText, healthOf, infoOf } from "../support/node-api.ts"
 
@@ -78,6 +86,50 @@ test.skipIf(!canMount)(
     expect((await healthOf(again)).health.leftOut).toHaveLength(names.length)
     expect(await getText(again, "/metrics")).toContain(`"fifo-0.db"`)
     expect(again.output.match(/database is unavailable/g)).toHaveLength(names.length)
+  },
+)
+
+test.skipIf(!canMount)(
+  "what is no directory in the place of a database is refused by its name, and not followed",
+  async () => {
+    await using scope = new Scope(MEMORY)
+    let node = await stoppedPrimary(scope)
+    const dbs = join(node.data, "dbs")
+    const away = join(scope.directory, "away")
+    renameSync(join(dbs, "app.db"), away)
+    const takes = {
+      "app.db": () => symlinkSync(away, join(dbs, "app.db")),
+      "dangling.db": () => symlinkSync("/nowhere/at/all", join(dbs, "dangling.db")),
+      "file.db": () => writeFileSync(join(dbs, "file.db"), "a file"),
+      "fifo.db": () => void execFileSync("mkfifo", [join(dbs, "fifo.db")]),
+    }
+    const names = Object.keys(takes)
+    const before = readdirSync(away, { recursive: true })
+    const refused = (name: string) =>
+      expect(failureOf(sqlite3Command(node, name), "create table no(x)")).toMatch(
+        /unable to open|disk I\/O/,
+      )
+
+    // While the node runs.
+    node = await scope.again(node)
+    for (const take of Object.values(takes)) take()
+    for (const name of names) {
+      refused(name)
+      await node.logged(new RegExp(`Cannot make database .*${name}.*it should be a directory`))
+    }
+    await node.stop()
+
+    // And from its start on.
+    node = await scope.again(node)
+    expect(sqlite3(node, "good.db", "SELECT a FROM t")).toBe("1")
+    for (const name of names) refused(name)
+    const { leftOut } = (await healthOf(node)).health
+    expect(leftOut?.map(({ name }) => name).toSorted()).toEqual(names.toSorted())
+    for (const { problem } of leftOut ?? []) {
+      expect(problem).toMatch(/ is a (symbolic link|file|named pipe), it should be a directory$/)
+    }
+    expect(node.output.match(/database is unavailable/g)).toHaveLength(names.length)
+    expect(readdirSync(away, { recursive: true })).toEqual(before)
   },
 )
 

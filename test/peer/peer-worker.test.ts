@@ -4,6 +4,7 @@ import { type PeerListener, PeerWorker } from "../../src/peer/peer-worker.ts"
 
 const NOBODY: PeerListener = {
   changed() {},
+  unmade() {},
   refused() {},
   segmentMissing() {},
   replace: () => Promise.reject(new Error("nothing is to be replaced")),

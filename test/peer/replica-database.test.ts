@@ -247,6 +247,30 @@ describe("ReplicaDatabase", () => {
     await fixture.accept(bytes)
   })
 
+  test.each<[what: string, offset: number, bytes: number[], problem: RegExp]>([
+    ["without SQLite's magic", 0, [0x58], /not that of a SQLite database/],
+    ["of another page size", 16, [0x10, 0], /of a database with pages of 4096 bytes, its own have/],
+    ["that SQLite would not open", 21, [65], /not that of a SQLite database/],
+    ["of zeros", 0, Array(100).fill(0), /not that of a SQLite database/],
+  ])(
+    "ReplicaDatabase refuses a transaction with a page 1 %s",
+    async (_, offset, bytes, problem) => {
+      using fixture = new Fixture()
+      const good = imageOf(2)
+      await fixture.accept(fixture.fileTo(good))
+      const bad = good.slice()
+      bad.set(bytes, offset)
+      await expect(fixture.accept(fixture.fileTo(bad))).rejects.toThrow(problem)
+      expect(fixture.database.pos.txid).toBe(1n)
+      expect(fixture.ltxNames).toHaveLength(1)
+      expect(Buffer.compare(fixture.image, good)).toBe(0)
+      await fixture.accept(fixture.fileTo(new Uint8Array(0))) // a drop has no page 1
+      fixture.image = new Uint8Array(0)
+      await expect(fixture.accept(fixture.fileTo(bad))).rejects.toThrow(problem)
+      await fixture.accept(fixture.fileTo(good))
+    },
+  )
+
   test("ReplicaDatabase refuses a damaged file, whatever byte it is", async () => {
     using fixture = new Fixture()
     const bytes = fixture.fileTo(imageOf(1))

@@ -8,7 +8,6 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs"
-import { join } from "node:path"
 import {
   isKeptLog,
   openCommitLog,
@@ -18,6 +17,8 @@ import {
 } from "../../src/recovery/log/commit-log-recovery.ts"
 import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { writeSynced } from "../../src/store/synced.ts"
+import { Errno } from "../../src/sys/errno.ts"
+import { setFaults } from "../../src/sys/faults.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
@@ -151,14 +152,58 @@ describe("openCommitLog()", () => {
     commit(log, directory, 2)
     rmSync(directory.ltxPath("app.db", 2), { force: true })
     mkdirSync(directory.ltxPath("app.db", 2))
-    const { foreign, problem } = placementsOf(directory.dataDir)[0] ?? {}
-    expect(txidsOf(foreign ?? [])).toEqual([1, 2])
-    expect(problem).toMatch(/it is a directory, it should be a file$/)
+    expect(placementsOf(directory.dataDir)[0]?.problem?.message).toMatch(
+      /it is a directory, it should be a file$/,
+    )
+    {
+      using opened = open(directory)
+      expect(opened.log.lines.join("\n")).toContain("error: cannot make an LTX file")
+      expect([...opened.commitLog.problems().keys()]).toEqual(["app.db"])
+      commit(opened.commitLog, directory, 1, { database: "good.db" })
+    }
+    expect(readdirSync(directory.dataDir.databaseDir("app.db")).filter(isKeptLog)).toEqual([])
+    rmSync(directory.ltxPath("app.db", 2), { recursive: true })
     using opened = open(directory)
-    expect(opened.log.lines.join("\n")).toContain("the LTX files cannot be read")
-    const [kept = ""] = readdirSync(directory.dataDir.databaseDir("app.db")).filter(isKeptLog)
-    const names = readdirSync(join(directory.dataDir.databaseDir("app.db"), kept))
-    expect(names).toHaveLength(2)
+    expect([...opened.commitLog.problems()]).toEqual([])
+    for (const txid of [1, 2]) {
+      expect(readFileSync(directory.ltxPath("app.db", txid))).toEqual(
+        Buffer.from(transaction(txid)),
+      )
+    }
+    expect(directory.has("good.db", 1)).toBe(true)
+  })
+
+  test.each(["ltx:read=EIO", "ltx:list=EACCES", "ltx:open=EROFS", "ltx:rename=EDQUOT"])(
+    "openCommitLog() keeps the transactions of a database on which a call fails (%s), and makes those of others",
+    (fault) => {
+      using directory = new LogDirectory("app.db", "good.db")
+      const log = directory.open()
+      for (const database of ["app.db", "good.db"]) commit(log, directory, 1, { database })
+      const [op, errno] = fault.split("=") as [string, "EIO"]
+      // Only the first such call fails, which is of the first database.
+      let count = 0
+      setFaults({ check: (called) => (called === op && count++ === 0 ? Errno[errno] : 0) })
+      try {
+        rmSync(directory.ltxPath("app.db", 1), { force: true })
+        using opened = open(directory)
+        expect([...opened.commitLog.problems().keys()]).toEqual(["app.db"])
+        expect(directory.has("good.db", 1)).toBe(true)
+        expect(directory.has("app.db", 1)).toBe(false)
+        commit(opened.commitLog, directory, 2) // can be placed by now
+        expect(directory.has("app.db", 1)).toBe(true)
+      } finally {
+        setFaults(undefined)
+      }
+    },
+  )
+
+  test("openCommitLog() makes the files of a database whose directory of LTX files somebody removed", () => {
+    using directory = new LogDirectory("app.db")
+    const log = directory.open()
+    for (let txid = 1; txid <= 3; txid++) commit(log, directory, txid)
+    rmSync(directory.dataDir.ltxDir("app.db"), { recursive: true })
+    using _ = open(directory)
+    expect([1, 2, 3].every((txid) => directory.has("app.db", txid))).toBe(true)
   })
 
   test("openCommitLog() leaves out a record that holds no LTX file", () => {
@@ -187,7 +232,7 @@ describe("openCommitLog()", () => {
       commit(log, directory, txid)
       commit(log, directory, txid, { database: "b.db" })
     }
-    log.materialize()
+    log.makeFiles(true)
     rmSync(directory.ltxPath("app.db", 2))
     truncateSync(directory.ltxPath("app.db", 3), 100)
     writeFileSync(directory.ltxPath("b.db", 4), "")
@@ -216,7 +261,7 @@ describe("openCommitLog()", () => {
     using directory = new LogDirectory("app.db")
     const log = directory.open()
     for (let txid = 1; txid <= 4; txid++) commit(log, directory, txid)
-    log.materialize()
+    log.makeFiles(true)
     writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
     for (const txid of [1, 2, 3]) rmSync(directory.ltxPath("app.db", txid))
     expect(txidsOf(placementsOf(directory.dataDir).flatMap(({ missing }) => missing))).toEqual([3])
@@ -233,7 +278,7 @@ describe("openCommitLog()", () => {
     using directory = new LogDirectory("app.db")
     const log = directory.open()
     for (let txid = 1; txid <= 2; txid++) commit(log, directory, txid)
-    log.materialize()
+    log.makeFiles(true)
     writeSynced(directory.dataDir.syncedPath("app.db"), 2n)
     rmSync(directory.ltxPath("app.db", 2))
     using _ = open(directory)
@@ -244,7 +289,7 @@ describe("openCommitLog()", () => {
     using directory = new LogDirectory("app.db")
     const log = directory.open()
     commit(log, directory, 1, { bytes: transaction(1, 0xaa) }) // refused, and not erased
-    log.materialize()
+    log.makeFiles(true)
     commit(log, directory, 1, { bytes: transaction(1, 0xbb) })
     rmSync(directory.ltxPath("app.db", 1))
     using _ = open(directory)

@@ -21,7 +21,7 @@ function killed(first: number, last: number): LogDirectory {
   const directory = new LogDirectory("app.db")
   const log = directory.open()
   for (let txid = first; txid <= last; txid++) commit(log, directory, txid)
-  log.materialize()
+  log.makeFiles(true)
   return directory
 }
 

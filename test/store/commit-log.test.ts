@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test"
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { openCommitLog, readCommitLog } from "../../src/recovery/log/commit-log-recovery.ts"
-import { type CommitLog, directLog } from "../../src/store/log/commit-log.ts"
+import { type CommitLog, type CommitLogOptions, directLog } from "../../src/store/log/commit-log.ts"
 import { SEGMENT_SIZE, segmentPath } from "../../src/store/log/log-segment.ts"
 import { Errno } from "../../src/sys/errno.ts"
 import { Faults, setFaults } from "../../src/sys/faults.ts"
@@ -29,9 +29,9 @@ describe("CommitLog", () => {
     const [record] = readCommitLog(directory.root)
     expect(record).toMatchObject({ database: "app.db", txid: 3n, sequence: 41n })
     expect(record?.ltx).toEqual(Buffer.from(transaction(3)))
-    log.materialize()
+    log.makeFiles(true)
     expect(readFileSync(directory.ltxPath("app.db", 3))).toEqual(Buffer.from(transaction(3)))
-    log.materialize() // once is enough
+    log.makeFiles(true) // once is enough
   })
 
   test("CommitLog makes the LTX file of a transaction before it takes the next", () => {
@@ -56,7 +56,7 @@ describe("CommitLog", () => {
       for (const piece of random.split(bytes)) writer.append(piece)
       writer.commit()
       expect(readCommitLog(directory.root).at(-1)?.ltx).toEqual(Buffer.from(bytes))
-      log.materialize()
+      log.makeFiles(true)
       expect(readFileSync(directory.ltxPath("app.db", txid))).toEqual(Buffer.from(bytes))
     }
   })
@@ -132,12 +132,123 @@ describe("CommitLog", () => {
     const log = directory.open()
     commit(log, directory, 1)
     rmSync(directory.dataDir.ltxDir("app.db"), { recursive: true })
-    expect(() => log.materialize()).toThrow(/no such file/)
+    expect(() => log.materialize("app.db")).toThrow(
+      /^Cannot add a transaction to database "app.db": the LTX file of its last .*no such file/,
+    )
     expect(() => commit(log, directory, 2)).toThrow(/no such file/)
     mkdirSync(directory.dataDir.ltxDir("app.db"))
     commit(log, directory, 2)
     expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
     expect(txidsOf(directory)).toEqual([1, 2])
+  })
+
+  describe("beside a database whose LTX file cannot be made", () => {
+    /** The file of its transaction 1 is missing, and its directory with it. */
+    function broken(given: Partial<CommitLogOptions> = {}) {
+      const directory = new LogDirectory("app.db", "b.db")
+      const problems: string[] = []
+      const onUnmade: CommitLogOptions["onUnmade"] = (database, problem) =>
+        void problems.push(`${database}: ${problem?.message.replace(/.*: /, "") ?? "made"}`)
+      const log = directory.open({ onUnmade, ...given })
+      commit(log, directory, 1)
+      rmSync(directory.dataDir.ltxDir("app.db"), { recursive: true })
+      const commitOther = (first: number, count: number) => {
+        for (let txid = first; txid < first + count; txid++) {
+          commit(log, directory, txid, { database: "b.db", bytes: LARGE })
+        }
+      }
+      const mend = () => mkdirSync(directory.dataDir.ltxDir("app.db"))
+      return { directory, log, problems, commitOther, mend }
+    }
+    const perSegment = Math.floor(SEGMENT_SIZE / LARGE.length)
+    const logged = (directory: LogDirectory, name: string) =>
+      readCommitLog(directory.root).filter(({ database }) => database === name)
+    const reopen = (directory: LogDirectory) =>
+      openCommitLog(directory.dataDir, new RecordedLog().logger, {
+        isFree: () => true,
+        onFull: () => {},
+      })
+
+    test("CommitLog takes transactions of others, and says so once", () => {
+      const { directory, log, problems, commitOther, mend } = broken()
+      using _ = directory
+      commitOther(1, 3)
+      expect(() => commit(log, directory, 2)).toThrow(/Cannot add a transaction/)
+      log.makeFiles(true)
+      expect([1, 2, 3].every((txid) => directory.has("b.db", txid))).toBe(true)
+      expect(problems).toEqual(["app.db: no such file or directory (ENOENT)"])
+      expect([log.isPending("app.db"), log.isPending("b.db")]).toEqual([true, false])
+      mend()
+      log.makeFiles(true)
+      expect(problems[1]).toBe("app.db: made")
+      expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
+      commit(log, directory, 2)
+    })
+
+    test("CommitLog keeps its record however many transactions others add, and gives the segment free after it", () => {
+      const full: number[] = []
+      const { directory, log, commitOther, mend } = broken({ onFull: (index) => full.push(index) })
+      using _ = directory
+      commitOther(1, 4 * perSegment)
+      expect(new Set(full)).toEqual(new Set([1])) // never the segment with the record
+      expect(full.length).toBeGreaterThan(1) // and the other takes its own turn
+      expect(logged(directory, "app.db").map(({ ltx }) => Buffer.from(ltx))).toEqual([
+        Buffer.from(transaction(1)),
+      ])
+      mend()
+      log.makeFiles(true)
+      expect(full.at(-1)).toBe(0)
+      expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
+      commitOther(100, 2 * perSegment)
+      expect(logged(directory, "app.db")).toEqual([]) // the segment was used again
+    })
+
+    test("CommitLog writes LTX files directly while no other segment is synced", () => {
+      const released = new Set<number>()
+      const { directory, log, commitOther } = broken({
+        isFree: (index) => !released.has(index),
+        onFull: (index) => void released.add(index),
+      })
+      using _ = directory
+      commitOther(1, 3 * perSegment)
+      expect(released).toEqual(new Set([1]))
+      expect(logged(directory, "app.db")).toHaveLength(1)
+      expect(directory.has("b.db", 3 * perSegment)).toBe(true) // without makeFiles()
+      released.delete(1)
+      commitOther(3 * perSegment + 1, 1)
+      expect(logged(directory, "b.db").at(-1)?.txid).toBe(BigInt(3 * perSegment + 1))
+      log.makeFiles(false)
+    })
+
+    test.each([
+      ["a stop", true],
+      ["a power cut", false],
+    ])("its record outlives %s, and whoever opens the log next holds it too", (_what, isStop) => {
+      const { directory, log, commitOther, mend } = broken()
+      using _ = directory
+      commitOther(1, 2 * perSegment)
+      if (isStop) log.clear()
+      if (isStop) expect(logged(directory, "b.db").map(({ segment }) => segment)).not.toContain(1)
+      for (let round = 0; round < 2; round++) {
+        renameSync(directory.dataDir.databaseDir("app.db"), `${directory.root}/aside`)
+        writeFileSync(directory.dataDir.databaseDir("app.db"), "in the way")
+        const again = reopen(directory)
+        using _closed = { [Symbol.dispose]: () => again.close() }
+        expect([...again.problems().keys()]).toEqual(["app.db"])
+        for (let txid = 50; txid < 50 + 3 * perSegment; txid++) {
+          commit(again, directory, txid, { database: "b.db", bytes: LARGE })
+        }
+        expect(logged(directory, "app.db")).toHaveLength(1)
+        rmSync(directory.dataDir.databaseDir("app.db"))
+        renameSync(`${directory.root}/aside`, directory.dataDir.databaseDir("app.db"))
+        if (round === 0) continue
+        mend()
+        commit(again, directory, 2) // makes the missing one first
+        expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
+        again.clear()
+        expect(logged(directory, "app.db")).toEqual([])
+      }
+    })
   })
 
   test("CommitLog.clear() leaves nothing in the log, and makes the LTX file that is due", () => {
@@ -249,7 +360,7 @@ describe("CommitLog", () => {
         writer.discard()
       }
       refused()
-      expect(() => log.materialize()).toThrow(/input/)
+      expect(() => log.makeFiles(true)).toThrow(/input/)
       expect(directory.has("app.db", 1)).toBe(false)
       failing.delete("log:erase")
       failing.add("log:erase-fsync")
@@ -266,7 +377,7 @@ describe("CommitLog", () => {
       const failing = new Set<string>()
       const log = refuse(directory, failing)
       failing.clear()
-      log.materialize()
+      log.makeFiles(true)
       expect(txidsOf(directory)).toEqual([])
       expect(directory.has("app.db", 1)).toBe(false)
     })
@@ -333,6 +444,6 @@ test("directLog writes every transaction straight into its LTX file", () => {
   expect(directory.has("app.db", 1)).toBe(false)
   writer.commit()
   expect(directory.has("app.db", 1)).toBe(true)
-  directLog.materialize()
+  directLog.materialize("app.db")
   directLog.clear()
 })

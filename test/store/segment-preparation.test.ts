@@ -121,7 +121,7 @@ describe("prepareSegment()", () => {
         add()
       }
       add()
-      log.materialize()
+      log.makeFiles(true)
       expect(readCommitLog(directory.root).map(({ txid }) => txid)).toEqual([3n, 4n, 5n, 6n])
     } finally {
       setTrace(undefined)

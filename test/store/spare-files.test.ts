@@ -111,7 +111,7 @@ describe("CommitLog with spare files", () => {
     const log = begin(directory)
     for (let txid = 1; txid <= 130; txid++) {
       commit(log, directory, txid)
-      log.materialize()
+      log.makeFiles(true)
       const made = readFileSync(directory.ltxPath("app.db", txid))
       expect(made).toEqual(Buffer.from(transaction(txid)))
       expect(namesIn(directory).length).toBe(Math.max(0, 128 - txid))
@@ -123,7 +123,7 @@ describe("CommitLog with spare files", () => {
     const log = begin(directory)
     rmSync(join(directory.root, "spare"), { recursive: true })
     for (let txid = 1; txid <= 3; txid++) commit(log, directory, txid)
-    log.materialize()
+    log.makeFiles(true)
     expect([1, 2, 3].every((txid) => directory.has("app.db", txid))).toBe(true)
   })
 
@@ -134,9 +134,9 @@ describe("CommitLog with spare files", () => {
       const log = begin(directory)
       commit(log, directory, 1)
       fail(faults)
-      log.materialize()
+      log.makeFiles(true)
       commit(log, directory, 2)
-      log.materialize()
+      log.makeFiles(true)
       for (const txid of [1, 2]) {
         expect(readFileSync(directory.ltxPath("app.db", txid))).toEqual(
           Buffer.from(transaction(txid)),
@@ -150,10 +150,10 @@ describe("CommitLog with spare files", () => {
     const log = begin(directory)
     commit(log, directory, 1)
     fail("ltx:write#1-2=ENOSPC")
-    expect(() => log.materialize()).toThrow(/no space left/)
+    expect(() => log.materialize("app.db")).toThrow(/no space left/)
     expect(directory.has("app.db", 1)).toBe(false)
     commit(log, directory, 2)
-    log.materialize()
+    log.makeFiles(true)
     expect([1, 2].every((txid) => directory.has("app.db", txid))).toBe(true)
   })
 
@@ -162,10 +162,10 @@ describe("CommitLog with spare files", () => {
     const log = begin(directory)
     commit(log, directory, 1)
     fail("ltx:rename-spare#1+=EXDEV")
-    log.materialize()
+    log.makeFiles(true)
     const count = namesIn(directory).length
     for (let txid = 2; txid <= 200; txid++) commit(log, directory, txid)
-    log.materialize()
+    log.makeFiles(true)
     expect(directory.has("app.db", 200)).toBe(true)
     expect(namesIn(directory).length).toBe(count)
   })

@@ -78,6 +78,11 @@ export class RecordedFile extends BackedFile {
     return super.reserve(offset, size)
   }
 
+  override claim(offset: number, size: number): boolean {
+    this.#call("reserve", `${offset}+${size}`)
+    return super.claim(offset, size)
+  }
+
   #call(name: string, details = ""): void {
     const errno = this.failing.get(name)
     if (errno !== undefined) throw new SysError(errno, `${this.kind}:${name}`, `${name} a file`)

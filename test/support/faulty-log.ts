@@ -26,7 +26,7 @@ self.onmessage = ({ data }: MessageEvent<FaultyLogRequest>) => {
       writer.append(data.bytes)
       writer.commit()
       step.made = "ok"
-      log.materialize()
+      log.materialize("app.db")
       step.materialized = "ok"
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error)

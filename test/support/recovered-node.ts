@@ -50,7 +50,9 @@ export class RecoveredNode {
     const gate = new GatedLog()
     gate.open(this.#commitLog)
     const positions = Positions.create()
-    this.states = recoverDatabases(dataDir, positions, log)
+    this.states = recoverDatabases(dataDir, positions, log, undefined, {
+      unplaced: this.#commitLog.problems(),
+    })
     const role = { isPrimary: true, primaryName: undefined, changedMs: 0 }
     const clock = new FakeClock()
     const context = {

@@ -5,6 +5,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { parseLtxFileName } from "../../ltx/file-name.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import { byTxid } from "../../store/ltx/ltx-chain.ts"
+import { systemText } from "../../sys/errno.ts"
 
 export interface LtxGroup {
   /** The database that they belong to, if the directories say so. */
@@ -49,9 +50,13 @@ export function oneHistory(paths: readonly string[], doing: string): string[] {
 }
 
 function isDirectory(path: string): boolean {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  if (stats !== undefined) return stats.isDirectory()
-  throw new LitefsError("not-found", `Cannot read "${path}": there is no such file or directory`)
+  try {
+    return statSync(path).isDirectory()
+  } catch (error) {
+    const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT"
+    const problem = isMissing ? "there is no such file or directory" : systemText(error)
+    throw new LitefsError("not-found", `Cannot read "${path}": ${problem}`, { cause: error })
+  }
 }
 
 function groupsOf(path: string): LtxGroup[] {

@@ -18,7 +18,7 @@ import {
   startsLikeDatabase,
 } from "../../sqlite/database-header.ts"
 import { dataDirAbove } from "../../store/data-dir.ts"
-import { errnoText } from "../../sys/errno.ts"
+import { errnoText, SysError } from "../../sys/errno.ts"
 import { isInMount } from "../../sys/mount.ts"
 
 export interface ExportFileOptions {
@@ -105,7 +105,7 @@ export class ExportFile {
     if (isInMount(path)) {
       throw this.#refusal("unavailable", "it is in the mount, choose another PATH")
     }
-    const dataDir = dataDirAbove(path)
+    const dataDir = this.#dataDir()
     if (dataDir !== undefined) {
       const problem = `it is in the data directory "${dataDir}", choose another PATH`
       throw this.#refusal("unavailable", problem)
@@ -138,6 +138,15 @@ export class ExportFile {
 
   #status(): Stats | undefined {
     return statSync(this.#path, { throwIfNoEntry: false })
+  }
+
+  #dataDir(): string | undefined {
+    try {
+      return dataDirAbove(this.#path)
+    } catch (error) {
+      if (error instanceof SysError) throw this.#refusal("io", errnoText(error.errno), error)
+      throw error
+    }
   }
 
   async #attempt<T>(work: Promise<T> | undefined): Promise<T> {

@@ -6,12 +6,12 @@
  * hanging. That needs the data directory, so `checkDataDir` comes first.
  */
 import { constants } from "node:fs"
-import { access, mkdir, readdir, realpath, stat } from "node:fs/promises"
+import { access, lstat, mkdir, readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
-import { errnoText, isNoSpace, systemProblem } from "../../sys/errno.ts"
+import { errnoText, isNoSpace, systemProblem, systemText } from "../../sys/errno.ts"
 import { hasMount } from "../../sys/mount.ts"
 import { hasOwnerRemark } from "../../sys/path.ts"
 import { shellWord } from "../terminal/shell-word.ts"
@@ -68,6 +68,11 @@ async function checkFuseDir(dir: string): Promise<boolean> {
     entries = await readdir(dir)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
+    const link = await linkToNowhere(dir)
+    if (link !== undefined) {
+      const problem = `${link}, choose another --fuse-dir`
+      throw new LitefsError("unavailable", `Cannot mount "${dir}": ${problem}`, { cause: error })
+    }
     if (code === "ENOENT") return false
     if (code === "ENOTCONN") return true // a mount behind a symbolic link
     throw new LitefsError("unavailable", `Cannot mount "${dir}": ${fuseDirFault(error)}`, {
@@ -85,14 +90,26 @@ async function checkFuseDir(dir: string): Promise<boolean> {
 }
 
 function fuseDirFault(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
-  switch (code) {
+  switch ((error as NodeJS.ErrnoException).code) {
     case "ENOTDIR":
       return "it is not a directory, choose another --fuse-dir"
     case "EACCES":
       return "it may not be read by this user, run LiteFS as root or choose another --fuse-dir"
     default:
-      return message
+      return systemText(error)
+  }
+}
+
+/** A link on the way to what is missing: nothing can be made there. */
+async function linkToNowhere(dir: string): Promise<string | undefined> {
+  for (let path = dir; ; path = dirname(path)) {
+    const [status, target] = await Promise.all(
+      [lstat, stat].map((look) => look(path).catch(() => {})),
+    )
+    if (status?.isSymbolicLink() === true && target === undefined) {
+      return `${path === dir ? "it" : `"${path}"`} is a symbolic link that leads nowhere`
+    }
+    if (target !== undefined || path === dirname(path)) return undefined
   }
 }
 
@@ -118,6 +135,8 @@ async function dataDirFault(dir: string): Promise<string | undefined> {
       return undefined
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
+      const link = await linkToNowhere(dir)
+      if (link !== undefined) return `${link}, choose another --data-dir`
       const isMissing = code === "ENOENT" || code === "ENOTDIR"
       if (!isMissing || existing === dirname(existing)) return refusal(dir, existing, error)
       existing = dirname(existing)

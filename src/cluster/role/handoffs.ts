@@ -174,6 +174,13 @@ export class Handoffs {
   async promote(): Promise<void> {
     const { member, lease, call, hear, isConnected, primaryUrl } = this.#context
     if (member.state === "primary") return
+    if (member.isPrimary) {
+      const problem = "this node is the primary and is handing its role over"
+      throw new LitefsError(
+        "unavailable",
+        `cannot promote: ${problem}, ask again when that is over`,
+      )
+    }
     if (!(await isConnected(CONNECT_MS_MAX))) {
       const problem = "no primary is currently available for handoff, cannot promote"
       throw new LitefsError("unavailable", `${problem}; if it is gone, use --force`)

@@ -43,12 +43,13 @@ export class PrimaryUrls {
     return this.#current
   }
 
-  /** Of the primary, as far as this node knows: never a peer that it only asks. */
-  get known(): string {
+  /** Of the primary, for people, as far as this node knows: never a peer that it only asks. */
+  get known(): string | undefined {
     const { hint, own, record, reachedAt } = this.#options
     const primary = record()?.primary
     const url = primary && (reachedAt(primary.id) ?? primary.url)
-    return (url === own() ? undefined : url) ?? hint ?? this.#current
+    const current = this.#current === NOWHERE ? undefined : this.#current
+    return (url === own() ? undefined : url) ?? hint ?? current
   }
 
   /** Tries the next address: this one did not lead to the primary. */

@@ -58,7 +58,7 @@ export interface MountedDatabaseContext {
   /** Whether the kernel's id is that of the peer thread. */
   isPeer(thread: number): boolean
   onAppended(name: string, size: number, durationMs: number): void
-  onCommit(slot: Slot): void
+  onCommit(name: string, slot: Slot): void
   /** A file is gone from the directory without a request: the kernel may have it in a listing. */
   onVanish(name: string): void
   /** Has the peer thread check whether the transaction is published; done when it is. */
@@ -425,6 +425,6 @@ export class MountedDatabase {
   #setPosition(): void {
     const history = must(this.#capture, "capture").history
     this.#context.positions.write(this.slot, history, undefined)
-    this.#context.onCommit(this.slot)
+    this.#context.onCommit(this.name, this.slot)
   }
 }

@@ -6,9 +6,10 @@
  */
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { LineLimit, type LogFields, type Logger, logger } from "../../lib/log.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
-import { Errno } from "../../sys/errno.ts"
+import { Errno, SysError } from "../../sys/errno.ts"
 import { commandOfThread, describeThread } from "../../sys/process/process.ts"
 import type { Role } from "../files/role.ts"
 
@@ -87,7 +88,7 @@ export class Refusals {
     throw FuseError.of(Errno.EPERM)
   }
 
-  /** Logs when `act` fails because this node is a replica. */
+  /** Logs when `act` fails because this node is a replica, or for what is in the data directory. */
   watch<T>(what: "make" | "remove", file: string, thread: number, act: () => T): T {
     try {
       return act()
@@ -97,6 +98,10 @@ export class Refusals {
         const message = `refused to ${what} a file: this node is a replica, write on the primary`
         const fields = this.#fields(message, file, thread)
         if (fields !== undefined) this.tellPrimary(message, fields)
+      }
+      if (error instanceof SysError || (error instanceof LitefsError && error.code === "damaged")) {
+        const fields = this.#fields(error.message, file, thread)
+        if (fields !== undefined) log.warn(error.message, fields)
       }
       throw error
     }

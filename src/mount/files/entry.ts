@@ -150,7 +150,7 @@ export abstract class BackedEntry implements FileEntry {
   }
 
   allocate(offset: number, size: number, isGrowing: boolean): void {
-    if (!this.file.reserve(offset, size)) throw FuseError.of(Errno.EOPNOTSUPP)
+    if (!this.file.claim(offset, size)) throw FuseError.of(Errno.EOPNOTSUPP)
     if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 

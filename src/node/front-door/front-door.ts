@@ -243,6 +243,7 @@ export class FrontDoor implements Outside {
     }
     const { leftOut } = this.served
     for (const name of leftOut.names()) add(name, leftOut.problem(name))
+    for (const [name, problem] of storage.databases.unmade) add(name, problem)
     for (const [name, problem] of storage.databases.refused) add(name, problem)
     return remarks
   }

@@ -135,8 +135,9 @@ export class ServedDatabases {
       clock: systemClock,
       checkWritable: (name: string) => {
         if (member.isPrimary) return
-        const [primary = "the primary", url] = [primaryName(), others.urls.current]
-        const advice = `which is ${primary}, import it there (--url ${url}) or make this node the primary (litefs promote)`
+        const [primary = "the primary", url] = [primaryName(), others.urls.known]
+        const there = url === undefined ? "there" : `there (--url ${url})`
+        const advice = `which is ${primary}, import it ${there} or make this node the primary (litefs promote)`
         const problem = `this node is not the primary, ${advice}`
         throw new LitefsError("no-primary", `Cannot import "${name}": ${problem}`)
       },

@@ -35,6 +35,8 @@ export class Databases {
   /** Those whose reason may pass. */
   readonly retried = new Set<string>()
   #refusalCount = 0
+  /** Databases that take no transaction, with the reason. It may pass at any time. */
+  unmade: ReadonlyMap<string, string> = new Map()
   /** Databases that the primary has never had, or lost. They stay as they are: nothing replaces them. */
   readonly #unknown = new Set<string>()
 
@@ -109,6 +111,12 @@ export class Databases {
   #change(act: () => void): void {
     act()
     this.#refusalCount += 1
+    this.announceChange()
+  }
+
+  noteUnmade(problems: [database: string, problem: string][]): void {
+    if (problems.length === 0 && this.unmade.size === 0) return
+    this.unmade = new Map(problems)
     this.announceChange()
   }
 

@@ -91,6 +91,7 @@ export class Threads {
     const common = {
       changed: () => databases.announceChange(),
       refused: (...refusal: [string, string, boolean]) => databases.noteRefused(...refusal),
+      unmade: (problems: [database: string, problem: string][]) => databases.noteUnmade(problems),
       segmentMissing: (segment: number) => segments.missing(segment),
     }
     const replace = (request: ReplaceRequest) => this.fs.call("replace", request)

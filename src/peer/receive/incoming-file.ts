@@ -18,6 +18,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { formatSize } from "../../lib/size.ts"
 import { writePageChecksum } from "../../ltx/checksum.ts"
 import { LtxDecoder, type LtxHandler } from "../../ltx/decoder.ts"
+import { firstPageProblem } from "../../ltx/first-page.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { LtxTrailer } from "../../ltx/trailer.ts"
@@ -70,6 +71,7 @@ export class IncomingFile {
         this.#image = new SnapshotImage(dataDir.nextPath(database, this.number, "database"), header)
       },
       page: (pgno, data) => {
+        if (pgno === 1) checkFirstPage(data)
         writePageChecksum(sum, pgno, data)
         this.sums.add(pgno, sum[0] as number, sum[1] as number)
         this.#image?.page(pgno, data)
@@ -121,7 +123,7 @@ export class IncomingFile {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
-    this.#log.materialize()
+    this.#log.materialize(this.#database)
     if (this.#spool === undefined) {
       // The commit log takes only files of one transaction.
       const log = minTxid === maxTxid ? this.#log : directLog
@@ -152,7 +154,7 @@ export class IncomingFile {
   /** Gives a stored file its name in the log. Nobody waits for that. */
   complete(): void {
     this.#parts.length = 0
-    this.#log.materialize()
+    this.#log.materialize(this.#database)
   }
 
   get isClaimed(): boolean {
@@ -236,6 +238,15 @@ export class IncomingFile {
     const free = formatSize(blockSize * blocksAvailable)
     return `Cannot receive a snapshot of "${this.#database}": it makes a database of ${size} beside the old one, ${free} are left in "${root}"`
   }
+}
+
+/**
+ * A database takes no content from elsewhere that its own clients could not commit (capture/history.ts): nobody could
+ * open it any more, and its clients would lose what they have.
+ */
+function checkFirstPage(page: Uint8Array): void {
+  const problem = firstPageProblem(page, page.length)
+  if (problem !== undefined) throw new RangeError(`Cannot decode LTX file: ${problem}`)
 }
 
 function isFull(error: unknown): boolean {

@@ -268,8 +268,8 @@ export class ReplicaDatabase {
     const { disguise } = takeover
     const { lockedOut } = this.#applier
     try {
+      transactions.materialize(this.name)
       if (pos.txid > 0n) transactions.clear()
-      else transactions.materialize()
       let isWalOpen = lockedOut?.shm !== undefined
       await this.#context.switchFiles({
         name: this.name,

@@ -80,13 +80,10 @@ export class ReplicaDatabases {
     const { dataDir, positions, log, main } = this.#context
     this.#openLog()
     this.#recovered = new Map(
-      recoverDatabases(
-        dataDir,
-        positions,
-        log,
-        (...refusal) => main.tell("refused", ...refusal),
-        wrotePast,
-      ),
+      recoverDatabases(dataDir, positions, log, (...refusal) => main.tell("refused", ...refusal), {
+        past: wrotePast,
+        unplaced: this.#commitLog?.problems(),
+      }),
     )
     this.#ownership.inherit()
   }
@@ -94,7 +91,9 @@ export class ReplicaDatabases {
   /** See PeerThread. */
   recoverAgain(name: string, wrotePast: WrotePast | undefined): RecoveredDatabase {
     const { dataDir, log } = this.#context
-    const outcome = recoverAgain(name, dataDir, log, wrotePast)
+    this.#commitLog?.makeFiles(true)
+    const unplaced = this.#commitLog?.problems()
+    const outcome = recoverAgain(name, dataDir, log, { past: wrotePast, unplaced })
     if (outcome.kind === "refused") return outcome
     const { state } = outcome
     const isBelieved = state?.isBelieved === true
@@ -119,7 +118,14 @@ export class ReplicaDatabases {
         flags.setSegmentFree(segment, false)
         main.tell("segmentMissing", segment)
       },
+      onUnmade: () => this.#tellUnmade(),
     })
+    this.#tellUnmade()
+  }
+
+  #tellUnmade(): void {
+    if (this.#commitLog === undefined) return // it is being opened
+    this.#context.main.tell("unmade", this.#commitLog.problemTexts())
   }
 
   /** Waits until everything under way is applied: its clients would wait for the disk, and there is another segment. */
@@ -174,7 +180,9 @@ export class ReplicaDatabases {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
     const { dataDir, locks, cache, log, fs } = this.#context
-    dataDir.createDatabase(name)
+    const state = this.#recovered.get(name) ?? emptyHistoryState()
+    // One with a history has them. If they are broken it takes nothing, and the others go on.
+    if (state.pos.txid === 0n) dataDir.createDatabase(name)
     const database = new ReplicaDatabase(
       name,
       {
@@ -207,7 +215,7 @@ export class ReplicaDatabases {
           cache.forgetName(name)
         },
       },
-      this.#recovered.get(name) ?? emptyHistoryState(),
+      state,
       view,
     )
     this.#databases.set(name, database)
@@ -381,7 +389,9 @@ export class ReplicaDatabases {
     await untilDone(this.#surroundings(), undefined, problem, () => this.#openLog())
     for (const { name } of handovers) {
       const slot = positions.find(name)
-      if (slot !== undefined) positions.markStored(slot) // opening the log has made the missing files
+      // Opening the log has made the missing files.
+      if (slot !== undefined && this.#commitLog?.isPending(name) !== true)
+        positions.markStored(slot)
     }
     this.#ownership.inherit()
     this.#recovered = new Map(

@@ -7,6 +7,7 @@ import { join } from "node:path"
 import { decodedIfAny } from "../../lib/bytes.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { Crc64 } from "../../lib/codecs/crc64.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
 import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { formatPos } from "../../ltx/pos.ts"
@@ -19,31 +20,70 @@ import {
   RECORD_MAGIC,
   RUN_OFFSET,
   roundUp,
+  type UnplacedTransactions,
 } from "../../store/log/commit-log.ts"
 import { SEGMENT_COUNT, SEGMENT_SIZE, segmentPath } from "../../store/log/log-segment.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../../store/ltx/ltx-directory.ts"
 import { listDirectory, makeDirectory, syncDirectory } from "../../sys/directory.ts"
-import { readWhole, syncFileSystem } from "../../sys/file.ts"
+import { SysError } from "../../sys/errno.ts"
+import { fileExists, readWhole, syncFileSystem } from "../../sys/file.ts"
 import { type Placement, placeRecords } from "./log-placement.ts"
 import { isTornCopy, type LogRecord, stepOf } from "./log-record.ts"
 
-/** Recovers what a crash has left in the commit log, and opens it for new transactions. */
+/**
+ * Recovers what a crash has left in the commit log, and opens it for new transactions. What cannot be placed stays in
+ * the log: its database is named by problems() of the log, and the others go on.
+ */
 export function openCommitLog(
   dataDir: DataDir,
   log: Logger,
-  options: Omit<CommitLogOptions, "root" | "nextSequence">,
+  options: Omit<CommitLogOptions, "root" | "nextSequence" | "unplaced">,
 ): CommitLog {
   const records = readCommitLog(dataDir.root)
-  const placements = placementsOf(dataDir, records)
-  for (const placement of placements) setAsideForeign(dataDir, placement, log)
-  const missing = placements.flatMap((placement) => placement.missing)
-  storeTransactions(dataDir, missing, log)
-  if (missing.length > 0) log.info("made LTX files from the commit log", { files: missing.length })
+  const unplaced: UnplacedTransactions[] = []
+  let files = 0
+  for (const [database, given] of Map.groupBy(records, ({ database }) => database)) {
+    try {
+      files += place(dataDir, given, log)
+    } catch (error) {
+      if (!(error instanceof LitefsError || error instanceof SysError)) throw error
+      const segments = [...new Set(given.map(({ segment }) => segment))]
+      const own = given.map((record) => ({ ...record, ltx: record.ltx.slice() })) // and not the whole log
+      unplaced.push({
+        ...{ database, segments, problem: error },
+        place: () => void place(dataDir, own, log),
+      })
+    }
+  }
+  if (files > 0) log.info("made LTX files from the commit log", { files })
   // Existing LTX files may not be durable yet, and their records are overwritten from now on.
   if (records.length > 0) syncFileSystem("log:syncfs", dataDir.root)
   const nextSequence = (records.at(-1)?.sequence ?? 0n) + 1n
-  return new CommitLog({ root: dataDir.root, nextSequence, ...options })
+  const onUnmade = (database: string, problem: Error | undefined) => {
+    sayUnmade(log, database, problem)
+    options.onUnmade?.(database, problem)
+  }
+  return new CommitLog({ root: dataDir.root, nextSequence, ...options, unplaced, onUnmade })
+}
+
+/** Makes the LTX files of one database, and sets aside what does not follow on. Returns how many it has made. */
+function place(dataDir: DataDir, records: readonly LogRecord[], log: Logger): number {
+  let count = 0
+  for (const placement of placementsOf(dataDir, records)) {
+    if (placement.problem !== undefined) throw placement.problem
+    setAsideForeign(dataDir, placement, log)
+    storeTransactions(dataDir, placement.missing, log)
+    count += placement.missing.length
+  }
+  return count
+}
+
+function sayUnmade(log: Logger, db: string, problem: Error | undefined): void {
+  if (problem === undefined)
+    return log.info("the LTX files of a database can be made again", { db })
+  const what = "its transactions are in the commit log, and it takes no more until then"
+  log.error(`cannot make an LTX file, ${what}`, { db, problem: problem.message })
 }
 
 /** The placements of all databases in the log, without transactions that were set aside before. */
@@ -67,6 +107,7 @@ export function storeTransactions(
   log?: Logger,
 ): void {
   for (const { database, txid, ltx } of records) {
+    if (!fileExists("ltx:look", dataDir.ltxDir(database))) dataDir.createDatabase(database)
     const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
     const found = readWhole("ltx:read", path)
     if (found !== undefined && !isTornCopy(found, ltx)) {
@@ -94,7 +135,7 @@ export function isKeptLog(name: string): boolean {
  * there. One warning names both histories. The log's records are overwritten from now on.
  */
 export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Logger): void {
-  const { database, foreign, problem } = placement
+  const { database, foreign } = placement
   if (foreign.length === 0) return
   const directory = join(dataDir.databaseDir(database), `${KEPT}${systemClock.wallMs()}`)
   makeDirectory("log:mkdir", directory)
@@ -105,10 +146,8 @@ export function setAsideForeign(dataDir: DataDir, placement: Placement, log?: Lo
   }
   syncFileSystem("log:syncfs", directory)
   syncDirectory("log:sync-dir", dataDir.databaseDir(database))
-  const why =
-    problem === undefined ? "they do not follow on the LTX files" : "the LTX files cannot be read"
-  log?.warn(`set aside transactions of the commit log, ${why}`, {
-    ...{ db: database, transactions: foreign.length, problem },
+  log?.warn("set aside transactions of the commit log, they do not follow on the LTX files", {
+    ...{ db: database, transactions: foreign.length },
     ...{ log: logRange(placement), ltx: ltxEnd(placement), kept: directory },
   })
 }
@@ -146,7 +185,7 @@ export function readCommitLog(root: string): LogRecord[] {
     const path = segmentPath(root, index)
     // A node reads its log at each change of its role, when it is empty: reading all of it would waste much memory.
     const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
-    if (bytes !== undefined) segments.push(readSegment(bytes))
+    if (bytes !== undefined) segments.push(readSegment(bytes, index))
   }
   return segments
     .filter((records) => records.length > 0)
@@ -162,7 +201,7 @@ function hasRecord(path: string): boolean {
 }
 
 /** The records from the start of a segment, as far as they follow on each other, from one run of a node. */
-export function readSegment(bytes: Uint8Array): LogRecord[] {
+export function readSegment(bytes: Uint8Array, segment = 0): LogRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const records: LogRecord[] = []
   for (let offset = 0; offset + RECORD_HEADER_SIZE <= Math.min(bytes.length, SEGMENT_SIZE); ) {
@@ -184,6 +223,7 @@ export function readSegment(bytes: Uint8Array): LogRecord[] {
     records.push({
       sequence,
       run,
+      segment,
       database,
       txid: view.getBigUint64(offset + 24, true),
       ltx,

@@ -22,6 +22,7 @@ import { LtxDirectory, type LtxFileInfo } from "../../store/ltx/ltx-directory.ts
 import { isWholeLtxFile } from "../../store/ltx/ltx-file.ts"
 import { pastChecksum } from "../../store/past-positions.ts"
 import { readSynced } from "../../store/synced.ts"
+import { SysError } from "../../sys/errno.ts"
 import { fileExists, readWhole } from "../../sys/file.ts"
 import { isDatabaseOf } from "./log-ownership.ts"
 import { isTornCopy, type LogRecord, type Step, stepOf, stepOver } from "./log-record.ts"
@@ -34,23 +35,21 @@ export interface Placement {
   readonly foreign: readonly LogRecord[]
   /** Where the whole LTX files end; undefined when there is none. */
   readonly end: Pos | undefined
-  /** Why its LTX files could not be read; all its transactions are then set aside. */
-  readonly problem?: string
+  /** Why its LTX files could not be read: its transactions stay in the log until they can be placed. */
+  readonly problem?: Error
 }
 
 export function placeRecords(dataDir: DataDir, records: readonly LogRecord[]): Placement[] {
   const byDatabase = Map.groupBy(records, ({ database }) => database)
   return [...byDatabase]
-    .filter(([name]) => fileExists("ltx:look", dataDir.ltxDir(name))) // otherwise somebody removed it
+    .filter(([name]) => fileExists("ltx:look", dataDir.databaseDir(name))) // otherwise somebody removed it
     .map(([name, records]) => {
       try {
         return new Placing(dataDir, name, records).place()
       } catch (error) {
         // The other databases go on.
-        if (!(error instanceof LitefsError && error.code === "damaged")) throw error
-        const foreign = [...newestOfEach(records).values()].map(({ record }) => record)
-        const [end, problem] = [undefined, error.message]
-        return { database: name, missing: [], foreign, end, problem }
+        if (!(error instanceof LitefsError || error instanceof SysError)) throw error
+        return { database: name, missing: [], foreign: [], end: undefined, problem: error }
       }
     })
 }
@@ -76,7 +75,8 @@ class Placing {
     this.#database = database
     this.#directory = new LtxDirectory(dataDir.ltxDir(database))
     this.#records = newestOfEach(records)
-    this.#files = this.#directory.list()
+    const isThere = fileExists("ltx:look", this.#directory.path)
+    this.#files = isThere ? this.#directory.list() : [] // somebody removed all of them
   }
 
   place(): Placement {

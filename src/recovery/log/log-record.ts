@@ -7,6 +7,7 @@ import { type LtxSpan, posAfter, posBefore, spanOf } from "../../ltx/span.ts"
 export interface LogRecord {
   readonly sequence: bigint
   readonly run: number
+  readonly segment: number // that has it
   readonly database: string
   readonly txid: Txid
   readonly ltx: Uint8Array

@@ -6,12 +6,31 @@
  * same bytes into a preallocated file with fdatasync). A commit is therefore one write to this log, which is
  * acknowledged, and its LTX file follows at once without a sync of its own.
  *
- *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ materialize(): the LTX file is there
+ *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ makeFiles(): the LTX file is there
  *
- * Two segments, `<data>/commit-log.0` and `.1`, take turns. A full one is free again when everything on its file system
- * has been synced (`release`), because its LTX files are then durable by themselves. Another thread prepares a missing
- * one (log-segment.ts). While no segment is free, each LTX file is made durable by itself. A record, at any multiple of
- * 8 bytes from the start of a segment, without a gap to the next:
+ * A file that cannot be made (its directory is gone, or may not be written) concerns its database alone. Each database
+ * has at most one transaction without a file, or those that a recovery could not place:
+ *
+ *   none ── commit() ──▶ last: its bytes are in a record buffer ── its file is made ──▶ none
+ *                         └─ cannot be made ─▶ missing: its bytes are a copy ── made, at a retry ──▶ none
+ *   none ── not placed by the recovery ────────▶ missing
+ *
+ * A database with a missing file takes no transaction. Its next commit tries to make the file, and is refused if that
+ * fails. Others go on. The copies are together no larger than the segments, because their records are in these.
+ *
+ * Two segments, `<data>/commit-log.0` and `.1`, take turns:
+ *
+ *   current ── full ──▶ full ── no file of its records is missing: onFull() ──▶ released ── synced: isFree() ──▶ free
+ *                        └── otherwise ──▶ held ── the last one is made: onFull() ──▶ released
+ *
+ * A released segment is free when everything on its file system has been synced, because its LTX files are then durable
+ * by themselves. Beside a held segment the other one takes its own turn. While no segment is free, each LTX file is made
+ * durable by itself. A segment with the record of a missing file is neither overwritten nor emptied, also by clear(): a
+ * recovery finds the record, after a stop and after a power cut, and whoever opens the log next (with the next role of
+ * the node) holds it as this one did. What else is in a segment that clear() has to leave is of the past, and a recovery
+ * tells by its positions. Another thread prepares a missing segment (log-segment.ts).
+ *
+ * A record, at any multiple of 8 bytes from the start of a segment, without a gap to the next:
  *
  *      0  u32 magic "LFCL"
  *      4  u32 size              of the record, these bytes included, before padding
@@ -33,8 +52,10 @@
 
 import { assert } from "../../lib/assert.ts"
 import { Crc64 } from "../../lib/codecs/crc64.ts"
+import { asError, LitefsError } from "../../lib/errors.ts"
 import { randomBytes } from "../../lib/random-bytes.ts"
 import type { Txid } from "../../ltx/pos.ts"
+import { isNoSpace } from "../../sys/errno.ts"
 import { closeFile, type Fd, syncData, syncFileSystem, writeAt } from "../../sys/file.ts"
 import { allocate, type Region } from "../../sys/memory.ts"
 import { LtxFileWriter } from "../ltx/ltx-directory.ts"
@@ -62,41 +83,57 @@ export interface TransactionWriter {
 /** Takes transactions. */
 export interface TransactionLog {
   /**
-   * When this returns, others can read the LTX file of the last transaction, and nothing is left of a refused one. Call
-   * it before a transaction is made durable without the log.
+   * When this returns, others can read the LTX file of the database's last transaction, and nothing is left of a refused
+   * one. Call it before a transaction of the database is made durable without the log.
    */
-  materialize(): void
+  materialize(database: string): void
   /** Recovery needs nothing of the past any more; see CommitLog.clear(). */
   clear(): void
   /** `path` is where the LTX file belongs. One transaction at a time. */
   begin(database: string, txid: Txid, path: string): TransactionWriter
 }
 
+/** Transactions of one database in the log that a recovery could not place among its LTX files. */
+export interface UnplacedTransactions {
+  readonly database: string
+  readonly segments: readonly number[] // that have the records
+  readonly problem: Error
+  /** Makes their LTX files, durably. */
+  place(): void
+}
+
 export interface CommitLogOptions {
   readonly root: string // the data directory
   /** Follows on the highest that recovery found. */
   readonly nextSequence: bigint
+  /** What recovery could not place. */
+  readonly unplaced?: readonly UnplacedTransactions[]
   /** Whether a segment exists and its LTX files are durable, so that it may be overwritten. */
   readonly isFree: (segment: number) => boolean
   /** A segment is full, and takes no more records until isFree() allows it. */
   readonly onFull: (segment: number) => void
   /** A segment is missing and must be prepared. Without this function the log prepares it by itself. */
   readonly onMissing?: (segment: number) => void
+  /** The LTX file of a database cannot be made, for another reason than before; undefined: it is made. */
+  readonly onUnmade?: (database: string, problem: Error | undefined) => void
   /** The files that become LTX files, if there are any. */
   readonly spares?: SpareFiles
 }
 
-/** Two, because the bytes of the last transaction are needed until its LTX file is made. */
+/** Two: the next transaction begins while the LTX file of the last one is to be made. */
 const records = [allocate(RECORD_SIZE_MAX + 4096), allocate(RECORD_SIZE_MAX + 4096)] as const
 const crc = new Crc64()
 const emptyHeader = allocate(RECORD_HEADER_SIZE)
 
-/** An LTX file to make: `size` bytes at `start` of a record. */
-interface PendingFile {
-  readonly record: Region
-  readonly path: string
-  readonly start: number
-  readonly size: number
+/** What is not in LTX files of a database. */
+interface Pending {
+  readonly database: string
+  /** The record buffer that holds `ltx`; undefined: it is a copy. */
+  record: Region | undefined
+  ltx: Uint8Array // empty when make() reads the log
+  readonly segments: readonly number[] // that have the records
+  problem: Error | undefined // of the last attempt
+  make(spares: SpareFiles | undefined): void
 }
 const encoder = new TextEncoder()
 
@@ -105,29 +142,43 @@ export class CommitLog implements TransactionLog {
   readonly #segments: (Fd | undefined)[] = []
   #segment = 0
   #offset = 0
+  #isReleased = false // the current segment was given to onFull(): it takes nothing until it is free
+  /** Full segments with the record of a missing file. */
+  readonly #held = new Set<number>()
   readonly #run = randomBytes(4).readUInt32LE()
   #sequence: bigint
-  #pending: PendingFile | undefined
+  /** By database. */
+  readonly #pending = new Map<string, Pending>()
+  /** The one whose bytes are in a record buffer. */
+  #last: Pending | undefined
   #isRefusedThere = false // the end of the log may hold the record of a refused transaction
 
   constructor(options: CommitLogOptions) {
+    const { root, onMissing, onUnmade, unplaced = [] } = options
     this.#options = options
     this.#sequence = options.nextSequence
     try {
       for (let index = 0; index < SEGMENT_COUNT; index++) {
-        this.#segments.push(openSegment(options.root, index, options.onMissing === undefined))
+        this.#segments.push(openSegment(root, index, onMissing === undefined))
       }
     } catch (error) {
       this.close()
       throw error
     }
-    for (const [index, fd] of this.#segments.entries()) {
-      if (fd === undefined) options.onMissing?.(index)
+    for (const { database, segments, problem, place } of unplaced) {
+      const ltx = new Uint8Array(0)
+      const pending = { database, record: undefined, ltx, segments, problem, make: place }
+      this.#pending.set(database, pending)
     }
+    this.#startOver()
+    for (const [index, fd] of this.#segments.entries()) {
+      if (fd === undefined) onMissing?.(index)
+    }
+    for (const { database, problem } of unplaced) onUnmade?.(database, problem)
   }
 
   begin(database: string, txid: Txid, path: string): TransactionWriter {
-    const record = this.#pending?.record === records[0] ? records[1] : records[0]
+    const record = this.#last?.record === records[0] ? records[1] : records[0]
     const nameSize = encoder.encodeInto(database, record.bytes.subarray(RECORD_HEADER_SIZE)).written
     const start = RECORD_HEADER_SIZE + roundUp(nameSize)
     record.bytes.fill(0, RECORD_HEADER_SIZE + nameSize, start)
@@ -145,10 +196,10 @@ export class CommitLog implements TransactionLog {
     }
     const commit = () => {
       // Not earlier: a rollback writes nothing, and must not fail for want of space.
-      this.materialize()
+      this.materialize(database)
       if (large === undefined && this.#hasRoom(size)) {
         this.#write(record, txid, nameSize, size)
-        this.#pending = { record, path, start, size: size - start }
+        this.#setLast(database, path, record, record.bytes.subarray(start, size))
         return
       }
       if (large === undefined) {
@@ -162,66 +213,189 @@ export class CommitLog implements TransactionLog {
 
   /** The bytes of the last LTX file until the file is made: valid until the next transaction but one begins. */
   get pendingFile(): Uint8Array | undefined {
-    const pending = this.#pending
-    if (pending === undefined) return undefined
-    return pending.record.bytes.subarray(pending.start, pending.start + pending.size)
+    return this.#last?.ltx
+  }
+
+  get hasPending(): boolean {
+    return this.#pending.size > 0
+  }
+
+  /** Whether an LTX file of the database is still to be made. */
+  isPending(database: string): boolean {
+    return this.#pending.has(database)
+  }
+
+  /** Why LTX files cannot be made, by database. */
+  problems(): Map<string, Error> {
+    const problems = new Map<string, Error>()
+    for (const { database, problem } of this.#pending.values()) {
+      if (problem !== undefined) problems.set(database, problem)
+    }
+    return problems
+  }
+
+  /** The same for people. */
+  problemTexts(): [database: string, problem: string][] {
+    return [...this.problems()].map(([database, { message }]) => [
+      database,
+      `it takes no transaction until the LTX file of the last one can be made: ${message}`,
+    ])
+  }
+
+  /** Throws when the LTX file of the database cannot be made. Its transaction is safe in the log. */
+  materialize(database: string): void {
+    const last = this.#last
+    this.makeFiles(false)
+    const pending = this.#pending.get(database)
+    if (pending === undefined || (pending !== last && this.#make(pending))) return
+    const { problem } = pending
+    if (isNoSpace(problem)) throw problem
+    const what = "the LTX file of its last transaction cannot be made"
+    throw new LitefsError(
+      "io",
+      `Cannot add a transaction to database "${database}": ${what}: ${problem?.message}`,
+      { cause: problem },
+    )
   }
 
   /**
-   * Makes the LTX file of the last transaction, after its client was answered. When that fails the transaction is safe
-   * in the log. The next transaction tries again first, and is refused if that fails.
+   * Makes the LTX file of the last transaction, after its client was answered, and also tries to make missing ones when
+   * `isRetry`. Throws only when the record of a refused transaction cannot be erased.
    */
-  materialize(): void {
+  makeFiles(isRetry: boolean): void {
     if (this.#isRefusedThere) this.#eraseRefused()
-    const pending = this.#pending
-    if (pending === undefined) return
-    const { spares } = this.#options
-    try {
-      makeFile(pending, spares)
-    } catch (error) {
-      if (spares === undefined) throw error
-      spares.failed(error)
-      makeFile(pending)
-    }
-    this.#pending = undefined
+    const last = this.#last
+    if (last !== undefined) this.#make(last)
+    if (isRetry) this.#makeMissing(last)
   }
 
   /**
    * Makes every LTX file durable by itself and leaves nothing in the log: at a clean stop, and before a history is
-   * replaced by another, whose TXIDs may be the same.
+   * replaced by another, whose TXIDs may be the same. A segment with the record of a missing file stays as it is.
    */
   clear(): void {
-    this.materialize()
+    this.makeFiles(true)
     syncFileSystem("log:syncfs", this.#options.root)
-    for (const fd of this.#segments) {
+    for (const [index, fd] of this.#segments.entries()) {
       if (fd === undefined) continue // others prepare it, and it starts empty
+      if (this.#isNeeded(index)) continue
       writeAt("log:clear", fd, emptyHeader.address, RECORD_HEADER_SIZE, 0)
       syncData("log:clear-fsync", fd)
     }
-    this.#offset = 0
+    this.#startOver()
   }
 
   close(): void {
     for (const fd of this.#segments) if (fd !== undefined) closeFile(fd)
   }
 
+  #setLast(database: string, path: string, record: Region, ltx: Uint8Array): void {
+    const last: Pending = {
+      ...{ database, record, ltx, segments: [this.#segment], problem: undefined },
+      make: (spares) => makeFile(path, last.ltx, spares),
+    }
+    this.#pending.set(database, last)
+    this.#last = last
+  }
+
+  /** True when its file is there now. */
+  #make(pending: Pending): boolean {
+    const { database } = pending
+    const problem = this.#attempt(pending)
+    if (pending === this.#last) {
+      this.#last = undefined
+      if (problem !== undefined) keepBytes(pending)
+    }
+    const before = pending.problem
+    pending.problem = problem
+    if (problem === undefined) {
+      this.#pending.delete(database)
+      for (const segment of pending.segments) this.#releaseHeld(segment)
+    }
+    if (problem?.message !== before?.message) this.#options.onUnmade?.(database, problem)
+    return problem === undefined
+  }
+
+  #attempt(pending: Pending): Error | undefined {
+    const { spares } = this.#options
+    try {
+      try {
+        pending.make(spares)
+      } catch (error) {
+        if (spares === undefined) throw error
+        spares.failed(error)
+        pending.make(undefined)
+      }
+      return undefined
+    } catch (error) {
+      return asError(error)
+    }
+  }
+
+  #makeMissing(tried?: Pending): void {
+    for (const pending of [...this.#pending.values()]) if (pending !== tried) this.#make(pending)
+  }
+
+  /** Whether a segment has the record of a file that is not there. */
+  #isNeeded(segment: number): boolean {
+    for (const { segments } of this.#pending.values()) if (segments.includes(segment)) return true
+    return false
+  }
+
+  #isFree(segment: number): boolean {
+    return !this.#held.has(segment) && this.#options.isFree(segment)
+  }
+
+  /** The segment takes no more records. */
+  #release(segment: number): void {
+    if (this.#isNeeded(segment)) this.#makeMissing()
+    if (this.#isNeeded(segment)) this.#held.add(segment)
+    else this.#options.onFull(segment)
+  }
+
+  #releaseHeld(segment: number): void {
+    if (!this.#held.has(segment) || this.#isNeeded(segment)) return
+    this.#held.delete(segment)
+    this.#options.onFull(segment)
+  }
+
+  /** Begins a segment that has nothing that is needed; without one the log takes nothing until one is released. */
+  #startOver(): void {
+    this.#held.clear()
+    for (let index = 0; index < SEGMENT_COUNT; index++) {
+      if (this.#isNeeded(index)) this.#held.add(index)
+    }
+    if (this.#held.has(this.#segment)) this.#segment = this.#next
+    this.#offset = 0
+    this.#isReleased = this.#held.has(this.#segment)
+  }
+
+  get #next(): number {
+    return (this.#segment + 1) % SEGMENT_COUNT
+  }
+
   /** Whether a record fits, in this segment or, when this one is full, in the other. */
   #hasRoom(size: number): boolean {
     const isThere = this.#isThere(this.#segment)
-    if (isThere && this.#offset + size <= SEGMENT_SIZE) return true
-    const next = (this.#segment + 1) % SEGMENT_COUNT
-    if (!this.#options.isFree(next) || !this.#isThere(next)) return false
-    if (isThere) this.#options.onFull(this.#segment)
-    this.#segment = next
+    if (isThere && !this.#isReleased && this.#offset + size <= SEGMENT_SIZE) return true
+    const next = this.#next
+    const isOtherHeld = this.#held.has(next)
+    const hasOther = this.#isFree(next) && this.#isThere(next)
+    if (!hasOther && !isOtherHeld && !this.#isReleased) return false
+    if (isThere && !this.#isReleased) this.#release(this.#segment)
+    this.#isReleased = true
+    if (hasOther) this.#segment = next
+    else if (!isThere || !this.#isFree(this.#segment)) return false
     this.#offset = 0
+    this.#isReleased = false
     return true
   }
 
   /** Opens a segment that has been prepared since. */
   #isThere(segment: number): boolean {
-    const { root, isFree, onMissing } = this.#options
+    const { root, onMissing } = this.#options
     if (this.#segments[segment] !== undefined) return true
-    if (!isFree(segment)) return false
+    if (!this.#isFree(segment)) return false
     this.#segments[segment] = openSegment(root, segment, false)
     if (this.#segments[segment] === undefined) onMissing?.(segment)
     return this.#segments[segment] !== undefined
@@ -261,15 +435,21 @@ export class CommitLog implements TransactionLog {
   }
 }
 
-function makeFile({ record, path, start, size }: PendingFile, spares?: SpareFiles): void {
+function makeFile(path: string, ltx: Uint8Array, spares: SpareFiles | undefined): void {
   const file = new LtxFileWriter(path, spares)
   try {
-    file.append(record.bytes.subarray(start, start + size))
+    file.append(ltx)
     file.finish()
   } catch (error) {
     file.discard()
     throw error
   }
+}
+
+/** The record buffer is about to be used again. */
+function keepBytes(pending: Pending): void {
+  pending.ltx = pending.ltx.slice()
+  pending.record = undefined
 }
 
 export function roundUp(size: number): number {

@@ -25,8 +25,8 @@ export class GatedLog implements TransactionLog {
     this.#isShut = true
   }
 
-  materialize(): void {
-    this.#log?.materialize()
+  materialize(database: string): void {
+    this.#log?.materialize(database)
   }
 
   clear(): void {
