@@ -24,9 +24,9 @@ const PAUSE_FACTOR = 20
 
 export interface RecoveryRetriesContext {
   readonly clock: Clock
-  readonly databases: Pick<Databases, "retried" | "unmade" | "noteRefused" | "noteRecovered">
-  /** False while the databases change hands. */
-  isSettled(): boolean
+  readonly databases: Pick<Databases, "retried" | "noteRefused" | "noteRecovered">
+  /** False while the databases change hands, and while the fs thread has transactions of this one in its log. */
+  canTry(database: string): boolean
   recover(database: string): Promise<RecoveredDatabase>
   take(database: string, state: SharedHistoryState | undefined): Promise<void>
   /** `isBelieved`: nobody has looked at its pages. */
@@ -65,8 +65,8 @@ export class RecoveryRetries {
 
   /** False: try again. */
   async #try(name: string): Promise<boolean> {
-    const { databases, isSettled, recover, take, onRecovered } = this.#context
-    if (!isSettled() || databases.unmade.has(name)) return false // its last transactions are in the commit log
+    const { databases, canTry, recover, take, onRecovered } = this.#context
+    if (!canTry(name)) return false
     try {
       const outcome = await recover(name)
       if (outcome.kind === "refused") {

@@ -45,7 +45,8 @@ export function startUpkeep(context: UpkeepContext): void {
   const { fs, peer } = threads
   const retries = new RecoveryRetries({
     ...{ clock: systemClock, databases },
-    isSettled: () => member.state === "primary" || member.state === "replica",
+    canTry: (database) =>
+      member.state === "replica" || (member.state === "primary" && !databases.unmade.has(database)),
     recover: (database) => peer.call("recover", database),
     take: (database, state) => fs.call("recovered", database, state),
     onRecovered: (database, isBelieved) => {

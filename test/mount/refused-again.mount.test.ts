@@ -59,6 +59,28 @@ test("a replica takes a refused database back, and follows with it", async () =>
   await replica.stop()
 }, 60_000)
 
+test("a database whose log a start could not place comes back once that is possible, on either role", async () => {
+  await using scope = await pair({ mode: "wal", sql: "create table t(x); insert into t values(1)" })
+  await caughtUp(scope.primary, scope.replica, "a.db")
+  await scope.replica.stop("SIGKILL")
+  await scope.primary.stop("SIGKILL")
+  const faults = new CallFaults(join(scope.directory, "calls"))
+  faults.set("ltx:list#1=EIO, ltx:list#2=EIO, ltx:list#3=EIO")
+  const primary = await again(scope, scope.primary, [], faults.env)
+  expect((await healthOf(primary)).health).toMatchObject({ leftOut: [{ name: "a.db" }] })
+  faults.set("")
+  await primary.logged(BACK)
+  expect((await healthOf(primary)).health.leftOut).toBeUndefined()
+  faults.set("ltx:list#1=EIO, ltx:list#2=EIO, ltx:list#3=EIO")
+  const replica = await scope.again(scope.replica, { follows: primary, env: faults.env })
+  faults.set("")
+  expect((await healthOf(replica)).health.leftOut).toHaveLength(1)
+  await replica.logged(BACK)
+  expect(sqlite3(primary, "a.db", "insert into t values(2); select sum(x) from t")).toBe("3")
+  await caughtUp(primary, replica, "a.db")
+  await expectSame(primary, replica, "a.db")
+}, 60_000)
+
 test("what clients wrote past a killed daemon is captured when its database comes back, or by a later start", async () => {
   const behind = ["--capture", "behind"]
   await using scope = new Scope()

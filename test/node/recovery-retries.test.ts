@@ -16,10 +16,10 @@ function retrying(outcomes: readonly RecoveredDatabase[], tookMs = 0) {
   databases.noteRefused("bad.db", DAMAGED.problem, false)
   const triedMs: number[] = []
   const done: string[] = []
-  const test = { clock, databases, triedMs, done, isSettled: true }
+  const test = { clock, databases, triedMs, done, canTry: true }
   const retries = new RecoveryRetries({
     ...{ clock, databases },
-    isSettled: () => test.isSettled,
+    canTry: () => test.canTry,
     recover: async (name) => {
       expect(name).toBe("a.db")
       triedMs.push(clock.steadyMs())
@@ -35,7 +35,7 @@ function retrying(outcomes: readonly RecoveredDatabase[], tookMs = 0) {
       for (let turn = 0; turn < 10; turn++) await Promise.resolve()
     }
   }
-  return { ...test, retries, pass, settle: (isSettled: boolean) => (test.isSettled = isSettled) }
+  return { ...test, retries, pass, settle: (canTry: boolean) => (test.canTry = canTry) }
 }
 
 describe("RecoveryRetries", () => {
