@@ -265,7 +265,7 @@ describe("ReplicaDatabase", () => {
       expect(fixture.ltxNames).toHaveLength(1)
       expect(Buffer.compare(fixture.image, good)).toBe(0)
       await fixture.accept(fixture.fileTo(new Uint8Array(0))) // a drop has no page 1
-    fixture.image = new Uint8Array(0)
+      fixture.image = new Uint8Array(0)
       await expect(fixture.accept(fixture.fileTo(bad))).rejects.toThrow(problem)
       await fixture.accept(fixture.fileTo(good))
     },
