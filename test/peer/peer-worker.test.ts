@@ -6,6 +6,7 @@ const NOBODY: PeerListener = {
   changed() {},
   refused() {},
   segmentMissing() {},
+  logged() {},
   replace: () => Promise.reject(new Error("nothing is to be replaced")),
 }
 

@@ -10,7 +10,7 @@ import type { Halting } from "../../cluster/locks/halting.ts"
 import { must } from "../../lib/assert.ts"
 import { every, sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { logger, passLine } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
@@ -90,6 +90,7 @@ export class Threads {
       changed: () => databases.announceChange(),
       refused: (database: string, problem: string) => databases.noteRefused(database, problem),
       segmentMissing: (segment: number) => segments.missing(segment),
+      logged: passLine,
     }
     const replace = (request: ReplaceRequest) => this.fs.call("replace", request)
     const peer = new PeerWorker(workers.peer, { ...common, replace }, fail)
