@@ -8,7 +8,7 @@
 
 const TOKEN_KEY = "litefs-token"
 /** A node that is busy may be late. */
-const SILENT_MS_MAX = 25_000
+const SILENT_MS_MAX = 40_000
 const RETRY_MS_MAX = 10_000
 const TYPING_MS = 300
 const SPAN_MS = 5 * 60_000
@@ -496,7 +496,7 @@ function clock(time) {
 function drawLive() {
   if (known === undefined) return
   const ageMs = Date.now() - heard.atMs
-  text("live", lost ? "not connected" : ageMs < 6000 ? "live" : `${span(ageMs)} old`)
+  text("live", lost ? "not connected" : ageMs < 15_000 ? "live" : `${span(ageMs)} old`)
 }
 setInterval(drawLive, 1000)
 

@@ -194,10 +194,27 @@ export function rowsOf({ databases }: Picture, filter: string): Rows {
   const text = filter.toLowerCase()
   const matching =
     text === "" ? [...databases] : databases.filter(({ name }) => name.toLowerCase().includes(text))
-  matching.sort(
+  const first = matching.length > ROW_COUNT_MAX ? foremost(matching) : matching
+  first.sort(
     (a, b) => urgency(b) - urgency(a) || sizeOf(b) - sizeOf(a) || (a.name < b.name ? -1 : 1),
   )
-  return { rows: matching.slice(0, ROW_COUNT_MAX).map(rowOf), matchingCount: matching.length }
+  return { rows: first.slice(0, ROW_COUNT_MAX).map(rowOf), matchingCount: matching.length }
+}
+
+/** At least ROW_COUNT_MAX of them, the first ones among these: many databases cost no sort of them all. */
+function foremost(databases: readonly DatabaseStatus[]): DatabaseStatus[] {
+  const places = Float64Array.from(databases, placeOf)
+  const last = places.toSorted().at(-ROW_COUNT_MAX) as number
+  const above = databases.filter((_, index) => (places[index] as number) > last)
+  const level = databases.filter((_, index) => places[index] === last)
+  const byName = level.map(({ name }) => name).sort()
+  const lastName = byName[ROW_COUNT_MAX - above.length - 1] as string
+  return [...above, ...level.filter(({ name }) => name <= lastName)]
+}
+
+/** The urgency before the size, which is below 2^49 bytes. */
+function placeOf(database: DatabaseStatus): number {
+  return urgency(database) * 2 ** 49 + sizeOf(database)
 }
 
 /** In steps: rows must not change places all the time. */

@@ -4,7 +4,7 @@
  *   nobody watches   a sample for the plots every SAMPLE_MS, and nothing else
  *   somebody does    a picture of the cluster every LOOK_MS, for everybody who watches (watch-feed.ts)
  *
- * A turn that takes long makes the next one come later: all turns together take a two-hundredth of the time of a core,
+ * A turn that takes long makes the next one come later: all turns together take a four-hundredth of the time of a core,
  * up to a node of many thousand databases.
  */
 import type { NodeStatus } from "../../cluster/node-status.ts"
@@ -20,8 +20,8 @@ import { WatchFeed } from "./watch-feed.ts"
 const LOOK_MS = 1000
 const SAMPLE_MS = 2000
 /** How much longer than a turn the time to the next one is. */
-const REST = 200
-const REST_MS_MAX = 5000
+const REST = 400
+const REST_MS_MAX = 12_000
 
 /** Databases of replicas. */
 const UNWATCHED_COUNT_MAX = 500
