@@ -5,15 +5,17 @@
 import { test as anyTest, expect } from "bun:test"
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
+import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
 import { Browser, hasChromium } from "../support/browser.ts"
 import { caughtUp, sqlite3 } from "../support/client.ts"
 import { diverge } from "../support/diverge.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { becomes, infoOf } from "../support/node-api.ts"
+import { PageNode, TOKEN } from "../support/page-node.ts"
+import { posOf } from "../support/status-node.ts"
 
 const test = anyTest.skipIf(!canMount || !hasChromium)
 const LIMIT_MS = 240_000
-const TOKEN = "t0ken-of-the-test"
 const HOSTILE = "<img src=x onerror=alert(1)>.db"
 
 /** Pictures in all looks. */
@@ -62,7 +64,7 @@ test(
     await browser.fill("#token", "another")
     await browser.press("#token", "Enter")
     await browser.see("#refusal", /another token/)
-    expect(await browser.problems()).toEqual(UNAUTHORIZED(2))
+    expect(await browser.problems()).toEqual(unauthorized(2))
 
     await browser.fill("#token", TOKEN)
     await browser.press("#token", "Enter")
@@ -153,7 +155,44 @@ test(
   LIMIT_MS,
 )
 
-function UNAUTHORIZED(count: number): string[] {
+test(
+  "the status page has room for many databases, and for names that somebody made up",
+  async () => {
+    await using scope = new Scope()
+    await using served = await PageNode.start()
+    const { node } = served
+    for (let number = 1; number <= 10_000; number++) {
+      const state = { pos: posOf(number), timestampMs: node.nowMs, pageSize: 4096, commit: number }
+      node.positions.write(node.positions.add(`tenant-${number}.db`), state, posOf(number))
+    }
+    node.api.status.markReady()
+    const markup = "<svg onload=alert(1)>"
+    node.remarked.set(markup, { isArriving: false, problem: "<script>alert(2)</script>" })
+    const url = "javascript:alert(3)"
+    const replica = { id: "00000000000000CD", name: markup, connectedMs: node.nowMs, url }
+    const stream = { replica, leftOut: new Set([markup]), sent: new Map(), isWanted: () => false }
+    node.streams.add(stream as unknown as ReplicaStream)
+    const browser = await Browser.open(scope)
+    await browser.open(served.url)
+    await browser.fill("#token", TOKEN)
+    await browser.press("#token", "Enter")
+    await browser.see("#count", /^200 of 10,001: those with a problem/)
+    expect((await browser.texts("td.name")).slice(0, 2)).toEqual([markup, "tenant-10000.db"])
+    expect(await browser.texts("td.state .why")).toEqual(["<script>alert(2)</script>"])
+    await browser.see("#words", /1 database is left out: "<svg onload=alert\(1\)>"/)
+    expect(await browser.count("#nodes a, script:not(:last-child), svg[onload]")).toBe(0)
+    await shots(scope, browser, "many")
+    await browser.fill("#filter", "tenant-77")
+    await browser.see("#count", /^111 of 10,001$/)
+    expect(await browser.count("#rows > tr")).toBe(111)
+    await browser.fill("#filter", "nobody")
+    await browser.see("#none", /No database has this in its name/)
+    expect((await browser.problems()).filter(isDefect)).toEqual([])
+  },
+  LIMIT_MS,
+)
+
+function unauthorized(count: number): string[] {
   const said = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
   return Array.from({ length: count }, () => said)
 }

@@ -1,74 +1,19 @@
 import { describe, expect, test } from "bun:test"
 import { createHash } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { answerDocument, PAGE_DOCUMENT } from "../../src/http/page/document.ts"
+import { PAGE_DOCUMENT } from "../../src/http/page/document.ts"
 import type { Sample } from "../../src/http/page/history.ts"
 import type { ClusterNode, DatabaseRow, NodeFacts } from "../../src/http/page/picture.ts"
 import type { RecentEvent } from "../../src/http/page/recent-events.ts"
-import { StatusPage } from "../../src/http/page/status-page.ts"
 import { WATCHER_COUNT_MAX } from "../../src/http/page/watch-feed.ts"
-import { ApiServer } from "../../src/http/server/server.ts"
 import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
-import { systemClock } from "../../src/lib/clock.ts"
 import { logger } from "../../src/lib/log.ts"
 import { LogLines } from "../support/log-lines.ts"
+import { PageNode, TOKEN } from "../support/page-node.ts"
 import { RawSocket } from "../support/raw-socket.ts"
-import { posOf, StatusNode } from "../support/status-node.ts"
+import { posOf } from "../support/status-node.ts"
 
-const TOKEN = "t0ken-of-the-test"
 const BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
-
-/** A node with its page; the token is asked for, and its clock stands still. */
-class PageNode implements AsyncDisposable {
-  readonly node: StatusNode
-  readonly page: StatusPage
-  readonly server: ApiServer
-  divergedCount = 0
-  lookCount = 0
-  port = 0
-
-  private constructor(node: StatusNode) {
-    this.node = node
-    this.page = new StatusPage({
-      ...{ status: node.api.status, positions: node.positions, clock: node.clock },
-      divergedCount: () => {
-        this.lookCount += 1
-        return this.divergedCount
-      },
-    })
-    this.server = new ApiServer(
-      { ...node.api.routes, ...this.page.routes },
-      {
-        ...{ headers: {}, authToken: TOKEN, tls: undefined, clock: systemClock },
-        answerPage: answerDocument,
-      },
-    )
-  }
-
-  static async start(role: "primary" | "replica" = "primary"): Promise<PageNode> {
-    const page = new PageNode(await StatusNode.start(role))
-    page.port = await page.server.listen({ host: "127.0.0.1", port: 0 })
-    return page
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`
-  }
-
-  async ask(line: string, ...fields: string[]): Promise<string> {
-    const socket = await RawSocket.connect(this.port)
-    socket.write([`${line} HTTP/1.1`, "Host: localhost", ...fields, "", ""].join("\r\n"))
-    const answer = await socket.until("\r\n\r\n")
-    socket.destroy()
-    return answer
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.page.close()
-    await this.server.close()
-    await this.node[Symbol.asyncDispose]()
-  }
-}
 
 interface News {
   readonly event: "picture" | "change"

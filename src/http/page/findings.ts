@@ -171,7 +171,7 @@ function* ofReplicas({ nodes }: FindingsContext): Generator<Finding> {
       )
       yield warn(`leaves out ${counted(leftOutCount, "database", "databases")}: ${names}`)
     } else if (transactions !== null && transactions > UNSENT_COUNT) {
-      yield warn(`is ${transactions} transactions behind`)
+      yield warn(`is ${transactions.toLocaleString("en")} transactions behind`)
     }
   }
 }

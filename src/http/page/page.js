@@ -145,10 +145,11 @@ $("filter").addEventListener("input", () => {
 // --- the page ---
 
 let isDrawing = false
+/** Also in a tab that is not looked at: its title and its icon say how it is. */
 function render() {
   if (isDrawing) return
   isDrawing = true
-  requestAnimationFrame(() => {
+  queueMicrotask(() => {
     isDrawing = false
     draw()
   })
@@ -220,7 +221,10 @@ function wellness() {
   const { node, nodes } = known
   if (node.role === "replica") {
     const primary = nodes.find(({ role }) => role === "primary")
-    return `All is well: this replica has everything that its primary "${primary?.hostname}" has`
+    const { hostname } = primary ?? {}
+    if (node.lagMs > 0)
+      return `This replica follows its primary "${hostname}", ${span(node.lagMs)} behind`
+    return `All is well: this replica has everything that its primary "${hostname}" has`
   }
   const count = nodes.length - 1
   if (count === 0) return "All is well: this node is the primary, and no replica is connected"
@@ -475,12 +479,15 @@ function drawEvents() {
   list("events", events.slice(0, EVENT_COUNT), ({ wallMs, level, msg, fields, count }) => {
     const time = new Date(wallMs)
     const when = el("time", { class: "quiet", datetime: time.toISOString() }, [clock(time)])
-    const said = Object.entries(fields).map(([key, value]) => `${key} ${value}`)
+    const said = Object.entries(fields).flatMap(([key, value]) => [
+      el("span", {}, [el("span", { class: "quiet" }, [key]), ` ${value}`]),
+      " ",
+    ])
     const times = count > 1 ? ` (${number(count)} times)` : ""
     return el("li", {}, [
       when,
       dot(level),
-      el("div", {}, [`${msg}${times}`, el("div", { class: "fields" }, [said.join(", ")])]),
+      el("div", {}, [`${msg}${times}`, el("div", { class: "fields" }, said)]),
     ])
   })
   $("silent").hidden = events.length > 0

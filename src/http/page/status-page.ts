@@ -22,6 +22,8 @@ const SAMPLE_MS = 2000
 /** How much longer than a turn the time to the next one is. */
 const REST = 400
 const REST_MS_MAX = 12_000
+/** Of so many turns the quickest counts: on a busy machine one may be kept waiting in the middle. */
+const COST_COUNT = 4
 
 /** Databases of replicas. */
 const UNWATCHED_COUNT_MAX = 500
@@ -51,6 +53,7 @@ export class StatusPage {
   #lastPrimaryName: string | undefined
   #picture: { readonly taken: Picture; readonly monotonicMs: number } | undefined
   #isWatched = false
+  #costsMs: readonly number[] = [] // of the last turns
   #sampledMs = Number.NEGATIVE_INFINITY
   #cancel = () => {}
 
@@ -100,8 +103,8 @@ export class StatusPage {
     const picture = this.#isWatched ? this.#take(startMs) : undefined
     if (isDue) this.#sample(startMs, picture?.unsent ?? this.#unsent())
     if (picture !== undefined) this.#feed.tell(picture)
-    const costMs = clock.monotonicMs() - startMs
-    const restMs = Math.min(costMs * REST, REST_MS_MAX)
+    this.#costsMs = [clock.monotonicMs() - startMs, ...this.#costsMs.slice(0, COST_COUNT - 1)]
+    const restMs = Math.min(Math.min(...this.#costsMs) * REST, REST_MS_MAX)
     this.#turnLater(Math.max(this.#isWatched ? LOOK_MS : SAMPLE_MS, restMs))
   }
 
