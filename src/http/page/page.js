@@ -293,6 +293,15 @@ function behind(lagMs, transactions) {
 }
 
 const URGENCY = { "left-out": 3, arriving: 2 }
+/** More would bury what comes below. */
+const FEW_ROWS = 25
+let showsAll = false
+
+$("all").addEventListener("click", () => {
+  showsAll = true
+  render()
+})
+
 /** The rows as they were drawn last, by name. */
 const drawnRows = new Map()
 
@@ -310,13 +319,17 @@ function drawDatabases() {
   const which = ": those with a problem, those behind, then the largest"
   const matching = isFiltered ? `${number(matchingCount)} of ${number(node.databases)}` : all
   text("count", isCut ? `${some}${which}` : matching)
+  const shown = showsAll || sorted.length <= FEW_ROWS ? sorted : sorted.slice(0, FEW_ROWS)
+  $("all").hidden = shown.length === sorted.length
+  text("all", `Show ${number(sorted.length - shown.length)} more`)
   const body = $("rows")
+  const names = new Set(shown.map(({ name }) => name))
   for (const [name, drawn] of drawnRows) {
-    if (rows.has(name) && drawn.row.parentNode === body) continue
+    if (names.has(name) && drawn.row.parentNode === body) continue
     drawn.row.remove()
     drawnRows.delete(name)
   }
-  for (const [index, row] of sorted.entries()) {
+  for (const [index, row] of shown.entries()) {
     const drawn = drawnRows.get(row.name) ?? newRow(row)
     fillRow(drawn, row)
     if (body.children[index] !== drawn.row) body.insertBefore(drawn.row, body.children[index])
