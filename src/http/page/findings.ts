@@ -113,26 +113,29 @@ function* ofNode({ status, lagMs, divergedCount }: FindingsContext): Generator<F
 
 function ofConnection({ identity, problems, isReady }: NodeStatus): Finding {
   const problem = problems.of("primary")
-  const cause = problem?.replace(/^not connected to the primary: /, "") ?? "it is looked for"
+  if (problem === undefined)
+    return { level: "wait", text: "This replica is looking for its primary" }
+  const cause = problem.replace(/^not connected to the primary: /, "")
   const isTaken = !cause.startsWith(CANNOT_TAKE) && !cause.includes(` ${BAD_DATA}: `)
-  const { primaryUrl, isCandidate, clusterId } = identity
-  const ask = primaryUrl && {
-    why: "Ask the primary",
-    command: `litefs info --url ${shellWord(primaryUrl)}`,
-  }
+  const { primaryUrl, clusterId } = identity
   const promote = {
     why: "If it is gone for good, make this node the primary",
     command: "litefs promote --force",
   }
-  const mayLead = isTaken && isReady && isCandidate !== undefined && clusterId() !== undefined
+  const mayLead = isTaken && isReady && clusterId() !== undefined
   return {
     level: "bad",
     text: isTaken
       ? "This replica is not connected to its primary"
       : "This replica cannot take what its primary sends",
     cause,
-    steps: [...(ask ? [ask] : []), ...(mayLead ? [promote] : [])],
+    steps: [...askPrimary(primaryUrl), ...(mayLead ? [promote] : [])],
   }
+}
+
+function askPrimary(url: string | undefined): Step[] {
+  if (url === undefined) return []
+  return [{ why: "Ask the primary", command: `litefs info --url ${shellWord(url)}` }]
 }
 
 function* ofDatabases({ status, databases }: FindingsContext): Generator<Finding> {
@@ -140,12 +143,21 @@ function* ofDatabases({ status, databases }: FindingsContext): Generator<Finding
   const arriving = databases.filter(({ condition }) => condition === "arriving")
   const [first] = leftOut
   if (first !== undefined) {
-    const command = `litefs doctor --data-dir ${shellWord(status.identity.dataDir)}`
+    const { dataDir, primaryUrl } = status.identity
+    const isOfPrimary = first.problem?.startsWith("the primary ") === true
+    const steps = isOfPrimary
+      ? askPrimary(primaryUrl)
+      : [
+          {
+            why: "Stop this node, and examine its data",
+            command: `litefs doctor --data-dir ${shellWord(dataDir)}`,
+          },
+        ]
     yield {
       level: "bad",
       text: `${counted(leftOut.length, "database is", "databases are")} left out: ${listed(leftOut)}`,
       cause: leftOut.length === 1 ? (first.problem ?? "") : `"${first.name}": ${first.problem}`,
-      steps: [{ why: "Stop this node, and examine its data", command }],
+      steps,
     }
   }
   if (arriving.length > 0) {

@@ -429,7 +429,7 @@ function plot(
   const top = nice(Math.max(most, least))
   const last = points.at(-1)
   const isNow = last !== undefined && last.atMs === known.samples.at(-1).wallMs
-  const present = isNow ? format(last.y) : none
+  const present = isNow ? format(last.y) : known.samples.length === 0 ? "–" : none
   const x = (atMs) => WIDTH * (1 - (known.samples.at(-1).wallMs - atMs) / SPAN_MS)
   const y = (value) => HEIGHT - 1 - (HEIGHT - 4) * (value / top)
   let [line, area] = ["", ""]
