@@ -41,6 +41,6 @@ async function build(): Promise<void> {
 
 /** Everything that decides what the executable does. */
 function sources(): string[] {
-  const code = globSync(["src/**/*.{ts,txt,c,h}", "scripts/static/*.ts"]).sort()
+  const code = globSync(["src/**/*.{ts,txt,c,h,html,css,js}", "scripts/static/*.ts"]).sort()
   return [...code, "LICENSE", "package.json", "package-lock.json", "scripts/build.ts"]
 }

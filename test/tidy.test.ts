@@ -38,7 +38,7 @@ const LAYERS = [
 const ROOMS: Record<string, readonly string[]> = {
   cli: [".", "mount", "node", "settings", "command", "doctor", "ltx", "terminal"],
   node: [".", "front-door", "membership", "storage"],
-  http: ["status", "transfers", "streams", "roles", "server"],
+  http: ["page", "status", "transfers", "streams", "roles", "server"],
   cluster: ["role", "locks", "replica", "."],
   peer: [".", "serve", "receive", "files", "wal", "locks"],
   mount: [".", "names", "databases", "files"],

@@ -60,6 +60,8 @@ export interface DatabaseStatus extends SharedState {
 export interface ConnectedReplica {
   readonly id: string | undefined
   readonly name: string
+  /** Where others reach it, if it has said so. */
+  readonly url?: string | undefined
   readonly connectedMs: number
   readonly sent: ReadonlyMap<string, Pos>
   isWanted(database: string): boolean
@@ -126,13 +128,18 @@ export class NodeStatus {
 
   /** The lag of all databases together. */
   get lag(): Lag {
-    const { lag, positions, clock } = this.#context
     let [transactions, bytes] = [0, 0]
     for (const database of this.databases()) {
       transactions += database.lag.transactions
       bytes += database.lag.bytes
     }
-    return { ms: lag.lagMs(positions, clock.steadyMs()), transactions, bytes }
+    return { ms: this.lagMs, transactions, bytes }
+  }
+
+  /** Its `ms`, without a look at each database. */
+  get lagMs(): number | undefined {
+    const { lag, positions, clock } = this.#context
+    return lag.lagMs(positions, clock.steadyMs())
   }
 
   /** Includes databases that have only a remark. */

@@ -49,3 +49,8 @@ const BARE = /(?<=^|[\s(=])\/(?:[^\s"'/]+\/)+([^\s"'/]*)/g
 export function withoutPaths(text: string): string {
   return text.replace(QUOTED, "$1$2$1").replace(BARE, "$1")
 }
+
+/** A text as a word of a command line that a message tells people to run: quoted where it must be. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -11,10 +11,14 @@
  * Lines are written synchronously. They keep their order across threads, and none is lost when the process ends. Every
  * Worker has its own copy of this module, and calls `configureLog` with the options it was started with. A line that
  * cannot be written is dropped: a log must never stop the file system.
+ *
+ * Who shows what has happened lately keeps lines as they come (`onLine`), whatever the log is told to leave out. A Worker
+ * passes its own to the main thread.
  */
 import { writeSync } from "node:fs"
 import { createConsola, type LogObject } from "consola/core"
-import type { Clock } from "./clock.ts"
+import { type Clock, systemClock } from "./clock.ts"
+import { messageOf } from "./errors.ts"
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug", "trace"] as const
 export const LOG_FORMATS = ["text", "plain", "json"] as const
@@ -37,6 +41,28 @@ export type LogFields = Record<string, unknown> & {
 
 export type LogMethod = (msg: string, fields?: LogFields) => void
 export type Logger = Readonly<Record<LogLevel, LogMethod>>
+
+/** What happened, for those who keep it: nobody keeps `debug` and `trace`. */
+export interface LogLine {
+  readonly wallMs: number
+  readonly level: "error" | "warn" | "info"
+  readonly tag: string
+  readonly msg: string
+  readonly fields: Readonly<Record<string, string>>
+}
+
+const listeners = new Set<(line: LogLine) => void>()
+
+/** Calls back with each line of this thread, and with what passLine() gets, until the returned function is called. */
+export function onLine(listener: (line: LogLine) => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+/** A line of another thread, which has written it. */
+export function passLine(line: LogLine): void {
+  for (const listener of [...listeners]) listener(line)
+}
 
 const CONSOLA_LEVELS = { error: 0, warn: 1, info: 3, debug: 4, trace: 5 } as const
 
@@ -61,8 +87,11 @@ export function configureLog(options: LogOptions, write: (line: string) => void 
 export function logger(tag: string): Logger {
   const at =
     (level: LogLevel): LogMethod =>
-    (msg, fields) =>
+    (msg, fields) => {
       consola[level]({ tag, args: [msg, fields] })
+      if (listeners.size === 0 || level === "debug" || level === "trace") return
+      passLine({ wallMs: systemClock.wallMs(), level, tag, msg, fields: texts(fields) })
+    }
   return {
     error: at("error"),
     warn: at("warn"),
@@ -95,6 +124,12 @@ function render(entry: LogObject): string {
 
 function inWords(parts: readonly [string, unknown][]): string {
   return parts.map(([key, value]) => `${key}=${quoted(value)}`).join(" ")
+}
+
+/** An error is its message here, also where it is a bug. */
+function texts(fields: LogFields = {}): Record<string, string> {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given.map(([key, value]) => [key, messageOf(value)]))
 }
 
 function plain(value: unknown): string | number | boolean | null {

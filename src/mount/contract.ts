@@ -5,7 +5,7 @@ import type { SharedHistoryState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
-import type { LogOptions } from "../lib/log.ts"
+import type { LogLine, LogOptions } from "../lib/log.ts"
 import type { Txid } from "../ltx/pos.ts"
 import type { WrotePast } from "../recovery/wal-tail.ts"
 import type { Fd } from "../sys/file.ts"
@@ -151,6 +151,8 @@ export interface FsHost {
   unmounted(): void
   /** After that, the databases are left ready for a quick start. */
   stopped(): void
+  /** A line of this thread's log, which is written. */
+  logged(line: LogLine): void
   /** The thread cannot go on. */
   failed(message: string): void
 }

@@ -21,7 +21,7 @@ import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { earlier, systemClock } from "../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
-import { configureLog, logger } from "../lib/log.ts"
+import { configureLog, logger, onLine } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
@@ -188,6 +188,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   options = given
   beside = besideMailbox
   configureLog(options.log)
+  onLine((line) => port.tell("logged", line))
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }
   const dataDir = new DataDir(options.dataDir, undefined, options.access)
   positions = new Positions(options.positions)

@@ -4,7 +4,7 @@ import type { DatabaseHandover, SharedHistoryState } from "../capture/handover.t
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
-import type { LogOptions } from "../lib/log.ts"
+import type { LogLine, LogOptions } from "../lib/log.ts"
 import type { Pos, Txid } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/contract.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/names/replace.ts"
@@ -151,6 +151,8 @@ export interface PeerHost {
   ltxUsage(database: string, count: number, size: number): void
   /** Has the fs thread put the content of a file in the place of a database. */
   replace(request: ReplaceRequest): ReplaceOutcome
+  /** A line of this thread's log, which is written. */
+  logged(line: LogLine): void
   /** The thread cannot go on. */
   failed(message: string): void
 }

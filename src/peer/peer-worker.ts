@@ -14,7 +14,7 @@ const SNAPSHOT_CREDIT = 512 * 1024
 
 export type PeerListener = Pick<
   Offers<PeerHost>,
-  "changed" | "refused" | "unmade" | "segmentMissing" | "replace"
+  "changed" | "refused" | "unmade" | "segmentMissing" | "replace" | "logged"
 >
 
 export class PeerWorker extends Port<PeerHost, PeerThread> {

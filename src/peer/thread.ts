@@ -17,7 +17,7 @@ import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must } from "../lib/assert.ts"
 import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import { configureLog, logger } from "../lib/log.ts"
+import { configureLog, logger, onLine } from "../lib/log.ts"
 import { type Message, type Offers, Port } from "../lib/port.ts"
 import type { FsThreadOfPeer } from "../mount/contract.ts"
 import { Counters } from "../store/counters.ts"
@@ -78,6 +78,7 @@ class Peer {
   constructor(options: PeerThreadOptions) {
     this.#options = options
     configureLog(options.log)
+    onLine((line) => main.tell("logged", line))
     const { fuseDir, hostname, nodeId } = options
     const filter = options.databases && DatabaseFilter.of(options.databases)
     const dataDir = new DataDir(options.dataDir, filter, options.access)

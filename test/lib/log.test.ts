@@ -7,6 +7,7 @@ import {
   type LogFormat,
   type LogLevel,
   logger,
+  onLine,
 } from "../../src/lib/log.ts"
 
 /** Made before the log is configured, as a module does it. */
@@ -112,4 +113,20 @@ test("logger() writes to stderr, in a Worker too", async () => {
     err: "level=debug tag=main msg=hello\nlevel=debug tag=worker msg=hello\n",
     exitCode: 0,
   })
+})
+
+test("onLine() hears what happens, also what the log leaves out, until it is ended", () => {
+  configure("error", "text")
+  const heard: unknown[] = []
+  const stop = onLine(({ level, tag, msg, fields }) => heard.push([level, tag, msg, fields]))
+  log.info("opened", { pgno: 7, none: undefined })
+  log.error("failed", { error: new Error("a bug") })
+  log.debug("a step")
+  stop()
+  log.warn("later")
+  expect(heard).toEqual([
+    ["info", "store", "opened", { pgno: "7" }],
+    ["error", "store", "failed", { error: "a bug" }],
+  ])
+  expect(lines.length).toBe(1)
 })

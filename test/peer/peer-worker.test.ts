@@ -7,6 +7,7 @@ const NOBODY: PeerListener = {
   unmade() {},
   refused() {},
   segmentMissing() {},
+  logged() {},
   replace: () => Promise.reject(new Error("nothing is to be replaced")),
 }
 

@@ -1,11 +1,11 @@
 /** `litefs doctor`: examines a data directory and says in sentences what it finds. */
 import { existsSync } from "node:fs"
 import { basename, join, resolve } from "node:path"
+import { shellWord } from "../../lib/errors.ts"
 import { type ParsedArgs, usageError } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { shellWord } from "../terminal/shell-word.ts"
 
 const FLAGS = {
   "data-dir": {

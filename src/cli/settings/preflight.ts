@@ -8,13 +8,12 @@
 import { constants } from "node:fs"
 import { access, lstat, mkdir, readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError, messageOf, shellWord } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { errnoText, isNoSpace, systemProblem, systemText } from "../../sys/errno.ts"
 import { hasMount } from "../../sys/mount.ts"
 import { hasOwnerRemark } from "../../sys/path.ts"
-import { shellWord } from "../terminal/shell-word.ts"
 import { isInside } from "./mount-options.ts"
 
 const log = logger("mount")

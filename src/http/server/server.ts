@@ -2,9 +2,10 @@
  * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
  *
  *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
- *   Unix socket ─────────────────────────────────▲             └ not asked for: the file's permissions are the door
+ *   Unix socket ─────────────────────────────────▲    │        └ not asked for: the file's permissions are the door
+ *                                                     └ a browser opens the status page, which holds nothing of a node
  *
- * A request without the token of the node learns nothing, not even which routes exist. Handlers throw; an error becomes
+ * A request without the token of the node learns nothing else, not even which routes exist. Handlers throw; an error becomes
  * a status and a line of text here. After a handler has begun its response, an error can only break the connection.
  */
 import { rmSync } from "node:fs"
@@ -29,7 +30,7 @@ import { answerOf, statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
 import { TlsListener } from "./tls-listener.ts"
 import { TokenDoor } from "./token-door.ts"
-import { refuseWebPage } from "./web-page.ts"
+import { opensPage, refuseWebPage } from "./web-page.ts"
 
 export type Handler = (
   request: IncomingMessage,
@@ -48,6 +49,8 @@ export interface ApiServerOptions {
   onRequest?(headers: IncomingHttpHeaders, path: string, from: string | undefined): void
   /** Whether a request for a host of this name, in lower case, means this node. */
   isOwnName?(name: string): boolean
+  /** Answers a browser that opens the status page, which has not shown the token; undefined: there is no such page. */
+  answerPage?(response: ServerResponse): void
   /** The token that every request has to show; undefined: none. */
   readonly authToken: string | undefined
   readonly tls: TlsFiles | undefined
@@ -160,17 +163,19 @@ async function closeServer(server: Server): Promise<void> {
 
 async function dispatch(
   routes: Routes,
-  { changingHeaders, onRequest, isOwnName = () => false }: ApiServerOptions,
+  { changingHeaders, onRequest, isOwnName = () => false, answerPage }: ApiServerOptions,
   { connections, crowd, door }: Way,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   refuseWebPage(request, isOwnName)
-  await door?.enter(request)
+  const page = opensPage(request) ? answerPage : undefined
+  if (page === undefined) await door?.enter(request)
   if (!isReadable(request.headers)) {
     response.setHeader("Connection", "close") // the end of the request is unknown
     return answer(response, 501, "the only Transfer-Encoding understood here is chunked")
   }
+  if (page !== undefined) return page(response)
   const url = urlOf(request.url ?? "/")
   // Refused clients, too, learn who is the primary.
   if (changingHeaders !== undefined) beginWith(response, changingHeaders)

@@ -6,20 +6,47 @@
  *   Sec-Fetch-Site    a page has asked for it, unless it is `none`: the user has typed the address
  *   Host              on a loopback address: a foreign name may be that of a page whose owner has since pointed it
  *                     here (DNS rebinding). The browser then takes page and API for one site
+ *
+ * One page is ours: the status page. A browser may open it, wherever the link was, as it shows nothing by itself; and it
+ * may ask for what it shows. A page of another site cannot do the second: a browser says that it is another's.
  */
 import type { IncomingMessage } from "node:http"
 import { isIP } from "node:net"
 import { LitefsError } from "../../lib/errors.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 
-type Request = Pick<IncomingMessage, "headers" | "rawHeaders" | "socket">
+type Request = Pick<IncomingMessage, "method" | "url" | "headers" | "rawHeaders" | "socket">
+
+/** What the status page asks for. */
+const WATCH_PATH = "/watch"
+
+/** Whether a browser opens the status page: programs do not ask for text/html. */
+export function opensPage({ method, url, headers }: Request): boolean {
+  if (method !== "GET" || url !== "/") return false
+  const isDocument = [undefined, "document"].includes(headers["sec-fetch-dest"] as string)
+  const isVisit = [undefined, "navigate"].includes(headers["sec-fetch-mode"])
+  return isDocument && isVisit && /(?:^|,)\s*text\/html\s*(?:[,;]|$)/i.test(headers.accept ?? "")
+}
+
+/** Whether the status page of this node asks for what it shows. */
+function isAskedByPage({ method, url, headers }: Request): boolean {
+  return (
+    method === "GET" &&
+    url?.replace(/\?.*/, "") === WATCH_PATH &&
+    headers["sec-fetch-site"] === "same-origin" &&
+    headers["sec-fetch-dest"] === "empty"
+  )
+}
 
 /** Throws when a web page may have sent the request. */
 export function refuseWebPage(request: Request, isOwnName: (name: string) => boolean): void {
   const { headers, rawHeaders, socket } = request
   if (headers.origin !== undefined) throw refused("it has an Origin")
   const site = headers["sec-fetch-site"]
-  if (site !== undefined && site !== "none") throw refused("its Sec-Fetch-Site is not none")
+  const isForeign = site !== undefined && site !== "none"
+  if (isForeign && !opensPage(request) && !isAskedByPage(request)) {
+    throw refused("its Sec-Fetch-Site is not none")
+  }
   const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && /^host$/i.test(text))
   if (hosts.length > 1) throw new LitefsError("usage", "bad request: there is more than one Host")
   if (!isLoopback(socket.localAddress ?? "")) return

@@ -158,21 +158,16 @@ function databaseInfo(
 }
 
 function replicaInfo(
-  { id, name, connectedMs, sent, isWanted, leftOut }: ConnectedReplica,
+  replica: ConnectedReplica,
   databases: readonly DatabaseStatus[],
   names: ReadonlySet<string>, // only these
 ): ReplicaInfo {
-  let transactions = 0n
-  for (const { name: database, stored } of databases) {
-    if (!isWanted(database)) continue
-    const { txid } = sent.get(database) ?? { txid: 0n }
-    if (stored.txid > txid) transactions += stored.txid - txid
-  }
+  const { id, name, connectedMs, sent, leftOut } = replica
   return {
     id: id ?? null,
     hostname: name,
     connectedAt: new Date(connectedMs).toISOString(),
-    lag: { transactions: Number(transactions) },
+    lag: { transactions: unsentTransactions(replica, databases) },
     // From a replica's word, only databases that this node also has: the rest may be made up, and long.
     databases: [...sent]
       .filter(([database]) => names.has(database))
@@ -180,6 +175,20 @@ function replicaInfo(
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
     leftOut: [...leftOut].sort(),
   }
+}
+
+/** Transactions of these databases that the replica wants, and has not been sent. */
+export function unsentTransactions(
+  { sent, isWanted }: ConnectedReplica,
+  databases: Iterable<DatabaseStatus>,
+): number {
+  let transactions = 0n
+  for (const { name, stored } of databases) {
+    if (!isWanted(name)) continue
+    const { txid } = sent.get(name) ?? { txid: 0n }
+    if (stored.txid > txid) transactions += stored.txid - txid
+  }
+  return Number(transactions)
 }
 
 function lagInfo({ ms, transactions, bytes }: Lag): LagInfo {

@@ -97,7 +97,7 @@ export class StatusApi {
       reaped: this.#reaped,
       ltx: this.ltx,
       eventListenerCount: () => this.#events.listenerCount,
-      divergedCount: () => countEntries(dataDir.divergedDir("")),
+      divergedCount: () => this.divergedCount,
       measure: () => this.#context.measure?.(),
       others: () => this.#others(),
     }
@@ -115,6 +115,11 @@ export class StatusApi {
         GET: (request, response, url) => this.#events.handle(request, response, url),
       },
     }
+  }
+
+  /** The number of histories that were kept when another replaced them. */
+  get divergedCount(): number {
+    return countEntries(this.#context.dataDir.divergedDir(""))
   }
 
   /** Adds the metrics of a part above this one: the proxy. */

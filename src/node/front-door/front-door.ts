@@ -11,6 +11,8 @@ import packageJson from "../../../package.json" with { type: "json" }
 import type { DatabaseRemark, NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
 import { Handoffs } from "../../cluster/role/handoffs.ts"
 import { LEASE_PATH } from "../../cluster/role/lease.ts"
+import { answerDocument } from "../../http/page/document.ts"
+import { StatusPage } from "../../http/page/status-page.ts"
 import { haltRoutes } from "../../http/roles/halt.ts"
 import { roleRoutes } from "../../http/roles/roles.ts"
 import { ApiServer } from "../../http/server/server.ts"
@@ -51,6 +53,7 @@ export interface FrontDoorContext {
 
 export class FrontDoor implements Outside {
   readonly api: StatusApi
+  readonly page: StatusPage
   readonly served: ServedDatabases
   readonly handoffs: Handoffs
   readonly #context: FrontDoorContext
@@ -91,6 +94,11 @@ export class FrontDoor implements Outside {
       },
     })
     databases.subscribe(() => api.positionsChanged())
+    this.page = new StatusPage({
+      ...{ status: api.status, positions: databases.positions, clock: systemClock },
+      divergedCount: () => api.divergedCount,
+    })
+    closing.add("page", () => this.page.close())
     threads.peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
     threads.peer.onWaiting = (database, process) => {
       const problem = process && `waiting for readers of "${database}": process ${process}`
@@ -200,6 +208,7 @@ export class FrontDoor implements Outside {
     return new ApiServer(
       {
         ...this.api.routes,
+        ...this.page.routes,
         ...roleRoutes({ member, handoffs: this.handoffs, clock }),
         ...haltRoutes({
           ...{ locks: halting.locks, clock, id: node.id, mounted },
@@ -215,6 +224,7 @@ export class FrontDoor implements Outside {
         changingHeaders: () => node.answerHeaders,
         ...{ authToken, tls, clock },
         isOwnName: (name) => node.isOwnName(name),
+        answerPage: answerDocument,
         onRequest: (headers, path, from) => {
           if (NODE_PATHS.has(path)) others.check.hearRequest(headers, from)
         },

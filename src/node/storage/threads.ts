@@ -10,7 +10,7 @@ import type { Halting } from "../../cluster/locks/halting.ts"
 import { must } from "../../lib/assert.ts"
 import { every, sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { logger, passLine } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
@@ -93,6 +93,7 @@ export class Threads {
       refused: (...refusal: [string, string, boolean]) => databases.noteRefused(...refusal),
       unmade: (problems: [database: string, problem: string][]) => databases.noteUnmade(problems),
       segmentMissing: (segment: number) => segments.missing(segment),
+      logged: passLine,
     }
     const replace = (request: ReplaceRequest) => this.fs.call("replace", request)
     const peer = new PeerWorker(workers.peer, { ...common, replace }, fail)
