@@ -36,6 +36,12 @@ export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid"> & {
   readonly writtenTxid: Txid | undefined
 }
 
+/** Databases that clients may write to past the fs thread, and the lock that keeps them from it. */
+export interface KeptWrites {
+  readonly lock: number
+  readonly databases: readonly string[]
+}
+
 /** Called by the main thread. DatabaseOwner hands databases over. */
 export interface PeerThread extends DatabaseOwner {
   /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
@@ -54,6 +60,11 @@ export interface PeerThread extends DatabaseOwner {
   ltx(file: number, database: string, bytes: Uint8Array, isLast: boolean): void
   /** The connection broke inside a file. */
   abort(file: number): void
+
+  /** `kept` stay locked until `unpassed`. */
+  inherit(handovers: readonly DatabaseHandover[], kept?: KeptWrites): void
+  /** On a replica: no client has the WAL or its index open past the fs thread any more. */
+  unpassed(database: string): void
 
   /** On a replica: keeps the database as it is now, until `thaw`. Undefined: there is no such database here. */
   freeze(snapshot: number, database: string): FrozenState | undefined

@@ -32,7 +32,13 @@ import { Garbage } from "../sys/process/garbage.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
-import type { PeerHost, PeerThread, PeerThreadOptions, UpkeepRequest } from "./contract.ts"
+import type {
+  KeptWrites,
+  PeerHost,
+  PeerThread,
+  PeerThreadOptions,
+  UpkeepRequest,
+} from "./contract.ts"
 import { MountCache } from "./files/mount-cache.ts"
 import { HaltBytes } from "./locks/halt-bytes.ts"
 import { HeldLocks } from "./locks/held-locks.ts"
@@ -189,7 +195,8 @@ class Peer {
     }
   }
 
-  async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
+  async inherit(handovers: readonly DatabaseHandover[], kept?: KeptWrites): Promise<void> {
+    if (kept !== undefined) this.locks.keep(kept.databases, kept.lock)
     await this.databases.inherit(handovers)
     this.locks.unlockAll()
   }
@@ -197,6 +204,7 @@ class Peer {
   async detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
     this.locks.unlockAll()
+    this.locks.letAllGo()
     this.haltBytes.close()
     this.databases.detach()
     await this.imports.ended()
@@ -228,7 +236,11 @@ const offers: Offers<PeerThread> = {
   lockWrites: (...asked) => peer().locks.lockWrites(...asked),
   unlockWrites: (lock) => peer().locks.unlockWrites(lock),
   handOver: () => peer().handOver(),
-  inherit: (handovers) => peer().inherit(handovers).catch(failAndThrow),
+  inherit: (...given) =>
+    peer()
+      .inherit(...given)
+      .catch(failAndThrow),
+  unpassed: (database) => peer().databases.unpassed(database),
   lend: (database) => peer().databases.lend(database),
   borrow: (handover, lock) => peer().databases.borrow(handover, lock),
   giveBack: (database) => peer().databases.giveBack(database),

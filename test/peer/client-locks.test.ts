@@ -313,7 +313,7 @@ describe("ClientLocks of writes", () => {
     const locks = mount.writes()
     await locks.take()
     await client.take(SHARED)
-    const excluding = locks.excludeReaders()
+    const excluding = locks.excludeReaders(undefined, () => ({ close: () => () => {} }))
     await client.untilTaken(asShared(PENDING))
     await client.give(SHARED)
     const exclusive = await excluding

@@ -5,12 +5,13 @@
  *   inherit()    stop following ─▶ peer: handOver              finishes what has come, closes the log
  *                               ─▶ fs: inherit                 opens the log, captures
  *                               ─▶ peer: letGoAll              closes the files
- *   handOver()   end the streams ─▶ fs: handOver               undoes what is unfinished, closes the log
- *                               ─▶ peer: inherit ─▶ follow     opens the log, holds the files
+ *   handOver()   end the streams ─▶ peer: lockWrites           of WALs that clients write past the fs thread
+ *                               ─▶ fs: handOver                undoes what is unfinished, closes the log
+ *                               ─▶ peer: inherit ─▶ follow     opens the log, holds the files, keeps those locks
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
-import { LitefsError } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { Pos } from "../../ltx/pos.ts"
@@ -26,6 +27,8 @@ const log = logger("member")
  * Longer ones, like streams, are not waited for.
  */
 const SETTLE_MS_MAX = 3000
+/** A client that is in a write transaction of such a WAL for longer is named in the log. */
+const PASSED_MS = 5000
 
 export interface RoleSwitchContext {
   readonly fs: Sender<FsThread>
@@ -58,18 +61,16 @@ export class RoleSwitch implements RoleActions {
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
     const { fs, peer, halting, positions, settled } = this.#context
-    const passed = await fs.call("passed")
-    if (passed !== undefined) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot hand over: clients of "${passed}" write past LiteFS (--capture behind), end them first`,
-      )
-    }
     const left = await settled(SETTLE_MS_MAX)
     if (left > 0)
       log.warn("the application has not finished its writes, handing over", { writes: left })
     await halting.locks.pause(limitMs)
     this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
+    const unfollowed = await fs.call("follow")
+    if (unfollowed !== undefined) {
+      const problem = `what clients have committed to "${unfollowed}" cannot be captured, see the log`
+      throw new LitefsError("unavailable", `Cannot hand over: ${problem}`)
+    }
     await fs.call("shut")
     // A replica cannot have a database that is dropped, or has no transaction yet.
     return new Map(positions())
@@ -82,12 +83,29 @@ export class RoleSwitch implements RoleActions {
     this.#lock = undefined
   }
 
-  async handOver(): Promise<void> {
+  async handOver(signal: AbortSignal): Promise<void> {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
-    await peer.call("inherit", await fs.call("handOver"))
+    const databases = await fs.call("passed")
+    if (databases.length > 0) this.#lock ??= await this.#lockPassed(databases, signal)
+    const kept = this.#lock === undefined ? undefined : { lock: this.#lock, databases }
+    await peer.call("inherit", await fs.call("handOver"), kept)
+    this.#lock = undefined
     follow()
+  }
+
+  /** Waits for clients in write transactions. The fs thread is shut: those that commit at a sync are refused. */
+  async #lockPassed(databases: readonly string[], signal: AbortSignal): Promise<number> {
+    for (;;) {
+      try {
+        return await this.#context.peer.call("lockWrites", databases, PASSED_MS, true)
+      } catch (error) {
+        signal.throwIfAborted()
+        const problem = messageOf(error)
+        log.warn("cannot step down while clients write past LiteFS, waiting for them", { problem })
+      }
+    }
   }
 
   async inherit(isWanted: () => boolean): Promise<void> {

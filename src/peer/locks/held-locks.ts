@@ -1,7 +1,12 @@
 /**
  * The locks that keep clients of this node from writing (client-locks.ts), by the numbers that the main thread uses,
- * and the databases for which they stay while another node writes. Readers are not disturbed, and clients that want to
- * write wait, as for any writer.
+ * and the databases for which they stay:
+ *
+ *   lent   while another node writes: on a primary
+ *   kept   while clients of a replica have the WAL open past the fs thread, from when this node was the primary
+ *          (mount/files/passed-entry.ts). From keep() until the role comes back, or letGoOf()
+ *
+ * Readers are not disturbed, and clients that want to write wait, as for any writer.
  */
 import { systemClock } from "../../lib/clock.ts"
 import { formatDuration } from "../../lib/duration.ts"
@@ -27,6 +32,7 @@ export class HeldLocks {
    * Locks of databases that another node writes to, or that change hands: they keep clients of this node from writing.
    */
   readonly #lent = new Map<string, ClientLocks>()
+  readonly #kept = new Map<string, ClientLocks>()
 
   constructor(context: HeldLocksContext) {
     this.#context = context
@@ -38,6 +44,8 @@ export class HeldLocks {
     limitMs: number,
     isApplying: boolean,
   ): Promise<number> {
+    const kept = databases.find((name) => this.#kept.has(name))
+    if (kept !== undefined) throw keptFrom(kept)
     const held = new Map(databases.map((name) => [name, this.#locksOf(name, limitMs)]))
     try {
       await Promise.all([...held.values()].map((locks) => locks.take()))
@@ -81,14 +89,42 @@ export class HeldLocks {
     locks?.applying()
   }
 
-  /** This thread applies no more transactions to it. The lock itself stays. */
+  /** This thread applies no more transactions to a lent database. The lock itself stays. */
   letGoOf(name: string): void {
     this.#lent.delete(name)
   }
 
-  /** Whether clients cannot write to the WAL of a lent database. */
+  /** From here on this thread applies transactions to these databases, and clients cannot write to their WALs. */
+  keep(names: readonly string[], lock: number): void {
+    const held = new Map(this.#held.get(lock))
+    for (const name of names) {
+      const locks = held.get(name)
+      if (locks === undefined) continue
+      held.delete(name)
+      this.#kept.set(name, locks)
+      locks.applying()
+    }
+    this.#held.set(lock, held)
+  }
+
+  /** No client can write to the WAL of a kept database any more, or one may again. */
+  letKeptGo(name: string): void {
+    this.#kept.get(name)?.release()
+    this.#kept.delete(name)
+  }
+
+  letAllGo(): void {
+    for (const name of [...this.#kept.keys()]) this.letKeptGo(name)
+  }
+
+  /** Whether this thread keeps clients from writing to the WAL of a database, which is lent or kept. */
   holdsWrite(name: string): boolean {
-    return this.#lent.get(name)?.holdsWrite === true
+    return this.#locks(name)?.holdsWrite === true
+  }
+
+  /** The locks of a kept database. */
+  kept(name: string): ClientLocks | undefined {
+    return this.#kept.get(name)
   }
 
   /** The locks of a lent database in a rollback mode. */
@@ -97,11 +133,16 @@ export class HeldLocks {
     return locks?.holdsReserved === true ? locks : undefined
   }
 
+  #locks(name: string): ClientLocks | undefined {
+    return this.#lent.get(name) ?? this.#kept.get(name)
+  }
+
   /**
    * Runs work of this thread that locks every client out, and would wait for the locks that are held here. They are
    * there again afterwards.
    */
   async without(name: string, work: () => Promise<void>): Promise<void> {
+    this.letKeptGo(name) // its files have lost their names, and its clients write to nowhere
     const held = this.#locksOn(name)
     for (const locks of held) locks.suspend()
     await work()
@@ -122,4 +163,11 @@ export class HeldLocks {
   async coverWal(name: string): Promise<void> {
     await this.#lent.get(name)?.coverWal()
   }
+}
+
+function keptFrom(name: string): LitefsError {
+  return new LitefsError(
+    "unavailable",
+    `Cannot write to database "${name}" here: clients have it open past LiteFS (--capture behind) since this node was the primary, close them first`,
+  )
 }
