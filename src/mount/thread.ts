@@ -368,6 +368,7 @@ function inherit(handovers: readonly DatabaseHandover[]): void {
 
 /** The LTX files of the database exist up to here; the peer thread makes the next ones. */
 function lend(database: string): DatabaseHandover {
+  databases.get(database).follow()
   commits.gate.materialize()
   commits.store()
   return databases.lend(database)

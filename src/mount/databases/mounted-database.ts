@@ -11,7 +11,6 @@ import type { LastTransaction } from "../../capture/wal-tracker.ts"
 import type { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
-import { must } from "../../lib/assert.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -163,7 +162,7 @@ export class MountedDatabase {
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
       mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
-      onCommit: () => this.#setPosition(),
+      onCommit: () => this.#setPosition(history),
       onRewrite: () => context.onRewrite(name),
     })
   }
@@ -295,9 +294,9 @@ export class MountedDatabase {
     this.#context.bypass()?.close(number)
   }
 
-  /** Captures what clients have written past the daemon. */
+  /** Captures what clients have written past the daemon. While the role goes, handOver() does. */
   follow(): void {
-    this.#capture?.follow()
+    if (this.#context.log.isOpen) this.#capture?.follow()
   }
 
   /** Whether clients may open it to write. An open connection stays as it is. */
@@ -450,8 +449,8 @@ export class MountedDatabase {
     )
   }
 
-  #setPosition(): void {
-    const history = must(this.#capture, "capture").history
+  /** Also of a capture that is about to end. */
+  #setPosition(history: History): void {
     this.#context.positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.slot)
   }
