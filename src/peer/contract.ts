@@ -77,9 +77,17 @@ export interface PeerThread extends DatabaseOwner {
 
   /**
    * Keeps clients from writing to the databases, until `unlockWrites` with the returned number. Fails when that takes
-   * too long. `isApplying`: the thread itself applies transactions meanwhile.
+   * too long. `isApplying`: the thread itself applies transactions meanwhile. `passed` are those that clients may write
+   * to past the fs thread.
    */
-  lockWrites(databases: readonly string[], limitMs: number, isApplying: boolean): number
+  lockWrites(
+    databases: readonly string[],
+    limitMs: number,
+    isApplying: boolean,
+    passed?: readonly string[],
+  ): number
+  /** Fails unless the lock keeps clients from writing to the WALs of all these databases. */
+  checkWrites(lock: number, databases: readonly string[]): void
   unlockWrites(lock: number): void
   /** `lock` keeps clients from writing to the database, and stays. */
   borrow(handover: DatabaseHandover, lock?: number): void

@@ -234,6 +234,7 @@ const offers: Offers<PeerThread> = {
   snapshotCredit: (snapshot, size) => peer().snapshots.addCredit(snapshot, size),
   cancelSnapshot: (snapshot) => peer().snapshots.cancel(snapshot),
   lockWrites: (...asked) => peer().locks.lockWrites(...asked),
+  checkWrites: (...asked) => peer().locks.checkWrites(...asked),
   unlockWrites: (lock) => peer().locks.unlockWrites(lock),
   handOver: () => peer().handOver(),
   inherit: (...given) =>

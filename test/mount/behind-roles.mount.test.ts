@@ -378,6 +378,54 @@ test(
   LIMIT_MS,
 )
 
+test(
+  "a replica that is killed while clients have its WAL past it keeps what they write until the next start",
+  async () => {
+    await using roles = await Roles.start()
+    const { here, there, scope } = roles
+    const old = await roles.client()
+    await insert(old, "1")
+    await promote(there)
+    sqlite3(there, "a.db", "insert into a values('2')")
+    await caughtUp(there, here, "a.db")
+    expect(await insert(old, "no")).toBe(LOCKED)
+    await here.stop("SIGKILL")
+    expect(await insert(old, "lost")).toBe("ok")
+    const again = await scope.again(here, { follows: there, flags: FLAGS })
+    expect(await insert(old, "late")).not.toBe("ok")
+    sqlite3(there, "a.db", "insert into a values('3')")
+    await expectSame(there, again, "a.db")
+    expect(kept(scope, again)).toEqual(["1 2 lost"])
+    await promote(again)
+    expect(sqlite3(again, "a.db", "select group_concat(x, ' ') from a")).toBe("1 2 3")
+  },
+  LIMIT_MS,
+)
+
+test(
+  "a client of a replica does not get the database for itself while it has the WAL past LiteFS",
+  async () => {
+    await using roles = await Roles.start()
+    const { here, there, scope } = roles
+    const old = await roles.client()
+    await insert(old, "1")
+    await caughtUp(here, there, "a.db")
+    await old.exec("begin immediate; insert into a values('lost')")
+    await promote(there, "?force=true")
+    await here.logged(/another node has become the primary/)
+    await old.exec("commit")
+    await becomes(here, "replica")
+    await here.logged(/has diverged from the primary's/)
+    // After a snapshot, before anything is applied.
+    const alone = "pragma locking_mode = exclusive; insert into a values('no')"
+    expect(await seen(old.exec(alone))).toBe(LOCKED)
+    await old.exec("pragma locking_mode = normal")
+    await roles.expectBoth("1")
+    expect(kept(scope, here)).toEqual(["1 lost"])
+  },
+  LIMIT_MS,
+)
+
 // ------------------------------------------------------------------------------------------ what else is done meanwhile
 
 test(

@@ -11,12 +11,13 @@
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { sleep, systemClock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { FsThread } from "../../mount/contract.ts"
-import type { PeerThread } from "../../peer/contract.ts"
+import type { KeptWrites, PeerThread } from "../../peer/contract.ts"
 import type { Halting } from "../locks/halting.ts"
 import type { RoleActions } from "./member.ts"
 
@@ -29,6 +30,7 @@ const log = logger("member")
 const SETTLE_MS_MAX = 3000
 /** A client that is in a write transaction of such a WAL for longer is named in the log. */
 const PASSED_MS = 5000
+const RETRY_MS = 50
 
 export interface RoleSwitchContext {
   readonly fs: Sender<FsThread>
@@ -65,13 +67,16 @@ export class RoleSwitch implements RoleActions {
     if (left > 0)
       log.warn("the application has not finished its writes, handing over", { writes: left })
     await halting.locks.pause(limitMs)
-    this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
+    const names = [...positions().keys()]
+    const passed = await fs.call("passed")
+    this.#lock = await peer.call("lockWrites", names, limitMs, false, passed)
     const unfollowed = await fs.call("follow")
     if (unfollowed !== undefined) {
       const problem = `what clients have committed to "${unfollowed}" cannot be captured, see the log`
       throw new LitefsError("unavailable", `Cannot hand over: ${problem}`)
     }
     await fs.call("shut")
+    await peer.call("checkWrites", this.#lock, await fs.call("passed"))
     // A replica cannot have a database that is dropped, or has no transaction yet.
     return new Map(positions())
   }
@@ -87,23 +92,35 @@ export class RoleSwitch implements RoleActions {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
-    const databases = await fs.call("passed")
-    if (databases.length > 0) this.#lock ??= await this.#lockPassed(databases, signal)
-    const kept = this.#lock === undefined ? undefined : { lock: this.#lock, databases }
+    const kept = await this.#lockPassed(signal)
     await peer.call("inherit", await fs.call("handOver"), kept)
     this.#lock = undefined
     follow()
   }
 
-  /** Waits for clients in write transactions. The fs thread is shut: those that commit at a sync are refused. */
-  async #lockPassed(databases: readonly string[], signal: AbortSignal): Promise<number> {
+  /**
+   * Keeps clients from writing past the fs thread, and waits for those in write transactions. The fs thread is shut:
+   * nobody begins to pass, and those that commit at a sync are refused.
+   */
+  async #lockPassed(signal: AbortSignal): Promise<KeptWrites | undefined> {
+    const { fs, peer } = this.#context
+    const databases = await fs.call("passed")
+    if (databases.length === 0) return undefined
+    let isSaid = false
     for (;;) {
       try {
-        return await this.#context.peer.call("lockWrites", databases, PASSED_MS, true)
+        this.#lock ??= await peer.call("lockWrites", databases, PASSED_MS, true, databases)
+        await peer.call("checkWrites", this.#lock, databases)
+        return { lock: this.#lock, databases }
       } catch (error) {
         signal.throwIfAborted()
-        const problem = messageOf(error)
-        log.warn("cannot step down while clients write past LiteFS, waiting for them", { problem })
+        if (!(error instanceof LitefsError && error.code === "unavailable")) throw error
+        if (this.#lock !== undefined) peer.tell("unlockWrites", this.#lock) // of a drain that has failed
+        this.#lock = undefined
+        const waits = "cannot step down while clients write past LiteFS, waiting for them"
+        if (!isSaid) log.warn(waits, { problem: error.message })
+        isSaid = true
+        await sleep(systemClock, RETRY_MS)
       }
     }
   }

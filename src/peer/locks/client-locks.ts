@@ -238,12 +238,9 @@ export class ClientLocks implements ExclusiveLocks {
       return { database, shm, [Symbol.dispose]: () => this.applying() }
     }
     const dispose = () => {
-      if (this.#shm !== shm) return // released meanwhile
-      release(shm, READERS, RECOVER, CKPT)
-      this.applying()
+      if (this.#shm === shm) release(shm, READERS, RECOVER, CKPT) // else all is released
     }
     try {
-      await until(() => tryReserve(database, this.#path("")), ofFile)
       for (const lock of [CKPT, RECOVER]) {
         await until(
           () => tryTake(shm, lock),

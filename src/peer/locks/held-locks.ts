@@ -4,7 +4,8 @@
  *
  *   lent   while another node writes: on a primary
  *   kept   while clients of a replica have the WAL open past the fs thread, from when this node was the primary
- *          (mount/files/passed-entry.ts). From keep() until the role comes back, or letGoOf()
+ *          (mount/files/passed-entry.ts): from keep() to letKeptGo(). SHARED stays as well: who got the database for
+ *          itself (locking_mode=EXCLUSIVE) would need no WRITE
  *
  * Readers are not disturbed, and clients that want to write wait, as for any writer.
  */
@@ -38,15 +39,21 @@ export class HeldLocks {
     this.#context = context
   }
 
-  /** Takes all of them or, on a rejection, none. Gives up after `limitMs`, for all of them together. */
+  /**
+   * Takes all of them or, on a rejection, none. Gives up after `limitMs`, for all of them together. `passed` are those
+   * whose WAL clients have open past the fs thread, whatever their files say.
+   */
   async lockWrites(
     databases: readonly string[],
     limitMs: number,
     isApplying: boolean,
+    passed: readonly string[] = [],
   ): Promise<number> {
     const kept = databases.find((name) => this.#kept.has(name))
     if (kept !== undefined) throw keptFrom(kept)
-    const held = new Map(databases.map((name) => [name, this.#locksOf(name, limitMs)]))
+    const held = new Map(
+      databases.map((name) => [name, this.#locksOf(name, limitMs, passed.includes(name))]),
+    )
     try {
       await Promise.all([...held.values()].map((locks) => locks.take()))
       // A sync now spares one when the commit log is closed, which everybody waits for.
@@ -60,11 +67,11 @@ export class HeldLocks {
     }
   }
 
-  #locksOf(database: string, limitMs: number): ClientLocks {
+  #locksOf(database: string, limitMs: number, isPassed: boolean): ClientLocks {
     const { fuseDir: directory, hostname, dataDir, signal } = this.#context
     return new ClientLocks({
       ...{ directory, database, clock: systemClock, limitMs, signal },
-      isWalMode: () => usesWal(dataDir, database),
+      isWalMode: () => isPassed || usesWal(dataDir, database),
       refusal: (process) =>
         `Cannot stop writes to database "${database}": a client has been in a write transaction for ${formatDuration(limitMs)}, process ${process} on "${hostname}", try again when it is done`,
     })
@@ -94,15 +101,22 @@ export class HeldLocks {
     this.#lent.delete(name)
   }
 
+  /** Throws unless the lock keeps clients from writing to the WALs of all these databases. */
+  checkWrites(lock: number, names: readonly string[]): void {
+    const held = this.#held.get(lock)
+    const open = names.find((name) => held?.get(name)?.holdsWrite !== true)
+    if (open === undefined) return
+    const problem = "clients have just opened its WAL past LiteFS, try again"
+    throw new LitefsError("unavailable", `Cannot stop writes to database "${open}": ${problem}`)
+  }
+
   /** From here on this thread applies transactions to these databases, and clients cannot write to their WALs. */
   keep(names: readonly string[], lock: number): void {
+    this.checkWrites(lock, names)
     const held = new Map(this.#held.get(lock))
     for (const name of names) {
-      const locks = held.get(name)
-      if (locks === undefined) continue
+      this.#kept.set(name, held.get(name) as ClientLocks)
       held.delete(name)
-      this.#kept.set(name, locks)
-      locks.applying()
     }
     this.#held.set(lock, held)
   }
