@@ -24,6 +24,7 @@
  *   a checkpoint                          CKPT ─▶ READ0, each other READ         not at all
  *   clients are to look again             WRITE                                  for ever
  *   a replica in WAL mode, all the time   SHARED ─▶ DMS                          for ever; a line in the log after 5 s
+ *   the same, when clients pass           SHARED RESERVED ─▶ DMS ─▶ WRITE        until they have let go; taken as for a handoff
  *   `<db>-lock`, before clients open it   all of it                              1 s
  *
  * "For ever" ends when the node stops, as everything does. Messages name the process that was waited for in vain, by

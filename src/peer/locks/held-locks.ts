@@ -93,7 +93,11 @@ export class HeldLocks {
   applying(name: string, lock: number | undefined): void {
     const locks = lock === undefined ? undefined : this.#held.get(lock)?.get(name)
     if (locks !== undefined) this.#lent.set(name, locks)
-    locks?.applying()
+  }
+
+  /** What applies has SHARED of its own, if it needs that: until then no client gets the database for itself. */
+  attached(name: string): void {
+    this.#lent.get(name)?.applying()
   }
 
   /** This thread applies no more transactions to a lent database. The lock itself stays. */

@@ -298,6 +298,7 @@ export class ReplicaDatabases {
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
+    locks.attached(name)
     cache.forgetRole()
   }
 
