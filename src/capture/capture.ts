@@ -121,10 +121,24 @@ export class Capture {
    * not published as well. Before everything that asks what the database is, or that a checkpoint does.
    */
   follow(isWhole = false): void {
-    if (this.#past?.areThere !== true || this.#failure !== undefined) return
-    if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
+    if (this.#past?.areThere !== true) return
     const published = isWhole ? undefined : this.#past.published()
-    if (published === "changing") return
+    if (published !== "changing") this.#follow(published)
+  }
+
+  /** The same for good: the caller holds WRITE. What is not published, its writer did not live to, or was refused. */
+  #followLast(): void {
+    if (this.#past?.areThere !== true) return
+    const published = this.#past.published()
+    // Whoever was changing it is dead: the next client recovers it, from all that is whole.
+    this.#follow(published === "changing" ? undefined : published)
+    this.#wal.endAtCaptured()
+  }
+
+  /** Up to so many frames; undefined: all that are whole. */
+  #follow(published: Published | undefined): void {
+    if (this.#failure !== undefined) return
+    if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
     this.#isWalMode = true
     if (this.#wal.follow(published)) this.#onCommit()
   }
@@ -192,12 +206,12 @@ export class Capture {
   }
 
   /**
-   * Ends capturing, for the thread that continues. An unfinished transaction is lost: its pages were held back, or the
-   * caller has rolled back its journal.
+   * Ends capturing, for the thread that continues, which holds WRITE if clients write past the daemon. An unfinished
+   * transaction is lost: its pages were held back, or the caller has rolled back its journal.
    */
   handOver(): DatabaseHandover {
     this.assertUsable()
-    this.follow()
+    this.#followLast()
     const { history } = this
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()

@@ -282,6 +282,21 @@ export class WalTracker {
     return this.#history.pos.txid !== before
   }
 
+  /**
+   * After follow(), while nobody writes: no recovery of the WAL is to find a commit that follows on the captured ones.
+   * Its writer was refused, or died before it published it.
+   */
+  endAtCaptured(): void {
+    if (this.#header === undefined) return
+    this.#retreat(this.captured)
+    this.#findChain(this.#header)
+    const n = this.#wal.read(frame.address, this.#frameSize, this.#offset(this.captured))
+    const isWhole =
+      n === this.#frameSize && verifyWalFrame(frame.bytes, 0, this.#header, this.#chain)
+    this.#isChainKnown = false
+    if (isWhole) this.#spoil(this.#offset(this.captured))
+  }
+
   /** False when the log has no header that counts. */
   #followHeader(): boolean {
     if (this.#wal.size() < WAL_HEADER_SIZE) return false

@@ -57,8 +57,11 @@ export interface FsThread extends DatabaseOwner {
    * closes the device and the directory.
    */
   serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
-  /** Captures what clients have written past it: the positions have all of it when this is answered. */
-  follow(): void
+  /**
+   * Captures what clients have written past it: the positions have all of it when this is answered, except that of a
+   * database that is returned.
+   */
+  follow(): string | undefined
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
@@ -67,8 +70,8 @@ export interface FsThread extends DatabaseOwner {
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void
-  /** A database that clients have open past the thread; undefined: there is none. */
-  passed(): string | undefined
+  /** Databases that clients may write to past the thread. While it is shut there come no more. */
+  passed(): readonly string[]
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */
@@ -117,6 +120,8 @@ export interface FsHost {
   unmade(problems: [database: string, problem: string][]): void
   /** The daemon has changed the database file: the kernel must forget what it has of it. */
   rewritten(database: string): void
+  /** On a replica: only the peer thread has the WAL or its index open past the fs thread. */
+  unpassed(database: string): void
   /** A file is gone without a request: the kernel must forget its name and its listing. */
   vanished(name: string): void
   /** These bytes were not written: the kernel must forget what it has of them. */

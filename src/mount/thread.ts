@@ -20,7 +20,7 @@ import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { earlier, systemClock } from "../lib/clock.ts"
-import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
+import { type ErrorCode, messageOf } from "../lib/errors.ts"
 import { configureLog, logger, onLine } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
@@ -224,6 +224,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
       return deferred
     },
     onRewrite: (database) => port.tell("rewritten", database),
+    onUnpassed: (database) => port.tell("unpassed", database),
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
     bypass: () => bypass,
@@ -347,18 +348,12 @@ function shut(): void {
 
 /**
  * Needs no room on the disk: the peer thread makes the missing LTX files when it opens the log, and applies nothing
- * before that succeeds.
+ * before that succeeds. Only what clients have committed past this thread since it was shut needs room.
  */
 function handOver(): DatabaseHandover[] {
-  const passed = databases.passed
-  if (passed !== undefined) {
-    commits.gate.shut()
-    const problem = `Cannot step down: clients of "${passed}" write past LiteFS (--capture behind), start this node again`
-    port.tell("failed", problem)
-    throw new LitefsError("unsupported", problem)
-  }
-  commits.gate.shut()
+  if (databases.passed.length > 0) commits.gate.open()
   const handovers = databases.handOver()
+  commits.gate.shut()
   for (const { name, state } of handovers) {
     if (state === undefined) refused(name, "it is damaged, see the log", false)
   }
@@ -382,6 +377,7 @@ function inherit(handovers: readonly DatabaseHandover[]): void {
 
 /** The LTX files of the database exist up to here; the peer thread makes the next ones. */
 function lend(database: string): DatabaseHandover {
+  databases.get(database).follow()
   commits.gate.materialize(database)
   commits.store()
   return databases.lend(database)

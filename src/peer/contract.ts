@@ -46,6 +46,12 @@ export type RecoveredDatabase =
     }
   | { readonly kind: "refused"; readonly problem: string; readonly mayPass: boolean }
 
+/** Databases that clients may write to past the fs thread, and the lock that keeps them from it. */
+export interface KeptWrites {
+  readonly lock: number
+  readonly databases: readonly string[]
+}
+
 /** Called by the main thread. DatabaseOwner hands databases over. */
 export interface PeerThread extends DatabaseOwner {
   /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
@@ -70,6 +76,11 @@ export interface PeerThread extends DatabaseOwner {
   /** The connection broke inside a file. */
   abort(file: number): void
 
+  /** `kept` stay locked until `unpassed`. */
+  inherit(handovers: readonly DatabaseHandover[], kept?: KeptWrites): void
+  /** On a replica: no client has the WAL or its index open past the fs thread any more. */
+  unpassed(database: string): void
+
   /** On a replica: keeps the database as it is now, until `thaw`. Undefined: there is no such database here. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
@@ -81,9 +92,17 @@ export interface PeerThread extends DatabaseOwner {
 
   /**
    * Keeps clients from writing to the databases, until `unlockWrites` with the returned number. Fails when that takes
-   * too long. `isApplying`: the thread itself applies transactions meanwhile.
+   * too long. `isApplying`: the thread itself applies transactions meanwhile. `passed` are those that clients may write
+   * to past the fs thread.
    */
-  lockWrites(databases: readonly string[], limitMs: number, isApplying: boolean): number
+  lockWrites(
+    databases: readonly string[],
+    limitMs: number,
+    isApplying: boolean,
+    passed?: readonly string[],
+  ): number
+  /** Fails unless the lock keeps clients from writing to the WALs of all these databases. */
+  checkWrites(lock: number, databases: readonly string[]): void
   unlockWrites(lock: number): void
   /** `lock` keeps clients from writing to the database, and stays. */
   borrow(handover: DatabaseHandover, lock?: number): void

@@ -33,6 +33,7 @@ import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { threadId } from "../sys/thread.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import type {
+  KeptWrites,
   PeerHost,
   PeerThread,
   PeerThreadOptions,
@@ -200,7 +201,8 @@ class Peer {
     }
   }
 
-  async inherit(handovers: readonly DatabaseHandover[]): Promise<void> {
+  async inherit(handovers: readonly DatabaseHandover[], kept?: KeptWrites): Promise<void> {
+    if (kept !== undefined) this.locks.keep(kept.databases, kept.lock)
     await this.databases.inherit(handovers)
     this.locks.unlockAll()
   }
@@ -208,6 +210,7 @@ class Peer {
   async detach(): Promise<void> {
     this.#stopping.abort(new LitefsError("unavailable", "Cannot go on: the node is stopping"))
     this.locks.unlockAll()
+    this.locks.letAllGo()
     this.haltBytes.close()
     this.databases.detach()
     await this.imports.ended()
@@ -238,9 +241,14 @@ const offers: Offers<PeerThread> = {
   snapshotCredit: (snapshot, size) => peer().snapshots.addCredit(snapshot, size),
   cancelSnapshot: (snapshot) => peer().snapshots.cancel(snapshot),
   lockWrites: (...asked) => peer().locks.lockWrites(...asked),
+  checkWrites: (...asked) => peer().locks.checkWrites(...asked),
   unlockWrites: (lock) => peer().locks.unlockWrites(lock),
   handOver: () => peer().handOver(),
-  inherit: (handovers) => peer().inherit(handovers).catch(failAndThrow),
+  inherit: (...given) =>
+    peer()
+      .inherit(...given)
+      .catch(failAndThrow),
+  unpassed: (database) => peer().databases.unpassed(database),
   lend: (database) => peer().databases.lend(database),
   borrow: (handover, lock) => peer().databases.borrow(handover, lock),
   giveBack: (database) => peer().databases.giveBack(database),

@@ -957,6 +957,30 @@ function headerAt(wal: TrackedWal, frame: number) {
   return { offset: at, bytes: wal.db.content("wal").slice(at, at + WAL_FRAME_HEADER_SIZE) }
 }
 
+test("WalTracker.endAtCaptured() leaves no commit after the captured ones, however often it is called", () => {
+  using wal = new TrackedWal(pagesUpTo(3), PAGE_SIZE)
+  const writer = new WalWriter(PAGE_SIZE)
+  const put = ({ offset, bytes }: FileWrite) =>
+    wal.db.wal.write(regionOf(bytes).address, bytes.length, offset)
+  for (const write of [writer.header, ...writer.frames([page(2, 0xb2)], 3)]) put(write)
+  const { salt1, salt2 } = { salt1: 1, salt2: 1000003 }
+  wal.tracker.follow({ frameCount: 1, salt1, salt2 })
+  wal.tracker.endAtCaptured() // nothing follows
+  expect(committedFrames(wal.db.content("wal"))).toBe(1)
+  for (const write of writer.frames([page(3, 0xc3)], 3)) put(write) // its writer was refused
+  wal.tracker.follow({ frameCount: 1, salt1, salt2 })
+  for (let times = 0; times < 3; times++) {
+    wal.tracker.endAtCaptured()
+    expect(committedFrames(wal.db.content("wal"))).toBe(1)
+    wal.check()
+  }
+  writer.frameCount = 1
+  for (const write of writer.frames([page(3, 0xd3)], 3)) put(write)
+  wal.tracker.follow({ frameCount: 2, salt1, salt2 })
+  expect(lastBytes(wal.db.replay())).toEqual([1, 0xb2, 0xd3])
+  wal.check()
+})
+
 describe("WalTracker of a database without a log", () => {
   const CONTENT = pagesUpTo(5)
 

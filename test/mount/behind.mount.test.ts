@@ -19,7 +19,6 @@ import { LongClient } from "../support/long-client.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"
-import { promote } from "../torture/handoffs.ts"
 
 const BEHIND = ["--capture", "behind"]
 const SCHEMA = "create table a(id integer primary key, writer text, n integer, padding)"
@@ -253,30 +252,9 @@ test("a commit that is not captured when an import comes is before it, not on to
   expect(sqlite3(replica, "a.db", "select group_concat(x) from a")).toBe("new,next")
 }, 60_000)
 
-test("a node that captures behind and has to step down ends, and follows when it is started again", async () => {
-  await using scope = new Scope()
-  const primary = await scope.node({ flags: BEHIND })
-  const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
-  sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
-  await caughtUp(primary, replica, "a.db")
-  const client = new LongClient(scope, primary, "a.db")
-  await client.exec("insert into a values(1)")
-  await expect(promote(replica, "")).rejects.toThrow(/clients of "a\.db" write past LiteFS/)
-  await client.exec("insert into a values(1)")
-  await promote(replica, "?force=true")
-  expect((await primary.exited).code).toBe(1)
-  expect(primary.output).toMatch(/Cannot step down: clients of "a\.db" write past LiteFS/)
-  await client.close("SIGKILL")
-  const again = await scope.again(primary, { follows: replica })
-  sqlite3(replica, "a.db", "insert into a values(2)")
-  await expectSame(replica, again, "a.db")
-}, 60_000)
-
-test.each([
-  [["--candidate"], "--candidate"],
-  [["--forward-writes"], "--forward-writes"],
-  [["--promote"], "--promote"],
-])("%p does not go together with it", (flags, name) => {
-  const words = [...PROGRAM, "mount", "--primary", ...BEHIND, ...flags]
-  expect(failureOf(words)).toContain(`--capture behind and ${name} are given`)
+test("--forward-writes does not go together with it", () => {
+  const words = [...PROGRAM, "mount", "--primary", ...BEHIND, "--forward-writes"]
+  expect(failureOf(words)).toContain(
+    "--capture behind and --forward-writes are given, forwarding sees",
+  )
 })

@@ -313,7 +313,7 @@ describe("ClientLocks of writes", () => {
     const locks = mount.writes()
     await locks.take()
     await client.take(SHARED)
-    const excluding = locks.excludeReaders()
+    const excluding = locks.excludeReaders(undefined, () => ({ close: () => () => {} }))
     await client.untilTaken(asShared(PENDING))
     await client.give(SHARED)
     const exclusive = await excluding
@@ -321,6 +321,33 @@ describe("ClientLocks of writes", () => {
     exclusive[Symbol.dispose]()
     expect(await client.take(SHARED)).toBe(true)
     expect(await client.isFree(RESERVED)).toBe(false)
+  })
+
+  test("exclude readers of a WAL for a while, and keep its writers out", async () => {
+    await using mount = new Mount()
+    mount.isWal = true
+    const [file, index] = [mount.process("db"), mount.process("db-shm")]
+    const locks = mount.writes()
+    await locks.take()
+    await index.take(readMark(1))
+    const gate: string[] = []
+    const excluding = locks.excludeReaders(undefined, () => ({
+      close: () => {
+        gate.push("closed")
+        return () => gate.push("open")
+      },
+    }))
+    await index.until(async () => gate.includes("closed"))
+    await index.give(readMark(1))
+    const exclusive = await excluding
+    for (const lock of [CKPT, RECOVER, READERS, WRITE]) expect(await index.isFree(lock)).toBe(false)
+    expect(gate.at(-1)).toBe("open")
+    exclusive[Symbol.dispose]()
+    for (const lock of [CKPT, RECOVER, READERS]) expect(await index.isFree(lock)).toBe(true)
+    expect(await index.isFree(WRITE)).toBe(false)
+    expect(await file.isFree(EXCLUSIVE)).toBe(false)
+    locks.release()
+    expect(await index.isFree(WRITE)).toBe(true)
   })
 
   test("that are given up while they wait take nothing more", async () => {
@@ -364,6 +391,36 @@ describe("HeldLocks", () => {
     held.unlockWrites(lock)
     expect(held.reserved("db")).toBeUndefined()
     expect([await client.isFree(WHOLE), await other.isFree(WHOLE)]).toEqual([true, true])
+  })
+
+  test("keeps clients from a WAL until it lets them go, and locks nothing of it anew", async () => {
+    await using mount = new Mount()
+    const held = new HeldLocks({
+      ...{ fuseDir: mount.directory, hostname: "here", dataDir: new DataDir(mount.directory) },
+      signal: new AbortController().signal,
+    })
+    const [file, index] = [mount.process("db"), mount.process("db-shm")]
+    const [other, rollback] = [mount.process("other"), await held.lockWrites(["other"], 1000, true)]
+    expect(() => held.checkWrites(rollback, ["other"])).toThrow("its WAL past LiteFS, try again")
+    held.unlockAll()
+    const lock = await held.lockWrites(["db", "other"], 1000, true, ["db"])
+    held.checkWrites(lock, ["db"])
+    expect(() => held.checkWrites(lock, ["db", "missing"])).toThrow(
+      /^Cannot stop writes to .*"missing"/,
+    )
+    held.keep(["db"], lock)
+    held.unlockAll()
+    expect(await other.isFree(WHOLE)).toBe(true)
+    expect([held.holdsWrite("db"), held.holdsWrite("other")]).toEqual([true, false])
+    expect(await index.isFree(WRITE)).toBe(false)
+    expect(await file.take(SHARED)).toBe(true)
+    expect(await file.take(EXCLUSIVE)).toBe(false)
+    await expect(held.lockWrites(["db"], 1000, true)).rejects.toThrow("past LiteFS")
+    held.letKeptGo("db")
+    expect(held.kept("db")).toBeUndefined()
+    expect(await index.isFree(WHOLE)).toBe(true)
+    await held.lockWrites(["db"], 1000, true)
+    held.unlockAll()
   })
 })
 

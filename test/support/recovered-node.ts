@@ -69,6 +69,7 @@ export class RecoveredNode {
         throw new Error("nobody publishes")
       },
       onRewrite() {},
+      onUnpassed() {},
       refusals: new Refusals(clock, role),
       onRefused() {},
       propose: () => new Deferred(),

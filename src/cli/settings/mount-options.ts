@@ -56,17 +56,15 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
   }
 }
 
-/** What needs to know of each commit when it is made. */
-const NOT_BEHIND = ["candidate", "promote", "forward-writes"] as const
-
+/**
+ * Those who wrote past a daemon that was killed are kept from writing by their locks, which the kernel must have
+ * (sys/process/stale-handles.ts).
+ */
 function checkCapture(args: MountArgs): void {
-  if (args.values.capture !== "behind") return
-  const other = NOT_BEHIND.find(
-    (name) => args.values[name] !== undefined && args.values[name] !== false,
-  )
-  if (other === undefined) return
+  if (args.values.capture !== "behind" || args.values["forward-writes"] !== true) return
+  const both = `${args.spelling("capture")} behind and ${args.spelling("forward-writes")}`
   throw args.usageError(
-    `${args.spelling("capture")} behind and ${args.spelling(other)} are given, only a primary that keeps its role captures behind its writers`,
+    `${both} are given, forwarding sees each lock as a request, and writers that pass LiteFS need locks that the kernel keeps without it`,
   )
 }
 

@@ -68,8 +68,8 @@ export interface RoleActions {
   drain(limitMs: number): Promise<ReadonlyMap<string, Pos>>
   /** After drain(), even a failed one: takes writes again. */
   resume(): void
-  /** From primary to replica. When this fails, only a restart helps. */
-  handOver(): Promise<void>
+  /** From primary to replica. When this fails, only a restart helps. `signal`: the node is stopping. */
+  handOver(signal: AbortSignal): Promise<void>
   /**
    * From replica to primary. Rejects when nothing has changed, also when at the last moment it is not wanted any more.
    * After that, shut() ends it.
@@ -391,9 +391,9 @@ export class Member {
   async #handOver(): Promise<void> {
     this.#become("demoting")
     try {
-      await this.#acts.handOver()
+      await this.#acts.handOver(this.#closing.signal)
     } catch (error) {
-      this.#options.fail(asError(error))
+      if (!this.#closing.signal.aborted) this.#options.fail(asError(error))
       throw error
     }
     this.#become("replica")

@@ -5,17 +5,19 @@
  *   inherit()    stop following ─▶ peer: handOver              finishes what has come, closes the log
  *                               ─▶ fs: inherit                 opens the log, captures
  *                               ─▶ peer: letGoAll              closes the files
- *   handOver()   end the streams ─▶ fs: handOver               undoes what is unfinished, closes the log
- *                               ─▶ peer: inherit ─▶ follow     opens the log, holds the files
+ *   handOver()   end the streams ─▶ peer: lockWrites           of WALs that clients write past the fs thread
+ *                               ─▶ fs: handOver                undoes what is unfinished, closes the log
+ *                               ─▶ peer: inherit ─▶ follow     opens the log, holds the files, keeps those locks
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
+import { sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { FsThread } from "../../mount/contract.ts"
-import type { PeerThread } from "../../peer/contract.ts"
+import type { KeptWrites, PeerThread } from "../../peer/contract.ts"
 import type { Halting } from "../locks/halting.ts"
 import type { RoleActions } from "./member.ts"
 
@@ -26,6 +28,9 @@ const log = logger("member")
  * Longer ones, like streams, are not waited for.
  */
 const SETTLE_MS_MAX = 3000
+/** A client that is in a write transaction of such a WAL for longer is named in the log. */
+const PASSED_MS = 5000
+const RETRY_MS = 50
 
 export interface RoleSwitchContext {
   readonly fs: Sender<FsThread>
@@ -58,19 +63,20 @@ export class RoleSwitch implements RoleActions {
 
   async drain(limitMs: number): Promise<ReadonlyMap<string, Pos>> {
     const { fs, peer, halting, positions, settled } = this.#context
-    const passed = await fs.call("passed")
-    if (passed !== undefined) {
-      throw new LitefsError(
-        "unavailable",
-        `Cannot hand over: clients of "${passed}" write past LiteFS (--capture behind), end them first`,
-      )
-    }
     const left = await settled(SETTLE_MS_MAX)
     if (left > 0)
       log.warn("the application has not finished its writes, handing over", { writes: left })
     await halting.locks.pause(limitMs)
-    this.#lock = await peer.call("lockWrites", [...positions().keys()], limitMs, false)
+    const names = [...positions().keys()]
+    const passed = await fs.call("passed")
+    this.#lock = await peer.call("lockWrites", names, limitMs, false, passed)
+    const unfollowed = await fs.call("follow")
+    if (unfollowed !== undefined) {
+      const problem = `what clients have committed to "${unfollowed}" cannot be captured, see the log`
+      throw new LitefsError("unavailable", `Cannot hand over: ${problem}`)
+    }
     await fs.call("shut")
+    await peer.call("checkWrites", this.#lock, await fs.call("passed"))
     // A replica cannot have a database that is dropped, or has no transaction yet.
     return new Map(positions())
   }
@@ -82,12 +88,41 @@ export class RoleSwitch implements RoleActions {
     this.#lock = undefined
   }
 
-  async handOver(): Promise<void> {
+  async handOver(signal: AbortSignal): Promise<void> {
     const { fs, peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
-    await peer.call("inherit", await fs.call("handOver"))
+    const kept = await this.#lockPassed(signal)
+    await peer.call("inherit", await fs.call("handOver"), kept)
+    this.#lock = undefined
     follow()
+  }
+
+  /**
+   * Keeps clients from writing past the fs thread, and waits for those in write transactions. The fs thread is shut:
+   * nobody begins to pass, and those that commit at a sync are refused.
+   */
+  async #lockPassed(signal: AbortSignal): Promise<KeptWrites | undefined> {
+    const { fs, peer } = this.#context
+    const databases = await fs.call("passed")
+    if (databases.length === 0) return undefined
+    let isSaid = false
+    for (;;) {
+      try {
+        this.#lock ??= await peer.call("lockWrites", databases, PASSED_MS, true, databases)
+        await peer.call("checkWrites", this.#lock, databases)
+        return { lock: this.#lock, databases }
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof LitefsError && error.code === "unavailable")) throw error
+        if (this.#lock !== undefined) peer.tell("unlockWrites", this.#lock) // of a drain that has failed
+        this.#lock = undefined
+        const waits = "cannot step down while clients write past LiteFS, waiting for them"
+        if (!isSaid) log.warn(waits, { problem: error.message })
+        isSaid = true
+        await sleep(systemClock, RETRY_MS)
+      }
+    }
   }
 
   async inherit(isWanted: () => boolean): Promise<void> {

@@ -11,7 +11,6 @@ import type { LastTransaction } from "../../capture/wal-tracker.ts"
 import type { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
-import { must } from "../../lib/assert.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -65,6 +64,8 @@ export interface MountedDatabaseContext {
   publish(database: string, last: LastTransaction): Deferred
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
+  /** On a replica: only the peer thread has the WAL or its index open past the daemon. */
+  onUnpassed(database: string): void
   /** A WRITE to a file of the mount was refused, and the kernel may have its bytes in the cache. */
   onRefused(nodeId: number, offset: number, size: number): void
   /** Asks the primary for a transaction. Then repeats the request that made it, and is done. Calls `end` last. */
@@ -161,7 +162,7 @@ export class MountedDatabase {
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
       mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
-      onCommit: () => this.#setPosition(),
+      onCommit: () => this.#setPosition(history),
       onRewrite: () => context.onRewrite(name),
     })
   }
@@ -247,13 +248,34 @@ export class MountedDatabase {
 
   /** Undefined: clients that open the WAL now do so through the daemon. */
   get bypass(): Bypass | undefined {
-    const isOwn = this.role.isPrimary && this.#capture !== undefined && !this.isBorrowed
-    return isOwn ? this.#context.bypass() : undefined
+    const { role, log, bypass } = this.#context
+    const isOwn = role.isPrimary && this.#capture !== undefined && !this.isBorrowed
+    return isOwn && log.isOpen ? bypass() : undefined
+  }
+
+  /** Whether the peer thread has it, and the node is no primary. */
+  get isReplica(): boolean {
+    return !this.role.isPrimary && this.#capture === undefined
+  }
+
+  /** Clients may write to its WAL without a request, and it has a content that they write to. */
+  get isWrittenPast(): boolean {
+    return this.log?.isPassed === true && (this.#capture?.history.commit ?? 0) > 0
+  }
+
+  /**
+   * On a replica: if no client has the WAL or its index open past the daemon any more, and only the peer thread does,
+   * tells the peer thread, which gives WRITE up and opens them as the kernel's cache has them.
+   */
+  endKeeping(): void {
+    if (!this.isReplica || this.log?.hasPassedClients || this.index?.hasPassedClients) return
+    this.#context.onUnpassed(this.name)
   }
 
   /** Whether a client holds WRITE, and passes. */
   get isBeingWritten(): boolean {
     const { index } = this
+    if (this.#capture === undefined) return false
     return index !== undefined && this.#context.isLockedToWrite(index.nodeId, WAL_WRITE_LOCK)
   }
 
@@ -272,9 +294,9 @@ export class MountedDatabase {
     this.#context.bypass()?.close(number)
   }
 
-  /** Captures what clients have written past the daemon. */
+  /** Captures what clients have written past the daemon. While the role goes, handOver() does. */
   follow(): void {
-    this.#capture?.follow()
+    if (this.#context.log.isOpen) this.#capture?.follow()
   }
 
   /** Whether clients may open it to write. An open connection stays as it is. */
@@ -337,6 +359,11 @@ export class MountedDatabase {
 
   isPeer(thread: number): boolean {
     return this.#context.isPeer(thread)
+  }
+
+  /** The request that is being done is the peer thread's. */
+  get isPeerAsking(): boolean {
+    return this.isPeer(this.#context.refusals.thread)
   }
 
   /** One more write to a file of the database. */
@@ -422,8 +449,8 @@ export class MountedDatabase {
     )
   }
 
-  #setPosition(): void {
-    const history = must(this.#capture, "capture").history
+  /** Also of a capture that is about to end. */
+  #setPosition(history: History): void {
     this.#context.positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.name, this.slot)
   }

@@ -195,21 +195,24 @@ export class MountedDatabases {
     this.#take(handover)
   }
 
-  /** Captures what clients have written past the daemon. */
-  follow(): void {
+  /** Captures what clients have written past the daemon. Returns a database for which that has failed. */
+  follow(): string | undefined {
+    let failed: string | undefined
     for (const database of this.#databases.values()) {
       try {
         database.follow()
       } catch (error) {
         log.error(CANNOT_FOLLOW, { db: database.name, error })
+        failed = database.name
       }
     }
+    return failed
   }
 
-  /** A database that clients have open past the daemon. */
-  get passed(): string | undefined {
-    for (const { name, log } of this.#databases.values()) if (log?.isPassed) return name
-    return undefined
+  /** Databases that clients may write to past the daemon. */
+  get passed(): string[] {
+    const all = [...this.#databases.values()]
+    return all.filter(({ isWrittenPast }) => isWrittenPast).map(({ name }) => name)
   }
 
   /** Whether another node waits for the write lock. */

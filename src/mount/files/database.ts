@@ -77,8 +77,8 @@ export class DatabaseEntry extends UsedEntry {
     if (!this.isRemoved && handle === undefined) this.#database.assertNotCutOff(this.name)
   }
 
-  override released(): void {
-    super.released()
+  override released(handle: number): void {
+    super.released(handle)
     this.#database.clients.gone()
   }
 

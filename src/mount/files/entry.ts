@@ -36,10 +36,10 @@ export interface FileEntry {
   changeAccess(change: AccessChange): void
   /** Throws when clients may not open it to write, whatever its mode says. */
   checkWritable(): void
-  /** A client opens the file. Throws when there is none any more. */
-  opened(thread: number, isToWrite: boolean): void
-  /** One of the clients that opened it no longer has it open. */
-  released(): void
+  /** A client opens the file, and will have it open as `handle`. Throws when there is none any more. */
+  opened(thread: number, isToWrite: boolean, handle: number): void
+  /** The client that opened it so no longer has it open. */
+  released(handle: number): void
   read(offset: number, size: number, into: Region): number
   /** Throws when the client that opened this handle may not write any more. */
   checkWriter(handle: number): void
@@ -125,9 +125,9 @@ export abstract class BackedEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(_thread: number, _isToWrite: boolean): void {}
+  opened(_thread: number, _isToWrite: boolean, _handle: number): void {}
 
-  released(): void {}
+  released(_handle: number): void {}
 
   read(offset: number, size: number, into: Region): number {
     return this.file.read(into.address, size, offset)
@@ -213,9 +213,9 @@ export abstract class MadeUpEntry implements FileEntry {
 
   checkWritable(): void {}
 
-  opened(_thread: number, _isToWrite: boolean): void {}
+  opened(_thread: number, _isToWrite: boolean, _handle: number): void {}
 
-  released(): void {}
+  released(_handle: number): void {}
 
   read(offset: number, size: number, into: Region): number {
     const bytes = this.#encoder.encode(this.content()).subarray(offset, offset + size)

@@ -13,12 +13,12 @@ export abstract class UsedEntry extends BackedEntry {
   #hasVanished = false
 
   /** A client that looked the name up before it went has to do so again. */
-  override opened(_thread: number, _isToWrite: boolean): void {
+  override opened(_thread: number, _isToWrite: boolean, _handle: number): void {
     if (this.#hasVanished) throw FuseError.of(Errno.ESTALE)
     this.#userCount += 1
   }
 
-  override released(): void {
+  override released(_handle: number): void {
     this.#userCount -= 1
   }
 

@@ -34,6 +34,11 @@ export class WalEntry extends PassedEntry {
     return bypass.open(this.file, this.database)
   }
 
+  /** SQLite then opens it to read, and says "attempt to write a readonly database". */
+  override checkWritable(): void {
+    if (this.isKept) throw FuseError.of(Errno.EACCES)
+  }
+
   override checkWriter(handle: number): void {
     if (this.database.capture === undefined) return
     if (this.isRemoved) throw FuseError.of(Errno.EIO)
@@ -77,6 +82,7 @@ export class WalEntry extends PassedEntry {
    * daemon, from here on.
    */
   override sync(thread: number): void {
+    if (this.isKept && !this.database.isPeer(thread)) throw FuseError.of(Errno.EROFS)
     if (this.isPassed) this.database.capture?.walSyncing(thread)
   }
 
@@ -84,9 +90,9 @@ export class WalEntry extends PassedEntry {
     if (this.isPassed) this.database.capture?.follow()
   }
 
-  override released(): void {
+  override released(handle: number): void {
     if (this.isPassed) this.database.capture?.follow()
-    super.released()
+    super.released(handle)
   }
 
   override removing(): void {

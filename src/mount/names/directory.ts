@@ -236,7 +236,7 @@ export class Directory implements FileSystem {
     const entry = this.#entries.find(nodeId)
     if (entry instanceof LockEntry) this.haltBytes?.released(entry, handle)
     if (flockOwner !== undefined) this.#releaseFlock(entry, nodeId, flockOwner)
-    entry?.released()
+    entry?.released(handle)
     if (entry instanceof DatabaseEntry) this.#empty.released(entry)
     else if (entry instanceof UsedEntry && entry.isRemains) this.#vanishSide(entry)
     if (entry instanceof RefusedJournalEntry && entry.isUnused) this.#entries.removeName(entry)
@@ -396,9 +396,10 @@ export class Directory implements FileSystem {
   }
 
   #fillOpened(entry: FileEntry, caller: Caller, opened: Opened, isToWrite: boolean): void {
-    entry.opened(caller.pid, isToWrite)
+    const handle = this.#nextHandle++
+    entry.opened(caller.pid, isToWrite, handle)
     if (entry instanceof DatabaseEntry) this.#empty.opened(entry)
-    opened.handle = this.#nextHandle++
+    opened.handle = handle
     opened.flags = entry.openFlags
     if (entry.backingId > 0) {
       opened.flags = Fopen.PASSTHROUGH

@@ -103,6 +103,7 @@ export class Threads {
       {
         ...common,
         rewritten: (database) => peer.tell("rewritten", database),
+        unpassed: (database) => peer.tell("unpassed", database),
         vanished: (name) => peer.tell("vanished", name),
         writeRefused: (range) => peer.tell("writeRefused", range),
         publish: (database, last) => peer.call("publish", database, last),
@@ -246,7 +247,9 @@ export class Threads {
    */
   get captured(): (() => Promise<void>) | undefined {
     if (this.#context.options.capturesBehind !== true) return undefined
-    return () => this.fs.call("follow").catch(() => {}) // a thread that has ended captures nothing more
+    return async () => {
+      await this.fs.call("follow").catch(() => {}) // a thread that has ended captures nothing more
+    }
   }
 
   /** Makes both threads report, in shared memory, how large their heaps are and whether they can open files. */

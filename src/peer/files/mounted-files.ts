@@ -190,11 +190,12 @@ export class MountedFiles {
 
   #leaveWalMode(): void {
     if (this.#shm === undefined && this.#wal === undefined) return
-    this.#closeWal()
+    this.closeWal()
     if (this.#database !== undefined) releaseFile(this.#database)
   }
 
-  #closeWal(): void {
+  /** Closes the WAL and its index, with all locks on that. attach() opens them again. */
+  closeWal(): void {
     if (this.#shm !== undefined) closeFile(this.#shm)
     if (this.#wal !== undefined) closeFile(this.#wal)
     this.#shm = undefined
@@ -203,7 +204,7 @@ export class MountedFiles {
 
   /** Gives up the files with all locks. */
   detach(): void {
-    this.#closeWal()
+    this.closeWal()
     if (this.#database !== undefined) releaseAndClose(this.#database)
     this.#database = undefined
     this.#isLockedOut = false

@@ -24,6 +24,7 @@
  *   a checkpoint                          CKPT ─▶ READ0, each other READ         not at all
  *   clients are to look again             WRITE                                  for ever
  *   a replica in WAL mode, all the time   SHARED ─▶ DMS                          for ever; a line in the log after 5 s
+ *   the same, when clients pass           SHARED RESERVED ─▶ DMS ─▶ WRITE        until they have let go; taken as for a handoff
  *   `<db>-lock`, before clients open it   all of it                              1 s
  *
  * "For ever" ends when the node stops, as everything does. Messages name the process that was waited for in vain, by
@@ -57,6 +58,7 @@ import {
   holderOfWal,
   READERS,
   RECOVER,
+  release,
   releaseAndClose,
   releaseFile,
   tryLockFile,
@@ -179,7 +181,7 @@ export class ClientLocks implements ExclusiveLocks {
     if (gateOf) await this.#drain(shm, gateOf(shm))
   }
 
-  async #drain(shm: Fd, gate: ReaderGate): Promise<void> {
+  async #drain(shm: Fd, gate: ReaderGate, until = this.#until): Promise<void> {
     let open: (() => void) | undefined
     const attempt = (isLate: boolean) => {
       if (isLate) {
@@ -191,7 +193,7 @@ export class ClientLocks implements ExclusiveLocks {
       return tryTake(shm, READERS)
     }
     try {
-      await this.#until(attempt, () => holderOfWal(shm))
+      await until.call(this, attempt, () => holderOfWal(shm))
     } finally {
       open?.()
     }
@@ -214,16 +216,44 @@ export class ClientLocks implements ExclusiveLocks {
     await this.#takeWal()
   }
 
-  /** With RESERVED, keeps readers out as well, until the result is disposed. Waits without a limit. */
-  async excludeReaders(report?: WaitReport): Promise<ExclusiveLocks> {
+  /**
+   * With RESERVED, or with WRITE, keeps readers out as well, until the result is disposed. Waits without a limit.
+   * `gateOf` is for those of a WAL.
+   */
+  async excludeReaders(
+    report: WaitReport | undefined,
+    gateOf: (shm: Fd) => ReaderGate,
+  ): Promise<ExclusiveLocks> {
     const { clock, signal } = this.#options
-    const { database } = this
-    const waited = () => report?.waited(() => holderOfFile(database))
-    await untilLocked({ clock, signal, isCrowded: true, waited }, (isLate) => {
-      this.#checkHeld()
-      return tryLockFile(database, isLate)
-    })
-    return { database, shm: undefined, [Symbol.dispose]: () => this.applying() }
+    const { database, shm } = this
+    const until = (attempt: (isLate: boolean) => boolean, holder: () => number | undefined) => {
+      const waited = () => report?.waited(holder)
+      return untilLocked({ clock, signal, isCrowded: true, waited }, (isLate) => {
+        this.#checkHeld()
+        return attempt(isLate)
+      })
+    }
+    const ofFile = () => holderOfFile(database)
+    if (shm === undefined) {
+      await until((isLate) => tryLockFile(database, isLate), ofFile)
+      return { database, shm, [Symbol.dispose]: () => this.applying() }
+    }
+    const dispose = () => {
+      if (this.#shm === shm) release(shm, READERS, RECOVER, CKPT) // else all is released
+    }
+    try {
+      for (const lock of [CKPT, RECOVER]) {
+        await until(
+          () => tryTake(shm, lock),
+          () => holderOfWal(shm),
+        )
+      }
+      await this.#drain(shm, gateOf(shm), until)
+    } catch (error) {
+      dispose()
+      throw error
+    }
+    return { database, shm, [Symbol.dispose]: dispose }
   }
 
   release(): void {

@@ -41,6 +41,8 @@ export interface Applier {
   yield(): boolean
   /** Opens the files that keep clients from taking an existing WAL away. */
   attach(): Promise<void>
+  /** Opens the WAL and its index anew: the kernel then has them open in another way (mount/files/passed-entry.ts). */
+  reopen(): Promise<void>
   /** Continues with the files that clients find, when somebody has taken the names of the open ones away. */
   rejoin(changes: Changes): Promise<void>
   /** The content of the WAL, for the thread that continues; nothing is applied from here on. */

@@ -24,11 +24,12 @@ import {
 import { disguiseHeader } from "../../sqlite/header-disguise.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { DataDir } from "../../store/data-dir.ts"
+import type { Fd } from "../../sys/file.ts"
 import { sizeOf } from "../../sys/file-status.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import { MountedFiles } from "../files/mounted-files.ts"
-import { ClientLocks, type LockedOut } from "../locks/client-locks.ts"
+import { ClientLocks, type ExclusiveLocks, type LockedOut } from "../locks/client-locks.ts"
 import { type WaitListener, WaitReport } from "../locks/wait-report.ts"
 import { WalApplier } from "../wal/wal-applier.ts"
 import { WalIndexFile } from "../wal/wal-index-file.ts"
@@ -50,6 +51,8 @@ export interface DatabaseApplierContext extends WaitListener {
   readonly wal?: WalHandover | undefined
   /** Whether this thread holds WRITE elsewhere, so that nobody else has it. */
   isWriteHeld?(): boolean
+  /** The same of a database that is not lent: its locks. */
+  kept?(): ClientLocks | undefined
   /** Runs work that locks every client out, without locks that this thread holds elsewhere. */
   withoutLocks?(work: () => Promise<void>): Promise<void>
   /** A transaction is about to count that the client holding WRITE does not know. */
@@ -65,7 +68,7 @@ export class DatabaseApplier implements Applier {
   readonly #files: MountedFiles
   readonly #wal: WalApplier
   /** From a failed replacement: half of it may be in the file. */
-  #lock: ClientLocks | undefined
+  #lock: ExclusiveLocks | undefined
   #mode: Mode | undefined // undefined: the file tells
   #pageSize = 0 // of a database in WAL mode
 
@@ -112,6 +115,12 @@ export class DatabaseApplier implements Applier {
     if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
   }
 
+  async reopen(): Promise<void> {
+    if (this.#lock !== undefined || !this.#files.hasWalIndex) return
+    this.#files.closeWal()
+    await this.#wal.attach()
+  }
+
   async rejoin(changes: Changes): Promise<void> {
     if (this.#findMode() === "rollback" || !this.#files.hasWalIndex) return
     if (!this.#files.areNamed) await this.#goOver(changes)
@@ -123,7 +132,7 @@ export class DatabaseApplier implements Applier {
   }
 
   detach(): void {
-    this.#lock?.release()
+    this.#lock?.[Symbol.dispose]()
     this.#lock = undefined
     this.#files.detach()
   }
@@ -203,7 +212,7 @@ export class DatabaseApplier implements Applier {
     this.#writePages(transaction)
     this.#startOver(this.#lock, { pageSize, commit, loseWal: transaction.loseWal })
     transaction.applied()
-    this.#lock.release()
+    this.#lock[Symbol.dispose]()
     this.#lock = undefined
   }
 
@@ -229,14 +238,14 @@ export class DatabaseApplier implements Applier {
       this.#startOver(this.#lock, { pageSize, commit, loseWal })
     }
     this.#files.detach()
-    this.#lock.release()
+    this.#lock[Symbol.dispose]()
     this.#lock = undefined
     await this.#wal.attach()
   }
 
   /** The database file has everything, the log nothing. */
   #startOver(
-    lock: ClientLocks,
+    lock: LockedOut,
     { pageSize, commit, loseWal }: { pageSize: number; commit: number; loseWal(): void },
   ): void {
     const { clock, cache } = this.#context
@@ -256,10 +265,13 @@ export class DatabaseApplier implements Applier {
     sizeOf("mount:stat", lock.database) // see MountedFiles.forgetPages()
   }
 
-  async #acquire(): Promise<ClientLocks> {
-    const { fuseDir, name, clock, signal } = this.#context
+  async #acquire(): Promise<ExclusiveLocks> {
+    const { fuseDir, name, clock, signal, kept } = this.#context
     this.#wal.unpin()
     using report = new WaitReport(this.#context, name, "replace the database")
+    const gateOf = (shm: Fd) => new WalIndexFile(shm)
+    const held = kept?.()
+    if (held !== undefined) return await held.excludeReaders(report, gateOf)
     const lock = await ClientLocks.lockOut({
       directory: fuseDir,
       database: name,
@@ -267,7 +279,7 @@ export class DatabaseApplier implements Applier {
       limitMs: Number.POSITIVE_INFINITY,
       signal,
       isWalMode: () => true,
-      gateOf: (shm) => new WalIndexFile(shm),
+      gateOf,
       report,
     })
     return must(lock, "database")

@@ -56,8 +56,8 @@ export interface FileSwitchOptions extends WaitListener {
   readonly cache: KernelCache
   /** Aborted when the node stops. */
   readonly signal: AbortSignal
-  /** What this thread already holds of the database, including RESERVED, when it is not in WAL mode. */
-  reserved(name: string): ClientLocks | undefined
+  /** What this thread already holds of the database: RESERVED or, when clients use a WAL, WRITE. */
+  held(name: string): ClientLocks | undefined
   readonly fs: Pick<Sender<FsThreadOfPeer>, "tell">
 }
 
@@ -83,11 +83,11 @@ async function lockOut(
   const { name } = files
   const { fuseDir, clock, signal } = options
   using report = new WaitReport(options, name, "take a snapshot over")
-  const reserved = options.reserved(name)
-  if (reserved !== undefined) {
-    // The database is lent, without content, and gets its first transaction.
+  const held = options.held(name)
+  if (held !== undefined) {
+    // The database is lent, without content, and gets its first transaction. Or its clients could write past the daemon.
     files.yield()
-    return await reserved.excludeReaders(report)
+    return await held.excludeReaders(report, (shm) => new WalIndexFile(shm))
   }
   for (;;) {
     try {

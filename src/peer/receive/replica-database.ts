@@ -111,6 +111,11 @@ export class ReplicaDatabase {
     if (this.#state.commit > 0) await this.#applier.attach()
   }
 
+  /** Opens the WAL and its index anew, as new clients do. */
+  async reopen(): Promise<void> {
+    if (this.#state.commit > 0) await this.#applier.reopen()
+  }
+
   detach(): void {
     this.#applier.detach()
   }

@@ -69,6 +69,8 @@ export class ReplicaDatabases {
   readonly #ownership = new Ownership(false)
   /** Databases with a client that held WRITE while transactions were applied. */
   readonly #staleWriters = new Set<string>()
+  /** Databases for which unpassed() is about to do its work. */
+  readonly #unpassed = new Set<string>()
   #primaryName: string | undefined
 
   constructor(context: ReplicaDatabasesContext) {
@@ -194,12 +196,17 @@ export class ReplicaDatabases {
           new DatabaseApplier({
             ...{ ...this.#surroundings(), ...view, name, database },
             isWriteHeld: () => locks.holdsWrite(name),
+            kept: () => locks.kept(name),
             withoutLocks: (work) => locks.without(name, work),
             onStaleWriter: () => this.#refuseWrites(name),
           }),
         switchFiles: (files) =>
           switchFiles(
-            { ...this.#surroundings(), reserved: (name) => locks.reserved(name), fs },
+            {
+              ...this.#surroundings(),
+              held: (name) => locks.reserved(name) ?? locks.kept(name),
+              fs,
+            },
             {
               ...files,
               change: () => {
@@ -320,6 +327,7 @@ export class ReplicaDatabases {
     this.#recovered.set(name, historyState(state))
     locks.applying(name, lock)
     await this.#attach(this.database(name, handover))
+    locks.attached(name)
     cache.forgetRole()
   }
 
@@ -330,6 +338,25 @@ export class ReplicaDatabases {
     this.#recovered.delete(name)
     locks.letGoOf(name)
     cache.forgetRole()
+  }
+
+  /**
+   * No client can write to the WAL past the fs thread any more, from when this node was the primary: others may write
+   * again, and the files are opened as new clients do.
+   */
+  unpassed(name: string): void {
+    if (this.#unpassed.has(name)) return
+    this.#unpassed.add(name)
+    this.enqueue(name, async () => {
+      this.#unpassed.delete(name)
+      if (!this.isHere(name)) return
+      this.#context.locks.letKeptGo(name)
+      try {
+        await this.#databases.get(name)?.reopen()
+      } catch (error) {
+        this.#context.log.warn("cannot keep the WAL of a database", { db: name, error })
+      }
+    })
   }
 
   /** The database was dropped long ago: forgets it once nothing is under way for it. */
@@ -379,6 +406,8 @@ export class ReplicaDatabases {
   letGoAll(): void {
     for (const name of this.#databases.keys()) this.#close(name)
     this.#queues.clear()
+    this.#unpassed.clear()
+    this.#context.locks.letAllGo()
     this.#context.cache.forgetRole()
   }
 

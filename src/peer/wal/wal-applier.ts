@@ -17,7 +17,7 @@
  *    only the daemon may. The client then finds another checkpoint running, which is no error (SQLite:
  *    sqlite3Checkpoint, SQLITE_BUSY). Without a valid index CKPT is released: clients recover the index under it. It is
  *    also released on a primary whose write lock is lent: a client that wants to checkpoint there waits for WRITE, and
- *    continues when the lock is back.
+ *    continues when the lock is back. WRITE that is kept from clients of a replica (locks/held-locks.ts) is no such.
  * 4. An invalid index is rebuilt from what is known here, under all the locks of a recovery.
  * 5. A node that was the primary continues with the WAL that its clients have written. Their commits count, even when a
  *    writer died before publishing one.
@@ -39,6 +39,7 @@ import { type Fd, readBytesAt } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
 import type { KernelCache } from "../files/kernel-cache.ts"
 import type { MountedFiles } from "../files/mounted-files.ts"
+import type { ClientLocks } from "../locks/client-locks.ts"
 import { untilLocked } from "../locks/lock-wait.ts"
 import { CKPT, FRAMES, RECOVER, readMark, release, tryTake, WRITE } from "../locks/sqlite-locks.ts"
 import { ReplicaWal } from "./replica-wal.ts"
@@ -79,6 +80,8 @@ export interface WalApplierContext {
   readonly handover?: WalHandover | undefined
   /** Whether this thread holds WRITE elsewhere, so that nobody else has it. */
   isWriteHeld?(): boolean
+  /** The same of a database that is not lent: its locks. */
+  kept?(): ClientLocks | undefined
   /** A transaction is about to count that the client holding WRITE does not know. */
   onStaleWriter(): void
 }
@@ -265,6 +268,10 @@ export class WalApplier {
     return this.#context.isWriteHeld?.() === true
   }
 
+  get #isLent(): boolean {
+    return this.#isWriteHeld && this.#context.kept?.() === undefined
+  }
+
   #tryLockWrite(shm: Fd): boolean {
     return this.#isWriteHeld || tryTake(shm, WRITE)
   }
@@ -291,7 +298,7 @@ export class WalApplier {
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it releases it when its first write fails.
-    if (!this.#isWriteHeld) tryTake(shm, CKPT)
+    if (!this.#isLent) tryTake(shm, CKPT)
     return (hasWrite && this.#tryRestart(shm, index, state, restarting)) || state
   }
 
@@ -469,7 +476,7 @@ export class WalApplier {
           forgetPages: (pageSize, pgnos) => files.forgetPages(cache, pageSize, pgnos),
         })
       } finally {
-        if (this.#isWriteHeld) release(shm, CKPT)
+        if (this.#isLent) release(shm, CKPT)
       }
       this.#hasComplained = false
     } catch (error) {
