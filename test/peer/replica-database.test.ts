@@ -16,7 +16,7 @@ import { type KeptHistory, listKept } from "../../src/diverged/kept-history.ts"
 import type { LtxHeader } from "../../src/ltx/header.ts"
 import type { ReceivedTransaction } from "../../src/peer/receive/applier.ts"
 import type { HistoryVerdict } from "../../src/peer/receive/history-verdict.ts"
-import { ReplicaDatabase } from "../../src/peer/receive/replica-database.ts"
+import { type ClientView, ReplicaDatabase } from "../../src/peer/receive/replica-database.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { FakeTransactionLog, imageChecksum } from "../support/captured-database.ts"
 import { FakeClock } from "../support/fake-clock.ts"
@@ -39,7 +39,7 @@ class Fixture implements Disposable {
   problem: Error | undefined // why clients cannot be locked out
   applyProblem: Error | undefined
 
-  constructor() {
+  constructor(view?: ClientView) {
     mkdirSync(this.dataDir.ltxDir("app.db"), { recursive: true })
     this.database = new ReplicaDatabase(
       "app.db",
@@ -71,6 +71,7 @@ class Fixture implements Disposable {
         dropped: () => this.events.push("dropped"),
       },
       emptyHistoryState(),
+      view,
     )
   }
 
@@ -212,6 +213,11 @@ describe("ReplicaDatabase", () => {
     fixture.applyProblem = undefined
     await fixture.accept(bytes)
     expect(fixture.database.pos.checksum).toBe(imageChecksum(image, PAGE_SIZE))
+  })
+
+  test("ReplicaDatabase hands over what is added to the counters that clients see, also what it was handed", () => {
+    using fixture = new Fixture({ isWalOpen: true, disguise: 7 })
+    expect(fixture.database.handOver().disguise).toBe(7)
   })
 
   test("ReplicaDatabase lets clients in when others know the position", async () => {

@@ -66,7 +66,7 @@ export class ReplicaDatabase {
     loseWal: () => this.#views.loseWal(),
   }
   #unfinished: SnapshotTakeover | undefined
-  #disguise = 0
+  #disguise: number
   #unapplied: Unapplied | undefined
 
   constructor(
@@ -78,6 +78,7 @@ export class ReplicaDatabase {
     this.name = name
     this.#context = context
     this.#state = state
+    this.#disguise = view.disguise
     this.#file = context.dataDir.file(name, "database")
     this.#applier = context.makeApplier(this.#file, view)
   }
