@@ -1,5 +1,6 @@
 /** The short form of the handoff torture, and what single handoffs and promotions have to show. */
 import { expect } from "bun:test"
+import { closeSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, run, sqlite3 } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
@@ -27,12 +28,13 @@ test("A node that cannot open a database after it has handed over goes on, and o
   const faults = new CallFaults(join(scope.directory, "calls"))
   const primary = await scope.node({ env: faults.env })
   const replica = await scope.node({ follows: primary, flags: ["--candidate"] })
-  sqlite3(primary, "a.db", "create table t(x)")
-  await caughtUp(primary, replica, "a.db")
+  // Its directories are looked for again, for as long as it has no transaction.
+  const held = openSync(join(primary.mount, "a.db"), "w")
+  scope.defer(() => closeSync(held))
   faults.set("1/data:mkdir#1+=EIO")
   run([...PROGRAM, "promote", "--url", replica.url])
   await primary.logged(/cannot open a database, nothing is applied until it is open/)
-  sqlite3(replica, "a.db", "insert into t values('after')")
+  sqlite3(replica, "a.db", "create table t(x); insert into t values('after')")
   faults.set("")
   await caughtUp(replica, primary, "a.db")
   expect(sqlite3(primary, "a.db", "select x from t")).toBe("after")
