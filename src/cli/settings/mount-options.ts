@@ -15,6 +15,7 @@ import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
 import { fuseOptions } from "./fuse-flags.ts"
 import { hostnameOf, type MountFlags } from "./mount-flags.ts"
 import { proxyOptions } from "./proxy-flags.ts"
+import { syncOptions } from "./sync-flags.ts"
 
 type MountArgs = ParsedArgs<MountFlags>
 
@@ -51,6 +52,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     },
     ...(snapshotRate ? { snapshotRate } : {}),
     ...(values["forward-writes"] ? { forwardWrites: true } : {}),
+    ...syncOptions(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
@@ -61,6 +63,11 @@ const NOT_BEHIND = ["candidate", "promote", "forward-writes"] as const
 
 function checkCapture(args: MountArgs): void {
   if (args.values.capture !== "behind") return
+  if (args.values["sync-replicas"] > 0) {
+    throw args.usageError(
+      `${args.spelling("capture")} behind and ${args.spelling("sync-replicas")} are given, a commit that passes LiteFS cannot wait for replicas`,
+    )
+  }
   const other = NOT_BEHIND.find(
     (name) => args.values[name] !== undefined && args.values[name] !== false,
   )

@@ -55,6 +55,7 @@ export class WalEntry extends PassedEntry {
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
     capture.walWritten(offset, size, thread)
+    this.database.walWritten()
   }
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {
