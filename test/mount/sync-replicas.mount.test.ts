@@ -371,7 +371,7 @@ describe("on a replica", () => {
 test("flags that do not go together are refused", () => {
   const mount = (...flags: string[]) => failureOf([...PROGRAM, "mount", "--primary", ...flags])
   expect(mount("--sync-replicas", "1", "--capture", "behind")).toBe(
-    "ERROR: --capture behind and --sync-replicas are given, a commit that passes LiteFS cannot wait for replicas\n",
+    "ERROR: Cannot run litefs mount: --capture behind and --sync-replicas are given, a commit that passes LiteFS cannot wait for replicas\n",
   )
   expect(mount("--sync-mode", "degrade")).toContain("no --sync-replicas, say how many")
   expect(mount("--sync-replicas", "many")).toContain("a number of replicas, 0 to 128")
