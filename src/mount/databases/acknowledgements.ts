@@ -113,10 +113,9 @@ export class Acknowledgements {
   }
 
   /**
-   * The request that is being done may be a part of a commit that waits, or was answered with an error. The kernel splits
-   * a write, and when its last part fails, tells the client that the first part is written. The client then writes the
-   * last part again, which commits nothing any more (capture/wal-tracker.ts, rule 6): it must not be told that all is
-   * well.
+   * The request that is being done writes a part of a commit again. The kernel splits a write, and when its last part
+   * fails, tells the client that the first part is written. The client then writes the last part again, which commits
+   * nothing any more (capture/wal-tracker.ts, rule 6): it must not be told that all is well.
    */
   repeating(commit: Commit): void {
     if (this.#unacknowledged.has(commit.database)) this.#committed ??= commit

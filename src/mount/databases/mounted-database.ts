@@ -444,8 +444,8 @@ export class MountedDatabase {
     )
   }
 
-  /** A client has written to the WAL, and may have written a part of its last transaction again. */
-  walWritten(): void {
+  /** A client has written a part of a transaction to the WAL again. */
+  walRepeated(): void {
     const capture = this.#capture
     if (capture !== undefined) {
       this.#context.acknowledgements.repeating(this.#commit(capture.history))
