@@ -13,6 +13,7 @@ import { MEMORY } from "../test/support/node.ts"
 import { Random } from "../test/support/random.ts"
 import { clientKill } from "../test/torture/client-kill.ts"
 import { daemonKill } from "../test/torture/daemon-kill.ts"
+import { failovers } from "../test/torture/failovers.ts"
 import { sweep } from "../test/torture/fault-sweep.ts"
 import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
@@ -46,6 +47,7 @@ const KINDS = [
   "handoff",
   "roles",
   "halt",
+  "acks",
 ] as const
 type Kind = (typeof KINDS)[number]
 
@@ -60,6 +62,7 @@ const POWER_CUTS = 5000
 const HANDOFFS = 200 // in each mode
 const ROLE_ROUNDS = 125 // in each mode
 const HALT_ROUNDS = 20
+const FAILOVERS = 250 // in each mode
 const FAILURES_MAX = 20
 const PROXY_PAIRS = 10_000
 const LOCK_PAGE_SIZES = [65536, 4096] as const
@@ -97,6 +100,7 @@ const GOALS: Record<Kind, number> = {
   handoff: HANDOFFS,
   roles: ROLE_ROUNDS,
   halt: HALT_ROUNDS,
+  acks: FAILOVERS,
 }
 
 interface Job {
@@ -176,6 +180,7 @@ async function runRound(job: Job): Promise<void> {
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
     else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "acks") await failOver(job, random, mode)
     else if (kind === "roles") await roles({ random, mode, rounds: 25, result })
     else if (kind === "halt")
       await halt({ random, mode, faults: 20, transactions: 1000, mayBeLong: true, result })
@@ -213,6 +218,21 @@ async function handOver(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const median = gapsMs[Math.floor(gapsMs.length / 2)]
   const gaps = `no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`
   console.log(`handoff ${mode}: ${gapsMs.length} without a kill, ${gaps}`)
+}
+
+async function failOver(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
+  const result = noHandoffsResult()
+  try {
+    await failovers({ random, mode, failovers: 25, result })
+  } finally {
+    job.result.kills += result.kills
+    job.result.acknowledged += result.acknowledged
+    job.gapsMs.push(...result.gapsMs)
+  }
+  const gapsMs = job.gapsMs.toSorted((a, b) => a - b)
+  const median = gapsMs[Math.floor(gapsMs.length / 2)]
+  const gaps = `no commit for ${median} ms (median), ${gapsMs.at(-1)} ms (worst)`
+  console.log(`acks ${mode}: ${gapsMs.length} failovers, ${gaps}`)
 }
 
 async function readLong(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
@@ -352,7 +372,7 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power", "handoff", "roles"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "power", "handoff", "roles", "acks"].includes(job.kind)
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

@@ -37,6 +37,8 @@ export interface LiteFSOptions {
   readonly readOnlyOpens?: boolean
   /** On the primary, clients write to WALs past the daemon, which captures behind them (mount/bypass.ts). */
   readonly capturesBehind?: boolean
+  /** Commits of a primary wait for replicas; undefined: they do not. */
+  readonly sync?: SyncOptions
   /** Whether other users may use the mount, as owners and modes allow; undefined: when this user is root. */
   readonly allowOther?: boolean
   /** Owner of databases that no client of this mount has made; undefined: the owner of the directory. */
@@ -68,6 +70,15 @@ export interface RetentionOptions {
   readonly intervalMs: number
   /** Bytes of LTX files of one database that are kept beyond their age for replicas that lack them. */
   readonly sizeMax: number
+}
+
+export interface SyncOptions {
+  /** How many replicas must have a transaction durably before its client hears of it; at least 1. */
+  readonly replicas: number
+  /** When there are too few: refuse commits, or go on without. */
+  readonly mode: "strict" | "degrade"
+  /** For how long a commit waits before that. */
+  readonly timeoutMs: number
 }
 
 /** Paths of PEM files. Certificate and key come together. */

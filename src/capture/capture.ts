@@ -526,11 +526,15 @@ export class Capture {
     if (this.history.pos.txid !== before) this.#onCommit()
   }
 
-  /** `thread` is the kernel's id of the thread that wrote, 0 if unknown. */
-  walWritten(offset: number, size: number, thread: number): void {
-    if (!this.#wal.written(offset, size)) return
+  /**
+   * `thread` is the kernel's id of the thread that wrote, 0 if unknown. True when it wrote nothing new, but again a part of
+   * a transaction that is captured.
+   */
+  walWritten(offset: number, size: number, thread: number): boolean {
+    if (!this.#wal.written(offset, size)) return this.#wal.isRepeat
     this.#unpublishedBy = thread
     this.#onCommit()
+    return false
   }
 
   /**

@@ -148,6 +148,11 @@ export class WalTracker {
     return this.#header !== undefined
   }
 
+  /** Whether the last write had only bytes that were already there, of commits that are captured (rule 6). */
+  get isRepeat(): boolean {
+    return this.#isRepeat
+  }
+
   /** The frames that count, for the thread that continues with them; undefined when there are none. */
   handOver(): WalHandover | undefined {
     const header = this.#header

@@ -12,6 +12,7 @@ import type { Positions, SharedState } from "../store/positions.ts"
 import type { SharedLag } from "../store/shared-lag.ts"
 import { NodeProblems } from "./node-problems.ts"
 import type { LeaseRecord } from "./role/lease.ts"
+import type { SyncReplicas, SyncStatus } from "./sync-replicas.ts"
 
 export interface NodeIdentity {
   readonly id: string // 16 hexadecimal digits
@@ -54,6 +55,8 @@ export interface DatabaseStatus extends SharedState {
   readonly condition: DatabaseCondition
   readonly problem: string | undefined
   readonly lag: Lag
+  /** What is durable and not applied yet, as far as anybody has asked. */
+  readonly durable: Pos | undefined
 }
 
 /** A replica that is connected to this node. */
@@ -78,6 +81,9 @@ export interface NodeStatusContext {
   /** What a database at the given transaction is known to lack. */
   missing(database: string, txid: bigint): { readonly transactions: number; readonly bytes: number }
   problem?(): string | undefined
+  /** Up to where a database of a replica is durable. */
+  durable?(database: string): Pos | undefined
+  readonly sync?: Pick<SyncReplicas, "isOn" | "status"> | undefined
 }
 
 export class NodeStatus {
@@ -103,6 +109,12 @@ export class NodeStatus {
   /** The problem that stops all work of the node, if any. */
   get problem(): string | undefined {
     return this.#context.problem?.()
+  }
+
+  /** Whether commits of this primary wait for replicas, and what comes of that; undefined when they do not. */
+  get sync(): SyncStatus | undefined {
+    const { sync } = this.#context
+    return sync?.isOn === true && this.isPrimary ? sync.status : undefined
   }
 
   get isReady(): boolean {
@@ -202,10 +214,13 @@ export class NodeStatus {
     state: SharedState,
     { isArriving, problem }: DatabaseRemark = NO_REMARK,
   ): DatabaseStatus {
-    const { lag, clock, missing } = this.#context
+    const { lag, clock, missing, durable: durableOf } = this.#context
+    const stored = durableOf?.(name)
+    const durable = stored !== undefined && stored.txid > state.pos.txid ? stored : undefined
     const ms = lag.databaseLagMs(state.timestampMs, clock.steadyMs())
     const condition = problem !== undefined ? "left-out" : isArriving ? "arriving" : "here"
-    return { ...state, name, condition, problem, lag: { ms, ...missing(name, state.pos.txid) } }
+    const behind = { ms, ...missing(name, state.pos.txid) }
+    return { ...state, name, condition, problem, durable, lag: behind }
   }
 }
 

@@ -6,7 +6,7 @@ import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogLine, LogOptions } from "../lib/log.ts"
-import type { Txid } from "../ltx/pos.ts"
+import type { Pos, Txid } from "../ltx/pos.ts"
 import type { WrotePast } from "../recovery/wal-tail.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
@@ -27,6 +27,8 @@ export interface FsThreadOptions {
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
   readonly behind: boolean // clients of a primary write to WALs past this thread
+  /** Commits of a primary wait for replicas, and in strict mode are refused while too few can acknowledge them. */
+  readonly sync: "strict" | "degrade" | undefined
   readonly wrotePast: WrotePast | undefined // so it was before, and the node was not stopped
   readonly log: LogOptions
 }
@@ -136,6 +138,13 @@ export interface FsHost {
   sparesWanted(): void
   /** A transaction of a database whose write lock is borrowed. Returns why the primary refuses it. */
   propose(database: string, bytes: Uint8Array): ErrorCode | undefined
+  /**
+   * Whether a transaction of a database may be made. Returns why it may not: too few replicas have what came before.
+   * `isPatient`: the client may wait for them.
+   */
+  mayCommit(database: string, isPatient: boolean): ErrorCode | undefined
+  /** A transaction is durable here. Returns when enough replicas have it; why, when nobody knows what becomes of it. */
+  acknowledged(database: string, pos: Pos, isBorrowed: boolean): ErrorCode | undefined
   /** The primary has taken a transaction of a borrowed database that could not be made here. */
   behind(database: string): void
   /** A client wants the write lock of a database. Returns why it cannot have it. */

@@ -15,6 +15,7 @@ import { readFileSync, realpathSync } from "node:fs"
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import type { DatabaseHandover } from "../capture/handover.ts"
+import { Proposal } from "../capture/proposal.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
@@ -36,11 +37,13 @@ import { closeFile, type Fd } from "../sys/file.ts"
 import { isLockedToWrite } from "../sys/locks.ts"
 import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
+import { isBeingKilled } from "../sys/process/process.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import { Bypass } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
 import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
+import { Acknowledgements } from "./databases/acknowledgements.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
 import type { MountedDatabases } from "./databases/mounted-databases.ts"
@@ -67,6 +70,7 @@ let flags: SharedFlags
 let counters: Counters
 let recent: RecentTransactions
 let commits: CapturedCommits
+let acknowledgements: Acknowledgements
 let beside: MessagePort
 let served: Fd | undefined // the device, from serve() on
 let mountedOn = "" // device of the mount
@@ -105,6 +109,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   lend,
   giveBack: (database) => {
     proposals.refuseAll(database)
+    acknowledgements.refuse(database)
     return databases.giveBack(database)
   },
   borrow: (handover) => {
@@ -119,6 +124,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   lost: (database) => {
     databases.find(database)?.shut()
     proposals.refuseAll(database)
+    acknowledgements.refuse(database)
   },
   writerLate: (database) => databases.find(database)?.borrowLate(),
   replace: (request) => {
@@ -131,7 +137,10 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     port.tell("vanished", database) // the kernel may have listed the directory without it
     if (flags.raiseChanged()) port.tell("changed")
   },
-  retire: (database) => databases.retire(database),
+  retire: (database) => {
+    databases.retire(database)
+    acknowledgements.forget(database)
+  },
   measure: () => {
     refillSpares()
     counters.measureHeap("fs")
@@ -163,6 +172,8 @@ const proposals = new Proposals({
     port.ask("propose", database, ownBytes(bytes), (outcome) => then(refusalOf(outcome)))
   },
   behind: (database) => port.tell("behind", database),
+  begin: () => acknowledgements.begin(),
+  finish: (deferred) => acknowledgements.finish(deferred),
 })
 
 self.onmessage = ({ data }: MessageEvent<Message>) => {
@@ -196,6 +207,19 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   counters = new Counters(options.counters)
   recent = new RecentTransactions(options.recent)
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
+  acknowledgements = new Acknowledgements({
+    clock: systemClock,
+    isOn: options.sync !== undefined,
+    isStrict: options.sync === "strict",
+    generation: () => flags.syncGeneration,
+    askBefore: (database, isPatient, then) => {
+      port.ask("mayCommit", database, isPatient, (outcome) => then(refusalOf(outcome)))
+    },
+    askAfter: ({ database, pos, isBorrowed }, then) => {
+      port.ask("acknowledged", database, pos, isBorrowed, (outcome) => then(refusalOf(outcome)))
+    },
+    isDying: isBeingKilled,
+  })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
     ? recoverDatabases(dataDir, positions, log, refused, {
@@ -253,7 +277,11 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
       granted: (database, isGranted) => port.tell("lockFileGranted", database, isGranted),
       letGo: (database) => port.tell("letLockFileGo", database),
     },
-    propose: (proposal, again, end) => proposals.add(proposal, again, end),
+    acknowledgements,
+    propose: (error, request, again, end) => {
+      if (error instanceof Proposal) return proposals.add(error, again, end)
+      return acknowledgements.hold(error, request, again, end)
+    },
   }
   watchFullDisk(() => {
     flags.noteFull()
@@ -352,6 +380,8 @@ function shut(): void {
  */
 function handOver(): DatabaseHandover[] {
   if (databases.passed.length > 0) commits.gate.open()
+  else commits.gate.shut()
+  acknowledgements.refuse()
   const handovers = databases.handOver()
   commits.gate.shut()
   for (const { name, state } of handovers) {
@@ -393,7 +423,7 @@ function countCommit(name: string, size: number, durationMs: number): void {
 /** Does the work of this thread that no request asks for. Returns when there is more of it. */
 function upkeep(): number | undefined {
   const waitMs = earlier(earlier(commits.store(), directory.sweep()), context.refusals.sweep())
-  return earlier(waitMs, bypass?.followDue())
+  return earlier(earlier(waitMs, acknowledgements.sweep()), bypass?.followDue())
 }
 
 function freeze(snapshot: number, name: string): Later<FrozenState | undefined> | undefined {

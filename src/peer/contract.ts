@@ -162,6 +162,8 @@ export interface PeerHost {
   waiting(database: string, process: string | undefined): void
   /** A segment of the commit log is missing and must be prepared. */
   segmentMissing(segment: number): void
+  /** What has come for the database is durable up to there, and may not be applied yet. Only while somebody wants it. */
+  stored(database: string, pos: Pos): void
   applied(file: number): void
   /** The LTX file cannot be applied. */
   refusedFile(file: number, code: ErrorCode, message: string): void

@@ -4,6 +4,7 @@ import { ownBytes } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
 import { listen, type Offers, Port } from "../lib/port.ts"
+import type { Pos } from "../ltx/pos.ts"
 import { type FrozenDatabase, freezeDatabase } from "../mount/frozen-database.ts"
 import type { PeerHost, PeerThread } from "./contract.ts"
 import type { HistoryVerdict } from "./receive/history-verdict.ts"
@@ -22,6 +23,8 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
   onLtxUsage: (database: string, count: number, size: number) => void = () => {}
   /** Hears of a process, "PID (NAME)", that keeps what has come for the database waiting; undefined: no longer. */
   onWaiting: (database: string, process: string | undefined) => void = () => {}
+  /** Hears what is durable (`stored`). */
+  onStored: (database: string, pos: Pos) => void = () => {}
   readonly #failed: (error: Error) => void
   #hasFailed = false
   readonly #files = new Map<number, PromiseWithResolvers<void>>()
@@ -34,6 +37,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
       offers: {
         ...on,
         failed: (message) => this.#fail(message),
+        stored: (...told) => this.onStored(...told),
         applied: (file) => this.#takeFile(file)?.resolve(),
         refusedFile: (file, code, message) => {
           this.#takeFile(file)?.reject(new LitefsError(code, message))

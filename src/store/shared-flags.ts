@@ -1,6 +1,6 @@
 /**
  * Words that threads share: the peer thread's id, whether a change was announced, the commit log and spare files, which
- * thread can open no more files, and whether the disk is full.
+ * thread can open no more files, whether the disk is full, and what concerns acknowledgements.
  */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
@@ -11,6 +11,8 @@ const SPARE_FILES = 4
 const SHORT = 8 // one word for each thread
 const FULL_COUNT = 11
 const ROOM_COUNT = 12
+const SYNC_GENERATION = 13
+const ACKNOWLEDGES = 14
 
 /** Threads that open files. */
 const THREADS = { fs: 0, peer: 1, main: 2 } as const
@@ -76,6 +78,24 @@ export class SharedFlags {
 
   noteRoom(): void {
     Atomics.add(this.#words, ROOM_COUNT, 1)
+  }
+
+  /** On a primary: changes when replicas that have acknowledged transactions may be gone. */
+  get syncGeneration(): number {
+    return Atomics.load(this.#words, SYNC_GENERATION)
+  }
+
+  nextSyncGeneration(): void {
+    Atomics.add(this.#words, SYNC_GENERATION, 1)
+  }
+
+  /** On a replica: the primary wants to hear at once what is durable here. */
+  get acknowledges(): boolean {
+    return Atomics.load(this.#words, ACKNOWLEDGES) !== 0
+  }
+
+  set acknowledges(isWanted: boolean) {
+    Atomics.store(this.#words, ACKNOWLEDGES, isWanted ? 1 : 0)
   }
 
   get spareFiles(): Int32Array {

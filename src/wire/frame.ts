@@ -18,6 +18,8 @@
  *  0x4c  listed     u64 TXID, u64 checksum, u32 state, string32 database: where the primary is with it. Also when
  *                   that is new, and after each snapshot, whose file counts if the state is 0
  *                   (0 present, 1 dropped, 2 refused when the primary started, 3 cannot be read)
+ *  0x4d  acknowledged  u64 TXID, u64 checksum, string32 database: of a replica, in the body of POST /acknowledge: it has
+ *                   the database up to there, durably
  *
  * A string32 is a u32 length and UTF-8. Types above 0x40 are ours. They go only to a node that has asked for them in a
  * header of its request, because the original fails on unknown types.
@@ -113,6 +115,7 @@ const FIELDS = {
   resuming: { token: u64, offset, database: text },
   catalogue: { count: u32 },
   listed: { pos, state: listedState, database: text },
+  acknowledged: { pos, database: text },
 } as const
 
 type FrameType = keyof typeof FIELDS
@@ -131,6 +134,7 @@ const CODES: Readonly<Record<FrameType, number>> = {
   resuming: 0x4a,
   catalogue: 0x4b,
   listed: 0x4c,
+  acknowledged: 0x4d,
 }
 
 type FrameOf<Type extends FrameType> = { readonly type: Type } & {

@@ -16,6 +16,9 @@
  *     Litefs-Run: HEX            of any request and response: the process, to tell a node from a copy of it
  *     Litefs-Wants-Primary: 1    in responses: no record names a primary, but this node's flags make it one
  *     Litefs-Halt-Wanted: 1      in answers to the holder of a halt lock: others wait for it
+ *     Litefs-Acknowledges: 1     of any request: this node tells what it has durably, and asks POST /synced itself
+ *     Litefs-Acknowledge: TOKEN  of a stream: the primary wants to hear so, at POST /acknowledge?stream=TOKEN
+ *     Litefs-Unsynced: 1         in answers to the holder of a halt lock: it has to ask POST /synced
  *     Litefs-Lease: {…}          of any request and response: who is the primary (cluster/role/lease.ts)
  *     Litefs-Cluster-Key: HEX    of a stream: the key that seals the cluster's records (cluster/role/cluster-key.ts)
  *
@@ -38,6 +41,9 @@ export const CANDIDATE_HEADER = "litefs-candidate"
 export const RUN_HEADER = "litefs-run"
 export const WANTS_PRIMARY_HEADER = "litefs-wants-primary"
 export const WANTED_HEADER = "litefs-halt-wanted"
+export const ACKNOWLEDGES_HEADER = "litefs-acknowledges"
+export const ACKNOWLEDGE_HEADER = "litefs-acknowledge"
+export const UNSYNCED_HEADER = "litefs-unsynced"
 
 export type Headers = Readonly<Record<string, unknown>>
 

@@ -107,6 +107,9 @@ describe("litefs help", () => {
       	--proxy-advertise-url URL                  where other nodes reach this proxy (default: the host of the API)
       	--proxy-debug                              log every request of the proxy
       	--forward-writes                           let programs write on a replica; a read costs two requests, or four
+      	--sync-replicas N                          a commit returns when N replicas have it durably (default 0)
+      	--sync-mode MODE                           with fewer replicas: commits wait or are refused, or go on without them: strict, degrade (default strict)
+      	--sync-commit-timeout DURATION             how long a commit waits for replicas before that (default 10s)
       	--retention DURATION                       keep LTX files for this long (default 10m)
       	--retention-interval DURATION              look for old LTX files this often (default 1m)
       	--retention-max-size SIZE                  per database, for replicas that lag behind (default 1GiB)

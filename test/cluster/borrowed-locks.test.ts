@@ -47,6 +47,7 @@ function fixture() {
     },
     closing: () => void events.push("closing"),
     shut: () => void events.push("shut"),
+    taken: () => {},
     resync: () => void events.push("resync"),
   })
   return { clock, events, primary, exchange, state, locks }

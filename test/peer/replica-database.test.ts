@@ -64,6 +64,7 @@ class Fixture implements Disposable {
           files.switched()
         },
         primaryName: () => "primary",
+        stored: () => {},
         setPosition: (_, state) => {
           this.shown = state
           this.events.push(`position ${state.pos.txid}`)

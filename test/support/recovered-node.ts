@@ -6,6 +6,7 @@
 import { readClusterId } from "../../src/cluster/role/cluster-id.ts"
 import { Deferred } from "../../src/fuse/deferred.ts"
 import type { Logger } from "../../src/lib/log.ts"
+import { Acknowledgements } from "../../src/mount/databases/acknowledgements.ts"
 import { Refusals } from "../../src/mount/databases/refusals.ts"
 import { Directory } from "../../src/mount/names/directory.ts"
 import { openCommitLog } from "../../src/recovery/log/commit-log-recovery.ts"
@@ -73,6 +74,13 @@ export class RecoveredNode {
       refusals: new Refusals(clock, role),
       onRefused() {},
       propose: () => new Deferred(),
+      acknowledgements: new Acknowledgements({
+        ...{ clock, isOn: false, isStrict: false },
+        generation: () => 0,
+        askBefore() {},
+        askAfter() {},
+        isDying: () => false,
+      }),
       halts: { ask() {}, giveBack() {}, hold() {}, granted() {}, letGo() {} },
       forwarding: undefined,
       readOnlyOpens: false,

@@ -33,6 +33,7 @@ const database = new ReplicaDatabase(
     },
     primaryName: () => undefined,
     setPosition: () => {},
+    stored: () => {},
     dropped: () => {},
   },
   state,

@@ -182,7 +182,7 @@ test("readers: half a transaction, and one that is older than what was read", as
   }
 })
 
-describe("handoff, roles: rows that were acknowledged", () => {
+describe("handoff, roles, acks: rows that were acknowledged", () => {
   const DAMAGE: Record<string, string> = {
     "a row is lost": "delete from b where n = 2",
     "the last row is lost": "delete from a where n = 3; delete from b where n = 3",

@@ -189,7 +189,7 @@ function longestGap(acks: readonly number[], startMs: number, endMs: number): nu
   return Math.max(0, ...seen.slice(1).map((ms, index) => ms - (seen[index] as number)))
 }
 
-class Writer {
+export class Writer {
   readonly number: number
   readonly acks: number[] = []
   problem: string | undefined

@@ -1,5 +1,6 @@
 /** What `litefs info` prints for people. */
 import { BAD_DATA, CANNOT_TAKE } from "../../cluster/node-problems.ts"
+import type { SyncStatus } from "../../cluster/sync-replicas.ts"
 import type {
   DatabaseInfo,
   LagInfo,
@@ -28,11 +29,18 @@ function head(info: NodeInfo, nowMs: number): string {
     ["mount", info.mount],
     ["data", info.path],
   ]
+  if (info.sync !== undefined) lines.push(["sync", syncOf(info.sync)])
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
   const { lastProblem: last } = info
   if (last !== undefined)
     lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
+}
+
+function syncOf({ state, mode, replicas, acknowledging, reason, degraded }: SyncStatus): string {
+  const of = degraded === undefined ? "" : ` (${degraded.join(", ")})`
+  const how = reason ?? `${acknowledging} replicas acknowledge, ${replicas} needed`
+  return `${state}${of} (${mode}), ${how}`
 }
 
 function problemOf({ problem, since, until }: ProblemInfo): string {

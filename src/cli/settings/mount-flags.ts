@@ -8,6 +8,7 @@ import { FUSE_FLAGS } from "./fuse-flags.ts"
 import { COMMAND_FLAGS } from "./mount-commands.ts"
 import { CONFIG_FLAGS } from "./mount-config.ts"
 import { PROXY_FLAGS } from "./proxy-flags.ts"
+import { SYNC_FLAGS } from "./sync-flags.ts"
 
 const NODE_URL = "http://10.0.0.1:20202"
 
@@ -72,6 +73,7 @@ export const MOUNT_FLAGS = {
     kind: "boolean",
     help: "let programs write on a replica; a read costs two requests, or four",
   },
+  ...SYNC_FLAGS,
   retention: {
     kind: "duration",
     isPositive: true,

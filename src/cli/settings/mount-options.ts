@@ -15,6 +15,7 @@ import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
 import { fuseOptions } from "./fuse-flags.ts"
 import { hostnameOf, type MountFlags } from "./mount-flags.ts"
 import { proxyOptions } from "./proxy-flags.ts"
+import { syncOptions } from "./sync-flags.ts"
 
 type MountArgs = ParsedArgs<MountFlags>
 
@@ -51,6 +52,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     },
     ...(snapshotRate ? { snapshotRate } : {}),
     ...(values["forward-writes"] ? { forwardWrites: true } : {}),
+    ...syncOptions(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
@@ -61,7 +63,13 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
  * (sys/process/stale-handles.ts).
  */
 function checkCapture(args: MountArgs): void {
-  if (args.values.capture !== "behind" || args.values["forward-writes"] !== true) return
+  if (args.values.capture !== "behind") return
+  if (args.values["sync-replicas"] > 0) {
+    throw args.usageError(
+      `${args.spelling("capture")} behind and ${args.spelling("sync-replicas")} are given, a commit that passes LiteFS cannot wait for replicas`,
+    )
+  }
+  if (args.values["forward-writes"] !== true) return
   const both = `${args.spelling("capture")} behind and ${args.spelling("forward-writes")}`
   throw args.usageError(
     `${both} are given, forwarding sees each lock as a request, and writers that pass LiteFS need locks that the kernel keeps without it`,

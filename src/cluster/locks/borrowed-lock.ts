@@ -58,6 +58,8 @@ export interface BorrowedLockContext {
   closing(database: string): void
   /** Clients commit nothing from here on. */
   shut(database: string): void
+  /** The primary has taken a transaction, and enough replicas have it; or it has to be asked whether they have. */
+  taken(database: string, isSynced: boolean): void
   /** This node may lack what the primary has. */
   resync(): void
   /** This node stops. */
@@ -137,8 +139,9 @@ export class BorrowedLock {
       const sentMs = clock.monotonicMs()
       try {
         const sending = lender.commit(this.#database, this.#id, bytes)
-        const { code, problem, isWanted } = await orAborted(sending, signal)
+        const { code, problem, isWanted, isSynced } = await orAborted(sending, signal)
         if (code === undefined) {
+          this.#context.taken(this.#database, isSynced)
           this.#renewedMs = Math.max(this.#renewedMs, sentMs)
           if (isWanted) this.#wanted()
         } else if (code !== "no-space") {
@@ -151,6 +154,21 @@ export class BorrowedLock {
       }
       await sleep(clock, RESEND_MS, signal).catch(() => {})
     }
+  }
+
+  /** Resolves when enough replicas have what the primary has taken; with false when the lock is lost before. */
+  async synced(pos: Pos): Promise<boolean> {
+    const { clock, lender } = this.#context
+    const { signal } = this.#ended
+    while (!signal.aborted) {
+      try {
+        if (await orAborted(lender.synced(this.#database, pos), signal)) return true
+      } catch (error) {
+        log.debug("cannot ask for acknowledgements, trying again", { db: this.#database, error })
+      }
+      await sleep(clock, RESEND_MS, signal).catch(() => {})
+    }
+    return false
   }
 
   /** Somebody else may write to the database. Resolves when this node follows the primary again. */

@@ -6,6 +6,7 @@
  * the current transaction, and later writers borrow it anew, behind the others.
  */
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import type { Borrower } from "../../mount/contract.ts"
 import { BorrowedLock, type BorrowedLockContext } from "./borrowed-lock.ts"
 import { type CallPrimary, Lender } from "./lender.ts"
@@ -60,6 +61,11 @@ export class BorrowedLocks {
   async propose(database: string, bytes: Uint8Array): Promise<ErrorCode | undefined> {
     const lock = this.#locks.get(database)
     return lock === undefined ? "no-primary" : lock.propose(bytes)
+  }
+
+  /** Resolves when enough replicas have what the primary has taken; with false when the lock is lost before. */
+  async synced(database: string, pos: Pos): Promise<boolean> {
+    return (await this.#locks.get(database)?.synced(pos)) === true
   }
 
   /** Somebody else may write to the database. Resolves when this node follows the primary again. */

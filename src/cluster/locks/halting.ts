@@ -16,6 +16,7 @@ import type { FsWorker } from "../../mount/fs-worker.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { NodeAnswer } from "../node-client.ts"
 import type { Member } from "../role/member.ts"
+import type { SyncReplicas } from "../sync-replicas.ts"
 import { BorrowedLocks } from "./borrowed-locks.ts"
 import { DatabaseLoans } from "./database-loans.ts"
 import { EchoFilter } from "./echo-filter.ts"
@@ -37,6 +38,7 @@ export interface HaltingContext {
   readonly fs: FsWorker
   readonly peer: PeerWorker
   readonly hostname: string
+  readonly sync: Pick<SyncReplicas, "before" | "after">
   member(): Pick<Member, "isPrimary" | "state">
   callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
@@ -55,6 +57,8 @@ export class Halting {
   /** Locks that clients of this primary hold. */
   readonly #own = new Map<string, bigint>()
   readonly #limit: LineLimit
+  /** Borrowed databases of which the primary has to be asked whether replicas have what it has taken. */
+  readonly #unsynced = new Set<string>()
   #lastId = 0n
   #hasComplained = false // about writes that cannot be forwarded, since one was
 
@@ -92,6 +96,10 @@ export class Halting {
       closing: (database) => fs.tell("closing", database),
       shut: (database) => fs.tell("lost", database),
       resync: context.reconnect,
+      taken: (database, isSynced) => {
+        if (isSynced) this.#unsynced.delete(database)
+        else this.#unsynced.add(database)
+      },
     })
     this.echoes = new EchoFilter({
       sink: peer,
@@ -197,6 +205,25 @@ export class Halting {
     const code = await this.#borrowed.propose(database, bytes)
     if (code !== undefined) forget()
     return code
+  }
+
+  /** Why a transaction of a client may not be made here; undefined when it may. A borrowed database is not asked for. */
+  mayCommit(database: string, isPatient: boolean): Promise<ErrorCode | undefined> {
+    return this.#context.sync.before(database, isPatient)
+  }
+
+  /**
+   * A transaction of a client is durable here. Resolves when enough replicas have it; with a code when nobody knows what
+   * becomes of it.
+   */
+  async acknowledged(
+    database: string,
+    pos: Pos,
+    isBorrowed: boolean,
+  ): Promise<ErrorCode | undefined> {
+    if (!isBorrowed) return this.#context.sync.after(database, pos)
+    if (!this.#unsynced.has(database)) return undefined
+    return (await this.#borrowed.synced(database, pos)) ? undefined : "unavailable"
   }
 
   /** The primary has taken a transaction that was not, or could not be, made here. */

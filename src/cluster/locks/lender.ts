@@ -2,8 +2,8 @@
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { type Pos, parsePos } from "../../ltx/pos.ts"
-import { WANTED_HEADER } from "../../wire/protocol.ts"
+import { formatPos, type Pos, parsePos } from "../../ltx/pos.ts"
+import { UNSYNCED_HEADER, WANTED_HEADER } from "../../wire/protocol.ts"
 import type { NodeAnswer } from "../node-client.ts"
 
 const log = logger("halt")
@@ -28,6 +28,7 @@ interface Verdict {
   readonly code: ErrorCode | undefined
   readonly problem: string
   readonly isWanted: boolean // others want the lock
+  readonly isSynced: boolean // as many replicas as the primary waits for have it
 }
 
 export class Lender {
@@ -61,7 +62,14 @@ export class Lender {
   /** Rejects when the answer is lost: the primary may have the transaction, and recognizes it when it is sent again. */
   async commit(database: string, id: bigint, bytes: Uint8Array): Promise<Verdict> {
     const answer = await this.#call("POST", `/tx?${query(database, { lockID: id })}`, bytes)
-    return { code: verdictOf(answer), problem: answer.text, isWanted: isWanted(answer) }
+    const isSynced = answer.headers[UNSYNCED_HEADER] === undefined
+    return { code: verdictOf(answer), problem: answer.text, isWanted: isWanted(answer), isSynced }
+  }
+
+  /** Whether enough replicas have the database up to there. The primary answers when they have, or after a while. */
+  async synced(database: string, pos: Pos): Promise<boolean> {
+    const parameters = new URLSearchParams({ name: database, pos: formatPos(pos) })
+    return (await this.#call("POST", `/synced?${parameters}`)).status === 200
   }
 
   /** A kept connection may be closed at the moment of its reuse. A repeated request has only one effect. */

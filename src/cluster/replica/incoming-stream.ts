@@ -234,6 +234,7 @@ export class IncomingStream {
         if (!this.#isWanted(frame.database)) return
         return this.#options.onListed?.(frame.database, { pos: frame.pos, state: frame.state })
       case "hwm":
+      case "acknowledged":
         return
     }
   }

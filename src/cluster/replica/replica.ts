@@ -21,6 +21,7 @@ import type { Pos } from "../../ltx/pos.ts"
 import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
 import {
+  ACKNOWLEDGE_HEADER,
   ADVERTISE_URL_HEADER,
   CATALOGUE_HEADER,
   COMPACTED_LTX_HEADER,
@@ -42,6 +43,7 @@ import {
   noAnswer,
 } from "../connect-problem.ts"
 import { BAD_DATA, CANNOT_TAKE } from "../node-problems.ts"
+import { Acknowledger, type Durable } from "./acknowledger.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import { IncomingStream, type IncomingStreamOptions, SILENCE_MS_MAX } from "./incoming-stream.ts"
 
@@ -68,6 +70,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
   /** Databases that take nothing for now. */
   leftOut?(): readonly string[]
   positions(): ReadonlyMap<string, Pos>
+  /** For a primary that wants to know; it need not be where readers are. */
+  readonly durable?: Durable
   /** A connection is up, or has ended: the name is then undefined. */
   onPrimary(name: string | undefined): void
   /** Told before onPrimary(): the URL at which others reach the primary. */
@@ -189,6 +193,7 @@ export class Replica {
       },
     })
     this.#cutOff = undefined
+    let acknowledger: Acknowledger | undefined
     try {
       const clusterId = headerOf(response.headers, "litefs-cluster-id")
       if (clusterId !== undefined) this.#options.onClusterId(clusterId)
@@ -201,16 +206,29 @@ export class Replica {
       onUrl?.(headerOf(response.headers, ADVERTISE_URL_HEADER) ?? primaryUrl)
       onProxy?.(proxyUrlOf(headerOf(response.headers, PROXY_HEADER), primaryUrl))
       this.#options.onPrimary(name)
+      acknowledger = this.#acknowledge(response)
       await connection.read(response)
     } catch (error) {
       // Bytes that cannot be decoded.
       if (!(error instanceof RangeError)) throw error
       throw new LitefsError("invalid", error.message, { cause: error })
     } finally {
+      acknowledger?.close()
       this.#cutOff = connection.close()
       response.destroy()
       await connection.settled(signal)
     }
+  }
+
+  /** Undefined when the primary does not wait for replicas. */
+  #acknowledge({ headers: answered }: IncomingMessage): Acknowledger | undefined {
+    const { durable, primaryUrl, headers, tls, clock } = this.#options
+    const token = headerOf(answered, ACKNOWLEDGE_HEADER)
+    if (token === undefined || durable === undefined) return undefined
+    return new Acknowledger({
+      ...{ clock, primaryUrl, token, headers, durable },
+      ...(tls === undefined ? {} : { tls: () => tls() }),
+    })
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {

@@ -37,6 +37,8 @@ export interface RoleSwitchContext {
   readonly peer: Sender<PeerThread>
   readonly halting: Halting
   positions(): ReadonlyMap<string, Pos>
+  /** What others acknowledge from here on does not count: they may be on another primary's history. */
+  lost(): void
   follow(): void
   /**
    * Waits for those who make clients write, and who begin nothing new once the node drains. Resolves when all they have
@@ -58,6 +60,7 @@ export class RoleSwitch implements RoleActions {
   }
 
   shut(): void {
+    this.#context.lost()
     this.#context.fs.call("shut").catch(() => {}) // it takes no writes all the same
   }
 

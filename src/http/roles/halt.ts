@@ -6,18 +6,23 @@
  *   DELETE /halt?name=DB&id=ID      takes it back; nothing happens when it is not lent with this id
  *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
  *
+ *   POST   /synced?name=DB&pos=POS  200 when as many replicas as this primary waits for have the database up to there, the
+ *                                   holder of the lock perhaps among them; 503 when they have not after some seconds
+ *
  * `ttl` (milliseconds, 30000) is how long the lock is lent without a renewal, `wait` (10000) how long to wait for
- * others. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. 409: somebody else has the lock, or the
+ * others. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. `Litefs-Unsynced: 1` in an answer to one of our
+ * nodes: it has to ask whether replicas have the transaction; who cannot ask is answered when they have. 409: somebody else has the lock, or the
  * transaction does not follow on the present one.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { HaltLocks } from "../../cluster/locks/halt-locks.ts"
+import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
-import { formatChecksum, formatTxid } from "../../ltx/pos.ts"
+import { formatChecksum, formatTxid, parsePos } from "../../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
-import { WANTED_HEADER } from "../../wire/protocol.ts"
+import { ACKNOWLEDGES_HEADER, UNSYNCED_HEADER, WANTED_HEADER } from "../../wire/protocol.ts"
 import { checkQuery, databaseNameOf, numberOf } from "../server/query.ts"
 import { senderOf } from "../server/request-log.ts"
 import type { Routes } from "../server/server.ts"
@@ -27,6 +32,8 @@ const TTL_MS = 30_000
 const TTL_MS_MAX = 300_000
 const WAIT_MS = 10_000
 const WAIT_MS_MAX = 60_000
+/** Who asks POST /synced asks again then. */
+const SYNCED_MS_MAX = 5000
 const MIB = 1024 * 1024
 const TRANSACTION = { sizeMax: 1024 * MIB, timeMs: 60_000 }
 const TRANSACTIONS: SpoolLimits = {
@@ -39,6 +46,7 @@ const ID_MAX = 2n ** 63n - 1n
 export interface HaltContext {
   readonly locks: HaltLocks
   readonly clock: Clock
+  readonly sync: SyncReplicas
   /** This node's id: it does not borrow from itself. */
   readonly id: string
   /** Before that, nothing can be lent. */
@@ -63,20 +71,53 @@ export function haltRoutes(context: HaltContext): Routes {
       POST: async (request, response, url) => {
         checkQuery(url, ["name", "lockID"])
         checkSender(request.headers, context.id, "halt")
-        await handleTransaction(context, spool, request, url)
+        const gone = goneSignal(response)
+        await handleTransaction(context, spool, request, url, gone)
+        const { sync } = context
+        if (sync.isOn && request.headers[ACKNOWLEDGES_HEADER] !== undefined) {
+          response.setHeader(UNSYNCED_HEADER, "1")
+        } else await sync.acknowledged(databaseNameOf(url), gone)
         tellWanted(context.locks, databaseNameOf(url), response)
         response.end()
       },
     },
+    "/synced": {
+      POST: (_, response, url) => handleSynced(context, response, url),
+    },
   }
+}
+
+async function handleSynced(
+  { sync, clock }: HaltContext,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  checkQuery(url, ["name", "pos"])
+  const name = databaseNameOf(url)
+  const pos = parsePos(url.searchParams.get("pos") ?? "")
+  if (pos === undefined) throw new LitefsError("usage", "Cannot use pos: TXID/CHECKSUM expected")
+  const over = new AbortController()
+  const cancel = clock.after(SYNCED_MS_MAX, () => over.abort())
+  const signal = AbortSignal.any([goneSignal(response), over.signal])
+  response.statusCode = (await sync.after(name, pos, signal)) === undefined ? 200 : 503
+  cancel()
+  response.end()
+}
+
+/** Aborted when nobody waits for the answer any more. */
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController()
+  response.once("close", () => gone.abort(new LitefsError("unavailable", "its sender has gone")))
+  return gone.signal
 }
 
 /** Refuses a sender that does not hold the lock, or whose transaction cannot follow, before it reads the body. */
 async function handleTransaction(
-  { locks, mounted }: HaltContext,
+  { locks, mounted, sync }: HaltContext,
   spool: Spool,
   request: IncomingMessage,
   url: URL,
+  gone: AbortSignal,
 ): Promise<void> {
   const name = databaseNameOf(url)
   const id = idOf(url, "lockID")
@@ -87,6 +128,7 @@ async function handleTransaction(
   })
   try {
     await mounted
+    await sync.allowed(name, gone) // here, because the holder must be able to renew the lock meanwhile
     await locks.apply(name, id, transaction)
   } finally {
     await transaction.remove()
@@ -104,12 +146,8 @@ async function handleHalt(
   const name = databaseNameOf(url)
   const node = nameOf(request)
   await mounted
-  const gone = new AbortController()
-  response.once("close", () => {
-    gone.abort(new LitefsError("unavailable", "its sender has gone"))
-  })
   const { id, pos, expiresMs } = await locks.acquire(name, {
-    signal: gone.signal,
+    signal: goneSignal(response),
     id: idOf(url, "id"),
     node,
     ttlMs: Math.min(numberOf(url, "ttl") ?? TTL_MS, TTL_MS_MAX),

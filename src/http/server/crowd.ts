@@ -15,6 +15,8 @@ import { RequestLog, senderOf } from "./request-log.ts"
 
 export const ROUTE_COUNT_MAX: Readonly<Record<string, number>> = {
   "/stream": 256, // a replica each
+  "/acknowledge": 128, // a replica each that acknowledges
+  "/synced": 32,
   "/export": 16, // each keeps a database frozen
   "/import": 16, // a file each on the disk
   "/halt": 640, // a database each is lent, or waited for

@@ -14,13 +14,14 @@
  *
  * Databases that cannot be sent or applied are left out. The answer names them and has the status "degraded", which is
  * 200 all the same, because the others are as they should be. A full disk has the same effect: existing data can be
- * read. `lastProblem` is the present or last problem of the node as a whole.
+ * read. So has a primary without enough replicas that acknowledge, which `sync` tells (cluster/sync-replicas.ts). `lastProblem` is the present or last problem of the node as a whole.
  *
  * Without a limit a replica that has lost its primary stays healthy. Otherwise all replicas would go together with the
  * primary.
  */
 import type { ServerResponse } from "node:http"
 import type { DatabaseStatus, NodeStatus } from "../../cluster/node-status.ts"
+import type { SyncStatus } from "../../cluster/sync-replicas.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { until } from "../../lib/until.ts"
@@ -61,6 +62,8 @@ export interface Health {
   /** Names of databases that the primary has and that are still missing here completely. */
   readonly arriving?: readonly string[]
   readonly leftOut?: readonly { readonly name: string; readonly problem: string }[]
+  /** On a primary whose commits wait for replicas. */
+  readonly sync?: SyncStatus
   readonly lastProblem?: ProblemInfo
 }
 
@@ -109,7 +112,9 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
   const leftOut = databases.flatMap(({ name, problem }) =>
     problem === undefined ? [] : [{ name, problem }],
   )
-  const isFine = leftOut.length === 0 && status.problems.of("disk") === undefined
+  const isSynchronous = status.sync === undefined || status.sync.state === "synchronous"
+  const isFull = status.problems.of("disk") !== undefined
+  const isFine = leftOut.length === 0 && !isFull && isSynchronous
   const fine = isFine ? "ok" : "degraded"
   return {
     status: reason === undefined ? fine : "unavailable",
@@ -119,6 +124,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
     lag: { ms: ms ?? null, transactions },
     ...(arriving.length === 0 ? {} : { arriving: arriving.map(({ name }) => name) }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
+    ...(status.sync === undefined ? {} : { sync: status.sync }),
     ...lastProblem(status.problems),
   }
 }

@@ -14,6 +14,7 @@ import type {
   NodeStatus,
 } from "../../cluster/node-status.ts"
 import type { LeaseRecord } from "../../cluster/role/lease.ts"
+import type { SyncStatus } from "../../cluster/sync-replicas.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { answerJson } from "../server/json.ts"
 import { checkQuery } from "../server/query.ts"
@@ -40,6 +41,8 @@ export interface LagInfo {
 export interface DatabaseInfo {
   readonly name: string
   readonly position: string
+  /** On a replica: what is durable here and not applied yet. It is not lost when this node becomes the primary. */
+  readonly durable?: string
   readonly pageSize: number
   readonly pageCount: number
   readonly size: number
@@ -92,6 +95,8 @@ export interface NodeInfo {
   readonly lag: LagInfo
   /** The present problem of the node as a whole, or the last one, which has `until`. */
   readonly lastProblem?: ProblemInfo
+  /** On a primary whose commits wait for replicas. */
+  readonly sync?: SyncStatus
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
 }
@@ -125,6 +130,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     startedAt: new Date(status.startedMs).toISOString(),
     lag: lagInfo(status.lag),
     ...lastProblem(status.problems),
+    ...(status.sync === undefined ? {} : { sync: status.sync }),
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
     replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }
@@ -140,12 +146,13 @@ export function lastProblem({ last }: NodeProblems): { readonly lastProblem?: Pr
 }
 
 function databaseInfo(
-  { name, pos, pageSize, commit, timestampMs, lag, condition, problem }: DatabaseStatus,
+  { name, pos, durable, pageSize, commit, timestampMs, lag, condition, problem }: DatabaseStatus,
   journalMode: JournalMode | undefined,
 ): DatabaseInfo {
   return {
     name,
     position: formatPos(pos),
+    ...(durable === undefined ? {} : { durable: formatPos(durable) }),
     pageSize,
     pageCount: commit,
     size: commit * pageSize,

@@ -2,8 +2,10 @@
 import { readdirSync } from "node:fs"
 import { type DatabaseRemark, type NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
 import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
+import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import type { Clock } from "../../lib/clock.ts"
 import type { MetricFamily } from "../../lib/metrics.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import { Column, type Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { readJournalMode } from "../../store/journal-mode.ts"
@@ -29,6 +31,9 @@ export interface StatusApiContext {
   readonly clock: Clock
   readonly streams: ReadonlySet<ReplicaStream>
   readonly totals: StreamTotals
+  readonly sync?: SyncReplicas
+  /** Up to where a database of a replica is durable, if anybody has asked for it. */
+  durable?(database: string): Pos | undefined
   /** Remarks about single databases. */
   remarks?(): ReadonlyMap<string, DatabaseRemark>
   /** On a node that is or was a replica. */
@@ -99,7 +104,7 @@ export class StatusApi {
       eventListenerCount: () => this.#events.listenerCount,
       divergedCount: () => this.divergedCount,
       measure: () => this.#context.measure?.(),
-      others: () => this.#others(),
+      others: () => [...(context.sync?.families() ?? []), ...this.#others()],
     }
     return {
       "/info": readable(async (_, response, url) => {

@@ -13,6 +13,8 @@ import { validateDatabaseName } from "../../wire/database-name.ts"
 import { isNodeUrl } from "../../wire/node-url.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
 import {
+  ACKNOWLEDGE_HEADER,
+  ACKNOWLEDGES_HEADER,
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
   headerOf,
@@ -23,6 +25,7 @@ import {
 import { type BodyLimits, readBody } from "../server/body.ts"
 import { BodyWriter } from "../server/body-writer.ts"
 import { RequestLog, senderOf } from "../server/request-log.ts"
+import type { AcknowledgedStreams } from "./acknowledge.ts"
 import { ReplicaStream, type ReplicaStreamContext, type StreamReplica } from "./replica-stream.ts"
 import { wantsOf } from "./replica-wants.ts"
 
@@ -37,6 +40,8 @@ export interface StreamContext extends ReplicaStreamContext {
   /** How long a replica may take nothing of what is sent. */
   readonly stallMs: number
   readonly streams: Set<ReplicaStream>
+  /** Streams whose replicas tell what they have durably. */
+  readonly acknowledged?: AcknowledgedStreams
 }
 
 export async function handleStream(
@@ -52,6 +57,9 @@ export async function handleStream(
   if (problem !== undefined) throw new LitefsError("unavailable", `Cannot replicate: ${problem}`)
   const known = decodePositionMap(await readBody(request, REQUEST_LIMITS, context.clock))
   for (const name of known.keys()) validateDatabaseName(name)
+  const canTell = headerOf(request.headers, ACKNOWLEDGES_HEADER) === "1"
+  const token = canTell ? context.acknowledged?.makeToken() : undefined
+  if (token !== undefined) response.setHeader(ACKNOWLEDGE_HEADER, token)
   response.writeHead(200, { "Content-Type": "application/octet-stream" })
   response.flushHeaders()
   const about = replicaOf(request, socket, context.clock.wallMs())
@@ -65,10 +73,12 @@ export async function handleStream(
   const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
   const stream = new ReplicaStream(context, body, known, wants, about)
   context.streams.add(stream)
+  const unname = token === undefined ? undefined : context.acknowledged?.begin(token, stream)
   try {
     await stream.run()
   } finally {
     context.streams.delete(stream)
+    unname?.()
     stream.close()
     log.info("replica disconnected", { replica, from })
   }

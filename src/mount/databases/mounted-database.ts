@@ -34,6 +34,7 @@ import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
 import type { PassedEntry } from "../files/passed-entry.ts"
 import type { Role } from "../files/role.ts"
+import type { Acknowledgements, Commit, HeldRequest, Unsynced } from "./acknowledgements.ts"
 import { Clients } from "./clients.ts"
 import { ForwardedWrites, type ForwardedWritesContext } from "./forwarded-writes.ts"
 import type { HaltFlocksContext } from "./halt-flocks.ts"
@@ -68,8 +69,18 @@ export interface MountedDatabaseContext {
   onUnpassed(database: string): void
   /** A WRITE to a file of the mount was refused, and the kernel may have its bytes in the cache. */
   onRefused(nodeId: number, offset: number, size: number): void
-  /** Asks the primary for a transaction. Then repeats the request that made it, and is done. Calls `end` last. */
-  propose(proposal: Proposal, again: () => void, end: () => void): Deferred
+  /**
+   * Asks other nodes before a transaction counts. Then repeats the request that made it, and is done. Calls `end` before
+   * the client is answered.
+   */
+  propose(
+    error: Proposal | Unsynced,
+    request: HeldRequest,
+    again: () => void,
+    end: () => void,
+  ): Deferred
+  /** Commits that wait until replicas have them. */
+  readonly acknowledgements: Acknowledgements
   /** Clients of a replica open databases only to read them. */
   readonly readOnlyOpens: boolean
   /** Clients of a primary may write to a WAL past the daemon; undefined: they may not. */
@@ -155,7 +166,11 @@ export class MountedDatabase {
     const { name, database, journal, wal } = this
     const context = this.#context
     const ltx = new LtxDirectory(context.dataDir.ltxDir(name))
-    const onAppend = () => this.#sync()
+    const isOwn = log === context.log
+    const onAppend = () => {
+      if (isOwn) context.acknowledgements.check(name, history.pos.txid)
+      this.#sync()
+    }
     const history = new History(name, state, { ...context, log, ltx, onAppend })
     return new Capture({
       ...{ history, database, journal, wal, log: context.refusals.log, past: this.#past },
@@ -390,6 +405,13 @@ export class MountedDatabase {
     saveCleanState(dataDir, this.name, this.database, capture.history)
   }
 
+  /** A transaction begins. Throws an Unsynced when too few replicas have what came before it. */
+  assertSynced(): void {
+    const capture = this.#capture
+    if (capture === undefined || this.isBorrowed) return
+    this.#context.acknowledgements.check(this.name, capture.history.pos.txid)
+  }
+
   /** Throws when the writer may not know everything that counts. */
   assertKnown(): void {
     if (!this.hasStaleWriter) return
@@ -449,9 +471,24 @@ export class MountedDatabase {
     )
   }
 
+  /** A client has written a part of a transaction to the WAL again. */
+  walRepeated(): void {
+    const capture = this.#capture
+    if (capture !== undefined) {
+      this.#context.acknowledgements.repeating(this.#commit(capture.history))
+    }
+  }
+
+  #commit({ pos }: History): Commit {
+    const { name: database, isBorrowed } = this
+    return { database, pos, isBorrowed, thread: this.#context.refusals.thread }
+  }
+
   /** Also of a capture that is about to end. */
   #setPosition(history: History): void {
-    this.#context.positions.write(this.slot, history, undefined)
+    const { positions, acknowledgements } = this.#context
+    positions.write(this.slot, history, undefined)
     this.#context.onCommit(this.name, this.slot)
+    acknowledgements.committed(this.#commit(history))
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Requests of clients that wait for the primary's word on a transaction (capture/proposal.ts).
  *
- *   add() ─▶ asked ── answered: it has it ──▶ done again ──▶ the client is answered
+ *   add() ─▶ asked ── answered: it has it ──▶ done again ──▶ finish(): the client is answered
  *              │                                  └── it makes another transaction first: asked
  *              └── answered: why not; refuseAll() ─────────▶ the client's request fails
  *
@@ -26,6 +26,10 @@ export interface ProposalsListener {
   ask(proposal: Proposal, then: (code: ErrorCode | undefined) => void): void
   /** The primary has taken a transaction that was not made here: the database is behind. */
   behind(database: string): void
+  /** The request was repeated, and is done. */
+  finish(deferred: Deferred): void
+  /** A request is about to be repeated. */
+  begin(): void
 }
 
 export class Proposals {
@@ -50,6 +54,7 @@ export class Proposals {
       return
     }
     if (code !== undefined) return this.#fail(waiting, new LitefsError(code, "refused"))
+    this.#on.begin()
     try {
       proposal.log.accept(proposal, again)
     } catch (error) {
@@ -58,7 +63,7 @@ export class Proposals {
       return this.#on.behind(proposal.database)
     }
     end()
-    deferred.done()
+    this.#on.finish(deferred)
   }
 
   /** Nobody answers any more. */

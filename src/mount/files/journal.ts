@@ -33,6 +33,7 @@ export class JournalEntry extends UsedEntry {
     const writer = writerOfJournal(offset, from.bytes.subarray(0, size))
     this.noting(() => this.#database.assertSqlite(writer, this.name))
     this.#database.assertKnown()
+    if (offset === 0) this.#database.assertSynced()
     capture.journalWriting(offset, size, from.bytes, () => {
       super.write(offset, size, from, thread)
     })

@@ -59,7 +59,8 @@ export class WalEntry extends PassedEntry {
     this.database.assertKnown()
     capture.walWriting(offset, size, from.bytes)
     super.write(offset, size, from, thread)
-    capture.walWritten(offset, size, thread)
+    const isRepeat = capture.walWritten(offset, size, thread)
+    if (isRepeat) this.database.walRepeated()
   }
 
   override cuttingOff(size: number, handle: number | undefined, thread: number): void {

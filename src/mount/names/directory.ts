@@ -2,7 +2,7 @@
  * The mounted directory as the kernel sees it: every request about a file, or about the directory itself.
  *
  * The entries decide what a request means (entry.ts), and `NamedEntries` decides which of them exist. Requests find
- * their entry here, locks go to their tables, and a transaction that needs the primary's word waits for it.
+ * their entry here, locks go to their tables, and a transaction that needs the word of other nodes waits for it.
  *
  * On the primary every change comes through here, and the kernel may believe what it knows for as long as it likes. The
  * peer thread tells the kernel what the daemon itself changes (on a replica). Names of files that we make up (`-pos`,
@@ -38,6 +38,7 @@ import { type Fd, O_ACCMODE, O_EXCL, O_RDONLY } from "../../sys/file.ts"
 import { MODE_BITS } from "../../sys/file-access.ts"
 import { fileSystemStatus } from "../../sys/file-status.ts"
 import { type Region, RegionPool } from "../../sys/memory.ts"
+import { Unsynced } from "../databases/acknowledgements.ts"
 import { FileLocks } from "../databases/file-locks.ts"
 import { HaltFlocks } from "../databases/halt-flocks.ts"
 import type { MountedDatabaseContext } from "../databases/mounted-database.ts"
@@ -69,7 +70,7 @@ export class Directory implements FileSystem {
   readonly #named: NamedEntries
   readonly #flocks = new FlockTable()
   readonly #locks = new FileLocks((nodeId) => this.#entries.find(nodeId))
-  /** Copies of what was written in transactions that wait for the primary. */
+  /** Copies of what was written in transactions that wait before they count. */
   readonly #copies = new RegionPool()
   readonly #root: Root
   readonly #empty: EmptyFiles
@@ -133,7 +134,7 @@ export class Directory implements FileSystem {
     else this.#entries.get(nodeId).changeAccess(change)
     if (size !== undefined) {
       const entry = this.#entries.get(nodeId)
-      const truncating = this.#attempt(pid, () => {
+      const truncating = this.#attempt(pid, true, () => {
         if (!this.#context.isPeer(pid)) entry.cuttingOff(size, handle, pid)
         entry.truncate(size)
       })
@@ -192,15 +193,15 @@ export class Directory implements FileSystem {
     // when it makes a page writable (Linux: fuse_page_mkwrite). FOPEN_DIRECT_IO refuses such mappings, but also those
     // that SQLite reads through (PRAGMA mmap_size), and makes every read a request.
     const refused = () => this.#context.onRefused(nodeId, offset, size)
-    const { refusals } = this.#context
+    const { refusals, acknowledgements } = this.#context
+    const act = () => {
+      entry.checkWriter(handle)
+      entry.write(offset, size, from, pid)
+    }
     try {
-      refusals.during(pid, () => {
-        entry.checkWriter(handle)
-        entry.write(offset, size, from, pid)
-      })
-      return size
+      return acknowledgements.request(() => refusals.during(pid, act)) ?? size
     } catch (error) {
-      if (!(error instanceof Proposal)) {
+      if (!isHeld(error)) {
         refused()
         throw error
       }
@@ -210,7 +211,8 @@ export class Directory implements FileSystem {
         refusals.during(pid, () => entry.write(offset, size, copy, pid))
         isWritten = true
       }
-      return this.#context.propose(error, again, () => {
+      const request = { thread: pid, isPatient: true }
+      return this.#context.propose(error, request, again, () => {
         this.#copies.release(copy)
         if (!isWritten) refused()
       })
@@ -283,21 +285,24 @@ export class Directory implements FileSystem {
     return this.#remove(name, caller.pid)
   }
 
-  /** Removes the file for a thread, by the kernel's id of it, 0 for the daemon. */
+  /** Removes the file for a thread, by the kernel's id of it. */
   #remove(name: string, thread: number): Deferred | undefined {
     const entry = this.#find(name)
     if (entry === undefined) throw FuseError.of(Errno.ENOENT)
+    return this.#attempt(thread, false, () => this.#removeEntry(entry, thread))
+  }
+
+  #removeEntry(entry: FileEntry, thread: number): void {
+    const { name } = entry
     const { refusals } = this.#context
-    return this.#attempt(thread, () => {
-      const last = entry instanceof DatabaseEntry ? entry.pos : undefined
-      if (last !== undefined && this.#context.role.isPrimary) refusals.refuseCopiers(name, thread)
-      if (isMadeUp(name)) entry.removing()
-      else refusals.watch("remove", name, thread, () => entry.removing())
-      this.#entries.removeName(entry)
-      if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
-      this.#forgetNew(name)
-      if (last !== undefined) sayDropped(name, last, thread)
-    })
+    const last = entry instanceof DatabaseEntry ? entry.pos : undefined
+    if (last !== undefined && this.#context.role.isPrimary) refusals.refuseCopiers(name, thread)
+    if (isMadeUp(name)) entry.removing()
+    else refusals.watch("remove", name, thread, () => entry.removing())
+    this.#entries.removeName(entry)
+    if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
+    this.#forgetNew(name)
+    if (last !== undefined) sayDropped(name, last, thread)
   }
 
   /** Forgets a new database when its last file is gone. */
@@ -334,7 +339,8 @@ export class Directory implements FileSystem {
   }
 
   removeIfThere(name: string): void {
-    if (this.#find(name) !== undefined) this.#remove(name, 0)
+    const entry = this.#find(name)
+    if (entry !== undefined) this.#removeEntry(entry, 0)
   }
 
   /** The nodes of those files that the kernel knows. */
@@ -411,21 +417,26 @@ export class Directory implements FileSystem {
     this.#locks.openedByPeer(opened.handle)
   }
 
-  /** Runs what may commit a transaction. If the primary has to be asked first, it is done when the primary has answered. */
-  #attempt(thread: number, change: () => void): Deferred | undefined {
+  /** Runs what may commit a transaction. If other nodes have to be asked, it is done when they have answered. */
+  #attempt(thread: number, isPatient: boolean, change: () => void): Deferred | undefined {
     const act = () => this.#context.refusals.during(thread, change)
+    const { acknowledgements } = this.#context
     try {
-      act()
-      return undefined
+      return acknowledgements.request(act)
     } catch (error) {
-      if (!(error instanceof Proposal)) throw error
-      return this.#context.propose(error, act, () => {})
+      if (!isHeld(error)) throw error
+      return this.#context.propose(error, { thread, isPatient }, act, () => {})
     }
   }
 
   #assertRoot(nodeId: number): void {
     if (nodeId !== ROOT_ID) throw FuseError.of(Errno.ENOTDIR)
   }
+}
+
+/** Whether a transaction waits for other nodes before it counts. */
+function isHeld(error: unknown): error is Proposal | Unsynced {
+  return error instanceof Proposal || error instanceof Unsynced
 }
 
 const attributes: Attributes = {

@@ -39,7 +39,10 @@ import { ServedDatabases } from "./served-databases.ts"
 const log = logger("litefs")
 
 /** Paths that only nodes use among themselves. On other paths nobody is taken for a node. */
-const NODE_PATHS = new Set([LEASE_PATH, "/stream", "/handoff", "/halt", "/tx"])
+const NODE_PATHS = new Set([
+  LEASE_PATH,
+  ...["/stream", "/acknowledge", "/handoff", "/halt", "/tx", "/synced"],
+])
 
 export interface FrontDoorContext {
   readonly options: LiteFSOptions
@@ -66,11 +69,11 @@ export class FrontDoor implements Outside {
   constructor(context: FrontDoorContext) {
     const { options, storage, membership, closing } = context
     const { dataDir, databases, lag, threads } = storage
-    const { halting, member, others, streams, node, followed } = membership
+    const { halting, member, others, streams, node, followed, sync } = membership
     this.#context = context
     const totals = new StreamTotals()
     const served = new ServedDatabases({
-      ...{ databases, dataDir, threads, halting, member, others, streams, node },
+      ...{ databases, dataDir, threads, halting, member, others, streams, node, sync },
       counters: totals,
       snapshotRate: options.snapshotRate,
       primaryName: () => this.api.status.primaryName,
@@ -86,7 +89,8 @@ export class FrontDoor implements Outside {
         return "no more files can be opened, raise the limit (ulimit -n)"
       },
       remarks: () => this.#remarks(),
-      ...{ dataDir, lag, clock: systemClock, streams, totals },
+      durable: (database) => followed.durable(database),
+      ...{ dataDir, lag, clock: systemClock, streams, totals, sync },
       positions: databases.positions,
       counters: databases.counters,
       get progress() {
@@ -200,7 +204,7 @@ export class FrontDoor implements Outside {
   /** The API: the routes of all parts together, and what every answer says of the node. */
   #server(): ApiServer {
     const { options, storage, membership, tls } = this.#context
-    const { node, others, member, halting } = membership
+    const { node, others, member, halting, sync } = membership
     const { authToken, proxy } = options
     const { mounted } = storage.threads
     const clock = systemClock
@@ -211,7 +215,7 @@ export class FrontDoor implements Outside {
         ...this.page.routes,
         ...roleRoutes({ member, handoffs: this.handoffs, clock }),
         ...haltRoutes({
-          ...{ locks: halting.locks, clock, id: node.id, mounted },
+          ...{ locks: halting.locks, clock, id: node.id, mounted, sync },
           spoolPath: (number) => storage.dataDir.spoolPath(number),
         }),
         ...this.served.routes,

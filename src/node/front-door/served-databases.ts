@@ -7,8 +7,10 @@
 import type { Halting } from "../../cluster/locks/halting.ts"
 import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
 import type { Member } from "../../cluster/role/member.ts"
+import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import { senderOf } from "../../http/server/request-log.ts"
 import type { Routes } from "../../http/server/server.ts"
+import { AcknowledgedStreams } from "../../http/streams/acknowledge.ts"
 import type { StreamCounters } from "../../http/streams/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../../http/streams/database-snapshots.ts"
 import { LeftOutDatabases } from "../../http/streams/left-out-databases.ts"
@@ -48,6 +50,7 @@ export interface ServedDatabasesContext {
   readonly others: OtherNodes
   readonly streams: Set<ReplicaStream>
   readonly node: Pick<ThisNode, "clusterId" | "clusterKey" | "url">
+  readonly sync: SyncReplicas
   readonly counters: StreamCounters
   /** Bytes per second, for replicas; undefined: no limit. */
   readonly snapshotRate: number | undefined
@@ -63,6 +66,7 @@ export class ServedDatabases {
   readonly #context: ServedDatabasesContext
   readonly #parked = new ParkedSnapshots(systemClock)
   readonly #stream: StreamContext
+  readonly #acknowledged: AcknowledgedStreams
   /** The databases that cannot be sent to replicas. */
   readonly leftOut: LeftOutDatabases
 
@@ -78,7 +82,9 @@ export class ServedDatabases {
       check: (database) => readWhole(limited(this.raw, CHECK_RATE), database),
       onChange: () => databases.announceChange(),
     })
+    this.#acknowledged = new AcknowledgedStreams(context.sync)
     this.#stream = {
+      acknowledged: this.#acknowledged,
       leftOut: this.leftOut,
       positions: databases.positions,
       recent: databases.recent,
@@ -119,6 +125,9 @@ export class ServedDatabases {
           return handleStream(this.#stream, request, response)
         },
       },
+      "/acknowledge": {
+        POST: (request, response, url) => this.#acknowledged.handle(request, response, url),
+      },
       "/export": {
         GET: (request, response, url) => handleExport(exports, request, response, url),
       },
@@ -129,7 +138,8 @@ export class ServedDatabases {
   }
 
   #imports(): ImportContext {
-    const { dataDir, threads, halting, member, others, primaryName, newCheckWorker } = this.#context
+    const { dataDir, threads, halting, member, others, sync } = this.#context
+    const { primaryName, newCheckWorker } = this.#context
     const imports = {
       dataDir,
       clock: systemClock,
@@ -148,8 +158,12 @@ export class ServedDatabases {
       replace: async (name: string, file: number) => {
         await threads.mounted
         imports.checkWritable(name)
-        const pos = await halting.whileNotLent(name, () => threads.peer.call("import", name, file))
+        const pos = await halting.whileNotLent(name, async () => {
+          await sync.allowed(name)
+          return threads.peer.call("import", name, file)
+        })
         this.leftOut.retry(name)
+        if (pos !== undefined) await sync.acknowledged(name)
         return pos
       },
     }

@@ -21,6 +21,7 @@ import type { Member } from "../../cluster/role/member.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
@@ -40,6 +41,8 @@ export interface FollowedPrimaryContext {
   readonly peer: PeerWorker
   /** Stands before the peer thread. */
   readonly echoes: EchoFilter
+  /** Whether clients of this node write to the database: what they commit is durable at once. */
+  isCaptured(database: string): boolean
 }
 
 export class FollowedPrimary {
@@ -48,6 +51,8 @@ export class FollowedPrimary {
   readonly catalogue = new Catalogue()
   /** The databases that cannot be applied here. */
   readonly refusals: RefusedDatabases
+  /** What has become durable since the last connection, for a primary that wants to know. */
+  readonly #durable = new Map<string, Pos>()
   /** The databases that the primary has and that are missing here completely. */
   readonly #arriving = new Set<string>()
   readonly #context: FollowedPrimaryContext
@@ -83,6 +88,11 @@ export class FollowedPrimary {
   /** Whether this node follows a primary, or has followed one since the start. */
   get hasFollowed(): boolean {
     return this.#hasFollowed
+  }
+
+  /** Up to where the database is durable, if the primary has asked for it; applied or not. */
+  durable(database: string): Pos | undefined {
+    return this.#durable.get(database)
   }
 
   /** The last known name. */
@@ -190,11 +200,43 @@ export class FollowedPrimary {
         const reached = () => databases.reachEpoch(epoch)
         applied.then(reached, () => {}) // the connection ends with it
       },
+      durable: {
+        positions: () => databases.currentPositions(),
+        listen: (listener) => this.#listenToDurable(listener),
+      },
       onHead: (database, txid) => progress.head(database, txid),
       onClusterId: (id) => clusterId.check(id),
     })
     this.#replica = replica
     void replica.ready.then(() => outside.ready())
+  }
+
+  /** Of databases that the peer thread has, it tells as soon as they are durable. */
+  #listenToDurable(listener: (database: string, pos: Pos) => void): () => void {
+    const { databases, peer, isCaptured } = this.#context
+    const { positions, flags } = databases
+    let seen = positions.changeCount
+    const unsubscribe = databases.subscribe(() => {
+      const changed = positions.changedSince(seen) ?? [...databases.currentPositions().keys()]
+      seen = positions.changeCount
+      for (const name of changed) {
+        const pos = isCaptured(name) ? databases.position(name) : undefined
+        if (pos !== undefined) listener(name, pos)
+      }
+    })
+    this.#durable.clear()
+    peer.onStored = (database, pos) => {
+      this.#durable.set(database, pos)
+      listener(database, pos)
+    }
+    const hear = peer.onStored
+    flags.acknowledges = true
+    return () => {
+      unsubscribe()
+      if (peer.onStored !== hear) return
+      flags.acknowledges = false
+      peer.onStored = () => {}
+    }
   }
 
   /** What an answer says of the record. Throws when its sender is not to be followed. */

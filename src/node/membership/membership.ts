@@ -18,6 +18,7 @@ import { findPrimary } from "../../cluster/role/find-primary.ts"
 import { unreachable } from "../../cluster/role/handoffs.ts"
 import { Member } from "../../cluster/role/member.ts"
 import { RoleSwitch } from "../../cluster/role/role-switch.ts"
+import { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import type { ReplicaStream } from "../../http/streams/replica-stream.ts"
 import { must } from "../../lib/assert.ts"
@@ -54,6 +55,8 @@ export class Membership {
   readonly halting: Halting
   readonly followed: FollowedPrimary
   readonly confirmation: Confirmation
+  /** Which replicas have what durably. */
+  readonly sync: SyncReplicas
   /** Streams to replicas that follow this node. */
   readonly streams = new Set<ReplicaStream>()
   readonly #context: MembershipContext
@@ -86,8 +89,15 @@ export class Membership {
       isProven: (heard) => isGuarded(options) || node.clusterKey.hasSealed(heard),
     })
     others.onHeard = (...heard) => member.hear(...heard)
+    const sync = new SyncReplicas({
+      ...{ options: options.sync, clock: systemClock },
+      position: (database) => databases.position(database),
+      changed: () => databases.flags.nextSyncGeneration(),
+      onStatus: () => this.#syncChanged(),
+    })
+    this.sync = sync
     const halting = new Halting({
-      ...{ clock: systemClock, fs, peer, hostname: options.hostname },
+      ...{ clock: systemClock, fs, peer, hostname: options.hostname, sync },
       member: () => member,
       callPrimary: (method, path, body) => others.callPrimary(method, path, body),
       position: (database) => databases.position(database),
@@ -97,6 +107,7 @@ export class Membership {
     this.followed = new FollowedPrimary({
       ...{ node, others, member, databases, lag, peer },
       echoes: halting.echoes,
+      isCaptured: (database) => halting.ownerOf(database) === "fs",
     })
     this.confirmation = new Confirmation({
       ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
@@ -160,13 +171,23 @@ export class Membership {
   }
 
   #takeRole(): void {
-    const { node, member } = this
+    const { node, member, sync } = this
+    if (member.isPrimary) sync.begin()
+    else sync.end()
     const { databases, lag } = this.#context.storage
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
       node.clusterKey.make(randomBytes)
     }
     lag.setRole(member.isPrimary, systemClock.steadyMs(), systemClock.wallMs())
+  }
+
+  #syncChanged(): void {
+    const { sync } = this
+    const status = this.#outside?.api.status
+    const { state, reason } = sync.status
+    status?.problems.tell("replicas", state === "synchronous" ? undefined : reason)
+    status?.changed()
   }
 
   /** What the threads have to know of this node's place. */
@@ -218,6 +239,7 @@ export class Membership {
       ...{ fs: threads.fs, peer: threads.peer, halting },
       positions: () => databases.livePositions(),
       settled: (limitMs) => outside.settled(limitMs),
+      lost: () => this.sync.end(),
       follow: () => followed.follow(outside),
       unfollow: () => followed.unfollow(),
       endStreams: () => {

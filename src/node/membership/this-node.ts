@@ -15,6 +15,7 @@ import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { DatabaseFilter } from "../../wire/database-filter.ts"
 import {
+  ACKNOWLEDGES_HEADER,
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
   PRIMARY_URL_HEADER,
@@ -143,6 +144,7 @@ export class ThisNode {
       ...this.#changingHeaders,
       ...authHeaders(this.#options.authToken),
       [ADVERTISE_URL_HEADER]: this.#url,
+      [ACKNOWLEDGES_HEADER]: "1",
       ...(this.isCandidate && !this.isLeaving ? { [CANDIDATE_HEADER]: "1" } : {}),
     }
   }

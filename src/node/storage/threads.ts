@@ -113,6 +113,8 @@ export class Threads {
           halting()
             .propose(database, bytes)
             .catch(() => "unavailable"),
+        mayCommit: (...asked) => halting().mayCommit(...asked),
+        acknowledged: (...commit) => halting().acknowledged(...commit),
         behind: (database) => halting().behind(database),
         borrowForFlock: (database, waits) => halting().borrowForFlock(database, waits),
         borrowForWriter: (database, isPatient) => {
@@ -173,6 +175,7 @@ export class Threads {
         forwardWrites,
         readOnlyOpens,
         behind: options.capturesBehind === true,
+        sync: options.sync?.mode,
       }),
       peer.call("start", {
         ...shared,

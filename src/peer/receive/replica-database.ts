@@ -31,6 +31,8 @@ export interface ReplicaDatabaseContext extends SnapshotTakeoverContext {
   makeApplier(file: BackedFile, view: ClientView): Applier
   /** Changes the files while no client is in a transaction, and makes clients and kernel forget the old ones. */
   switchFiles(files: FileSwitch): Promise<void>
+  /** What was accepted is durable up to there. */
+  stored(pos: Pos): void
   /** The database has the state; clients see it when this returns. */
   setPosition(name: string, state: HistoryState): void
   /** The database's file is gone. */
@@ -178,8 +180,12 @@ export class ReplicaDatabase {
     this.#endTakeover() // of the last snapshot, if the disk would not let it
     if (!isSnapshot(header)) await this.#endHalf(incoming)
     checkFollowsOn(this.name, this.#state, incoming)
-    if (isSnapshot(header)) return this.#replace(incoming)
+    if (isSnapshot(header)) {
+      await this.#replace(incoming)
+      return this.#context.stored(this.pos)
+    }
     incoming.store()
+    this.#context.stored(incoming.posAfter)
     const applied = () => {
       this.#advance(incoming)
       this.#context.setPosition(this.name, this.#state)

@@ -216,6 +216,9 @@ export class ReplicaDatabases {
             },
           ),
         primaryName: () => this.#primaryName,
+        stored: (pos) => {
+          if (this.#context.flags.acknowledges) this.#context.main.tell("stored", name, pos)
+        },
         setPosition: (_, state) => this.#setPosition(name, state),
         dropped: () => {
           fs.tell("dropped", name)

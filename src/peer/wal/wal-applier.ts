@@ -61,6 +61,8 @@ const DRAIN_MS_MAX = 100
 
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
+/** For a client whose request has just failed: it undoes its transaction, and lets WRITE go. */
+const PUBLISH_MS = 500
 /** Not the first: readers share it when no other is available. */
 const PIN_MARKS = [4, 3, 2]
 
@@ -111,6 +113,7 @@ export class WalApplier {
   #nextDrain = LARGE_FRAMES
   #lastBackfill = 0 // at the last wait for it
   #isWriteTaken = false // by a client, at the last request
+  #mayBeUnpublished = false // frames of the handover
   #hasComplained = false
 
   constructor(context: WalApplierContext) {
@@ -119,6 +122,7 @@ export class WalApplier {
     if (context.handover === undefined) return
     this.wal.adopt(context.handover)
     this.#last = indexHeaderOf(context.handover)
+    this.#mayBeUnpublished = true
   }
 
   async attach(): Promise<void> {
@@ -127,6 +131,36 @@ export class WalApplier {
     this.wal.file.create() // later writes are read again, whatever becomes of the name
     this.#pin = undefined
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
+    await this.#publishRest()
+  }
+
+  /**
+   * The last transaction of a client may not be published: the client was told that nobody knows what becomes of it,
+   * because this node lost its role before replicas had it. It counts here, and readers are to see it.
+   */
+  async #publishRest(): Promise<void> {
+    if (!this.#mayBeUnpublished) return
+    const { files, clock, signal } = this.#context
+    const { shm, index } = files.walIndex
+    const isOut = () => {
+      const header = index.read()?.header
+      return header !== undefined && isBehind(header, this.#last)
+    }
+    if (isOut()) {
+      let hasWrite = false
+      await untilLocked({ clock, signal, patienceMs: PUBLISH_MS }, (isLate) => {
+        hasWrite = this.#tryLockWrite(shm)
+        return hasWrite || isLate
+      })
+      if (!hasWrite) return // its next transaction does it
+      try {
+        const state = index.read()
+        if (state !== undefined && isBehind(state.header, this.#last)) this.#publish(index, state)
+      } finally {
+        this.#releaseWrite(shm)
+      }
+    }
+    this.#mayBeUnpublished = false
   }
 
   /** While WRITE is held readers cannot do it, and would have to give up (SQLITE_PROTOCOL). */
@@ -492,9 +526,13 @@ export class WalApplier {
   }
 }
 
-/** Whether it counts fewer frames of the same log. */
+/**
+ * Whether it counts fewer frames of the same log. The index of a log that was empty has no salts: its first writer
+ * publishes them with its first transaction (SQLite: sqlite3WalFrames, nCkpt).
+ */
 function isBehind(header: WalIndexHeader, last: WalIndexHeader | undefined): boolean {
   if (last === undefined || header.frameCount >= last.frameCount) return false
+  if (header.frameCount === 0 && header.salt1 === 0 && header.salt2 === 0) return true
   return header.salt1 === last.salt1 && header.salt2 === last.salt2
 }
 

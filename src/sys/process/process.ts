@@ -64,6 +64,22 @@ export function isDying(pid: number): boolean {
 }
 
 /**
+ * Whether a signal that ends the process waits for the thread, which is in the kernel. Such a signal is SIGKILL to each
+ * thread (Linux: complete_signal), except one that makes a core dump.
+ */
+export function isBeingKilled(threadId: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${threadId}/status`, "utf8")
+    const pending = [...status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)]
+    return pending.some(([, mask]) => (BigInt(`0x${mask}`) & SIGKILL_BIT) !== 0n)
+  } catch {
+    return false
+  }
+}
+
+const SIGKILL_BIT = 1n << 8n
+
+/**
  * Bytes of the JavaScript heap that the calling thread uses. Undefined when the runtime cannot look, as at the limit of
  * descriptors.
  */
