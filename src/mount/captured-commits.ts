@@ -15,6 +15,7 @@ import type { RecentTransactions } from "../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { bootMs } from "../sys/process/boot-clock.ts"
 import type { FsHost } from "./contract.ts"
 
 /** Nobody tells us when a full disk has room again. */
@@ -31,7 +32,7 @@ export interface CapturedCommitsContext {
 
 export class CapturedCommits {
   /** Takes the transactions. */
-  readonly gate = new GatedLog()
+  readonly gate: GatedLog
   readonly #context: CapturedCommitsContext
   readonly #spares: SpareFiles
   #commitLog: CommitLog | undefined // from open() to close()
@@ -41,7 +42,14 @@ export class CapturedCommits {
 
   constructor(context: CapturedCommitsContext) {
     this.#context = context
+    this.gate = new GatedLog(() => this.#mayCommit())
     this.#spares = new SpareFiles(context.flags.spareFiles, context.dataDir.root)
+  }
+
+  /** A look at a clock for each commit, and none without a lease that ends. */
+  #mayCommit(): boolean {
+    const { commitUntilMs } = this.#context.flags
+    return commitUntilMs === Number.POSITIVE_INFINITY || bootMs() < commitUntilMs
   }
 
   open(): void {
@@ -57,6 +65,7 @@ export class CapturedCommits {
         host.tell("segmentMissing", segment)
       },
       spares: this.#spares,
+      mayCommit: () => this.#mayCommit(),
     })
     this.gate.open(this.#commitLog)
   }

@@ -1,6 +1,6 @@
 /**
  * Words that threads share: the peer thread's id, whether a change was announced, the commit log and spare files, which
- * thread can open no more files, and whether the disk is full.
+ * thread can open no more files, whether the disk is full, and until when this node may commit as the primary.
  */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
@@ -11,6 +11,7 @@ const SPARE_FILES = 4
 const SHORT = 8 // one word for each thread
 const FULL_COUNT = 11
 const ROOM_COUNT = 12
+const COMMIT_UNTIL = 7 // of words of 64 bits
 
 /** Threads that open files. */
 const THREADS = { fs: 0, peer: 1, main: 2 } as const
@@ -18,14 +19,27 @@ const THREADS = { fs: 0, peer: 1, main: 2 } as const
 export class SharedFlags {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
+  readonly #times: Float64Array // nobody sees an aligned double half written
 
   static create(): SharedFlags {
-    return new SharedFlags(new SharedArrayBuffer(64))
+    const flags = new SharedFlags(new SharedArrayBuffer(64))
+    flags.commitUntilMs = Number.POSITIVE_INFINITY
+    return flags
   }
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory
     this.#words = new Int32Array(memory)
+    this.#times = new Float64Array(memory)
+  }
+
+  /** The time of sys/process/boot-clock.ts from which on a primary commits nothing; infinite without a lease that ends. */
+  get commitUntilMs(): number {
+    return this.#times[COMMIT_UNTIL] as number
+  }
+
+  set commitUntilMs(ms: number) {
+    this.#times[COMMIT_UNTIL] = ms
   }
 
   /** The kernel's id of the peer thread, which opens files of our own mount; 0 when there is none. */

@@ -153,7 +153,7 @@ test("litefs mount --snapshot-rate 0 is no limit", async () => {
 describe("litefs mount refuses", () => {
   test("a node without a role", async () => {
     expect(await usageErrorOf([])).toBe(
-      "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
+      "neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml, give one of them",
     )
   })
 
@@ -195,7 +195,8 @@ describe("litefs mount refuses", () => {
     [["--primary", "--hostname", "line\n"], "it should be one word"],
   ])("%j", async (args, problem) => {
     const [flag, value] = args.slice(-2)
-    expect(await usageErrorOf(args)).toBe(`${flag} is "${value}", ${problem}`)
+    const shown = value?.replace("me:pw@", "***@")
+    expect(await usageErrorOf(args)).toBe(`${flag} is "${shown}", ${problem}`)
   })
 
   test("an unknown log level", async () => {

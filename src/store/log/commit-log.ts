@@ -33,9 +33,17 @@
 
 import { assert } from "../../lib/assert.ts"
 import { Crc64 } from "../../lib/codecs/crc64.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { randomBytes } from "../../lib/random-bytes.ts"
 import type { Txid } from "../../ltx/pos.ts"
-import { closeFile, type Fd, syncData, syncFileSystem, writeAt } from "../../sys/file.ts"
+import {
+  closeFile,
+  discardFile,
+  type Fd,
+  syncData,
+  syncFileSystem,
+  writeAt,
+} from "../../sys/file.ts"
 import { allocate, type Region } from "../../sys/memory.ts"
 import { LtxFileWriter } from "../ltx/ltx-directory.ts"
 import type { SpareFiles } from "../spare-files.ts"
@@ -84,6 +92,11 @@ export interface CommitLogOptions {
   readonly onMissing?: (segment: number) => void
   /** The files that become LTX files, if there are any. */
   readonly spares?: SpareFiles
+  /**
+   * Whether a transaction may still be answered, once it is durable. Otherwise it is refused as if the sync had failed:
+   * the sync may have taken longer than the lease.
+   */
+  readonly mayCommit?: () => boolean
 }
 
 /** Two, because the bytes of the last transaction are needed until its LTX file is made. */
@@ -156,6 +169,12 @@ export class CommitLog implements TransactionLog {
         large.append(record.bytes.subarray(start, size))
       }
       large.commit()
+      try {
+        this.#checkMayCommit()
+      } catch (error) {
+        discardFile("ltx:discard", path)
+        throw error
+      }
     }
     return { append, commit, discard: () => large?.discard() }
   }
@@ -240,6 +259,7 @@ export class CommitLog implements TransactionLog {
     try {
       writeAt("log:write", fd, record.address, size, this.#offset)
       syncData("log:fsync", fd)
+      this.#checkMayCommit()
     } catch (error) {
       this.#isRefusedThere = true
       try {
@@ -251,6 +271,11 @@ export class CommitLog implements TransactionLog {
     }
     this.#offset += roundUp(size)
     this.#sequence += 1n
+  }
+
+  #checkMayCommit(): void {
+    if (this.#options.mayCommit?.() !== false) return
+    throw new LitefsError("no-primary", "Cannot commit: the lease has run out meanwhile")
   }
 
   #eraseRefused(): void {
