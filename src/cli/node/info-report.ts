@@ -29,8 +29,15 @@ function head(info: NodeInfo, nowMs: number): string {
     ["data", info.path],
   ]
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
+  if (info.leaseStore !== undefined) lines.push(["lease", leaseOf(info.leaseStore)])
   if (info.lastProblem !== undefined) lines.push(["problem", problemOf(info.lastProblem)])
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
+}
+
+function leaseOf({ store, isHeld, leftMs, holder, epoch }: NonNullable<NodeInfo["leaseStore"]>): string {
+  if (isHeld) return `held by this node, epoch ${epoch}, ${formatDuration(leftMs)} left, in ${store}`
+  const who = holder === null ? "held by nobody that is known" : `held by ${holder}, epoch ${epoch}`
+  return `${who}, in ${store}`
 }
 
 function problemOf({ problem, since, until }: ProblemInfo): string {

@@ -37,7 +37,7 @@ export interface HaltingContext {
   readonly fs: FsWorker
   readonly peer: PeerWorker
   readonly hostname: string
-  member(): Pick<Member, "isPrimary" | "state">
+  member(): Pick<Member, "isPrimary" | "isHeld" | "state">
   callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
@@ -66,7 +66,8 @@ export class Halting {
     this.locks = new HaltLocks({
       ...{ clock, position },
       checkPrimary: () => {
-        if (!context.member().isPrimary) throw notPrimary()
+        const { isPrimary, isHeld } = context.member()
+        if (!isPrimary || !isHeld) throw notPrimary()
       },
       lend: async (database, limitMs, node) => {
         // The holder makes the database, as in the original: its first transaction is the database's first.

@@ -16,9 +16,9 @@ const LIKE = "static, etcd://HOST:2379/PREFIX or consul://HOST:8500/KEY"
 
 const PORTS = { etcd: 2379, consul: 8500 } as const
 const TTL_MS = 10_000
-/** The shortest that etcd grants with the defaults of its elections, and that Consul takes; the longest of both. */
+/** The shortest that etcd grants with the defaults of its elections, and that Consul takes. */
 const TTL_MS_MIN = { etcd: 2000, consul: 10_000 } as const
-const TTL_MS_MAX = 3_600_000
+const TTL_MS_MAX = { etcd: 3_600_000, consul: 86_400_000 } as const
 const LOCK_DELAY_MS = 1000
 const LOCK_DELAY_MS_MAX = 60_000
 const HOSTS_MAX = 16
@@ -46,7 +46,7 @@ export function parseLeaseUrl(text: string): StoreOptions | undefined {
   const origins = hosts.split(",").map((host) => originOf(host, isSecure, kind))
   if (origins.length > HOSTS_MAX) throw fault(`it should have ${HOSTS_MAX} hosts at most`)
   const where = `${kind}${groups.tls ?? ""}://${hosts}/${name}`
-  const ttlMs = durationOf(parameters, "ttl", TTL_MS, TTL_MS_MIN[kind], TTL_MS_MAX)
+  const ttlMs = durationOf(parameters, "ttl", TTL_MS, TTL_MS_MIN[kind], TTL_MS_MAX[kind])
   const [first, second] = user.split(":").map(decoded)
   const common = { origins, where, ttlMs }
   if (kind === "etcd") {

@@ -11,6 +11,7 @@ import type {
   DatabaseCondition,
   DatabaseStatus,
   Lag,
+  LeaseStoreStatus,
   NodeStatus,
 } from "../../cluster/node-status.ts"
 import type { LeaseRecord } from "../../cluster/role/lease.ts"
@@ -86,6 +87,15 @@ export interface NodeInfo {
   readonly role: "primary" | "replica"
   /** The primary by the newest record that this node has heard. */
   readonly lease?: LeaseRecord
+  /** Of a node whose role a store gives. `isHeld`: this node is the primary and takes writes. */
+  readonly leaseStore?: {
+    readonly type: string
+    readonly store: string
+    readonly isHeld: boolean
+    readonly leftMs: number
+    readonly holder: string | null
+    readonly epoch: number | null
+  }
   readonly isReady: boolean
   readonly isConnected: boolean
   readonly startedAt: string
@@ -120,6 +130,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     mount: identity.fuseDir,
     role: isPrimary ? "primary" : "replica",
     ...(lease === undefined ? {} : { lease }),
+    ...leaseStoreInfo(identity.leaseStore?.()),
     isReady: status.isReady,
     isConnected: primaryName !== undefined,
     startedAt: new Date(status.startedMs).toISOString(),
@@ -128,6 +139,15 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
     replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }
+}
+
+function leaseStoreInfo(status: LeaseStoreStatus | undefined): Pick<NodeInfo, "leaseStore"> {
+  if (status === undefined) return {}
+  const { type, store, isHeld, leftMs, holder } = status
+  const { epoch = null, primary } = holder ?? {}
+  const left = Math.round(leftMs)
+  const name = primary?.hostname ?? null
+  return { leaseStore: { type, store, isHeld, leftMs: left, holder: name, epoch } }
 }
 
 /** For `/info` and `/health`. */
