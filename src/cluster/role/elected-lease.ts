@@ -202,6 +202,7 @@ export class ElectedLease implements Lease {
     await this.#work
     const held = this.#state
     this.#believe(0)
+    this.#state = { kind: "asking" }
     if (held.kind === "held") {
       await store.release(held.session, held.text, this.#lastOf(held.record))
       log.info("gave the lease up", { epoch: held.record.epoch })
