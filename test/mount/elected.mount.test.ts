@@ -1,10 +1,23 @@
 /** Nodes whose primary a store names: real nodes, a real etcd, clients in processes of their own. */
 import { describe, expect } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { caughtUp, pos, run, sqlite3, sqlite3Command, start } from "../support/client.ts"
+import { mkdirSync } from "node:fs"
+import { Certificates } from "../support/certificates.ts"
+import {
+  caughtUp,
+  nodeCommand,
+  pos,
+  type Running,
+  run,
+  sqlite3,
+  sqlite3Command,
+  start,
+} from "../support/client.ts"
+import { FakeConsul } from "../support/consul.ts"
 import { Etcd, hasEtcd } from "../support/etcd.ts"
+import { FaultProxy } from "../support/fault-proxy.ts"
 import { test as mountTest } from "../support/mount-test.ts"
-import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { freePort, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { until } from "../support/until.ts"
 
 const test = hasEtcd ? mountTest : mountTest.skip
@@ -320,3 +333,230 @@ describe("A handoff through the store", () => {
     expect((await info(again))?.lease?.epoch).toBe(2)
   }, 60_000)
 })
+
+interface Acknowledged {
+  readonly row: string
+  /** By CLOCK_MONOTONIC, which all processes share, microseconds. */
+  readonly us: number
+}
+
+/** A client that inserts rows one after the other, in a process of its own, until it is told to end. */
+class Writer {
+  readonly #running: Running
+
+  constructor(scope: Scope, node: TestNode, name: string) {
+    const source = `
+      import { setTimeout as sleep } from "node:timers/promises"
+      let [d, count] = [undefined, 0]
+      process.on("SIGTERM", () => process.exit(0))
+      for (;;) {
+        try {
+          d ??= db("a.db", { timeout: 100 })
+          const row = ${JSON.stringify(name)} + count++
+          d.prepare("insert into t values(?)").run(row)
+          console.log(row, String(process.hrtime.bigint() / 1000n))
+        } catch {
+          await sleep(5)
+        }
+        await sleep(1)
+      }`
+    this.#running = start(nodeCommand(node, source), { limitMs: 120_000 })
+    scope.defer(() => this.#running.kill("SIGKILL"))
+  }
+
+  async end(): Promise<Acknowledged[]> {
+    this.#running.kill("SIGTERM")
+    const { stdout } = await this.#running.ended
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .filter((line) => line !== "")
+    return lines.map((line) => {
+      const [row = "", us] = line.split(" ")
+      return { row, us: Number(us) }
+    })
+  }
+}
+
+const allRows = (node: TestNode) => new Set(rows(node).split(","))
+
+test("A primary that is cut off from the store stops before another starts, and no acknowledged row is lost", async () => {
+  await using scope = new Scope()
+  const etcd = await Etcd.start(scope)
+  const proxy = await FaultProxy.start(Number(etcd.members[0]?.host.split(":")[1]))
+  scope.defer(() => proxy[Symbol.asyncDispose]())
+  const direct = etcd.url()
+  const lease = direct.replace(/127.0.0.1:\d+/, `127.0.0.1:${proxy.port}`)
+  const primary = await scope.node({ lease, flags: CANDIDATE })
+  await primaryOf([primary])
+  const replica = await scope.node({ lease: direct, flags: CANDIDATE })
+  await caughtUpWith(primary, replica)
+  const writers = [new Writer(scope, primary, "old"), new Writer(scope, replica, "new")]
+  await until("a row is written", () => rows(primary).includes("old1"), { everyMs: 50 })
+  proxy.hold() // nobody is told
+  await replica.logged(/this node is the primary/)
+  await until("a row is written", () => rows(replica).includes("new1"), { everyMs: 50 })
+  proxy.heal()
+  await primary.logged(/this node is a replica/)
+  const [old = [], later = []] = await Promise.all(writers.map((writer) => writer.end()))
+  const last = Math.max(...old.map(({ us }) => us))
+  const first = Math.min(...later.map(({ us }) => us))
+  console.log(`no commit for ${Math.round((first - last) / 1000)} ms with a TTL of 3 s`)
+  expect(first).toBeGreaterThan(last)
+  await caughtUp(replica, primary, "a.db")
+  const found = allRows(replica)
+  expect([...old, ...later].filter(({ row }) => !found.has(row))).toEqual([])
+}, 60_000)
+
+/** More of them with LITEFS_TEST_FAILOVERS. */
+const FAILOVERS = Number(process.env.LITEFS_TEST_FAILOVERS ?? 3)
+const FAILOVER_TTL = process.env.LITEFS_TEST_TTL ?? "3s"
+
+test(
+  "Failovers one after the other leave one primary that commits, and lose nothing that the other had",
+  async () => {
+    await using scope = new Scope()
+    const etcd = await Etcd.start(scope)
+    let { lease, primary, replica } = await pair(scope, etcd, FAILOVER_TTL)
+    const gaps: number[] = []
+    for (let round = 0; round < FAILOVERS; round++) {
+      const writers = [
+        new Writer(scope, primary, `old${round}.`),
+        new Writer(scope, replica, `new${round}.`),
+      ]
+      await until("rows are written", () => rows(primary).includes(`old${round}.9`), {
+        everyMs: 50,
+      })
+      const had = allRows(replica)
+      primary.signal("SIGKILL")
+      await primary.exited
+      await until("rows are written", () => rows(replica).includes(`new${round}.`), {
+        ...{ everyMs: 50, limitMs: 40_000, context: () => replica.output },
+      })
+      const [old = [], later = []] = await Promise.all(writers.map((writer) => writer.end()))
+      const last = Math.max(...old.map(({ us }) => us))
+      const first = Math.min(...later.map(({ us }) => us))
+      expect(first).toBeGreaterThan(last)
+      gaps.push(Math.round((first - last) / 1000))
+      const back = await scope.again(primary, { lease, flags: CANDIDATE })
+      await caughtUp(replica, back, "a.db")
+      const found = allRows(back)
+      expect([...had].filter((row) => !found.has(row))).toEqual([])
+      expect(later.filter(({ row }) => !found.has(row))).toEqual([])
+      ;[primary, replica] = [replica, back]
+    }
+    gaps.sort((a, b) => a - b)
+    const median = gaps[Math.floor(gaps.length / 2)]
+    console.log(
+      `no commit for ${median} ms (median), ${gaps.at(-1)} ms (worst) in ${FAILOVERS} failovers with a TTL of ${FAILOVER_TTL}`,
+    )
+    expect((await info(primary))?.lease?.epoch).toBeGreaterThan(FAILOVERS)
+  },
+  60_000 + FAILOVERS * 30_000,
+)
+
+test("What only the killed primary had is kept as diverged when it comes back", async () => {
+  await using scope = new Scope()
+  const etcd = await Etcd.start(scope)
+  const { lease, primary, replica: away } = await pair(scope, etcd, "8s")
+  await away.stop()
+  // Just after a renewal the store does not hear of it for two seconds.
+  const isRenewed = async () => ((await info(primary))?.leaseStore?.leftMs ?? 0) > 7000
+  await until("the lease is renewed", async () => !(await isRenewed()), { everyMs: 20 })
+  await until("the lease is renewed", isRenewed, { everyMs: 20 })
+  sqlite3(primary, "a.db", "insert into t values('tail')")
+  primary.signal("SIGKILL")
+  await primary.exited
+  const replica = await scope.again(away, { lease, flags: CANDIDATE })
+  await primaryOf([replica])
+  await until("it takes writes", () => tries(replica, "insert into t values('after')").code === 0)
+  const back = await scope.again(primary, { lease, flags: CANDIDATE })
+  await caughtUp(replica, back, "a.db")
+  expect(rows(back)).toBe("before,after")
+  expect(run([...PROGRAM, "diverged", "list", "--data-dir", back.data])).toContain("a.db")
+}, 60_000)
+
+test("etcd with TLS asks for a certificate of this node, and gets it", async () => {
+  await using scope = new Scope()
+  const certificates = new Certificates()
+  scope.defer(() => certificates[Symbol.dispose]())
+  const [server, client] = [certificates.make("server"), certificates.make("client")]
+  const etcd = await Etcd.start(
+    scope,
+    1,
+    [
+      ...["--cert-file", server.cert, "--key-file", server.key],
+      ...["--client-cert-auth", "--trusted-ca-file", certificates.ca],
+    ],
+    certificates,
+  )
+  const lease = etcd.url().replace("etcd://", "etcd+https://")
+  const bare = await scope.node({ lease, flags: CANDIDATE })
+  await bare.logged(/cannot use the store of the lease.*/)
+  const ca = ["--lease-tls-ca", certificates.ca]
+  const own = ["--lease-tls-cert", client.cert, "--lease-tls-key", client.key]
+  const node = await scope.node({ lease, flags: [...CANDIDATE, ...ca, ...own] })
+  await primaryOf([node])
+  expect((await info(bare))?.isPrimary).toBe(false)
+}, 60_000)
+
+/** As the original has it, but for the directories. */
+const CONSUL_YML = (directory: string, port: number, consul: string) => `
+fuse:
+  dir: "${directory}/mnt"
+data:
+  dir: "${directory}/data"
+http:
+  addr: ":${port}"
+lease:
+  type: "consul"
+  hostname: "node-${port}"
+  advertise-url: "http://127.0.0.1:${port}"
+  candidate: true
+  promote: false
+  reconnect-delay: "1s"
+  demote-delay: "10s"
+  consul:
+    url: "http://:s3cret@${consul}/app"
+    key: "litefs/primary"
+    ttl: "10s"
+    lock-delay: "1s"
+`
+
+test("A litefs.yml of the original with Consul starts as it is, and the role moves and fails over", async () => {
+  await using scope = new Scope()
+  const consul = await FakeConsul.start("s3cret")
+  scope.defer(() => consul[Symbol.asyncDispose]())
+  const begin = async (again?: TestNode) => {
+    const port = again?.port ?? (await freePort())
+    const directory = again?.directory ?? `${scope.directory}/n${port}`
+    mkdirSync(`${directory}/mnt`, { recursive: true })
+    return scope.node({ directory, port, config: CONSUL_YML(directory, port, consul.host) })
+  }
+  const first = await begin()
+  await primaryOf([first])
+  const second = await begin()
+  await caughtUpWith(first, second)
+  expect(consul.keys.sort()).toEqual([
+    "app/litefs/primary",
+    `app/litefs/primary/candidates/${(await nodeId(second)) ?? ""}`,
+    "app/litefs/primary/clusterid",
+    "app/litefs/primary/last",
+  ])
+  await first.stop()
+  await primaryOf([second])
+  expect(sqlite3(second, "a.db", "insert into t values('handed over')")).toBe("")
+  const back = await begin(first)
+  await caughtUp(second, back, "a.db")
+  second.signal("SIGKILL")
+  await primaryOf([back], 40_000)
+  await until("it takes writes", () => tries(back, "insert into t values('after')").code === 0)
+  expect(rows(back)).toBe("before,handed over,after")
+  expect(consul.odd).toEqual([])
+  expect(`${first.output}${second.output}${back.output}`).not.toContain("s3cret")
+}, 90_000)
+
+async function nodeId(node: TestNode): Promise<string | undefined> {
+  const response = await fetch(`${node.url}/info`)
+  return ((await response.json()) as { id?: string }).id
+}

@@ -1,8 +1,9 @@
 /** A real etcd of one member or more, from Debian's package etcd-server. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { join, resolve } from "node:path"
+import type { Certificates } from "./certificates.ts"
 import { freePort, MEMORY, type Scope } from "./node.ts"
 import { until } from "./until.ts"
 
@@ -29,14 +30,21 @@ export class Etcd {
   readonly members: readonly EtcdMember[]
 
   /** Starts it, and waits until it answers. It ends with the scope. */
-  static async start(scope: Scope, count = 1, flags: readonly string[] = []): Promise<Etcd> {
+  static async start(
+    scope: Scope,
+    count = 1,
+    flags: readonly string[] = [],
+    authority?: Pick<Certificates, "ca" | "make">,
+  ): Promise<Etcd> {
     const directory = mkdtempSync(join(MEMORY, "litefs-etcd-"))
     scope.defer(() => rmSync(directory, { recursive: true, force: true }))
     const ports: Ports[] = []
     for (let index = 0; index < count; index++) {
       ports.push({ client: await freePort(), peer: await freePort() })
     }
-    const etcd = new Etcd(ports.map((_, index) => new EtcdMember(directory, ports, index, flags)))
+    const etcd = new Etcd(
+      ports.map((_, index) => new EtcdMember(directory, ports, index, flags, authority)),
+    )
     scope.defer(() => etcd.kill())
     await etcd.run()
     return etcd
@@ -96,17 +104,31 @@ export class Etcd {
 export class EtcdMember {
   readonly host: string
   readonly #args: readonly string[]
+  /** Who may ask it whether it is well. */
+  readonly #tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined
   #child: ChildProcess | undefined
   output = ""
 
-  constructor(directory: string, ports: readonly Ports[], index: number, flags: readonly string[]) {
+  constructor(
+    directory: string,
+    ports: readonly Ports[],
+    index: number,
+    flags: readonly string[],
+    authority?: Pick<Certificates, "ca" | "make">,
+  ) {
+    if (authority !== undefined) {
+      const { cert, key } = authority.make("health")
+      const [ca, ...own] = [authority.ca, cert, key].map((path) => readFileSync(path, "utf8"))
+      this.#tls = { ca: ca ?? "", cert: own[0] ?? "", key: own[1] ?? "" }
+    }
+    const scheme = authority === undefined ? "http" : "https"
     const { client, peer } = ports[index] as Ports
     this.host = `127.0.0.1:${client}`
     const all = ports.map((each, at) => `m${at}=http://127.0.0.1:${each.peer}`).join(",")
     this.#args = [
       ...["--name", `m${index}`, "--data-dir", join(directory, `m${index}`)],
-      ...["--listen-client-urls", `http://${this.host}`],
-      ...["--advertise-client-urls", `http://${this.host}`],
+      ...["--listen-client-urls", `${scheme}://${this.host}`],
+      ...["--advertise-client-urls", `${scheme}://${this.host}`],
       ...["--listen-peer-urls", `http://127.0.0.1:${peer}`],
       ...["--initial-advertise-peer-urls", `http://127.0.0.1:${peer}`],
       ...["--initial-cluster", all],
@@ -132,8 +154,10 @@ export class EtcdMember {
   /** Without curl: the test's own process asks. */
   async answers(): Promise<boolean> {
     try {
-      const response = await fetch(`http://${this.host}/health`, {
+      const scheme = this.#tls === undefined ? "http" : "https"
+      const response = await fetch(`${scheme}://${this.host}/health`, {
         signal: AbortSignal.timeout(1000),
+        ...(this.#tls && { tls: this.#tls }),
       })
       return ((await response.json()) as { health?: string }).health === "true"
     } catch {

@@ -250,9 +250,9 @@ export class ElectedLease implements Lease {
     const startMs = clock.monotonicMs()
     await store.watch(view, kind === "vacant", signal)
     // One that ends at once must not make this node ask all the time.
-    const restMs = SOON_MS - (clock.monotonicMs() - startMs)
-    const isEarly = restMs > SOON_MS / 2 && kind !== "vacant"
-    if (isEarly) await sleep(clock, restMs * (0.5 + clock.random()), signal).catch(() => {})
+    const pauseMs = kind === "vacant" ? SOON_MS / 4 : SOON_MS
+    const restMs = pauseMs - (clock.monotonicMs() - startMs)
+    if (restMs > 0) await sleep(clock, restMs * (0.5 + clock.random()), signal).catch(() => {})
   }
 
   /** Returns after how many milliseconds the next step is due. */
