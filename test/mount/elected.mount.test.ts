@@ -349,7 +349,8 @@ class Writer {
       import { setTimeout as sleep } from "node:timers/promises"
       let [d, count] = [undefined, 0]
       process.on("SIGTERM", () => process.exit(0))
-      for (;;) {
+      const endMs = Date.now() + 120_000
+      while (Date.now() < endMs) {
         try {
           d ??= db("a.db", { timeout: 100 })
           const row = ${JSON.stringify(name)} + count++
