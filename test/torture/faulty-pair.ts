@@ -18,6 +18,8 @@ import { ANSWER_MS_MAX, type Answer, LineWorker } from "./line-worker.ts"
 import { type Duration, type Fault, isEnd, opOf, planOf, type SweepOptions } from "./sweep.ts"
 
 /** So long a fault that is lifted stays when the replica has come to it, and so often it fails. */
+/** For many large databases and a busy machine. */
+const START_LIMIT_MS = 120_000
 const LASTING_MS = 150
 const LASTING_HITS = 3
 
@@ -156,7 +158,7 @@ export class FaultyPair {
     if (at === "primary") this.primary = node
     else this.replica = node
     this.#logStart = 0
-    await node.logged(/msg=mounted/)
+    await node.logged(/msg=mounted/, START_LIMIT_MS)
     await node.prepared()
   }
 
@@ -174,7 +176,7 @@ export class FaultyPair {
   #again(of: "primary" | "replica", { directory, port }: TestNode): NodeOptions {
     const { at, flags = [] } = this.options
     return {
-      ...{ directory, port, flags },
+      ...{ directory, port, flags, startLimitMs: START_LIMIT_MS },
       ...(at === of ? { env: this.faults.env } : {}),
       ...(of === "replica" ? { follows: this.link ?? this.primary } : {}),
     }

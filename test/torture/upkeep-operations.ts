@@ -313,6 +313,12 @@ const catchingUp: Operation = {
   settle: async (pair) => pair.link?.heal(),
 }
 
+/** The node that does not have the role yet. A fault may end either of them at any time. */
+async function promoteOther({ primary, replica }: FaultyPair): Promise<unknown> {
+  const [info] = await Promise.all([primary, replica].map(infoOf))
+  return promote(info?.isPrimary === true ? replica : primary)
+}
+
 const handingOver: Operation = {
   name: "handoff",
   at: ["primary", "replica"],
@@ -320,10 +326,7 @@ const handingOver: Operation = {
   flags: ["--candidate"],
   prepare: makeOnBoth,
   async act(pair, _database, before) {
-    // Of a node that does not have the role yet.
-    const infos = await Promise.all([pair.primary, pair.replica].map(infoOf))
-    const to = infos[0]?.isPrimary === true ? pair.replica : pair.primary
-    const problem = await problemOf(promote(to))
+    const problem = await problemOf(promoteOther(pair))
     return always(problem, before)
   },
   async settle(pair) {
