@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs"
 import { Certificates } from "../support/certificates.ts"
 import {
   caughtUp,
+  failureOf,
   nodeCommand,
   pos,
   type Running,
@@ -161,17 +162,23 @@ test("A primary that is suspended for longer than its lease commits nothing afte
   await using scope = new Scope()
   const etcd = await Etcd.start(scope)
   const { primary, replica } = await pair(scope, etcd)
+  const writer = new Writer(scope, primary, "old")
+  await until("a row is written", () => rows(primary).includes("old1"), { everyMs: 50 })
   primary.signal("SIGSTOP")
   const writes = ["during 1", "during 2"].map((text) =>
     start(sqlite3Command(primary, "a.db"), { input: `insert into t values('${text}');` }),
   )
   await replica.logged(/this node is the primary/)
-  await until("it takes writes", () => tries(replica, "insert into t values('after')").code === 0)
+  const later = new Writer(scope, replica, "new")
+  await until("a row is written", () => rows(replica).includes("new1"), { everyMs: 50 })
   primary.signal("SIGCONT")
   for (const write of writes) expect((await write.ended).code).not.toBe(0)
   await primary.logged(/this node is a replica/)
+  const [old, found] = await Promise.all([writer.end(), later.end()])
   await caughtUp(replica, primary, "a.db")
-  expect(rows(primary)).toBe("before,after")
+  const last = Math.max(...old.map(({ us }) => us))
+  expect(Math.min(...found.map(({ us }) => us))).toBeGreaterThan(last)
+  expect(rows(primary)).not.toContain("during")
   expect(tries(primary, "insert into t values('no')").code).not.toBe(0)
 }, 60_000)
 
@@ -203,6 +210,12 @@ describe("A store that is away", () => {
       status: 503,
       reason: expect.stringMatching(/takes no writes: .*nothing listens there/),
     })
+    const sql = "insert into t values('through a borrowed lock')"
+    const borrowing = ["sql", "--with-halt-lock", "a.db", sql]
+    const nodes = ["--fuse-dir", replica.mount]
+    expect(failureOf([...PROGRAM, ...borrowing.toSpliced(1, 0, ...nodes)])).toMatch(
+      /ERROR: .*(lock|primary)/,
+    )
     expect(rows(primary)).toBe("before") // it still answers readers
     await etcd.run()
     const again = await primaryOf([primary, replica])

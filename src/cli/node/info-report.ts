@@ -34,8 +34,15 @@ function head(info: NodeInfo, nowMs: number): string {
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
 }
 
-function leaseOf({ store, isHeld, leftMs, holder, epoch }: NonNullable<NodeInfo["leaseStore"]>): string {
-  if (isHeld) return `held by this node, epoch ${epoch}, ${formatDuration(leftMs)} left, in ${store}`
+function leaseOf({
+  store,
+  isHeld,
+  leftMs,
+  holder,
+  epoch,
+}: NonNullable<NodeInfo["leaseStore"]>): string {
+  if (isHeld)
+    return `held by this node, epoch ${epoch}, ${formatDuration(leftMs)} left, in ${store}`
   const who = holder === null ? "held by nobody that is known" : `held by ${holder}, epoch ${epoch}`
   return `${who}, in ${store}`
 }

@@ -580,20 +580,24 @@ export class ElectedLease implements Lease {
   }
 
   #believe(untilMs: number): void {
-    const { clock, commitUntil, bootMs, held } = this.#options
+    const { commitUntil, bootMs, held } = this.#options
     const wasOver = this.#untilMs <= bootMs()
     this.#untilMs = untilMs
     commitUntil(untilMs)
     this.#cancelLapse()
-    const leftMs = untilMs - bootMs()
-    if (leftMs <= 0) return
-    this.#cancelLapse = clock.after(leftMs, () => this.#lapsed())
+    if (untilMs <= bootMs()) return
+    this.#watchLapse()
     if (wasOver) held()
+  }
+
+  #watchLapse(): void {
+    this.#cancelLapse = this.#options.clock.after(Math.ceil(this.leftMs) + 1, () => this.#lapsed())
   }
 
   /** Nobody has renewed it in time. The fs thread knows. */
   #lapsed(): void {
-    if (this.isHeld || this.#state.kind !== "held") return
+    if (this.#state.kind !== "held") return
+    if (this.isHeld) return this.#watchLapse() // the two clocks differ a little
     log.error("the lease could not be renewed, this node takes no writes", {
       ...{ store: this.where, problem: this.#lastProblem },
     })
