@@ -96,6 +96,22 @@ describe("ElectedLease", () => {
     expect(world.place.cluster).toBe(node.clusterId)
   })
 
+  test("of a new store waits for those that may have more, and goes to one whose record names no other", async () => {
+    const { node: replica } = newWorld().node("r", { cluster: CLUSTER, positions: { "a.db": 4 } })
+    const primary = { id: "000000000000000C", hostname: "c", url: "http://c:1" }
+    replica.records.keep({ epoch: 7, primary })
+    await world.pass(2 * TTL_MS)
+    expect(world.primaries).toEqual([])
+    expect(replica.problems.at(-1)).toMatch(
+      /the store knows of no primary yet, and the last one was c/,
+    )
+    world.node("d", { cluster: CLUSTER, positions: { "a.db": 5 } })
+    await world.pass(TTL_MS - 1000)
+    expect(world.primaries).toEqual([])
+    await world.pass(3000)
+    expect(world.primaries).toEqual(["d"])
+  })
+
   test("is renewed for as long as the store answers", async () => {
     const { a } = await pair()
     await world.pass(60_000)
@@ -161,6 +177,18 @@ describe("ElectedLease", () => {
     await world.pass(3000)
     expect(world.primaries).toEqual(["a"])
     expect(a.epoch).toBe(2)
+  })
+
+  test("is not given to a node that does not stand for it", async () => {
+    const { a } = await pair()
+    const primary = { id: "000000000000000F", hostname: "f", url: "http://f:1" }
+    const given = a.lease.give({ epoch: 2, primary })
+    given.catch(() => {})
+    await world.pass(2000)
+    await expect(given).rejects.toThrow(
+      "Cannot hand over: f is no candidate in memory, start it with this --lease",
+    )
+    expect(world.primaries).toEqual(["a"])
   })
 
   test("that was given away is not held again when the answer was lost", async () => {

@@ -73,16 +73,24 @@ describe("verdictOf()", () => {
     ["with a longer tail of an earlier epoch", [other(9, { epoch: 0 })], 0, "take"],
     ["with less of a later epoch", [other(5, { epoch: 2 })], 0, "wait"],
   ] as const)("with another candidate %s", (_, others, vacantMs, kind) => {
-    expect(verdictOf({ own, others, last: last({ a: 5 }), vacantMs }).kind).toBe(kind)
+    expect(verdictOf({ own, others, last: last({ a: 5 }), vacantMs, firstMs: 1000 }).kind).toBe(
+      kind,
+    )
   })
 
   test("before the first primary of all it waits a moment", () => {
-    expect(verdictOf({ own, others: [], last: undefined, vacantMs: 0 }).kind).toBe("wait")
-    expect(verdictOf({ own, others: [], last: undefined, vacantMs: 1000 }).kind).toBe("take")
+    expect(verdictOf({ own, others: [], last: undefined, vacantMs: 0, firstMs: 1000 }).kind).toBe(
+      "wait",
+    )
+    expect(
+      verdictOf({ own, others: [], last: undefined, vacantMs: 1000, firstMs: 1000 }).kind,
+    ).toBe("take")
   })
 
   test("a node that is behind takes nothing", () => {
-    expect(verdictOf({ own, others: [], last: last({ a: 6 }), vacantMs: 60_000 })).toEqual({
+    expect(
+      verdictOf({ own, others: [], last: last({ a: 6 }), vacantMs: 60_000, firstMs: 1000 }),
+    ).toEqual({
       kind: "behind",
       problem: expect.stringContaining('"a" is at'),
     })

@@ -66,6 +66,9 @@ test("Two candidates at once become one primary and its replica", async () => {
   sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
   await caughtUp(primary, replica, "a.db")
   expect(sqlite3(replica, "a.db", "select x from t")).toBe("1")
+  const env = ["env", `LITEFS_FUSE_DIR=${replica.mount}`, `LITEFS_URL=${replica.url}`]
+  run([...env, ...PROGRAM, "sql", "--with-halt-lock", "a.db", "insert into t values(2)"])
+  expect(sqlite3(primary, "a.db", "select sum(x) from t")).toBe("3")
 }, 60_000)
 
 /** A primary and a replica of it that have a row, both candidates. */
@@ -211,9 +214,8 @@ describe("A store that is away", () => {
       reason: expect.stringMatching(/takes no writes: .*nothing listens there/),
     })
     const sql = "insert into t values('through a borrowed lock')"
-    const borrowing = ["sql", "--with-halt-lock", "a.db", sql]
-    const nodes = ["--fuse-dir", replica.mount]
-    expect(failureOf([...PROGRAM, ...borrowing.toSpliced(1, 0, ...nodes)])).toMatch(
+    const env = ["env", `LITEFS_FUSE_DIR=${replica.mount}`, `LITEFS_URL=${replica.url}`]
+    expect(failureOf([...env, ...PROGRAM, "sql", "--with-halt-lock", "a.db", sql])).toMatch(
       /ERROR: .*(lock|primary)/,
     )
     expect(rows(primary)).toBe("before") // it still answers readers

@@ -51,8 +51,15 @@ function problemOf({ problem, since, until }: ProblemInfo): string {
   return `${problem} (${until === undefined ? `since ${since}` : `from ${since} until ${until}`})`
 }
 
-function roleOf({ isPrimary, isConnected, primary, lastProblem }: NodeInfo): string {
+/** A primary whose lease has run out. */
+function isLapsed({ isPrimary, role, leaseStore }: NodeInfo): boolean {
+  return leaseStore !== undefined && role === "primary" && !isPrimary
+}
+
+function roleOf(info: NodeInfo): string {
+  const { isPrimary, isConnected, primary, lastProblem } = info
   if (isPrimary) return "primary"
+  if (isLapsed(info)) return "primary, takes no writes: it does not hold the lease"
   const at = primary.advertiseURL ?? "an unknown address"
   if (isConnected) return `replica of ${primary.hostname} at ${at}`
   // It was reached, and will be again in a moment.
@@ -64,8 +71,9 @@ function roleOf({ isPrimary, isConnected, primary, lastProblem }: NodeInfo): str
   return `replica, not connected to the primary at ${at}`
 }
 
-function stateOf({ isPrimary, isReady, lag, databases }: NodeInfo): string {
-  if (isPrimary) return isReady ? "ready" : "starting"
+function stateOf(info: NodeInfo): string {
+  const { isPrimary, isReady, lag, databases } = info
+  if (isPrimary || isLapsed(info)) return isReady ? "ready" : "starting"
   if (!isReady) return "not in sync with the primary yet"
   const arriving = databases.filter((database) => database.state === "arriving").length
   const isArriving = arriving === 0 ? "" : `, ${counted(arriving, "database")} on the way`

@@ -11,7 +11,7 @@ export const LEASE_FLAGS = {
     placeholder: "STORE",
     read: parseLeaseUrl,
     default: "static",
-    help: "what says who is the primary: static, etcd://HOST:2379/PREFIX or consul://HOST:8500/KEY",
+    help: "a store that says who is the primary, etcd://… or consul://…",
   },
   "lease-tls-ca": {
     kind: "text",

@@ -43,7 +43,7 @@ import { inTime } from "../../lib/until.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { LeaseStore, StoreView } from "../stores/lease-store.ts"
 import { isClusterId } from "./cluster-id.ts"
-import { lackOf, verdictOf } from "./election.ts"
+import { FIRST_MS, lackOf, verdictOf } from "./election.ts"
 import {
   type HeardLease,
   isNewer,
@@ -75,6 +75,8 @@ const SOON_MS = 100
 const RETRY_MS = 200
 const RETRY_MS_MAX = 2000
 const CLOSE_MS_MAX = 3000
+/** A candidate that has just been started may not have told the store yet. */
+const STAND_MS_MAX = 1000
 
 type State =
   | { readonly kind: "asking" }
@@ -395,7 +397,9 @@ export class ElectedLease implements Lease {
     if (unfit !== undefined) return this.#doNotTake(unfit)
     const others = (await store.candidates()).flatMap((text) => decodeCandidate(text) ?? [])
     const vacantMs = clock.monotonicMs() - sinceMs
-    const verdict = verdictOf({ own, others, last, vacantMs })
+    // Others that have data may be about to start.
+    const firstMs = this.#options.isNew() ? FIRST_MS : store.ttlMs
+    const verdict = verdictOf({ own, others, last, vacantMs, firstMs })
     if (verdict.kind === "behind") return this.#doNotTake(verdict.problem)
     problem(`nobody holds the lease yet`)
     if (verdict.kind === "wait") return SOON_MS
@@ -407,8 +411,15 @@ export class ElectedLease implements Lease {
     const { clock, ineligibility, isNew } = this.#options
     if (clock.monotonicMs() < this.#unableUntilMs) return "it could not take it just now"
     const isFirst = isNew() && view.cluster === undefined && last === undefined
-    const problem = isFirst ? undefined : ineligibility()
+    const problem = isFirst ? undefined : (ineligibility() ?? this.#otherPrimary(last))
     return problem ?? (last && lackOf(this.#own(undefined, true), last))
+  }
+
+  /** Before the first lease in this store the record of this node may say that another one has more. */
+  #otherPrimary(last: LastHolder | undefined): string | undefined {
+    const { record, id } = this.#options.records
+    if (last !== undefined || record === undefined || record.primary.id === id) return undefined
+    return `the store knows of no primary yet, and the last one was ${record.primary.hostname}`
   }
 
   #doNotTake(problem: string): number {
@@ -472,6 +483,7 @@ export class ElectedLease implements Lease {
       const { store, records } = this.#options
       const held = this.#state
       if (held.kind !== "held") throw cannotGive("this node has lost the lease")
+      await this.#checkStands(record.primary)
       this.#believe(0)
       const cluster = this.#cluster
       const next = encodeHolder(record, cluster)
@@ -492,6 +504,23 @@ export class ElectedLease implements Lease {
       const problem = records.learn(record)
       if (problem !== undefined) log.error("cannot keep the lease record", { error: problem })
     })
+  }
+
+  /** A node that does not ask the store would be the primary for ever. */
+  async #checkStands({ id, hostname }: LeaseNode): Promise<void> {
+    const { store, clock } = this.#options
+    const endMs = clock.monotonicMs() + STAND_MS_MAX
+    try {
+      for (;;) {
+        const texts = await store.candidates()
+        if (texts.some((text) => decodeCandidate(text)?.id === id)) return
+        if (clock.monotonicMs() >= endMs) break
+        await sleep(clock, SOON_MS)
+      }
+    } catch (error) {
+      throw cannotGive(`the store of the lease, ${store.where}: ${messageOf(error)}`)
+    }
+    throw cannotGive(`${hostname} is no candidate in ${store.where}, start it with this --lease`)
   }
 
   async force(): Promise<void> {

@@ -15,7 +15,7 @@ import type { Candidate, LastHolder, ToldPositions } from "./store-content.ts"
 /** How long a candidate may take to tell what it has. */
 export const TELL_MS_MAX = 2000
 
-/** Before the first holder of all nobody knows who else is about to start. */
+/** For a node without data, before the first holder of all: nobody knows who else is about to start. */
 export const FIRST_MS = 1000
 
 export type Verdict =
@@ -29,9 +29,11 @@ export interface Electorate {
   readonly last: LastHolder | undefined
   /** Since this node has seen that nobody holds the lease. */
   readonly vacantMs: number
+  /** How long it waits for others before the first holder of all. */
+  readonly firstMs: number
 }
 
-export function verdictOf({ own, others, last, vacantMs }: Electorate): Verdict {
+export function verdictOf({ own, others, last, vacantMs, firstMs }: Electorate): Verdict {
   const problem = last && lackOf(own, last)
   if (problem !== undefined) return { kind: "behind", problem }
   const able = others.filter(({ id, isAble }) => id !== own.id && isAble)
@@ -41,7 +43,7 @@ export function verdictOf({ own, others, last, vacantMs }: Electorate): Verdict 
       return { kind: "wait", for: other.id }
     }
   }
-  if (last === undefined && vacantMs < FIRST_MS) return { kind: "wait", for: "others" }
+  if (last === undefined && vacantMs < firstMs) return { kind: "wait", for: "others" }
   return { kind: "take" }
 }
 

@@ -72,6 +72,7 @@ export interface ProblemInfo {
 
 export interface NodeInfo {
   readonly clusterID?: string
+  /** Not while it is the primary and its lease has run out: it takes no writes then. */
   readonly isPrimary: boolean
   readonly candidate: boolean
   readonly path: string
@@ -110,13 +111,14 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const lease = identity.lease?.()
+  const leaseStore = identity.leaseStore?.()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
   const names = new Set(databases.map(({ name }) => name))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
-    isPrimary,
+    isPrimary: isPrimary && leaseStore?.isHeld !== false,
     candidate: identity.isCandidate ?? isPrimary,
     path: identity.dataDir,
     primary: {
@@ -130,7 +132,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     mount: identity.fuseDir,
     role: isPrimary ? "primary" : "replica",
     ...(lease === undefined ? {} : { lease }),
-    ...leaseStoreInfo(identity.leaseStore?.()),
+    ...leaseStoreInfo(leaseStore),
     isReady: status.isReady,
     isConnected: primaryName !== undefined,
     startedAt: new Date(status.startedMs).toISOString(),

@@ -71,7 +71,7 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
   const { lag } = status
   yield single("gauge", "litefs_db_count", "Number of managed databases.", () => positions.count)
   yield single("gauge", "litefs_is_primary", "Primary status of the node.", () =>
-    status.isPrimary ? 1 : 0,
+    status.isPrimary && status.identity.leaseStore?.()?.isHeld !== false ? 1 : 0,
   )
   yield single(
     "gauge",
