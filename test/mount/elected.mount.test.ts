@@ -303,14 +303,19 @@ describe("A handoff through the store", () => {
     await using scope = new Scope()
     const etcd = await Etcd.start(scope)
     const { primary, replica } = await pair(scope, etcd, "20s")
-    run([...PROGRAM, "promote", "--url", replica.url])
-    expect(sqlite3(replica, "a.db", "insert into t values('there')")).toBe("")
-    await caughtUp(replica, primary, "a.db")
-    run([...PROGRAM, "promote", "--url", primary.url])
-    expect(sqlite3(primary, "a.db", "insert into t values('back')")).toBe("")
-    await caughtUp(primary, replica, "a.db")
-    expect(rows(replica)).toBe("before,there,back")
-    expect((await info(primary))?.lease?.epoch).toBe(3)
+    for (const [text, to, from] of [
+      ["there", replica, primary],
+      ["back", primary, replica],
+      ["there", replica, primary],
+      ["back", primary, replica],
+    ] as const) {
+      // The command has not ended before the node takes writes.
+      run([...PROGRAM, "promote", "--url", to.url])
+      expect(sqlite3(to, "a.db", `insert into t values('${text}')`)).toBe("")
+      await caughtUp(to, from, "a.db")
+    }
+    expect(rows(replica)).toBe("before,there,back,there,back")
+    expect((await info(primary))?.lease?.epoch).toBe(5)
   }, 60_000)
 
   test("by --promote at a start", async () => {

@@ -187,7 +187,7 @@ export class ElectedLease implements Lease {
   async close(): Promise<void> {
     const { store, clock } = this.#options
     this.#closing.abort()
-    this.#look()
+    this.look()
     this.#cancelLapse()
     const late = () => new LitefsError("unavailable", "no answer")
     try {
@@ -211,8 +211,8 @@ export class ElectedLease implements Lease {
     } else if (this.#session !== undefined) await store.endSession(this.#session.id)
   }
 
-  /** Has this node look at the store now. */
-  #look(): void {
+  /** Looks at the store now: somebody has said that something has changed there. */
+  look(): void {
     this.#isWanted = true
     this.#wake()
   }
@@ -494,7 +494,7 @@ export class ElectedLease implements Lease {
       } catch (error) {
         throw cannotGive(`the store of the lease, ${store.where}: ${messageOf(error)}`)
       } finally {
-        this.#look()
+        this.look()
       }
       if (!isGiven) {
         this.#lose("another node has it")
@@ -547,7 +547,7 @@ export class ElectedLease implements Lease {
       log.warn("taking the lease by force", { epoch: (last?.record.epoch ?? 0) + 1 })
       if (!(await this.#take(view, last))) refuse("another node has just taken the lease")
     })
-    this.#look()
+    this.look()
   }
 
   get #cluster(): string {

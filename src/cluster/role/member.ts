@@ -178,7 +178,7 @@ export class Member {
 
   /** Resolves when the node is what the record says, or after the limit. */
   async settled(limitMs: number): Promise<void> {
-    const isSettled = () => this.#state === (this.#isMine && this.isHeld ? "primary" : "replica")
+    const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
     const onChange = (listener: () => void) => this.onChange(listener)
     await until(isSettled, { clock: this.#options.clock, limitMs, onChange })
   }

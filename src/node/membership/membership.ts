@@ -163,6 +163,7 @@ export class Membership {
       others.urls.redirect()
       if (elected !== undefined) followed.reconnect() // the former primary may be there, and silent
     }
+    if (isNews) elected?.look() // it may have been given to this node
     const { databases } = this.#context.storage
     if (isNews && member.isPrimary) databases.reachEpoch(epochOf(lease.record)) // of the same primary
     if (this.#isWaiting) this.#follow()
