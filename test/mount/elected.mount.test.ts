@@ -69,6 +69,17 @@ test("Two candidates at once become one primary and its replica", async () => {
   const env = ["env", `LITEFS_FUSE_DIR=${replica.mount}`, `LITEFS_URL=${replica.url}`]
   run([...env, ...PROGRAM, "sql", "--with-halt-lock", "a.db", "insert into t values(2)"])
   expect(sqlite3(primary, "a.db", "select sum(x) from t")).toBe("3")
+  const metrics = async (node: TestNode) => (await fetch(`${node.url}/metrics`)).text()
+  const holder = `holder="node-${primary.port}"`
+  expect(await metrics(primary)).toMatch(/^litefs_is_primary 1$/m)
+  expect(await metrics(primary)).toMatch(/^litefs_lease_held 1$/m)
+  expect(await metrics(primary)).toMatch(/^litefs_lease_left_seconds [12]\.\d+$/m)
+  expect(await metrics(primary)).toContain(`litefs_lease_epoch{type="etcd",${holder}} 1`)
+  expect(await metrics(replica)).toMatch(/litefs_lease_held 0\n/)
+  expect(await metrics(replica)).toContain(`litefs_lease_epoch{type="etcd",${holder}} 1`)
+  expect(run([...PROGRAM, "info", "--url", replica.url])).toMatch(
+    /lease {4}held by node-\d+, epoch 1, in etcd:\/\/127.0.0.1:\d+\/litefs\/test/,
+  )
 }, 60_000)
 
 /** A primary and a replica of it that have a row, both candidates. */
@@ -262,6 +273,21 @@ describe("A store that is away", () => {
     expect((await info(primary))?.isPrimary).toBe(true)
   }, 90_000)
 })
+
+test("A store without a majority renews nothing, and the primary goes on when it has one again", async () => {
+  await using scope = new Scope()
+  const etcd = await Etcd.start(scope, 3)
+  const primary = await scope.node({ lease: etcd.url(), flags: CANDIDATE })
+  await primaryOf([primary])
+  sqlite3(primary, "a.db", "create table t(x)")
+  for (const member of etcd.members.slice(1)) member.signal("SIGSTOP")
+  await primary.logged(/the lease could not be renewed, this node takes no writes/)
+  expect(tries(primary, "insert into t values('during')").code).not.toBe(0)
+  for (const member of etcd.members.slice(1)) member.signal("SIGCONT")
+  await untilHeld(primary, true)
+  await until("it takes writes", () => tries(primary, "insert into t values('after')").code === 0)
+  expect(rows(primary)).toBe("after")
+}, 60_000)
 
 test("A wrong password is said, and the right one of a user works", async () => {
   await using scope = new Scope()

@@ -130,10 +130,12 @@ export class EtcdStore implements LeaseStore {
     return succeeded === true
   }
 
+  /** A transaction that does nothing would be answered by one member alone, which may be cut off from the others. */
   async confirm(session: string, text: string, last?: string): Promise<boolean> {
+    const read = { request_range: { key: this.#key("primary"), keys_only: true } }
     const { succeeded } = await this.#txn({
       compare: this.#isHeld(session, text),
-      success: last === undefined ? [] : [this.#put("last", last)],
+      success: [last === undefined ? read : this.#put("last", last)],
     })
     return succeeded === true
   }
