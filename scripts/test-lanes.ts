@@ -23,6 +23,7 @@ const FILE_LIMIT_MS = Number(process.env.LITEFS_TEST_LIMIT_MS ?? 400_000)
 
 /** Those that take longest, or a lane would have nothing to do while the other is busy with one of them. */
 const FIRST = [
+  "test/mount/elected-failures.mount.test.ts",
   "test/mount/import-export.mount.test.ts",
   "test/mount/wal-replica.mount.test.ts",
   "test/mount/faults.mount.test.ts",
@@ -32,6 +33,7 @@ const FIRST = [
   "test/mount/kill.mount.test.ts",
   "test/mount/journal-modes.mount.test.ts",
   "test/recovery/power-cut.test.ts",
+  "test/mount/elected.mount.test.ts",
   "test/mount/restarts.mount.test.ts",
   "test/mount/halt.mount.test.ts",
   "test/mount/halt-kill.mount.test.ts",

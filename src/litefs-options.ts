@@ -62,6 +62,42 @@ export type RoleOptions =
       /** Its only databases: names, or patterns with stars. All when it is undefined. */
       readonly databases?: readonly string[]
     }
+  /** A store says which node is the primary; no flag of a node does. */
+  | {
+      readonly kind: "elected"
+      readonly store: StoreOptions
+      /** What the node shows the store, and believes of it. */
+      readonly tls?: TlsOptions
+      readonly databases?: readonly string[]
+    }
+
+/** The lease in a store (cluster/stores/lease-store.ts). The origins have scheme, host and port. */
+export type StoreOptions = EtcdStoreOptions | ConsulStoreOptions
+
+interface SharedStoreOptions {
+  readonly origins: readonly string[]
+  /** For people: without user and password. */
+  readonly where: string
+  readonly ttlMs: number
+}
+
+export interface EtcdStoreOptions extends SharedStoreOptions {
+  readonly kind: "etcd"
+  /** Before the names of the keys, without a slash at its end. */
+  readonly prefix: string
+  /** Never log it. */
+  readonly user?: { readonly name: string; readonly password: string }
+}
+
+export interface ConsulStoreOptions extends SharedStoreOptions {
+  readonly kind: "consul"
+  readonly key: string
+  readonly lockDelayMs: number
+  /** Never log it. */
+  readonly token?: string
+  /** The node of Consul's catalogue that sessions belong to; undefined: that of the agent. */
+  readonly node?: string
+}
 
 export interface RetentionOptions {
   /** How long LTX files are kept, milliseconds. */

@@ -39,7 +39,7 @@ const ROOMS: Record<string, readonly string[]> = {
   cli: [".", "mount", "node", "settings", "command", "doctor", "ltx", "terminal"],
   node: [".", "front-door", "membership", "storage"],
   http: ["page", "status", "transfers", "streams", "roles", "server"],
-  cluster: ["role", "locks", "replica", "."],
+  cluster: ["role", "stores", "locks", "replica", "."],
   peer: [".", "serve", "receive", "files", "wal", "locks"],
   mount: [".", "names", "databases", "files"],
   recovery: [".", "log"],

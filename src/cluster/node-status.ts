@@ -29,6 +29,20 @@ export interface NodeIdentity {
   /** Whether this node may become the primary. */
   readonly isCandidate?: boolean
   lease?(): LeaseRecord | undefined
+  /** With a lease in a store. */
+  leaseStore?(): LeaseStoreStatus | undefined
+}
+
+export interface LeaseStoreStatus {
+  readonly type: string
+  /** Where it is, without user and password. */
+  readonly store: string
+  /** Whether this node may commit as the primary. */
+  readonly isHeld: boolean
+  /** For how long, unless it renews the lease. */
+  readonly leftMs: number
+  /** As the store was seen last; undefined when nobody holds the lease, or nobody knows. */
+  readonly holder: LeaseRecord | undefined
 }
 
 export interface Lag {

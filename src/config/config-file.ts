@@ -63,13 +63,15 @@ function readExpanded(path: string, expanded: Expanded, options: ConfigOptions):
   const document = new YamlDocument(path, expanded.text, options.command)
   const hasRole = options.hasRole(expanded.names)
   const values = valuesOf(document)
+  const isElected = !hasRole && values.get("lease.type") === "consul"
   const settings = new Map<string, readonly Setting[]>()
   const remarks: { key: string; reason: string }[] = []
 
   for (const [key, value] of values) {
     const { flag, gone, noEffect, silentFor } = KEYS[key] as Key
     if (gone !== undefined) throw document.problem(key, `cannot be used: ${gone}`)
-    if (noEffect !== undefined && value !== silentFor) {
+    const isOfLease = key.startsWith("lease.consul.") && isElected
+    if (noEffect !== undefined && value !== silentFor && !isOfLease) {
       remarks.push({ key: document.spelling(key), reason: noEffect })
     }
     if (flag === undefined) continue

@@ -2,13 +2,11 @@
  * The role of a node, from `lease`.
  *
  * With the original's static lease all nodes have the same `hostname` and `advertise-url`, those of the primary, and
- * differ in `candidate`. Here a replica gets only the URL: the primary tells its name itself.
+ * differ in `candidate`. Here a replica gets only the URL: the primary tells its name itself. With a lease in Consul all
+ * of it is as in the original.
  */
+import { parseDuration } from "../lib/duration.ts"
 import type { Setting, YamlDocument } from "./yaml-document.ts"
-
-const INSTEAD =
-  "give one node type: static and candidate: true, and the others type: static, candidate: false " +
-  "and the advertise-url of that one"
 
 export function leaseSettings(
   document: YamlDocument,
@@ -18,14 +16,12 @@ export function leaseSettings(
   if (type === undefined) {
     throw document.problem(
       "lease.type",
-      "is missing, it should be static, or give --primary or --primary-url",
+      "is missing, it should be static or consul, or give --primary, --primary-url or --lease",
     )
   }
-  if (type === "consul") {
-    throw document.problem("lease.type", `is "consul", which LiteFS does without here: ${INSTEAD}`)
+  if (type !== "static" && type !== "consul") {
+    throw document.problem("lease.type", `is "${type}", it should be static or consul`)
   }
-  if (type !== "static") throw document.problem("lease.type", `is "${type}", it should be static`)
-
   const settings = new Map<string, Setting>()
   const take = (key: string, flag: string) => {
     const value = values.get(key)
@@ -34,6 +30,16 @@ export function leaseSettings(
     settings.set(flag, { text, spelling: document.spelling(key) })
   }
   take("lease.databases", "databases")
+  if (type === "consul") {
+    const spelling = document.spelling("lease.consul.url")
+    settings.set("lease", { text: consulStore(document, values), spelling })
+    take("lease.hostname", "hostname")
+    take("lease.advertise-url", "advertise-url")
+    if (values.get("lease.candidate") === false) return settings
+    settings.set("candidate", { text: "true", spelling: document.spelling("lease.candidate") })
+    take("lease.promote", "promote")
+    return settings
+  }
   if (values.get("lease.candidate") !== false) {
     settings.set("primary", { text: "true", spelling: document.spelling("lease.candidate") })
     take("lease.promote", "promote")
@@ -46,4 +52,41 @@ export function leaseSettings(
     }
   }
   return settings
+}
+
+/**
+ * What `--lease` would be. The password of the URL is the token, and its path comes before the key: then sessions belong
+ * to a node of Consul's catalogue named after it, as in the original.
+ */
+function consulStore(document: YamlDocument, values: ReadonlyMap<string, unknown>): string {
+  const text = values.get("lease.consul.url")
+  const key = values.get("lease.consul.key")
+  if (text === undefined) {
+    throw document.problem("lease.consul.url", "is missing, it should be like http://consul:8500")
+  }
+  if (key === undefined) {
+    throw document.problem("lease.consul.key", "is missing, it should be like litefs/primary")
+  }
+  const isUrl = /^https?:\/\//i.test(String(text)) && URL.canParse(String(text))
+  if (!isUrl) {
+    throw document.problem(
+      "lease.consul.url",
+      "is no URL that starts with http:// or https://, it should be like http://consul:8500",
+    )
+  }
+  const { protocol, hostname, port, password, pathname } = new URL(String(text))
+  const isSecure = protocol === "https:"
+  const host = `${hostname}:${port === "" ? (isSecure ? 443 : 80) : port}`
+  const trimmed = (path: string) => path.replace(/^\/+|\/+$/g, "")
+  const prefix = trimmed(pathname)
+  const path = [prefix, trimmed(String(key))].filter((part) => part !== "").join("/")
+  const query = new URLSearchParams(prefix === "" ? {} : { node: `${prefix}/litefs` })
+  for (const name of ["ttl", "lock-delay"]) {
+    const duration = values.get(`lease.consul.${name}`)
+    // As in the original, zero stands for the default.
+    if (typeof duration === "string" && parseDuration(duration) > 0) query.set(name, duration)
+  }
+  const token = password === "" ? "" : `:${password}@`
+  const settings = query.size === 0 ? "" : `?${query}`
+  return `consul${isSecure ? "+https" : ""}://${token}${host}/${path}${settings}`
 }

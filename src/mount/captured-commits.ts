@@ -16,6 +16,7 @@ import type { RecentTransactions } from "../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../store/positions.ts"
 import type { SharedFlags } from "../store/shared-flags.ts"
 import { SpareFiles } from "../store/spare-files.ts"
+import { bootMs } from "../sys/process/boot-clock.ts"
 import type { FsHost } from "./contract.ts"
 
 /** Nobody tells us when a full disk has room again. */
@@ -32,7 +33,7 @@ export interface CapturedCommitsContext {
 
 export class CapturedCommits {
   /** Takes the transactions. */
-  readonly gate = new GatedLog()
+  readonly gate: GatedLog
   readonly #context: CapturedCommitsContext
   readonly #spares: SpareFiles
   #commitLog: CommitLog | undefined // from open() to close()
@@ -44,7 +45,14 @@ export class CapturedCommits {
 
   constructor(context: CapturedCommitsContext) {
     this.#context = context
+    this.gate = new GatedLog(() => this.#mayCommit())
     this.#spares = new SpareFiles(context.flags.spareFiles, context.dataDir.root)
+  }
+
+  /** A look at a clock for each commit, and none without a lease that ends. */
+  #mayCommit(): boolean {
+    const { commitUntilMs } = this.#context.flags
+    return commitUntilMs === Number.POSITIVE_INFINITY || bootMs() < commitUntilMs
   }
 
   open(): void {
@@ -61,6 +69,7 @@ export class CapturedCommits {
       },
       onUnmade: () => this.#tellUnmade(),
       spares: this.#spares,
+      mayCommit: () => this.#mayCommit(),
     })
     this.#tellUnmade()
     for (const name of this.#commitLog.problems().keys()) {

@@ -1,6 +1,7 @@
 /**
  * Words that threads share: the peer thread's id, whether a change was announced, the commit log and spare files, which
- * thread can open no more files, whether the disk is full, and what concerns acknowledgements.
+ * thread can open no more files, whether the disk is full, what concerns acknowledgements, and until when this node may
+ * commit as the primary.
  */
 import { SPARE_FILE_WORDS } from "./spare-files.ts"
 
@@ -13,6 +14,8 @@ const FULL_COUNT = 11
 const ROOM_COUNT = 12
 const SYNC_GENERATION = 13
 const ACKNOWLEDGES = 14
+const COMMIT_UNTIL = 8 // of words of 64 bits: the last
+const SIZE = (COMMIT_UNTIL + 1) * 8
 
 /** Threads that open files. */
 const THREADS = { fs: 0, peer: 1, main: 2 } as const
@@ -20,14 +23,27 @@ const THREADS = { fs: 0, peer: 1, main: 2 } as const
 export class SharedFlags {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
+  readonly #times: Float64Array // nobody sees an aligned double half written
 
   static create(): SharedFlags {
-    return new SharedFlags(new SharedArrayBuffer(64))
+    const flags = new SharedFlags(new SharedArrayBuffer(SIZE))
+    flags.commitUntilMs = Number.POSITIVE_INFINITY
+    return flags
   }
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory
     this.#words = new Int32Array(memory)
+    this.#times = new Float64Array(memory)
+  }
+
+  /** The time of sys/process/boot-clock.ts from which on a primary commits nothing; infinite without a lease that ends. */
+  get commitUntilMs(): number {
+    return this.#times[COMMIT_UNTIL] as number
+  }
+
+  set commitUntilMs(ms: number) {
+    this.#times[COMMIT_UNTIL] = ms
   }
 
   /** The kernel's id of the peer thread, which opens files of our own mount; 0 when there is none. */

@@ -129,6 +129,23 @@ describe("litefs info", () => {
     `)
   })
 
+  test("shows the lease in a store", async () => {
+    const store = {
+      type: "etcd",
+      store: "etcd://a/app",
+      isHeld: true,
+      leftMs: 6500,
+      holder: "one",
+      epoch: 3,
+    }
+    const held = await infoOf({ ...PRIMARY, leaseStore: store })
+    expect(held.out).toContain("lease    held by this node, epoch 3, 6.5s left, in etcd://a/app\n")
+    const leaseStore = { ...store, isHeld: false, leftMs: 0, holder: null, epoch: null }
+    const lapsed = await infoOf({ ...PRIMARY, isPrimary: false, leaseStore })
+    expect(lapsed.out).toContain("role     primary, takes no writes: it does not hold the lease\n")
+    expect(lapsed.out).toContain("lease    held by nobody that is known, in etcd://a/app\n")
+  })
+
   test("shows a replica that has not found its primary", async () => {
     const { out } = await infoOf({
       ...PRIMARY,

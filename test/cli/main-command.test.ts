@@ -77,6 +77,10 @@ describe("litefs help", () => {
       	--data-dir DIR                             keep the databases and their history here (default /var/lib/litefs)
       	--primary                                  be the primary, unless a newer lease record names another
       	--primary-url URL                          be a replica of the node at this URL
+      	--lease STORE                              a store that says who is the primary, etcd://… or consul://… (default static)
+      	--lease-tls-ca FILE                        the store's certificate must be signed by this one (PEM)
+      	--lease-tls-cert FILE                      the certificate that this node shows the store (PEM)
+      	--lease-tls-key FILE                       its private key (PEM)
       	--candidate                                may become the primary: by a handoff, or by litefs promote
       	--promote                                  become the primary at the start, once in sync
       	--no-handoff-on-exit                       stop a primary without giving its role to a candidate
@@ -129,11 +133,15 @@ describe("litefs help", () => {
       Every flag can be set in the environment too: --fuse-dir is LITEFS_FUSE_DIR.
       A flag on the command line wins.
 
-      Exactly one of --primary and --primary-url is required, or a litefs.yml.
+      Exactly one of --primary, --primary-url and --lease is required, or a litefs.yml.
 
       A lease record on every node says which is the primary. It changes when a primary
       hands its role over: to a candidate that asks for it, or when it is stopped.
       What the record says wins over --primary and --primary-url.
+
+      With --lease a store says which node is the primary, and when that one is gone, the
+      candidate that has most becomes it: --lease etcd://HOST:2379/PREFIX, or
+      consul://HOST:8500/KEY. A primary that cannot renew its lease takes no writes.
 
       With a token, requests without it are refused. With a certificate the API is
       served with TLS, and with --http-tls-ca too, nodes and commands have to show a
@@ -164,6 +172,9 @@ describe("litefs help", () => {
 
       	# with a migration before it, where writes are taken
       	litefs mount --primary --exec 'litefs run --if-primary -- npm run migrate' -- node server.js
+
+      	# one of three nodes that may be the primary; etcd says which one is
+      	litefs mount --lease etcd://10.0.0.9:2379/app --candidate --http-addr :20202 -- node server.js
 
       	# with the file of the original
       	litefs mount --config /etc/litefs.yml

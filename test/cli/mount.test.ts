@@ -153,7 +153,7 @@ test("litefs mount --snapshot-rate 0 is no limit", async () => {
 describe("litefs mount refuses", () => {
   test("a node without a role", async () => {
     expect(await usageErrorOf([])).toBe(
-      "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
+      "neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml, give one of them",
     )
   })
 
@@ -165,6 +165,31 @@ describe("litefs mount refuses", () => {
     expect(await usageErrorOf(["--primary-url", "http://a"], { LITEFS_PRIMARY: "1" })).toBe(
       `both LITEFS_PRIMARY and --primary-url ${end}`,
     )
+  })
+
+  test("a lease in a store beside another role, or without a use", async () => {
+    const lease = ["--lease", "etcd://me:secret@a/app"]
+    const end = "are given, a store says which node is the primary"
+    expect(await usageErrorOf([...lease, "--primary"])).toBe(`--lease and --primary ${end}`)
+    expect(await usageErrorOf([...lease], { LITEFS_PRIMARY_URL: "http://a" })).toBe(
+      `--lease and LITEFS_PRIMARY_URL ${end}`,
+    )
+    expect(await usageErrorOf([...lease, "--capture", "behind"])).toMatch(
+      /^--capture behind and --lease are given, only a primary that keeps its role/,
+    )
+    expect(await usageErrorOf([...lease, "--candidate", "--databases", "a.db"])).toBe(
+      "--candidate and --databases are given, a primary has all databases",
+    )
+    expect(await usageErrorOf([...lease, "--lease-tls-ca", "a.crt"])).toMatch(
+      /^--lease-tls-ca is given and nothing uses it, give --lease etcd\+https/,
+    )
+    expect(await usageErrorOf(["--lease", "etcd+https://a/b", "--lease-tls-key", "a.key"])).toBe(
+      "--lease-tls-key is given without --lease-tls-cert",
+    )
+    expect(await usageErrorOf(["--lease", "etcd://me:secret@a"])).toBe(
+      '--lease is "etcd://***@a": it should be static, etcd://HOST:2379/PREFIX or consul://HOST:8500/KEY',
+    )
+    expect(await usageErrorOf(["--lease", "static"])).toMatch(/^neither --primary nor/)
   })
 
   const likeUrl = "like http://10.0.0.1:20202"
@@ -195,7 +220,8 @@ describe("litefs mount refuses", () => {
     [["--primary", "--hostname", "line\n"], "it should be one word"],
   ])("%j", async (args, problem) => {
     const [flag, value] = args.slice(-2)
-    expect(await usageErrorOf(args)).toBe(`${flag} is "${value}", ${problem}`)
+    const shown = value?.replace("me:pw@", "***@")
+    expect(await usageErrorOf(args)).toBe(`${flag} is "${shown}", ${problem}`)
   })
 
   test("an unknown log level", async () => {

@@ -13,7 +13,7 @@ async function handOver(from: FakeMember, to: FakeMember, positions = from.posit
   const done = from.member?.handOff(target)
   done?.catch(() => {})
   const token = await Promise.race([offered.promise, done?.then(() => "")])
-  const record = from.member?.accept(token ?? "", positions)
+  const record = await from.member?.accept(token ?? "", positions)
   if (record !== undefined) to.member?.hear({ record, cluster: to.clusterId }, true)
   await done
 }
@@ -72,7 +72,7 @@ describe("Member starts", () => {
       async (cluster, a, b) => {
         const offered = Promise.withResolvers<string>()
         const done = a.member?.handOff({ ...b.target, offer: offered.resolve })
-        a.member?.accept(await offered.promise, a.positions)
+        await a.member?.accept(await offered.promise, a.positions)
         await done
         expect([a.member?.isPrimary, b.member?.isPrimary]).toEqual([false, false])
         const record = cluster.call(b, a.url)
@@ -241,7 +241,7 @@ describe("Member", () => {
     expect(a.done).toEqual(["drain", "resume", "drain", "hand over"])
     expect(b.done).toEqual(["inherit"])
     expect(a.lease.record).toEqual(b.lease.record)
-    expect(() => a.member?.accept("", a.positions)).toThrow(/the offer is no longer open/)
+    await expect(a.member?.accept("", a.positions)).rejects.toThrow(/the offer is no longer open/)
   })
 
   test("goes on as the primary when the target says nothing", async () => {
@@ -254,7 +254,9 @@ describe("Member", () => {
     cluster.clock.advance(5000)
     await expect(done).rejects.toThrow(/has not accepted in 5 s/)
     expect(a.done).toEqual(["drain", "resume"])
-    expect(() => a.member?.accept(tokens[0] as string, a.positions)).toThrow(/no longer open/)
+    await expect(a.member?.accept(tokens[0] as string, a.positions)).rejects.toThrow(
+      /no longer open/,
+    )
     expect(cluster.primaries).toEqual(["a"])
   })
 

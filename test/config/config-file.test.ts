@@ -141,6 +141,26 @@ describe("readConfig() takes", () => {
     ])
   })
 
+  test.each([
+    ["url: 'http://c:8500', key: litefs/primary", "consul://c:8500/litefs/primary"],
+    [
+      "url: 'https://:tok%2Fen@c.example/app-1', key: litefs/primary, ttl: 15s, lock-delay: 2s",
+      "consul+https://:tok%2Fen@c.example:443/app-1/litefs/primary?node=app-1%2Flitefs&ttl=15s&lock-delay=2s",
+    ],
+    ["url: 'http://c', key: a, ttl: 0s, lock-delay: 0s", "consul://c:80/a"],
+  ])("a lease of Consul: {%s}", (consul, lease) => {
+    const text = `lease: {type: consul, promote: true, hostname: h, consul: {${consul}}}`
+    const { settings, remarks } = read(text)
+    const found = Object.fromEntries([...settings].map(([flag, [one]]) => [flag, one?.text]))
+    expect(found).toEqual({
+      ...{ lease, candidate: "true", promote: "true", hostname: "h", "http-addr": ":20202" },
+    })
+    expect(remarks).toEqual([])
+    expect([...read(text.replace("promote: true", "candidate: false")).settings.keys()]).toEqual([
+      ...["http-addr", "lease", "hostname"],
+    ])
+  })
+
   test("a command that is only a text", () => {
     expect(read(`${STATIC}exec: "node server.js"`).exec).toEqual([
       { text: "node server.js", isForCandidate: false, spelling: "exec (l.yml:2)" },
@@ -230,13 +250,13 @@ describe("readConfig() refuses", () => {
     ],
     [
       "fuse: {}",
-      "lease.type (l.yml) is missing, it should be static, or give --primary or --primary-url",
+      "lease.type (l.yml) is missing, it should be static or consul, or give --primary, --primary-url or --lease",
     ],
     [
       "lease:\n  candidate: true",
-      "lease.type (l.yml:1) is missing, it should be static, or give --primary or --primary-url",
+      "lease.type (l.yml:1) is missing, it should be static or consul, or give --primary, --primary-url or --lease",
     ],
-    ["lease: {type: raft}", 'lease.type (l.yml:1) is "raft", it should be static'],
+    ["lease: {type: raft}", 'lease.type (l.yml:1) is "raft", it should be static or consul'],
     [
       "lease:\n  type: static\n  candidate: $NONE",
       "lease.candidate (l.yml:3) has no value, it should be true or false (not set: $NONE)",
@@ -258,11 +278,12 @@ describe("readConfig() refuses", () => {
     expect(performance.now() - startMs).toBeLessThan(3000)
   })
 
-  test("a lease of Consul, and says what to do instead", () => {
-    expect(errorOf("lease:\n  type: consul\n  consul: {url: x}")).toBe(
-      'lease.type (l.yml:2) is "consul", which LiteFS does without here: give one node type: static and ' +
-        "candidate: true, and the others type: static, candidate: false and the advertise-url of that one",
-    )
+  test.each([
+    ["consul: {key: a}", /^lease.consul.url \(l.yml:3\) is missing, it should be like http:/],
+    ["consul: {url: 'http://c:8500'}", /^lease.consul.key \(l.yml:3\) is missing/],
+    ["consul: {url: 'c:8500', key: a}", /^lease.consul.url \(l.yml:3\) is no URL that starts with/],
+  ])("a lease of Consul without what it needs: %s", (consul, problem) => {
+    expect(errorOf(`lease:\n  type: consul\n  ${consul}`)).toMatch(problem)
   })
 
   test.each(["type: litefs-cloud", "type: file", "auth-token: abc"])("a backup, %s", (backup) => {

@@ -308,10 +308,10 @@ describe("a litefs.yml is", () => {
 describe("a litefs.yml is refused with", () => {
   test.each<[what: string, text: string, env: Record<string, string>, problem: RegExp]>([
     [
-      "Consul",
-      `${DIRS}lease:\n  type: consul\n  consul: {url: x, key: y}\n`,
+      "a time to live that Consul does not take",
+      `${DIRS}lease:\n  type: consul\n  consul: {url: "http://:secret@c:8500", key: y, ttl: 1s}\n`,
       {},
-      /lease.type \(FILE:6\) is "consul", which LiteFS does without here: give one node type: static/,
+      /lease.consul.url \(FILE:7\) is "consul:\/\/\*\*\*@c:8500\/y\?ttl=1s": its ttl should be from 10s to 24h/,
     ],
     [
       "a backup",

@@ -4,6 +4,16 @@ import { MOUNT_FLAGS, MOUNT_SYNTAX } from "../../src/cli/settings/mount-flags.ts
 import { mountOptions } from "../../src/cli/settings/mount-options.ts"
 import { parseArgs } from "../../src/cli/terminal/argv.ts"
 import { splitCommand } from "../../src/cli/terminal/command-words.ts"
+import { lackOf } from "../../src/cluster/role/election.ts"
+import {
+  decodeCandidate,
+  decodeHolder,
+  decodeLast,
+  encodeCandidate,
+  encodeHolder,
+  encodeLast,
+} from "../../src/cluster/role/store-content.ts"
+import { parseLeaseUrl } from "../../src/cluster/stores/lease-url.ts"
 import { readConfig } from "../../src/config/config-file.ts"
 import { formatDuration, parseDuration } from "../../src/lib/duration.ts"
 import { parseSize } from "../../src/lib/size.ts"
@@ -16,6 +26,42 @@ import { decodeResume, encodeResume } from "../../src/wire/frame.ts"
 import { refusesAsSyntax, refusesWith, type Target, textOf, textSeeds } from "./target.ts"
 
 const ENV = { HOSTNAME: "a", PRIMARY: "1", FLY_REGION: "ams" }
+
+/** What a store of a lease has is anybody's who reaches it. */
+const storeTexts: Target = {
+  name: "store-texts",
+  seeds: () => {
+    const pos = { txid: 5n, checksum: (1n << 63n) | 1n }
+    const record = {
+      epoch: 2,
+      primary: { id: "00C0FFEE00C0FFEE", hostname: "b", url: "http://b:1" },
+    }
+    const candidate = { id: "00C0FFEE00C0FFEE", epoch: 1, vacancy: 2, isAble: true }
+    const positions = new Map([["a.db", pos]])
+    return textSeeds(
+      encodeHolder(record, "LFSC0123456789ABCDEF"),
+      encodeLast(record, "LFSC0123456789ABCDEF", positions),
+      encodeCandidate(candidate, positions),
+      "etcd://me:pw@a:2379,b/app?ttl=10s",
+      "consul+https://:t@c/app/primary?lock-delay=1s&node=n",
+    )
+  },
+  words: ['"epoch":', '"positions":{', "1e308", '"sum":"', "null", "://", "@", "?ttl=", "%"],
+  run(input) {
+    const text = textOf(input)
+    const last = decodeLast(text)
+    const candidate = decodeCandidate(text)
+    if (last !== undefined) {
+      const { record, cluster = "LFSC0123456789ABCDEF", told } = last
+      const again = decodeLast(encodeLast(record, cluster, told.positions))
+      if (again === undefined) throw new Error("what is written cannot be read back")
+      if (candidate !== undefined) lackOf(candidate, last)
+    }
+    decodeHolder(text)
+    parseLeaseUrl(text)
+  },
+  refuses: refusesAsSyntax,
+}
 
 const config: Target = {
   name: "litefs-yml",
@@ -166,4 +212,4 @@ const names: Target = {
   },
 }
 
-export const TEXT_TARGETS: readonly Target[] = [config, flags, command, numbers, names]
+export const TEXT_TARGETS: readonly Target[] = [config, flags, command, numbers, names, storeTexts]

@@ -39,7 +39,10 @@ test.each([
     ["--primary", "--primary-url", "http://localhost:1"],
     /both --primary and --primary-url are given/,
   ],
-  [[], /neither --primary nor --primary-url URL is given, and there is no litefs.yml/],
+  [
+    [],
+    /neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml/,
+  ],
   [["--primary", "--fuse-dri", "/mnt"], /--fuse-dri.*did you mean --fuse-dir/],
   [["--primary", "stray"], /stray/],
   [["--primary", "--hostname", "two words"], /it should be one word/],

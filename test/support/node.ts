@@ -35,6 +35,8 @@ export function flagsOf(name: string): readonly string[] {
 export interface NodeOptions {
   /** The node to follow; without one this is the primary. */
   readonly follows?: TestNode | { readonly url: string }
+  /** A store that says who is the primary; this node is then neither it nor a replica by its flags. */
+  readonly lease?: string
   readonly flags?: readonly string[]
   readonly env?: Record<string, string>
   /** A command to run beside it, after `--`. */
@@ -125,8 +127,9 @@ export class TestNode {
     this.mount = join(directory, "mnt")
     this.data = join(directory, "data")
     if (options.directory === undefined) mkdirSync(this.mount)
-    const { follows } = options
-    const role = follows === undefined ? ["--primary"] : ["--primary-url", follows.url]
+    const { follows, lease } = options
+    const byFlag = follows === undefined ? ["--primary"] : ["--primary-url", follows.url]
+    const role = lease === undefined ? byFlag : ["--lease", lease]
     const own = [
       ...role,
       ...["--fuse-dir", this.mount, "--data-dir", this.data],
@@ -144,6 +147,7 @@ export class TestNode {
       ...(options.flags ?? []),
       ...(process.env.TEST_BEHIND &&
       follows === undefined &&
+      lease === undefined &&
       options.config === undefined &&
       !(options.flags ?? []).some((f) => /candidate|forward-writes|proxy|promote/.test(f))
         ? ["--capture", "behind"]

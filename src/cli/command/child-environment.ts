@@ -38,6 +38,7 @@ export function childEnvironment(
   const { fuseDir, dataDir, hostname, tls } = options
   return {
     ...env,
+    LITEFS_LEASE: undefined, // it may have a password, which only LiteFS needs
     LITEFS_ROLE: facts.isPrimary ? "primary" : "replica",
     LITEFS_DIR: fuseDir, // what litefs-js reads
     LITEFS_FUSE_DIR: fuseDir,

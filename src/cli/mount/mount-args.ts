@@ -29,7 +29,8 @@ export interface MountArgs {
 
 export function mountArgs(rawArgs: readonly string[], env: Environment): MountArgs {
   const bare = parseArgs(MOUNT_SYNTAX, rawArgs, only(env, Object.keys(CONFIG_FLAGS)))
-  const hasRole = bare.values.primary || bare.isGiven("primary-url")
+  const hasRole =
+    bare.values.primary || bare.isGiven("primary-url") || bare.values.lease !== undefined
   const roles = hasRole ? [] : roleVariables(env)
   const source = { args: bare, env, hasRole, roleVariables: roles, flags: MOUNT_FLAGS }
   const config = mountConfig(source)

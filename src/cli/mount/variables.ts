@@ -26,8 +26,9 @@ export type Remark = { readonly key: string; readonly reason: string }
 
 /** Variables that would give a role. */
 export function roleVariables(env: Environment): string[] {
-  return ["primary", "primary-url"].map(environmentName).filter((name) => {
+  return ["primary", "primary-url", "lease"].map(environmentName).filter((name) => {
     const value = env[name] ?? ""
+    if (name === "LITEFS_LEASE" && value === "static") return false
     return value !== "" && (name !== "LITEFS_PRIMARY" || !/^(0|false)$/i.test(value))
   })
 }

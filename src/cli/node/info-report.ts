@@ -31,6 +31,7 @@ function head(info: NodeInfo, nowMs: number): string {
   ]
   if (info.sync !== undefined) lines.push(["sync", syncOf(info.sync)])
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
+  if (info.leaseStore !== undefined) lines.push(["lease", leaseOf(info.leaseStore)])
   const { lastProblem: last } = info
   if (last !== undefined)
     lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
@@ -43,12 +44,32 @@ function syncOf({ state, mode, replicas, acknowledging, reason, degraded }: Sync
   return `${state}${of} (${mode}), ${how}`
 }
 
+function leaseOf({
+  store,
+  isHeld,
+  leftMs,
+  holder,
+  epoch,
+}: NonNullable<NodeInfo["leaseStore"]>): string {
+  if (isHeld)
+    return `held by this node, epoch ${epoch}, ${formatDuration(leftMs)} left, in ${store}`
+  const who = holder === null ? "held by nobody that is known" : `held by ${holder}, epoch ${epoch}`
+  return `${who}, in ${store}`
+}
+
 function problemOf({ problem, since, until }: ProblemInfo): string {
   return `${problem} (${until === undefined ? `since ${since}` : `from ${since} until ${until}`})`
 }
 
-function roleOf({ isPrimary, isConnected, primary, lastProblem }: NodeInfo): string {
+/** A primary whose lease has run out. */
+function isLapsed({ isPrimary, role, leaseStore }: NodeInfo): boolean {
+  return leaseStore !== undefined && role === "primary" && !isPrimary
+}
+
+function roleOf(info: NodeInfo): string {
+  const { isPrimary, isConnected, primary, lastProblem } = info
   if (isPrimary) return "primary"
+  if (isLapsed(info)) return "primary, takes no writes: it does not hold the lease"
   const at = primary.advertiseURL ?? "an unknown address"
   if (isConnected) return `replica of ${primary.hostname} at ${at}`
   // It was reached, and will be again in a moment.
@@ -60,8 +81,9 @@ function roleOf({ isPrimary, isConnected, primary, lastProblem }: NodeInfo): str
   return `replica, not connected to the primary at ${at}`
 }
 
-function stateOf({ isPrimary, isReady, lag, databases }: NodeInfo): string {
-  if (isPrimary) return isReady ? "ready" : "starting"
+function stateOf(info: NodeInfo): string {
+  const { isPrimary, isReady, lag, databases } = info
+  if (isPrimary || isLapsed(info)) return isReady ? "ready" : "starting"
   if (!isReady) return "not in sync with the primary yet"
   const arriving = databases.filter((database) => database.state === "arriving").length
   const isArriving = arriving === 0 ? "" : `, ${counted(arriving, "database")} on the way`

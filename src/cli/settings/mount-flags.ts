@@ -5,6 +5,7 @@ import { ACCESS_FLAGS } from "../terminal/access.ts"
 import type { CommandForm } from "../terminal/command.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
 import { FUSE_FLAGS } from "./fuse-flags.ts"
+import { LEASE_FLAGS } from "./lease-flags.ts"
 import { COMMAND_FLAGS } from "./mount-commands.ts"
 import { CONFIG_FLAGS } from "./mount-config.ts"
 import { PROXY_FLAGS } from "./proxy-flags.ts"
@@ -27,6 +28,7 @@ export const MOUNT_FLAGS = {
   },
   primary: { kind: "boolean", help: "be the primary, unless a newer lease record names another" },
   "primary-url": { kind: "url", like: NODE_URL, help: "be a replica of the node at this URL" },
+  ...LEASE_FLAGS,
   candidate: {
     kind: "boolean",
     help: "may become the primary: by a handoff, or by litefs promote",
@@ -125,11 +127,15 @@ export const MOUNT_SYNTAX: CommandForm<MountFlags> = {
 databases in it, and run a command next to it. One node is the primary, which
 takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
-  notes: `Exactly one of --primary and --primary-url is required, or a litefs.yml.
+  notes: `Exactly one of --primary, --primary-url and --lease is required, or a litefs.yml.
 
 A lease record on every node says which is the primary. It changes when a primary
 hands its role over: to a candidate that asks for it, or when it is stopped.
 What the record says wins over --primary and --primary-url.
+
+With --lease a store says which node is the primary, and when that one is gone, the
+candidate that has most becomes it: --lease etcd://HOST:2379/PREFIX, or
+consul://HOST:8500/KEY. A primary that cannot renew its lease takes no writes.
 
 With a token, requests without it are refused. With a certificate the API is
 served with TLS, and with --http-tls-ca too, nodes and commands have to show a
@@ -157,6 +163,9 @@ litefs mount --primary-url http://10.0.0.1:20202 -- node server.js
 
 # with a migration before it, where writes are taken
 litefs mount --primary --exec 'litefs run --if-primary -- npm run migrate' -- node server.js
+
+# one of three nodes that may be the primary; etcd says which one is
+litefs mount --lease etcd://10.0.0.9:2379/app --candidate --http-addr :20202 -- node server.js
 
 # with the file of the original
 litefs mount --config /etc/litefs.yml

@@ -13,6 +13,7 @@ import type {
 import { accessOptions } from "../terminal/access.ts"
 import { type ParsedArgs, readGiven } from "../terminal/argv.ts"
 import { fuseOptions } from "./fuse-flags.ts"
+import { electedRole } from "./lease-flags.ts"
 import { hostnameOf, type MountFlags } from "./mount-flags.ts"
 import { proxyOptions } from "./proxy-flags.ts"
 import { syncOptions } from "./sync-flags.ts"
@@ -69,6 +70,11 @@ function checkCapture(args: MountArgs): void {
       `${args.spelling("capture")} behind and ${args.spelling("sync-replicas")} are given, a commit that passes LiteFS cannot wait for replicas`,
     )
   }
+  if (args.values.lease !== undefined) {
+    throw args.usageError(
+      `${args.spelling("capture")} behind and ${args.spelling("lease")} are given, a commit that passes LiteFS cannot be refused when the lease has ended`,
+    )
+  }
   if (args.values["forward-writes"] !== true) return
   const both = `${args.spelling("capture")} behind and ${args.spelling("forward-writes")}`
   throw args.usageError(
@@ -100,6 +106,17 @@ export function isInside(path: string, dir: string): boolean {
 
 function role(args: MountArgs): RoleOptions {
   const primaryUrl = args.values["primary-url"]
+  const elected = electedRole(args)
+  if (elected !== undefined) {
+    const given = (["primary", "primary-url"] as const).find((name) => args.values[name])
+    if (given !== undefined) {
+      throw args.usageError(
+        `${args.spelling("lease")} and ${args.spelling(given)} are given, a store says which node is the primary`,
+      )
+    }
+    const { databases } = args.values
+    return { ...elected, ...(databases === undefined ? {} : { databases }) }
+  }
   if (args.values.primary && primaryUrl !== undefined) {
     const both = `${args.spelling("primary")} and ${args.spelling("primary-url")}`
     throw args.usageError(`both ${both} are given, a node is either the primary or a replica`)
@@ -118,7 +135,7 @@ function role(args: MountArgs): RoleOptions {
     }
   }
   throw args.usageError(
-    "neither --primary nor --primary-url URL is given, and there is no litefs.yml, give one of them",
+    "neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml, give one of them",
   )
 }
 

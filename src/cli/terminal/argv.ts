@@ -276,8 +276,13 @@ export function readGiven<Value>(
     const isExpected = error instanceof SyntaxError || error instanceof LitefsError
     if (!isExpected && !(error instanceof Unfit)) throw error
     const problem = `${isExpected ? ": " : ", "}${messageOf(error)}`
-    throw usageError(commandName, `${spelling} is "${text}"${problem}`)
+    throw usageError(commandName, `${spelling} is "${withoutPassword(text)}"${problem}`)
   }
+}
+
+/** User and password of a URL are nobody's business. */
+function withoutPassword(text: string): string {
+  return text.replace(/:\/\/[^@/]*@/, "://***@")
 }
 
 function isMeant(text: string): boolean {

@@ -39,7 +39,7 @@ export interface HaltingContext {
   readonly peer: PeerWorker
   readonly hostname: string
   readonly sync: Pick<SyncReplicas, "before" | "after">
-  member(): Pick<Member, "isPrimary" | "state">
+  member(): Pick<Member, "isPrimary" | "isHeld" | "state">
   callPrimary(method: "POST" | "DELETE", path: string, body?: Uint8Array): Promise<NodeAnswer>
   position(database: string): Pos | undefined
   onPositionChange(listener: () => void): () => void
@@ -70,7 +70,8 @@ export class Halting {
     this.locks = new HaltLocks({
       ...{ clock, position },
       checkPrimary: () => {
-        if (!context.member().isPrimary) throw notPrimary()
+        const { isPrimary, isHeld } = context.member()
+        if (!isPrimary || !isHeld) throw notPrimary()
       },
       lend: async (database, limitMs, node) => {
         // The holder makes the database, as in the original: its first transaction is the database's first.

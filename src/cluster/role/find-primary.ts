@@ -13,7 +13,7 @@
  *     its flags, too, say that it is the primary       is one of two, when no record decides
  *     it has been in a cluster, and no record decides  had lost its data, when it has none and would be the primary
  *
- * A node that would follow itself for ever does not start either.
+ * A node that would follow itself for ever does not start either. With a lease in a store nobody is asked here.
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -44,6 +44,7 @@ export interface FindPrimaryContext extends Pick<PeerCalls, "ask"> {
 
 export async function findPrimary(context: FindPrimaryContext): Promise<void> {
   const { member, lease, role } = context
+  if (role.kind === "elected") return // a store knows it, and may be asked later
   if (wouldBePrimary(context)) {
     const urls = othersOf(context)
     const answers = await Promise.all(

@@ -38,14 +38,23 @@ export interface LeaseRecord {
   readonly primary: LeaseNode
 }
 
-/** Tells which node is the primary. */
+/**
+ * Who makes the record, and until when the node that it names may take writes.
+ *
+ *   static          the flags and the primary itself; for ever (static-lease.ts)
+ *   etcd, consul    a store; until it runs out (elected-lease.ts)
+ */
 export interface Lease {
-  /** This node's id. */
-  readonly id: string
-  /** Undefined until somebody has named a primary. */
-  readonly record: LeaseRecord | undefined
-  /** Takes a record that is newer than the known one, durably. When it throws, the old one stays the known one. */
-  keep(record: LeaseRecord): void
+  readonly kind: string
+  /** Whether this node may take writes, if the record names it. */
+  readonly isHeld: boolean
+  /**
+   * Makes the record, which names another node: from here on this node is not the primary. When it rejects, this node
+   * still is, or does not know it and takes no writes.
+   */
+  give(record: LeaseRecord): Promise<void>
+  /** Makes this node the primary without the present one, if the lease makes records. */
+  force?(): Promise<void>
 }
 
 export const LEASE_HEADER = "litefs-lease"
@@ -136,7 +145,7 @@ export function leaseOf(headers: Readonly<Record<string, unknown>>): HeardLease 
   return decodeLease(headers[LEASE_HEADER])
 }
 
-function isEpoch(value: unknown): value is number {
+export function isEpoch(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= EPOCH_MAX
 }
 

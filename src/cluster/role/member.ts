@@ -23,6 +23,8 @@
  * 4. A record that names this node's id at another address is about a copy of it. Only when the copy itself confirms it
  *    there, this node stops taking writes: until it is made the primary anew, or another node is.
  * 5. A record that comes with a request needs a proof (claims.ts).
+ * 6. With a lease in a store (elected-lease.ts), 1 to 3 are true of the store: a node becomes the primary only while it
+ *    holds the lease. A primary whose lease has run out stays one, which commits nothing, until there is another.
  *
  * All of it is one file because each of these rules concerns the record and the state together.
  */
@@ -40,6 +42,7 @@ import {
   disbelief,
   type HeardLease,
   isNewer,
+  type Lease,
   type LeaseNode,
   type LeaseRecord,
   nextEpoch,
@@ -79,6 +82,8 @@ export interface RoleActions {
 
 export interface MemberOptions extends PeerCalls {
   readonly lease: StaticLease
+  /** Who makes records, when it is not the lease itself. */
+  readonly elected?: Lease | undefined
   readonly clock: Clock
   /** Counts while there is no record. */
   readonly isPrimaryByFlag: boolean
@@ -122,10 +127,19 @@ export class Member {
     })
   }
 
+  get #maker(): Lease {
+    return this.#options.elected ?? this.#options.lease
+  }
+
+  /** Whether this node takes writes by its lease, if it is the primary. */
+  get isHeld(): boolean {
+    return this.#maker.isHeld
+  }
+
   /** Takes the role that the record gives this node. Its threads then start with it. Before, it only hears. */
   begin(actions: RoleActions): void {
     this.#actions = actions
-    if (this.#isMine) this.#state = "primary"
+    if (this.#isMine && this.isHeld) this.#state = "primary"
   }
 
   /** Before begin() this node has no role that could change. */
@@ -278,19 +292,26 @@ export class Member {
   }
 
   /** The target of a handoff has applied everything that it was sent. The returned record makes it the primary. */
-  accept(token: string, positions: ReadonlyMap<string, Pos>): LeaseRecord {
+  async accept(token: string, positions: ReadonlyMap<string, Pos>): Promise<LeaseRecord> {
     const offer = this.#openOffer(token)
     offer.check(positions)
     this.#offer = undefined
     try {
-      this.#options.lease.keep(offer.record)
+      await this.#maker.give(offer.record)
     } catch (error) {
       offer.end(error)
       throw error
     }
     this.#changed()
     offer.accepted()
+    if (offer.hasEnded) this.#settleSoon() // nobody waits for it any more
     return offer.record
+  }
+
+  /** This node has got the lease, by a record that it has kept, or holds it again. */
+  held(): void {
+    this.#changed()
+    this.#settleSoon()
   }
 
   /** Throws when there is no offer with this token. */
@@ -310,6 +331,11 @@ export class Member {
       this.#checkStarted()
       if (this.isPrimary) return
       const { lease } = this.#options
+      if (this.#maker.force !== undefined) {
+        await this.#maker.force()
+        if (this.#isMine && this.#state === "replica") await this.#inherit()
+        return
+      }
       const old = lease.record
       const copy = this.#copies.record
       const epoch = nextEpoch(copy !== undefined && isNewer(copy, old) ? copy : old)
@@ -372,14 +398,14 @@ export class Member {
   /** Makes the role match the record. */
   async #settle(): Promise<void> {
     if (!this.#hasStarted || this.#closing.signal.aborted) return
-    if (this.#isMine && this.#state === "replica") await this.#inherit()
+    if (this.#isMine && this.isHeld && this.#state === "replica") await this.#inherit()
     else if (!this.#isMine && this.isPrimary) await this.#handOver()
   }
 
   async #inherit(): Promise<void> {
     this.#become("promoting")
     try {
-      await this.#acts.inherit(() => this.#isMine)
+      await this.#acts.inherit(() => this.#isMine && this.isHeld)
     } catch (error) {
       this.#become("replica")
       throw error

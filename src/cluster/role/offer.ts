@@ -32,6 +32,7 @@ export class Offer {
   readonly #target: HandoffTarget
   readonly #positions: ReadonlyMap<string, Pos>
   readonly #outcome = Promise.withResolvers<void>()
+  #hasEnded = false
 
   /** `positions` are those of all databases here. Nobody writes to them any more. */
   constructor(target: HandoffTarget, epoch: number, positions: ReadonlyMap<string, Pos>) {
@@ -68,8 +69,13 @@ export class Offer {
     this.#outcome.resolve()
   }
 
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
   /** The offer is no longer open. */
   end(why: unknown): void {
+    this.#hasEnded = true
     this.#outcome.reject(why)
   }
 

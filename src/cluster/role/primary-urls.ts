@@ -43,6 +43,11 @@ export class PrimaryUrls {
     return this.#current
   }
 
+  /** Whether there is any address to ask. */
+  get leadsSomewhere(): boolean {
+    return this.#all().length > 0
+  }
+
   /** Of the primary, for people, as far as this node knows: never a peer that it only asks. */
   get known(): string | undefined {
     const { hint, own, record, reachedAt } = this.#options

@@ -1,18 +1,19 @@
 /**
  * The lease record of this node, in `<data>/lease.json`: replaced as a whole, and durable before it counts.
  *
- *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…], "cluster":…}
+ *     {"id":…, "epoch":…, "primary":{…}, "reached":{"id":…,"url":…}, "unfenced":[…], "cluster":…, "history":…}
  *
  * `id` is this node's, drawn once. It goes with the data directory: a copy of the directory for another node must not
  * contain the file. `reached` is the address at which the primary was last reached, perhaps one from a user
  * (`--primary-url`); `unfenced` are former primaries, and peers, that have not heard yet which node is the primary;
- * `cluster` is a copy of the cluster id, for a primary that has lost the file of it.
+ * `cluster` is a copy of the cluster id, for a primary that has lost the file of it; `history` is the epoch of the
+ * history that the databases here are on, for a lease in a store (election.ts).
  */
 import { LitefsError } from "../../lib/errors.ts"
 import { replaceFile } from "../../store/synced.ts"
 import { readWhole } from "../../sys/file.ts"
 import { isClusterId } from "./cluster-id.ts"
-import { asRecord, EPOCH_MAX, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
+import { asRecord, EPOCH_MAX, isEpoch, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
 
 interface Reached {
   readonly id: string
@@ -25,9 +26,12 @@ interface Content {
   readonly reached: Reached | undefined
   readonly unfenced: readonly string[]
   readonly cluster?: string | undefined
+  readonly history?: number | undefined
 }
 
 export class StaticLease implements Lease {
+  readonly kind: string = "static"
+  readonly isHeld: boolean = true
   readonly #path: string
   #content: Content
   #isUnsure = false
@@ -65,6 +69,10 @@ export class StaticLease implements Lease {
       record,
       unfenced: [...new Set([...this.unfenced, ...unfenced])],
     })
+  }
+
+  async give(record: LeaseRecord): Promise<void> {
+    this.keep(record)
   }
 
   /** As keep(), but a record that cannot be kept counts while this process lives; returns why. */
@@ -111,6 +119,22 @@ export class StaticLease implements Lease {
     }
   }
 
+  /** The epoch of the history that the databases here are on; 0: that before the first record, or it is not known. */
+  get historyEpoch(): number {
+    return this.#content.history ?? 0
+  }
+
+  /** A disk that cannot keep it stops nobody. */
+  setHistoryEpoch(epoch: number): void {
+    if (epoch <= this.historyEpoch) return
+    const content = { ...this.#content, history: epoch }
+    try {
+      this.#save(content)
+    } catch {
+      this.#content = content
+    }
+  }
+
   setFenced(url: string): void {
     const unfenced = this.#content.unfenced.filter((each) => each !== url)
     this.#save({ ...this.#content, unfenced })
@@ -150,8 +174,9 @@ export class StaticLease implements Lease {
   }
 }
 
-function encode({ id, record, reached, unfenced, cluster }: Content): Uint8Array {
-  const json = { id, epoch: record?.epoch, primary: record?.primary, reached, unfenced, cluster }
+function encode({ id, record, reached, unfenced, cluster, history }: Content): Uint8Array {
+  const { epoch, primary } = record ?? {}
+  const json = { id, epoch, primary, reached, unfenced, cluster, history }
   return new TextEncoder().encode(`${JSON.stringify(json)}\n`)
 }
 
@@ -164,7 +189,7 @@ function decode(path: string, bytes: Uint8Array): Content {
   } catch {
     throw damaged
   }
-  const { id, epoch, primary, reached, unfenced, cluster } = Object(found) as Record<
+  const { id, epoch, primary, reached, unfenced, cluster, history } = Object(found) as Record<
     string,
     unknown
   >
@@ -181,6 +206,7 @@ function decode(path: string, bytes: Uint8Array): Content {
     reached: asReached(reached),
     unfenced: Array.isArray(unfenced) ? unfenced.filter((each) => typeof each === "string") : [],
     cluster: isClusterId(cluster) ? cluster : undefined,
+    history: isEpoch(history) ? history : undefined,
   }
 }
 

@@ -86,7 +86,7 @@ async function handleHandoff(
   if (token !== null) {
     member.checkOffer(token)
     const positions = decodePositionMap(await readBody(request, BODY_LIMITS, clock))
-    member.accept(token, positions)
+    await member.accept(token, positions)
     return void response.end()
   }
   const id = url.searchParams.get("nodeID") ?? ""

@@ -21,16 +21,18 @@ const log = logger("tls")
 export class TlsFiles {
   readonly #paths: readonly string[]
   readonly #options: TlsOptions
+  readonly #prefix: string
   #signature: string
   #material: TlsMaterial
   #lastProblem: string | undefined
 
-  /** Throws when a file is unusable. */
-  constructor(options: TlsOptions) {
+  /** Throws when a file is unusable. `prefix` is that of the flags, for messages. */
+  constructor(options: TlsOptions, prefix = "http-tls") {
     this.#options = options
+    this.#prefix = prefix
     this.#paths = Object.values(options)
     this.#signature = signatureOf(this.#paths)
-    this.#material = read(options)
+    this.#material = read(options, prefix)
   }
 
   /** Whether this node can show a certificate, and thus serve TLS. */
@@ -43,7 +45,7 @@ export class TlsFiles {
     const signature = signatureOf(this.#paths)
     if (signature === this.#signature) return this.#material
     try {
-      this.#material = read(this.#options)
+      this.#material = read(this.#options, this.#prefix)
       this.#signature = signature
       this.#lastProblem = undefined
       log.info("read the changed certificates", { files: this.#paths.join(" ") })
@@ -66,16 +68,21 @@ function signatureOf(paths: readonly string[]): string {
     .join(" ")
 }
 
-function read({ certPath, keyPath, caPath }: TlsOptions): TlsMaterial {
-  const ca = caPath === undefined ? undefined : readText("--http-tls-ca", caPath)
-  if (ca !== undefined) certificateIn("--http-tls-ca", caPath as string, ca)
+function read({ certPath, keyPath, caPath }: TlsOptions, prefix: string): TlsMaterial {
+  const [caFlag, certFlag, keyFlag] = [
+    `--${prefix}-ca`,
+    `--${prefix}-cert`,
+    `--${prefix}-key`,
+  ] as const
+  const ca = caPath === undefined ? undefined : readText(caFlag, caPath)
+  if (ca !== undefined) certificateIn(caFlag, caPath as string, ca)
   if (certPath === undefined || keyPath === undefined) return ca === undefined ? {} : { ca }
-  const cert = readText("--http-tls-cert", certPath)
-  const key = readText("--http-tls-key", keyPath)
-  const certificate = certificateIn("--http-tls-cert", certPath, cert)
-  if (!certificate.checkPrivateKey(privateKeyIn(keyPath, key))) {
+  const cert = readText(certFlag, certPath)
+  const key = readText(keyFlag, keyPath)
+  const certificate = certificateIn(certFlag, certPath, cert)
+  if (!certificate.checkPrivateKey(privateKeyIn(keyFlag, keyPath, key))) {
     const advice = "give those that were made together"
-    throw problem("--http-tls-key", keyPath, `it does not belong to "${certPath}", ${advice}`)
+    throw problem(keyFlag, keyPath, `it does not belong to "${certPath}", ${advice}`)
   }
   return ca === undefined ? { cert, key } : { cert, key, ca }
 }
@@ -96,12 +103,12 @@ function certificateIn(flag: string, path: string, text: string): X509Certificat
   }
 }
 
-function privateKeyIn(path: string, text: string) {
+function privateKeyIn(flag: string, path: string, text: string) {
   try {
     return createPrivateKey(text)
   } catch {
     const what = "it should hold a private key in PEM format, without a passphrase"
-    throw problem("--http-tls-key", path, what)
+    throw problem(flag, path, what)
   }
 }
 

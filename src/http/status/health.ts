@@ -174,7 +174,8 @@ function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | unde
 /** Why a replica is not ready, or lacks something. */
 export function notSynced({ primaryName, problems }: NodeStatus): string {
   const how = primaryName === undefined ? "connected to" : "in sync with"
-  return problems.of("primary") ?? problems.of("readers") ?? `not ${how} the primary yet`
+  const problem = problems.of("primary") ?? problems.of("lease")
+  return problem ?? problems.of("readers") ?? `not ${how} the primary yet`
 }
 
 function reasonAgainstDatabase(

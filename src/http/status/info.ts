@@ -11,6 +11,7 @@ import type {
   DatabaseCondition,
   DatabaseStatus,
   Lag,
+  LeaseStoreStatus,
   NodeStatus,
 } from "../../cluster/node-status.ts"
 import type { LeaseRecord } from "../../cluster/role/lease.ts"
@@ -74,6 +75,7 @@ export interface ProblemInfo {
 
 export interface NodeInfo {
   readonly clusterID?: string
+  /** Not while it is the primary and its lease has run out: it takes no writes then. */
   readonly isPrimary: boolean
   readonly candidate: boolean
   readonly path: string
@@ -89,6 +91,15 @@ export interface NodeInfo {
   readonly role: "primary" | "replica"
   /** The primary by the newest record that this node has heard. */
   readonly lease?: LeaseRecord
+  /** Of a node whose role a store gives. `isHeld`: this node is the primary and takes writes. */
+  readonly leaseStore?: {
+    readonly type: string
+    readonly store: string
+    readonly isHeld: boolean
+    readonly leftMs: number
+    readonly holder: string | null
+    readonly epoch: number | null
+  }
   readonly isReady: boolean
   readonly isConnected: boolean
   readonly startedAt: string
@@ -105,13 +116,14 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const lease = identity.lease?.()
+  const leaseStore = identity.leaseStore?.()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
   const names = new Set(databases.map(({ name }) => name))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
-    isPrimary,
+    isPrimary: isPrimary && leaseStore?.isHeld !== false,
     candidate: identity.isCandidate ?? isPrimary,
     path: identity.dataDir,
     primary: {
@@ -125,6 +137,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     mount: identity.fuseDir,
     role: isPrimary ? "primary" : "replica",
     ...(lease === undefined ? {} : { lease }),
+    ...leaseStoreInfo(leaseStore),
     isReady: status.isReady,
     isConnected: primaryName !== undefined,
     startedAt: new Date(status.startedMs).toISOString(),
@@ -134,6 +147,15 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
     replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }
+}
+
+function leaseStoreInfo(status: LeaseStoreStatus | undefined): Pick<NodeInfo, "leaseStore"> {
+  if (status === undefined) return {}
+  const { type, store, isHeld, leftMs, holder } = status
+  const { epoch = null, primary } = holder ?? {}
+  const left = Math.round(leftMs)
+  const name = primary?.hostname ?? null
+  return { leaseStore: { type, store, isHeld, leftMs: left, holder: name, epoch } }
 }
 
 /** For `/info` and `/health`. */

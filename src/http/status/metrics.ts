@@ -71,7 +71,7 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
   const { lag } = status
   yield single("gauge", "litefs_db_count", "Number of managed databases.", () => positions.count)
   yield single("gauge", "litefs_is_primary", "Primary status of the node.", () =>
-    status.isPrimary ? 1 : 0,
+    status.isPrimary && status.identity.leaseStore?.()?.isHeld !== false ? 1 : 0,
   )
   yield single(
     "gauge",
@@ -88,6 +88,28 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
     "Whether the node knows and reaches a primary.",
     () => (status.primaryName === undefined ? 0 : 1),
   )
+  const lease = status.identity.leaseStore?.()
+  if (lease !== undefined) {
+    const { type, holder } = lease
+    yield single("gauge", "litefs_lease_held", "Whether this node holds the lease.", () =>
+      lease.isHeld ? 1 : 0,
+    )
+    yield single(
+      "gauge",
+      "litefs_lease_left_seconds",
+      "For how long this node may commit before it has to renew its lease; 0 when it may not.",
+      () => lease.leftMs / 1000,
+    )
+    yield {
+      name: "litefs_lease_epoch",
+      type: "gauge",
+      help: "Epoch of the lease's holder, as the store was seen last.",
+      samples: () =>
+        holder === undefined
+          ? []
+          : [{ labels: { type, holder: holder.primary.hostname }, value: holder.epoch }],
+    } satisfies MetricFamily
+  }
   yield single("gauge", "litefs_diverged_count", "Histories kept aside under diverged/.", () =>
     divergedCount(),
   )

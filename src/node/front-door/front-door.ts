@@ -8,7 +8,13 @@
  * It stands on the storage and on the membership.
  */
 import packageJson from "../../../package.json" with { type: "json" }
-import type { DatabaseRemark, NodeIdentity, NodeStatus } from "../../cluster/node-status.ts"
+import type {
+  DatabaseRemark,
+  LeaseStoreStatus,
+  NodeIdentity,
+  NodeStatus,
+} from "../../cluster/node-status.ts"
+import type { ElectedLease } from "../../cluster/role/elected-lease.ts"
 import { Handoffs } from "../../cluster/role/handoffs.ts"
 import { LEASE_PATH } from "../../cluster/role/lease.ts"
 import { answerDocument } from "../../http/page/document.ts"
@@ -84,6 +90,11 @@ export class FrontDoor implements Outside {
       measure: () => threads.measure(),
       captured: threads.captured,
       problem: () => {
+        const { elected } = membership
+        if (elected !== undefined && member.state === "primary" && !member.isHeld) {
+          const why = api.status.problems.of("lease") ?? "another node may have it"
+          return `this node takes no writes: it does not hold the lease, ${why}`
+        }
         if (!databases.flags.isShort) return undefined
         threads.measure() // for the next request
         return "no more files can be opened, raise the limit (ulimit -n)"
@@ -311,9 +322,16 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
     },
     isCandidate: node.isCandidate,
     lease: () => lease.record,
+    leaseStore: () => leaseStoreOf(membership.elected),
     clusterId: () => clusterId.value,
     proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
   }
+}
+
+function leaseStoreOf(elected: ElectedLease | undefined): LeaseStoreStatus | undefined {
+  if (elected === undefined) return undefined
+  const { kind, where, isHeld, leftMs, holder } = elected
+  return { type: kind, store: where, isHeld, leftMs, holder }
 }
 
 function warnIfOpenToAll(options: LiteFSOptions, port: number): void {

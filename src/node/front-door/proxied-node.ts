@@ -22,7 +22,8 @@ export function proxiedNode(context: ProxiedNodeContext): ProxyCluster {
   return {
     hostname,
     get isHandingOff() {
-      return member.state === "draining" || member.state === "demoting"
+      const isLapsed = member.isPrimary && !member.isHeld
+      return isLapsed || member.state === "draining" || member.state === "demoting"
     },
     get epoch() {
       return databases.epoch

@@ -14,6 +14,7 @@
 import { Halting } from "../../cluster/locks/halting.ts"
 import { AdvertisedUrl } from "../../cluster/role/advertised-url.ts"
 import { Confirmation } from "../../cluster/role/confirmation.ts"
+import type { ElectedLease } from "../../cluster/role/elected-lease.ts"
 import { findPrimary } from "../../cluster/role/find-primary.ts"
 import { unreachable } from "../../cluster/role/handoffs.ts"
 import { Member } from "../../cluster/role/member.ts"
@@ -31,6 +32,7 @@ import type { Closing } from "../closing.ts"
 import { epochOf } from "../storage/databases.ts"
 import type { Storage } from "../storage/storage.ts"
 import type { ThreadRole } from "../storage/threads.ts"
+import { newElectedLease } from "./elected.ts"
 import { FollowedPrimary } from "./followed-primary.ts"
 import { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
@@ -57,12 +59,15 @@ export class Membership {
   readonly confirmation: Confirmation
   /** Which replicas have what durably. */
   readonly sync: SyncReplicas
+  /** The lease in a store, if there is one. */
+  readonly elected: ElectedLease | undefined
   /** Streams to replicas that follow this node. */
   readonly streams = new Set<ReplicaStream>()
   readonly #context: MembershipContext
   readonly #advertised: AdvertisedUrl
   #outside: Outside | undefined
   #wasPrimary = false
+  #isWaiting = false // for an address to follow
   #lastRecord: Member["record"]
 
   constructor(context: MembershipContext) {
@@ -76,8 +81,16 @@ export class Membership {
     const others = new OtherNodes(options, node, tls)
     closing.add("others", () => others.close())
     this.#lastRecord = lease.record
+    const elected = newElectedLease({
+      ...{ options, node, databases },
+      member: () => this.member,
+      problem: (text) => this.#leaseProblem(text),
+    })
+    // It is given up when nothing commits any more: after the mount, which is begun later, and ends before.
+    if (elected !== undefined) closing.add("lease", () => elected.close())
+    this.elected = elected
     const member = new Member({
-      ...{ lease, peers, clock: systemClock, fail },
+      ...{ lease, elected, peers, clock: systemClock, fail },
       isPrimaryByFlag: options.role.kind === "primary",
       primaryUrl: () => others.urls.current,
       self: () => node.self,
@@ -153,12 +166,18 @@ export class Membership {
   }
 
   #changed(): void {
-    const { node, others, member } = this
+    const { node, others, member, elected, followed } = this
     const { lease } = node
-    if (lease.record !== this.#lastRecord && lease.record?.primary.id !== lease.id) {
-      others.urls.redirect()
-    }
+    const isNews = lease.record !== this.#lastRecord
     this.#lastRecord = lease.record
+    if (isNews && lease.record?.primary.id !== lease.id) {
+      others.urls.redirect()
+      if (elected !== undefined) followed.reconnect() // the former primary may be there, and silent
+    }
+    if (isNews) elected?.look() // it may have been given to this node
+    const { databases } = this.#context.storage
+    if (isNews && member.isPrimary) databases.reachEpoch(epochOf(lease.record)) // of the same primary
+    if (this.#isWaiting) this.#follow()
     if (member.isPrimary === this.#wasPrimary) return
     const outside = must(this.#outside, "role yet")
     this.#wasPrimary = member.isPrimary
@@ -223,8 +242,22 @@ export class Membership {
     closing.add("write locks", () => halting.close())
     closing.add("role", () => member.close())
     if (member.isPrimary) outside.ready()
-    else followed.follow(outside)
+    else this.#follow()
     member.start()
+    this.elected?.start()
+  }
+
+  /** Follows the primary, once there is an address where it may be: a store says it only when it is reached. */
+  #follow(): void {
+    const outside = must(this.#outside, "role yet")
+    this.#isWaiting = !this.others.urls.leadsSomewhere
+    if (!this.#isWaiting) this.followed.follow(outside)
+  }
+
+  #leaseProblem(text: string | undefined): void {
+    const status = this.#outside?.api.status
+    status?.problems.tell("lease", text)
+    status?.changed()
   }
 
   /** The node is about to stop, and takes no role any more. */
@@ -240,8 +273,11 @@ export class Membership {
       positions: () => databases.livePositions(),
       settled: (limitMs) => outside.settled(limitMs),
       lost: () => this.sync.end(),
-      follow: () => followed.follow(outside),
-      unfollow: () => followed.unfollow(),
+      follow: () => this.#follow(),
+      unfollow: () => {
+        this.#isWaiting = false
+        return followed.unfollow()
+      },
       endStreams: () => {
         const { news } = node
         for (const stream of streams) stream.end(news)

@@ -45,7 +45,7 @@ export class Storage {
   constructor({ options, workers, closing, fail }: StorageContext) {
     const { databases, lag } = this
     const { role } = options
-    const patterns = role.kind === "replica" ? role.databases : undefined
+    const patterns = role.kind === "primary" ? undefined : role.databases
     this.filter = patterns && DatabaseFilter.of(patterns)
     const access = newFileAccess(options)
     const dataDir = new DataDir(options.dataDir, this.filter, access)

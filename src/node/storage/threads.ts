@@ -164,7 +164,7 @@ export class Threads {
       wrotePast: this.#past,
       log: options.log,
     }
-    const filter = role.kind === "replica" ? role.databases : undefined
+    const filter = role.kind === "primary" ? undefined : role.databases
     const { fs, peer } = this
     const recent = databases.recent.memory
     const believed = await Promise.all([

@@ -56,7 +56,14 @@ import { asError, LitefsError } from "../../lib/errors.ts"
 import { randomBytes } from "../../lib/random-bytes.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import { isNoSpace } from "../../sys/errno.ts"
-import { closeFile, type Fd, syncData, syncFileSystem, writeAt } from "../../sys/file.ts"
+import {
+  closeFile,
+  discardFile,
+  type Fd,
+  syncData,
+  syncFileSystem,
+  writeAt,
+} from "../../sys/file.ts"
 import { allocate, type Region } from "../../sys/memory.ts"
 import { LtxFileWriter } from "../ltx/ltx-directory.ts"
 import type { SpareFiles } from "../spare-files.ts"
@@ -118,6 +125,11 @@ export interface CommitLogOptions {
   readonly onUnmade?: (database: string, problem: Error | undefined) => void
   /** The files that become LTX files, if there are any. */
   readonly spares?: SpareFiles
+  /**
+   * Whether a transaction may still be answered, once it is durable. Otherwise it is refused as if the sync had failed:
+   * the sync may have taken longer than the lease.
+   */
+  readonly mayCommit?: () => boolean
 }
 
 /** Two: the next transaction begins while the LTX file of the last one is to be made. */
@@ -207,6 +219,12 @@ export class CommitLog implements TransactionLog {
         large.append(record.bytes.subarray(start, size))
       }
       large.commit()
+      try {
+        this.#checkMayCommit()
+      } catch (error) {
+        discardFile("ltx:discard", path)
+        throw error
+      }
     }
     return { append, commit, discard: () => large?.discard() }
   }
@@ -414,6 +432,7 @@ export class CommitLog implements TransactionLog {
     try {
       writeAt("log:write", fd, record.address, size, this.#offset)
       syncData("log:fsync", fd)
+      this.#checkMayCommit()
     } catch (error) {
       this.#isRefusedThere = true
       try {
@@ -425,6 +444,11 @@ export class CommitLog implements TransactionLog {
     }
     this.#offset += roundUp(size)
     this.#sequence += 1n
+  }
+
+  #checkMayCommit(): void {
+    if (this.#options.mayCommit?.() !== false) return
+    throw new LitefsError("no-primary", "Cannot commit: the lease has run out meanwhile")
   }
 
   #eraseRefused(): void {

@@ -1,0 +1,238 @@
+/**
+ * The lease in Consul, as LiteFS keeps it there: a session and a key that it locks. A node of the original finds the
+ * host name and the URL of the primary where it looks for them, and the other way round.
+ *
+ *   KEY                the holder, locked by its session; Consul deletes it with the session
+ *   KEY/clusterid      stays, as the original has it
+ *   KEY/last           stays; replaced only by whoever has read it (`?cas=`)
+ *   KEY/candidates/ID  locked by the session of that node
+ *
+ * Consul changes one key at a time. A holder counts only when it has also set KEY/last: whoever has lost the key
+ * in between cannot set that any more.
+ *
+ * For the lock delay after a session has ended nobody can lock the key. The primary that gives the lease up itself
+ * releases the key first, and nobody waits.
+ */
+import { type Clock, sleep } from "../../lib/clock.ts"
+import { parseDuration } from "../../lib/duration.ts"
+import { LitefsError } from "../../lib/errors.ts"
+import type { LeaseStore, StoreView, Taken } from "./lease-store.ts"
+import { problemOf, type StoreAnswer, type StoreCall, type StoreCalls } from "./store-calls.ts"
+
+export interface ConsulOptions {
+  readonly calls: StoreCalls
+  readonly clock: Clock
+  readonly where: string
+  /** Without slashes at its ends. */
+  readonly key: string
+  readonly ttlMs: number
+  readonly lockDelayMs: number
+  readonly token?: string
+  /** Sessions belong to this node of Consul's catalogue, which is registered; without it to that of the agent. */
+  readonly node?: string
+}
+
+interface Entry {
+  readonly Key?: string
+  readonly Value?: string | null
+  readonly Session?: string
+  readonly ModifyIndex?: number
+}
+
+const CANDIDATES_MAX = 64
+/** Consul is asked again after this time; the original does the same. */
+const POLL_MS = 1000
+
+export class ConsulStore implements LeaseStore {
+  readonly kind = "consul"
+  readonly where: string
+  readonly ttlMs: number
+  readonly #options: ConsulOptions
+  #isRegistered = false
+  /** ModifyIndex of KEY/last, as this node has read or set it. */
+  #lastIndex: string | undefined
+
+  constructor(options: ConsulOptions) {
+    this.#options = options
+    this.where = options.where
+    this.ttlMs = options.ttlMs
+  }
+
+  async read(): Promise<StoreView> {
+    const { key } = this.#options
+    const cluster = await this.#get(`${key}/clusterid`)
+    const primary = await this.#get(key)
+    const last = await this.#get(`${key}/last`)
+    this.#lastIndex = indexOf(last)
+    const text = primary && textOf(primary)
+    const session = primary?.Session ?? ""
+    return {
+      cluster: cluster && textOf(cluster).trim(),
+      holder: text && session !== "" ? { text, session } : undefined,
+      last: last && { text: textOf(last), version: indexOf(last) },
+      revision: "",
+    }
+  }
+
+  async candidates(): Promise<readonly string[]> {
+    const entries = await this.#entries(`${this.#options.key}/candidates/`, "?recurse")
+    const bound = entries.filter(({ Session = "" }) => Session !== "")
+    return bound.slice(0, CANDIDATES_MAX).map(textOf)
+  }
+
+  async openSession(): Promise<string> {
+    const { node, lockDelayMs } = this.#options
+    await this.#register()
+    const answer = await this.#put(
+      "/v1/session/create",
+      JSON.stringify({
+        ...{ Behavior: "delete", LockDelay: `${lockDelayMs}ms`, Name: "litefs" },
+        ...(node === undefined ? {} : { Node: node, NodeChecks: [] }),
+        TTL: `${this.ttlMs / 1000}s`,
+      }),
+    )
+    const { ID } = Object(parsed(answer)) as { readonly ID?: unknown }
+    if (typeof ID === "string" && /^[\w-]{1,64}$/.test(ID)) return ID
+    throw new LitefsError("unavailable", "it has made a session without an ID")
+  }
+
+  async #register(): Promise<void> {
+    const { node } = this.#options
+    if (node === undefined || this.#isRegistered) return
+    const body = JSON.stringify({ Node: node, Address: "localhost" })
+    await this.#put("/v1/catalog/register", body)
+    this.#isRegistered = true
+  }
+
+  async renew(session: string): Promise<number | undefined> {
+    const answer = await this.#call({ method: "PUT", path: `/v1/session/renew/${session}` })
+    if (answer.status === 404) return undefined
+    const [found] = parsed(checked(answer)) as readonly { readonly TTL?: string }[]
+    return found?.TTL === undefined ? this.ttlMs : parseDuration(found.TTL)
+  }
+
+  async endSession(session: string): Promise<void> {
+    await this.#put(`/v1/session/destroy/${session}`)
+  }
+
+  announce(session: string, id: string, text: string): Promise<boolean> {
+    return this.#lock(`${this.#options.key}/candidates/${id}`, session, text)
+  }
+
+  async take(session: string, taken: Taken, { last, cluster }: StoreView): Promise<boolean> {
+    const { key } = this.#options
+    if (!(await this.#lock(key, session, taken.text))) return false
+    const isFirst = cluster === undefined
+    const isMine =
+      (!isFirst || (await this.#replace(`${key}/clusterid`, taken.cluster, "0"))) &&
+      (await this.#replace(`${key}/last`, taken.last, last?.version ?? "0"))
+    if (!isMine) {
+      await this.#put(`/v1/kv/${key}?release=${session}`)
+      return false
+    }
+    await this.#put(`/v1/kv/${key}/candidates/${taken.id}?release=${session}`)
+    this.#lastIndex = undefined
+    return true
+  }
+
+  async confirm(session: string, text: string, last?: string): Promise<boolean> {
+    if (!(await this.#isHeld(session, text))) return false
+    return last === undefined || this.#setLast(last)
+  }
+
+  async replace(session: string, text: string, next: string, last: string): Promise<boolean> {
+    if (!(await this.#isHeld(session, text))) return false
+    if (!(await this.#setLast(last))) return false
+    return this.#lock(this.#options.key, session, next)
+  }
+
+  async release(session: string, text: string, last: string): Promise<void> {
+    const { key } = this.#options
+    if (await this.#isHeld(session, text)) {
+      await this.#setLast(last)
+      await this.#put(`/v1/kv/${key}?release=${session}`)
+    }
+    await this.endSession(session)
+  }
+
+  /** There is nothing to wait for that the recorded protocol has. */
+  async watch(_: StoreView, all: boolean, signal: AbortSignal): Promise<void> {
+    await sleep(this.#options.clock, all ? POLL_MS / 5 : POLL_MS, signal).catch(() => {})
+  }
+
+  close(): void {
+    this.#options.calls.close()
+  }
+
+  /** Only the node with the session writes the key, so nothing comes in between. */
+  async #isHeld(session: string, text: string): Promise<boolean> {
+    const found = await this.#get(this.#options.key)
+    return found?.Session === session && textOf(found) === text
+  }
+
+  async #setLast(text: string): Promise<boolean> {
+    const path = `${this.#options.key}/last`
+    this.#lastIndex ??= indexOf(await this.#get(path))
+    const isSet = await this.#replace(path, text, this.#lastIndex)
+    this.#lastIndex = undefined
+    return isSet
+  }
+
+  #lock(path: string, session: string, text: string): Promise<boolean> {
+    return this.#isTrue({ method: "PUT", path: `/v1/kv/${path}?acquire=${session}`, body: text })
+  }
+
+  #replace(path: string, text: string, index: string): Promise<boolean> {
+    return this.#isTrue({ method: "PUT", path: `/v1/kv/${path}?cas=${index}`, body: text })
+  }
+
+  async #isTrue(call: Omit<StoreCall, "headers">): Promise<boolean> {
+    const answer = await this.#call(call)
+    if (answer.status === 500 && /invalid session/i.test(answer.text)) return false
+    return parsed(checked(answer)) === true
+  }
+
+  async #put(path: string, body = ""): Promise<StoreAnswer> {
+    return checked(await this.#call({ method: "PUT", path, body }))
+  }
+
+  async #get(path: string): Promise<Entry | undefined> {
+    return (await this.#entries(path, "?consistent"))[0]
+  }
+
+  async #entries(path: string, query: string): Promise<readonly Entry[]> {
+    const answer = await this.#call({ method: "GET", path: `/v1/kv/${path}${query}` })
+    if (answer.status === 404) return []
+    const entries = parsed(checked(answer))
+    return Array.isArray(entries) ? entries : []
+  }
+
+  #call(call: Omit<StoreCall, "headers">): Promise<StoreAnswer> {
+    const { calls, token } = this.#options
+    return calls.call({
+      ...call,
+      headers: token === undefined ? {} : { "X-Consul-Token": token },
+    })
+  }
+}
+
+function indexOf(entry: Entry | undefined): string {
+  return String(entry?.ModifyIndex ?? 0)
+}
+
+function textOf({ Value }: Entry): string {
+  return Buffer.from(Value ?? "", "base64").toString()
+}
+
+function checked(answer: StoreAnswer): StoreAnswer {
+  if (answer.status === 200) return answer
+  throw new LitefsError("unavailable", problemOf(answer))
+}
+
+function parsed({ text }: StoreAnswer): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new LitefsError("unavailable", "its answer is not JSON, it is no Consul")
+  }
+}
