@@ -175,7 +175,7 @@ describe("litefs mount refuses", () => {
       `--lease and LITEFS_PRIMARY_URL ${end}`,
     )
     expect(await usageErrorOf([...lease, "--capture", "behind"])).toMatch(
-      /^--capture behind and --lease are given, only a primary that keeps its role/,
+      /^--capture behind and --lease are given, a commit that passes LiteFS cannot be refused/,
     )
     expect(await usageErrorOf([...lease, "--candidate", "--databases", "a.db"])).toBe(
       "--candidate and --databases are given, a primary has all databases",
@@ -255,9 +255,10 @@ describe("litefs mount cannot go on", () => {
   }
 
   test("with a mount directory that cannot be made", async () => {
-    const none = join(dir, "no ne")
-    symlinkSync("/proc/none", none)
-    expect(await faultOf(none)).toMatch(
+    const link = join(dir, "li nk")
+    symlinkSync("/proc/none", link)
+    expect(await faultOf(link)).toMatch(/li nk": it is a symbolic link that leads nowhere/)
+    expect(await faultOf("/proc/no ne")).toMatch(
       /^ERROR: Cannot mount ".*no ne": it does not exist and cannot be made: .* \(E[A-Z]+\), choose another --fuse-dir/,
     )
   })
