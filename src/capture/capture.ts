@@ -356,6 +356,7 @@ export class Capture {
       this.#isJournalSynced = true
     }
     if (this.#isWritingThrough) return
+    this.#database.halfWritten()
     this.#isWritingThrough = true
     this.#writeOverlay()
   }
@@ -479,6 +480,7 @@ export class Capture {
     if (this.#isWritingThrough) this.#database.sync()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
+    if (this.#isWritingThrough) this.#database.wholeAgain()
     this.#endJournal()
   }
 

@@ -1,12 +1,12 @@
 /** What the fs thread and the other threads do for each other (lib/port.ts says how). */
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
+import type { WrittenState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogOptions } from "../lib/log.ts"
-import type { Txid } from "../ltx/pos.ts"
-import type { WrotePast } from "../recovery/wal-tail.ts"
+import type { LastRun } from "../recovery/recover.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
@@ -26,7 +26,7 @@ export interface FsThreadOptions {
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
   readonly behind: boolean // clients of a primary write to WALs past this thread
-  readonly wrotePast: WrotePast | undefined // so it was before, and the node was not stopped
+  readonly lastRun: LastRun
   readonly log: LogOptions
 }
 
@@ -61,8 +61,8 @@ export interface FsThread extends DatabaseOwner {
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
-  /** The database file holds everything up to this transaction; undefined when there is none. */
-  writtenTxid(database: string): Txid | undefined
+  /** What the database file holds, and what there is; undefined when there is no such database. */
+  written(database: string): WrittenState | undefined
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void

@@ -14,7 +14,7 @@
 import { readFileSync, realpathSync } from "node:fs"
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
-import type { DatabaseHandover } from "../capture/handover.ts"
+import { type DatabaseHandover, sharedState } from "../capture/handover.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
@@ -95,7 +95,10 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     snapshots.get(snapshot)?.()
     snapshots.delete(snapshot)
   },
-  writtenTxid: (database) => databases.find(database)?.capture?.writtenTxid,
+  written: (database) => {
+    const capture = databases.find(database)?.capture
+    return capture && { txid: capture.writtenTxid, state: sharedState(capture.history) }
+  },
   shut,
   open: () => commits.gate.open(),
   handOver,
@@ -192,7 +195,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   commits = new CapturedCommits({ dataDir, positions, flags, recent, log, host: port })
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
-    ? recoverDatabases(dataDir, positions, log, refused, options.wrotePast)
+    ? recoverDatabases(dataDir, positions, log, refused, options.lastRun)
     : new Map()
   context = {
     dataDir,

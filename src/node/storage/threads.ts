@@ -30,7 +30,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
-import { forgetMount, rememberMount, wrotePast } from "./stale-mount.ts"
+import { forgetMount, lastRun, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -153,7 +153,7 @@ export class Threads {
       counters: databases.counters.memory,
       isPrimary,
       nodeId: BigInt(`0x${nodeId}`),
-      wrotePast: wrotePast(dataDir, BigInt(`0x${nodeId}`)),
+      lastRun: lastRun(dataDir, BigInt(`0x${nodeId}`)),
       log: options.log,
     }
     const filter = role.kind === "replica" ? role.databases : undefined

@@ -19,8 +19,7 @@ import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
-import { believed, recoverDatabases } from "../../recovery/recover.ts"
-import type { WrotePast } from "../../recovery/wal-tail.ts"
+import { believed, type LastRun, recoverDatabases } from "../../recovery/recover.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
 import type { Positions } from "../../store/positions.ts"
@@ -71,7 +70,7 @@ export class ReplicaDatabases {
   }
 
   /** On a replica, at the start. */
-  recover(wrotePast: WrotePast | undefined): void {
+  recover(lastRun: LastRun): void {
     const { dataDir, positions, log, main } = this.#context
     this.#openLog()
     this.#recovered = new Map(
@@ -80,7 +79,7 @@ export class ReplicaDatabases {
         positions,
         log,
         (database, problem) => main.tell("refused", database, problem),
-        wrotePast,
+        lastRun,
       ),
     )
     this.#ownership.inherit()
