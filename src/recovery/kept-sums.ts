@@ -103,8 +103,9 @@ export function advance(
   synced: Txid,
 ): boolean {
   const from = kept.pos.txid < synced ? kept.pos.txid : synced
-  const readTxid = kept.readTxid > from ? kept.readTxid : from
-  const chain = chainTo(last, files, from).filter(({ maxTxid }) => maxTxid > readTxid)
+  const chain = chainTo(last, files, from).filter(({ maxTxid }) => {
+    return maxTxid > from && maxTxid > kept.readTxid
+  })
   for (const file of chain) {
     if (decodedIfAny(() => take(kept, file)) !== true) return false
     kept.readTxid = file.maxTxid
