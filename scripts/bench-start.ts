@@ -4,6 +4,9 @@
  * in a fresh data directory, at the restart after a clean stop, and after a kill. Then the memory of a node that has
  * nothing to do. Run it through `scripts/bench-start`.
  *
+ * With `--mib N` instead: until a database of that size is mounted, after a clean stop, after a kill while nobody writes,
+ * and after one while a client commits. `--mode delete` is for another journal mode, `--flags` for more flags of the node.
+ *
  * Rounds alternate between all of them, since the machine is noisy: the least of many rounds is what a quiet machine
  * would take, the median what this one does.
  */
@@ -17,7 +20,12 @@ import { median } from "./benchmark/statistics.ts"
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: "string", default: "20" } },
+  options: {
+    rounds: { type: "string", default: "20" },
+    mib: { type: "string" },
+    mode: { type: "string", default: "wal" },
+    flags: { type: "string", default: "" },
+  },
 })
 const rounds = Number(values.rounds)
 const programs =
@@ -25,6 +33,9 @@ const programs =
 
 /** A start is forgotten by then, and what can be collected is. */
 const IDLE_MS = 3000
+
+/** How long clients commit before a node is killed: maintenance comes by in between. */
+const WRITE_MS = 3000
 
 interface Sample {
   readonly wallMs: number
@@ -39,10 +50,13 @@ const memories = new Map<string, Memory>()
 
 let running: ChildProcess | undefined
 try {
-  const floor = buildFloor()
-  for (let round = 0; round < rounds; round++) {
-    await measure("bare runtime, 3 threads", () => until([floor], "ready"), "SIGKILL")
-    for (const program of programs) await measureProgram(program, round === rounds - 1)
+  if (values.mib !== undefined) await measureLarge(Number(values.mib))
+  else {
+    const floor = buildFloor()
+    for (let round = 0; round < rounds; round++) {
+      await measure("bare runtime, 3 threads", () => until([floor], "ready"), "SIGKILL")
+      for (const program of programs) await measureProgram(program, round === rounds - 1)
+    }
   }
   report()
 } finally {
@@ -64,6 +78,58 @@ async function measureProgram(program: string, isLast: boolean): Promise<void> {
   ] as const) {
     await measure(`mount, ${name}${names}`, mounted, end, isLast)
   }
+}
+
+async function measureLarge(mib: number): Promise<void> {
+  const place = join(data, "dbs", "app.db")
+  mkdirSync(place, { recursive: true })
+  const page = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 256 * "
+  const sql = `PRAGMA synchronous = off; PRAGMA journal_mode = off; CREATE TABLE t(id INTEGER PRIMARY KEY, v);
+    INSERT INTO t(v) ${page}${mib}) SELECT randomblob(3900) FROM c; PRAGMA journal_mode = ${values.mode};`
+  spawnSync("sqlite3", [join(place, "database"), sql], { stdio: ["ignore", "ignore", "inherit"] })
+  const flags = [...values.flags.split(" ").filter(Boolean), "--retention-interval", "1s"]
+  const args = ["mount", "--primary", "--fuse-dir", mount, "--data-dir", data, ...flags]
+  for (let round = -1; round < rounds; round++) {
+    for (const program of programs) {
+      const names = programs.length > 1 ? ` (${program})` : ""
+      const mounted = () => until([program, ...args, "--http-addr", "127.0.0.1:0"], "msg=mounted")
+      const start = async (name: string) => {
+        const sample = await mounted()
+        if (round >= 0) samples.set(name + names, [...(samples.get(name + names) ?? []), sample])
+      }
+      await start("first")
+      await stop("SIGTERM")
+      await start("after a clean stop")
+      await write(WRITE_MS)
+      await new Promise((done) => setTimeout(done, WRITE_MS))
+      await stop("SIGKILL")
+      await start("after a kill at rest")
+      await write(WRITE_MS, () => stop("SIGKILL"))
+      await start("after a kill under a writer")
+      await stop("SIGTERM")
+    }
+  }
+}
+
+/** One row after the other, for so long; then does `end` while it goes on. */
+async function write(ms: number, end: () => Promise<void> = async () => {}): Promise<void> {
+  const child = spawn("sqlite3", [join(mount, "app.db")], { stdio: ["pipe", "ignore", "ignore"] })
+  child.stdin.on("error", () => {})
+  child.stdin.write("PRAGMA synchronous = full;\n")
+  const row =
+    "UPDATE t SET v = randomblob(3900) WHERE id = 1 + abs(random() % (SELECT max(id) FROM t));\n"
+  const exited = new Promise((done) => child.once("exit", done))
+  const endsMs = performance.now() + ms
+  while (performance.now() < endsMs) {
+    if (!child.stdin.write(row.repeat(20))) {
+      const drained = new Promise((done) => child.stdin.once("drain", done))
+      await Promise.race([drained, exited])
+    }
+  }
+  await end()
+  child.stdin.end()
+  child.kill("SIGKILL")
+  await exited
 }
 
 async function measure(
@@ -141,7 +207,7 @@ function buildFloor(): string {
 function report(): void {
   const width = Math.max(...[...samples.keys()].map((name) => name.length))
   console.log(`${"".padEnd(width)}  median ms   least  ratio   CPU ms  resident MB   own`)
-  const [first] = samples.values()
+  const [first] = samples.values() // of a database: the first start with it
   const floorMs = least(first as Sample[], "wallMs")
   for (const [name, of] of samples) {
     const memory = memories.get(name)

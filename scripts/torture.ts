@@ -365,7 +365,8 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const synchronous = random.pick(["full", "normal"] as const)
   const node = random.pick(["primary", "primary", "replica"] as const)
   const maintains = random.below(2) === 0
-  const common = { random, mode, synchronous, node, maintains, result }
+  const capture = random.pick(["strict", "behind"] as const)
+  const common = { random, mode, synchronous, node, capture, maintains, result }
   await powerCut({ ...common, transactions: 100, cuts: 150 })
   job.result.kills += result.cuts + result.recoveryCuts + result.recoveryFaults
   job.result.acknowledged += result.acknowledged

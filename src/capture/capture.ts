@@ -371,6 +371,7 @@ export class Capture {
       this.#isJournalSynced = true
     }
     if (this.#isWritingThrough) return
+    this.#database.halfWritten()
     this.#isWritingThrough = true
     this.#writeOverlay()
   }
@@ -494,6 +495,7 @@ export class Capture {
     if (this.#isWritingThrough) this.#database.sync()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
+    if (this.#isWritingThrough) this.#database.wholeAgain()
     this.#endJournal()
   }
 

@@ -34,6 +34,14 @@ export interface SharedHistoryState {
   readonly sums: SharedChecksums
 }
 
+/** For upkeep, beside the thread that has the database. */
+export interface WrittenState {
+  /** The last transaction that is completely in the database file, though perhaps not durably. */
+  readonly txid: Txid
+  /** After the last transaction. Its sums go on changing. */
+  readonly state: SharedHistoryState
+}
+
 export interface DatabaseHandover {
   readonly name: string
   /** Undefined for a damaged database, which nobody may touch. */

@@ -71,6 +71,7 @@ export function moveIn(dataDir: DataDir, name: string, takeover: Takeover): void
   if (commit === 0) unlinkFile("takeover:unlink-database", database)
   else replaceIfThere(dataDir.nextPath(name, number, "database"), dataDir.file(name, "database"))
   unlinkFile("takeover:unlink-checksums", dataDir.checksumsPath(name))
+  unlinkFile("takeover:unlink-sums", dataDir.sumsPath(name))
   unlinkFile("takeover:unlink-past", dataDir.pastPath(name))
 }
 

@@ -10,7 +10,10 @@ import { readSynced } from "../store/synced.ts"
 import type { DatabasePaths } from "./database-paths.ts"
 import { type Finding, moveAway, note, problem } from "./finding.ts"
 
-const KNOWN_NAMES = ["database", "journal", "wal", "shm", "ltx", "synced", "checksums", "past"]
+const KNOWN_NAMES = [
+  ...["database", "journal", "wal", "shm", "ltx", "synced", "past"],
+  ...["checksums", "sums", "written"],
+]
 
 export function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePaths): Finding[] {
   const synced = readSynced(paths.synced)

@@ -1,13 +1,13 @@
 /** What the fs thread and the other threads do for each other (lib/port.ts says how). */
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
-import type { SharedHistoryState } from "../capture/handover.ts"
+import type { SharedHistoryState, WrittenState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogLine, LogOptions } from "../lib/log.ts"
-import type { Pos, Txid } from "../ltx/pos.ts"
-import type { WrotePast } from "../recovery/wal-tail.ts"
+import type { Pos } from "../ltx/pos.ts"
+import type { LastRun } from "../recovery/recover.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "./names/replace.ts"
@@ -29,7 +29,7 @@ export interface FsThreadOptions {
   readonly behind: boolean // clients of a primary write to WALs past this thread
   /** Commits of a primary wait for replicas, and in strict mode are refused while too few can acknowledge them. */
   readonly sync: "strict" | "degrade" | undefined
-  readonly wrotePast: WrotePast | undefined // so it was before, and the node was not stopped
+  readonly lastRun: LastRun
   readonly log: LogOptions
 }
 
@@ -67,8 +67,8 @@ export interface FsThread extends DatabaseOwner {
   /** Keeps the database as it is now, for a snapshot, until `thaw`. Undefined: there is no such database. */
   freeze(snapshot: number, database: string): FrozenState | undefined
   thaw(snapshot: number): void
-  /** The database file holds everything up to this transaction; undefined when there is none. */
-  writtenTxid(database: string): Txid | undefined
+  /** What the database file holds, and what there is; undefined when there is no such database. */
+  written(database: string): WrittenState | undefined
   /** Accepts no transaction until `open`. Makes the LTX files of all transactions, if there is room. */
   shut(): void
   open(): void

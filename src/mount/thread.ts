@@ -14,7 +14,7 @@
 import { readFileSync, realpathSync } from "node:fs"
 import type { MessagePort } from "node:worker_threads"
 import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
-import type { DatabaseHandover } from "../capture/handover.ts"
+import { type DatabaseHandover, sharedState } from "../capture/handover.ts"
 import { Proposal } from "../capture/proposal.ts"
 import { Deferred } from "../fuse/deferred.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
@@ -99,7 +99,10 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     snapshots.get(snapshot)?.()
     snapshots.delete(snapshot)
   },
-  writtenTxid: (database) => databases.find(database)?.capture?.writtenTxid,
+  written: (database) => {
+    const capture = databases.find(database)?.capture
+    return capture && { txid: capture.writtenTxid, state: sharedState(capture.history) }
+  },
   shut,
   open: () => commits.gate.open(),
   handOver,
@@ -223,7 +226,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
   if (role.isPrimary) commits.open()
   const states = role.isPrimary
     ? recoverDatabases(dataDir, positions, log, refused, {
-        past: options.wrotePast,
+        ...options.lastRun,
         unplaced: commits.unplaced,
       })
     : new Map()

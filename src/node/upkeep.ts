@@ -85,8 +85,8 @@ function retain({ retention, storage, membership, frontDoor }: UpkeepContext): R
       const isDropped = pos.txid > 0n && commit === 0
       const count = await peer.call("maintain", {
         ...{ database, isDropped, lastTxid: pos.txid },
-        writtenTxid:
-          halting.ownerOf(database) === "fs" ? await fs.call("writtenTxid", database) : undefined,
+        written:
+          halting.ownerOf(database) === "fs" ? await fs.call("written", database) : undefined,
         neededTxid: needed,
         retention,
       })

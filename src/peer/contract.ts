@@ -1,14 +1,14 @@
 /** What the peer thread and the main thread do for each other (lib/port.ts says how). */
 import type { FrozenState } from "../capture/frozen-view.ts"
-import type { DatabaseHandover, SharedHistoryState } from "../capture/handover.ts"
+import type { DatabaseHandover, SharedHistoryState, WrittenState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogLine, LogOptions } from "../lib/log.ts"
-import type { Pos, Txid } from "../ltx/pos.ts"
+import type { Pos } from "../ltx/pos.ts"
 import type { CachedRange } from "../mount/contract.ts"
 import type { ReplaceOutcome, ReplaceRequest } from "../mount/names/replace.ts"
-import type { WrotePast } from "../recovery/wal-tail.ts"
+import type { LastRun } from "../recovery/recover.ts"
 import type { Fd } from "../sys/file.ts"
 import type { FileAccess } from "../sys/file-access.ts"
 import type { HistoryVerdict } from "./receive/history-verdict.ts"
@@ -26,14 +26,14 @@ export interface PeerThreadOptions {
   readonly isPrimary: boolean
   readonly databases: readonly string[] | undefined // patterns of a replica's databases; undefined: all
   readonly nodeId: bigint
-  readonly wrotePast: WrotePast | undefined // clients of the last daemon, which was not stopped
+  readonly lastRun: LastRun
   readonly mailboxFd: Fd // write end of the fs thread's mailbox
   readonly log: LogOptions
 }
 
-/** `writtenTxid` is undefined for a database of the peer thread, which then knows it. */
-export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid"> & {
-  readonly writtenTxid: Txid | undefined
+/** `written` is undefined for a database of the peer thread, which then knows it. */
+export type UpkeepRequest = Omit<MaintenanceRequest, "writtenTxid" | "state"> & {
+  readonly written: WrittenState | undefined
 }
 
 export type RecoveredDatabase =

@@ -126,7 +126,7 @@ class Peer {
         if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
       },
     })
-    if (!options.isPrimary) databases.recover(options.wrotePast)
+    if (!options.isPrimary) databases.recover(options.lastRun)
   }
 
   /** Messages from the main thread do not count as this thread's heap, and its collector does not see them fill it. */
@@ -142,7 +142,7 @@ class Peer {
   }
 
   recover(name: string): RecoveredDatabase {
-    return this.databases.recoverAgain(name, this.#options.wrotePast)
+    return this.databases.recoverAgain(name, this.#options.lastRun)
   }
 
   setPrimary(name: string | undefined): void {
@@ -153,9 +153,13 @@ class Peer {
 
   async maintain(request: UpkeepRequest): Promise<number> {
     const { database: name } = request
-    const writtenTxid = request.writtenTxid ?? this.databases.known(name)?.writtenTxid ?? 0n
+    const written = request.written ?? this.databases.known(name)?.written
     try {
-      return await this.#maintenance.maintain({ ...request, writtenTxid })
+      return await this.#maintenance.maintain({
+        ...request,
+        writtenTxid: written?.txid ?? 0n,
+        state: written?.state,
+      })
     } catch (error) {
       log.warn("cannot sync a database and remove old LTX files", { db: name, error })
       return 0

@@ -18,5 +18,5 @@ export function removeLeftovers(directory: string): void {
 }
 
 export function isLeftover(name: string): boolean {
-  return /^snapshot-\d+$|^(synced|checksums)\.tmp$/.test(name)
+  return /^snapshot-\d+$|^(synced|checksums|sums)\.tmp$/.test(name)
 }

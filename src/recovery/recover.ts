@@ -13,7 +13,8 @@
  *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged. Make a damaged one anew from the
  *      database file, if that has its transaction (last-file.ts).
- *   4. After a clean stop the page checksums have been saved: done, whatever the database's size.
+ *   4. After a clean stop the page checksums have been saved: done, whatever the database's size. After a kill those
+ *      of the running node may do, with the pages of the LTX files since (kept-sums.ts).
  *   5. Sum all pages. When every page is as the LTX files after the synced TXID have it, and all together have the
  *      checksum of the last one, done. Otherwise replay those files, oldest first, and sum again. When they do not
  *      lead there, the commits of the WAL may, and are copied. Content that somebody else has written to the file
@@ -39,22 +40,25 @@ import { systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
 import { formatSize } from "../lib/size.ts"
-import type { Sum } from "../ltx/checksum.ts"
+import { lockPgno, pageSum, type Sum } from "../ltx/checksum.ts"
 import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
+import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
+import { FileSource } from "../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { SysError } from "../sys/errno.ts"
-import { fileExists, unlinkFile } from "../sys/file.ts"
+import { fileExists, renameFile, unlinkFile } from "../sys/file.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
 import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
+import { advance, findKeptSums, type KeptSums, keepSums, newestPages } from "./kept-sums.ts"
 import { findLast, type LastFile, type Recovered } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
 import { chainTo, readChainFile, readNewest, stateAfter } from "./log/log-chain.ts"
@@ -75,24 +79,33 @@ export type RecoveredDatabases = ReadonlyMap<string, HistoryState | undefined>
 /** Why a database cannot be used, and whether it may be usable later although nobody repairs it. */
 export type OnRefused = (name: string, problem: string, mayPass: boolean) => void
 
-export interface RecoveryPast {
-  /** Given when WALs may have commits that nobody has captured (wal-tail.ts). */
+/** What is known of the last daemon, which was not stopped in order. */
+export interface LastRun {
+  /** The machine has run since: its files are as they were last written. */
+  readonly isSameBoot: boolean
+  /** Its clients wrote past it, so that WALs may have commits that nobody has captured (wal-tail.ts). */
   readonly past?: WrotePast | undefined
+}
+
+/** The same, and what has become of it. */
+export interface RecoveryPast extends LastRun {
   /** Databases with transactions in the commit log that cannot be put in place, and why: they are refused. */
   readonly unplaced?: ReadonlyMap<string, Error> | undefined
 }
+
+const UNKNOWN_RUN: LastRun = { isSameBoot: false }
 
 export function recoverDatabases(
   dataDir: DataDir,
   positions: Positions,
   log: Logger,
   onRefused: OnRefused = () => {},
-  { past, unplaced }: RecoveryPast = {},
+  past: RecoveryPast = UNKNOWN_RUN,
 ): RecoveredDatabases {
   const states = new Map<string, HistoryState | undefined>()
   for (const name of [...dataDir.databaseNames(), ...dataDir.takenNames()]) {
     try {
-      refuseUnplaced(dataDir, name, unplaced?.get(name))
+      refuseUnplaced(dataDir, name, past.unplaced?.get(name))
       const state = recoverIfThere(name, dataDir, log, past)
       if (state === undefined) continue
       states.set(name, state)
@@ -122,7 +135,7 @@ function recoverIfThere(
   name: string,
   dataDir: DataDir,
   log: Logger,
-  past: WrotePast | undefined,
+  past: RecoveryPast,
 ): HistoryState | undefined {
   const state = recoverDatabase(name, dataDir, log, past)
   if (state.pos.txid === 0n && removeEmptyDatabase(dataDir, name)) return undefined
@@ -140,10 +153,10 @@ export function recoverAgain(
   name: string,
   dataDir: DataDir,
   log: Logger,
-  { past, unplaced }: RecoveryPast,
+  past: RecoveryPast,
 ): RecoverOutcome {
   try {
-    refuseUnplaced(dataDir, name, unplaced?.get(name))
+    refuseUnplaced(dataDir, name, past.unplaced?.get(name))
     return { kind: "recovered", state: recoverIfThere(name, dataDir, log, past) }
   } catch (error) {
     return { kind: "refused", problem: messageOf(error), mayPass: mayPass(error) }
@@ -172,7 +185,7 @@ export function recoverDatabase(
   name: string,
   dataDir: DataDir,
   log: Logger,
-  past?: WrotePast,
+  { isSameBoot, past }: LastRun = UNKNOWN_RUN,
 ): HistoryState {
   refuseWrongKinds(dataDir, name)
   dataDir.createDatabase(name)
@@ -183,7 +196,12 @@ export function recoverDatabase(
     const checksumsPath = dataDir.checksumsPath(name)
     const saved = findSums(checksumsPath, database.path)
     let last = findLast({ name, dataDir, saved, log })
-    unlinkFile("checksums:unlink", checksumsPath)
+    const kept = isSameBoot && saved === undefined ? findKeptSums(dataDir, name) : undefined
+    if (saved?.isCurrent === true) {
+      renameFile("checksums:rename", checksumsPath, dataDir.sumsPath(name))
+    } else {
+      unlinkFile("checksums:unlink", checksumsPath)
+    }
     const wal = dataDir.path(name, "wal")
     if (
       past !== undefined &&
@@ -192,17 +210,20 @@ export function recoverDatabase(
     ) {
       const ltx = new LtxDirectory(dataDir.ltxDir(name))
       const chain = chainOf(dataDir, name, last)
-      if (captureTail({ name, wal, ltx, database, last, chain, past, log })) {
+      const synced = readSynced(dataDir.syncedPath(name))
+      const known = kept && advance(kept, last.file, ltx.list(), synced) ? kept : undefined
+      if (captureTail({ name, wal, ltx, database, last, chain, known, past, log })) {
         last = findLast({ name, dataDir, saved: undefined, log })
       }
     }
-    const state = recoverFile({ name, dataDir, database, last, saved, log })
-    const kept = leaveWal(wal, state.sums, systemClock.wallMs())
-    if (kept !== undefined) log.warn(WAL_SET_ASIDE, { db: name, file: kept })
+    const state = recoverFile({ name, dataDir, database, last, saved, kept, log })
+    const removed = leaveWal(wal, state.sums, systemClock.wallMs())
+    if (removed !== undefined) log.warn(WAL_SET_ASIDE, { db: name, file: removed })
     for (const file of setAsideClientFiles(dataDir, name, systemClock.wallMs())) {
       log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    keepSums(dataDir, name, state, state.isBelieved !== true)
     return state
   } finally {
     database.close()
@@ -234,7 +255,7 @@ function recoverFile(given: Recovery): HistoryState {
   if (last !== undefined) keepWrittenOutside(given, chainOf(dataDir, name, last), true)
   rollBack(path, database)
   log.info("rolled back", { db: name })
-  return recoverContent(given)
+  return recoverContent({ ...given, kept: undefined })
 }
 
 /** Whether rolling the journal back helps. Otherwise it would only change a file that should stay as it is. */
@@ -265,6 +286,8 @@ function recoverContent(given: Recovery): HistoryState {
     database.open() // throws when it cannot be
     return { ...stateAfter(summary, saved.sums), isBelieved: true }
   }
+  const known = fromKeptSums(given, last)
+  if (known !== undefined) return known
   database.create()
   const sums = sumsAfter(database, summary)
   const isSummed = isAt(sums, summary)
@@ -295,6 +318,65 @@ function recoverContent(given: Recovery): HistoryState {
   log.info("copied pages from the WAL that are in no LTX file", { db: name })
   writeSynced(dataDir.syncedPath(name), summary.header.maxTxid)
   return stateAfter(summary, walSums)
+}
+
+/**
+ * The state without a look at the pages that are in no LTX file: the kept sums lead to the checksum of the log, and
+ * what is to be replayed is compared with the file, as is what a hot journal would put back. Undefined when that does not
+ * fit together.
+ */
+function fromKeptSums(given: Recovery, last: LastFile): HistoryState | undefined {
+  const { name, dataDir, database, kept, log } = given
+  const { file, summary } = last
+  const { commit, pageSize } = summary.header
+  const files = new LtxDirectory(dataDir.ltxDir(name)).list()
+  const synced = readSynced(dataDir.syncedPath(name))
+  if (kept?.pageSize !== pageSize || !advance(kept, file, files, synced)) return undefined
+  const { sums } = kept
+  const chain = chainOf(dataDir, name, last)
+  const newest = newestPages(kept)
+  for (let pgno = Math.floor(database.size() / pageSize) + 1; pgno <= commit; pgno++) {
+    if (pgno !== lockPgno(pageSize) && !newest.has(pgno)) return undefined
+  }
+  if (!hasPages(database, pageSize, undonePages(dataDir.path(name, "journal"), sums, newest))) {
+    return undefined
+  }
+  if (!hasPages(database, pageSize, newest)) {
+    writeChain(given, chain)
+    if (!hasPages(database, pageSize, newest)) return undefined
+    log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(kept.pos) })
+  }
+  cutToSize(database, summary)
+  return { ...stateAfter(summary, sums), isBelieved: true }
+}
+
+/** The pages that a journal would put back, as they should be now. */
+function undonePages(
+  journal: string,
+  sums: PageChecksums,
+  newest: ReadonlyMap<number, Sum>,
+): Map<number, Sum> {
+  const pages = new Map<number, Sum>()
+  using source = FileSource.open(journal)
+  if (source === undefined || readJournalHeader(source) === undefined) return pages
+  for (const { pgno } of readJournal(source)) {
+    if (pgno <= sums.pageCount && !newest.has(pgno)) pages.set(pgno, sums.sumOf(pgno))
+  }
+  return pages
+}
+
+function hasPages(
+  database: BackedFile,
+  pageSize: number,
+  pages: ReadonlyMap<number, Sum>,
+): boolean {
+  const page = new Uint8Array(pageSize)
+  for (const [pgno, [hi, lo]] of pages) {
+    page.fill(0, database.readAt((pgno - 1) * pageSize, page))
+    const [foundHi, foundLo] = pageSum(pgno, page)
+    if (foundHi !== hi || foundLo !== lo) return false
+  }
+  return true
 }
 
 /**
@@ -351,6 +433,8 @@ function takeFromWal(
 interface Recovery extends Recovered {
   readonly database: BackedFile
   readonly last: LastFile | undefined
+  /** What the last node has left, if it was killed. */
+  readonly kept: KeptSums | undefined
 }
 
 /** A database without LTX files: a new one, or one that somebody has put there. */
@@ -389,11 +473,19 @@ function withoutLog({ name, dataDir, database, log }: Recovery): HistoryState {
   }
 }
 
-function replay(
-  { name, database, log }: Recovery,
-  last: LastFile,
-  chain: readonly LtxFileInfo[],
-): HistoryState {
+function replay(given: Recovery, last: LastFile, chain: readonly LtxFileInfo[]): HistoryState {
+  const { name, database, log } = given
+  writeChain(given, chain)
+  cutToSize(database, last.summary)
+  database.sync()
+  const sums = sumsAfter(database, last.summary)
+  if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
+  const state = stateAfter(last.summary, sums)
+  log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
+  return state
+}
+
+function writeChain({ name, database }: Recovery, chain: readonly LtxFileInfo[]): void {
   for (const file of chain) {
     let pageSize = 0
     readChainFile(name, file, {
@@ -403,13 +495,6 @@ function replay(
       page: (pgno, data) => database.writeBytes(data, (pgno - 1) * pageSize),
     })
   }
-  cutToSize(database, last.summary)
-  database.sync()
-  const sums = sumsAfter(database, last.summary)
-  if (!isAt(sums, last.summary)) throw damaged(name, sums, last)
-  const state = stateAfter(last.summary, sums)
-  log.info("replayed transactions", { db: name, files: chain.length, pos: formatPos(state.pos) })
-  return state
 }
 
 function hasAll(sums: PageChecksums, newest: ReadonlyMap<number, Sum>): boolean {

@@ -12,9 +12,10 @@
  *     48  u64 CRC-64 of everything but this field
  *     56  u32[2] × commit          sums: low and high half
  *
- * Numbers are big endian, sums little endian as in memory. The file is removed before the database is used: an existing
- * file is the last thing that happened to the database. It is believed only if the database file has the size and mtime
- * it had then; the pages themselves are summed later, in the background.
+ * Numbers are big endian, sums little endian as in memory. The file goes before the database is used: an existing file is
+ * the last thing that happened to the database. It is believed only if the database file has the size and mtime it had
+ * then; the pages themselves are summed later, in the background. It then becomes the first `sums` of the running node
+ * (kept-sums.ts).
  */
 import { PageChecksums } from "../capture/page-checksums.ts"
 import { Crc64 } from "../lib/codecs/crc64.ts"
@@ -25,7 +26,9 @@ import { readWhole, statusAt, unlinkFile } from "../sys/file.ts"
 import { emptyStatus, statusOf } from "../sys/file-status.ts"
 
 const MAGIC = 0x4c4653554d303031n // "LFSUM001"
-const HEADER_SIZE = 56
+export const SUMS_HEADER_SIZE = 56
+/** Of the size and the mtime of the database file, 16 bytes. */
+export const SUMS_STATUS_OFFSET = 32
 const CRC_OFFSET = 48
 
 export interface SavedSums {
@@ -35,21 +38,59 @@ export interface SavedSums {
   readonly sums: PageChecksums
 }
 
+/** What such a file begins with, but for its checksum. */
+export interface SumsHeader {
+  readonly pos: Pos
+  readonly pageSize: number
+  readonly commit: number
+  readonly size: number // of the database file, bytes
+  readonly modifiedMs: number
+}
+
+export function encodeSumsHeader(into: Uint8Array, header: SumsHeader): void {
+  const view = new DataView(into.buffer, into.byteOffset, SUMS_HEADER_SIZE)
+  view.setBigUint64(0, MAGIC)
+  view.setBigUint64(8, header.pos.txid)
+  view.setBigUint64(16, header.pos.checksum)
+  view.setUint32(24, header.pageSize)
+  view.setUint32(28, header.commit)
+  view.setBigUint64(SUMS_STATUS_OFFSET, BigInt(header.size))
+  view.setFloat64(SUMS_STATUS_OFFSET + 8, header.modifiedMs)
+}
+
+/** Undefined for anything else. */
+export function decodeSumsHeader(bytes: Uint8Array): SumsHeader | undefined {
+  if (bytes.length < SUMS_HEADER_SIZE) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, SUMS_HEADER_SIZE)
+  if (view.getBigUint64(0) !== MAGIC) return undefined
+  return {
+    pos: { txid: view.getBigUint64(8), checksum: view.getBigUint64(16) },
+    pageSize: view.getUint32(24),
+    commit: view.getUint32(28),
+    size: Number(view.getBigUint64(SUMS_STATUS_OFFSET)),
+    modifiedMs: view.getFloat64(SUMS_STATUS_OFFSET + 8),
+  }
+}
+
+/** Undefined when they are not as many as the header says. */
+export function decodeSums(
+  bytes: Uint8Array,
+  { commit }: Pick<SumsHeader, "commit">,
+): PageChecksums | undefined {
+  if (bytes.length !== SUMS_HEADER_SIZE + commit * 8) return undefined
+  return PageChecksums.from(bytes.subarray(SUMS_HEADER_SIZE))
+}
+
 /** Saves the sums of a database whose file is complete and synced. */
 export function saveSums(path: string, database: BackedFile, state: SavedSums): void {
-  const bytes = new Uint8Array(HEADER_SIZE + state.commit * 8)
-  const view = new DataView(bytes.buffer)
+  const bytes = new Uint8Array(SUMS_HEADER_SIZE + state.commit * 8)
   const status = emptyStatus()
   statusOf("database:stat", database.fd, status)
-  view.setBigUint64(0, MAGIC)
-  view.setBigUint64(8, state.pos.txid)
-  view.setBigUint64(16, state.pos.checksum)
-  view.setUint32(24, state.pageSize)
-  view.setUint32(28, state.commit)
-  view.setBigUint64(32, BigInt(status.size))
-  view.setFloat64(40, status.modifiedMs)
-  state.sums.copyTo(bytes.subarray(HEADER_SIZE))
-  view.setBigUint64(CRC_OFFSET, crcOf(bytes))
+  const { size, modifiedMs } = status
+  const { pos, pageSize, commit, sums } = state
+  encodeSumsHeader(bytes, { pos, pageSize, commit, size, modifiedMs })
+  sums.copyTo(bytes.subarray(SUMS_HEADER_SIZE))
+  new DataView(bytes.buffer).setBigUint64(CRC_OFFSET, crcOf(bytes))
   replaceFile("checksums", path, bytes)
 }
 
@@ -69,28 +110,17 @@ export function takeSums(path: string, database: BackedFile): SavedSums | undefi
 /** The saved sums, even of a database file that has changed since. Remove them before anything changes it. */
 export function findSums(path: string, databasePath: string): FoundSums | undefined {
   const bytes = readWhole("checksums:read", path)
-  if (bytes === undefined || bytes.length < HEADER_SIZE) return undefined
-  const view = new DataView(bytes.buffer)
-  const commit = view.getUint32(28)
-  const isWhole =
-    view.getBigUint64(0) === MAGIC &&
-    bytes.length === HEADER_SIZE + commit * 8 &&
-    view.getBigUint64(CRC_OFFSET) === crcOf(bytes)
-  if (!isWhole) return undefined
-  return {
-    pos: { txid: view.getBigUint64(8), checksum: view.getBigUint64(16) },
-    pageSize: view.getUint32(24),
-    commit,
-    sums: PageChecksums.from(bytes.subarray(HEADER_SIZE)),
-    isCurrent: isStatus(databasePath, view.getBigUint64(32), view.getFloat64(40)),
-  }
-}
-
-function isStatus(path: string, size: bigint, modifiedMs: number): boolean {
-  const status = statusAt("database:stat", path)
-  return status !== undefined && BigInt(status.size) === size && status.modifiedMs === modifiedMs
+  const header = bytes && decodeSumsHeader(bytes)
+  if (bytes === undefined || header === undefined) return undefined
+  if (new DataView(bytes.buffer).getBigUint64(CRC_OFFSET) !== crcOf(bytes)) return undefined
+  const sums = decodeSums(bytes, header)
+  if (sums === undefined) return undefined
+  const { pos, pageSize, commit, size, modifiedMs } = header
+  const status = statusAt("database:stat", databasePath)
+  const isCurrent = status !== undefined && status.size === size && status.modifiedMs === modifiedMs
+  return { pos, pageSize, commit, sums, isCurrent }
 }
 
 function crcOf(bytes: Uint8Array): bigint {
-  return new Crc64().update(bytes, 0, CRC_OFFSET).update(bytes, HEADER_SIZE).digest()
+  return new Crc64().update(bytes, 0, CRC_OFFSET).update(bytes, SUMS_HEADER_SIZE).digest()
 }

@@ -38,6 +38,7 @@ import { directLog } from "../store/log/commit-log.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import type { LtxDirectory } from "../store/ltx/ltx-directory.ts"
 import { allocate } from "../sys/memory.ts"
+import { type KeptSums, newestPages } from "./kept-sums.ts"
 import type { LastFile } from "./last-file.ts"
 import { readChainFile, readNewest, stateAfter } from "./log/log-chain.ts"
 import { cutOff } from "./wal-rescue.ts"
@@ -58,6 +59,8 @@ export interface TailGiven {
   readonly last: LastFile
   /** The files that recovery would replay. */
   readonly chain: Parameters<typeof readNewest>[1]
+  /** At the end of the log, where that is known without a look at all of the database file. */
+  readonly known: KeptSums | undefined
   readonly past: WrotePast
   readonly log: Logger
 }
@@ -75,7 +78,7 @@ const page = allocate(65536)
 
 /** True when the log has a transaction more. It is all that counts then, as it is when there was nothing to capture. */
 export function captureTail(given: TailGiven): boolean {
-  const { name, wal: path, ltx, database, last, chain, past, log } = given
+  const { name, wal: path, ltx, database, last, chain, known, past, log } = given
   const { summary } = last
   const { pageSize, commit: commitBefore, nodeId } = summary.header
   const first = readDatabaseHeader(database)
@@ -88,11 +91,15 @@ export function captureTail(given: TailGiven): boolean {
   }
   if (nodeId !== past.nodeId && !commits.hasLast) return false
 
-  const sums = sumsOfFile(database, pageSize, commitBefore)
+  const sums = known?.sums ?? sumsOfFile(database, pageSize, commitBefore)
   const isAt = () => sums.total === summary.trailer.postApplyChecksum
-  const logged = readNewest(name, chain, summary, isAt())
+  const logged = known ? newestPages(known) : readNewest(name, chain, summary, isAt())
   const seen = new Map<number, Sum>()
-  for (const pgno of logged.keys()) seen.set(pgno, [sums.hi(pgno), sums.lo(pgno)])
+  for (const pgno of logged.keys()) {
+    const bytes = page.bytes.subarray(0, pageSize)
+    bytes.fill(0, database.readAt((pgno - 1) * pageSize, bytes))
+    seen.set(pgno, pageSum(pgno, bytes))
+  }
   for (const [pgno, { sum }] of commits.newest) seen.set(pgno, sum)
   for (const [pgno, [hi, lo]] of logged) sums.set(pgno, hi, lo)
   if (!isAt()) return false // recovery says what that means

@@ -201,6 +201,12 @@ export class BackedFile {
     return removed
   }
 
+  /** It is about to get pages of a transaction that is not captured. Throws when that must not be (noted-file.ts). */
+  halfWritten(): void {}
+
+  /** All its pages are captured again. */
+  wholeAgain(): void {}
+
   close(): void {
     if (this.#fd !== undefined) closeFile(this.#fd)
     this.#fd = undefined

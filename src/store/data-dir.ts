@@ -9,6 +9,8 @@
  *   <root>/dbs/<name>/synced                           how far the database file is durable (synced.ts)
  *   <root>/dbs/<name>/past                             positions of removed LTX files (past-positions.ts)
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
+ *   <root>/dbs/<name>/sums                             page checksums of a running node (recovery/kept-sums.ts)
+ *   <root>/dbs/<name>/written                          when it wrote to the database file (noted-file.ts)
  *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/receive/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
@@ -47,6 +49,7 @@ import { noDirectoryAt } from "../sys/file-status.ts"
 import { DatabaseFilter } from "../wire/database-filter.ts"
 import { databaseNameProblem, SUPER_JOURNAL } from "../wire/database-name.ts"
 import { BackedFile } from "./backed-file.ts"
+import { NotedFile } from "./noted-file.ts"
 
 /** The files of an arriving snapshot: the LTX file, and the database file that it makes. */
 export type NextFile = "ltx" | "database"
@@ -86,6 +89,11 @@ export class DataDir {
     return new BackedFile(file, this.path(name, file), this.#access)
   }
 
+  /** The database file, for the thread that writes to it. */
+  databaseFile(name: string): NotedFile {
+    return new NotedFile(this.path(name, "database"), this.writtenPath(name), this.#access)
+  }
+
   /** Whether any of SQLite's files exists. */
   hasFiles(name: string): boolean {
     return DATABASE_FILES.some((kind) => fileExists(`${kind}:look`, this.path(name, kind)))
@@ -101,6 +109,14 @@ export class DataDir {
 
   checksumsPath(name: string): string {
     return join(this.root, "dbs", name, "checksums")
+  }
+
+  sumsPath(name: string): string {
+    return join(this.root, "dbs", name, "sums")
+  }
+
+  writtenPath(name: string): string {
+    return join(this.root, "dbs", name, "written")
   }
 
   sidePath(name: string): string {
@@ -222,6 +238,7 @@ export class DataDir {
 
   /** Takes back createDatabase() of a database that came to nothing. */
   removeDatabase(name: string): void {
+    unlinkFile("written:unlink", this.writtenPath(name))
     removeDirectory("data:rmdir", this.ltxDir(name))
     removeDirectory("data:rmdir", this.databaseDir(name))
   }

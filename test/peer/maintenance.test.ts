@@ -1,11 +1,13 @@
 import { describe, expect, test } from "bun:test"
 import { rmSync, statSync, utimesSync, writeFileSync } from "node:fs"
+import { sumsOfFile } from "../../src/capture/file-sums.ts"
 import type { Clock } from "../../src/lib/clock.ts"
 import { Maintenance, type MaintenanceRequest } from "../../src/peer/serve/maintenance.ts"
+import { keptPos } from "../../src/recovery/kept-sums.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx/ltx-directory.ts"
 import { readSynced, writeSynced } from "../../src/store/synced.ts"
-import { DataDirectory } from "../support/data-directory.ts"
+import { DataDirectory, FIXTURE_PAGE_SIZE } from "../support/data-directory.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
 const NOW_MS = 1_000_000_000
@@ -199,5 +201,75 @@ describe("maintain()", () => {
     expect(each.kept()).toEqual([3, 4, 5, 6])
     clock.onTurn = () => {}
     expect(await each.run()).toBe(3)
+  })
+})
+
+describe("maintain() saves page checksums", () => {
+  /** A database that is worth it, at TXID `last`, and a node that has been at `kept`. */
+  function grown(last: number, clock: Clock = new StillClock()) {
+    const directory = new DataDirectory()
+    const database = directory.database("app.db", last)
+    const dataDir = new DataDir(directory.root)
+    const maintenance = new Maintenance({
+      ...{ dataDir, clock, log: new RecordedLog().logger },
+      onUsage: () => {},
+    })
+    const image = database.read("database")
+    const source = {
+      readAt: (offset: number, into: Uint8Array) => {
+        into.set(image.subarray(offset, offset + into.length))
+        return into.length
+      },
+    }
+    const sums = sumsOfFile(source, FIXTURE_PAGE_SIZE, image.length / FIXTURE_PAGE_SIZE)
+    const commit = sums.pageCount
+    const run = (txid: number, given: Partial<MaintenanceRequest> = {}) => {
+      const pos = { txid: BigInt(txid), checksum: sums.total }
+      return maintenance.maintain({
+        ...{ database: "app.db", lastTxid: BigInt(last), writtenTxid: BigInt(last) },
+        neededTxid: undefined,
+        state: {
+          ...{ pos, pageSize: FIXTURE_PAGE_SIZE, commit, timestampMs: 0 },
+          sums: sums.shared,
+        },
+        retention: { ageMs: AGE_MS, intervalMs: 1, sizeMax: 1 << 30 },
+        ...given,
+      })
+    }
+    const age = (txid: number, ms: number) => {
+      const seconds = (NOW_MS - ms) / 1000
+      utimesSync(database.ltxPath(txid), seconds, seconds)
+    }
+    for (let txid = 1; txid <= last; txid++) age(txid, 0)
+    const kept = () => keptPos(dataDir, "app.db")?.txid
+    return { run, age, kept, [Symbol.dispose]: () => directory[Symbol.dispose]() }
+  }
+
+  test("when the LTX files since are larger", async () => {
+    using each = grown(150)
+    await each.run(150)
+    expect(each.kept()).toBe(150n)
+    await each.run(151, { lastTxid: 151n })
+    expect(each.kept()).toBe(150n)
+  })
+
+  test.each([
+    ["when an LTX file since goes", 70_000, 150n],
+    ["not again within a minute", 0, 140n],
+  ])("%s", async (_, tickMs, expected) => {
+    using each = grown(150, new StillClock(tickMs))
+    for (let txid = 1; txid <= 150; txid++) each.age(txid, AGE_MS / 2)
+    await each.run(140)
+    expect(each.kept()).toBe(140n)
+    const retention = { ageMs: AGE_MS / 10, intervalMs: 1, sizeMax: 1 << 30 }
+    expect(await each.run(150, { lastTxid: 150n, retention })).toBe(149)
+    expect(each.kept()).toBe(expected)
+  })
+
+  test("not of a database that is small, and fails without them", async () => {
+    using each = grown(20)
+    each.age(1, AGE_MS + 1000)
+    expect(await each.run(20)).toBe(1)
+    expect(each.kept()).toBeUndefined()
   })
 })

@@ -45,7 +45,7 @@ class Peer implements Disposable {
     })
     const { databases } = this
     this.snapshots = new Snapshots({ ...common, nodeId: 1n, databases, main: { tell() {} } })
-    databases.recover(undefined)
+    databases.recover({ isSameBoot: false })
   }
 
   [Symbol.dispose](): void {

@@ -28,6 +28,20 @@ test.each(someModes(random))(
   LIMIT_MS,
 )
 
+test.each(["full", "normal"] as const)(
+  "a power cut behind writers under synchronous=%s leaves a prefix, with all that was synced and all that a replica has",
+  async (synchronous) => {
+    const result = noPowerCutResult()
+    const maintains = random.below(2) === 0
+    const common = { random, mode: "wal", synchronous, maintains, result } as const
+    const cut = { ...common, transactions: 40, cuts: CUTS, capture: "behind" } as const
+    await powerCut({ ...cut, node: "primary" })
+    expect(result.cuts).toBe(CUTS)
+    expect(result.acknowledged).toBeGreaterThan(0)
+  },
+  LIMIT_MS,
+)
+
 test.each(["delete", "wal"] as const)(
   "a power cut on a replica of a %s database loses nothing that it has shown",
   async (mode) => {

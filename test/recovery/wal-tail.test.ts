@@ -18,7 +18,9 @@ const OWN: WrotePast = { nodeId: 0xf7c7212a4d420478n, isSameBoot: true }
 const OTHERS: WrotePast = { nodeId: 99n, isSameBoot: true }
 
 function recover(directory: DataDirectory, past: WrotePast = OWN): void {
-  recoverDatabase("app.db", new DataDir(directory.root), new RecordedLog().logger, past)
+  const { isSameBoot } = past
+  const run = { isSameBoot, past }
+  recoverDatabase("app.db", new DataDir(directory.root), new RecordedLog().logger, run)
 }
 
 /** Its file, and its TXID, with nothing left of the WAL; `kept`: but for what was set aside. */
@@ -30,7 +32,8 @@ function expectAt(
   const { image, txid, kept = false } = expected
   expect(Buffer.compare(database.read("database"), image)).toBe(0)
   const log = new RecordedLog()
-  const { pos } = recoverDatabase("app.db", new DataDir(directory.root), log.logger, OWN)
+  const run = { isSameBoot: true, past: OWN }
+  const { pos } = recoverDatabase("app.db", new DataDir(directory.root), log.logger, run)
   expect(pos).toEqual({ txid, checksum: imageChecksum(image, PAGE_SIZE) })
   const names = readdirSync(database.directory)
   expect(names).not.toContain("wal")

@@ -52,6 +52,7 @@ export class RecoveredNode {
     gate.open(this.#commitLog)
     const positions = Positions.create()
     this.states = recoverDatabases(dataDir, positions, log, undefined, {
+      isSameBoot: false,
       unplaced: this.#commitLog.problems(),
     })
     const role = { isPrimary: true, primaryName: undefined, changedMs: 0 }

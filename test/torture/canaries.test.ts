@@ -144,6 +144,7 @@ describe("the log leads to the position and to the files", () => {
 describe("power: what was acknowledged before the cut", () => {
   const LOST: Record<string, object> = {
     "a transaction": { txid: "0000000000000005" },
+    "the history that a replica has": { txid: "0000000000000003", checksum: "8000000000000001" },
     "the last row": { first: 1, last: 5 },
     "the first row": { first: 0, last: 4 },
     "a database": { database: "gone.db", first: 1, last: 1 },

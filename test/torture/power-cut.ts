@@ -2,6 +2,11 @@
  * A workload on a real node with a trace of all its writes and syncs, then recovery from what power cuts at
  * many moments of it may have left. What a client was told before the cut must be there. Of some of the recoveries a
  * trace is made in turn, and power is cut in them; in others system calls fail, or the process is killed.
+ *
+ * With `capture: "behind"` clients write the WAL, and the tracer adds to the trace what it finds there: none of it is ever
+ * synced. Under `synchronous: "normal"` a client may then lose what SQLite itself loses, all after its last checkpoint,
+ * but what is there is a prefix of its transactions. A replica of such a primary has shown nothing that a cut takes from
+ * the primary, and nothing of another history.
  */
 
 import { Database } from "bun:sqlite"
@@ -29,7 +34,7 @@ import { readSynced } from "../../src/store/synced.ts"
 import { integrityProblems } from "../../src/sys/bun/sqlite.ts"
 import { setTrace, Trace } from "../../src/sys/trace.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
-import { Scope, type TestNode } from "../support/node.ts"
+import { type NodeOptions, Scope, type TestNode } from "../support/node.ts"
 import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
 import type { Random } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
@@ -44,6 +49,8 @@ export interface PowerCutOptions {
   readonly mode: Exclude<Mode, "mixed">
   readonly synchronous: "full" | "normal"
   readonly node: "primary" | "replica"
+  /** Of the primary. */
+  readonly capture?: "strict" | "behind"
   readonly transactions: number
   readonly cuts: number
   /** Databases are synced and old LTX files removed all the time. */
@@ -70,6 +77,7 @@ export interface Acknowledged {
   readonly last?: number
   readonly mayBeGone?: boolean // it is about to be removed
   readonly txid?: string
+  readonly checksum?: string
 }
 
 interface Recording {
@@ -94,11 +102,19 @@ async function record(scope: Scope, options: PowerCutOptions): Promise<Recording
   const env = { LITEFS_TRACE: trace }
   const flags = maintains ? ["--retention", "100ms", "--retention-interval", "50ms"] : []
   const isReplica = options.node === "replica"
-  const primary = await scope.node(isReplica ? { flags } : { flags, env })
-  const traced = isReplica ? await scope.node({ follows: primary, flags, env }) : primary
+  const isBehind = options.capture === "behind"
+  const own = isBehind ? [...flags, "--capture", "behind"] : flags
+  const primary = await scope.node(isReplica ? { flags: own } : { flags: own, env })
+  const replica =
+    isReplica || isBehind ? await scope.node(replicaOf(primary, isReplica)) : undefined
+  const traced = isReplica ? (replica as TestNode) : primary
   const seed = random.u32()
-  const argument = { directory: primary.mount, trace, mode, synchronous, seed, transactions }
-  const watchers = isReplica ? [watch(traced, trace)] : []
+  const argument = {
+    ...{ directory: primary.mount, trace, mode, synchronous, seed, transactions },
+    data: isBehind && !isReplica ? primary.data : undefined,
+    loses: isBehind && mode === "wal" && synchronous === "normal",
+  }
+  const watchers = replica === undefined ? [] : [watch(replica, trace)]
   const writer = new Client("tracer", program("tracer", argument))
   await writer.output(WORKLOAD_MS_MAX)
   let acknowledged = writer.lines.map((line) => JSON.parse(line) as Acknowledged)
@@ -107,9 +123,15 @@ async function record(scope: Scope, options: PowerCutOptions): Promise<Recording
       new Client("cat", ["cat", `${node.mount}/main.db-pos`]).output(5000)
     const wanted = await position(primary)
     await until("the replica is there", async () => (await position(traced)) === wanted)
-    for (const watcher of watchers) await watcher.kill()
-    // Not what the primary has told its client, but what the replica has shown.
-    acknowledged = watchers.flatMap(({ lines }) => lines.map((line) => JSON.parse(line)))
+  }
+  for (const watcher of watchers) await watcher.kill()
+  const shown = watchers.flatMap(({ lines }) => {
+    return lines.map((line) => JSON.parse(line) as Acknowledged)
+  })
+  // Of a replica not what the primary has told its client, but what it has shown.
+  acknowledged = isReplica ? shown : [...acknowledged, ...shown].sort((a, b) => a.at - b.at)
+  function replicaOf(follows: TestNode, isTraced: boolean): NodeOptions {
+    return isTraced ? { follows, flags, env } : { follows, flags }
   }
   const stopped = random.below(2) === 0
   await traced.stop(stopped ? "SIGTERM" : "SIGKILL")
@@ -261,6 +283,7 @@ export function checkRecovery(root: string, acknowledged: readonly Acknowledged[
       for (const [name, state] of states) {
         if (state === undefined) throw new Error(`${name} is unavailable`)
         checkDatabase(dataDir, name, state.pos.txid, lastOf(acknowledged, name))
+        checkShown(dataDir, name, state.pos.txid, lastShown(acknowledged, name))
       }
       for (const { database } of acknowledged) {
         if (states.has(database)) continue
@@ -273,7 +296,32 @@ export function checkRecovery(root: string, acknowledged: readonly Acknowledged[
 }
 
 function lastOf(acknowledged: readonly Acknowledged[], name: string): Acknowledged | undefined {
-  return acknowledged.findLast(({ database }) => database === name)
+  return acknowledged.findLast(({ database, txid }) => database === name && txid === undefined)
+}
+
+function lastShown(acknowledged: readonly Acknowledged[], name: string): Acknowledged | undefined {
+  return acknowledged.findLast(({ database, txid }) => database === name && txid !== undefined)
+}
+
+/** A position that a replica has shown is one that this node has been at. */
+function checkShown(
+  dataDir: DataDir,
+  name: string,
+  txid: bigint,
+  wanted: Acknowledged | undefined,
+): void {
+  if (wanted?.txid === undefined) return
+  const shown = BigInt(`0x${wanted.txid}`)
+  if (txid < shown) {
+    throw new Error(`LOST: ${name} was at ${wanted.txid}, it is at ${formatTxid(txid)}`)
+  }
+  const file = new LtxDirectory(dataDir.ltxDir(name))
+    .list()
+    .find(({ maxTxid }) => maxTxid === shown)
+  if (file === undefined || wanted.checksum === undefined) return
+  const { postApplyChecksum } = readLtxFile(file.path).trailer
+  if (postApplyChecksum === BigInt(`0x${wanted.checksum}`)) return
+  throw new Error(`LOST: ${name} was at ${wanted.txid}/${wanted.checksum}, that one is another`)
 }
 
 /**
@@ -329,10 +377,6 @@ function checkDatabase(
     }
   }
   if (wanted === undefined) return
-  if (wanted.txid !== undefined) {
-    if (txid >= BigInt(`0x${wanted.txid}`)) return
-    throw new Error(`LOST: ${name} was at ${wanted.txid}, it is at ${formatTxid(txid)}`)
-  }
   const { first = 0, last = 0, mayBeGone = false } = wanted
   if (mayBeGone && (rows === undefined || rows.length === 0)) return
   const found = rows === undefined ? "no database" : `${rows[0]} to ${rows.at(-1)}`

@@ -27,6 +27,7 @@ import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import { Errno } from "../../sys/errno.ts"
+import { discardFile } from "../../sys/file.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
 import { describeThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
@@ -133,7 +134,7 @@ export class MountedDatabase {
     this.clients = new Clients(name)
     this.role = context.role
     this.#context = context
-    this.database = dataDir.file(name, "database")
+    this.database = dataDir.databaseFile(name)
     this.journal = dataDir.file(name, "journal")
     this.wal = dataDir.file(name, "wal")
     this.shm = dataDir.file(name, "shm")
@@ -352,7 +353,10 @@ export class MountedDatabase {
     this.#borrowed = undefined
     try {
       this.#sync()
-      if (capture.isHalfWritten) rollBack(this.journal.path, this.database)
+      if (capture.isHalfWritten) {
+        discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
+        rollBack(this.journal.path, this.database)
+      }
       return capture.handOver()
     } catch (error) {
       warnings.error("database is unavailable, its files are left as they are", {

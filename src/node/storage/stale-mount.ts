@@ -9,7 +9,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { untilSeen } from "../../lib/until.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
-import type { WrotePast } from "../../recovery/wal-tail.ts"
+import type { LastRun } from "../../recovery/recover.ts"
 import { SHARED_FIRST, SHARED_SIZE, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import { decodeWalIndexHeader, encodeWalIndexHeader } from "../../sqlite/wal-index.ts"
 import { DataDir } from "../../store/data-dir.ts"
@@ -168,10 +168,11 @@ function wasBehind(dataDir: DataDir): boolean {
   return readMounted(dataDir).includes(BEHIND)
 }
 
-/** What recovery is to know of clients that wrote past the last daemon; undefined: there were none. */
-export function wrotePast(dataDir: DataDir, nodeId: bigint): WrotePast | undefined {
+/** What recovery is to know of the last daemon. */
+export function lastRun(dataDir: DataDir, nodeId: bigint): LastRun {
   const [boot] = readMounted(dataDir)
-  return wasBehind(dataDir) ? { nodeId, isSameBoot: boot === bootId() } : undefined
+  const isSameBoot = boot === bootId()
+  return { isSameBoot, past: wasBehind(dataDir) ? { nodeId, isSameBoot } : undefined }
 }
 
 /** No file of the mount is open any more. `isBehind` as above: the next start needs to know. */

@@ -15,7 +15,7 @@ import type { LiteFSOptions } from "../../litefs-options.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
 import { PeerWorker } from "../../peer/peer-worker.ts"
-import type { WrotePast } from "../../recovery/wal-tail.ts"
+import type { LastRun } from "../../recovery/recover.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
 import type { Fd } from "../../sys/file.ts"
@@ -31,7 +31,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
-import { forgetMount, rememberMount, wrotePast } from "./stale-mount.ts"
+import { forgetMount, lastRun, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
 
@@ -74,7 +74,7 @@ export class Threads {
   readonly #recovered = Promise.withResolvers<void>()
   readonly #mounted = Promise.withResolvers<void>()
   #halting: Halting | undefined // set by start(): clients come after it
-  #past: WrotePast | undefined
+  #lastRun: LastRun = { isSameBoot: false }
   #mount: Mount | undefined
   /** The fs thread has a table of descriptors of its own, and only that table has the descriptors of the mount. */
   #isOwnedByThread = false
@@ -149,7 +149,7 @@ export class Threads {
     const { isPrimary, nodeId, isCandidate, halting } = given
     const { options, dataDir, access, databases, lag } = this.#context
     this.#halting = halting
-    this.#past = wrotePast(dataDir, BigInt(`0x${nodeId}`))
+    this.#lastRun = lastRun(dataDir, BigInt(`0x${nodeId}`))
     const { role, fuseDir, hostname, fuseDebug, forwardWrites = false } = options
     const { readOnlyOpens = !isCandidate && !forwardWrites } = options
     const shared = {
@@ -161,7 +161,7 @@ export class Threads {
       counters: databases.counters.memory,
       isPrimary,
       nodeId: BigInt(`0x${nodeId}`),
-      wrotePast: this.#past,
+      lastRun: this.#lastRun,
       log: options.log,
     }
     const filter = role.kind === "primary" ? undefined : role.databases
@@ -200,7 +200,7 @@ export class Threads {
 
   /** A database that was refused has its WAL as those clients have left it. */
   get #isPastNeeded(): boolean {
-    return this.#past?.isSameBoot === true && this.#context.databases.refused.size > 0
+    return this.#lastRun.past?.isSameBoot === true && this.#context.databases.refused.size > 0
   }
 
   /**

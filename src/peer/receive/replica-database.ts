@@ -10,7 +10,12 @@
  */
 import type { FrozenView } from "../../capture/frozen-view.ts"
 import { FrozenViews } from "../../capture/frozen-views.ts"
-import { type DatabaseHandover, sharedState, type WalHandover } from "../../capture/handover.ts"
+import {
+  type DatabaseHandover,
+  sharedState,
+  type WalHandover,
+  type WrittenState,
+} from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { isSnapshot } from "../../ltx/header.ts"
@@ -18,6 +23,7 @@ import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"
+import type { NotedFile } from "../../store/noted-file.ts"
 import { unlinkFile } from "../../sys/file.ts"
 import type { Applier, Changes, ReceivedTransaction } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
@@ -58,7 +64,7 @@ interface Unapplied {
 export class ReplicaDatabase {
   readonly name: string
   readonly #context: ReplicaDatabaseContext
-  #file: BackedFile
+  #file: NotedFile
   #applier: Applier
   #state: HistoryState
   readonly #views = new FrozenViews()
@@ -81,7 +87,7 @@ export class ReplicaDatabase {
     this.#context = context
     this.#state = state
     this.#disguise = view.disguise
-    this.#file = context.dataDir.file(name, "database")
+    this.#file = context.dataDir.databaseFile(name)
     this.#applier = context.makeApplier(this.#file, view)
   }
 
@@ -162,6 +168,10 @@ export class ReplicaDatabase {
   /** The last transaction that is completely in the database file. */
   get writtenTxid(): Txid {
     return this.#applier.writtenTxid(this.#state.pos.txid)
+  }
+
+  get written(): WrittenState {
+    return { txid: this.writtenTxid, state: sharedState(this.#state) }
   }
 
   /** After the mount has gone. */
@@ -326,7 +336,8 @@ export class ReplicaDatabase {
   #openAnew(isWalOpen: boolean): void {
     this.#views.leave()
     this.close()
-    this.#file = this.#context.dataDir.file(this.name, "database")
+    this.#file = this.#context.dataDir.databaseFile(this.name)
+    this.#file.noteReplaced()
     this.#applier = this.#context.makeApplier(this.#file, { isWalOpen, disguise: this.#disguise })
   }
 }

@@ -24,8 +24,7 @@ import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
-import { believed, recoverAgain, recoverDatabases } from "../../recovery/recover.ts"
-import type { WrotePast } from "../../recovery/wal-tail.ts"
+import { believed, type LastRun, recoverAgain, recoverDatabases } from "../../recovery/recover.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { type CommitLog, directLog } from "../../store/log/commit-log.ts"
 import type { Positions } from "../../store/positions.ts"
@@ -78,12 +77,12 @@ export class ReplicaDatabases {
   }
 
   /** On a replica, at the start. */
-  recover(wrotePast: WrotePast | undefined): void {
+  recover(lastRun: LastRun): void {
     const { dataDir, positions, log, main } = this.#context
     this.#openLog()
     this.#recovered = new Map(
       recoverDatabases(dataDir, positions, log, (...refusal) => main.tell("refused", ...refusal), {
-        past: wrotePast,
+        ...lastRun,
         unplaced: this.#commitLog?.problems(),
       }),
     )
@@ -91,11 +90,11 @@ export class ReplicaDatabases {
   }
 
   /** See PeerThread. */
-  recoverAgain(name: string, wrotePast: WrotePast | undefined): RecoveredDatabase {
+  recoverAgain(name: string, lastRun: LastRun): RecoveredDatabase {
     const { dataDir, log } = this.#context
     this.#commitLog?.makeFiles(true)
     const unplaced = this.#commitLog?.problems()
-    const outcome = recoverAgain(name, dataDir, log, { past: wrotePast, unplaced })
+    const outcome = recoverAgain(name, dataDir, log, { ...lastRun, unplaced })
     if (outcome.kind === "refused") return outcome
     const { state } = outcome
     const isBelieved = state?.isBelieved === true

@@ -3,6 +3,10 @@
  * removes LTX files that nobody needs. A database at rest costs nothing: its files are those that the last look has
  * left. There may be one for each transaction of the retention, so a look takes turns with this thread's other work.
  *
+ * It also saves the page checksums for a start after a kill (recovery/kept-sums.ts): when reading the LTX files since
+ * would take longer than reading the checksums, or when such a file is to go. The checksums are at most as many bytes as
+ * the LTX files that were written meanwhile, or are saved once a minute.
+ *
  * An LTX file goes when all of this holds:
  *
  * 1. It is older than the retention.
@@ -10,6 +14,7 @@
  * 3. It is not the last one, which tells the position.
  * 4. No connected replica still has to get it, unless the files kept for replicas have grown beyond their limit.
  */
+import type { SharedHistoryState } from "../../capture/handover.ts"
 import type { Clock } from "../../lib/clock.ts"
 import type { Logger } from "../../lib/log.ts"
 import { Turns } from "../../lib/turns.ts"
@@ -17,6 +22,7 @@ import type { RetentionOptions } from "../../litefs-options.ts"
 import type { Checksum, Pos, Txid } from "../../ltx/pos.ts"
 import { readTrailer } from "../../ltx/span.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { copySums, KEPT_PAGES_MIN, keptPos } from "../../recovery/kept-sums.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo } from "../../store/ltx/ltx-directory.ts"
@@ -31,6 +37,8 @@ export interface MaintenanceRequest {
   readonly lastTxid: Txid
   /** The database file has everything up to here, though perhaps not durably. */
   readonly writtenTxid: Txid
+  /** After the last transaction. Its owner goes on. */
+  readonly state?: SharedHistoryState | undefined
   /** The first transaction that a connected replica lacks. */
   readonly neededTxid: Txid | undefined
   /** There is no database any more: its last LTX file says so, and recovery needs no other. */
@@ -46,12 +54,19 @@ export interface MaintenanceContext {
   onUsage(database: string, fileCount: number, size: number): void
 }
 
+/** LTX files of so many bytes, together, are read at once. */
+const UNKEPT_SIZE_MIN = 64 * 1024
+const KEPT_PAUSE_MS = 60_000
+
 /** The result of the last look. While it matches the database, its files belong to one history. */
 interface KnownFiles {
   lastTxid: Txid // of the newest
   count: number
   size: number // bytes, of all of them
   oldestMs: number // when the oldest was written
+  kept: Txid | undefined // which the saved page checksums belong to, 0 without any; undefined: not looked at yet
+  unkeptSize: number // bytes of the files after that
+  keptMs: number // when they were saved last, monotonic
 }
 
 export class Maintenance {
@@ -79,8 +94,10 @@ export class Maintenance {
 
     const turns = new Turns(clock)
     const isCurrent = () => this.#known.get(database) === known
+    known.kept ??= keptPos(dataDir, database)?.txid ?? 0n
     const files = await new LtxDirectory(dataDir.ltxDir(database)).listInTurns(turns)
     await measure(known, files, turns, isCurrent)
+    await this.#keepSums(request, known, files, synced, turns)
     const past: Pos[] = []
     const remember = () => appendPastPositions(dataDir.pastPath(database), past.splice(0))
     let count = 0
@@ -117,8 +134,42 @@ export class Maintenance {
     return synced
   }
 
+  /** A failure costs the next start time, and nothing else. */
+  async #keepSums(
+    { database, state, retention }: MaintenanceRequest,
+    known: KnownFiles,
+    files: readonly LtxFileInfo[],
+    synced: Txid,
+    turns: Turns,
+  ): Promise<void> {
+    const { dataDir, clock, log } = this.#context
+    const { kept = 0n } = known
+    if (state === undefined || state.commit < KEPT_PAGES_MIN || state.pos.txid <= kept) return
+    const nowMs = clock.monotonicMs()
+    const isDue = known.unkeptSize >= Math.max(UNKEPT_SIZE_MIN, state.commit * 8)
+    if (!isDue) {
+      if (nowMs - known.keptMs < KEPT_PAUSE_MS) return
+      const next = files.find(({ minTxid }) => minTxid > kept)
+      if (next === undefined || next.maxTxid > synced) return
+      const modifiedMs = statusAt("ltx:stat", next.path)?.modifiedMs ?? 0
+      if (modifiedMs > clock.wallMs() - retention.ageMs) return
+    }
+    try {
+      const isCurrent = () => this.#known.get(database) === known
+      if (!(await copySums(dataDir, database, state, turns, isCurrent))) return
+      known.kept = state.pos.txid
+      known.keptMs = nowMs
+      known.unkeptSize = 0
+    } catch (error) {
+      log.debug("cannot save page checksums", { db: database, error })
+    }
+  }
+
   #knownOf(database: string): KnownFiles {
-    const known = this.#known.get(database) ?? { lastTxid: 0n, count: 0, size: 0, oldestMs: 0 }
+    const known = this.#known.get(database) ?? {
+      ...{ lastTxid: 0n, count: 0, size: 0, oldestMs: 0 },
+      ...{ kept: undefined, unkeptSize: 0, keptMs: Number.NEGATIVE_INFINITY },
+    }
     this.#known.set(database, known)
     return known
   }
@@ -150,7 +201,9 @@ async function measure(
   for (const file of fresh) {
     if (turns.isOver) await turns.next()
     if (!isCurrent()) return
-    size += statusAt("ltx:stat", file.path)?.size ?? 0
+    const bytes = statusAt("ltx:stat", file.path)?.size ?? 0
+    size += bytes
+    if (file.maxTxid > (known.kept ?? 0n)) known.unkeptSize += bytes
   }
   known.size = size
   known.count = files.length

@@ -1,12 +1,15 @@
 // Does transactions of every shape and prints after each what the database has to hold from now on, with the
 // size of the daemon's trace at that moment: JSON {at, database, first, last}, the numbers in its table `tx`.
 // `first` above `last` says that the database is gone, `mayBeGone` that it is about to be removed.
-// Argument: JSON {directory, trace, mode, synchronous, seed, transactions}.
-import { statSync, unlinkSync, writeSync } from "node:fs"
+// Argument: JSON {directory, trace, mode, synchronous, seed, transactions, data, loses}. With `data`, the data directory
+// of a node whose clients write past it, it adds to the trace what it finds in a WAL. `loses`: a power cut may take what
+// was committed since the last checkpoint, of which alone it then says that it has to stay.
+import { appendFileSync, readFileSync, statSync, unlinkSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import Database from "better-sqlite3"
 
-const { directory, trace, mode, synchronous, seed, transactions } = JSON.parse(process.argv[2])
+const argument = JSON.parse(process.argv[2])
+const { directory, trace, mode, synchronous, seed, transactions, data, loses } = argument
 let state = seed | 0
 const below = (limit) => {
   state = (Math.imul(state, 1103515245) + 12345) | 0
@@ -34,6 +37,31 @@ class Target {
     this.acknowledge()
   }
 
+  /** In the form of src/sys/trace.ts. */
+  traceWal() {
+    if (data === undefined) return
+    const path = join(data, "dbs", this.name, "wal")
+    const status = statSync(path, { throwIfNoEntry: false })
+    if (status === undefined) return
+    const inode = `${status.dev}:${status.ino}`
+    const bytes = readFileSync(path)
+    const before = this.wal?.inode === inode ? this.wal.bytes : Buffer.alloc(0)
+    this.wal = { inode, bytes }
+    const isNew = (at) => !bytes.subarray(at, at + 512).equals(before.subarray(at, at + 512))
+    for (let at = 0; at < bytes.length; ) {
+      const start = at
+      while (at < bytes.length && isNew(at)) at += 512
+      if (at > start) {
+        const written = bytes.subarray(start, at)
+        const json = Buffer.from(JSON.stringify({ type: "write", inode, offset: start }))
+        const head = Buffer.alloc(8)
+        head.writeUInt32LE(json.length, 0)
+        head.writeUInt32LE(written.length, 4)
+        appendFileSync(trace, Buffer.concat([head, json, written]))
+      } else at += 512
+    }
+  }
+
   acknowledge(mayBeGone = false) {
     const { name: database, first } = this
     const line = { at: statSync(trace).size, database, first, last: this.next - 1, mayBeGone }
@@ -48,9 +76,10 @@ class Target {
     for (let row = 0; row < rows; row++) insert.run(this.next, size)
     db.exec("update body set v = randomblob(length(v)) where id % 7 = 0 and id < 200")
     db.exec(commits ? "commit" : "rollback")
+    this.traceWal()
     if (!commits) return
     this.next += 1
-    this.acknowledge()
+    if (!loses) this.acknowledge()
   }
 
   step() {
@@ -69,7 +98,7 @@ class Target {
         return db.exec("vacuum")
       case 3:
         db.pragma("wal_checkpoint(truncate)")
-        return
+        return this.acknowledge()
       case 4:
         return this.transaction(500, 3500) // does not go through the commit log
       case 5:

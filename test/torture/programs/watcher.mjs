@@ -1,5 +1,5 @@
 // Prints the position that a replica shows of main.db whenever that is another, with the size of the daemon's
-// trace after it was seen: JSON {at, database, txid}. Until it is killed. Argument: JSON {directory, trace}.
+// trace after it was seen: JSON {at, database, txid, checksum}. Until it is killed. Argument: JSON {directory, trace}.
 import { readFileSync, statSync, writeSync } from "node:fs"
 import { join } from "node:path"
 
@@ -18,6 +18,7 @@ for (;;) {
   }
   if (text === before) continue
   before = text
-  const line = { at: statSync(trace).size, database: "main.db", txid: text.split("/")[0] }
+  const [txid, checksum] = text.trim().split("/")
+  const line = { at: statSync(trace).size, database: "main.db", txid, checksum }
   writeSync(1, `${JSON.stringify(line)}\n`)
 }
