@@ -105,7 +105,7 @@ test.skipIf(!canMount)(
     await long.exec("commit")
     await expectSame(primary, replica, "a.db")
     expect(await long.value("select count(*) from t")).toBe(2)
-    expect(run(litefs("info"))).toMatch(/problem {2}waiting for readers of .* until /)
+    expect(run(litefs("info"))).toMatch(/earlier {2}waiting for readers of .* until /)
     run(litefs("wait", "--synced"))
     expect((await fetch(`${replica.url}/health?synced`)).status).toBe(200)
     await long.close()

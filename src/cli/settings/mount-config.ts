@@ -76,7 +76,9 @@ export function nodeConfig(
 
 /** As in the original. */
 function searchPath(): string[] {
-  return ["litefs.yml", join(homeOfUser(), "litefs.yml"), "/etc/litefs.yml"]
+  const home = homeOfUser()
+  const ofUser = home === undefined ? [] : [join(home, "litefs.yml")]
+  return ["litefs.yml", ...ofUser, "/etc/litefs.yml"]
 }
 
 function read(path: string, text: string, source: ConfigSource): ConfigFile {
@@ -118,11 +120,14 @@ function contentOf(command: string, path: string, spelling: string): string {
   throw usageError(command, `${spelling} is "${path}": there is no such file`)
 }
 
-/** What the system knows about the user; an image without users has only $HOME. */
-function homeOfUser(): string {
-  try {
-    return userInfo().homedir
-  } catch {
-    return homedir()
+/** What the system knows about the user. An image without users has only $HOME, or not even that. */
+function homeOfUser(): string | undefined {
+  for (const ask of [() => userInfo().homedir, homedir]) {
+    try {
+      return ask()
+    } catch {
+      // The system does not know.
+    }
   }
+  return undefined
 }
