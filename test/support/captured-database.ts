@@ -91,6 +91,7 @@ export class CapturedDatabase implements Disposable {
   readonly database: RecordedFile
   readonly journal: RecordedFile
   readonly wal: RecordedFile
+  readonly undo: RecordedFile
   readonly transactions = new FakeTransactionLog()
   readonly clock = new FakeClock()
   readonly log = new RecordedLog()
@@ -104,6 +105,7 @@ export class CapturedDatabase implements Disposable {
     this.database = new RecordedFile("database", join(this.root, "database"), this.calls)
     this.journal = new RecordedFile("journal", join(this.root, "journal"), this.calls)
     this.wal = new RecordedFile("wal", join(this.root, "wal"), this.calls)
+    this.undo = new RecordedFile("undo", join(this.root, "undo"), this.calls)
     this.database.create()
     this.history = new History("app.db", state, {
       ltx: this.ltx,
@@ -177,7 +179,7 @@ export class CapturedDatabase implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const file of [this.database, this.journal, this.wal]) file.close()
+    for (const file of [this.database, this.journal, this.wal, this.undo]) file.close()
     rmSync(this.root, { recursive: true })
   }
 }
