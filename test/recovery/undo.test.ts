@@ -1,10 +1,12 @@
-/** Kills in the middle of a transaction that was too large to hold and has taken free pages. */
+/** Kills and power cuts in the middle of a transaction that was too large to hold and has taken free pages. */
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { writeSynced } from "../../src/store/synced.ts"
+import { setTrace, Trace, trace } from "../../src/sys/trace.ts"
+import { DirectoryImage } from "../support/directory-image.ts"
 import {
   beginAsSqlite,
   changedPages,
@@ -15,12 +17,15 @@ import {
 } from "../support/free-pages.ts"
 import { fillOverlays } from "../support/full-overlays.ts"
 import { MEMORY } from "../support/node.ts"
+import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
+import { testRandom } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 import { RollbackClient } from "../support/rollback-client.ts"
 
 const PAGE_SIZE = 512
 const EMPTY = new Uint8Array(0)
 const [BEFORE, AFTER] = freePageImages()
+const random = testRandom()
 let root = ""
 
 beforeEach(() => {
@@ -38,12 +43,12 @@ function opened(): RollbackClient {
   return client
 }
 
-/** The directory of a node that is killed now. */
-function killed(client: RollbackClient, name: string): DataDir {
+/** The directory of a node that is killed now, or that a power cut has left in `from`. */
+function killed(client: RollbackClient, name: string, from = client.db.root): DataDir {
   const dataDir = new DataDir(join(root, name))
   dataDir.create()
   mkdirSync(dataDir.databaseDir("app.db"))
-  copyAsKilled(client, dataDir.databaseDir("app.db"))
+  copyAsKilled(from, dataDir.databaseDir("app.db"))
   const first = `${"1".padStart(16, "0")}-${"1".padStart(16, "0")}.ltx`
   rmSync(join(dataDir.ltxDir("app.db"), first)) // retention
   writeSynced(dataDir.syncedPath("app.db"), client.db.history.pos.txid)
@@ -61,7 +66,7 @@ function expectRecovered(dataDir: DataDir, image: Uint8Array, txid: bigint): voi
 }
 
 test.each([0, 1])(
-  "a kill after any page of it is undone, with room for %s MiB of it",
+  "a kill after any page of it is undone, with room for %d MiB of it",
   (left) => {
     using client = opened()
     using _full = fillOverlays(left)
@@ -74,6 +79,40 @@ test.each([0, 1])(
     }
     client.end("DELETE")
     expectRecovered(killed(client, "end"), AFTER, 3n)
+  },
+  30_000,
+)
+
+test.each([0, 1])(
+  "a power cut after any call of it is undone, with room for %d MiB of it",
+  (left) => {
+    using client = opened()
+    using _full = fillOverlays(left)
+    const image = new DirectoryImage(client.db.root)
+    const tracePath = join(root, "trace")
+    setTrace(new Trace(tracePath))
+    try {
+      beginAsSqlite(client, BEFORE, AFTER)
+      // More than there is room for, since the overlay begins anew with each part of a page.
+      for (let at = 0; at < AFTER.length; at += PAGE_SIZE) {
+        const page = AFTER.subarray(at, at + PAGE_SIZE)
+        client.write(at, page)
+        if (left > 0 && random.below(8) === 0) client.write(at, page.subarray(0, 100))
+      }
+    } finally {
+      trace?.close()
+      setTrace(undefined)
+    }
+    const events = readTrace(tracePath)
+    expect(events.length).toBeGreaterThan(20)
+    for (let cut = 0; cut < 60; cut++) {
+      const traced = TracedDirectory.existing(client.db.root, events, image)
+      traced.advance(random.pick(events).end)
+      const [data, names] = [random.pick(FATES), random.pick(FATES)]
+      const target = join(root, `cut-${cut}`)
+      traced.cut(target, { random, data, names, inOrder: random.below(2) === 0 })
+      expectRecovered(killed(client, `node-${cut}`, target), BEFORE, 2n)
+    }
   },
   30_000,
 )
@@ -131,7 +170,7 @@ test("a start looks at free pages of a killed transaction before it goes on with
   const free = freeLeaves(BEFORE)
   const pgno = changedPages(BEFORE, AFTER).find((pgno) => free.has(pgno)) as number
   client.write((pgno - 1) * PAGE_SIZE, pageOf(AFTER, pgno)) // a page that no journal has
-  copyAsKilled(client, dataDir.databaseDir("app.db"))
+  copyAsKilled(client.db.root, dataDir.databaseDir("app.db"))
   const state = recoverDatabase("app.db", dataDir, new RecordedLog().logger, { isSameBoot: true })
   expect(state.isBelieved).not.toBe(true)
   expect(Buffer.compare(readFileSync(dataDir.path("app.db", "database")), BEFORE)).toBe(0)

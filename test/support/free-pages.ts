@@ -63,10 +63,10 @@ export function beginAsSqlite(
   return pages
 }
 
-/** Copies the files of a captured database as a kill leaves them now. */
-export function copyAsKilled(client: RollbackClient, directory: string): void {
+/** Copies the files of a captured database, which is at `root`, as a kill leaves them now. */
+export function copyAsKilled(root: string, directory: string): void {
   for (const name of ["database", "journal", "undo", "ltx"]) {
-    const path = join(client.db.root, name)
+    const path = join(root, name)
     if (existsSync(path)) cpSync(path, join(directory, name), { recursive: true })
   }
 }
