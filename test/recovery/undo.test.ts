@@ -2,11 +2,13 @@
 import { afterEach, beforeEach, expect, test } from "bun:test"
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { run } from "../../src/cli/main-command.ts"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { writeSynced } from "../../src/store/synced.ts"
 import { setTrace, Trace, trace } from "../../src/sys/trace.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
+import { FakeIo } from "../support/fake-io.ts"
 import {
   beginAsSqlite,
   changedPages,
@@ -174,4 +176,22 @@ test("a start looks at free pages of a killed transaction before it goes on with
   const state = recoverDatabase("app.db", dataDir, new RecordedLog().logger, { isSameBoot: true })
   expect(state.isBelieved).not.toBe(true)
   expect(Buffer.compare(readFileSync(dataDir.path("app.db", "database")), BEFORE)).toBe(0)
+})
+
+test("litefs doctor rolls it back, with what the journal leaves out", async () => {
+  using client = opened()
+  using _full = fillOverlays()
+  beginAsSqlite(client, BEFORE, AFTER)
+  client.writeChanges(BEFORE, AFTER, PAGE_SIZE)
+  const dataDir = killed(client, "node")
+  const doctor = async (...args: string[]) => {
+    const io = new FakeIo()
+    const code = await run(["doctor", "--data-dir", dataDir.root, "--json", ...args], io)
+    const { databases } = JSON.parse(io.out)
+    return { code, found: databases[0].findings.map((finding: { code: string }) => finding.code) }
+  }
+  expect((await doctor()).found).toContain("journal-hot")
+  await doctor("--repair")
+  expect(await doctor()).toEqual({ code: 0, found: [] })
+  expectRecovered(dataDir, BEFORE, 2n)
 })
