@@ -16,6 +16,7 @@
 import { isZero } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import type { Logger } from "../lib/log.ts"
+import { lockPgno } from "../ltx/checksum.ts"
 import type { Txid } from "../ltx/pos.ts"
 import {
   type DatabaseHeader,
@@ -25,7 +26,14 @@ import {
   trustedPageCount,
 } from "../sqlite/database-header.ts"
 import { disguiseHeader } from "../sqlite/header-disguise.ts"
+import {
+  type JournalPlace,
+  readJournal,
+  readJournalHeader,
+  startOfJournal,
+} from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
+import { UndoFile } from "../store/undo-file.ts"
 import { allocate, type Region } from "../sys/memory.ts"
 import { processOfThread } from "../sys/process/process.ts"
 import { checkClaim } from "./claim.ts"
@@ -47,6 +55,8 @@ export interface CaptureOptions {
   readonly database: BackedFile
   readonly journal: BackedFile
   readonly wal: BackedFile
+  /** For old pages that the journal does not have (store/undo-file.ts). Nobody else writes to it. */
+  readonly undo: BackedFile
   readonly log: Logger
   /** Clients that write to the WAL past the daemon. */
   readonly past?: WritersPast
@@ -79,6 +89,11 @@ export class Capture {
   readonly #views = new FrozenViews()
   readonly #whenClean: (() => void)[] = []
   readonly #journal = new JournalTracker()
+  readonly #undo: UndoFile
+  /** Pages of the database before the open transaction whose old content is durable, in its journal or in #undo. */
+  readonly #saved = new Set<number>()
+  /** The journal's records up to there are in #saved; undefined: it has older pages than those of the last position. */
+  #savedUpTo: JournalPlace | undefined = startOfJournal()
   readonly #wal: WalTracker
   readonly #past: WritersPast | undefined
   #isWalMode: boolean
@@ -105,6 +120,7 @@ export class Capture {
     this.#onRewrite = options.onRewrite
     this.#journalFile = options.journal
     this.#walFile = options.wal
+    this.#undo = new UndoFile(options.undo)
     this.#past = options.past
     this.#wal = new WalTracker(options.history, options.wal, options.database, options.log, {
       pageGoing: (pgno) => this.#views.save(pgno),
@@ -290,8 +306,12 @@ export class Capture {
     this.#isBlank = false
     this.#writer = this.#thread()
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
-    if (!this.#isWritingThrough && this.#hold(offset, size, from)) return
-    this.#writeThrough()
+    if (this.#hold(offset, size, from)) return
+    try {
+      this.#writeThrough(offset, size)
+    } catch (error) {
+      if (!this.#mayPass(offset, size)) throw error
+    }
     this.#writeFile(from.address, size, offset)
   }
 
@@ -302,9 +322,9 @@ export class Capture {
     if (this.#journal.isActive) {
       this.#writer = this.#thread()
       this.#journal.databaseCut(size, this.history)
-      if (!this.#isWritingThrough) return this.#overlay.truncate(size)
-      this.#writeThrough()
-    } else if (!this.#mayHaveSize(size)) {
+      return this.#overlay.truncate(size)
+    }
+    if (!this.#mayHaveSize(size)) {
       this.#refuse(`a change of size to ${size} bytes without a rollback journal`)
     } else if (size > this.#database.size()) {
       this.#noteGrowth()
@@ -364,16 +384,91 @@ export class Capture {
     return this.#overlay.write(offset, size, from, pageSize, fileSize)
   }
 
-  /** From here on the transaction is in the file, and its journal must be durable before the pages that it protects. */
-  #writeThrough(): void {
-    if (!this.#isJournalSynced) {
-      this.#journalFile.sync()
-      this.#isJournalSynced = true
-    }
-    if (this.#isWritingThrough) return
-    this.#database.halfWritten()
+  /**
+   * Puts what is held, and makes room for a write of `size` bytes at `offset`, into the file. From here on the
+   * transaction is there, and what undoes it must be durable before.
+   */
+  #writeThrough(offset: number, size: number): void {
+    this.#syncJournal()
+    this.#saveUnjournaled(offset, size)
+    if (!this.#isWritingThrough) this.#database.halfWritten()
     this.#isWritingThrough = true
     this.#writeOverlay()
+  }
+
+  #syncJournal(): void {
+    if (this.#isJournalSynced) return
+    this.#journalFile.sync()
+    this.#isJournalSynced = true
+    const { pageSize } = this.history
+    const source = {
+      size: this.#journalFile.size(),
+      readAt: (offset: number, target: Uint8Array) => this.#journalFile.readAt(offset, target),
+    }
+    if (this.#savedUpTo === undefined || readJournalHeader(source)?.pageSize !== pageSize) return
+    for (const { pgno } of readJournal(source, this.#savedUpTo)) this.#saved.add(pgno)
+  }
+
+  /**
+   * SQLite's journal does not have pages that were free (store/undo-file.ts). All that go into the file now are saved at
+   * once, because that takes a sync.
+   */
+  #saveUnjournaled(offset: number, size: number): void {
+    const { pageSize, commit } = this.history
+    const unsaved = new Set<number>()
+    const add = (from: number, to: number) => {
+      const last = Math.min(commit, Math.ceil(to / pageSize))
+      for (let pgno = Math.floor(from / pageSize) + 1; pgno <= last; pgno++) {
+        if (!this.#saved.has(pgno) && pgno !== lockPgno(pageSize)) unsaved.add(pgno)
+      }
+    }
+    if (commit === 0) return
+    add(offset, offset + size)
+    add(this.#overlay.cut, commit * pageSize)
+    for (const [pgno, { bytes }] of this.#overlay.pages()) {
+      add((pgno - 1) * bytes.length, pgno * bytes.length)
+    }
+    if (unsaved.size === 0) return
+    this.#undo.save(this.history, unsaved, (pgno, into) => this.#wal.pages.readPage(pgno, into))
+    for (const pgno of unsaved) this.#saved.add(pgno)
+  }
+
+  /** Whether a write may go into the file past what is held. A rollback must not fail because the disk is full. */
+  #mayPass(offset: number, size: number): boolean {
+    const { pageSize, commit } = this.history
+    const end = offset + size
+    if (!this.#isWritingThrough || !this.#isJournalSynced) return false
+    if (end > Math.min(this.#overlay.cut, commit * pageSize)) return false
+    for (let pgno = Math.floor(offset / pageSize) + 1; pgno <= Math.ceil(end / pageSize); pgno++) {
+      if (!this.#saved.has(pgno) || this.#overlay.page(pgno) !== undefined) return false
+    }
+    return true
+  }
+
+  /** No page is saved for the transaction any more. `place`: what its journal has from there on still counts. */
+  #forgetSaved(place?: JournalPlace): void {
+    this.#undo.end()
+    this.#saved.clear()
+    this.#savedUpTo = place
+  }
+
+  /**
+   * Before a transaction that was written through is captured: its pages that have their old content again are in no LTX
+   * file, so they are in the file, durably. What the file does not have yet needs nothing that undoes it: that follows
+   * when it is captured.
+   */
+  #writeBack(): void {
+    const { pageSize, commit } = this.history
+    const { size, cut } = this.#overlay
+    const isSimple = cut >= commit * pageSize && this.#overlay.pageSize === pageSize
+    if (size !== undefined && !isSimple) this.#writeThrough(0, 0)
+    else if (size !== undefined) {
+      for (const [pgno, page] of this.#overlay.pages()) {
+        if (this.#saved.has(pgno)) this.#writeFile(page.address, pageSize, (pgno - 1) * pageSize)
+      }
+      if (size < this.#database.size()) this.#truncateFile(size)
+    }
+    this.#database.sync()
   }
 
   /** Puts the pages that were held back into the file. */
@@ -488,11 +583,11 @@ export class Capture {
    * captured, but SQLite will roll it back, which is then another transaction.
    *
    * Pages that were written through and have their old content again are in no LTX file, and the disk may have an
-   * intermediate content of them: only the journal undoes that, until they are durable.
+   * intermediate content of them: only journal and undo file take that back, until they are durable.
    */
   journalEnding(end = () => {}): void {
     if (this.#journal.isDirty) this.#checkEnder()
-    if (this.#isWritingThrough) this.#database.sync()
+    if (this.#isWritingThrough) this.#writeBack()
     if (this.#journal.isDirty) this.#captureDatabase()
     end()
     if (this.#isWritingThrough) this.#database.wholeAgain()
@@ -517,6 +612,7 @@ export class Capture {
     this.#journal.ended()
     this.#writer = 0
     this.#overlay.clear()
+    this.#forgetSaved(startOfJournal())
     this.#isWritingThrough = false
     for (const act of this.#whenClean.splice(0)) act()
   }
@@ -586,7 +682,10 @@ export class Capture {
           : [],
       readPage: (pgno, into) => this.#readPage(pgno, pageSize, into),
     })
-    if (isNew) this.#finish()
+    if (isNew) {
+      this.#finish()
+      this.#forgetSaved()
+    }
     this.#isWalMode = isWalMode(found)
     if (isNew) this.#onCommit()
   }

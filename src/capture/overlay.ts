@@ -4,8 +4,8 @@
  * The database file then only ever holds committed transactions: no crash leaves half a transaction in it, its journal
  * need not be durable, and SQLite's syncs need not be done. A rollback costs nothing.
  *
- * Pages are held whole. A write of partial pages, or of more pages than fit, is not taken: the transaction then goes to
- * the file as SQLite means it to (`Capture`). Zeros beyond the end are an exception: SQLite makes a file longer with
+ * Pages are held whole. A write of partial pages, or of more pages than fit, is not taken: what is held then goes
+ * to the file as SQLite means it to, and makes room for more (`Capture`). Zeros beyond the end are an exception: SQLite makes a file longer with
  * them (SQLITE_FCNTL_CHUNK_SIZE), and they count as a change of size.
  *
  * Pages that were cut off do not come back when the file grows again: beyond `cut`, the file counts for nothing.
@@ -42,6 +42,11 @@ export class Overlay {
    */
   get size(): number | undefined {
     return this.#size
+  }
+
+  /** Of the pages that are held, bytes; 0 when there are none. */
+  get pageSize(): number {
+    return this.#pageSize
   }
 
   /** Bytes of the file below that still count. */

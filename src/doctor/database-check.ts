@@ -76,9 +76,10 @@ function loggedFindings(
 ): Finding[] {
   using database = FileSource.open(paths.database)
   using journal = FileSource.open(paths.journal)
+  using undo = FileSource.open(paths.undo)
   using wal = FileSource.open(paths.wal)
   const isHot = isHotJournal(journal, database)
-  const sources = { database, journal: isHot ? journal : undefined, wal }
+  const sources = { database, journal: isHot ? journal : undefined, undo, wal }
   const image = databaseImage(sources, log.chain, last)
   const { recipe } = image
   const isNewer = isNewerThanLog(image, log, last, database)

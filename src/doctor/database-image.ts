@@ -17,6 +17,8 @@
 import { sumsOfFile } from "../capture/file-sums.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
+import type { Pos } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {
@@ -32,6 +34,8 @@ export interface ImageSources {
   readonly database: ByteSource | undefined
   /** Set only when it is hot. */
   readonly journal: ByteSource | undefined
+  /** What the journal has not saved (store/undo-file.ts). */
+  readonly undo: ByteSource | undefined
   readonly wal: ByteSource | undefined
 }
 
@@ -73,7 +77,7 @@ export function databaseImage(
   const { pageSize, commit } = last.header
   const target = last.trailer.postApplyChecksum
   const fileSums = sumsOfFile(sources.database, pageSize, pageCountOf(sources, pageSize, commit))
-  const bases = basesOf(fileSums, sources.journal)
+  const bases = basesOf(fileSums, sources, posAfter(last))
   const log = sumsOfLog(chain)
   const walks = bases.map(({ sums, recipe }) => {
     const wal = sources.wal ?? NO_BYTES
@@ -140,9 +144,9 @@ function pageCountOf({ database }: ImageSources, pageSize: number, commit: numbe
   return Math.max(commit, Math.ceil((database?.size ?? 0) / pageSize))
 }
 
-function basesOf(sums: PageChecksums, journal: ByteSource | undefined): Candidate[] {
+function basesOf(sums: PageChecksums, { journal, undo }: ImageSources, pos: Pos): Candidate[] {
   const asIs = { sums, recipe: { rollsBack: false, walFrames: 0, replays: false } }
   if (journal === undefined) return [asIs]
   const recipe = { rollsBack: true, walFrames: 0, replays: false }
-  return [asIs, { sums: rolledBack(sums, journal), recipe }]
+  return [asIs, { sums: rolledBack(sums, journal, undo, pos), recipe }]
 }

@@ -6,6 +6,7 @@ export interface DatabasePaths {
   readonly directory: string
   readonly database: string
   readonly journal: string
+  readonly undo: string
   readonly wal: string
   readonly shm: string
   readonly ltx: string
@@ -19,6 +20,7 @@ export function databasePaths(dataDir: DataDir, name: string): DatabasePaths {
     directory: dataDir.databaseDir(name),
     database: dataDir.path(name, "database"),
     journal: dataDir.path(name, "journal"),
+    undo: dataDir.undoPath(name),
     wal: dataDir.path(name, "wal"),
     shm: dataDir.path(name, "shm"),
     ltx: dataDir.ltxDir(name),

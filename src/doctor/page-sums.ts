@@ -2,12 +2,14 @@
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
 import { pageSum } from "../ltx/checksum.ts"
+import type { Pos } from "../ltx/pos.ts"
 import { walTransactions } from "../recovery/wal-rescue.ts"
 import { decodeDatabaseHeader } from "../sqlite/database-header.ts"
 import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../store/ltx/ltx-file.ts"
+import { readUndo } from "../store/undo-file.ts"
 
 export function copyOf(sums: PageChecksums): PageChecksums {
   const copy = new PageChecksums(sums.pageCount)
@@ -15,13 +17,21 @@ export function copyOf(sums: PageChecksums): PageChecksums {
   return copy
 }
 
-/** The sums after playing the journal back. */
-export function rolledBack(sums: PageChecksums, journal: ByteSource): PageChecksums {
+/** The sums after playing the journal back, and what the undo file has at a position. */
+export function rolledBack(
+  sums: PageChecksums,
+  journal: ByteSource,
+  undo: ByteSource | undefined,
+  pos: Pos,
+): PageChecksums {
   const result = copyOf(sums)
   const header = readJournalHeader(journal)
   if (header === undefined) return result
   if (header.initialPageCount > result.pageCount) result.resize(header.initialPageCount)
   for (const { pgno, page } of readJournal(journal)) setSum(result, pgno, page)
+  if (undo !== undefined) {
+    for (const { pgno, page } of readUndo(undo, pos)) setSum(result, pgno, page)
+  }
   result.resize(header.initialPageCount)
   return result
 }

@@ -10,6 +10,7 @@ import { existsSync, renameSync, rmSync } from "node:fs"
 import { sumsOfFile } from "../capture/file-sums.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { formatChecksum } from "../ltx/pos.ts"
+import { posAfter } from "../ltx/span.ts"
 import { playBack } from "../recovery/journal-rollback.ts"
 import { copyFrames } from "../recovery/wal-rescue.ts"
 import { BackedFile } from "../store/backed-file.ts"
@@ -42,6 +43,7 @@ export function rebuildDatabase(
   else if (hasContent(paths.wal)) damaged.copy(paths.database, "database")
   // Named as SQLite expects, so that `sqlite3 database` opens what there was.
   damaged.move(paths.journal, "database-journal")
+  damaged.move(paths.undo, "undo")
   damaged.move(paths.wal, "database-wal")
   damaged.move(paths.shm, "shm")
 }
@@ -56,7 +58,10 @@ function replaceDatabase(
   try {
     if (existsSync(paths.database)) copyFile("doctor:copy", paths.database, copy.path)
     copy.create()
-    if (recipe.rollsBack) playBack(paths.journal, copy)
+    if (recipe.rollsBack) {
+      const pos = target && posAfter(target.last)
+      playBack({ journal: paths.journal, undo: paths.undo, pos }, copy)
+    }
     const size = copyFrames(paths.wal, copy, recipe.walFrames)
     if (size > 0) copy.truncate(size)
     if (target !== undefined) {

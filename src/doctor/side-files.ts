@@ -12,7 +12,7 @@ import { type Finding, moveAway, note, problem } from "./finding.ts"
 
 const KNOWN_NAMES = [
   ...["database", "journal", "wal", "shm", "ltx", "synced", "past"],
-  ...["checksums", "sums", "written"],
+  ...["checksums", "sums", "written", "undo"],
 ]
 
 export function syncedFindings(last: WholeLtxFile | undefined, paths: DatabasePaths): Finding[] {

@@ -15,7 +15,7 @@ import { decodedIfAny, isZero } from "../lib/bytes.ts"
 import type { LtxHeader } from "../ltx/header.ts"
 import { type Checksum, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
-import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
+import { readJournalHeader } from "../sqlite/journal.ts"
 import { WalReader } from "../sqlite/wal-reader.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { SEGMENT_COUNT, segmentPath } from "../store/log/log-segment.ts"
@@ -25,6 +25,7 @@ import { type LtxSummary, readLtxFile } from "../store/ltx/ltx-file.ts"
 import { readSynced } from "../store/synced.ts"
 import { syncDirectory } from "../sys/directory.ts"
 import { closing, copyFile, O_RDWR, openFile, statusAt, syncFile } from "../sys/file.ts"
+import { savedIn, savedPages } from "./journal-rollback.ts"
 import { LoggedPages } from "./log/logged-pages.ts"
 import type { EndSources } from "./proven-end.ts"
 import type { FoundSums } from "./saved-sums.ts"
@@ -60,7 +61,7 @@ export function isWrittenOutside(facts: ReplayFacts): boolean {
   if (!isSuspect) return false
   const logged = new LoggedPages(pageSize)
   if (isAtPositionOf(facts, sums, logged)) return false
-  const undone = addSideFiles(dataDir, name, pageSize, logged)
+  const undone = addSideFiles(dataDir, name, last, logged)
   const replaced = new Set([...logged.newest.keys(), ...(facts.undoes === true ? undone : [])])
   let unknown = unknownPages(database, sums, last.header, logged, replaced)
   const files = new LtxDirectory(dataDir.ltxDir(name)).list()
@@ -165,13 +166,15 @@ function unknownPages(
 function addSideFiles(
   dataDir: DataDir,
   name: string,
-  pageSize: number,
+  last: LtxSummary,
   logged: LoggedPages,
 ): ReadonlySet<number> {
   const undone = new Set<number>()
+  const { pageSize } = last.header
+  const pos = posAfter(last)
   using journal = FileSource.open(dataDir.path(name, "journal"))
   if (journal !== undefined && readJournalHeader(journal)?.pageSize === pageSize) {
-    for (const { pgno, page } of readJournal(journal)) {
+    for (const { pgno, page } of savedPages(savedIn(dataDir, name, pos))) {
       logged.learn(pgno, page)
       undone.add(pgno)
     }

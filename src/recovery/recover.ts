@@ -8,7 +8,7 @@
  *   0. End a takeover by a snapshot that was cut short (diverged/takeover.ts). Where clients wrote past the daemon,
  *      capture what they have committed (wal-tail.ts).
  *   1. Roll back a hot journal, if the steps below do not succeed without that: pages of a transaction that was
- *      not captured become what they were.
+ *      not captured become what they were. The undo file has those that SQLite did not save (store/undo-file.ts).
  *   2. Forget the wal-index and the WAL: every commit in it is in an LTX file. (Not so after the original: see
  *      `wal-rescue.ts`.)
  *   3. Set aside a torn last LTX file: its transaction was never acknowledged. Make a damaged one anew from the
@@ -44,10 +44,8 @@ import { lockPgno, pageSum, type Sum } from "../ltx/checksum.ts"
 import { formatChecksum, formatPos, formatTxid, posEquals } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
-import { readJournal, readJournalHeader } from "../sqlite/journal.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
-import { FileSource } from "../store/ltx/file-source.ts"
 import { LtxDirectory, type LtxFileInfo, setAside } from "../store/ltx/ltx-directory.ts"
 import type { LtxSummary } from "../store/ltx/ltx-file.ts"
 import type { Positions } from "../store/positions.ts"
@@ -57,7 +55,15 @@ import { fileExists, renameFile, unlinkFile } from "../sys/file.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
-import { isHot, rollBack, setUndone, undoesUnnoticed } from "./journal-rollback.ts"
+import {
+  isHot,
+  rollBack,
+  type SavedIn,
+  savedIn,
+  savedPages,
+  setUndone,
+  undoesUnnoticed,
+} from "./journal-rollback.ts"
 import { advance, findKeptSums, type KeptSums, keepSums, newestPages } from "./kept-sums.ts"
 import { findLast, type LastFile, type Recovered } from "./last-file.ts"
 import { removeLeftovers } from "./leftovers.ts"
@@ -223,6 +229,7 @@ export function recoverDatabase(
       log.warn(CLIENT_FILE_SET_ASIDE, { db: name, file })
     }
     unlinkFile("shm:unlink", dataDir.path(name, "shm"))
+    unlinkFile("undo:unlink", dataDir.undoPath(name))
     keepSums(dataDir, name, state, state.isBelieved !== true)
     return state
   } finally {
@@ -253,16 +260,21 @@ function recoverFile(given: Recovery): HistoryState {
     if (!undoLeadsThere(given)) throw error
   }
   if (last !== undefined) keepWrittenOutside(given, chainOf(dataDir, name, last), true)
-  rollBack(path, database)
+  rollBack(savedBefore(given), database)
   log.info("rolled back", { db: name })
   return recoverContent({ ...given, kept: undefined })
 }
 
+function savedBefore({ name, dataDir, last }: Recovery): SavedIn {
+  return savedIn(dataDir, name, last && posAfter(last.summary))
+}
+
 /** Whether rolling the journal back helps. Otherwise it would only change a file that should stay as it is. */
-function undoLeadsThere({ name, dataDir, database, last }: Recovery): boolean {
+function undoLeadsThere(given: Recovery): boolean {
+  const { name, dataDir, database, last } = given
   if (last === undefined || fileExists("wal:look", dataDir.path(name, "wal"))) return true
   const sums = sumsAfter(database, last.summary)
-  setUndone(sums, dataDir.path(name, "journal"))
+  setUndone(sums, savedBefore(given))
   if (isAt(sums, last.summary)) return true
   const newest = readNewest(name, chainOf(dataDir, name, last), last.summary, false)
   for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
@@ -296,9 +308,8 @@ function recoverContent(given: Recovery): HistoryState {
   const isWhole = isSummed && hasAll(sums, newest)
   for (const [pgno, [hi, lo]] of newest) sums.set(pgno, hi, lo)
   if (isAt(sums, summary)) {
-    const journal = dataDir.path(name, "journal")
     const { pageSize } = summary.header
-    if (undoesUnnoticed(journal, pageSize, sums, (pgno) => newest.has(pgno))) {
+    if (undoesUnnoticed(savedBefore(given), pageSize, sums, (pgno) => newest.has(pgno))) {
       throw damaged(name, sums, last)
     }
     if (isWhole) {
@@ -338,7 +349,7 @@ function fromKeptSums(given: Recovery, last: LastFile): HistoryState | undefined
   for (let pgno = Math.floor(database.size() / pageSize) + 1; pgno <= commit; pgno++) {
     if (pgno !== lockPgno(pageSize) && !newest.has(pgno)) return undefined
   }
-  if (!hasPages(database, pageSize, undonePages(dataDir.path(name, "journal"), sums, newest))) {
+  if (!hasPages(database, pageSize, undonePages(savedBefore(given), sums, newest))) {
     return undefined
   }
   if (!hasPages(database, pageSize, newest)) {
@@ -350,16 +361,14 @@ function fromKeptSums(given: Recovery, last: LastFile): HistoryState | undefined
   return { ...stateAfter(summary, sums), isBelieved: true }
 }
 
-/** The pages that a journal would put back, as they should be now. */
+/** The pages that a rollback would put back, as they should be now. */
 function undonePages(
-  journal: string,
+  saved: SavedIn,
   sums: PageChecksums,
   newest: ReadonlyMap<number, Sum>,
 ): Map<number, Sum> {
   const pages = new Map<number, Sum>()
-  using source = FileSource.open(journal)
-  if (source === undefined || readJournalHeader(source) === undefined) return pages
-  for (const { pgno } of readJournal(source)) {
+  for (const { pgno } of savedPages(saved)) {
     if (pgno <= sums.pageCount && !newest.has(pgno)) pages.set(pgno, sums.sumOf(pgno))
   }
   return pages

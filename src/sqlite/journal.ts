@@ -87,8 +87,26 @@ export function isJournalActive(source: ByteSource): boolean {
   return source.readAt(0, first) === 1 && first[0] !== 0
 }
 
-/** The pages to put back, in order, up to the first invalid record. SQLite: pager_playback. */
-export function* readJournal(source: ByteSource): Generator<JournalRecord, void, void> {
+/** How far a reader has come in a journal that is still being written. */
+export interface JournalPlace {
+  /** Where its segment begins, bytes. */
+  segment: number
+  /** Records of that segment that were read. */
+  count: number
+}
+
+export function startOfJournal(): JournalPlace {
+  return { segment: 0, count: 0 }
+}
+
+/**
+ * The pages to put back, in order, up to the first invalid record. SQLite: pager_playback. `place` moves on with what is
+ * read: with it, another call goes on there.
+ */
+export function* readJournal(
+  source: ByteSource,
+  place = startOfJournal(),
+): Generator<JournalRecord, void, void> {
   const first = readJournalHeader(source)
   if (first === undefined) return
   const { pageSize, sectorSize, initialPageCount } = first
@@ -96,24 +114,26 @@ export function* readJournal(source: ByteSource): Generator<JournalRecord, void,
   const record = new Uint8Array(4 + pageSize + 4)
   const page = record.subarray(4, 4 + pageSize)
 
-  let offset = 0
-  let header: JournalHeader | undefined = first
-  while (header !== undefined && offset + sectorSize <= source.size) {
-    offset += sectorSize
-    const recordsToEnd = Math.floor((source.size - offset) / record.length)
+  let header = place.segment === 0 ? first : readHeaderAt(source, place.segment)
+  while (header !== undefined && place.segment + sectorSize <= source.size) {
+    const start = place.segment + sectorSize
+    const recordsToEnd = Math.floor((source.size - start) / record.length)
     const count = header.recordCount === COUNT_TO_END ? recordsToEnd : header.recordCount
-    for (let i = 0; i < count; i++) {
-      if (source.readAt(offset, record) < record.length) return
-      offset += record.length
+    while (place.count < count) {
+      if (source.readAt(start + place.count * record.length, record) < record.length) return
       const pgno = readU32BE(record, 0)
       if (pgno === 0 || pgno === lockPgno) return
-      // The transaction made the database larger. Truncating it undoes that.
-      if (pgno > initialPageCount) continue
-      if (journalChecksum(header.nonce, page) !== readU32BE(record, 4 + pageSize)) return
-      yield { pgno, page }
+      // A larger one: the transaction made the database larger. Truncating it undoes that.
+      const isSaved = pgno <= initialPageCount
+      if (isSaved && journalChecksum(header.nonce, page) !== readU32BE(record, 4 + pageSize)) return
+      place.count += 1
+      if (isSaved) yield { pgno, page }
     }
-    offset = Math.ceil(offset / sectorSize) * sectorSize
-    header = readHeaderAt(source, offset)
+    const next = Math.ceil((start + count * record.length) / sectorSize) * sectorSize
+    header = readHeaderAt(source, next)
+    if (header === undefined) return
+    place.segment = next
+    place.count = 0
   }
 }
 

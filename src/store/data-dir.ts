@@ -11,6 +11,7 @@
  *   <root>/dbs/<name>/checksums                        page checksums since the last clean stop
  *   <root>/dbs/<name>/sums                             page checksums of a running node (recovery/kept-sums.ts)
  *   <root>/dbs/<name>/written                          when it wrote to the database file (noted-file.ts)
+ *   <root>/dbs/<name>/undo                             old pages that the journal does not have (undo-file.ts)
  *   <root>/dbs/<name>/next-<number>.ltx | .database    a snapshot that is being received (peer/receive/incoming-file.ts)
  *   <root>/dbs/<name>/takeover                         a snapshot that is to take over (diverged/takeover.ts)
  *   <root>/commit-log.0, .1                            where transactions become durable (commit-log.ts)
@@ -117,6 +118,10 @@ export class DataDir {
 
   writtenPath(name: string): string {
     return join(this.root, "dbs", name, "written")
+  }
+
+  undoPath(name: string): string {
+    return join(this.root, "dbs", name, "undo")
   }
 
   sidePath(name: string): string {
@@ -239,6 +244,7 @@ export class DataDir {
   /** Takes back createDatabase() of a database that came to nothing. */
   removeDatabase(name: string): void {
     unlinkFile("written:unlink", this.writtenPath(name))
+    unlinkFile("undo:unlink", this.undoPath(name))
     removeDirectory("data:rmdir", this.ltxDir(name))
     removeDirectory("data:rmdir", this.databaseDir(name))
   }

@@ -2,11 +2,20 @@ import { describe, expect, test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import type { FrozenView } from "../../src/capture/frozen-view.ts"
-import { Overlay } from "../../src/capture/overlay.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
+import { FileSource } from "../../src/store/ltx/file-source.ts"
+import { readUndo } from "../../src/store/undo-file.ts"
 import { Errno } from "../../src/sys/errno.ts"
 import { allocate } from "../../src/sys/memory.ts"
 import { CapturedDatabase, regionOf } from "../support/captured-database.ts"
+import {
+  beginAsSqlite,
+  changedPages,
+  freeLeaves,
+  freePageImages,
+  pageOf,
+} from "../support/free-pages.ts"
+import { fillOverlays } from "../support/full-overlays.ts"
 import { testRandom } from "../support/random.ts"
 import {
   imagesAfter,
@@ -28,6 +37,11 @@ const [CREATED, GROWN, CHANGED, SHRUNK] = imagesAfter(
   "UPDATE t SET a = randomblob(100) WHERE id = 2",
   "DELETE FROM t; VACUUM",
 ) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array]
+
+/** What is done to the files, but to the one of old pages. */
+function callsOf(client: RollbackClient): string[] {
+  return client.db.calls.filter((call) => !call.startsWith("undo"))
+}
 
 function changesOf(client: RollbackClient): string[] {
   return client.db.calls.filter((call) => /^database (write|truncate)/.test(call))
@@ -220,16 +234,8 @@ function allocateOnce() {
   return region
 }
 
-/** Uses up all the room that overlays have. */
-function fillOverlays(): Disposable {
-  const overlay = new Overlay()
-  const from = regionOf(new Uint8Array(65536))
-  for (let offset = 0; overlay.write(offset, 65536, from, 65536, 0); ) offset += 65536
-  return { [Symbol.dispose]: () => overlay.clear() }
-}
-
 describe("Capture of a rollback transaction that is too large to hold", () => {
-  test("Capture syncs the journal, then writes what it held, then goes on writing through", () => {
+  test("Capture syncs the journal, then writes what it held, then writes what does not fit", () => {
     using client = new RollbackClient()
     client.commit(EMPTY, GROWN, PAGE_SIZE)
     client.begin(PAGE_SIZE)
@@ -237,7 +243,7 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
     client.db.calls.length = 0
     client.write(PAGE_SIZE, CHANGED.subarray(PAGE_SIZE, PAGE_SIZE + 100)) // not a whole page
     client.write(PAGE_SIZE + 100, CHANGED.subarray(PAGE_SIZE + 100, 2 * PAGE_SIZE))
-    expect(client.db.calls).toEqual([
+    expect(callsOf(client)).toEqual([
       "journal sync",
       `database write 0+${PAGE_SIZE}`,
       `database write ${PAGE_SIZE}+100`,
@@ -251,7 +257,7 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
     using _full = fillOverlays()
     client.db.calls.length = 0
     client.commit(CREATED, GROWN, PAGE_SIZE)
-    const order = client.db.calls.filter((call) => !/reserve|journal (write|truncate)/.test(call))
+    const order = callsOf(client).filter((call) => !/reserve|journal (write|truncate)/.test(call))
     expect(order[0]).toBe("journal sync")
     expect(order[1]).toStartWith("database write")
     expect(Buffer.compare(client.db.replay(), GROWN)).toBe(0)
@@ -269,7 +275,7 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
     client.syncJournal()
     client.write(PAGE_SIZE, CHANGED.subarray(PAGE_SIZE, 2 * PAGE_SIZE))
     client.write(PAGE_SIZE, CHANGED.subarray(PAGE_SIZE, 2 * PAGE_SIZE))
-    expect(client.db.calls.slice(2)).toEqual([
+    expect(callsOf(client).slice(2)).toEqual([
       "journal sync",
       `database write ${PAGE_SIZE}+${PAGE_SIZE}`,
       `database write ${PAGE_SIZE}+${PAGE_SIZE}`,
@@ -313,10 +319,10 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
       client.db.database.failing.set("sync", Errno.EIO)
       expect(() => client.end(how)).toThrow(/input\/output/)
       expect(client.capture.isHalfWritten).toBe(true)
-      expect(client.db.calls).toEqual([])
+      expect(client.db.calls).toEqual([`database truncate ${CREATED.length}`])
       client.db.database.failing.clear()
       client.end(how)
-      expect(client.db.calls[0]).toBe("database sync")
+      expect(client.db.calls[1]).toBe("database sync")
       client.commit(CREATED, GROWN, PAGE_SIZE, how)
       expect(client.db.calls.filter((call) => call === "database sync").length).toBe(2)
       expect(Buffer.compare(client.db.replay(), GROWN)).toBe(0)
@@ -336,6 +342,151 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
     expect(views.map(({ state }) => state.pos.txid)).toEqual([2n])
     for (const view of views) client.capture.thaw(view)
     expect(existsSync(join(client.db.root, "view"))).toBe(false)
+  })
+})
+
+/** Pages whose old content is in the file that LiteFS keeps for that. */
+function undoPages(client: RollbackClient): Map<number, Buffer> {
+  using source = FileSource.open(join(client.db.root, "undo"))
+  const pages = new Map<number, Buffer>()
+  if (source === undefined) return pages
+  for (const { pgno, page } of readUndo(source, client.db.history.pos)) {
+    pages.set(pgno, Buffer.from(page))
+  }
+  return pages
+}
+
+describe("Capture of a large transaction that takes free pages", () => {
+  test("Capture has what SQLite does not save on the disk before it is overwritten, and nothing else", () => {
+    using client = new RollbackClient()
+    const [before, after] = freePageImages()
+    client.commit(EMPTY, before, PAGE_SIZE)
+    using _full = fillOverlays()
+    const journal = beginAsSqlite(client, before, after)
+    const free = freeLeaves(before)
+    expect([...changedPages(before, after)].some((pgno) => free.has(pgno))).toBe(true)
+    for (const pgno of changedPages(before, after)) {
+      client.db.calls.length = 0
+      client.write((pgno - 1) * PAGE_SIZE, pageOf(after, pgno))
+      const { calls } = client.db
+      const write = calls.findIndex((call) => call.startsWith("database write"))
+      expect(write).toBeGreaterThanOrEqual(0)
+      expect(calls.includes("undo sync")).toBe(!journal.has(pgno))
+      expect(calls.indexOf("undo sync")).toBeLessThan(write)
+      const saved = undoPages(client)
+      expect(saved.has(pgno)).toBe(!journal.has(pgno))
+      for (const [number, page] of saved) {
+        expect(Buffer.compare(page, pageOf(before, number))).toBe(0)
+      }
+    }
+    client.writeChanges(before, after, PAGE_SIZE)
+    client.end("DELETE")
+    expect(existsSync(join(client.db.root, "undo"))).toBe(false)
+    expect(Buffer.compare(client.db.replay(), after)).toBe(0)
+    expect(Buffer.compare(client.db.content("database"), after)).toBe(0)
+  })
+
+  test("Capture syncs once for as many pages as it holds", () => {
+    using client = new RollbackClient()
+    const before = new Uint8Array(2300 * PAGE_SIZE).fill(7)
+    before.set(CREATED.subarray(0, 100))
+    new DataView(before.buffer).setUint32(28, before.length / PAGE_SIZE)
+    client.commit(EMPTY, before, PAGE_SIZE)
+    using _full = fillOverlays(1)
+    client.begin(PAGE_SIZE, before.length / PAGE_SIZE)
+    client.db.calls.length = 0
+    const after = before.slice().fill(8, PAGE_SIZE)
+    client.writeChanges(before, after, PAGE_SIZE)
+    expect(client.db.calls.filter((call) => call === "undo sync").length).toBe(1)
+    expect(Buffer.compare(client.read(), after)).toBe(0)
+    after[99] = 1
+    client.write(0, after.subarray(0, PAGE_SIZE))
+    client.end("DELETE")
+    expect(Buffer.compare(client.db.replay(), after)).toBe(0)
+    expect(Buffer.compare(client.db.content("database"), after)).toBe(0)
+  })
+
+  test("Capture saves what is cut off before it writes over it", () => {
+    using client = new RollbackClient()
+    const [before] = freePageImages()
+    client.commit(EMPTY, before, PAGE_SIZE)
+    using _full = fillOverlays()
+    client.begin(PAGE_SIZE, before.length / PAGE_SIZE)
+    const kept = before.length - 5 * PAGE_SIZE
+    client.capture.truncateDatabase(kept)
+    client.write(kept + PAGE_SIZE, new Uint8Array(PAGE_SIZE).fill(1))
+    const first = kept / PAGE_SIZE + 1
+    expect([...undoPages(client).keys()].sort()).toEqual([0, 1, 2, 3, 4].map((i) => first + i))
+    const seen = Buffer.concat([
+      before.subarray(0, kept),
+      new Uint8Array(PAGE_SIZE),
+      new Uint8Array(PAGE_SIZE).fill(1),
+    ])
+    expect(Buffer.compare(client.read(), seen)).toBe(0)
+  })
+
+  test.each(["write", "sync", "truncate"])(
+    "Capture refuses a page whose old content cannot be saved (%s), and goes on when it can",
+    (call) => {
+      using client = new RollbackClient()
+      const [before, after] = freePageImages()
+      client.commit(EMPTY, before, PAGE_SIZE)
+      using _full = fillOverlays()
+      const journal = beginAsSqlite(client, before, after)
+      client.db.undo.failing.set(call, Errno.ENOSPC)
+      expect(() => client.writeChanges(before, after, PAGE_SIZE)).toThrow(/no space left/)
+      const free = freeLeaves(before)
+      const image = client.db.content("database")
+      for (const pgno of free) {
+        expect(Buffer.compare(pageOf(image, pgno), pageOf(before, pgno))).toBe(0)
+      }
+      // SQLite rolls back, while the disk is still full.
+      for (const [pgno, page] of journal) client.write((pgno - 1) * PAGE_SIZE, page)
+      client.capture.truncateDatabase(before.length)
+      client.end("DELETE")
+      expect(Buffer.compare(client.db.content("database"), before)).toBe(0)
+      expect(client.db.txid).toBe(1)
+      client.db.undo.failing.clear()
+      beginAsSqlite(client, before, after)
+      client.writeChanges(before, after, PAGE_SIZE)
+      client.end("DELETE")
+      expect(Buffer.compare(client.db.replay(), after)).toBe(0)
+    },
+  )
+
+  test("Capture of a rollback makes a transaction of free pages that stay changed, at any room", () => {
+    const [before, after] = freePageImages()
+    for (const left of [0, 1, 64]) {
+      using client = new RollbackClient()
+      client.commit(EMPTY, before, PAGE_SIZE)
+      using _full = fillOverlays(left)
+      const journal = beginAsSqlite(client, before, after)
+      client.writeChanges(before, after, PAGE_SIZE)
+      for (const [pgno, page] of journal) client.write((pgno - 1) * PAGE_SIZE, page)
+      client.capture.truncateDatabase(before.length)
+      client.end("DELETE")
+      expect(Buffer.compare(client.db.replay(), client.db.content("database"))).toBe(0)
+      expect(existsSync(join(client.db.root, "undo"))).toBe(false)
+      expect(client.db.txid).toBe(2)
+    }
+  })
+
+  test("Capture saves for the next position after a commit whose journal could not be taken away", () => {
+    using client = new RollbackClient()
+    const [before, after] = freePageImages()
+    client.commit(EMPTY, before, PAGE_SIZE)
+    using _full = fillOverlays()
+    const journal = beginAsSqlite(client, before, after)
+    client.writeChanges(before, after, PAGE_SIZE)
+    const failing = () => {
+      throw new Error("no")
+    }
+    expect(() => client.capture.journalEnding(failing)).toThrow("no")
+    expect(client.db.txid).toBe(2)
+    for (const [pgno, page] of journal) client.write((pgno - 1) * PAGE_SIZE, page)
+    const saved = undoPages(client)
+    expect([...saved.keys()].sort()).toEqual([...journal.keys()].sort())
+    for (const [pgno, page] of saved) expect(Buffer.compare(page, pageOf(after, pgno))).toBe(0)
   })
 })
 

@@ -14,6 +14,7 @@ import type { TransactionLog, TransactionWriter } from "../../src/store/log/comm
 import { LtxDirectory, LtxFileWriter } from "../../src/store/ltx/ltx-directory.ts"
 import { Errno, SysError } from "../../src/sys/errno.ts"
 import { allocate, type Region } from "../../src/sys/memory.ts"
+import { trace } from "../../src/sys/trace.ts"
 import { FakeClock } from "./fake-clock.ts"
 import { decodeLtxFile } from "./ltx-file.ts"
 import { RecordedLog } from "./recorded-log.ts"
@@ -71,6 +72,7 @@ export class RecordedFile extends BackedFile {
 
   override sync(): void {
     this.#call("sync")
+    if (trace !== undefined) super.sync() // otherwise nobody could tell
   }
 
   override reserve(offset: number, size: number): boolean {
@@ -96,6 +98,7 @@ export class CapturedDatabase implements Disposable {
   readonly database: RecordedFile
   readonly journal: RecordedFile
   readonly wal: RecordedFile
+  readonly undo: RecordedFile
   readonly transactions = new FakeTransactionLog()
   readonly clock = new FakeClock()
   readonly log = new RecordedLog()
@@ -109,6 +112,7 @@ export class CapturedDatabase implements Disposable {
     this.database = new RecordedFile("database", join(this.root, "database"), this.calls)
     this.journal = new RecordedFile("journal", join(this.root, "journal"), this.calls)
     this.wal = new RecordedFile("wal", join(this.root, "wal"), this.calls)
+    this.undo = new RecordedFile("undo", join(this.root, "undo"), this.calls)
     this.database.create()
     this.history = new History("app.db", state, {
       ltx: this.ltx,
@@ -182,7 +186,7 @@ export class CapturedDatabase implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const file of [this.database, this.journal, this.wal]) file.close()
+    for (const file of [this.database, this.journal, this.wal, this.undo]) file.close()
     rmSync(this.root, { recursive: true })
   }
 }

@@ -106,6 +106,7 @@ export function makeCapture(db: CapturedDatabase, events: string[] = []): Captur
     database: db.database,
     journal: db.journal,
     wal: db.wal,
+    undo: db.undo,
     log: db.log.logger,
     refused: (message) => db.log.logger.warn(message),
     thread: () => 0,

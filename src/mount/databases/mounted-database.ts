@@ -15,10 +15,10 @@ import type { Clock } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
-import { rollBack } from "../../recovery/journal-rollback.ts"
+import { rollBack, savedIn } from "../../recovery/journal-rollback.ts"
 import type { Writer } from "../../sqlite/first-writes.ts"
 import { SHARED_FIRST, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
-import type { BackedFile } from "../../store/backed-file.ts"
+import { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { TransactionLog } from "../../store/log/commit-log.ts"
@@ -173,8 +173,9 @@ export class MountedDatabase {
       this.#sync()
     }
     const history = new History(name, state, { ...context, log, ltx, onAppend })
+    const undo = new BackedFile("undo", context.dataDir.undoPath(name))
     return new Capture({
-      ...{ history, database, journal, wal, log: context.refusals.log, past: this.#past },
+      ...{ history, database, journal, wal, undo, log: context.refusals.log, past: this.#past },
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
       mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
@@ -355,7 +356,7 @@ export class MountedDatabase {
       this.#sync()
       if (capture.isHalfWritten) {
         discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
-        rollBack(this.journal.path, this.database)
+        rollBack(savedIn(this.#context.dataDir, this.name, capture.history.pos), this.database)
       }
       return capture.handOver()
     } catch (error) {
