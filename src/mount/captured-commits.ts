@@ -99,12 +99,13 @@ export class CapturedCommits {
   store(): number | undefined {
     const { positions, flags, host } = this.#context
     const commitLog = this.#commitLog
-    if (commitLog === undefined || !this.#isUnstored(commitLog)) return undefined
+    if (!this.#isUnstored) return undefined
     if (flags.raiseChanged()) host.tell("changed")
-    if (!this.#makeFiles(commitLog)) return STORE_RETRY_MS
+    // Without a log of its own, with borrowed locks on a replica, this thread has made the files with the transactions.
+    if (commitLog !== undefined && !this.#makeFiles(commitLog)) return STORE_RETRY_MS
     let isNew = false
     for (const [name, slot] of this.#unstored) {
-      if (commitLog.isPending(name)) continue
+      if (commitLog?.isPending(name) === true) continue
       positions.markStored(slot)
       this.#unstored.delete(name)
       isNew = true
@@ -114,12 +115,12 @@ export class CapturedCommits {
       if (this.#spares.ask()) host.tell("sparesWanted")
       if (flags.raiseChanged()) host.tell("changed")
     }
-    return this.#isUnstored(commitLog) ? STORE_RETRY_MS : undefined
+    return this.#isUnstored ? STORE_RETRY_MS : undefined
   }
 
   /** Also what a recovery could not place, of databases that nobody may use until then. */
-  #isUnstored(commitLog: CommitLog): boolean {
-    return this.#unstored.size > 0 || commitLog.hasPending
+  get #isUnstored(): boolean {
+    return this.#unstored.size > 0 || this.#commitLog?.hasPending === true
   }
 
   /** False when the log takes nothing. */
