@@ -21,7 +21,9 @@ export interface NodeIdentity {
   readonly dataDir: string
   readonly fuseDir: string
   readonly advertiseUrl: string | undefined
-  /** URL of the primary that this node follows; undefined on the primary. */
+  /** Undefined: the node is the primary when it has no `primaryUrl`. */
+  readonly isPrimary?: boolean
+  /** URL of the primary that this node follows; undefined on the primary, and while none is known. */
   readonly primaryUrl: string | undefined
   clusterId(): string | undefined
   /** URL of the primary's proxy, if known. */
@@ -117,7 +119,7 @@ export class NodeStatus {
   }
 
   get isPrimary(): boolean {
-    return this.identity.primaryUrl === undefined
+    return this.identity.isPrimary ?? this.identity.primaryUrl === undefined
   }
 
   /** The problem that stops all work of the node, if any. */

@@ -161,7 +161,7 @@ describe("A store that is away", () => {
   test("in one of three members changes nothing", async () => {
     await using scope = new Scope()
     const etcd = await Etcd.start(scope, 3)
-    const { primary, replica } = await pair(scope, etcd)
+    const { primary, replica } = await pair(scope, etcd, "8s")
     for (const member of etcd.members) {
       await member.kill()
       const endMs = performance.now() + 5000

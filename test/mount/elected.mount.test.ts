@@ -68,6 +68,7 @@ test("A node that is no candidate never takes the lease", async () => {
   const lease = etcd.url()
   const replica = await scope.node({ lease })
   await replica.logged(/nobody holds the lease/)
+  expect(await info(replica)).toMatchObject({ isPrimary: false, role: "replica" })
   await Bun.sleep(3000)
   expect((await info(replica))?.isPrimary).toBe(false)
   const primary = await scope.node({ lease, flags: CANDIDATE })

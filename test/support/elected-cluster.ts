@@ -14,6 +14,7 @@ export const CANDIDATE = ["--candidate"]
 
 export interface Info {
   readonly isPrimary: boolean
+  readonly role: string
   readonly leaseStore?: {
     readonly isHeld: boolean
     readonly holder: string | null

@@ -316,6 +316,9 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
     get advertiseUrl() {
       return node.url
     },
+    get isPrimary() {
+      return member.isPrimary
+    },
     get primaryUrl() {
       if (member.isPrimary) return undefined
       return node.primaryUrl === undefined ? others.urls.known : others.urls.current
