@@ -41,7 +41,16 @@ test.each(someModes(random))(
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
     const where = { at: "primary", scratch: tmpdir() } as const
-    await sweep({ random, mode, durations, ...where, sample: 8, limitMs: 8000, result, onFailure })
+    await sweep({
+      random,
+      mode,
+      durations,
+      ...where,
+      sample: 8,
+      limitMs: 20_000,
+      result,
+      onFailure,
+    })
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)
   },

@@ -341,7 +341,7 @@ function straysIn({ data }: TestNode): string[] {
   const known = [
     /^(lock|commit-log\.[01]|lease\.json|mounted|owners|api\.sock|clusterid|clusterkey|id|dbs|import|side|spare)$/,
     /^dbs\/[^/]+$/,
-    /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|past|ltx)$/,
+    /^dbs\/[^/]+\/(database|journal|wal|shm|synced|checksums|sums|written|past|ltx)$/,
     /^dbs\/[^/]+\/ltx\/[0-9a-f]{16}-[0-9a-f]{16}\.ltx$/,
   ]
   return readdirSync(data, { recursive: true, encoding: "utf8" }).filter(
