@@ -168,7 +168,7 @@ export class FrontDoor implements Outside {
     this.#openProxy()
     const server = this.#server()
     this.#port = await server.listen(options.httpAddr)
-    warnIfOpenToAll(options, this.#port)
+    sayWhoMayUse(options, this.#port)
     closing.add("API", () => server.close())
     node.listensAt(this.#port)
     try {
@@ -334,14 +334,20 @@ function leaseStoreOf(elected: ElectedLease | undefined): LeaseStoreStatus | und
   return { type: kind, store: where, isHeld, leftMs, holder }
 }
 
-function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
-  if (!isOpenToAll(options)) return
+/** Whoever reaches the API and needs to show nothing: other machines, or every user of this one. */
+function sayWhoMayUse(options: LiteFSOptions, port: number): void {
+  if (isGuarded(options)) return
+  const http = `${options.httpAddr.host}:${port}`
+  if (isLoopback(options.httpAddr.host)) {
+    log.info(
+      "every user of this machine can export, import and promote, --auth-token-file ends that",
+      {
+        http,
+      },
+    )
+    return
+  }
   log.warn("anybody who reaches the API can read and replace databases, set --auth-token-file", {
-    http: `${options.httpAddr.host}:${port}`,
+    http,
   })
-}
-
-/** Whether other machines reach the API and need to show nothing. */
-function isOpenToAll(options: LiteFSOptions): boolean {
-  return !isGuarded(options) && !isLoopback(options.httpAddr.host)
 }
