@@ -159,6 +159,10 @@ describe("litefs info", () => {
     })
     expect(out).toContain("role     replica, not connected to the primary at http://one:20202\n")
     expect(out).toContain("state    not in sync with the primary yet\n")
+    const primary = { id: "00000000000000CD", hostname: "two", url: "http://two:20202" }
+    const waiting = { ...PRIMARY, isPrimary: false, isReady: false, isConnected: false }
+    const stuck = await infoOf({ ...waiting, role: "replica", lease: { epoch: 2, primary } })
+    expect(stuck.out).toMatch(/^state .* yet; if "two" is gone for good: litefs promote --force$/m)
   })
 
   test.each([

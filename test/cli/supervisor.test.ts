@@ -81,7 +81,7 @@ describe("supervise() waits for the node", () => {
     await new Promise(setImmediate)
     scene.clock.advance(29_999)
     expect(log.text).not.toContain("not been started")
-    scene.clock.advance(60_001)
+    scene.clock.advance(60_001.4)
     const line =
       /the command has not been started yet" command=true reason="not connected to the primary yet" waited=/g
     expect(log.text.match(line)).toHaveLength(3)

@@ -302,7 +302,7 @@ class Supervisor {
     log.warn("the command has not been started yet", {
       command: first.words[0],
       reason: node.waitsFor?.(),
-      waited: formatDuration(ms),
+      waited: formatDuration(Math.round(ms / 1000) * 1000),
     })
   }
 

@@ -221,5 +221,5 @@ export function unsentTransactions(
 }
 
 function lagInfo({ ms, transactions, bytes }: Lag): LagInfo {
-  return { ms: ms ?? null, transactions, bytes }
+  return { ms: ms === undefined ? null : Math.round(ms), transactions, bytes }
 }
