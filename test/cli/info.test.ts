@@ -146,6 +146,12 @@ describe("litefs info", () => {
     expect(lapsed.out).toContain("lease    held by nobody that is known, in etcd://a/app\n")
   })
 
+  test("says of a database that only this replica has that it is not on the primary", async () => {
+    const databases = PRIMARY.databases.map((each) => ({ ...each, notOnPrimary: true as const }))
+    const { out } = await infoOf({ ...PRIMARY, isPrimary: false, role: "replica", databases })
+    expect(out).toMatch(/^app\.db .* not on the primary +-$/m)
+  })
+
   test("shows a replica that has not found its primary", async () => {
     const { out } = await infoOf({
       ...PRIMARY,

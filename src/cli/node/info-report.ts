@@ -112,9 +112,15 @@ function databaseTable({ databases, isPrimary }: NodeInfo): string {
     String(database.pageSize),
     formatSize(database.size),
     database.timestamp ?? "never",
-    ...(isPrimary ? [] : [lagOf(database.lag.ms), String(database.lag.transactions)]),
+    ...(isPrimary ? [] : lagCells(database)),
   ])
   return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
+}
+
+function lagCells({ lag, notOnPrimary }: DatabaseInfo): string[] {
+  return notOnPrimary === true
+    ? ["not on the primary", "-"]
+    : [lagOf(lag.ms), String(lag.transactions)]
 }
 
 /** The table names all of them. */

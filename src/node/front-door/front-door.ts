@@ -257,6 +257,7 @@ export class FrontDoor implements Outside {
         remarks.set(name, { isArriving: false, problem: withoutPaths(problem) })
     }
     if (!member.isPrimary) {
+      for (const name of followed.foreign) remarks.set(name, { isArriving: false, isForeign: true })
       for (const name of followed.arriving) remarks.set(name, { isArriving: true })
       for (const [name, state] of followed.catalogue.leftOut) {
         add(
