@@ -86,6 +86,12 @@ export class LiteFS {
     return this.#frontDoor && notReady(this.#frontDoor.api.status)
   }
 
+  /** Names of databases that are left out. */
+  leftOut(): string[] {
+    const databases = this.#frontDoor?.api.status.databases() ?? []
+    return [...databases].flatMap(({ name, condition }) => (condition === "left-out" ? [name] : []))
+  }
+
   /** Facts for commands next to this node. */
   facts(): NodeFacts {
     const { role, hostname, advertiseUrl } = this.#options

@@ -90,6 +90,14 @@ describe("supervise() waits for the node", () => {
     expect((await scene.outcome()).code).toBe(0)
   })
 
+  test("and names the databases that the command has to do without", async () => {
+    using log = new LogLines()
+    const scene = Scene.ready(["true"])
+    scene.node.databasesLeftOut = ["a.db", "b.db"]
+    expect((await scene.outcome()).code).toBe(0)
+    expect(log.text).toMatch(/level=warn .* left out, litefs info says why" databases="a.db, b.db"/)
+  })
+
   test("but no longer than --sync-timeout, and then starts the command with what is here", async () => {
     using log = new LogLines()
     const scene = new Scene(["sh", "-c", "exit 7"], { syncTimeoutMs: 5000 })

@@ -76,6 +76,7 @@ export class FollowedPrimary {
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
+      hasHistory: (name) => databases.hasHistory(name),
       onChange: () => this.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
