@@ -20,7 +20,7 @@
 import type { NodeFacts } from "./cli/command/child-environment.ts"
 import type { LeaseNode } from "./cluster/role/lease.ts"
 import { TlsFiles } from "./http/server/tls-files.ts"
-import { notSynced } from "./http/status/health.ts"
+import { notReady } from "./http/status/health.ts"
 import { orAborted } from "./lib/abort.ts"
 import { must } from "./lib/assert.ts"
 import { systemClock } from "./lib/clock.ts"
@@ -83,7 +83,13 @@ export class LiteFS {
 
   /** What the node is waiting for, if it is not ready. */
   waitsFor(): string | undefined {
-    return this.#frontDoor && notSynced(this.#frontDoor.api.status)
+    return this.#frontDoor && notReady(this.#frontDoor.api.status)
+  }
+
+  /** Names of databases that are left out. */
+  leftOut(): string[] {
+    const databases = this.#frontDoor?.api.status.databases() ?? []
+    return [...databases].flatMap(({ name, condition }) => (condition === "left-out" ? [name] : []))
   }
 
   /** Facts for commands next to this node. */

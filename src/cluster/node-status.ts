@@ -62,6 +62,8 @@ export type DatabaseCondition = "here" | "arriving" | "left-out"
 
 export interface DatabaseRemark {
   readonly isArriving: boolean
+  /** It is here, and the primary does not have it. */
+  readonly isForeign?: boolean
   /** Why the database is left out. */
   readonly problem?: string
 }
@@ -70,6 +72,8 @@ export interface DatabaseStatus extends SharedState {
   readonly name: string
   readonly condition: DatabaseCondition
   readonly problem: string | undefined
+  /** It is here, and the primary does not have it: nothing arrives for it. */
+  readonly isForeign: boolean
   readonly lag: Lag
   /** What is durable and not applied yet, as far as anybody has asked. */
   readonly durable: Pos | undefined
@@ -228,7 +232,7 @@ export class NodeStatus {
   #status(
     name: string,
     state: SharedState,
-    { isArriving, problem }: DatabaseRemark = NO_REMARK,
+    { isArriving, isForeign = false, problem }: DatabaseRemark = NO_REMARK,
   ): DatabaseStatus {
     const { lag, clock, missing, durable: durableOf } = this.#context
     const stored = durableOf?.(name)
@@ -236,7 +240,7 @@ export class NodeStatus {
     const ms = lag.databaseLagMs(state.timestampMs, clock.steadyMs())
     const condition = problem !== undefined ? "left-out" : isArriving ? "arriving" : "here"
     const behind = { ms, ...missing(name, state.pos.txid) }
-    return { ...state, name, condition, problem, durable, lag: behind }
+    return { ...state, name, condition, problem, isForeign, durable, lag: behind }
   }
 }
 

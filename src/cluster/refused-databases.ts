@@ -39,6 +39,8 @@ export interface RefusedDatabasesContext {
   readonly clock: Clock
   /** The databases that were refused at the start, with the reason. */
   readonly damaged: ReadonlyMap<string, string>
+  /** Whether there is any of it here. */
+  hasHistory(database: string): boolean
   /** A database must be requested again, or is left out: the primary has to hear of it. */
   onChange(): void
 }
@@ -96,10 +98,8 @@ export class RefusedDatabases {
     if (refused.count < SEVERAL || refused.isLeftOut) return
     const { problem, intervalMs } = refused
     if (refused.count === SEVERAL) {
-      log.error("a database no longer follows the primary, the others do", {
-        db: database,
-        problem,
-      })
+      const how = this.#context.hasHistory(database) ? "no longer follows" : "cannot follow"
+      log.error(`a database ${how} the primary, the others do`, { db: database, problem })
     }
     refused.isLeftOut = true
     refused.intervalMs = Math.min(intervalMs * 2, isIo(error) ? IO_RETRY_MS_MAX : RETRY_MS_MAX)

@@ -99,7 +99,16 @@ export interface FileSystem {
 
   unlink(parentId: number, name: string, caller: Caller): Deferred | undefined
   /** `flags` are those of renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
-  rename(parentId: number, name: string, newParentId: number, newName: string, flags: number): void
+  rename(
+    parentId: number,
+    name: string,
+    newParentId: number,
+    newName: string,
+    flags: number,
+    caller: Caller,
+  ): void
+  /** EPERM is the answer to a request for something that no file system here has, a directory or a link. */
+  refused?(what: string, name: string, caller: Caller): void
   /** All entries, without "." and "..", in any order. */
   list(nodeId: number): Iterable<DirectoryEntry>
   syncDirectory(nodeId: number): void

@@ -317,10 +317,11 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
 
   // A mount is one directory of databases and what belongs to them.
   [Opcode.MKNOD]: { recordSize: 16, names: NEW_NAME, handle: refuse(Errno.EPERM) },
-  [Opcode.MKDIR]: { recordSize: 8, names: NEW_NAME, handle: refuse(Errno.EPERM) },
+  [Opcode.MKDIR]: { recordSize: 8, names: NEW_NAME, handle: refuseToMake("a directory") },
   [Opcode.RMDIR]: { recordSize: 0, names: OLD_NAME, handle: refuse(Errno.EPERM) },
-  [Opcode.SYMLINK]: { recordSize: 0, handle: refuse(Errno.EPERM) },
-  [Opcode.LINK]: { recordSize: 0, handle: refuse(Errno.EPERM) },
+  // The target follows the name.
+  [Opcode.SYMLINK]: { recordSize: 0, names: NEW_NAME, handle: refuseToMake("a symbolic link") },
+  [Opcode.LINK]: { recordSize: 8, names: NEW_NAME, handle: refuseToMake("a link") },
   [Opcode.READLINK]: { recordSize: 0, handle: refuse(Errno.EINVAL) },
   [Opcode.IOCTL]: { recordSize: 0, handle: refuse(Errno.ENOTTY) },
 
@@ -353,10 +354,24 @@ function getAttributes(fileSystem: FileSystem, nodeId: number, reply: Reply): nu
   return reply.attributes(attributes)
 }
 
+function refuseToMake(what: string) {
+  return ({ fileSystem, request }: Exchange): Answer => {
+    fileSystem.refused?.(`make ${what}`, nameOf(request), request.caller)
+    return -Errno.EPERM
+  }
+}
+
 function rename(fileSystem: FileSystem, request: Request, newParentId: number, flags: number): 0 {
   const { newName } = request
   assert(newName !== undefined, "Cannot handle a name that is not UTF-8")
-  fileSystem.rename(request.header.nodeId, nameOf(request), newParentId, newName, flags)
+  fileSystem.rename(
+    request.header.nodeId,
+    nameOf(request),
+    newParentId,
+    newName,
+    flags,
+    request.caller,
+  )
   return 0
 }
 

@@ -23,5 +23,7 @@ export interface ProxyContext {
   /** The proxy of another node. */
   proxyAt(url: string): Upstream
   isClosing(): boolean
+  /** Whether the application has taken a connection, or has not for as long as a request waits. */
+  noteApplication(answers: boolean): void
   countRefusal(status: number, address: string, problem: string): void
 }

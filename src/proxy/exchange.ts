@@ -16,8 +16,7 @@
  * When the application could not be reached at once, the destination is determined anew: another node may have become
  * the primary meanwhile.
  */
-import { messageOf } from "../lib/errors.ts"
-import type { TcpConnection } from "../sys/net/tcp.ts"
+import { connectReason, type TcpConnection } from "../sys/net/tcp.ts"
 import { type Answer, answerBytes } from "./answer.ts"
 import { type Body, ChunkedBody, ClosingBody } from "./body.ts"
 import type { ProxyContext } from "./context.ts"
@@ -302,6 +301,7 @@ export class Exchange implements ResponseReceiver {
     if (ready !== undefined) return this.#send(to, ready)
     to.upstream.connect().then(
       (connection) => {
+        if (to.way.to === "application") this.#context.noteApplication(true)
         const isWanted = this.#state === state
         if (isWanted && this.#isStillRight(to)) return this.#send(to, connection)
         to.upstream.release(connection)
@@ -358,7 +358,7 @@ export class Exchange implements ResponseReceiver {
 
   #notConnected(state: ExchangeState & { kind: "connecting" }, error: unknown): void {
     if (state.to.way.to === "primary") return this.#retryPrimary(state.to.way.url)
-    this.#connectLater(state, messageOf(error))
+    this.#connectLater(state, connectReason(this.#context.options.target.host, error))
   }
 
   #connectLater(
@@ -369,6 +369,7 @@ export class Exchange implements ResponseReceiver {
     const passedMs = clock.monotonicMs() - this.#startMs
     if (passedMs >= Math.max(APPLICATION_MS_MAX, options.redirectTimeoutMs)) {
       const { host, port } = options.target
+      this.#context.noteApplication(false)
       const text = `Proxy error: the application at ${host}:${port}: ${problem}\n`
       return this.#answer({ to: "answer", status: 502, text })
     }

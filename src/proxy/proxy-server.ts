@@ -39,6 +39,7 @@ export class ProxyServer {
   readonly #connections: ConnectionRoom<ClientConnection>
   readonly #proxies = new Map<string, Upstream>()
   #isClosing = false
+  #isApplicationMissing = false
 
   constructor(
     options: ProxyOptions,
@@ -60,6 +61,7 @@ export class ProxyServer {
       application: new Upstream(options.target, clock),
       proxyAt: (url) => this.#proxyAt(url),
       isClosing: () => this.#isClosing,
+      noteApplication: (answers) => this.#noteApplication(answers),
       countRefusal: (...refusal) => counters.refused(...refusal),
     }
     const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, clock, log }
@@ -97,6 +99,15 @@ export class ProxyServer {
     this.#context.waiters.close()
     this.#context.application.close()
     for (const upstream of this.#proxies.values()) upstream.close()
+  }
+
+  /** One line per change. */
+  #noteApplication(answers: boolean): void {
+    if (answers !== this.#isApplicationMissing) return
+    this.#isApplicationMissing = !answers
+    const { host, port } = this.#context.options.target
+    if (answers) log.info(`the application answers again at ${host}:${port}`)
+    else log.warn(`the application does not answer at ${host}:${port}, see --proxy-target`)
   }
 
   #proxyAt(url: string): Upstream {

@@ -75,6 +75,14 @@ export class UpstreamConnection implements TcpHandler {
     this.tcp.write(head)
   }
 
+  /** Between two requests: closes it regularly, so that the server sees an end and no broken connection. */
+  close(): void {
+    if (this.#receiver !== undefined || this.tcp.isCongested) return this.destroy()
+    this.#isLast = true
+    this.tcp.end()
+    this.tcp.letGo()
+  }
+
   destroy(): void {
     this.#receiver = undefined
     this.tcp.destroy()
@@ -97,6 +105,7 @@ export class UpstreamConnection implements TcpHandler {
   }
 
   ended(): void {
+    if (this.#receiver === undefined) return this.close()
     if (this.#body instanceof ClosingBody) this.#finish()
     else this.#fail("it has closed the connection")
     this.tcp.destroy()

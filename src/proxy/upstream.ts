@@ -33,7 +33,7 @@ export class Upstream {
       const connection = this.#idle.pop()
       if (connection === undefined) return undefined
       if (connection.isUsable && nowMs < connection.usableUntilMs) return connection
-      connection.destroy()
+      connection.close()
     }
   }
 
@@ -56,7 +56,7 @@ export class Upstream {
   /** Takes back a connection on which a response has ended. */
   release(connection: UpstreamConnection): void {
     if (this.#isClosed || !connection.isUsable || this.#idle.length >= IDLE_COUNT_MAX) {
-      connection.destroy()
+      connection.close()
       return
     }
     connection.usableUntilMs = this.#clock.monotonicMs() + connection.keepAliveMs
@@ -65,7 +65,7 @@ export class Upstream {
 
   close(): void {
     this.#isClosed = true
-    for (const connection of [...this.#all]) connection.destroy()
+    for (const connection of [...this.#all]) connection.close()
   }
 
   #add(tcp: TcpConnection): UpstreamConnection {

@@ -62,13 +62,13 @@ describe("a flag is refused", () => {
   const { wait, every, max, speed } = {
     wait: "it should be a duration, like 10s or 1h30m",
     every: "it should be a duration above zero, like 10s or 1h30m",
-    max: "it should be a size, like 512MiB or 2GiB",
+    max: "it should be a size with a unit, like 512MiB or 2GiB, 64KiB at least",
     speed:
       "it should be bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit",
   }
   test.each<[keyof typeof FLAGS, string, string]>([
     ["wait", "5", `, ${wait}`],
-    ["wait", "-5s", `, ${wait}`],
+    ["wait", "-5s", `, it is negative, ${wait}`],
     ["every", "0", `, ${every}`],
     ["max", "1x", `, ${max}`],
     ["speed", "fast", `, ${speed}`],

@@ -146,6 +146,12 @@ describe("litefs info", () => {
     expect(lapsed.out).toContain("lease    held by nobody that is known, in etcd://a/app\n")
   })
 
+  test("says of a database that only this replica has that it is not on the primary", async () => {
+    const databases = PRIMARY.databases.map((each) => ({ ...each, notOnPrimary: true as const }))
+    const { out } = await infoOf({ ...PRIMARY, isPrimary: false, role: "replica", databases })
+    expect(out).toMatch(/^app\.db .* not on the primary +-$/m)
+  })
+
   test("shows a replica that has not found its primary", async () => {
     const { out } = await infoOf({
       ...PRIMARY,
@@ -159,6 +165,10 @@ describe("litefs info", () => {
     })
     expect(out).toContain("role     replica, not connected to the primary at http://one:20202\n")
     expect(out).toContain("state    not in sync with the primary yet\n")
+    const primary = { id: "00000000000000CD", hostname: "two", url: "http://two:20202" }
+    const waiting = { ...PRIMARY, isPrimary: false, isReady: false, isConnected: false }
+    const stuck = await infoOf({ ...waiting, role: "replica", lease: { epoch: 2, primary } })
+    expect(stuck.out).toMatch(/^state .* yet; if "two" is gone for good: litefs promote --force$/m)
   })
 
   test.each([

@@ -301,7 +301,7 @@ describe("litefs ltx apply", () => {
     [
       "a beginning that is no snapshot",
       () => [app.ltxPath(2)],
-      'Cannot apply "DATA/dbs/app.db/ltx/0000000000000002-0000000000000002.ltx": it starts at TXID 0000000000000002, the first file has to be a snapshot',
+      'Cannot apply "DATA/dbs/app.db/ltx/0000000000000002-0000000000000002.ltx": it starts at TXID 0000000000000002, the first file has to be a snapshot; retention may have removed what was before, litefs export copies the database of a node that runs',
     ],
     [
       "a damaged file",

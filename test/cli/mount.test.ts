@@ -211,6 +211,10 @@ describe("litefs mount refuses", () => {
       ["--primary", "--snapshot-rate", "fast"],
       "it should be bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit",
     ],
+    [
+      ["--primary", "--retention-max-size", "5"],
+      "it should be a size with a unit, like 512MiB or 2GiB, 64KiB at least",
+    ],
     [["--primary", "--http-addr", "localhost"], likeAddress],
     [["--primary", "--http-addr", "::1:20202"], likeAddress],
     [["--primary", "--http-addr", "a:65536"], likeAddress],

@@ -81,13 +81,21 @@ describe("supervise() waits for the node", () => {
     await new Promise(setImmediate)
     scene.clock.advance(29_999)
     expect(log.text).not.toContain("not been started")
-    scene.clock.advance(60_001)
+    scene.clock.advance(60_001.4)
     const line =
       /the command has not been started yet" command=true reason="not connected to the primary yet" waited=/g
     expect(log.text.match(line)).toHaveLength(3)
     expect(log.text).toContain("waited=1m30s")
     scene.node.becomeReady.resolve()
     expect((await scene.outcome()).code).toBe(0)
+  })
+
+  test("and names the databases that the command has to do without", async () => {
+    using log = new LogLines()
+    const scene = Scene.ready(["true"])
+    scene.node.databasesLeftOut = ["a.db", "b.db"]
+    expect((await scene.outcome()).code).toBe(0)
+    expect(log.text).toMatch(/level=warn .* left out, litefs info says why" databases="a.db, b.db"/)
   })
 
   test("but no longer than --sync-timeout, and then starts the command with what is here", async () => {

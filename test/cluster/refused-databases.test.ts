@@ -5,6 +5,7 @@ import { ZERO_POS } from "../../src/ltx/pos.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 
+const hasHistory = (name: string) => name !== "new.db"
 const POS = { txid: 7n, checksum: 1n << 63n }
 
 test("RefusedDatabases asks for a database whole, then leaves it out, and tries again at longer and longer intervals", () => {
@@ -14,7 +15,7 @@ test("RefusedDatabases asks for a database whole, then leaves it out, and tries 
   const onChange = () => {
     changes += 1
   }
-  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange })
+  const refused = new RefusedDatabases({ clock, damaged: new Map(), hasHistory, onChange })
   const refuse = () => refused.refused("a.db", new Error("rotten"))
   refuse()
   expect(refused.told("a.db", POS)).toEqual(POS)
@@ -38,12 +39,20 @@ test("RefusedDatabases asks for a database whole, then leaves it out, and tries 
   refuse()
   expect(refused.isLeftOut("a.db")).toBe(false)
   expect(log.lines).toHaveLength(2)
+  expect(log.lines[0]).toContain("a database no longer follows the primary")
+  for (let count = 0; count < 4; count++) refused.refused("new.db", new Error("rotten"))
+  expect(log.lines.at(-1)).toContain("a database cannot follow the primary")
 })
 
 test("RefusedDatabases does not leave out a database for what stops all of them", () => {
   using log = new LogLines()
   const clock = new FakeClock()
-  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange: () => {} })
+  const refused = new RefusedDatabases({
+    clock,
+    damaged: new Map(),
+    hasHistory,
+    onChange: () => {},
+  })
   for (let count = 0; count < 10; count++) {
     refused.refused("a.db", new LitefsError("no-space", "the disk is full"))
     refused.refused("a.db", new LitefsError("unavailable", "clients of this node write to it"))
@@ -55,7 +64,12 @@ test("RefusedDatabases does not leave out a database for what stops all of them"
 test("RefusedDatabases does not ask for a database whole when system calls have failed", () => {
   using _log = new LogLines()
   const clock = new FakeClock()
-  const refused = new RefusedDatabases({ clock, damaged: new Map(), onChange: () => {} })
+  const refused = new RefusedDatabases({
+    clock,
+    damaged: new Map(),
+    hasHistory,
+    onChange: () => {},
+  })
   const failed = () => refused.refused("a.db", new LitefsError("io", "the disk is broken"))
   const strange = () => refused.refused("a.db", new LitefsError("invalid", "rotten"))
   failed()
@@ -72,7 +86,7 @@ test("RefusedDatabases does not ask for a database whole when system calls have 
 test("RefusedDatabases leaves out what was damaged at the start", () => {
   const damaged = new Map([["old.db", "it is no database"]])
   const clock = new FakeClock()
-  const refused = new RefusedDatabases({ clock, damaged, onChange: () => {} })
+  const refused = new RefusedDatabases({ clock, damaged, hasHistory, onChange: () => {} })
   refused.refused("old.db", new Error("damaged"))
   refused.close()
   expect([refused.leftOut, refused.problem("old.db")]).toEqual([["old.db"], "it is no database"])

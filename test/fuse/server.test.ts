@@ -407,9 +407,10 @@ describe("RENAME and RENAME2", () => {
     const names = ["a", "b"]
     kernel.ask(Opcode.RENAME, { names, record: record(RenameIn, { newParentId: 4 }) })
     kernel.ask(Opcode.RENAME2, { names, record: record(Rename2In, { newParentId: 4, flags: 1 }) })
+    const caller = { uid: 1000, gid: 1001, pid: 123 }
     expect(calls).toEqual([
-      [1, "a", 4, "b", 0],
-      [1, "a", 4, "b", 1],
+      [1, "a", 4, "b", 0, caller],
+      [1, "a", 4, "b", 1, caller],
     ])
   })
 

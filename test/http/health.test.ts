@@ -60,9 +60,20 @@ describe("GET /health", () => {
     expect(await health(node)).toEqual(OK)
   })
 
+  test("tells a candidate what to do when the primary of its lease record is gone", async () => {
+    await using node = await StatusNode.start("replica")
+    const primary = { id: "00000000000000CD", hostname: "two", url: "http://two:20202" }
+    node.record = { epoch: 3, primary }
+    const reason =
+      'not connected to the primary yet; if "two" is gone for good: litefs promote --force'
+    expect((await health(node)).reason).toBe(reason)
+    node.record = { epoch: 3, primary: { ...primary, id: "00000000000000AB" } }
+    expect((await health(node)).reason).toBe("not connected to the primary yet")
+  })
+
   test("tells role, readiness and lag", async () => {
     await using node = await syncedReplica()
-    node.clock.advance(250)
+    node.clock.advance(250.4)
     expect(await (await node.get("/health")).json()).toEqual({
       status: "ok",
       role: "replica",

@@ -54,12 +54,16 @@ test("nodes of one authority talk over TLS, and not with a node that has no cert
   expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
 }, 60_000)
 
-test("one warning says that the API is open to other machines without a token", async () => {
+test("one line says to whom the API is open without a token: a warning for other machines", async () => {
   await using scope = new Scope()
   const warning = /level=warn tag=litefs msg="anybody who reaches the API can read and replace/g
   const open = await scope.node({ isOpen: true })
   const guarded = await scope.node({ env: { LITEFS_AUTH_TOKEN: TOKEN }, isOpen: true })
   const local = await scope.node()
-  const counts = [open, guarded, local].map(({ output }) => output.match(warning)?.length ?? 0)
-  expect(counts).toEqual([1, 0, 0])
+  const hint =
+    /level=info tag=litefs msg="every user of this machine can export, import and promote/g
+  const counts = (line: RegExp) =>
+    [open, guarded, local].map(({ output }) => output.match(line)?.length ?? 0)
+  expect(counts(warning)).toEqual([1, 0, 0])
+  expect(counts(hint)).toEqual([0, 0, 1])
 }, 30_000)

@@ -187,6 +187,10 @@ test("a replica that has a database its primary never had keeps it where it is",
   run(["sh", "-c", `printf %s "${cluster}" > ${join(primary.data, "clusterid")}`])
   await scope.again(primary)
   const replica = await scope.again(alone, { follows: primary })
-  await replica.logged(/the primary does not have a database that is here/)
+  await replica.logged(/the primary does not have a database that is here.*litefs export/)
+  const info = await (await fetch(`${replica.url}/info`)).json()
+  expect(info).toMatchObject({
+    databases: [{ name: "mine.db", state: "here", notOnPrimary: true }],
+  })
   expect(sqlite3(replica, "mine.db", "select x from t")).toBe("mine")
 }, 60_000)

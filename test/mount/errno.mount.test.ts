@@ -9,6 +9,7 @@
  *   kept    owners and modes are what clients made them; the original's are always the same
  */
 import { expect, test } from "bun:test"
+import { spawnSync } from "node:child_process"
 import { existsSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, failureOf, run, sqlite3 } from "../support/client.ts"
@@ -205,3 +206,25 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
     expect(sqlite3(node, "a.db", "select x from t; pragma integrity_check")).toBe("1\nok")
   },
 )
+
+test("one line names the process that tries to make a directory or a link, or to rename", async () => {
+  if (!canMount) return
+  await using scope = new Scope()
+  const node = await scope.node()
+  run(["touch", `${node.mount}/a.db`])
+  const commands = ["mkdir sub", "ln a.db hard", "ln -s a.db soft", "mv a.db b.db"]
+  for (const command of [...commands, "mkdir sub"]) {
+    const { status, stderr } = spawnSync("sh", ["-c", `cd ${node.mount} && ${command}`])
+    expect(status).toBe(1)
+    expect(String(stderr)).toContain("Operation not permitted")
+  }
+  const lines =
+    /level=warn .*msg="Cannot (.*) in the mount: .*" file=(\S+) process=.*?\b(mkdir|ln|mv)\b/g
+  await node.logged(/Cannot rename a file in the mount/)
+  expect([...node.output.matchAll(lines)].map(([, ...parts]) => parts)).toEqual([
+    ["make a directory", "sub", "mkdir"],
+    ["make a link", "hard", "ln"],
+    ["make a symbolic link", "soft", "ln"],
+    ["rename a file", "a.db", "mv"],
+  ])
+}, 30_000)

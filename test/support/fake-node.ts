@@ -10,6 +10,7 @@ export class FakeNode implements SupervisedNode {
   isCandidate = true
   /** Why it is not ready. */
   reason: string | undefined
+  databasesLeftOut: readonly string[] = []
   leaveNode: (() => Promise<void>) | undefined
   closeNode: () => Promise<void> = async () => {}
 
@@ -21,6 +22,10 @@ export class FakeNode implements SupervisedNode {
       primaryHostname: "node-1",
       primaryUrl: "http://10.0.0.1:20202",
     }
+  }
+
+  leftOut(): readonly string[] {
+    return this.databasesLeftOut
   }
 
   waitsFor(): string | undefined {

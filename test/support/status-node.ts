@@ -5,6 +5,7 @@ import { join } from "node:path"
 import type { DatabaseRemark } from "../../src/cluster/node-status.ts"
 import { LagTracker } from "../../src/cluster/replica/lag-tracker.ts"
 import { ReplicaProgress } from "../../src/cluster/replica/replica-progress.ts"
+import type { LeaseRecord } from "../../src/cluster/role/lease.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
 import { StatusApi } from "../../src/http/status/status-api.ts"
 import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
@@ -32,6 +33,8 @@ export class StatusNode implements AsyncDisposable {
   readonly streams = new Set<ReplicaStream>()
   readonly totals = new StreamTotals()
   readonly remarked = new Map<string, DatabaseRemark>()
+  /** With a record the node is a candidate. */
+  record: LeaseRecord | undefined
   readonly lag: SharedLag
   readonly tracker: LagTracker
   readonly progress: ReplicaProgress | undefined
@@ -50,6 +53,7 @@ export class StatusNode implements AsyncDisposable {
           hasHistory: () => false,
           isListed: () => true,
         })
+    const hasRecord = () => this.record !== undefined
     this.api = new StatusApi({
       ...this,
       remarks: () => this.remarked,
@@ -62,6 +66,10 @@ export class StatusNode implements AsyncDisposable {
         advertiseUrl: isPrimary ? "http://one:20202" : undefined,
         primaryUrl: isPrimary ? undefined : "http://zero:20202",
         clusterId: () => "LFSC0000000000000001",
+        get isCandidate() {
+          return isPrimary || hasRecord()
+        },
+        lease: () => this.record,
       },
     })
     this.tracker = new LagTracker(this.lag, this.clock, () => this.api.status.changed())

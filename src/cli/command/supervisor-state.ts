@@ -24,6 +24,8 @@ export interface SupervisedNode {
   ready(signal: AbortSignal): Promise<void>
   /** Why the command may not start yet, for people. */
   waitsFor?(): string | undefined
+  /** Names of databases that are left out: the command does not find them as they should be. */
+  leftOut?(): readonly string[]
   /** Resolves when the command may be told to stop; undefined: at once. */
   leave(): Promise<void> | undefined
   close(): Promise<void>

@@ -42,6 +42,8 @@ const KILL_LIMIT_MS = 5000
 /** Time between two reports of a command that waits. */
 const WAITING_MS = 30_000
 
+const NAMES_SHOWN = 10
+
 /** Longer than a healthy close takes. One that hangs must not make this process immortal. */
 const CLOSE_LIMIT_MS = 30_000
 
@@ -302,7 +304,7 @@ class Supervisor {
     log.warn("the command has not been started yet", {
       command: first.words[0],
       reason: node.waitsFor?.(),
-      waited: formatDuration(ms),
+      waited: formatDuration(Math.round(ms / 1000) * 1000),
     })
   }
 
@@ -342,6 +344,7 @@ class Supervisor {
     if (child.pid !== undefined) {
       children?.add(child.pid)
       log.info("command started", { command: words[0], pid: child.pid })
+      sayLeftOut(node)
     }
     return child
   }
@@ -424,4 +427,14 @@ class Supervisor {
 function stuck({ pid }: Child): LitefsError {
   const fault = `it hangs in the kernel ${KILL_LIMIT_MS / 1000} s after it was killed`
   return new LitefsError("unavailable", `Cannot end the command with pid ${pid}: ${fault}`)
+}
+
+/** A command that does not find its database may make an empty one, or end for a reason that is hard to guess. */
+function sayLeftOut(node: SupervisedNode): void {
+  const names = node.leftOut?.() ?? []
+  if (names.length === 0) return
+  const more = names.length - NAMES_SHOWN
+  log.warn("the command runs without databases that are left out, litefs info says why", {
+    databases: names.slice(0, NAMES_SHOWN).join(", ") + (more > 0 ? ` and ${more} more` : ""),
+  })
 }

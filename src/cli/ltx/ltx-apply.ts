@@ -102,7 +102,10 @@ class NewDatabase {
       // After a deletion a database starts from nothing, too.
       if (isSnapshot({ minTxid }) || preApplyChecksum === EMPTY_CHECKSUM) return
       const start = `it starts at TXID ${formatTxid(minTxid)}`
-      throw refusal("position-mismatch", path, `${start}, the first file has to be a snapshot`)
+      const advice =
+        "retention may have removed what was before, litefs export copies the database of a node that runs"
+      const why = `${start}, the first file has to be a snapshot; ${advice}`
+      throw refusal("position-mismatch", path, why)
     }
     if (minTxid === this.#pos.txid + 1n && preApplyChecksum === this.#pos.checksum) return
     const before = formatPos(posBefore({ minTxid, preApplyChecksum }))

@@ -84,10 +84,17 @@ function roleOf(info: NodeInfo): string {
 function stateOf(info: NodeInfo): string {
   const { isPrimary, isReady, lag, databases } = info
   if (isPrimary || isLapsed(info)) return isReady ? "ready" : "starting"
-  if (!isReady) return "not in sync with the primary yet"
+  if (!isReady) return `not in sync with the primary yet${adviceOf(info)}`
   const arriving = databases.filter((database) => database.state === "arriving").length
   const isArriving = arriving === 0 ? "" : `, ${counted(arriving, "database")} on the way`
   return `ready, ${behind(lag)}${isArriving}`
+}
+
+/** A candidate waits for ever for a primary that is gone. */
+function adviceOf({ candidate, isConnected, id, lease, leaseStore }: NodeInfo): string {
+  if (!candidate || isConnected || leaseStore !== undefined) return ""
+  if (lease === undefined || lease.primary.id === id) return ""
+  return `; if "${lease.primary.hostname}" is gone for good: litefs promote --force`
 }
 
 function behind({ ms, transactions }: LagInfo): string {
@@ -105,9 +112,15 @@ function databaseTable({ databases, isPrimary }: NodeInfo): string {
     String(database.pageSize),
     formatSize(database.size),
     database.timestamp ?? "never",
-    ...(isPrimary ? [] : [lagOf(database.lag.ms), String(database.lag.transactions)]),
+    ...(isPrimary ? [] : lagCells(database)),
   ])
   return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
+}
+
+function lagCells({ lag, notOnPrimary }: DatabaseInfo): string[] {
+  return notOnPrimary === true
+    ? ["not on the primary", "-"]
+    : [lagOf(lag.ms), String(lag.transactions)]
 }
 
 /** The table names all of them. */

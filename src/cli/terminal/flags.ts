@@ -117,7 +117,7 @@ export function readText(flag: Flag, text: string): unknown {
     case "duration":
       return durationOf(text, flag.isPositive === true)
     case "size":
-      return sizeOf(text, "a size, like 512MiB or 2GiB")
+      return limitOf(text)
     case "rate":
       return rateOf(text)
     case "address":
@@ -160,7 +160,8 @@ function durationOf(text: string, isPositive: boolean): number {
     // Said below.
   }
   const what = isPositive ? "a duration above zero" : "a duration"
-  throw new Unfit(`it should be ${what}, like 10s or 1h30m`)
+  const isNegative = text.startsWith("-") && isDuration(text)
+  throw new Unfit(`${isNegative ? "it is negative, " : ""}it should be ${what}, like 10s or 1h30m`)
 }
 
 function sizeOf(text: string, shape: string): number {
@@ -169,13 +170,32 @@ function sizeOf(text: string, shape: string): number {
   throw new Unfit(`it should be ${shape}`)
 }
 
-/** Nobody means less: a unit is missing, or "k" for thousands. A snapshot would take days. */
-const RATE_MIN = 64 * 1024
+function isDuration(text: string): boolean {
+  try {
+    parseDuration(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Nobody means less: a unit is missing, or "k" for thousands. A snapshot would take days, and LTX files would be gone
+ * before a replica has them.
+ */
+const SIZE_MIN = 64 * 1024
+
+function limitOf(text: string): number {
+  const shape = "a size with a unit, like 512MiB or 2GiB, 64KiB at least"
+  const size = sizeOf(text, shape)
+  if (size === 0 || size >= SIZE_MIN) return size
+  throw new Unfit(`it should be ${shape}`)
+}
 
 function rateOf(text: string): number {
   const shape = "bytes per second with a unit, like 50MB/s, 64KiB/s at least, or 0 for no limit"
   const rate = sizeOf(text.replace(/\/s$/, ""), shape)
-  if (rate === 0 || rate >= RATE_MIN) return rate
+  if (rate === 0 || rate >= SIZE_MIN) return rate
   throw new Unfit(`it should be ${shape}`)
 }
 

@@ -121,7 +121,7 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
     ...(reason === undefined ? {} : { reason }),
     role: status.isPrimary ? "primary" : "replica",
     isReady: status.isReady,
-    lag: { ms: ms ?? null, transactions },
+    lag: { ms: ms === undefined ? null : Math.round(ms), transactions },
     ...(arriving.length === 0 ? {} : { arriving: arriving.map(({ name }) => name) }),
     ...(leftOut.length === 0 ? {} : { leftOut }),
     ...(status.sync === undefined ? {} : { sync: status.sync }),
@@ -137,7 +137,7 @@ function reasonAgainst(status: NodeStatus, wanted: Conditions): string | undefin
   }
   if (!status.isReady) {
     if (status.isPrimary) return "not mounted yet"
-    return notSynced(status)
+    return notReady(status)
   }
   const { ms, transactions } = status.lag
   if (lagMsMax !== undefined && (ms === undefined || ms > lagMsMax)) {
@@ -171,8 +171,26 @@ function reasonAgainstSynced(status: NodeStatus, sinceMs: number): string | unde
   return status.hasBeenSyncedSince(sinceMs) ? undefined : notSynced(status)
 }
 
-/** Why a replica is not ready, or lacks something. */
-export function notSynced({ primaryName, problems }: NodeStatus): string {
+/**
+ * Why a replica is not ready yet. A candidate that cannot reach the primary of its lease record waits for ever if that
+ * one is gone: it hears what to do then.
+ */
+export function notReady(status: NodeStatus): string {
+  const { identity, primaryName } = status
+  const primary = identity.lease?.()?.primary
+  const isStuck =
+    primaryName === undefined &&
+    identity.isCandidate === true &&
+    identity.leaseStore?.() === undefined &&
+    primary !== undefined &&
+    primary.id !== identity.id
+  return isStuck
+    ? `${notSynced(status)}; if "${primary.hostname}" is gone for good: litefs promote --force`
+    : notSynced(status)
+}
+
+/** Why a replica lacks something. */
+function notSynced({ primaryName, problems }: NodeStatus): string {
   const how = primaryName === undefined ? "connected to" : "in sync with"
   const problem = problems.of("primary") ?? problems.of("lease")
   return problem ?? problems.of("readers") ?? `not ${how} the primary yet`

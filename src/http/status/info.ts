@@ -53,6 +53,8 @@ export interface DatabaseInfo {
   readonly lag: LagInfo
   /** `arriving`: the primary has it, and nothing of it is here yet. `left-out`: `problem` says why. */
   readonly state: DatabaseCondition
+  /** On a replica: only this node has it. Absent when not. */
+  readonly notOnPrimary?: true
   readonly problem?: string
 }
 
@@ -168,9 +170,10 @@ export function lastProblem({ last }: NodeProblems): { readonly lastProblem?: Pr
 }
 
 function databaseInfo(
-  { name, pos, durable, pageSize, commit, timestampMs, lag, condition, problem }: DatabaseStatus,
+  database: DatabaseStatus,
   journalMode: JournalMode | undefined,
 ): DatabaseInfo {
+  const { name, pos, durable, pageSize, commit, timestampMs, lag, condition, problem } = database
   return {
     name,
     position: formatPos(pos),
@@ -182,6 +185,7 @@ function databaseInfo(
     timestamp: timestampMs === 0 ? null : new Date(timestampMs).toISOString(),
     lag: lagInfo(lag),
     state: condition,
+    ...(database.isForeign ? { notOnPrimary: true } : {}),
     ...(problem === undefined ? {} : { problem }),
   }
 }
@@ -221,5 +225,5 @@ export function unsentTransactions(
 }
 
 function lagInfo({ ms, transactions, bytes }: Lag): LagInfo {
-  return { ms: ms ?? null, transactions, bytes }
+  return { ms: ms === undefined ? null : Math.round(ms), transactions, bytes }
 }

@@ -73,6 +73,7 @@ export class Directory implements FileSystem {
   /** Copies of what was written in transactions that wait before they count. */
   readonly #copies = new RegionPool()
   readonly #root: Root
+  readonly #refused = new Set<string>() // what, and the name, for the log
   readonly #empty: EmptyFiles
   #nextHandle = 1
 
@@ -349,8 +350,26 @@ export class Directory implements FileSystem {
   }
 
   /** SQLite renames nothing, and a renamed database would be another one to every replica. */
-  rename(): void {
+  rename(
+    _parentId: number,
+    name: string,
+    _newParentId: number,
+    _newName: string,
+    _flags: number,
+    caller: Caller,
+  ): void {
+    this.refused("rename a file", name, caller)
     throw FuseError.of(Errno.EPERM)
+  }
+
+  /** One line for each kind and name: somebody may try over and over. */
+  refused(what: string, name: string, { pid }: Caller): void {
+    const key = `${what} ${name}`
+    if (this.#refused.has(key) || this.#refused.size >= REFUSED_COUNT_MAX) return
+    this.#refused.add(key)
+    const { refusals } = this.#context
+    const message = `Cannot ${what} in the mount: it has no subdirectories, links or renames`
+    refusals.during(pid, () => refusals.say(message, name))
   }
 
   *list(nodeId: number): Iterable<DirectoryEntry> {
@@ -438,6 +457,9 @@ export class Directory implements FileSystem {
 function isHeld(error: unknown): error is Proposal | Unsynced {
   return error instanceof Proposal || error instanceof Unsynced
 }
+
+/** Lines in the log, not requests. */
+const REFUSED_COUNT_MAX = 100
 
 const attributes: Attributes = {
   nodeId: 0,

@@ -168,7 +168,7 @@ export class FrontDoor implements Outside {
     this.#openProxy()
     const server = this.#server()
     this.#port = await server.listen(options.httpAddr)
-    warnIfOpenToAll(options, this.#port)
+    sayWhoMayUse(options, this.#port)
     closing.add("API", () => server.close())
     node.listensAt(this.#port)
     try {
@@ -257,6 +257,7 @@ export class FrontDoor implements Outside {
         remarks.set(name, { isArriving: false, problem: withoutPaths(problem) })
     }
     if (!member.isPrimary) {
+      for (const name of followed.foreign) remarks.set(name, { isArriving: false, isForeign: true })
       for (const name of followed.arriving) remarks.set(name, { isArriving: true })
       for (const [name, state] of followed.catalogue.leftOut) {
         add(
@@ -337,14 +338,20 @@ function leaseStoreOf(elected: ElectedLease | undefined): LeaseStoreStatus | und
   return { type: kind, store: where, isHeld, leftMs, holder }
 }
 
-function warnIfOpenToAll(options: LiteFSOptions, port: number): void {
-  if (!isOpenToAll(options)) return
+/** Whoever reaches the API and needs to show nothing: other machines, or every user of this one. */
+function sayWhoMayUse(options: LiteFSOptions, port: number): void {
+  if (isGuarded(options)) return
+  const http = `${options.httpAddr.host}:${port}`
+  if (isLoopback(options.httpAddr.host)) {
+    log.info(
+      "every user of this machine can export, import and promote, --auth-token-file ends that",
+      {
+        http,
+      },
+    )
+    return
+  }
   log.warn("anybody who reaches the API can read and replace databases, set --auth-token-file", {
-    http: `${options.httpAddr.host}:${port}`,
+    http,
   })
-}
-
-/** Whether other machines reach the API and need to show nothing. */
-function isOpenToAll(options: LiteFSOptions): boolean {
-  return !isGuarded(options) && !isLoopback(options.httpAddr.host)
 }

@@ -55,6 +55,8 @@ export class FollowedPrimary {
   readonly #durable = new Map<string, Pos>()
   /** The databases that the primary has and that are missing here completely. */
   readonly #arriving = new Set<string>()
+  /** The databases that are here and that the primary does not have. */
+  readonly #foreign = new Set<string>()
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
   #replica: Replica | undefined // a primary has none
@@ -74,10 +76,16 @@ export class FollowedPrimary {
     this.refusals = new RefusedDatabases({
       clock: systemClock,
       damaged: databases.refused,
+      hasHistory: (name) => databases.hasHistory(name),
       onChange: () => this.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
     this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.api.status.changed())
+  }
+
+  /** Names of databases that are here and that the primary does not have. */
+  get foreign(): Iterable<string> {
+    return this.#foreign
   }
 
   /** Names of databases that the primary has and that are missing here completely. */
@@ -179,6 +187,7 @@ export class FollowedPrimary {
         progress.connected()
         catalogue.clear()
         this.#arriving.clear()
+        this.#foreign.clear()
         this.#arrived()
       },
       onProblem: (problem, url) => {
@@ -192,6 +201,7 @@ export class FollowedPrimary {
       onUnknown: (database) => {
         catalogue.remove(database)
         databases.noteUnknown(database)
+        if (databases.livePositions().has(database)) this.#foreign.add(database)
       },
       onHeartbeat: (timestampMs, applied) => {
         tracker.heartbeat(timestampMs, applied)
@@ -279,6 +289,7 @@ export class FollowedPrimary {
     const before = this.catalogue.of(database)
     this.catalogue.list(database, listed)
     const { pos, state } = listed
+    this.#foreign.delete(database)
     if (state === "present" && !databases.hasHistory(database)) this.#arriving.add(database)
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)

@@ -84,6 +84,7 @@ export class Databases {
     this.#unknown.add(database)
     log.warn("the primary does not have a database that is here, it stays as it is", {
       db: database,
+      advice: "to bring it there, litefs export here, litefs import on the primary",
     })
   }
 

@@ -130,6 +130,6 @@ function checkRoom(path: string, size: number): void {
   if (blocks === 0 || size <= free) return
   throw new LitefsError(
     "io",
-    `the primary claims that it makes a database of ${formatSize(size)}, ${formatSize(free)} are free`,
+    `it needs ${formatSize(size)}, ${formatSize(free)} are free in "${dirname(path)}": make room there`,
   )
 }

@@ -214,6 +214,14 @@ export function listenReason(host: string, error: unknown): string {
   return systemProblem(error) ?? messageOf(error)
 }
 
+/** Why a connection has not come about. */
+export function connectReason(host: string, error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === "ECONNREFUSED") return "nothing listens there"
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return `nobody knows the name "${host}"`
+  return systemProblem(error) ?? messageOf(error)
+}
+
 function isUsed(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === "EADDRINUSE"
 }
