@@ -4,7 +4,7 @@
  * Without `repair` it changes nothing. With it, it repairs every finding and then examines everything again: the second
  * report tells what is left.
  */
-import { existsSync, readdirSync } from "node:fs"
+import { accessSync, constants, existsSync, readdirSync, statSync } from "node:fs"
 import { join, relative } from "node:path"
 import { isDecided } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
@@ -21,7 +21,8 @@ import type { LogRecord } from "../recovery/log/log-record.ts"
 import { wrongKinds } from "../recovery/wrong-kind.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { segmentPath } from "../store/log/log-segment.ts"
-import { closing } from "../sys/file.ts"
+import { SysError } from "../sys/errno.ts"
+import { closeFile, type Fd } from "../sys/file.ts"
 import { DamagedDir } from "./damaged-dir.ts"
 import { checkDatabase, type DatabaseReport } from "./database-check.ts"
 import { type Finding, moveAway, note, problem } from "./finding.ts"
@@ -53,6 +54,10 @@ export function examine(
 ): Examination {
   const dataDir = new DataDir(root)
   if (!existsSync(join(root, "dbs"))) {
+    if (codeOf(() => statSync(join(root, "dbs"))) === "EACCES") {
+      const advice = "run it as the user of LiteFS, or as root"
+      throw new LitefsError("io", `Cannot examine "${root}": permission denied, ${advice}`)
+    }
     const problem = existsSync(root) ? 'it has no "dbs"' : "it does not exist"
     throw new LitefsError(
       "not-found",
@@ -60,9 +65,48 @@ export function examine(
     )
   }
   // A directory that only the original has used has no lock, and without --repair gets none.
-  using _ = repairs || existsSync(join(root, "lock")) ? closing(dataDir.lock()) : undefined
+  const lock = repairs || existsSync(join(root, "lock")) ? lockOf(dataDir, repairs) : undefined
+  try {
+    return examineLocked(dataDir, { databases, repairs }, lock === "read-only", clock)
+  } finally {
+    if (typeof lock === "number") closeFile(lock)
+  }
+}
+
+/** Without --repair a read-only file system is examined as it is: no LiteFS of this machine can use it. */
+function lockOf(dataDir: DataDir, repairs: boolean): Fd | "read-only" {
+  try {
+    return dataDir.lock()
+  } catch (error) {
+    if (repairs || !(error instanceof SysError) || error.code !== "EROFS") throw error
+    return "read-only"
+  }
+}
+
+/** The code of the error that it throws; undefined when it throws none. */
+function codeOf(act: () => unknown): string | undefined {
+  try {
+    act()
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
+  }
+}
+
+function examineLocked(
+  dataDir: DataDir,
+  { databases, repairs }: Omit<DoctorOptions, "dataDir">,
+  isReadOnly: boolean,
+  clock: Clock,
+): Examination {
+  const { root } = dataDir
   const names = chosenNames(dataDir, databases)
-  const look = () => report(dataDir, names, databases.length === 0, clock)
+  const look = () => {
+    const found = report(dataDir, names, databases.length === 0, clock)
+    if (!isReadOnly) return found
+    const what = "its file system is read-only, and it could not be locked: it is examined as it is"
+    return { ...found, findings: [note("not-locked", root, what), ...found.findings] }
+  }
   const found = look()
   const kept = repairs ? repairAll(root, found, clock) : undefined
   return { found, left: kept && look(), kept: kept ?? [] }
@@ -101,7 +145,9 @@ function report(
       if (wrong !== undefined) return wrong
       // The files of two states are then side by side.
       if (isDecided(dataDir, name)) return pendingTakeover(dataDir, name)
-      const found = checkDatabase(dataDir, name, clock.wallMs())
+      const checked = checkDatabase(dataDir, name, clock.wallMs())
+      const access = accessFindings(dataDir.databaseDir(name))
+      const found = { ...checked, findings: [...access, ...checked.findings] }
       const placement = placements.find(({ database }) => database === name)
       if (placement === undefined) return found
       const { missing, foreign } = placement
@@ -110,7 +156,10 @@ function report(
         ...(foreign.length === 0 ? [] : [foreignFinding(dataDir, placement)]),
       ]
       // Without the missing files other findings say nothing.
-      return { ...found, findings: missing.length > 0 ? ofLog : [...ofLog, ...found.findings] }
+      return {
+        ...found,
+        findings: missing.length > 0 ? [...access, ...ofLog] : [...ofLog, ...found.findings],
+      }
     }),
     findings: withDirectory ? strayFindings(dataDir) : [],
   }
@@ -148,6 +197,15 @@ function foreignFinding(dataDir: DataDir, placement: Placement): Finding {
       run: () => setAsideForeign(dataDir, placement),
     },
   })
+}
+
+/** Root may write anywhere, so that only another user of LiteFS meets this. */
+function accessFindings(directory: string): Finding[] {
+  const { W_OK, X_OK } = constants
+  if (codeOf(() => accessSync(directory, W_OK | X_OK)) !== "EACCES") return []
+  const what = "this user may not write to it: LiteFS, run by this user, refuses the database"
+  const options = ["chown it to the user of LiteFS, or chmod u+rwx it", "run LiteFS as its owner"]
+  return [problem("not-writable", directory, what, { options })]
 }
 
 /** While something else is in the place of a file, the database cannot be judged. */

@@ -30,6 +30,8 @@ export type FindingCode =
   // the directory
   | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"
+  | "not-locked" // on a read-only file system
+  | "not-writable" // for this user
   | "wrong-kind" // a named pipe, a directory or a device in the place of a file
 
 export interface Finding {

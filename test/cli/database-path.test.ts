@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test"
-import { databasePath } from "../../src/cli/node/database-path.ts"
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { databasePath, misplacement } from "../../src/cli/node/database-path.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 test("databasePath() takes a word for a name in the mount, and one with a slash for a path", () => {
@@ -21,4 +23,13 @@ test("databasePath() takes a word for the database of the mount that is the curr
   } finally {
     process.chdir(before)
   }
+})
+
+test("misplacement() says of a data directory that it is one", () => {
+  using directory = new TemporaryDirectory()
+  mkdirSync(join(directory.path, "dbs"))
+  const why = misplacement("app.db", join(directory.path, "app.db"))
+  expect(why).toContain(
+    "is a data directory of LiteFS, give where LiteFS is mounted with --fuse-dir",
+  )
 })

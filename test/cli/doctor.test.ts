@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { spawnSync } from "node:child_process"
 import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
@@ -702,4 +703,43 @@ describe("litefs doctor of the commit log", () => {
   function ltxName(txid: number): string {
     return formatLtxFileName(BigInt(txid), BigInt(txid))
   }
+})
+
+/** As another user, or in a mount namespace of its own: both need root. */
+describe.skipIf(process.getuid?.() !== 0)("litefs doctor where it may not write", () => {
+  const doctor = (...before: string[]) => {
+    const program = [process.execPath, join(import.meta.dirname, "../../src/main.ts"), "doctor"]
+    const words = [...before, ...program, "--data-dir", data.root]
+    const { status, stdout, stderr } = spawnSync(words[0] as string, words.slice(1))
+    return { status, out: plain(String(stdout)), err: plain(String(stderr)) }
+  }
+  const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+  test("reports a directory of a database that this user may not write to", () => {
+    data.database("app.db", 3)
+    spawnSync("sh", ["-c", `chown -R 65534:65534 ${data.root}; chmod 500 ${data.root}/dbs/app.db`])
+    const { status, out } = doctor(...asNobody)
+    expect(status).toBe(1)
+    expect(out).toContain("problem with DATA/dbs/app.db\n    this user may not write to it")
+    expect(out).not.toContain("healthy")
+  })
+
+  test("says that permission is denied", () => {
+    data.database("app.db", 3)
+    spawnSync("chmod", ["700", data.root])
+    expect(doctor(...asNobody)).toMatchObject({
+      status: 1,
+      err: 'ERROR: Cannot examine "DATA": permission denied, run it as the user of LiteFS, or as root\n',
+    })
+  })
+
+  test("examines a read-only file system, and says that it has no lock", () => {
+    data.database("app.db", 3)
+    writeFileSync(join(data.root, "lock"), "")
+    const mount = `mount --bind ${data.root} ${data.root} && mount -o remount,ro,bind ${data.root} && exec "$@"`
+    const { status, out, err } = doctor("unshare", "-m", "sh", "-c", mount, "sh")
+    expect({ status, err }).toEqual({ status: 0, err: "" })
+    expect(out).toContain("note with DATA\n    its file system is read-only")
+    expect(out).toContain("healthy")
+  })
 })

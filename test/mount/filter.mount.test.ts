@@ -48,3 +48,11 @@ test("a replica with a filter has these databases, and the others again when it 
   await last.stop()
   expect(await last.wholeOutput).not.toMatch(/snapshot|level=(warn|error)/)
 }, 90_000)
+
+test("one line says which of --databases match nothing that the primary has", async () => {
+  await using scope = new Scope()
+  const primary = await scope.node()
+  sqlite3(primary, "a.db", "create table t(x); insert into t values(1)")
+  const replica = await scope.node({ follows: primary, flags: ["--databases", "a.db,nope.db"] })
+  await replica.logged(/level=info .*that --databases means" databases=nope\.db/)
+}, 30_000)

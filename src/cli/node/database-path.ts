@@ -1,5 +1,5 @@
 /** The database that a word of a command line means, and why it is not there. */
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 
 /**
@@ -18,9 +18,24 @@ export function misplacement(word: string, path: string): string | undefined {
   const advice = isPath
     ? "is LiteFS mounted there?"
     : "give where LiteFS is mounted with --fuse-dir"
+  if (isDenied(directory) || isDenied(join(directory, ".lag"))) {
+    return `this user may not enter "${directory}", run it as the user of LiteFS, or see --allow-other and "Who may use the mount" in the README`
+  }
   if (!existsSync(directory)) return `there is no directory "${directory}", ${advice}`
   if (isPath || isMount(directory)) return undefined
+  if (existsSync(join(directory, "dbs"))) {
+    return `"${directory}" is a data directory of LiteFS, ${advice}`
+  }
   return `"${directory}", where it was looked for, is not a mount of LiteFS, ${advice}`
+}
+
+function isDenied(path: string): boolean {
+  try {
+    statSync(path)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EACCES"
+  }
 }
 
 function isMount(directory: string): boolean {

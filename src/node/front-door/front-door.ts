@@ -32,6 +32,7 @@ import type { LiteFSOptions } from "../../litefs-options.ts"
 import { ProxyServer } from "../../proxy/proxy-server.ts"
 import { watchFullDisk } from "../../sys/errno.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
+import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { PROXY_HEADER } from "../../wire/protocol.ts"
 import type { Closing } from "../closing.ts"
 import type { Membership } from "../membership/membership.ts"
@@ -183,6 +184,24 @@ export class FrontDoor implements Outside {
     this.api.status.markReady()
     this.#ready.resolve()
     this.#sayMissing()
+    this.#sayUnmatched()
+  }
+
+  /** Names of --databases with a typing error would bring nothing here. The primary has told all that it has. */
+  #sayUnmatched(): void {
+    const { options, storage, membership } = this.#context
+    const { role } = options
+    if (role.kind === "primary" || role.databases === undefined || membership.member.isPrimary)
+      return
+    const names = [...storage.databases.livePositions().keys(), ...membership.followed.arriving]
+    const unmatched = role.databases.filter((pattern) => {
+      const filter = DatabaseFilter.of([pattern])
+      return !names.some((name) => filter.matches(name))
+    })
+    if (unmatched.length === 0) return
+    log.info("the primary has no database (yet) that --databases means", {
+      databases: unmatched.join(", "),
+    })
   }
 
   /** Once: a name with a typing error would track nothing, and nobody would notice. */
